@@ -1,0 +1,148 @@
+"""A history holds every record, can be read while it grows, and draws curves that never lack an agent."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workbench.record.history import History
+from workbench.record.metrics import EPOCHS, METRICS, TABLES, UPDATES
+
+
+def records_of(dtype, **columns):
+    records = np.zeros(len(next(iter(columns.values()))), dtype)
+    for field, values in columns.items():
+        records[field] = values
+    return records
+
+
+@given(sizes=st.lists(st.integers(0, 400), max_size=12))
+def test_records_stay_in_order_and_earlier_views_never_change(sizes):
+    history, views = History(), []
+    for size in sizes:
+        start = len(history.updates)
+        history.append("updates", records_of(UPDATES, update=np.arange(start, start + size)))
+        views.append((history.updates, start + size))
+    for view, length in views:
+        np.testing.assert_array_equal(view["update"], np.arange(length))
+
+
+def test_reading_from_another_thread_sees_whole_records_in_order():
+    history, batches, size = History(), 300, 17
+
+    def write():
+        for batch in range(batches):
+            update = np.arange(batch * size, (batch + 1) * size)
+            history.append("updates", records_of(UPDATES, update=update, target_updates=update), lost=1)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    views, running = [history.updates], True
+    while running:
+        running = writer.is_alive()
+        seen = history.updates
+        if len(seen) != len(views[-1]):
+            views.append(seen)
+    writer.join()
+    assert len(views[-1]) == batches * size
+    for view in views:
+        assert len(view) % size == 0
+        np.testing.assert_array_equal(view["update"], np.arange(len(view)))
+        np.testing.assert_array_equal(view["target_updates"], view["update"])
+    assert history.lost["updates"] == batches
+
+
+def test_what_was_appended_is_a_copy_and_what_is_read_is_read_only():
+    history, records = History(), records_of(EPOCHS, reward=[1.0])
+    history.append("epochs", records)
+    records["reward"] = 2.0
+    assert history["charts/reward"].tolist() == [1.0]
+    with pytest.raises(ValueError, match="read-only"):
+        history.epochs["reward"] = 3.0
+    with pytest.raises(ValueError, match="read-only"):
+        history["charts/reward"][:] = 3.0
+
+
+def test_every_metric_can_be_asked_for_before_anything_is_recorded():
+    history = History()
+    assert set(dict(history)) == set(METRICS)
+    for name in METRICS:
+        assert history[name].shape == (0,)
+        for agent in (None, 0):
+            x, y = history.series(name, agent)
+            assert (x.shape, y.shape) == ((0,), (0,))
+
+
+def test_mistakes_are_refused_by_name():
+    history = History()
+    with pytest.raises(KeyError, match="values/mean_q"):
+        history["mean_q"]
+    with pytest.raises(KeyError, match="no column 'reward'"):
+        history.series("values/mean_q", over="reward")
+    with pytest.raises(KeyError, match="no table 'update'"):
+        history.append("update", np.zeros(1, UPDATES))
+    with pytest.raises(TypeError, match="this table holds"):
+        history.append("updates", np.zeros(1, EPOCHS))
+
+
+def test_repr_counts_records_and_losses():
+    history = History()
+    assert repr(history) == "History(0 updates, 0 epochs, 0 events, 0 evaluations; lost: none)"
+    history.append("updates", np.zeros(1500, UPDATES), lost=3)
+    assert repr(history) == "History(1,500 updates, 0 epochs, 0 events, 0 evaluations; lost: 3 updates)"
+
+
+def slow_series(rows, agents, combine):
+    """The definition of a combined curve, point by point; ``rows`` are (agent, point, value), later ones count."""
+    latest = {(agent, point): value for agent, point, value in rows}
+    points = sorted({point for _, point, _ in rows})
+    complete = [point for point in points if all((agent, point) in latest for agent in agents)]
+    return complete, [combine([latest[agent, point] for agent in agents]) for point in complete]
+
+
+rows_strategy = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6), st.integers(-50, 50)), max_size=40)
+
+
+@given(rows=rows_strategy)
+def test_series_agrees_with_its_definition(rows):
+    history = History()
+    agents, points, values = np.array(rows, dtype=int).reshape(-1, 3).T
+    history.append("epochs", records_of(EPOCHS, agent=agents, epoch=points, reward=values))
+    history.append("updates", records_of(UPDATES, agent=agents, update=points, mean_q=values))
+    seen = sorted(set(agents.tolist()))
+    for name, combine in (("charts/reward", sum), ("values/mean_q", np.mean)):
+        x, y = history.series(name)
+        expected_x, expected_y = slow_series(rows, seen, combine)
+        assert x.tolist() == expected_x
+        np.testing.assert_allclose(y, expected_y)
+        for agent in seen:
+            x, y = history.series(name, agent)
+            expected_x, expected_y = slow_series([row for row in rows if row[0] == agent], [agent], sum)
+            assert (x.tolist(), y.tolist()) == (expected_x, expected_y)
+
+
+def test_a_curve_can_be_drawn_over_the_time_at_which_the_last_agent_got_there():
+    history = History()
+    time, agent, epoch = [1.0, 1.5, 2.0, 2.5], [0, 1, 0, 1], [0, 0, 1, 1]
+    history.append("epochs", records_of(EPOCHS, time=time, agent=agent, epoch=epoch, reward=[1, 2, 3, 4]))
+    x, y = history.series("charts/reward", over="time")
+    assert (x.tolist(), y.tolist()) == ([1.5, 2.5], [3.0, 7.0])
+    x, y = history.series("charts/reward", agent=0, over="time")
+    assert (x.tolist(), y.tolist()) == ([1.0, 2.0], [1.0, 3.0])
+
+
+def test_a_loss_that_is_not_a_number_stays_visible():
+    history = History()
+    history.append("updates", records_of(UPDATES, update=[1, 2], loss=[0.5, np.nan]))
+    _, y = history.series("losses/quantile_huber")
+    np.testing.assert_array_equal(y, [0.5, np.nan])
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_table_is_an_attribute(table):
+    history = History()
+    history.append(table, np.zeros(2, TABLES[table]))
+    assert getattr(history, table).dtype == TABLES[table]
+    assert len(getattr(history, table)) == 2

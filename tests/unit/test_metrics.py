@@ -1,0 +1,50 @@
+"""The vocabulary is closed: every field of every table is explained exactly once."""
+
+import re
+
+import pytest
+
+from workbench.record.metrics import AXES, COLUMNS, METRICS, TABLES, metric
+
+
+def test_every_field_is_a_metric_or_an_explained_column_and_never_both():
+    for table, dtype in TABLES.items():
+        measured = [each.field for each in METRICS.values() if each.table == table]
+        columns = [field for field in dtype.names if field not in measured]
+        assert sorted(measured + columns) == sorted(dtype.names), table
+        assert set(columns) <= set(COLUMNS), table
+
+
+def test_no_column_is_explained_that_no_table_has():
+    fields = {field for dtype in TABLES.values() for field in dtype.names}
+    assert set(COLUMNS) <= fields
+
+
+@pytest.mark.parametrize("each", METRICS.values(), ids=METRICS)
+def test_a_metric_has_a_grouped_name_a_unit_and_a_definition(each):
+    assert re.fullmatch(r"[a-z]+/[a-z_]+", each.name)
+    assert each.unit
+    assert each.definition.endswith(".")
+    assert AXES[each.table] in TABLES[each.table].names
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_tables_are_packed_and_the_same_on_every_machine(table):
+    dtype = TABLES[table]
+    assert dtype.itemsize == sum(dtype[field].itemsize for field in dtype.names)
+    assert not dtype.hasobject
+    assert all(dtype[field].str[0] in "<|" for field in dtype.names)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "nearest"),
+    [("losses/quantile_hubber", "losses/quantile_huber"), ("mean_q", "values/mean_q"), ("lag_ms", "sync/lag_ms")],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(wrong, nearest):
+    with pytest.raises(KeyError, match=f"{wrong}.*did you mean.*{nearest}"):
+        metric(wrong)
+
+
+def test_a_name_like_no_other_is_refused_with_all_names():
+    with pytest.raises(KeyError, match=r"known metrics: losses/quantile_huber, .*charts/greedy_reward"):
+        metric("xyzzy")

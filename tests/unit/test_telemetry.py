@@ -1,0 +1,211 @@
+"""A ring delivers every record once, in order and whole, or counts it as lost."""
+
+import multiprocessing
+from collections import deque
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workbench.record.telemetry import Ring, RingReader
+
+FIELDS = 16
+RECORD = np.dtype([(f"part_{index}", "<i8") for index in range(FIELDS)])
+
+
+def make_memory(capacity):
+    return np.zeros(1, np.int64), np.zeros(capacity, RECORD)
+
+
+def numbers_of(records):
+    """The record numbers, after checking that every record is whole: all its fields hold its number."""
+    parts = np.stack([records[field] for field in RECORD.names], axis=-1)
+    assert (parts == parts[:, :1]).all(), "a torn record was delivered"
+    return parts[:, 0].tolist()
+
+
+@given(capacity=st.integers(2, 9), writes_between_drains=st.lists(st.integers(0, 25), max_size=20))
+def test_ring_agrees_with_a_bounded_queue(capacity, writes_between_drains):
+    memory = make_memory(capacity)
+    ring, reader = Ring(*memory), RingReader(*memory)
+    written = 0
+    for writes in writes_between_drains:
+        queue = deque(maxlen=capacity - 1)
+        for _ in range(writes):
+            ring.write(*[written] * FIELDS)
+            queue.append(written)
+            written += 1
+        records, lost = reader.drain()
+        assert numbers_of(records) == list(queue)
+        assert lost == writes - len(queue)
+
+
+class SteppedWriter:
+    """A writer cut into its stores: half of the record, the other half, the count."""
+
+    def __init__(self, count, records):
+        self.count, self.records, self.steps = count, records, 0
+
+    def step(self):
+        number, phase = divmod(self.steps, 3)
+        slot = number % len(self.records)
+        if phase < 2:
+            for field in RECORD.names[phase::2]:
+                self.records[field][slot] = number
+        else:
+            self.count[0] = number + 1
+        self.steps += 1
+
+
+class RacingCount:
+    """A count that lets the writer take steps after the reader's first look and before its second one."""
+
+    shape, dtype = (1,), np.dtype(np.int64)
+
+    def __init__(self, count, writer):
+        self.count, self.writer, self.looks = count, writer, 0
+        self.during_copy, self.before_second_look = 0, 0
+
+    def __getitem__(self, index):
+        self.looks += 1
+        if self.looks % 2 == 0:
+            self.run(self.before_second_look)
+        value = self.count[index]
+        if self.looks % 2 == 1:
+            self.run(self.during_copy)
+        return value
+
+    def run(self, steps):
+        for _ in range(steps):
+            self.writer.step()
+
+
+steps = st.integers(0, 40)
+
+
+@given(capacity=st.integers(2, 7), drains=st.lists(st.tuples(steps, steps, steps), max_size=20))
+def test_no_interleaving_of_stores_and_looks_tears_repeats_or_hides_a_record(capacity, drains):
+    count, records = make_memory(capacity)
+    writer = SteppedWriter(count, records)
+    racing = RacingCount(count, writer)
+    reader = RingReader(racing, records)
+    delivered, lost_so_far = [], 0
+    for before, racing.during_copy, racing.before_second_look in [*drains, (0, 0, 0)]:
+        racing.run(before)
+        got, lost = reader.drain()
+        delivered += numbers_of(got)
+        lost_so_far += lost
+    assert delivered == sorted(set(delivered))
+    assert len(delivered) + lost_so_far == count[0]
+
+
+def test_without_the_second_look_a_torn_record_would_be_delivered():
+    count, records = make_memory(4)
+    writer = SteppedWriter(count, records)
+    for _ in range(3 * 3):
+        writer.step()
+    copied_before = records[:3].copy()
+    for _ in range(3 + 1):  # one more record, and half of the next, which lies in slot 0
+        writer.step()
+    assert numbers_of(copied_before) == [0, 1, 2]
+    with pytest.raises(AssertionError, match="torn"):
+        numbers_of(records[:3])
+    got, lost = RingReader(count, records).drain()
+    assert (numbers_of(got), lost) == ([1, 2, 3], 1)
+
+
+def test_the_count_is_raised_after_the_record_is_stored():
+    class Watched:
+        def __init__(self, array, name):
+            self.array, self.name = array, name
+            self.shape, self.ndim, self.dtype = array.shape, array.ndim, array.dtype
+
+        def __len__(self):
+            return len(self.array)
+
+        def __getitem__(self, index):
+            return self.array[index]
+
+        def __setitem__(self, index, value):
+            order.append(self.name)
+            self.array[index] = value
+
+    order = []
+    count, records = make_memory(4)
+    ring = Ring(Watched(count, "count"), Watched(records, "record"), fence=lambda: order.append("fence"))
+    order.clear()
+    ring.write(*[0] * FIELDS)
+    assert order == ["record", "fence", "count", "fence"]
+
+
+def test_a_new_writer_goes_on_where_a_killed_one_ended():
+    memory = make_memory(8)
+    reader = RingReader(*memory)
+    Ring(*memory).write(*[0] * FIELDS)
+    memory[1]["part_0"][1] = 99  # the first writer was killed in its second record
+    Ring(*memory).write(*[1] * FIELDS)
+    records, lost = reader.drain()
+    assert (numbers_of(records), lost) == ([0, 1], 0)
+
+
+def test_delivered_records_are_the_readers_own():
+    memory = make_memory(4)
+    ring, reader = Ring(*memory), RingReader(*memory)
+    ring.write(*[0] * FIELDS)
+    records, _ = reader.drain()
+    for _ in range(8):
+        ring.write(*[7] * FIELDS)
+    assert numbers_of(records) == [0]
+
+
+def test_a_record_with_a_missing_value_is_refused_and_not_counted():
+    memory = make_memory(4)
+    with pytest.raises(ValueError, match="tuple of length 1"):
+        Ring(*memory).write(1)
+    assert memory[0][0] == 0
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [
+        (np.zeros(2, np.int64), np.zeros(4, RECORD)),
+        (np.zeros(1, np.int32), np.zeros(4, RECORD)),
+        (np.zeros(1, np.int64), np.zeros(1, RECORD)),
+        (np.zeros(1, np.int64), np.zeros(4, np.float32)),
+    ],
+    ids=["two counts", "narrow count", "one slot", "plain array"],
+)
+@pytest.mark.parametrize("side", [Ring, RingReader])
+def test_memory_of_another_shape_is_refused(side, memory):
+    with pytest.raises(ValueError, match="it must be"):
+        side(*memory)
+
+
+def views(count_memory, record_memory):
+    return np.frombuffer(count_memory, np.int64), np.frombuffer(record_memory, RECORD)
+
+
+def write_at_full_speed(count_memory, record_memory, total):
+    ring = Ring(*views(count_memory, record_memory))
+    for number in range(total):
+        ring.write(*[number] * FIELDS)
+
+
+def test_no_record_is_torn_between_two_processes():
+    total, capacity = 400_000, 8
+    context = multiprocessing.get_context("spawn")
+    memory = context.RawArray("b", 8), context.RawArray("b", capacity * RECORD.itemsize)
+    writer = context.Process(target=write_at_full_speed, args=(*memory, total), daemon=True)
+    writer.start()
+    reader = RingReader(*views(*memory))
+    delivered, lost_so_far, running = [], 0, True
+    while running:
+        running = writer.is_alive()
+        records, lost = reader.drain()
+        delivered += numbers_of(records)
+        lost_so_far += lost
+    assert writer.exitcode == 0
+    assert delivered == sorted(set(delivered))
+    assert len(delivered) + lost_so_far == total
+    assert delivered[-1] == total - 1

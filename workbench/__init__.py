@@ -1,0 +1,22 @@
+"""A workbench for multiprocess reinforcement learning: one trainer, run sequentially and multiprocess, side by side."""
+
+from workbench.config import Config, ConfigError, preset, presets
+from workbench.processes.supervisor import ChildFailed
+from workbench.record.folder import RecordError
+from workbench.record.result import Result
+from workbench.run import LoadedRun, Run, RunError, launch, load
+
+__all__ = [
+    "ChildFailed",
+    "Config",
+    "ConfigError",
+    "LoadedRun",
+    "RecordError",
+    "Result",
+    "Run",
+    "RunError",
+    "launch",
+    "load",
+    "preset",
+    "presets",
+]

@@ -1,0 +1,137 @@
+"""Counters of what has been done: who is ready, how many epochs are collected, how many updates are made.
+
+One block for the whole run, one writer for each word. Pacing decides from these counters alone who may go on; the
+parent reads them for the status line. The digests that prove two runs equal are continued here, step by step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.exchange.layout import Arrays, Counter, Field, Layout
+from workbench.record.digest import chain
+
+RUNNING, STOP = 0, 1
+
+
+class Progress:
+    """The counters of one run, over arrays that :meth:`layout` describes."""
+
+    def __init__(self, arrays: Arrays, fence: Callable[[], None] | None = None) -> None:
+        self._arrays = arrays
+        self._collected = Counter(arrays["epochs_collected"], fence)
+        self._learned = [Counter(word, fence) for word in _words(arrays["epochs_learned"])]
+        self._updates = [Counter(word, fence) for word in _words(arrays["updates"])]
+        self._stop = Counter(arrays["stop"], fence)
+
+    @staticmethod
+    def layout(num_agents: int, num_processes: int) -> Layout:
+        """The table for a run of so many agents and child processes."""
+        table = (
+            Field("stop", (1,), np.int64, RUNNING),  # written by the parent
+            Field("epochs_collected", (1,), np.int64, 0),  # written by the actor, as are the next two
+            Field("agent_steps", (1,), np.int64, 0),  # per agent
+            Field("reward_digest", (num_agents, 32), np.uint8, 0),
+            Field("epochs_learned", (num_agents,), np.int64, 0),  # written by the agent's learner, as are the next two
+            Field("updates", (num_agents,), np.int64, 0),
+            Field("loss_digest", (num_agents, 32), np.uint8, 0),
+            Field("ready_time", (num_processes,), np.float64, np.nan),  # written by each process, as is the next
+            Field("end_time", (num_processes,), np.float64, np.nan),
+            Field("start_time", (1,), np.float64, np.nan),  # written by the parent: when the ready barrier opened
+        )
+        return Layout("progress", table)
+
+    # --- stop and start --------------------------------------------------------------------------------------------
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the parent has asked the children to leave in order."""
+        return self._stop.get() == STOP
+
+    def request_stop(self) -> None:
+        """Ask the children to leave in order. They look when they are woken."""
+        self._stop.set(STOP)
+
+    def report_ready(self, process: int) -> None:
+        """A child has built its parts."""
+        self._arrays["ready_time"][process] = time.time()
+
+    def all_ready(self) -> bool:
+        """Whether every child has built its parts."""
+        return bool(np.isfinite(self._arrays["ready_time"]).all())
+
+    def open_barrier(self) -> None:
+        """Let the children start; throughput is measured from here."""
+        self._arrays["start_time"][0] = time.time()
+
+    @property
+    def started(self) -> bool:
+        """Whether the barrier is open."""
+        return bool(np.isfinite(self._arrays["start_time"][0]))
+
+    @property
+    def start_time(self) -> float:
+        """When the barrier opened, in seconds since 1970; nan before."""
+        return float(self._arrays["start_time"][0])
+
+    @property
+    def end_time(self) -> float:
+        """When the last process was done with its work, in seconds since 1970; nan before."""
+        return float(self._arrays["end_time"].max())
+
+    def report_end(self, process: int) -> None:
+        """A process is done with its work; the evaluation after the last update is not counted as work."""
+        self._arrays["end_time"][process] = time.time()
+
+    # --- what has been done ----------------------------------------------------------------------------------------
+
+    @property
+    def epochs_collected(self) -> int:
+        """Epochs that the actor has committed to the replays."""
+        return self._collected.get()
+
+    @property
+    def agent_steps(self) -> int:
+        """Agent steps of each agent so far."""
+        return int(self._arrays["agent_steps"][0])
+
+    def report_collected(self, epochs: int, agent_steps: int, rewards: NDArray[np.float64]) -> None:
+        """An epoch is committed; ``rewards`` are those of its agents, (agents,) float64."""
+        for digest, reward in zip(self._arrays["reward_digest"], rewards, strict=True):
+            _continue(digest, reward.tobytes())
+        self._arrays["agent_steps"][0] = agent_steps
+        self._collected.set(epochs)
+
+    def updates(self, agent: int) -> int:
+        """Updates of an agent so far."""
+        return self._updates[agent].get()
+
+    def epochs_learned(self, agent: int) -> int:
+        """Epochs whose updates an agent has made and published."""
+        return self._learned[agent].get()
+
+    def report_updates(self, agent: int, updates: int, losses: NDArray[np.float32]) -> None:
+        """An agent has made more updates; ``losses`` are theirs, in order."""
+        for loss in losses:
+            _continue(self._arrays["loss_digest"][agent], loss.tobytes())
+        self._updates[agent].set(updates)
+
+    def report_learned(self, agent: int, epochs: int) -> None:
+        """An agent's updates for so many epochs are made and published."""
+        self._learned[agent].set(epochs)
+
+    def digests(self) -> dict[str, NDArray[np.uint8]]:
+        """Chains over all rewards and all losses so far, (agents, 32) uint8 each."""
+        return {"rewards": self._arrays["reward_digest"].copy(), "losses": self._arrays["loss_digest"].copy()}
+
+
+def _words(array: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [array[index : index + 1] for index in range(len(array))]
+
+
+def _continue(digest: NDArray[np.uint8], data: bytes) -> None:
+    digest[:] = np.frombuffer(chain(digest.tobytes(), data), np.uint8)

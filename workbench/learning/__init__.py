@@ -1,0 +1,1 @@
+"""Networks, loss, agents and policies. Nothing here knows about processes or notebooks."""

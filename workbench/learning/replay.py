@@ -1,0 +1,1 @@
+from workbench.exchange.replay import Batch, Replay

@@ -1,0 +1,272 @@
+"""The algorithm, written once: collect an epoch, learn from it, and what surrounds the two in every mode.
+
+``collect`` and ``learn`` are the whole of it. :class:`Collector` and :class:`Trainer` put the snapshots and the records
+around them, one epoch at a time. The sequential baseline calls both in a loop (:func:`run_sequential`); the actor
+process calls the one, a learner process the other. Nothing here knows that processes exist: waiting is done outside.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from workbench.config import Config
+from workbench.exchange.mailbox import Mailbox, Snapshot
+from workbench.exchange.progress import Progress
+from workbench.exchange.replay import Replay
+from workbench.learning import schedules
+from workbench.learning.agent import Agent
+from workbench.learning.policy import Policy
+from workbench.record.channel import Channel
+from workbench.record.metrics import EventKind
+from workbench.seeding import stream
+from workbench.world.treasurehunt import Treasurehunt
+
+
+def collect(
+    world: Treasurehunt, policies: Sequence[Policy], replays: Sequence[Replay], epsilon: float, versions: Sequence[int]
+) -> NDArray[np.float64]:
+    """Play one epoch and write it to the replays.
+
+    Args:
+        world: the world; it is reset first.
+        policies: one per agent, holding the weights to act with.
+        replays: one per agent, written here and read back for the stacks that the policies see.
+        epsilon: probability of a random action.
+        versions: version of each policy, for the rows.
+
+    Returns:
+        (agents,) float64: reward of each agent, summed over the turns, mean over the worlds.
+    """
+    rewards = np.zeros(len(policies))
+    world.reset()
+    for replay in replays:
+        replay.begin_epoch()
+    for turn in range(world.config.max_turns):
+        world.begin_turn()
+        for agent, (policy, replay) in enumerate(zip(policies, replays, strict=True)):
+            replay.write_frame(turn, world.observe(agent))
+            choice = policy.act(replay.newest_stack(turn), epsilon)
+            reward = world.act(agent, choice.action)
+            replay.write_step(turn, choice.action, reward, None, versions[agent], epsilon, choice.probability)
+            rewards[agent] += reward.mean(dtype=np.float64)
+    for agent, replay in enumerate(replays):
+        replay.write_frame(world.config.max_turns, world.observe(agent))
+        replay.commit_epoch()
+    return rewards
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a number of updates of one agent looked like; U updates."""
+
+    metrics: NDArray[np.float32]
+    """(U, 5) float32: :data:`workbench.learning.agent.UPDATE_METRICS` of each update."""
+    policy_version: NDArray[np.float64]
+    """(U,) float64: mean version of the policies that chose the batch's actions."""
+    target_updates: NDArray[np.int64]
+    """(U,) int64: target updates of the agent after each update."""
+    fill: NDArray[np.int64]
+    """(U,) int64: rows that each update could draw from."""
+    finished: NDArray[np.float64]
+    """(U,) float64: when each update had been issued, in seconds since 1970."""
+
+
+def learn(
+    agent: Agent, replay: Replay, sampling: np.random.Generator, num_updates: int, end: int | None,
+    learning_rate: Callable[[int], float],
+) -> Learned:  # fmt: skip
+    """Make a number of updates of one agent from its replay.
+
+    Args:
+        agent: networks and optimiser; changed in place.
+        replay: the agent's rows.
+        sampling: the agent's sampling stream.
+        num_updates: updates to make.
+        end: draw rows with a number below this; None for all that are committed at each draw.
+        learning_rate: step size of the update with that index.
+    """
+    metrics, version, targets, fill, finished = [], [], [], [], []
+    for _ in range(num_updates):
+        batch = replay.sample(sampling, len(agent.batch.number), end, out=agent.batch)
+        version.append(batch.policy_version.mean())
+        fill.append(replay.fill(end))
+        metrics.append(agent.update(learning_rate(agent.updates)))
+        targets.append(agent.target_updates)
+        finished.append(time.time())
+    stacked = torch.stack(metrics).cpu().numpy() if metrics else np.empty((0, 5), np.float32)
+    return Learned(stacked, np.array(version), np.array(targets), np.array(fill), np.array(finished))
+
+
+class Collector:
+    """The acting side of a run: sync, collect, record; now and then evaluate greedily."""
+
+    def __init__(
+        self, config: Config, replays: Sequence[Replay], mailboxes: Sequence[Mailbox], progress: Progress, channel: Channel
+    ) -> None:
+        self.config, self._replays, self._mailboxes = config, replays, mailboxes
+        self._progress, self._channel = progress, channel
+        self._agents = range(config.world.num_agents)
+        device = torch.device(config.processes.acting_device)
+        seed = config.seed
+        self.world = Treasurehunt(config.world, stream(seed, "world"))
+        self.policies = [
+            Policy(config, device, stream(seed, "exploration", i), stream(seed, "acting_quantiles", i))
+            for i in self._agents
+        ]
+        self._evaluation_streams = [stream(seed, "evaluation", i) for i in range(config.world.num_agents + 1)]
+        self._greedy = [Policy(config, device, rng, rng, noise=False) for rng in self._evaluation_streams[:-1]]
+        self._vectors = [np.empty(policy.vector_size, np.float32) for policy in self.policies]
+        self._in_use: list[Snapshot] = [Snapshot(-1, -1, np.nan, np.nan, 0) for _ in self._agents]
+
+    def epoch(self, epoch: int, version: int | None) -> None:
+        """One round: sync to a version (None: the newest, every ``sync_interval`` epochs), collect, record."""
+        if version is not None or epoch % self.config.pacing.sync_interval == 0:
+            self.sync(epoch, version)
+        epsilon = schedules.epsilon(self.config, epoch)
+        rewards = collect(
+            self.world, self.policies, self._replays, epsilon, [snapshot.version for snapshot in self._in_use]
+        )
+        self._record_epoch(epoch, rewards, epsilon)
+        self._progress.report_collected(epoch + 1, (epoch + 1) * self.config.world.steps_per_epoch, rewards)
+        interval = self.config.evaluation.interval
+        if interval and (epoch + 1) % interval == 0:
+            self.evaluate(epoch, self.config.evaluation.worlds, final=False)
+
+    def sync(self, epoch: int, version: int | None) -> None:
+        """Take a version of every agent out of its mailbox and act with it from now on."""
+        for agent, (mailbox, policy, vector) in enumerate(
+            zip(self._mailboxes, self.policies, self._vectors, strict=True)
+        ):
+            before = self._in_use[agent]
+            if before.version == (mailbox.newest if version is None else version):
+                continue
+            snapshot = mailbox.read(vector, version)
+            policy.load(vector)
+            self._in_use[agent] = snapshot
+            self._channel.events.write(
+                time.time(), EventKind.SYNC, agent, epoch, before.version, snapshot.version, snapshot.updates,
+                schedules.epsilon(self.config, epoch),
+            )  # fmt: skip
+
+    def evaluate(self, epoch: int, worlds: int, final: bool) -> None:
+        """Play greedy epochs side by side with the weights in use, on worlds and streams that nothing else uses."""
+        config = evaluation_config(self.config, worlds)
+        for policy, vector in zip(self._greedy, self._vectors, strict=True):
+            policy.load(vector)
+        world = Treasurehunt(config.world, self._evaluation_streams[-1])
+        replays = [Replay(config, Replay.layout(config).allocate()) for _ in self._agents]
+        rewards = collect(world, self._greedy, replays, 0.0, [snapshot.version for snapshot in self._in_use])
+        for agent, (reward, snapshot) in enumerate(zip(rewards, self._in_use, strict=True)):
+            self._channel.evaluations.write(
+                time.time(), agent, epoch, snapshot.version, snapshot.updates, reward, worlds, final
+            )
+
+    def finish(self) -> None:
+        """Sync to the last weights and evaluate them."""
+        self.sync(self.config.epochs, None)
+        self.evaluate(self.config.epochs - 1, self.config.evaluation.final_worlds, final=True)
+
+    def _record_epoch(self, epoch: int, rewards: NDArray[np.float64], epsilon: float) -> None:
+        now = time.time()
+        steps = (epoch + 1) * self.config.world.steps_per_epoch
+        for agent, (snapshot, mailbox) in enumerate(zip(self._in_use, self._mailboxes, strict=True)):
+            newest, updates = mailbox.peek(), self._progress.updates(agent)
+            self._channel.epochs.write(
+                now, agent, epoch, steps, rewards[agent], epsilon, snapshot.version, snapshot.updates,
+                newest.version - snapshot.version, updates - snapshot.updates, 1e3 * (newest.time - snapshot.time),
+                updates / steps,
+            )  # fmt: skip
+
+
+class Trainer:
+    """The learning side of a run, for a group of agents: learn, record, publish."""
+
+    def __init__(
+        self, config: Config, agents: Sequence[Agent], replays: Sequence[Replay], mailboxes: Sequence[Mailbox],
+        progress: Progress, channel: Channel,
+    ) -> None:  # fmt: skip
+        """Take the group's agents, with the replay and the mailbox of each, in the same order."""
+        self.config, self.agents = config, {agent.index: agent for agent in agents}
+        self._replays = {agent.index: replay for agent, replay in zip(agents, replays, strict=True)}
+        self._mailboxes = {agent.index: mailbox for agent, mailbox in zip(agents, mailboxes, strict=True)}
+        self._sampling = {agent.index: stream(config.seed, "sampling", agent.index) for agent in agents}
+        self._progress, self._channel = progress, channel
+        self._unpublished = {agent.index: 0 for agent in agents}
+
+    def publish_initial(self) -> None:
+        """Publish version 0, the initial weights, of every agent of the group."""
+        for agent in self.agents:
+            self.publish(agent, epoch=0)
+
+    def epoch(self, index: int, epoch: int) -> None:
+        """Finite lag: the updates that follow an epoch, and one publication, whether or not there were updates."""
+        end = (epoch + 1) * self.config.world.steps_per_epoch
+        if end >= self.config.replay.learning_starts:
+            self.learn(index, epoch, self.config.pacing.updates_per_epoch, end)
+        self.publish(index, epoch + 1)
+        self._progress.report_learned(index, epoch + 1)
+
+    def updates(self, index: int, allowed: int) -> None:
+        """Free-running: as many updates as are allowed, up to the next publication, from the newest rows."""
+        interval = self.config.pacing.publish_interval
+        epoch = self._progress.epochs_collected - 1
+        self.learn(index, epoch, min(allowed, interval - self._unpublished[index]), None)
+        done = self.agents[index].updates
+        if self._unpublished[index] == interval or done == self.config.total_updates:
+            self.publish(index, epoch + 1)
+        if done == self.config.total_updates:
+            self._progress.report_learned(index, self.config.epochs)
+
+    def learn(self, index: int, epoch: int, num_updates: int, end: int | None) -> None:
+        """Make and record updates of one agent."""
+        agent, first, newest = self.agents[index], self.agents[index].updates, self._mailboxes[index].newest
+        learned = learn(
+            agent, self._replays[index], self._sampling[index], num_updates, end,
+            lambda update: schedules.learning_rate(self.config, update),
+        )  # fmt: skip
+        for row, (loss, mean_q, max_q, td_error, grad_norm) in enumerate(learned.metrics):
+            self._channel.updates.write(
+                learned.finished[row], index, epoch, first + row + 1, loss, mean_q, max_q, td_error, grad_norm,
+                schedules.learning_rate(self.config, first + row), learned.target_updates[row],
+                newest - learned.policy_version[row], learned.fill[row],
+            )  # fmt: skip
+        self._unpublished[index] += num_updates
+        self._progress.report_updates(index, agent.updates, learned.metrics[:, 0])
+
+    def publish(self, index: int, epoch: int) -> None:
+        """Put the weights of one agent, as they are now, into its mailbox."""
+        agent, mailbox = self.agents[index], self._mailboxes[index]
+        before, due = mailbox.newest, schedules.epsilon(self.config, epoch)
+        snapshot = mailbox.publish(agent.snapshot, agent.updates, due)
+        self._unpublished[index] = 0
+        self._channel.events.write(
+            snapshot.time, EventKind.PUBLISH, index, epoch, before, snapshot.version, snapshot.updates, due
+        )
+
+
+def run_sequential(collector: Collector, trainer: Trainer, lag: int, proceed: Callable[[], bool]) -> bool:
+    """The baseline: collect an epoch with the weights of ``lag`` epochs ago, then let every agent learn from it.
+
+    ``proceed`` is asked before every epoch. Returns whether the run got to its end.
+    """
+    for epoch in range(collector.config.epochs):
+        if not proceed():
+            return False
+        collector.epoch(epoch, max(0, epoch - lag))
+        for agent in trainer.agents:
+            trainer.epoch(agent, epoch)
+    return True
+
+
+def evaluation_config(config: Config, worlds: int) -> Config:
+    """The same task in ``worlds`` copies, with a ring that holds just one epoch."""
+    rows = max(worlds * config.world.max_turns, config.learning.batch_size)
+    return config.replace(**{
+        "world.num_worlds": worlds, "replay.capacity": rows, "replay.window": rows, "replay.learning_starts": rows,
+    })  # fmt: skip

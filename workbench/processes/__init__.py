@@ -1,0 +1,1 @@
+"""Everything that knows of processes: their memory, their waiting, their lives. Nothing about learning is here."""

@@ -1,0 +1,20 @@
+"""The actor process: wait until the next epoch may start, sync, collect, tell the learners."""
+
+from __future__ import annotations
+
+from workbench.processes.job import Job, Parts
+from workbench.processes.pacing import Pacing
+
+
+def act(job: Job) -> None:
+    """Collect every epoch of the run, then evaluate the last weights."""
+    parts, config = Parts(job), job.config
+    collector, pacing = parts.collector(), Pacing(config, job.lag, parts.progress)
+    parts.ready()
+    for epoch in range(config.epochs):
+        parts.bell.wait_until(lambda epoch=epoch: pacing.may_collect(epoch), parts.progress)
+        collector.epoch(epoch, pacing.version_for(epoch))
+        parts.ring_others()
+    parts.bell.wait_until(pacing.all_learned, parts.progress)
+    parts.progress.report_end(job.index)
+    collector.finish()

@@ -1,0 +1,60 @@
+"""The life of every child process: quiet, deaf to Ctrl-C, gone with its parent, and never silent about a failure."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import traceback
+from multiprocessing import connection, parent_process
+
+from workbench.processes.bell import Stopped
+from workbench.processes.job import Job
+
+FAILED = 1
+PARENT_GONE = 3
+
+
+def run(job: Job) -> None:
+    """Target of every child: prepare the process, do the role's work, send a traceback home if it fails."""
+    _prepare(job)
+    try:
+        _role(job.role)(job)
+    except Stopped:
+        pass
+    except BaseException:
+        text = traceback.format_exc()
+        print(text, flush=True)
+        job.errors.send(text)
+        raise SystemExit(FAILED) from None
+
+
+def _role(role: str):  # type: ignore[no-untyped-def]
+    from workbench.processes import actor, learner, sequential
+
+    return {"actor": actor.act, "learner": learner.learn, "sequential": sequential.act_and_learn}[role]
+
+
+def _prepare(job: Job) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the parent
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before CUDA starts: makes its matrix products repeatable
+    log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for stream in (1, 2):  # a notebook would show what a child prints in whichever cell ran last
+        os.dup2(log, stream)
+    threading.Thread(target=_leave_with_parent, name="leave with parent", daemon=True).start()
+    _set_threads(job.config.processes.threads)
+
+
+def _set_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.set_num_interop_threads(1)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _leave_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(PARENT_GONE)

@@ -1,0 +1,59 @@
+"""Who may start which epoch, and who may make how many updates: arithmetic on the counters of the run.
+
+At a finite lag k, epoch e is collected with the weights that came out of the updates of epoch e - 1 - k, that is with
+version ``max(0, e - k)``; the updates of epoch e draw from the rows up to its end. So the result does not depend on
+timing. Free-running (lag None) keeps ``updates / agent steps`` near the replay ratio from both sides, as Reverb's rate
+limiter does (Cassirer et al. 2021).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from workbench.config import Config
+from workbench.exchange.progress import Progress
+
+
+class Pacing:
+    """The rules of one run."""
+
+    def __init__(self, config: Config, lag: int | None, progress: Progress) -> None:
+        self._config, self._lag, self._progress = config, lag, progress
+        self._per_epoch = config.pacing.updates_per_epoch
+        self._first_epoch = config.epochs - config.learning_epochs  # the first epoch that is followed by updates
+        self._agents = range(config.world.num_agents)
+
+    def may_collect(self, epoch: int) -> bool:
+        """Whether the actor may start an epoch."""
+        progress = self._progress
+        if self._lag is not None:
+            return all(progress.epochs_learned(agent) >= epoch - self._lag for agent in self._agents)
+        due = self._due(epoch) - math.floor(self._config.pacing.max_behind * self._per_epoch)
+        return all(progress.updates(agent) >= due for agent in self._agents)
+
+    def may_learn(self, epoch: int) -> bool:
+        """Finite lag: whether the updates of an epoch may be made."""
+        return self._progress.epochs_collected > epoch
+
+    def updates_allowed(self, agent: int) -> int:
+        """Free-running: how many updates an agent may make now."""
+        collected = self._progress.epochs_collected
+        if collected <= self._first_epoch:
+            return 0  # fewer rows than learning_starts
+        ahead = math.floor(self._config.pacing.max_ahead * self._per_epoch)
+        limit = min(self._due(collected) + ahead, self._config.total_updates)
+        return max(0, limit - self._progress.updates(agent))
+
+    def all_learned(self, agents: Iterable[int] | None = None) -> bool:
+        """Whether these agents (default: all) have made and published every update of the run."""
+        every = self._agents if agents is None else agents
+        return all(self._progress.epochs_learned(agent) >= self._config.epochs for agent in every)
+
+    def version_for(self, epoch: int) -> int | None:
+        """The policy version that an epoch is collected with; None for the newest there is."""
+        return None if self._lag is None else max(0, epoch - self._lag)
+
+    def _due(self, epochs_collected: int) -> int:
+        """Updates that belong to so many collected epochs."""
+        return max(0, epochs_collected - self._first_epoch) * self._per_epoch

@@ -1,0 +1,19 @@
+"""The sequential baseline in one child process: the same parts as the actor and the learners, called in turn."""
+
+from __future__ import annotations
+
+from workbench.loop import run_sequential
+from workbench.processes.job import Job, Parts
+
+
+def act_and_learn(job: Job) -> None:
+    """The whole run in this process, at ``job.lag``."""
+    parts = Parts(job)
+    trainer, collector = parts.trainer(), parts.collector()
+    trainer.publish_initial()
+    parts.ready()
+    assert job.lag is not None, "check_launch refuses a free-running sequential run"
+    finished = run_sequential(collector, trainer, job.lag, proceed=lambda: not parts.progress.stopping)
+    if finished:
+        parts.progress.report_end(job.index)
+        collector.finish()

@@ -1,0 +1,199 @@
+"""The parent's side of a run: memory, children, a thread that watches them and drains their records, an orderly end.
+
+:meth:`Supervisor.start` returns at once. From then on one thread does everything: it opens the ready barrier, moves
+records from the children's rings to whoever wants them, notices a death within a tenth of a second, and stops what is
+left. The caller's thread is never needed, so a notebook's cells stay free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing import connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.config import Config
+from workbench.exchange.layout import Layout
+from workbench.exchange.mailbox import Mailbox
+from workbench.exchange.progress import Progress
+from workbench.exchange.replay import Replay
+from workbench.processes import child
+from workbench.processes.bell import Bell
+from workbench.processes.job import Job, Role, mailbox_layout
+from workbench.processes.memory import Block, machine_fence
+from workbench.record.channel import Channel, ChannelReader
+from workbench.record.metrics import Records
+
+DRAIN_INTERVAL_S = 0.1
+"""How often records are moved and deaths are looked for."""
+
+OnRecords = Callable[[str, Records, int], None]
+"""Called with table, records and how many were lost before them."""
+
+
+class ChildFailed(RuntimeError):
+    """A child process raised, was killed, or did not start. The message names it and holds its traceback."""
+
+
+class Supervisor:
+    """One run's children and everything that they share."""
+
+    def __init__(
+        self, config: Config, mode: str, lag: int | None, logs: Path, weights: NDArray[np.float32] | None,
+        on_records: OnRecords, on_end: Callable[[], None],
+    ) -> None:  # fmt: skip
+        """Take the memory for a run; nothing is started yet.
+
+        Args:
+            config: the configuration, already checked against mode and lag.
+            mode: "sequential" or "multiprocess".
+            lag: the dial.
+            logs: folder for the children's logs.
+            weights: (agents, vector size) float32 to start from, or None.
+            on_records: takes the records as they come, in the watching thread.
+            on_end: called once, in the watching thread, when every child has left and every record is delivered.
+        """
+        self._context = multiprocessing.get_context("spawn")
+        self.config = config
+        self.error: ChildFailed | None = None
+        self._on_records, self._on_end = on_records, on_end
+        roles = _roles(config, mode)
+        agents = range(config.world.num_agents)
+        create, fence = self._create, machine_fence()
+        progress = create(Progress.layout(len(agents), len(roles)))
+        replays = [create(Replay.layout(config)) for _ in agents]
+        mailboxes = [create(mailbox_layout(config, lag)) for _ in agents]
+        channels = [create(Channel.layout()) for _ in roles]
+        self.progress = Progress(progress.open(), fence)
+        self.replays = [Replay(config, block.open(), fence) for block in replays]
+        self.mailboxes = [Mailbox(block.open(), fence) for block in mailboxes]
+        self._channels = [ChannelReader(block.open()) for block in channels]
+        self._bells = [Bell.create(self._context) for _ in roles]
+        errors = [self._context.Pipe(duplex=False) for _ in roles]
+        self._errors = [reader for reader, _ in errors]
+        jobs = [
+            Job(name, role, index, config, lag, owned, progress, replays, mailboxes, channels[index], self._bells,
+                errors[index][1], str(logs / f"{name.replace(' ', '-')}.log"), weights)
+            for index, (name, role, owned) in enumerate(roles)
+        ]  # fmt: skip
+        self.processes: list[SpawnProcess] = [
+            self._context.Process(target=child.run, args=(job,), name=job.name, daemon=True) for job in jobs
+        ]
+        self._wake = Bell.create(self._context)
+        self._watcher = threading.Thread(target=self._watch, name="watch run", daemon=True)
+        self._launch_time = np.nan
+        self._stop_time = np.inf
+        self._ended = threading.Event()
+
+    def _create(self, layout: Layout) -> Block:
+        return Block.create(self._context, layout)
+
+    def start(self) -> None:
+        """Start every child and the thread that watches them."""
+        self._launch_time = time.time()
+        try:
+            for process in self.processes:
+                process.start()
+        except BaseException:
+            self._kill()
+            raise
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Ask the children to leave in order; returns at once. Whoever has not left in time is killed."""
+        self._stop_time = min(self._stop_time, time.monotonic())
+        self.progress.request_stop()
+        for bell in [*self._bells, self._wake]:
+            bell.ring()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Sleep until the run has ended, at most ``timeout`` seconds; whether it has."""
+        return self._ended.wait(timeout)
+
+    @property
+    def startup_s(self) -> float:
+        """Seconds from the start of the children to the opening of the barrier; nan before."""
+        return self.progress.start_time - self._launch_time
+
+    # --- the watching thread ---------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        try:
+            while any(process.is_alive() for process in self.processes):
+                self._look()
+                sentinels = [process.sentinel for process in self.processes if process.is_alive()]
+                connection.wait([*sentinels, self._wake.reader], DRAIN_INTERVAL_S)
+                self._wake.drain()
+            self._look()
+        except BaseException as error:  # a full disk, a bug: the run must not go on unseen
+            self._fail(ChildFailed(f"the watching thread failed: {error!r}"))
+            self._kill()
+        finally:
+            self._on_end()
+            self._ended.set()
+
+    def _look(self) -> None:
+        """One round: records, barrier, deaths, time limits."""
+        for channel in self._channels:
+            for table, (records, lost) in channel.drain().items():
+                if len(records) or lost:
+                    self._on_records(table, records, lost)
+        progress, limits = self.progress, self.config.processes
+        if not progress.started and not progress.stopping and progress.all_ready():
+            progress.open_barrier()
+            for bell in self._bells:
+                bell.ring()
+        for process, errors in zip(self.processes, self._errors, strict=True):
+            self._look_at(process, errors)
+        if not progress.started and time.time() - self._launch_time > limits.start_timeout_s:
+            self._fail(ChildFailed(f"the children were not ready within {limits.start_timeout_s:g} s; see the logs"))
+        if time.monotonic() - self._stop_time > limits.stop_timeout_s:
+            self._kill()
+
+    def _look_at(self, process: SpawnProcess, errors: connection.Connection) -> None:
+        code = process.exitcode  # before the pipe: what a process sent, it sent before it ended
+        with contextlib.suppress(EOFError):
+            if errors.poll():
+                self._fail(ChildFailed(f"{process.name} failed:\n{errors.recv()}"))
+        if code is not None and code != 0:
+            self._fail(ChildFailed(f"{process.name} {_how_it_ended(code)}{self._where()}"))
+
+    def _where(self) -> str:
+        return f"; {self.progress.epochs_collected} epochs were collected until then"
+
+    def _fail(self, error: ChildFailed) -> None:
+        """Keep the first failure and stop the rest."""
+        if self.error is None:
+            self.error = error
+            self.stop()
+
+    def _kill(self) -> None:
+        for process in self.processes:
+            if process.pid is not None and process.is_alive():
+                process.kill()
+        for process in self.processes:
+            if process.pid is not None:
+                process.join()
+
+
+def _roles(config: Config, mode: str) -> list[tuple[str, Role, tuple[int, ...]]]:
+    """Name, role and agents of each child."""
+    agents = tuple(range(config.world.num_agents))
+    if mode == "sequential":
+        return [("sequential", "sequential", agents)]
+    groups = [agents[first :: config.num_learners] for first in range(config.num_learners)]
+    return [("actor", "actor", ()), *((f"learner {i}", "learner", group) for i, group in enumerate(groups))]
+
+
+def _how_it_ended(code: int) -> str:
+    if code < 0:
+        return f"was ended by signal {-code} ({signal.Signals(-code).name})"
+    return f"exited with code {code} and no traceback; see its log"

@@ -1,0 +1,50 @@
+"""Digests that tell whether two runs are equal to the last bit.
+
+A chain of SHA-256 can be continued from its last 32 bytes, so a digest of everything that a run produced survives a
+restart. The links matter: ``a`` then ``b`` is another chain than ``ab`` at once, so both sides must link alike (one
+link per epoch, or per update).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+START = bytes(32)
+"""What a chain starts from."""
+
+
+def chain(previous: bytes, data: bytes | bytearray | memoryview) -> bytes:
+    """The chain ``previous`` with one more link: ``sha256(previous + data)``, 32 bytes.
+
+    Raises:
+        ValueError: ``previous`` is not 32 bytes long.
+    """
+    if len(previous) != 32:
+        raise ValueError(f"previous is {len(previous)} bytes long; a chain is 32 bytes, and begins with START")
+    link = hashlib.sha256(previous)
+    link.update(data)
+    return link.digest()
+
+
+def chain_array(previous: bytes, array: npt.NDArray[Any]) -> bytes:
+    """The chain with an array as its next link: dtype, shape and bytes in C order, whatever the memory layout.
+
+    Raises:
+        TypeError: the array holds Python objects, whose bytes are addresses.
+    """
+    if array.dtype.hasobject:
+        raise TypeError(f"the array's dtype is {array.dtype}; only plain numbers have a digest")
+    head = f"{np.lib.format.dtype_to_descr(array.dtype)} {array.shape}\n".encode()
+    return chain(previous, head + array.tobytes())
+
+
+def array_digest(*arrays: npt.NDArray[Any]) -> str:
+    """Hexadecimal digest of arrays in the given order; equal only for equal dtypes, shapes and bits."""
+    digest = START
+    for array in arrays:
+        digest = chain_array(digest, array)
+    return digest.hex()

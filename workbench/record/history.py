@@ -1,0 +1,164 @@
+"""The metrics of a run as NumPy arrays, while it runs and afterwards.
+
+Records are only ever added, so a view of the filled part never changes: a table can be read from any thread while the
+parent appends to it, and what was read stays as it was.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.record.metrics import AXES, METRICS, TABLES, Records, metric
+
+Array = npt.NDArray[Any]
+
+
+class History:
+    """Every record of a run, one growing table per kind.
+
+    ``history["values/mean_q"]`` is a metric as it was recorded, all agents in the order of arrival;
+    :meth:`series` is a curve to draw; the tables themselves are structured arrays, read-only:
+    ``history.updates["loss"]``.
+    """
+
+    def __init__(self) -> None:
+        self._tables = {name: _GrowingTable(dtype) for name, dtype in TABLES.items()}
+        self._lost = dict.fromkeys(TABLES, 0)
+        self._lock = threading.Lock()
+
+    def append(self, table: str, records: Records, lost: int = 0) -> None:
+        """Add records to a table, and the number of records that were lost on the way to it.
+
+        Args:
+            table: key of :data:`~workbench.record.metrics.TABLES`.
+            records: (n,) of the table's dtype; copied.
+            lost: records counted as lost since the last call.
+
+        Raises:
+            KeyError: there is no such table.
+            TypeError: the records have another dtype.
+        """
+        if table not in self._tables:
+            raise KeyError(f"there is no table {table!r}; it must be one of {', '.join(TABLES)}")
+        with self._lock:
+            self._tables[table].append(records)
+            self._lost[table] += lost
+
+    @property
+    def updates(self) -> Records:
+        """One record per update: :data:`~workbench.record.metrics.UPDATES`."""
+        return self._tables["updates"].filled
+
+    @property
+    def epochs(self) -> Records:
+        """One record per epoch and agent: :data:`~workbench.record.metrics.EPOCHS`."""
+        return self._tables["epochs"].filled
+
+    @property
+    def events(self) -> Records:
+        """One record per publication and sync: :data:`~workbench.record.metrics.EVENTS`."""
+        return self._tables["events"].filled
+
+    @property
+    def evaluations(self) -> Records:
+        """One record per greedy evaluation and agent: :data:`~workbench.record.metrics.EVALUATIONS`."""
+        return self._tables["evaluations"].filled
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Records that were overwritten before the parent read them, per table."""
+        with self._lock:
+            return dict(self._lost)
+
+    def __getitem__(self, name: str) -> Array:
+        """All values of a metric, (n,), in the order of arrival; unknown names raise KeyError with the nearest."""
+        chosen = metric(name)
+        values: Array = self._tables[chosen.table].filled[chosen.field]
+        return values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(METRICS)
+
+    def keys(self) -> Iterator[str]:
+        """Names of all metrics, so that ``dict(history)`` works."""
+        return iter(self)
+
+    def series(self, name: str, agent: int | None = None, over: str | None = None) -> tuple[Array, Array]:
+        """A metric as a curve: of one agent, or of all agents together.
+
+        The points are updates for what is recorded per update, epochs for the rest
+        (:data:`~workbench.record.metrics.AXES`). A point recorded twice keeps its last record. Agents are averaged or
+        summed as the metric says (:attr:`~workbench.record.metrics.Metric.over_agents`), and only points that every
+        agent of the table has reached are kept, so that a sum never lacks an agent.
+
+        Args:
+            name: public name of the metric.
+            agent: index of an agent; None for all together.
+            over: another column of the same table for x, such as "time", "epoch" or "agent_steps"; of all agents
+                together, the greatest value at the point.
+
+        Returns:
+            x (n,) and y (n,) float64, in the order of the points; both empty while nothing is recorded.
+
+        Raises:
+            KeyError: unknown metric, or no such column in its table.
+        """
+        chosen = metric(name)
+        records = self._tables[chosen.table].filled
+        over = over or AXES[chosen.table]
+        columns = records.dtype.names or ()
+        if over not in columns:
+            raise KeyError(f"the table of {name} has no column {over!r}; choose one of {', '.join(columns)}")
+        if agent is not None:
+            records = records[records["agent"] == agent]
+        if len(records) == 0:
+            return records[over], np.empty(0)
+
+        kept = _points_of_all_agents(records, AXES[chosen.table])
+        y = kept[chosen.field].astype(np.float64)
+        combined = y.sum(axis=1) if chosen.over_agents == "sum" else y.mean(axis=1)
+        return kept[over].max(axis=1), combined
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{len(table.filled):,} {name}" for name, table in self._tables.items())
+        lost = ", ".join(f"{count:,} {name}" for name, count in self.lost.items() if count)
+        return f"History({counts}; lost: {lost or 'none'})"
+
+
+def _points_of_all_agents(records: Records, axis: str) -> Records:
+    """The last record of each point and agent, (points, agents), without the points that some agent lacks."""
+    agents, column = np.unique(records["agent"], return_inverse=True)
+    points, row = np.unique(records[axis], return_inverse=True)
+    last = np.full((len(points), len(agents)), -1)
+    last[row, column] = np.arange(len(records))
+    complete: Records = records[last[(last >= 0).all(axis=1)]]
+    return complete
+
+
+class _GrowingTable:
+    """An array that grows by doubling. ``filled`` is replaced by a longer view, never changed."""
+
+    def __init__(self, dtype: np.dtype[np.void]) -> None:
+        self._buffer: Records = np.empty(256, dtype)
+        self.filled = _read_only(self._buffer[:0])
+
+    def append(self, records: Records) -> None:
+        if records.dtype != self._buffer.dtype:
+            raise TypeError(f"the records are {records.dtype}; this table holds {self._buffer.dtype}")
+        start, end = len(self.filled), len(self.filled) + len(records)
+        if end > len(self._buffer):
+            grown: Records = np.empty(max(end, 2 * len(self._buffer)), self._buffer.dtype)
+            grown[:start] = self.filled
+            self._buffer = grown
+        self._buffer[start:end] = records
+        self.filled = _read_only(self._buffer[:end])
+
+
+def _read_only(view: Records) -> Records:
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,85 @@
+"""Where a run was made: host, cores, versions and commit, as plain values for the run's description."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def describe() -> dict[str, Any]:
+    """Everything about this machine and process that a result may depend on, ready for JSON. Imports no torch."""
+    return {
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "cpu": cpu_model(),
+        "cores": cores(),
+        "pid": os.getpid(),
+        "versions": versions(),
+        **commit(),
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python and of the installed packages; None for one that is not installed."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in ("numpy", "torch", "workbench")}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def commit(folder: Path = PACKAGE) -> dict[str, str | bool | None]:
+    """The git commit of the code in ``folder``, and whether files in it differ from that commit.
+
+    Both are None where git is missing or does not track the folder, as in an installed package, even if that lies
+    inside another project's repository.
+    """
+    head = _git(folder, "rev-parse", "HEAD") if _git(folder, "ls-files", ".") else None
+    changes = _git(folder, "--no-optional-locks", "status", "--porcelain", ".") if head else None
+    return {"commit": head, "dirty": None if changes is None else changes != ""}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # set in hooks
+    command = ["git", *arguments]
+    try:
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_model() -> str:
+    """Name of the processor, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def device_name(device: str) -> str:
+    """Name of the hardware behind a torch device: the card for "cuda" and "cuda:1", else the processor.
+
+    Imports torch for CUDA devices only.
+    """
+    if not device.startswith("cuda"):
+        return cpu_model()
+    import torch
+
+    return torch.cuda.get_device_name(device)

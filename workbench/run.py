@@ -1,0 +1,400 @@
+"""What a notebook calls: launch a run, compare both modes, load an earlier run.
+
+Nothing here blocks unless it is called ``wait``. Both modes run in child processes; a run's records arrive in
+:attr:`Run.history` while it goes on.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import os
+import threading
+import time
+import warnings
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.config import Config, check_launch
+from workbench.learning.device import resolve_device
+from workbench.learning.iqn import build_network
+from workbench.learning.parameters import Layout as ParameterLayout
+from workbench.processes.supervisor import ChildFailed, Supervisor
+from workbench.record import machine
+from workbench.record import result as results
+from workbench.record.digest import array_digest
+from workbench.record.folder import RecordError, RecordWarning, RunFolder
+from workbench.record.history import History
+from workbench.record.metrics import TABLES, Records
+from workbench.record.result import Result
+from workbench.world.policies import reference_rewards
+
+REFERENCE_EPOCHS = 400
+"""Epochs behind the reference lines of a run's figures."""
+
+
+class RunError(RuntimeError):
+    """A run was asked for something that its state does not allow."""
+
+
+class RunView:
+    """What can be looked at in any run, live or loaded from its folder."""
+
+    def __init__(self, folder: RunFolder, config: Config, mode: str, lag: int | None, history: History) -> None:
+        self.folder, self.config, self.mode, self.lag, self.history = folder, config, mode, lag, history
+
+    @property
+    def name(self) -> str:
+        """Name of the run, which is that of its folder."""
+        return self.folder.path.name
+
+    @property
+    def label(self) -> str:
+        """Short text for legends."""
+        return f"{self.mode}, {'free-running' if self.lag is None else f'lag {self.lag}'}"
+
+    @property
+    def status(self) -> str:
+        """One of created, starting, running, finished, stopped, failed; of a loaded run also "cut off"."""
+        raise NotImplementedError
+
+    @property
+    def result(self) -> Result:
+        """Outcome, throughput and digests.
+
+        Raises:
+            RunError: the run has not ended.
+        """
+        raise NotImplementedError
+
+    @property
+    def weights(self) -> NDArray[np.float32]:
+        """Final weights, (agents, vector size) float32: online network first, then target network.
+
+        They can be given to :func:`launch` as a warm start.
+
+        Raises:
+            RunError: the run has none (yet).
+        """
+        path = self.folder.path / "weights.npy"
+        if not path.exists():
+            raise RunError(f"run {self.name} is {self.status} and has no weights on disk; they are written at its end")
+        loaded: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        return loaded
+
+    @functools.cached_property
+    def references(self) -> dict[str, dict[str, float]]:
+        """Rewards of the reference policies in this run's world, in the units of the reward curve."""
+        return reference_rewards(self.config.world, REFERENCE_EPOCHS, self.config.seed)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.name}: {self.label}, {self.status}>"
+
+
+class Run(RunView):
+    """A run of this process. Made by :func:`launch`; also a context manager that stops it at the end."""
+
+    def __init__(
+        self, config: Config, mode: str, lag: int | None, name: str | None = None, out: Path | str | None = None,
+        weights: NDArray[np.float32] | None = None,
+    ) -> None:  # fmt: skip
+        """Check everything, make the run folder and take the memory. :meth:`start` starts it."""
+        check_launch(config, mode, lag)
+        device = resolve_device(config.device)
+        weights = None if weights is None else _check_weights(config, weights)
+        name = name or _new_name(config, mode, lag)
+        self._description = _describe(config, mode, lag, str(device), weights is not None)
+        folder = RunFolder.create(name, self._description, out)
+        super().__init__(folder, config, mode, lag, History())
+        self.warnings: list[str] = []
+        self._unwritten: dict[str, list[Records]] = {}
+        self._result: Result | None = None
+        self._status = "created"
+        self._lock = threading.Lock()
+        try:
+            logs = folder.path / "logs"
+            logs.mkdir(mode=0o700)
+            self._supervisor = Supervisor(
+                config.replace(device=str(device)), mode, lag, logs, weights, self._take_records, self._end
+            )
+        except BaseException:
+            folder.write_description(self._description | {"status": "failed"})
+            raise
+
+    def start(self) -> Run:
+        """Start the children and return at once.
+
+        Raises:
+            RunError: the run was started before.
+        """
+        with self._lock:
+            if self._status != "created":
+                raise RunError(f"run {self.name} was started before and is {self.status}; launch a new one")
+            self._status = "starting"
+        _live.add(self)
+        self._description |= {"status": "starting"}
+        self.folder.write_description(self._description)
+        self._supervisor.start()
+        return self
+
+    @property
+    def status(self) -> str:
+        """One of created, starting, running, finished, stopped, failed."""
+        if self._status == "starting" and self._supervisor.progress.started:
+            return "running"
+        return self._status
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is over, however it ended."""
+        return self._status in ("finished", "stopped", "failed")
+
+    @property
+    def error(self) -> ChildFailed | None:
+        """Why the run failed, with the child's name and traceback."""
+        return self._supervisor.error
+
+    @property
+    def progress(self) -> dict[str, float]:
+        """Where the run is now: epochs and agent steps collected, updates made (all agents), rows, seconds, rates."""
+        progress, agents = self._supervisor.progress, self.config.world.num_agents
+        started, ended = progress.start_time, progress.end_time
+        elapsed = (ended if np.isfinite(ended) and self.ended else time.time()) - started if progress.started else 0.0
+        steps, updates = progress.agent_steps * agents, sum(progress.updates(agent) for agent in range(agents))
+        return {
+            "epochs": progress.epochs_collected,
+            "agent_steps": steps,
+            "updates": updates,
+            "rows": progress.agent_steps,
+            "elapsed_s": elapsed,
+            "agent_steps_per_s": steps / elapsed if elapsed else 0.0,
+            "updates_per_s": updates / elapsed if elapsed else 0.0,
+        }
+
+    @property
+    def result(self) -> Result:
+        """Outcome, throughput and digests; raises RunError before the end."""
+        if self._result is None:
+            raise RunError(f"run {self.name} is {self.status}; its result is there after run.wait() or run.stop()")
+        return self._result
+
+    def wait(self, timeout: float | None = None) -> Result:
+        """Sleep until the run has ended; interrupting this does not hurt the run.
+
+        Args:
+            timeout: at most so many seconds; None waits as long as it takes.
+
+        Raises:
+            TimeoutError: the run goes on.
+            ChildFailed: a child failed; the message has its name and traceback.
+        """
+        if self._status == "created":
+            raise RunError(f"run {self.name} was never started; call run.start()")
+        if not self._supervisor.wait(timeout):
+            raise TimeoutError(f"run {self.name} is still {self.status} after {timeout:g} s; it goes on")
+        for text in self.warnings:
+            warnings.warn(text, RecordWarning, stacklevel=2)
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+    def stop(self) -> None:
+        """End the run in order and wait for its children to leave. A run that has ended stays as it is."""
+        with self._lock:
+            if self._status == "created":
+                self._status = "stopped"
+                self._finish_folder()
+                return
+        self._supervisor.stop()
+        self._supervisor.wait()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # --- called in the watching thread -----------------------------------------------------------------------------
+
+    def _take_records(self, table: str, records: Records, lost: int) -> None:
+        self.history.append(table, records, lost)
+        waiting = self._unwritten.setdefault(table, [])
+        waiting.append(records)
+        try:
+            self.folder.append(table, np.concatenate(waiting))
+            waiting.clear()
+        except RecordError as error:  # kept, and tried again with the next records
+            if str(error) not in self.warnings:
+                self.warnings.append(str(error))
+
+    def _end(self) -> None:
+        supervisor = self._supervisor
+        if supervisor.error is not None:
+            status = "failed"
+        else:
+            done = supervisor.progress.epochs_collected == self.config.epochs and np.isfinite(supervisor.progress.end_time)
+            status = "finished" if done and results.greedy_reward(self.history) is not None else "stopped"
+        self._result = self._summarise(status)
+        for table in self._unwritten:
+            self._take_records(table, np.empty(0, TABLES[table]), 0)
+        self._status = status
+        self._finish_folder()
+        _live.discard(self)
+
+    def _summarise(self, status: str) -> Result:
+        progress, numbers = self._supervisor.progress, self.progress
+        wall = progress.end_time - progress.start_time
+        wall = wall if np.isfinite(wall) else numbers["elapsed_s"]
+        steps, updates = int(numbers["agent_steps"]), int(numbers["updates"])
+        return Result(
+            mode=self.mode, lag=self.lag, seed=self.config.seed, status=status, wall_s=wall,
+            startup_s=self._supervisor.startup_s, agent_steps=steps, updates=updates,
+            agent_steps_per_s=steps / wall if wall else 0.0, updates_per_s=updates / wall if wall else 0.0,
+            replay_ratio=updates / steps if steps else None, sync_lag=results.sync_lag(self.history),
+            reward=results.reward_tenths(self.history), greedy_reward=results.greedy_reward(self.history),
+            digest=self._digests(),
+        )  # fmt: skip
+
+    def _digests(self) -> dict[str, str]:
+        supervisor, chains = self._supervisor, self._supervisor.progress.digests()
+        rows = [field for replay in supervisor.replays for field in replay.contents().values()]
+        return {
+            "weights": array_digest(*self._read_weights()),
+            "replay": array_digest(*rows),
+            "rewards": array_digest(chains["rewards"]),
+            "losses": array_digest(chains["losses"]),
+        }
+
+    def _read_weights(self) -> list[NDArray[np.float32]]:
+        """The newest snapshot of every agent; none at all if the run ended before the initial ones were there."""
+        mailboxes = self._supervisor.mailboxes
+        vectors = [np.empty(vector_size(self.config), np.float32) for _ in mailboxes]
+        if any(mailbox.newest < 0 for mailbox in mailboxes):
+            return []
+        for mailbox, vector in zip(mailboxes, vectors, strict=True):
+            mailbox.read(vector)
+        return vectors
+
+    def _finish_folder(self) -> None:
+        self._description |= {"status": self._status, "ended": time.time(), "error": str(self.error) if self.error else None}
+        try:
+            if self._result is not None:
+                self.folder.write_result(self._result.to_dict())
+                if vectors := self._read_weights():
+                    self.folder.write_array("weights.npy", np.stack(vectors))
+            self.folder.write_description(self._description)
+        except RecordError as error:
+            self.warnings.append(str(error))
+
+
+class LoadedRun(RunView):
+    """A run read from its folder."""
+
+    def __init__(self, path: Path | str) -> None:
+        folder = RunFolder.open(path)
+        self.description = folder.read_description()
+        config = Config.from_dict(self.description["config"])
+        super().__init__(folder, config, self.description["mode"], self.description["lag"], folder.read_history())
+
+    @property
+    def status(self) -> str:
+        """As the run left it; "cut off" if its parent died before the end."""
+        status = str(self.description["status"])
+        if status in ("created", "starting", "running") and not self._parent_alive():
+            return "cut off"
+        return status
+
+    @property
+    def result(self) -> Result:
+        """Outcome, throughput and digests; raises RunError if the run never got to write them."""
+        data = self.folder.read_result()
+        if data is None:
+            raise RunError(f"run {self.name} is {self.status} and left no result; its history is there as far as it got")
+        return Result.from_dict(data)
+
+    def _parent_alive(self) -> bool:
+        if self.description["machine"]["host"] != machine.describe()["host"]:
+            return True  # another machine: cannot tell
+        with contextlib.suppress(PermissionError):
+            try:
+                os.kill(int(self.description["machine"]["pid"]), 0)
+            except ProcessLookupError:
+                return False
+        return True
+
+
+def launch(
+    config: Config, mode: str = "multiprocess", lag: int | None = 1, *, name: str | None = None,
+    out: Path | str | None = None, weights: NDArray[np.float32] | None = None, start: bool = True,
+) -> Run:  # fmt: skip
+    """Start a run and return at once.
+
+    Args:
+        config: every setting; see :func:`workbench.preset`.
+        mode: "multiprocess" (an actor and learner processes) or "sequential" (the baseline, in one child process).
+        lag: staleness in epochs: epoch e is collected with the weights that came out of the updates of epoch
+            e - 1 - lag. None runs free, multiprocess only.
+        name: name of the run folder; default made from mode, lag, seed and time.
+        out: folder that the run folder is made in; default ``data/runs``.
+        weights: (agents, vector size) float32 to start from, such as ``earlier.weights``.
+        start: False leaves it to ``run.start()``.
+
+    Raises:
+        ConfigError: the configuration does not go with this mode, lag or machine.
+        RecordError: the run folder exists already or cannot be made.
+    """
+    run = Run(config, mode, lag, name, out, weights)
+    return run.start() if start else run
+
+
+def load(path: Path | str) -> LoadedRun:
+    """An earlier run from its folder.
+
+    Raises:
+        RecordError: there is no run at that path, or it is damaged or of another version.
+    """
+    return LoadedRun(path)
+
+
+def vector_size(config: Config) -> int:
+    """Floats in a snapshot of one agent: online and target network."""
+    return 2 * ParameterLayout.of(build_network(config)).size
+
+
+_live: weakref.WeakSet[Run] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """An interpreter that ends in order ends its runs in order."""
+    for run in list(_live):
+        run.stop()
+
+
+def _check_weights(config: Config, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    expected = (config.world.num_agents, vector_size(config))
+    if np.shape(weights) != expected:
+        raise RunError(
+            f"weights have shape {np.shape(weights)}; this configuration needs {expected} (agents, online and target "
+            "parameters); take them from a run with the same world and network"
+        )
+    return np.ascontiguousarray(weights, np.float32)
+
+
+def _new_name(config: Config, mode: str, lag: int | None) -> str:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    dial = "free" if lag is None else f"lag{lag}"
+    return f"{stamp}-{mode}-{dial}-seed{config.seed}-{os.urandom(2).hex()}"
+
+
+def _describe(config: Config, mode: str, lag: int | None, device: str, warm: bool) -> dict[str, Any]:
+    return {
+        "status": "created", "mode": mode, "lag": lag, "config": config.to_dict(), "device": device,
+        "device_name": machine.device_name(device), "threads": config.processes.threads, "warm_start": warm,
+        "machine": machine.describe(), "created": time.time(), "ended": None, "error": None,
+    }  # fmt: skip
