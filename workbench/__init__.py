@@ -1,5 +1,6 @@
 """A workbench for multiprocess reinforcement learning: one trainer, run sequentially and multiprocess, side by side."""
 
+from workbench.compare import Comparison, compare
 from workbench.config import Config, ConfigError, preset, presets
 from workbench.processes.supervisor import ChildFailed
 from workbench.record.folder import RecordError
@@ -8,6 +9,7 @@ from workbench.run import LoadedRun, Run, RunError, launch, load
 
 __all__ = [
     "ChildFailed",
+    "Comparison",
     "Config",
     "ConfigError",
     "LoadedRun",
@@ -15,6 +17,7 @@ __all__ = [
     "Result",
     "Run",
     "RunError",
+    "compare",
     "launch",
     "load",
     "preset",

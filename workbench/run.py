@@ -54,6 +54,11 @@ class RunView:
         return self.folder.path.name
 
     @property
+    def device(self) -> str:
+        """Device that the updates were computed on."""
+        return str(self.folder.read_description()["device"])
+
+    @property
     def label(self) -> str:
         """Short text for legends."""
         return f"{self.mode}, {'free-running' if self.lag is None else f'lag {self.lag}'}"

@@ -71,7 +71,7 @@ class Parts:
         self.replays = [Replay(config, block.open(Replay.layout(config)), fence) for block in job.replays]
         layout = mailbox_layout(config, job.lag)
         self.mailboxes = [Mailbox(block.open(layout), fence) for block in job.mailboxes]
-        self.channel = Channel(job.channel.open(Channel.layout()))
+        self.channel = Channel(job.channel.open(Channel.layout()), fence)
         self.bell = job.bells[job.index]
         self.other_bells = [bell for index, bell in enumerate(job.bells) if index != job.index]
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
 from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -75,7 +77,7 @@ class Supervisor:
         self.progress = Progress(progress.open(), fence)
         self.replays = [Replay(config, block.open(), fence) for block in replays]
         self.mailboxes = [Mailbox(block.open(), fence) for block in mailboxes]
-        self._channels = [ChannelReader(block.open()) for block in channels]
+        self._channels = [ChannelReader(block.open(), fence) for block in channels]
         self._bells = [Bell.create(self._context) for _ in roles]
         errors = [self._context.Pipe(duplex=False) for _ in roles]
         self._errors = [reader for reader, _ in errors]
@@ -100,8 +102,9 @@ class Supervisor:
         """Start every child and the thread that watches them."""
         self._launch_time = time.time()
         try:
-            for process in self.processes:
-                process.start()
+            with _bare_main():
+                for process in self.processes:
+                    process.start()
         except BaseException:
             self._kill()
             raise
@@ -182,6 +185,17 @@ class Supervisor:
         for process in self.processes:
             if process.pid is not None:
                 process.join()
+
+
+@contextlib.contextmanager
+def _bare_main() -> Iterator[None]:
+    """Spawn without running the caller's script again in every child: all that a child needs lies in this package."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _roles(config: Config, mode: str) -> list[tuple[str, Role, tuple[int, ...]]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from workbench.exchange.layout import Arrays, Field, Layout
 from workbench.record.metrics import TABLES, Records
 from workbench.record.telemetry import Ring, RingReader
@@ -13,8 +15,8 @@ CAPACITY = {"updates": 16384, "epochs": 4096, "events": 8192, "evaluations": 512
 class Channel:
     """The writing end, held by the process that makes the records."""
 
-    def __init__(self, arrays: Arrays) -> None:
-        rings = {name: Ring(arrays[f"{name}_count"], arrays[name]) for name in TABLES}
+    def __init__(self, arrays: Arrays, fence: Callable[[], None] | None = None) -> None:
+        rings = {name: Ring(arrays[f"{name}_count"], arrays[name], fence) for name in TABLES}
         self.updates, self.epochs = rings["updates"], rings["epochs"]
         self.events, self.evaluations = rings["events"], rings["evaluations"]
 
@@ -30,8 +32,8 @@ class Channel:
 class ChannelReader:
     """The reading end, held by the parent."""
 
-    def __init__(self, arrays: Arrays) -> None:
-        self._readers = {name: RingReader(arrays[f"{name}_count"], arrays[name]) for name in TABLES}
+    def __init__(self, arrays: Arrays, fence: Callable[[], None] | None = None) -> None:
+        self._readers = {name: RingReader(arrays[f"{name}_count"], arrays[name], fence) for name in TABLES}
 
     def drain(self) -> dict[str, tuple[Records, int]]:
         """New records of each table, and how many were lost before them."""
