@@ -1,5 +1,8 @@
 """A workbench for multiprocess reinforcement learning: one trainer, run sequentially and multiprocess, side by side."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from workbench.compare import Comparison, compare
 from workbench.config import Config, ConfigError, preset, presets
 from workbench.processes.supervisor import ChildFailed
@@ -7,19 +10,35 @@ from workbench.record.folder import RecordError
 from workbench.record.result import Result
 from workbench.run import LoadedRun, Run, RunError, launch, load
 
+if TYPE_CHECKING:
+    from workbench.view.figures import comparison_figure, side_by_side
+    from workbench.view.panel import Panel
+
+_VIEW = {"Panel": "panel", "comparison_figure": "figures", "side_by_side": "figures"}
+
 __all__ = [
     "ChildFailed",
     "Comparison",
     "Config",
     "ConfigError",
     "LoadedRun",
+    "Panel",
     "RecordError",
     "Result",
     "Run",
     "RunError",
     "compare",
+    "comparison_figure",
     "launch",
     "load",
     "preset",
     "presets",
+    "side_by_side",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what draws when it is first asked for; a child process never needs it."""
+    if name in _VIEW:
+        return getattr(importlib.import_module(f"workbench.view.{_VIEW[name]}"), name)
+    raise AttributeError(f"module 'workbench' has no attribute {name!r}")

@@ -32,7 +32,7 @@ class Comparison:
     @property
     def ended(self) -> bool:
         """Whether both runs are over, however they ended."""
-        return self._stopped.is_set() and not self._thread.is_alive() or all(run.ended for run in self.runs)
+        return (self._stopped.is_set() and not self._thread.is_alive()) or all(run.ended for run in self.runs)
 
     def start(self) -> Comparison:
         """Start the first run now and the second when the first has ended; returns at once.
@@ -118,7 +118,9 @@ class Comparison:
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         speedup = "not known" if self.speedup is None else f"{self.speedup:.2f}"
-        return "\n".join([*lines, "", f"identical to the last bit: {_IDENTICAL[self.identical]}", f"speed-up: {speedup}"])
+        return "\n".join(
+            [*lines, "", f"identical to the last bit: {_IDENTICAL[self.identical]}", f"speed-up: {speedup}"]
+        )
 
     def __repr__(self) -> str:
         return f"<Comparison of {self.sequential!r} and {self.multiprocess!r}>"
@@ -182,4 +184,10 @@ def _cell(result: dict[str, Any], path: str) -> str:
         value = value[key]
     if value is None:
         return "-"
-    return f"{value:,.3g}" if isinstance(value, float) and abs(value) < 100 else f"{value:,.0f}" if not isinstance(value, str) else value
+    return (
+        f"{value:,.3g}"
+        if isinstance(value, float) and abs(value) < 100
+        else f"{value:,.0f}"
+        if not isinstance(value, str)
+        else value
+    )

@@ -12,6 +12,7 @@ import difflib
 import json
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -28,7 +29,16 @@ class ConfigError(ValueError):
 
 def _require(holds: bool, name: str, value: object, rule: str) -> None:
     if not holds:
-        raise ConfigError(f"{name} is {value!r}; {rule}")
+        raise ConfigError(f"{name} is {_shown(value)}; {rule}")
+
+
+def _shown(value: object) -> str:
+    """A value as text, shortened; Python refuses to print whole numbers of thousands of digits."""
+    try:
+        text = repr(value)
+    except ValueError:
+        text = f"a {type(value).__name__} too long to print"
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,12 @@ class WorldConfig:
         _check_types(self, "world")
         for name in ("height", "width"):
             value = getattr(self, name)
-            _require(3 <= value <= 1000, f"world.{name}", value, "it must be 3 to 1000 cells: a border of wall and a cell inside")
+            _require(
+                3 <= value <= 1000,
+                f"world.{name}",
+                value,
+                "it must be 3 to 1000 cells: a border of wall and a cell inside",
+            )
         _require(self.num_agents >= 1, "world.num_agents", self.num_agents, "at least one agent must live in the world")
         cells = (self.height - 2) * (self.width - 2)
         _require(
@@ -66,8 +81,11 @@ class WorldConfig:
             f"the {self.height} x {self.width} world has {cells} inner cells; use fewer agents or a larger world",
         )  # fmt: skip
         _require(1 <= self.vision_radius <= 50, "world.vision_radius", self.vision_radius, "it must be 1 to 50 cells")
-        _require(self.max_turns >= 1, "world.max_turns", self.max_turns, "an epoch has at least one turn")
+        _require(1 <= self.max_turns <= 1_000_000, "world.max_turns", self.max_turns, "it must be 1 to 1000000 turns")
         _require(0.0 <= self.spawn_prob <= 1.0, "world.spawn_prob", self.spawn_prob, "a probability lies in 0 to 1")
+        for name in ("gem_reward", "wall_reward"):
+            value = getattr(self, name)
+            _require(abs(value) <= 1e6, f"world.{name}", value, "it must be -1000000 to 1000000")
         _require(1 <= self.num_worlds <= 65536, "world.num_worlds", self.num_worlds, "it must be 1 to 65536 copies")
 
     @property
@@ -163,16 +181,19 @@ class LearningConfig:
 
     def __post_init__(self) -> None:
         _check_types(self, "learning")
-        for name in ("batch_size", "accumulate", "target_interval", "n_step"):
+        for name in ("batch_size", "accumulate", "target_interval"):
             value = getattr(self, name)
             _require(1 <= value <= 1_000_000, f"learning.{name}", value, "it must be 1 to 1000000")
+        _require(1 <= self.n_step <= 10_000, "learning.n_step", self.n_step, "it must be 1 to 10000 turns")
         for name in ("num_quantiles", "num_target_quantiles", "num_policy_quantiles"):
             value = getattr(self, name)
             _require(1 <= value <= 4096, f"learning.{name}", value, "it must be 1 to 4096 fractions")
         for name in ("learning_rate", "adam_eps", "huber_kappa", "grad_clip", "reward_scale"):
             value = getattr(self, name)
             _require(value > 0, f"learning.{name}", value, "it must be above 0")
-        _require(self.learning_rate_end >= 0, "learning.learning_rate_end", self.learning_rate_end, "it must be 0 or more")
+        _require(
+            self.learning_rate_end >= 0, "learning.learning_rate_end", self.learning_rate_end, "it must be 0 or more"
+        )
         _require(0 < self.tau <= 1, "learning.tau", self.tau, "a share lies above 0 and at most at 1")
         _require(0 <= self.gamma <= 1, "learning.gamma", self.gamma, "a discount lies in 0 to 1")
         _require(
@@ -220,10 +241,15 @@ class PacingConfig:
         for name in ("updates_per_epoch", "publish_interval", "sync_interval"):
             value = getattr(self, name)
             _require(1 <= value <= 1_000_000, f"pacing.{name}", value, "it must be 1 to 1000000")
-        _require(self.max_ahead >= 0, "pacing.max_ahead", self.max_ahead, "it must be 0 or more epochs' worth of updates")
         _require(
-            self.max_behind >= 1, "pacing.max_behind", self.max_behind,
-            "it must be at least 1 epoch's worth of updates, or the actor could never start the next epoch",
+            0 <= self.max_ahead <= 1e6,
+            "pacing.max_ahead",
+            self.max_ahead,
+            "it must be 0 to 1000000 epochs' worth of updates",
+        )
+        _require(
+            1 <= self.max_behind <= 1e6, "pacing.max_behind", self.max_behind,
+            "it must be 1 to 1000000 epochs' worth of updates; below 1 the actor could never start the next epoch",
         )  # fmt: skip
 
 
@@ -240,7 +266,9 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         _check_types(self, "evaluation")
-        _require(self.interval >= 0, "evaluation.interval", self.interval, "it must be 0 (only at the end) or more epochs")
+        _require(
+            self.interval >= 0, "evaluation.interval", self.interval, "it must be 0 (only at the end) or more epochs"
+        )
         for name in ("worlds", "final_worlds"):
             value = getattr(self, name)
             _require(1 <= value <= 65536, f"evaluation.{name}", value, "it must be 1 to 65536 epochs")
@@ -264,7 +292,9 @@ class ProcessConfig:
     def __post_init__(self) -> None:
         _check_types(self, "processes")
         if isinstance(self.learners, int):
-            _require(self.learners >= 1, "processes.learners", self.learners, 'it must be at least 1, "auto" or "per_agent"')
+            _require(
+                self.learners >= 1, "processes.learners", self.learners, 'it must be at least 1, "auto" or "per_agent"'
+            )
         _require(1 <= self.threads <= 1024, "processes.threads", self.threads, "it must be 1 to 1024 threads")
         for name in ("start_timeout_s", "stop_timeout_s"):
             value = getattr(self, name)
@@ -319,10 +349,8 @@ class Config:
         Raises:
             ConfigError: an unknown field (the nearest known ones are named) or a refused value.
         """
-        nested: dict[str, Any] = {}
-        for name, value in changes.items():
-            _insert(nested, name, value, self)
-        return _rebuild(self, nested)
+        changed: Config = _changed(self, changes, "")
+        return changed
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dictionaries, ready for JSON."""
@@ -331,7 +359,8 @@ class Config:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Config:
         """The inverse of :meth:`to_dict`. Missing fields take their defaults; unknown ones are refused by name."""
-        return _from_dict(cls, data, "")
+        config: Config = _from_dict(cls, data, "")
+        return config
 
     def to_json(self) -> str:
         """JSON text of :meth:`to_dict`."""
@@ -342,10 +371,8 @@ class Config:
         """The inverse of :meth:`to_json`."""
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"the configuration is not JSON: {error}") from None
-        if not isinstance(data, dict):
-            raise ConfigError(f"the configuration is a JSON {type(data).__name__}; it must be an object of fields")
         return cls.from_dict(data)
 
     @property
@@ -356,7 +383,7 @@ class Config:
     @property
     def learning_epochs(self) -> int:
         """Epochs that are followed by updates: those at whose end ``learning_starts`` rows are there."""
-        first = math.ceil(self.replay.learning_starts / self.world.steps_per_epoch)
+        first = -(-self.replay.learning_starts // self.world.steps_per_epoch)
         return max(0, self.epochs - first + 1)
 
     @property
@@ -371,7 +398,9 @@ class Config:
         if learners == "per_agent":
             return agents
         if learners == "auto":
-            return min(agents, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+            return min(
+                agents, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            )
         return int(learners)
 
 
@@ -401,7 +430,7 @@ def preset(name: str) -> Config:
     Raises:
         ConfigError: there is no preset of that name.
     """
-    if name not in _PRESETS:
+    if not isinstance(name, str) or name not in _PRESETS:
         raise ConfigError(f"there is no preset {name!r}; choose one of {', '.join(_PRESETS)}")
     return Config().replace(**_PRESETS[name])
 
@@ -426,14 +455,16 @@ def check_launch(config: Config, mode: str, lag: int | None) -> None:
     if lag is not None and (not isinstance(lag, int) or isinstance(lag, bool) or lag < 0):
         raise ConfigError(f"lag is {lag!r}; it must be a number of epochs, 0 or more, or None for free-running")
     if lag is None and mode == "sequential":
-        raise ConfigError("lag is None; free-running needs mode='multiprocess'. Give a sequential run a lag of 0 or more")
+        raise ConfigError(
+            "lag is None; free-running needs mode='multiprocess'. Give a sequential run a lag of 0 or more"
+        )
     steps = config.world.steps_per_epoch
     ahead = 1 if lag is None else lag
-    needed = (math.ceil(config.replay.window / steps) + ahead) * steps
+    needed = (-(-config.replay.window // steps) + ahead) * steps
     _require(
         config.replay.capacity >= needed, "replay.capacity", config.replay.capacity,
-        f"it must be at least {needed} (the window of {config.replay.window} rows in whole epochs, and {ahead} epochs of "
-        f"{steps} rows that lag = {lag} lets the actor write meanwhile); raise replay.capacity or lower replay.window",
+        f"it must be at least {needed} (the window of {config.replay.window} rows in whole epochs, and {ahead} epochs "
+        f"of {steps} rows that lag = {lag} lets the actor write meanwhile); raise replay.capacity or lower replay.window",
     )  # fmt: skip
 
 
@@ -455,16 +486,20 @@ def _fields(config_class: type) -> dict[str, Any]:
 
 
 def _accepts(annotation: Any, value: object) -> bool:
-    """Whether a value has the annotated type; whole numbers pass as floats, booleans never pass as numbers."""
+    """Whether a value has the annotated type; whole numbers pass as floats, booleans never pass as numbers.
+
+    A whole number must fit into 64 bits, because every one of them becomes a word in shared memory or on a device.
+    """
     origin = typing.get_origin(annotation)
     if origin in (typing.Union, types.UnionType):
         return any(_accepts(option, value) for option in typing.get_args(annotation))
     if origin is Literal:
         return any(type(value) is type(option) and value == option for option in typing.get_args(annotation))
     if annotation is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+        return whole or (isinstance(value, float) and math.isfinite(value))
     if annotation is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
     return isinstance(value, annotation)
 
 
@@ -474,7 +509,11 @@ def _describe(annotation: Any) -> str:
         return " or ".join(_describe(option) for option in typing.get_args(annotation))
     if origin is Literal:
         return " or ".join(repr(option) for option in typing.get_args(annotation))
-    return {int: "a whole number", float: "a finite number", bool: "True or False", str: "a string"}.get(annotation, str(annotation))
+    if dataclasses.is_dataclass(annotation):
+        return "an object of its fields"
+    return {int: "a whole number below 2**63", float: "a finite number", bool: "True or False", str: "a string"}[
+        annotation
+    ]
 
 
 def _check_types(config: Any, prefix: str) -> None:
@@ -492,41 +531,41 @@ def _unknown(name: str) -> ConfigError:
     return ConfigError(f"there is no setting {name!r}{hint}")
 
 
-def _insert(nested: dict[str, Any], dotted: str, value: Any, config: Config) -> None:
-    parts = dotted.split(".")
-    owner: Any = config
-    for depth, part in enumerate(parts):
-        if not dataclasses.is_dataclass(owner) or part not in _fields(type(owner)):
-            raise _unknown(dotted)
-        if depth == len(parts) - 1:
-            nested[part] = value
+def _changed(config: Any, changes: Mapping[Any, Any], prefix: str) -> Any:
+    """A copy of one dataclass with changes by field, by dotted name, or by a mapping for a nested one."""
+    fields, values, nested = _fields(type(config)), {}, dict[str, dict[Any, Any]]()
+    for name, value in changes.items():
+        head, dot, rest = str(name).partition(".")
+        group = dataclasses.is_dataclass(fields.get(head))
+        if head not in fields or (dot and not (group and rest)):
+            raise _unknown(f"{prefix}{name}")
+        if dot:
+            nested.setdefault(head, {})[rest] = value
+        elif group and isinstance(value, Mapping):
+            nested.setdefault(head, {}).update(value)
         else:
-            nested = nested.setdefault(part, {})
-            owner = getattr(owner, part)
-
-
-def _rebuild(config: Any, changes: Mapping[str, Any]) -> Any:
-    values = {}
-    for name, change in changes.items():
-        current = getattr(config, name)
-        nested = dataclasses.is_dataclass(current) and isinstance(change, Mapping)
-        values[name] = _rebuild(current, change) if nested else change
+            values[head] = value
+    for head, inner in nested.items():
+        owner = values.get(head, getattr(config, head))
+        _require(isinstance(owner, fields[head]), f"{prefix}{head}", owner, f"it must be {_describe(fields[head])}")
+        values[head] = _changed(owner, inner, f"{prefix}{head}.")
     return dataclasses.replace(config, **values)
 
 
 def _from_dict(config_class: type, data: Mapping[str, Any], prefix: str) -> Any:
+    _require(
+        isinstance(data, Mapping), prefix.rstrip(".") or "the configuration", data, "it must be an object of fields"
+    )
     fields, values = _fields(config_class), {}
     for name, value in data.items():
         if name not in fields:
             raise _unknown(f"{prefix}{name}")
         if dataclasses.is_dataclass(fields[name]):
-            _require(isinstance(value, Mapping), f"{prefix}{name}", value, "it must be an object of fields")
             value = _from_dict(typing.cast(type, fields[name]), value, f"{prefix}{name}.")
         values[name] = value
     return config_class(**values)
 
 
 def _require_device_name(name: str, device: object) -> None:
-    kind, _, index = str(device).partition(":")
-    known = kind in ("auto", "cpu", "cuda", "mps") and (not index or (kind == "cuda" and index.isdigit()))
+    known = re.fullmatch("auto|cpu|mps|cuda(:[0-9]{1,3})?", str(device)) is not None
     _require(known, name, device, 'it must be "auto", "cpu", "cuda", "cuda:N" or "mps"')

@@ -21,6 +21,7 @@ from workbench.exchange.progress import Progress
 from workbench.exchange.replay import Replay
 from workbench.learning import schedules
 from workbench.learning.agent import Agent
+from workbench.learning.device import resolve_device
 from workbench.learning.policy import Policy
 from workbench.record.channel import Channel
 from workbench.record.metrics import EventKind
@@ -107,14 +108,16 @@ class Collector:
     """The acting side of a run: sync, collect, record; now and then evaluate greedily."""
 
     def __init__(
-        self, config: Config, replays: Sequence[Replay], mailboxes: Sequence[Mailbox], progress: Progress, channel: Channel
-    ) -> None:
+        self, config: Config, world: type[Treasurehunt], replays: Sequence[Replay], mailboxes: Sequence[Mailbox],
+        progress: Progress, channel: Channel,
+    ) -> None:  # fmt: skip
+        """Take a replay and a mailbox per agent; ``world`` is the class of the world."""
         self.config, self._replays, self._mailboxes = config, replays, mailboxes
         self._progress, self._channel = progress, channel
         self._agents = range(config.world.num_agents)
-        device = torch.device(config.processes.acting_device)
+        device = resolve_device(config.processes.acting_device)
         seed = config.seed
-        self.world = Treasurehunt(config.world, stream(seed, "world"))
+        self._world_class, self.world = world, world(config.world, stream(seed, "world"))
         self.policies = [
             Policy(config, device, stream(seed, "exploration", i), stream(seed, "acting_quantiles", i))
             for i in self._agents
@@ -159,7 +162,7 @@ class Collector:
         config = evaluation_config(self.config, worlds)
         for policy, vector in zip(self._greedy, self._vectors, strict=True):
             policy.load(vector)
-        world = Treasurehunt(config.world, self._evaluation_streams[-1])
+        world = self._world_class(config.world, self._evaluation_streams[-1])
         replays = [Replay(config, Replay.layout(config).allocate()) for _ in self._agents]
         rewards = collect(world, self._greedy, replays, 0.0, [snapshot.version for snapshot in self._in_use])
         for agent, (reward, snapshot) in enumerate(zip(rewards, self._in_use, strict=True)):
@@ -265,8 +268,9 @@ def run_sequential(collector: Collector, trainer: Trainer, lag: int, proceed: Ca
 
 
 def evaluation_config(config: Config, worlds: int) -> Config:
-    """The same task in ``worlds`` copies, with a ring that holds just one epoch."""
-    rows = max(worlds * config.world.max_turns, config.learning.batch_size)
+    """The same task in ``worlds`` copies, with a ring that holds just one epoch; nothing is learnt from it."""
+    rows = worlds * config.world.max_turns
     return config.replace(**{
         "world.num_worlds": worlds, "replay.capacity": rows, "replay.window": rows, "replay.learning_starts": rows,
+        "learning.batch_size": 1, "learning.accumulate": 1,
     })  # fmt: skip

@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import functools
 import os
+import sys
 import threading
 import time
 import warnings
@@ -21,18 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.config import Config, check_launch
+from workbench.digest import array_digest
 from workbench.learning.device import resolve_device
 from workbench.learning.iqn import build_network
 from workbench.learning.parameters import Layout as ParameterLayout
 from workbench.processes.supervisor import ChildFailed, Supervisor
 from workbench.record import machine
 from workbench.record import result as results
-from workbench.record.digest import array_digest
 from workbench.record.folder import RecordError, RecordWarning, RunFolder
 from workbench.record.history import History
 from workbench.record.metrics import TABLES, Records
 from workbench.record.result import Result
 from workbench.world.policies import reference_rewards
+from workbench.world.treasurehunt import Treasurehunt
 
 REFERENCE_EPOCHS = 400
 """Epochs behind the reference lines of a run's figures."""
@@ -69,6 +71,21 @@ class RunView:
         raise NotImplementedError
 
     @property
+    def ended(self) -> bool:
+        """Whether the run is over, however it ended."""
+        return self.status in ("finished", "stopped", "failed", "cut off")
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the run failed, with the child's name and traceback; None if it did not."""
+        raise NotImplementedError
+
+    @property
+    def progress(self) -> dict[str, float]:
+        """Where the run is: epochs collected, agent steps and updates of all agents, rows per agent, seconds, rates."""
+        raise NotImplementedError
+
+    @property
     def result(self) -> Result:
         """Outcome, throughput and digests.
 
@@ -92,10 +109,10 @@ class RunView:
         loaded: NDArray[np.float32] = np.load(path, allow_pickle=False)
         return loaded
 
-    @functools.cached_property
+    @property
     def references(self) -> dict[str, dict[str, float]]:
-        """Rewards of the reference policies in this run's world, in the units of the reward curve."""
-        return reference_rewards(self.config.world, REFERENCE_EPOCHS, self.config.seed)
+        """Rewards of the reference policies in this run's world (mean, sd, epochs), in units of the reward curve."""
+        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"<Run {self.name}: {self.label}, {self.status}>"
@@ -106,17 +123,20 @@ class Run(RunView):
 
     def __init__(
         self, config: Config, mode: str, lag: int | None, name: str | None = None, out: Path | str | None = None,
-        weights: NDArray[np.float32] | None = None,
+        weights: NDArray[np.float32] | None = None, world: type[Treasurehunt] = Treasurehunt,
     ) -> None:  # fmt: skip
         """Check everything, make the run folder and take the memory. :meth:`start` starts it."""
         check_launch(config, mode, lag)
         device = resolve_device(config.device)
+        _check_world(world)
         weights = None if weights is None else _check_weights(config, weights)
         name = name or _new_name(config, mode, lag)
         self._description = _describe(config, mode, lag, str(device), weights is not None)
+        self._description["world"] = f"{world.__module__}:{world.__qualname__}"
         folder = RunFolder.create(name, self._description, out)
         super().__init__(folder, config, mode, lag, History())
         self.warnings: list[str] = []
+        self._world = world
         self._unwritten: dict[str, list[Records]] = {}
         self._result: Result | None = None
         self._status = "created"
@@ -125,7 +145,7 @@ class Run(RunView):
             logs = folder.path / "logs"
             logs.mkdir(mode=0o700)
             self._supervisor = Supervisor(
-                config.replace(device=str(device)), mode, lag, logs, weights, self._take_records, self._end
+                config.replace(device=str(device)), mode, lag, logs, world, weights, self._take_records, self._end
             )
         except BaseException:
             folder.write_description(self._description | {"status": "failed"})
@@ -154,10 +174,10 @@ class Run(RunView):
             return "running"
         return self._status
 
-    @property
-    def ended(self) -> bool:
-        """Whether the run is over, however it ended."""
-        return self._status in ("finished", "stopped", "failed")
+    @functools.cached_property
+    def references(self) -> dict[str, dict[str, float]]:
+        """Rewards of the reference policies in this run's world (mean, sd, epochs), in units of the reward curve."""
+        return reference_rewards(self.config.world, REFERENCE_EPOCHS, self.config.seed, self._world)
 
     @property
     def error(self) -> ChildFailed | None:
@@ -166,20 +186,12 @@ class Run(RunView):
 
     @property
     def progress(self) -> dict[str, float]:
-        """Where the run is now: epochs and agent steps collected, updates made (all agents), rows, seconds, rates."""
+        """Where the run is: epochs collected, agent steps and updates of all agents, rows per agent, seconds, rates."""
         progress, agents = self._supervisor.progress, self.config.world.num_agents
         started, ended = progress.start_time, progress.end_time
         elapsed = (ended if np.isfinite(ended) and self.ended else time.time()) - started if progress.started else 0.0
-        steps, updates = progress.agent_steps * agents, sum(progress.updates(agent) for agent in range(agents))
-        return {
-            "epochs": progress.epochs_collected,
-            "agent_steps": steps,
-            "updates": updates,
-            "rows": progress.agent_steps,
-            "elapsed_s": elapsed,
-            "agent_steps_per_s": steps / elapsed if elapsed else 0.0,
-            "updates_per_s": updates / elapsed if elapsed else 0.0,
-        }
+        updates = sum(progress.updates(agent) for agent in range(agents))
+        return _progress(progress.epochs_collected, progress.agent_steps, agents, updates, elapsed)
 
     @property
     def result(self) -> Result:
@@ -242,7 +254,9 @@ class Run(RunView):
         if supervisor.error is not None:
             status = "failed"
         else:
-            done = supervisor.progress.epochs_collected == self.config.epochs and np.isfinite(supervisor.progress.end_time)
+            done = supervisor.progress.epochs_collected == self.config.epochs and np.isfinite(
+                supervisor.progress.end_time
+            )
             status = "finished" if done and results.greedy_reward(self.history) is not None else "stopped"
         self._result = self._summarise(status)
         for table in self._unwritten:
@@ -286,7 +300,10 @@ class Run(RunView):
         return vectors
 
     def _finish_folder(self) -> None:
-        self._description |= {"status": self._status, "ended": time.time(), "error": str(self.error) if self.error else None}
+        self._description |= {
+            "status": self._status, "ended": time.time(), "error": str(self.error) if self.error else None,
+            "references": self.references, "lost_records": self.history.lost,
+        }  # fmt: skip
         try:
             if self._result is not None:
                 self.folder.write_result(self._result.to_dict())
@@ -319,8 +336,30 @@ class LoadedRun(RunView):
         """Outcome, throughput and digests; raises RunError if the run never got to write them."""
         data = self.folder.read_result()
         if data is None:
-            raise RunError(f"run {self.name} is {self.status} and left no result; its history is there as far as it got")
+            raise RunError(
+                f"run {self.name} is {self.status} and left no result; its history is there as far as it got"
+            )
         return Result.from_dict(data)
+
+    @property
+    def error(self) -> RunError | None:
+        """What the run left as the reason of its failure."""
+        return RunError(self.description["error"]) if self.description["error"] else None
+
+    @property
+    def progress(self) -> dict[str, float]:
+        """Where the run got to."""
+        epochs, updates, agents = self.history.epochs, self.history.updates, self.config.world.num_agents
+        times = np.concatenate([epochs["time"], updates["time"]])
+        elapsed = float(np.ptp(times)) if len(times) else 0.0
+        steps = int(epochs["agent_steps"].max(initial=0))
+        return _progress(steps // self.config.world.steps_per_epoch, steps, agents, len(updates), elapsed)
+
+    @property
+    def references(self) -> dict[str, dict[str, float]]:
+        """Rewards of the reference policies in the run's world, as the run left them; empty if it was cut off."""
+        found: dict[str, dict[str, float]] = self.description.get("references", {})
+        return found
 
     def _parent_alive(self) -> bool:
         if self.description["machine"]["host"] != machine.describe()["host"]:
@@ -335,7 +374,8 @@ class LoadedRun(RunView):
 
 def launch(
     config: Config, mode: str = "multiprocess", lag: int | None = 1, *, name: str | None = None,
-    out: Path | str | None = None, weights: NDArray[np.float32] | None = None, start: bool = True,
+    out: Path | str | None = None, weights: NDArray[np.float32] | None = None,
+    world: type[Treasurehunt] = Treasurehunt, start: bool = True,
 ) -> Run:  # fmt: skip
     """Start a run and return at once.
 
@@ -347,13 +387,15 @@ def launch(
         name: name of the run folder; default made from mode, lag, seed and time.
         out: folder that the run folder is made in; default ``data/runs``.
         weights: (agents, vector size) float32 to start from, such as ``earlier.weights``.
+        world: class of the world, Treasurehunt or one derived from it in a module that can be imported.
         start: False leaves it to ``run.start()``.
 
     Raises:
         ConfigError: the configuration does not go with this mode, lag or machine.
         RecordError: the run folder exists already or cannot be made.
+        RunError: the weights do not fit, or a child process could not import the world.
     """
-    run = Run(config, mode, lag, name, out, weights)
+    run = Run(config, mode, lag, name, out, weights, world)
     return run.start() if start else run
 
 
@@ -379,6 +421,32 @@ def _stop_all() -> None:
     """An interpreter that ends in order ends its runs in order."""
     for run in list(_live):
         run.stop()
+
+
+def _progress(epochs: int, rows: int, agents: int, updates: int, elapsed_s: float) -> dict[str, float]:
+    return {
+        "epochs": epochs,
+        "agent_steps": rows * agents,
+        "updates": updates,
+        "rows": rows,
+        "elapsed_s": elapsed_s,
+        "agent_steps_per_s": rows * agents / elapsed_s if elapsed_s else 0.0,
+        "updates_per_s": updates / elapsed_s if elapsed_s else 0.0,
+    }
+
+
+def _check_world(world: type[Treasurehunt]) -> None:
+    """Refuse what a child could not import: it would die without a word to the notebook."""
+    if not (isinstance(world, type) and issubclass(world, Treasurehunt)):
+        raise RunError(f"world is {world!r}; it must be a class derived from workbench.world.treasurehunt.Treasurehunt")
+    found: Any = sys.modules.get(world.__module__)
+    for part in world.__qualname__.split("."):
+        found = getattr(found, part, None)
+    if world.__module__ == "__main__" or found is not world:
+        raise RunError(
+            f"world {world.__qualname__} is defined in a notebook cell, a script or a function; a child process cannot "
+            "import it. Write it to a module (in a notebook: %%writefile my_world.py) and import it from there"
+        )
 
 
 def _check_weights(config: Config, weights: NDArray[np.float32]) -> NDArray[np.float32]:

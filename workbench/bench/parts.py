@@ -21,7 +21,9 @@ from workbench.seeding import stream
 from workbench.world.treasurehunt import NUM_ACTIONS, NUM_ENTITIES, Treasurehunt
 
 
-def side_by_side(functions: Sequence[Callable[[], object]], repeats: int, synchronise: Callable[[], None]) -> list[float]:
+def side_by_side(
+    functions: Sequence[Callable[[], object]], repeats: int, synchronise: Callable[[], None]
+) -> list[float]:
     """Median seconds of each function, called in turn so that all of them meet the same disturbances."""
     times: list[list[float]] = [[] for _ in functions]
     for repeat in range(repeats + 3):
@@ -66,7 +68,9 @@ def acting_speed(config: Config, quick: bool) -> dict[str, Any]:
         versions = [0] * task.world.num_agents
         steps = task.world.num_agents * task.world.steps_per_epoch
 
-        def play(world: Any = world, policies: Any = policies, replays: Any = replays, versions: Any = versions) -> None:
+        def play(
+            world: Any = world, policies: Any = policies, replays: Any = replays, versions: Any = versions
+        ) -> None:
             collect(world, policies, replays, 0.1, versions)
 
         (seconds,) = side_by_side([play], 3 if quick else 8, _nothing)
@@ -81,7 +85,9 @@ def collecting_parts(config: Config) -> tuple[Treasurehunt, list[Replay], list[P
     replays = [Replay(config, Replay.layout(config).allocate()) for _ in agents]
     policies = []
     for index in agents:
-        policy = Policy(config, cpu, stream(config.seed, "exploration", index), stream(config.seed, "acting_quantiles", index))
+        policy = Policy(
+            config, cpu, stream(config.seed, "exploration", index), stream(config.seed, "acting_quantiles", index)
+        )
         vector = np.empty(policy.vector_size, np.float32)
         Agent(config, index, cpu).snapshot(vector)
         policy.load(vector)
@@ -119,7 +125,11 @@ def matrix_products(config: Config, device: torch.device) -> Callable[[], None]:
     inputs = network.num_frames * (2 * config.world.vision_radius + 1) ** 2 * NUM_ENTITIES
     heads = 1 + NUM_ACTIONS
     shapes: list[tuple[int, int, int]] = []
-    fractions = ((learning.num_quantiles, True), (learning.num_policy_quantiles, False), (learning.num_target_quantiles, True))
+    fractions = (
+        (learning.num_quantiles, True),
+        (learning.num_policy_quantiles, False),
+        (learning.num_target_quantiles, True),
+    )
     for count, head_per_fraction in fractions:
         pairs = rows * count
         shapes += [(rows, inputs, width), (pairs, network.num_cosines, width), (pairs, width, width)]

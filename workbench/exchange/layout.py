@@ -7,6 +7,7 @@ disagree on a shape or a dtype are told both tables instead of reading each othe
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -79,7 +80,10 @@ class Layout:
             raise LayoutMismatch(f"no block of {self.title!r} here: it starts with {header[:8]!r}, not {MAGIC!r}")
         found = header[16 : 16 + int.from_bytes(header[8:16], "little")].decode(errors="replace")
         if found != self.text:
-            raise LayoutMismatch(f"the block was made as\n  {found}\nand is opened as\n  {self.text}\nuse one configuration on both sides")
+            raise LayoutMismatch(
+                f"the block was made as\n  {found}\nand is opened as\n  {self.text}\n"
+                "use one configuration on both sides"
+            )
         return self._views(buffer)
 
     def allocate(self) -> Arrays:
@@ -89,7 +93,7 @@ class Layout:
     def _views(self, buffer: Any) -> Arrays:
         arrays, offset = {}, _HEADER
         for field in self.fields:
-            count = int(np.prod(field.shape, dtype=np.int64))
+            count = math.prod(field.shape)
             # frombuffer keeps the memory alive; np.ndarray(buffer=...) would not
             arrays[field.name] = np.frombuffer(buffer, field.dtype, count, offset).reshape(field.shape)
             offset += _aligned(_nbytes(field))
@@ -126,7 +130,7 @@ class Counter:
 
 
 def _nbytes(field: Field) -> int:
-    return int(np.prod(field.shape, dtype=np.int64)) * np.dtype(field.dtype).itemsize
+    return math.prod(field.shape) * np.dtype(field.dtype).itemsize
 
 
 def _aligned(nbytes: int) -> int:

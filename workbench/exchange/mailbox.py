@@ -105,7 +105,9 @@ class Mailbox:
         for _ in range(MAX_RETRIES):
             wanted = self.newest if version is None else version
             if not 0 <= wanted <= self.newest:
-                raise MailboxError(f"version {wanted} is not published yet; the newest is {self.newest}; wait for the learner")
+                raise MailboxError(
+                    f"version {wanted} is not published yet; the newest is {self.newest}; wait for the learner"
+                )
             slot = wanted % self._slots
             found = Snapshot(
                 int(self._arrays["version"][slot]), int(self._arrays["updates"][slot]),
@@ -115,8 +117,11 @@ class Mailbox:
             if not self._overwritten(wanted):
                 return found
             if version is not None:
-                raise MailboxError(f"version {wanted} is overwritten; the oldest kept is {self.newest - self._slots + 2}")
-        raise MailboxError(f"no whole header in {MAX_RETRIES} tries, newest {self.newest}; raise pacing.publish_interval")
+                oldest = self._writing.get() - self._slots + 1
+                raise MailboxError(f"version {wanted} is overwritten; the oldest kept is {oldest}")
+        raise MailboxError(
+            f"no whole header in {MAX_RETRIES} tries, newest {self.newest}; raise pacing.publish_interval"
+        )
 
     def _overwritten(self, version: int) -> bool:
         return self._writing.get() - self._slots >= version

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.digest import chain
 from workbench.exchange.layout import Arrays, Counter, Field, Layout
-from workbench.record.digest import chain
 
 RUNNING, STOP = 0, 1
 

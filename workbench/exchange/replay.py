@@ -48,9 +48,7 @@ class Batch:
     """(B,) int64: version of the policy that chose the action."""
 
     @classmethod
-    def allocate(
-        cls, batch_size: int, num_frames: int, frame_size: int, empty: Callable[..., Any] = np.zeros
-    ) -> Batch:
+    def allocate(cls, batch_size: int, num_frames: int, frame_size: int, empty: Callable[..., Any] = np.zeros) -> Batch:
         """An empty batch; ``empty(shape, dtype)`` makes each array."""
         state = (batch_size, num_frames, frame_size)
         return cls(
@@ -163,8 +161,8 @@ class Replay:
         expected = self._arrays["frame"].shape[2:]
         if frame.shape != expected or frame.dtype != np.uint8:
             raise ReplayError(
-                f"a frame of shape {frame.shape} and dtype {frame.dtype} was given; this replay holds {expected} of uint8 "
-                "(worlds, cells in view); flatten or cast it where it is made"
+                f"a frame of shape {frame.shape} and dtype {frame.dtype} was given; this replay holds {expected} "
+                "of uint8 (worlds, cells in view); flatten or cast it where it is made"
             )
         self._arrays["frame"][self._slot, turn] = frame
 
@@ -274,7 +272,12 @@ class Replay:
         self._stack(slot, turn + rows["span"].take(row), start, world, out.s_t)
 
     def _stack(
-        self, slot: NDArray[Any], turn: NDArray[Any], start: NDArray[Any], world: NDArray[Any], out: NDArray[np.uint8] | None
+        self,
+        slot: NDArray[Any],
+        turn: NDArray[Any],
+        start: NDArray[Any],
+        world: NDArray[Any],
+        out: NDArray[np.uint8] | None,
     ) -> NDArray[np.uint8]:
         """The frames of ``turn`` and the F - 1 turns before it, oldest first; blank before the episode's start."""
         turns = turn[:, None] - self._back
@@ -289,7 +292,9 @@ class Replay:
         """How many of these rows do not match their stamp, or hold another row than their number says."""
         row = numbers % (self._num_epochs * self.steps_per_epoch)
         index = np.unravel_index(row, self._arrays["action"].shape)
-        bad = (self._arrays["stamp"][index] != row_stamps(self._arrays, index)) | (self._arrays["number"][index] != numbers)
+        bad = (self._arrays["stamp"][index] != row_stamps(self._arrays, index)) | (
+            self._arrays["number"][index] != numbers
+        )
         return int(bad.sum())
 
     def check_valid(self) -> tuple[bool, str]:
@@ -325,6 +330,3 @@ def row_stamps(arrays: Mapping[str, NDArray[Any]], index: Any) -> NDArray[np.uin
         bits = field.view(np.uint32) if field.dtype == np.float32 else field.astype(np.uint32)
         stamp = stamp + bits * np.uint32(0x9E3779B1 + 2 * 0x1000193 * position)
     return stamp
-
-
-

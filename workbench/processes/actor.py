@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from workbench.processes.job import Job, Parts
 from workbench.processes.pacing import Pacing
 
@@ -12,7 +14,7 @@ def act(job: Job) -> None:
     collector, pacing = parts.collector(), Pacing(config, job.lag, parts.progress)
     parts.ready()
     for epoch in range(config.epochs):
-        parts.bell.wait_until(lambda epoch=epoch: pacing.may_collect(epoch), parts.progress)
+        parts.bell.wait_until(partial(pacing.may_collect, epoch), parts.progress)
         collector.epoch(epoch, pacing.version_for(epoch))
         parts.ring_others()
     parts.bell.wait_until(pacing.all_learned, parts.progress)

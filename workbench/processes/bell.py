@@ -1,12 +1,13 @@
 """Waiting that costs no CPU: a pipe for each process that may have to wait.
 
 Whoever changes a counter rings the bells of those who may wait for it, after the change. A waiter looks at the
-counters, then sleeps until its bell rings. (That its parent dies is another thread's business: ``child.py``.) A ring is one byte; the bell holds no state, so a ring too
-many is harmless and a killed ringer leaves nothing behind.
+counters, then sleeps until its bell rings. (That its parent dies is another thread's business: ``child.py``.) A ring
+is one byte; the bell holds no state, so a ring too many is harmless and a killed ringer leaves nothing behind.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,10 +36,8 @@ class Bell:
     def ring(self) -> None:
         """Wake the owner. Never blocks: a full pipe wakes it just as well."""
         os.set_blocking(self.writer.fileno(), False)
-        try:
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
             os.write(self.writer.fileno(), b"!")
-        except (BlockingIOError, BrokenPipeError):
-            pass
 
     def wait_until(self, holds: Callable[[], bool], progress: Progress) -> None:
         """Sleep until ``holds()``.

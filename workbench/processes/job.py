@@ -27,6 +27,7 @@ from workbench.loop import Collector, Trainer
 from workbench.processes.bell import Bell
 from workbench.processes.memory import Block, machine_fence
 from workbench.record.channel import Channel
+from workbench.world.treasurehunt import Treasurehunt
 
 T = TypeVar("T")
 Role = Literal["sequential", "actor", "learner"]
@@ -56,6 +57,8 @@ class Job:
     """Where a traceback goes."""
     log: str
     """File that takes whatever the process prints."""
+    world: type[Treasurehunt]
+    """Class of the world; it must be importable in the child."""
     weights: NDArray[np.float32] | None
     """Warm start: (agents, vector size) float32, or None for fresh weights."""
 
@@ -77,14 +80,20 @@ class Parts:
 
     def collector(self) -> Collector:
         """The acting side, over all agents."""
-        return Collector(self.job.config, self.replays, self.mailboxes, self.progress, self.channel)
+        job = self.job
+        return Collector(job.config, job.world, self.replays, self.mailboxes, self.progress, self.channel)
 
     def trainer(self) -> Trainer:
         """The learning side of this job's agents."""
         job, device = self.job, resolve_device(self.job.config.device)
         agents = [Agent(job.config, i, device, None if job.weights is None else job.weights[i]) for i in job.agents]
         return Trainer(
-            job.config, agents, _pick(self.replays, job.agents), _pick(self.mailboxes, job.agents), self.progress, self.channel
+            job.config,
+            agents,
+            _pick(self.replays, job.agents),
+            _pick(self.mailboxes, job.agents),
+            self.progress,
+            self.channel,
         )
 
     def ready(self) -> None:

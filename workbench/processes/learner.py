@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from workbench.loop import Trainer
 from workbench.processes.job import Job, Parts
 from workbench.processes.pacing import Pacing
@@ -22,7 +24,7 @@ def learn(job: Job) -> None:
 
 def _learn_by_epoch(parts: Parts, trainer: Trainer, pacing: Pacing) -> None:
     for epoch in range(trainer.config.epochs):
-        parts.bell.wait_until(lambda epoch=epoch: pacing.may_learn(epoch), parts.progress)
+        parts.bell.wait_until(partial(pacing.may_learn, epoch), parts.progress)
         for agent in trainer.agents:
             trainer.epoch(agent, epoch)
             parts.ring_others()

@@ -7,7 +7,9 @@ name, so nothing can be left in ``/dev/shm``, not even when a whole process grou
 from __future__ import annotations
 
 import fcntl
+import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Callable
 from ctypes import Array, c_byte
@@ -33,9 +35,11 @@ class Block:
             MemoryError: the system has not got that much; the message says how much was asked for.
         """
         try:
+            if layout.nbytes > _room():
+                raise MemoryError(f"{_room() / 2**20:.0f} MiB are left")
             raw = context.RawArray(c_byte, layout.nbytes)
             layout.create(raw)
-        except (OSError, MemoryError) as error:
+        except (OSError, MemoryError, OverflowError) as error:
             raise MemoryError(
                 f"{layout.title}: {layout.nbytes / 2**20:.0f} MiB of shared memory cannot be had ({error}); "
                 "lower replay.capacity or world.num_worlds"
@@ -45,6 +49,12 @@ class Block:
     def open(self, layout: Layout | None = None) -> Arrays:
         """The arrays, under the layout that the reader expects (default: the one it was made with)."""
         return (layout or self.layout).open(self.raw)
+
+
+def _room() -> int:
+    """Bytes left in the file systems that shared memory lies in; a write beyond them would kill this process."""
+    folders = [folder for folder in ("/dev/shm", tempfile.gettempdir()) if os.path.isdir(folder)]
+    return max(shutil.disk_usage(folder).free for folder in folders)
 
 
 def machine_fence() -> Callable[[], None] | None:

@@ -15,7 +15,7 @@ import threading
 import time
 import types
 from collections.abc import Callable, Iterator
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from workbench.processes.job import Job, Role, mailbox_layout
 from workbench.processes.memory import Block, machine_fence
 from workbench.record.channel import Channel, ChannelReader
 from workbench.record.metrics import Records
+from workbench.world.treasurehunt import Treasurehunt
 
 DRAIN_INTERVAL_S = 0.1
 """How often records are moved and deaths are looked for."""
@@ -49,8 +50,8 @@ class Supervisor:
     """One run's children and everything that they share."""
 
     def __init__(
-        self, config: Config, mode: str, lag: int | None, logs: Path, weights: NDArray[np.float32] | None,
-        on_records: OnRecords, on_end: Callable[[], None],
+        self, config: Config, mode: str, lag: int | None, logs: Path, world: type[Treasurehunt],
+        weights: NDArray[np.float32] | None, on_records: OnRecords, on_end: Callable[[], None],
     ) -> None:  # fmt: skip
         """Take the memory for a run; nothing is started yet.
 
@@ -59,6 +60,7 @@ class Supervisor:
             mode: "sequential" or "multiprocess".
             lag: the dial.
             logs: folder for the children's logs.
+            world: class of the world, importable in a child.
             weights: (agents, vector size) float32 to start from, or None.
             on_records: takes the records as they come, in the watching thread.
             on_end: called once, in the watching thread, when every child has left and every record is delivered.
@@ -83,7 +85,7 @@ class Supervisor:
         self._errors = [reader for reader, _ in errors]
         jobs = [
             Job(name, role, index, config, lag, owned, progress, replays, mailboxes, channels[index], self._bells,
-                errors[index][1], str(logs / f"{name.replace(' ', '-')}.log"), weights)
+                errors[index][1], str(logs / f"{name.replace(' ', '-')}.log"), world, weights)
             for index, (name, role, owned) in enumerate(roles)
         ]  # fmt: skip
         self.processes: list[SpawnProcess] = [
@@ -93,22 +95,26 @@ class Supervisor:
         self._watcher = threading.Thread(target=self._watch, name="watch run", daemon=True)
         self._launch_time = np.nan
         self._stop_time = np.inf
+        self._killed = False
         self._ended = threading.Event()
 
     def _create(self, layout: Layout) -> Block:
         return Block.create(self._context, layout)
 
     def start(self) -> None:
-        """Start every child and the thread that watches them."""
+        """Start every child and the thread that watches them. If that fails, or is interrupted, the run has ended."""
         self._launch_time = time.time()
         try:
-            with _bare_main():
+            with _bare_main(), _deaf_to_interrupts():
                 for process in self.processes:
                     process.start()
-        except BaseException:
-            self._kill()
+            self._watcher.start()
+        except BaseException as error:
+            self._fail(ChildFailed(f"the children could not be started: {error!r}"))
+            if self._watcher.ident is None:
+                self._kill()
+                self._end()
             raise
-        self._watcher.start()
 
     def stop(self) -> None:
         """Ask the children to leave in order; returns at once. Whoever has not left in time is killed."""
@@ -140,7 +146,14 @@ class Supervisor:
             self._fail(ChildFailed(f"the watching thread failed: {error!r}"))
             self._kill()
         finally:
+            self._end()
+
+    def _end(self) -> None:
+        try:
             self._on_end()
+        except BaseException as error:  # whoever waits must be let go
+            self._fail(ChildFailed(f"the run's end could not be recorded: {error!r}"))
+        finally:
             self._ended.set()
 
     def _look(self) -> None:
@@ -166,7 +179,7 @@ class Supervisor:
         with contextlib.suppress(EOFError):
             if errors.poll():
                 self._fail(ChildFailed(f"{process.name} failed:\n{errors.recv()}"))
-        if code is not None and code != 0:
+        if code is not None and code != 0 and not self._killed:
             self._fail(ChildFailed(f"{process.name} {_how_it_ended(code)}{self._where()}"))
 
     def _where(self) -> str:
@@ -179,6 +192,7 @@ class Supervisor:
             self.stop()
 
     def _kill(self) -> None:
+        self._killed = True
         for process in self.processes:
             if process.pid is not None and process.is_alive():
                 process.kill()
@@ -190,12 +204,27 @@ class Supervisor:
 @contextlib.contextmanager
 def _bare_main() -> Iterator[None]:
     """Spawn without running the caller's script again in every child: all that a child needs lies in this package."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
+    with _main_lock:  # two threads that start runs at once would take each other's stand-in for the caller's module
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+
+
+_main_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Spawn children that inherit a blocked SIGINT: Ctrl-C must not reach them before they can ignore it themselves."""
+    resource_tracker.ensure_running()  # here, because it unblocks SIGINT when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        sys.modules["__main__"] = main
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _roles(config: Config, mode: str) -> list[tuple[str, Role, tuple[int, ...]]]:

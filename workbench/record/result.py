@@ -33,7 +33,7 @@ class Result:
     replay_ratio: float | None
     """Updates per agent step."""
     sync_lag: dict[str, dict[str, float | None]]
-    """Mean and max over epochs and agents, in versions, updates and milliseconds; measured at each epoch's last action."""
+    """Mean and max over epochs and agents, in versions, updates, milliseconds; taken at each epoch's last action."""
     reward: dict[str, float | None]
     """Mean reward over the first and over the last tenth of the epochs, while exploring."""
     greedy_reward: float | None
@@ -43,7 +43,8 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; numbers that are not finite become None."""
-        return _plain(dataclasses.asdict(self))
+        plain: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Result:

@@ -49,7 +49,9 @@ POLICIES: dict[str, Policy] = {
 }
 
 
-def play(config: WorldConfig, policy: Policy, epochs: int, seed: int) -> NDArray[np.float64]:
+def play(
+    config: WorldConfig, policy: Policy, epochs: int, seed: int, world_class: type[Treasurehunt] = Treasurehunt
+) -> NDArray[np.float64]:
     """Rewards of whole epochs in which every agent follows one policy: (epochs,) float64, summed over turns and agents.
 
     The epochs run side by side as copies of the world, whatever ``config.num_worlds`` says.
@@ -57,7 +59,7 @@ def play(config: WorldConfig, policy: Policy, epochs: int, seed: int) -> NDArray
     Raises:
         ValueError: ``epochs`` is below 1.
     """
-    world = Treasurehunt(config, stream(seed, "world"), num_worlds=epochs)
+    world = world_class(config, stream(seed, "world"), num_worlds=epochs)
     rng = stream(seed, "reference")
     rewards = np.zeros(epochs)
     for _ in range(config.max_turns):
@@ -67,7 +69,9 @@ def play(config: WorldConfig, policy: Policy, epochs: int, seed: int) -> NDArray
     return rewards
 
 
-def reference_rewards(config: WorldConfig, epochs: int, seed: int) -> dict[str, dict[str, float]]:
+def reference_rewards(
+    config: WorldConfig, epochs: int, seed: int, world_class: type[Treasurehunt] = Treasurehunt
+) -> dict[str, dict[str, float]]:
     """What each reference policy earns per epoch, summed over agents: mean, sd (of one epoch) and number of epochs.
 
     Raises:
@@ -75,7 +79,7 @@ def reference_rewards(config: WorldConfig, epochs: int, seed: int) -> dict[str, 
     """
     if epochs < 2:
         raise ValueError(f"epochs is {epochs}; a standard deviation needs at least 2")
-    earned = {name: play(config, policy, epochs, seed) for name, policy in POLICIES.items()}
+    earned = {name: play(config, policy, epochs, seed, world_class) for name, policy in POLICIES.items()}
     return {
         name: {"mean": float(rewards.mean()), "sd": float(rewards.std(ddof=1)), "epochs": epochs}
         for name, rewards in earned.items()
