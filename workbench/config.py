@@ -37,7 +37,7 @@ def _shown(value: object) -> str:
     try:
         text = repr(value)
     except ValueError:
-        text = f"a {type(value).__name__} too long to print"
+        text = f"an {type(value).__name__} too long to print"
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
@@ -464,7 +464,7 @@ def check_launch(config: Config, mode: str, lag: int | None) -> None:
     _require(
         config.replay.capacity >= needed, "replay.capacity", config.replay.capacity,
         f"it must be at least {needed} (the window of {config.replay.window} rows in whole epochs, and {ahead} epochs "
-        f"of {steps} rows that lag = {lag} lets the actor write meanwhile); raise replay.capacity or lower replay.window",
+        f"of {steps} rows that lag = {lag} lets the actor write meanwhile); raise the capacity or lower replay.window",
     )  # fmt: skip
 
 
@@ -526,7 +526,7 @@ def _check_types(config: Any, prefix: str) -> None:
 
 
 def _unknown(name: str) -> ConfigError:
-    near = difflib.get_close_matches(name, list(field_names()), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, [*field_names(), *_fields(Config)], n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else f"; known fields: {', '.join(field_names())}"
     return ConfigError(f"there is no setting {name!r}{hint}")
 

@@ -112,8 +112,8 @@ class Collector:
         progress: Progress, channel: Channel,
     ) -> None:  # fmt: skip
         """Take a replay and a mailbox per agent; ``world`` is the class of the world."""
-        self.config, self._replays, self._mailboxes = config, replays, mailboxes
-        self._progress, self._channel = progress, channel
+        self.config, self.replays, self.mailboxes = config, list(replays), list(mailboxes)
+        self.progress, self.channel = progress, channel
         self._agents = range(config.world.num_agents)
         device = resolve_device(config.processes.acting_device)
         seed = config.seed
@@ -125,37 +125,40 @@ class Collector:
         self._evaluation_streams = [stream(seed, "evaluation", i) for i in range(config.world.num_agents + 1)]
         self._greedy = [Policy(config, device, rng, rng, noise=False) for rng in self._evaluation_streams[:-1]]
         self._vectors = [np.empty(policy.vector_size, np.float32) for policy in self.policies]
-        self._in_use: list[Snapshot] = [Snapshot(-1, -1, np.nan, np.nan, 0) for _ in self._agents]
+        self.in_use: list[Snapshot] = [Snapshot(-1, -1, np.nan, np.nan, 0) for _ in self._agents]
 
     def epoch(self, epoch: int, version: int | None) -> None:
         """One round: sync to a version (None: the newest, every ``sync_interval`` epochs), collect, record."""
         if version is not None or epoch % self.config.pacing.sync_interval == 0:
             self.sync(epoch, version)
-        epsilon = schedules.epsilon(self.config, epoch)
-        rewards = collect(
-            self.world, self.policies, self._replays, epsilon, [snapshot.version for snapshot in self._in_use]
-        )
+        epsilon = self.epsilon(epoch)
+        versions = [snapshot.version for snapshot in self.in_use]
+        rewards = collect(self.world, self.policies, self.replays, epsilon, versions)
         self._record_epoch(epoch, rewards, epsilon)
-        self._progress.report_collected(epoch + 1, (epoch + 1) * self.config.world.steps_per_epoch, rewards)
-        interval = self.config.evaluation.interval
-        if interval and (epoch + 1) % interval == 0:
-            self.evaluate(epoch, self.config.evaluation.worlds, final=False)
+        self.progress.report_collected(epoch + 1, (epoch + 1) * self.config.world.steps_per_epoch, rewards)
+
+    def epsilon(self, epoch: int) -> float:
+        """Epsilon to act with: a function of the epoch alone, so it cannot be stale."""
+        return schedules.epsilon(self.config, epoch)
 
     def sync(self, epoch: int, version: int | None) -> None:
         """Take a version of every agent out of its mailbox and act with it from now on."""
-        for agent, (mailbox, policy, vector) in enumerate(
-            zip(self._mailboxes, self.policies, self._vectors, strict=True)
-        ):
-            before = self._in_use[agent]
-            if before.version == (mailbox.newest if version is None else version):
-                continue
-            snapshot = mailbox.read(vector, version)
-            policy.load(vector)
-            self._in_use[agent] = snapshot
-            self._channel.events.write(
-                time.time(), EventKind.SYNC, agent, epoch, before.version, snapshot.version, snapshot.updates,
-                schedules.epsilon(self.config, epoch),
-            )  # fmt: skip
+        parts = zip(self.mailboxes, self.policies, self._vectors, strict=True)
+        for agent, (mailbox, policy, vector) in enumerate(parts):
+            before = self.in_use[agent]
+            if before.version != (mailbox.newest if version is None else version):
+                self.in_use[agent] = mailbox.read(vector, version)
+                policy.load(vector)
+            now = self.in_use[agent]
+            self.channel.events.write(
+                time.time(), EventKind.SYNC, agent, epoch, before.version, now.version, now.updates, self.epsilon(epoch)
+            )
+
+    def evaluate_if_due(self, epoch: int) -> None:
+        """Evaluate every ``evaluation.interval`` epochs."""
+        interval = self.config.evaluation.interval
+        if interval and (epoch + 1) % interval == 0:
+            self.evaluate(epoch, self.config.evaluation.worlds, final=False)
 
     def evaluate(self, epoch: int, worlds: int, final: bool) -> None:
         """Play greedy epochs side by side with the weights in use, on worlds and streams that nothing else uses."""
@@ -164,9 +167,9 @@ class Collector:
             policy.load(vector)
         world = self._world_class(config.world, self._evaluation_streams[-1])
         replays = [Replay(config, Replay.layout(config).allocate()) for _ in self._agents]
-        rewards = collect(world, self._greedy, replays, 0.0, [snapshot.version for snapshot in self._in_use])
-        for agent, (reward, snapshot) in enumerate(zip(rewards, self._in_use, strict=True)):
-            self._channel.evaluations.write(
+        rewards = collect(world, self._greedy, replays, 0.0, [snapshot.version for snapshot in self.in_use])
+        for agent, (reward, snapshot) in enumerate(zip(rewards, self.in_use, strict=True)):
+            self.channel.evaluations.write(
                 time.time(), agent, epoch, snapshot.version, snapshot.updates, reward, worlds, final
             )
 
@@ -178,9 +181,9 @@ class Collector:
     def _record_epoch(self, epoch: int, rewards: NDArray[np.float64], epsilon: float) -> None:
         now = time.time()
         steps = (epoch + 1) * self.config.world.steps_per_epoch
-        for agent, (snapshot, mailbox) in enumerate(zip(self._in_use, self._mailboxes, strict=True)):
-            newest, updates = mailbox.peek(), self._progress.updates(agent)
-            self._channel.epochs.write(
+        for agent, (snapshot, mailbox) in enumerate(zip(self.in_use, self.mailboxes, strict=True)):
+            newest, updates = mailbox.peek(), self.progress.updates(agent)
+            self.channel.epochs.write(
                 now, agent, epoch, steps, rewards[agent], epsilon, snapshot.version, snapshot.updates,
                 newest.version - snapshot.version, updates - snapshot.updates, 1e3 * (newest.time - snapshot.time),
                 updates / steps,
@@ -196,10 +199,10 @@ class Trainer:
     ) -> None:  # fmt: skip
         """Take the group's agents, with the replay and the mailbox of each, in the same order."""
         self.config, self.agents = config, {agent.index: agent for agent in agents}
-        self._replays = {agent.index: replay for agent, replay in zip(agents, replays, strict=True)}
-        self._mailboxes = {agent.index: mailbox for agent, mailbox in zip(agents, mailboxes, strict=True)}
-        self._sampling = {agent.index: stream(config.seed, "sampling", agent.index) for agent in agents}
-        self._progress, self._channel = progress, channel
+        self.replays = {agent.index: replay for agent, replay in zip(agents, replays, strict=True)}
+        self.mailboxes = {agent.index: mailbox for agent, mailbox in zip(agents, mailboxes, strict=True)}
+        self.sampling = {agent.index: stream(config.seed, "sampling", agent.index) for agent in agents}
+        self.progress, self.channel = progress, channel
         self._unpublished = {agent.index: 0 for agent in agents}
 
     def publish_initial(self) -> None:
@@ -213,42 +216,42 @@ class Trainer:
         if end >= self.config.replay.learning_starts:
             self.learn(index, epoch, self.config.pacing.updates_per_epoch, end)
         self.publish(index, epoch + 1)
-        self._progress.report_learned(index, epoch + 1)
+        self.progress.report_learned(index, epoch + 1)
 
     def updates(self, index: int, allowed: int) -> None:
         """Free-running: as many updates as are allowed, up to the next publication, from the newest rows."""
         interval = self.config.pacing.publish_interval
-        epoch = self._progress.epochs_collected - 1
+        epoch = self.progress.epochs_collected - 1
         self.learn(index, epoch, min(allowed, interval - self._unpublished[index]), None)
         done = self.agents[index].updates
         if self._unpublished[index] == interval or done == self.config.total_updates:
             self.publish(index, epoch + 1)
         if done == self.config.total_updates:
-            self._progress.report_learned(index, self.config.epochs)
+            self.progress.report_learned(index, self.config.epochs)
 
     def learn(self, index: int, epoch: int, num_updates: int, end: int | None) -> None:
         """Make and record updates of one agent."""
-        agent, first, newest = self.agents[index], self.agents[index].updates, self._mailboxes[index].newest
+        agent, first, newest = self.agents[index], self.agents[index].updates, self.mailboxes[index].newest
         learned = learn(
-            agent, self._replays[index], self._sampling[index], num_updates, end,
+            agent, self.replays[index], self.sampling[index], num_updates, end,
             lambda update: schedules.learning_rate(self.config, update),
         )  # fmt: skip
         for row, (loss, mean_q, max_q, td_error, grad_norm) in enumerate(learned.metrics):
-            self._channel.updates.write(
+            self.channel.updates.write(
                 learned.finished[row], index, epoch, first + row + 1, loss, mean_q, max_q, td_error, grad_norm,
                 schedules.learning_rate(self.config, first + row), learned.target_updates[row],
                 newest - learned.policy_version[row], learned.fill[row],
             )  # fmt: skip
         self._unpublished[index] += num_updates
-        self._progress.report_updates(index, agent.updates, learned.metrics[:, 0])
+        self.progress.report_updates(index, agent.updates, learned.metrics[:, 0])
 
     def publish(self, index: int, epoch: int) -> None:
         """Put the weights of one agent, as they are now, into its mailbox."""
-        agent, mailbox = self.agents[index], self._mailboxes[index]
+        agent, mailbox = self.agents[index], self.mailboxes[index]
         before, due = mailbox.newest, schedules.epsilon(self.config, epoch)
         snapshot = mailbox.publish(agent.snapshot, agent.updates, due)
         self._unpublished[index] = 0
-        self._channel.events.write(
+        self.channel.events.write(
             snapshot.time, EventKind.PUBLISH, index, epoch, before, snapshot.version, snapshot.updates, due
         )
 
@@ -262,6 +265,7 @@ def run_sequential(collector: Collector, trainer: Trainer, lag: int, proceed: Ca
         if not proceed():
             return False
         collector.epoch(epoch, max(0, epoch - lag))
+        collector.evaluate_if_due(epoch)
         for agent in trainer.agents:
             trainer.epoch(agent, epoch)
     return True

@@ -15,6 +15,7 @@ import threading
 import time
 import warnings
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from workbench.config import Config, check_launch
 from workbench.digest import array_digest
 from workbench.learning.device import resolve_device
 from workbench.learning.iqn import build_network
-from workbench.learning.parameters import Layout as ParameterLayout
+from workbench.learning.parameters import ParameterLayout
+from workbench.processes.job import Modifier
 from workbench.processes.supervisor import ChildFailed, Supervisor
 from workbench.record import machine
 from workbench.record import result as results
@@ -124,6 +126,7 @@ class Run(RunView):
     def __init__(
         self, config: Config, mode: str, lag: int | None, name: str | None = None, out: Path | str | None = None,
         weights: NDArray[np.float32] | None = None, world: type[Treasurehunt] = Treasurehunt,
+        modifiers: Sequence[Modifier] = (),
     ) -> None:  # fmt: skip
         """Check everything, make the run folder and take the memory. :meth:`start` starts it."""
         check_launch(config, mode, lag)
@@ -145,7 +148,15 @@ class Run(RunView):
             logs = folder.path / "logs"
             logs.mkdir(mode=0o700)
             self._supervisor = Supervisor(
-                config.replace(device=str(device)), mode, lag, logs, world, weights, self._take_records, self._end
+                config.replace(device=str(device)),
+                mode,
+                lag,
+                logs,
+                world,
+                weights,
+                tuple(modifiers),
+                self._take_records,
+                self._end,
             )
         except BaseException:
             folder.write_description(self._description | {"status": "failed"})
@@ -375,7 +386,7 @@ class LoadedRun(RunView):
 def launch(
     config: Config, mode: str = "multiprocess", lag: int | None = 1, *, name: str | None = None,
     out: Path | str | None = None, weights: NDArray[np.float32] | None = None,
-    world: type[Treasurehunt] = Treasurehunt, start: bool = True,
+    world: type[Treasurehunt] = Treasurehunt, modifiers: Sequence[Modifier] = (), start: bool = True,
 ) -> Run:  # fmt: skip
     """Start a run and return at once.
 
@@ -388,6 +399,7 @@ def launch(
         out: folder that the run folder is made in; default ``data/runs``.
         weights: (agents, vector size) float32 to start from, such as ``earlier.weights``.
         world: class of the world, Treasurehunt or one derived from it in a module that can be imported.
+        modifiers: what wraps or replaces parts in the children; see :class:`workbench.processes.job.Modifier`.
         start: False leaves it to ``run.start()``.
 
     Raises:
@@ -395,8 +407,14 @@ def launch(
         RecordError: the run folder exists already or cannot be made.
         RunError: the weights do not fit, or a child process could not import the world.
     """
-    run = Run(config, mode, lag, name, out, weights, world)
-    return run.start() if start else run
+    run = Run(config, mode, lag, name, out, weights, world, modifiers)
+    if start:
+        try:
+            run.start()
+        except BaseException:  # interrupted: nobody would hold a handle to stop it with
+            run.stop()
+            raise
+    return run
 
 
 def load(path: Path | str) -> LoadedRun:

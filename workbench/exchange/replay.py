@@ -307,26 +307,48 @@ class Replay:
         return broken == 0, f"{broken} of {len(numbers)} rows do not match their stamp" if broken else ""
 
     def contents(self) -> dict[str, NDArray[Any]]:
-        """Copies of the rows in the window, oldest first, by field; ``frame`` holds the codes of s_tm1."""
+        """Copies of the rows in the window, oldest first, by field; ``frame`` and ``next_frame`` are those of the turn."""
         numbers = np.arange(max(self.oldest_intact, self.count - self.window), self.count)
         row = numbers % (self._num_epochs * self.steps_per_epoch)
         index = np.unravel_index(row, self._arrays["action"].shape)
         names = [name for name in self._arrays if name not in ("begun", "committed")]
-        return {name: self._arrays[name][index].copy() for name in names}
+        slot, turn, world = index
+        next_frame = self._arrays["frame"][slot, turn + 1, world]
+        return {name: self._arrays[name][index] for name in names} | {"next_frame": next_frame}
+
+
+_STAMPED = (
+    "action", "reward", "r_t", "discount_t", "span", "episode_start", "policy_version", "epsilon", "probability", "number",
+)  # fmt: skip
 
 
 def row_stamps(arrays: Mapping[str, NDArray[Any]], index: Any) -> NDArray[np.uint32]:
-    """Checksums over frame, action, reward, return, discount, version and number of the rows at ``index``.
+    """Checksums over every field of the rows at ``index``, and over the frames before and after their turn.
 
-    A sum of the fields' bits under odd multipliers, modulo 2**32: two rows that differ, or a mixture of two rows, have
-    equal stamps with a probability of about 2**-32.
+    A sum of the fields' bits under odd multipliers, modulo 2**32: a row with one word changed never keeps its stamp,
+    and two rows that differ, or a mixture of two rows, have equal stamps with a probability of about 2**-32.
+
+    Args:
+        arrays: those of a replay.
+        index: a slot, for all rows of an epoch; or arrays of slots, turns and worlds, for single rows.
     """
     frame = arrays["frame"]
-    frames = frame[index][..., :-1, :, :] if not isinstance(index, tuple) else frame[index]
+    if isinstance(index, tuple):
+        slot, turn, world = index
+        frames, next_frames = frame[index], frame[slot, turn + 1, world]
+    else:
+        frames, next_frames = frame[index, :-1], frame[index, 1:]
     weights = np.arange(1, 2 * frame.shape[-1], 2, dtype=np.uint32) * np.uint32(2654435761)
     stamp: NDArray[np.uint32] = (frames * weights).sum(-1, dtype=np.uint32)
-    for position, name in enumerate(("action", "reward", "r_t", "discount_t", "policy_version", "number")):
-        field = arrays[name][index]
-        bits = field.view(np.uint32) if field.dtype == np.float32 else field.astype(np.uint32)
-        stamp = stamp + bits * np.uint32(0x9E3779B1 + 2 * 0x1000193 * position)
+    stamp += (next_frames * weights).sum(-1, dtype=np.uint32) * np.uint32(0x85EBCA6B)
+    words = np.concatenate([_words(arrays[name][index]) for name in _STAMPED], axis=-1)
+    odd = np.arange(words.shape[-1], dtype=np.uint32) * np.uint32(2 * 0x1000193) + np.uint32(0x9E3779B1)
+    stamp += (words * odd).sum(-1, dtype=np.uint32)
     return stamp
+
+
+def _words(field: NDArray[Any]) -> NDArray[np.uint32]:
+    """The bits of every number as 32-bit words, in a new last axis."""
+    if field.itemsize < 4:
+        return field.astype(np.uint32)[..., None]
+    return np.ascontiguousarray(field).view(np.uint32).reshape(*field.shape, field.itemsize // 4)

@@ -1,7 +1,7 @@
 """One agent as a learner: online and target network, optimiser, and the update that changes them.
 
-The weights come first and the optimiser is made for them; other weights can only be copied into their place. Names carry
-their time index: an action a_tm1 in state s_tm1 paid r_t and led to s_t, and the target of the update is
+The weights come first and the optimiser is made for them; other weights can only be copied into their place. Names
+carry their time index: an action a_tm1 in state s_tm1 paid r_t and led to s_t, and the target of the update is
 
     r_t + discount_t * Z_target(s_t, a_t),    a_t = argmax_a mean_tau Z(s_t, a)
 
@@ -76,11 +76,13 @@ class Agent:
         frame_size = (2 * config.world.vision_radius + 1) ** 2
         template = Batch.allocate(config.learning.batch_size, config.network.num_frames, frame_size)
         self._staging = Staging(_staged_fields(template, config, self.online.noise_size), device)
+        self._staged = self._staging.device
         self.batch = Batch(**{name: self._staging.host[name] for name in vars(template)})
-        self._snapshot = torch.zeros_like(self.parameters.vector, device="cpu", pin_memory=device.type == "cuda")
+        pinned = device.type == "cuda"
+        self._pinned = torch.empty_like(self.parameters.vector, device="cpu", pin_memory=True) if pinned else None
 
     def update(self, learning_rate: float) -> Tensor:
-        """Make one update from ``batch``. Nothing in it waits for the device.
+        """Make one update from ``batch``, without waiting for what the device makes of it.
 
         Args:
             learning_rate: step size of this update.
@@ -95,14 +97,18 @@ class Agent:
         self._staging.upload()
         self.online.train()
         self.target.train()
-        metrics = self._descend(learning_rate)
+        self.optimizer.param_groups[0]["lr"].fill_(learning_rate)
+        metrics = self._descend()
         self.updates += 1
         if self.updates % self.config.learning.target_interval == 0:
             self._update_target()
         return metrics
 
-    def _descend(self, learning_rate: float) -> Tensor:
-        """One optimiser step on the staged batch: gradients of all micro-batches, clipped to a norm, Adam."""
+    def _descend(self) -> Tensor:
+        """One optimiser step on what is staged: gradients of all micro-batches, clipped to a norm, Adam.
+
+        Only work for the device, with the same shapes and addresses every time.
+        """
         learning, gradient = self.config.learning, self.parameters.gradient
         gradient.zero_()
         rows = learning.batch_size // learning.accumulate
@@ -110,32 +116,31 @@ class Agent:
         loss, q_tm1, td_error = (torch.cat(part) for part in zip(*parts, strict=True))
         norm = torch.linalg.vector_norm(gradient)
         gradient.mul_(learning.grad_clip / norm.clamp(min=learning.grad_clip))
-        self.optimizer.param_groups[0]["lr"].fill_(learning_rate)
         self.optimizer.step()
         return torch.stack((loss.mean(), q_tm1.mean(), q_tm1.max(), td_error.mean(), norm))
 
     def _accumulate(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Add the gradient of a micro-batch's share of the loss; (rows,) each: loss, Q(s_tm1, a_tm1), |delta|."""
-        staged = {name: self._staging.device[name][rows] for name in ("s_tm1", "a_tm1", "tau_tm1")}
+        s_tm1, a_tm1, tau_tm1 = (self._staged[name][rows] for name in ("s_tm1", "a_tm1", "tau_tm1"))
         target = self._target(rows)
-        self.online.set_noise(self._staging.device["noise_tm1"])
-        z_tm1 = select_actions(self.online(staged["s_tm1"], staged["tau_tm1"]), staged["a_tm1"])
-        loss, td_error = quantile_huber_loss(z_tm1, staged["tau_tm1"], target, self.config.learning.huber_kappa)
-        (loss.sum() / self.config.learning.batch_size).backward()
+        self.online.set_noise(self._staged["noise_tm1"])
+        z_tm1 = select_actions(self.online(s_tm1, tau_tm1), a_tm1)
+        loss, td_error = quantile_huber_loss(z_tm1, tau_tm1, target, self.config.learning.huber_kappa)
+        torch.autograd.backward(loss.sum() / self.config.learning.batch_size)
         return loss.detach(), z_tm1.detach().mean(1), td_error
 
     @torch.no_grad()
     def _target(self, rows: slice) -> Tensor:
         """r_t + discount_t * Z_target(s_t, a_t) at N' fractions: (rows, N')."""
         s_t, r_t, discount_t, tau_t, tau_policy = (
-            self._staging.device[name][rows] for name in ("s_t", "r_t", "discount_t", "tau_t", "tau_policy")
+            self._staged[name][rows] for name in ("s_t", "r_t", "discount_t", "tau_t", "tau_policy")
         )
         inputs = self.online.encode(s_t)
         selector = self.online if self.config.learning.double else self.target
-        selector.set_noise(self._staging.device["noise_policy"])
+        selector.set_noise(self._staged["noise_policy"])
         psi = selector.embed(inputs)
         a_t = selector.values(psi, tau_policy).argmax(1)
-        self.target.set_noise(self._staging.device["noise_t"])
+        self.target.set_noise(self._staged["noise_t"])
         psi = psi if selector is self.target else self.target.embed(inputs)
         z_t = select_actions(self.target.quantiles(psi, tau_t), a_t)
         return r_t.unsqueeze(1) + discount_t.unsqueeze(1) * z_t
@@ -152,10 +157,12 @@ class Agent:
             ValueError: ``out`` is no such array.
         """
         self.parameters.layout.check_vector(out)
-        self._snapshot.copy_(self.parameters.vector, non_blocking=self._snapshot.is_pinned())
-        if self._snapshot.is_pinned():
+        if self._pinned is None:
+            np.copyto(out, self.parameters.vector.cpu().numpy())
+        else:
+            self._pinned.copy_(self.parameters.vector, non_blocking=True)
             torch.cuda.current_stream(self.device).synchronize()
-        np.copyto(out, self._snapshot.numpy())
+            np.copyto(out, self._pinned.numpy())
 
     def get_state(self) -> dict[str, Any]:
         """Copies of everything that the future depends on, as NumPy arrays and whole numbers."""

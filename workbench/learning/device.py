@@ -58,7 +58,7 @@ class Staging:
         self._device = self._host if device.type == "cpu" else torch.zeros_like(self._host, device=device)
         self._pinned: list[tuple[Tensor, torch.cuda.Event]] = []
         if device.type == "cuda":  # Two, so that one can be filled while the other is still on its way.
-            self._pinned = [(torch.zeros(total, dtype=torch.uint8, pin_memory=True), torch.cuda.Event()) for _ in "ab"]
+            self._pinned = [(torch.zeros(total, dtype=torch.uint8, pin_memory=True), _event()) for _ in range(2)]
         self.host: dict[str, NDArray[Any]] = {}
         self.device: dict[str, Tensor] = {}
         offset = 0
@@ -76,7 +76,11 @@ class Staging:
             copied.synchronize()  # The upload before the last one: over, unless the host is two batches ahead.
             pinned.copy_(self._host)
             self._device.copy_(pinned, non_blocking=True)
-            copied.record()
+            copied.record(torch.cuda.current_stream(self._device.device))
             self._pinned.append((pinned, copied))
         elif self._device is not self._host:
             self._device.copy_(self._host)
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch leaves it untyped

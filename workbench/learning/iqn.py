@@ -106,19 +106,19 @@ class QuantileNetwork(nn.Module):
 
     def quantiles(self, psi: Tensor, tau: Tensor) -> Tensor:
         """Z_tau: embedded states (B, width) and fractions (B, N) to (B, N, A)."""
-        return self._duel(self.head(self._mix(psi, tau)).unflatten(0, tau.shape))
+        return self._duel(self.head(self._mix(psi, tau)).reshape(*tau.shape, -1))
 
     def values(self, psi: Tensor, tau: Tensor) -> Tensor:
         """Q, the mean of Z_tau over the fractions: (B, width) and (B, K) to (B, A).
 
         The head is linear, so the mean may be taken before it.
         """
-        return self._duel(self.head(self._mix(psi, tau).unflatten(0, tau.shape).mean(1)))
+        return self._duel(self.head(self._mix(psi, tau).reshape(*tau.shape, -1).mean(1)))
 
     def _mix(self, psi: Tensor, tau: Tensor) -> Tensor:
         """psi * phi(tau) through the hidden layer: (B, width) and (B, N) to (B * N, width)."""
         phi = F.relu_(self.phi(torch.cos(tau.reshape(-1, 1) * self.frequencies)))
-        mixed = psi.unsqueeze(1) * phi.unflatten(0, tau.shape)
+        mixed = psi.unsqueeze(1) * phi.reshape(*tau.shape, -1)
         return F.relu_(self.hidden(mixed.flatten(0, 1)))
 
     @staticmethod
@@ -180,12 +180,15 @@ def quantile_huber_loss(value: Tensor, tau: Tensor, target: Tensor, kappa: float
             f"value, tau and target have shapes {tuple(value.shape)}, {tuple(tau.shape)} and {tuple(target.shape)}; "
             "they must be (B, N), (B, N) and (B, N')"
         )
-    delta = target.detach().unsqueeze(1) - value.unsqueeze(2)  # (B, N, N')
-    distance = delta.abs()
-    huber = torch.where(distance <= kappa, 0.5 * distance.square(), kappa * (distance - 0.5 * kappa))
-    weight = (tau.unsqueeze(2) - (delta < 0).to(tau.dtype)).abs()
+    pairs = (*value.shape, target.shape[1])  # (B, N, N')
+    value_i, target_j = value.unsqueeze(2).expand(pairs), target.detach().unsqueeze(1).expand(pairs)
+    with torch.no_grad():
+        delta = target_j - value_i
+        weight = (tau.unsqueeze(2) - (delta < 0).to(tau.dtype)).abs()
+        td_error = delta.abs().mean((1, 2))
+    huber = F.huber_loss(value_i, target_j, reduction="none", delta=kappa)
     loss = (weight * huber).mean(2).sum(1) / kappa
-    return loss, distance.detach().mean((1, 2))
+    return loss, td_error
 
 
 def select_actions(quantiles: Tensor, actions: Tensor) -> Tensor:

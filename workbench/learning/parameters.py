@@ -24,7 +24,7 @@ _FLOATS_PER_LINE = ALIGNMENT // 4
 
 
 @dataclass(frozen=True)
-class Layout:
+class ParameterLayout:
     """Where each parameter of a network lies in a flat vector of ``size`` floats, gaps included."""
 
     names: tuple[str, ...]
@@ -33,7 +33,7 @@ class Layout:
     size: int
 
     @classmethod
-    def of(cls, network: nn.Module) -> Layout:
+    def of(cls, network: nn.Module) -> ParameterLayout:
         """The layout of a network's parameters, in the order in which they were registered."""
         parameters = dict(network.named_parameters())
         offsets, size = [], 0
@@ -76,7 +76,7 @@ def bind(network: nn.Module, vector: Tensor, gradient: Tensor | None = None) -> 
 
     The values are those that the vector holds. Without a gradient the network cannot be trained.
     """
-    layout = Layout.of(network)
+    layout = ParameterLayout.of(network)
     parameters, gradients = layout.views(vector), {} if gradient is None else layout.views(gradient)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(gradient is not None)
@@ -96,7 +96,7 @@ class ParameterVector:
     """
 
     def __init__(self, online: nn.Module, target: nn.Module, device: torch.device) -> None:
-        self.layout = Layout.of(online)
+        self.layout = ParameterLayout.of(online)
         size = self.layout.size
         self.vector = torch.zeros(2 * size, device=device)
         self.gradient = torch.zeros(size, device=device)

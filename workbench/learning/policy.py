@@ -1,4 +1,4 @@
-"""What the actor holds of an agent: the online network and an epsilon-greedy choice (Sutton and Barto 2018, section 2.2)."""
+"""What the actor holds of an agent: the online network, and the epsilon-greedy choice among its actions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from workbench.config import Config
 from workbench.learning.device import Staging
 from workbench.learning.iqn import build_network, draw_noise
-from workbench.learning.parameters import Layout, bind
+from workbench.learning.parameters import ParameterLayout, bind
 from workbench.world.treasurehunt import NUM_ACTIONS
 
 
@@ -46,7 +46,7 @@ class Policy:
     ) -> None:  # fmt: skip
         self.config, self.device = config, device
         self.network = build_network(config).to(device).train(noise)
-        self.layout = Layout.of(self.network)
+        self.layout = ParameterLayout.of(self.network)
         self._exploration, self._quantiles = exploration, quantiles
         self._weights = Staging({"online": ((self.layout.size,), np.float32)}, device)
         bind(self.network, self._weights.device["online"])

@@ -17,6 +17,7 @@ def act(job: Job) -> None:
         parts.bell.wait_until(partial(pacing.may_collect, epoch), parts.progress)
         collector.epoch(epoch, pacing.version_for(epoch))
         parts.ring_others()
+        collector.evaluate_if_due(epoch)
     parts.bell.wait_until(pacing.all_learned, parts.progress)
     parts.progress.report_end(job.index)
     collector.finish()

@@ -22,7 +22,7 @@ from workbench.exchange.replay import Replay
 from workbench.learning.agent import Agent
 from workbench.learning.device import resolve_device
 from workbench.learning.iqn import build_network
-from workbench.learning.parameters import Layout as ParameterLayout
+from workbench.learning.parameters import ParameterLayout
 from workbench.loop import Collector, Trainer
 from workbench.processes.bell import Bell
 from workbench.processes.memory import Block, machine_fence
@@ -31,6 +31,23 @@ from workbench.world.treasurehunt import Treasurehunt
 
 T = TypeVar("T")
 Role = Literal["sequential", "actor", "learner"]
+
+
+class Modifier:
+    """Wraps or replaces parts where a child puts them together: the one way in for faults and probes.
+
+    It is made in the parent and sent to every child at spawn. Each method is called once per child that has such a
+    part; it may replace the attributes of what it is given. The default changes nothing.
+    """
+
+    def on_parts(self, parts: Parts) -> None:
+        """Called when progress, replays, mailboxes and channel are open."""
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """Called with the acting side, before the ready barrier."""
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """Called with the learning side of a group of agents, before the ready barrier."""
 
 
 @dataclass
@@ -61,6 +78,8 @@ class Job:
     """Class of the world; it must be importable in the child."""
     weights: NDArray[np.float32] | None
     """Warm start: (agents, vector size) float32, or None for fresh weights."""
+    modifiers: tuple[Modifier, ...]
+    """What wraps or replaces parts, in this order."""
 
 
 class Parts:
@@ -77,17 +96,22 @@ class Parts:
         self.channel = Channel(job.channel.open(Channel.layout()), fence)
         self.bell = job.bells[job.index]
         self.other_bells = [bell for index, bell in enumerate(job.bells) if index != job.index]
+        for modifier in job.modifiers:
+            modifier.on_parts(self)
 
     def collector(self) -> Collector:
         """The acting side, over all agents."""
         job = self.job
-        return Collector(job.config, job.world, self.replays, self.mailboxes, self.progress, self.channel)
+        collector = Collector(job.config, job.world, self.replays, self.mailboxes, self.progress, self.channel)
+        for modifier in job.modifiers:
+            modifier.on_collector(collector, self)
+        return collector
 
     def trainer(self) -> Trainer:
         """The learning side of this job's agents."""
         job, device = self.job, resolve_device(self.job.config.device)
         agents = [Agent(job.config, i, device, None if job.weights is None else job.weights[i]) for i in job.agents]
-        return Trainer(
+        trainer = Trainer(
             job.config,
             agents,
             _pick(self.replays, job.agents),
@@ -95,6 +119,9 @@ class Parts:
             self.progress,
             self.channel,
         )
+        for modifier in job.modifiers:
+            modifier.on_trainer(trainer, self)
+        return trainer
 
     def ready(self) -> None:
         """Report that this child is ready and wait at the barrier for the others."""

@@ -29,7 +29,7 @@ from workbench.exchange.progress import Progress
 from workbench.exchange.replay import Replay
 from workbench.processes import child
 from workbench.processes.bell import Bell
-from workbench.processes.job import Job, Role, mailbox_layout
+from workbench.processes.job import Job, Modifier, Role, mailbox_layout
 from workbench.processes.memory import Block, machine_fence
 from workbench.record.channel import Channel, ChannelReader
 from workbench.record.metrics import Records
@@ -51,7 +51,7 @@ class Supervisor:
 
     def __init__(
         self, config: Config, mode: str, lag: int | None, logs: Path, world: type[Treasurehunt],
-        weights: NDArray[np.float32] | None, on_records: OnRecords, on_end: Callable[[], None],
+        weights: NDArray[np.float32] | None, modifiers: tuple[Modifier, ...], on_records: OnRecords, on_end: Callable[[], None],
     ) -> None:  # fmt: skip
         """Take the memory for a run; nothing is started yet.
 
@@ -62,6 +62,7 @@ class Supervisor:
             logs: folder for the children's logs.
             world: class of the world, importable in a child.
             weights: (agents, vector size) float32 to start from, or None.
+            modifiers: what wraps or replaces parts in the children.
             on_records: takes the records as they come, in the watching thread.
             on_end: called once, in the watching thread, when every child has left and every record is delivered.
         """
@@ -85,7 +86,7 @@ class Supervisor:
         self._errors = [reader for reader, _ in errors]
         jobs = [
             Job(name, role, index, config, lag, owned, progress, replays, mailboxes, channels[index], self._bells,
-                errors[index][1], str(logs / f"{name.replace(' ', '-')}.log"), world, weights)
+                errors[index][1], str(logs / f"{name.replace(' ', '-')}.log"), world, weights, modifiers)
             for index, (name, role, owned) in enumerate(roles)
         ]  # fmt: skip
         self.processes: list[SpawnProcess] = [
@@ -171,7 +172,8 @@ class Supervisor:
             self._look_at(process, errors)
         if not progress.started and time.time() - self._launch_time > limits.start_timeout_s:
             self._fail(ChildFailed(f"the children were not ready within {limits.start_timeout_s:g} s; see the logs"))
-        if time.monotonic() - self._stop_time > limits.stop_timeout_s:
+        overdue = time.monotonic() - self._stop_time > limits.stop_timeout_s
+        if overdue or (progress.stopping and not progress.started):  # before the barrier there is nothing to lose
             self._kill()
 
     def _look_at(self, process: SpawnProcess, errors: connection.Connection) -> None:

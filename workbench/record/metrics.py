@@ -36,7 +36,7 @@ EVENTS = np.dtype([
     ("time", "<f8"), ("kind", "<i4"), ("agent", "<i4"), ("epoch", "<i4"),
     ("version_before", "<i8"), ("version", "<i8"), ("update", "<i8"), ("epsilon", "<f4"),
 ])  # fmt: skip
-"""One record per publication (by the learner) and per sync (by the actor); ``kind`` is an :class:`EventKind`."""
+"""One record per publication (by the learner) and per sync (by the actor), also one that finds nothing new."""
 
 EVALUATIONS = np.dtype([
     ("time", "<f8"), ("agent", "<i4"), ("epoch", "<i4"), ("version", "<i8"), ("update", "<i8"),

@@ -1,1 +1,0 @@
-from workbench.exchange.replay import Batch, Replay
