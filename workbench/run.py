@@ -131,7 +131,10 @@ class Run(RunView):
         """Check everything, make the run folder and take the memory. :meth:`start` starts it."""
         check_launch(config, mode, lag)
         device = resolve_device(config.device)
+        resolve_device(config.processes.acting_device)
         _check_world(world)
+        for modifier in modifiers:
+            _require_importable("modifier", type(modifier))
         weights = None if weights is None else _check_weights(config, weights)
         name = name or _new_name(config, mode, lag)
         self._description = _describe(config, mode, lag, str(device), weights is not None)
@@ -457,13 +460,17 @@ def _check_world(world: type[Treasurehunt]) -> None:
     """Refuse what a child could not import: it would die without a word to the notebook."""
     if not (isinstance(world, type) and issubclass(world, Treasurehunt)):
         raise RunError(f"world is {world!r}; it must be a class derived from workbench.world.treasurehunt.Treasurehunt")
-    found: Any = sys.modules.get(world.__module__)
-    for part in world.__qualname__.split("."):
+    _require_importable("world", world)
+
+
+def _require_importable(name: str, wanted: type) -> None:
+    found: Any = sys.modules.get(wanted.__module__)
+    for part in wanted.__qualname__.split("."):
         found = getattr(found, part, None)
-    if world.__module__ == "__main__" or found is not world:
+    if wanted.__module__ == "__main__" or found is not wanted:
         raise RunError(
-            f"world {world.__qualname__} is defined in a notebook cell, a script or a function; a child process cannot "
-            "import it. Write it to a module (in a notebook: %%writefile my_world.py) and import it from there"
+            f"{name} {wanted.__qualname__} is defined in a notebook cell, a script or a function; a child process "
+            "cannot import it. Write it to a module (in a notebook: %%writefile my_module.py) and import it from there"
         )
 
 

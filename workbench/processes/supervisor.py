@@ -51,7 +51,8 @@ class Supervisor:
 
     def __init__(
         self, config: Config, mode: str, lag: int | None, logs: Path, world: type[Treasurehunt],
-        weights: NDArray[np.float32] | None, modifiers: tuple[Modifier, ...], on_records: OnRecords, on_end: Callable[[], None],
+        weights: NDArray[np.float32] | None, modifiers: tuple[Modifier, ...],
+        on_records: OnRecords, on_end: Callable[[], None],
     ) -> None:  # fmt: skip
         """Take the memory for a run; nothing is started yet.
 
