@@ -160,8 +160,8 @@ class LearningConfig:
     """Share of the online network that flows into the target network at each target update."""
     target_interval: int = 1
     """Updates between two target updates."""
-    gamma: float = 0.9
-    """Discount per turn. The seeds' 0.99 looks too far ahead for gems that are a few cells away; see the README."""
+    gamma: float = 0.99
+    """Discount per turn."""
     n_step: int = 3
     """Turns that a row's return spans; it stops at an episode's end."""
     double: bool = True

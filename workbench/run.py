@@ -210,6 +210,8 @@ class Run(RunView):
     @property
     def result(self) -> Result:
         """Outcome, throughput and digests; raises RunError before the end."""
+        if self._result is None and self.ended:
+            raise RunError(f"run {self.name} was {self.status} before its children had started; it has no result")
         if self._result is None:
             raise RunError(f"run {self.name} is {self.status}; its result is there after run.wait() or run.stop()")
         return self._result
@@ -240,6 +242,7 @@ class Run(RunView):
             if self._status == "created":
                 self._status = "stopped"
                 self._finish_folder()
+                self._supervisor.abandon()
                 return
         self._supervisor.stop()
         self._supervisor.wait()

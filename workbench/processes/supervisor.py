@@ -125,6 +125,10 @@ class Supervisor:
         for bell in [*self._bells, self._wake]:
             bell.ring()
 
+    def abandon(self) -> None:
+        """Count a run that was never started as ended."""
+        self._ended.set()
+
     def wait(self, timeout: float | None = None) -> bool:
         """Sleep until the run has ended, at most ``timeout`` seconds; whether it has."""
         return self._ended.wait(timeout)
