@@ -8,7 +8,8 @@ from workbench.config import Config, ConfigError, preset, presets
 from workbench.processes.supervisor import ChildFailed
 from workbench.record.folder import RecordError
 from workbench.record.result import Result
-from workbench.run import LoadedRun, Run, RunError, launch, load
+from workbench.run import Run, launch
+from workbench.run_view import LoadedRun, RunError, load
 
 if TYPE_CHECKING:
     from workbench.view.figures import comparison_figure, side_by_side

@@ -13,7 +13,8 @@ from typing import Any
 from workbench.config import Config
 from workbench.processes.supervisor import ChildFailed
 from workbench.record import machine
-from workbench.run import Run, RunError
+from workbench.run import Run
+from workbench.run_view import RunError
 
 
 class Comparison:

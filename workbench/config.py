@@ -288,6 +288,8 @@ class ProcessConfig:
     """Seconds within which every child must report that it is ready."""
     stop_timeout_s: float = 20.0
     """Seconds that the children have to leave in order after a stop, before they are killed."""
+    hang_timeout_s: float = 120.0
+    """Seconds without a sign of life after which a child counts as hung and the run fails. An epoch must be shorter."""
 
     def __post_init__(self) -> None:
         _check_types(self, "processes")
@@ -296,7 +298,7 @@ class ProcessConfig:
                 self.learners >= 1, "processes.learners", self.learners, 'it must be at least 1, "auto" or "per_agent"'
             )
         _require(1 <= self.threads <= 1024, "processes.threads", self.threads, "it must be 1 to 1024 threads")
-        for name in ("start_timeout_s", "stop_timeout_s"):
+        for name in ("start_timeout_s", "stop_timeout_s", "hang_timeout_s"):
             value = getattr(self, name)
             _require(value > 0, f"processes.{name}", value, "it must be above 0 seconds")
         _require_device_name("processes.acting_device", self.acting_device)

@@ -124,7 +124,7 @@ class Collector:
         ]
         self._evaluation_streams = [stream(seed, "evaluation", i) for i in range(config.world.num_agents + 1)]
         self._greedy = [Policy(config, device, rng, rng, noise=False) for rng in self._evaluation_streams[:-1]]
-        self._vectors = [np.empty(policy.vector_size, np.float32) for policy in self.policies]
+        self.vectors = [np.empty(policy.vector_size, np.float32) for policy in self.policies]
         self.in_use: list[Snapshot] = [Snapshot(-1, -1, np.nan, np.nan, 0) for _ in self._agents]
 
     def epoch(self, epoch: int, version: int | None) -> None:
@@ -143,7 +143,7 @@ class Collector:
 
     def sync(self, epoch: int, version: int | None) -> None:
         """Take a version of every agent out of its mailbox and act with it from now on."""
-        parts = zip(self.mailboxes, self.policies, self._vectors, strict=True)
+        parts = zip(self.mailboxes, self.policies, self.vectors, strict=True)
         for agent, (mailbox, policy, vector) in enumerate(parts):
             before = self.in_use[agent]
             if before.version != (mailbox.newest if version is None else version):
@@ -163,7 +163,7 @@ class Collector:
     def evaluate(self, epoch: int, worlds: int, final: bool) -> None:
         """Play greedy epochs side by side with the weights in use, on worlds and streams that nothing else uses."""
         config = evaluation_config(self.config, worlds)
-        for policy, vector in zip(self._greedy, self._vectors, strict=True):
+        for policy, vector in zip(self._greedy, self.vectors, strict=True):
             policy.load(vector)
         world = self._world_class(config.world, self._evaluation_streams[-1])
         replays = [Replay(config, Replay.layout(config).allocate()) for _ in self._agents]
@@ -203,7 +203,7 @@ class Trainer:
         self.mailboxes = {agent.index: mailbox for agent, mailbox in zip(agents, mailboxes, strict=True)}
         self.sampling = {agent.index: stream(config.seed, "sampling", agent.index) for agent in agents}
         self.progress, self.channel = progress, channel
-        self._unpublished = {agent.index: 0 for agent in agents}
+        self.unpublished = {agent.index: 0 for agent in agents}  # updates since the last publication
 
     def publish_initial(self) -> None:
         """Publish version 0, the initial weights, of every agent of the group."""
@@ -222,9 +222,9 @@ class Trainer:
         """Free-running: as many updates as are allowed, up to the next publication, from the newest rows."""
         interval = self.config.pacing.publish_interval
         epoch = self.progress.epochs_collected - 1
-        self.learn(index, epoch, min(allowed, interval - self._unpublished[index]), None)
+        self.learn(index, epoch, min(allowed, interval - self.unpublished[index]), None)
         done = self.agents[index].updates
-        if self._unpublished[index] == interval or done == self.config.total_updates:
+        if self.unpublished[index] == interval or done == self.config.total_updates:
             self.publish(index, epoch + 1)
         if done == self.config.total_updates:
             self.progress.report_learned(index, self.config.epochs)
@@ -242,7 +242,7 @@ class Trainer:
                 schedules.learning_rate(self.config, first + row), learned.target_updates[row],
                 newest - learned.policy_version[row], learned.fill[row],
             )  # fmt: skip
-        self._unpublished[index] += num_updates
+        self.unpublished[index] += num_updates
         self.progress.report_updates(index, agent.updates, learned.metrics[:, 0])
 
     def publish(self, index: int, epoch: int) -> None:
@@ -250,7 +250,7 @@ class Trainer:
         agent, mailbox = self.agents[index], self.mailboxes[index]
         before, due = mailbox.newest, schedules.epsilon(self.config, epoch)
         snapshot = mailbox.publish(agent.snapshot, agent.updates, due)
-        self._unpublished[index] = 0
+        self.unpublished[index] = 0
         self.channel.events.write(
             snapshot.time, EventKind.PUBLISH, index, epoch, before, snapshot.version, snapshot.updates, due
         )

@@ -7,7 +7,6 @@ Nothing here blocks unless it is called ``wait``. Both modes run in child proces
 from __future__ import annotations
 
 import atexit
-import contextlib
 import functools
 import os
 import sys
@@ -15,7 +14,7 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.config import Config, check_launch
+from workbench.diagnose.faults import Fault, prepare
+from workbench.diagnose.probes import Probes
 from workbench.digest import array_digest
 from workbench.learning.device import resolve_device
 from workbench.learning.iqn import build_network
@@ -35,89 +36,12 @@ from workbench.record.folder import RecordError, RecordWarning, RunFolder
 from workbench.record.history import History
 from workbench.record.metrics import TABLES, Records
 from workbench.record.result import Result
+from workbench.run_view import RunError, RunView, progress_numbers
 from workbench.world.policies import reference_rewards
 from workbench.world.treasurehunt import Treasurehunt
 
 REFERENCE_EPOCHS = 400
 """Epochs behind the reference lines of a run's figures."""
-
-
-class RunError(RuntimeError):
-    """A run was asked for something that its state does not allow."""
-
-
-class RunView:
-    """What can be looked at in any run, live or loaded from its folder."""
-
-    def __init__(self, folder: RunFolder, config: Config, mode: str, lag: int | None, history: History) -> None:
-        self.folder, self.config, self.mode, self.lag, self.history = folder, config, mode, lag, history
-
-    @property
-    def name(self) -> str:
-        """Name of the run, which is that of its folder."""
-        return self.folder.path.name
-
-    @property
-    def device(self) -> str:
-        """Device that the updates were computed on."""
-        return str(self.folder.read_description()["device"])
-
-    @property
-    def label(self) -> str:
-        """Short text for legends."""
-        return f"{self.mode}, {'free-running' if self.lag is None else f'lag {self.lag}'}"
-
-    @property
-    def status(self) -> str:
-        """One of created, starting, running, finished, stopped, failed; of a loaded run also "cut off"."""
-        raise NotImplementedError
-
-    @property
-    def ended(self) -> bool:
-        """Whether the run is over, however it ended."""
-        return self.status in ("finished", "stopped", "failed", "cut off")
-
-    @property
-    def error(self) -> BaseException | None:
-        """Why the run failed, with the child's name and traceback; None if it did not."""
-        raise NotImplementedError
-
-    @property
-    def progress(self) -> dict[str, float]:
-        """Where the run is: epochs collected, agent steps and updates of all agents, rows per agent, seconds, rates."""
-        raise NotImplementedError
-
-    @property
-    def result(self) -> Result:
-        """Outcome, throughput and digests.
-
-        Raises:
-            RunError: the run has not ended.
-        """
-        raise NotImplementedError
-
-    @property
-    def weights(self) -> NDArray[np.float32]:
-        """Final weights, (agents, vector size) float32: online network first, then target network.
-
-        They can be given to :func:`launch` as a warm start.
-
-        Raises:
-            RunError: the run has none (yet).
-        """
-        path = self.folder.path / "weights.npy"
-        if not path.exists():
-            raise RunError(f"run {self.name} is {self.status} and has no weights on disk; they are written at its end")
-        loaded: NDArray[np.float32] = np.load(path, allow_pickle=False)
-        return loaded
-
-    @property
-    def references(self) -> dict[str, dict[str, float]]:
-        """Rewards of the reference policies in this run's world (mean, sd, epochs), in units of the reward curve."""
-        raise NotImplementedError
-
-    def __repr__(self) -> str:
-        return f"<Run {self.name}: {self.label}, {self.status}>"
 
 
 class Run(RunView):
@@ -126,22 +50,28 @@ class Run(RunView):
     def __init__(
         self, config: Config, mode: str, lag: int | None, name: str | None = None, out: Path | str | None = None,
         weights: NDArray[np.float32] | None = None, world: type[Treasurehunt] = Treasurehunt,
-        modifiers: Sequence[Modifier] = (),
+        faults: Sequence[str | Fault] = (), probes: bool = True, modifiers: Sequence[Modifier] = (),
     ) -> None:  # fmt: skip
         """Check everything, make the run folder and take the memory. :meth:`start` starts it."""
         check_launch(config, mode, lag)
         device = resolve_device(config.device)
         resolve_device(config.processes.acting_device)
         _check_world(world)
+        switched_on = prepare(faults, config, mode, lag)
+        modifiers = (*switched_on, *modifiers, *([Probes()] if probes else []))
         for modifier in modifiers:
             _require_importable("modifier", type(modifier))
         weights = None if weights is None else _check_weights(config, weights)
         name = name or _new_name(config, mode, lag)
         self._description = _describe(config, mode, lag, str(device), weights is not None)
-        self._description["world"] = f"{world.__module__}:{world.__qualname__}"
+        self._description |= {
+            "world": f"{world.__module__}:{world.__qualname__}",
+            "faults": [fault.text for fault in switched_on],
+            "probes": probes,
+        }
         folder = RunFolder.create(name, self._description, out)
-        super().__init__(folder, config, mode, lag, History())
-        self.warnings: list[str] = []
+        super().__init__(folder, config, mode, lag, History(), self._description["faults"])
+        self._warnings: dict[str, str] = {}
         self._world = world
         self._unwritten: dict[str, list[Records]] = {}
         self._result: Result | None = None
@@ -151,16 +81,9 @@ class Run(RunView):
             logs = folder.path / "logs"
             logs.mkdir(mode=0o700)
             self._supervisor = Supervisor(
-                config.replace(device=str(device)),
-                mode,
-                lag,
-                logs,
-                world,
-                weights,
-                tuple(modifiers),
-                self._take_records,
-                self._end,
-            )
+                config.replace(device=str(device)), mode, lag, logs, world, weights, tuple(modifiers),
+                self._take_records, self._end,
+            )  # fmt: skip
         except BaseException:
             folder.write_description(self._description | {"status": "failed"})
             raise
@@ -177,7 +100,7 @@ class Run(RunView):
             self._status = "starting"
         _live.add(self)
         self._description |= {"status": "starting"}
-        self.folder.write_description(self._description)
+        self._write(self.folder.write_description, self._description)
         self._supervisor.start()
         return self
 
@@ -194,6 +117,11 @@ class Run(RunView):
         return reference_rewards(self.config.world, REFERENCE_EPOCHS, self.config.seed, self._world)
 
     @property
+    def warnings(self) -> list[str]:
+        """What could not be written to the run folder, and why: the first refusal of each file."""
+        return list(self._warnings.values())
+
+    @property
     def error(self) -> ChildFailed | None:
         """Why the run failed, with the child's name and traceback."""
         return self._supervisor.error
@@ -205,7 +133,7 @@ class Run(RunView):
         started, ended = progress.start_time, progress.end_time
         elapsed = (ended if np.isfinite(ended) and self.ended else time.time()) - started if progress.started else 0.0
         updates = sum(progress.updates(agent) for agent in range(agents))
-        return _progress(progress.epochs_collected, progress.agent_steps, agents, updates, elapsed)
+        return progress_numbers(progress.epochs_collected, progress.agent_steps, agents, updates, elapsed)
 
     @property
     def result(self) -> Result:
@@ -240,8 +168,8 @@ class Run(RunView):
         """End the run in order and wait for its children to leave. A run that has ended stays as it is."""
         with self._lock:
             if self._status == "created":
+                self._finish_folder("stopped")
                 self._status = "stopped"
-                self._finish_folder()
                 self._supervisor.abandon()
                 return
         self._supervisor.stop()
@@ -263,8 +191,7 @@ class Run(RunView):
             self.folder.append(table, np.concatenate(waiting))
             waiting.clear()
         except RecordError as error:  # kept, and tried again with the next records
-            if str(error) not in self.warnings:
-                self.warnings.append(str(error))
+            self._warnings.setdefault(table, str(error))
 
     def _end(self) -> None:
         supervisor = self._supervisor
@@ -278,8 +205,8 @@ class Run(RunView):
         self._result = self._summarise(status)
         for table in self._unwritten:
             self._take_records(table, np.empty(0, TABLES[table]), 0)
-        self._status = status
-        self._finish_folder()
+        self._finish_folder(status)
+        self._status = status  # last: who sees it finds everything written
         _live.discard(self)
 
     def _summarise(self, status: str) -> Result:
@@ -299,11 +226,13 @@ class Run(RunView):
     def _digests(self) -> dict[str, str]:
         supervisor, chains = self._supervisor, self._supervisor.progress.digests()
         rows = [field for replay in supervisor.replays for field in replay.contents().values()]
+        # a run with a fault never equals a sound one
+        faults = [np.frombuffer(fault.encode(), np.uint8) for fault in self.faults]
         return {
-            "weights": array_digest(*self._read_weights()),
-            "replay": array_digest(*rows),
-            "rewards": array_digest(chains["rewards"]),
-            "losses": array_digest(chains["losses"]),
+            "weights": array_digest(*self._read_weights(), *faults),
+            "replay": array_digest(*rows, *faults),
+            "rewards": array_digest(chains["rewards"], *faults),
+            "losses": array_digest(chains["losses"], *faults),
         }
 
     def _read_weights(self) -> list[NDArray[np.float32]]:
@@ -316,83 +245,30 @@ class Run(RunView):
             mailbox.read(vector)
         return vectors
 
-    def _finish_folder(self) -> None:
+    def _finish_folder(self, status: str) -> None:
         self._description |= {
-            "status": self._status, "ended": time.time(), "error": str(self.error) if self.error else None,
+            "status": status, "ended": time.time(), "error": str(self.error) if self.error else None,
             "references": self.references, "lost_records": self.history.lost,
         }  # fmt: skip
+        if self._result is not None:
+            self._write(self.folder.write_result, self._result.to_dict())
+            if vectors := self._read_weights():
+                self._write(self.folder.write_array, "weights.npy", np.stack(vectors))
+        self._write(self.folder.write_description, self._description)
+
+    def _write(self, write: Callable[..., None], *what: Any) -> None:
+        """Write to the run folder; a disk that refuses is a warning, not the end of a run."""
         try:
-            if self._result is not None:
-                self.folder.write_result(self._result.to_dict())
-                if vectors := self._read_weights():
-                    self.folder.write_array("weights.npy", np.stack(vectors))
-            self.folder.write_description(self._description)
+            write(*what)
         except RecordError as error:
-            self.warnings.append(str(error))
-
-
-class LoadedRun(RunView):
-    """A run read from its folder."""
-
-    def __init__(self, path: Path | str) -> None:
-        folder = RunFolder.open(path)
-        self.description = folder.read_description()
-        config = Config.from_dict(self.description["config"])
-        super().__init__(folder, config, self.description["mode"], self.description["lag"], folder.read_history())
-
-    @property
-    def status(self) -> str:
-        """As the run left it; "cut off" if its parent died before the end."""
-        status = str(self.description["status"])
-        if status in ("created", "starting", "running") and not self._parent_alive():
-            return "cut off"
-        return status
-
-    @property
-    def result(self) -> Result:
-        """Outcome, throughput and digests; raises RunError if the run never got to write them."""
-        data = self.folder.read_result()
-        if data is None:
-            raise RunError(
-                f"run {self.name} is {self.status} and left no result; its history is there as far as it got"
-            )
-        return Result.from_dict(data)
-
-    @property
-    def error(self) -> RunError | None:
-        """What the run left as the reason of its failure."""
-        return RunError(self.description["error"]) if self.description["error"] else None
-
-    @property
-    def progress(self) -> dict[str, float]:
-        """Where the run got to."""
-        epochs, updates, agents = self.history.epochs, self.history.updates, self.config.world.num_agents
-        times = np.concatenate([epochs["time"], updates["time"]])
-        elapsed = float(np.ptp(times)) if len(times) else 0.0
-        steps = int(epochs["agent_steps"].max(initial=0))
-        return _progress(steps // self.config.world.steps_per_epoch, steps, agents, len(updates), elapsed)
-
-    @property
-    def references(self) -> dict[str, dict[str, float]]:
-        """Rewards of the reference policies in the run's world, as the run left them; empty if it was cut off."""
-        found: dict[str, dict[str, float]] = self.description.get("references", {})
-        return found
-
-    def _parent_alive(self) -> bool:
-        if self.description["machine"]["host"] != machine.describe()["host"]:
-            return True  # another machine: cannot tell
-        with contextlib.suppress(PermissionError):
-            try:
-                os.kill(int(self.description["machine"]["pid"]), 0)
-            except ProcessLookupError:
-                return False
-        return True
+            self._warnings.setdefault(write.__name__, str(error))
 
 
 def launch(
     config: Config, mode: str = "multiprocess", lag: int | None = 1, *, name: str | None = None,
     out: Path | str | None = None, weights: NDArray[np.float32] | None = None,
-    world: type[Treasurehunt] = Treasurehunt, modifiers: Sequence[Modifier] = (), start: bool = True,
+    world: type[Treasurehunt] = Treasurehunt, faults: Sequence[str | Fault] = (), probes: bool = True,
+    modifiers: Sequence[Modifier] = (), start: bool = True,
 ) -> Run:  # fmt: skip
     """Start a run and return at once.
 
@@ -405,15 +281,17 @@ def launch(
         out: folder that the run folder is made in; default ``data/runs``.
         weights: (agents, vector size) float32 to start from, such as ``earlier.weights``.
         world: class of the world, Treasurehunt or one derived from it in a module that can be imported.
+        faults: failures of the catalogue to switch on, by name, with a strength if wanted: ``"sync_rarely=10"``.
+        probes: whether the children measure what :meth:`Run.diagnose` decides by.
         modifiers: what wraps or replaces parts in the children; see :class:`workbench.processes.job.Modifier`.
         start: False leaves it to ``run.start()``.
 
     Raises:
-        ConfigError: the configuration does not go with this mode, lag or machine.
+        ConfigError: the configuration or a fault does not go with this mode, lag or machine.
         RecordError: the run folder exists already or cannot be made.
         RunError: the weights do not fit, or a child process could not import the world.
     """
-    run = Run(config, mode, lag, name, out, weights, world, modifiers)
+    run = Run(config, mode, lag, name, out, weights, world, faults, probes, modifiers)
     if start:
         try:
             run.start()
@@ -421,15 +299,6 @@ def launch(
             run.stop()
             raise
     return run
-
-
-def load(path: Path | str) -> LoadedRun:
-    """An earlier run from its folder.
-
-    Raises:
-        RecordError: there is no run at that path, or it is damaged or of another version.
-    """
-    return LoadedRun(path)
 
 
 def vector_size(config: Config) -> int:
@@ -445,18 +314,6 @@ def _stop_all() -> None:
     """An interpreter that ends in order ends its runs in order."""
     for run in list(_live):
         run.stop()
-
-
-def _progress(epochs: int, rows: int, agents: int, updates: int, elapsed_s: float) -> dict[str, float]:
-    return {
-        "epochs": epochs,
-        "agent_steps": rows * agents,
-        "updates": updates,
-        "rows": rows,
-        "elapsed_s": elapsed_s,
-        "agent_steps_per_s": rows * agents / elapsed_s if elapsed_s else 0.0,
-        "updates_per_s": updates / elapsed_s if elapsed_s else 0.0,
-    }
 
 
 def _check_world(world: type[Treasurehunt]) -> None:

@@ -17,8 +17,8 @@ def rates(schedule):
 
 def test_epsilon_starts_ends_and_is_half_way_at_half_time():
     assert epsilon(CONFIG, 0) == 0.9
-    assert epsilon(CONFIG, 30) == pytest.approx(0.5)
-    assert epsilon(CONFIG, 60) == epsilon(CONFIG, 10_000) == 0.1
+    assert epsilon(CONFIG, CONFIG.exploration.decay_epochs // 2) == pytest.approx(0.5)
+    assert epsilon(CONFIG, CONFIG.exploration.decay_epochs) == epsilon(CONFIG, 10_000) == 0.1
 
 
 @given(st.integers(0, 500))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -82,7 +83,7 @@ class Layout:
         if found != self.text:
             raise LayoutMismatch(
                 f"the block was made as\n  {found}\nand is opened as\n  {self.text}\n"
-                "use one configuration on both sides"
+                f"{_first_difference(found, self.text)}; use one configuration on both sides"
             )
         return self._views(buffer)
 
@@ -127,6 +128,13 @@ class Counter:
         self._word[0] = value
         if self._fence is not None:
             self._fence()
+
+
+def _first_difference(found: str, expected: str) -> str:
+    """Where two tables part, from the beginning of that row on."""
+    same = os.path.commonprefix([found, expected])
+    row = slice(max(0, same.rfind('["')), len(same) + 20)
+    return f"the first difference is {found[row]}... against {expected[row]}..."
 
 
 def _nbytes(field: Field) -> int:

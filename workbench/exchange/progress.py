@@ -41,6 +41,7 @@ class Progress:
             Field("loss_digest", (num_agents, 32), np.uint8, 0),
             Field("ready_time", (num_processes,), np.float64, np.nan),  # written by each process, as is the next
             Field("end_time", (num_processes,), np.float64, np.nan),
+            Field("signs_of_life", (num_processes,), np.int64, 0),  # written by each process
             Field("start_time", (1,), np.float64, np.nan),  # written by the parent: when the ready barrier opened
         )
         return Layout("progress", table)
@@ -86,6 +87,15 @@ class Progress:
     def report_end(self, process: int) -> None:
         """A process is done with its work; the evaluation after the last update is not counted as work."""
         self._arrays["end_time"][process] = time.time()
+
+    def report_alive(self, process: int) -> None:
+        """A process gives a sign of life: it begins or ends a piece of work, or waits and was awake for a moment."""
+        self._arrays["signs_of_life"][process] += 1
+
+    def signs_of_life(self) -> list[int]:
+        """How many each process has given."""
+        signs: list[int] = self._arrays["signs_of_life"].tolist()
+        return signs
 
     # --- what has been done ----------------------------------------------------------------------------------------
 

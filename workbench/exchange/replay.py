@@ -307,7 +307,7 @@ class Replay:
         return broken == 0, f"{broken} of {len(numbers)} rows do not match their stamp" if broken else ""
 
     def contents(self) -> dict[str, NDArray[Any]]:
-        """Copies of the rows in the window, oldest first, by field; ``frame`` and ``next_frame`` are those of the turn."""
+        """Copies of the rows in the window, oldest first, by field, with the frames before and after the turn."""
         numbers = np.arange(max(self.oldest_intact, self.count - self.window), self.count)
         row = numbers % (self._num_epochs * self.steps_per_epoch)
         index = np.unravel_index(row, self._arrays["action"].shape)
@@ -318,7 +318,8 @@ class Replay:
 
 
 _STAMPED = (
-    "action", "reward", "r_t", "discount_t", "span", "episode_start", "policy_version", "epsilon", "probability", "number",
+    "action", "reward", "r_t", "discount_t", "span", "episode_start",
+    "policy_version", "epsilon", "probability", "number",
 )  # fmt: skip
 
 

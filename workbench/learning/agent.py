@@ -89,7 +89,11 @@ class Agent:
 
         Returns:
             (5,) float32 on the device: :data:`UPDATE_METRICS`, measured before the step.
+
+        Raises:
+            ValueError: a network has been moved away from the device that batches are brought to.
         """
+        self._check_devices()
         for name in _FRACTIONS:
             self._rng.random(dtype=np.float32, out=self._staging.host[name])
         for name in _NOISES:
@@ -101,8 +105,17 @@ class Agent:
         metrics = self._descend()
         self.updates += 1
         if self.updates % self.config.learning.target_interval == 0:
-            self._update_target()
+            self.update_target()
         return metrics
+
+    def _check_devices(self) -> None:
+        for name, network in (("online", self.online), ("target", self.target)):
+            if network.psi.weight.device != self.parameters.vector.device:
+                raise ValueError(
+                    f"the {name} network is on {network.psi.weight.device} and the batch on "
+                    f"{self.parameters.vector.device}; both must be on one device. Choose it with the setting "
+                    "'device' and move no network afterwards"
+                )
 
     def _descend(self) -> Tensor:
         """One optimiser step on what is staged: gradients of all micro-batches, clipped to a norm, Adam.
@@ -145,7 +158,7 @@ class Agent:
         z_t = select_actions(self.target.quantiles(psi, tau_t), a_t)
         return r_t.unsqueeze(1) + discount_t.unsqueeze(1) * z_t
 
-    def _update_target(self) -> None:
+    def update_target(self) -> None:
         """The one place in which the target network moves: target += tau * (online - target)."""
         self.parameters.target.lerp_(self.parameters.online.data, self.config.learning.tau)
         self.target_updates += 1

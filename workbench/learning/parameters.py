@@ -63,7 +63,11 @@ class ParameterLayout:
             ValueError: it is no (2 * size,) float32 NumPy array, so not a snapshot in host memory of such a network.
         """
         if not isinstance(vector, np.ndarray):
-            raise ValueError(f"the snapshot is a {type(vector).__name__}; it must be a NumPy array, in host memory")
+            where = f" on {vector.device}" if hasattr(vector, "device") else ""
+            raise ValueError(
+                f"the snapshot is a {type(vector).__name__}{where}; it must be a NumPy array, in host memory. "
+                "Take it with Agent.snapshot, which copies it there"
+            )
         if vector.shape != (2 * self.size,) or vector.dtype != np.float32:
             raise ValueError(
                 f"the snapshot is {vector.dtype} of shape {vector.shape}; this network's is float32 of shape "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from workbench.config import Config
 from workbench.learning.device import Staging
@@ -57,6 +58,11 @@ class Policy:
     def vector_size(self) -> int:
         """Floats in a snapshot: online and target network."""
         return 2 * self.layout.size
+
+    @property
+    def weights(self) -> Tensor:
+        """(layout.size,) float32: the online weights that it acts with, on its device."""
+        return self._weights.device["online"]
 
     def load(self, vector: NDArray[np.float32]) -> None:
         """Copy the online half of a snapshot, (vector_size,) float32 in host memory.

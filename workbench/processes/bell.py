@@ -2,7 +2,8 @@
 
 Whoever changes a counter rings the bells of those who may wait for it, after the change. A waiter looks at the
 counters, then sleeps until its bell rings. (That its parent dies is another thread's business: ``child.py``.) A ring
-is one byte; the bell holds no state, so a ring too many is harmless and a killed ringer leaves nothing behind.
+is one byte; the bell holds no state, so a ring too many is harmless and a killed ringer leaves nothing behind. Now and
+then a waiter wakes to give a sign of life, so that the parent can tell it from one that hangs.
 """
 
 from __future__ import annotations
@@ -27,11 +28,15 @@ class Bell:
 
     reader: connection.Connection
     writer: connection.Connection
+    owner: int = 0
+    """Place of the process that may wait among the run's processes."""
+    alive_interval_s: float | None = None
+    """Seconds between two signs of life while it waits; None sleeps through."""
 
     @classmethod
-    def create(cls, context: SpawnContext) -> Bell:
+    def create(cls, context: SpawnContext, owner: int = 0, alive_interval_s: float | None = None) -> Bell:
         """A new bell."""
-        return cls(*context.Pipe(duplex=False))
+        return cls(*context.Pipe(duplex=False), owner, alive_interval_s)
 
     def ring(self) -> None:
         """Wake the owner. Never blocks: a full pipe wakes it just as well."""
@@ -49,9 +54,10 @@ class Bell:
             self.drain()
             if progress.stopping:
                 raise Stopped
+            progress.report_alive(self.owner)
             if holds():
                 return
-            connection.wait([self.reader])
+            connection.wait([self.reader], self.alive_interval_s)
 
     def drain(self) -> None:
         """Forget every ring so far."""

@@ -41,7 +41,7 @@ def _prepare(job: Job) -> None:
     log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for stream in (1, 2):  # a notebook would show what a child prints in whichever cell ran last
         os.dup2(log, stream)
-    threading.Thread(target=_leave_with_parent, name="leave with parent", daemon=True).start()
+    threading.Thread(target=leave_with_parent, name="leave with parent", daemon=True).start()
     _set_threads(job.config.processes.threads)
 
 
@@ -53,7 +53,8 @@ def _set_threads(threads: int) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def _leave_with_parent() -> None:
+def leave_with_parent() -> None:
+    """Sleep until the parent is gone, then end this process at once; the target of a thread of its own."""
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])

@@ -13,7 +13,12 @@ def act_and_learn(job: Job) -> None:
     trainer.publish_initial()
     parts.ready()
     assert job.lag is not None, "check_launch refuses a free-running sequential run"
-    finished = run_sequential(collector, trainer, job.lag, proceed=lambda: not parts.progress.stopping)
+
+    def proceed() -> bool:
+        parts.progress.report_alive(job.index)
+        return not parts.progress.stopping
+
+    finished = run_sequential(collector, trainer, job.lag, proceed)
     if finished:
         parts.progress.report_end(job.index)
         collector.finish()

@@ -82,7 +82,8 @@ class Supervisor:
         self.replays = [Replay(config, block.open(), fence) for block in replays]
         self.mailboxes = [Mailbox(block.open(), fence) for block in mailboxes]
         self._channels = [ChannelReader(block.open(), fence) for block in channels]
-        self._bells = [Bell.create(self._context) for _ in roles]
+        alive_interval_s = config.processes.hang_timeout_s / 4
+        self._bells = [Bell.create(self._context, index, alive_interval_s) for index in range(len(roles))]
         errors = [self._context.Pipe(duplex=False) for _ in roles]
         self._errors = [reader for reader, _ in errors]
         jobs = [
@@ -94,6 +95,7 @@ class Supervisor:
             self._context.Process(target=child.run, args=(job,), name=job.name, daemon=True) for job in jobs
         ]
         self._wake = Bell.create(self._context)
+        self._silence = Silence(len(roles))
         self._watcher = threading.Thread(target=self._watch, name="watch run", daemon=True)
         self._launch_time = np.nan
         self._stop_time = np.inf
@@ -175,6 +177,8 @@ class Supervisor:
                 bell.ring()
         for process, errors in zip(self.processes, self._errors, strict=True):
             self._look_at(process, errors)
+        if progress.started and not progress.stopping:
+            self._look_for_hangs()
         if not progress.started and time.time() - self._launch_time > limits.start_timeout_s:
             self._fail(ChildFailed(f"the children were not ready within {limits.start_timeout_s:g} s; see the logs"))
         overdue = time.monotonic() - self._stop_time > limits.stop_timeout_s
@@ -188,6 +192,16 @@ class Supervisor:
                 self._fail(ChildFailed(f"{process.name} failed:\n{errors.recv()}"))
         if code is not None and code != 0 and not self._killed:
             self._fail(ChildFailed(f"{process.name} {_how_it_ended(code)}{self._where()}"))
+
+    def _look_for_hangs(self) -> None:
+        limit = self.config.processes.hang_timeout_s
+        for process, seconds in zip(self.processes, self._silence.look(self.progress.signs_of_life()), strict=True):
+            if seconds > limit and process.is_alive():
+                self._fail(ChildFailed(
+                    f"{process.name} has given no sign of life for {limit:g} s{self._where()}. It hangs or was "
+                    "stopped, see its log; if an epoch may take that long, raise processes.hang_timeout_s"
+                ))  # fmt: skip
+                process.kill()
 
     def _where(self) -> str:
         return f"; {self.progress.epochs_collected} epochs were collected until then"
@@ -206,6 +220,24 @@ class Supervisor:
         for process in self.processes:
             if process.pid is not None:
                 process.join()
+
+
+class Silence:
+    """For how long each child has given no sign of life, in time during which this process was awake itself."""
+
+    def __init__(self, num_processes: int) -> None:
+        self._signs, self._seconds = [-1] * num_processes, [0.0] * num_processes
+        self._looked = time.monotonic()
+
+    def look(self, signs: list[int]) -> list[float]:
+        """Seconds of silence of each child, given how many signs of life each has given."""
+        now = time.monotonic()
+        awake = min(now - self._looked, 1.0)  # more is a look that came late: a suspended machine, a Ctrl-Z
+        self._looked = now
+        for process, (before, given) in enumerate(zip(self._signs, signs, strict=True)):
+            self._seconds[process] = self._seconds[process] + awake if given == before else 0.0
+        self._signs = list(signs)
+        return list(self._seconds)
 
 
 @contextlib.contextmanager

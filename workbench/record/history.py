@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.record.metrics import AXES, METRICS, TABLES, Records, metric
+from workbench.record.metrics import AXES, METRICS, TABLES, Records, measurement_number, metric
 
 Array = npt.NDArray[Any]
 
@@ -68,6 +68,21 @@ class History:
     def evaluations(self) -> Records:
         """One record per greedy evaluation and agent: :data:`~workbench.record.metrics.EVALUATIONS`."""
         return self._tables["evaluations"].filled
+
+    @property
+    def probes(self) -> Records:
+        """One record per measurement of a probe: :data:`~workbench.record.metrics.PROBES`."""
+        return self._tables["probes"].filled
+
+    def measured(self, name: str) -> Records:
+        """Every record of one measurement, in the order of arrival.
+
+        Raises:
+            KeyError: there is no measurement of that name; the nearest are given.
+        """
+        probes = self.probes
+        found: Records = probes[probes["measurement"] == measurement_number(name)]
+        return found
 
     @property
     def lost(self) -> dict[str, int]:

@@ -163,4 +163,7 @@ class Treasurehunt:
         if actions.shape != (self.num_worlds,):
             return f"actions have shape {actions.shape}; there must be one for each world: ({self.num_worlds},)"
         bad = sorted(set(actions.tolist()) - set(range(NUM_ACTIONS)))
-        return f"actions hold {bad}; an action is 0 (up), 1 (down), 2 (left) or 3 (right)"
+        return (
+            f"actions hold {bad}; an action is 0 (up), 1 (down), 2 (left) or 3 (right). "
+            f"Give the policy as many actions as the world has: {NUM_ACTIONS}"
+        )

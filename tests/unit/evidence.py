@@ -1,0 +1,113 @@
+"""The records of a sound run, made by hand, so that a test can change one number and see who notices."""
+
+import dataclasses
+
+import numpy as np
+
+from workbench.config import preset
+from workbench.diagnose.rules import Evidence
+from workbench.learning import schedules
+from workbench.record.history import History
+from workbench.record.metrics import EVALUATIONS, MEASUREMENTS, TABLES, EventKind, measurement_number
+
+CONFIG = preset("quick").replace(epochs=6)
+LAG = 1
+AGENTS = range(CONFIG.world.num_agents)
+START = 1000.0
+CHANCE = 50.0
+
+# value and due of a measurement in a sound run; a due of None is that of the value
+SOUND = {
+    "sync/checksum": (1, 1), "learn/training": (1, 1), "learn/gradient": (0.7, 1), "learn/optimizer": (1, 1),
+    "learn/device": (1, 1), "publish/host": (1, 1), "learn/target_motion": (1, 1), "data/varying": (0.9, 0),
+    "data/scale": (1, 1), "learn/moved": (1e-4, np.nan), "sync/online_before": (1e-3, np.nan),
+    "sync/target_before": (1e-4, np.nan), "publish/online_target": (1e-3, np.nan), "sync/q": (0.5, np.nan),
+    "publish/q": (0.5, np.nan),
+}  # fmt: skip
+
+
+def sound_tables():
+    """Table name to list of records (dictionaries) of a sound run at lag 1."""
+    tables = {name: [] for name in TABLES}
+    steps, per_epoch = CONFIG.world.steps_per_epoch, CONFIG.pacing.updates_per_epoch
+    without = CONFIG.epochs - CONFIG.learning_epochs
+    for agent in AGENTS:
+        publish(tables, agent, 0, 0)
+        for epoch in range(CONFIG.epochs):
+            time, used = START + epoch, max(0, epoch - LAG)
+            learned = max(0, epoch - without + 1) * per_epoch
+            behind = max(0, max(0, epoch - without) * per_epoch)
+            epsilon = schedules.epsilon(CONFIG, epoch)
+            tables["events"].append({
+                "time": time, "kind": EventKind.SYNC, "agent": agent, "epoch": epoch, "version_before": used - 1,
+                "version": used, "epsilon": epsilon,
+            })  # fmt: skip
+            tables["epochs"].append({
+                "time": time + 0.1, "agent": agent, "epoch": epoch, "agent_steps": (epoch + 1) * steps,
+                "reward": 60.0, "epsilon": epsilon, "policy_version": used, "sync_lag_versions": epoch - used,
+                "replay_ratio": behind / ((epoch + 1) * steps),
+            })  # fmt: skip
+            for update in range(max(0, learned - per_epoch), learned):
+                tables["updates"].append({
+                    "time": time + 0.2, "agent": agent, "epoch": epoch, "update": update + 1, "max_q": 10.0,
+                    "target_updates": update + 1,
+                })  # fmt: skip
+            publish(tables, agent, epoch + 1, learned)
+            for name in MEASUREMENTS:
+                measure(tables, name, agent, epoch, used, learned)
+    return tables
+
+
+def publish(tables, agent, version, update):
+    tables["events"].append({
+        "time": START + version - 0.5, "kind": EventKind.PUBLISH, "agent": agent, "epoch": version,
+        "version_before": version - 1, "version": version, "update": update,
+        "epsilon": schedules.epsilon(CONFIG, version),
+    })  # fmt: skip
+
+
+def measure(tables, name, agent, epoch, version, update):
+    value, due = SOUND.get(name, (0, 0))
+    if "epsilon" in name:
+        value = due = schedules.epsilon(CONFIG, epoch)
+    elif name == "act/version":
+        value = due = version
+    elif name in ("act/rows", "data/rows"):
+        value = due = (epoch + 1) * CONFIG.world.steps_per_epoch
+    elif name in ("learn/steps", "learn/target_updates", "publish/updates"):
+        value = due = update
+    tables["probes"].append({
+        "time": START + epoch, "agent": agent, "epoch": epoch, "measurement": measurement_number(name),
+        "version": version, "update": update, "value": value, "due": due,
+    })  # fmt: skip
+
+
+def evidence(tables=None, **changes):
+    """Evidence over hand-made tables; by default those of a sound run that has finished."""
+    tables = sound_tables() if tables is None else tables
+    history = History()
+    for name, rows in tables.items():
+        records = np.zeros(len(rows), TABLES[name])
+        for record, row in zip(records, rows, strict=True):
+            for field, value in row.items():
+                record[field] = value
+        history.append(name, records)
+    final = np.zeros(CONFIG.world.num_agents, EVALUATIONS)
+    final["final"], final["reward"] = 1, 40.0
+    history.append("evaluations", final)
+    made = Evidence(
+        CONFIG, "multiprocess", LAG, "finished", None, history, {"random_no_wall": {"mean": CHANCE}},
+        START + CONFIG.epochs,
+    )  # fmt: skip
+    return dataclasses.replace(made, **changes)
+
+
+def measured(tables, name, agent=1, epoch=4):
+    """The one record of a measurement, to be changed."""
+    number = measurement_number(name)
+    (found,) = [
+        row
+        for row in tables["probes"]
+        if (row["measurement"], row["agent"], row["epoch"]) == (number, agent, epoch)
+    ]  # fmt: skip
+    return found

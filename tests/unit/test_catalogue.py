@@ -1,0 +1,52 @@
+"""The catalogue is the one truth for ids: every check and every fault is in it, under the same names everywhere."""
+
+import re
+
+import pytest
+
+from workbench.diagnose.catalogue import (
+    CATALOGUE,
+    CHECKS,
+    check_of_fault,
+    fault_names,
+    ids_of_check,
+    ids_of_fault,
+)
+from workbench.diagnose.checks import CHECK_RULES
+from workbench.diagnose.faults import FAULTS
+
+
+def test_every_room_is_numbered_without_a_gap():
+    rooms = {}
+    for id_ in CATALOGUE:
+        room, number = re.fullmatch(r"([DWLP])(\d+)", id_).groups()
+        rooms.setdefault(room, []).append(int(number))
+    assert {room: len(numbers) for room, numbers in rooms.items()} == {"D": 17, "W": 11, "L": 15, "P": 6}
+    assert all(numbers == list(range(1, len(numbers) + 1)) for numbers in rooms.values())
+
+
+@pytest.mark.parametrize("failure", CATALOGUE.values(), ids=CATALOGUE)
+def test_a_failure_that_can_be_switched_on_has_a_check_and_one_that_cannot_says_why(failure):
+    assert failure.title and failure.source
+    if failure.faults:
+        assert failure.check in CHECKS
+    else:
+        assert failure.note
+
+
+def test_every_check_of_the_catalogue_exists_and_speaks_for_a_failure():
+    assert set(CHECK_RULES) == set(CHECKS)
+    assert all(ids_of_check(check) for check in CHECKS)
+
+
+def test_the_faults_that_exist_are_those_of_the_catalogue_with_the_same_ids_and_checks():
+    assert set(FAULTS) == set(fault_names())
+    for name, fault in FAULTS.items():
+        assert fault.ids == ids_of_fault(name), name
+        assert fault.check == check_of_fault(name), name
+
+
+def test_an_unknown_fault_has_no_check():
+    with pytest.raises(KeyError, match=r"no fault 'sync_newer'.*sync_never"):
+        check_of_fault("sync_newer")
+    assert ids_of_fault("sync_newer") == ()

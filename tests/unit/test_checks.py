@@ -1,0 +1,183 @@
+"""A check sees one wrong number, says where it is, and says nothing of a sound run."""
+
+import numpy as np
+import pytest
+
+from tests.unit import evidence as made
+from workbench.diagnose.catalogue import CHECKS
+from workbench.diagnose.checks import METHODS, run_checks, run_methods
+from workbench.record.metrics import EventKind
+
+
+def verdicts(evidence):
+    return {result.name: result for result in run_checks(evidence)}
+
+
+def failed(evidence):
+    return {name for name, result in verdicts(evidence).items() if result.verdict == "fail"}
+
+
+def test_a_sound_run_passes_every_check_and_every_method():
+    evidence = made.evidence()
+    assert {result.name: result.verdict for result in run_checks(evidence)} == dict.fromkeys(CHECKS, "pass")
+    assert {result.name: result.verdict for result in run_methods(evidence)} == dict.fromkeys(METHODS, "pass")
+
+
+WRONG = [
+    ("data", "data/rows", 0), ("data", "data/varying", 0), ("data", "act/rows", 20), ("stack", "act/stacks", 3),
+    ("stack", "data/stacks", 1), ("integrity", "data/void", 2), ("integrity", "data/broken", 1),
+    ("integrity", "act/broken", 1), ("integrity", "sync/checksum", 0), ("target", "data/discounts", 5),
+    ("target", "data/returns", 1), ("world", "world/reset", 4), ("action", "act/out_of_range", 1),
+    ("sync", "act/version", 2), ("sync", "act/version", 4), ("sync", "sync/online_after", 1e-3),
+    ("sync", "sync/target_after", 1e-4), ("sync", "sync/q", 0.6), ("sync", "publish/online", 1e-3),
+    ("sync", "publish/target", 1e-4), ("sync", "learn/waiting", 4), ("epsilon", "act/epsilon", 0.9),
+    ("epsilon", "sync/epsilon_after", 0.9), ("optimizer", "learn/optimizer", 0), ("optimizer", "learn/moved", 0),
+    ("optimizer", "learn/steps", 3), ("device", "publish/host", 0), ("device", "learn/device", 0),
+    ("learner", "learn/target_updates", 40), ("learner", "learn/target_motion", 2),
+    ("learner", "learn/training", 0), ("learner", "learn/gradient", 1.5), ("learner", "publish/updates", 0),
+    ("value", "data/scale", 100), ("value", "data/scale", 0.9),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("check", "measurement", "value"), WRONG)
+def test_one_wrong_number_is_noticed_by_its_check_alone_with_agent_and_epoch(check, measurement, value):
+    tables = made.sound_tables()
+    made.measured(tables, measurement)["value"] = value
+    evidence = made.evidence(tables)
+    assert failed(evidence) == {check}
+    result = verdicts(evidence)[check]
+    assert result.epoch == 4
+    assert result.figure.startswith("1 of ")
+    assert result.ids
+
+
+@pytest.mark.parametrize(("check", "measurement", "value"), [row for row in WRONG if row[1] != "learn/gradient"])
+def test_a_number_that_is_not_finite_is_not_taken_for_a_right_one(check, measurement, value):
+    if measurement in ("act/epsilon", "world/reset", "learn/moved"):
+        pytest.skip("nan says that there was nothing to measure")
+    tables = made.sound_tables()
+    made.measured(tables, measurement)["value"] = np.nan
+    assert check in failed(made.evidence(tables))
+
+
+@pytest.mark.parametrize(
+    ("error", "check", "words"),
+    [
+        ("actor failed:\nTraceback\nworkbench.exchange.replay.ReplayError: a frame of shape (1, 1, 25) was given",
+         "shape", "(1, 1, 25)"),
+        ("learner 0 failed:\nTraceback\nworkbench.exchange.layout.LayoutMismatch: the block was made as\n  x\nand y",
+         "spec", "the block was made as x and y"),
+        ("actor failed:\nTraceback\nValueError: actions hold [7]; an action is 0 (up)", "action", "[7]"),
+        ("learner 1 failed:\nTraceback\nValueError: the snapshot is a Tensor; it must be a NumPy array, in host memory",
+         "device", "Tensor"),
+        ("learner 1 failed:\nTraceback\nRuntimeError: Expected all tensors to be on the same device", "device", "same"),
+        ("learner 1 was ended by signal 9 (SIGKILL); 3 epochs were collected until then", "supervisor", "SIGKILL"),
+    ],
+)  # fmt: skip
+def test_a_refusal_is_told_by_its_check_in_the_words_that_the_user_got(error, check, words):
+    evidence = made.evidence(status="failed", error=error)
+    assert failed(evidence) == {check, "supervisor"}
+    assert words in verdicts(evidence)[check].sentence
+
+
+def test_an_epoch_without_a_sync_is_noticed_and_counted():
+    tables = made.sound_tables()
+    tables["events"] = [
+        row for row in tables["events"] if not (row["kind"] == EventKind.SYNC and row["epoch"] in (3, 4))
+    ]  # fmt: skip
+    result = verdicts(made.evidence(tables))["sync"]
+    assert (result.verdict, result.epoch, result.figure) == ("fail", 3, "4 of 12 syncs due")
+
+
+def test_a_live_run_is_not_blamed_for_events_that_are_still_on_their_way():
+    tables = made.sound_tables()
+    last = made.CONFIG.epochs - 1
+    tables["events"] = [
+        row for row in tables["events"] if not (row["kind"] == EventKind.SYNC and row["epoch"] == last)
+    ]  # fmt: skip
+    live = made.evidence(tables, status="running", now=made.START + last + 0.5)
+    assert "sync" not in failed(live)
+    assert "sync" in failed(made.evidence(tables))
+
+
+def test_a_lag_beyond_the_dial_is_noticed():
+    tables = made.sound_tables()
+    tables["epochs"][5]["sync_lag_versions"] = 3
+    assert failed(made.evidence(tables)) == {"sync"}
+
+
+def test_publications_that_come_too_rarely_are_noticed():
+    tables = made.sound_tables()
+    for row in tables["events"]:
+        if row["kind"] == EventKind.PUBLISH and row["version"] >= 5:
+            row["update"] += 4
+    assert failed(made.evidence(tables)) == {"sync"}
+
+
+@pytest.mark.parametrize(("table", "kind"), [("epochs", None), ("events", EventKind.PUBLISH)])
+def test_a_stale_epsilon_is_noticed_wherever_it_is_recorded(table, kind):
+    tables = made.sound_tables()
+    rows = [row for row in tables[table] if kind is None or row["kind"] == kind]
+    rows[3]["epsilon"] = 0.98
+    assert failed(made.evidence(tables)) == {"epsilon"}
+
+
+def test_updates_ahead_of_the_epochs_and_updates_short_of_them_are_noticed():
+    tables = made.sound_tables()
+    tables["updates"][0]["update"] = 50
+    assert "pacing" in failed(made.evidence(tables))
+    tables = made.sound_tables()
+    tables["epochs"][5]["replay_ratio"] = 0.0
+    assert failed(made.evidence(tables)) == {"pacing"}
+
+
+def test_a_q_beyond_every_possible_return_is_noticed():
+    tables = made.sound_tables()
+    tables["updates"][3]["max_q"] = 1e4
+    assert failed(made.evidence(tables)) == {"value"}
+
+
+def test_silence_while_work_is_left_is_noticed_and_silence_at_the_end_is_not():
+    tables = made.sound_tables()
+    late = {"status": "running", "now": made.START + 60}
+    assert failed(made.evidence(tables, **late)) == set()
+    tables["updates"] = [row for row in tables["updates"] if row["agent"] == 0 or row["update"] <= 8]
+    evidence = made.evidence(tables, **late)
+    assert failed(evidence) == {"supervisor"}
+    assert "agent 1" in verdicts(evidence)["supervisor"].sentence
+
+
+def test_learning_is_judged_only_after_enough_updates():
+    def learning(epochs, reward):
+        evidence = made.evidence(references={"random_no_wall": {"mean": reward}})
+        config = evidence.config.replace(epochs=epochs)
+        return verdicts(made.evidence(references=evidence.references, config=config))["learning"].verdict
+
+    assert learning(6, 79.0) == "pass"
+    assert learning(6, 81.0) == "cannot tell"
+    assert learning(400, 81.0) == "fail"
+
+
+def test_without_probes_a_check_says_what_to_launch_with_and_what_needs_none_still_passes():
+    tables = made.sound_tables()
+    tables["probes"] = []
+    results = verdicts(made.evidence(tables))
+    told = {name for name, result in results.items() if result.verdict == "pass"}
+    assert told == {"shape", "spec", "action", "epsilon", "pacing", "supervisor", "learning"}
+    for name in set(results) - told:
+        assert results[name].verdict == "cannot tell"
+        assert "without probes" in results[name].sentence
+
+
+def test_a_run_that_has_not_begun_cannot_be_told_about():
+    evidence = made.evidence({}, status="starting", references={})
+    assert {result.verdict for result in run_checks(evidence)} == {"cannot tell"}
+    assert {result.verdict for result in run_methods(evidence)} == {"cannot tell"}
+
+
+def test_the_methods_give_their_numbers():
+    said = {result.name[0]: result.sentence for result in run_methods(made.evidence())}
+    assert "took epsilon from" in said["1"]
+    assert "online 0.001 before and 0 after, target 0.0001 before and 0 after" in said["2"]
+    assert "Behind by versions (epochs): 0: 2, 1: 10" in said["3"]
+    assert "From a publication to its first use it took" in said["8"]

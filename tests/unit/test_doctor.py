@@ -1,0 +1,82 @@
+"""The doctor turns verdicts into one outcome, decides the hypothesis with a reason, and works on any run."""
+
+import numpy as np
+import pytest
+
+import workbench as wb
+from tests.unit import evidence as made
+from workbench.diagnose.doctor import diagnose, examine
+
+
+def wrong(measurement, value):
+    tables = made.sound_tables()
+    made.measured(tables, measurement)["value"] = value
+    return examine(made.evidence(tables))
+
+
+def test_a_sound_run_passes_and_the_hypothesis_is_false():
+    diagnosis = examine(made.evidence())
+    assert diagnosis.exit_code == 0
+    assert diagnosis.failed == ()
+    assert diagnosis.hypothesis.holds is False
+    assert (
+        "FALSE, because: After 12 syncs the actor's online weights were the published ones"
+        in diagnosis.hypothesis.sentence
+    )
+
+
+def test_a_copy_that_changes_nothing_makes_the_hypothesis_true_with_its_figure():
+    diagnosis = wrong("sync/online_after", 0.0123)
+    assert diagnosis.exit_code == 1
+    assert diagnosis.hypothesis.holds is True
+    assert "TRUE, because: (method 2 weight distance)" in diagnosis.hypothesis.sentence
+    assert "0.0123" in diagnosis.hypothesis.sentence
+
+
+def test_a_fault_elsewhere_fails_but_leaves_the_hypothesis_false():
+    diagnosis = wrong("data/scale", 100)
+    assert diagnosis.exit_code == 1
+    assert [check.name for check in diagnosis.failed] == ["value"]
+    assert diagnosis.hypothesis.holds is False
+
+
+def test_without_probes_the_outcome_is_open():
+    tables = made.sound_tables()
+    tables["probes"] = []
+    diagnosis = examine(made.evidence(tables))
+    assert diagnosis.exit_code == 2
+    assert diagnosis.hypothesis.holds is None
+    assert "OPEN" in diagnosis.text
+
+
+def test_that_learning_cannot_be_told_yet_does_not_spoil_a_pass():
+    assert examine(made.evidence(references={})).exit_code == 0
+
+
+def test_the_text_shows_every_check_with_figure_threshold_and_ids():
+    diagnosis = wrong("act/stacks", 7)
+    for check in diagnosis.checks:
+        assert check.threshold in diagnosis.text
+        assert " ".join(check.ids) in diagnosis.text
+    assert "1 of 12 epochs" in diagnosis.text
+    assert repr(diagnosis) == diagnosis.text
+    assert max(map(len, diagnosis.text.splitlines())) < 160
+
+
+def test_a_check_is_found_by_name_and_an_unknown_name_is_refused():
+    diagnosis = examine(made.evidence())
+    assert diagnosis["sync"].verdict == diagnosis["2 weight distance"].verdict == "pass"
+    with pytest.raises(KeyError, match=r"no check 'sink'.*sync"):
+        diagnosis["sink"]
+
+
+def test_a_run_is_diagnosed_while_it_goes_on_after_the_end_and_from_its_folder(tmp_path):
+    config = wb.preset("quick").replace(device="cpu", epochs=8)
+    run = wb.launch(config, "sequential", 1, out=tmp_path)
+    with run:
+        assert diagnose(run).exit_code in (0, 2)  # whatever there is so far raises no alarm
+        run.wait()
+    ended, loaded = diagnose(run), diagnose(wb.load(run.folder.path))
+    assert ended.exit_code == 0
+    assert loaded.text == ended.text
+    assert np.isfinite(run.history.measured("sync/online_after")["value"]).all()

@@ -1,0 +1,356 @@
+"""The figures: what is drawn, that nothing is lost or invented on the way, and that equal runs give equal bytes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from IPython.core.formatters import DisplayFormatter
+
+from workbench.config import Config, preset
+from workbench.record.folder import RunFolder
+from workbench.record.history import History
+from workbench.record.metrics import TABLES
+from workbench.record.result import Result
+from workbench.run_view import RunView, load
+from workbench.view.curves import MAX_POINTS, decimate, moving_average
+from workbench.view.drawing import CHARTS, SideBySide, labels
+from workbench.view.figures import comparison_figure, side_by_side, to_png
+from workbench.view.live import LiveFrames
+
+QUICK = preset("quick")
+REFERENCES = {name: {"mean": mean, "sd": 1.0, "epochs": 9} for name, mean in [("random", 20.0), ("scripted", 61.5)]}
+
+
+class RecordedRun(RunView):
+    """A run whose records are made by hand."""
+
+    def __init__(
+        self, mode: str = "sequential", lag: int | None = 1, config: Config = QUICK, name: str = "by-hand"
+    ) -> None:
+        super().__init__(RunFolder(Path(name)), config, mode, lag, History())
+        self.state = "running"
+        self.outcome: Result | None = None
+
+    @property
+    def status(self) -> str:
+        return self.state
+
+    @property
+    def device(self) -> str:
+        return "cpu"
+
+    @property
+    def references(self) -> dict[str, dict[str, float]]:
+        return REFERENCES
+
+    @property
+    def result(self) -> Result:
+        assert self.outcome is not None
+        return self.outcome
+
+    def record(self, table: str, **columns: Any) -> None:
+        """Append as many records as the columns have, one agent if they do not say."""
+        records = np.zeros(len(next(iter(columns.values()))), TABLES[table])
+        for field, values in columns.items():
+            records[field] = values
+        self.history.append(table, records)
+
+    def learn(self, updates: int, first: int = 1, **columns: Any) -> RecordedRun:
+        """Append updates of one agent."""
+        number = np.arange(first, first + updates)
+        self.record("updates", update=number, **({"loss": 1 / number, "mean_q": number, "max_q": 2 * number} | columns))
+        return self
+
+    def collect(self, epochs: int, **columns: Any) -> RecordedRun:
+        """Append epochs of one agent."""
+        number = np.arange(epochs)
+        values = {"reward": 10.0 * number, "epsilon": 1 / (1 + number), "sync_lag_versions": number % 2}
+        self.record("epochs", epoch=number, **(values | columns))
+        return self
+
+
+def drawn(figure: Any, title: str) -> Any:
+    """The axes with that title."""
+    return next(axes for axes in figure.axes if axes.get_title(loc="left").startswith(title))
+
+
+def curves(axes: Any) -> list[Any]:
+    """The lines with data, without the reference lines."""
+    return [line for line in axes.lines if len(line.get_xdata()) and line.get_zorder() > 1]
+
+
+# --- curves --------------------------------------------------------------------------------------------------------
+
+values = st.one_of(st.floats(-1e6, 1e6), st.just(np.nan), st.just(np.inf), st.just(-np.inf))
+
+
+@given(y=st.lists(values, max_size=200), limit=st.integers(4, 40))
+def test_decimation_keeps_the_ends_and_the_extremes_and_invents_nothing(y: list[float], limit: int) -> None:
+    x = np.arange(len(y)) * 2.0
+    kept_x, kept_y = decimate(x, y, limit)
+    assert len(kept_x) == len(kept_y) <= limit
+    np.testing.assert_array_equal(kept_y, np.asarray(y, float)[(kept_x / 2).astype(int)])
+    assert (np.diff(kept_x) > 0).all()
+    finite = np.asarray(y, float)[np.isfinite(y)]
+    if len(y):
+        assert kept_x[0] == 0 and kept_x[-1] == x[-1]
+    if len(finite):
+        shown = kept_y[np.isfinite(kept_y)]
+        assert shown.min() == finite.min() and shown.max() == finite.max()
+
+
+def test_a_gap_of_nan_is_still_a_gap_after_decimation() -> None:
+    y = np.sin(np.arange(10_000.0))
+    y[4000:6000] = np.nan
+    x, kept = decimate(np.arange(10_000), y)
+    assert np.isnan(kept[(x >= 4100) & (x < 5900)]).all()
+    assert len(kept[(x >= 4100) & (x < 5900)]) > 0
+    assert np.isfinite(kept[(x < 3900) | (x > 6100)]).all()
+
+
+@given(y=st.lists(values, max_size=60), window=st.integers(0, 80))
+def test_the_moving_average_is_the_mean_of_the_finite_values_in_the_window(y: list[float], window: int) -> None:
+    x, average = moving_average(np.arange(len(y)), y, window)
+    half = window // 2
+    for centre, mean in zip(x.astype(int), average, strict=True):
+        near = [value for value in y[max(0, centre - half) : centre + half + 1] if np.isfinite(value)]
+        assert np.isnan(mean) if not near else mean == pytest.approx(sum(near) / len(near), rel=1e-9, abs=1e-6)
+    np.testing.assert_array_equal(x, np.arange(len(y)))
+
+
+def test_a_long_moving_average_has_few_points_and_both_ends() -> None:
+    x, average = moving_average(np.arange(50_000), np.full(50_000, 3.0), 101)
+    assert len(x) == MAX_POINTS
+    assert (x[0], x[-1]) == (0, 49_999)
+    np.testing.assert_allclose(average, 3.0)
+
+
+def test_a_spike_leaves_the_averages_beside_its_window_untouched() -> None:
+    y = np.ones(1000)
+    y[500] = 1e30
+    _, average = moving_average(np.arange(1000), y, 11, limit=1000)
+    np.testing.assert_array_equal(average[506:], 1.0)
+
+
+# --- what is drawn -------------------------------------------------------------------------------------------------
+
+
+def test_curves_show_the_recorded_values() -> None:
+    run = RecordedRun().learn(40).collect(12)
+    figure = side_by_side(run, smoothing=0)
+    (loss,) = curves(drawn(figure, "Loss"))
+    np.testing.assert_allclose(loss.get_xdata(), np.arange(1, 41))
+    np.testing.assert_allclose(loss.get_ydata(), 1 / np.arange(1, 41), rtol=1e-6)
+    mean_q, max_q = curves(drawn(figure, "Q-values"))
+    np.testing.assert_allclose(2 * mean_q.get_ydata(), max_q.get_ydata())
+    (epsilon,) = curves(drawn(figure, "Epsilon"))
+    np.testing.assert_allclose(epsilon.get_ydata(), 1 / np.arange(1, 13), rtol=1e-6)
+    (lag,) = curves(drawn(figure, "Sync lag in versions"))
+    np.testing.assert_array_equal(lag.get_ydata(), np.arange(12) % 2)
+
+
+def test_smoothing_draws_the_average_over_the_faint_recorded_values() -> None:
+    run = RecordedRun().learn(40, loss=np.tile([0.0, 10.0], 20))
+    recorded, average = curves(drawn(side_by_side(run, smoothing=0.5), "Loss"))
+    assert np.ptp(recorded.get_ydata()) == 10 > 2 > np.ptp(average.get_ydata())
+    assert recorded.get_alpha() < 0.5 and average.get_alpha() is None
+    assert average.get_linewidth() > recorded.get_linewidth()
+
+
+def test_every_chart_has_a_title_and_units_and_there_is_one_legend() -> None:
+    figure = side_by_side([RecordedRun(), RecordedRun("multiprocess")])
+    assert len(figure.axes) == len(CHARTS) == 6
+    for axes in figure.axes:
+        assert axes.get_title(loc="left") and axes.get_xlabel() and axes.get_ylabel()
+        assert axes.get_legend() is None
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()][:2] == ["sequential, lag 1", "multiprocess, lag 1"]
+
+
+def test_runs_differ_in_colour_and_in_dashes_and_equal_curves_are_all_seen() -> None:
+    figure = side_by_side([RecordedRun().learn(40), RecordedRun("multiprocess").learn(40)], smoothing=0)
+    first, second = curves(drawn(figure, "Loss"))
+    assert first.get_color() != second.get_color()
+    assert first.get_linestyle() == "-" and second.get_linestyle() != "-"
+    assert first.get_linewidth() > second.get_linewidth() and first.get_zorder() < second.get_zorder()
+
+
+def test_reference_rewards_are_named_lines() -> None:
+    axes = drawn(side_by_side([RecordedRun().collect(5)]), "Reward")
+    heights = {line.get_ydata()[0] for line in axes.lines if line.get_zorder() == 1}
+    assert heights == {20.0, 61.5}
+    assert {text.get_text() for text in axes.texts if text.get_text()} == {"random, 20", "scripted: nearest gem, 62"}
+    low, high = axes.get_ylim()
+    assert low < 0 and high > 61.5
+
+
+def test_reference_rewards_of_different_worlds_are_left_out() -> None:
+    other = RecordedRun(config=QUICK.replace(**{"world.spawn_prob": 0.5}))
+    axes = drawn(side_by_side([RecordedRun().collect(5), other]), "Reward")
+    assert not [line for line in axes.lines if line.get_zorder() == 1]
+
+
+def test_greedy_evaluations_are_marks() -> None:
+    run = RecordedRun().collect(12)
+    run.record("evaluations", agent=[0, 1, 0, 1], epoch=[3, 3, 7, 7], reward=[1.0, 2.0, 10.0, 20.0])
+    (marks,) = [line for line in curves(drawn(side_by_side(run), "Reward")) if line.get_linestyle() == "None"]
+    np.testing.assert_array_equal(marks.get_xdata(), [3, 7])
+    np.testing.assert_array_equal(marks.get_ydata(), [3.0, 30.0])
+
+
+def test_no_line_has_more_points_than_a_chart_can_show() -> None:
+    run = RecordedRun(config=QUICK.replace(epochs=20_000)).learn(50_000).collect(20_000)
+    for axes in side_by_side(run).axes:
+        assert all(4 <= len(line.get_xdata()) <= MAX_POINTS for line in curves(axes))
+
+
+def test_runs_without_data_say_so() -> None:
+    figure = side_by_side([RecordedRun(), RecordedRun("multiprocess")])
+    assert all("no data yet" in [text.get_text() for text in axes.texts] for axes in figure.axes)
+    assert to_png(figure).startswith(b"\x89PNG")
+
+
+def test_values_that_are_not_finite_are_counted_aloud() -> None:
+    run = RecordedRun().learn(40, loss=np.where(np.arange(40) < 30, 1.0, np.nan), mean_q=np.full(40, np.inf))
+    figure = side_by_side(run)
+    assert "10 values are not finite" in [text.get_text() for text in drawn(figure, "Loss").texts]
+    assert "40 values are not finite" in [text.get_text() for text in drawn(figure, "Q-values").texts]
+    assert to_png(figure).startswith(b"\x89PNG")
+
+
+def test_a_run_of_one_epoch_leaves_a_visible_point() -> None:
+    (epsilon,) = curves(drawn(side_by_side(RecordedRun(config=QUICK.replace(epochs=2)).collect(1)), "Epsilon"))
+    assert epsilon.get_marker() == "o"
+
+
+@pytest.mark.parametrize("epochs", [1, 4, 30, 600, 1000])
+def test_a_live_run_fills_half_of_the_axis_and_an_ended_one_all_of_it(epochs: int) -> None:
+    run = RecordedRun(config=QUICK.replace(epochs=1000)).collect(epochs)
+    end = drawn(side_by_side(run), "Epsilon").get_xlim()[1]
+    assert epochs - 1 <= end <= max(2 * epochs, 21)
+    run.state = "stopped"
+    end = drawn(side_by_side(run), "Epsilon").get_xlim()[1]
+    assert epochs - 1 <= end <= max(1.03 * epochs, 1.03)
+
+
+def test_labels_tell_runs_apart() -> None:
+    assert labels([RecordedRun(), RecordedRun(lag=0)]) == ["sequential, lag 1", "sequential, lag 0"]
+    seeds = [RecordedRun(config=QUICK.replace(seed=seed)) for seed in (3, 4)]
+    assert labels(seeds) == ["sequential, lag 1, seed 3", "sequential, lag 1, seed 4"]
+    assert len(set(labels([RecordedRun(name="a"), RecordedRun(name="b")]))) == 2
+    assert labels([RecordedRun("multiprocess", None)]) == ["multiprocess, free-running"]
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(ValueError, match="no runs"):
+        side_by_side([])
+    with pytest.raises(ValueError, match="smoothing is 1"):
+        side_by_side(RecordedRun(), smoothing=1)
+    with pytest.raises(ValueError, match="gif"):
+        side_by_side(RecordedRun()).save("curve.gif")
+
+
+# --- live ----------------------------------------------------------------------------------------------------------
+
+
+def test_new_records_move_the_lines_that_are_there() -> None:
+    run = RecordedRun().learn(5)
+    drawing = SideBySide(run, smoothing=0)
+    (line,) = curves(drawn(drawing.figure, "Loss"))
+    assert drawing.update() is False
+    run.learn(5, first=6)
+    assert drawing.update() is True
+    assert len(line.get_xdata()) == 10
+    assert curves(drawn(drawing.figure, "Loss")) == [line]
+
+
+def test_a_frame_put_together_from_kept_pixels_equals_one_drawn_anew() -> None:
+    run = RecordedRun().learn(12).collect(6)
+    kept = SideBySide(run)
+    frames = LiveFrames(kept)
+    before = frames.png()
+    background = frames._background
+    run.learn(2, first=13, loss=[0.4, 0.6], mean_q=[5.0, 4.0], max_q=[9.0, 8.0])
+    kept.update()
+    after = frames.png()
+    assert frames._background is background, "the limits were to stay, so that this tests what it says"
+    assert after != before
+    assert after == LiveFrames(kept).png()
+
+
+def test_the_axes_follow_values_that_leave_them() -> None:
+    run = RecordedRun().learn(10)
+    drawing = SideBySide(run)
+    run.learn(1, first=11, loss=[500.0])
+    drawing.update()
+    assert drawn(drawing.figure, "Loss").get_ylim()[1] > 500
+
+
+# --- pictures ------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_runs_give_the_same_bytes_and_other_runs_others(tmp_path: Path) -> None:
+    first, again = (side_by_side(RecordedRun().learn(40).collect(12)) for _ in range(2))
+    other = side_by_side(RecordedRun().learn(39).collect(12))
+    assert to_png(first) == to_png(again) == to_png(first) != to_png(other)
+    assert len(to_png(first, dpi=200)) > len(to_png(first, dpi=50))
+    for suffix, head in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")):
+        one, two = first.save(tmp_path / f"one{suffix}"), again.save(tmp_path / f"two{suffix}")
+        assert one.read_bytes() == two.read_bytes()
+        assert one.read_bytes().startswith(head)
+
+
+def test_a_notebook_shows_a_png_with_a_description_whatever_its_backend() -> None:
+    show: Any = DisplayFormatter()
+    data, metadata = show.format(side_by_side(RecordedRun()))
+    assert data["image/png"].startswith(b"\x89PNG")
+    assert "sequential, lag 1" in metadata["image/png"]["alt"]
+
+
+def test_drawing_never_touches_pyplot() -> None:
+    code = "import sys, workbench.view.panel; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- runs that have ended ------------------------------------------------------------------------------------------
+
+
+def test_a_run_loaded_from_its_folder_is_drawn(tmp_path: Path) -> None:
+    description = {"config": QUICK.to_dict(), "mode": "multiprocess", "lag": None, "status": "stopped"}
+    folder = RunFolder.create("earlier", description, tmp_path)
+    folder.append("updates", RecordedRun().learn(7).history.updates)
+    axes = drawn(side_by_side(load(folder.path), smoothing=0), "Loss")
+    assert [len(line.get_xdata()) for line in curves(axes)] == [7]
+
+
+class PairByHand:
+    """As much of a comparison as a figure asks for."""
+
+    def __init__(self, *walls: float, identical: bool | None) -> None:
+        self.runs = [RecordedRun(mode).learn(4).collect(4) for mode in ("sequential", "multiprocess")]
+        self.sequential, self.identical = self.runs[0], identical
+        self.speedup = walls[0] / walls[1] if walls else None
+        for run, wall in zip(self.runs, walls, strict=False):
+            run.state, run.outcome = "finished", Result.from_dict({"wall_s": wall, "mode": run.mode})
+
+
+@pytest.mark.parametrize(("identical", "word"), [(True, "yes"), (False, "NO"), (None, "does not apply")])
+def test_the_figure_of_a_comparison_says_how_it_ended(identical: bool | None, word: str) -> None:
+    figure = comparison_figure(PairByHand(30.0, 20.0, identical=identical))  # type: ignore[arg-type]
+    caption = " ".join(text.get_text() for text in figure.texts)
+    assert f"Identical to the last bit: {word}." in caption
+    assert "Speed-up 1.50 (30.0 s sequential, 20.0 s multiprocess)" in caption
+    assert "1 thread per process, cpu" in caption
+    assert caption.count("Speed-up") == 1 and "Speed-up 1.50" in figure.alt
+
+
+def test_the_figure_of_an_unfinished_comparison_names_the_states() -> None:
+    figure = comparison_figure(PairByHand(identical=None))  # type: ignore[arg-type]
+    assert "Not both finished: sequential, lag 1 running" in " ".join(text.get_text() for text in figure.texts)

@@ -1,0 +1,283 @@
+"""Nobody starts too early, nobody waits for ever, and both sides keep their bounds, in whatever order things happen.
+
+The real roles (actor, learner), the real trainer and mailboxes run here in threads of which one moves at a time.
+Their bells are stand-ins that know whether they were rung, so a ring that is missing shows as a deadlock.
+"""
+
+import math
+from types import SimpleNamespace
+from unittest.mock import Mock, patch
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.interleaving import Interleaving
+from workbench.config import Config, check_launch
+from workbench.exchange.mailbox import Mailbox
+from workbench.exchange.progress import Progress
+from workbench.loop import Trainer
+from workbench.processes import actor, learner
+from workbench.processes.bell import Stopped
+from workbench.processes.pacing import Pacing
+
+
+@st.composite
+def configs(draw):
+    steps, agents = draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    starts = draw(st.integers(1, 3 * steps))
+    window = draw(st.integers(starts, 3 * steps + starts))
+    return Config().replace(
+        epochs=draw(st.integers(-(-starts // steps), 7)),
+        world={"num_agents": agents, "max_turns": steps},
+        replay={"window": window, "capacity": window + 20 * steps, "learning_starts": starts},
+        learning={"batch_size": 1},
+        pacing={
+            "updates_per_epoch": draw(st.integers(1, 4)),
+            "publish_interval": draw(st.integers(1, 5)),
+            "max_ahead": draw(st.floats(0, 3)),
+            "max_behind": draw(st.floats(1, 3)),
+        },
+        processes={"learners": draw(st.integers(1, agents))},
+    )
+
+
+def updates_due(config, epochs_collected):
+    """Updates of an agent that belong to so many epochs, counted out."""
+    steps = config.world.max_turns * config.world.num_worlds
+    learnt_from = [epoch for epoch in range(epochs_collected) if (epoch + 1) * steps >= config.replay.learning_starts]
+    return len(learnt_from) * config.pacing.updates_per_epoch
+
+
+# Arithmetic
+
+
+@given(
+    config=configs(),
+    lag=st.integers(0, 5),
+    learned=st.lists(st.integers(0, 7), min_size=3, max_size=3),
+    epoch=st.integers(0, 7),
+)
+def test_at_a_finite_lag_the_actor_waits_for_every_agents_version(config, lag, learned, epoch):
+    progress = Progress(Progress.layout(config.world.num_agents, 1).allocate())
+    for agent in range(config.world.num_agents):
+        progress.report_learned(agent, learned[agent])
+    pacing = Pacing(config, lag, progress)
+    version = pacing.version_for(epoch)
+    assert version == (epoch - lag if epoch > lag else 0)
+    assert pacing.may_collect(epoch) == all(count >= version for count in learned[: config.world.num_agents])
+    assert pacing.all_learned() == all(count >= config.epochs for count in learned[: config.world.num_agents])
+    assert pacing.all_learned([0]) == (learned[0] >= config.epochs)
+
+
+@given(config=configs(), collected=st.integers(0, 7), epoch=st.integers(0, 7))
+def test_at_a_finite_lag_an_epoch_is_learnt_from_once_it_is_there(config, collected, epoch):
+    progress = Progress(Progress.layout(config.world.num_agents, 1).allocate())
+    progress.report_collected(collected, 0, np.zeros(config.world.num_agents))
+    assert Pacing(config, 1, progress).may_learn(epoch) == (epoch < collected)
+
+
+@given(config=configs(), collected=st.integers(0, 7), done=st.integers(0, 40))
+def test_running_free_both_bounds_are_counted_from_the_updates_that_are_due(config, collected, done):
+    progress = Progress(Progress.layout(config.world.num_agents, 1).allocate())
+    collected = min(collected, config.epochs)
+    progress.report_collected(collected, 0, np.zeros(config.world.num_agents))
+    for agent in range(config.world.num_agents):
+        progress.report_updates(agent, done, np.zeros(0, np.float32))
+    pacing, per_epoch = Pacing(config, None, progress), config.pacing.updates_per_epoch
+    due = updates_due(config, collected)
+    most = min(due + math.floor(config.pacing.max_ahead * per_epoch), config.total_updates) if due else 0
+    assert pacing.updates_allowed(0) == max(0, most - done)
+    assert pacing.may_collect(collected) == (done >= due - math.floor(config.pacing.max_behind * per_epoch))
+    assert pacing.version_for(collected) is None
+
+
+def test_one_slow_agent_holds_the_actor_back():
+    config = Config().replace(**{"world.num_agents": 2, "replay.learning_starts": 64})
+    progress = Progress(Progress.layout(2, 1).allocate())
+    for lag in (0, None):
+        pacing, epoch = Pacing(config, lag, progress), 4
+        progress.report_learned(0, epoch)
+        progress.report_updates(0, 100, np.zeros(0, np.float32))
+        assert not pacing.may_collect(epoch)
+        progress.report_learned(1, epoch)
+        progress.report_updates(1, 100, np.zeros(0, np.float32))
+        assert pacing.may_collect(epoch)
+        progress = Progress(Progress.layout(2, 1).allocate())
+
+
+# Whole runs
+
+
+class FakeAgent:
+    """Counts its updates; looks at the bounds before each."""
+
+    def __init__(self, index, run):
+        self.index, self.run, self.updates, self.target_updates = index, run, 0, 0
+        self.batch = SimpleNamespace(number=np.zeros(1), policy_version=np.zeros(1))
+
+    def update(self, learning_rate):
+        self.run.before_update(self)
+        self.updates += 1
+        self.run.switch()
+        return torch.zeros(5)
+
+    def snapshot(self, out):
+        out[:] = self.updates
+
+
+class SimulatedRun:
+    """One run whose interleaving is given by ``turns``."""
+
+    def __init__(self, config, lag, turns, stop_at=None):
+        self.config, self.lag, self.stop_at = config, lag, stop_at
+        self.interleaving = Interleaving(turns)
+        self.steps = 0
+        agents, processes = config.world.num_agents, config.num_learners + 1
+        self.progress = Progress(Progress.layout(agents, processes).allocate(), self.switch)
+        layout = Mailbox.layout(2, 0, 2 + (lag or 0))
+        self.mailboxes = [Mailbox(layout.allocate(), self.switch) for _ in range(agents)]
+        self.rung = [False] * processes
+        self.begun = 0
+        self.outcomes = []
+
+    def run(self):
+        groups = [
+            range(first, self.config.world.num_agents, self.config.num_learners)
+            for first in range(self.config.num_learners)
+        ]
+        with patch.object(actor, "Parts", self.parts), patch.object(learner, "Parts", self.parts):
+            sides = [self.side(actor.act, self.job(0, ()))]
+            sides += [self.side(learner.learn, self.job(index + 1, group)) for index, group in enumerate(groups)]
+            self.interleaving.run(*sides)
+        return self
+
+    def side(self, role, job):
+        def run():
+            try:
+                role(job)
+                self.outcomes.append("finished")
+            except Stopped:
+                self.outcomes.append("stopped")
+
+        return run
+
+    def switch(self):
+        self.steps += 1
+        if self.steps == self.stop_at:  # the parent's stop
+            self.progress.request_stop()
+            self.rung = [True] * len(self.rung)
+        self.interleaving.switch()
+
+    # --- what the roles are made of ----------------------------------------------------------------------------------
+
+    def job(self, index, group):
+        return SimpleNamespace(index=index, config=self.config, lag=self.lag, agents=group)
+
+    def parts(self, job):
+        agents = [FakeAgent(index, self) for index in job.agents]
+        mailboxes = [self.mailboxes[index] for index in job.agents]
+        replays = [SimpleNamespace(sample=self.sample, fill=lambda end: 0)] * len(agents)
+        return SimpleNamespace(
+            progress=self.progress,
+            bell=SimpleNamespace(wait_until=lambda holds, progress: self.wait_until(job.index, holds)),
+            ring_others=lambda: self.ring_others(job.index),
+            ready=lambda: self.ready(job.index),
+            collector=lambda: SimpleNamespace(
+                epoch=self.collect, evaluate_if_due=lambda epoch: None, finish=self.finish
+            ),
+            trainer=lambda: Trainer(self.config, agents, replays, mailboxes, self.progress, Mock()),
+        )
+
+    def ready(self, process):
+        self.progress.report_ready(process)
+        if self.progress.all_ready():  # the parent's part
+            self.progress.open_barrier()
+            self.rung = [True] * len(self.rung)
+        self.wait_until(process, lambda: self.progress.started)
+
+    def wait_until(self, process, holds):
+        while True:
+            self.rung[process] = False
+            if self.progress.stopping:
+                raise Stopped
+            if holds():
+                return
+            self.interleaving.sleep_until(lambda: self.rung[process])
+
+    def ring_others(self, process):
+        self.switch()
+        self.rung = [True] * len(self.rung)
+
+    # --- what must hold whenever somebody moves ----------------------------------------------------------------------
+
+    def collect(self, epoch, version):
+        assert self.begun == epoch
+        self.begun += 1
+        for agent, mailbox in enumerate(self.mailboxes):
+            if version is None:
+                behind = math.floor(self.config.pacing.max_behind * self.config.pacing.updates_per_epoch)
+                assert self.progress.updates(agent) >= updates_due(self.config, epoch) - behind
+            else:
+                snapshot = mailbox.read(np.empty(2, np.float32), version)
+                assert snapshot.updates == updates_due(self.config, max(0, epoch - self.lag))
+        self.switch()
+        self.progress.report_collected(epoch + 1, epoch + 1, np.zeros(len(self.mailboxes)))
+
+    def sample(self, rng, batch_size, end, out):
+        collected, steps = self.progress.epochs_collected, self.config.world.steps_per_epoch
+        assert collected * steps >= self.config.replay.learning_starts
+        if end is not None:
+            assert end <= collected * steps
+            ring = -(-self.config.replay.capacity // steps)
+            assert max(0, end - self.config.replay.window) >= (self.begun - ring) * steps  # no row is being overwritten
+        return out
+
+    def before_update(self, agent):
+        if self.lag is None:
+            ahead = math.floor(self.config.pacing.max_ahead * self.config.pacing.updates_per_epoch)
+            assert agent.updates < updates_due(self.config, self.progress.epochs_collected) + ahead
+
+    def finish(self):
+        for agent, mailbox in enumerate(self.mailboxes):
+            assert self.progress.updates(agent) == mailbox.peek().updates == self.config.total_updates
+            assert self.progress.epochs_learned(agent) == self.config.epochs
+            if self.lag is not None:
+                assert mailbox.newest == self.config.epochs
+
+
+turns = st.lists(st.integers(0, 40), max_size=30)
+
+
+@given(config=configs(), lag=st.integers(0, 5), turns=turns, spare=st.integers(0, 1))
+def test_a_run_at_a_finite_lag_gets_to_its_end_in_any_order_and_uses_the_right_versions(config, lag, turns, spare):
+    steps = config.world.steps_per_epoch
+    needed = (-(-config.replay.window // steps) + lag + spare) * steps
+    config = config.replace(**{"replay.capacity": needed})
+    check_launch(config, "multiprocess", lag)
+    run = SimulatedRun(config, lag, turns).run()
+    assert run.outcomes == ["finished"] * (config.num_learners + 1)
+
+
+@given(config=configs(), turns=turns)
+def test_a_free_run_gets_to_its_end_in_any_order_and_keeps_both_bounds(config, turns):
+    run = SimulatedRun(config, None, turns).run()
+    assert run.outcomes == ["finished"] * (config.num_learners + 1)
+
+
+@given(config=configs(), lag=st.none() | st.integers(0, 3), turns=turns, stop_at=st.integers(1, 300))
+def test_a_stop_lets_everybody_go_whatever_they_wait_for(config, lag, turns, stop_at):
+    run = SimulatedRun(config, lag, turns, stop_at).run()
+    assert len(run.outcomes) == config.num_learners + 1
+    assert set(run.outcomes) == {"finished"} or run.progress.stopping
+
+
+def test_the_simulation_notices_a_bell_that_nobody_rings(monkeypatch):
+    config = Config().replace(
+        epochs=3, world={"max_turns": 1, "num_agents": 1}, replay={"learning_starts": 1}, learning={"batch_size": 1}
+    )
+    monkeypatch.setattr(SimulatedRun, "ring_others", lambda self, process: None)
+    with pytest.raises(AssertionError, match="every side sleeps"):
+        SimulatedRun(config, 0, []).run()

@@ -1,0 +1,199 @@
+"""Probes measure what the clean readers find, and a run with them is the run without them, bit for bit."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import workbench as wb
+from workbench.config import preset
+from workbench.diagnose.clean import CleanMailbox, CleanReplay, distance, sample_index
+from workbench.diagnose.probes import ALWAYS_BELOW, EVERY, ProbeBatch, measured_in_full
+from workbench.exchange.mailbox import Mailbox
+from workbench.exchange.replay import Batch, Replay
+from workbench.learning.iqn import build_network
+from workbench.learning.parameters import ParameterLayout
+from workbench.record.metrics import MEASUREMENTS, measurement_number
+
+CONFIG = preset("quick").replace(device="cpu", epochs=8)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One run without and one with probes, of the same seed."""
+    folder = tmp_path_factory.mktemp("runs")
+    both = [wb.launch(CONFIG, "sequential", 1, out=folder, probes=each) for each in (False, True)]
+    for run in both:
+        run.wait()
+    return both
+
+
+def test_the_digests_are_the_same_with_and_without_probes(runs):
+    without, with_probes = runs
+    assert with_probes.result.digest == without.result.digest
+    assert len(without.history.probes) == 0
+
+
+def test_every_measurement_is_made_in_a_sound_run(runs):
+    measured = {name: len(runs[1].history.measured(name)) for name in MEASUREMENTS}
+    assert [name for name, count in measured.items() if not count] == []
+
+
+def test_few_numbers_are_recorded_for_each_epoch_and_agent(runs):
+    rounds = CONFIG.epochs * CONFIG.world.num_agents
+    assert len(runs[1].history.probes) < 50 * rounds
+
+
+def test_weights_differ_before_a_sync_and_not_after(runs):
+    history = runs[1].history
+    assert (history.measured("sync/online_before")["value"][-4:] > 1e-4).all()
+    assert (history.measured("sync/online_after")["value"] == 0).all()
+
+
+def test_an_unknown_measurement_is_refused_with_the_nearest():
+    with pytest.raises(KeyError, match=r"sync/online_aftr.*did you mean sync/online_after"):
+        measurement_number("sync/online_aftr")
+
+
+def test_everything_is_measured_at_first_and_then_now_and_again():
+    rounds = [round_ for round_ in range(100) if measured_in_full(round_)]
+    assert rounds[:ALWAYS_BELOW] == list(range(ALWAYS_BELOW))
+    assert set(np.diff(rounds[ALWAYS_BELOW:])) == {EVERY}
+
+
+def test_the_probe_batch_sees_a_change_of_any_parameter_and_changes_nothing():
+    network = build_network(CONFIG)
+    network.initialise(np.random.default_rng(0))
+    batch = ProbeBatch(CONFIG, torch.device("cpu"))
+    before = batch.value(network)
+    assert network.training
+    assert batch.value(network) == before
+    for name, parameter in network.named_parameters():
+        with torch.no_grad():
+            kept = parameter.clone()
+            parameter.add_(torch.linspace(-0.1, 0.3, parameter.numel()).reshape(parameter.shape))
+        assert batch.value(network) != before, name
+        with torch.no_grad():
+            parameter.copy_(kept)
+    assert batch.value(network) == before
+
+
+def test_the_sample_of_weights_holds_numbers_of_every_parameter():
+    layout = ParameterLayout.of(build_network(CONFIG))
+    index = set(sample_index(layout).tolist())
+    for name, offset, shape in zip(layout.names, layout.offsets, layout.shapes, strict=True):
+        own = set(range(offset, offset + int(np.prod(shape))))
+        assert len(own & index) == min(len(own), 512), name
+
+
+def test_a_clean_mailbox_reads_a_version_while_it_is_there_and_says_when_it_is_not():
+    layout = ParameterLayout.of(build_network(CONFIG))
+    arrays = Mailbox.layout(2 * layout.size, layout.fingerprint, 2).allocate()
+    mailbox, clean = Mailbox(arrays), CleanMailbox(layout, arrays, None)
+    assert clean.peek() is None
+    assert clean.sample(0) is None
+    for version in range(3):
+        mailbox.publish(lambda out, value=version: out.fill(value), version, 0.5)
+    assert clean.peek().version == 2
+    assert clean.sample(0) is None
+    online, target = clean.sample(1)
+    assert (online == 1).all()
+    assert (target == 1).all()
+    assert distance(online, clean.sample(2)[1]) == 1.0
+    assert np.isnan(distance(online, np.full_like(online, np.nan)))
+
+
+@st.composite
+def episodes(draw):
+    """A replay of some epochs with terminations anywhere, and its clean reader."""
+    turns, worlds = draw(st.integers(1, 8)), draw(st.integers(1, 3))
+    config = CONFIG.replace(**{
+        "world.max_turns": turns, "world.num_worlds": worlds, "network.num_frames": draw(st.integers(1, 4)),
+        "learning.n_step": draw(st.integers(1, 5)), "learning.reward_scale": draw(st.sampled_from([0.1, 1.0])),
+        "learning.gamma": draw(st.sampled_from([0.0, 0.5, 0.99])),
+        "replay.capacity": 4 * turns * worlds, "replay.window": 3 * turns * worlds, "replay.learning_starts": 1,
+        "learning.batch_size": 1, "learning.accumulate": 1,
+    })  # fmt: skip
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    arrays = Replay.layout(config).allocate()
+    replay = Replay(config, arrays)
+    for _ in range(draw(st.integers(1, 6))):
+        replay.begin_epoch()
+        for turn in range(turns):
+            replay.write_frame(turn, rng.integers(1, 6, (worlds, 25)).astype(np.uint8))
+            ended = (rng.random(worlds) < 0.3) & (turn < turns - 1)
+            reward = rng.normal(size=worlds).astype(np.float32)
+            replay.write_step(turn, rng.integers(0, 4, worlds), reward, ended, 3, 0.5, np.ones(worlds, np.float32))
+        replay.write_frame(turns, rng.integers(1, 6, (worlds, 25)).astype(np.uint8))
+        replay.commit_epoch()
+    return config, arrays, replay
+
+
+def drawn(config, replay, numbers):
+    batch = Batch.allocate(len(numbers), config.network.num_frames, 25)
+    batch.number[:] = numbers
+    replay.read(batch)
+    return batch
+
+
+@settings(max_examples=60, deadline=None)
+@given(episodes())
+def test_a_clean_reader_puts_together_what_the_replay_does(made):
+    config, arrays, replay = made
+    clean = CleanReplay(config, arrays, None)
+    numbers = np.arange(max(replay.oldest_intact, replay.count - replay.window), replay.count)
+    batch, rows = drawn(config, replay, numbers), clean.read(numbers)
+    assert np.array_equal(batch.s_tm1, rows.stack)
+    assert np.array_equal(batch.s_t, rows.stack_t)
+    assert np.allclose(batch.r_t, rows.r_t, atol=1e-5)
+    assert np.allclose(batch.discount_t, rows.discount_t, atol=1e-6)
+    judged = clean.judge(batch, clean.oldest_intact)
+    assert (judged.broken, judged.stacks, judged.returns, judged.discounts) == (0, 0, 0, 0)
+    assert clean.scan() == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(episodes(), st.sampled_from(["older", "newest", "action", "return", "discount", "stored"]), st.data())
+def test_one_wrong_number_in_a_batch_is_counted_where_it_belongs(made, what, data):
+    config, arrays, replay = made
+    clean = CleanReplay(config, arrays, None)
+    numbers = np.arange(max(replay.oldest_intact, replay.count - replay.window), replay.count)
+    row = data.draw(st.integers(0, len(numbers) - 1))
+    batch, counted = drawn(config, replay, numbers), "broken"
+    if what == "older" and config.network.num_frames > 1:
+        batch.s_tm1[row, 0] += 1
+        counted = "stacks"
+    elif what in ("older", "newest"):
+        batch.s_tm1[row, -1] += 1
+    elif what == "action":
+        batch.a_tm1[row] += 1
+    elif what == "return":
+        batch.r_t[row] += 1
+        counted = "returns"
+    elif what == "discount":
+        batch.discount_t[row] += 0.25
+        counted = "discounts"
+    else:
+        slot = numbers[row] // config.world.steps_per_epoch % len(arrays["action"])
+        arrays["probability"].reshape(len(arrays["action"]), -1)[slot, numbers[row] % config.world.steps_per_epoch] = 7
+    judged = clean.judge(batch, clean.oldest_intact)
+    found = {name: getattr(judged, name) for name in ("broken", "stacks", "returns", "discounts")}
+    assert found == dict.fromkeys(found, 0) | {counted: 1}
+
+
+def test_rows_that_the_writer_was_given_meanwhile_are_not_judged():
+    config, arrays = CONFIG, Replay.layout(CONFIG).allocate()
+    replay, clean = Replay(config, arrays), CleanReplay(config, arrays, None)
+    frame, one = np.ones((1, 25), np.uint8), np.ones(1, np.float32)
+    for _ in range(20):  # the ring holds as many epochs
+        replay.begin_epoch()
+        for turn in range(config.world.max_turns):
+            replay.write_frame(turn, frame)
+            replay.write_step(turn, np.zeros(1, np.int64), one, None, 0, 0.0, one)
+        replay.write_frame(config.world.max_turns, frame)
+        replay.commit_epoch()
+    batch, before = drawn(config, replay, np.arange(5)), clean.oldest_intact
+    replay.begin_epoch()
+    replay.write_frame(0, frame + 1)
+    assert clean.judge(batch, before) is None

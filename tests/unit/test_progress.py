@@ -1,0 +1,120 @@
+"""The counters of a run say what was reported, to everybody who shares the block, and continue the digests."""
+
+import hashlib
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workbench.exchange.progress import Progress
+
+
+@pytest.fixture
+def shared():
+    """Two views of one block, as two processes have them: three agents, two processes."""
+    layout = Progress.layout(3, 2)
+    buffer = bytearray(layout.nbytes)
+    return Progress(layout.create(buffer)), Progress(layout.open(buffer))
+
+
+def chained(items):
+    digest = bytes(32)
+    for item in items:
+        digest = hashlib.sha256(digest + item).digest()
+    return digest
+
+
+def test_a_new_block_says_that_nothing_was_done(shared):
+    for progress in shared:
+        assert not progress.stopping and not progress.started and not progress.all_ready()
+        assert progress.epochs_collected == progress.agent_steps == 0
+        assert (
+            [progress.updates(agent) for agent in range(3)]
+            == [progress.epochs_learned(agent) for agent in range(3)]
+            == [0] * 3
+        )
+        assert np.isnan(progress.start_time) and np.isnan(progress.end_time)
+
+
+def test_a_stop_reaches_the_other_side(shared):
+    parent, child = shared
+    parent.request_stop()
+    assert child.stopping
+
+
+def test_the_barrier_opens_when_every_process_is_ready(shared):
+    child, parent = shared
+    child.report_ready(0)
+    assert not parent.all_ready()
+    child.report_ready(1)
+    assert parent.all_ready() and not child.started
+    before = time.time()
+    parent.open_barrier()
+    assert child.started and before <= child.start_time <= time.time()
+
+
+def test_the_run_ends_with_its_last_process(shared):
+    one, other = shared
+    one.report_end(1)
+    assert np.isnan(other.end_time)
+    before = time.time()
+    other.report_end(0)
+    assert before <= one.end_time <= time.time()
+
+
+def test_agents_are_counted_apart(shared):
+    learner, actor = shared
+    learner.report_updates(1, 4, np.zeros(4, np.float32))
+    learner.report_learned(2, 7)
+    assert [actor.updates(agent) for agent in range(3)] == [0, 4, 0]
+    assert [actor.epochs_learned(agent) for agent in range(3)] == [0, 0, 7]
+
+
+@given(
+    rewards=st.lists(st.tuples(*[st.floats(width=64)] * 3), max_size=6),
+    losses=st.lists(st.lists(st.floats(width=32), max_size=4), max_size=6),
+)
+def test_digests_chain_one_link_per_epoch_and_per_update_however_they_are_grouped(rewards, losses):
+    progress = Progress(Progress.layout(3, 1).allocate())
+    for epoch, values in enumerate(rewards):
+        progress.report_collected(epoch + 1, 10 * (epoch + 1), np.array(values))
+    for group in losses:
+        progress.report_updates(1, 0, np.array(group, np.float32))
+    digests = progress.digests()
+    for agent in range(3):
+        wanted = chained(np.float64(values[agent]).tobytes() for values in rewards)
+        assert digests["rewards"][agent].tobytes() == wanted
+    assert digests["losses"][1].tobytes() == chained(np.float32(loss).tobytes() for group in losses for loss in group)
+    assert not digests["losses"][0].any()
+    assert progress.epochs_collected == len(rewards) and progress.agent_steps == 10 * len(rewards)
+
+
+def test_digests_are_copies(shared):
+    writer, reader = shared
+    before = reader.digests()
+    writer.report_collected(1, 10, np.ones(3))
+    assert not before["rewards"].any() and reader.digests()["rewards"].all(axis=1).any()
+
+
+class ReadsBefore:
+    """A fence that looks, as another process might, at the moment before the counter is raised."""
+
+    def __init__(self, look):
+        self.look, self.seen = look, []
+
+    def __call__(self):
+        self.seen.append(self.look())
+
+
+def test_what_a_counter_speaks_for_is_there_before_it_is_raised():
+    arrays = Progress.layout(2, 1).allocate()
+    fence = ReadsBefore(
+        lambda: (int(arrays["epochs_collected"][0]), int(arrays["agent_steps"][0]), bool(arrays["reward_digest"].any()))
+    )
+    Progress(arrays, fence).report_collected(1, 10, np.ones(2))
+    assert fence.seen == [(0, 10, True), (1, 10, True)]
+    fence = ReadsBefore(lambda: (int(arrays["updates"][1]), bool(arrays["loss_digest"][1].any())))
+    Progress(arrays, fence).report_updates(1, 3, np.ones(3, np.float32))
+    assert fence.seen == [(0, True), (3, True)]

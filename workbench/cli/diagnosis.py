@@ -1,0 +1,112 @@
+"""``workbench doctor``, ``workbench matrix``, ``workbench torn``: what is wrong with a run, and who would notice."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+import workbench
+from workbench.cli.options import Faults, parse
+from workbench.experiments import reference_path
+from workbench.record.folder import data_folder
+
+
+@dataclass(frozen=True)
+class DoctorOptions:
+    """Check what a run has recorded, while it goes on or after its end.
+
+    The exit code is 0 if every check passes, 1 if one fails, 2 if one cannot tell.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder, or its name in data/runs."""
+
+
+def doctor(arguments: list[str]) -> int:
+    """Print every check of a run, the methods of seed 000 and the verdict on its hypothesis."""
+    options = tyro.cli(DoctorOptions, prog="workbench doctor", args=arguments)
+    named = data_folder() / "runs" / options.run
+    found = workbench.load(options.run if options.run.exists() or not named.exists() else named)
+    diagnosis = found.diagnose()
+    print(diagnosis.text)
+    return diagnosis.exit_code
+
+
+@dataclass(frozen=True)
+class MatrixOptions:
+    """Run every fault and the sound system: who notices what, when, and what it costs.
+
+    The file is whole after every run; the same command goes on where an earlier one was interrupted. The exit code is
+    1 if a fault was not noticed by the check that must notice it, or if the sound system raised an alarm.
+    """
+
+    budget: Literal["full", "quick"] = "full"
+    """All faults, some ten minutes on two cores; or a few of them on a tiny task, to see that everything runs."""
+    only: Faults = ()
+    """A fault to run, with the sound runs that it is compared with; can be given several times."""
+    seeds: int | None = None
+    """Seeds of each fault, counted up from 0. Default: those of the budget."""
+    jobs: int = 2
+    """Runs at a time."""
+    out: Path | None = None
+    """File to write. Default: data/reference/matrix.json, or data/matrix-quick.json with the quick budget."""
+    runs: Path | None = None
+    """Folder that keeps the run folders. Default: they are deleted."""
+    fresh: bool = False
+    """Begin anew instead of going on with the file."""
+
+
+def matrix(arguments: list[str]) -> int:
+    """Make the runs, write the file and its figure, print the table."""
+    from workbench.diagnose import matrix as made  # here, since no other command needs it
+
+    options = parse("matrix", arguments, lambda _: MatrixOptions())
+    default = reference_path("matrix.json") if options.budget == "full" else data_folder() / "matrix-quick.json"
+    out = options.out or default
+    data = made.run_matrix(
+        out, options.budget, shlex.join(["workbench", "matrix", *arguments]), _say, options.only, options.seeds,
+        options.fresh, options.jobs, options.runs,
+    )  # fmt: skip
+    print(f"{made.table(data)}\n\nwritten: {out}, {_draw(data, out)}")
+    return 0 if made.is_sound(data) else 1
+
+
+@dataclass(frozen=True)
+class TornOptions:
+    """Measure torn reads of weights and of replay rows, by protocol, size and rate of the writer.
+
+    The exit code is 1 if what must not tear did.
+    """
+
+    quick: bool = False
+    """Less work: to see that everything runs, not to quote."""
+    seed: int = 0
+    """Of the order of the measurements and of the rows drawn."""
+    out: Path | None = None
+    """File to write. Default: data/reference/torn_reads.json."""
+
+
+def torn(arguments: list[str]) -> int:
+    """Measure, write the file and its figure, print the tables."""
+    from workbench.diagnose.torn import run_torn  # here, since no other command needs it
+
+    options = parse("torn", arguments, lambda _: TornOptions())
+    return run_torn(options.out, options.quick, options.seed)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _draw(data: dict[str, object], out: Path) -> Path:
+    """The figure of the matrix: in the folder ``figures`` beside ``reference``, else next to the file."""
+    from workbench.diagnose.matrix_figure import figure
+
+    folder = out.parent.parent / "figures" if out.parent.name == "reference" else out.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    return figure(data).save(folder / f"{out.stem}.png")

@@ -1,0 +1,167 @@
+"""``workbench lab`` and ``workbench notebooks``: the notebooks in JupyterLab, and executed to be saved.
+
+Kernels run on the Python that runs this command, import this package, and keep results in the same data folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import tyro
+
+from workbench.cli.options import parse
+from workbench.record import machine
+from workbench.record.folder import RecordError, data_folder
+
+ROOT = machine.PACKAGE.parent
+"""The clone of the repository that this package lies in."""
+NOTEBOOKS = ROOT / "notebooks"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+class NotebookFailed(Exception):
+    """A cell raised or the kernel died. The message names notebook and cell."""
+
+
+def lab(arguments: list[str]) -> NoReturn:
+    """Become JupyterLab on the notebooks, for this machine only and with a token; arguments are passed on."""
+    _require_notebooks(NOTEBOOKS.is_dir())
+    server = ["-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={NOTEBOOKS}", *arguments]
+    os.execve(sys.executable, [sys.executable, *server], kernel_environment())
+
+
+@dataclass(frozen=True)
+class NotebooksOptions:
+    """Execute notebooks from top to bottom and save them with their outputs. One that fails is left as it was.
+
+    WORKBENCH_BUDGET=quick in the environment makes the notebooks use small runs.
+    """
+
+    paths: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Notebooks to execute. Default: all in notebooks/, in order."""
+
+
+def execute(arguments: list[str]) -> int:
+    """Execute notebooks and save them in place."""
+    options = parse("notebooks", arguments, lambda _: NotebooksOptions())
+    paths = options.paths or sorted(NOTEBOOKS.glob("*.ipynb"))
+    _require_notebooks(bool(paths))
+    for path in paths:
+        print(f"executing {path.name}", file=sys.stderr)
+        began = time.monotonic()
+        execute_notebook(path)
+        print(f"{path.name}: executed and saved in {time.monotonic() - began:.0f} s", flush=True)
+    return 0
+
+
+def execute_notebook(path: Path) -> None:
+    """Execute one notebook in its own folder and save it, whole or not at all.
+
+    Raises:
+        RecordError: the file is not there or is no notebook.
+        NotebookFailed: a cell raised, or the kernel died.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except (OSError, ValueError, AttributeError, KeyError) as error:  # JSON that is no notebook ends in all of these
+        raise RecordError(f"cannot read notebook {path}: {error}") from None
+    started: list[int] = []
+    interruption = Interruption()
+    client = NotebookClient(
+        notebook, km=_kernel_manager(), timeout=None, record_timing=False, store_widget_state=False,
+        resources={"metadata": {"path": str(path.parent)}}, on_notebook_start=interruption.listen,
+        on_cell_start=lambda cell, cell_index: started.append(cell_index + 1), extra_arguments=["--log-level=CRITICAL"],
+    )  # fmt: skip
+    try:
+        client.execute(env=kernel_environment(), cleanup_kc=True)
+    except (CellExecutionError, RuntimeError) as error:  # the latter: the kernel died, or never came up
+        if interruption.came:
+            raise KeyboardInterrupt from None
+        text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
+        where = f"cell {started[-1]}" if started else "before the first cell"
+        raise NotebookFailed(f"{path}, {where}: {text}\nthe file was left as it was") from None
+    part = path.with_name(path.name + ".part")
+    nbformat.write(without_volatile_parts(notebook), part)
+    shutil.copymode(path, part)
+    part.replace(path)
+
+
+class Interruption:
+    """Ctrl-C while a notebook is executed: told from a kernel that dies, which is what nbclient alone makes of it."""
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def listen(self, notebook: Any) -> None:
+        """Called in the task that executes: let signals end it, and with it the kernel."""
+        loop, execution = asyncio.get_running_loop(), asyncio.current_task()
+
+        def end() -> None:
+            self.came = True
+            if execution is not None:
+                execution.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, end)
+
+
+def without_volatile_parts(notebook: Any) -> Any:
+    """The notebook without what changes at every execution and says nothing: versions, times, and views of widgets.
+
+    A widget lives only with its kernel; where its output has no other form than text, nothing of it is kept.
+    """
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata.get("language_info", {}).pop("version", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not _only_a_widget(output)]
+            for output in cell.outputs:
+                output.get("data", {}).pop(WIDGET_VIEW, None)
+    return notebook
+
+
+def kernel_environment() -> dict[str, str]:
+    """Environment for kernels: this package can be imported, and the data folder is the one of this command."""
+    search = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(search),
+        "WORKBENCH_DATA": str(data_folder().absolute()),
+        "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this environment, not one of the same name in the home folder
+    }
+
+
+def _kernel_manager() -> Any:
+    """A manager of kernels on this very Python, whatever kernel is installed under the notebook's kernel name."""
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+
+    class ThisPython(KernelSpecManager):
+        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+            return KernelSpec(**get_kernel_dict())
+
+    return AsyncKernelManager(kernel_spec_manager=ThisPython())
+
+
+def _require_notebooks(there: bool) -> None:
+    if not there:
+        raise RecordError(f"there are no notebooks in {NOTEBOOKS}; install from a clone of the repository")
+
+
+def _only_a_widget(output: Any) -> bool:
+    kinds = set(output.get("data", {}))
+    return WIDGET_VIEW in kinds and kinds <= {WIDGET_VIEW, "text/plain"}

@@ -1,0 +1,53 @@
+"""Options from dataclasses: every setting becomes one (``--world.num-agents 3``), with its docstring as help."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal, TypeVar
+
+import tyro
+
+from workbench.config import Config, preset, presets
+
+Options = TypeVar("Options")
+
+AllSettings = Annotated[Config, tyro.conf.arg(name="")]
+"""Every setting as an option of its own, without a prefix."""
+
+PresetName = Annotated[str, tyro.conf.arg(metavar="{" + ",".join(presets()) + "}")]
+
+Lag = int | Literal["free"]
+"""A number of epochs, or free-running."""
+
+Faults = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME[=STRENGTH]")]
+"""Faults by name, an option for each: ``--fault sync_rarely=10 --fault corrupt_rows``."""
+
+
+def parse(command: str, arguments: Sequence[str], defaults: Callable[[Config], Options]) -> Options:
+    """The options of a command; ``--preset`` is looked up first, since it sets the defaults of the others.
+
+    Exits with code 2 and a message if the arguments cannot be understood, with code 0 after ``--help``.
+
+    Args:
+        command: the word after ``workbench``.
+        arguments: the words after that.
+        defaults: makes an instance of the options' dataclass from the configuration of a preset.
+
+    Raises:
+        ConfigError: a setting is refused, or there is no such preset.
+    """
+    default = defaults(preset(_preset_name(arguments)))
+    return tyro.cli(type(default), prog=f"workbench {command}", args=arguments, default=default)
+
+
+def lag_of(option: Lag) -> int | None:
+    """The dial as the package takes it: None for free-running."""
+    return None if option == "free" else option
+
+
+def _preset_name(arguments: Sequence[str]) -> str:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset", nargs="?", default=presets()[0], const=presets()[0])
+    name: str = parser.parse_known_args(arguments)[0].preset
+    return name

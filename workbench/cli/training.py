@@ -1,0 +1,95 @@
+"""``workbench run`` and ``workbench compare``."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import workbench
+from workbench.cli.options import AllSettings, Faults, Lag, PresetName, lag_of, parse
+from workbench.cli.progress import follow
+from workbench.config import Mode
+from workbench.processes.supervisor import ChildFailed
+from workbench.record.folder import RecordError, data_folder
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Train in one mode, in child processes, and wait for the end. The result is printed as JSON."""
+
+    config: AllSettings
+    preset: PresetName = "treasurehunt"
+    """Named settings to start from; every other option changes one of them."""
+    mode: Mode = "multiprocess"
+    """An actor and learner processes, or the sequential baseline in one process."""
+    lag: Lag = 1
+    """Epochs by which acting may run ahead of learning: 0 is lock-step, "free" is held by the pacing alone."""
+    out: Path | None = None
+    """Folder that the run folder is made in. Default: data/runs."""
+    name: str | None = None
+    """Name of the run folder. Default: time, mode, lag and seed."""
+    fault: Faults = ()
+    """A failure to switch on, see ``workbench matrix``; can be given several times."""
+    probes: bool = True
+    """Whether to measure what ``workbench doctor`` decides by."""
+
+
+def run(arguments: list[str]) -> int:
+    """Train in one mode; print where the run is kept and what came out of it, as JSON."""
+    options = parse("run", arguments, RunOptions)
+    made = workbench.launch(
+        options.config, options.mode, lag_of(options.lag), name=options.name, out=options.out,
+        faults=options.fault, probes=options.probes, start=False,
+    )  # fmt: skip
+    follow(made, [made])
+    print(json.dumps({"folder": str(made.folder.path), **made.result.to_dict()}, indent=2))
+    return 0 if made.status == "finished" else 1
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Train in both modes, one after the other. Ends with a table, a figure and a summary file."""
+
+    config: AllSettings
+    preset: PresetName = "treasurehunt"
+    """Named settings to start from; every other option changes one of them."""
+    lag: Lag = 1
+    """Lag of the multiprocess run, in epochs; "free" runs free."""
+    baseline_lag: int | None = None
+    """Lag of the sequential run, in epochs. Default: the same lag; 0, the classic one, beside a free run."""
+    out: Path | None = None
+    """Folder for summary.json, side_by_side.png and the run folders. Default: a new one in data/comparisons."""
+
+
+def compare(arguments: list[str]) -> int:
+    """Train in both modes; write DIR/summary.json and DIR/side_by_side.png, print the table.
+
+    Both files are written even if a run failed, as far as the runs got.
+    """
+    options = parse("compare", arguments, CompareOptions)
+    out = data_folder() / "comparisons" / time.strftime("%Y%m%d-%H%M%S") if options.out is None else options.out
+    summary, figure = out / "summary.json", out / "side_by_side.png"
+    if summary.exists():
+        raise RecordError(f"{out} holds a comparison already; choose another --out, or delete it first")
+    pair = workbench.compare(
+        options.config, lag_of(options.lag), baseline_lag=options.baseline_lag, out=out / "runs", start=False
+    )
+    failure: ChildFailed | None = None
+    try:
+        follow(pair, pair.runs)
+    except ChildFailed as error:
+        failure = error
+    pair.save(summary)
+    _draw(pair, figure)
+    print(f"{pair.table}\n\nsummary: {summary}\nfigure: {figure}")
+    if failure is not None:
+        raise failure
+    return 0 if all(run.status == "finished" for run in pair.runs) else 1
+
+
+def _draw(pair: workbench.Comparison, path: Path) -> None:
+    from workbench.view.figures import comparison_figure  # here, so that matplotlib is read when a figure is drawn
+
+    comparison_figure(pair).save(path)

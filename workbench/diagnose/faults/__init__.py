@@ -1,0 +1,74 @@
+"""Faults: failures of the catalogue, each switched on by name in an otherwise sound run.
+
+A fault wraps or replaces a part where a child process puts its parts together
+(:class:`workbench.processes.job.Modifier`); what it wraps knows nothing of it. A module holds those of one room of the
+catalogue: ``data.py``, ``weights.py``, ``learning.py``, ``processes.py``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from workbench.config import Config
+from workbench.diagnose.faults import data, learning, processes, weights
+from workbench.diagnose.faults.fault import Fault, FaultError
+
+__all__ = ["FAULTS", "Fault", "FaultError", "make", "prepare"]
+
+FAULTS: dict[str, type[Fault]] = {
+    fault.name: fault
+    for fault in (
+        data.ReplayNotShared, data.ActorHistoryCleared, data.SeparateHistory, data.UnflattenedObservation,
+        data.SpecMismatch, data.FramesMismatch, data.UnvalidatedSampling, data.WraparoundIgnored,
+        data.EpisodeBoundaryIgnored, data.TruncationAsTerminal, data.NstepMismatch, data.CorruptRows,
+        data.ActionOutOfRange, data.StaleReset,
+        weights.TornWeightsPerParameter, weights.TornWeightsStateDict, weights.SyncNever, weights.SyncRarely,
+        weights.PublishNever, weights.PublishRarely, weights.SyncNoop, weights.SyncAfterAction, weights.StaleEpsilon,
+        weights.TargetNotPublished, weights.OptimizerBeforeWeights, weights.SnapshotOnGpu,
+        learning.DoubleTargetUpdate, learning.EvalModeTraining, learning.DeviceMismatch, learning.NoGradientClipping,
+        learning.StepCounterStuck, data.RewardScaleOff, learning.UnpacedLearner,
+        processes.KillLearner, processes.KillActor, processes.HangLearner, processes.KillWhileWriting,
+    )
+}  # fmt: skip
+"""Every fault by its name, in the order of the catalogue."""
+
+
+def make(name: str, strength: float | None = None) -> Fault:
+    """A fault by name: ``make("sync_rarely", 10)``, or in one text as on a command line: ``make("sync_rarely=10")``.
+
+    Raises:
+        FaultError: an unknown name (the nearest known ones are named), or a strength that it cannot have.
+    """
+    name, equals, text = str(name).partition("=")
+    if name not in FAULTS:
+        near = difflib.get_close_matches(name, FAULTS, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known faults: {', '.join(FAULTS)}"
+        raise FaultError(f"there is no fault {name!r}; {hint}")
+    if equals:
+        try:
+            strength = float(text)
+        except ValueError:
+            raise FaultError(f"{name} has the strength {text!r}; it must be a number, as in {name}=10") from None
+    return FAULTS[name](strength)
+
+
+def prepare(faults: Sequence[str | Fault], config: Config, mode: str, lag: int | None) -> tuple[Fault, ...]:
+    """The faults of a run, ready to be given to it as modifiers.
+
+    Raises:
+        FaultError: one is unknown, is given twice, makes no sense in such a run, or two would replace the same part.
+    """
+    made = tuple(make(fault) if isinstance(fault, str) else fault for fault in faults)
+    for index, fault in enumerate(made):
+        if why := fault.why_not(config, mode, lag):
+            raise FaultError(f"{fault.name} makes no sense here: {why}")
+        for other in made[:index]:
+            if other.name == fault.name:
+                raise FaultError(f"{fault.name} is given twice; a run has a fault once, leave one out")
+            if common := fault.replaces & other.replaces:
+                raise FaultError(
+                    f"{other.name} and {fault.name} both replace {' and '.join(sorted(common))}; "
+                    "switch one of them on at a time"
+                )
+    return made

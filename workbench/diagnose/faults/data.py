@@ -1,0 +1,373 @@
+"""Faults of the data path: what is written to a replay, how it is stacked and how it is drawn (catalogue D1 to D17)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.config import Config
+from workbench.diagnose.faults.fault import Fault, override, reopen, why_no_race
+from workbench.exchange.replay import Batch, Replay
+from workbench.learning.policy import Choice
+from workbench.loop import Collector, Trainer
+from workbench.processes.job import Parts
+from workbench.world.treasurehunt import BLANK, EMPTY, GEM, NUM_ENTITIES
+
+LEARNERS_REPLAY, ACTORS_REPLAY = "the learner's replay", "the actor's replay"
+
+# --- whose rows ------------------------------------------------------------------------------------------------------
+
+
+class ReplayNotShared(Fault):
+    """Every process has a replay of its own, so the learner trains on the zeros that its own was made with.
+
+    The real cause in the original (002 2.3, 12.3): the buffer object was copied into each child.
+    """
+
+    name, ids, check = "replay_not_shared", ("D1",), "data"
+    modes = ("multiprocess",)
+    replaces = frozenset({LEARNERS_REPLAY})
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """The learner draws from memory of this process."""
+        for agent in trainer.replays:
+            arrays = Replay.layout(trainer.config).allocate()
+            for array in arrays.values():
+                array.fill(0)
+            trainer.replays[agent] = _OwnReplay(trainer.config, arrays)
+
+
+class _OwnReplay(Replay):
+    """Rows that nobody writes, drawn without asking how many there are."""
+
+    def sample(
+        self, rng: np.random.Generator, batch_size: int, end: int | None = None, out: Batch | None = None
+    ) -> Batch:
+        out = out or Batch.allocate(batch_size, self._frames_stacked, self._frames.shape[1])
+        out.number[:] = rng.integers(0, self.window if end is None else end, batch_size)
+        self.read(out)
+        return out
+
+
+class SpecMismatch(Fault):
+    """The learner believes in a wider view than the actor sees (002 1.2): refused when it opens the replay."""
+
+    name, ids, check = "spec_mismatch", ("D5",), "spec"
+    modes = ("multiprocess",)
+    refuses = True
+
+    def on_parts(self, parts: Parts) -> None:
+        """A learner opens the replays under another configuration than the actor."""
+        if parts.job.role == "learner":
+            radius = parts.job.config.world.vision_radius
+            parts.replays = [reopen(Replay, parts, i, **{"world.vision_radius": radius + 1}) for i in _agents(parts)]
+
+
+class FramesMismatch(Fault):
+    """The learner stacks one frame more than the actor (002 1.3): refused when it opens the replay."""
+
+    name, ids, check = "frames_mismatch", ("D6",), "spec"
+    modes = ("multiprocess",)
+    refuses = True
+
+    def on_parts(self, parts: Parts) -> None:
+        """A learner opens the replays under another configuration than the actor."""
+        if parts.job.role == "learner":
+            frames = parts.job.config.network.num_frames
+            parts.replays = [reopen(Replay, parts, i, **{"network.num_frames": frames + 1}) for i in _agents(parts)]
+
+
+# --- how frames are stacked ------------------------------------------------------------------------------------------
+
+
+class _Unbroken(Replay):
+    """Stacks frames as they lie in memory, whatever epoch they belong to."""
+
+    def _stack(
+        self,
+        slot: NDArray[Any],
+        turn: NDArray[Any],
+        start: NDArray[Any],
+        world: NDArray[Any],
+        out: NDArray[np.uint8] | None,
+    ) -> NDArray[np.uint8]:
+        turns = turn[:, None] - self._back
+        index = ((slot[:, None] * (self._turns + 1) + turns) * self._worlds + world[:, None]) % len(self._frames)
+        stack = self._frames.take(index, axis=0, out=out, mode="clip")
+        stack *= stack <= NUM_ENTITIES  # frames that were never written are blank, as in the original's zeroed ring
+        return stack
+
+
+class ActorHistoryCleared(Fault):
+    """The actor's frame history is cleared at each epoch, the ring is not (002 0.1, 6.2; 003 0.1).
+
+    At the start of an epoch the actor sees blank frames; the learner sees the end of the previous epoch in their place.
+    To clear the history is right; that the ring keeps no break is what goes wrong.
+    """
+
+    name, ids, check = "actor_history_cleared", ("D2",), "stack"
+    replaces = frozenset({LEARNERS_REPLAY})
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """The learner's stacks run on into the previous epoch."""
+        for agent in trainer.replays:
+            trainer.replays[agent] = reopen(_Unbroken, parts, agent)
+
+
+class EpisodeBoundaryIgnored(Fault):
+    """Neither side notices that an epoch has ended (002 6.3, 10.2): in the original, ``done`` was never set.
+
+    The first frames of an epoch are stacked on the last ones of the epoch before, for the actor and for the learner.
+    """
+
+    name, ids, check = "episode_boundary_ignored", ("D10",), "stack"
+    replaces = frozenset({LEARNERS_REPLAY, ACTORS_REPLAY})
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """The learner's stacks run on into the previous epoch."""
+        for agent in trainer.replays:
+            trainer.replays[agent] = reopen(_Unbroken, parts, agent)
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """So do the actor's."""
+        collector.replays = [reopen(_Unbroken, parts, i) for i in _agents(parts)]
+
+
+class SeparateHistory(Fault):
+    """The actor stacks frames out of a history of its own, which has fallen behind the replay (002 0.2, 6.1; 003 0.2).
+
+    The original added to both and took the sum of its code paths to keep them equal. As long as they are equal nothing
+    is wrong; the strength says by how many turns they are not.
+    """
+
+    name, ids, check = "separate_history", ("D3",), "stack"
+    unit, default, least = "turns that the actor's history is behind", 1, 1
+    replaces = frozenset({ACTORS_REPLAY})
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """The actor's replay stacks out of a second, late memory."""
+        collector.replays = [reopen(_OwnHistory, parts, i) for i in _agents(parts)]
+        for replay in collector.replays:
+            assert isinstance(replay, _OwnHistory)
+            replay.behind = int(self.strength)
+
+
+class _OwnHistory(Replay):
+    """Keeps the frames of the epoch a second time, and stacks those of ``behind`` turns ago."""
+
+    behind = 0
+
+    def begin_epoch(self) -> None:
+        super().begin_epoch()
+        blank = np.full((self._worlds, self._frames.shape[1]), BLANK, np.uint8)
+        self._history = [blank] * (self._frames_stacked + self.behind)
+
+    def write_frame(self, turn: int, frame: NDArray[np.uint8]) -> None:
+        super().write_frame(turn, frame)
+        self._history = [*self._history[1:], frame]
+
+    def newest_stack(self, turn: int) -> NDArray[np.uint8]:
+        return np.stack(self._history[: self._frames_stacked], axis=1)
+
+
+# --- how rows are drawn ----------------------------------------------------------------------------------------------
+
+
+class UnvalidatedSampling(Fault):
+    """Rows are drawn up to the epoch that is being written, and nobody looks at them again (002 2.1, 2.3; 004 4).
+
+    The original raised index and size before it wrote a row, and its learner took no lock.
+    """
+
+    name, ids, check = "unvalidated_sampling", ("D7", "D8"), "integrity"
+    modes = ("multiprocess",)
+    replaces = frozenset({LEARNERS_REPLAY})
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """The learner draws from whatever has been begun."""
+        for agent in trainer.replays:
+            trainer.replays[agent] = reopen(_Unvalidated, parts, agent)
+
+    def why_not(self, config: Config, mode: str, lag: int | None) -> str:
+        """It takes a writer that is at work meanwhile."""
+        return why_no_race(mode, lag)
+
+
+class _Unvalidated(Replay):
+    def sample(
+        self, rng: np.random.Generator, batch_size: int, end: int | None = None, out: Batch | None = None
+    ) -> Batch:
+        out = out or Batch.allocate(batch_size, self._frames_stacked, self._frames.shape[1])
+        end = self._begun.get() * self.steps_per_epoch
+        out.number[:] = rng.integers(max(0, end - self.window), end, batch_size)
+        self.read(out)
+        return out
+
+
+class WraparoundIgnored(Fault):
+    """Rows are drawn by their place in the ring, as if the ring had never come round (002 2.2).
+
+    The original drew a place below the size and stacked on from there, across the write position: oldest on newest.
+    """
+
+    name, ids, check = "wraparound_ignored", ("D9",), "integrity"
+    replaces = frozenset({LEARNERS_REPLAY})
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """The learner draws places, not numbers."""
+        for agent in trainer.replays:
+            trainer.replays[agent] = reopen(_ByPlace, parts, agent)
+
+    def why_not(self, config: Config, mode: str, lag: int | None) -> str:
+        """It takes a ring that comes round."""
+        rows, capacity = config.epochs * config.world.steps_per_epoch, config.replay.capacity
+        if rows > -(-capacity // config.world.steps_per_epoch) * config.world.steps_per_epoch:
+            return ""
+        return (
+            f"the run writes {rows} rows per agent into rings of replay.capacity = {capacity}, which never come round; "
+            "lower replay.capacity (and replay.window with it) or raise epochs"
+        )
+
+
+class _ByPlace(_Unbroken):
+    def sample(
+        self, rng: np.random.Generator, batch_size: int, end: int | None = None, out: Batch | None = None
+    ) -> Batch:
+        out = out or Batch.allocate(batch_size, self._frames_stacked, self._frames.shape[1])
+        size = min(self.count if end is None else end, self._num_epochs * self.steps_per_epoch)
+        out.number[:] = rng.integers(0, size, batch_size)
+        self.read(out)
+        return out
+
+
+# --- what a row says -------------------------------------------------------------------------------------------------
+
+
+class TruncationAsTerminal(Fault):
+    """The time limit is written as the end of the world: nothing is bootstrapped from the last frame (002 10.2)."""
+
+    name, ids, check = "truncation_as_terminal", ("D11",), "target"
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """The last turn of every epoch is marked as terminated."""
+        last = collector.config.world.max_turns - 1
+
+        def write_step(original: Any, turn: int, action: Any, reward: Any, terminated: Any, *rest: Any) -> None:
+            original(turn, action, reward, np.full(len(reward), True) if turn == last else terminated, *rest)
+
+        for replay in collector.replays:
+            override(replay, "write_step", write_step)
+
+
+class NstepMismatch(Fault):
+    """One reward, one step on, but the discount of n steps (002 7.3): gamma**3 = 0.970 in the original."""
+
+    name, ids, check = "nstep_mismatch", ("D12",), "target"
+    replaces = frozenset({ACTORS_REPLAY})
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """Rows are completed with one step and gamma**n."""
+        learning = collector.config.learning
+        changes = {"learning.n_step": 1, "learning.gamma": learning.gamma**learning.n_step}
+        collector.replays = [reopen(Replay, parts, i, **changes) for i in _agents(parts)]
+
+    def why_not(self, config: Config, mode: str, lag: int | None) -> str:
+        """It takes n > 1."""
+        n_step = config.learning.n_step
+        return "" if n_step > 1 else "learning.n_step is 1 and gamma**1 is right; set learning.n_step to 2 or more"
+
+
+class CorruptRows(Fault):
+    """Something writes into the replay that should not: random bytes in rows that were already complete (002 12.3)."""
+
+    name, ids, check = "corrupt_rows", ("D13",), "integrity"
+    unit, default, least = "rows per epoch and agent", 1, 1
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """After each epoch, some of its rows get a frame of random bytes."""
+        config = collector.config
+        rows = min(int(self.strength), config.world.steps_per_epoch)
+
+        def commit_epoch(original: Any, arrays: Any, rng: np.random.Generator) -> None:
+            original()
+            slot = (int(arrays["committed"][0]) - 1) % len(arrays["action"])
+            places = rng.choice(config.world.steps_per_epoch, rows, replace=False)
+            turn, world = np.divmod(places, config.world.num_worlds)
+            frames = arrays["frame"][slot, turn, world]
+            arrays["frame"][slot, turn, world] = rng.integers(256, size=frames.shape, dtype=np.uint8)
+
+        for agent, replay in enumerate(collector.replays):
+            arrays, rng = parts.job.replays[agent].open(), np.random.default_rng([config.seed, agent])
+            override(replay, "commit_epoch", lambda original, a=arrays, r=rng: commit_epoch(original, a, r))
+
+
+class RewardScaleOff(Fault):
+    """Rewards reach the learner at another scale than was configured (002 7.1)."""
+
+    name, ids, check = "reward_scale_off", ("L10",), "value"
+    unit, default, least, whole = "times the configured scale", 100.0, 1e-6, False
+    replaces = frozenset({ACTORS_REPLAY})
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """Rows are completed with another scale."""
+        scale = collector.config.learning.reward_scale * self.strength
+        collector.replays = [reopen(Replay, parts, i, **{"learning.reward_scale": scale}) for i in _agents(parts)]
+
+
+# --- what goes in and out of the world -------------------------------------------------------------------------------
+
+
+class UnflattenedObservation(Fault):
+    """An observation keeps an axis of length 1 that the replay has no place for (002 0.4, 1.1; 003 0.4).
+
+    NumPy would have broadcast it away without a word; here the replay's door refuses it.
+    """
+
+    name, ids, check = "unflattened_observation", ("D4",), "shape"
+    refuses = True
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """The world shows (1, W, S) instead of (W, S)."""
+        override(collector.world, "observe", lambda original, agent: original(agent)[None])
+
+
+class ActionOutOfRange(Fault):
+    """The network has one action more than the world (002 10.3): the world refuses it."""
+
+    name, ids, check = "action_out_of_range", ("D16",), "action"
+    refuses = True
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """Actions 0 to 3 come out as 1 to 4."""
+
+        def act(original: Any, stack: Any, epsilon: float) -> Choice:
+            choice: Choice = original(stack, epsilon)
+            return Choice(choice.action + 1, choice.greedy, choice.probability, choice.q)
+
+        for policy in collector.policies:
+            override(policy, "act", act)
+
+
+class StaleReset(Fault):
+    """A reset leaves the gems of the last epoch lying (002 10.1)."""
+
+    name, ids, check = "stale_reset", ("D17",), "world"
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """After a reset, gems are put back wherever no agent stands now."""
+        world = collector.world
+
+        def reset(original: Any) -> None:
+            before = world.get_state()["cells"]
+            original()
+            state = world.get_state()
+            state["cells"][(before == GEM) & (state["cells"] == EMPTY)] = GEM
+            world.set_state(state)
+
+        override(world, "reset", reset)
+
+
+def _agents(parts: Parts) -> range:
+    return range(parts.job.config.world.num_agents)

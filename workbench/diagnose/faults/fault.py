@@ -1,0 +1,93 @@
+"""What a fault is: a named modifier with a strength, and the helpers with which it wraps a part."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from workbench.config import MODES, Config, ConfigError
+from workbench.exchange.replay import Replay
+from workbench.processes.job import Modifier, Parts
+from workbench.processes.memory import machine_fence
+
+ONE_PROCESS = "a sequential run has one process and nothing to disagree with; use mode='multiprocess'"
+NO_RACE = "nothing is written while it is read; use mode='multiprocess' with a lag of 1 or more, or None"
+
+
+class FaultError(ConfigError):
+    """A fault that does not exist, has an impossible strength, or makes no sense in the run that was asked for."""
+
+
+class Fault(Modifier):
+    """One failure of the catalogue, switched on in an otherwise sound run.
+
+    Args:
+        strength: how strong, in the fault's :attr:`unit`; None for its default.
+
+    Raises:
+        FaultError: the fault has no strength, or not this one.
+    """
+
+    name: ClassVar[str]
+    """Name under which it is switched on, and which the catalogue lists."""
+    ids: ClassVar[tuple[str, ...]]
+    """Rows of the catalogue that it stands for."""
+    check: ClassVar[str]
+    """Name of the check that must notice."""
+    modes: ClassVar[tuple[str, ...]] = MODES
+    """Modes in which it makes sense; :meth:`why_not` says why not in the others."""
+    refuses: ClassVar[bool] = False
+    """Whether a sound system refuses it with an error, so that the run fails."""
+    unit: ClassVar[str] = ""
+    """What the strength counts; empty if there is none."""
+    default: ClassVar[float] = 0
+    """Strength unless another is given."""
+    least: ClassVar[float] = 0
+    """Smallest strength that makes sense."""
+    most: ClassVar[float] = 1_000_000
+    """Greatest strength that can be given."""
+    whole: ClassVar[bool] = True
+    """Whether the strength is a whole number."""
+    replaces: ClassVar[frozenset[str]] = frozenset()
+    """Parts that it puts another in place of; two faults cannot replace the same one."""
+
+    def __init__(self, strength: float | None = None) -> None:
+        if strength is not None and not self.unit:
+            raise FaultError(f"{self.name} was given the strength {strength:g}; it has none, so leave it out")
+        value = self.default if strength is None else strength
+        if not self.least <= value <= self.most or (self.whole and value != int(value)):
+            kind = "a whole number" if self.whole else "a number"
+            raise FaultError(
+                f"{self.name} has the strength {value:g}; it must be {kind} of {self.least:g} to {self.most:g} "
+                f"({self.unit})"
+            )
+        self.strength: float = int(value) if self.whole else float(value)
+
+    @property
+    def text(self) -> str:
+        """The fault as it is switched on, with its strength: ``sync_rarely=10``."""
+        return f"{self.name}={self.strength:g}" if self.unit else self.name
+
+    def why_not(self, config: Config, mode: str, lag: int | None) -> str:
+        """Why the fault makes no sense in such a run, and what to do; empty if it does."""
+        return "" if mode in self.modes else ONE_PROCESS
+
+    def __repr__(self) -> str:
+        return f"<fault {self.text}>"
+
+
+def override(owner: object, method: str, function: Callable[..., Any]) -> None:
+    """Turn every call ``owner.method(...)`` into ``function(original method, ...)``."""
+    setattr(owner, method, functools.partial(function, getattr(owner, method)))
+
+
+def reopen(kind: type[Replay], parts: Parts, agent: int, **changes: Any) -> Replay:
+    """An agent's replay opened once more: by another class, or under a configuration with some settings changed."""
+    config = parts.job.config.replace(**changes)
+    return kind(config, parts.job.replays[agent].open(Replay.layout(config)), machine_fence())
+
+
+def why_no_race(mode: str, lag: int | None) -> str:
+    """Why two sides never meet in such a run; empty if they do."""
+    return NO_RACE if mode == "sequential" or lag == 0 else ""

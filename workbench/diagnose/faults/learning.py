@@ -1,0 +1,110 @@
+"""Faults of the learning step: target network, modes, devices, clipping, counting and pacing (catalogue L1 to L13)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.config import Config
+from workbench.diagnose.faults.fault import Fault, override
+from workbench.loop import Trainer
+from workbench.processes.job import Parts
+
+
+class DoubleTargetUpdate(Fault):
+    """The training step moves the target network, and so does the loop around it (002 0.3, 4.1, 4.2; 004 5)."""
+
+    name, ids, check = "double_target_update", ("L1",), "learner"
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """Every target update happens twice."""
+
+        def update_target(original: Any) -> None:
+            original()
+            original()
+
+        for agent in trainer.agents.values():
+            override(agent, "update_target", update_target)
+
+
+class EvalModeTraining(Fault):
+    """The online network is left in evaluation mode, so noisy layers are silent (001).
+
+    The original's sequential trainer lost its noise that way after the first greedy action. Without noisy layers
+    (``network.noisy``) both modes compute the same, and only the flag shows it.
+    """
+
+    name, ids, check = "eval_mode_training", ("L2",), "learner"
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """Whoever asks for training mode gets evaluation mode."""
+        for agent in trainer.agents.values():
+            override(agent.online, "train", lambda original, mode=True: original(False))
+
+
+class DeviceMismatch(Fault):
+    """A network is moved to another device than its batches are brought to (001; 002 8.1): the update refuses."""
+
+    name, ids, check = "device_mismatch", ("L3",), "device"
+    refuses = True
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """The online network moves: to the CPU, or from the CPU to CUDA, or where there is none to torch's "meta"."""
+        for agent in trainer.agents.values():
+            elsewhere = "cuda" if torch.cuda.is_available() else "meta"
+            agent.online.to("cpu" if agent.device.type != "cpu" else elsewhere)
+
+
+class NoGradientClipping(Fault):
+    """Gradients of any length are followed (001): the original's clipping was commented out in one of its two modes."""
+
+    name, ids, check = "no_gradient_clipping", ("L4",), "learner"
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """The norm above which gradients are shortened is out of reach."""
+        for agent in trainer.agents.values():
+            agent.config = agent.config.replace(**{"learning.grad_clip": 1e30})
+
+
+class StepCounterStuck(Fault):
+    """Updates are made and not counted (001 1): schedules, records and publications all say 0."""
+
+    name, ids, check = "step_counter_stuck", ("L5",), "learner"
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """The counter goes back to 0 after every update."""
+
+        def update(original: Any, agent: Any, learning_rate: float) -> Tensor:
+            metrics: Tensor = original(learning_rate)
+            agent.updates = 0
+            return metrics
+
+        for agent in trainer.agents.values():
+            override(agent, "update", lambda original, rate, agent=agent: update(original, agent, rate))
+
+    def why_not(self, config: Config, mode: str, lag: int | None) -> str:
+        """A free-running run is paced by that counter."""
+        return "" if lag is not None else "a free-running run is paced by that counter and would never end; give a lag"
+
+
+class UnpacedLearner(Fault):
+    """The learner does not wait for new rows and runs far ahead on old ones (002 5.1).
+
+    The original's learners spun freely, 7 times as fast as its sequential loop. Here the number of updates stays that
+    of the run; they are all made as soon as they can be, from the rows of the first epochs.
+    """
+
+    name, ids, check = "unpaced_learner", ("L13",), "pacing"
+    modes = ("multiprocess",)
+    unit, default, least = "epochs' worth of updates that it may be ahead", 1_000_000, 2
+
+    def on_parts(self, parts: Parts) -> None:
+        """The learner's own copy of the configuration lets it run ahead; see ``Pacing.updates_allowed``."""
+        if parts.job.role == "learner":
+            parts.job.config = parts.job.config.replace(**{"pacing.max_ahead": min(self.strength, 1e6)})
+
+    def why_not(self, config: Config, mode: str, lag: int | None) -> str:
+        """At a finite lag there is nothing to run ahead with."""
+        return "" if lag is None else f"at lag = {lag} every epoch has its updates; use mode='multiprocess', lag=None"

@@ -1,0 +1,132 @@
+"""Faults of processes: killed, hung, or killed in the middle of a publication (catalogue P1 to P3)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.config import Config
+from workbench.diagnose.faults.fault import Fault, override
+from workbench.loop import Collector, Trainer
+from workbench.processes.job import Parts
+
+
+class _Ends(Fault):
+    """Something happens to one process in an epoch of the run."""
+
+    check = "supervisor"
+    modes = ("multiprocess",)
+    unit, default = "as the epoch in which it happens", 5
+
+    def last(self, config: Config, lag: int | None) -> int:
+        """The last point of the run at which it can happen."""
+        return config.epochs - 1
+
+    def why_not(self, config: Config, mode: str, lag: int | None) -> str:
+        """It takes that process, and a run that gets so far."""
+        if mode not in self.modes:
+            return "a sequential run has neither actor nor learner process; use mode='multiprocess'"
+        last = self.last(config, lag)
+        if self.strength <= last:
+            return ""
+        return f"it would happen at {self.strength:g} and the run ends with {last}; give a smaller strength"
+
+
+class _LearnerEnds(_Ends):
+    """Something happens to the learner of agent 0 when it would make its updates of an epoch."""
+
+    def happens(self) -> None:
+        """What happens."""
+        raise NotImplementedError
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """The first updates in or after that epoch are not made."""
+
+        def learn(original: Any, index: int, epoch: int, *rest: Any) -> None:
+            if epoch >= self.strength:
+                self.happens()
+            original(index, epoch, *rest)
+
+        if 0 in trainer.agents:
+            override(trainer, "learn", learn)
+
+
+class KillLearner(_LearnerEnds):
+    """A learner is killed (002 12.2; 004 7). In the original nobody was told and its agent acted on, frozen."""
+
+    name, ids = "kill_learner", ("P1",)
+
+    def happens(self) -> None:
+        """No handler, no farewell."""
+        _kill_this_process()
+
+
+class HangLearner(_LearnerEnds):
+    """A learner hangs (004 7): alive for the system, and doing nothing ever again."""
+
+    name, ids = "hang_learner", ("P2",)
+
+    def happens(self) -> None:
+        """Wait for what nobody will ever do."""
+        threading.Event().wait()
+
+
+class KillActor(_Ends):
+    """The actor is killed (002 12.2; 004 7). In the original that looked like a run that had finished."""
+
+    name, ids = "kill_actor", ("P1",)
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """It dies in the middle of that epoch, with rows half written."""
+        current = [-1]
+
+        def epoch(original: Any, epoch: int, version: int | None) -> None:
+            current[0] = epoch
+            original(epoch, version)
+
+        def act(original: Any, *arguments: Any) -> Any:
+            if current[0] == self.strength:
+                _kill_this_process()
+            return original(*arguments)
+
+        override(collector, "epoch", epoch)
+        override(collector.world, "act", act)
+
+
+class KillWhileWriting(_Ends):
+    """A learner is killed with half of a snapshot written. With a lock, the others would now wait for ever.
+
+    Here nobody waits: the last whole version can still be read, and the supervisor says who died.
+    """
+
+    name, ids = "kill_while_writing", ("P3",)
+    unit, least = "as the publication in which it happens", 1
+
+    def last(self, config: Config, lag: int | None) -> int:
+        """The run's last publication."""
+        return config.epochs if lag is not None else -(-config.total_updates // config.pacing.publish_interval)
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """Agent 0's learner dies in that publication."""
+
+        def snapshot(original: Any, out: NDArray[np.float32]) -> None:
+            if mailbox.newest + 1 == self.strength:
+                half = len(out) // 2
+                whole = np.empty_like(out)
+                original(whole)
+                out[:half] = whole[:half]
+                _kill_this_process()
+            original(out)
+
+        if 0 in trainer.agents:
+            mailbox = trainer.mailboxes[0]
+            override(trainer.agents[0], "snapshot", snapshot)
+
+
+def _kill_this_process() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

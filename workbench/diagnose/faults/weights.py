@@ -1,0 +1,339 @@
+"""Faults between learner and actor: torn, late or missing copies of the weights, and epsilon (catalogue W1 to W10)."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from workbench.config import Config
+from workbench.diagnose.faults.fault import Fault, override, why_no_race
+from workbench.exchange.mailbox import Mailbox, Snapshot
+from workbench.learning.agent import Agent
+from workbench.learning.iqn import QuantileNetwork, build_network
+from workbench.learning.parameters import ParameterLayout, bind
+from workbench.loop import Collector, Trainer
+from workbench.processes.job import Parts
+from workbench.processes.memory import machine_fence
+
+Vector = NDArray[np.float32]
+Copy = Callable[[Vector, Vector], None]
+"""Copies a snapshot: (source, target)."""
+
+# --- torn copies -----------------------------------------------------------------------------------------------------
+
+
+class _SharedModel(Mailbox):
+    """A mailbox as the original had it: one model in shared memory, written and read in place, without a second look.
+
+    The model is the first slot. The regular slots are filled as well, for those who read with care. A reader always
+    gets the newest there is: one model holds no older version.
+    """
+
+    def __init__(self, parts: Parts, agent: int, copy: Copy) -> None:
+        super().__init__(parts.job.mailboxes[agent].open(), machine_fence())
+        self._model: Vector = self._arrays["vector"][0]
+        self._copy = copy
+
+    def publish(self, write: Callable[[Vector], object], updates: int, epsilon: float) -> Snapshot:
+        snapshot = super().publish(write, updates, epsilon)
+        self._copy(self._arrays["vector"][snapshot.version % self._slots], self._model)
+        return snapshot
+
+    def read(self, out: Vector, version: int | None = None) -> Snapshot:
+        snapshot = self.peek()
+        out.fill(0.0)  # the gaps between parameters
+        self._copy(self._model, out)
+        return snapshot
+
+
+class _Torn(Fault):
+    """Both sides of the exchange use one shared model and copy it with :meth:`copier`."""
+
+    check = "integrity"
+    modes = ("multiprocess",)
+    unit, default, whole = "microseconds between two copies", 1000.0, False
+    replaces = frozenset({"the mailboxes"})
+
+    def copier(self, config: Config) -> Copy:
+        """The way in which a model is copied."""
+        raise NotImplementedError
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """The learner writes into the shared model."""
+        copy = self.copier(trainer.config)
+        for agent in trainer.mailboxes:
+            trainer.mailboxes[agent] = _SharedModel(parts, agent, copy)
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """The actor reads from it."""
+        copy = self.copier(collector.config)
+        collector.mailboxes = [_SharedModel(parts, agent, copy) for agent in range(len(collector.mailboxes))]
+        _sync_to_newest(collector)
+
+    def why_not(self, config: Config, mode: str, lag: int | None) -> str:
+        """It takes a learner that publishes while the actor syncs."""
+        return why_no_race(mode, lag)
+
+
+class TornWeightsPerParameter(_Torn):
+    """Weights are copied parameter by parameter while the learner writes them (004 1): a mixture that never existed."""
+
+    name, ids = "torn_weights_per_parameter", ("W1",)
+
+    def copier(self, config: Config) -> Copy:
+        """A loop over the parameters of both networks, with a pause after each."""
+        layout, pause_s = ParameterLayout.of(build_network(config)), self.strength / 1e6
+
+        def copy(source: Vector, target: Vector) -> None:
+            for start in (0, layout.size):
+                half = slice(start, start + layout.size)
+                sources, targets = layout.views(source[half]), layout.views(target[half])
+                for parameter in layout.names:
+                    targets[parameter][...] = sources[parameter]
+                    _pause(pause_s)
+
+        return copy
+
+
+class TornWeightsStateDict(_Torn):
+    """Weights are copied with ``load_state_dict``, which the seeds call atomic (000 6; 004 1). It is the same loop."""
+
+    name, ids = "torn_weights_state_dict", ("W2",)
+
+    def copier(self, config: Config) -> Copy:
+        """``load_state_dict`` of both networks, with a pause before each layer."""
+        networks, pause_s = (build_network(config), build_network(config)), self.strength / 1e6
+        size = ParameterLayout.of(networks[0]).size
+        for layer in networks[1].children():
+            layer.register_load_state_dict_pre_hook(lambda *_: _pause(pause_s))  # type: ignore[no-untyped-call]  # torch
+
+        def copy(source: Vector, target: Vector) -> None:
+            for start in (0, size):
+                half = slice(start, start + size)
+                _load_state_dict(networks, source[half], target[half])
+
+        return copy
+
+
+def _load_state_dict(networks: tuple[QuantileNetwork, QuantileNetwork], source: Vector, target: Vector) -> None:
+    for network, vector in zip(networks, (source, target), strict=True):
+        bind(network, torch.from_numpy(vector))
+    networks[1].load_state_dict(networks[0].state_dict())
+
+
+def _pause(seconds: float) -> None:
+    if seconds:
+        time.sleep(seconds)
+
+
+# --- late and missing copies -----------------------------------------------------------------------------------------
+
+
+class SyncNever(Fault):
+    """The actor acts with the initial weights for ever (000 1, 4; 002 3.1). The last evaluation still syncs."""
+
+    name, ids, check = "sync_never", ("W3",), "sync"
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """Only the first sync and the one after the run take place."""
+        _sync_in(collector, lambda epoch: epoch == 0)
+
+
+class SyncRarely(Fault):
+    """The actor syncs far too rarely (000 4; 002 3.1): every 50 turns in the original, at the end of its epoch."""
+
+    name, ids, check = "sync_rarely", ("W3",), "sync"
+    unit, default, least = "epochs from one sync to the next", 10, 2
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """Syncs of all other epochs are left out."""
+        _sync_in(collector, lambda epoch: epoch % self.strength == 0)
+
+
+def _sync_to_newest(collector: Collector) -> None:
+    """Let every sync take the newest version there is, whatever version was agreed."""
+    override(collector, "sync", lambda original, epoch, version: original(epoch, None))
+
+
+def _sync_in(collector: Collector, due: Callable[[int], bool]) -> None:
+    """Let syncs take place only in epochs that are ``due``, and after the last one."""
+
+    def sync(original: Any, epoch: int, version: int | None) -> None:
+        if due(epoch) or epoch == collector.config.epochs:
+            original(epoch, version)
+
+    override(collector, "sync", sync)
+
+
+class _Publish(Fault):
+    """Some publications are left out; the actor takes the newest there is, whatever version was agreed."""
+
+    check = "sync"
+
+    def due(self, number: int) -> bool:
+        """Whether the publication of that number takes place; 0 is the initial weights."""
+        raise NotImplementedError
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """Publications that are not due change nothing but the learner's own bookkeeping."""
+        numbers = dict.fromkeys(trainer.agents, 0)
+
+        def publish(original: Any, index: int, epoch: int) -> None:
+            if self.due(numbers[index]):
+                original(index, epoch)
+            trainer.unpublished[index] = 0
+            numbers[index] += 1
+
+        override(trainer, "publish", publish)
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """The agreed version may not be there."""
+        _sync_to_newest(collector)
+
+
+class PublishNever(_Publish):
+    """The learner keeps what it learns to itself (000 8; 002 3.1). The run ends with its initial weights."""
+
+    name, ids = "publish_never", ("W4",)
+
+    def due(self, number: int) -> bool:
+        """The initial weights only."""
+        return number == 0
+
+
+class PublishRarely(_Publish):
+    """The learner publishes far too rarely (000 8; 002 3.1)."""
+
+    name, ids = "publish_rarely", ("W4",)
+    unit, default, least = "publications of which one takes place", 10, 2
+
+    def due(self, number: int) -> bool:
+        """One in so many."""
+        return number % int(self.strength) == 0
+
+
+class SyncNoop(Fault):
+    """Every sync takes place, is recorded, and leaves the weights as they were (000 2, 6)."""
+
+    name, ids, check = "sync_noop", ("W5",), "sync"
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """A policy loads its first weights and no others."""
+        for policy in collector.policies:
+            override(policy, "load", _once())
+
+
+def _once() -> Callable[..., None]:
+    """A stand-in for a function that calls it the first time only."""
+    calls = itertools.count()
+
+    def call(original: Any, *arguments: Any) -> None:
+        if next(calls) == 0:
+            original(*arguments)
+
+    return call
+
+
+class SyncAfterAction(Fault):
+    """A round acts first and syncs then (000 7), so it acts with the weights of the round before."""
+
+    name, ids, check = "sync_after_action", ("W6",), "sync"
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """The sync of an epoch waits for its last action; the first epoch needs weights to act with."""
+        sync, waiting = collector.sync, list[tuple[int, int | None]]()
+
+        def later(original: Any, epoch: int, version: int | None) -> None:
+            if epoch in (0, collector.config.epochs):
+                original(epoch, version)
+            else:
+                waiting.append((epoch, version))
+
+        def epoch(original: Any, epoch: int, version: int | None) -> None:
+            original(epoch, version)
+            while waiting:
+                sync(*waiting.pop())
+
+        override(collector, "sync", later)
+        override(collector, "epoch", epoch)
+
+
+class StaleEpsilon(Fault):
+    """Epsilon is fetched now and then and used until the next time (000 5; 002 3.2; 004 3).
+
+    In the original it was a plain attribute of a shared model, which no other process ever saw change.
+    """
+
+    name, ids, check = "stale_epsilon", ("W7",), "epsilon"
+    unit, default, least = "epochs from one look at epsilon to the next", 10, 2
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """Epsilon is that of the last epoch in which it was looked at."""
+        override(collector, "epsilon", lambda original, epoch: original(epoch - epoch % int(self.strength)))
+
+    def why_not(self, config: Config, mode: str, lag: int | None) -> str:
+        """It takes an epsilon that changes."""
+        exploration = config.exploration
+        if exploration.epsilon_start != exploration.epsilon_end:
+            return ""
+        return (
+            f"epsilon is {exploration.epsilon_end:g} from beginning to end and cannot be stale; "
+            "give exploration.epsilon_start and exploration.epsilon_end different values"
+        )
+
+
+# --- what a copy holds -----------------------------------------------------------------------------------------------
+
+
+class TargetNotPublished(Fault):
+    """What is published holds the target network that the run began with (001 2; 002 3.3).
+
+    The actor never asks the target network, so this shows only to who starts another run from these weights.
+    """
+
+    name, ids, check = "target_not_published", ("W8",), "sync"
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """The target half of every snapshot is the first one."""
+
+        def snapshot(original: Any, first: Vector, out: Vector) -> None:
+            original(out)
+            out[len(first) :] = first
+
+        for agent in trainer.agents.values():
+            first = agent.parameters.target.detach().cpu().numpy().copy()
+            override(agent, "snapshot", lambda original, out, first=first: snapshot(original, first, out))
+
+
+class OptimizerBeforeWeights(Fault):
+    """The optimiser was made for weights that were replaced afterwards, and goes on stepping those (001 1, 4).
+
+    The seed's own case is milder: weights copied in place under a new optimiser, which has no moments yet that could
+    be wrong, so nothing happens at all.
+    """
+
+    name, ids, check = "optimizer_before_weights", ("W9",), "optimizer"
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """Every agent gets the optimiser of an agent that is thrown away."""
+        for agent in trainer.agents.values():
+            agent.optimizer = Agent(agent.config, agent.index, agent.device).optimizer
+
+
+class SnapshotOnGpu(Fault):
+    """A snapshot is asked for in the memory of the device (002 8.3): it is refused, because others cannot read that."""
+
+    name, ids, check = "snapshot_on_gpu", ("W10",), "device"
+    refuses = True
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """Snapshots are taken into a tensor on the learner's device."""
+        for agent in trainer.agents.values():
+            device = agent.device
+            override(agent, "snapshot", lambda original, out, device=device: original(torch.from_numpy(out).to(device)))

@@ -1,0 +1,434 @@
+"""Probes: measure inside the children, beside the work, and record what was found next to what is due.
+
+:class:`Probes` puts thin wrappers around the parts of each side. A wrapper calls what it wraps with what it was given
+and returns what came back; it draws no random number of the run, holds nothing, and waits for nothing, so a run with
+probes has the digests of a run without. What costs more than a few microseconds is measured in the first
+:data:`ALWAYS_BELOW` rounds and in every :data:`EVERY` th after them.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workbench.config import Config
+from workbench.diagnose.clean import CleanMailbox, CleanReplay, Samples, distance, sample_index
+from workbench.exchange.mailbox import Snapshot, checksum
+from workbench.exchange.replay import Batch
+from workbench.learning import schedules
+from workbench.learning.agent import Agent
+from workbench.learning.iqn import QuantileNetwork, build_network
+from workbench.learning.parameters import ParameterLayout
+from workbench.learning.policy import Choice
+from workbench.loop import Collector, Trainer
+from workbench.processes.job import Modifier, Parts
+from workbench.processes.memory import machine_fence
+from workbench.record.metrics import measurement_number
+from workbench.world.treasurehunt import NUM_ACTIONS
+
+ALWAYS_BELOW = 16
+"""Rounds (epochs, versions, phases of learning) from the start in which everything is measured."""
+EVERY = 4
+"""After that, everything is measured in one round of so many."""
+WORLDS = 4
+"""Worlds of an epoch, from the first, whose states are compared."""
+_STATES, _FRACTIONS = 8, 8
+
+Wrapped = Callable[..., Any]
+
+
+class Probes(Modifier):
+    """All probes. Give it last: ``launch(config, modifiers=[*faults, Probes()])``."""
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """Measure on the acting side."""
+        _Acting(collector, parts)
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """Measure on the learning side."""
+        for index in trainer.agents:
+            _Learning(trainer, index, parts)
+
+
+def measured_in_full(round_: int) -> bool:
+    """Whether the costlier measurements are made in a round."""
+    return round_ < ALWAYS_BELOW or round_ % EVERY == 0
+
+
+class ProbeBatch:
+    """A fixed batch of made-up states and fractions, the same in every process."""
+
+    def __init__(self, config: Config, device: torch.device) -> None:
+        frame_size = (2 * config.world.vision_radius + 1) ** 2
+        shape = (_STATES, config.network.num_frames, frame_size)
+        codes = (np.arange(math.prod(shape), dtype=np.uint64) * np.uint64(2654435761) >> np.uint64(16)) % np.uint64(6)
+        fractions = np.tile((np.arange(_FRACTIONS, dtype=np.float32) + 0.5) / _FRACTIONS, (_STATES, 1))
+        self._states = torch.from_numpy(codes.astype(np.uint8).reshape(shape)).to(device)
+        self._fractions = torch.from_numpy(fractions).to(device)
+
+    @torch.no_grad()
+    def value(self, network: QuantileNetwork) -> float:
+        """Greatest Q of each state, mean over the states; without layer noise."""
+        training = network.training
+        network.eval()
+        q = network.values(network.embed(network.encode(self._states)), self._fractions)
+        network.train(training)
+        return float(q.amax(1).mean())
+
+
+def _wrap(part: object, name: str, wrapper: Callable[[Wrapped], Wrapped]) -> None:
+    """Put a wrapper around a method of this one object."""
+    vars(part)[name] = wrapper(getattr(part, name))
+
+
+class _Side:
+    """What both sides share: clean readers of every agent's blocks, and the way to the record."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.config, self.lag = parts.job.config, parts.job.lag
+        fence, job = machine_fence(), parts.job
+        self.layout = ParameterLayout.of(build_network(self.config))
+        self.mailboxes = [CleanMailbox(self.layout, block.open(), fence) for block in job.mailboxes]
+        self.replays = [CleanReplay(self.config, block.open(), fence) for block in job.replays]
+        self._write = parts.channel.probes.write
+
+    def record(
+        self, name: str, agent: int, epoch: int, version: int, update: int, value: float, due: float = math.nan
+    ) -> None:
+        self._write(time.time(), agent, epoch, measurement_number(name), version, update, value, due)
+
+
+class _Acting(_Side):
+    """The probes of the actor."""
+
+    def __init__(self, collector: Collector, parts: Parts) -> None:
+        super().__init__(parts)
+        self.collector = collector
+        self._probe_batch = ProbeBatch(self.config, collector.policies[0].device)
+        self._index = torch.from_numpy(sample_index(self.layout)).to(collector.policies[0].device)
+        self._watched = [_Watched(self.config) for _ in collector.policies]
+        self._world_class, self._reset_differs = parts.job.world, math.nan
+        self._epoch, self._version_due = 0, [0] * len(self.mailboxes)
+        _wrap(collector, "epoch", self._around_epoch)
+        _wrap(collector, "sync", self._around_sync)
+        _wrap(collector.world, "reset", self._around_reset)
+        for agent, policy in enumerate(collector.policies):
+            _wrap(policy, "act", self._around_act(agent))
+
+    # --- an epoch --------------------------------------------------------------------------------------------------
+
+    def _around_epoch(self, collect: Wrapped) -> Wrapped:
+        def epoch(epoch: int, version: int | None) -> None:
+            self._epoch = epoch
+            if self.lag is not None:
+                self._version_due = [max(0, epoch - self.lag)] * len(self.mailboxes)
+            elif epoch % self.config.pacing.sync_interval == 0:
+                self._version_due = [mailbox.newest for mailbox in self.mailboxes]
+            for watched in self._watched:
+                watched.turn = 0
+            collect(epoch, version)
+            for agent, watched in enumerate(self._watched):
+                self._record_epoch(epoch, agent, watched)
+            self.record("world/reset", -1, epoch, -1, -1, self._reset_differs, 0)
+
+        return epoch
+
+    def _around_act(self, agent: int) -> Callable[[Wrapped], Wrapped]:
+        watched = self._watched[agent]
+
+        def wrapper(act: Wrapped) -> Wrapped:
+            def watched_act(stack: NDArray[np.uint8], epsilon: float) -> Choice:
+                if watched.turn == 0:
+                    watched.in_use = self.collector.in_use[agent]
+                watched.before(stack)
+                choice: Choice = act(stack, epsilon)
+                watched.after(choice)
+                return choice
+
+            return watched_act
+
+        return wrapper
+
+    def _around_reset(self, reset: Wrapped) -> Wrapped:
+        def watched_reset() -> None:
+            world, full = self.collector.world, measured_in_full(self._epoch)
+            rng = copy.deepcopy(world.rng) if full else None
+            reset()
+            self._reset_differs = math.nan
+            if rng is not None:
+                fresh = self._world_class(self.config.world, rng)
+                self._reset_differs = int((fresh.cells != world.cells).sum())
+
+        return watched_reset
+
+    def _record_epoch(self, epoch: int, agent: int, watched: _Watched) -> None:
+        in_use, replay = watched.in_use, self.replays[agent]
+        about = (agent, epoch, in_use.version, in_use.updates)
+        steps = self.config.world.steps_per_epoch
+        self.record("act/version", *about, in_use.version, self._version_due[agent])
+        self.record("act/epsilon", *about, watched.epsilon, schedules.epsilon(self.config, epoch))
+        self.record("act/rows", *about, replay.count, (epoch + 1) * steps)
+        out_of_range = int(((watched.actions < 0) | (watched.actions >= NUM_ACTIONS)).sum())
+        self.record("act/out_of_range", *about, out_of_range, 0)
+        if measured_in_full(epoch) and replay.count >= (epoch + 1) * steps:
+            numbers = np.arange(epoch * steps, (epoch + 1) * steps)
+            rows = replay.read(numbers.reshape(-1, self.config.world.num_worlds)[:, : watched.worlds].reshape(-1))
+            differs = (rows.stack != watched.stacks.reshape(rows.stack.shape)).any((1, 2))
+            self.record("act/stacks", *about, int(differs.sum()), 0)
+            self.record("act/broken", *about, replay.broken(numbers), 0)
+
+    # --- a sync ----------------------------------------------------------------------------------------------------
+
+    def _around_sync(self, sync: Wrapped) -> Wrapped:
+        def watched_sync(epoch: int, version: int | None) -> None:
+            agents = range(len(self.mailboxes))
+            earlier, held = list(self.collector.in_use), [self._held(agent) for agent in agents]
+            sync(epoch, version)
+            for agent in agents:
+                self._record_sync(epoch, agent, earlier[agent], held[agent])
+
+        return watched_sync
+
+    def _record_sync(self, epoch: int, agent: int, earlier: Snapshot, held: Samples) -> None:
+        collector, now, due = self.collector, self.collector.in_use[agent], schedules.epsilon(self.config, epoch)
+        about = (agent, epoch, now.version, now.updates)
+        self.record("sync/epsilon_before", *about, self._watched[agent].epsilon, due)
+        self.record("sync/epsilon_after", *about, collector.epsilon(epoch), due)
+        if now.version == earlier.version:
+            return
+        self.record("sync/checksum", *about, checksum(collector.vectors[agent]) == now.checksum, 1)
+        if not measured_in_full(now.version):
+            return
+        self.record("sync/q", *about, self._probe_batch.value(collector.policies[agent].network))
+        if (published := self.mailboxes[agent].sample(now.version)) is None:
+            return  # overwritten meanwhile, as a free-running learner may
+        for half, before, after, wanted in zip(("online", "target"), held, self._held(agent), published, strict=True):
+            if earlier.version >= 0:
+                self.record(f"sync/{half}_before", *about, distance(before, wanted))
+            self.record(f"sync/{half}_after", *about, distance(after, wanted), 0)
+
+    def _held(self, agent: int) -> Samples:
+        """Sampled weights that the actor holds: online as it acts with them, target as it copied it."""
+        online = _sampled(self.collector.policies[agent].weights, self._index)
+        return online, self.mailboxes[agent].of_half(self.collector.vectors[agent][self.layout.size :])
+
+
+class _Watched:
+    """What one policy was fed and chose in an epoch."""
+
+    def __init__(self, config: Config) -> None:
+        world = config.world
+        self.worlds = min(WORLDS, world.num_worlds)
+        frame_size = (2 * world.vision_radius + 1) ** 2
+        self.stacks = np.zeros((world.max_turns, self.worlds, config.network.num_frames, frame_size), np.uint8)
+        self.actions = np.zeros((world.max_turns, world.num_worlds), np.int64)
+        self.in_use = Snapshot(-1, -1, math.nan, math.nan, 0)
+        self.epsilon, self.turn = math.nan, 0
+
+    def before(self, stack: NDArray[np.uint8]) -> None:
+        """Keep what the policy is about to be fed."""
+        seen = stack[: self.worlds]
+        self.stacks[self.turn] = seen if seen.shape == self.stacks.shape[1:] else 255  # no such code: it differs
+
+    def after(self, choice: Choice) -> None:
+        """Keep what it chose, and the epsilon behind the first choice."""
+        self.actions[self.turn] = choice.action
+        if self.turn == 0:
+            probability = float(choice.probability[0])
+            greedy = choice.action[0] == choice.greedy[0]
+            self.epsilon = (1 - probability) / (1 - 1 / NUM_ACTIONS) if greedy else probability * NUM_ACTIONS
+        self.turn += 1
+
+
+@dataclass
+class _Phase:
+    """One phase of learning of one agent."""
+
+    epoch: int = -1
+    probed_update: int = -1
+    """The update after which everything is measured; -1 for none."""
+    void: int = 0
+    void_below: int = 0
+    training: list[bool] = field(default_factory=list)
+
+
+class _Learning(_Side):
+    """The probes of one agent's learner."""
+
+    def __init__(self, trainer: Trainer, index: int, parts: Parts) -> None:
+        super().__init__(parts)
+        self.trainer, self.index, self.agent = trainer, index, trainer.agents[index]
+        self.replay, self.mailbox = self.replays[index], self.mailboxes[index]
+        self._collected = parts.progress
+        self._probe_batch = ProbeBatch(self.config, self.agent.device)
+        self._places = torch.from_numpy(sample_index(self.layout)).to(self.agent.device)
+        self.updates, self._phase, self._last_probed, self._host = 0, _Phase(), 0, math.nan
+        _wrap(trainer, "learn", self._of_this_agent(self._learn))
+        _wrap(trainer, "publish", self._of_this_agent(self._publish))
+        _wrap(trainer, "epoch", self._of_this_agent(self._rounds(0)))
+        _wrap(trainer, "updates", self._of_this_agent(self._rounds(self.config.pacing.publish_interval - 1)))
+        _wrap(trainer.replays[index], "sample", self._around_sample)
+        _wrap(self.agent, "update", self._around_update)
+        _wrap(self.agent, "snapshot", self._around_snapshot)
+
+    def _of_this_agent(self, watched: Wrapped) -> Callable[[Wrapped], Wrapped]:
+        """A wrapper for a method of the trainer that takes the agent's index first; other agents pass through."""
+
+        def wrapper(method: Wrapped) -> Wrapped:
+            def call(index: int, *arguments: Any, **named: Any) -> Any:
+                if index != self.index:
+                    return method(index, *arguments, **named)
+                return watched(method, *arguments, **named)
+
+            return call
+
+        return wrapper
+
+    def measured(self, name: str, value: float, due: float = math.nan) -> None:
+        self.record(name, self.index, self._phase.epoch, self.mailbox.newest, self.updates, value, due)
+
+    # --- a phase of learning ---------------------------------------------------------------------------------------
+
+    def _rounds(self, may_wait: int) -> Wrapped:
+        def call(method: Wrapped, *arguments: Any, **named: Any) -> None:
+            method(self.index, *arguments, **named)
+            if (newest := self.mailbox.peek()) is not None:
+                self.measured("learn/waiting", self.updates - newest.updates, may_wait)
+
+        return call
+
+    def _learn(self, method: Wrapped, epoch: int, num_updates: int, end: int | None) -> None:
+        due = self._collected.epochs_collected * self.config.world.steps_per_epoch  # before the count: it only grows
+        per_epoch = self.config.pacing.updates_per_epoch
+        in_full = self.updates < ALWAYS_BELOW * per_epoch or self.updates - self._last_probed >= EVERY * per_epoch
+        probed = self.updates + num_updates if in_full and num_updates else -1
+        self._phase = _Phase(epoch, probed)
+        self.measured("data/rows", self.trainer.replays[self.index].count, due)
+        method(self.index, epoch, num_updates, end)
+        if num_updates:
+            self.measured("data/void", self._phase.void, 0)
+            interval = self.config.learning.target_interval
+            self.measured("learn/target_updates", self.agent.target_updates, self.updates // interval)
+
+    def _around_sample(self, sample: Wrapped) -> Wrapped:
+        def watched_sample(*arguments: Any, **named: Any) -> Batch:
+            self._phase.void_below = self.replay.oldest_intact
+            batch: Batch = sample(*arguments, **named)
+            void = (batch.number < self._phase.void_below) | (batch.number >= self.replay.count)
+            self._phase.void += int(void.sum())
+            return batch
+
+        return watched_sample
+
+    def _around_update(self, update: Wrapped) -> Wrapped:
+        def watched_update(learning_rate: float) -> Tensor:
+            self.updates += 1
+            if self.updates != self._phase.probed_update:
+                metrics: Tensor = update(learning_rate)
+                return metrics
+            self._last_probed = self.updates
+            online, target = self._weights()
+            hook = self.agent.online.hidden.register_forward_pre_hook(
+                lambda layer, _: self._phase.training.append(layer.training)
+            )
+            metrics = update(learning_rate)
+            hook.remove()
+            self._record_update(online, target)
+            self._record_batch()
+            return metrics
+
+        return watched_update
+
+    def _record_update(self, online_before: NDArray[np.float64], target_before: NDArray[np.float64]) -> None:
+        agent, learning = self.agent, self.config.learning
+        online, target = self._weights()
+        way = online - target_before
+        if length := float(way @ way):
+            moved = float((target - target_before) @ way) / (learning.tau * length)
+            self.measured("learn/target_motion", moved, self.updates % learning.target_interval == 0)
+        self.measured("learn/moved", distance(online, online_before))
+        self.measured("learn/training", all(self._phase.training or [agent.online.training]), 1)
+        self.measured("learn/gradient", float(torch.linalg.vector_norm(agent.parameters.gradient)), learning.grad_clip)
+        self.measured("learn/optimizer", _optimizer_holds(agent), 1)
+        self.measured("learn/steps", _optimizer_steps(agent), self.updates)
+        self.measured("learn/device", agent.parameters.vector.device == agent.device, 1)
+
+    def _record_batch(self) -> None:
+        batch = self.agent.batch
+        columns = np.column_stack([batch.s_tm1.reshape(len(batch.number), -1), batch.a_tm1, batch.r_t])
+        if len(columns) > 1:
+            self.measured("data/varying", float((columns != columns[0]).any(0).mean()), 0)
+        judged = self.replay.judge(batch, self._phase.void_below)
+        if judged is None:
+            return
+        self.measured("data/broken", judged.broken + self.replay.scan(), 0)
+        self.measured("data/stacks", judged.stacks, 0)
+        self.measured("data/returns", judged.returns, 0)
+        self.measured("data/discounts", judged.discounts, 0)
+        self.measured("data/bias", judged.bias, 0)
+        if np.isfinite(judged.scale):
+            self.measured("data/scale", judged.scale, self.config.learning.reward_scale)
+
+    # --- a publication ---------------------------------------------------------------------------------------------
+
+    def _around_snapshot(self, snapshot: Wrapped) -> Wrapped:
+        def watched_snapshot(out: Any) -> None:
+            self._host = isinstance(out, np.ndarray)
+            snapshot(out)
+
+        return watched_snapshot
+
+    def _publish(self, method: Wrapped, epoch: int) -> None:
+        method(self.index, epoch)
+        newest = self.mailbox.peek()
+        if newest is None:
+            return
+        self.measured("publish/updates", newest.updates, self.updates)
+        if not measured_in_full(newest.version):
+            return
+        if np.isfinite(self._host):
+            self.measured("publish/host", self._host, 1)
+        online, target = self._weights()
+        self.measured("publish/online_target", distance(online, target))
+        self.measured("publish/q", self._probe_batch.value(self.agent.online))
+        if (published := self.mailbox.sample(newest.version)) is not None:
+            self.measured("publish/online", distance(online, published[0]), 0)
+            self.measured("publish/target", distance(target, published[1]), 0)
+
+    def _weights(self) -> Samples:
+        """Sampled weights of the agent's networks, as they are now."""
+        parameters = self.agent.parameters
+        return _sampled(parameters.online.data, self._places), _sampled(parameters.target, self._places)
+
+
+def _sampled(weights: Tensor, places: Tensor) -> NDArray[np.float64]:
+    sampled: NDArray[np.float64] = weights.detach().index_select(0, places).cpu().numpy().astype(np.float64)
+    return sampled
+
+
+def _optimizer_holds(agent: Agent) -> bool:
+    """Whether the optimiser's only parameter is the vector that both networks' parameters are views of."""
+    parameters, held = agent.parameters, [each for group in agent.optimizer.param_groups for each in group["params"]]
+    if len(held) != 1 or held[0] is not parameters.online:
+        return False
+    halves = ((agent.online, parameters.online.data), (agent.target, parameters.target))
+    return all(_are_views(network, parameters.layout.views(half)) for network, half in halves)
+
+
+def _are_views(network: torch.nn.Module, views: dict[str, Tensor]) -> bool:
+    named: Sequence[tuple[str, Tensor]] = list(network.named_parameters())
+    return all(name in views and each.data_ptr() == views[name].data_ptr() for name, each in named)
+
+
+def _optimizer_steps(agent: Agent) -> float:
+    state = agent.optimizer.state.get(agent.optimizer.param_groups[0]["params"][0], {})
+    return float(state["step"]) if "step" in state else math.nan

@@ -1,0 +1,382 @@
+"""Rules: what was found against what is due, record by record. Pure functions of a run's records.
+
+A rule yields a :class:`Comparison` or None where the records it needs are not there. :mod:`workbench.diagnose.checks`
+makes verdicts of them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.config import Config
+from workbench.learning import schedules
+from workbench.record.history import History
+from workbench.record.metrics import EventKind, Records
+from workbench.record.result import greedy_reward
+
+SETTLED_S = 1.0
+"""Records of a live run are compared across tables only when they are this old: tables arrive one after the other."""
+SILENCE_S = 10.0
+"""A run that goes on records something at least this often, or within :data:`PAUSES` times its longest pause."""
+PAUSES = 5.0
+ENOUGH_UPDATES = 1000
+"""Updates per agent below which nothing is said about learning."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a diagnosis may look at."""
+
+    config: Config
+    mode: str
+    lag: int | None
+    status: str
+    error: str | None
+    """Why the run failed, with the child's name and traceback."""
+    history: History
+    references: Mapping[str, Mapping[str, float]]
+    """Rewards of the reference policies; empty if unknown."""
+    now: float
+    """When the records were looked at; of a run that is over, when it ended. Seconds since 1970."""
+
+    @property
+    def live(self) -> bool:
+        """Whether more records are to come."""
+        return self.status in ("created", "starting", "running")
+
+
+Shows = Literal["furthest", "largest", "smallest"]
+"""Which record stands for all where none is broken."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was found against what is due; n records."""
+
+    agent: NDArray[np.int64]
+    epoch: NDArray[np.int64]
+    value: NDArray[np.float64]
+    due: NDArray[np.float64]
+    broken: NDArray[np.bool_]
+    detail: str = ""
+    """What the numbers do not say, for the sentence."""
+
+    def place(self, shows: Shows) -> int:
+        """Place of the record to show: of the broken ones, if there are any, the one furthest off."""
+        if not self.broken.any() and shows != "furthest":
+            return int(np.nanargmax(self.value if shows == "largest" else -self.value))
+        off = np.abs(self.value - self.due)
+        off[np.isnan(off)] = np.inf
+        off[~self.broken & self.broken.any()] = -np.inf
+        return int(np.argmax(off))
+
+    @property
+    def first_epoch(self) -> int | None:
+        """First epoch with a broken record."""
+        return int(self.epoch[self.broken].min()) if self.broken.any() else None
+
+
+Measure = Callable[[Evidence], Comparison | None]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that must hold. ``good`` and ``bad`` are filled with count, bad, value, due, agent, epoch, detail."""
+
+    measure: Measure
+    things: str
+    """What is counted, in the plural."""
+    threshold: str
+    good: str
+    bad: str
+    needed: bool = True
+    """Whether a check cannot pass without it."""
+    shows: Shows = "furthest"
+
+
+def compared(records: Records, value: Any, due: Any, holds: Any, detail: str = "") -> Comparison | None:
+    """A comparison of records that have agent and epoch; None if there are none."""
+    if not len(records):
+        return None
+    values, dues = np.asarray(value, np.float64), np.broadcast_to(np.asarray(due, np.float64), len(records))
+    return Comparison(records["agent"], records["epoch"], values, dues, ~np.asarray(holds, np.bool_), detail)
+
+
+# --- rules made from one measurement -------------------------------------------------------------------------------
+
+
+def equal(name: str, tolerance: float = 0.0, relative: float = 0.0) -> Measure:
+    """What was measured is what is due, within a tolerance. A number that is not finite is not."""
+
+    def measure(evidence: Evidence) -> Comparison | None:
+        found = evidence.history.measured(name)
+        found = found[~np.isnan(found["due"])]
+        allowed = tolerance + relative * np.abs(found["due"])
+        return compared(found, found["value"], found["due"], np.abs(found["value"] - found["due"]) <= allowed)
+
+    return measure
+
+
+def at_most(name: str, relative: float = 0.0) -> Measure:
+    """What was measured is not above what is due."""
+
+    def measure(evidence: Evidence) -> Comparison | None:
+        found = evidence.history.measured(name)
+        return compared(found, found["value"], found["due"], found["value"] <= found["due"] * (1 + relative))
+
+    return measure
+
+
+def at_least(name: str) -> Measure:
+    """What was measured is not below what is due."""
+
+    def measure(evidence: Evidence) -> Comparison | None:
+        found = evidence.history.measured(name)
+        return compared(found, found["value"], found["due"], found["value"] >= found["due"])
+
+    return measure
+
+
+def above(name: str) -> Measure:
+    """What was measured is above what is due."""
+
+    def measure(evidence: Evidence) -> Comparison | None:
+        found = evidence.history.measured(name)
+        return compared(found, found["value"], found["due"], found["value"] > found["due"])
+
+    return measure
+
+
+def where_known(measure: Measure) -> Measure:
+    """Leave out records whose value is nan: there was nothing to measure."""
+
+    def known(evidence: Evidence) -> Comparison | None:
+        found = measure(evidence)
+        if found is None or np.isnan(found.value).all():
+            return None
+        kept = ~np.isnan(found.value)
+        arrays = (found.agent, found.epoch, found.value, found.due, found.broken)
+        return Comparison(*(array[kept] for array in arrays))  # type: ignore[arg-type]
+
+    return known
+
+
+def not_refused(pattern: str) -> Measure:
+    """No process was stopped by an error of that kind: epochs went through, or the error tells."""
+
+    def measure(evidence: Evidence) -> Comparison | None:
+        epochs = evidence.history.epochs
+        line = _error_line(evidence.error, pattern)
+        if line is None:
+            return compared(epochs, np.zeros(len(epochs)), 0, np.ones(len(epochs)))
+        at = np.array([epochs["epoch"].max(initial=-1) + 1])
+        return Comparison(np.array([-1]), at, np.ones(1), np.zeros(1), np.ones(1, np.bool_), line)
+
+    return measure
+
+
+def _error_line(error: str | None, pattern: str) -> str | None:
+    """The error's message from the line of the traceback that names the exception, if it is of that kind."""
+    if not error or not re.search(pattern, error):
+        return None
+    lines = error.strip().splitlines()
+    named = [at for at, line in enumerate(lines) if re.match(r"[\w.]+(Error|Mismatch|Exception)\b", line)]
+    return " ".join(line.strip() for line in lines[named[-1] if named else -1 :])
+
+
+# --- rules of their own ----------------------------------------------------------------------------------------------
+
+
+def version_at_first_action(evidence: Evidence) -> Comparison | None:
+    """At a finite lag exactly the version of the dial; free-running one that is not older than due."""
+    found = evidence.history.measured("act/version")
+    value, due = found["value"], found["due"]
+    return compared(found, value, due, value >= due if evidence.lag is None else value == due)
+
+
+def syncs_against_epochs(evidence: Evidence) -> Comparison | None:
+    """There is a sync event for every agent in every epoch in which one is due."""
+    epochs = _settled(evidence, evidence.history.epochs)
+    interval = 1 if evidence.lag is not None else evidence.config.pacing.sync_interval
+    epochs = epochs[epochs["epoch"] % interval == 0]
+    if evidence.history.lost["events"]:
+        return None
+    events = evidence.history.events
+    synced = events[events["kind"] == EventKind.SYNC]
+    there = set(zip(synced["agent"].tolist(), synced["epoch"].tolist(), strict=True))
+    found = [pair in there for pair in zip(epochs["agent"].tolist(), epochs["epoch"].tolist(), strict=True)]
+    return compared(epochs, np.array(found, np.float64), 1, found)
+
+
+def lag_in_versions(evidence: Evidence) -> Comparison | None:
+    """The actor is behind by no more versions than the dial, or pacing, allows."""
+    epochs = evidence.history.epochs
+    return compared(
+        epochs, epochs["sync_lag_versions"], limit := versions_allowed(evidence), epochs["sync_lag_versions"] <= limit
+    )
+
+
+def versions_allowed(evidence: Evidence) -> int:
+    """Most versions that a sound actor can be behind."""
+    if evidence.lag is not None:
+        return evidence.lag
+    pacing = evidence.config.pacing
+    epochs = pacing.max_ahead + pacing.max_behind + pacing.sync_interval
+    return math.ceil(epochs * pacing.updates_per_epoch / pacing.publish_interval) + 1
+
+
+def updates_between_publications(evidence: Evidence) -> Comparison | None:
+    """A publication brings no more updates than the interval."""
+    events = evidence.history.events
+    published = events[events["kind"] == EventKind.PUBLISH]
+    published = published[np.lexsort((published["version"], published["agent"]))]
+    later, earlier = published[1:], published[:-1]
+    follows = (later["agent"] == earlier["agent"]) & (later["version"] == earlier["version"] + 1)
+    updates = (later["update"] - earlier["update"])[follows]
+    pacing = evidence.config.pacing
+    limit = pacing.publish_interval if evidence.lag is None else pacing.updates_per_epoch
+    return compared(later[follows], updates, limit, updates <= limit)
+
+
+def q_on_both_sides(evidence: Evidence) -> Comparison | None:
+    """Q of the fixed batch on the actor's side is the learner's of the same version, within a thousandth."""
+    published = evidence.history.measured("publish/q")
+    due = {
+        (agent, version): value
+        for agent, version, value in zip(
+            published["agent"].tolist(), published["version"].tolist(), published["value"].tolist(), strict=True
+        )
+    }
+    synced = evidence.history.measured("sync/q")
+    wanted = [due.get(pair) for pair in zip(synced["agent"].tolist(), synced["version"].tolist(), strict=True)]
+    known = np.array([each is not None for each in wanted], np.bool_)
+    synced, dues = synced[known], np.array([each for each in wanted if each is not None], np.float64)
+    holds = np.abs(synced["value"] - dues) <= 1e-3 * np.maximum(1.0, np.abs(dues))
+    return compared(synced, synced["value"], dues, holds)
+
+
+def epsilon_of_epochs(evidence: Evidence) -> Comparison | None:
+    """Epsilon in use is epsilon due, in every epoch."""
+    return _epsilon(evidence, evidence.history.epochs)
+
+
+def epsilon_published(evidence: Evidence) -> Comparison | None:
+    """Epsilon in the header of a snapshot is the one due in the first epoch that can use it."""
+    events = evidence.history.events
+    return _epsilon(evidence, events[events["kind"] == EventKind.PUBLISH])
+
+
+def _epsilon(evidence: Evidence, records: Records) -> Comparison | None:
+    due = np.array([schedules.epsilon(evidence.config, epoch) for epoch in records["epoch"].tolist()])
+    return compared(records, records["epsilon"], due, np.abs(records["epsilon"] - due) <= 1e-4)
+
+
+def weights_move(evidence: Evidence) -> Comparison | None:
+    """An update changes the online weights, unless its step size is 0."""
+    found = evidence.history.measured("learn/moved")
+    rate = np.array([schedules.learning_rate(evidence.config, update - 1) for update in found["update"].tolist()])
+    return compared(found, found["value"], 0, (found["value"] > 0) | (rate < 1e-7))
+
+
+def target_updates_counted(evidence: Evidence) -> Comparison | None:
+    """Target updates are updates divided by their interval."""
+    updates = evidence.history.updates
+    due = updates["update"] // evidence.config.learning.target_interval
+    return compared(updates, updates["target_updates"], due, updates["target_updates"] == due)
+
+
+def q_within_return(evidence: Evidence) -> Comparison | None:
+    """No Q lies beyond the greatest return, the best reward in every turn for ever, with a tenth to spare."""
+    config, updates = evidence.config, evidence.history.updates
+    if config.learning.gamma >= 1:
+        return None
+    best = max(abs(config.world.gem_reward), abs(config.world.wall_reward)) * config.learning.reward_scale
+    limit = 1.1 * best / (1 - config.learning.gamma)
+    return compared(updates, updates["max_q"], limit, updates["max_q"] <= limit)
+
+
+def updates_not_ahead(evidence: Evidence) -> Comparison | None:
+    """No more updates than belong to the epochs collected, and what free-running learners may do ahead."""
+    updates, pacing = evidence.history.updates, evidence.config.pacing
+    ahead = math.floor(pacing.max_ahead * pacing.updates_per_epoch) if evidence.lag is None else 0
+    limit = _updates_due(evidence, updates["epoch"] + 1) + ahead
+    return compared(updates, updates["update"], limit, updates["update"] <= limit)
+
+
+def updates_not_behind(evidence: Evidence) -> Comparison | None:
+    """No fewer updates when an epoch ends than were needed to start it."""
+    epochs, pacing = evidence.history.epochs, evidence.config.pacing
+    if evidence.lag is None:
+        limit = _updates_due(evidence, epochs["epoch"]) - math.floor(pacing.max_behind * pacing.updates_per_epoch)
+    else:
+        limit = _updates_due(evidence, epochs["epoch"] - evidence.lag)
+    made = np.rint(epochs["replay_ratio"].astype(np.float64) * epochs["agent_steps"])
+    return compared(epochs, made, np.maximum(limit, 0), made >= limit)
+
+
+def _updates_due(evidence: Evidence, epochs_collected: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Updates of an agent that belong to so many collected epochs."""
+    config = evidence.config
+    without = config.epochs - config.learning_epochs
+    due: NDArray[np.int64] = np.maximum(0, epochs_collected - without) * config.pacing.updates_per_epoch
+    return due
+
+
+def no_process_lost(evidence: Evidence) -> Comparison | None:
+    """Every child did its work to the end."""
+    if evidence.status in ("created", "starting"):
+        return None
+    gone = evidence.status in ("failed", "cut off")
+    last = evidence.history.epochs["epoch"].max(initial=-1) + 1
+    said = (evidence.error or "the parent process died before the end").strip().splitlines()
+    detail = said[0] if len(said) == 1 else f"{said[0]} {said[-1].strip()}"
+    found = np.array([float(gone)])
+    return Comparison(np.array([-1]), np.array([last]), found, np.zeros(1), found > 0, detail)
+
+
+def no_silence(evidence: Evidence) -> Comparison | None:
+    """A run that has work left records something now and then."""
+    history, config = evidence.history, evidence.config
+    times = np.sort(np.concatenate([history.updates["time"], history.epochs["time"], history.events["time"]]))
+    if len(times) < 2:
+        return None
+    done = {agent: 0 for agent in range(config.world.num_agents)}
+    for agent in done:
+        done[agent] = int(history.updates["update"][history.updates["agent"] == agent].max(initial=0))
+    last = history.epochs["epoch"].max(initial=-1) + 1
+    finished = min(done.values()) >= config.total_updates and last >= config.epochs
+    silence = 0.0 if finished else evidence.now - times[-1]
+    limit = max(SILENCE_S, PAUSES * float(np.diff(times).max()))
+    slowest = min(done, key=lambda agent: done[agent])
+    detail = f"agent {slowest} is furthest behind, at update {done[slowest]} of {config.total_updates}"
+    found = np.array([silence])
+    return Comparison(np.array([slowest]), np.array([last]), found, np.array([limit]), found > limit, detail)
+
+
+def greedy_above_chance(evidence: Evidence) -> Comparison | None:
+    """A finished run with enough updates earns more, acting greedily, than chance that avoids walls."""
+    chance = evidence.references.get("random_no_wall") or evidence.references.get("random")
+    reward = greedy_reward(evidence.history)
+    if evidence.status != "finished" or chance is None or reward is None:
+        return None
+    found = np.array([reward])
+    better = found > chance["mean"]
+    if evidence.config.total_updates < ENOUGH_UPDATES and not better.all():
+        return None
+    return Comparison(
+        np.array([-1]), np.array([evidence.config.epochs]), found, np.array([chance["mean"]]), ~better
+    )  # fmt: skip
+
+
+def _settled(evidence: Evidence, records: Records) -> Records:
+    if not evidence.live:
+        return records
+    settled: Records = records[records["time"] < evidence.now - SETTLED_S]
+    return settled

@@ -1,0 +1,380 @@
+"""The two claims about atomicity, measured: can an actor read weights, or a learner rows, that never existed?
+
+A writer process and a reader process share nameless memory. The writer hands over one thing after another, with a pause
+between; the reader copies as fast as it can. Each cell of the measurement is one way (:mod:`.protocols`), one size and
+one pause. ``python -m workbench.diagnose.torn`` measures, writes ``data/reference/torn_reads.json`` and draws it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from workbench.diagnose.protocols import ROWS, WEIGHTS, Protocol, Shared, num_floats
+from workbench.diagnose.torn_figure import figure, rows_table, weights_table
+from workbench.exchange.layout import Counter
+from workbench.exchange.mailbox import Mailbox, MailboxError
+from workbench.exchange.replay import ReplayError
+from workbench.experiments import provenance, reference_path, write_json
+from workbench.processes.child import leave_with_parent
+from workbench.processes.memory import machine_fence
+
+__all__ = ["BUDGETS", "Budget", "count", "figure", "measure", "rows_table", "run_torn", "weights_table"]
+
+COMMAND = "python -m workbench.diagnose.torn"
+PATIENCE = 60.0
+"""Seconds without a word from a child after which it is given up; importing torch takes some of them."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is measured."""
+
+    widths: tuple[int, ...]
+    """Widths of the networks whose weights are handed over."""
+    pauses_ms: tuple[float, ...]
+    """Between two writes, in milliseconds."""
+    spare_epochs: tuple[int, ...]
+    """Epochs of the ring that are not open to sampling."""
+    reads: int
+    """A cell ends after so many reads,"""
+    seconds: float
+    """or after so many seconds."""
+
+
+BUDGETS = {
+    "quick": Budget((48, 240, 768), (0.0, 5.0), (0,), 20_000, 0.12),
+    "full": Budget((48, 240, 768), (0.0, 0.5, 5.0, 20.0), (0, 1), 200_000, 1.8),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One writer against one reader."""
+
+    index: int
+    way: str
+    """A key of :data:`WEIGHTS` or :data:`ROWS`."""
+    size: int
+    """Width of the network; for rows, epochs of the ring not open to sampling."""
+    pause_ms: float
+    reads: int
+    seconds: float
+    seed: int
+
+    def protocol(self, shared: Shared) -> Protocol:
+        """This way, over the shared memory."""
+        if self.way in WEIGHTS:
+            return WEIGHTS[self.way](shared, self.size)
+        return ROWS[self.way](shared, self.size, self.seed)
+
+
+def measure(
+    budget: Literal["quick", "full"] = "full", seed: int = 0, say: Callable[[str], object] | None = None
+) -> dict[str, Any]:
+    """Measure every way of handing over weights and rows.
+
+    Args:
+        budget: "quick" (some 10 s, to see the effect) or "full" (about 3 minutes, to quote).
+        seed: of the order of the cells and of the rows drawn.
+        say: called with a line of progress now and then.
+
+    Returns:
+        Plain values, ready for JSON: ``weights`` and ``rows`` (lists of cells: way, size, pause of the writer in ms,
+        reads, torn, wrong, retries, refused, microseconds per read, writes meanwhile), ``killed_writer``, and where it
+        was measured.
+
+    Raises:
+        ValueError: the budget is unknown.
+        RuntimeError: writer or reader failed; the message has its traceback.
+    """
+    if budget not in BUDGETS:
+        raise ValueError(f"budget is {budget!r}; it must be one of {', '.join(BUDGETS)}")
+    chosen, began = BUDGETS[budget], time.perf_counter()
+    cells = _cells(chosen, seed)
+    order = np.random.default_rng(seed).permutation(len(cells))
+    found: dict[int, dict[str, Any]] = {}
+    shared = Shared.create(multiprocessing.get_context("spawn"), chosen.widths)
+    with _Pair(shared) as pair:
+        for done, index in enumerate(order):
+            if say and done % 10 == 0:
+                say(f"cell {done + 1} of {len(cells)}")
+            found[int(index)] = pair.measure(cells[index])
+        killed = pair.kill_the_writer(chosen.widths[0])
+    results = [_named(cell, found[cell.index]) for cell in cells]
+    return {
+        "budget": budget, "seed": seed, "seconds": time.perf_counter() - began,
+        "weights": [result for result in results if result["way"] in WEIGHTS],
+        "rows": [result for result in results if result["way"] in ROWS],
+        "killed_writer": killed,
+        "ways": {name: _summary(way) for name, way in {**WEIGHTS, **ROWS}.items()},
+        **provenance(COMMAND + (" --quick" if budget == "quick" else "")),
+    }  # fmt: skip
+
+
+def _cells(budget: Budget, seed: int) -> list[Cell]:
+    kinds = [(way, size) for way in WEIGHTS for size in budget.widths]
+    kinds += [(way, spare) for way in ROWS for spare in budget.spare_epochs]
+    chosen = [(way, size, pause) for way, size in kinds for pause in budget.pauses_ms]
+    return [Cell(index, *cell, budget.reads, budget.seconds, seed) for index, cell in enumerate(chosen)]
+
+
+def _named(cell: Cell, counts: dict[str, Any]) -> dict[str, Any]:
+    """A cell and what was counted in it, for the JSON file."""
+    size = {"floats": num_floats(cell.size)} if cell.way in WEIGHTS else {"spare_epochs": cell.size}
+    items = counts["items"]
+    rates = {f"{name}_per_million": 1e6 * counts[name] / max(1, items) for name in ("torn", "wrong")}
+    return {"way": cell.way, **size, "pause_ms": cell.pause_ms, **counts, **rates}
+
+
+def _summary(way: type[Protocol]) -> str:
+    return " ".join((way.__doc__ or "").split())
+
+
+# --- the parent's side -------------------------------------------------------------------------------------------
+
+
+class _Pair:
+    """A writer and a reader process. Both leave when their pipe closes, and at once when this process dies."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        context = multiprocessing.get_context("spawn")
+        self._pipes: dict[str, Connection] = {}
+        self._processes: dict[str, SpawnProcess] = {}
+        for role in ("writer", "reader"):
+            self._pipes[role], theirs = context.Pipe()
+            target = write_cells if role == "writer" else read_cells
+            self._processes[role] = context.Process(target=target, args=(shared, theirs), daemon=True, name=role)
+            self._processes[role].start()
+            theirs.close()
+
+    def __enter__(self) -> _Pair:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pipe in self._pipes.values():
+            pipe.close()
+        for process in self._processes.values():
+            process.join(5)
+            if process.is_alive():
+                process.kill()
+                process.join()
+            process.close()
+
+    def measure(self, cell: Cell) -> dict[str, Any]:
+        """Let the writer begin, the reader read, and both end."""
+        self._ask("writer", cell)
+        counts: dict[str, Any] = self._ask("reader", cell)
+        self._answer("writer")
+        return counts
+
+    def kill_the_writer(self, width: int) -> dict[str, Any]:
+        """Kill the writer while it holds the mutex and is half way through a publication; what is left for others?"""
+        mailbox = Mailbox(self._shared.mailboxes[width].open(), machine_fence())
+        self._ask("writer", width)
+        self._processes["writer"].kill()
+        self._processes["writer"].join()
+        out = np.empty(num_floats(width), np.float32)
+        mailbox.read(out)
+        waited_s = 0.5
+        given_back = self._shared.lock.acquire(timeout=waited_s)
+        return {
+            "mutex_given_back": given_back, "waited_for_mutex_s": waited_s,
+            "mailbox_read_whole": bool(out.min() == out.max()),
+        }  # fmt: skip
+
+    def _ask(self, role: str, question: object) -> Any:
+        try:
+            self._pipes[role].send(question)
+        except OSError:
+            raise self._dead(role) from None
+        return self._answer(role)
+
+    def _answer(self, role: str) -> Any:
+        pipe, process = self._pipes[role], self._processes[role]
+        ready = connection.wait([pipe, process.sentinel], PATIENCE)
+        try:
+            answer = pipe.recv() if pipe in ready else None
+        except EOFError:
+            answer = None
+        if answer is None:
+            raise self._dead(role)
+        if isinstance(answer, str):
+            raise RuntimeError(f"the {role} failed:\n{answer}")
+        return answer
+
+    def _dead(self, role: str) -> RuntimeError:
+        process = self._processes[role]
+        return RuntimeError(f"the {role} gave no answer (exit code {process.exitcode}); run the measurement again")
+
+
+# --- the children's side -----------------------------------------------------------------------------------------
+
+
+def write_cells(shared: Shared, pipe: Connection) -> None:
+    """The writer: for each cell write until the reader is done; for a width, begin what a kill is to interrupt."""
+    control = shared.control.open()
+    writes, done = Counter(control["writes"], machine_fence()), Counter(control["done"], machine_fence())
+    with _questions(pipe) as questions:
+        for question in questions:
+            if isinstance(question, Cell):
+                _write_cell(question, question.protocol(shared), writes, done, pipe)
+            else:
+                _write_half(shared, question, writes, pipe)
+
+
+def _write_cell(cell: Cell, protocol: Protocol, writes: Counter, done: Counter, pipe: Connection) -> None:
+    limit = time.monotonic() + cell.seconds + PATIENCE  # a reader that died must not keep this process busy for ever
+    number, pause = writes.get() + 1, cell.pause_ms / 1e3
+    protocol.write(number)
+    writes.set(number)
+    pipe.send(True)
+    while done.get() != cell.index and time.monotonic() < limit:
+        if pause:
+            time.sleep(pause)
+        number += 1
+        protocol.write(number)
+        writes.set(number)
+    pipe.send(True)
+
+
+def _write_half(shared: Shared, width: int, writes: Counter, pipe: Connection) -> None:
+    number = writes.get() + 1
+    mailbox = Mailbox(shared.mailboxes[width].open(), machine_fence())
+
+    def write(out: Any) -> None:
+        out[: len(out) // 2] = number
+        pipe.send(True)
+        pipe.recv()  # nothing comes: this process is killed here
+
+    with shared.lock:
+        mailbox.publish(write, number, 0.0)
+
+
+def read_cells(shared: Shared, pipe: Connection) -> None:
+    """The reader: for each cell read, look and count."""
+    control = shared.control.open()
+    writes, done = Counter(control["writes"], machine_fence()), Counter(control["done"], machine_fence())
+    with _questions(pipe) as questions:
+        for cell in questions:
+            counts = _read_cell(cell, cell.protocol(shared), writes)
+            done.set(cell.index)
+            pipe.send(counts)
+
+
+def _read_cell(cell: Cell, protocol: Protocol, writes: Counter) -> dict[str, Any]:
+    taken: list[float] = []
+    torn = wrong = refused = 0
+    writes_before, began = writes.get(), time.perf_counter()
+    while len(taken) < cell.reads and time.perf_counter() - began < cell.seconds:
+        start = time.perf_counter()
+        try:
+            protocol.read()
+        except (MailboxError, ReplayError):
+            refused += 1
+            continue
+        taken.append(time.perf_counter() - start)
+        counts = protocol.look()
+        torn, wrong = torn + counts[0], wrong + counts[1]
+    seconds, microseconds = time.perf_counter() - began, 1e6 * np.array(taken)
+    return {
+        "reads": len(taken), "items": len(taken) * protocol.items, "torn": torn, "wrong": wrong,
+        "retries": protocol.retries, "refused": refused,
+        "read_us": float(np.median(microseconds)) if taken else None,
+        "read_us_mean": float(microseconds.mean()) if taken else None,
+        "read_us_worst": float(microseconds.max()) if taken else None,
+        "writes": writes.get() - writes_before, "seconds": seconds,
+    }  # fmt: skip
+
+
+@contextlib.contextmanager
+def _questions(pipe: Connection) -> Iterator[Iterator[Any]]:
+    """What the parent asks, until it closes the pipe or is gone; a failure is sent home as text."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the parent
+    threading.Thread(target=leave_with_parent, name="leave with parent", daemon=True).start()
+    torch.set_num_threads(1)
+    with contextlib.suppress(EOFError, ConnectionError):
+        try:
+            yield iter(pipe.recv, None)
+        except (EOFError, ConnectionError):
+            raise
+        except Exception:
+            pipe.send(traceback.format_exc())
+
+
+# --- the command -------------------------------------------------------------------------------------------------
+
+
+def run_torn(out: Path | None = None, quick: bool = False, seed: int = 0) -> int:
+    """Measure, write the JSON file and draw the figure.
+
+    Args:
+        out: the file; default ``data/reference/torn_reads.json``. A file in a folder ``reference`` has its figure in
+            the folder ``figures`` beside it, any other has it next to itself.
+        quick: less work: to see that everything runs, not to quote.
+        seed: see :func:`measure`.
+
+    Returns:
+        0, or 1 if the mailbox tore, or rows with the second look did, which must not happen.
+    """
+    out = out or reference_path("torn_reads.json")
+    result = measure("quick" if quick else "full", seed, lambda line: print(line, file=sys.stderr, flush=True))
+    write_json(out, result)
+    folder = out.parent.parent / "figures" if out.parent.name == "reference" else out.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = figure(result).save(folder / f"{out.stem}.png")
+    print(weights_table(result), rows_table(result), f"written: {out}, {picture}", sep="\n\n")
+    return 0 if sound(result) else 1
+
+
+def count(result: dict[str, Any], way: str, name: str = "torn") -> int:
+    """Sum of one count over all cells of a way.
+
+    Args:
+        result: of :func:`measure`.
+        way: a key of ``result["ways"]``.
+        name: "torn" (two writes in one read), "wrong" (whole, but another write than its label says), "reads",
+            "items", "retries", "refused" or "writes".
+
+    Raises:
+        ValueError: there is no such way.
+    """
+    if way not in result["ways"]:
+        raise ValueError(f"way is {way!r}; measured were {', '.join(result['ways'])}")
+    return sum(int(cell[name]) for cell in result["weights"] + result["rows"] if cell["way"] == way)
+
+
+def sound(result: dict[str, Any]) -> bool:
+    """Whether nothing that must not tear did: not the mailbox, and no row behind a second look."""
+    return not any(count(result, way, name) for way in ("mailbox", "second look") for name in ("torn", "wrong"))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m workbench.diagnose.torn [--quick] [--seed N] [--out FILE]``."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description="Measure torn reads of weights and of replay rows.")
+    parser.add_argument("--quick", action="store_true", help="less work: to see that everything runs, not to quote")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of the cells and of the rows drawn")
+    parser.add_argument("--out", type=Path, default=None, help="file to write; default data/reference/torn_reads.json")
+    options = parser.parse_args(arguments)
+    return run_torn(options.out, options.quick, options.seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""What can be looked at in a run, whether it goes on in this process or was read from its folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.config import Config
+from workbench.record import machine
+from workbench.record.folder import RunFolder
+from workbench.record.history import History
+from workbench.record.result import Result
+
+if TYPE_CHECKING:
+    from workbench.diagnose.doctor import Diagnosis
+
+
+class RunError(RuntimeError):
+    """A run was asked for something that its state does not allow."""
+
+
+class RunView:
+    """What can be looked at in any run, live or loaded from its folder."""
+
+    def __init__(
+        self, folder: RunFolder, config: Config, mode: str, lag: int | None, history: History,
+        faults: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """``faults`` are those that are switched on, with their strengths."""
+        self.folder, self.config, self.mode, self.lag, self.history = folder, config, mode, lag, history
+        self.faults = tuple(faults)
+
+    @property
+    def name(self) -> str:
+        """Name of the run, which is that of its folder."""
+        return self.folder.path.name
+
+    @property
+    def device(self) -> str:
+        """Device that the updates were computed on."""
+        return str(self.folder.read_description()["device"])
+
+    @property
+    def label(self) -> str:
+        """Short text for legends."""
+        dial = "free-running" if self.lag is None else f"lag {self.lag}"
+        return ", ".join([self.mode, dial, *self.faults])
+
+    @property
+    def status(self) -> str:
+        """One of created, starting, running, finished, stopped, failed; of a loaded run also "cut off"."""
+        raise NotImplementedError
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is over, however it ended."""
+        return self.status in ("finished", "stopped", "failed", "cut off")
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the run failed, with the child's name and traceback; None if it did not."""
+        raise NotImplementedError
+
+    @property
+    def progress(self) -> dict[str, float]:
+        """Where the run is: epochs collected, agent steps and updates of all agents, rows per agent, seconds, rates."""
+        raise NotImplementedError
+
+    @property
+    def result(self) -> Result:
+        """Outcome, throughput and digests.
+
+        Raises:
+            RunError: the run has not ended.
+        """
+        raise NotImplementedError
+
+    @property
+    def weights(self) -> NDArray[np.float32]:
+        """Final weights, (agents, vector size) float32: online network first, then target network.
+
+        They can be given to :func:`launch` as a warm start.
+
+        Raises:
+            RunError: the run has none (yet).
+        """
+        path = self.folder.path / "weights.npy"
+        if not path.exists():
+            raise RunError(f"run {self.name} is {self.status} and has no weights on disk; they are written at its end")
+        loaded: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        return loaded
+
+    @property
+    def references(self) -> dict[str, dict[str, float]]:
+        """Rewards of the reference policies in this run's world (mean, sd, epochs), in units of the reward curve."""
+        raise NotImplementedError
+
+    def diagnose(self) -> Diagnosis:
+        """Check what the run has recorded so far: which failures of the catalogue show, with their figures."""
+        from workbench.diagnose.doctor import diagnose  # it looks at runs itself
+
+        return diagnose(self)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.name}: {self.label}, {self.status}>"
+
+
+class LoadedRun(RunView):
+    """A run read from its folder."""
+
+    def __init__(self, path: Path | str) -> None:
+        folder = RunFolder.open(path)
+        self.description = folder.read_description()
+        config = Config.from_dict(self.description["config"])
+        mode, lag, faults = self.description["mode"], self.description["lag"], self.description.get("faults", ())
+        super().__init__(folder, config, mode, lag, folder.read_history(), faults)
+
+    @property
+    def status(self) -> str:
+        """As the run left it; "cut off" if its parent died before the end."""
+        status = str(self.description["status"])
+        if status in ("created", "starting", "running") and not self._parent_alive():
+            return "cut off"
+        return status
+
+    @property
+    def result(self) -> Result:
+        """Outcome, throughput and digests; raises RunError if the run never got to write them."""
+        data = self.folder.read_result()
+        if data is None:
+            raise RunError(
+                f"run {self.name} is {self.status} and left no result; its history is there as far as it got"
+            )
+        return Result.from_dict(data)
+
+    @property
+    def error(self) -> RunError | None:
+        """What the run left as the reason of its failure."""
+        return RunError(self.description["error"]) if self.description["error"] else None
+
+    @property
+    def progress(self) -> dict[str, float]:
+        """Where the run got to."""
+        epochs, updates, agents = self.history.epochs, self.history.updates, self.config.world.num_agents
+        times = np.concatenate([epochs["time"], updates["time"]])
+        elapsed = float(np.ptp(times)) if len(times) else 0.0
+        steps = int(epochs["agent_steps"].max(initial=0))
+        return progress_numbers(steps // self.config.world.steps_per_epoch, steps, agents, len(updates), elapsed)
+
+    @property
+    def references(self) -> dict[str, dict[str, float]]:
+        """Rewards of the reference policies in the run's world, as the run left them; empty if it was cut off."""
+        found: dict[str, dict[str, float]] = self.description.get("references", {})
+        return found
+
+    def _parent_alive(self) -> bool:
+        if self.description["machine"]["host"] != machine.describe()["host"]:
+            return True  # another machine: cannot tell
+        with contextlib.suppress(PermissionError):
+            try:
+                os.kill(int(self.description["machine"]["pid"]), 0)
+            except ProcessLookupError:
+                return False
+        return True
+
+
+def load(path: Path | str) -> LoadedRun:
+    """An earlier run from its folder.
+
+    Raises:
+        RecordError: there is no run at that path, or it is damaged or of another version.
+    """
+    return LoadedRun(path)
+
+
+def progress_numbers(epochs: int, rows: int, agents: int, updates: int, elapsed_s: float) -> dict[str, float]:
+    """Where a run is, under the names of :attr:`RunView.progress`."""
+    return {
+        "epochs": epochs,
+        "agent_steps": rows * agents,
+        "updates": updates,
+        "rows": rows,
+        "elapsed_s": elapsed_s,
+        "agent_steps_per_s": rows * agents / elapsed_s if elapsed_s else 0.0,
+        "updates_per_s": updates / elapsed_s if elapsed_s else 0.0,
+    }

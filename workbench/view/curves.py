@@ -1,0 +1,66 @@
+"""Long, noisy series made ready to draw: fewer points without losing a spike, and a moving average."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+MAX_POINTS = 600
+"""Points of a drawn curve. A chart is a few hundred pixels wide; more points cost time and show nothing."""
+
+Points = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""x (n,) and y (n,), float64."""
+
+
+def decimate(x: ArrayLike, y: ArrayLike, limit: int = MAX_POINTS) -> Points:
+    """At most ``limit`` of the points, so that the drawn curve looks the same.
+
+    The series is cut into buckets of equal length, and each keeps its lowest and its highest point, in order. The first
+    and the last point are kept. A bucket without any finite value keeps one point, so that a gap stays a gap.
+
+    Args:
+        x: (n,).
+        y: (n,), may hold nan and infinities.
+        limit: at least 4.
+    """
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if len(y) <= limit:
+        return x, y
+    width = -(-len(y) // (limit // 2 - 1))
+    missing = -len(y) % width
+    finite = np.isfinite(y)
+    lowest = np.pad(np.where(finite, y, np.inf), (0, missing), constant_values=np.inf).reshape(-1, width)
+    highest = np.pad(np.where(finite, y, -np.inf), (0, missing), constant_values=-np.inf).reshape(-1, width)
+    first = width * np.arange(len(lowest))
+    kept = np.unique(np.concatenate([[0, len(y) - 1], first + lowest.argmin(axis=1), first + highest.argmax(axis=1)]))
+    return x[kept], y[kept]
+
+
+def moving_average(x: ArrayLike, y: ArrayLike, window: int, limit: int = MAX_POINTS) -> Points:
+    """Centred means over ``window`` points, at ``limit`` evenly spread points at most.
+
+    At both ends the window is cut off. Values that are not finite are left out; a window without any gives nan.
+
+    Args:
+        x: (n,).
+        y: (n,).
+        window: points under the mean, rounded up to an odd number.
+        limit: at least 1.
+    """
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if len(y) == 0:
+        return x, y
+    centre = np.linspace(0, len(y) - 1, min(len(y), limit)).round().astype(np.intp)
+    start = np.maximum(centre - window // 2, 0)
+    end = np.minimum(centre + window // 2 + 1, len(y))
+    finite = np.isfinite(y)
+    count = _window_sums(finite.astype(np.float64), start, end)
+    total = _window_sums(np.where(finite, y, 0.0), start, end)
+    return x[centre], np.divide(total, count, out=np.full(len(centre), np.nan), where=count > 0)
+
+
+def _window_sums(values: NDArray[np.float64], start: NDArray[np.intp], end: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Sum of ``values[start:end]`` for each pair. Each window is added up by itself: a spike spoils no other window."""
+    padded = np.append(values, 0.0)  # reduceat wants every end to be an index
+    sums: NDArray[np.float64] = np.add.reduceat(padded, np.column_stack([start, end]).ravel())[::2]
+    return sums

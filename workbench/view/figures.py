@@ -1,0 +1,41 @@
+"""Figures for reports and for the last cell of a notebook: what :mod:`workbench.view.drawing` draws, held still."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from workbench.compare import Comparison
+from workbench.record import machine
+from workbench.run_view import RunView
+from workbench.view.drawing import SMOOTHING, SideBySide
+from workbench.view.picture import Picture, to_png
+
+__all__ = ["Picture", "comparison_figure", "side_by_side", "to_png"]
+
+
+def side_by_side(runs: RunView | Sequence[RunView], smoothing: float = SMOOTHING) -> Picture:
+    """The figure of one or more runs, live or loaded, as far as they are.
+
+    Args:
+        runs: the first is drawn solid and wide, the others dashed on top, so that equal curves are all seen.
+        smoothing: window of the moving averages as a share of a run's length; 0 draws what was recorded alone.
+    """
+    return SideBySide(runs, smoothing).figure
+
+
+def comparison_figure(pair: Comparison, smoothing: float = SMOOTHING) -> Picture:
+    """The figure of a comparison, with a line that says whether the runs are identical and how their times compare."""
+    return SideBySide(pair.runs, smoothing, caption=_verdict(pair)).figure
+
+
+def _verdict(pair: Comparison) -> str:
+    if pair.speedup is None:
+        return f"Not both finished: {', '.join(f'{run.label} {run.status}' for run in pair.runs)}."
+    identical = {True: "yes", False: "NO", None: "does not apply"}[pair.identical]
+    walls = ", ".join(f"{run.result.wall_s:,.1f} s {run.mode}" for run in pair.runs)
+    threads = pair.sequential.config.processes.threads
+    each = "1 thread" if threads == 1 else f"{threads} threads"
+    return (
+        f"Identical to the last bit: {identical}.  Speed-up {pair.speedup:.2f} ({walls}).  "
+        f"{machine.cores()} cores, {each} per process, {pair.sequential.device}."
+    )
