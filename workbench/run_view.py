@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -160,14 +158,9 @@ class LoadedRun(RunView):
         return found
 
     def _parent_alive(self) -> bool:
-        if self.description["machine"]["host"] != machine.describe()["host"]:
-            return True  # another machine: cannot tell
-        with contextlib.suppress(PermissionError):
-            try:
-                os.kill(int(self.description["machine"]["pid"]), 0)
-            except ProcessLookupError:
-                return False
-        return True
+        """Whether the process that launched the run still is there; of another machine's, which cannot be told, yes."""
+        found = self.description["machine"]
+        return bool(found["host"] != machine.describe()["host"] or machine.process_runs(int(found["pid"])))
 
 
 def load(path: Path | str) -> LoadedRun:

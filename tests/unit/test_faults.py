@@ -12,6 +12,7 @@ import torch
 import workbench
 from tests.unit import inprocess
 from workbench.config import ConfigError, preset
+from workbench.diagnose.catalogue import CATALOGUE, CHECKS
 from workbench.diagnose.faults import FAULTS, FaultError, make, prepare
 from workbench.diagnose.faults import processes as processes_faults
 from workbench.diagnose.faults import weights as weights_faults
@@ -32,7 +33,7 @@ CONFIG = preset("quick").replace(**{
     "epochs": 8, "device": "cpu", "network.width": 16, "pacing.updates_per_epoch": 2, "evaluation.final_worlds": 2,
 })  # fmt: skip
 FRAMES, TURNS, N_STEP = CONFIG.network.num_frames, CONFIG.world.max_turns, CONFIG.learning.n_step
-CATALOGUE = """
+EVERY_NAME = """
 replay_not_shared actor_history_cleared separate_history unflattened_observation spec_mismatch frames_mismatch
 unvalidated_sampling wraparound_ignored episode_boundary_ignored truncation_as_terminal nstep_mismatch corrupt_rows
 action_out_of_range stale_reset torn_weights_per_parameter torn_weights_state_dict sync_never sync_rarely publish_never
@@ -40,11 +41,7 @@ publish_rarely sync_noop sync_after_action stale_epsilon target_not_published op
 double_target_update eval_mode_training device_mismatch no_gradient_clipping step_counter_stuck reward_scale_off
 unpaced_learner kill_learner kill_actor hang_learner kill_while_writing
 """
-NAMES = CATALOGUE.split()
-CHECKS = {
-    "data", "stack", "shape", "spec", "integrity", "target", "world", "sync", "epsilon", "optimizer", "device",
-    "learner", "value", "pacing", "action", "supervisor", "learning",
-}  # fmt: skip
+NAMES = EVERY_NAME.split()
 STRENGTHS = [name for name in NAMES if FAULTS[name].unit]
 
 
@@ -155,6 +152,12 @@ def test_a_fault_says_what_it_is_and_can_be_sent_to_a_child(name):
     sent = pickle.loads(pickle.dumps(make(name)))
     assert sent.text == make(name).text and sent.text.partition("=")[0] == name
     assert make(sent.text).strength == sent.strength
+
+
+def test_ids_and_checks_are_those_of_the_catalogue():
+    for name, fault in FAULTS.items():
+        rows = [row for row in CATALOGUE.values() if name in row.faults]
+        assert tuple(row.id for row in rows) == fault.ids and {row.check for row in rows} == {fault.check}
 
 
 def test_the_text_holds_the_strength():

@@ -283,6 +283,10 @@ def test_a_frame_put_together_from_kept_pixels_equals_one_drawn_anew() -> None:
     assert frames._background is background, "the limits were to stay, so that this tests what it says"
     assert after != before
     assert after == LiveFrames(kept).png()
+    run.learn(1, first=15, loss=[900.0])
+    kept.update()
+    assert frames.png() == LiveFrames(kept).png()
+    assert frames._background is not background
 
 
 def test_the_axes_follow_values_that_leave_them() -> None:
@@ -305,6 +309,7 @@ def test_the_same_runs_give_the_same_bytes_and_other_runs_others(tmp_path: Path)
         one, two = first.save(tmp_path / f"one{suffix}"), again.save(tmp_path / f"two{suffix}")
         assert one.read_bytes() == two.read_bytes()
         assert one.read_bytes().startswith(head)
+        assert not any(date in one.read_bytes() for date in (b"CreationDate", b"dc:date"))
 
 
 def test_a_notebook_shows_a_png_with_a_description_whatever_its_backend() -> None:

@@ -58,7 +58,7 @@ def test_the_interval_is_ordered_seeded_and_within_what_the_groups_allow(first, 
 
 
 def test_groups_of_three_that_do_not_differ_are_seldom_told_apart():
-    """Without the widening more than a fifth of them would be."""
+    """Without the widening it would be a fifth of them."""
     rng = np.random.default_rng(0)
     told = [difference_of_means(rng.normal(size=3), rng.normal(size=3), resamples=400).measurable for _ in range(400)]
     assert np.mean(told) < 0.18

@@ -83,33 +83,36 @@ def update_loop(config: Config, index: int, updates: int, pipe: Connection) -> N
 
 
 def modes(config: Config, quick: bool) -> dict[str, Any]:
-    """Sequential and multiprocess runs of the same work, one thread per process, taken in turn."""
-    agents, per_agent = config.world.num_agents, {"processes.learners": "per_agent"}
+    """Sequential and multiprocess runs of the same work, one thread per process, taken in turn; probes in one of them."""
+    auto, per_agent = {"processes.learners": "auto"}, {"processes.learners": "per_agent"}
     variants: dict[str, tuple[str, int | None, dict[str, Any]]] = {
         "sequential, lag 1": ("sequential", 1, {}),
-        "lag 1, auto": ("multiprocess", 1, {"processes.learners": "auto"}),
+        "lag 1, auto": ("multiprocess", 1, auto),
+        "lag 1, auto, probes": ("multiprocess", 1, auto),
         "lag 1, per agent": ("multiprocess", 1, per_agent),
         "sequential, all cores": ("sequential", 1, {"processes.threads": cores()}),
         "sequential, lag 0": ("sequential", 0, {}),
-        "lag 0, auto": ("multiprocess", 0, {"processes.learners": "auto"}),
-        "free-running, auto": ("multiprocess", None, {"processes.learners": "auto"}),
+        "lag 0, auto": ("multiprocess", 0, auto),
+        "free-running, auto": ("multiprocess", None, auto),
     }
-    repeated = {"sequential, lag 1", "lag 1, auto", "lag 1, per agent"}
+    repeated = {"sequential, lag 1", "lag 1, auto", "lag 1, auto, probes", "lag 1, per agent"}
     results: dict[str, list[Result]] = {name: [] for name in variants}
     with tempfile.TemporaryDirectory(prefix="workbench-bench-") as folder:
         for repeat in range(1 if quick else 3):
             for name, (mode, lag, changes) in variants.items():
                 if repeat == 0 or name in repeated:
-                    results[name].append(launch(config.replace(**changes), mode, lag, out=folder).wait())
+                    run = launch(config.replace(**changes), mode, lag, out=folder, probes="probes" in name)
+                    results[name].append(run.wait())
     walls = {name: median(result.wall_s for result in several) for name, several in results.items()}
     digests = [result.digest for name in repeated for result in results[name]]
     return {
         "epochs": config.epochs,
-        "agents": agents,
+        "agents": config.world.num_agents,
         "updates": results["lag 1, auto"][0].updates,
         "wall_s": {name: [result.wall_s for result in several] for name, several in results.items()},
         "startup_s": {name: median(result.startup_s for result in several) for name, several in results.items()},
         "identical": all(digest == digests[0] for digest in digests),
+        "slow_down_by_probes": walls["lag 1, auto, probes"] / walls["lag 1, auto"] - 1,
         "speedup": {
             "lag 1, auto": walls["sequential, lag 1"] / walls["lag 1, auto"],
             "lag 1, per agent": walls["sequential, lag 1"] / walls["lag 1, per agent"],

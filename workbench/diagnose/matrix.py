@@ -20,7 +20,7 @@ import numpy as np
 
 from workbench.config import Config, ConfigError, Mode, preset
 from workbench.diagnose.catalogue import check_of_fault, ids_of_fault
-from workbench.diagnose.faults import FAULTS, make
+from workbench.diagnose.faults import FAULTS, Fault, make
 from workbench.diagnose.statistics import difference_of_means
 from workbench.experiments import provenance, write_json
 from workbench.processes.supervisor import ChildFailed
@@ -40,8 +40,25 @@ SETTING_OF_FAULT: dict[str, tuple[Mode, int | None]] = {
     "torn_weights_per_parameter": ("multiprocess", None),  # writer and reader meet where no dial keeps them apart
     "torn_weights_state_dict": ("multiprocess", None),
 }
-CHANGES: dict[str, dict[str, Any]] = {"hang_learner": {"processes.hang_timeout_s": 8.0}}
-"""Settings that a fault needs: nobody wants to wait two minutes for the supervisor to lose its patience."""
+VARIANTS: dict[str, dict[str, Any]] = {
+    "": {},
+    "impatient": {"processes.hang_timeout_s": 8.0},
+    "noisy": {"network.noisy": True},
+    "publishing often": {"pacing.publish_interval": 2},
+    "few updates per epoch": {
+        "epochs": 240, "exploration.decay_epochs": 120, "pacing.updates_per_epoch": 2, "pacing.publish_interval": 2,
+    },
+}  # fmt: skip
+"""Other settings, in which some faults can be seen at all. Sound runs of the same settings stand beside them."""
+VARIANT_OF_FAULT = {
+    "hang_learner": "impatient",  # nobody wants to wait for minutes
+    "eval_mode_training": "noisy",  # without noise both modes compute the same
+    "torn_weights_per_parameter": "publishing often",  # an actor that syncs while the updates are still being made
+    "torn_weights_state_dict": "publishing often",  # may never meet the one publication that follows them
+    "unpaced_learner": "few updates per epoch",  # a learner that is slower than the actor never runs ahead
+}
+STRENGTHS = {"torn_weights_per_parameter": 400.0}
+"""Strengths of faults that have another one here than by default: pauses that do not hold up the run for long."""
 SOUND_SETTINGS: tuple[tuple[Mode, int | None], ...] = (
     ("sequential", 0), ("sequential", 1), ("sequential", 3),
     ("multiprocess", 0), ("multiprocess", 1), ("multiprocess", 3), ("multiprocess", None),
@@ -83,16 +100,20 @@ class Case:
     mode: Mode
     lag: int | None
     seed: int
+    variant: str = ""
+    """Which of :data:`VARIANTS`."""
 
     @property
     def name(self) -> str:
         """Name of its run folder."""
         lag = "free" if self.lag is None else f"lag{self.lag}"
-        return f"{self.fault.replace('=', '-') or 'sound'}-{self.mode}-{lag}-seed{self.seed}"
+        fault = self.fault.translate(str.maketrans("=", "-", "+")) or "sound"
+        variant = f"-{self.variant.replace(' ', '-')}" if self.variant else ""
+        return f"{fault}{variant}-{self.mode}-{lag}-seed{self.seed}"
 
     def config(self, config: Config) -> Config:
         """The matrix' configuration as this run needs it."""
-        return config.replace(seed=self.seed, **CHANGES.get(self.fault.partition("=")[0], {}))
+        return config.replace(seed=self.seed, **VARIANTS[self.variant])
 
 
 def fault_cases(config: Config, faults: Sequence[str], seeds: int) -> Iterator[Case]:
@@ -101,9 +122,10 @@ def fault_cases(config: Config, faults: Sequence[str], seeds: int) -> Iterator[C
     Raises:
         ConfigError: a fault is unknown, or makes sense in no setting.
     """
-    for fault in map(make, faults):
-        mode, lag = _setting(fault.text, config)
-        yield from (Case(fault.text, mode, lag, config.seed + place) for place in range(seeds))
+    for fault in map(_made, faults):
+        mode, lag = _setting(fault, config)
+        variant = VARIANT_OF_FAULT.get(fault.name, "")
+        yield from (Case(fault.text, mode, lag, config.seed + place, variant) for place in range(seeds))
 
 
 def sound_cases(config: Config, seeds: int, settings: Sequence[tuple[Mode, int | None]]) -> Iterator[Case]:
@@ -133,16 +155,30 @@ def plan(config: Config, budget: Budget, only: Sequence[str] = (), seeds: int | 
     if only or budget == "quick":
         lags = {case.lag for case in broken}
         settings = tuple(each for each in SETTINGS if each != ("multiprocess", 1) and each[1] in lags)
-    return (*sound_cases(config, of_sound, settings), *broken)
+    return (*sound_cases(config, of_sound, settings), *variants_of(broken), *broken)
 
 
-def _setting(fault: str, config: Config) -> tuple[Mode, int | None]:
-    made = make(fault)
-    wanted = SETTING_OF_FAULT.get(made.name)
+def variants_of(broken: Sequence[Case]) -> tuple[Case, ...]:
+    """Sound runs beside the faults that are run in other settings and come to their end."""
+    beside = (
+        Case("", "sequential" if case.lag is not None else "multiprocess", case.lag, case.seed, case.variant)
+        for case in broken
+        if case.variant and check_of_fault(make(case.fault).name) != "supervisor"
+    )
+    return tuple(dict.fromkeys(beside))
+
+
+def _made(fault: str) -> Fault:
+    """The fault, with the strength that it has here if none is given."""
+    return make(fault, STRENGTHS.get(fault))
+
+
+def _setting(fault: Fault, config: Config) -> tuple[Mode, int | None]:
+    wanted = SETTING_OF_FAULT.get(fault.name)
     for mode, lag in (wanted,) if wanted else SETTINGS:
-        if not (why := made.why_not(config, mode, lag)):
+        if not (why := fault.why_not(config, mode, lag)):
             return mode, lag
-    raise ConfigError(f"{made.text} makes sense in no setting of the matrix: {why}")
+    raise ConfigError(f"{fault.text} makes no sense in any mode of the matrix: {why}")
 
 
 # --- running ---------------------------------------------------------------------------------------------------------
@@ -242,7 +278,7 @@ class Matrix:
 
     @property
     def _cases(self) -> set[Case]:
-        return {Case(run["fault"], run["mode"], run["lag"], run["seed"]) for run in self.runs}
+        return {_case(run) for run in self.runs}
 
     def _kept(self) -> list[Record]:
         try:
@@ -257,6 +293,10 @@ class Matrix:
                 "give --fresh to begin anew, or another --out"
             )
         return runs
+
+
+def _case(record: Record) -> Case:
+    return Case(**{field.name: record[field.name] for field in dataclasses.fields(Case)})
 
 
 def _place(fault: str) -> int:
@@ -292,6 +332,7 @@ def fault_line(runs: Sequence[Record], sound: Sequence[Record]) -> dict[str, Any
         "noticed": expected in everywhere,
         "noticed_by": everywhere,
         "noticed_in": dict(noticed_in),
+        "first_epochs": {check: [run["noticed"].get(check) for run in runs] for check in noticed_in},
         "epochs_to_notice": None if None in first else max(first),
         **_effect(runs, sound),
         "seeds": [run["seed"] for run in runs],
@@ -300,30 +341,36 @@ def fault_line(runs: Sequence[Record], sound: Sequence[Record]) -> dict[str, Any
         "unit": fault.unit or None,
         "mode": runs[0]["mode"],
         "lag": runs[0]["lag"],
+        "variant": runs[0]["variant"],
         "error": runs[0]["error"],
     }
 
 
 def sound_line(sound: Sequence[Record]) -> dict[str, Any]:
-    """Alarms of the sound system, and how far its runs lie apart."""
-    rewards = [run["greedy_reward"] for run in sound if run["greedy_reward"] is not None]
+    """Alarms of the sound system in all its runs, and how far those of the matrix' own configuration lie apart."""
+    rewards = [run["greedy_reward"] for run in sound if run["greedy_reward"] is not None and not run["variant"]]
     return {
         "runs": len(sound),
         "alarms": [
-            {"mode": run["mode"], "lag": run["lag"], "seed": run["seed"], "check": check, "sentence": sentence}
+            {**_which(run), "check": check, "sentence": sentence}
             for run in sound for check, sentence in run["sentences"].items()
         ],
-        "unfinished": [run["seed"] for run in sound if run["status"] != "finished"],
+        "unfinished": [{**_which(run), "status": run["status"]} for run in sound if run["status"] != "finished"],
         "reward_mean": float(np.mean(rewards)) if rewards else None,
         "reward_sd": float(np.std(rewards, ddof=1)) if len(rewards) > 1 else None,
     }  # fmt: skip
 
 
+def _which(run: Record) -> dict[str, Any]:
+    return {name: run[name] for name in ("mode", "lag", "seed", "variant")}
+
+
 def _effect(runs: Sequence[Record], sound: Sequence[Record]) -> dict[str, Any]:
-    """Greedy reward against the sound runs of the same lag and seeds; nothing if a run did not come to its end."""
-    seeds = {run["seed"] for run in runs}
+    """Greedy reward against the sound runs of the same settings and seeds; nothing if a run did not come to its end."""
+    seeds, alike = {run["seed"] for run in runs}, (runs[0]["lag"], runs[0]["variant"])
     own = [run["greedy_reward"] for run in runs]
-    same = {run["seed"]: run["greedy_reward"] for run in sound if run["lag"] == runs[0]["lag"] and run["seed"] in seeds}
+    beside = [run for run in sound if (run["lag"], run["variant"]) == alike and run["seed"] in seeds]
+    same = {run["seed"]: run["greedy_reward"] for run in beside}
     if None in own or None in same.values() or len(same) < len(seeds):
         return {"effect": None, "effect_interval": None, "measurable": None, "rewards": own}
     found = difference_of_means(own, [same[seed] for seed in sorted(same)])
@@ -388,10 +435,9 @@ def run_matrix(
 
 def told(record: Record) -> str:
     """One line on a run that has ended."""
-    case = Case(record["fault"], record["mode"], record["lag"], record["seed"])
     reward = "no greedy reward" if record["greedy_reward"] is None else f"greedy reward {record['greedy_reward']:.1f}"
     noticed = ", ".join(f"{check} (epoch {epoch})" for check, epoch in record["noticed"].items()) or "no check"
-    return f"{case.name}: {record['status']}, {reward}, {record['wall_s']:.1f} s; noticed by {noticed}"
+    return f"{_case(record).name}: {record['status']}, {reward}, {record['wall_s']:.1f} s; noticed by {noticed}"
 
 
 def table(data: dict[str, Any]) -> str:

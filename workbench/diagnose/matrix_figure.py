@@ -15,7 +15,7 @@ from workbench.view.style import FAINT, GREY, INK, SMALL_SIZE, TEXT_SIZE, WARNIN
 
 Lines = list[dict[str, Any]]
 
-WIDTH, ROW, MARGIN = 11.5, 0.215, 1.75
+WIDTH, ROW, MARGIN = 11.5, 0.215, 1.95
 """Width of the figure, height of a row, and height of everything that is no row, in inches."""
 MEASURABLE, WITHIN_NOISE = run_style(0).colour, GREY
 NOTICED, EXPECTED = run_style(4).colour, run_style(0).colour
@@ -30,9 +30,9 @@ def figure(data: dict[str, Any]) -> Picture:
     lines: Lines = data["faults"]
     height = MARGIN + ROW * max(len(lines), 4)
     picture = Picture(figsize=(WIDTH, height), dpi=110, facecolor="white")
-    low, high = 0.55 / height, 1 - 1.05 / height
+    low, high = 0.75 / height, 1 - 1.05 / height
     effects = picture.add_axes((0.205, low, 0.30, high - low))
-    grid = picture.add_axes((0.525, low, 0.465, high - low))
+    grid = picture.add_axes((0.525, low, 0.44, high - low))
     _effects(effects, lines, data["sound"])
     _grid(grid, lines)
     _key(picture, 1 - 0.3 / height)
@@ -90,7 +90,7 @@ def _cell(axes: Axes, row: int, column: int, share: float, expected: bool, epoch
     if expected:
         edge = EXPECTED if share == 1 else WARNING
         axes.add_patch(Rectangle((column - 0.42, row - 0.4), 0.84, 0.8, fill=share == 1, color=edge, linewidth=1.4))
-        text, colour = ("missed", WARNING) if epoch is None else (str(epoch), "white")
+        text, colour = ("no", WARNING) if epoch is None else (str(epoch), "white")
         axes.text(column, row, text, color=colour, fontsize=SMALL_SIZE - 2, ha="center", va="center")
     elif share:
         axes.plot([column], [row], "o", color=NOTICED, markersize=2.5 + 3 * share)

@@ -37,7 +37,7 @@ from workbench.processes.memory import machine_fence
 
 __all__ = ["BUDGETS", "Budget", "count", "figure", "measure", "rows_table", "run_torn", "weights_table"]
 
-COMMAND = "python -m workbench.diagnose.torn"
+COMMAND = "workbench torn"
 PATIENCE = 60.0
 """Seconds without a word from a child after which it is given up; importing torch takes some of them."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -132,8 +131,9 @@ class Counter:
 
 def _first_difference(found: str, expected: str) -> str:
     """Where two tables part, from the beginning of that row on."""
-    same = os.path.commonprefix([found, expected])
-    row = slice(max(0, same.rfind('["')), len(same) + 20)
+    pairs = enumerate(zip(found, expected, strict=False))
+    parting = next((place for place, (one, other) in pairs if one != other), min(len(found), len(expected)))
+    row = slice(max(0, found.rfind('["', 0, parting)), parting + 20)
     return f"the first difference is {found[row]}... against {expected[row]}..."
 
 

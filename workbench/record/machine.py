@@ -63,6 +63,21 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def process_runs(pid: int) -> bool:
+    """Whether a process of that number is there and has not ended (one whose parent has not looked yet has)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state not in ("Z", "X")
+
+
 def cpu_model() -> str:
     """Name of the processor, as far as the system tells it."""
     try:

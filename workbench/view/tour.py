@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from workbench.config import Config, ConfigError
 from workbench.diagnose.catalogue import CATALOGUE, Failure, check_of_fault
+from workbench.diagnose.checks import CheckResult
 from workbench.diagnose.doctor import Diagnosis
 from workbench.diagnose.faults import FAULTS
 from workbench.learning import schedules
@@ -60,6 +61,19 @@ def verdict_table(diagnoses: Mapping[str, Diagnosis], of: Literal["checks", "met
     return _columns([["", *diagnoses], *([name, *verdicts] for name, verdicts in rows.items())])
 
 
+def sentences(results: Iterable[CheckResult]) -> str:
+    """Checks or methods one after the other: verdict and name, and below them the sentence."""
+    lines = []
+    for result in results:
+        lines += [f"{result.verdict}: {result.name}", *_wrapped(result.sentence, 4)]
+    return "\n".join(lines)
+
+
+def conclusion(name: str, diagnosis: Diagnosis) -> str:
+    """What the doctor says of seed 000's hypothesis, under the name of the run."""
+    return "\n".join([f"{name}:", *_wrapped(diagnosis.hypothesis.sentence, 4)])
+
+
 def noticed(fault: str, diagnosis: Diagnosis) -> bool:
     """Whether the check that the catalogue names for a fault has failed. The fault may have a strength behind it."""
     return diagnosis[check_of_fault(fault.partition("=")[0])].verdict == "fail"
@@ -69,7 +83,11 @@ def _row(failure: Failure) -> list[str]:
     lines = [f"  {failure.id:<4}{failure.title}  ({failure.source})"]
     if failure.faults:
         lines.append(f"      {', '.join(failure.faults)} -> {failure.check}")
-    return lines + textwrap.wrap(failure.note, _WIDTH - 6, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return lines + _wrapped(failure.note, 6)
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=" " * indent, subsequent_indent=" " * indent)
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:
@@ -101,10 +119,11 @@ def sync_figure(runs: Sequence[RunView]) -> Picture:
     _draw_due(epsilon, runs[0].config)
     names = labels(runs)
     figure.legend(
-        handles=[_line(index, label=name) for index, name in enumerate(names)], loc="upper left", ncols=4,
+        handles=[_line(index, label=name) for index, name in enumerate(names)], loc="upper left", ncols=3,
         bbox_to_anchor=(0.05, 1.0), frameon=False, fontsize=TEXT_SIZE, labelcolor=INK, handlelength=3.2,
     )  # fmt: skip
-    figure.subplots_adjust(0.062, 0.14, right=0.985, top=0.82, wspace=0.28)
+    rows = -(-len(names) // 3)
+    figure.subplots_adjust(0.062, 0.14, right=0.985, top=0.90 - 0.06 * rows, wspace=0.28)
     figure.alt = f"Three charts: sync lag, epsilon in use and due, weight distance at each sync. {'; '.join(names)}."
     return figure
 
@@ -181,7 +200,7 @@ class FaultMenu:
         """
         run = launch(self._config, lag=self._lag, faults=[fault])
         panel = Panel([run] if self._sound is None else [self._sound, run])
-        self.run, self.panel = run, panel
+        self.run, self.panel, self.button.disabled = run, panel, True
         self._curves.children = (panel.widget,)
         self.report.value = ""
         _in_background(lambda: self._report(run, panel))
@@ -204,9 +223,10 @@ class FaultMenu:
 
     def _report(self, run: Run, panel: Panel) -> None:
         panel.wait()
+        text = run.diagnose().text
         if run is self.run:  # else another one was launched meanwhile
-            self.report.value = f'<pre style="{_TEXT}">{html.escape(run.diagnose().text)}</pre>'
             self.button.disabled = False
+            self.report.value = f'<pre style="{_TEXT}">{html.escape(text)}</pre>'
 
 
 def _options() -> Iterable[tuple[str, str]]:

@@ -1,0 +1,56 @@
+"""Writers at full speed for the stress test, in a module that a spawned child can import."""
+
+import numpy as np
+
+from workbench.config import Config, preset
+from workbench.exchange.mailbox import Mailbox
+from workbench.exchange.replay import Replay
+from workbench.processes.child import leave_with_parent
+
+VECTOR = 4096
+PATTERN = 251
+"""Every frame of a row is filled with its number modulo this prime, and so are action, reward and version."""
+
+
+def replay_config() -> Config:
+    """A small ring that a fast writer goes round in no time; one-step rows, so that a row shows only itself."""
+    return preset("quick").replace(**{
+        "world.max_turns": 20, "network.num_frames": 1, "learning.n_step": 1, "learning.gamma": 0.5,
+        "replay.capacity": 240, "replay.window": 200, "replay.learning_starts": 40,
+    })  # fmt: skip
+
+
+def publish_for_ever(block, ready):
+    """Publish vectors that hold their version in every place, as fast as it goes, until the parent is gone."""
+    _leave_with_parent_in_a_thread()
+    mailbox = Mailbox(block.open())
+    ready.send("ready")
+    while True:
+        version = mailbox.newest + 1
+        mailbox.publish(lambda vector, version=version: vector.fill(version), version, 0.0)
+
+
+def write_for_ever(block, ready):
+    """Write epochs whose rows hold their number in every field, as fast as it goes, until the parent is gone."""
+    _leave_with_parent_in_a_thread()
+    config = replay_config()
+    replay = Replay(config, block.open())
+    turns, size = config.world.max_turns, (2 * config.world.vision_radius + 1) ** 2
+    ready.send("ready")
+    epoch = 0
+    while True:
+        replay.begin_epoch()
+        for turn in range(turns + 1):
+            mark = (epoch * turns + turn) % PATTERN
+            replay.write_frame(turn, np.full((1, size), mark, np.uint8))
+            if turn < turns:
+                row = np.full(1, mark)
+                replay.write_step(turn, row, row.astype(np.float32), None, mark, 0.0, row.astype(np.float32))
+        replay.commit_epoch()
+        epoch += 1
+
+
+def _leave_with_parent_in_a_thread():
+    import threading
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()

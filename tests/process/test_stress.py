@@ -1,0 +1,101 @@
+"""No torn snapshot and no torn row, with a writer at full speed; and without the second look there are some."""
+
+import contextlib
+import multiprocessing
+
+import numpy as np
+import pytest
+
+from tests.process import stress
+from workbench.exchange.mailbox import Mailbox
+from workbench.exchange.replay import Batch, Replay, ReplayError
+from workbench.processes.memory import Block
+
+MAILBOX_READS = 200_000
+REPLAY_ROWS = 2_000_000
+BATCH = 512
+TRIES = 200_000
+CONTEXT = multiprocessing.get_context("spawn")
+
+
+@contextlib.contextmanager
+def writer(target, layout):
+    """A block and a process that writes to it without pause."""
+    block = Block.create(CONTEXT, layout)
+    ready, tell = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=target, args=(block, tell), daemon=True)
+    process.start()
+    try:
+        assert ready.recv() == "ready"
+        yield block
+        assert process.is_alive()
+    finally:
+        process.kill()
+        process.join()
+
+
+@pytest.fixture
+def mailbox():
+    with writer(stress.publish_for_ever, Mailbox.layout(stress.VECTOR, 1, 2)) as block:
+        mailbox = Mailbox(block.open())
+        while mailbox.newest < 0:
+            pass
+        yield mailbox
+
+
+@pytest.fixture
+def replay():
+    config = stress.replay_config()
+    with writer(stress.write_for_ever, Replay.layout(config)) as block:
+        replay = Replay(config, block.open())
+        while replay.count < 1000:
+            pass
+        yield replay
+
+
+def test_no_snapshot_is_torn_in_200_000_reads(mailbox):
+    out, torn = np.empty(stress.VECTOR, np.float32), 0
+    for _ in range(MAILBOX_READS):
+        snapshot = mailbox.read(out)
+        torn += not (out == np.float32(snapshot.version)).all()
+    assert torn == 0
+
+
+def test_without_the_second_look_snapshots_are_torn(mailbox, monkeypatch):
+    monkeypatch.setattr(Mailbox, "_overwritten", lambda self, version: False)
+    out = np.empty(stress.VECTOR, np.float32)
+    assert any((mailbox.read(out), (out != out[0]).any())[1] for _ in range(TRIES))
+
+
+def broken(batch: Batch) -> int:
+    """Rows that do not hold their number in every field."""
+    mark = (batch.number % stress.PATTERN).astype(np.uint8)
+    wrong = (batch.s_tm1 != mark[:, None, None]).any((1, 2)) | (batch.a_tm1 != mark) | (batch.r_t != mark)
+    following = ((batch.number + 1) % stress.PATTERN).astype(np.uint8)
+    return int((wrong | (batch.policy_version != mark) | (batch.s_t != following[:, None, None]).any((1, 2))).sum())
+
+
+def test_no_row_is_torn_in_two_million(replay):
+    rng, rows, torn, refused = np.random.default_rng(0), 0, 0, 0
+    out = Batch.allocate(BATCH, 1, 25)
+    while rows < REPLAY_ROWS:
+        try:
+            replay.sample(rng, BATCH, out=out)
+        except ReplayError:  # the writer went round the whole ring in one copy, and the replay said so
+            refused += 1
+            assert refused < TRIES
+            continue
+        rows, torn = rows + BATCH, torn + broken(out)
+    assert torn == 0
+
+
+def test_without_the_second_look_rows_are_torn(replay):
+    rng, out = np.random.default_rng(0), Batch.allocate(BATCH, 1, 25)
+
+    def torn() -> int:
+        count = replay.count
+        out.number[:] = rng.integers(count - replay.window, count, BATCH)
+        replay.read(out)
+        return broken(out)
+
+    assert any(torn() for _ in range(TRIES))
