@@ -83,7 +83,7 @@ def update_loop(config: Config, index: int, updates: int, pipe: Connection) -> N
 
 
 def modes(config: Config, quick: bool) -> dict[str, Any]:
-    """Sequential and multiprocess runs of the same work, one thread per process, taken in turn; probes in one of them."""
+    """Sequential and multiprocess runs of the same work, one thread per process, in turn; probes in one of them."""
     auto, per_agent = {"processes.learners": "auto"}, {"processes.learners": "per_agent"}
     variants: dict[str, tuple[str, int | None, dict[str, Any]]] = {
         "sequential, lag 1": ("sequential", 1, {}),
