@@ -112,10 +112,10 @@ class Supervisor:
             with _bare_main(), _deaf_to_interrupts():
                 for process in self.processes:
                     process.start()
-            self._watcher.start()
+                self._watcher.start()  # before an interrupt can come: whoever stops the run then is let go by it
         except BaseException as error:
-            self._fail(ChildFailed(f"the children could not be started: {error!r}"))
             if self._watcher.ident is None:
+                self._fail(ChildFailed(f"the children could not be started: {error!r}"))
                 self._kill()
                 self._end()
             raise
@@ -257,13 +257,33 @@ _main_lock = threading.Lock()
 
 @contextlib.contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
-    """Spawn children that inherit a blocked SIGINT: Ctrl-C must not reach them before they can ignore it themselves."""
+    """Spawn children that inherit a blocked SIGINT: Ctrl-C must not reach them before they can ignore it themselves.
+
+    An interrupt of this process is kept back until all are started: half a child would be left with half its job. The
+    block alone does not do that, since another thread, such as one of a numerical library, may take the signal.
+    """
     resource_tracker.ensure_running()  # here, because it unblocks SIGINT when it starts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        yield
+        with _interrupts_kept_back():
+            yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _interrupts_kept_back() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # KeyboardInterrupt is raised in the main thread only
+        yield
+        return
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _roles(config: Config, mode: str) -> list[tuple[str, Role, tuple[int, ...]]]:

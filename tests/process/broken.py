@@ -1,0 +1,52 @@
+"""Parts that fail on purpose, in a module that a spawned child can import."""
+
+from workbench.processes.job import Modifier
+
+
+class FailsBeforeTheBarrier(Modifier):
+    """The process that makes the updates of agent 1 cannot put its parts together."""
+
+    def on_trainer(self, trainer, parts):
+        if 1 in trainer.agents:
+            raise LookupError("the trainer of agent 1 is broken")
+
+
+class FailsInAnUpdate(Modifier):
+    """Agent 1 fails in its fifth update."""
+
+    def on_trainer(self, trainer, parts):
+        if 1 not in trainer.agents:
+            return
+        agent = trainer.agents[1]
+        sound = agent.update
+
+        def update(learning_rate):
+            if agent.updates == 4:
+                raise ArithmeticError("the fifth update is broken")
+            return sound(learning_rate)
+
+        agent.update = update
+
+
+class FailsInAnEpoch(Modifier):
+    """The world of the actor falls to pieces in its third epoch."""
+
+    def on_collector(self, collector, parts):
+        sound, resets = collector.world.reset, []
+
+        def reset():
+            resets.append(None)
+            if len(resets) == 3:
+                raise RuntimeError("the third epoch is broken")
+            sound()
+
+        collector.world.reset = reset
+
+
+class LeavesWithoutAWord(Modifier):
+    """The actor ends itself with an exit code, as a library might."""
+
+    def on_collector(self, collector, parts):
+        import os
+
+        os._exit(7)
