@@ -7,7 +7,7 @@ from workbench.exchange.mailbox import Mailbox
 from workbench.exchange.replay import Replay
 from workbench.processes.child import leave_with_parent
 
-VECTOR = 4096
+VECTOR = 65_536
 PATTERN = 251
 """Every frame of a row is filled with its number modulo this prime, and so are action, reward and version."""
 

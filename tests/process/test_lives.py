@@ -223,7 +223,9 @@ def script(code):
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdout.close()  # not read to its end: an orphan, if there is one, holds it open
+        process.stderr.close()
 
 
 def say(process):
