@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 import time
 import uuid
@@ -55,6 +56,8 @@ def pytest_configure(config: pytest.Config) -> None:
     search = os.pathsep.join(filter(None, [str(config.rootpath), os.environ.get("PYTHONPATH")]))
     os.environ |= {"WORKBENCH_DATA": data, "PYTHONPATH": search, **_session.environment}
     os.environ.setdefault("WORKBENCH_BUDGET", "quick")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in the background; children would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

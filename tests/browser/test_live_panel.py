@@ -5,7 +5,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Error, Page
 
 from tests.browser.lab import Lab, lab, page_on, run_all, wait_until
 
@@ -32,7 +32,10 @@ def wait_for_frames(page: Page, count: int) -> list[str]:
     seen: list[str] = []
 
     def look() -> bool:
-        frame = page.evaluate(FRAME)
+        try:
+            frame = page.evaluate(FRAME)
+        except Error:  # the page is just being replaced by its reload
+            return False
         if frame and frame not in seen:
             seen.append(frame)
         return len(seen) >= count
