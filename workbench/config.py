@@ -282,6 +282,8 @@ class ProcessConfig:
     """Learner processes: one per agent, as many as there are cores ("auto"), or a number."""
     threads: int = 1
     """Threads that each process may use for its arithmetic."""
+    time_slice_ms: float = 100.0
+    """Milliseconds that each process asks to keep its core while others wait for it; 0 leaves it to the system."""
     acting_device: str = "cpu"
     """Where actions are computed; small batches are fastest on the CPU."""
     start_timeout_s: float = 120.0
@@ -298,6 +300,10 @@ class ProcessConfig:
                 self.learners >= 1, "processes.learners", self.learners, 'it must be at least 1, "auto" or "per_agent"'
             )
         _require(1 <= self.threads <= 1024, "processes.threads", self.threads, "it must be 1 to 1024 threads")
+        _require(
+            self.time_slice_ms == 0 or 0.1 <= self.time_slice_ms <= 100, "processes.time_slice_ms", self.time_slice_ms,
+            "it must be 0 (leave it to the system) or 0.1 to 100 milliseconds",
+        )  # fmt: skip
         for name in ("start_timeout_s", "stop_timeout_s", "hang_timeout_s"):
             value = getattr(self, name)
             _require(value > 0, f"processes.{name}", value, "it must be above 0 seconds")

@@ -54,6 +54,7 @@ RANGES = {
     "evaluation.final_worlds": (1, 65536),
     "processes.learners": (1, None),
     "processes.threads": (1, 1024),
+    "processes.time_slice_ms": (0.0, 100.0),
 }
 ABOVE_ZERO = {
     "learning.learning_rate": None,

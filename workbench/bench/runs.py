@@ -90,15 +90,17 @@ def modes(config: Config, quick: bool) -> dict[str, Any]:
         "lag 1, auto": ("multiprocess", 1, auto),
         "lag 1, auto, probes": ("multiprocess", 1, auto),
         "lag 1, per agent": ("multiprocess", 1, per_agent),
+        "lag 1, per agent, system's time slices": ("multiprocess", 1, per_agent | {"processes.time_slice_ms": 0.0}),
         "sequential, all cores": ("sequential", 1, {"processes.threads": cores()}),
         "sequential, lag 0": ("sequential", 0, {}),
         "lag 0, auto": ("multiprocess", 0, auto),
         "free-running, auto": ("multiprocess", None, auto),
     }
-    repeated = {"sequential, lag 1", "lag 1, auto", "lag 1, auto, probes", "lag 1, per agent"}
+    repeated = [name for name in variants if "all cores" not in name and "lag 0" not in name and "free" not in name]
     results: dict[str, list[Result]] = {name: [] for name in variants}
+    repeats = 1 if quick else 5 if config.device == "cpu" else 3  # every child of a GPU run starts CUDA
     with tempfile.TemporaryDirectory(prefix="workbench-bench-") as folder:
-        for repeat in range(1 if quick else 3):
+        for repeat in range(repeats):
             for name, (mode, lag, changes) in variants.items():
                 if repeat == 0 or name in repeated:
                     run = launch(config.replace(**changes), mode, lag, out=folder, probes="probes" in name)
@@ -116,6 +118,9 @@ def modes(config: Config, quick: bool) -> dict[str, Any]:
         "speedup": {
             "lag 1, auto": walls["sequential, lag 1"] / walls["lag 1, auto"],
             "lag 1, per agent": walls["sequential, lag 1"] / walls["lag 1, per agent"],
+            "lag 1, per agent, system's time slices": (
+                walls["sequential, lag 1"] / walls["lag 1, per agent, system's time slices"]
+            ),
             "lag 1, auto, against sequential on all cores": walls["sequential, all cores"] / walls["lag 1, auto"],
             "lag 0, auto": walls["sequential, lag 0"] / walls["lag 0, auto"],
             "free-running, auto": walls["sequential, lag 1"] / walls["free-running, auto"],

@@ -10,6 +10,7 @@ from multiprocessing import connection, parent_process
 
 from workbench.processes.bell import Stopped
 from workbench.processes.job import Job
+from workbench.processes.time_slice import ask_for_time_slice
 
 FAILED = 1
 PARENT_GONE = 3
@@ -43,6 +44,7 @@ def _prepare(job: Job) -> None:
         os.dup2(log, stream)
     threading.Thread(target=leave_with_parent, name="leave with parent", daemon=True).start()
     _set_threads(job.config.processes.threads)
+    ask_for_time_slice(job.config.processes.time_slice_ms)
 
 
 def _set_threads(threads: int) -> None:
