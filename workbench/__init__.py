@@ -8,6 +8,7 @@ from workbench.config import Config, ConfigError, preset, presets
 from workbench.processes.supervisor import ChildFailed
 from workbench.record.folder import RecordError
 from workbench.record.result import Result
+from workbench.resume import resume
 from workbench.run import Run, launch
 from workbench.run_view import LoadedRun, RunError, load
 
@@ -34,6 +35,7 @@ __all__ = [
     "load",
     "preset",
     "presets",
+    "resume",
     "side_by_side",
 ]
 

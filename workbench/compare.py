@@ -13,7 +13,7 @@ from typing import Any
 from workbench.config import Config
 from workbench.processes.supervisor import ChildFailed
 from workbench.record import machine
-from workbench.run import Run
+from workbench.run import Run, launch
 from workbench.run_view import RunError
 
 
@@ -174,8 +174,8 @@ def compare(
     """
     if baseline_lag is None:
         baseline_lag = lag or 0
-    sequential = Run(config, "sequential", baseline_lag, out=out)
-    comparison = Comparison(sequential, Run(config, "multiprocess", lag, out=out))
+    sequential = launch(config, "sequential", baseline_lag, out=out, start=False)
+    comparison = Comparison(sequential, launch(config, "multiprocess", lag, out=out, start=False))
     return comparison.start() if start else comparison
 
 

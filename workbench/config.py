@@ -275,6 +275,24 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class CheckpointConfig:
+    """What is left on disk so that a run can be resumed. Nothing here changes a result."""
+
+    interval: int = 60
+    """Epochs between two checkpoints while the run goes on; 0 writes them at its end and on request only."""
+    keep: int = 2
+    """Checkpoints that are kept, the newest ones; 0 writes none at all."""
+
+    def __post_init__(self) -> None:
+        _check_types(self, "checkpoint")
+        _require(
+            self.interval >= 0, "checkpoint.interval", self.interval,
+            "it must be 0 (at the end and on request) or more epochs",
+        )  # fmt: skip
+        _require(0 <= self.keep <= 1000, "checkpoint.keep", self.keep, "it must be 0 (none) to 1000 checkpoints")
+
+
+@dataclass(frozen=True)
 class ProcessConfig:
     """How the work is spread over processes, threads and devices. Nothing here changes a result on one device."""
 
@@ -291,7 +309,15 @@ class ProcessConfig:
     stop_timeout_s: float = 20.0
     """Seconds that the children have to leave in order after a stop, before they are killed."""
     hang_timeout_s: float = 120.0
-    """Seconds without a sign of life after which a child counts as hung and the run fails. An epoch must be shorter."""
+    """Seconds without a sign of life after which a child counts as hung and is killed. An epoch must be shorter."""
+    actor_death: Literal["restart", "stop"] = "restart"
+    """What follows the death of the actor, or of a sequential run's only child: start it anew, or end the run."""
+    learner_death: Literal["restart", "stop", "continue"] = "restart"
+    """What follows the death of a learner; "continue" goes on without its agents' learning."""
+    max_restarts: int = 3
+    """Restarts of one process within the window below, after which its next death ends the run."""
+    restart_window_s: float = 60.0
+    """Seconds that the limit of restarts is counted over."""
 
     def __post_init__(self) -> None:
         _check_types(self, "processes")
@@ -304,7 +330,10 @@ class ProcessConfig:
             self.time_slice_ms == 0 or 0.1 <= self.time_slice_ms <= 100, "processes.time_slice_ms", self.time_slice_ms,
             "it must be 0 (leave it to the system) or 0.1 to 100 milliseconds",
         )  # fmt: skip
-        for name in ("start_timeout_s", "stop_timeout_s", "hang_timeout_s"):
+        _require(
+            0 <= self.max_restarts <= 1000, "processes.max_restarts", self.max_restarts, "it must be 0 to 1000 restarts"
+        )
+        for name in ("start_timeout_s", "stop_timeout_s", "hang_timeout_s", "restart_window_s"):
             value = getattr(self, name)
             _require(value > 0, f"processes.{name}", value, "it must be above 0 seconds")
         _require_device_name("processes.acting_device", self.acting_device)
@@ -327,6 +356,7 @@ class Config:
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
     pacing: PacingConfig = field(default_factory=PacingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     processes: ProcessConfig = field(default_factory=ProcessConfig)
 
     def __post_init__(self) -> None:
@@ -474,6 +504,28 @@ def check_launch(config: Config, mode: str, lag: int | None) -> None:
         f"it must be at least {needed} (the window of {config.replay.window} rows in whole epochs, and {ahead} epochs "
         f"of {steps} rows that lag = {lag} lets the actor write meanwhile); raise the capacity or lower replay.window",
     )  # fmt: skip
+
+
+SAFE_TO_CHANGE = ("epochs", "device", "evaluation.", "checkpoint.", "processes.", "pacing.publish_interval",
+                  "pacing.sync_interval", "pacing.max_ahead", "pacing.max_behind")  # fmt: skip
+"""Settings that a resumed run may have other values of: fields, and groups of fields (with a dot at the end)."""
+
+
+def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
+    """The settings in which two configurations differ, by dotted name, with both values."""
+    values = {name: (_value(one, name), _value(other, name)) for name in field_names()}
+    return {name: pair for name, pair in values.items() if pair[0] != pair[1]}
+
+
+def safe_to_change(name: str) -> bool:
+    """Whether a resumed run may have another value of this setting."""
+    return any(name == safe or (safe.endswith(".") and name.startswith(safe)) for safe in SAFE_TO_CHANGE)
+
+
+def _value(config: Any, name: str) -> Any:
+    for part in name.split("."):
+        config = getattr(config, part)
+    return config
 
 
 def field_names(config_class: type = Config, prefix: str = "") -> Iterator[str]:

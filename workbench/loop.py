@@ -16,8 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from workbench.config import Config
-from workbench.exchange.mailbox import Mailbox, Snapshot
+from workbench.exchange.journal import State
+from workbench.exchange.mailbox import Mailbox, MailboxError, Snapshot
 from workbench.exchange.progress import Progress
+from workbench.exchange.recovery import NOTHING_KEPT, Recovery
 from workbench.exchange.replay import Replay
 from workbench.learning import schedules
 from workbench.learning.agent import Agent
@@ -25,13 +27,14 @@ from workbench.learning.device import resolve_device
 from workbench.learning.policy import Policy
 from workbench.record.channel import Channel
 from workbench.record.metrics import EventKind
-from workbench.seeding import stream
+from workbench.seeding import rng_words, set_rng_words, stream
 from workbench.world.treasurehunt import Treasurehunt
 
 
 def collect(
-    world: Treasurehunt, policies: Sequence[Policy], replays: Sequence[Replay], epsilon: float, versions: Sequence[int]
-) -> NDArray[np.float64]:
+    world: Treasurehunt, policies: Sequence[Policy], replays: Sequence[Replay], epsilon: float, versions: Sequence[int],
+    before_commit: Callable[[NDArray[np.float64]], None] | None = None,
+) -> NDArray[np.float64]:  # fmt: skip
     """Play one epoch and write it to the replays.
 
     Args:
@@ -40,6 +43,7 @@ def collect(
         replays: one per agent, written here and read back for the stacks that the policies see.
         epsilon: probability of a random action.
         versions: version of each policy, for the rows.
+        before_commit: called with the rewards when every row is written and none is shown to readers yet.
 
     Returns:
         (agents,) float64: reward of each agent, summed over the turns, mean over the worlds.
@@ -58,6 +62,9 @@ def collect(
             rewards[agent] += reward.mean(dtype=np.float64)
     for agent, replay in enumerate(replays):
         replay.write_frame(world.config.max_turns, world.observe(agent))
+    if before_commit is not None:
+        before_commit(rewards)
+    for replay in replays:
         replay.commit_epoch()
     return rewards
 
@@ -105,27 +112,33 @@ def learn(
 
 
 class Collector:
-    """The acting side of a run: sync, collect, record; now and then evaluate greedily."""
+    """The acting side of a run: sync, collect, record; now and then evaluate greedily.
+
+    Its state is kept between the last row of an epoch and the commit. Whoever takes its place goes on from the newest
+    state that was kept, and first does what was to follow it: commit, leave a checkpoint, report. All of these may be
+    done twice.
+    """
 
     def __init__(
         self, config: Config, world: type[Treasurehunt], replays: Sequence[Replay], mailboxes: Sequence[Mailbox],
-        progress: Progress, channel: Channel,
+        progress: Progress, channel: Channel, recovery: Recovery = NOTHING_KEPT,
     ) -> None:  # fmt: skip
         """Take a replay and a mailbox per agent; ``world`` is the class of the world."""
         self.config, self.replays, self.mailboxes = config, list(replays), list(mailboxes)
-        self.progress, self.channel = progress, channel
+        self.progress, self.channel, self.recovery = progress, channel, recovery
         self._agents = range(config.world.num_agents)
         device = resolve_device(config.processes.acting_device)
         seed = config.seed
         self._world_class, self.world = world, world(config.world, stream(seed, "world"))
-        self.policies = [
-            Policy(config, device, stream(seed, "exploration", i), stream(seed, "acting_quantiles", i))
-            for i in self._agents
-        ]
+        exploration = [stream(seed, "exploration", i) for i in self._agents]
+        quantiles = [stream(seed, "acting_quantiles", i) for i in self._agents]
+        self.policies = [Policy(config, device, *rngs) for rngs in zip(exploration, quantiles, strict=True)]
         self._evaluation_streams = [stream(seed, "evaluation", i) for i in range(config.world.num_agents + 1)]
         self._greedy = [Policy(config, device, rng, rng, noise=False) for rng in self._evaluation_streams[:-1]]
+        self._streams = [*exploration, *quantiles, *self._evaluation_streams]
         self.vectors = [np.empty(policy.vector_size, np.float32) for policy in self.policies]
         self.in_use: list[Snapshot] = [Snapshot(-1, -1, np.nan, np.nan, 0) for _ in self._agents]
+        self.evaluated = 0  # epochs after which nothing is left to evaluate
 
     def epoch(self, epoch: int, version: int | None) -> None:
         """One round: sync to a version (None: the newest, every ``sync_interval`` epochs), collect, record."""
@@ -133,9 +146,65 @@ class Collector:
             self.sync(epoch, version)
         epsilon = self.epsilon(epoch)
         versions = [snapshot.version for snapshot in self.in_use]
-        rewards = collect(self.world, self.policies, self.replays, epsilon, versions)
-        self._record_epoch(epoch, rewards, epsilon)
-        self.progress.report_collected(epoch + 1, (epoch + 1) * self.config.world.steps_per_epoch, rewards)
+
+        def keep(rewards: NDArray[np.float64]) -> None:
+            self._record_epoch(epoch, rewards, epsilon)
+            self.progress.add_rewards(rewards)
+            self.save(epoch + 1)
+
+        collect(self.world, self.policies, self.replays, epsilon, versions, keep)
+        self._show(epoch + 1)
+
+    def save(self, epochs: int) -> None:
+        """Keep the state as it is after so many epochs."""
+        self.recovery.keep(epochs, self.get_state)
+
+    def _show(self, epochs: int) -> None:
+        """What follows an epoch's last row, as far as it is not done yet."""
+        for replay in self.replays:
+            if replay.epochs_committed < epochs:
+                replay.commit_epoch()
+        if self.recovery.checkpoint_begins(epochs, self.config.checkpoint.interval, self.progress):
+            self.recovery.leave_checkpoint(epochs, self.get_state())
+            self.progress.begin_checkpoint(epochs)  # before the report: no learner has got to this epoch yet
+        self.progress.report_collected(epochs, epochs * self.config.world.steps_per_epoch)
+
+    def get_state(self) -> State:
+        """Everything that the rest of the run depends on, apart from what lies in the replays and mailboxes."""
+        world = self.world.get_state()
+        return {
+            **{f"world_{name}": rng_words(self.world.rng) if name == "rng" else value for name, value in world.items()},
+            "streams": np.stack([rng_words(rng) for rng in self._streams]),
+            "versions": np.array([snapshot.version for snapshot in self.in_use]),
+            "rewards": self.progress.chain_of_rewards(),
+            "evaluated": self.evaluated,
+        }
+
+    def restore(self) -> None:
+        """Take the place of a collector that is gone: go on from what it kept last, if it got to that."""
+        state, epochs = self.recovery.recall()
+        if state is None:
+            return
+        for rng, words in zip(self._streams, state["streams"], strict=True):
+            set_rng_words(rng, words)
+        set_rng_words(self.world.rng, state["world_rng"])
+        world = {name: state[f"world_{name}"] for name in self.world.get_state()}
+        self.world.set_state(world | {"rng": self.world.rng.bit_generator.state})
+        self.progress.restore_rewards(state["rewards"])
+        self.evaluated = int(state["evaluated"])
+        for agent, version in enumerate(state["versions"]):
+            if version >= 0:
+                self._take_up(agent, int(version))
+        self._show(epochs)
+
+    def _take_up(self, agent: int, version: int) -> None:
+        """Act with that version again; free-running learners may have overwritten it, then with the newest."""
+        mailbox, vector = self.mailboxes[agent], self.vectors[agent]
+        try:
+            self.in_use[agent] = mailbox.read(vector, version)
+        except MailboxError:
+            self.in_use[agent] = mailbox.read(vector)
+        self.policies[agent].load(vector)
 
     def epsilon(self, epoch: int) -> float:
         """Epsilon to act with: a function of the epoch alone, so it cannot be stale."""
@@ -145,9 +214,11 @@ class Collector:
         """Take a version of every agent out of its mailbox and act with it from now on."""
         parts = zip(self.mailboxes, self.policies, self.vectors, strict=True)
         for agent, (mailbox, policy, vector) in enumerate(parts):
-            before = self.in_use[agent]
-            if before.version != (mailbox.newest if version is None else version):
-                self.in_use[agent] = mailbox.read(vector, version)
+            before, wanted = self.in_use[agent], version
+            if wanted is not None and self.progress.frozen(agent):
+                wanted = min(wanted, mailbox.newest)  # its learner is gone, and with it the versions to come
+            if before.version != (mailbox.newest if wanted is None else wanted):
+                self.in_use[agent] = mailbox.read(vector, wanted)
                 policy.load(vector)
             now = self.in_use[agent]
             self.channel.events.write(
@@ -155,10 +226,12 @@ class Collector:
             )
 
     def evaluate_if_due(self, epoch: int) -> None:
-        """Evaluate every ``evaluation.interval`` epochs."""
+        """Evaluate every ``evaluation.interval`` epochs, unless that is done already."""
         interval = self.config.evaluation.interval
-        if interval and (epoch + 1) % interval == 0:
+        if interval and (epoch + 1) % interval == 0 and self.evaluated <= epoch:
             self.evaluate(epoch, self.config.evaluation.worlds, final=False)
+            self.evaluated = epoch + 1
+            self.save(epoch + 1)
 
     def evaluate(self, epoch: int, worlds: int, final: bool) -> None:
         """Play greedy epochs side by side with the weights in use, on worlds and streams that nothing else uses."""
@@ -191,11 +264,15 @@ class Collector:
 
 
 class Trainer:
-    """The learning side of a run, for a group of agents: learn, record, publish."""
+    """The learning side of a run, for a group of agents: learn, record, publish.
+
+    An agent's state is kept right before each publication, so that it belongs to that version. Whoever takes a
+    trainer's place goes on from there and publishes that version first, if that was not done.
+    """
 
     def __init__(
         self, config: Config, agents: Sequence[Agent], replays: Sequence[Replay], mailboxes: Sequence[Mailbox],
-        progress: Progress, channel: Channel,
+        progress: Progress, channel: Channel, recoveries: Sequence[Recovery] | None = None,
     ) -> None:  # fmt: skip
         """Take the group's agents, with the replay and the mailbox of each, in the same order."""
         self.config, self.agents = config, {agent.index: agent for agent in agents}
@@ -203,18 +280,23 @@ class Trainer:
         self.mailboxes = {agent.index: mailbox for agent, mailbox in zip(agents, mailboxes, strict=True)}
         self.sampling = {agent.index: stream(config.seed, "sampling", agent.index) for agent in agents}
         self.progress, self.channel = progress, channel
+        kept = [NOTHING_KEPT for _ in agents] if recoveries is None else recoveries
+        self.recoveries = {agent.index: recovery for agent, recovery in zip(agents, kept, strict=True)}
         self.unpublished = {agent.index: 0 for agent in agents}  # updates since the last publication
+        self.learned = {agent.index: 0 for agent in agents}  # epochs whose updates are made
 
     def publish_initial(self) -> None:
-        """Publish version 0, the initial weights, of every agent of the group."""
+        """Publish version 0, the initial weights, of every agent of the group that has not got further already."""
         for agent in self.agents:
-            self.publish(agent, epoch=0)
+            if self.mailboxes[agent].newest < 0:
+                self.publish(agent, epoch=0)
 
     def epoch(self, index: int, epoch: int) -> None:
         """Finite lag: the updates that follow an epoch, and one publication, whether or not there were updates."""
         end = (epoch + 1) * self.config.world.steps_per_epoch
         if end >= self.config.replay.learning_starts:
             self.learn(index, epoch, self.config.pacing.updates_per_epoch, end)
+        self.learned[index] = epoch + 1
         self.publish(index, epoch + 1)
         self.progress.report_learned(index, epoch + 1)
 
@@ -223,10 +305,12 @@ class Trainer:
         interval = self.config.pacing.publish_interval
         epoch = self.progress.epochs_collected - 1
         self.learn(index, epoch, min(allowed, interval - self.unpublished[index]), None)
-        done = self.agents[index].updates
-        if self.unpublished[index] == interval or done == self.config.total_updates:
+        done = self.agents[index].updates == self.config.total_updates
+        if done:
+            self.learned[index] = self.config.epochs
+        if self.unpublished[index] == interval or done:
             self.publish(index, epoch + 1)
-        if done == self.config.total_updates:
+        if done:
             self.progress.report_learned(index, self.config.epochs)
 
     def learn(self, index: int, epoch: int, num_updates: int, end: int | None) -> None:
@@ -246,29 +330,74 @@ class Trainer:
         self.progress.report_updates(index, agent.updates, learned.metrics[:, 0])
 
     def publish(self, index: int, epoch: int) -> None:
-        """Put the weights of one agent, as they are now, into its mailbox."""
-        agent, mailbox = self.agents[index], self.mailboxes[index]
-        before, due = mailbox.newest, schedules.epsilon(self.config, epoch)
-        snapshot = mailbox.publish(agent.snapshot, agent.updates, due)
+        """Keep the state of one agent, then put its weights, as they are now, into its mailbox."""
         self.unpublished[index] = 0
+        version = self.mailboxes[index].newest + 1
+        self.save(index, epoch, version)
+        self._show(index, epoch, version)
+
+    def save(self, index: int, epoch: int, version: int) -> None:
+        """Keep the state of an agent as it is when that version is published."""
+        self.recoveries[index].keep(epoch, lambda: self.get_state(index, version))
+
+    def _show(self, index: int, epoch: int, version: int) -> None:
+        """What follows a kept state, as far as it is not done yet."""
+        agent, mailbox, due = self.agents[index], self.mailboxes[index], schedules.epsilon(self.config, epoch)
+        if mailbox.newest < version:
+            mailbox.publish(agent.snapshot, agent.updates, due)
+        snapshot = mailbox.peek()
         self.channel.events.write(
-            snapshot.time, EventKind.PUBLISH, index, epoch, before, snapshot.version, snapshot.updates, due
+            snapshot.time,
+            EventKind.PUBLISH,
+            index,
+            epoch,
+            snapshot.version - 1,
+            snapshot.version,
+            snapshot.updates,
+            due,
         )
+        if self.recoveries[index].checkpoint_is_due(epoch, self.progress):
+            self.recoveries[index].leave_checkpoint(self.progress.checkpoint_due, self.get_state(index, version))
+
+    def get_state(self, index: int, version: int) -> State:
+        """Everything that the rest of an agent's learning depends on, apart from its replay and its mailbox."""
+        return {
+            **self.agents[index].get_state(copy=False),
+            "sampling": rng_words(self.sampling[index]),
+            "losses": self.progress.chain_of_losses(index),
+            "version": version,
+            "learned": self.learned[index],
+        }
+
+    def restore(self) -> None:
+        """Take the place of a trainer that is gone: each agent goes on from what was kept of it last, if anything."""
+        for index, agent in self.agents.items():
+            state, epoch = self.recoveries[index].recall()
+            if state is None:
+                continue
+            agent.set_state(state)
+            set_rng_words(self.sampling[index], state["sampling"])
+            self.progress.restore_updates(index, agent.updates, state["losses"])
+            self.learned[index] = int(state["learned"])
+            self._show(index, epoch, int(state["version"]))
+            self.progress.report_learned(index, self.learned[index])
 
 
-def run_sequential(collector: Collector, trainer: Trainer, lag: int, proceed: Callable[[], bool]) -> bool:
+def run_sequential(collector: Collector, trainer: Trainer, lag: int, before_epoch: Callable[[], object]) -> None:
     """The baseline: collect an epoch with the weights of ``lag`` epochs ago, then let every agent learn from it.
 
-    ``proceed`` is asked before every epoch. Returns whether the run got to its end.
+    ``before_epoch`` is called before every epoch; it may wait, or raise to end the run. What is done already, by a
+    process whose place this one takes, is not done again.
     """
-    for epoch in range(collector.config.epochs):
-        if not proceed():
-            return False
-        collector.epoch(epoch, max(0, epoch - lag))
+    progress = collector.progress
+    for epoch in range(min(progress.epochs_learned(agent) for agent in trainer.agents), collector.config.epochs):
+        before_epoch()
+        if progress.epochs_collected <= epoch:
+            collector.epoch(epoch, max(0, epoch - lag))
         collector.evaluate_if_due(epoch)
         for agent in trainer.agents:
-            trainer.epoch(agent, epoch)
-    return True
+            if progress.epochs_learned(agent) <= epoch:
+                trainer.epoch(agent, epoch)
 
 
 def evaluation_config(config: Config, worlds: int) -> Config:

@@ -7,6 +7,7 @@ Nothing here blocks unless it is called ``wait``. Both modes run in child proces
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import functools
 import os
 import sys
@@ -15,6 +16,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +31,16 @@ from workbench.learning.device import resolve_device
 from workbench.learning.iqn import build_network
 from workbench.learning.parameters import ParameterLayout
 from workbench.processes.job import Modifier
-from workbench.processes.supervisor import ChildFailed, Supervisor
+from workbench.processes.lives import Incident
+from workbench.processes.shared import Cut, Plan
+from workbench.processes.supervisor import ChildFailed, Listener, Supervisor
 from workbench.record import machine
 from workbench.record import result as results
+from workbench.record.checkpoint import Checkpoint, write_checkpoint
 from workbench.record.folder import RecordError, RecordWarning, RunFolder
 from workbench.record.history import History
 from workbench.record.metrics import TABLES, Records
+from workbench.record.repeats import Repeats
 from workbench.record.result import Result
 from workbench.run_view import RunError, RunView, progress_numbers
 from workbench.world.policies import reference_rewards
@@ -44,48 +50,61 @@ REFERENCE_EPOCHS = 400
 """Epochs behind the reference lines of a run's figures."""
 
 
-class Run(RunView):
+@dataclass(frozen=True)
+class ProcessView:
+    """One child of a run as it is now."""
+
+    name: str
+    role: str
+    agents: tuple[int, ...]
+    """Whose updates it makes."""
+    pid: int | None
+    alive: bool
+    silence_s: float
+    """Seconds since its last sign of life, while it lives."""
+    restarts: int
+    """How often it was started anew."""
+
+
+class Run(RunView, Listener):
     """A run of this process. Made by :func:`launch`; also a context manager that stops it at the end."""
 
     def __init__(
-        self, config: Config, mode: str, lag: int | None, name: str | None = None, out: Path | str | None = None,
-        weights: NDArray[np.float32] | None = None, world: type[Treasurehunt] = Treasurehunt,
-        faults: Sequence[str | Fault] = (), probes: bool = True, modifiers: Sequence[Modifier] = (),
-    ) -> None:  # fmt: skip
-        """Check everything, make the run folder and take the memory. :meth:`start` starts it."""
-        check_launch(config, mode, lag)
-        device = resolve_device(config.device)
-        resolve_device(config.processes.acting_device)
-        _check_world(world)
-        switched_on = prepare(faults, config, mode, lag)
-        modifiers = (*switched_on, *modifiers, *([Probes()] if probes else []))
-        for modifier in modifiers:
-            _require_importable("modifier", type(modifier))
-        weights = None if weights is None else _check_weights(config, weights)
-        name = name or _new_name(config, mode, lag)
-        self._description = _describe(config, mode, lag, str(device), weights is not None)
-        self._description |= {
-            "world": f"{world.__module__}:{world.__qualname__}",
-            "faults": [fault.text for fault in switched_on],
-            "probes": probes,
-        }
-        folder = RunFolder.create(name, self._description, out)
-        super().__init__(folder, config, mode, lag, History(), self._description["faults"])
+        self, plan: Plan, folder: RunFolder, description: dict[str, Any], start: Checkpoint | None = None
+    ) -> None:
+        """Take the memory for a run that :func:`launch` has checked. :meth:`start` starts it.
+
+        Args:
+            plan: what is run.
+            folder: where it is recorded.
+            description: what the folder says of it.
+            start: the checkpoint to go on from; the folder then holds what was recorded up to it.
+
+        Raises:
+            MemoryError: there is not enough of it; the folder says that the run failed.
+        """
+        history = History() if start is None else folder.read_history()
+        super().__init__(folder, plan.config, plan.mode, plan.lag, history, description["faults"])
+        self._plan, self._description = plan, description
         self._warnings: dict[str, str] = {}
-        self._world = world
         self._unwritten: dict[str, list[Records]] = {}
+        self._repeats = Repeats()
+        if start is not None:
+            self._repeats.expect(history)  # what follows a kept state is done again, the last publication for one
+        self._elapsed_before = 0.0 if start is None else float(start.description["elapsed_s"])
         self._result: Result | None = None
         self._status = "created"
         self._lock = threading.Lock()
+        device = description["device"]
         try:
             logs = folder.path / "logs"
-            logs.mkdir(mode=0o700)
+            logs.mkdir(mode=0o700, exist_ok=True)
             self._supervisor = Supervisor(
-                config.replace(device=str(device)), mode, lag, logs, world, weights, tuple(modifiers),
-                self._take_records, self._end,
+                dataclasses.replace(plan, config=plan.config.replace(device=device)), logs, self,
+                start.arrays if start else None, start.epoch if start else 0,
             )  # fmt: skip
         except BaseException:
-            folder.write_description(self._description | {"status": "failed"})
+            folder.write_description(description | {"status": "failed"})
             raise
 
     def start(self) -> Run:
@@ -104,6 +123,62 @@ class Run(RunView):
         self._supervisor.start()
         return self
 
+    def pause(self) -> None:
+        """Let no new epoch begin, until :meth:`proceed`; what has begun is finished.
+
+        Raises:
+            RunError: the run is not going on.
+        """
+        self._require_going("paused")
+        self._supervisor.progress.pause(True)
+
+    def proceed(self) -> None:
+        """Go on after a :meth:`pause`.
+
+        Raises:
+            RunError: the run is not going on.
+        """
+        self._require_going("continued")
+        self._supervisor.progress.pause(False)
+        self._supervisor.ring()
+
+    @property
+    def paused(self) -> bool:
+        """Whether the run waits for :meth:`proceed`."""
+        return self._supervisor.progress.paused and not self.ended
+
+    def checkpoint(self) -> None:
+        """Ask for a checkpoint at the end of the epoch that is being collected; returns at once.
+
+        Raises:
+            RunError: the run is not going on, or keeps no checkpoints.
+        """
+        self._require_going("checkpointed")
+        if not self.config.checkpoint.keep:
+            raise RunError(f"run {self.name} keeps no checkpoints, as checkpoint.keep is 0; launch it with 1 or more")
+        self._supervisor.progress.want_checkpoint()
+
+    def _require_going(self, what: str) -> None:
+        if self.status not in ("starting", "running"):
+            raise RunError(f"run {self.name} is {self.status}; only a run that is going on can be {what}")
+
+    @property
+    def processes(self) -> list[ProcessView]:
+        """The run's children, as they are now."""
+        supervisor = self._supervisor
+        return [
+            ProcessView(
+                each.job.name, each.job.role, each.job.agents, each.process.pid, each.process.is_alive(),
+                silence_s if each.process.is_alive() else 0.0, each.restarts.count,
+            )
+            for each, silence_s in zip(supervisor.children, supervisor.silence_s, strict=True)
+        ]  # fmt: skip
+
+    @property
+    def incidents(self) -> tuple[str, ...]:
+        """Deaths of children and what followed them, oldest first."""
+        return tuple(str(found["text"]) for found in self._description["incidents"])
+
     @property
     def status(self) -> str:
         """One of created, starting, running, finished, stopped, failed."""
@@ -114,7 +189,7 @@ class Run(RunView):
     @functools.cached_property
     def references(self) -> dict[str, dict[str, float]]:
         """Rewards of the reference policies in this run's world (mean, sd, epochs), in units of the reward curve."""
-        return reference_rewards(self.config.world, REFERENCE_EPOCHS, self.config.seed, self._world)
+        return reference_rewards(self.config.world, REFERENCE_EPOCHS, self.config.seed, self._plan.world)
 
     @property
     def warnings(self) -> list[str]:
@@ -132,6 +207,7 @@ class Run(RunView):
         progress, agents = self._supervisor.progress, self.config.world.num_agents
         started, ended = progress.start_time, progress.end_time
         elapsed = (ended if np.isfinite(ended) and self.ended else time.time()) - started if progress.started else 0.0
+        elapsed += self._elapsed_before
         updates = sum(progress.updates(agent) for agent in range(agents))
         return progress_numbers(progress.epochs_collected, progress.agent_steps, agents, updates, elapsed)
 
@@ -164,15 +240,19 @@ class Run(RunView):
             raise self.error
         return self.result
 
-    def stop(self) -> None:
-        """End the run in order and wait for its children to leave. A run that has ended stays as it is."""
+    def stop(self, now: bool = False) -> None:
+        """End the run in order and wait for its children to leave. A run that has ended stays as it is.
+
+        Either way the run can be resumed from where it was; ``now`` kills the children instead of letting them finish
+        what they are at.
+        """
         with self._lock:
             if self._status == "created":
                 self._finish_folder("stopped")
                 self._status = "stopped"
                 self._supervisor.abandon()
                 return
-        self._supervisor.stop()
+        self._supervisor.stop(now)
         self._supervisor.wait()
 
     def __enter__(self) -> Run:
@@ -181,9 +261,11 @@ class Run(RunView):
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    # --- called in the watching thread -----------------------------------------------------------------------------
+    # --- called by the supervisor ----------------------------------------------------------------------------------
 
-    def _take_records(self, table: str, records: Records, lost: int) -> None:
+    def take_records(self, table: str, records: Records, lost: int) -> None:
+        """Keep records that are new, in memory and on disk."""
+        records = self._repeats.drop(table, records)
         self.history.append(table, records, lost)
         waiting = self._unwritten.setdefault(table, [])
         waiting.append(records)
@@ -193,7 +275,24 @@ class Run(RunView):
         except RecordError as error:  # kept, and tried again with the next records
             self._warnings.setdefault(table, str(error))
 
-    def _end(self) -> None:
+    def take_incident(self, incident: Incident) -> None:
+        """Write down a death; what its successor does again must not be counted twice."""
+        self._repeats.expect(self.history)
+        said = dataclasses.asdict(incident) | {"text": str(incident)}
+        self._description = self._description | {"incidents": [*self._description["incidents"], said]}
+        self._write(self.folder.write_description, self._description)
+
+    def take_checkpoint(self, epoch: int, cut: Cut) -> None:
+        """Write a checkpoint; a disk that refuses is a warning."""
+        described = {
+            **{name: self._description[name] for name in ("config", "mode", "lag", "world", "faults")},
+            "elapsed_s": self.progress["elapsed_s"], "created": time.time(), "versions": machine.versions(),
+        }  # fmt: skip
+        keep = self.config.checkpoint.keep
+        self._write(write_checkpoint, self.folder.path / "checkpoints", epoch, cut, described, keep)
+
+    def take_end(self) -> None:
+        """Sum up, and finish the folder."""
         supervisor = self._supervisor
         if supervisor.error is not None:
             status = "failed"
@@ -204,7 +303,7 @@ class Run(RunView):
             status = "finished" if done and results.greedy_reward(self.history) is not None else "stopped"
         self._result = self._summarise(status)
         for table in self._unwritten:
-            self._take_records(table, np.empty(0, TABLES[table]), 0)
+            self.take_records(table, np.empty(0, TABLES[table]), 0)
         self._finish_folder(status)
         self._status = status  # last: who sees it finds everything written
         _live.discard(self)
@@ -212,7 +311,7 @@ class Run(RunView):
     def _summarise(self, status: str) -> Result:
         progress, numbers = self._supervisor.progress, self.progress
         wall = progress.end_time - progress.start_time
-        wall = wall if np.isfinite(wall) else numbers["elapsed_s"]
+        wall = wall + self._elapsed_before if np.isfinite(wall) else numbers["elapsed_s"]
         steps, updates = int(numbers["agent_steps"]), int(numbers["updates"])
         return Result(
             mode=self.mode, lag=self.lag, seed=self.config.seed, status=status, wall_s=wall,
@@ -225,7 +324,7 @@ class Run(RunView):
 
     def _digests(self) -> dict[str, str]:
         supervisor, chains = self._supervisor, self._supervisor.progress.digests()
-        rows = [field for replay in supervisor.replays for field in replay.contents().values()]
+        rows = [field for replay in supervisor.shared.replays for field in replay.contents().values()]
         # a run with a fault never equals a sound one
         faults = [np.frombuffer(fault.encode(), np.uint8) for fault in self.faults]
         return {
@@ -237,7 +336,7 @@ class Run(RunView):
 
     def _read_weights(self) -> list[NDArray[np.float32]]:
         """The newest snapshot of every agent; none at all if the run ended before the initial ones were there."""
-        mailboxes = self._supervisor.mailboxes
+        mailboxes = self._supervisor.shared.mailboxes
         vectors = [np.empty(vector_size(self.config), np.float32) for _ in mailboxes]
         if any(mailbox.newest < 0 for mailbox in mailboxes):
             return []
@@ -249,6 +348,8 @@ class Run(RunView):
         self._description |= {
             "status": status, "ended": time.time(), "error": str(self.error) if self.error else None,
             "references": self.references, "lost_records": self.history.lost,
+            "repeated_records": self._repeats.dropped,
+            "skipped_checkpoints": self._supervisor.progress.checkpoints_skipped,
         }  # fmt: skip
         if self._result is not None:
             self._write(self.folder.write_result, self._result.to_dict())
@@ -256,7 +357,7 @@ class Run(RunView):
                 self._write(self.folder.write_array, "weights.npy", np.stack(vectors))
         self._write(self.folder.write_description, self._description)
 
-    def _write(self, write: Callable[..., None], *what: Any) -> None:
+    def _write(self, write: Callable[..., object], *what: Any) -> None:
         """Write to the run folder; a disk that refuses is a warning, not the end of a run."""
         try:
             write(*what)
@@ -291,11 +392,26 @@ def launch(
         RecordError: the run folder exists already or cannot be made.
         RunError: the weights do not fit, or a child process could not import the world.
     """
-    run = Run(config, mode, lag, name, out, weights, world, faults, probes, modifiers)
+    check_launch(config, mode, lag)
+    device = resolve_device(config.device)
+    resolve_device(config.processes.acting_device)
+    check_world(world)
+    switched_on = prepare(faults, config, mode, lag)
+    wrapped = (*switched_on, *modifiers, *([Probes()] if probes else []))
+    for modifier in wrapped:
+        _require_importable("modifier", type(modifier))
+    plan = Plan(config, mode, lag, world, None if weights is None else _check_weights(config, weights), wrapped)
+    description = describe(plan, str(device), [fault.text for fault in switched_on], probes)
+    folder = RunFolder.create(name or _new_name(config, mode, lag), description, out)
+    return begin(Run(plan, folder, description), start)
+
+
+def begin(run: Run, start: bool) -> Run:
+    """Start a run, if wanted; an interruption meanwhile ends it, as nobody would hold a handle to stop it with."""
     if start:
         try:
             run.start()
-        except BaseException:  # interrupted: nobody would hold a handle to stop it with
+        except BaseException:
             run.stop()
             raise
     return run
@@ -316,7 +432,7 @@ def _stop_all() -> None:
         run.stop()
 
 
-def _check_world(world: type[Treasurehunt]) -> None:
+def check_world(world: type[Treasurehunt]) -> None:
     """Refuse what a child could not import: it would die without a word to the notebook."""
     if not (isinstance(world, type) and issubclass(world, Treasurehunt)):
         raise RunError(f"world is {world!r}; it must be a class derived from workbench.world.treasurehunt.Treasurehunt")
@@ -350,9 +466,13 @@ def _new_name(config: Config, mode: str, lag: int | None) -> str:
     return f"{stamp}-{mode}-{dial}-seed{config.seed}-{os.urandom(2).hex()}"
 
 
-def _describe(config: Config, mode: str, lag: int | None, device: str, warm: bool) -> dict[str, Any]:
+def describe(plan: Plan, device: str, faults: list[str], probes: bool) -> dict[str, Any]:
+    """What a run folder says of a run that begins."""
+    config = plan.config
     return {
-        "status": "created", "mode": mode, "lag": lag, "config": config.to_dict(), "device": device,
-        "device_name": machine.device_name(device), "threads": config.processes.threads, "warm_start": warm,
-        "machine": machine.describe(), "created": time.time(), "ended": None, "error": None,
+        "status": "created", "mode": plan.mode, "lag": plan.lag, "config": config.to_dict(), "device": device,
+        "device_name": machine.device_name(device), "threads": config.processes.threads,
+        "warm_start": plan.weights is not None, "world": f"{plan.world.__module__}:{plan.world.__qualname__}",
+        "faults": faults, "probes": probes, "machine": machine.describe(), "created": time.time(), "ended": None,
+        "error": None, "incidents": [], "resumed": [],
     }  # fmt: skip

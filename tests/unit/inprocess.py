@@ -52,7 +52,7 @@ def run(config, lag):
     with as_in_a_child(config.processes.threads):
         parts = build(config, lag)
         parts.trainer.publish_initial()
-        assert run_sequential(parts.collector, parts.trainer, lag, proceed=lambda: True)
+        run_sequential(parts.collector, parts.trainer, lag, before_epoch=lambda: None)
         parts.collector.finish()
     return parts
 

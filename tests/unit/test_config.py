@@ -53,6 +53,9 @@ RANGES = {
     "evaluation.worlds": (1, 65536),
     "evaluation.final_worlds": (1, 65536),
     "processes.learners": (1, None),
+    "processes.max_restarts": (0, 1000),
+    "checkpoint.interval": (0, None),
+    "checkpoint.keep": (0, 1000),
     "processes.threads": (1, 1024),
     "processes.time_slice_ms": (0.0, 100.0),
 }
@@ -66,8 +69,12 @@ ABOVE_ZERO = {
     "processes.start_timeout_s": None,
     "processes.stop_timeout_s": None,
     "processes.hang_timeout_s": None,
+    "processes.restart_window_s": None,
 }
-TEXTS = {"device", "processes.acting_device", "learning.learning_rate_schedule"}
+TEXTS = {
+    "device", "processes.acting_device", "processes.actor_death", "processes.learner_death",
+    "learning.learning_rate_schedule",
+}  # fmt: skip
 SWITCHES = {"learning.double", "network.noisy"}
 
 

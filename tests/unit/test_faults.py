@@ -21,9 +21,9 @@ from workbench.exchange.mailbox import Mailbox, checksum
 from workbench.exchange.progress import Progress
 from workbench.exchange.replay import Batch, Replay, ReplayError
 from workbench.learning.agent import initial_weights
-from workbench.processes import supervisor
+from workbench.processes import lives
 from workbench.processes.bell import Bell
-from workbench.processes.job import Job, Parts, mailbox_layout
+from workbench.processes.job import Job, Journals, Parts, mailbox_layout
 from workbench.processes.memory import Block
 from workbench.processes.pacing import Pacing
 from workbench.record.channel import Channel
@@ -69,6 +69,8 @@ class Pair:
             "bells": [Bell.create(context, index) for index in range(2)],
         }
         modifiers = tuple(pickle.loads(pickle.dumps(make(fault))) for fault in faults)
+
+        shared["journals"] = Journals.create(config, Treasurehunt, shared["replays"], shared["mailboxes"], create)
 
         def parts(role, index, owned):
             return Parts(
@@ -648,8 +650,8 @@ def test_a_learner_that_dies_while_writing_leaves_the_last_version_whole():
 
 def test_silence_is_counted_while_the_parent_is_awake_itself(monkeypatch):
     clock = [100.0]
-    monkeypatch.setattr(supervisor.time, "monotonic", lambda: clock[0])
-    silence = supervisor.Silence(2)
+    monkeypatch.setattr(lives.time, "monotonic", lambda: clock[0])
+    silence = lives.Silence(2)
 
     def look(after, *signs):
         clock[0] += after

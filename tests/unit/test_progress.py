@@ -79,7 +79,8 @@ def test_agents_are_counted_apart(shared):
 def test_digests_chain_one_link_per_epoch_and_per_update_however_they_are_grouped(rewards, losses):
     progress = Progress(Progress.layout(3, 1).allocate())
     for epoch, values in enumerate(rewards):
-        progress.report_collected(epoch + 1, 10 * (epoch + 1), np.array(values))
+        progress.add_rewards(np.array(values))
+        progress.report_collected(epoch + 1, 10 * (epoch + 1))
     for group in losses:
         progress.report_updates(1, 0, np.array(group, np.float32))
     digests = progress.digests()
@@ -94,7 +95,7 @@ def test_digests_chain_one_link_per_epoch_and_per_update_however_they_are_groupe
 def test_digests_are_copies(shared):
     writer, reader = shared
     before = reader.digests()
-    writer.report_collected(1, 10, np.ones(3))
+    writer.add_rewards(np.ones(3))
     assert not before["rewards"].any() and reader.digests()["rewards"].all(axis=1).any()
 
 
@@ -110,11 +111,9 @@ class ReadsBefore:
 
 def test_what_a_counter_speaks_for_is_there_before_it_is_raised():
     arrays = Progress.layout(2, 1).allocate()
-    fence = ReadsBefore(
-        lambda: (int(arrays["epochs_collected"][0]), int(arrays["agent_steps"][0]), bool(arrays["reward_digest"].any()))
-    )
-    Progress(arrays, fence).report_collected(1, 10, np.ones(2))
-    assert fence.seen == [(0, 10, True), (1, 10, True)]
+    fence = ReadsBefore(lambda: (int(arrays["epochs_collected"][0]), int(arrays["agent_steps"][0])))
+    Progress(arrays, fence).report_collected(1, 10)
+    assert fence.seen == [(0, 10), (1, 10)]
     fence = ReadsBefore(lambda: (int(arrays["updates"][1]), bool(arrays["loss_digest"][1].any())))
     Progress(arrays, fence).report_updates(1, 3, np.ones(3, np.float32))
     assert fence.seen == [(0, True), (3, True)]

@@ -30,12 +30,13 @@ CONFIG = wb.preset("quick").replace(
 class InProcess:
     """Stands in for the supervisor: the test says when something happens, and it happens here."""
 
-    def __init__(self, config, mode, lag, logs, world, weights, modifiers, on_records, on_end):
-        self.parts = inprocess.build(config, lag or 0, world)
-        self.config, self.lag = config, lag or 0
-        self.progress, self.replays, self.mailboxes = self.parts.progress, self.parts.replays, self.parts.mailboxes
+    def __init__(self, plan, logs, listener, cut, epoch):
+        config, lag = plan.config, plan.lag or 0
+        self.parts = inprocess.build(config, lag, plan.world)
+        self.config, self.lag = config, lag
+        self.progress, self.shared = self.parts.progress, self.parts
         self.error, self.startup_s, self.starts = None, 0.5, 0
-        self._on_records, self._on_end, self._ended = on_records, on_end, threading.Event()
+        self._listener, self._ended = listener, threading.Event()
 
     def start(self):
         self.starts += 1
@@ -56,17 +57,17 @@ class InProcess:
     def deliver(self):
         for table, (records, lost) in self.parts.reader.drain().items():
             if len(records) or lost:
-                self._on_records(table, records, lost)
+                self._listener.take_records(table, records, lost)
 
     def end(self, whole=True):
         if whole:
             self.progress.report_end(0)
             self.parts.collector.finish()
         self.deliver()
-        self._on_end()
+        self._listener.take_end()
         self._ended.set()
 
-    def stop(self):
+    def stop(self, now=False):
         if not self._ended.is_set() and self.starts:
             self.end(whole=False)
 

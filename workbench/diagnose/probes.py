@@ -271,7 +271,8 @@ class _Learning(_Side):
         self._collected = parts.progress
         self._probe_batch = ProbeBatch(self.config, self.agent.device)
         self._places = torch.from_numpy(sample_index(self.layout)).to(self.agent.device)
-        self.updates, self._phase, self._last_probed, self._host = 0, _Phase(), 0, math.nan
+        self.updates = self.agent.updates
+        self._phase, self._last_probed, self._host = _Phase(), 0, math.nan
         _wrap(trainer, "learn", self._of_this_agent(self._learn))
         _wrap(trainer, "publish", self._of_this_agent(self._publish))
         _wrap(trainer, "epoch", self._of_this_agent(self._rounds(0)))

@@ -201,6 +201,11 @@ class Replay:
         )
 
     @property
+    def epochs_committed(self) -> int:
+        """Epochs whose rows readers are shown."""
+        return self._committed.get()
+
+    @property
     def _slot(self) -> int:
         return (self._begun.get() - 1) % self._num_epochs
 

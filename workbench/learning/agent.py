@@ -23,7 +23,7 @@ from workbench.exchange.replay import Batch
 from workbench.learning.device import Field, Staging
 from workbench.learning.iqn import build_network, draw_noise, quantile_huber_loss, select_actions
 from workbench.learning.parameters import ParameterVector, to_numpy
-from workbench.seeding import stream
+from workbench.seeding import rng_words, set_rng_words, stream
 
 UPDATE_METRICS = ("loss", "mean_q", "max_q", "td_error", "grad_norm")
 """What an update returns, in this order; :mod:`workbench.record.metrics` defines them."""
@@ -177,17 +177,21 @@ class Agent:
             torch.cuda.current_stream(self.device).synchronize()
             np.copyto(out, self._pinned.numpy())
 
-    def get_state(self) -> dict[str, Any]:
-        """Copies of everything that the future depends on, as NumPy arrays and whole numbers."""
-        adam = self.optimizer.state[self.parameters.online]
+    def get_state(self, copy: bool = True) -> dict[str, Any]:
+        """Everything that the future depends on, as NumPy arrays and whole numbers.
+
+        Without ``copy``, arrays that lie in host memory already are given as they are, until the next update.
+        """
+        stepped = self.optimizer.param_groups[0]["params"][0]  # the online half, unless somebody has changed that
+        adam, to_host = self.optimizer.state[stepped], to_numpy if copy else _in_host_memory
         return {
-            "vector": to_numpy(self.parameters.vector),
-            "exp_avg": to_numpy(adam["exp_avg"]),
-            "exp_avg_sq": to_numpy(adam["exp_avg_sq"]),
+            "vector": to_host(self.parameters.vector),
+            "exp_avg": to_host(adam["exp_avg"]),
+            "exp_avg_sq": to_host(adam["exp_avg_sq"]),
             "step": int(adam["step"].item()),
             "updates": self.updates,
             "target_updates": self.target_updates,
-            "rng": _rng_words(self._rng),
+            "rng": rng_words(self._rng),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -202,10 +206,10 @@ class Agent:
                 raise ValueError(f"state[{name!r}] has shape {state[name].shape}; this network needs ({size},)")
         self.parameters.load(state["vector"])
         for name in ("exp_avg", "exp_avg_sq"):
-            adam[name].copy_(torch.from_numpy(state[name]))
-        adam["step"].fill_(state["step"])
-        self.updates, self.target_updates = state["updates"], state["target_updates"]
-        _set_rng_words(self._rng, state["rng"])
+            adam[name].copy_(torch.from_numpy(np.array(state[name])))
+        adam["step"].fill_(int(state["step"]))
+        self.updates, self.target_updates = int(state["updates"]), int(state["target_updates"])
+        set_rng_words(self._rng, state["rng"])
         valid, why = self.check_valid()
         if not valid:
             raise ValueError(f"the state is not one of an agent: {why}; use an unchanged result of get_state")
@@ -226,6 +230,11 @@ class Agent:
         return True, ""
 
 
+def _in_host_memory(tensor: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = tensor.detach().cpu().numpy()
+    return array
+
+
 def _build_adam(parameters: ParameterVector, eps: float) -> torch.optim.Adam:
     """Adam over the online half as one parameter, its state in place, so that no address changes from here on."""
     online = parameters.online
@@ -244,21 +253,4 @@ def _staged_fields(batch: Batch, config: Config, noise_size: int) -> dict[str, F
         **{name: (array.shape, array.dtype) for name, array in vars(batch).items()},
         **{name: ((learning.batch_size, length), np.float32) for name, length in zip(_FRACTIONS, lengths, strict=True)},
         **{name: ((noise_size,), np.float32) for name in _NOISES},
-    }
-
-
-def _rng_words(rng: np.random.Generator) -> NDArray[np.uint64]:
-    """The state of a PCG64 generator: (6,) uint64."""
-    state = rng.bit_generator.state
-    words = [word for name in ("state", "inc") for word in divmod(state["state"][name], 2**64)]
-    return np.array([*words, state["has_uint32"], state["uinteger"]], np.uint64)
-
-
-def _set_rng_words(rng: np.random.Generator, words: NDArray[np.uint64]) -> None:
-    high, low, inc_high, inc_low, has_uint32, uinteger = (int(word) for word in words)
-    rng.bit_generator.state = {
-        "bit_generator": "PCG64",
-        "state": {"state": high * 2**64 + low, "inc": inc_high * 2**64 + inc_low},
-        "has_uint32": has_uint32,
-        "uinteger": uinteger,
     }

@@ -6,7 +6,7 @@ take what :class:`Parts` hands them, and the parts know nothing of each other's 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Literal, TypeVar
@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.config import Config
+from workbench.exchange.journal import Journal, State
 from workbench.exchange.layout import Layout
 from workbench.exchange.mailbox import Mailbox
 from workbench.exchange.progress import Progress
+from workbench.exchange.recovery import Recovery
 from workbench.exchange.replay import Replay
 from workbench.learning.agent import Agent
 from workbench.learning.device import resolve_device
@@ -27,6 +29,7 @@ from workbench.loop import Collector, Trainer
 from workbench.processes.bell import Bell
 from workbench.processes.memory import Block, machine_fence
 from workbench.record.channel import Channel
+from workbench.seeding import stream
 from workbench.world.treasurehunt import Treasurehunt
 
 T = TypeVar("T")
@@ -51,6 +54,40 @@ class Modifier:
 
 
 @dataclass
+class Journals:
+    """Where the actor and each agent's learner keep their states, and where they copy their parts of a checkpoint."""
+
+    actor: Block
+    agents: list[Block]
+    actor_checkpoint: Block | None
+    """None, as are the next, in a run that writes no checkpoints."""
+    agent_checkpoints: list[Block] | None
+
+    @classmethod
+    def create(
+        cls, config: Config, world: type[Treasurehunt], replays: list[Block], mailboxes: list[Block],
+        create: Callable[[Layout], Block],
+    ) -> Journals:  # fmt: skip
+        """Take the memory for a run, whose replays and mailboxes belong to its checkpoints."""
+        actor, agent, agents = actor_state(config, world), agent_state(config), range(config.world.num_agents)
+        first: tuple[Block, list[Block]] = (
+            create(Journal.layout("journal of the actor", actor)),
+            [create(Journal.layout(f"journal of agent {i}", agent)) for i in agents],
+        )
+        if not config.checkpoint.keep:
+            return cls(*first, None, None)
+        whole = {**actor, **_bytes_of_replays(replays)}
+        return cls(
+            *first,
+            create(Journal.layout("checkpoint of the actor", whole, slots=1)),
+            [
+                create(Journal.layout(f"checkpoint of agent {i}", {**agent, "mailbox": mailboxes[i].bytes}, slots=1))
+                for i in agents
+            ],
+        )
+
+
+@dataclass
 class Job:
     """One child's work. Every field can be sent to a spawned process, and only at spawn."""
 
@@ -67,6 +104,7 @@ class Job:
     progress: Block
     replays: list[Block]
     mailboxes: list[Block]
+    journals: Journals
     channel: Block
     bells: list[Bell]
     """One bell per process, by index."""
@@ -80,6 +118,8 @@ class Job:
     """Warm start: (agents, vector size) float32, or None for fresh weights."""
     modifiers: tuple[Modifier, ...]
     """What wraps or replaces parts, in this order."""
+    restarts: int = 0
+    """How often this process was started before."""
 
 
 class Parts:
@@ -102,7 +142,12 @@ class Parts:
     def collector(self) -> Collector:
         """The acting side, over all agents."""
         job = self.job
-        collector = Collector(job.config, job.world, self.replays, self.mailboxes, self.progress, self.channel)
+        journals, shared = job.journals, _bytes_of_replays(job.replays)
+        collector = Collector(
+            job.config, job.world, self.replays, self.mailboxes, self.progress, self.channel,
+            self._recovery(journals.actor, journals.actor_checkpoint, shared),
+        )  # fmt: skip
+        collector.restore()
         for modifier in job.modifiers:
             modifier.on_collector(collector, self)
         return collector
@@ -118,15 +163,28 @@ class Parts:
             _pick(self.mailboxes, job.agents),
             self.progress,
             self.channel,
+            [self._recovery_of(index) for index in job.agents],
         )
+        trainer.restore()
         for modifier in job.modifiers:
             modifier.on_trainer(trainer, self)
         return trainer
+
+    def _recovery_of(self, agent: int) -> Recovery:
+        journals, copies = self.job.journals, self.job.journals.agent_checkpoints
+        shared = {"mailbox": self.job.mailboxes[agent].bytes}
+        return self._recovery(journals.agents[agent], None if copies is None else copies[agent], shared)
+
+    def _recovery(self, journal: Block, copy: Block | None, shared: dict[str, NDArray[np.uint8]]) -> Recovery:
+        fence = machine_fence()
+        return Recovery(Journal(journal.open(), fence), None if copy is None else Journal(copy.open(), fence), shared)
 
     def ready(self) -> None:
         """Report that this child is ready and wait at the barrier for the others."""
         self.progress.report_ready(self.job.index)
         self.bell.wait_until(lambda: self.progress.started, self.progress)
+        if self.job.restarts:
+            self.ring_others()  # its predecessor may have died between a report and the ring
 
     def ring_others(self) -> None:
         """Wake every process that may be waiting for what this one has just done."""
@@ -138,6 +196,39 @@ def mailbox_layout(config: Config, lag: int | None) -> Layout:
     """The mailbox of one agent: two slots for the newest version, ``lag`` more for older ones."""
     parameters = ParameterLayout.of(build_network(config))
     return Mailbox.layout(2 * parameters.size, parameters.fingerprint, 2 + (lag or 0))
+
+
+def actor_state(config: Config, world: type[Treasurehunt]) -> State:
+    """A state such as the collector keeps, for its shapes and dtypes."""
+    agents = config.world.num_agents
+    return {
+        **{
+            f"world_{name}": np.zeros(6, np.uint64) if name == "rng" else value
+            for name, value in world(config.world, stream(config.seed, "world")).get_state().items()
+        },
+        "streams": np.zeros((3 * agents + 1, 6), np.uint64),
+        "versions": np.zeros(agents, np.int64),
+        "rewards": np.zeros((agents, 32), np.uint8),
+        "evaluated": 0,
+    }
+
+
+def agent_state(config: Config) -> State:
+    """A state such as the trainer keeps of one agent, for its shapes and dtypes."""
+    size = ParameterLayout.of(build_network(config)).size
+    return {
+        "vector": np.zeros(2 * size, np.float32),
+        **{name: np.zeros(size, np.float32) for name in ("exp_avg", "exp_avg_sq")},
+        **dict.fromkeys(("step", "updates", "target_updates"), 0),
+        "rng": np.zeros(6, np.uint64),
+        "sampling": np.zeros(6, np.uint64),
+        "losses": np.zeros(32, np.uint8),
+        **dict.fromkeys(("version", "learned"), 0),
+    }
+
+
+def _bytes_of_replays(replays: Sequence[Block]) -> dict[str, NDArray[np.uint8]]:
+    return {f"replay {agent}": block.bytes for agent, block in enumerate(replays)}
 
 
 def _pick(items: Sequence[T], indices: Sequence[int]) -> list[T]:

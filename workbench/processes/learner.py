@@ -23,11 +23,13 @@ def learn(job: Job) -> None:
 
 
 def _learn_by_epoch(parts: Parts, trainer: Trainer, pacing: Pacing) -> None:
-    for epoch in range(trainer.config.epochs):
-        parts.bell.wait_until(partial(pacing.may_learn, epoch), parts.progress)
+    progress = parts.progress
+    for epoch in range(min(progress.epochs_learned(agent) for agent in trainer.agents), trainer.config.epochs):
+        parts.bell.wait_until(partial(pacing.may_learn, epoch), progress)
         for agent in trainer.agents:
-            trainer.epoch(agent, epoch)
-            parts.ring_others()
+            if progress.epochs_learned(agent) <= epoch:
+                trainer.epoch(agent, epoch)
+                parts.ring_others()
 
 
 def _learn_freely(parts: Parts, trainer: Trainer, pacing: Pacing) -> None:

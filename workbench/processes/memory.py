@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from multiprocessing.context import SpawnContext
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from workbench.exchange.layout import Arrays, Layout
 
 
@@ -45,6 +48,12 @@ class Block:
                 "lower replay.capacity or world.num_worlds"
             ) from error
         return cls(layout, raw)
+
+    @property
+    def bytes(self) -> NDArray[np.uint8]:
+        """The whole block, header and all: (nbytes,) uint8, a view."""
+        view: NDArray[np.uint8] = np.frombuffer(memoryview(self.raw).cast("B"), np.uint8)
+        return view
 
     def open(self, layout: Layout | None = None) -> Arrays:
         """The arrays, under the layout that the reader expects (default: the one it was made with)."""

@@ -27,10 +27,13 @@ class Pacing:
     def may_collect(self, epoch: int) -> bool:
         """Whether the actor may start an epoch."""
         progress = self._progress
+        if progress.paused:
+            return False
+        learning = [agent for agent in self._agents if not progress.frozen(agent)]
         if self._lag is not None:
-            return all(progress.epochs_learned(agent) >= epoch - self._lag for agent in self._agents)
+            return all(progress.epochs_learned(agent) >= epoch - self._lag for agent in learning)
         due = self._due(epoch) - math.floor(self._config.pacing.max_behind * self._per_epoch)
-        return all(progress.updates(agent) >= due for agent in self._agents)
+        return all(progress.updates(agent) >= due for agent in learning)
 
     def may_learn(self, epoch: int) -> bool:
         """Finite lag: whether the updates of an epoch may be made."""
@@ -48,7 +51,8 @@ class Pacing:
     def all_learned(self, agents: Iterable[int] | None = None) -> bool:
         """Whether these agents (default: all) have made and published every update of the run."""
         every = self._agents if agents is None else agents
-        return all(self._progress.epochs_learned(agent) >= self._config.epochs for agent in every)
+        progress, epochs = self._progress, self._config.epochs
+        return all(progress.epochs_learned(agent) >= epochs or progress.frozen(agent) for agent in every)
 
     def version_for(self, epoch: int) -> int | None:
         """The policy version that an epoch is collected with; None for the newest there is."""

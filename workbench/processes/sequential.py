@@ -14,11 +14,9 @@ def act_and_learn(job: Job) -> None:
     parts.ready()
     assert job.lag is not None, "check_launch refuses a free-running sequential run"
 
-    def proceed() -> bool:
-        parts.progress.report_alive(job.index)
-        return not parts.progress.stopping
+    def go_on() -> None:
+        parts.bell.wait_until(lambda: not parts.progress.paused, parts.progress)
 
-    finished = run_sequential(collector, trainer, job.lag, proceed)
-    if finished:
-        parts.progress.report_end(job.index)
-        collector.finish()
+    run_sequential(collector, trainer, job.lag, go_on)
+    parts.progress.report_end(job.index)
+    collector.finish()

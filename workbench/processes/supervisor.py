@@ -1,102 +1,112 @@
-"""The parent's side of a run: memory, children, a thread that watches them and drains their records, an orderly end.
+"""The parent's side of a run: children, a thread that watches them and drains their records, an orderly end.
 
 :meth:`Supervisor.start` returns at once. From then on one thread does everything: it opens the ready barrier, moves
-records from the children's rings to whoever wants them, notices a death within a tenth of a second, and stops what is
-left. The caller's thread is never needed, so a notebook's cells stay free.
+records from the children's rings to whoever wants them, sees a death at once, starts the dead anew or ends the run, as
+the configuration says, and stops what is left. The caller's thread is never needed, so a notebook's cells stay free.
+Checkpoints are written by a thread of their own, so that a slow disk delays none of this.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import multiprocessing
-import signal
-import sys
 import threading
 import time
-import types
-from collections.abc import Callable, Iterator
-from multiprocessing import connection, resource_tracker
+from dataclasses import dataclass
+from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from workbench.config import Config
 from workbench.exchange.layout import Layout
-from workbench.exchange.mailbox import Mailbox
-from workbench.exchange.progress import Progress
-from workbench.exchange.replay import Replay
 from workbench.processes import child
 from workbench.processes.bell import Bell
-from workbench.processes.job import Job, Modifier, Role, mailbox_layout
+from workbench.processes.job import Job, Role
+from workbench.processes.lives import Action, Incident, Restarts, Silence, how_it_ended, policy
 from workbench.processes.memory import Block, machine_fence
+from workbench.processes.shared import Cut, Plan, Shared
+from workbench.processes.spawning import start_all
 from workbench.record.channel import Channel, ChannelReader
 from workbench.record.metrics import Records
-from workbench.world.treasurehunt import Treasurehunt
 
 DRAIN_INTERVAL_S = 0.1
-"""How often records are moved and deaths are looked for."""
-
-OnRecords = Callable[[str, Records, int], None]
-"""Called with table, records and how many were lost before them."""
+"""How often records are moved and hangs are looked for; a death wakes the watching thread at once."""
 
 
 class ChildFailed(RuntimeError):
     """A child process raised, was killed, or did not start. The message names it and holds its traceback."""
 
 
+class Listener:
+    """What a supervisor tells: the run that it belongs to overrides what it wants to know."""
+
+    def take_records(self, table: str, records: Records, lost: int) -> None:
+        """Records of a table as they come, and how many were lost before them; in the watching thread."""
+
+    def take_incident(self, incident: Incident) -> None:
+        """A child has died; in the watching thread, after every record of it."""
+
+    def take_checkpoint(self, epoch: int, cut: Cut) -> None:
+        """A checkpoint to write; in a thread of its own. The arrays change once this returns."""
+
+    def take_end(self) -> None:
+        """Every child has left and every record is delivered; once, in the watching thread."""
+
+
+@dataclass
+class _Child:
+    """One child: its job, its present process, and what was seen of it."""
+
+    job: Job
+    process: SpawnProcess
+    errors: connection.Connection
+    restarts: Restarts
+    started: float = 0.0
+    traceback: str = ""
+    hung: str = ""
+    gone: bool = False  # dead, and nobody takes its place
+
+
 class Supervisor:
     """One run's children and everything that they share."""
 
-    def __init__(
-        self, config: Config, mode: str, lag: int | None, logs: Path, world: type[Treasurehunt],
-        weights: NDArray[np.float32] | None, modifiers: tuple[Modifier, ...],
-        on_records: OnRecords, on_end: Callable[[], None],
-    ) -> None:  # fmt: skip
+    def __init__(self, plan: Plan, logs: Path, listener: Listener, cut: Cut | None = None, epoch: int = 0) -> None:
         """Take the memory for a run; nothing is started yet.
 
         Args:
-            config: the configuration, already checked against mode and lag.
-            mode: "sequential" or "multiprocess".
-            lag: the dial.
+            plan: the run, already checked against mode and lag.
             logs: folder for the children's logs.
-            world: class of the world, importable in a child.
-            weights: (agents, vector size) float32 to start from, or None.
-            modifiers: what wraps or replaces parts in the children.
-            on_records: takes the records as they come, in the watching thread.
-            on_end: called once, in the watching thread, when every child has left and every record is delivered.
+            listener: who is told.
+            cut: where to go on from; None for the beginning.
+            epoch: epoch of that cut.
+
+        Raises:
+            MemoryError: there is not enough memory.
         """
         self._context = multiprocessing.get_context("spawn")
-        self.config = config
+        self.config: Config = plan.config
         self.error: ChildFailed | None = None
-        self._on_records, self._on_end = on_records, on_end
-        roles = _roles(config, mode)
-        agents = range(config.world.num_agents)
-        create, fence = self._create, machine_fence()
-        progress = create(Progress.layout(len(agents), len(roles)))
-        replays = [create(Replay.layout(config)) for _ in agents]
-        mailboxes = [create(mailbox_layout(config, lag)) for _ in agents]
-        channels = [create(Channel.layout()) for _ in roles]
-        self.progress = Progress(progress.open(), fence)
-        self.replays = [Replay(config, block.open(), fence) for block in replays]
-        self.mailboxes = [Mailbox(block.open(), fence) for block in mailboxes]
-        self._channels = [ChannelReader(block.open(), fence) for block in channels]
-        alive_interval_s = config.processes.hang_timeout_s / 4
+        self._listener = listener
+        roles = _roles(plan.config, plan.mode)
+        self.shared = Shared(plan, len(roles), self._create)
+        if cut is not None:
+            self.shared.put_back(cut, epoch)
+        self.progress = self.shared.progress
+        channels = [self._create(Channel.layout()) for _ in roles]
+        self._channels = [ChannelReader(block.open(), machine_fence()) for block in channels]
+        alive_interval_s = plan.config.processes.hang_timeout_s / 4
         self._bells = [Bell.create(self._context, index, alive_interval_s) for index in range(len(roles))]
-        errors = [self._context.Pipe(duplex=False) for _ in roles]
-        self._errors = [reader for reader, _ in errors]
-        jobs = [
-            Job(name, role, index, config, lag, owned, progress, replays, mailboxes, channels[index], self._bells,
-                errors[index][1], str(logs / f"{name.replace(' ', '-')}.log"), world, weights, modifiers)
+        self.children = [
+            self._child(plan, name, role, index, owned, channels[index], logs)
             for index, (name, role, owned) in enumerate(roles)
-        ]  # fmt: skip
-        self.processes: list[SpawnProcess] = [
-            self._context.Process(target=child.run, args=(job,), name=job.name, daemon=True) for job in jobs
         ]
         self._wake = Bell.create(self._context)
         self._silence = Silence(len(roles))
         self._watcher = threading.Thread(target=self._watch, name="watch run", daemon=True)
+        self._writer: threading.Thread | None = None
         self._launch_time = np.nan
         self._stop_time = np.inf
         self._killed = False
@@ -105,14 +115,37 @@ class Supervisor:
     def _create(self, layout: Layout) -> Block:
         return Block.create(self._context, layout)
 
+    def _child(
+        self, plan: Plan, name: str, role: Role, index: int, agents: tuple[int, ...], channel: Block, logs: Path
+    ) -> _Child:
+        shared, (reader, writer) = self.shared, self._context.Pipe(duplex=False)
+        job = Job(
+            name, role, index, plan.config, plan.lag, agents, shared.progress_block, shared.replay_blocks,
+            shared.mailbox_blocks, shared.journal_blocks, channel, self._bells, writer,
+            str(logs / f"{name.replace(' ', '-')}.log"), plan.world, plan.weights, plan.modifiers,
+        )  # fmt: skip
+        return _Child(job, self._process(job), reader, Restarts(plan.config.processes))
+
+    def _process(self, job: Job) -> SpawnProcess:
+        return self._context.Process(target=child.run, args=(job,), name=job.name, daemon=True)
+
+    @property
+    def processes(self) -> list[SpawnProcess]:
+        """The present process of each child."""
+        return [each.process for each in self.children]
+
+    @property
+    def silence_s(self) -> list[float]:
+        """For how long each child has given no sign of life."""
+        return self._silence.seconds
+
     def start(self) -> None:
         """Start every child and the thread that watches them. If that fails, or is interrupted, the run has ended."""
         self._launch_time = time.time()
         try:
-            with _bare_main(), _deaf_to_interrupts():
-                for process in self.processes:
-                    process.start()
-                self._watcher.start()  # before an interrupt can come: whoever stops the run then is let go by it
+            for each in self.children:
+                each.started = time.monotonic()
+            start_all(self.processes, then=self._watcher.start)
         except BaseException as error:
             if self._watcher.ident is None:
                 self._fail(ChildFailed(f"the children could not be started: {error!r}"))
@@ -120,10 +153,14 @@ class Supervisor:
                 self._end()
             raise
 
-    def stop(self) -> None:
-        """Ask the children to leave in order; returns at once. Whoever has not left in time is killed."""
-        self._stop_time = min(self._stop_time, time.monotonic())
+    def stop(self, now: bool = False) -> None:
+        """Ask the children to leave in order; returns at once. Whoever has not left in time, or ``now``, is killed."""
+        self._stop_time = -np.inf if now else min(self._stop_time, time.monotonic())
         self.progress.request_stop()
+        self.ring()
+
+    def ring(self) -> None:
+        """Wake everybody: something has changed that they may be waiting for."""
         for bell in [*self._bells, self._wake]:
             bell.ring()
 
@@ -144,67 +181,167 @@ class Supervisor:
 
     def _watch(self) -> None:
         try:
-            while any(process.is_alive() for process in self.processes):
-                self._look()
-                sentinels = [process.sentinel for process in self.processes if process.is_alive()]
-                connection.wait([*sentinels, self._wake.reader], DRAIN_INTERVAL_S)
+            while True:
+                alive = self._alive()
+                self._look()  # after asking who is alive: it sees what the dead left, and may start them anew
+                if not alive and not self._alive():
+                    break
+                connection.wait([*(process.sentinel for process in self._alive()), self._wake.reader], DRAIN_INTERVAL_S)
                 self._wake.drain()
-            self._look()
-        except BaseException as error:  # a full disk, a bug: the run must not go on unseen
+        except BaseException as error:  # a bug: the run must not go on unseen
             self._fail(ChildFailed(f"the watching thread failed: {error!r}"))
             self._kill()
         finally:
             self._end()
 
+    def _alive(self) -> list[SpawnProcess]:
+        return [process for process in self.processes if process.is_alive()]
+
     def _end(self) -> None:
         try:
-            self._on_end()
+            self._write_last_checkpoint()
+            self._listener.take_end()
         except BaseException as error:  # whoever waits must be let go
             self._fail(ChildFailed(f"the run's end could not be recorded: {error!r}"))
         finally:
             self._ended.set()
 
     def _look(self) -> None:
-        """One round: records, barrier, deaths, time limits."""
-        for channel in self._channels:
-            for table, (records, lost) in channel.drain().items():
-                if len(records) or lost:
-                    self._on_records(table, records, lost)
+        """One round: records, barrier, deaths, hangs, checkpoints, time limits."""
+        self._drain()
         progress, limits = self.progress, self.config.processes
         if not progress.started and not progress.stopping and progress.all_ready():
             progress.open_barrier()
             for bell in self._bells:
                 bell.ring()
-        for process, errors in zip(self.processes, self._errors, strict=True):
-            self._look_at(process, errors)
+        for each in self.children:
+            self._look_at(each)
         if progress.started and not progress.stopping:
             self._look_for_hangs()
+            self._look_for_checkpoint()
         if not progress.started and time.time() - self._launch_time > limits.start_timeout_s:
             self._fail(ChildFailed(f"the children were not ready within {limits.start_timeout_s:g} s; see the logs"))
         overdue = time.monotonic() - self._stop_time > limits.stop_timeout_s
         if overdue or (progress.stopping and not progress.started):  # before the barrier there is nothing to lose
             self._kill()
 
-    def _look_at(self, process: SpawnProcess, errors: connection.Connection) -> None:
-        code = process.exitcode  # before the pipe: what a process sent, it sent before it ended
+    def _drain(self) -> None:
+        for channel in self._channels:
+            for table, (records, lost) in channel.drain().items():
+                if len(records) or lost:
+                    self._listener.take_records(table, records, lost)
+
+    # --- deaths ----------------------------------------------------------------------------------------------------
+
+    def _look_at(self, each: _Child) -> None:
+        code = each.process.exitcode  # before the pipe: what a process sent, it sent before it ended
         with contextlib.suppress(EOFError):
-            if errors.poll():
-                self._fail(ChildFailed(f"{process.name} failed:\n{errors.recv()}"))
-        if code is not None and code != 0 and not self._killed:
-            self._fail(ChildFailed(f"{process.name} {_how_it_ended(code)}{self._where()}"))
+            if each.errors.poll():
+                each.traceback = each.errors.recv()
+                each.process.join(1.0)
+                code = each.process.exitcode
+                if code is None:
+                    each.process.kill()
+                    each.process.join()
+                    code = each.process.exitcode
+        if code is None or each.gone or self._killed:
+            return
+        done = self.progress.ended(each.job.index) and (each.job.role == "learner" or code == 0)
+        if done or (code == 0 and self.progress.stopping):
+            each.gone = True
+            return
+        self._died(each, code)
+
+    def _died(self, each: _Child, code: int) -> None:
+        """Do what the policy says about a death."""
+        self._drain()  # whoever takes its place writes to the same rings
+        job, progress = each.job, self.progress
+        traceback, each.traceback = each.traceback, ""
+        hung, each.hung = each.hung, ""
+        agents = job.agents or range(self.config.world.num_agents)
+        done = (progress.epochs_collected, sum(progress.updates(agent) for agent in agents))
+        cause = f"failed: {traceback.strip().splitlines()[-1]}" if traceback else hung or how_it_ended(code)
+        action, why_not = self._what_follows(each, traceback, done)
+        incident = Incident(
+            time.time(), job.name, job.agents, cause, done[0], done[1], job.restarts, action
+        )  # fmt: skip
+        self._listener.take_incident(incident)
+        if action == "restarted":
+            self._restart(each)
+            return
+        each.gone = True
+        if action == "run goes on without it":
+            for agent in job.agents:
+                progress.freeze(agent)
+            progress.report_end(job.index)
+            self.ring()
+            return
+        where = f"; {done[0]} epochs were collected until then, {done[1]} updates made"
+        because = f"; {why_not}" if why_not else ""
+        said = f"{job.name} failed{because}:\n{traceback}" if traceback else f"{job.name} {cause}{where}{because}"
+        self._fail(ChildFailed(said))
+
+    def _what_follows(self, each: _Child, traceback: str, done: tuple[int, int]) -> tuple[Action, str]:
+        """What to do about a death, and why there is no restart although there might be."""
+        if self.progress.stopping or not self.progress.started:
+            return "run ended", ""
+        wanted = policy(self.config.processes, each.job.role)
+        if wanted == "continue":
+            return "run goes on without it", ""
+        why_not = "" if wanted == "stop" else each.restarts.why_not(traceback, done)
+        return ("run ended", why_not) if wanted == "stop" or why_not else ("restarted", "")
+
+    def _restart(self, each: _Child) -> None:
+        each.job = dataclasses.replace(each.job, restarts=each.restarts.count)
+        self.progress.forget_ready(each.job.index)
+        each.process, each.started = self._process(each.job), time.monotonic()
+        try:
+            start_all([each.process])
+        except OSError as error:
+            each.gone = True
+            self._fail(ChildFailed(f"{each.job.name} could not be started anew: {error}"))
 
     def _look_for_hangs(self) -> None:
-        limit = self.config.processes.hang_timeout_s
-        for process, seconds in zip(self.processes, self._silence.look(self.progress.signs_of_life()), strict=True):
-            if seconds > limit and process.is_alive():
-                self._fail(ChildFailed(
-                    f"{process.name} has given no sign of life for {limit:g} s{self._where()}. It hangs or was "
-                    "stopped, see its log; if an epoch may take that long, raise processes.hang_timeout_s"
-                ))  # fmt: skip
-                process.kill()
+        limits, silences = self.config.processes, self._silence.look(self.progress.signs_of_life())
+        for each, silence_s in zip(self.children, silences, strict=True):
+            if not each.process.is_alive():
+                continue
+            if not self.progress.ready(each.job.index):  # started anew, and not there yet
+                limit, silence_s = limits.start_timeout_s, time.monotonic() - each.started
+            else:
+                limit = limits.hang_timeout_s
+            if silence_s > limit:
+                each.hung = (
+                    f"has given no sign of life for {limit:g} s and was killed. It hung or was stopped, see its log; "
+                    "if an epoch may take that long, raise processes.hang_timeout_s"
+                )
+                each.process.kill()
 
-    def _where(self) -> str:
-        return f"; {self.progress.epochs_collected} epochs were collected until then"
+    # --- checkpoints -----------------------------------------------------------------------------------------------
+
+    def _look_for_checkpoint(self) -> None:
+        if self._writer is not None and self._writer.is_alive():
+            return
+        found = self.shared.complete_cut()
+        if found is not None:
+            self._writer = threading.Thread(target=self._write_checkpoint, args=found, name="checkpoint", daemon=True)
+            self._writer.start()
+
+    def _write_checkpoint(self, epoch: int, cut: Cut) -> None:
+        try:
+            self._listener.take_checkpoint(epoch, cut)
+        finally:
+            self.progress.keep_checkpoint(epoch)
+
+    def _write_last_checkpoint(self) -> None:
+        """Keep the run as it was left, so that it can be resumed however it ended."""
+        if self._writer is not None:
+            self._writer.join()
+        cut = self.shared.cut_as_left() if self.shared.keeps_checkpoints else None
+        if cut is not None:
+            self._listener.take_checkpoint(self.progress.epochs_collected, cut)
+
+    # --- the end ---------------------------------------------------------------------------------------------------
 
     def _fail(self, error: ChildFailed) -> None:
         """Keep the first failure and stop the rest."""
@@ -222,70 +359,6 @@ class Supervisor:
                 process.join()
 
 
-class Silence:
-    """For how long each child has given no sign of life, in time during which this process was awake itself."""
-
-    def __init__(self, num_processes: int) -> None:
-        self._signs, self._seconds = [-1] * num_processes, [0.0] * num_processes
-        self._looked = time.monotonic()
-
-    def look(self, signs: list[int]) -> list[float]:
-        """Seconds of silence of each child, given how many signs of life each has given."""
-        now = time.monotonic()
-        awake = min(now - self._looked, 1.0)  # more is a look that came late: a suspended machine, a Ctrl-Z
-        self._looked = now
-        for process, (before, given) in enumerate(zip(self._signs, signs, strict=True)):
-            self._seconds[process] = self._seconds[process] + awake if given == before else 0.0
-        self._signs = list(signs)
-        return list(self._seconds)
-
-
-@contextlib.contextmanager
-def _bare_main() -> Iterator[None]:
-    """Spawn without running the caller's script again in every child: all that a child needs lies in this package."""
-    with _main_lock:  # two threads that start runs at once would take each other's stand-in for the caller's module
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = types.ModuleType("__main__")
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = main
-
-
-_main_lock = threading.Lock()
-
-
-@contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Spawn children that inherit a blocked SIGINT: Ctrl-C must not reach them before they can ignore it themselves.
-
-    An interrupt of this process is kept back until all are started: half a child would be left with half its job. The
-    block alone does not do that, since another thread, such as one of a numerical library, may take the signal.
-    """
-    resource_tracker.ensure_running()  # here, because it unblocks SIGINT when it starts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        with _interrupts_kept_back():
-            yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def _interrupts_kept_back() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # KeyboardInterrupt is raised in the main thread only
-        yield
-        return
-    came: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if came:
-            signal.raise_signal(signal.SIGINT)
-
-
 def _roles(config: Config, mode: str) -> list[tuple[str, Role, tuple[int, ...]]]:
     """Name, role and agents of each child."""
     agents = tuple(range(config.world.num_agents))
@@ -293,9 +366,3 @@ def _roles(config: Config, mode: str) -> list[tuple[str, Role, tuple[int, ...]]]
         return [("sequential", "sequential", agents)]
     groups = [agents[first :: config.num_learners] for first in range(config.num_learners)]
     return [("actor", "actor", ()), *((f"learner {i}", "learner", group) for i, group in enumerate(groups))]
-
-
-def _how_it_ended(code: int) -> str:
-    if code < 0:
-        return f"was ended by signal {-code} ({signal.Signals(-code).name})"
-    return f"exited with code {code} and no traceback; see its log"

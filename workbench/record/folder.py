@@ -25,7 +25,7 @@ import numpy.typing as npt
 from workbench.record.history import History
 from workbench.record.metrics import TABLES, Records
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout of a run folder. It is raised with every change to the tables or the files."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
@@ -106,7 +106,7 @@ class RunFolder:
             )
         if head.get("tables") != _DTYPES or not isinstance(head.get("description"), dict):
             raise RecordError(
-                f"{folder.path / 'run.json'} is damaged: its tables or its description are not of format 1"
+                f"{folder.path / 'run.json'} is damaged: its tables or its description are not of format {FORMAT}"
             )
         return folder
 
@@ -132,13 +132,28 @@ class RunFolder:
         """
         path, part = self.path / name, self.path / f"{name}.part"
         try:
-            with open(part, "wb", opener=_open_private) as file:
+            with open(part, "wb", opener=open_private) as file:
                 np.save(file, array, allow_pickle=False)
             part.replace(path)
         except OSError as error:
             with suppress(OSError):
                 part.unlink()
             raise RecordError(f"cannot write {path}: {error.strerror}; make room and run again") from error
+
+    def replace(self, table: str, records: Records) -> None:
+        """Write a table anew, whole or not at all, by the rules of :meth:`append`."""
+        if records.dtype != TABLES[table]:
+            raise TypeError(f"the records are {records.dtype}; table {table} holds {TABLES[table]}")
+        path = self._table_path(table)
+        part = path.with_suffix(".part")
+        try:
+            with open(part, "wb", opener=open_private) as file:
+                file.write(records.tobytes())
+            part.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                part.unlink()
+            raise RecordError(f"cannot write {path}: {error.strerror}; what was there before is kept") from error
 
     def append(self, table: str, records: Records) -> None:
         """Add records to the end of a table, all of them or none.
@@ -156,7 +171,7 @@ class RunFolder:
             raise TypeError(f"the records are {records.dtype}; table {table} holds {TABLES[table]}")
         path = self._table_path(table)
         try:
-            with open(path, "ab", buffering=0, opener=_open_private) as file:
+            with open(path, "ab", buffering=0, opener=open_private) as file:
                 _append_whole(cast(BinaryIO, file), records)
         except OSError as error:
             raise RecordError(
@@ -195,7 +210,7 @@ class RunFolder:
         path, part = self.path / name, self.path / f"{name}.part"
         text = json.dumps(data, indent=2, default=_plain) + "\n"
         try:
-            with open(part, "w", encoding="utf-8", opener=_open_private) as file:
+            with open(part, "w", encoding="utf-8", opener=open_private) as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -206,7 +221,8 @@ class RunFolder:
             raise RecordError(f"cannot write {path}: {error.strerror}; what was there before is kept") from error
 
 
-def _open_private(path: str, flags: int) -> int:
+def open_private(path: str, flags: int) -> int:
+    """An opener for :func:`open` whose new files only the user can read."""
     return os.open(path, flags, 0o600)
 
 

@@ -17,7 +17,7 @@ from workbench.processes.job import Parts
 
 
 class _Ends(Fault):
-    """Something happens to one process in an epoch of the run."""
+    """Something happens to one process in an epoch of the run, and not again to the one that takes its place."""
 
     check = "supervisor"
     modes = ("multiprocess",)
@@ -52,7 +52,7 @@ class _LearnerEnds(_Ends):
                 self.happens()
             original(index, epoch, *rest)
 
-        if 0 in trainer.agents:
+        if 0 in trainer.agents and not parts.job.restarts:
             override(trainer, "learn", learn)
 
 
@@ -94,8 +94,9 @@ class KillActor(_Ends):
                 _kill_this_process()
             return original(*arguments)
 
-        override(collector, "epoch", epoch)
-        override(collector.world, "act", act)
+        if not parts.job.restarts:
+            override(collector, "epoch", epoch)
+            override(collector.world, "act", act)
 
 
 class KillWhileWriting(_Ends):
@@ -123,7 +124,7 @@ class KillWhileWriting(_Ends):
                 _kill_this_process()
             original(out)
 
-        if 0 in trainer.agents:
+        if 0 in trainer.agents and not parts.job.restarts:
             mailbox = trainer.mailboxes[0]
             override(trainer.agents[0], "snapshot", snapshot)
 

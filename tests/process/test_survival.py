@@ -1,0 +1,207 @@
+"""Runs that lose processes, or their parent, and end as if nothing had happened: real processes, really killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import cache
+
+import pytest
+
+import workbench as wb
+from tests.process import broken
+from workbench.record.checkpoint import CheckpointError
+from workbench.record.folder import RecordWarning
+
+CONFIG = wb.preset("quick").replace(**{"device": "cpu", "epochs": 40, "checkpoint.interval": 5})
+DEADLINE_S = 120
+MODES = [("sequential", 0), ("sequential", 3), ("multiprocess", 0), ("multiprocess", 1), ("multiprocess", 3)]
+
+
+def wait_until(holds):
+    deadline = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.005)
+
+
+@cache
+def undisturbed(mode, lag, folder):
+    """The digests of a run that nobody disturbed."""
+    return wb.launch(CONFIG, mode, lag, out=folder).wait(DEADLINE_S).digest
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+def reached(run, epochs):
+    """Whether the run has collected so many epochs. A run that has ended never will."""
+    assert not run.ended, f"{run.status}: {run.error}"
+    return run.progress["epochs"] >= epochs
+
+
+def nothing_twice(run):
+    """Every epoch, update and publication of the run is recorded once."""
+    epochs, updates = run.history.epochs, run.history.updates
+    agents = run.config.world.num_agents
+    assert len(set(zip(epochs["agent"], epochs["epoch"], strict=True))) == len(epochs) == agents * run.config.epochs
+    assert len(set(zip(updates["agent"], updates["update"], strict=True))) == len(updates) == run.result.updates
+    published = run.history.events[run.history.events["kind"] == 1]
+    assert len(set(zip(published["agent"], published["version"], strict=True))) == len(published)
+    return True
+
+
+# Restart
+
+
+@pytest.mark.parametrize(("mode", "lag"), MODES)
+def test_a_run_whose_processes_are_killed_ends_with_the_digests_of_one_left_alone(mode, lag, folder):
+    run = wb.launch(CONFIG, mode, lag, out=folder)
+    victims = ["sequential"] * 2 if mode == "sequential" else ["learner 1", "actor"]
+    for death, (victim, epoch) in enumerate(zip(victims, (7, 20), strict=True)):
+        wait_until(lambda epoch=epoch: reached(run, epoch))
+        (process,) = [each for each in run.processes if each.name == victim]
+        os.kill(process.pid, signal.SIGKILL)
+        wait_until(lambda death=death: len(run.incidents) > death)
+    result = run.wait(DEADLINE_S)
+    assert len(run.incidents) == 2 and all(said.endswith("; restarted") for said in run.incidents)
+    assert result.digest == undisturbed(mode, lag, folder)
+    assert nothing_twice(run)
+    assert wb.load(run.folder.path).description["incidents"][0]["process"] == victims[0]
+
+
+def test_a_free_running_run_that_loses_processes_counts_nothing_twice_and_its_versions_never_go_back(folder):
+    run = wb.launch(CONFIG, lag=None, out=folder)
+    for victim, epoch in ((1, 8), (0, 20)):
+        wait_until(lambda epoch=epoch: reached(run, epoch))
+        os.kill(run.processes[victim].pid, signal.SIGKILL)
+    assert run.wait(DEADLINE_S).status == "finished" and nothing_twice(run)
+    for agent in range(CONFIG.world.num_agents):
+        used = run.history.epochs["policy_version"][run.history.epochs["agent"] == agent]
+        assert (used[1:] >= used[:-1]).all()
+
+
+def test_a_stopped_process_is_killed_and_its_place_taken(folder):
+    config = CONFIG.replace(**{"processes.hang_timeout_s": 3.0})
+    run = wb.launch(config, lag=1, out=folder)
+    wait_until(lambda: reached(run, 5))
+    os.kill(run.processes[1].pid, signal.SIGSTOP)
+    assert run.wait(DEADLINE_S).digest == undisturbed("multiprocess", 1, folder)
+    assert "has given no sign of life for 3 s" in run.incidents[0]
+
+
+def test_a_process_that_dies_too_often_ends_the_run_with_the_reason(folder):
+    with wb.launch(CONFIG.replace(epochs=1_000_000, **{"processes.max_restarts": 1}), lag=1, out=folder) as run:
+        for death in range(2):
+            wait_until(lambda: run.status == "running" and run.processes[1].alive)
+            os.kill(run.processes[1].pid, signal.SIGKILL)
+            wait_until(lambda death=death: len(run.incidents) > death)
+        with pytest.raises(wb.ChildFailed, match=r"it was restarted once within 60 s, and processes.max_restarts"):
+            run.wait(DEADLINE_S)
+
+
+def test_an_exception_that_comes_again_at_the_same_place_is_not_retried_for_ever(folder):
+    run = wb.launch(CONFIG, lag=1, out=folder, modifiers=[broken.FailsInAnUpdate()])
+    with pytest.raises(wb.ChildFailed, match=r"it raised the same again at the same place:\nTraceback"):
+        run.wait(DEADLINE_S)
+    assert len(run.incidents) == 2
+
+
+def test_a_run_can_go_on_without_an_agents_learning(folder):
+    config = CONFIG.replace(**{"processes.learner_death": "continue"})
+    run = wb.launch(config, lag=1, out=folder)
+    wait_until(lambda: reached(run, 10))
+    os.kill(run.processes[1].pid, signal.SIGKILL)
+    assert run.wait(DEADLINE_S).status == "finished" and "run goes on without it" in run.incidents[0]
+    done = [int(run.history.updates["update"][run.history.updates["agent"] == agent].max()) for agent in (0, 1)]
+    assert done[0] < done[1] == config.total_updates
+
+
+# Resume
+
+
+@pytest.mark.parametrize(("mode", "lag"), MODES)
+def test_a_run_that_was_stopped_and_resumed_ends_with_the_digests_of_one_left_alone(mode, lag, folder):
+    run = wb.launch(CONFIG, mode, lag, out=folder)
+    wait_until(lambda: reached(run, 13))
+    run.stop(now=lag == 3)
+    assert run.status == "stopped"
+    again = wb.resume(run.folder.path)
+    assert again.wait(DEADLINE_S).digest == undisturbed(mode, lag, folder) and nothing_twice(again)
+    assert again.name == run.name and wb.load(run.folder.path).status == "finished"
+
+
+CUT_OFF = """
+import os, sys, time
+import workbench as wb
+from tests.process.test_survival import CONFIG
+run = wb.launch(CONFIG, {mode!r}, {lag!r}, out={out!r}, name="cut-off")
+while not any((run.folder.path / "checkpoints").glob("*.npz")):
+    time.sleep(0.005)
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize(("mode", "lag"), [("sequential", 1), ("multiprocess", 0), ("multiprocess", 3)])
+def test_a_run_whose_parent_was_killed_is_resumed_from_its_last_checkpoint(mode, lag, folder, tmp_path):
+    code = CUT_OFF.format(mode=mode, lag=lag, out=str(tmp_path))
+    subprocess.run([sys.executable, "-c", code], timeout=DEADLINE_S, check=False)
+    assert wb.load(tmp_path / "cut-off").status == "cut off"
+    run = wb.resume(tmp_path / "cut-off")
+    assert run.wait(DEADLINE_S).digest == undisturbed(mode, lag, folder) and nothing_twice(run)
+
+
+def test_a_damaged_checkpoint_is_passed_over_with_a_word(folder, tmp_path):
+    run = wb.launch(CONFIG, lag=1, out=tmp_path)
+    wait_until(lambda: reached(run, 13))
+    run.stop()
+    newest = sorted((run.folder.path / "checkpoints").iterdir())[-1]
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(data)
+    with pytest.warns(RecordWarning, match=rf"{newest.name} is damaged or cut off.*the one before it"):
+        again = wb.resume(run.folder.path)
+    assert again.wait(DEADLINE_S).digest == undisturbed("multiprocess", 1, folder)
+
+
+def test_only_what_is_safe_can_be_changed_and_the_change_is_recorded(folder, tmp_path):
+    run = wb.launch(CONFIG, "sequential", 1, out=tmp_path)
+    run.wait(DEADLINE_S)
+    with pytest.raises(CheckpointError, match=r"learning.tau \(0.005 there, 0.5 here\)"):
+        wb.resume(run.folder.path, **{"learning.tau": 0.5})
+    again = wb.resume(run.folder.path, epochs=50)
+    assert again.wait(DEADLINE_S).agent_steps == 50 * 20 * 2 and nothing_twice(again)
+    assert wb.load(run.folder.path).description["resumed"][0]["changed"] == {"epochs": [40, 50]}
+
+
+def test_a_run_that_goes_on_cannot_be_resumed(tmp_path):
+    endless = wb.launch(CONFIG.replace(epochs=1_000_000), out=tmp_path)
+    with endless as run, pytest.raises(wb.RunError, match="stop it first"):
+        wb.resume(run.folder.path)
+
+
+def test_a_paused_run_begins_no_epoch_until_it_goes_on(folder):
+    run = wb.launch(CONFIG, lag=1, out=folder)
+    wait_until(lambda: reached(run, 3))
+    run.pause()
+    before = -1
+    while before != run.progress["epochs"]:  # what has begun is finished
+        before = run.progress["epochs"]
+        with pytest.raises(TimeoutError):
+            run.wait(0.5)
+    assert run.paused and run.status == "running" and before < CONFIG.epochs
+    run.proceed()
+    assert run.wait(DEADLINE_S).digest == undisturbed("multiprocess", 1, folder)
+    with pytest.raises(wb.RunError, match="is finished; only a run that is going on can be paused"):
+        run.pause()
+
+
+def test_a_checkpoint_can_be_asked_for(folder):
+    endless = CONFIG.replace(epochs=1_000_000, **{"checkpoint.interval": 0})
+    with wb.launch(endless, lag=1, out=folder) as run:
+        wait_until(lambda: reached(run, 3))
+        run.checkpoint()
+        wait_until(lambda: any((run.folder.path / "checkpoints").glob("*.npz")))

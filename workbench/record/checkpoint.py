@@ -1,0 +1,143 @@
+"""Checkpoints: one cut through a run in one file, written beside and renamed, with checksums, read without pickle.
+
+    checkpoints/epoch-00000120.npz     arrays by owner/name, and "description": JSON text as bytes
+
+Every array carries the archive's CRC-32, and the description the SHA-256 of them all, so a damaged or partial file is
+recognised; whoever reads then takes the one before, and says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.digest import array_digest
+from workbench.record.folder import RecordError, open_private
+
+FORMAT = 1
+"""Version of what a checkpoint holds."""
+
+_NAME = re.compile(r"epoch-(\d{8,19})\.npz")
+_DESCRIPTION = "description"
+
+
+class CheckpointError(RecordError):
+    """A checkpoint cannot be written, read, or used. The message names the file, the cause and the remedy."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as it was read."""
+
+    path: Path
+    epoch: int
+    """Epochs that were collected."""
+    description: dict[str, Any]
+    """What the writer said of the run: its configuration, mode, lag, counters."""
+    arrays: dict[str, NDArray[Any]]
+    """The cut, by ``owner/name``."""
+
+
+def write_checkpoint(
+    folder: Path, epoch: int, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any], keep: int
+) -> Path:
+    """Write the checkpoint of an epoch, whole or not at all, and delete all but the newest ``keep``.
+
+    Raises:
+        CheckpointError: the disk refuses. Checkpoints that were there before are kept.
+    """
+    path = folder / f"epoch-{epoch:08d}.npz"
+    part = path.with_suffix(".part")
+    head = {**description, "format": FORMAT, "epoch": epoch, "sha256": _digest(arrays)}
+    text = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with open(part, "wb", opener=open_private) as file:
+            with zipfile.ZipFile(file, "w") as archive:
+                for name, array in ({_DESCRIPTION: text} | dict(arrays)).items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, array, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        _sync_folder(folder)
+        for old in _found(folder)[keep:]:
+            old.unlink()
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise CheckpointError(
+            f"cannot write {path}: {error.strerror}; earlier checkpoints are kept, and the run goes on; make room"
+        ) from error
+    return path
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read one checkpoint and check every byte of it.
+
+    Raises:
+        CheckpointError: it is missing, damaged, cut off, or of another version.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        head = json.loads(arrays.pop(_DESCRIPTION).tobytes())
+        found, epoch = head["format"], int(head["epoch"])
+        if found == FORMAT and head["sha256"] != _digest(arrays):
+            raise ValueError("its checksum does not match its contents")
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise CheckpointError(f"{path} is damaged or cut off: {error or type(error).__name__}") from error
+    if found != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {found!r}, this version reads {FORMAT}; use the version that wrote it"
+        )
+    return Checkpoint(path, epoch, head, arrays)
+
+
+def newest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
+    """The newest checkpoint of a folder that is whole, and what was wrong with those after it.
+
+    Raises:
+        CheckpointError: there is none, or none is whole.
+    """
+    refused: list[str] = []
+    for path in _found(folder):
+        try:
+            return read_checkpoint(path), refused
+        except CheckpointError as error:
+            refused.append(str(error))
+    if refused:
+        raise CheckpointError(f"no checkpoint in {folder} is whole: {'; '.join(refused)}; start the run anew")
+    raise CheckpointError(
+        f"there is no checkpoint in {folder}; a run leaves them with checkpoint.keep above 0; start the run anew"
+    )
+
+
+def _found(folder: Path) -> list[Path]:
+    """Checkpoints of a folder, newest first."""
+    paths = list(folder.iterdir()) if folder.is_dir() else []
+    named = [(int(match[1]), path) for path in paths if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(named, reverse=True)]
+
+
+def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    names = [np.frombuffer(name.encode(), np.uint8) for name in sorted(arrays)]
+    return array_digest(*names, *(arrays[name] for name in sorted(arrays)))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

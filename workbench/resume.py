@@ -1,0 +1,113 @@
+"""Go on with a run that was stopped, cut off or has failed, from the newest checkpoint in its folder."""
+
+from __future__ import annotations
+
+import importlib
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from workbench.config import Config, ConfigError, check_launch, differences, safe_to_change
+from workbench.diagnose.faults import prepare
+from workbench.diagnose.probes import Probes
+from workbench.learning.device import resolve_device
+from workbench.processes.shared import Plan
+from workbench.record import machine
+from workbench.record.checkpoint import Checkpoint, CheckpointError, newest_checkpoint
+from workbench.record.folder import RecordWarning, RunFolder
+from workbench.record.metrics import TABLES
+from workbench.record.repeats import until
+from workbench.run import Run, begin, check_world
+from workbench.run_view import RunError, load
+from workbench.world.treasurehunt import Treasurehunt
+
+
+def resume(path: Path | str, config: Config | None = None, *, start: bool = True, **changes: Any) -> Run:
+    """Go on with the run in a folder, and return at once. What was recorded after the checkpoint is made anew.
+
+    At a finite lag the run then ends with the digests of one that was never interrupted, unless settings that the
+    result depends on were changed.
+
+    Args:
+        path: the run's folder.
+        config: the configuration to go on with; default the run's own.
+        start: False leaves it to ``run.start()``.
+        changes: settings to change, by dotted name: ``resume(path, epochs=480)``. Safe to change are the number of
+            epochs, the device, and everything about evaluation, checkpoints, processes, and free-running pacing.
+
+    Raises:
+        RunError: the run goes on, or its world cannot be found.
+        CheckpointError: there is no whole checkpoint, or the configuration differs where it must not.
+        ConfigError: a change breaks a rule.
+    """
+    earlier = load(path)
+    if not earlier.ended:
+        raise RunError(f"run {earlier.name} is {earlier.status}; stop it first, or wait for its end")
+    checkpoint, refused = newest_checkpoint(earlier.folder.path / "checkpoints")
+    for text in refused:
+        warnings.warn(f"{text}; the one before it, of epoch {checkpoint.epoch}, is used", RecordWarning, stacklevel=2)
+    wanted = (config or earlier.config).replace(**changes)
+    changed = _check_changes(Config.from_dict(checkpoint.description["config"]), wanted, checkpoint)
+    check_launch(wanted, earlier.mode, earlier.lag)
+    device = resolve_device(wanted.device)
+    resolve_device(wanted.processes.acting_device)
+    description = earlier.description
+    faults = prepare(earlier.faults, wanted, earlier.mode, earlier.lag)
+    modifiers = (*faults, *([Probes()] if description.get("probes") else []))
+    plan = Plan(wanted, earlier.mode, earlier.lag, _world(str(description["world"])), None, modifiers)
+    again = {"time": time.time(), "epoch": checkpoint.epoch, "after": earlier.status, "changed": changed}
+    description |= {
+        "status": "created", "config": wanted.to_dict(), "device": str(device),
+        "device_name": machine.device_name(str(device)), "threads": wanted.processes.threads,
+        "machine": machine.describe(), "ended": None, "error": None,
+        "resumed": [*description.get("resumed", []), again],
+    }  # fmt: skip
+    _go_back(earlier.folder, checkpoint)
+    earlier.folder.write_description(description)
+    return begin(Run(plan, earlier.folder, description, checkpoint), start)
+
+
+def _check_changes(before: Config, wanted: Config, checkpoint: Checkpoint) -> dict[str, Any]:
+    """The settings that are changed, with both values, all of them safe to change."""
+    changed = differences(before, wanted)
+    unsafe = {name: pair for name, pair in changed.items() if not safe_to_change(name)}
+    if unsafe:
+        listed = ", ".join(f"{name} ({one!r} there, {other!r} here)" for name, (one, other) in unsafe.items())
+        raise CheckpointError(
+            f"{checkpoint.path} is of another configuration: {listed}; resume with the run's own values, "
+            "or launch a new run with weights=wb.load(path).weights"
+        )
+    if wanted.epochs < checkpoint.epoch:
+        raise ConfigError(
+            f"epochs is {wanted.epochs}; the checkpoint was made after {checkpoint.epoch}; give at least as many"
+        )
+    return {name: list(pair) for name, pair in changed.items()}
+
+
+def _go_back(folder: RunFolder, checkpoint: Checkpoint) -> None:
+    """Drop the records that come after the checkpoint; the result of the earlier end goes too."""
+    arrays, agents = checkpoint.arrays, range(sum(name.endswith("/mailbox") for name in checkpoint.arrays))
+    updates = [int(arrays[f"agent {agent}/updates"]) for agent in agents]
+    versions = [int(arrays[f"agent {agent}/version"]) for agent in agents]
+    epochs, evaluated = int(arrays["actor/at"]), int(arrays["actor/evaluated"])
+    history = folder.read_history()
+    for table in TABLES:
+        folder.replace(table, until(table, getattr(history, table), epochs, updates, versions, evaluated))
+    (folder.path / "result.json").unlink(missing_ok=True)
+
+
+def _world(name: str) -> type[Treasurehunt]:
+    """The class of the run's world, by ``module:name``."""
+    module, _, qualified = name.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in qualified.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise RunError(
+            f"the run's world {name} cannot be imported ({error}); put its module where Python finds it"
+        ) from error
+    check_world(found)
+    world: type[Treasurehunt] = found
+    return world
