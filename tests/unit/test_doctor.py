@@ -33,6 +33,25 @@ def test_a_copy_that_changes_nothing_makes_the_hypothesis_true_with_its_figure()
     assert "0.0123" in diagnosis.hypothesis.sentence
 
 
+def test_a_stale_epsilon_is_no_copy_that_failed_and_the_verdict_says_both():
+    diagnosis = wrong("act/epsilon", 0.123)
+    assert diagnosis.exit_code == 1
+    assert diagnosis["5 epsilon"].verdict == "fail"
+    assert diagnosis.hypothesis.holds is False
+    said = diagnosis.hypothesis.sentence
+    assert "is FALSE for the weights, because: After 12 syncs" in said
+    assert "epsilon is NOT the one that is due: (method 5 epsilon)" in said and "0.123" in said
+
+
+def test_weights_that_fail_beside_a_stale_epsilon_still_make_the_hypothesis_true():
+    tables = made.sound_tables()
+    made.measured(tables, "act/epsilon")["value"] = 0.123
+    made.measured(tables, "sync/checksum")["value"] = 0
+    hypothesis = examine(made.evidence(tables)).hypothesis
+    assert hypothesis.holds is True
+    assert "self-test" in hypothesis.sentence and "0.123" not in hypothesis.sentence
+
+
 def test_a_fault_elsewhere_fails_but_leaves_the_hypothesis_false():
     diagnosis = wrong("data/scale", 100)
     assert diagnosis.exit_code == 1

@@ -83,6 +83,14 @@ def test_the_figure_of_the_syncs_draws_means_of_the_agents():
     assert all(used[epoch] == pytest.approx(due[epoch], abs=1e-6) for epoch in due)
 
 
+def test_a_run_without_probes_cannot_be_drawn_and_says_what_to_launch_with():
+    tables = made.sound_tables()
+    tables["probes"] = []
+    run = SimpleNamespace(label="x", name="x", config=made.CONFIG, history=made.evidence(tables).history)
+    with pytest.raises(wb.RunError, match=r"run x was made without probes.*launch it with probes=True"):
+        tour.sync_figure([run])
+
+
 def test_the_menu_runs_a_fault_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))
     menu = tour.FaultMenu(QUICK)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,9 +21,8 @@ from workbench.config import Config, ConfigError, Mode, preset
 from workbench.diagnose.catalogue import check_of_fault, ids_of_fault
 from workbench.diagnose.faults import FAULTS, Fault, make
 from workbench.diagnose.statistics import difference_of_means
-from workbench.experiments import provenance, write_json
+from workbench.experiments import RunsFile
 from workbench.processes.supervisor import ChildFailed
-from workbench.record.folder import RecordError
 from workbench.run import Run, launch
 
 Budget = Literal["full", "quick"]
@@ -248,51 +246,23 @@ def _has_ended(run: Run) -> bool:
 # --- the file --------------------------------------------------------------------------------------------------------
 
 
-class Matrix:
+class Matrix(RunsFile):
     """The file of the matrix: what came of every run, and the table that follows from it."""
 
     def __init__(self, path: Path, config: Config, budget: Budget, command: str, fresh: bool = False) -> None:
-        """Open the file, or begin it.
-
-        Raises:
-            RecordError: the file holds runs of another configuration, code or machine, or cannot be read.
-        """
-        self.path, self.config = path, config
-        self._origin = {**provenance(command), "budget": budget, "config": config.to_dict()}
-        self.runs: list[Record] = [] if fresh or not path.exists() else self._kept()
+        """Open the file, or begin it; see :class:`workbench.experiments.RunsFile`."""
+        super().__init__(path, config, command, fresh=fresh)
+        self._budget = budget
 
     def missing(self, cases: Sequence[Case]) -> tuple[Case, ...]:
         """Cases that the file does not hold yet."""
-        return tuple(case for case in cases if case not in self._cases)
+        there = {_case(run) for run in self.runs}
+        return tuple(case for case in cases if case not in there)
 
-    def add(self, record: Record) -> None:
-        """Add what came of a run and write the file."""
-        self.runs.append(record)
-        write_json(self.path, self.data)
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """Everything that the file holds."""
+    def table(self) -> dict[str, Any]:
+        """A line per fault, the sound system, and the runs in the catalogue's order."""
         ordered = sorted(self.runs, key=lambda run: (_place(run["fault"]), run["mode"], str(run["lag"]), run["seed"]))
-        return {**summary(ordered), "runs": ordered, **self._origin}
-
-    @property
-    def _cases(self) -> set[Case]:
-        return {_case(run) for run in self.runs}
-
-    def _kept(self) -> list[Record]:
-        try:
-            kept = json.loads(self.path.read_text(encoding="utf-8"))
-            runs: list[Record] = kept["runs"]
-            origin = {name: kept[name] for name in ("config", "machine", "versions", "commit")}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RecordError(f"{self.path} is damaged: {error!r}; give --fresh, or another --out") from None
-        if differing := [name for name, value in origin.items() if value != self._origin[name]]:
-            raise RecordError(
-                f"{self.path} holds runs of another {' and '.join(differing)}, and one file must not mix them; "
-                "give --fresh to begin anew, or another --out"
-            )
-        return runs
+        return {**summary(ordered), "runs": ordered, "budget": self._budget}
 
 
 def _case(record: Record) -> Case:
@@ -421,7 +391,7 @@ def run_matrix(
     numbers = iter(range(1, len(cases) + 1))
 
     def keep(record: Record) -> None:
-        matrix.add(record)
+        matrix.keep(record)
         say(f"{next(numbers)} of {len(cases)}  {told(record)}")
 
     run_in = functools.partial(run_cases, cases, config, keep, jobs)

@@ -21,7 +21,7 @@ from workbench.diagnose.doctor import Diagnosis
 from workbench.diagnose.faults import FAULTS
 from workbench.learning import schedules
 from workbench.run import Run, launch
-from workbench.run_view import RunView
+from workbench.run_view import RunError, RunView
 from workbench.view.drawing import labels
 from workbench.view.panel import Panel
 from workbench.view.picture import DPI, Picture
@@ -105,7 +105,11 @@ def sync_figure(runs: Sequence[RunView]) -> Picture:
 
     Args:
         runs: the first is drawn wide, the others dashed on top. Epsilon due is that of the first.
+
+    Raises:
+        RunError: a run was made without probes.
     """
+    _require_probes(runs)
     figure = Picture(figsize=(11.0, 3.7), dpi=DPI, facecolor="white")
     lag, epsilon, distance = figure.subplots(1, 3)
     style_axes(lag, "Sync lag", "epoch", "versions behind")
@@ -126,6 +130,15 @@ def sync_figure(runs: Sequence[RunView]) -> Picture:
     figure.subplots_adjust(0.062, 0.14, right=0.985, top=0.90 - 0.06 * rows, wspace=0.28)
     figure.alt = f"Three charts: sync lag, epsilon in use and due, weight distance at each sync. {'; '.join(names)}."
     return figure
+
+
+def _require_probes(runs: Sequence[RunView]) -> None:
+    for run in runs:
+        if len(run.history.epochs) and not len(run.history.probes):
+            raise RunError(
+                f"run {run.name} was made without probes, so no distance of weights was recorded in it; launch it with "
+                "probes=True (on the command line: without --no-probes)"
+            )
 
 
 def _by_epoch(run: RunView, measurement: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
