@@ -39,8 +39,16 @@ def test_a_stale_epsilon_is_no_copy_that_failed_and_the_verdict_says_both():
     assert diagnosis["5 epsilon"].verdict == "fail"
     assert diagnosis.hypothesis.holds is False
     said = diagnosis.hypothesis.sentence
-    assert "is FALSE for the weights, because: After 12 syncs" in said
-    assert "epsilon is NOT the one that is due: (method 5 epsilon)" in said and "0.123" in said
+    assert "is FALSE for the weights that the actor acts with, because: After 12 syncs" in said
+    assert "EPSILON was not the one due, which the seed would take for a copy that failed: (method 5 epsilon)" in said
+    assert "0.123" in said
+
+
+def test_a_target_network_that_is_not_published_is_named_and_is_no_stale_policy():
+    diagnosis = wrong("publish/target", 0.123)
+    assert diagnosis["sync"].verdict == diagnosis["8 publication"].verdict == "fail"
+    assert diagnosis.hypothesis.holds is False
+    assert "But the TARGET network did not arrive" in diagnosis.hypothesis.sentence
 
 
 def test_weights_that_fail_beside_a_stale_epsilon_still_make_the_hypothesis_true():

@@ -51,7 +51,7 @@ class CheckResult:
     epoch: int | None = None
     """First epoch that shows the failure."""
     broken: tuple[str, ...] = ()
-    """What the broken rules are about: "weights", "epsilon"."""
+    """What the broken rules are about: "weights", "target", "epsilon"."""
 
     def with_more(self, said: str) -> CheckResult:
         """The same with something behind its sentence, unless nothing can be told."""
@@ -83,7 +83,7 @@ TARGET_HELD = Rule(
     equal("sync/target_after", NO_WEIGHTS), "syncs", "target distance after a sync = 0",
     "after {count:sync} the target weights that the actor copied were the published ones",
     "after a sync in epoch {epoch} agent {agent} held target weights that are {value} from the published ones "
-    "({bad} of {count} syncs)", whole=EVERY_NEW_VERSION,
+    "({bad} of {count} syncs)", whole=EVERY_NEW_VERSION, about="target",
 )  # fmt: skip
 SAME_Q = Rule(
     rules.q_on_both_sides, "syncs", "Q of the probe batch equal on both sides within 0.1 %",
@@ -113,7 +113,7 @@ PUBLISHED_TARGET = Rule(
     equal("publish/target", NO_WEIGHTS), "publications", "target distance of agent and mailbox after publishing = 0",
     "after {count:publication} the mailbox held the learner's target weights",
     "what is published of agent {agent} lacks its target network: {value} from it in epoch {epoch} "
-    "({bad} of {count} publications)", whole=EVERY_PUBLICATION,
+    "({bad} of {count} publications)", whole=EVERY_PUBLICATION, about="target",
 )  # fmt: skip
 WAITING = Rule(
     at_most("learn/waiting"), "phases", "updates that wait for publication <= the interval",

@@ -18,6 +18,11 @@ from workbench.run_view import RunView
 _WIDTH = 112
 _DECIDES = ("1 sync events", "2 weight distance", "4 counters", "6 self-test of the copy", "7 order of sync and action")
 """The methods without which the hypothesis is not called false."""
+_BUT = {
+    "target": "But the TARGET network did not arrive; no actor asks it, so only who starts from these weights is hit:",
+    "epsilon": "But EPSILON was not the one due, which the seed would take for a copy that failed:",
+}
+"""What the verdict says of that which can be late while the weights are not."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +107,9 @@ def evidence_of(run: RunView) -> Evidence:
 def decide(methods: Sequence[CheckResult]) -> Hypothesis:
     """Seed 000's expected results: true if a method sees the copy fail, false if those that decide all see it work.
 
-    The hypothesis is about weights. The seed takes an epsilon that does not match for a sign of it, because in its
-    system both came out of one copy. Here each is measured for itself, so a stale epsilon alone does not make it true.
+    The hypothesis is about the weights that the actor acts with. The seed takes an epsilon that does not match for a
+    sign of it, because in its system both came out of one copy. Here each is measured for itself, so neither a stale
+    epsilon nor a missing target network, which no actor asks, makes it true; the verdict names them.
     """
     claim = "The hypothesis that the local model does not sync from the shared model is"
     failed = [method for method in methods if "weights" in method.broken]
@@ -113,13 +119,13 @@ def decide(methods: Sequence[CheckResult]) -> Hypothesis:
     if unknown:
         return Hypothesis(None, f"{claim} OPEN: nothing recorded decides {', '.join(unknown)}.")
     held = " ".join(method.sentence for method in methods if method.verdict == "pass" and method.name in _DECIDES[1:])
-    stale = [method for method in methods if "epsilon" in method.broken]
-    if not stale:
+    other = [
+        f"{_BUT[about]} {_reasons(seen[:2])}" for about in _BUT if (seen := [m for m in methods if about in m.broken])
+    ]
+    if not other:
         return Hypothesis(False, f"{claim} FALSE, because: {held} If learning still fails, the cause is elsewhere.")
     return Hypothesis(
-        False,
-        f"{claim} FALSE for the weights, because: {held} But epsilon is NOT the one that is due: "
-        f"{_reasons(stale[:2])} The seed would take that for a copy that failed; the weights show that it did not.",
+        False, f"{claim} FALSE for the weights that the actor acts with, because: {held} {' '.join(other)}"
     )
 
 

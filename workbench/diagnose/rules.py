@@ -121,8 +121,8 @@ class Rule:
     shows: Shows = "furthest"
     whole: Whole | None = None
     """What a part of is looked at; None where it is everything there is."""
-    about: Literal["weights", "epsilon"] = "weights"
-    """What of the two that the actor has from the learner side it speaks of, in the methods of seed 000."""
+    about: Literal["weights", "target", "epsilon"] = "weights"
+    """What it speaks of in the methods of seed 000: weights that the actor acts with, target network, epsilon."""
     missing: Callable[[Evidence], str] | None = None
     """Why nothing can be told where the measure has nothing; None if it is only that records are not there."""
 
