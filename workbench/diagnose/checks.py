@@ -52,6 +52,13 @@ class CheckResult:
     """First epoch that shows the failure."""
     broken: tuple[str, ...] = ()
     """What the broken rules are about: "weights", "target", "epsilon"."""
+    measured: str = ""
+    """Which share of the run was looked at, as a sentence; empty where that goes without saying."""
+
+    @property
+    def told(self) -> str:
+        """The sentence, and the share of the run behind it."""
+        return f"{self.sentence} {self.measured}".rstrip()
 
     def with_more(self, said: str) -> CheckResult:
         """The same with something behind its sentence, unless nothing can be told."""

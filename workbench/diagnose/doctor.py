@@ -138,6 +138,6 @@ def _table(results: Sequence[CheckResult]) -> list[str]:
     lines = []
     for result in results:
         head = f"{result.name:<{names}}  {result.verdict:<11}  {result.figure:<24}  must: {result.threshold}"
-        body = f"[{' '.join(result.ids)}] {result.sentence}" if result.ids else result.sentence
+        body = f"[{' '.join(result.ids)}] {result.told}" if result.ids else result.told
         lines += [head, *textwrap.wrap(body, _WIDTH, initial_indent="    ", subsequent_indent="    ")]
     return lines

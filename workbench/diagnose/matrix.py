@@ -417,13 +417,14 @@ def table(data: dict[str, Any]) -> str:
         others = [check for check in line["noticed_by"] if check != line["expected_probe"]]
         epoch = "-" if line["epochs_to_notice"] is None else str(line["epochs_to_notice"])
         seen = "yes" if line["noticed"] else "NO"
-        lines.append((line["name"], line["expected_probe"], seen, epoch, _effect_text(line), " ".join(others)))
+        lines.append((line["name"], line["expected_probe"], seen, epoch, effect_text(line), " ".join(others)))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join([*rows, "", _sound_text(data["sound"])])
 
 
-def _effect_text(line: dict[str, Any]) -> str:
+def effect_text(line: dict[str, Any]) -> str:
+    """What a line of the table says of the reward: effect, interval, and whether it can be told from none."""
     if line["effect"] is None:
         return line["outcome"] if line["outcome"] != "finished" else "-"
     if line["effect_interval"] is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,7 +31,7 @@ from workbench.diagnose.checks import (
 from workbench.diagnose.rules import Evidence, Rule
 from workbench.record.metrics import EventKind
 
-_BINS = 5
+_FEW, _BINS = 12, 5
 
 
 @dataclass(frozen=True)
@@ -47,23 +48,30 @@ class Method:
 
 def run_methods(evidence: Evidence) -> tuple[CheckResult, ...]:
     """The eight methods, each with its numbers and with how much of the run it looked at."""
-    return tuple(
-        judge(evidence, method.name, method.ids, method.rules)
-        .with_more(method.numbers(evidence))
-        .with_more(_share(evidence, method.rules))
-        for method in METHODS
-    )
+    judged = []
+    for method in METHODS:
+        result = judge(evidence, method.name, method.ids, method.rules).with_more(method.numbers(evidence))
+        judged.append(dataclasses.replace(result, measured=_share(evidence, method.rules)))
+    return tuple(judged)
 
 
 def _share(evidence: Evidence, rules: tuple[Rule, ...]) -> str:
     """What of all there was the rules have measured: costly measurements are made in a part of the rounds only."""
-    shares: dict[tuple[str, str], None] = {}
+    shares: dict[str, list[int]] = {}
     for rule in rules:
         if rule.whole is not None and (found := rule.measure(evidence)) is not None:
-            measured, whole = len(found.value), max(len(found.value), rule.whole.count(evidence))
-            shares[f"all {whole}" if measured == whole else f"{measured} of {whole}", rule.whole.name] = None
-    told = ", ".join(f"{share} {name}" for share, name in shares)
+            shares.setdefault(rule.whole.name, [rule.whole.count(evidence)]).append(len(found.value))
+    told = ", ".join(f"{_part(*counts)} {name}" for name, counts in shares.items())
     return f"Measured: {told}." if told else ""
+
+
+def _part(whole: int, *measured: int) -> str:
+    """So many of all, or from so many to so many where the rules differ."""
+    least, most = min(measured), max(measured)
+    whole = max(whole, most)  # while a run goes on, one table may be ahead of the other
+    if least == whole:
+        return f"all {whole}"
+    return f"{least} of {whole}" if least == most else f"{least} to {most} of {whole}"
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
@@ -102,7 +110,7 @@ def histogram(values: NDArray[np.generic]) -> str:
     """How often there was which value: one by one if they are few, else in equal steps from least to greatest."""
     numbers = np.asarray(values, np.float64)
     distinct, counts = np.unique(numbers, return_counts=True)
-    if len(distinct) <= _BINS:
+    if len(distinct) <= _FEW:
         return ", ".join(f"{value:g}: {count}" for value, count in zip(distinct, counts, strict=True))
     counts, edges = np.histogram(numbers, _BINS)
     return ", ".join(
