@@ -83,6 +83,16 @@ def test_a_refusal_is_told_by_its_check_in_the_words_that_the_user_got(error, ch
     assert words in verdicts(evidence)[check].sentence
 
 
+def test_a_process_that_died_is_noticed_also_where_another_took_its_place_and_the_run_went_on():
+    incident = {"epochs": 3, "text": "learner 0 (agent 0) was ended by signal 9 (SIGKILL); restarted"}
+    evidence = made.evidence(incidents=[incident])
+    assert failed(evidence) == {"supervisor"}
+    result = verdicts(evidence)["supervisor"]
+    assert result.epoch == 3 and result.sentence == "Learner 0 (agent 0) was ended by signal 9 (SIGKILL); restarted."
+    two = verdicts(made.evidence(incidents=[incident, incident | {"epochs": 5}]))["supervisor"]
+    assert two.figure == "2 of 2 processes lost" and two.sentence.endswith("restarted; and 1 more.")
+
+
 def test_an_epoch_without_a_sync_is_noticed_and_counted():
     tables = made.sound_tables()
     tables["events"] = [

@@ -46,7 +46,7 @@ def test_the_full_plan_has_every_fault_and_the_whole_sound_system():
     }  # fmt: skip
     faults = [case.fault.partition("=")[0] for case in cases if case.fault]
     assert set(faults) == set(FAULTS) == set(fault_names())
-    assert all(faults.count(name) == 2 for name in FAULTS)
+    assert all(faults.count(name) == 3 for name in FAULTS)
 
 
 @pytest.mark.parametrize("budget", ["full", "quick"])
@@ -190,6 +190,14 @@ def test_the_effect_is_taken_against_the_sound_runs_of_the_same_lag_and_seeds():
     low, high = line["effect_interval"]
     assert low < -60 < high < 0
     assert matrix.fault_line(runs, [*others, *sound(30.0, 60.0)])["measurable"] is False
+
+
+def test_a_variant_of_processes_alone_is_compared_with_the_sound_runs_of_the_task_itself():
+    runs = [record("hang_learner=5", seed, 44.0, variant="impatient", mode="multiprocess") for seed in (0, 1)]
+    assert matrix.fault_line(runs, sound(100.0, 104.0))["effect"] == -58
+    assert (
+        matrix.fault_line(runs, [record(seed=seed, reward=1.0, variant="noisy") for seed in (0, 1)])["effect"] is None
+    )
 
 
 @pytest.mark.parametrize("missing", ["own", "sound", "other seed"])

@@ -466,4 +466,4 @@ def _what_to_record(evidence: Evidence, rule: Rule) -> str:
         return rule.missing(evidence)
     if len(evidence.history.probes) or len(evidence.history.epochs) < 2 * evidence.config.world.num_agents:
         return f"Nothing that tells has been recorded (yet); needed: {rule.threshold}."
-    return "The run was made without probes; launch it with probes to record what this takes."
+    return "The run was made without probes; launch it with probes (without --no-probes) to record what this takes."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -52,6 +52,8 @@ class Evidence:
     """Rewards of the reference policies; empty if unknown."""
     now: float
     """When the records were looked at; of a run that is over, when it ended. Seconds since 1970."""
+    incidents: Sequence[Mapping[str, Any]] = ()
+    """Deaths of children, whatever followed: what the run folder says of each, ``text`` and ``epochs`` among it."""
 
     @property
     def live(self) -> bool:
@@ -381,15 +383,26 @@ def _updates_due(evidence: Evidence, epochs_collected: NDArray[np.int64]) -> NDA
 
 
 def no_process_lost(evidence: Evidence) -> Comparison | None:
-    """Every child did its work to the end."""
+    """Every child did its work to the end; one that died counts also where another took its place."""
+    if evidence.incidents:
+        epochs = np.array([int(incident["epochs"]) for incident in evidence.incidents])
+        more = f"; and {len(epochs) - 1} more" if len(epochs) > 1 else ""
+        lost = np.ones(len(epochs))
+        return Comparison(-lost.astype(np.int64), epochs, lost, lost * 0, lost > 0, f"{_said(evidence)}{more}")
     if evidence.status in ("created", "starting"):
         return None
     gone = evidence.status in ("failed", "cut off")
     last = evidence.history.epochs["epoch"].max(initial=-1) + 1
-    said = (evidence.error or "the parent process died before the end").strip().splitlines()
-    detail = said[0] if len(said) == 1 else f"{said[0]} {said[-1].strip()}"
     found = np.array([float(gone)])
-    return Comparison(np.array([-1]), np.array([last]), found, np.zeros(1), found > 0, detail)
+    return Comparison(np.array([-1]), np.array([last]), found, np.zeros(1), found > 0, _said(evidence))
+
+
+def _said(evidence: Evidence) -> str:
+    """What the run says of a death: of the first one, or of the one that ended it."""
+    if evidence.incidents:
+        return str(evidence.incidents[0]["text"])
+    said = (evidence.error or "the parent process died before the end").strip().splitlines()
+    return said[0] if len(said) == 1 else f"{said[0]} {said[-1].strip()}"
 
 
 def no_silence(evidence: Evidence) -> Comparison | None:
