@@ -131,6 +131,8 @@ class LoadedRun(RunView):
         status = str(self.description["status"])
         if status in ("created", "starting", "running") and not self._parent_alive():
             return "cut off"
+        if status == "starting" and len(self.history.epochs):  # its own process says "running" to itself only
+            return "running"
         return status
 
     @property

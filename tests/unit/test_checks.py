@@ -5,7 +5,7 @@ import pytest
 
 from tests.unit import evidence as made
 from workbench.diagnose.catalogue import CHECKS
-from workbench.diagnose.checks import run_checks
+from workbench.diagnose.checks import Number, run_checks
 from workbench.diagnose.methods import METHODS, histogram, run_methods
 from workbench.record.metrics import EventKind
 
@@ -225,6 +225,12 @@ def test_numbers_agree_with_their_nouns(value, told):
     tables = made.sound_tables()
     made.measured(tables, "data/stacks")["value"] = value
     assert f"was fed {told} epoch 4" in verdicts(made.evidence(tables))["stack"].sentence
+
+
+@pytest.mark.parametrize("noun", ["epoch", "batch", "sync"])
+def test_nouns_have_their_plurals(noun):
+    assert f"{Number(1):{noun}}" == f"1 {noun}"
+    assert f"{Number(2):{noun}}" == {"epoch": "2 epochs", "batch": "2 batches", "sync": "2 syncs"}[noun]
 
 
 def test_the_pacing_check_tells_replay_ratio_and_age_of_the_samples():

@@ -437,7 +437,7 @@ class Number(float):
         text = f"{int(value)}" if value.is_integer() else f"{value:.4g}"
         if not noun:
             return text
-        return f"{text} {noun if value == 1 else noun + ('es' if noun.endswith(('ch', 's')) else 's')}"
+        return f"{text} {noun if value == 1 else noun + ('es' if noun.endswith('tch') else 's')}"
 
 
 def _bias(evidence: Evidence) -> str:
