@@ -56,51 +56,43 @@ def measure_policies(world: WorldConfig, epochs: int, seed: int, command: str) -
     return {**rewards, "world": dataclasses.asdict(world), "seed": seed, **provenance(command)}
 
 
-class LearningRecord:
-    """What both modes reach with several seeds, kept in a file that grows by one run at a time."""
+class RunsFile:
+    """A file of runs that is whole after every run and is gone on with after an interruption."""
 
-    def __init__(self, path: Path, config: Config, device: str, command: str, fresh: bool = False) -> None:
+    def __init__(self, path: Path, config: Config, command: str, device: str = "cpu", fresh: bool = False) -> None:
         """Open the file, or begin it.
 
         Args:
             path: the file.
-            config: settings of every run; its seed is the first of the seeds.
-            device: device that updates are computed on, such as "cpu" or "cuda:0".
+            config: settings of every run; their seed may differ.
             command: what makes the file.
+            device: device that updates are computed on, such as "cpu" or "cuda:0".
             fresh: begin anew, whatever is there.
 
         Raises:
-            RecordError: the file holds runs of other settings, versions or code, or cannot be read.
+            RecordError: the file holds runs of other settings, versions, code or machine, or cannot be read.
         """
         self.path = path
-        settings = config.replace(seed=0).to_dict()
+        settings = config.to_dict()
         del settings["seed"]
         self._origin = {**provenance(command, device), "config": settings}
-        self.runs: list[dict[str, Any]] = [] if fresh or not path.exists() else self._kept_runs()
-        self._policies = reference_rewards(config.world, POLICY_EPOCHS, config.seed)
+        self.runs: list[dict[str, Any]] = [] if fresh or not path.exists() else self._kept()
 
-    def missing(self, seeds: Sequence[int], lag: int) -> Iterator[tuple[int, Mode]]:
-        """Seeds and modes that the file does not hold yet."""
-        there = {(run["mode"], run["lag"], run["seed"]) for run in self.runs}
-        return ((seed, mode) for seed in seeds for mode in MODES if (mode, lag, seed) not in there)
+    @property
+    def data(self) -> dict[str, Any]:
+        """Everything that the file holds."""
+        return {**self.table(), **self._origin}
 
-    def add(self, run: Run) -> None:
-        """Add a finished run and write the file.
+    def table(self) -> dict[str, Any]:
+        """The runs, and what follows from them."""
+        return {"runs": self.runs}
 
-        Raises:
-            RecordError: the run has not finished.
-        """
-        if run.status != "finished":
-            raise RecordError(f"run {run.name} is {run.status}; only finished runs are kept in {self.path}")
-        result = run.result
-        self.runs.append({
-            "mode": run.mode, "lag": run.lag, "seed": result.seed, "greedy_reward": result.greedy_reward,
-            "reward_last_tenth": result.reward["last_tenth"], "wall_s": result.wall_s, "updates": result.updates,
-            "digest": result.digest,
-        })  # fmt: skip
-        write_json(self.path, {"runs": self.runs, "policies": self._policies, **self._origin})
+    def keep(self, run: dict[str, Any]) -> None:
+        """Add what came of a run and write the file."""
+        self.runs.append(run)
+        write_json(self.path, self.data)
 
-    def _kept_runs(self) -> list[dict[str, Any]]:
+    def _kept(self) -> list[dict[str, Any]]:
         try:
             kept = json.loads(self.path.read_text(encoding="utf-8"))
             runs: list[dict[str, Any]] = kept["runs"]
@@ -113,6 +105,39 @@ class LearningRecord:
                 "give --fresh to begin anew, or another --out"
             )
         return runs
+
+
+class LearningRecord(RunsFile):
+    """What both modes reach with several seeds."""
+
+    def __init__(self, path: Path, config: Config, device: str, command: str, fresh: bool = False) -> None:
+        """Open the file, or begin it; see :class:`RunsFile`."""
+        super().__init__(path, config, command, device, fresh)
+        self._policies = reference_rewards(config.world, POLICY_EPOCHS, config.seed)
+
+    def missing(self, seeds: Sequence[int], lag: int) -> Iterator[tuple[int, Mode]]:
+        """Seeds and modes that the file does not hold yet."""
+        there = {(run["mode"], run["lag"], run["seed"]) for run in self.runs}
+        return ((seed, mode) for seed in seeds for mode in MODES if (mode, lag, seed) not in there)
+
+    def table(self) -> dict[str, Any]:
+        """The runs, and what the reference policies earn."""
+        return {"runs": self.runs, "policies": self._policies}
+
+    def add(self, run: Run) -> None:
+        """Add a finished run and write the file.
+
+        Raises:
+            RecordError: the run has not finished.
+        """
+        if run.status != "finished":
+            raise RecordError(f"run {run.name} is {run.status}; only finished runs are kept in {self.path}")
+        result = run.result
+        self.keep({
+            "mode": run.mode, "lag": run.lag, "seed": result.seed, "greedy_reward": result.greedy_reward,
+            "reward_last_tenth": result.reward["last_tenth"], "wall_s": result.wall_s, "updates": result.updates,
+            "digest": result.digest,
+        })  # fmt: skip
 
 
 def write_json(path: Path, data: object) -> None:

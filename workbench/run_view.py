@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.config import Config
+from workbench.config import Config, ConfigError
 from workbench.record import machine
-from workbench.record.folder import RunFolder
+from workbench.record.folder import RecordError, RunFolder
 from workbench.record.history import History
 from workbench.record.result import Result
 
@@ -115,7 +115,13 @@ class LoadedRun(RunView):
     def __init__(self, path: Path | str) -> None:
         folder = RunFolder.open(path)
         self.description = folder.read_description()
-        config = Config.from_dict(self.description["config"])
+        try:
+            config = Config.from_dict(self.description["config"])
+        except ConfigError as error:
+            raise RecordError(
+                f"{folder.path} was made with settings that this version refuses: {error}; "
+                "open it with the version of workbench that made it"
+            ) from error
         mode, lag, faults = self.description["mode"], self.description["lag"], self.description.get("faults", ())
         super().__init__(folder, config, mode, lag, folder.read_history(), faults)
 
@@ -125,6 +131,8 @@ class LoadedRun(RunView):
         status = str(self.description["status"])
         if status in ("created", "starting", "running") and not self._parent_alive():
             return "cut off"
+        if status == "starting" and len(self.history.epochs):  # its own process says "running" to itself only
+            return "running"
         return status
 
     @property

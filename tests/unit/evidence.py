@@ -14,7 +14,7 @@ CONFIG = preset("quick").replace(epochs=6)
 LAG = 1
 AGENTS = range(CONFIG.world.num_agents)
 START = 1000.0
-CHANCE = 50.0
+CHANCE = {"mean": 50.0, "sd": 10.0, "epochs": 100}
 
 # value and due of a measurement in a sound run; a due of None is that of the value
 SOUND = {
@@ -93,10 +93,10 @@ def evidence(tables=None, **changes):
                 record[field] = value
         history.append(name, records)
     final = np.zeros(CONFIG.world.num_agents, EVALUATIONS)
-    final["final"], final["reward"] = 1, 40.0
+    final["final"], final["reward"], final["worlds"] = 1, 40.0, 100
     history.append("evaluations", final)
     made = Evidence(
-        CONFIG, "multiprocess", LAG, "finished", None, history, {"random_no_wall": {"mean": CHANCE}},
+        CONFIG, "multiprocess", LAG, "finished", None, history, {"random_no_wall": CHANCE},
         START + CONFIG.epochs,
     )  # fmt: skip
     return dataclasses.replace(made, **changes)

@@ -33,6 +33,33 @@ def test_a_copy_that_changes_nothing_makes_the_hypothesis_true_with_its_figure()
     assert "0.0123" in diagnosis.hypothesis.sentence
 
 
+def test_a_stale_epsilon_is_no_copy_that_failed_and_the_verdict_says_both():
+    diagnosis = wrong("act/epsilon", 0.123)
+    assert diagnosis.exit_code == 1
+    assert diagnosis["5 epsilon"].verdict == "fail"
+    assert diagnosis.hypothesis.holds is False
+    said = diagnosis.hypothesis.sentence
+    assert "is FALSE for the weights that the actor acts with, because: After 12 syncs" in said
+    assert "EPSILON was not the one due, which the seed would take for a copy that failed: (method 5 epsilon)" in said
+    assert "0.123" in said
+
+
+def test_a_target_network_that_is_not_published_is_named_and_is_no_stale_policy():
+    diagnosis = wrong("publish/target", 0.123)
+    assert diagnosis["sync"].verdict == diagnosis["8 publication"].verdict == "fail"
+    assert diagnosis.hypothesis.holds is False
+    assert "But the TARGET network did not arrive" in diagnosis.hypothesis.sentence
+
+
+def test_weights_that_fail_beside_a_stale_epsilon_still_make_the_hypothesis_true():
+    tables = made.sound_tables()
+    made.measured(tables, "act/epsilon")["value"] = 0.123
+    made.measured(tables, "sync/checksum")["value"] = 0
+    hypothesis = examine(made.evidence(tables)).hypothesis
+    assert hypothesis.holds is True
+    assert "self-test" in hypothesis.sentence and "0.123" not in hypothesis.sentence
+
+
 def test_a_fault_elsewhere_fails_but_leaves_the_hypothesis_false():
     diagnosis = wrong("data/scale", 100)
     assert diagnosis.exit_code == 1

@@ -289,6 +289,25 @@ def test_replay_not_shared_trains_on_zeros():
 
 
 @both
+def test_episode_boundary_ignored_adds_up_rewards_of_the_next_epoch_and_bootstraps_there(mode):
+    pair = Pair("episode_boundary_ignored", mode=mode).run()
+    replay, gamma = pair.trainer.replays[0], CONFIG.learning.gamma
+    reward = pair.actor.job.replays[0].open()["reward"].reshape(-1)
+    end = 4 * TURNS
+    batch = replay.sample(np.random.default_rng(0), 400, end)
+    assert any(number % TURNS == TURNS - 1 and number < end - 1 for number in batch.number)
+    frames = pair.actor.job.replays[0].open()["frame"][:, :, 0]
+    for number, r_t, discount_t, s_t in zip(batch.number, batch.r_t, batch.discount_t, batch.s_t, strict=True):
+        steps = min(N_STEP, end - number)
+        paid = sum(gamma**step * reward[number + step] for step in range(steps))
+        assert r_t == pytest.approx(CONFIG.learning.reward_scale * paid, rel=1e-5, abs=1e-5)
+        assert discount_t == pytest.approx(gamma**steps, rel=1e-5)
+        epoch, turn = divmod(number + steps, TURNS)
+        where = (epoch - 1, TURNS) if turn == 0 else (epoch, turn)  # the last frame of an epoch is its own
+        assert np.array_equal(s_t[-1], frames[where])
+
+
+@both
 @pytest.mark.parametrize("fault", ["actor_history_cleared", "episode_boundary_ignored"])
 def test_stacks_run_on_into_the_previous_epoch(fault, mode):
     pair = Pair(fault, mode=mode).run()
@@ -556,13 +575,13 @@ REFUSALS = {
     ),
     "spec_mismatch": (
         LayoutMismatch,
-        'the first difference is ["frame",[20,21,1,25],"|u1"],["action"... against '
-        '["frame",[20,21,1,49],"|u1"],["action"...; '
-        "use one configuration on both sides",
+        "the block was made as a 'replay of 3 stacked frames' with 'frame' of shape (20, 21, 1, 25) and dtype uint8 "
+        "and is opened as one with 'frame' of shape (20, 21, 1, 49) and dtype uint8; use one configuration on both "
+        "sides",
     ),
     "frames_mismatch": (
         LayoutMismatch,
-        'the first difference is ["replay of 3 stacked frames",[[... against ["replay of 4 stacked frames",[[...; '
+        "the block was made as a 'replay of 3 stacked frames' and is opened as a 'replay of 4 stacked frames'; "
         "use one configuration on both sides",
     ),
     "action_out_of_range": (

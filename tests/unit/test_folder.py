@@ -248,6 +248,12 @@ def test_tables_with_other_fields_are_refused(run_folder):
         RunFolder.open(run_folder.path)
 
 
+def test_measurements_of_another_version_are_refused_because_records_hold_their_places_only(run_folder):
+    edit_head(run_folder, measurements=["sync/online_after", "sync/online_before"])
+    with pytest.raises(RecordError, match="measured other things than this version knows; open it with the version"):
+        RunFolder.open(run_folder.path)
+
+
 @pytest.mark.parametrize(
     "damage",
     [b"", b'{"format": 2', b"[]", b"\xff\xfe", b"[" * 100_000, b'{"format": 2}'],

@@ -46,7 +46,7 @@ def test_the_full_plan_has_every_fault_and_the_whole_sound_system():
     }  # fmt: skip
     faults = [case.fault.partition("=")[0] for case in cases if case.fault]
     assert set(faults) == set(FAULTS) == set(fault_names())
-    assert all(faults.count(name) == 2 for name in FAULTS)
+    assert all(faults.count(name) == 3 for name in FAULTS)
 
 
 @pytest.mark.parametrize("budget", ["full", "quick"])
@@ -157,7 +157,7 @@ def test_the_file_is_whole_after_every_run_and_is_gone_on_with(fakes, tmp_path):
 
 def test_a_file_of_another_configuration_or_no_file_of_ours_is_refused(tmp_path):
     path = tmp_path / "matrix.json"
-    Matrix(path, QUICK, "quick", "").add(record())
+    Matrix(path, QUICK, "quick", "").keep(record())
     assert len(Matrix(path, QUICK, "quick", "").runs) == 1
     with pytest.raises(RecordError, match="another config, and one file must not mix them"):
         Matrix(path, QUICK.replace(epochs=25), "quick", "")
@@ -190,6 +190,14 @@ def test_the_effect_is_taken_against_the_sound_runs_of_the_same_lag_and_seeds():
     low, high = line["effect_interval"]
     assert low < -60 < high < 0
     assert matrix.fault_line(runs, [*others, *sound(30.0, 60.0)])["measurable"] is False
+
+
+def test_a_variant_of_processes_alone_is_compared_with_the_sound_runs_of_the_task_itself():
+    runs = [record("hang_learner=5", seed, 44.0, variant="impatient", mode="multiprocess") for seed in (0, 1)]
+    assert matrix.fault_line(runs, sound(100.0, 104.0))["effect"] == -58
+    assert (
+        matrix.fault_line(runs, [record(seed=seed, reward=1.0, variant="noisy") for seed in (0, 1)])["effect"] is None
+    )
 
 
 @pytest.mark.parametrize("missing", ["own", "sound", "other seed"])

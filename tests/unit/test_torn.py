@@ -274,7 +274,7 @@ def test_the_command_writes_both_files_and_fails_if_the_mailbox_tore(
 ):
     monkeypatch.setattr(torn, "measure", lambda *_: made_up(torn_mailbox))
     out = tmp_path / "reference" / "torn_reads.json"
-    assert torn.main(["--quick", "--out", str(out)]) == status
+    assert torn.run_torn(out, quick=True) == status
     assert json.loads(out.read_text()) == made_up(torn_mailbox)
     assert (tmp_path / "figures" / "torn_reads.png").read_bytes().startswith(b"\x89PNG")
     assert "load_state_dict" in capsys.readouterr().out

@@ -42,7 +42,11 @@ def test_the_catalogue_is_shown_whole_and_by_room():
 
 
 def test_claims_that_measuring_put_in_doubt_have_a_note():
-    assert {"D4", "W2", "L9"} <= {row.id for row in tour.doubted_claims()}
+    assert {row.id for row in tour.doubted_claims()} == {"D2", "D3", "D4", "W2", "W8", "W9", "L9"}
+    line = {"name": "target_not_published", "effect": 0.0, "effect_interval": [-3.0, 3.0], "measurable": False}
+    table = tour.claims_table([line])
+    assert "target_not_published, greedy reward: +0.0 [-3.0, +3.0] not measurable" in table
+    assert "the same to the last bit" in table and "greedy reward" not in tour.claims_table()
 
 
 def test_verdicts_stand_side_by_side():
@@ -81,6 +85,23 @@ def test_the_figure_of_the_syncs_draws_means_of_the_agents():
     due = dict(zip(*epsilon.lines[-1].get_data(), strict=True))
     used = dict(zip(*epsilon.lines[0].get_data(), strict=True))
     assert all(used[epoch] == pytest.approx(due[epoch], abs=1e-6) for epoch in due)
+
+
+def test_the_figure_of_the_lags_counts_every_epoch_of_every_agent():
+    run = SimpleNamespace(label="x", name="x", config=made.CONFIG, history=made.evidence().history)
+    for axes in tour.lag_figure([run]).axes:
+        counts = axes.patches[0].get_data().values
+        assert counts.sum() == made.CONFIG.epochs * made.CONFIG.world.num_agents
+    versions = tour.lag_figure([run]).axes[0].patches[0].get_data()
+    assert list(versions.values) == [2, 10] and list(versions.edges) == [-0.5, 0.5, 1.5]
+
+
+def test_a_run_without_probes_cannot_be_drawn_and_says_what_to_launch_with():
+    tables = made.sound_tables()
+    tables["probes"] = []
+    run = SimpleNamespace(label="x", name="x", config=made.CONFIG, history=made.evidence(tables).history)
+    with pytest.raises(wb.RunError, match=r"run x was made without probes.*launch it with probes=True"):
+        tour.sync_figure([run])
 
 
 def test_the_menu_runs_a_fault_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

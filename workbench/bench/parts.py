@@ -46,6 +46,7 @@ def world_speed(config: Config, quick: bool) -> dict[str, Any]:
         actions = stream(0, "reference").integers(NUM_ACTIONS, size=(turns, world.num_agents, worlds))
 
         def play(world: Treasurehunt = world, actions: Any = actions) -> None:
+            """All turns, with a reset after each epoch."""
             for turn, chosen in enumerate(actions):
                 if turn % config.world.max_turns == 0:
                     world.reset()
@@ -71,6 +72,7 @@ def acting_speed(config: Config, quick: bool) -> dict[str, Any]:
         def play(
             world: Any = world, policies: Any = policies, replays: Any = replays, versions: Any = versions
         ) -> None:
+            """One epoch."""
             collect(world, policies, replays, 0.1, versions)
 
         (seconds,) = side_by_side([play], 3 if quick else 8, _nothing)

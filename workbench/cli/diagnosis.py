@@ -13,7 +13,7 @@ import tyro
 import workbench
 from workbench.cli.options import Faults, parse
 from workbench.experiments import reference_path
-from workbench.record.folder import data_folder
+from workbench.record.folder import RecordError, data_folder, runs_folder
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,10 @@ class DoctorOptions:
 def doctor(arguments: list[str]) -> int:
     """Print every check of a run, the methods of seed 000 and the verdict on its hypothesis."""
     options = tyro.cli(DoctorOptions, prog="workbench doctor", args=arguments)
-    named = data_folder() / "runs" / options.run
-    found = workbench.load(options.run if options.run.exists() or not named.exists() else named)
+    path, named = options.run, runs_folder() / options.run
+    if not path.exists() and not named.exists():
+        raise RecordError(f"there is no folder {path}, and no run of that name in {runs_folder()}; name one of the two")
+    found = workbench.load(path if path.exists() else named)
     diagnosis = found.diagnose()
     print(diagnosis.text)
     return diagnosis.exit_code
@@ -46,7 +48,7 @@ class MatrixOptions:
     """
 
     budget: Literal["full", "quick"] = "full"
-    """All faults, some ten minutes on two cores; or a few of them on a tiny task, to see that everything runs."""
+    """All faults, some fifteen minutes on two cores; or a few of them on a tiny task, to see that everything runs."""
     only: Faults = ()
     """A fault to run, with the sound runs that it is compared with; can be given several times."""
     seeds: int | None = None

@@ -43,15 +43,19 @@ CATALOGUE: dict[str, Failure] = {
         Failure(
             "D2", "the actor's frame history is cleared at each epoch, the replay is not", "002 0.1, 6.2; 003 0.1",
             ("actor_history_cleared",), "stack",
+            "Disproved as the cause: to clear the history is right, it is the ring that has to keep the break. What is "
+            "wrong is num_frames - 1 states in an epoch; the seed's own remedy, to clear nothing, is failure D10.",
         ),
         Failure(
             "D3", "frames are stacked from another buffer than the one trained on", "002 0.2, 6.1; 003 0.2",
             ("separate_history",), "stack",
+            "Disproved as the cause: two buffers that hold the same frames give the same stacks. It needs one that has "
+            "fallen behind, and the fault's strength says by how many turns.",
         ),
         Failure(
             "D4", "an observation of shape (1, S) is given to a buffer of (S,)", "002 0.4, 1.1; 003 0.4",
             ("unflattened_observation",), "shape",
-            "Doubtful: NumPy broadcasts (1, S) into (S,) without harm. Here any other shape is refused at the door.",
+            "Disproved: NumPy broadcasts (1, S) into (S,) without harm. Here any other shape is refused at the door.",
         ),
         Failure("D5", "actor and learner disagree on the observation's shape", "002 1.2", ("spec_mismatch",), "spec"),
         Failure(
@@ -106,10 +110,13 @@ CATALOGUE: dict[str, Failure] = {
         Failure(
             "W8", "the target network is missing from what is published", "001 2; 002 3.3", ("target_not_published",),
             "sync",
+            "Disproved as a cause: the actor asks no target network; rewards and losses stay the same to the last bit.",
         ),
         Failure(
             "W9", "the optimiser is built before the weights are replaced", "001 1, 4", ("optimizer_before_weights",),
             "optimizer",
+            "Disproved for the seed's case: weights copied in place find an optimiser without moments; every update "
+            "stays the same to the last bit. It needs an optimiser of other weights, as the fault has.",
         ),
         Failure("W10", "the snapshot is moved to the GPU by accident", "002 8.3", ("snapshot_on_gpu",), "device"),
         Failure(

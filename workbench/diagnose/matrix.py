@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,9 +21,8 @@ from workbench.config import Config, ConfigError, Mode, preset
 from workbench.diagnose.catalogue import check_of_fault, ids_of_fault
 from workbench.diagnose.faults import FAULTS, Fault, make
 from workbench.diagnose.statistics import difference_of_means
-from workbench.experiments import provenance, write_json
+from workbench.experiments import RunsFile
 from workbench.processes.supervisor import ChildFailed
-from workbench.record.folder import RecordError
 from workbench.run import Run, launch
 
 Budget = Literal["full", "quick"]
@@ -64,7 +62,7 @@ SOUND_SETTINGS: tuple[tuple[Mode, int | None], ...] = (
     ("multiprocess", 0), ("multiprocess", 1), ("multiprocess", 3), ("multiprocess", None),
 )  # fmt: skip
 QUICK_FAULTS = ("truncation_as_terminal", "sync_never", "unflattened_observation")
-SEEDS: dict[Budget, tuple[int, int]] = {"full": (2, 3), "quick": (1, 1)}
+SEEDS: dict[Budget, tuple[int, int]] = {"full": (3, 3), "quick": (1, 1)}
 """Seeds of each fault, and of each setting of the sound system."""
 
 
@@ -248,51 +246,23 @@ def _has_ended(run: Run) -> bool:
 # --- the file --------------------------------------------------------------------------------------------------------
 
 
-class Matrix:
+class Matrix(RunsFile):
     """The file of the matrix: what came of every run, and the table that follows from it."""
 
     def __init__(self, path: Path, config: Config, budget: Budget, command: str, fresh: bool = False) -> None:
-        """Open the file, or begin it.
-
-        Raises:
-            RecordError: the file holds runs of another configuration, code or machine, or cannot be read.
-        """
-        self.path, self.config = path, config
-        self._origin = {**provenance(command), "budget": budget, "config": config.to_dict()}
-        self.runs: list[Record] = [] if fresh or not path.exists() else self._kept()
+        """Open the file, or begin it; see :class:`workbench.experiments.RunsFile`."""
+        super().__init__(path, config, command, fresh=fresh)
+        self._budget = budget
 
     def missing(self, cases: Sequence[Case]) -> tuple[Case, ...]:
         """Cases that the file does not hold yet."""
-        return tuple(case for case in cases if case not in self._cases)
+        there = {_case(run) for run in self.runs}
+        return tuple(case for case in cases if case not in there)
 
-    def add(self, record: Record) -> None:
-        """Add what came of a run and write the file."""
-        self.runs.append(record)
-        write_json(self.path, self.data)
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """Everything that the file holds."""
+    def table(self) -> dict[str, Any]:
+        """A line per fault, the sound system, and the runs in the catalogue's order."""
         ordered = sorted(self.runs, key=lambda run: (_place(run["fault"]), run["mode"], str(run["lag"]), run["seed"]))
-        return {**summary(ordered), "runs": ordered, **self._origin}
-
-    @property
-    def _cases(self) -> set[Case]:
-        return {_case(run) for run in self.runs}
-
-    def _kept(self) -> list[Record]:
-        try:
-            kept = json.loads(self.path.read_text(encoding="utf-8"))
-            runs: list[Record] = kept["runs"]
-            origin = {name: kept[name] for name in ("config", "machine", "versions", "commit")}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RecordError(f"{self.path} is damaged: {error!r}; give --fresh, or another --out") from None
-        if differing := [name for name, value in origin.items() if value != self._origin[name]]:
-            raise RecordError(
-                f"{self.path} holds runs of another {' and '.join(differing)}, and one file must not mix them; "
-                "give --fresh to begin anew, or another --out"
-            )
-        return runs
+        return {**summary(ordered), "runs": ordered, "budget": self._budget}
 
 
 def _case(record: Record) -> Case:
@@ -367,9 +337,9 @@ def _which(run: Record) -> dict[str, Any]:
 
 def _effect(runs: Sequence[Record], sound: Sequence[Record]) -> dict[str, Any]:
     """Greedy reward against the sound runs of the same settings and seeds; nothing if a run did not come to its end."""
-    seeds, alike = {run["seed"] for run in runs}, (runs[0]["lag"], runs[0]["variant"])
+    seeds, alike = {run["seed"] for run in runs}, _task(runs[0])
     own = [run["greedy_reward"] for run in runs]
-    beside = [run for run in sound if (run["lag"], run["variant"]) == alike and run["seed"] in seeds]
+    beside = [run for run in sound if _task(run) == alike and run["seed"] in seeds]
     same = {run["seed"]: run["greedy_reward"] for run in beside}
     if None in own or None in same.values() or len(same) < len(seeds):
         return {"effect": None, "effect_interval": None, "measurable": None, "rewards": own}
@@ -377,6 +347,12 @@ def _effect(runs: Sequence[Record], sound: Sequence[Record]) -> dict[str, Any]:
     interval = [found.low, found.high] if np.isfinite(found.low) else None
     measurable = found.measurable if interval else None
     return {"effect": found.value, "effect_interval": interval, "measurable": measurable, "rewards": own}
+
+
+def _task(run: Record) -> tuple[int | None, str]:
+    """Lag and variant, as far as a reward depends on them: what concerns processes alone changes no result."""
+    variant = run["variant"]
+    return run["lag"], "" if all(name.startswith("processes.") for name in VARIANTS[variant]) else variant
 
 
 def not_noticed(data: dict[str, Any]) -> list[str]:
@@ -421,7 +397,7 @@ def run_matrix(
     numbers = iter(range(1, len(cases) + 1))
 
     def keep(record: Record) -> None:
-        matrix.add(record)
+        matrix.keep(record)
         say(f"{next(numbers)} of {len(cases)}  {told(record)}")
 
     run_in = functools.partial(run_cases, cases, config, keep, jobs)
@@ -447,13 +423,14 @@ def table(data: dict[str, Any]) -> str:
         others = [check for check in line["noticed_by"] if check != line["expected_probe"]]
         epoch = "-" if line["epochs_to_notice"] is None else str(line["epochs_to_notice"])
         seen = "yes" if line["noticed"] else "NO"
-        lines.append((line["name"], line["expected_probe"], seen, epoch, _effect_text(line), " ".join(others)))
+        lines.append((line["name"], line["expected_probe"], seen, epoch, effect_text(line), " ".join(others)))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join([*rows, "", _sound_text(data["sound"])])
 
 
-def _effect_text(line: dict[str, Any]) -> str:
+def effect_text(line: dict[str, Any]) -> str:
+    """What a line of the table says of the reward: effect, interval, and whether it can be told from none."""
     if line["effect"] is None:
         return line["outcome"] if line["outcome"] != "finished" else "-"
     if line["effect_interval"] is None:

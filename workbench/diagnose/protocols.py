@@ -250,6 +250,7 @@ class _CountingMailbox(Mailbox):
         self.copies = 0
 
     def peek(self, version: int | None = None) -> Snapshot:
+        """The header, counted."""
         self.copies += 1
         return super().peek(version)
 
@@ -322,6 +323,7 @@ class _CountingReplay(Replay):
     copies = 0
 
     def read(self, out: Batch) -> None:
+        """A copy, counted."""
         self.copies += 1
         super().read(out)
 

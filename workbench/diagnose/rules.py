@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,13 +21,20 @@ from workbench.record.history import History
 from workbench.record.metrics import EventKind, Records
 from workbench.record.result import greedy_reward
 
-SETTLED_S = 1.0
-"""Records of a live run are compared across tables only when they are this old: tables arrive one after the other."""
-SILENCE_S = 10.0
-"""A run that goes on records something at least this often, or within :data:`PAUSES` times its longest pause."""
+SETTLED_S = 3.0
+"""Records of a live run are compared across tables only when they are this old: tables arrive one after the other, a
+tenth of a second apart, or some seconds on a machine that has much else to do."""
 PAUSES = 5.0
-ENOUGH_UPDATES = 1000
-"""Updates per agent below which nothing is said about learning."""
+"""A run may fall silent for so many times its longest pause, or for half the time after which a process counts as hung.
+Shorter limits would blame a run for a machine that is busy elsewhere."""
+ENOUGH_WAY = 0.25
+"""Sum of the step sizes of an agent's updates from which on having learned nothing counts as a failure. Adam moves a
+weight by about its step size per update, and the first weights are of size 0.05: with less than a few times that the
+network is still mostly the one that it began as. The seeds' step size of 2.5e-4 takes 1,000 updates."""
+FRESH_Q = 1.0
+"""Size of Q that a network of fresh weights may show."""
+STANDARD_ERRORS = 3.0
+"""A greedy reward counts as above chance if it is so by this many standard errors: luck does that once in 700 times."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,8 @@ class Evidence:
     """Rewards of the reference policies; empty if unknown."""
     now: float
     """When the records were looked at; of a run that is over, when it ended. Seconds since 1970."""
+    incidents: Sequence[Mapping[str, Any]] = ()
+    """Deaths of children, whatever followed: what the run folder says of each, ``text`` and ``epochs`` among it."""
 
     @property
     def live(self) -> bool:
@@ -87,8 +96,21 @@ Measure = Callable[[Evidence], Comparison | None]
 
 
 @dataclass(frozen=True)
+class Whole:
+    """All things of a kind, of which a probe may have looked at a part."""
+
+    name: str
+    """In the plural."""
+    count: Callable[[Evidence], int]
+
+
+@dataclass(frozen=True)
 class Rule:
-    """One thing that must hold. ``good`` and ``bad`` are filled with count, bad, value, due, agent, epoch, detail."""
+    """One thing that must hold.
+
+    ``good`` and ``bad`` are filled with count, bad, value, due, agent, epoch, first and detail. A number can have its
+    noun behind a colon, in the singular: ``{value:row}`` is "1 row" or "3 rows".
+    """
 
     measure: Measure
     things: str
@@ -99,6 +121,12 @@ class Rule:
     needed: bool = True
     """Whether a check cannot pass without it."""
     shows: Shows = "furthest"
+    whole: Whole | None = None
+    """What a part of is looked at; None where it is everything there is."""
+    about: Literal["weights", "target", "epsilon"] = "weights"
+    """What it speaks of in the methods of seed 000: weights that the actor acts with, target network, epsilon."""
+    missing: Callable[[Evidence], str] | None = None
+    """Why nothing can be told where the measure has nothing; None if it is only that records are not there."""
 
 
 def compared(records: Records, value: Any, due: Any, holds: Any, detail: str = "") -> Comparison | None:
@@ -191,6 +219,31 @@ def _error_line(error: str | None, pattern: str) -> str | None:
     return " ".join(line.strip() for line in lines[named[-1] if named else -1 :])
 
 
+# --- wholes ----------------------------------------------------------------------------------------------------------
+
+
+def _syncs(evidence: Evidence) -> Records:
+    events = evidence.history.events
+    synced: Records = events[events["kind"] == EventKind.SYNC]
+    return synced
+
+
+def _published(evidence: Evidence) -> Records:
+    events = evidence.history.events
+    published: Records = events[events["kind"] == EventKind.PUBLISH]
+    return published
+
+
+def _new_versions(evidence: Evidence) -> int:
+    synced = _syncs(evidence)
+    return int((synced["version"] != synced["version_before"]).sum())
+
+
+EVERY_SYNC = Whole("syncs", lambda evidence: len(_syncs(evidence)))
+EVERY_NEW_VERSION = Whole("syncs that found a new version", _new_versions)
+EVERY_PUBLICATION = Whole("publications", lambda evidence: len(_published(evidence)))
+EVERY_EPOCH = Whole("epochs", lambda evidence: len(evidence.history.epochs))
+
 # --- rules of their own ----------------------------------------------------------------------------------------------
 
 
@@ -208,8 +261,7 @@ def syncs_against_epochs(evidence: Evidence) -> Comparison | None:
     epochs = epochs[epochs["epoch"] % interval == 0]
     if evidence.history.lost["events"]:
         return None
-    events = evidence.history.events
-    synced = events[events["kind"] == EventKind.SYNC]
+    synced = _syncs(evidence)
     there = set(zip(synced["agent"].tolist(), synced["epoch"].tolist(), strict=True))
     found = [pair in there for pair in zip(epochs["agent"].tolist(), epochs["epoch"].tolist(), strict=True)]
     return compared(epochs, np.array(found, np.float64), 1, found)
@@ -234,8 +286,7 @@ def versions_allowed(evidence: Evidence) -> int:
 
 def updates_between_publications(evidence: Evidence) -> Comparison | None:
     """A publication brings no more updates than the interval."""
-    events = evidence.history.events
-    published = events[events["kind"] == EventKind.PUBLISH]
+    published = _published(evidence)
     published = published[np.lexsort((published["version"], published["agent"]))]
     later, earlier = published[1:], published[:-1]
     follows = (later["agent"] == earlier["agent"]) & (later["version"] == earlier["version"] + 1)
@@ -269,8 +320,7 @@ def epsilon_of_epochs(evidence: Evidence) -> Comparison | None:
 
 def epsilon_published(evidence: Evidence) -> Comparison | None:
     """Epsilon in the header of a snapshot is the one due in the first epoch that can use it."""
-    events = evidence.history.events
-    return _epsilon(evidence, events[events["kind"] == EventKind.PUBLISH])
+    return _epsilon(evidence, _published(evidence))
 
 
 def _epsilon(evidence: Evidence, records: Records) -> Comparison | None:
@@ -293,12 +343,15 @@ def target_updates_counted(evidence: Evidence) -> Comparison | None:
 
 
 def q_within_return(evidence: Evidence) -> Comparison | None:
-    """No Q lies beyond the greatest return, the best reward in every turn for ever, with a tenth to spare."""
+    """No Q lies beyond the greatest return, the best reward in every turn for ever, with a tenth to spare.
+
+    Below :data:`FRESH_Q` nothing is said: where rewards are tiny, that is the network's first guess.
+    """
     config, updates = evidence.config, evidence.history.updates
     if config.learning.gamma >= 1:
         return None
     best = max(abs(config.world.gem_reward), abs(config.world.wall_reward)) * config.learning.reward_scale
-    limit = 1.1 * best / (1 - config.learning.gamma)
+    limit = max(1.1 * best / (1 - config.learning.gamma), FRESH_Q)
     return compared(updates, updates["max_q"], limit, updates["max_q"] <= limit)
 
 
@@ -330,15 +383,26 @@ def _updates_due(evidence: Evidence, epochs_collected: NDArray[np.int64]) -> NDA
 
 
 def no_process_lost(evidence: Evidence) -> Comparison | None:
-    """Every child did its work to the end."""
+    """Every child did its work to the end; one that died counts also where another took its place."""
+    if evidence.incidents:
+        epochs = np.array([int(incident["epochs"]) for incident in evidence.incidents])
+        more = f"; and {len(epochs) - 1} more" if len(epochs) > 1 else ""
+        lost = np.ones(len(epochs))
+        return Comparison(-lost.astype(np.int64), epochs, lost, lost * 0, lost > 0, f"{_said(evidence)}{more}")
     if evidence.status in ("created", "starting"):
         return None
     gone = evidence.status in ("failed", "cut off")
     last = evidence.history.epochs["epoch"].max(initial=-1) + 1
-    said = (evidence.error or "the parent process died before the end").strip().splitlines()
-    detail = said[0] if len(said) == 1 else f"{said[0]} {said[-1].strip()}"
     found = np.array([float(gone)])
-    return Comparison(np.array([-1]), np.array([last]), found, np.zeros(1), found > 0, detail)
+    return Comparison(np.array([-1]), np.array([last]), found, np.zeros(1), found > 0, _said(evidence))
+
+
+def _said(evidence: Evidence) -> str:
+    """What the run says of a death: of the first one, or of the one that ended it."""
+    if evidence.incidents:
+        return str(evidence.incidents[0]["text"])
+    said = (evidence.error or "the parent process died before the end").strip().splitlines()
+    return said[0] if len(said) == 1 else f"{said[0]} {said[-1].strip()}"
 
 
 def no_silence(evidence: Evidence) -> Comparison | None:
@@ -353,7 +417,7 @@ def no_silence(evidence: Evidence) -> Comparison | None:
     last = history.epochs["epoch"].max(initial=-1) + 1
     finished = min(done.values()) >= config.total_updates and last >= config.epochs
     silence = 0.0 if finished else evidence.now - times[-1]
-    limit = max(SILENCE_S, PAUSES * float(np.diff(times).max()))
+    limit = max(config.processes.hang_timeout_s / 2, PAUSES * float(np.diff(times).max()))
     slowest = min(done, key=lambda agent: done[agent])
     detail = f"agent {slowest} is furthest behind, at update {done[slowest]} of {config.total_updates}"
     found = np.array([silence])
@@ -361,18 +425,51 @@ def no_silence(evidence: Evidence) -> Comparison | None:
 
 
 def greedy_above_chance(evidence: Evidence) -> Comparison | None:
-    """A finished run with enough updates earns more, acting greedily, than chance that avoids walls."""
+    """A finished run earns more, acting greedily, than chance that avoids walls, and by more than luck.
+
+    With too small a budget only success can be told: not to have learned yet is no failure.
+    """
+    found = _greedy_and_chance(evidence)
+    if found is None:
+        return None
+    reward, chance = found
+    better = np.array([reward > chance])
+    if not better.all() and _way(evidence.config, evidence.config.total_updates) < ENOUGH_WAY:
+        return None
+    last = np.array([evidence.config.epochs])
+    return Comparison(np.array([-1]), last, np.array([reward]), np.array([chance]), ~better)
+
+
+def why_learning_is_open(evidence: Evidence) -> str:
+    """Why :func:`greedy_above_chance` has nothing to say."""
+    found = _greedy_and_chance(evidence)
+    if found is None:
+        return "Nothing is said about learning before the evaluation at the end of a run that finishes."
+    config = evidence.config
+    return (
+        f"The greedy reward per epoch is {found[0]:.4g}, not above chance that avoids walls ({found[1]:.4g} with "
+        f"{STANDARD_ERRORS:g} standard errors), but that is no failure yet: the step sizes of the "
+        f"{config.total_updates} updates per agent add up to {_way(config, config.total_updates):.2g}; it would count "
+        f"as one from {ENOUGH_WAY:g} on. Give the run more epochs."
+    )
+
+
+def _greedy_and_chance(evidence: Evidence) -> tuple[float, float] | None:
+    """Final greedy reward, and what chance that avoids walls may seem to earn in as many epochs; None if unknown."""
     chance = evidence.references.get("random_no_wall") or evidence.references.get("random")
     reward = greedy_reward(evidence.history)
     if evidence.status != "finished" or chance is None or reward is None:
         return None
-    found = np.array([reward])
-    better = found > chance["mean"]
-    if evidence.config.total_updates < ENOUGH_UPDATES and not better.all():
-        return None
-    return Comparison(
-        np.array([-1]), np.array([evidence.config.epochs]), found, np.array([chance["mean"]]), ~better
-    )  # fmt: skip
+    evaluations = evidence.history.evaluations
+    worlds = float(evaluations["worlds"][evaluations["final"] == 1].min())
+    error = chance["sd"] * math.sqrt(1 / chance["epochs"] + 1 / worlds)
+    return reward, chance["mean"] + STANDARD_ERRORS * error
+
+
+def _way(config: Config, updates: int) -> float:
+    """Sum of the step sizes of so many updates."""
+    some = np.linspace(0, max(updates - 1, 0), min(updates, 1000)).astype(int).tolist()
+    return updates * float(np.mean([schedules.learning_rate(config, update) for update in some] or [0.0]))
 
 
 def _settled(evidence: Evidence, records: Records) -> Records:

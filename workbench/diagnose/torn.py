@@ -7,7 +7,6 @@ one pause. ``python -m workbench.diagnose.torn`` measures, writes ``data/referen
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import multiprocessing
 import signal
@@ -364,17 +363,3 @@ def count(result: dict[str, Any], way: str, name: str = "torn") -> int:
 def sound(result: dict[str, Any]) -> bool:
     """Whether nothing that must not tear did: not the mailbox, and no row behind a second look."""
     return not any(count(result, way, name) for way in ("mailbox", "second look") for name in ("torn", "wrong"))
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """``python -m workbench.diagnose.torn [--quick] [--seed N] [--out FILE]``."""
-    parser = argparse.ArgumentParser(prog=COMMAND, description="Measure torn reads of weights and of replay rows.")
-    parser.add_argument("--quick", action="store_true", help="less work: to see that everything runs, not to quote")
-    parser.add_argument("--seed", type=int, default=0, help="of the order of the cells and of the rows drawn")
-    parser.add_argument("--out", type=Path, default=None, help="file to write; default data/reference/torn_reads.json")
-    options = parser.parse_args(arguments)
-    return run_torn(options.out, options.quick, options.seed)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,11 +1,12 @@
 """Named arrays in one block of bytes, laid out from one table and described in the block's own header.
 
 A block opens only under the layout that it was made with: the header holds the table as text, so two processes that
-disagree on a shape or a dtype are told both tables instead of reading each other's bytes wrongly.
+disagree on a shape or a dtype are told what differs instead of reading each other's bytes wrongly.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable
@@ -73,17 +74,14 @@ class Layout:
         """The arrays of a block that :meth:`create` made.
 
         Raises:
-            LayoutMismatch: the block is none, or was made with another table; both are shown.
+            LayoutMismatch: the block is none, or was made with another table; the message has what differs first.
         """
         header = bytes(np.frombuffer(buffer, np.uint8, _HEADER))
         if header[:8] != MAGIC:
             raise LayoutMismatch(f"no block of {self.title!r} here: it starts with {header[:8]!r}, not {MAGIC!r}")
         found = header[16 : 16 + int.from_bytes(header[8:16], "little")].decode(errors="replace")
         if found != self.text:
-            raise LayoutMismatch(
-                f"the block was made as\n  {found}\nand is opened as\n  {self.text}\n"
-                f"{_first_difference(found, self.text)}; use one configuration on both sides"
-            )
+            raise LayoutMismatch(f"{_first_difference(found, self.text)}; use one configuration on both sides")
         return self._views(buffer)
 
     def allocate(self) -> Arrays:
@@ -130,11 +128,23 @@ class Counter:
 
 
 def _first_difference(found: str, expected: str) -> str:
-    """Where two tables part, from the beginning of that row on."""
-    pairs = enumerate(zip(found, expected, strict=False))
-    parting = next((place for place, (one, other) in pairs if one != other), min(len(found), len(expected)))
-    row = slice(max(0, found.rfind('["', 0, parting)), parting + 20)
-    return f"the first difference is {found[row]}... against {expected[row]}..."
+    """What two tables, as JSON text, say of the first thing in which they differ."""
+    try:
+        (title, rows), (expected_title, expected_rows) = json.loads(found), json.loads(expected)
+        if title != expected_title:
+            return f"the block was made as a {title!r} and is opened as a {expected_title!r}"
+        pairs = itertools.zip_longest(rows, expected_rows)
+        made, opened = (_described(row) for row in next(pair for pair in pairs if pair[0] != pair[1]))
+    except (ValueError, TypeError, StopIteration):
+        return f"the header of the block is damaged: it says {found[:80]!r}"
+    return f"the block was made as a {title!r} with {made} and is opened as one with {opened}"
+
+
+def _described(row: list[Any] | None) -> str:
+    if row is None:
+        return "no further array"
+    name, shape, dtype = row
+    return f"{name!r} of shape {tuple(shape)} and dtype {np.dtype(dtype)}"
 
 
 def _nbytes(field: Field) -> int:

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.record.history import History
-from workbench.record.metrics import TABLES, Records
+from workbench.record.metrics import MEASUREMENTS, TABLES, Records
 
 FORMAT = 2
 """Version of the layout of a run folder. It is raised with every change to the tables or the files."""
@@ -108,6 +108,11 @@ class RunFolder:
             raise RecordError(
                 f"{folder.path / 'run.json'} is damaged: its tables or its description are not of format {FORMAT}"
             )
+        if head.get("measurements") != list(MEASUREMENTS):
+            raise RecordError(
+                f"the probes of {folder.path} measured other things than this version knows; "
+                "open it with the version of workbench that made it"
+            )
         return folder
 
     def write_description(self, description: Mapping[str, Any]) -> None:
@@ -118,7 +123,10 @@ class RunFolder:
         Raises:
             RecordError: the disk refuses; the old description is kept.
         """
-        self._write_json("run.json", {"format": FORMAT, "tables": _DTYPES, "description": dict(description)})
+        self._write_json(
+            "run.json",
+            {"format": FORMAT, "tables": _DTYPES, "measurements": list(MEASUREMENTS), "description": dict(description)},
+        )
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write the outcome of the run, by the rules of :meth:`write_description`."""

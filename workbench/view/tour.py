@@ -19,9 +19,10 @@ from workbench.diagnose.catalogue import CATALOGUE, Failure, check_of_fault
 from workbench.diagnose.checks import CheckResult
 from workbench.diagnose.doctor import Diagnosis
 from workbench.diagnose.faults import FAULTS
+from workbench.diagnose.matrix import effect_text
 from workbench.learning import schedules
 from workbench.run import Run, launch
-from workbench.run_view import RunView
+from workbench.run_view import RunError, RunView
 from workbench.view.drawing import labels
 from workbench.view.panel import Panel
 from workbench.view.picture import DPI, Picture
@@ -52,6 +53,19 @@ def doubted_claims() -> tuple[Failure, ...]:
     return tuple(row for row in CATALOGUE.values() if row.note.startswith(("Disproved", "Doubtful")))
 
 
+def claims_table(lines: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The claims in doubt, one after the other: what was claimed, what was found, and what each fault costs.
+
+    Args:
+        lines: ``faults`` of the matrix; without them nothing is said of costs.
+    """
+    costs, told = {line["name"]: effect_text(dict(line)) for line in lines}, []
+    for row in doubted_claims():
+        told += [f"{row.id:<4}{row.title}  ({row.source})", *_wrapped(row.note, 4)]
+        told += [f"    {fault}, greedy reward: {costs[fault]}" for fault in row.faults if fault in costs]
+    return "\n".join(told)
+
+
 def verdict_table(diagnoses: Mapping[str, Diagnosis], of: Literal["checks", "methods"] = "checks") -> str:
     """Verdicts side by side: a line per check or method, a column per diagnosis under its name."""
     rows: dict[str, list[str]] = {}
@@ -65,7 +79,7 @@ def sentences(results: Iterable[CheckResult]) -> str:
     """Checks or methods one after the other: verdict and name, and below them the sentence."""
     lines = []
     for result in results:
-        lines += [f"{result.verdict}: {result.name}", *_wrapped(result.sentence, 4)]
+        lines += [f"{result.verdict}: {result.name}", *_wrapped(result.told, 4)]
     return "\n".join(lines)
 
 
@@ -105,7 +119,11 @@ def sync_figure(runs: Sequence[RunView]) -> Picture:
 
     Args:
         runs: the first is drawn wide, the others dashed on top. Epsilon due is that of the first.
+
+    Raises:
+        RunError: a run was made without probes.
     """
+    _require_probes(runs)
     figure = Picture(figsize=(11.0, 3.7), dpi=DPI, facecolor="white")
     lag, epsilon, distance = figure.subplots(1, 3)
     style_axes(lag, "Sync lag", "epoch", "versions behind")
@@ -126,6 +144,51 @@ def sync_figure(runs: Sequence[RunView]) -> Picture:
     figure.subplots_adjust(0.062, 0.14, right=0.985, top=0.90 - 0.06 * rows, wspace=0.28)
     figure.alt = f"Three charts: sync lag, epsilon in use and due, weight distance at each sync. {'; '.join(names)}."
     return figure
+
+
+def lag_figure(runs: Sequence[RunView]) -> Picture:
+    """How far the actor was behind at the end of each epoch: histograms of versions, updates and milliseconds.
+
+    Args:
+        runs: one outline each; every epoch of every agent counts once.
+    """
+    figure = Picture(figsize=(11.0, 2.9), dpi=DPI, facecolor="white")
+    for axes, unit in zip(figure.subplots(1, 3), ("versions", "updates", "ms"), strict=True):
+        style_axes(axes, f"Behind by {'milliseconds' if unit == 'ms' else unit}", unit, "epochs of an agent")
+        lags = [run.history.epochs[f"sync_lag_{unit}"] for run in runs]
+        edges = _edges(np.concatenate([np.zeros(1), *lags]), whole=unit != "ms")
+        for index, values in enumerate(lags):
+            style = run_style(index)
+            axes.stairs(
+                np.histogram(values, edges)[0], edges, color=style.colour, linestyle=style.dashes,
+                linewidth=style.width, fill=False,
+            )  # fmt: skip
+    names = labels(runs)
+    figure.legend(
+        handles=[_line(index, label=name) for index, name in enumerate(names)], loc="upper left", ncols=3,
+        bbox_to_anchor=(0.05, 1.02), frameon=False, fontsize=TEXT_SIZE, labelcolor=INK, handlelength=3.2,
+    )  # fmt: skip
+    figure.subplots_adjust(0.062, 0.17, right=0.985, top=0.86 - 0.07 * -(-len(names) // 3), wspace=0.28)
+    figure.alt = f"Three histograms: versions, updates and milliseconds behind. {'; '.join(names)}."
+    return figure
+
+
+def _edges(values: NDArray[Any], whole: bool) -> NDArray[np.float64]:
+    """Edges of at most 24 bins from the least to the greatest value; around whole numbers where they are whole."""
+    low, high = float(values.min()), float(values.max())
+    if not whole:
+        return np.linspace(low, max(high, low + 1), 25)
+    step = max(1, -(-(high - low + 1) // 24))
+    return np.arange(low - 0.5, high + 0.5 + step, step)
+
+
+def _require_probes(runs: Sequence[RunView]) -> None:
+    for run in runs:
+        if len(run.history.epochs) and not len(run.history.probes):
+            raise RunError(
+                f"run {run.name} was made without probes, so no distance of weights was recorded in it; launch it with "
+                "probes=True (on the command line: without --no-probes)"
+            )
 
 
 def _by_epoch(run: RunView, measurement: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -45,6 +45,7 @@ class _OwnReplay(Replay):
     def sample(
         self, rng: np.random.Generator, batch_size: int, end: int | None = None, out: Batch | None = None
     ) -> Batch:
+        """Any row below ``end``, written or not."""
         out = out or Batch.allocate(batch_size, self._frames_stacked, self._frames.shape[1])
         out.number[:] = rng.integers(0, self.window if end is None else end, batch_size)
         self.read(out)
@@ -120,19 +121,53 @@ class EpisodeBoundaryIgnored(Fault):
     """Neither side notices that an epoch has ended (002 6.3, 10.2): in the original, ``done`` was never set.
 
     The first frames of an epoch are stacked on the last ones of the epoch before, for the actor and for the learner.
+    With ``learning.n_step`` above 1 the last rows of an epoch also add up rewards of the next one, and bootstrap there.
     """
 
     name, ids, check = "episode_boundary_ignored", ("D10",), "stack"
     replaces = frozenset({LEARNERS_REPLAY, ACTORS_REPLAY})
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
-        """The learner's stacks run on into the previous epoch."""
+        """The learner's stacks run on into the previous epoch, its returns into the next."""
         for agent in trainer.replays:
-            trainer.replays[agent] = reopen(_Unbroken, parts, agent)
+            trainer.replays[agent] = reopen(_Endless, parts, agent)
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """So do the actor's."""
         collector.replays = [reopen(_Unbroken, parts, i) for i in _agents(parts)]
+
+
+class _Endless(_Unbroken):
+    """Stacks and n-step rows run on from one epoch into the next, as if there were no end."""
+
+    _end = 0
+
+    def sample(
+        self, rng: np.random.Generator, batch_size: int, end: int | None = None, out: Batch | None = None
+    ) -> Batch:
+        """As the replay does; rows are completed from what lies below the same ``end``, so timing changes nothing."""
+        self._end = self.count if end is None else end
+        return super().sample(rng, batch_size, end, out)
+
+    def read(self, out: Batch) -> None:
+        """Copy the rows and go on where the epoch's end cut them short."""
+        super().read(out)
+        slot, within = np.divmod(out.number % (self._num_epochs * self.steps_per_epoch), self.steps_per_epoch)
+        turn, world = np.divmod(within, self._worlds)
+        begins = (out.number // self.steps_per_epoch + 1) * self.steps_per_epoch  # number of the next epoch's first row
+        missing = turn + self._n_step - self._turns  # steps that the end has cut off
+        cut = (missing > 0) & (begins < self._end)
+        if not cut.any():
+            return
+        following, missing, world = (slot[cut] + 1) % self._num_epochs, missing[cut], world[cut]
+        rewards = self._arrays["reward"][following, :, world] * self._reward_scale  # (n, turns)
+        r_t, discount_t = out.r_t[cut], out.discount_t[cut]
+        for step in range(min(self._n_step, self._turns)):
+            goes_on = step < missing
+            r_t[goes_on] += (discount_t * rewards[:, step])[goes_on]
+            discount_t[goes_on] *= self._gamma
+        out.r_t[cut], out.discount_t[cut] = r_t, discount_t
+        out.s_t[cut] = self._stack(following, np.minimum(missing, self._turns), np.zeros_like(world), world, None)
 
 
 class SeparateHistory(Fault):
@@ -160,15 +195,18 @@ class _OwnHistory(Replay):
     behind = 0
 
     def begin_epoch(self) -> None:
+        """Begin the epoch, and the second memory with blanks."""
         super().begin_epoch()
         blank = np.full((self._worlds, self._frames.shape[1]), BLANK, np.uint8)
         self._history = [blank] * (self._frames_stacked + self.behind)
 
     def write_frame(self, turn: int, frame: NDArray[np.uint8]) -> None:
+        """Store the frame in both memories."""
         super().write_frame(turn, frame)
         self._history = [*self._history[1:], frame]
 
     def newest_stack(self, turn: int) -> NDArray[np.uint8]:
+        """The oldest frames of the second memory, which are ``behind`` turns late."""
         return np.stack(self._history[: self._frames_stacked], axis=1)
 
 
@@ -199,6 +237,7 @@ class _Unvalidated(Replay):
     def sample(
         self, rng: np.random.Generator, batch_size: int, end: int | None = None, out: Batch | None = None
     ) -> Batch:
+        """Rows up to the end of the epoch that is being written, whatever ``end`` says, and no second look."""
         out = out or Batch.allocate(batch_size, self._frames_stacked, self._frames.shape[1])
         end = self._begun.get() * self.steps_per_epoch
         out.number[:] = rng.integers(max(0, end - self.window), end, batch_size)
@@ -235,6 +274,7 @@ class _ByPlace(_Unbroken):
     def sample(
         self, rng: np.random.Generator, batch_size: int, end: int | None = None, out: Batch | None = None
     ) -> Batch:
+        """Places in the ring below its size, taken for row numbers."""
         out = out or Batch.allocate(batch_size, self._frames_stacked, self._frames.shape[1])
         size = min(self.count if end is None else end, self._num_epochs * self.steps_per_epoch)
         out.number[:] = rng.integers(0, size, batch_size)
@@ -255,6 +295,7 @@ class TruncationAsTerminal(Fault):
         last = collector.config.world.max_turns - 1
 
         def write_step(original: Any, turn: int, action: Any, reward: Any, terminated: Any, *rest: Any) -> None:
+            """Store the step; that of the last turn as a termination."""
             original(turn, action, reward, np.full(len(reward), True) if turn == last else terminated, *rest)
 
         for replay in collector.replays:
@@ -291,6 +332,7 @@ class CorruptRows(Fault):
         rows = min(int(self.strength), config.world.steps_per_epoch)
 
         def commit_epoch(original: Any, arrays: Any, rng: np.random.Generator) -> None:
+            """Complete the epoch, then spoil some of its frames behind the stamps' back."""
             original()
             slot = (int(arrays["committed"][0]) - 1) % len(arrays["action"])
             places = rng.choice(config.world.steps_per_epoch, rows, replace=False)
@@ -343,6 +385,7 @@ class ActionOutOfRange(Fault):
         """Actions 0 to 3 come out as 1 to 4."""
 
         def act(original: Any, stack: Any, epsilon: float) -> Choice:
+            """The choice, one action further up."""
             choice: Choice = original(stack, epsilon)
             return Choice(choice.action + 1, choice.greedy, choice.probability, choice.q)
 
@@ -360,6 +403,7 @@ class StaleReset(Fault):
         world = collector.world
 
         def reset(original: Any) -> None:
+            """Reset the world and bring the old gems back."""
             before = world.get_state()["cells"]
             original()
             state = world.get_state()

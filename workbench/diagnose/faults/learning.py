@@ -22,6 +22,7 @@ class DoubleTargetUpdate(Fault):
         """Every target update happens twice."""
 
         def update_target(original: Any) -> None:
+            """One target update, and one more."""
             original()
             original()
 
@@ -77,6 +78,7 @@ class StepCounterStuck(Fault):
         """The counter goes back to 0 after every update."""
 
         def update(original: Any, agent: Any, learning_rate: float) -> Tensor:
+            """The update, and then a counter as if it had not been."""
             metrics: Tensor = original(learning_rate)
             agent.updates = 0
             return metrics

@@ -48,6 +48,7 @@ class _LearnerEnds(_Ends):
         """The first updates in or after that epoch are not made."""
 
         def learn(original: Any, index: int, epoch: int, *rest: Any) -> None:
+            """Learn, unless it is time."""
             if epoch >= self.strength:
                 self.happens()
             original(index, epoch, *rest)
@@ -86,10 +87,12 @@ class KillActor(_Ends):
         current = [-1]
 
         def epoch(original: Any, epoch: int, version: int | None) -> None:
+            """Keep in mind which epoch is played."""
             current[0] = epoch
             original(epoch, version)
 
         def act(original: Any, *arguments: Any) -> Any:
+            """Act in the world, unless it is time."""
             if current[0] == self.strength:
                 _kill_this_process()
             return original(*arguments)
@@ -116,6 +119,7 @@ class KillWhileWriting(_Ends):
         """Agent 0's learner dies in that publication."""
 
         def snapshot(original: Any, out: NDArray[np.float32]) -> None:
+            """Write the snapshot; of the one in question the first half, and die."""
             if mailbox.newest + 1 == self.strength:
                 half = len(out) // 2
                 whole = np.empty_like(out)

@@ -41,11 +41,13 @@ class _SharedModel(Mailbox):
         self._copy = copy
 
     def publish(self, write: Callable[[Vector], object], updates: int, epsilon: float) -> Snapshot:
+        """Publish with care, then copy the same into the shared model without."""
         snapshot = super().publish(write, updates, epsilon)
         self._copy(self._arrays["vector"][snapshot.version % self._slots], self._model)
         return snapshot
 
     def read(self, out: Vector, version: int | None = None) -> Snapshot:
+        """Copy the shared model, whatever version was asked for, and take it for the newest."""
         snapshot = self.peek()
         out.fill(0.0)  # the gaps between parameters
         self._copy(self._model, out)
@@ -91,6 +93,7 @@ class TornWeightsPerParameter(_Torn):
         layout, pause_s = ParameterLayout.of(build_network(config)), self.strength / 1e6
 
         def copy(source: Vector, target: Vector) -> None:
+            """Both networks, one parameter at a time."""
             for start in (0, layout.size):
                 half = slice(start, start + layout.size)
                 sources, targets = layout.views(source[half]), layout.views(target[half])
@@ -114,6 +117,7 @@ class TornWeightsStateDict(_Torn):
             layer.register_load_state_dict_pre_hook(lambda *_: _pause(pause_s))  # type: ignore[no-untyped-call]  # torch
 
         def copy(source: Vector, target: Vector) -> None:
+            """Both networks, one ``load_state_dict`` each."""
             for start in (0, size):
                 half = slice(start, start + size)
                 _load_state_dict(networks, source[half], target[half])
@@ -165,6 +169,7 @@ def _sync_in(collector: Collector, due: Callable[[int], bool]) -> None:
     """Let syncs take place only in epochs that are ``due``, and after the last one."""
 
     def sync(original: Any, epoch: int, version: int | None) -> None:
+        """Sync, if the epoch is due one."""
         if due(epoch) or epoch == collector.config.epochs:
             original(epoch, version)
 
@@ -185,6 +190,7 @@ class _Publish(Fault):
         numbers = dict.fromkeys(trainer.agents, 0)
 
         def publish(original: Any, index: int, epoch: int) -> None:
+            """Publish, if it is the turn of this publication."""
             if self.due(numbers[index]):
                 original(index, epoch)
             trainer.unpublished[index] = 0
@@ -250,12 +256,14 @@ class SyncAfterAction(Fault):
         sync, waiting = collector.sync, list[tuple[int, int | None]]()
 
         def later(original: Any, epoch: int, version: int | None) -> None:
+            """Put the sync off until the epoch has been played."""
             if epoch in (0, collector.config.epochs):
                 original(epoch, version)
             else:
                 waiting.append((epoch, version))
 
         def epoch(original: Any, epoch: int, version: int | None) -> None:
+            """Play the epoch, then do the sync that was put off."""
             original(epoch, version)
             while waiting:
                 sync(*waiting.pop())
@@ -303,6 +311,7 @@ class TargetNotPublished(Fault):
         """The target half of every snapshot is the first one."""
 
         def snapshot(original: Any, first: Vector, out: Vector) -> None:
+            """The snapshot with the first target network in it."""
             original(out)
             out[len(first) :] = first
 
