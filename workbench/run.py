@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 from workbench.config import Config, check_launch
 from workbench.diagnose.faults import Fault, prepare
 from workbench.diagnose.probes import Probes
+from workbench.diagnose.stopwatch import Stopwatch
 from workbench.digest import array_digest
 from workbench.learning.device import resolve_device
 from workbench.learning.iqn import build_network
 from workbench.learning.parameters import ParameterLayout
 from workbench.processes.job import Modifier
-from workbench.processes.supervisor import ChildFailed, Supervisor
+from workbench.processes.supervisor import ChildFailed, Supervisor, children_of
 from workbench.record import machine
 from workbench.record import result as results
 from workbench.record.folder import RecordError, RecordWarning, RunFolder
@@ -51,6 +52,7 @@ class Run(RunView):
         self, config: Config, mode: str, lag: int | None, name: str | None = None, out: Path | str | None = None,
         weights: NDArray[np.float32] | None = None, world: type[Treasurehunt] = Treasurehunt,
         faults: Sequence[str | Fault] = (), probes: bool = True, modifiers: Sequence[Modifier] = (),
+        timeline: bool = True,
     ) -> None:  # fmt: skip
         """Check everything, make the run folder and take the memory. :meth:`start` starts it."""
         check_launch(config, mode, lag)
@@ -58,7 +60,7 @@ class Run(RunView):
         resolve_device(config.processes.acting_device)
         _check_world(world)
         switched_on = prepare(faults, config, mode, lag)
-        modifiers = (*switched_on, *modifiers, *([Probes()] if probes else []))
+        modifiers = (*switched_on, *modifiers, *([Stopwatch()] if timeline else []), *([Probes()] if probes else []))
         for modifier in modifiers:
             _require_importable("modifier", type(modifier))
         weights = None if weights is None else _check_weights(config, weights)
@@ -68,6 +70,7 @@ class Run(RunView):
             "world": f"{world.__module__}:{world.__qualname__}",
             "faults": [fault.text for fault in switched_on],
             "probes": probes,
+            "timeline": timeline,
         }
         folder = RunFolder.create(name, self._description, out)
         super().__init__(folder, config, mode, lag, History(), self._description["faults"])
@@ -268,7 +271,7 @@ def launch(
     config: Config, mode: str = "multiprocess", lag: int | None = 1, *, name: str | None = None,
     out: Path | str | None = None, weights: NDArray[np.float32] | None = None,
     world: type[Treasurehunt] = Treasurehunt, faults: Sequence[str | Fault] = (), probes: bool = True,
-    modifiers: Sequence[Modifier] = (), start: bool = True,
+    modifiers: Sequence[Modifier] = (), timeline: bool = True, start: bool = True,
 ) -> Run:  # fmt: skip
     """Start a run and return at once.
 
@@ -284,6 +287,7 @@ def launch(
         faults: failures of the catalogue to switch on, by name, with a strength if wanted: ``"sync_rarely=10"``.
         probes: whether the children measure what :meth:`Run.diagnose` decides by.
         modifiers: what wraps or replaces parts in the children; see :class:`workbench.processes.job.Modifier`.
+        timeline: whether the children record what they do when; see :meth:`Run.timeline`.
         start: False leaves it to ``run.start()``.
 
     Raises:
@@ -291,7 +295,7 @@ def launch(
         RecordError: the run folder exists already or cannot be made.
         RunError: the weights do not fit, or a child process could not import the world.
     """
-    run = Run(config, mode, lag, name, out, weights, world, faults, probes, modifiers)
+    run = Run(config, mode, lag, name, out, weights, world, faults, probes, modifiers, timeline)
     if start:
         try:
             run.start()
@@ -355,4 +359,5 @@ def _describe(config: Config, mode: str, lag: int | None, device: str, warm: boo
         "status": "created", "mode": mode, "lag": lag, "config": config.to_dict(), "device": device,
         "device_name": machine.device_name(device), "threads": config.processes.threads, "warm_start": warm,
         "machine": machine.describe(), "created": time.time(), "ended": None, "error": None,
+        "processes": [name for name, *_ in children_of(config, mode)], "clock_offset_ns": time.time_ns() - time.monotonic_ns(),
     }  # fmt: skip

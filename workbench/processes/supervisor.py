@@ -71,7 +71,7 @@ class Supervisor:
         self.config = config
         self.error: ChildFailed | None = None
         self._on_records, self._on_end = on_records, on_end
-        roles = _roles(config, mode)
+        roles = children_of(config, mode)
         agents = range(config.world.num_agents)
         create, fence = self._create, machine_fence()
         progress = create(Progress.layout(len(agents), len(roles)))
@@ -286,7 +286,7 @@ def _interrupts_kept_back() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-def _roles(config: Config, mode: str) -> list[tuple[str, Role, tuple[int, ...]]]:
+def children_of(config: Config, mode: str) -> list[tuple[str, Role, tuple[int, ...]]]:
     """Name, role and agents of each child."""
     agents = tuple(range(config.world.num_agents))
     if mode == "sequential":

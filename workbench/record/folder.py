@@ -25,7 +25,7 @@ import numpy.typing as npt
 from workbench.record.history import History
 from workbench.record.metrics import TABLES, Records
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout of a run folder. It is raised with every change to the tables or the files."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
@@ -106,7 +106,7 @@ class RunFolder:
             )
         if head.get("tables") != _DTYPES or not isinstance(head.get("description"), dict):
             raise RecordError(
-                f"{folder.path / 'run.json'} is damaged: its tables or its description are not of format 1"
+                f"{folder.path / 'run.json'} is damaged: its tables or its description are not of format {FORMAT}"
             )
         return folder
 
