@@ -359,5 +359,6 @@ def _describe(config: Config, mode: str, lag: int | None, device: str, warm: boo
         "status": "created", "mode": mode, "lag": lag, "config": config.to_dict(), "device": device,
         "device_name": machine.device_name(device), "threads": config.processes.threads, "warm_start": warm,
         "machine": machine.describe(), "created": time.time(), "ended": None, "error": None,
-        "processes": [name for name, *_ in children_of(config, mode)], "clock_offset_ns": time.time_ns() - time.monotonic_ns(),
+        "processes": [name for name, *_ in children_of(config, mode)],
+        "clock_offset_ns": time.time_ns() - time.monotonic_ns(),
     }  # fmt: skip

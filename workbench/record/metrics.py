@@ -52,7 +52,8 @@ PROBES = np.dtype([
 """One record per measurement of a probe: what was found, and what should have been. Empty without probes."""
 
 SPANS = np.dtype([
-    ("start", "<i8"), ("duration", "<i8"), ("process", "<i2"), ("kind", "<i2"), ("agent", "<i4"), ("epoch", "<i4"),
+    ("start", "<i8"), ("duration", "<i8"), ("on_core", "<i8"),
+    ("process", "<i2"), ("kind", "<i2"), ("agent", "<i4"), ("epoch", "<i4"),
 ])  # fmt: skip
 """One record per piece of work or of waiting of a process, written when it is over. Empty without a timeline."""
 
@@ -217,6 +218,10 @@ COLUMNS: dict[str, str] = {
         "description has what to add for time since 1970: clock_offset_ns."
     ),
     "duration": "How long it took, in nanoseconds.",
+    "on_core": (
+        "How much of that the process's main thread was on a core, in nanoseconds; for the rest it waited, for another "
+        "process, a device or a core."
+    ),
     "process": "Place of the process among the run's processes, whose names are in the run's description.",
 }
 """Fields that say when, where and under what a record was made."""

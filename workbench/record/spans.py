@@ -6,6 +6,8 @@ belongs to the innermost span around it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -60,6 +62,23 @@ def time_of_kinds(spans: Records, edges: ArrayLike) -> NDArray[np.float64]:
             for kind in kinds:
                 spent[kind] -= _time_within(here[parent == kind], edges)
     return spent
+
+
+def time_on_core(spans: Records, start: float, end: float, left_out: Sequence[SpanKind]) -> float:
+    """How much of a stretch of time a process was on a core while it did what is recorded, in nanoseconds.
+
+    Of a span that lies in the stretch in part, the same part counts.
+
+    Args:
+        spans: (n,) of one process, in the order of :func:`of_process`.
+        start: nanoseconds on the clock of the spans.
+        end: the same.
+        left_out: kinds that do not count.
+    """
+    outermost = spans[depths(spans) == 0]
+    counted = outermost[~np.isin(outermost["kind"], left_out) & (outermost["duration"] > 0)]
+    inside = np.minimum(counted["start"] + counted["duration"], end) - np.maximum(counted["start"], start)
+    return float((counted["on_core"] * np.maximum(inside, 0) / counted["duration"]).sum())
 
 
 def _time_within(apart: Records, edges: ArrayLike) -> NDArray[np.float64]:

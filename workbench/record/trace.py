@@ -11,7 +11,7 @@ from typing import Any
 
 from workbench.record.metrics import Records, SpanKind
 
-NS_PER_US = 1000
+NS_PER_US, NS_PER_MS = 1_000, 1_000_000
 
 
 def chrome_trace(spans: Records, processes: Sequence[str], origin_ns: int, about: dict[str, Any]) -> dict[str, Any]:
@@ -35,9 +35,10 @@ def chrome_trace(spans: Records, processes: Sequence[str], origin_ns: int, about
 
 
 def _event(span: tuple[int, ...], origin_ns: int) -> dict[str, Any]:
-    start, duration, process, kind, agent, epoch = span
+    start, duration, on_core, process, kind, agent, epoch = span
     name = SpanKind(kind).name.lower()
-    arguments = {key: value for key, value in (("agent", agent), ("epoch", epoch)) if value >= 0}
+    arguments: dict[str, float] = {key: value for key, value in (("agent", agent), ("epoch", epoch)) if value >= 0}
+    arguments["on a core, ms"] = on_core / NS_PER_MS
     return {
         "ph": "X", "name": name, "cat": name, "ts": (start - origin_ns) / NS_PER_US, "dur": duration / NS_PER_US,
         "pid": process, "tid": process, "args": arguments,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,10 @@ from numpy.typing import NDArray
 
 from workbench.record.metrics import SpanKind
 
+WIDTH = 112
+"""Letters in a line below the table."""
+SEEN = 5e-5
+"""Smallest share of a kind that has a column: less would be 0.0% in every row."""
 NO_WORK = (SpanKind.STARTING, SpanKind.WAITING)
 """Kinds that do not count as working."""
 
@@ -25,19 +30,23 @@ class Shares:
     end: float
     kinds: NDArray[np.float64]
     """(processes, NUM_KINDS): share of each kind by itself, without what lies within it."""
+    on_core: NDArray[np.float64]
+    """(processes,): share in which the process worked and was on a core."""
 
     def of(self, process: str) -> dict[str, float]:
-        """A process's shares by name: working, waiting, other (not recorded), then of each kind.
+        """A process's shares by name: working, on a core, waiting, other (not recorded), then of each kind.
 
         Raises:
             KeyError: the run has no process of that name.
         """
         if process not in self.processes:
             raise KeyError(f"there is no process {process!r}; there are {', '.join(self.processes)}")
-        own = self.kinds[self.processes.index(process)]
+        place = self.processes.index(process)
+        own, on_core = self.kinds[place], float(self.on_core[place])
         named = {kind.name.lower(): float(own[kind]) for kind in SpanKind}
         recorded, idle = float(own.sum()), sum(float(own[kind]) for kind in NO_WORK)
-        first = {"working": recorded - idle, "waiting": named["waiting"], "other": max(0.0, 1 - recorded)}
+        first = {"working": recorded - idle, "on a core": on_core, "waiting": named["waiting"]}
+        first["other"] = max(0.0, 1 - recorded)
         return first | {name: share for name, share in named.items() if name != "waiting"}
 
     @property
@@ -50,7 +59,7 @@ class Shares:
             "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], widths, strict=True))])
             for row in rows
         ]
-        return "\n".join([*lines, self._caption])
+        return "\n".join([*lines, "", *textwrap.wrap(self._caption, WIDTH)])
 
     def __repr__(self) -> str:
         return self.text
@@ -73,15 +82,17 @@ class Shares:
     @property
     def _caption(self) -> str:
         return (
-            f"Shares of the time from {self.start:,.2f} s to {self.end:,.2f} s after the start. The first three columns "
-            "add up to 100 %; the rest is what the work was, each kind without what lies within it. "
-            "Other: neither recorded work nor waiting."
+            f"Shares of the time from {self.start:,.2f} s to {self.end:,.2f} s after the start. On a core is a part of "
+            "working: for the rest the process waited for a core or a device. Other is neither recorded work nor "
+            "waiting, such as probes. The columns after it say what the work was, each without what lies within it."
         )
 
     def _rows(self) -> Iterator[list[str]]:
         """Cells of the table with its head; kinds that did not occur are left out."""
-        found = [kind.name.lower() for kind in SpanKind if kind not in NO_WORK[1:] and self.kinds[:, kind].any()]
-        columns = ["working", "waiting", "other", *found]
+        found = [
+            kind.name.lower() for kind in SpanKind if kind != SpanKind.WAITING and (self.kinds[:, kind] > SEEN).any()
+        ]
+        columns = ["working", "on a core", "waiting", "other", *found]
         yield ["", *columns]
         for process in self.processes:
             shares = self.of(process)

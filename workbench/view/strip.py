@@ -1,8 +1,8 @@
 """The timeline as a figure: a lane per process, in which every piece of work and of waiting has its place.
 
-A lane has two rows: what the process did, and below it, thinner, what that was made of. Where there are more pieces than
-an eye can tell apart, a row shows for every column of the picture how much of its time went into what. Waiting is pale
-and hatched, work is solid, and what is long enough has its name in it: nothing is told by colour alone.
+A lane has two rows: what the process did, and below it, thinner, what that was made of. Where there are more pieces
+than an eye can tell apart, a row shows for every column of the picture how much of its time went into what. Waiting is
+pale and hatched, work is solid, and what is long enough has its name in it: nothing is told by colour alone.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ def strip(spans: Records, shares: Shares, origin_ns: int, title: str) -> Picture
 def describe(shares: Shares) -> str:
     """The figure in words."""
     lanes = [
-        f"{name} works {share['working']:.0%} of the time, waits {share['waiting']:.0%}"
+        f"{name} works {share['working']:.0%} of the time and is on a core for {share['on a core']:.0%} of it, "
+        f"waits {share['waiting']:.0%}"
         for name, share in ((name, shares.of(name)) for name in shares.processes)
     ]
     return f"What each process did from {shares.start:.2f} s to {shares.end:.2f} s after the start: {'; '.join(lanes)}."
@@ -147,11 +148,11 @@ Edges = np.ndarray[tuple[int], np.dtype[np.float64]]
 def _fill(axes: Axes, kind: SpanKind, left: Edges, right: Edges, bottom: Edges, top: Edges) -> None:
     """Boxes of one kind."""
     look = LOOKS[kind]
-    corners = np.stack([left, bottom, left, top, right, top, right, bottom], axis=1).reshape(-1, 4, 2)
+    corners = list(np.stack([left, bottom, left, top, right, top, right, bottom], axis=1).reshape(-1, 4, 2))
     axes.add_collection(
         PolyCollection(
             corners, facecolors=look.colour, edgecolors=look.colour if kind in _SHORT else look.line, hatch=look.hatch,
-            linewidths=1.0 if kind in _SHORT else 0.0, antialiaseds=True, zorder=3 if kind in _SHORT else 2,
+            linewidths=0.8 if kind in _SHORT else 0.0, antialiaseds=True, zorder=3 if kind in _SHORT else 2,
         ),
         autolim=False,
     )  # fmt: skip
@@ -175,9 +176,12 @@ def _label(axes: Axes, sides: tuple[float, float], row: Records, left: Edges, ri
 
 def _texts(kind: SpanKind, span: np.void) -> Sequence[str]:
     """What may be written into a box, the longest first."""
-    name = {SpanKind.WAITING: "waits", SpanKind.ACTING: "acts", SpanKind.LEARNING: "learns"}.get(
-        kind, kind.name.lower()
-    )
+    name = {
+        SpanKind.WAITING: "waits",
+        SpanKind.ACTING: "acts",
+        SpanKind.LEARNING: "learns",
+        SpanKind.EVALUATING: "evaluates",
+    }.get(kind, kind.name.lower())
     if kind == SpanKind.LEARNING:
         return f"{name}, agent {span['agent']}", f"agent {span['agent']}", f"{span['agent']}"
     if span["epoch"] >= 0:
@@ -203,8 +207,9 @@ def _dress(axes: Axes, shares: Shares) -> None:
         beside = axes.get_yaxis_transform()
         axes.text(-0.012, lane + middle, name, transform=beside, ha="right", va="center", fontsize=9, color=INK)
         axes.text(
-            1.01, lane + middle, f"works {share['working']:.0%}\nwaits {share['waiting']:.0%}", transform=beside,
-            ha="left", va="center", fontsize=SMALL_SIZE, color=INK, linespacing=1.4,
+            1.01, lane + middle,
+            f"works {share['working']:.0%}\non a core {share['on a core']:.0%}\nwaits {share['waiting']:.0%}",
+            transform=beside, ha="left", va="center", fontsize=SMALL_SIZE, color=INK, linespacing=1.25,
         )  # fmt: skip
 
 

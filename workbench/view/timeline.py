@@ -17,11 +17,11 @@ import numpy as np
 from workbench.config import ConfigError
 from workbench.record.folder import RecordError
 from workbench.record.metrics import Records, SpanKind
-from workbench.record.spans import of_process, time_of_kinds
+from workbench.record.spans import of_process, time_of_kinds, time_on_core
 from workbench.record.trace import chrome_trace
 from workbench.run_view import RunView
 from workbench.view.picture import Picture, to_png
-from workbench.view.shares import Shares
+from workbench.view.shares import NO_WORK, Shares
 from workbench.view.strip import strip
 
 LAST_S = 3.0
@@ -59,7 +59,9 @@ class Timeline:
         self.run, self.spans = run, run.history.spans
         self.processes: tuple[str, ...] = tuple(description["processes"])
         started = self._ends(SpanKind.STARTING)
-        if len(started) == 0 or len(trained := self._ends(*_TRAINING)) == 0:
+        trained = self._ends(*_TRAINING)
+        trained = trained[trained > started.min(initial=np.iinfo(np.int64).max)]
+        if len(trained) == 0:
             raise RecordError(f"run {run.name} has no timeline: {_why_none(run, bool(description['timeline']))}")
         self.origin_ns = int(started.min())
         self.trained = (int(trained.max()) - self.origin_ns) / 1e9
@@ -87,19 +89,31 @@ class Timeline:
         """
         return self._shares(*self._stretch(math.inf, last, until))
 
-    def trace(self) -> dict[str, Any]:
-        """Everything, from before the start to the end, in the JSON format that Perfetto and Chrome open."""
+    def trace(self, last: float | None = None, until: float | None = None) -> dict[str, Any]:
+        """All spans, in the JSON format that Perfetto and Chrome open; by default from before the start to the end.
+
+        Args:
+            last: seconds whose spans are wanted; None for as many as there are.
+            until: where they end; None for the end of training, if ``last`` is given.
+
+        Raises:
+            ConfigError: that is not within the run.
+        """
+        chosen = self.spans
+        if last is not None or until is not None:
+            start, end = (self.origin_ns + 1e9 * np.array(self._stretch(math.inf, last, until))).astype(np.int64)
+            chosen = chosen[(chosen["start"] < end) & (chosen["start"] + chosen["duration"] > start)]
         description = self.run.folder.read_description()
         since_1970 = (self.origin_ns + description["clock_offset_ns"]) / 1e9
         about = {"run": self.run.name, "label": self.run.label, "time 0 in seconds since 1970": since_1970}
-        return chrome_trace(self.spans, self.processes, self.origin_ns, about)
+        return chrome_trace(chosen, self.processes, self.origin_ns, about)
 
     def save(self, path: Path | str, last: float | None = None, until: float | None = None) -> Path:
-        """Write a file: the figure as ``.png``, ``.svg`` or ``.pdf``, the whole trace as ``.json``.
+        """Write a file: :meth:`figure` as ``.png``, ``.svg`` or ``.pdf``, :meth:`trace` as ``.json``.
 
         Args:
             path: where to; what is there is replaced.
-            last: seconds that a figure shows, see :meth:`figure`.
+            last: seconds to show.
             until: where they end.
 
         Raises:
@@ -108,9 +122,7 @@ class Timeline:
         path = check_name(path)
         if path.suffix != ".json":
             return self.figure(last, until).save(path)
-        if last is not None or until is not None:
-            raise ConfigError(f"{path.name} would be a trace, which holds the whole run; leave last and until out")
-        path.write_text(json.dumps(self.trace(), separators=(",", ":")) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(self.trace(last, until), separators=(",", ":")) + "\n", encoding="utf-8")
         return path
 
     def explore(self) -> Explorer:
@@ -138,16 +150,17 @@ class Timeline:
         length = min(usual, end) if last is None else last
         if not SHORTEST_S <= length <= end:
             raise ConfigError(
-                f"last is {length:g} s; it must be from {SHORTEST_S:g} s to {_below(end)} s, which is what was recorded "
-                f"of run {self.run.name} until then"
+                f"last is {length:g} s; it must be from {SHORTEST_S:g} s to {_below(end)} s, which is how much of run "
+                f"{self.run.name} was recorded until then"
             )
         return end - length, end
 
     def _shares(self, start: float, end: float) -> Shares:
-        edges = self.origin_ns + 1e9 * np.array([start, end])
-        places = range(len(self.processes))
-        spent = [time_of_kinds(of_process(self.spans, place), edges)[:, 0] for place in places]
-        return Shares(self.processes, start, end, np.stack(spent) / np.ptp(edges))
+        first, past = self.origin_ns + 1e9 * start, self.origin_ns + 1e9 * end
+        each = [of_process(self.spans, place) for place in range(len(self.processes))]
+        kinds = np.stack([time_of_kinds(spans, [first, past])[:, 0] for spans in each])
+        on_core = np.array([time_on_core(spans, first, past, NO_WORK) for spans in each])
+        return Shares(self.processes, start, end, kinds / (past - first), on_core / (past - first))
 
 
 class Explorer:
@@ -182,7 +195,7 @@ class Explorer:
     def figure(self) -> Picture:
         """What is seen now, as a still figure. What would lie before the start is left out."""
         until = min(self.until.value, self.timeline.end)
-        return self.timeline.figure(min(self.last.value, until), until)
+        return self.timeline.figure(max(SHORTEST_S, min(self.last.value, until)), until)
 
     def _draw(self) -> None:
         figure = self.figure()
