@@ -18,9 +18,14 @@ NUM_KINDS = max(SpanKind) + 1
 
 
 def of_process(spans: Records, process: int) -> Records:
-    """The spans of one process, (n,), by start, the outer of two that start together first."""
+    """The spans of one process, (n,), by start, the outer of two that start together first.
+
+    Args:
+        spans: (m,) of any processes, each one's in the order of writing: the inner one of two is written first.
+        process: place of the process.
+    """
     own = spans[spans["process"] == process]
-    ordered: Records = own[np.lexsort((-own["duration"], own["start"]))]
+    ordered: Records = own[np.lexsort((-np.arange(len(own)), -own["duration"], own["start"]))]
     return ordered
 
 

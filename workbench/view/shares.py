@@ -66,7 +66,7 @@ class Shares:
 
     def _repr_markdown_(self) -> str:
         head, *rows = (f"| {' | '.join(row)} |" for row in self._rows())
-        rule = f"|---|{'---:|' * head.count('|', 2)}"
+        rule = f"|---|{'---:|' * (head.count('|') - 2)}"
         return "\n".join([head, rule, *rows, "", self._caption])
 
     def _repr_html_(self) -> str:
@@ -84,7 +84,8 @@ class Shares:
         return (
             f"Shares of the time from {self.start:,.2f} s to {self.end:,.2f} s after the start. On a core is a part of "
             "working: for the rest the process waited for a core or a device. Other is neither recorded work nor "
-            "waiting, such as probes. The columns after it say what the work was, each without what lies within it."
+            "waiting: probes, say, or a core that was lost between two pieces of work. The columns after it say what "
+            "the work was, each without what lies within it."
         )
 
     def _rows(self) -> Iterator[list[str]]:
