@@ -51,15 +51,16 @@ class _Look:
 LOOKS = {
     SpanKind.STARTING: _Look("#eeeeee", "..", "#999999", INK),
     SpanKind.WAITING: _Look("#fdf1ea", "////", "#D55E00", "#8a3d00"),
-    SpanKind.ACTING: _Look("#0072B2"),
+    SpanKind.ACTING: _Look("#00578a"),
     SpanKind.SYNCING: _Look("#000000"),
     SpanKind.EVALUATING: _Look("#CC79A7", "..", text=INK),
-    SpanKind.LEARNING: _Look("#009E73"),
-    SpanKind.SAMPLING: _Look("#F0E442", "", INK, INK),
-    SpanKind.UPDATING: _Look("#66c5ab", "", INK, INK),
-    SpanKind.PUBLISHING: _Look("#E69F00", "", INK, INK),
+    SpanKind.LEARNING: _Look("#4cbb9d", text=INK),
+    SpanKind.SAMPLING: _Look("#c9a227", "", INK, INK),
+    SpanKind.UPDATING: _Look("#a9e0d0", "", INK, INK),
+    SpanKind.PUBLISHING: _Look("#8a4b08"),
     SpanKind.CHECKPOINTING: _Look("#56B4E9", "xx", "white", INK),
 }
+"""Kinds that are drawn in the same row differ in lightness or in hatch, so a copy in grey can be read too."""
 _SHORT = (SpanKind.SYNCING, SpanKind.PUBLISHING, SpanKind.CHECKPOINTING)
 """Kinds that are drawn a hair wide at least, since where they happen matters more than how long they take."""
 
