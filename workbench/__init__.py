@@ -15,8 +15,9 @@ from workbench.run_view import LoadedRun, RunError, load
 if TYPE_CHECKING:
     from workbench.view.figures import comparison_figure, side_by_side
     from workbench.view.panel import Panel
+    from workbench.view.timeline import Timeline
 
-_VIEW = {"Panel": "panel", "comparison_figure": "figures", "side_by_side": "figures"}
+_VIEW = {"Panel": "panel", "Timeline": "timeline", "comparison_figure": "figures", "side_by_side": "figures"}
 
 __all__ = [
     "ChildFailed",
@@ -29,6 +30,7 @@ __all__ = [
     "Result",
     "Run",
     "RunError",
+    "Timeline",
     "compare",
     "comparison_figure",
     "launch",

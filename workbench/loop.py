@@ -165,9 +165,13 @@ class Collector:
             if replay.epochs_committed < epochs:
                 replay.commit_epoch()
         if self.recovery.checkpoint_begins(epochs, self.config.checkpoint.interval, self.progress):
-            self.recovery.leave_checkpoint(epochs, self.get_state())
-            self.progress.begin_checkpoint(epochs)  # before the report: no learner has got to this epoch yet
+            self.leave_checkpoint(epochs)
         self.progress.report_collected(epochs, epochs * self.config.world.steps_per_epoch)
+
+    def leave_checkpoint(self, epoch: int) -> None:
+        """Copy state and replays after so many epochs. It comes before the report, so no learner has got there yet."""
+        self.recovery.leave_checkpoint(epoch, self.get_state())
+        self.progress.begin_checkpoint(epoch)
 
     def get_state(self) -> State:
         """Everything that the rest of the run depends on, apart from what lies in the replays and mailboxes."""
@@ -357,7 +361,11 @@ class Trainer:
             due,
         )
         if self.recoveries[index].checkpoint_is_due(epoch, self.progress):
-            self.recoveries[index].leave_checkpoint(self.progress.checkpoint_due, self.get_state(index, version))
+            self.leave_checkpoint(index, self.progress.checkpoint_due, version)
+
+    def leave_checkpoint(self, index: int, epoch: int, version: int) -> None:
+        """Copy an agent's state and mailbox for the checkpoint of that epoch."""
+        self.recoveries[index].leave_checkpoint(epoch, self.get_state(index, version))
 
     def get_state(self, index: int, version: int) -> State:
         """Everything that the rest of an agent's learning depends on, apart from its replay and its mailbox."""

@@ -10,7 +10,6 @@ from typing import Any
 
 from workbench.config import Config, ConfigError, check_launch, differences, safe_to_change
 from workbench.diagnose.faults import prepare
-from workbench.diagnose.probes import Probes
 from workbench.learning.device import resolve_device
 from workbench.processes.shared import Plan
 from workbench.record import machine
@@ -18,7 +17,7 @@ from workbench.record.checkpoint import Checkpoint, CheckpointError, newest_chec
 from workbench.record.folder import RecordWarning, RunFolder
 from workbench.record.metrics import TABLES
 from workbench.record.repeats import until
-from workbench.run import Run, begin, check_world
+from workbench.run import Run, begin, check_world, describe_place, watching
 from workbench.run_view import RunError, load
 from workbench.world.treasurehunt import Treasurehunt
 
@@ -54,13 +53,13 @@ def resume(path: Path | str, config: Config | None = None, *, start: bool = True
     resolve_device(wanted.processes.acting_device)
     description = earlier.description
     faults = prepare(earlier.faults, wanted, earlier.mode, earlier.lag)
-    modifiers = (*faults, *([Probes()] if description.get("probes") else []))
+    modifiers = (*faults, *watching(bool(description["timeline"]), bool(description["probes"])))
     plan = Plan(wanted, earlier.mode, earlier.lag, _world(str(description["world"])), None, modifiers)
     again = {"time": time.time(), "epoch": checkpoint.epoch, "after": earlier.status, "changed": changed}
     description |= {
         "status": "created", "config": wanted.to_dict(), "device": str(device),
         "device_name": machine.device_name(str(device)), "threads": wanted.processes.threads,
-        "machine": machine.describe(), "ended": None, "error": None,
+        **describe_place(plan), "ended": None, "error": None,
         "resumed": [*description.get("resumed", []), again],
     }  # fmt: skip
     _go_back(earlier.folder, checkpoint)

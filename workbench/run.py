@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from workbench.config import Config, check_launch
 from workbench.diagnose.faults import Fault, prepare
 from workbench.diagnose.probes import Probes
+from workbench.diagnose.stopwatch import Stopwatch
 from workbench.digest import array_digest
 from workbench.learning.device import resolve_device
 from workbench.learning.iqn import build_network
@@ -33,7 +34,7 @@ from workbench.learning.parameters import ParameterLayout
 from workbench.processes.job import Modifier
 from workbench.processes.lives import Incident
 from workbench.processes.shared import Cut, Plan
-from workbench.processes.supervisor import ChildFailed, Listener, Supervisor
+from workbench.processes.supervisor import ChildFailed, Listener, Supervisor, children_of
 from workbench.record import machine
 from workbench.record import result as results
 from workbench.record.checkpoint import Checkpoint, write_checkpoint
@@ -369,7 +370,7 @@ def launch(
     config: Config, mode: str = "multiprocess", lag: int | None = 1, *, name: str | None = None,
     out: Path | str | None = None, weights: NDArray[np.float32] | None = None,
     world: type[Treasurehunt] = Treasurehunt, faults: Sequence[str | Fault] = (), probes: bool = True,
-    modifiers: Sequence[Modifier] = (), start: bool = True,
+    modifiers: Sequence[Modifier] = (), timeline: bool = True, start: bool = True,
 ) -> Run:  # fmt: skip
     """Start a run and return at once.
 
@@ -385,6 +386,7 @@ def launch(
         faults: failures of the catalogue to switch on, by name, with a strength if wanted: ``"sync_rarely=10"``.
         probes: whether the children measure what :meth:`Run.diagnose` decides by.
         modifiers: what wraps or replaces parts in the children; see :class:`workbench.processes.job.Modifier`.
+        timeline: whether the children record what they do when; see :meth:`Run.timeline`.
         start: False leaves it to ``run.start()``.
 
     Raises:
@@ -397,11 +399,11 @@ def launch(
     resolve_device(config.processes.acting_device)
     check_world(world)
     switched_on = prepare(faults, config, mode, lag)
-    wrapped = (*switched_on, *modifiers, *([Probes()] if probes else []))
+    wrapped = (*switched_on, *modifiers, *watching(timeline, probes))
     for modifier in wrapped:
         _require_importable("modifier", type(modifier))
     plan = Plan(config, mode, lag, world, None if weights is None else _check_weights(config, weights), wrapped)
-    description = describe(plan, str(device), [fault.text for fault in switched_on], probes)
+    description = describe(plan, str(device), [fault.text for fault in switched_on], probes, timeline)
     folder = RunFolder.create(name or _new_name(config, mode, lag), description, out)
     return begin(Run(plan, folder, description), start)
 
@@ -466,13 +468,27 @@ def _new_name(config: Config, mode: str, lag: int | None) -> str:
     return f"{stamp}-{mode}-{dial}-seed{config.seed}-{os.urandom(2).hex()}"
 
 
-def describe(plan: Plan, device: str, faults: list[str], probes: bool) -> dict[str, Any]:
+def describe(plan: Plan, device: str, faults: list[str], probes: bool, timeline: bool) -> dict[str, Any]:
     """What a run folder says of a run that begins."""
     config = plan.config
     return {
         "status": "created", "mode": plan.mode, "lag": plan.lag, "config": config.to_dict(), "device": device,
         "device_name": machine.device_name(device), "threads": config.processes.threads,
         "warm_start": plan.weights is not None, "world": f"{plan.world.__module__}:{plan.world.__qualname__}",
-        "faults": faults, "probes": probes, "machine": machine.describe(), "created": time.time(), "ended": None,
-        "error": None, "incidents": [], "resumed": [],
+        "faults": faults, "probes": probes, "timeline": timeline, "created": time.time(), "ended": None,
+        "error": None, "incidents": [], "resumed": [], **describe_place(plan),
     }  # fmt: skip
+
+
+def describe_place(plan: Plan) -> dict[str, Any]:
+    """What a run folder says of where a run goes on: machine, children, and the offset of their common clock."""
+    return {
+        "machine": machine.describe(),
+        "processes": [name for name, *_ in children_of(plan.config, plan.mode)],
+        "clock_offset_ns": time.time_ns() - time.monotonic_ns(),
+    }
+
+
+def watching(timeline: bool, probes: bool) -> list[Modifier]:
+    """What only looks. The stopwatch comes first, so that the time of the probes is not taken for the work's."""
+    return [*([Stopwatch()] if timeline else []), *([Probes()] if probes else [])]

@@ -17,6 +17,7 @@ from workbench.record.result import Result
 
 if TYPE_CHECKING:
     from workbench.diagnose.doctor import Diagnosis
+    from workbench.view.timeline import Timeline
 
 
 class RunError(RuntimeError):
@@ -104,6 +105,16 @@ class RunView:
         from workbench.diagnose.doctor import diagnose  # it looks at runs itself
 
         return diagnose(self)
+
+    def timeline(self) -> Timeline:
+        """What each process did when, as far as it is recorded: a figure, a table, a trace, a view to zoom in.
+
+        Raises:
+            RecordError: the run recorded no timeline, or nothing yet.
+        """
+        from workbench.view.timeline import Timeline  # it draws, and looks at runs itself
+
+        return Timeline(self)
 
     def __repr__(self) -> str:
         return f"<Run {self.name}: {self.label}, {self.status}>"

@@ -256,7 +256,7 @@ def test_measurements_of_another_version_are_refused_because_records_hold_their_
 
 @pytest.mark.parametrize(
     "damage",
-    [b"", b'{"format": 2', b"[]", b"\xff\xfe", b"[" * 100_000, b'{"format": 2}'],
+    [b"", b'{"format": 1', b"[]", b"\xff\xfe", b"[" * 100_000, b'{"format": %d}' % FORMAT],
     ids=["empty", "cut off", "a list", "not text", "endless", "no tables"],
 )
 def test_damaged_json_is_a_clear_error(run_folder, damage):

@@ -89,9 +89,11 @@ def test_mistakes_are_refused_by_name():
 
 def test_repr_counts_records_and_losses():
     history = History()
-    assert repr(history) == "History(0 updates, 0 epochs, 0 events, 0 evaluations, 0 probes; lost: none)"
+    assert repr(history) == "History(0 updates, 0 epochs, 0 events, 0 evaluations, 0 probes, 0 spans; lost: none)"
     history.append("updates", np.zeros(1500, UPDATES), lost=3)
-    assert repr(history) == "History(1,500 updates, 0 epochs, 0 events, 0 evaluations, 0 probes; lost: 3 updates)"
+    assert (
+        repr(history) == "History(1,500 updates, 0 epochs, 0 events, 0 evaluations, 0 probes, 0 spans; lost: 3 updates)"
+    )
 
 
 def slow_series(rows, agents, combine):

@@ -10,10 +10,9 @@ from typing import Literal
 
 import tyro
 
-import workbench
-from workbench.cli.options import Faults, parse
+from workbench.cli.options import Faults, load_named, parse
 from workbench.experiments import reference_path
-from workbench.record.folder import RecordError, data_folder, runs_folder
+from workbench.record.folder import data_folder
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,7 @@ class DoctorOptions:
 def doctor(arguments: list[str]) -> int:
     """Print every check of a run, the methods of seed 000 and the verdict on its hypothesis."""
     options = tyro.cli(DoctorOptions, prog="workbench doctor", args=arguments)
-    path, named = options.run, runs_folder() / options.run
-    if not path.exists() and not named.exists():
-        raise RecordError(f"there is no folder {path}, and no run of that name in {runs_folder()}; name one of the two")
-    found = workbench.load(path if path.exists() else named)
-    diagnosis = found.diagnose()
+    diagnosis = load_named(options.run).diagnose()
     print(diagnosis.text)
     return diagnosis.exit_code
 

@@ -34,6 +34,8 @@ class RunOptions:
     """A failure to switch on, see ``workbench matrix``; can be given several times."""
     probes: bool = True
     """Whether to measure what ``workbench doctor`` decides by."""
+    timeline: bool = True
+    """Whether to record what each process does when, for ``workbench timeline``."""
 
 
 def run(arguments: list[str]) -> int:
@@ -41,7 +43,7 @@ def run(arguments: list[str]) -> int:
     options = parse("run", arguments, RunOptions)
     made = workbench.launch(
         options.config, options.mode, lag_of(options.lag), name=options.name, out=options.out,
-        faults=options.fault, probes=options.probes, start=False,
+        faults=options.fault, probes=options.probes, timeline=options.timeline, start=False,
     )  # fmt: skip
     follow(made, [made])
     print(json.dumps({"folder": str(made.folder.path), **made.result.to_dict()}, indent=2))

@@ -90,7 +90,7 @@ class Supervisor:
         self.config: Config = plan.config
         self.error: ChildFailed | None = None
         self._listener = listener
-        roles = _roles(plan.config, plan.mode)
+        roles = children_of(plan.config, plan.mode)
         self.shared = Shared(plan, len(roles), self._create)
         if cut is not None:
             self.shared.put_back(cut, epoch)
@@ -359,7 +359,7 @@ class Supervisor:
                 process.join()
 
 
-def _roles(config: Config, mode: str) -> list[tuple[str, Role, tuple[int, ...]]]:
+def children_of(config: Config, mode: str) -> list[tuple[str, Role, tuple[int, ...]]]:
     """Name, role and agents of each child."""
     agents = tuple(range(config.world.num_agents))
     if mode == "sequential":

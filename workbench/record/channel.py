@@ -8,7 +8,7 @@ from workbench.exchange.layout import Arrays, Field, Layout
 from workbench.record.metrics import TABLES, Records
 from workbench.record.telemetry import Ring, RingReader
 
-CAPACITY = {"updates": 16384, "epochs": 4096, "events": 8192, "evaluations": 512, "probes": 32768}
+CAPACITY = {"updates": 16384, "epochs": 4096, "events": 8192, "evaluations": 512, "probes": 32768, "spans": 32768}
 """Records that wait for the parent before the oldest is overwritten and counted as lost."""
 
 
@@ -19,7 +19,7 @@ class Channel:
         rings = {name: Ring(arrays[f"{name}_count"], arrays[name], fence) for name in TABLES}
         self.updates, self.epochs = rings["updates"], rings["epochs"]
         self.events, self.evaluations = rings["events"], rings["evaluations"]
-        self.probes = rings["probes"]
+        self.probes, self.spans = rings["probes"], rings["spans"]
 
     @staticmethod
     def layout() -> Layout:

@@ -74,6 +74,11 @@ class History:
         """One record per measurement of a probe: :data:`~workbench.record.metrics.PROBES`."""
         return self._tables["probes"].filled
 
+    @property
+    def spans(self) -> Records:
+        """One record per piece of work or of waiting of a process: :data:`~workbench.record.metrics.SPANS`."""
+        return self._tables["spans"].filled
+
     def measured(self, name: str) -> Records:
         """Every record of one measurement, in the order of arrival.
 

@@ -51,16 +51,23 @@ PROBES = np.dtype([
 ])  # fmt: skip
 """One record per measurement of a probe: what was found, and what should have been. Empty without probes."""
 
+SPANS = np.dtype([
+    ("start", "<i8"), ("duration", "<i8"), ("on_core", "<i8"),
+    ("process", "<i2"), ("kind", "<i2"), ("agent", "<i4"), ("epoch", "<i4"),
+])  # fmt: skip
+"""One record per piece of work or of waiting of a process, written when it is over. Empty without a timeline."""
+
 TABLES: dict[str, np.dtype[np.void]] = {
     "updates": UPDATES,
     "epochs": EPOCHS,
     "events": EVENTS,
     "evaluations": EVALUATIONS,
     "probes": PROBES,
+    "spans": SPANS,
 }
 
 AXES = {"updates": "update", "epochs": "epoch", "evaluations": "epoch"}
-"""The column of a table that its metrics are drawn over. Events and probes are marks, not curves."""
+"""The column of a table that its metrics are drawn over. Events, probes and spans are no curves."""
 
 
 class EventKind(IntEnum):
@@ -70,6 +77,31 @@ class EventKind(IntEnum):
     """A learner put a new version into the mailbox."""
     SYNC = 2
     """The actor took a version out of the mailbox."""
+
+
+class SpanKind(IntEnum):
+    """What a process did for a while. Of two spans, one within the other, the inner one says more exactly what."""
+
+    STARTING = 1
+    """From the opening of its parts to the opening of the barrier that all processes start behind."""
+    WAITING = 2
+    """For another process: until an epoch may be collected, or updates may be made."""
+    ACTING = 3
+    """An epoch of the world: the sync, if one is due, then every turn, then the records of the epoch."""
+    SYNCING = 4
+    """Taking policies out of the mailboxes."""
+    EVALUATING = 5
+    """Greedy epochs."""
+    LEARNING = 6
+    """A phase of learning of one agent: its updates, and the records of them."""
+    SAMPLING = 7
+    """Drawing a batch from the replay."""
+    UPDATING = 8
+    """One update, without the drawing of its batch; on a GPU the issuing of the work, which is waited for later."""
+    PUBLISHING = 9
+    """Putting a policy into its mailbox."""
+    CHECKPOINTING = 10
+    """Saving what is needed to go on later."""
 
 
 @dataclass(frozen=True)
@@ -165,11 +197,14 @@ METRICS: dict[str, Metric] = {
 
 COLUMNS: dict[str, str] = {
     "time": "When the record was made: seconds since 1970, UTC.",
-    "agent": "Index of the agent.",
-    "epoch": "Index of the epoch, counted from 0; in an event, the first epoch that the version can be used in.",
+    "agent": "Index of the agent; -1 for all or none of them.",
+    "epoch": (
+        "Index of the epoch, counted from 0; in an event, the first epoch that the version can be used in; in a span, "
+        "that of the work, -1 if it belongs to none."
+    ),
     "update": "Updates of this agent so far, the recorded one included; in an event, those behind the version.",
     "agent_steps": "Agent steps of this agent so far, this epoch's included.",
-    "kind": "What happened: an EventKind.",
+    "kind": "What happened, an EventKind; in a span, what the process did, a SpanKind.",
     "measurement": "What a probe measured: the place of its name in MEASUREMENTS.",
     "value": "What a probe found, in the unit of the measurement.",
     "due": "What it should have found, or the limit; nan where there is no such thing.",
@@ -178,6 +213,16 @@ COLUMNS: dict[str, str] = {
     "epsilon": "Epsilon that goes with the version.",
     "worlds": "Greedy epochs behind the mean, run side by side as worlds.",
     "final": "1 for the evaluation after the last update, else 0.",
+    "start": (
+        "When it began: nanoseconds on the machine's monotonic clock, the same for all of its processes. The run's "
+        "description has what to add for time since 1970: clock_offset_ns."
+    ),
+    "duration": "How long it took, in nanoseconds.",
+    "on_core": (
+        "How much of that the process's main thread was on a core, in nanoseconds; for the rest it waited, for another "
+        "process, a device or a core."
+    ),
+    "process": "Place of the process among the run's processes, whose names are in the run's description.",
 }
 """Fields that say when, where and under what a record was made."""
 
