@@ -1,0 +1,45 @@
+"""The table of results: what every group of runs reached, how long it took, and how stale it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from workbench.record.result import Result
+from workbench.report.intervals import Estimate, estimate
+from workbench.report.selection import Group, Selection
+from workbench.report.table import Table, interval
+
+COLUMNS: dict[str, Callable[[Result], float | None]] = {
+    "greedy reward": lambda result: result.greedy_reward,
+    "reward, last tenth": lambda result: result.reward["last_tenth"],
+    "wall time, s": lambda result: result.wall_s,
+    "agent steps/s": lambda result: result.agent_steps_per_s,
+    "updates/s": lambda result: result.updates_per_s,
+    "updates per agent step": lambda result: result.replay_ratio,
+    "sync lag, versions": lambda result: result.sync_lag["versions"]["mean"],
+    "sync lag, ms": lambda result: result.sync_lag["milliseconds"]["mean"],
+}
+"""Head of each column, and the number of a run that it is about."""
+
+
+def results_table(selection: Selection, bands: bool = True) -> Table:
+    """A row per group: interquartile means over its runs, with 95 % intervals where there are enough runs.
+
+    Args:
+        selection: the groups.
+        bands: False leaves the intervals out.
+    """
+    rows = tuple(
+        (group.label, ", ".join(map(str, group.seeds)), *(_cell(group, value, bands) for value in COLUMNS.values()))
+        for group in selection.groups
+    )
+    return Table(("group", "seeds", *COLUMNS), rows)
+
+
+def _cell(group: Group, value: Callable[[Result], float | None], bands: bool) -> str:
+    found = [value(result) for result in group.results]
+    known = [each for each in found if each is not None]
+    if len(known) < len(found):
+        return "-"
+    made = estimate(known, group.strata)
+    return interval(made if bands else Estimate(made.value, float("nan"), float("nan")))

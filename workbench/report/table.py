@@ -1,0 +1,77 @@
+"""A small table of text that can be written in Markdown and in LaTeX: the numbers of a figure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from workbench.report.intervals import Estimate
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a head. The first column holds names, the others numbers."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        if any(len(row) != len(self.head) for row in self.rows):
+            raise ValueError(f"a row has another length than the head, which has {len(self.head)} cells")
+
+    @property
+    def markdown(self) -> str:
+        """The table in Markdown, aligned so that it reads well as text too."""
+        rows = [[cell.replace("|", r"\|") for cell in row] for row in (self.head, *self.rows)]
+        widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [_line(row, widths) for row in rows]
+        rule = "|".join([":" + "-" * (widths[0] + 1), *("-" * (width + 1) + ":" for width in widths[1:])])
+        return "\n".join([lines[0], f"|{rule}|", *lines[1:], ""])
+
+    @property
+    def latex(self) -> str:
+        """The table as a LaTeX ``tabular``; it needs ``\\usepackage{booktabs}``."""
+        rows = [" & ".join(map(_latex, row)) + r" \\" for row in (self.head, *self.rows)]
+        return "\n".join([
+            "% needs \\usepackage{booktabs}", rf"\begin{{tabular}}{{l{'r' * (len(self.head) - 1)}}}", r"\toprule",
+            rows[0], r"\midrule", *rows[1:], r"\bottomrule", r"\end{tabular}", "",
+        ])  # fmt: skip
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown
+
+    def __str__(self) -> str:
+        return self.markdown
+
+
+def number(value: float | None) -> str:
+    """A number with four significant digits, or as a whole number if it has more; "-" where there is none."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    if value == 0:
+        return "0"
+    digits = max(0, 3 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(digits, 4)}f}" if abs(value) >= 1e-3 else f"{value:.3g}"
+
+
+def interval(found: Estimate) -> str:
+    """An estimate with its interval in brackets, if it has one."""
+    if not math.isfinite(found.low):
+        return number(found.value)
+    return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+    return f"| {' | '.join(cells)} |"
+
+
+def _latex(text: str) -> str:
+    return re.sub(r"[\\&%$#_{}~^<>]", lambda found: _LATEX[found[0]], text)
