@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 
@@ -39,6 +40,14 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 """Where on the x axis the table gives numbers."""
 HEIGHT = 2.05
 """Height of a panel in inches."""
+MARKS: dict[str, Any] = {"markersize": 2.8, "markeredgewidth": 0.6, "markerfacecolor": "white"}
+"""Marks on a line, which tell groups apart in grey."""
+
+_HELD = (
+    "Over wall time, curves are interpolated from where the last run of a group begins; a run that has finished keeps "
+    "its last value."
+)
+_CUT = "Curves of different length are interpolated, and drawn as far as all runs of a group got."
 
 Array = NDArray[np.float64]
 
@@ -67,7 +76,8 @@ class Panel:
 
 
 X_LABELS = {"agent_steps": "agent steps, all agents", "time": "wall time, s", "update": "updates of each agent"}
-X_UNITS = {"agent_steps": "agent steps", "time": "s", "update": "updates"}
+X_NAMES = {"agent_steps": "agent steps", "time": "wall time", "update": "updates"}
+HEAD = ("group", "curve", "over", "at", "interquartile mean", "runs")
 
 
 @dataclass(frozen=True)
@@ -135,7 +145,7 @@ def draw(name: str, opening: str, shown: Sequence[Panel], material: Material) ->
     Raises:
         ReportError: a curve was not recorded, or a group has too few seeds for bands.
     """
-    groups, rows, notes = material.groups, [], set[str]()
+    groups, rows, ends, notes = material.groups, list[tuple[str, ...]](), list[str](), set[str]()
     for panel in shown:
         for curve in panel.curves:
             _require_recorded(name, curve.metric, groups)
@@ -151,40 +161,39 @@ def draw(name: str, opening: str, shown: Sequence[Panel], material: Material) ->
                 bundle, note = bundle_of(group, curve, material)
                 notes |= note
                 _draw(axes, index, bundle, curve.thin)
-                rows.append(_row(group, curve, bundle))
+                rows += _rows(group, curve, bundle)
+                ends.append(_end(group, curve, bundle))
         _frame(axes, over)
         if panel.references:
             _add_references(axes, material)
     labels = [group.label for group in groups]
     keys = [
-        Line2D([], [], label=label, marker=run_style(index).marker, markersize=3, **printed(index))
+        Line2D([], [], label=label, marker=run_style(index).marker, **MARKS, **printed(index))
         for index, label in enumerate(labels)
     ]
     add_legend(picture, keys, legend_columns(material, labels))
-    table = Table(("group", "curve", "over", *(f"at {100 * share:.0f} %" for share in SHARES)), tuple(rows))
+    table = Table(HEAD, tuple(rows))
     smooth = f"Noisy values are moving averages over {100 * material.smoothing:g} % of a run."
     noisy = any(_noisy(curve.metric) for panel in shown for curve in panel.curves) and material.smoothing > 0
-    end = "; ".join(f"{row[0]}, {row[1]} over {row[2]}: {row[-1]}" for row in rows)
     caption = " ".join([
         opening, group_sentence(groups), band_sentence(material), *([smooth] if noisy else []), *sorted(notes),
-        f"At the end of the axis: {end}.",
+        f"At the end: {'; '.join(ends)}.",
     ])  # fmt: skip
-    picture.alt = f"{opening} {', '.join(labels)}. At the end of the axis: {end}."
+    picture.alt = f"{opening} {', '.join(labels)}. At the end: {'; '.join(ends)}."
     return ReportFigure(picture, caption, table)
 
 
 def bundle_of(group: Group, curve: Curve, material: Material) -> tuple[Bundle, set[str]]:
     """The curves of a group's runs on one x axis, with interquartile mean and interval; and what the caption must say.
 
-    Curves with the same x keep it. Others, over wall time above all, are interpolated linearly on evenly spread points
-    from where the last one begins to where the first one ends.
+    Curves with the same x keep it; others are interpolated, see :func:`aligned`.
     """
     window = material.smoothing if _noisy(curve.metric) else 0.0
     found = [_series(run, curve, window, material.normalised) for run in group.runs]
     notes = {"Values that are not finite are left out."} if any(bad for _, _, bad in found) else set()
-    x, y, cut = _aligned([(x, y) for x, y, _ in found])
-    if cut:
-        notes.add("Runs of different length are drawn as far as all of a group got.")
+    x, y = aligned([(x, y) for x, y, _ in found], hold=curve.over == "time")
+    if not all(np.array_equal(own, x) for own, _, _ in found):
+        notes.add(_HELD if curve.over == "time" else _CUT)
     low = high = None
     if material.bands:
         low, high = stratified_bootstrap(y, group.strata)
@@ -219,15 +228,25 @@ def _series(run: LoadedRun, curve: Curve, window: float, normalised: bool) -> tu
     return x, y, bad
 
 
-def _aligned(curves: Sequence[tuple[Array, Array]]) -> tuple[Array, Array, bool]:
-    """All curves on one x: (points,) and (runs, points), and whether some of a longer curve is not on it."""
-    first = curves[0][0]
+def aligned(curves: Sequence[tuple[Array, Array]], hold: bool) -> tuple[Array, Array]:
+    """Curves on one x.
+
+    Curves with the same x keep it. Others are interpolated linearly on evenly spread points, from where the last of
+    them begins to where the first of them ends, or to where the last one ends.
+
+    Args:
+        curves: x and y of each, x in order.
+        hold: whether a curve keeps its last value beyond its end, as a run does that has finished; else all are cut.
+
+    Returns:
+        (points,) and (runs, points).
+    """
+    first = np.asarray(curves[0][0], np.float64)
     if all(np.array_equal(x, first) for x, _ in curves):
-        return first, np.stack([y for _, y in curves]), False
-    low, high = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
-    grid = np.linspace(low, max(low, high), POINTS)
-    cut = max(x[-1] for x, _ in curves) > 1.02 * high
-    return grid, np.stack([np.interp(grid, x, y) for x, y in curves]), cut
+        return first, np.stack([y for _, y in curves])
+    low, ends = max(x[0] for x, _ in curves), [x[-1] for x, _ in curves]
+    grid: Array = np.linspace(low, max(low, max(ends) if hold else min(ends)), POINTS)
+    return grid, np.stack([np.interp(grid, x, y) for x, y in curves])
 
 
 def _noisy(metric: str) -> bool:
@@ -239,8 +258,8 @@ def _draw(axes: Any, index: int, bundle: Bundle, thin: bool) -> None:
     look["linewidth"] *= 0.6 if thin else 1.0
     few = len(bundle.x) <= 30
     axes.plot(
-        bundle.x, bundle.middle, **look, zorder=3 + index, marker=style.marker, markersize=2.8, markeredgewidth=0.6,
-        markerfacecolor="white", markevery=1 if few else (0.08 + 0.05 * (index % 4), 0.2),
+        bundle.x, bundle.middle, **look, zorder=3 + index, marker=style.marker, **MARKS,
+        markevery=1 if few else (0.08 + 0.05 * (index % 4), 0.2),
     )  # fmt: skip
     if bundle.low is not None and bundle.high is not None:
         axes.fill_between(bundle.x, bundle.low, bundle.high, color=style.colour, alpha=0.16, linewidth=0, zorder=2)
@@ -272,16 +291,29 @@ def _add_references(axes: Any, material: Material) -> None:
         axes.axhline(mean, color=GREY, linewidth=0.6, linestyle=(0, (1.2, 1.8)), zorder=1)
         axes.annotate(
             name.replace("_", " "), (1.0, mean), xycoords=right, xytext=(-1, 1), textcoords="offset points", ha="right",
-            va="bottom", fontsize=PRINT.small - 1, color=GREY, zorder=1.5,
+            va="bottom", fontsize=PRINT.small - 1, color=GREY, zorder=20,
+            path_effects=[withStroke(linewidth=1.5, foreground="white")],
         )  # fmt: skip
 
 
-def _row(group: Group, curve: Curve, bundle: Bundle) -> tuple[str, ...]:
-    cells = []
-    for share in SHARES:
-        place = int(np.abs(bundle.x - share * bundle.x[-1]).argmin())
-        cells.append(f"{interval(bundle.at(place))} at {number(float(bundle.x[place]))}")
-    return group.label, curve.name or curve.metric.partition("/")[2].replace("_", " "), X_UNITS[curve.over], *cells
+def _rows(group: Group, curve: Curve, bundle: Bundle) -> list[tuple[str, ...]]:
+    """The points nearest to some shares of the axis, each once."""
+    places = dict.fromkeys(int(np.abs(bundle.x - share * bundle.x[-1]).argmin()) for share in SHARES)
+    about, runs = (group.label, _name(curve), X_NAMES[curve.over]), str(len(group.runs))
+    return [(*about, _at(curve, bundle, place), interval(bundle.at(place)), runs) for place in places]
+
+
+def _end(group: Group, curve: Curve, bundle: Bundle) -> str:
+    return f"{group.label}, {_name(curve)} {interval(bundle.at(-1))} at {_at(curve, bundle, -1)} {X_NAMES[curve.over]}"
+
+
+def _name(curve: Curve) -> str:
+    return curve.name or curve.metric.partition("/")[2].replace("_", " ")
+
+
+def _at(curve: Curve, bundle: Bundle, place: int) -> str:
+    x = float(bundle.x[place])
+    return f"{number(x)} s" if curve.over == "time" else f"{x:,.0f}"
 
 
 def _require_recorded(name: str, metric: str, groups: Sequence[Group]) -> None:

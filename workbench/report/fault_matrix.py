@@ -62,7 +62,7 @@ def fault_matrix(material: Material) -> ReportFigure:
 
 def _picture(lines: Lines, sound: Mapping[str, Any], material: Material) -> Picture:
     wide, small = material.columns == "double", TEXT[material.columns]
-    top, bottom = (1.02 if wide else 0.72), 0.42
+    top, bottom = (0.66 if wide else 0.54), 0.42
     height = top + bottom + ROW[material.columns] * max(len(lines), 4)
     picture = Picture(figsize=(material.width, height), dpi=150, facecolor="white")
     low, high = bottom / height, 1 - top / height
@@ -125,6 +125,7 @@ def _grid(axes: Axes, lines: Lines, small: float) -> None:
 def _verdicts(axes: Axes, lines: Lines, small: float) -> None:
     """One column: the check that must notice, its square, and how many others noticed."""
     _bare(axes, lines)
+    axes.grid(False)
     axes.set_xlim(0, 1)
     for row, line in enumerate(lines):
         share = line["noticed_in"].get(line["expected_probe"], 0) / len(line["seeds"])
@@ -173,7 +174,7 @@ def _key(picture: Picture, height: float, wide: bool) -> None:
         mark("o", OTHER, "noticed as well") if wide else Line2D([], [], linestyle="none", label="+n: others noticed"),
     ]
     picture.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(0.0, 1 - 0.04 / height), ncols=2,
+        handles=handles, loc="upper left", bbox_to_anchor=(0.0, 1 - 0.04 / height), ncols=1,
         frameon=False, fontsize=PRINT.small - (0.3 if wide else 1.2), labelcolor=INK, handlelength=1.6,
         columnspacing=1.2, handletextpad=0.5, borderpad=0, labelspacing=0.3,
     )  # fmt: skip

@@ -1,4 +1,7 @@
-"""The table of results: what every group of runs reached, how long it took, and how stale it was."""
+"""The table of results: what every group of runs reached, how long it took, and how stale it was.
+
+Groups are columns, so that the table of a few groups fits on a page.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from workbench.report.intervals import Estimate, estimate
 from workbench.report.selection import Group, Selection
 from workbench.report.table import Table, interval
 
-COLUMNS: dict[str, Callable[[Result], float | None]] = {
+QUANTITIES: dict[str, Callable[[Result], float | None]] = {
     "greedy reward": lambda result: result.greedy_reward,
     "reward, last tenth": lambda result: result.reward["last_tenth"],
     "wall time, s": lambda result: result.wall_s,
@@ -19,21 +22,20 @@ COLUMNS: dict[str, Callable[[Result], float | None]] = {
     "sync lag, versions": lambda result: result.sync_lag["versions"]["mean"],
     "sync lag, ms": lambda result: result.sync_lag["milliseconds"]["mean"],
 }
-"""Head of each column, and the number of a run that it is about."""
+"""Name of each row, and the number of a run that it is about."""
 
 
 def results_table(selection: Selection, bands: bool = True) -> Table:
-    """A row per group: interquartile means over its runs, with 95 % intervals where there are enough runs.
+    """A column per group: interquartile means over its runs, with 95 % intervals where there are enough runs.
 
     Args:
         selection: the groups.
         bands: False leaves the intervals out.
     """
-    rows = tuple(
-        (group.label, ", ".join(map(str, group.seeds)), *(_cell(group, value, bands) for value in COLUMNS.values()))
-        for group in selection.groups
-    )
-    return Table(("group", "seeds", *COLUMNS), rows)
+    groups = selection.groups
+    seeds = ("seeds", *(", ".join(map(str, group.seeds)) for group in groups))
+    rows = ((name, *(_cell(group, value, bands) for group in groups)) for name, value in QUANTITIES.items())
+    return Table(("", *(group.label for group in groups)), (seeds, *rows))
 
 
 def _cell(group: Group, value: Callable[[Result], float | None], bands: bool) -> str:

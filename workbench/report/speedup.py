@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from workbench.report.intervals import Estimate, estimate
 from workbench.report.material import Material, ReportFigure, new_picture, panel_title
@@ -35,6 +36,8 @@ class Bar:
     ideal: float
     wall_s: float
     baseline_s: float
+    style: int
+    """Place of the group in the report, which has the same style in every figure."""
 
 
 def speedup(material: Material) -> ReportFigure:
@@ -62,6 +65,8 @@ def speedup(material: Material) -> ReportFigure:
         style_axes(axes, panel_title(place, len(parts), title) if len(parts) > 1 else "", "", "", PRINT)
         _draw(axes, own, material)
         axes.set_xlim(0, limit)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
     all_axes[-1].set_xlabel("speed-up: baseline's wall time / wall time", fontsize=PRINT.text, color=GREY)
     if material.bench is not None:
         _add_ceiling(all_axes[-1], material.bench)
@@ -76,7 +81,7 @@ def speedup(material: Material) -> ReportFigure:
 def bars_of_runs(material: Material) -> list[Bar]:
     """A bar for each multiprocess group that has a baseline, over the seeds that both have."""
     bars = []
-    for group in material.groups:
+    for place, group in enumerate(material.groups):
         baseline = _baseline(group, material.groups)
         if baseline is not None and (walls := _pairs(group, baseline)):
             own, its = np.array(walls).T
@@ -84,7 +89,16 @@ def bars_of_runs(material: Material) -> list[Bar]:
             found = estimate(ratios) if material.bands else Estimate(estimate(ratios).value, np.nan, np.nan)
             ideal = min(ideal_of(run) for run in group.runs)
             bars.append(
-                Bar(group.label, baseline.label, found, tuple(ratios), ideal, float(median(own)), float(median(its)))
+                Bar(
+                    group.label,
+                    baseline.label,
+                    found,
+                    tuple(ratios),
+                    ideal,
+                    float(median(own)),
+                    float(median(its)),
+                    place,
+                )
             )
     return bars
 
@@ -96,7 +110,7 @@ def bars_of_bench(bench: Mapping[str, Any]) -> list[Bar]:
         ReportError: the file is of something else.
     """
     try:
-        walls, cores, bars = bench["modes"]["wall_s"], int(bench["ceiling"]["cores"]), []
+        walls, cores, bars = bench["modes"]["wall_s"], int(bench["ceiling"]["cores"]), list[Bar]()
         agents = int(bench["modes"]["agents"])
         for name, value in bench["modes"]["speedup"].items():
             baseline = next((its for part, its in _BENCH_BASELINES.items() if part in name), "sequential, lag 1")
@@ -106,7 +120,9 @@ def bars_of_bench(bench: Mapping[str, Any]) -> list[Bar]:
             ideal = min(cores, learners + ("lag 0" not in name))
             label = name.removesuffix(", against sequential on all cores")
             singles = tuple(its / wall for wall in own)
-            bars.append(Bar(label, baseline, Estimate(value, np.nan, np.nan), singles, ideal, median(own), its))
+            bars.append(
+                Bar(label, baseline, Estimate(value, np.nan, np.nan), singles, ideal, median(own), its, len(bars))
+            )
     except (KeyError, TypeError, ValueError) as error:
         raise ReportError(
             f"the benchmark lacks {error}; give a file that `workbench bench` wrote, such as bench_*.json"
@@ -153,7 +169,7 @@ def _which(group: Group, place: int) -> tuple[str, int]:
 def _draw(axes: Any, bars: list[Bar], material: Material) -> None:
     thick = 0.58
     for row, bar in enumerate(bars):
-        style = run_style(row)
+        style = run_style(bar.style)
         axes.barh(
             row, bar.found.value, thick, facecolor=style.colour if not style.hatch else "white", hatch=style.hatch,
             edgecolor=style.colour, linewidth=0.7, zorder=3,

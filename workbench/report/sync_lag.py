@@ -22,7 +22,7 @@ from workbench.report.material import (
 )
 from workbench.report.selection import Group, ReportError
 from workbench.report.table import Table, number
-from workbench.view.style import PRINT, run_style, style_axes
+from workbench.view.style import GREY, PRINT, run_style, style_axes
 
 MAX_BINS = 12
 SHOWN = (("sync/lag_versions", "Sync lag in versions", "versions"), ("sync/lag_ms", "Sync lag in time", "ms"))
@@ -48,7 +48,8 @@ def sync_lag(material: Material) -> ReportFigure:
     told = "; ".join(f"{row[0]}: mean {row[3]}, largest {row[6]} {row[1]}" for row in rows)
     caption = (
         "Sync lag in versions (a) and in milliseconds (b): how far the policy in use was behind the newest published "
-        "one at the last action of an epoch. Shares of epochs and agents, all seeds of a group together. "
+        "one at the last action of an epoch. Shares of epochs and agents, all seeds of a group together; "
+        "the last bar of (b) holds everything above as well. "
         f"{group_sentence(groups)} {told}."
     )
     picture.alt = f"Two histograms of sync lag, in versions and in milliseconds. {told}."
@@ -63,9 +64,12 @@ def whole_bins(values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def even_bins(values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Edges of :data:`MAX_BINS` equal bins from 0, or from the smallest value below it, to the largest value."""
+    """Edges of :data:`MAX_BINS` equal bins from 0, or from the smallest value below it, to what 98 % of all are below.
+
+    The last bin takes everything above as well, so that a few stragglers do not press all others into one bin.
+    """
     low = min(0.0, *(float(own.min()) for own in values))
-    high = max(float(own.max()) for own in values)
+    high = float(np.quantile(np.concatenate(values), 0.98))
     edges: NDArray[np.float64] = np.linspace(low, high if high > low else low + 1.0, MAX_BINS + 1)
     return edges
 
@@ -83,12 +87,12 @@ def _draw(axes: Any, values: list[NDArray[np.float64]], edges: NDArray[np.float6
     """Bars of all groups beside each other in each bin."""
     room = np.diff(edges) * 0.84
     for index, own in enumerate(values):
-        share = np.histogram(own, edges)[0] / len(own)
-        left = edges[:-1] + np.diff(edges) * 0.08 + index * room / len(values)
+        share = np.histogram(np.minimum(own, edges[-1]), edges)[0] / len(own)
+        left, there = edges[:-1] + np.diff(edges) * 0.08 + index * room / len(values), share > 0
         style = run_style(index)
         axes.bar(
-            left, share, room / len(values), align="edge", facecolor=_face(index), hatch=style.hatch, zorder=3,
-            edgecolor=style.colour, linewidth=0.6,
+            left[there], share[there], (room / len(values))[there], align="edge", facecolor=_face(index),
+            hatch=style.hatch, edgecolor=style.colour, linewidth=0.6, zorder=3,
         )  # fmt: skip
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, 1)
@@ -98,6 +102,11 @@ def _draw(axes: Any, values: list[NDArray[np.float64]], edges: NDArray[np.float6
         axes.set_xticks(edges[:-1] + np.diff(edges) / 2, _ranges(edges))
     elif whole:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=MAX_BINS, integer=True))
+    elif max(own.max() for own in values) > edges[-1]:
+        axes.annotate(
+            "and more", (1.0, 0.0), xycoords="axes fraction", xytext=(0, 14), textcoords="offset points", rotation=90,
+            ha="right", va="bottom", fontsize=PRINT.small - 1, color=GREY,
+        )  # fmt: skip
     axes.tick_params(axis="x", length=0 if whole else 3)
 
 

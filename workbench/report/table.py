@@ -51,21 +51,30 @@ class Table:
         return self.markdown
 
 
-def number(value: float | None) -> str:
-    """A number with four significant digits, or as a whole number if it has more; "-" where there is none."""
+def number(value: float | None, like: float | None = None) -> str:
+    """A number with four significant digits, or as a whole number if it is one; "-" where there is none.
+
+    Args:
+        value: the number.
+        like: another number, to take as many decimals as that one has.
+    """
     if value is None or not math.isfinite(value):
         return "-"
-    if value == 0:
-        return "0"
-    digits = max(0, 3 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{min(digits, 4)}f}" if abs(value) >= 1e-3 else f"{value:.3g}"
+    size = abs(value if like is None else like)
+    if 0 < size < 1e-3:
+        return f"{value:.3g}"
+    if size == 0 or (like is None and value == round(value)):
+        return f"{value:,.0f}"
+    return f"{value:,.{max(0, 3 - math.floor(math.log10(size)))}f}"
 
 
 def interval(found: Estimate) -> str:
-    """An estimate with its interval in brackets, if it has one."""
+    """An estimate with its interval in brackets, if it has one, all with the same decimals."""
     if not math.isfinite(found.low):
         return number(found.value)
-    return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
+    largest = max(found.value, found.low, found.high, key=abs)
+    value, low, high = (number(each, largest) for each in (found.value, found.low, found.high))
+    return f"{value} [{low}, {high}]"
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
