@@ -40,12 +40,17 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 """Where on the x axis the table gives numbers."""
 HEIGHT = 2.05
 """Height of a panel in inches."""
+FEW = 30
+"""A curve of so few points has a mark on each; any other has five, at other places than those of the next group."""
 MARKS: dict[str, Any] = {"markersize": 2.8, "markeredgewidth": 0.6, "markerfacecolor": "white"}
 """Marks on a line, which tell groups apart in grey."""
 
 _HELD = (
     "Over wall time, curves are interpolated from where the last run of a group begins; a run that has finished keeps "
     "its last value."
+)
+_NOT_FINITE = (
+    "Values that are not finite are left out of the moving averages; where a run has no others, its group has a gap."
 )
 _CUT = "Curves of different length are interpolated, and drawn as far as all runs of a group got."
 
@@ -190,7 +195,7 @@ def bundle_of(group: Group, curve: Curve, material: Material) -> tuple[Bundle, s
     """
     window = material.smoothing if _noisy(curve.metric) else 0.0
     found = [_series(run, curve, window, material.normalised) for run in group.runs]
-    notes = {"Values that are not finite are left out."} if any(bad for _, _, bad in found) else set()
+    notes = {_NOT_FINITE} if any(bad for _, _, bad in found) else set()
     x, y = aligned([(x, y) for x, y, _ in found], hold=curve.over == "time")
     if not all(np.array_equal(own, x) for own, _, _ in found):
         notes.add(_HELD if curve.over == "time" else _CUT)
@@ -256,10 +261,11 @@ def _noisy(metric: str) -> bool:
 def _draw(axes: Any, index: int, bundle: Bundle, thin: bool) -> None:
     style, look = run_style(index), printed(index)
     look["linewidth"] *= 0.6 if thin else 1.0
-    few = len(bundle.x) <= 30
+    count = len(bundle.x)
+    marks = range(count) if count <= FEW else range(count * (2 + index % 5) // 25, count, count // 5)
     axes.plot(
         bundle.x, bundle.middle, **look, zorder=3 + index, marker=style.marker, **MARKS,
-        markevery=1 if few else (0.08 + 0.05 * (index % 4), 0.2),
+        markevery=list(marks),
     )  # fmt: skip
     if bundle.low is not None and bundle.high is not None:
         axes.fill_between(bundle.x, bundle.low, bundle.high, color=style.colour, alpha=0.16, linewidth=0, zorder=2)

@@ -60,6 +60,9 @@ class ReportFigure:
     def _repr_png_(self) -> tuple[bytes, dict[str, Any]]:
         return self.picture._repr_png_()
 
+    def __repr__(self) -> str:
+        return f"<ReportFigure: {self.caption.partition('. ')[0]}>"
+
 
 def new_picture(material: Material, height: float) -> Picture:
     """An empty figure of the report's width.

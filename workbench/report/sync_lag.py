@@ -70,7 +70,8 @@ def even_bins(values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     """
     low = min(0.0, *(float(own.min()) for own in values))
     high = float(np.quantile(np.concatenate(values), 0.98))
-    edges: NDArray[np.float64] = np.linspace(low, high if high > low else low + 1.0, MAX_BINS + 1)
+    high = high if high > low + 1e-6 else low + 1.0  # a nanosecond is no lag
+    edges: NDArray[np.float64] = np.linspace(low, high, MAX_BINS + 1)
     return edges
 
 
