@@ -454,6 +454,15 @@ def test_the_same_runs_give_the_same_bytes_wherever_they_lie_and_whoever_asks(ru
     assert [path.name for path in here if path.read_bytes() != (tmp_path / "other" / path.name).read_bytes()] == []
 
 
+def test_showing_a_figure_first_changes_no_file(runs, tmp_path):
+    shown, fresh = (make(runs, figures=["loss_and_q", "speedup"]) for _ in range(2))
+    for name in shown:
+        data, about = shown[name]._repr_png_()
+        assert data.startswith(b"\x89PNG") and about["alt"]
+    pairs = zip(shown.save(tmp_path / "one"), fresh.save(tmp_path / "two"), strict=True)
+    assert [one.name for one, two in pairs if one.read_bytes() != two.read_bytes()] == []
+
+
 def test_fonts_are_embedded_letters_are_outlines_and_no_file_knows_a_date_or_a_path(report, tmp_path):
     written = report.save(tmp_path / "out")
     for name in FIGURES:

@@ -143,7 +143,10 @@ def draw(name: str, material: Material) -> ReportFigure:
     kind = FIGURES[name]
     with print_settings():
         figure = kind.draw(material)
-        figure.picture.draw_without_rendering()  # fixes the layout under these settings
+        figure.picture.draw_without_rendering()
+        figure.picture.set_layout_engine(
+            "none"
+        )  # laid out once: whatever is shown or saved later, and how, looks alike
     if not kind.of_runs:
         return figure
     about = material.selection

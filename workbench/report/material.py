@@ -10,7 +10,7 @@ from workbench.report.intervals import LEVEL, MIN_RUNS, RESAMPLES
 from workbench.report.selection import Group, ReportError, Selection
 from workbench.report.table import Table
 from workbench.view.picture import Picture
-from workbench.view.style import COLUMN_WIDTHS, INK, PRINT, run_style
+from workbench.view.style import COLUMN_WIDTHS, INK, PRINT, print_settings, run_style
 
 Columns = Literal["single", "double"]
 """Width of a figure: one column of a two-column page, or the whole page."""
@@ -58,7 +58,8 @@ class ReportFigure:
     """The numbers of the figure."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, Any]]:
-        return self.picture._repr_png_()
+        with print_settings():
+            return self.picture._repr_png_()
 
     def __repr__(self) -> str:
         return f"<ReportFigure: {self.caption.partition('. ')[0]}>"

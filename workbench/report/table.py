@@ -47,6 +47,9 @@ class Table:
     def _repr_markdown_(self) -> str:
         return self.markdown
 
+    def __repr__(self) -> str:
+        return f"<Table of {len(self.rows)} rows: {', '.join(self.head)}>"
+
     def __str__(self) -> str:
         return self.markdown
 
