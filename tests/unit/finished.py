@@ -13,7 +13,7 @@ REFERENCES = {name: {"mean": mean, "sd": 1.0, "epochs": 9} for name, mean in [("
 
 def finished_run(
     parent, mode="sequential", lag=1, seed=0, faults=(), config=CONFIG, wall_s=10.0, name=None, status="finished",
-    leave_out=(), created=START, cores=2, **columns,
+    leave_out=(), created=START, cores=2, lost=0, **columns,
 ):  # fmt: skip
     """Make a run folder and return its path.
 
@@ -27,7 +27,8 @@ def finished_run(
     description = {
         "status": status, "mode": mode, "lag": lag, "config": config.to_dict(), "device": "cpu",
         "device_name": "a processor", "threads": 1, "warm_start": False, "created": created, "faults": list(faults),
-        "probes": True, "error": None, "references": REFERENCES, "world": "workbench.world.treasurehunt:Treasurehunt",
+        "probes": True, "error": None, "lost_records": {"epochs": lost},
+        "references": REFERENCES, "world": "workbench.world.treasurehunt:Treasurehunt",
         "machine": {
             "host": "somewhere", "cpu": "a processor", "cores": cores, "pid": 1, "commit": "0123456789abcdef",
             "dirty": False, "versions": {"python": "3.11.7", "numpy": "2.4.6", "torch": "2.13.0", "workbench": "0.1.0"},

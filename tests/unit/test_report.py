@@ -338,6 +338,11 @@ def test_a_run_without_finite_values_leaves_a_gap_and_is_said(tmp_path):
     made.save(tmp_path / "out")
 
 
+def test_lost_records_are_said_in_the_caption(tmp_path):
+    finished_run(tmp_path, lost=1234, name="gappy")
+    assert "Records were lost on their way to the run folder: 1,234 of gappy." in make(tmp_path)["sync_lag"].caption
+
+
 def test_text_in_print_is_legible_and_within_the_figure(report):
     for name in report:
         picture = report[name].picture

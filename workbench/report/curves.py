@@ -119,7 +119,7 @@ def reward(material: Material) -> ReportFigure:
 def loss_and_q(material: Material) -> ReportFigure:
     """Loss, and mean and largest Q-value, against updates."""
     shown = (
-        Panel("Loss", "quantile Huber loss", (Curve("losses/quantile_huber", "update"),)),
+        Panel("Loss", "quantile Huber loss", (Curve("losses/quantile_huber", "update", "loss"),)),
         Panel("Q-values: mean (wide), max (thin)", METRICS["values/mean_q"].unit,
               (Curve("values/mean_q", "update", "mean Q"), Curve("values/max_q", "update", "max Q", thin=True))),
     )  # fmt: skip

@@ -18,7 +18,7 @@ from workbench.report.figures import FIGURES
 from workbench.report.material import Columns, Material, ReportFigure
 from workbench.report.results import results_table
 from workbench.report.selection import ReportError, Runs, Selection, select
-from workbench.report.settings import origin_sentence, settings_sentence, task_sentence
+from workbench.report.settings import lost_sentence, origin_sentence, settings_sentence, task_sentence
 from workbench.report.table import Table
 from workbench.view.style import COLUMN_WIDTHS, PRINT_DPI, print_settings
 
@@ -150,8 +150,8 @@ def draw(name: str, material: Material) -> ReportFigure:
     if not kind.of_runs:
         return figure
     about = material.selection
-    ends = (task_sentence(about), settings_sentence(about), origin_sentence(about))
-    return dataclasses.replace(figure, caption=" ".join([figure.caption, *ends]))
+    ends = (lost_sentence(about), task_sentence(about), settings_sentence(about), origin_sentence(about))
+    return dataclasses.replace(figure, caption=" ".join([figure.caption, *filter(None, ends)]))
 
 
 def _check(columns: str, figures: Sequence[str] | None, smoothing: float) -> None:

@@ -48,6 +48,13 @@ def origin_sentence(selection: Selection) -> str:
     return f"Made on {_joined(machines)}; with {_joined(versions)}; code {_joined(commits)}."
 
 
+def lost_sentence(selection: Selection) -> str:
+    """Runs whose records are not all there; empty where nothing is missing."""
+    counts = {run.name: sum((run.description.get("lost_records") or {}).values()) for run in selection.runs}
+    lost = [f"{count:,} of {name}" for name, count in sorted(counts.items()) if count]
+    return f"Records were lost on their way to the run folder: {', '.join(lost)}." if lost else ""
+
+
 def _commit(machine: dict[str, Any]) -> str:
     if not machine.get("commit"):
         return "of no known commit"
