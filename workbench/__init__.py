@@ -13,10 +13,12 @@ from workbench.run import Run, launch
 from workbench.run_view import LoadedRun, RunError, load
 
 if TYPE_CHECKING:
+    from workbench import export, report
     from workbench.view.figures import comparison_figure, side_by_side
     from workbench.view.panel import Panel
     from workbench.view.timeline import Timeline
 
+_ROOMS = ("export", "report")
 _VIEW = {"Panel": "panel", "Timeline": "timeline", "comparison_figure": "figures", "side_by_side": "figures"}
 
 __all__ = [
@@ -33,17 +35,21 @@ __all__ = [
     "Timeline",
     "compare",
     "comparison_figure",
+    "export",
     "launch",
     "load",
     "preset",
     "presets",
+    "report",
     "resume",
     "side_by_side",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what draws when it is first asked for; a child process never needs it."""
+    """Import what draws and what exports when it is first asked for; a child process never needs it."""
+    if name in _ROOMS:
+        return importlib.import_module(f"workbench.{name}")
     if name in _VIEW:
         return getattr(importlib.import_module(f"workbench.view.{_VIEW[name]}"), name)
     raise AttributeError(f"module 'workbench' has no attribute {name!r}")

@@ -12,7 +12,9 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DIRECT = [Requirement(text) for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]]
+EXTRAS = PROJECT["optional-dependencies"]
+NAMED = [Requirement(text) for text in [*PROJECT["dependencies"], *EXTRAS["export"], *EXTRAS["test"]]]
+DIRECT = [item for item in NAMED if item.name != PROJECT["name"]]  # an extra may include another one
 README = (ROOT / "README.md").read_text()
 CI = (ROOT / ".ci" / "run").read_text()
 

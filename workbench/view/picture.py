@@ -42,12 +42,13 @@ class Picture(Figure):
         Raises:
             ValueError: the suffix is another.
         """
-        path, dates = Path(path), {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+        path, alt = Path(path), self.alt or None
+        about = {".svg": {"Date": None, "Title": alt}, ".pdf": {"CreationDate": None, "Subject": alt}}
         if path.suffix == ".png":
             path.write_bytes(to_png(self, dpi))
-        elif path.suffix in dates:
+        elif path.suffix in about:
             with matplotlib.rc_context({"svg.hashsalt": "workbench"}):
-                self.savefig(path, metadata=dates[path.suffix], bbox_inches=None)
+                self.savefig(path, metadata=about[path.suffix], bbox_inches=None)
         else:
             raise ValueError(f"cannot save a figure as {path.name!r}; the name must end in .png, .svg or .pdf")
         return path

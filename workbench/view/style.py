@@ -1,10 +1,17 @@
-"""The look of every figure, set on each artist: the settings of whoever calls, and other threads, are left alone."""
+"""The look of every figure, on the screen and in print.
+
+It is set on each artist: the settings of whoever calls, and other threads, are left alone. Only what matplotlib takes
+from its settings alone, such as the kind of font in a PDF, is set for the time of a drawing: :func:`print_settings`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
@@ -12,13 +19,41 @@ INK, GREY, FAINT = "#222222", "#6b6b6b", "#dddddd"
 WARNING = "#b00020"
 
 TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 10.5, 9.0, 8.0
-"""Sizes of text in points."""
+"""Sizes of text on the screen, in points."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of text, in points, and how wide lines are compared to those on the screen."""
+
+    title: float
+    text: float
+    small: float
+    line: float
+
+
+SCREEN = Sizes(TITLE_SIZE, TEXT_SIZE, SMALL_SIZE, 1.0)
+PRINT = Sizes(title=8.0, text=7.0, small=6.5, line=0.58)
+"""For figures that are printed at the size they are drawn in: text as large as that of a caption."""
+COLUMN_WIDTHS = {"single": 3.4, "double": 7.0}
+"""Widths of printed figures in inches: one column of a two-column page, or the whole page."""
+PRINT_DPI = 300
+"""Dots per inch of a printed figure's PNG."""
+PRINT_SETTINGS: Any = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same letters
+    "pdf.fonttype": 42,  # fonts are embedded as TrueType: publishers refuse Type 3
+    "svg.fonttype": "path",  # letters as outlines: a viewer that lacks the font shows the same figure
+    "svg.hashsalt": "workbench",  # names inside the file are the same every time
+    "hatch.linewidth": 0.6,
+}
+"""What is set beside matplotlib's own defaults while a printed figure is drawn and saved."""
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Okabe and Ito's colours, which colour-blind readers can tell apart."""
 _DASHES: tuple[Any, ...] = ("solid", (0, (3.0, 1.6)), (0, (1.0, 1.2)), (0, (5.0, 1.5, 1.0, 1.5)))
 _WIDTHS = (2.6, 1.5)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_HATCHES = ("", "/////", "|||||", "xxxx", "-----", "\\\\\\\\\\", "++++")
 
 
 @dataclass(frozen=True)
@@ -30,6 +65,8 @@ class RunStyle:
     width: float
     """In points. The first run is drawn wide and the others narrow and dashed on top, so equal curves are all seen."""
     marker: str
+    hatch: str
+    """Pattern of its bars."""
 
 
 def run_style(index: int) -> RunStyle:
@@ -39,20 +76,31 @@ def run_style(index: int) -> RunStyle:
         _DASHES[index % len(_DASHES)],
         _WIDTHS[min(index, 1)],
         _MARKERS[index % len(_MARKERS)],
+        _HATCHES[index % len(_HATCHES)],
     )
 
 
-def style_axes(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
+def style_axes(axes: Axes, title: str, xlabel: str, ylabel: str, sizes: Sizes = SCREEN) -> None:
     """Title, labels, few ticks, a light grid, and no box."""
-    axes.set_title(title, loc="left", fontsize=TITLE_SIZE, color=INK)
-    axes.set_xlabel(xlabel, fontsize=TEXT_SIZE, color=GREY, labelpad=2)
-    axes.set_ylabel(ylabel, fontsize=TEXT_SIZE, color=GREY, labelpad=3)
-    axes.tick_params(labelsize=SMALL_SIZE, color=GREY, labelcolor=INK, length=3)
+    axes.set_title(title, loc="left", fontsize=sizes.title, color=INK)
+    axes.set_xlabel(xlabel, fontsize=sizes.text, color=GREY, labelpad=2)
+    axes.set_ylabel(ylabel, fontsize=sizes.text, color=GREY, labelpad=3)
+    axes.tick_params(labelsize=sizes.small, color=GREY, labelcolor=INK, length=3, width=0.8 * sizes.line)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
-    axes.grid(True, color=FAINT, linewidth=0.7)
+    axes.grid(True, color=FAINT, linewidth=0.7 * sizes.line)
     axes.set_axisbelow(True)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(GREY)
+        spine.set_linewidth(0.8 * sizes.line)
+
+
+@contextmanager
+def print_settings() -> Iterator[None]:
+    """Draw and save as in print, whatever settings and style sheets the caller uses; they are back afterwards."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(PRINT_SETTINGS)
+        yield

@@ -1,0 +1,108 @@
+"""Run folders of finished runs, with records made by hand: what reports and exports read, without a process."""
+
+import numpy as np
+
+from workbench.config import preset
+from workbench.record.folder import RunFolder
+from workbench.record.metrics import TABLES, EventKind, SpanKind, measurement_number
+
+CONFIG = preset("quick").replace(device="cpu")
+START = 1_700_000_000.0
+REFERENCES = {name: {"mean": mean, "sd": 1.0, "epochs": 9} for name, mean in [("random", 20.0), ("scripted", 60.0)]}
+
+
+def finished_run(
+    parent, mode="sequential", lag=1, seed=0, faults=(), config=CONFIG, wall_s=10.0, name=None, status="finished",
+    leave_out=(), created=START, cores=2, lost=0, **columns,
+):  # fmt: skip
+    """Make a run folder and return its path.
+
+    Args:
+        leave_out: tables without records.
+        columns: overrides of columns, such as ``loss=...``, in the table that has them.
+    """
+    config = config.replace(seed=seed)
+    dial = "free" if lag is None else f"lag{lag}"
+    name = name or f"{mode}-{dial}-seed{seed}" + "".join(f"-{fault.replace('=', '-')}" for fault in faults)
+    description = {
+        "status": status, "mode": mode, "lag": lag, "config": config.to_dict(), "device": "cpu",
+        "device_name": "a processor", "threads": 1, "warm_start": False, "created": created, "faults": list(faults),
+        "probes": True, "error": None, "lost_records": {"epochs": lost},
+        "references": REFERENCES, "world": "workbench.world.treasurehunt:Treasurehunt",
+        "machine": {
+            "host": "somewhere", "cpu": "a processor", "cores": cores, "pid": 1, "commit": "0123456789abcdef",
+            "dirty": False, "versions": {"python": "3.11.7", "numpy": "2.4.6", "torch": "2.13.0", "workbench": "0.1.0"},
+        },
+    }  # fmt: skip
+    folder = RunFolder.create(name, description, parent)
+    for table, records in tables_of(config, lag, seed, wall_s).items():
+        for column, values in columns.items():
+            if column in records.dtype.names:
+                records[column] = values
+        if table not in leave_out:
+            folder.append(table, records)
+    folder.write_result(result_of(mode, lag, seed, status, config, wall_s))
+    return folder.path
+
+
+def tables_of(config, lag, seed, wall_s):
+    """Records of a run that learns: rewards rise, losses fall, everything between START and its wall time."""
+    rng = np.random.default_rng(seed)
+    agents, epochs, updates = config.world.num_agents, config.epochs, config.total_updates
+    made = {name: [] for name in TABLES}
+    for agent in range(agents):
+        for epoch in range(epochs):
+            made["epochs"].append({
+                "time": START + wall_s * (epoch + 0.5) / epochs, "agent": agent, "epoch": epoch,
+                "agent_steps": (epoch + 1) * config.world.steps_per_epoch, "epsilon": 1 / (1 + epoch),
+                "reward": 10 + 2 * epoch + rng.normal(), "sync_lag_versions": min(epoch, lag or 0),
+                "sync_lag_ms": 5.0 * min(epoch, lag or 0), "replay_ratio": 0.2,
+            })  # fmt: skip
+            interval = config.evaluation.interval
+            for final in (0, 1):
+                if (final and epoch == epochs - 1) or (not final and interval and (epoch + 1) % interval == 0):
+                    made["evaluations"].append({
+                        "time": START + wall_s * (epoch + 0.6 + final) / epochs, "agent": agent, "epoch": epoch,
+                        "reward": 12 + 2 * epoch + rng.normal(), "worlds": 4, "final": final,
+                    })  # fmt: skip
+        for update in range(1, updates + 1):
+            made["updates"].append({
+                "time": START + wall_s * update / updates, "agent": agent, "update": update,
+                "loss": 1 / update + 0.01 * rng.random(), "mean_q": update + rng.normal(), "max_q": 2 * update,
+            })  # fmt: skip
+        made["events"].append({"time": START, "kind": EventKind.PUBLISH, "agent": agent})
+        made["events"].append({"time": START, "kind": EventKind.SYNC, "agent": agent})
+        made["probes"].append({"time": START, "agent": agent, "measurement": measurement_number("act/epsilon")})
+        made["spans"].append({"start": 10**9, "duration": 10**6, "kind": SpanKind.ACTING, "agent": agent})
+    return {name: as_records(name, rows) for name, rows in made.items()}
+
+
+def as_records(table, rows):
+    """A structured array of some rows."""
+    records = np.zeros(len(rows), TABLES[table])
+    for record, row in zip(records, rows, strict=True):
+        for field, value in row.items():
+            record[field] = value
+    return records
+
+
+def result_of(mode, lag, seed, status, config, wall_s):
+    """A result, as the run would write it."""
+    agents = config.world.num_agents
+    steps, updates = config.epochs * config.world.steps_per_epoch * agents, config.total_updates * agents
+    return {
+        "mode": mode, "lag": lag, "seed": seed, "status": status, "wall_s": wall_s, "startup_s": 0.5,
+        "agent_steps": steps, "updates": updates, "replay_ratio": updates / steps, "greedy_reward": 50.0 + seed,
+        "agent_steps_per_s": steps / wall_s, "updates_per_s": updates / wall_s,
+        "reward": {"first_tenth": 20.0, "last_tenth": 44.0},
+        "sync_lag": {unit: {"mean": 1.0, "max": 1.0} for unit in ("versions", "updates", "milliseconds")},
+        "digest": {"weights": "00"},
+    }  # fmt: skip
+
+
+def three_seeds(parent, **settings):
+    """Seeds 0 to 2 of both modes, the multiprocess ones 5 s faster."""
+    for seed in range(3):
+        finished_run(parent, "sequential", seed=seed, wall_s=10.0 + seed, **settings)
+        finished_run(parent, "multiprocess", seed=seed, wall_s=5.0 + seed, **settings)
+    return parent

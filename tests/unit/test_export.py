@@ -1,0 +1,317 @@
+"""Exports: what was recorded comes back the same, from every format, and an archive is opened without trust."""
+
+import io
+import json
+import posixpath
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import workbench
+from tests.unit.finished import CONFIG, finished_run
+from workbench.cli import main
+from workbench.export import ExportError, archive, to_csv, to_pandas, to_parquet, to_tensorboard, unpack
+from workbench.export.archive import Member, checked_name
+from workbench.export.needed import need
+from workbench.record.folder import RecordError
+from workbench.record.metrics import METRICS, TABLES
+
+SUFFIXES = (".tar.gz", ".zip")
+
+
+@pytest.fixture
+def run(tmp_path):
+    return workbench.load(finished_run(tmp_path / "runs", "multiprocess", None, 3, ["sync_rarely=5"], name="free"))
+
+
+def same(frame, records):
+    """Whether every plain field of a frame has the bits of the records."""
+    words = {"kind", "measurement"}
+    for field in set(records.dtype.names) - words:
+        np.testing.assert_array_equal(frame[field].to_numpy().astype(records.dtype[field]), records[field])
+    return len(frame) == len(records)
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_frame_has_every_record_with_its_type_and_the_run_it_is_of(run):
+    frames = to_pandas(run)
+    assert list(frames) == list(TABLES)
+    for table, frame in frames.items():
+        records = getattr(run.history, table)
+        assert same(frame, records)
+        plain = {"agent", "time", "start"} & set(records.dtype.names)
+        assert len(plain) == 2 and all(frame[field].dtype == records.dtype[field] for field in plain)
+        assert set(frame["run"]) == {"free"} and set(frame["faults"]) == {"sync_rarely=5"} and set(frame["seed"]) == {3}
+        assert frame["lag"].isna().all()  # free-running
+    assert set(frames["events"]["kind"]) == {"publish", "sync"}
+    assert set(frames["probes"]["measurement"]) == {"act/epsilon"}
+
+
+def test_the_rows_of_several_runs_follow_each_other(run, tmp_path):
+    other = workbench.load(finished_run(tmp_path, lag=2))
+    frame = to_pandas([run, other])["epochs"]
+    assert same(frame[frame["mode"] == "sequential"], other.history.epochs)
+    assert frame["lag"].dropna().unique().tolist() == [2]
+    with pytest.raises(ExportError, match="there are no runs to export"):
+        to_pandas([])
+
+
+@pytest.mark.parametrize(
+    ("write", "read"), [(to_csv, pd.read_csv), (to_parquet, pd.read_parquet)], ids=["csv", "parquet"]
+)
+def test_files_give_every_bit_back_and_are_the_same_twice(write, read, run, tmp_path):
+    paths, again = write(run, tmp_path / "one"), write(run, tmp_path / "two")
+    assert [path.stem for path in paths] == list(TABLES)
+    for path, twin in zip(paths, again, strict=True):
+        assert same(read(path), getattr(run.history, path.stem))
+        assert path.read_bytes() == twin.read_bytes()
+
+
+def test_a_parquet_file_describes_its_runs(run, tmp_path):
+    path = to_parquet(run, tmp_path)[0]
+    about = json.loads(pyarrow.parquet.read_schema(path).metadata[b"workbench"])
+    assert about == {"free": run.description}
+    pd.testing.assert_frame_equal(pd.read_parquet(path), to_pandas(run)["updates"])
+
+
+# --- tensorboard -----------------------------------------------------------------------------------------------------
+
+
+def test_tensorboard_reads_every_curve_with_its_times(run, tmp_path):
+    paths = to_tensorboard(run, tmp_path)
+    assert [path.parent.name for path in paths] == ["all", "agent-0", "agent-1"]
+    for path, agent in zip(paths, [None, 0, 1], strict=True):
+        found = EventAccumulator(str(path.parent), size_guidance={"scalars": 0}).Reload()
+        assert set(found.Tags()["scalars"]) == set(METRICS)
+        for name in METRICS:
+            steps, values = run.history.series(name, agent)
+            times, _ = run.history.series(name, agent, over="time")
+            events = found.Scalars(name)
+            assert [event.step for event in events] == steps.tolist()
+            np.testing.assert_array_equal(np.float32([event.value for event in events]), np.float32(values))
+            assert [event.wall_time for event in events] == times.tolist()
+
+
+def test_tensorboard_shows_the_settings(run, tmp_path):
+    found = EventAccumulator(str(to_tensorboard(run, tmp_path)[0].parent)).Reload()
+    text = found.Tensors("settings/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "multiprocess, free-running, sync_rarely=5, seed 3" in text and '"num_agents": 2' in text
+    assert found.SummaryMetadata("settings/text_summary").plugin_data.plugin_name == "text"
+
+
+def test_event_files_are_the_same_every_time_and_replace_those_of_the_same_run(run, tmp_path):
+    first = [path.read_bytes() for path in to_tensorboard(run, tmp_path)]
+    assert [path.read_bytes() for path in to_tensorboard(run, tmp_path)] == first
+    assert len(list(tmp_path.glob("free/**/*tfevents*"))) == 3
+
+
+def test_a_run_without_records_is_no_export(tmp_path):
+    path = finished_run(tmp_path, leave_out=["updates", "epochs", "evaluations"])
+    with pytest.raises(ExportError, match="has recorded no curve"):
+        to_tensorboard(workbench.load(path), tmp_path)
+
+
+# --- missing packages ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("package", "write"), [("pandas", to_csv), ("pyarrow", to_parquet), ("tensorboard", to_tensorboard)]
+)
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(package, write, run, tmp_path, monkeypatch):
+    for module in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setattr(sys, "meta_path", [Hidden(package), *sys.meta_path])
+    with pytest.raises(
+        ExportError, match=rf"{package} is not installed; it comes with the extra 'export': .*\[export\]"
+    ):
+        write(run, tmp_path / "out")
+
+
+class Hidden:
+    """Finds a package missing."""
+
+    def __init__(self, package):
+        self.package = package
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == self.package:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def test_a_package_that_is_there_and_broken_keeps_its_own_error(tmp_path, monkeypatch):
+    (tmp_path / "broken_package.py").write_text("import a_module_that_is_nowhere")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="a_module_that_is_nowhere"):
+        need("broken_package")
+
+
+def test_exports_wait_until_they_are_asked_for():
+    late = "{'pandas', 'pyarrow', 'tensorboard', 'matplotlib'}"
+    code = f"import sys, workbench.cli, workbench.export; sys.exit(bool({late} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- archives --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_run_that_was_packed_is_the_same_run_elsewhere(suffix, run, tmp_path):
+    (run.folder.path / "logs").mkdir()
+    (run.folder.path / "logs" / "actor.log").write_text("words")
+    packed = archive(run, tmp_path / f"packed{suffix}")
+    opened = unpack(packed, tmp_path / "colleague")
+    assert opened.folder.path == tmp_path / "colleague" / "free"
+    assert opened.description == run.description and opened.result == run.result
+    for table in TABLES:
+        np.testing.assert_array_equal(getattr(opened.history, table), getattr(run.history, table))
+    files = sorted(path.relative_to(run.folder.path) for path in run.folder.path.rglob("*") if path.is_file())
+    assert all((opened.folder.path / file).read_bytes() == (run.folder.path / file).read_bytes() for file in files)
+    assert [path.name for path in (tmp_path / "colleague").iterdir()] == ["free"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_packed_run_is_the_same_file_every_time(suffix, run, tmp_path):
+    first = archive(run, tmp_path / f"one{suffix}").read_bytes()
+    for file in run.folder.path.iterdir():
+        file.chmod(0o644)
+        file.touch()
+    assert archive(run.folder.path, tmp_path / f"two{suffix}").read_bytes() == first
+    assert archive(run, tmp_path).name == "free.tar.gz"
+    assert list(tmp_path.glob("*.part")) == []
+
+
+def test_what_cannot_be_packed_is_refused(run, tmp_path):
+    with pytest.raises(ExportError, match=r"as 'run\.rar'; the name must end in \.tar\.gz or \.zip"):
+        archive(run, tmp_path / "run.rar")
+    (run.folder.path / "secret").symlink_to("/etc/passwd")
+    with pytest.raises(ExportError, match="secret is a link"):
+        archive(run, tmp_path / "run.zip")
+    with pytest.raises(RecordError, match="no run folder"):
+        archive(tmp_path / "nowhere", tmp_path / "run.zip")
+
+
+def test_a_run_that_goes_on_is_not_packed(tmp_path):
+    waiting = workbench.launch(CONFIG, "sequential", out=tmp_path, start=False)
+    with waiting, pytest.raises(ExportError, match="is created; stop it or wait for its end"):
+        archive(waiting, tmp_path / "run.zip")
+
+
+def test_an_archive_never_replaces_a_run(run, tmp_path):
+    packed = archive(run, tmp_path / "run.zip")
+    with pytest.raises(ExportError, match="free is there already; delete it first"):
+        unpack(packed, run.folder.path.parent)
+
+
+def write_archive(path, members):
+    """An archive of some names and contents; a content of None makes a link to /etc/passwd."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as packed:
+            for name, content in members:
+                about = zipfile.ZipInfo(name)
+                about.external_attr = (0o120777 if content is None else 0o100600) << 16
+                packed.writestr(about, "/etc/passwd" if content is None else content)
+        return path
+    with tarfile.open(path, "w:gz") as packed:
+        for name, content in members:
+            about = tarfile.TarInfo(name)
+            about.size = len(content or b"")
+            if content is None:
+                about.type, about.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            packed.addfile(about, io.BytesIO(content or b""))
+    return path
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([("../evil", b"x")], "could leave the run's folder"),
+        ([("/etc/evil", b"x")], "could leave the run's folder"),
+        ([("run/../../evil", b"x")], "could leave the run's folder"),
+        ([("run/./evil", b"x")], "could leave the run's folder"),
+        ([("C:\\evil", b"x")], "could leave the run's folder"),
+        ([("run/a:stream", b"x")], "could leave the run's folder"),
+        ([("run/run.json", b"{}"), ("run/link", None)], "which is a link"),
+        ([("run/run.json", b"{}"), ("run/RUN.json", b"x")], "twice"),
+        ([("run/run.json", b"{}"), ("other/run.json", b"x")], "holds 2 folders"),
+        ([("file", b"x")], "outside of any folder"),
+        ([], "holds 0 folders"),
+    ],
+)
+def test_an_archive_that_is_no_packed_run_leaves_nothing_behind(members, message, suffix, tmp_path):
+    path = write_archive(tmp_path / f"evil{suffix}", members)
+    with pytest.raises(ExportError, match=message):
+        unpack(path, tmp_path / "runs")
+    assert list((tmp_path / "runs").iterdir()) == []
+    assert sorted(each.name for each in tmp_path.iterdir()) == [path.name, "runs"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_folder_that_is_no_run_is_not_kept(suffix, tmp_path):
+    path = write_archive(tmp_path / f"other{suffix}", [("photos/cat.png", b"x")])
+    with pytest.raises(RecordError, match=r"other.*: photos is no run folder: it has no run\.json"):
+        unpack(path, tmp_path / "runs")
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("keep", [0, 20, 0.5, 0.98])
+def test_half_an_archive_is_refused(suffix, keep, run, tmp_path):
+    whole = archive(run, tmp_path / f"run{suffix}")
+    data = whole.read_bytes()
+    whole.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
+    with pytest.raises(ExportError, match=r"ask for (it|the archive) again"):
+        unpack(whole, tmp_path / "there")
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_an_archive_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ExportError, match=r"there is no file .*gone\.zip"):
+        unpack(tmp_path / "gone.zip")
+
+
+def test_an_archive_that_unfolds_without_end_is_refused(tmp_path):
+    with pytest.raises(ExportError, match="unfolds to"):
+        checked_name([Member("run/a", True, False, 2**40)], tmp_path / "bomb.zip")
+
+
+@given(st.text(min_size=1, max_size=12))
+def test_a_name_is_refused_or_stays_in_the_folder(name):
+    root = "/somewhere/run"
+    try:
+        checked_name([Member("run/x", True, False, 1), Member(f"run/{name}", True, False, 1)], root)
+    except ExportError:
+        return
+    assert posixpath.normpath(f"{root}/{name}").startswith(f"{root}/") and "\\" not in name
+
+
+# --- the commands ----------------------------------------------------------------------------------------------------
+
+
+def test_the_commands_write_what_they_print(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))  # so that a name is enough
+    for kind, count in (("csv", len(TABLES)), ("parquet", len(TABLES)), ("tensorboard", 3)):
+        assert main(["export", "free", "--to", kind, "--out", str(tmp_path / kind)]) == 0
+        printed = capsys.readouterr().out.splitlines()
+        assert len(printed) == count == len([path for path in (tmp_path / kind).rglob("*") if path.is_file()])
+    assert main(["export", "free", "--to", "archive", "--out", str(tmp_path / "free.zip")]) == 0
+    assert main(["unpack", str(tmp_path / "free.zip"), "--out", str(tmp_path / "again")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "again" / "free")
+
+
+def test_the_commands_refuse_in_one_line(run, tmp_path, capsys):
+    assert main(["export", str(tmp_path / "nowhere"), "--to", "csv", "--out", str(tmp_path)]) == 2
+    assert "is no run folder" in capsys.readouterr().err
+    assert main(["export", str(run.folder.path), "--to", "archive", "--out", str(tmp_path / "x.rar")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

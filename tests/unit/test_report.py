@@ -1,0 +1,518 @@
+"""Reports: the statistics, what is a group, what each figure shows, equal bytes for equal runs, and clear refusals."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import workbench
+from tests.unit.finished import CONFIG, finished_run, three_seeds
+from tests.unit.test_matrix import full_data
+from workbench.cli import main
+from workbench.report import FIGURES, ReportError, Table, make
+from workbench.report.curves import aligned
+from workbench.report.intervals import MIN_RUNS, Estimate, interquartile_mean, stratified_bootstrap
+from workbench.report.selection import select
+from workbench.report.speedup import bars_of_bench
+from workbench.report.sync_lag import MAX_BINS, even_bins, whole_bins
+from workbench.report.table import interval, number
+
+numbers = st.floats(-1e6, 1e6)
+BENCH = sorted((Path(__file__).parents[2] / "data" / "reference").glob("bench_*.json"))[0]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Both modes at lag 1, seeds 0 to 2."""
+    return three_seeds(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def matrix_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("matrix") / "matrix.json"
+    path.write_text(json.dumps(full_data()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def report(runs, matrix_file):
+    return make(runs, matrix=matrix_file, bench=BENCH)
+
+
+def titles(figure):
+    return [axes.get_title(loc="left") for axes in figure.picture.axes]
+
+
+# --- interquartile means and intervals -------------------------------------------------------------------------------
+
+
+@given(st.lists(numbers, min_size=1, max_size=40))
+def test_the_interquartile_mean_leaves_out_a_quarter_at_each_end(values):
+    cut = int(len(values) / 4)
+    kept = sorted(values)[cut : len(values) - cut]
+    assert interquartile_mean(values) == pytest.approx(sum(kept) / len(kept), rel=1e-9, abs=1e-6)
+
+
+@given(st.integers(1, 9), st.integers(1, 9))
+def test_the_interquartile_mean_goes_along_any_axis(runs, points):
+    values = np.random.default_rng(runs).normal(size=(runs, points))
+    expected = [interquartile_mean(column) for column in values.T]
+    np.testing.assert_allclose(interquartile_mean(values, axis=0), expected)
+
+
+def slow_bootstrap(values, strata, resamples, seed):
+    """The definition, point by point and resample by resample, from the same draws."""
+    rng = np.random.default_rng(seed)
+    members = [[run for run in range(len(values)) if strata[run] == stratum] for stratum in sorted(set(strata))]
+    drawn = [rng.integers(len(own), size=(resamples, len(own))) for own in members]
+    means = np.empty((resamples, values.shape[1]))
+    for resample in range(resamples):
+        chosen = [own[place] for own, draws in zip(members, drawn, strict=True) for place in draws[resample]]
+        for point in range(values.shape[1]):
+            means[resample, point] = interquartile_mean([values[run, point] for run in chosen])
+    return np.quantile(means, 0.025, axis=0), np.quantile(means, 0.975, axis=0)
+
+
+@given(st.integers(MIN_RUNS, 8), st.integers(1, 3), st.integers(0, 99))
+def test_the_bootstrap_draws_within_each_stratum_and_takes_percentiles(runs, tasks, seed):
+    rng = np.random.default_rng(seed)
+    values, strata = rng.normal(size=(runs, 2)), rng.integers(tasks, size=runs)
+    found = stratified_bootstrap(values, strata, resamples=50, seed=seed)
+    np.testing.assert_allclose(found, slow_bootstrap(values, list(strata), 50, seed))
+
+
+def test_strata_keep_the_number_of_runs_of_each_task():
+    """Two tasks far apart: without strata, a resample could be of one task alone and the interval very wide."""
+    values = np.array([[0.0], [0.1], [0.2], [100.0], [100.1], [100.2]])
+    low, high = stratified_bootstrap(values, [0, 0, 0, 1, 1, 1])
+    assert high[0] - low[0] < 1 < 30 < np.diff(np.ravel(stratified_bootstrap(values)))[0]
+
+
+def test_an_interval_is_the_same_every_time_holds_the_estimate_and_does_not_depend_on_the_other_points():
+    values = np.random.default_rng(1).normal(size=(5, 150))
+    low, high = stratified_bootstrap(values)
+    middle = interquartile_mean(values, axis=0)
+    assert (low <= middle).all() and (middle <= high).all()
+    np.testing.assert_array_equal(stratified_bootstrap(values[:, 100:101])[0], low[100:101])
+    gap = values.copy()
+    gap[0, 3] = np.nan
+    assert np.isnan(stratified_bootstrap(gap)[0]).nonzero()[0].tolist() == [3]
+
+
+def test_intervals_of_too_few_runs_are_refused():
+    with pytest.raises(ValueError, match="there are 2 runs; an interval needs at least 3"):
+        stratified_bootstrap(np.zeros((2, 4)))
+    with pytest.raises(ValueError, match="level is 95"):
+        stratified_bootstrap(np.zeros((3, 4)), level=95)
+
+
+# --- curves on one axis, bins ----------------------------------------------------------------------------------------
+
+
+def test_curves_of_the_same_x_keep_it_and_others_are_interpolated_where_all_have_begun():
+    x = np.array([1.0, 2.0, 4.0])
+    kept, _ = aligned([(x, x), (x, 2 * x)], hold=False)
+    np.testing.assert_array_equal(kept, x)
+    late = np.array([2.0, 8.0])
+    cut, values = aligned([(x, 10 * x), (late, late)], hold=False)
+    assert (cut[0], cut[-1]) == (2.0, 4.0)
+    np.testing.assert_allclose(values, [10 * cut, cut])
+    held, values = aligned([(x, 10 * x), (late, late)], hold=True)
+    assert (held[0], held[-1]) == (2.0, 8.0)
+    np.testing.assert_allclose(values[0], 10 * np.minimum(held, 4.0))
+
+
+@given(st.lists(st.integers(0, 500), min_size=1, max_size=30))
+def test_whole_bins_hold_every_version_and_equally_many_of_them(lags):
+    edges = whole_bins([np.array(lags, float)])
+    counts, _ = np.histogram(lags, edges)
+    assert counts.sum() == len(lags) and len(counts) <= MAX_BINS
+    assert set(edges % 1) == {0.5} and len(set(np.diff(edges))) == 1
+
+
+@given(st.lists(st.floats(0, 1e5), min_size=1, max_size=30))
+def test_even_bins_begin_at_zero_and_only_the_last_is_open(lags):
+    edges = even_bins([np.array(lags)])
+    assert edges[0] == 0 and (np.diff(edges) > 0).all()
+    assert np.histogram(np.minimum(lags, edges[-1]), edges)[0].sum() == len(lags)
+
+
+# --- which runs ------------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_grouped_by_mode_lag_and_faults_the_sequential_ones_first(tmp_path):
+    for seed in (1, 0):
+        finished_run(tmp_path / "deep" / "deeper", "multiprocess", None, seed)
+        finished_run(tmp_path, "multiprocess", 1, seed, faults=["sync_rarely=5"])
+        finished_run(tmp_path, "multiprocess", 1, seed)
+        finished_run(tmp_path, "sequential", 0, seed)
+    groups = select([tmp_path]).groups
+    assert [group.label for group in groups] == [
+        "sequential, lag 0", "multiprocess, lag 1", "multiprocess, lag 1, sync_rarely=5", "multiprocess, free-running",
+    ]  # fmt: skip
+    assert all(group.seeds == (0, 1) for group in groups)
+
+
+def test_settings_that_differ_make_groups_that_say_so(tmp_path):
+    finished_run(tmp_path, name="a")
+    finished_run(tmp_path, name="b", config=CONFIG.replace(**{"learning.n_step": 1, "learning.gamma": 0.9}))
+    assert [group.label for group in select([tmp_path]).groups] == [
+        "sequential, lag 1, learning.gamma = 0.9, learning.n_step = 1",
+        "sequential, lag 1, learning.gamma = 0.99, learning.n_step = 3",
+    ]
+
+
+def test_pooled_settings_are_strata_of_one_group_and_worlds_are_put_on_one_scale(tmp_path):
+    for spawn in (0.02, 0.05):
+        for seed in range(2):
+            config = CONFIG.replace(**{"world.spawn_prob": spawn})
+            finished_run(tmp_path, seed=seed, config=config, name=f"{spawn}-{seed}")
+    (group,) = select([tmp_path], ["world.spawn_prob"]).groups
+    assert group.strata.tolist() == [0, 0, 1, 1]
+    figure = make(tmp_path, figures=["greedy_reward"], pool=["world.spawn_prob"])["greedy_reward"]
+    assert (
+        "0 is the random policy, 1 the scripted one" in figure.caption and "Strata: world.spawn_prob" in figure.caption
+    )
+    runs = [workbench.load(path) for path in sorted(tmp_path.iterdir())]
+    rewards = [(run.history.series("charts/greedy_reward")[1][-1] - 20) / 40 for run in runs]
+    (last,) = [row for row in figure.table.rows if row[2:4] == ("agent steps", "480")]
+    assert last[4].startswith(number(float(interquartile_mean(rewards)), 1.0)[:4])
+
+
+def test_what_is_left_out_is_named(tmp_path):
+    finished_run(tmp_path, name="older", created=1.0)
+    finished_run(tmp_path, name="newer", created=2.0)
+    finished_run(tmp_path, seed=1, name="broken", status="failed")
+    made = select([tmp_path])
+    assert [run.name for run in made.runs] == ["newer"]
+    assert made.left_out == (
+        "broken is failed; only finished runs are drawn",
+        "older has the settings and the seed of newer, which is newer",
+    )
+    assert "- older has the settings" in make(tmp_path).page
+
+
+def test_runs_are_found_by_their_name_and_taken_from_objects(tmp_path, monkeypatch):
+    path = finished_run(tmp_path / "runs", name="mine")
+    monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert [run.name for run in select(["mine"]).runs] == ["mine"]
+    assert [run.name for run in select([workbench.load(path), path]).runs] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "there are no runs to report on; name run folders"),
+        (["nowhere"], "there is no nowhere, neither here nor in"),
+        (["empty"], "empty is no run folder and holds none: there is no run.json"),
+        (["file.txt"], "file.txt is no run folder and holds none"),
+    ],
+)
+def test_what_is_no_run_is_refused_by_name(given, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file.txt").touch()
+    with pytest.raises(ReportError, match=re.escape(message)):
+        make(given)
+
+
+def test_runs_that_never_finished_are_no_report(tmp_path):
+    finished_run(tmp_path, status="stopped", name="early")
+    with pytest.raises(ReportError, match="none of the 1 runs has finished: early is stopped"):
+        make(tmp_path)
+
+
+# --- what is drawn ---------------------------------------------------------------------------------------------------
+
+
+def test_every_figure_is_made_with_a_caption_a_table_and_a_description(report):
+    assert list(report) == list(FIGURES) and not report.left_out
+    for name in report:
+        figure = report[name]
+        assert figure.caption.endswith(".") and figure.picture.alt and figure.table.rows
+        assert figure.picture.get_figwidth() == 7.0
+
+
+def test_a_curve_is_the_interquartile_mean_over_seeds_with_its_band(runs, report):
+    steps, time = report["greedy_reward"].picture.axes
+    histories = [run.history for run in select([runs]).groups[0].runs]
+    curves = [history.series("charts/greedy_reward") for history in histories]
+    (line,) = [line for line in steps.lines if line.get_zorder() == 3]
+    world = CONFIG.world
+    np.testing.assert_allclose(line.get_xdata(), (curves[0][0] + 1) * world.max_turns * world.num_agents)
+    values = np.stack([y for _, y in curves])
+    np.testing.assert_allclose(line.get_ydata(), interquartile_mean(values, axis=0))
+    low, high = stratified_bootstrap(values)
+    band = steps.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((low.min(), high.max()))
+    (timed,) = [line for line in time.lines if line.get_zorder() == 3]
+    assert 3 < timed.get_xdata()[0] < timed.get_xdata()[-1] < 14  # seconds since the barrier opened, not since 1970
+    assert timed.get_ydata()[-1] == pytest.approx(interquartile_mean(values[:, -1]))
+
+
+def test_groups_differ_in_more_than_colour(report):
+    lines = [line for line in report["loss_and_q"].picture.axes[0].lines if line.get_zorder() >= 3]
+    assert len(lines) == 2
+    for look in ("get_color", "get_linestyle", "get_marker", "get_linewidth"):
+        assert len({str(getattr(line, look)()) for line in lines}) == 2
+    bars = {patch.get_hatch() for patch in report["sync_lag"].picture.axes[0].patches}
+    assert len(bars) == 2
+
+
+def test_a_caption_has_the_seeds_the_settings_the_numbers_and_where_they_come_from(report):
+    caption = report["greedy_reward"].caption
+    for words in (
+        "sequential, lag 1 (seeds 0, 1, 2; 3 runs)", "95 % intervals by stratified bootstrap", "Agarwal et al. 2021",
+        "world.height = 7", "replay ratio 0.2", "a processor, 2 cores", "torch 2.13.0", "commit 0123456789ab",
+    ):  # fmt: skip
+        assert words in caption
+    last = [row for row in report["greedy_reward"].table.rows if row[2] == "agent steps"][-1]
+    assert f"multiprocess, lag 1, greedy reward {last[4]} at {last[3]} agent steps" in caption
+
+
+def test_the_sync_lag_is_counted_over_epochs_agents_and_seeds(report):
+    versions = report["sync_lag"].picture.axes[0]
+    shares = sorted(patch.get_height() for patch in versions.patches)
+    assert shares == pytest.approx([1 / 12, 1 / 12, 11 / 12, 11 / 12])  # the first of 12 epochs is not behind
+    row = report["sync_lag"].table.rows[0]
+    assert row[:4] == ("sequential, lag 1", "versions", "72", "0.9167")
+
+
+def test_a_speed_up_is_the_mean_of_the_ratios_of_equal_seeds_beside_what_is_ideal(report):
+    row = report["speedup"].table.rows[0]
+    ratio = np.mean([10 / 5, 11 / 6, 12 / 7])
+    assert row[:2] == ("multiprocess, lag 1", "sequential, lag 1") and row[2].startswith(f"{ratio:.3f} [")
+    assert row[3] == "2"  # of three processes, on two cores
+    runs, bench = report["speedup"].picture.axes
+    assert runs.patches[0].get_width() == pytest.approx(ratio)
+    ideal = [line for line in runs.lines if len(set(line.get_xdata())) == 1 and line.get_xdata()[0] == 2]
+    assert ideal and len(bench.patches) >= 5
+
+
+def test_a_benchmark_gives_its_own_ratios(report):
+    measured = json.loads(BENCH.read_text())
+    assert [bar.found.value for bar in bars_of_bench(measured)] == list(measured["modes"]["speedup"].values())
+
+
+def test_the_ideal_counts_the_actor_where_it_may_work_beside_the_learners(tmp_path):
+    one = CONFIG.replace(**{"processes.learners": 1})
+    for mode, lag in (("sequential", 0), ("multiprocess", 0), ("multiprocess", 1)):
+        finished_run(tmp_path, mode, lag, config=one, cores=8)
+    rows = make(tmp_path, bands=False)["speedup"].table.rows
+    assert [(row[0], row[1], row[3]) for row in rows] == [
+        ("multiprocess, lag 0", "sequential, lag 0", "1"), ("multiprocess, lag 1", "sequential, lag 0", "2"),
+    ]  # fmt: skip
+
+
+def test_the_matrix_names_every_fault_at_both_widths(runs, matrix_file):
+    lines = full_data()["faults"]
+    for columns, width in (("single", 3.4), ("double", 7.0)):
+        figure = make(runs, figures=["fault_matrix"], matrix=matrix_file, columns=columns)["fault_matrix"]
+        names = [label.get_text() for label in figure.picture.axes[0].get_yticklabels()]
+        assert names == [line["name"] for line in lines] == [row[0] for row in figure.table.rows]
+        assert figure.picture.get_figwidth() == width and "36 of 37 faults were noticed" in figure.caption
+
+
+def test_without_bands_one_seed_is_enough(tmp_path):
+    finished_run(tmp_path)
+    figure = make(tmp_path, figures=["reward"], bands=False)["reward"]
+    assert not figure.picture.axes[0].collections and "no intervals are drawn" in figure.caption
+
+
+def test_a_run_without_finite_values_leaves_a_gap_and_is_said(tmp_path):
+    for seed in range(3):
+        finished_run(tmp_path, seed=seed, loss=np.nan if seed == 1 else 1.0)
+    made = make(tmp_path, figures=["loss_and_q"])
+    assert "Values that are not finite are left out" in made["loss_and_q"].caption
+    (line,) = [line for line in made["loss_and_q"].picture.axes[0].lines if line.get_zorder() == 3]
+    assert np.isnan(line.get_ydata()).all()  # a mean of the other two would flatter the group
+    made.save(tmp_path / "out")
+
+
+def test_lost_records_are_said_in_the_caption(tmp_path):
+    finished_run(tmp_path, lost=1234, name="gappy")
+    assert "Records were lost on their way to the run folder: 1,234 of gappy." in make(tmp_path)["sync_lag"].caption
+
+
+def test_text_in_print_is_legible_and_within_the_figure(report):
+    for name in report:
+        picture = report[name].picture
+        picture.canvas.draw()
+        for text in picture.findobj(lambda each: hasattr(each, "get_fontsize")):
+            if text.get_text() and text.get_visible():
+                assert text.get_fontsize() >= 3.9, (name, text.get_text())
+        for label in [each for axes in picture.axes for each in axes.get_yticklabels() if each.get_text()]:
+            assert label.get_window_extent().x0 >= -1, (name, label.get_text())
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["greedy_reward", "reward", "loss_and_q"])
+def test_a_figure_that_needs_several_seeds_says_so(name, tmp_path):
+    finished_run(tmp_path, seed=4)
+    with pytest.raises(ReportError) as refusal:
+        make(tmp_path, figures=[name])
+    for words in (name, "at least 3 seeds", "sequential, lag 1 has 1 (seed 4)", "--seed N", "--no-bands"):
+        assert words in str(refusal.value)
+
+
+def test_a_curve_that_was_not_recorded_is_named_with_its_run_and_the_remedy(tmp_path):
+    for seed in range(3):
+        finished_run(tmp_path, seed=seed, leave_out=["evaluations"] if seed == 1 else [])
+    with pytest.raises(
+        ReportError, match=r"greedy_reward needs .* charts/greedy_reward, which was not recorded in run "
+    ):
+        make(tmp_path, figures=["greedy_reward"])
+    made = make(tmp_path)
+    assert "evaluation.interval" in made.left_out["greedy_reward"] and "reward" in made.figures
+    with pytest.raises(ReportError, match="was not recorded"):
+        made["greedy_reward"]
+
+
+def test_only_a_final_evaluation_is_no_curve(tmp_path):
+    for seed in range(3):
+        finished_run(tmp_path, seed=seed, config=CONFIG.replace(**{"evaluation.interval": 0}))
+    with pytest.raises(ReportError, match=r"has a single point in run .*: set evaluation.interval, which is 0"):
+        make(tmp_path, figures=["greedy_reward"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"figures": ["loss"]}, "there is no figure 'loss'; choose from greedy_reward"),
+        ({"columns": "wide"}, "columns is 'wide'; it must be one of single, double"),
+        ({"smoothing": 1}, "smoothing is 1"),
+        ({"pool": ["world.size"]}, "there is no setting 'world.size' to pool"),
+        ({"matrix": "gone.json"}, "cannot read gone.json"),
+        (
+            {"figures": ["fault_matrix"]},
+            "figure fault_matrix needs the file of a matrix; make it with `workbench matrix`",
+        ),
+        ({"figures": ["fault_matrix"], "matrix": BENCH}, "the matrix lacks 'faults'"),
+        ({"figures": ["speedup"], "bench": "own"}, "the benchmark lacks 'modes'"),
+    ],
+)
+def test_mistakes_are_named(options, message, runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.json").write_text("{}")
+    if options.get("bench"):
+        options = options | {"bench": tmp_path / "own.json"}
+    with pytest.raises(ReportError, match=re.escape(message)):
+        make(runs, **options)
+
+
+def test_a_speed_up_needs_both_modes(tmp_path):
+    finished_run(tmp_path)
+    with pytest.raises(ReportError, match=r"needs a sequential and a multiprocess run .* found are sequential, lag 1"):
+        make(tmp_path, figures=["speedup"])
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(519.24, "519.2"), (0.12345, "0.1235"), (12345.6, "12,346"), (2.0, "2"), (0.0, "0"), (None, "-"),
+     (float("nan"), "-"), (0.000012345, "1.23e-05"), (-3.14159, "-3.142")],
+)  # fmt: skip
+def test_numbers_have_four_digits(value, text):
+    assert number(value) == text
+
+
+def test_an_interval_has_the_same_decimals_throughout():
+    assert interval(Estimate(-11.5, -18.46, -0.1667)) == "-11.50 [-18.46, -0.17]"
+    assert interval(Estimate(2.5, float("nan"), float("nan"))) == "2.500"
+
+
+def test_a_table_is_aligned_in_markdown_and_escaped_in_latex():
+    table = Table(("group", "n"), (("sync_rarely=5 | 50 %", "12"), ("a", "3")))
+    lines = table.markdown.splitlines()
+    assert lines[1] == "|:" + "-" * 22 + "|----:|" and len({len(line) for line in lines}) == 1
+    assert r"sync\_rarely=5 | 50 \% & 12 \\" in table.latex and r"\begin{tabular}{lr}" in table.latex
+    with pytest.raises(ValueError, match="another length"):
+        Table(("a", "b"), (("x",),))
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_runs_give_the_same_bytes_wherever_they_lie_and_whoever_asks(runs, tmp_path):
+    """In another process with other hashes, other settings of matplotlib, another order, and copies of the folders."""
+    copies = tmp_path / "copies"
+    shutil.copytree(runs, copies)
+    (tmp_path / "matplotlibrc").write_text("font.size: 20\nfont.family: serif\naxes.facecolor: red\npdf.fonttype: 3\n")
+    command = [sys.executable, "-m", "workbench", "figures", *sorted(map(str, copies.iterdir()), reverse=True)]
+    environment = os.environ | {"PYTHONHASHSEED": "7", "MATPLOTLIBRC": str(tmp_path / "matplotlibrc")}
+    subprocess.run([*command, "--out", tmp_path / "other"], env=environment, check=True, capture_output=True)
+    here = make(runs).save(tmp_path / "here")
+    assert {path.name for path in here} == {path.name for path in (tmp_path / "other").iterdir()}
+    assert [path.name for path in here if path.read_bytes() != (tmp_path / "other" / path.name).read_bytes()] == []
+
+
+def test_showing_a_figure_first_changes_no_file(runs, tmp_path):
+    shown, fresh = (make(runs, figures=["loss_and_q", "speedup"]) for _ in range(2))
+    for name in shown:
+        data, about = shown[name]._repr_png_()
+        assert data.startswith(b"\x89PNG") and about["alt"]
+    pairs = zip(shown.save(tmp_path / "one"), fresh.save(tmp_path / "two"), strict=True)
+    assert [one.name for one, two in pairs if one.read_bytes() != two.read_bytes()] == []
+
+
+def test_fonts_are_embedded_letters_are_outlines_and_no_file_knows_a_date_or_a_path(report, tmp_path):
+    written = report.save(tmp_path / "out")
+    for name in FIGURES:
+        assert {f"{name}{suffix}" for suffix in (".pdf", ".svg", ".png", ".txt", ".md", ".tex")} <= {
+            path.name for path in written
+        }
+        pdf, svg = (tmp_path / "out" / f"{name}.pdf").read_bytes(), (tmp_path / "out" / f"{name}.svg").read_text()
+        assert b"/FontFile2" in pdf and b"/Type3" not in pdf and b"/CreationDate" not in pdf
+        assert "<text" not in svg and "<dc:date>" not in svg and "<title>" in svg
+    for path in written:
+        assert str(tmp_path).encode() not in path.read_bytes() and b"somewhere" not in path.read_bytes()
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert all(f"]({name}.png)" in page for name in FIGURES)
+
+
+def test_settings_of_the_caller_are_left_alone(runs):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    make(runs, figures=["sync_lag"])
+    assert dict(matplotlib.rcParams) == before
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_what_it_can_and_says_what_it_cannot(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))
+    assert main(["figures", str(runs), "--out", str(tmp_path / "out"), "--columns", "single"]) == 0
+    shown = capsys.readouterr()
+    assert "no figure fault_matrix: figure fault_matrix needs the file of a matrix" in shown.err
+    assert "| greedy reward " in shown.out and f"files in {tmp_path / 'out'}" in shown.out
+    assert (tmp_path / "out" / "greedy_reward.pdf").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--figure", "greedy_reward"], "needs at least 3 seeds"),
+        ([], "no figure could be made"),
+    ],
+)
+def test_the_command_refuses_in_one_line(arguments, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path / "data"))
+    run = finished_run(tmp_path, leave_out=["epochs"])
+    assert main(["figures", str(run), "--out", str(tmp_path / "out"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,36 @@
+"""Packages that only an export needs: found when they are used, and named with their extra when they are missing."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from workbench.record.folder import RecordError
+
+EXTRA = "export"
+"""The extra of this package that brings pandas, pyarrow and tensorboard."""
+
+
+class ExportError(RecordError):
+    """A run cannot be exported or an archive cannot be opened. The message says why, and the remedy."""
+
+
+def need(module: str) -> Any:
+    """A module of an optional package.
+
+    Args:
+        module: dotted name; its first part is the package.
+
+    Raises:
+        ExportError: the package is not installed; the message names the extra that brings it.
+    """
+    package = module.partition(".")[0]
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != package:
+            raise  # the package is there, and broken
+        raise ExportError(
+            f"{package} is not installed; it comes with the extra {EXTRA!r}: in a clone of the repository, "
+            f'pip install -c constraints.txt -e ".[{EXTRA}]"'
+        ) from None

@@ -1,0 +1,127 @@
+"""The tables of a history as pandas frames, CSV and Parquet: one row per record, with the run it belongs to.
+
+Every field keeps its name, type and unit (:mod:`workbench.record.metrics`). What is a number there and a word for
+people is written as the word: the kind of an event or of a span, and the measurement of a probe.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.export.needed import ExportError, need
+from workbench.record.metrics import MEASUREMENTS, TABLES, EventKind, Records, SpanKind
+from workbench.run_view import RunView
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RUN_COLUMNS = ("run", "mode", "lag", "faults", "seed")
+"""Columns that say which run a row is of; ``lag`` is missing where a run is free-running."""
+_WORDS = {
+    ("events", "kind"): {kind.value: kind.name.lower() for kind in EventKind},
+    ("probes", "measurement"): dict(enumerate(MEASUREMENTS)),
+    ("spans", "kind"): {kind.value: kind.name.lower() for kind in SpanKind},
+}
+
+
+def to_pandas(runs: RunView | Sequence[RunView]) -> dict[str, pd.DataFrame]:
+    """Every table of one or more runs, as far as they are.
+
+    Args:
+        runs: live or loaded; the rows of several follow each other.
+
+    Returns:
+        Name of the table to a frame with :data:`RUN_COLUMNS` and the fields of the table, in the order of arrival.
+
+    Raises:
+        ExportError: there are no runs, or pandas is not installed.
+    """
+    pandas, several = need("pandas"), _several(runs)
+    return {
+        table: pandas.concat([_frame(pandas, run, table) for run in several], ignore_index=True) for table in TABLES
+    }
+
+
+def to_csv(runs: RunView | Sequence[RunView], out: Path | str) -> list[Path]:
+    """One CSV file per table, in a folder.
+
+    Numbers are written so that reading them into the type of their field gives the same bits.
+
+    Args:
+        runs: live or loaded.
+        out: folder; it is made if it is not there, and files of the same names are replaced.
+
+    Returns:
+        The files: ``updates.csv``, ``epochs.csv`` and so on.
+
+    Raises:
+        ExportError: there are no runs, or pandas is not installed.
+    """
+    return _write_all(runs, out, ".csv", lambda frame, path: frame.to_csv(path, index=False, lineterminator="\n"))
+
+
+def to_parquet(runs: RunView | Sequence[RunView], out: Path | str) -> list[Path]:
+    """One Parquet file per table, in a folder, with the runs' descriptions in each file's metadata.
+
+    ``pandas.read_parquet("epochs.parquet")`` gives the frame of :func:`to_pandas` back;
+    ``json.loads(pyarrow.parquet.read_schema("epochs.parquet").metadata[b"workbench"])`` the descriptions, by name.
+
+    Args:
+        runs: live or loaded.
+        out: folder; it is made if it is not there, and files of the same names are replaced.
+
+    Returns:
+        The files: ``updates.parquet``, ``epochs.parquet`` and so on.
+
+    Raises:
+        ExportError: there are no runs, or pandas or pyarrow is not installed.
+    """
+    arrow, parquet = need("pyarrow"), need("pyarrow.parquet")
+    about = json.dumps({run.name: run.folder.read_description() for run in _several(runs)}).encode()
+
+    def write(frame: pd.DataFrame, path: Path) -> None:
+        table = arrow.Table.from_pandas(frame, preserve_index=False)
+        parquet.write_table(table.replace_schema_metadata({**table.schema.metadata, b"workbench": about}), path)
+
+    return _write_all(runs, out, ".parquet", write)
+
+
+def _several(runs: RunView | Sequence[RunView]) -> list[RunView]:
+    several = [runs] if isinstance(runs, RunView) else list(runs)
+    if not several:
+        raise ExportError("there are no runs to export; give at least one")
+    return several
+
+
+def _frame(pandas: Any, run: RunView, table: str) -> pd.DataFrame:
+    records: Records = getattr(run.history, table)
+    count = len(records)
+    columns: dict[str, Any] = {
+        "run": pandas.Series([run.name] * count, dtype="str"),
+        "mode": pandas.Series([run.mode] * count, dtype="str"),
+        "lag": pandas.array([run.lag] * count, dtype="Int64"),
+        "faults": pandas.Series([" ".join(run.faults)] * count, dtype="str"),
+        "seed": np.full(count, run.config.seed, np.int64),
+    }
+    for field in records.dtype.names or ():
+        words = _WORDS.get((table, field))
+        values = np.ascontiguousarray(records[field])
+        columns[field] = values if words is None else pandas.Series([words[int(each)] for each in values], dtype="str")
+    frame: pd.DataFrame = pandas.DataFrame(columns)
+    return frame
+
+
+def _write_all(runs: RunView | Sequence[RunView], out: Path | str, suffix: str, write: Any) -> list[Path]:
+    frames, folder = to_pandas(runs), Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for table, frame in frames.items():
+        path = folder / f"{table}{suffix}"
+        write(frame, path)
+        paths.append(path)
+    return paths

@@ -1,0 +1,18 @@
+"""Figures for reports, from run folders alone: curves with intervals over seeds, captions, and tables of the numbers.
+
+    import workbench.report
+
+    report = workbench.report.make("data/runs", columns="single")
+    report["greedy_reward"]          # in a notebook: the figure
+    report.save("data/report")       # PDF, SVG, PNG, captions, LaTeX and Markdown tables
+
+:data:`~workbench.report.figures.FIGURES` lists what can be drawn, and is where a further figure is registered.
+"""
+
+from workbench.report.figures import FIGURES
+from workbench.report.make import Report, make
+from workbench.report.material import ReportFigure
+from workbench.report.selection import ReportError
+from workbench.report.table import Table
+
+__all__ = ["FIGURES", "Report", "ReportError", "ReportFigure", "Table", "make"]

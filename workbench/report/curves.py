@@ -1,0 +1,340 @@
+"""Curves over seeds: rewards against agent steps and wall time, and loss and Q-values against updates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from numpy.typing import NDArray
+
+from workbench.record.metrics import AXES, METRICS
+from workbench.report.intervals import Estimate, interquartile_mean, stratified_bootstrap
+from workbench.report.material import (
+    Material,
+    ReportFigure,
+    add_legend,
+    band_sentence,
+    group_sentence,
+    legend_columns,
+    new_picture,
+    panel_title,
+    panels,
+    printed,
+    require_seeds,
+)
+from workbench.report.selection import Group, ReportError
+from workbench.report.table import Table, interval, number
+from workbench.run_view import LoadedRun
+from workbench.view.curves import moving_average
+from workbench.view.drawing import REFERENCES
+from workbench.view.style import GREY, PRINT, run_style, style_axes
+
+POINTS = 200
+"""Points of a drawn curve."""
+SHARES = (0.25, 0.5, 0.75, 1.0)
+"""Where on the x axis the table gives numbers."""
+HEIGHT = 2.05
+"""Height of a panel in inches."""
+FEW = 30
+"""A curve of so few points has a mark on each; any other has five, at other places than those of the next group."""
+MARKS: dict[str, Any] = {"markersize": 2.8, "markeredgewidth": 0.6, "markerfacecolor": "white"}
+"""Marks on a line, which tell groups apart in grey."""
+
+_HELD = (
+    "Over wall time, curves are interpolated from where the last run of a group begins; a run that has finished keeps "
+    "its last value."
+)
+_NOT_FINITE = (
+    "Values that are not finite are left out of the moving averages; where a run has no others, its group has a gap."
+)
+_CUT = "Curves of different length are interpolated, and drawn as far as all runs of a group got."
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric of a panel."""
+
+    metric: str
+    over: str
+    """"agent_steps", "time" or "update"."""
+    name: str = ""
+    """What tells it from the panel's other curve."""
+    thin: bool = False
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What one of the axes shows."""
+
+    title: str
+    unit: str
+    curves: tuple[Curve, ...]
+    references: bool = False
+    """Whether the rewards of the reference policies are drawn."""
+
+
+X_LABELS = {"agent_steps": "agent steps, all agents", "time": "wall time, s", "update": "updates of each agent"}
+X_NAMES = {"agent_steps": "agent steps", "time": "wall time", "update": "updates"}
+HEAD = ("group", "curve", "over", "at", "interquartile mean", "runs")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The curves of a group on one x axis."""
+
+    x: Array
+    """(points,)."""
+    y: Array
+    """(runs, points)."""
+    middle: Array
+    """(points,) interquartile mean over the runs."""
+    low: Array | None
+    """(points,) lower end of the interval, or None without."""
+    high: Array | None
+
+    def at(self, place: int) -> Estimate:
+        """The estimate at a point."""
+        if self.low is None or self.high is None:
+            return Estimate(float(self.middle[place]), float("nan"), float("nan"))
+        return Estimate(float(self.middle[place]), float(self.low[place]), float(self.high[place]))
+
+
+def greedy_reward(material: Material) -> ReportFigure:
+    """Reward of greedy epochs against agent steps and against wall time."""
+    return _reward("greedy_reward", "charts/greedy_reward", "Greedy reward", material)
+
+
+def reward(material: Material) -> ReportFigure:
+    """Reward while exploring against agent steps and against wall time."""
+    return _reward("reward", "charts/reward", "Reward while exploring", material)
+
+
+def loss_and_q(material: Material) -> ReportFigure:
+    """Loss, and mean and largest Q-value, against updates."""
+    shown = (
+        Panel("Loss", "quantile Huber loss", (Curve("losses/quantile_huber", "update", "loss"),)),
+        Panel("Q-values: mean (wide), max (thin)", METRICS["values/mean_q"].unit,
+              (Curve("values/mean_q", "update", "mean Q"), Curve("values/max_q", "update", "max Q", thin=True))),
+    )  # fmt: skip
+    opening = "Quantile Huber loss (a), and mean and largest Q-value of a batch (b), means of the agents, over updates."
+    return draw("loss_and_q", opening, shown, material)
+
+
+def _reward(name: str, metric: str, title: str, material: Material) -> ReportFigure:
+    unit = "normalised reward" if material.normalised else "reward per epoch"
+    shown = tuple(
+        Panel(f"{title} over {over}", unit, (Curve(metric, axis),), references=True)
+        for axis, over in (("agent_steps", "agent steps"), ("time", "wall time"))
+    )
+    scale = "0 is the random policy, 1 the scripted one" if material.normalised else "summed over the agents"
+    opening = f"{title} per epoch ({scale}) against agent steps (a) and wall time (b)."
+    return draw(name, opening, shown, material)
+
+
+def draw(name: str, opening: str, shown: Sequence[Panel], material: Material) -> ReportFigure:
+    """A figure of panels, one line and band per group and curve.
+
+    Args:
+        name: of the figure, for messages.
+        opening: first sentence of the caption.
+        shown: the panels.
+        material: what there is to draw.
+
+    Raises:
+        ReportError: a curve was not recorded, or a group has too few seeds for bands.
+    """
+    groups, rows, ends, notes = material.groups, list[tuple[str, ...]](), list[str](), set[str]()
+    for panel in shown:
+        for curve in panel.curves:
+            _require_recorded(name, curve.metric, groups)
+    if material.bands:
+        require_seeds(name, groups)
+    picture = new_picture(material, 0.35 + HEIGHT * (len(shown) if material.columns == "single" else 1))
+    all_axes = panels(material, picture, len(shown))
+    for place, (axes, panel) in enumerate(zip(all_axes, shown, strict=True)):
+        over = panel.curves[0].over
+        style_axes(axes, panel_title(place, len(shown), panel.title), X_LABELS[over], panel.unit, PRINT)
+        for index, group in enumerate(groups):
+            for curve in panel.curves:
+                bundle, note = bundle_of(group, curve, material)
+                notes |= note
+                _draw(axes, index, bundle, curve.thin)
+                rows += _rows(group, curve, bundle)
+                ends.append(_end(group, curve, bundle))
+        _frame(axes, over)
+        if panel.references:
+            _add_references(axes, material)
+    labels = [group.label for group in groups]
+    keys = [
+        Line2D([], [], label=label, marker=run_style(index).marker, **MARKS, **printed(index))
+        for index, label in enumerate(labels)
+    ]
+    add_legend(picture, keys, legend_columns(material, labels))
+    table = Table(HEAD, tuple(rows))
+    smooth = f"Noisy values are moving averages over {100 * material.smoothing:g} % of a run."
+    noisy = any(_noisy(curve.metric) for panel in shown for curve in panel.curves) and material.smoothing > 0
+    caption = " ".join([
+        opening, group_sentence(groups), band_sentence(material), *([smooth] if noisy else []), *sorted(notes),
+        f"At the end: {'; '.join(ends)}.",
+    ])  # fmt: skip
+    picture.alt = f"{opening} {', '.join(labels)}. At the end: {'; '.join(ends)}."
+    return ReportFigure(picture, caption, table)
+
+
+def bundle_of(group: Group, curve: Curve, material: Material) -> tuple[Bundle, set[str]]:
+    """The curves of a group's runs on one x axis, with interquartile mean and interval; and what the caption must say.
+
+    Curves with the same x keep it; others are interpolated, see :func:`aligned`.
+    """
+    window = material.smoothing if _noisy(curve.metric) else 0.0
+    found = [_series(run, curve, window, material.normalised) for run in group.runs]
+    notes = {_NOT_FINITE} if any(bad for _, _, bad in found) else set()
+    x, y = aligned([(x, y) for x, y, _ in found], hold=curve.over == "time")
+    if not all(np.array_equal(own, x) for own, _, _ in found):
+        notes.add(_HELD if curve.over == "time" else _CUT)
+    low = high = None
+    if material.bands:
+        low, high = stratified_bootstrap(y, group.strata)
+    return Bundle(x, y, interquartile_mean(y, axis=0), low, high), notes
+
+
+def start_time(run: LoadedRun) -> float:
+    """When the run's ready barrier opened, in seconds since 1970: wall time is counted from there."""
+    last = max(float(records["time"].max(initial=0)) for records in (run.history.updates, run.history.epochs))
+    return last - run.result.wall_s
+
+
+def _series(run: LoadedRun, curve: Curve, window: float, normalised: bool) -> tuple[Array, Array, bool]:
+    """One run's curve, and whether it has values that are not finite."""
+    points, y = run.history.series(curve.metric)
+    if METRICS[curve.metric].table == "evaluations" and curve.over == "agent_steps":
+        x = (points + 1.0) * run.config.world.steps_per_epoch
+    else:
+        x = run.history.series(curve.metric, over=curve.over)[0].astype(np.float64)
+    if curve.over == "agent_steps":
+        x = x * run.config.world.num_agents
+    elif curve.over == "time":
+        x = np.maximum.accumulate(x - start_time(run))
+    if normalised and curve.metric in ("charts/reward", "charts/greedy_reward"):
+        y = (y - run.references["random"]["mean"]) / (
+            run.references["scripted"]["mean"] - run.references["random"]["mean"]
+        )
+    bad = not np.isfinite(y).all()
+    if _noisy(curve.metric):
+        length = len(y)
+        x, y = moving_average(x, y, round(window * length), POINTS)
+    return x, y, bad
+
+
+def aligned(curves: Sequence[tuple[Array, Array]], hold: bool) -> tuple[Array, Array]:
+    """Curves on one x.
+
+    Curves with the same x keep it. Others are interpolated linearly on evenly spread points, from where the last of
+    them begins to where the first of them ends, or to where the last one ends.
+
+    Args:
+        curves: x and y of each, x in order.
+        hold: whether a curve keeps its last value beyond its end, as a run does that has finished; else all are cut.
+
+    Returns:
+        (points,) and (runs, points).
+    """
+    first = np.asarray(curves[0][0], np.float64)
+    if all(np.array_equal(x, first) for x, _ in curves):
+        return first, np.stack([y for _, y in curves])
+    low, ends = max(x[0] for x, _ in curves), [x[-1] for x, _ in curves]
+    grid: Array = np.linspace(low, max(low, max(ends) if hold else min(ends)), POINTS)
+    return grid, np.stack([np.interp(grid, x, y) for x, y in curves])
+
+
+def _noisy(metric: str) -> bool:
+    return METRICS[metric].table != "evaluations"
+
+
+def _draw(axes: Any, index: int, bundle: Bundle, thin: bool) -> None:
+    style, look = run_style(index), printed(index)
+    look["linewidth"] *= 0.6 if thin else 1.0
+    count = len(bundle.x)
+    marks = range(count) if count <= FEW else range(count * (2 + index % 5) // 25, count, count // 5)
+    axes.plot(
+        bundle.x, bundle.middle, **look, zorder=3 + index, marker=style.marker, **MARKS,
+        markevery=list(marks),
+    )  # fmt: skip
+    if bundle.low is not None and bundle.high is not None:
+        axes.fill_between(bundle.x, bundle.low, bundle.high, color=style.colour, alpha=0.16, linewidth=0, zorder=2)
+        for edge in (bundle.low, bundle.high):  # seen where bands overlap, and in grey
+            axes.plot(bundle.x, edge, color=style.colour, linewidth=0.3, alpha=0.6, zorder=2)
+
+
+def _frame(axes: Any, over: str) -> None:
+    axes.set_xlim(left=0)
+    axes.margins(y=0.08)
+    if over == "time":
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+
+
+def _add_references(axes: Any, material: Material) -> None:
+    """A line for each reference policy, where all runs are of one world."""
+    runs = material.selection.runs
+    if material.normalised:
+        known = {"random": 0.0, "scripted": 1.0}
+    elif all(run.config.world == runs[0].config.world for run in runs):
+        known = {name: about["mean"] for name, about in next((r.references for r in runs if r.references), {}).items()}
+    else:
+        return
+    right = axes.get_yaxis_transform()
+    for name, mean in sorted(known.items(), key=lambda item: item[1]):
+        if name not in REFERENCES:
+            continue
+        axes.axhline(mean, color=GREY, linewidth=0.6, linestyle=(0, (1.2, 1.8)), zorder=1)
+        axes.annotate(
+            name.replace("_", " "), (1.0, mean), xycoords=right, xytext=(-1, 1), textcoords="offset points", ha="right",
+            va="bottom", fontsize=PRINT.small - 1, color=GREY, zorder=20,
+            path_effects=[withStroke(linewidth=1.5, foreground="white")],
+        )  # fmt: skip
+
+
+def _rows(group: Group, curve: Curve, bundle: Bundle) -> list[tuple[str, ...]]:
+    """The points nearest to some shares of the axis, each once."""
+    places = dict.fromkeys(int(np.abs(bundle.x - share * bundle.x[-1]).argmin()) for share in SHARES)
+    about, runs = (group.label, _name(curve), X_NAMES[curve.over]), str(len(group.runs))
+    return [(*about, _at(curve, bundle, place), interval(bundle.at(place)), runs) for place in places]
+
+
+def _end(group: Group, curve: Curve, bundle: Bundle) -> str:
+    return f"{group.label}, {_name(curve)} {interval(bundle.at(-1))} at {_at(curve, bundle, -1)} {X_NAMES[curve.over]}"
+
+
+def _name(curve: Curve) -> str:
+    return curve.name or curve.metric.partition("/")[2].replace("_", " ")
+
+
+def _at(curve: Curve, bundle: Bundle, place: int) -> str:
+    x = float(bundle.x[place])
+    return f"{number(x)} s" if curve.over == "time" else f"{x:,.0f}"
+
+
+def _require_recorded(name: str, metric: str, groups: Sequence[Group]) -> None:
+    """Refuse a curve that is missing in some run."""
+    table, need = METRICS[metric].table, 2
+    for run in (run for group in groups for run in group.runs):
+        count = len(run.history.series(metric)[0])
+        if count >= need:
+            continue
+        remedy = (
+            f"set evaluation.interval, which is {run.config.evaluation.interval}, to 1 or more and run again"
+            if table == "evaluations" else "its records may have been lost; run it again"
+        )  # fmt: skip
+        what = "was not recorded" if count == 0 else "has a single point"
+        raise ReportError(
+            f"figure {name} needs the curve {metric}, which {what} in run {run.name}: {remedy}, or leave the run out "
+            f"(a curve needs at least {need} {AXES[table]}s)"
+        )

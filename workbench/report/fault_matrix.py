@@ -1,0 +1,194 @@
+"""The fault matrix at the width of a page or of a column: what each fault costs, and who notices it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
+
+from workbench.diagnose.catalogue import CHECKS
+from workbench.report.material import Material, ReportFigure
+from workbench.report.selection import ReportError
+from workbench.report.table import Table, number
+from workbench.view.picture import Picture
+from workbench.view.style import FAINT, GREY, INK, PRINT, WARNING, run_style, style_axes
+
+Lines = Sequence[Mapping[str, Any]]
+
+ROW = {"single": 0.118, "double": 0.128}
+"""Height of a row in inches."""
+TEXT = {"single": 4.8, "double": 5.6}
+"""Size of the names in points."""
+HEAD = ("fault", "must be noticed by", "noticed", "in epoch", "effect on greedy reward", "noticed as well by")
+COST, OTHER = run_style(0).colour, run_style(4).colour
+
+
+def fault_matrix(material: Material) -> ReportFigure:
+    """A row per fault: its effect on the greedy reward, and the checks that noticed it.
+
+    Raises:
+        ReportError: there is no matrix, or the file is of something else.
+    """
+    if material.matrix is None:
+        raise ReportError(
+            "figure fault_matrix needs the file of a matrix; make it with `workbench matrix`, or name one with --matrix"
+        )
+    data = material.matrix
+    try:
+        lines, sound, machine = data["faults"], data["sound"], data["machine"]
+        rows = tuple(_row(line) for line in lines)
+        picture = _picture(lines, sound, material)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ReportError(f"the matrix lacks {error}; give a file that `workbench matrix` wrote") from None
+    seen = sum(line["noticed"] for line in lines)
+    spread = "" if sound["reward_sd"] is None else (
+        f"; greedy reward of the sound system {number(sound['reward_mean'])}, standard deviation "
+        f"{number(sound['reward_sd'])} (grey band)"
+    )  # fmt: skip
+    told = f"{seen} of {len(lines)} faults were noticed by the check that must notice them in every run"
+    caption = (
+        "Effect of each fault on the greedy reward per epoch, against sound runs of the same lag, settings and seeds "
+        "(95 % bootstrap interval over seeds; open: the interval holds 0), and who noticed it. Squares: the check that "
+        f"must notice, with the epoch in which it did. {told}. Sound system: {sound['runs']} runs, "
+        f"{len(sound['alarms'])} alarms{spread}. Made on {machine['cpu']}, {machine['cores']} cores."
+    )
+    picture.alt = f"A row for each of {len(lines)} faults: effect on the reward, and the checks that noticed. {told}."
+    return ReportFigure(picture, caption, Table(HEAD, rows))
+
+
+def _picture(lines: Lines, sound: Mapping[str, Any], material: Material) -> Picture:
+    wide, small = material.columns == "double", TEXT[material.columns]
+    top, bottom = (0.66 if wide else 0.54), 0.42
+    height = top + bottom + ROW[material.columns] * max(len(lines), 4)
+    picture = Picture(figsize=(material.width, height), dpi=150, facecolor="white")
+    low, high = bottom / height, 1 - top / height
+    left, middle, width = (0.205, 0.495, 0.485) if wide else (0.345, 0.685, 0.300)
+    effects = picture.add_axes((left, low, middle - left - 0.015, high - low))
+    who = picture.add_axes((middle, low, width, high - low))
+    _effects(effects, lines, sound, small)
+    if wide:
+        _grid(who, lines, small)
+    else:
+        _verdicts(who, lines, small)
+    _key(picture, height, wide)
+    return picture
+
+
+def _effects(axes: Axes, lines: Lines, sound: Mapping[str, Any], small: float) -> None:
+    style_axes(axes, "", "greedy reward, fault minus sound", "", PRINT)
+    axes.xaxis.label.set_fontsize(small + 0.8)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    _rows(axes, lines)
+    axes.set_yticklabels([line["name"] for line in lines])
+    axes.tick_params(axis="y", labelsize=small, length=0)
+    if sound["reward_sd"] is not None:
+        axes.axvspan(-sound["reward_sd"], sound["reward_sd"], color=FAINT, linewidth=0, zorder=0)
+    axes.axvline(0, color=GREY, linewidth=0.6)
+    for row, line in enumerate(lines):
+        if line["effect"] is None:
+            text = line["outcome"] if line["outcome"] != "finished" else "nothing to compare with"
+            axes.text(
+                0.02, row, text, transform=axes.get_yaxis_transform(), fontsize=small, color=GREY, va="center",
+                style="italic",
+            )  # fmt: skip
+            continue
+        colour = COST if line["measurable"] else GREY
+        if line["effect_interval"] is not None:
+            axes.plot(line["effect_interval"], [row, row], color=colour, linewidth=0.9, solid_capstyle="butt")
+        face = colour if line["measurable"] else "white"
+        axes.plot([line["effect"]], [row], "o", color=colour, markersize=2.6, markerfacecolor=face, markeredgewidth=0.7)
+    axes.margins(x=0.06)
+
+
+def _grid(axes: Axes, lines: Lines, small: float) -> None:
+    """A column per check."""
+    _bare(axes, lines)
+    axes.set_xlim(-0.6, len(CHECKS) - 0.4)
+    axes.xaxis.set_major_locator(FixedLocator(range(len(CHECKS))))
+    axes.set_xticklabels(CHECKS, rotation=55, ha="left", rotation_mode="anchor", fontsize=small)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0, pad=1)
+    for row, line in enumerate(lines):
+        for column, check in enumerate(CHECKS):
+            share = line["noticed_in"].get(check, 0) / len(line["seeds"])
+            if check == line["expected_probe"]:
+                _square(axes, column, row, share, line["epochs_to_notice"], small)
+            elif share:
+                axes.plot([column], [row], "o", color=OTHER, markersize=1.4 + 1.6 * share, markeredgewidth=0)
+
+
+def _verdicts(axes: Axes, lines: Lines, small: float) -> None:
+    """One column: the check that must notice, its square, and how many others noticed."""
+    _bare(axes, lines)
+    axes.grid(False)
+    axes.set_xlim(0, 1)
+    for row, line in enumerate(lines):
+        share = line["noticed_in"].get(line["expected_probe"], 0) / len(line["seeds"])
+        others = sum(check != line["expected_probe"] for check in line["noticed_by"])
+        _square(axes, 0.075, row, share, line["epochs_to_notice"], small, wide=0.12)
+        text = line["expected_probe"] + (f" +{others}" if others else "")
+        axes.text(0.17, row, text, fontsize=small, color=INK, va="center")
+
+
+def _square(
+    axes: Axes, column: float, row: int, share: float, epoch: int | None, small: float, wide: float = 0.86
+) -> None:
+    edge = COST if share == 1 else WARNING
+    axes.add_patch(Rectangle((column - wide / 2, row - 0.41), wide, 0.82, fill=share == 1, color=edge, linewidth=0.7))
+    text, colour = ("no", WARNING) if epoch is None else (str(epoch), "white" if share == 1 else WARNING)
+    axes.text(column, row, text, color=colour, fontsize=small - 0.9, ha="center", va="center_baseline")
+
+
+def _bare(axes: Axes, lines: Lines) -> None:
+    style_axes(axes, "", "", "", PRINT)
+    _rows(axes, lines)
+    axes.set_yticklabels([])
+    axes.xaxis.set_major_locator(NullLocator())
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(length=0)
+
+
+def _rows(axes: Axes, lines: Lines) -> None:
+    axes.set_ylim(len(lines) - 0.5, -0.5)
+    axes.yaxis.set_major_locator(FixedLocator(range(len(lines))))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _key(picture: Picture, height: float, wide: bool) -> None:
+    def mark(marker: str, colour: str, label: str, face: str | None = None, line: bool = False) -> Line2D:
+        return Line2D(
+            [], [], linestyle="-" if line else "none", linewidth=0.9, marker=marker, color=colour, markersize=3.4,
+            markerfacecolor=face or colour, markeredgewidth=0.7, label=label,
+        )  # fmt: skip
+
+    handles = [
+        mark("o", COST, "effect, interval without 0", line=True),
+        mark("o", GREY, "not measurable", "white", line=True),
+        mark("s", COST, "must notice: the epoch in which it did"),
+        mark("o", OTHER, "noticed as well") if wide else Line2D([], [], linestyle="none", label="+n: others noticed"),
+    ]
+    picture.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(0.0, 1 - 0.04 / height), ncols=1,
+        frameon=False, fontsize=PRINT.small - (0.3 if wide else 1.2), labelcolor=INK, handlelength=1.6,
+        columnspacing=1.2, handletextpad=0.5, borderpad=0, labelspacing=0.3,
+    )  # fmt: skip
+
+
+def _row(line: Mapping[str, Any]) -> tuple[str, ...]:
+    others = [check for check in line["noticed_by"] if check != line["expected_probe"]]
+    if line["effect"] is None:
+        effect = line["outcome"] if line["outcome"] != "finished" else "-"
+    else:
+        effect = f"{line['effect']:+.1f}"
+        if line["effect_interval"] is not None:
+            low, high = line["effect_interval"]
+            effect += f" [{low:+.1f}, {high:+.1f}]"
+    epoch = "-" if line["epochs_to_notice"] is None else str(line["epochs_to_notice"])
+    seen = "yes" if line["noticed"] else "NO"
+    return line["name"], line["expected_probe"], seen, epoch, effect, ", ".join(others) or "-"

@@ -1,0 +1,192 @@
+"""A report: figures with captions and tables, made from run folders and written to a folder.
+
+The same runs give the same bytes. Nothing of the machine that draws, of the time, or of the order and the place of the
+folders is in a file; only the versions of matplotlib and of its fonts can change one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from workbench.experiments import reference_path
+from workbench.report.figures import FIGURES
+from workbench.report.material import Columns, Material, ReportFigure
+from workbench.report.results import results_table
+from workbench.report.selection import ReportError, Runs, Selection, select
+from workbench.report.settings import lost_sentence, origin_sentence, settings_sentence, task_sentence
+from workbench.report.table import Table
+from workbench.view.style import COLUMN_WIDTHS, PRINT_DPI, print_settings
+
+SUFFIXES = (".pdf", ".svg", ".png")
+_WIDTH = 110
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The figures of some runs. ``report["sync_lag"]`` shows one in a notebook."""
+
+    figures: Mapping[str, ReportFigure]
+    results: Table
+    """What every group reached."""
+    selection: Selection
+    left_out: Mapping[str, str]
+    """Figures that could not be made, and why."""
+
+    def __getitem__(self, name: str) -> ReportFigure:
+        if name in self.left_out:
+            raise ReportError(self.left_out[name])
+        if name not in self.figures:
+            raise KeyError(f"there is no figure {name!r} in this report; it has {', '.join(self.figures)}")
+        return self.figures[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.figures)
+
+    def save(self, out: Path | str) -> list[Path]:
+        """Write every figure as PDF, SVG and PNG with its caption and its table, the table of results, and a page.
+
+        Files of the same names are replaced.
+
+        Args:
+            out: folder to write to; it is made if it is not there.
+
+        Returns:
+            The files, in the order in which they were written.
+        """
+        folder = Path(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for name, figure in self.figures.items():
+            with print_settings():
+                written += [figure.picture.save(folder / f"{name}{suffix}", PRINT_DPI) for suffix in SUFFIXES]
+            written.append(_write(folder / f"{name}.txt", textwrap.fill(figure.caption, _WIDTH) + "\n"))
+            written += _write_table(folder / name, figure.table)
+        written += _write_table(folder / "results", self.results)
+        written.append(_write(folder / "report.md", self.page))
+        return written
+
+    @property
+    def page(self) -> str:
+        """All figures with their captions and tables, in Markdown; it links to the files beside it."""
+        parts = ["# Report\n", "## Results\n", self.results.markdown]
+        for name, figure in self.figures.items():
+            parts += [
+                f"## {name}\n",
+                f"![{figure.picture.alt}]({name}.png)\n",
+                f"{figure.caption}\n",
+                figure.table.markdown,
+            ]
+        if self.left_out:
+            parts += [
+                "## Figures that could not be made\n",
+                *(f"- {name}: {why}\n" for name, why in self.left_out.items()),
+            ]
+        if self.selection.left_out:
+            parts += ["## Runs that were left out\n", *(f"- {why}\n" for why in self.selection.left_out)]
+        return "\n".join(parts)
+
+    def __repr__(self) -> str:
+        runs = len(self.selection.runs)
+        return (
+            f"<Report on {runs} runs in {len(self.selection.groups)} groups: {', '.join(self.figures) or 'no figure'}>"
+        )
+
+
+def make(
+    runs: Sequence[Runs] | Runs, *, columns: Columns = "double", figures: Sequence[str] | None = None,
+    bands: bool = True, smoothing: float = 0.05, pool: Sequence[str] = (), matrix: Path | str | None = None,
+    bench: Path | str | None = None,
+) -> Report:  # fmt: skip
+    """Draw the figures of some runs.
+
+    Args:
+        runs: runs, their folders, or folders that hold several.
+        columns: width of the figures: "single" (3.4 inches) or "double" (7 inches).
+        figures: names of :data:`~workbench.report.figures.FIGURES`; each of them must succeed. None for all that can
+            be made of what is there; the others are named in :attr:`Report.left_out`.
+        bands: whether to draw intervals over seeds, which need several.
+        smoothing: window of the moving average over noisy curves, as a share of a run's length; 0 for none.
+        pool: settings whose values are strata of one group, in place of groups of their own.
+        matrix: file of ``workbench matrix``; None for ``data/reference/matrix.json`` where there is one.
+        bench: file of ``workbench bench`` whose speed-ups are drawn beside those of the runs.
+
+    Raises:
+        ReportError: no runs, no such figure, or a figure that was asked for by name cannot be made.
+        RecordError: a run folder is damaged or of another version.
+    """
+    _check(columns, figures, smoothing)
+    selection = select([runs] if isinstance(runs, Runs) else list(runs), pool)
+    material = Material(selection, columns, bands, smoothing, _read_matrix(matrix), _read(bench, "workbench bench"))
+    made: dict[str, ReportFigure] = {}
+    left_out: dict[str, str] = {}
+    for name in FIGURES if figures is None else figures:
+        try:
+            made[name] = draw(name, material)
+        except ReportError as error:
+            if figures is not None:
+                raise
+            left_out[name] = str(error)
+    return Report(made, results_table(selection, bands), selection, left_out)
+
+
+def draw(name: str, material: Material) -> ReportFigure:
+    """One figure, its caption complete.
+
+    Raises:
+        ReportError: there is no such figure, or it cannot be made of the material.
+    """
+    kind = FIGURES[name]
+    with print_settings():
+        figure = kind.draw(material)
+        figure.picture.draw_without_rendering()
+        figure.picture.set_layout_engine(
+            "none"
+        )  # laid out once: whatever is shown or saved later, and how, looks alike
+    if not kind.of_runs:
+        return figure
+    about = material.selection
+    ends = (lost_sentence(about), task_sentence(about), settings_sentence(about), origin_sentence(about))
+    return dataclasses.replace(figure, caption=" ".join([figure.caption, *filter(None, ends)]))
+
+
+def _check(columns: str, figures: Sequence[str] | None, smoothing: float) -> None:
+    if columns not in COLUMN_WIDTHS:
+        raise ReportError(f"columns is {columns!r}; it must be one of {', '.join(COLUMN_WIDTHS)}")
+    if unknown := [name for name in figures or () if name not in FIGURES]:
+        raise ReportError(f"there is no figure {unknown[0]!r}; choose from {', '.join(FIGURES)}")
+    if not 0 <= smoothing < 1:
+        raise ReportError(f"smoothing is {smoothing!r}; it must be a share of a run's length, 0 to below 1")
+
+
+def _read_matrix(path: Path | str | None) -> Mapping[str, Any] | None:
+    default = reference_path("matrix.json")
+    return _read(path if path is not None else default if default.exists() else None, "workbench matrix")
+
+
+def _read(path: Path | str | None, command: str) -> Mapping[str, Any] | None:
+    if path is None:
+        return None
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReportError(f"cannot read {path}: {error}; give a file that `{command}` wrote") from None
+    if not isinstance(data, dict):
+        raise ReportError(f"{path} holds a {type(data).__name__}; give a file that `{command}` wrote")
+    return data
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8", newline="\n")
+    return path
+
+
+def _write_table(stem: Path, table: Table) -> list[Path]:
+    return [
+        _write(stem.with_name(f"{stem.name}.md"), table.markdown),
+        _write(stem.with_name(f"{stem.name}.tex"), table.latex),
+    ]

@@ -1,0 +1,223 @@
+"""Which runs a report is about: found in folders, sorted into groups whose runs differ in nothing but the seed.
+
+Nothing here looks at the order in which folders are named or at where they lie, so that a report depends on the runs
+alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.config import MODES, Config, field_names
+from workbench.record.folder import RecordError, data_folder
+from workbench.record.result import Result
+from workbench.run_view import LoadedRun, RunView, load
+
+Runs = RunView | Path | str
+"""A run, its folder, or a folder that holds several."""
+
+
+class ReportError(RecordError):
+    """A report or a figure cannot be made of what was recorded. The message says what is missing, and the remedy."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one mode, lag, set of faults and settings, by seed."""
+
+    label: str
+    """As short as tells the groups of a report apart."""
+    runs: tuple[LoadedRun, ...]
+    settings: Mapping[str, Any]
+    """Every setting by dotted name but the seed and those that are pooled; the device as it was resolved."""
+    strata: NDArray[np.intp]
+    """(runs,): which of the pooled tasks each run is of; all 0 where nothing is pooled."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the runs, each once."""
+        return tuple(sorted({run.config.seed for run in self.runs}))
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """Results of the runs, in their order."""
+        return tuple(run.result for run in self.runs)
+
+    @property
+    def mode(self) -> str:
+        """Mode of every run."""
+        return self.runs[0].mode
+
+    @property
+    def lag(self) -> int | None:
+        """Lag of every run."""
+        return self.runs[0].lag
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Faults of every run."""
+        return self.runs[0].faults
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The groups of a report, and what was left out of them."""
+
+    groups: tuple[Group, ...]
+    pooled: tuple[str, ...] = ()
+    """Settings that may differ within a group; their values are the strata."""
+    left_out: tuple[str, ...] = ()
+    """A sentence for each run that is in no group."""
+
+    @property
+    def runs(self) -> tuple[LoadedRun, ...]:
+        """All runs, group by group."""
+        return tuple(run for group in self.groups for run in group.runs)
+
+
+def find_runs(paths: Sequence[Runs]) -> list[Path]:
+    """The run folders at some paths: run folders themselves, or folders that hold some at any depth.
+
+    A name that is no path is looked for in ``data/runs``.
+
+    Raises:
+        ReportError: no path is given, one is not there, or there is no run in it.
+    """
+    if not paths:
+        raise ReportError(
+            "there are no runs to report on; name run folders, or a folder that holds several, such as data/runs"
+        )
+    return sorted({folder for path in paths for folder in _runs_below(_existing(path))})
+
+
+def select(paths: Sequence[Runs], pool: Sequence[str] = ()) -> Selection:
+    """Read runs and sort them into groups. Runs that have not finished, and repetitions, are left out by name.
+
+    Args:
+        paths: runs, run folders, or folders that hold some.
+        pool: settings by dotted name whose values do not make groups of their own, but strata within one.
+
+    Raises:
+        ReportError: there is no finished run, or no such setting.
+        RecordError: a run folder is damaged or of another version.
+    """
+    if unknown := [name for name in pool if name not in field_names()]:
+        raise ReportError(f"there is no setting {unknown[0]!r} to pool; `workbench run --help` lists them all")
+    runs = [load(path) for path in find_runs(paths)]
+    left_out = [f"{run.name} is {run.status}; only finished runs are drawn" for run in runs if not _finished(run)]
+    newest: dict[str, LoadedRun] = {}
+    for run in sorted((run for run in runs if _finished(run)), key=_age):
+        again = newest.pop(_identity(run), None)
+        newest[_identity(run)] = run
+        if again is not None:
+            left_out.append(f"{again.name} has the settings and the seed of {run.name}, which is newer")
+    if not newest:
+        raise ReportError(f"none of the {len(runs)} runs has finished: {'; '.join(left_out)}")
+    return Selection(_groups(list(newest.values()), tuple(pool)), tuple(pool), tuple(sorted(left_out)))
+
+
+def settings_of(run: LoadedRun) -> dict[str, Any]:
+    """Everything that makes a run what it is, by dotted name: its configuration, device, warm start, probes, world."""
+    about = run.description
+    return {
+        **flat(run.config.to_dict()),
+        "device": about.get("device"),
+        "warm start": bool(about.get("warm_start")),
+        "probes": bool(about.get("probes")),
+        "class of the world": str(about.get("world", "")).rpartition(":")[2],
+    }
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
+
+
+DEFAULTS = flat(Config().to_dict())
+"""The default of every setting, by dotted name."""
+
+
+def shown(value: Any) -> str:
+    """A setting's value as one writes it."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _existing(path: Runs) -> Path:
+    if isinstance(path, RunView):
+        return path.folder.path
+    named = data_folder() / "runs" / path
+    found = Path(path) if Path(path).exists() or not named.exists() else named
+    if not found.exists():
+        raise ReportError(f"there is no {path}, neither here nor in {data_folder() / 'runs'}; give a run's folder")
+    return found
+
+
+def _runs_below(path: Path) -> list[Path]:
+    found = list(_run_folders(path.resolve())) if path.is_dir() else []
+    if not found:
+        raise ReportError(f"{path} is no run folder and holds none: there is no run.json in it or below it")
+    return found
+
+
+def _run_folders(path: Path) -> Iterator[Path]:
+    if (path / "run.json").is_file():
+        yield path
+        return
+    for below in sorted(path.iterdir()):
+        if below.is_dir() and not below.is_symlink():
+            yield from _run_folders(below)
+
+
+def _finished(run: LoadedRun) -> bool:
+    return run.status == "finished" and run.folder.read_result() is not None
+
+
+def _age(run: LoadedRun) -> tuple[float, str]:
+    return float(run.description.get("created", 0.0)), run.name
+
+
+def _identity(run: LoadedRun) -> str:
+    return json.dumps([_kind(run), settings_of(run)], sort_keys=True)
+
+
+def _kind(run: LoadedRun) -> tuple[int, float, tuple[str, ...]]:
+    """Mode, lag and faults, in the order in which groups are drawn: sequential first, free-running last."""
+    place = list(MODES).index(run.mode) if run.mode in MODES else len(MODES)
+    return place, 1e9 if run.lag is None else run.lag, run.faults
+
+
+def _groups(runs: list[LoadedRun], pool: tuple[str, ...]) -> tuple[Group, ...]:
+    sorted_out: dict[tuple[Any, ...], list[LoadedRun]] = {}
+    settings: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for run in runs:
+        own = {name: value for name, value in settings_of(run).items() if name != "seed" and name not in pool}
+        key = (_kind(run), json.dumps(own, sort_keys=True))
+        sorted_out.setdefault(key, []).append(run)
+        settings[key] = own
+    keys = sorted(sorted_out)
+    differing = [
+        name for name in next(iter(settings.values())) if len({shown(settings[key][name]) for key in keys}) > 1
+    ]
+    return tuple(_group(sorted_out[key], settings[key], differing, pool) for key in keys)
+
+
+def _group(runs: list[LoadedRun], settings: dict[str, Any], differing: list[str], pool: tuple[str, ...]) -> Group:
+    runs = sorted(runs, key=lambda run: (_task(run, pool), run.config.seed, run.name))
+    tasks = sorted({_task(run, pool) for run in runs})
+    label = ", ".join([runs[0].label, *(f"{name} = {shown(settings[name])}" for name in differing)])
+    return Group(label, tuple(runs), settings, np.array([tasks.index(_task(run, pool)) for run in runs], np.intp))
+
+
+def _task(run: LoadedRun, pool: tuple[str, ...]) -> str:
+    own = flat(run.config.to_dict())
+    return json.dumps([own[name] for name in pool])

@@ -1,0 +1,69 @@
+"""The settings, code and machines behind a report, in words: every caption ends with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workbench.report.selection import DEFAULTS, Selection, settings_of, shown
+
+_OWN_WORDS = ("seed", "device", "warm start", "probes", "class of the world")
+
+
+def settings_sentence(selection: Selection) -> str:
+    """Every setting that is not the default, once; settings that differ between groups are in the groups' names."""
+    found = [settings_of(run) for run in selection.runs]
+    common = {name: found[0][name] for name in found[0] if all(each[name] == found[0][name] for each in found)}
+    changed = [
+        f"{name} = {shown(value)}" for name, value in common.items() if name in DEFAULTS and name not in _OWN_WORDS
+        and value != DEFAULTS[name]
+    ]  # fmt: skip
+    world = [f"{common['class of the world']}"] if common.get("class of the world") else []
+    extra = [name for name in ("warm start",) if common.get(name)]
+    text = ", ".join(changed) or "none"
+    return f"Settings other than the defaults: {text}." + (f" World: {', '.join(world + extra)}." if world else "")
+
+
+def task_sentence(selection: Selection) -> str:
+    """The task in a few numbers, from the first run; what differs between groups is in their names."""
+    config = selection.runs[0].config
+    world, learning = config.world, config.learning
+    return (
+        f"Task: {world.num_agents} agents in {_times(world.num_worlds)}a world of {world.height} x {world.width} "
+        f"cells, {config.epochs} epochs of {world.max_turns} turns, {config.total_updates:,} updates of "
+        f"{learning.batch_size} rows per agent, replay ratio {config.replay_ratio:.3g} updates per agent step."
+    )
+
+
+def origin_sentence(selection: Selection) -> str:
+    """Machines, devices, versions and commits of the runs, each once."""
+    machines, versions, commits = set(), set(), set()
+    for run in selection.runs:
+        about = run.description
+        machine = about.get("machine", {})
+        device = about.get("device_name") or about.get("device")
+        on = "" if str(about.get("device", "cpu")) == "cpu" else f", updates on {device}"
+        machines.add(f"{machine.get('cpu')}, {machine.get('cores')} cores{on}")
+        versions.add(", ".join(f"{name} {text}" for name, text in machine.get("versions", {}).items() if text))
+        commits.add(_commit(machine))
+    return f"Made on {_joined(machines)}; with {_joined(versions)}; code {_joined(commits)}."
+
+
+def lost_sentence(selection: Selection) -> str:
+    """Runs whose records are not all there; empty where nothing is missing."""
+    counts = {run.name: sum((run.description.get("lost_records") or {}).values()) for run in selection.runs}
+    lost = [f"{count:,} of {name}" for name, count in sorted(counts.items()) if count]
+    return f"Records were lost on their way to the run folder: {', '.join(lost)}." if lost else ""
+
+
+def _commit(machine: dict[str, Any]) -> str:
+    if not machine.get("commit"):
+        return "of no known commit"
+    return f"of commit {machine['commit'][:12]}" + (" with changes" if machine.get("dirty") else "")
+
+
+def _joined(texts: set[str]) -> str:
+    return " and ".join(sorted(texts))
+
+
+def _times(count: int) -> str:
+    return "" if count == 1 else f"{count} copies of "

@@ -1,0 +1,245 @@
+"""What several processes gain: wall time of the sequential runs over that of the others, with what is ideal.
+
+Ideal is one core's work for each process that can work at the same time, as far as the machine has cores: the learners
+at lag 0, the learners and the actor at any other lag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+from workbench.report.intervals import Estimate, estimate
+from workbench.report.material import Material, ReportFigure, new_picture, panel_title
+from workbench.report.selection import Group, ReportError
+from workbench.report.table import Table, interval, number
+from workbench.view.style import GREY, INK, PRINT, run_style, style_axes
+
+HEAD = ("runs", "baseline", "speed-up", "ideal", "share of ideal", "wall time, s", "baseline's, s", "pairs")
+_BENCH_BASELINES = {"against sequential on all cores": "sequential, all cores", "lag 0": "sequential, lag 0"}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One speed-up."""
+
+    label: str
+    baseline: str
+    found: Estimate
+    single: tuple[float, ...]
+    """Each pair of runs, or each repetition."""
+    ideal: float
+    wall_s: float
+    baseline_s: float
+    style: int
+    """Place of the group in the report, which has the same style in every figure."""
+
+
+def speedup(material: Material) -> ReportFigure:
+    """Speed-up of every group that has a sequential baseline, and of a benchmark if there is one.
+
+    Raises:
+        ReportError: no group has a baseline of the same settings, and there is no benchmark.
+    """
+    parts = [("Runs", bars_of_runs(material))] if material.groups else []
+    if material.bench is not None:
+        parts.append(("Benchmark", bars_of_bench(material.bench)))
+    parts = [(title, bars) for title, bars in parts if bars]
+    if not parts:
+        found = "; ".join(group.label for group in material.groups)
+        raise ReportError(
+            "figure speedup needs a sequential and a multiprocess run of the same settings and seed; found are "
+            f"{found}. `workbench compare` makes such a pair; --bench FILE draws a benchmark"
+        )
+    bars = [bar for _, own in parts for bar in own]
+    heights = [0.62 + (0.31 if material.columns == "double" else 0.40) * len(own) for _, own in parts]
+    picture = new_picture(material, 0.1 + sum(heights))
+    all_axes = picture.subplots(len(parts), 1, squeeze=False, gridspec_kw={"height_ratios": heights}).ravel()
+    limit = 1.12 * max(max(bar.ideal, *bar.single, bar.found.value) for bar in bars)
+    for place, (axes, (title, own)) in enumerate(zip(all_axes, parts, strict=True)):
+        style_axes(axes, panel_title(place, len(parts), title) if len(parts) > 1 else "", "", "", PRINT)
+        _draw(axes, own, material)
+        axes.set_xlim(0, limit)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+    all_axes[-1].set_xlabel("speed-up: baseline's wall time / wall time", fontsize=PRINT.text, color=GREY)
+    if material.bench is not None:
+        _add_ceiling(all_axes[-1], material.bench)
+    table = Table(HEAD, tuple(_row(bar) for bar in bars))
+    told = "; ".join(
+        f"{bar.label} against {bar.baseline}: {interval(bar.found)}, ideal {number(bar.ideal)}" for bar in bars
+    )
+    picture.alt = f"Bars of speed-up with the ideal: {told}."
+    return ReportFigure(picture, _caption(told, material), table)
+
+
+def bars_of_runs(material: Material) -> list[Bar]:
+    """A bar for each multiprocess group that has a baseline, over the seeds that both have."""
+    bars = []
+    for place, group in enumerate(material.groups):
+        baseline = _baseline(group, material.groups)
+        if baseline is not None and (walls := _pairs(group, baseline)):
+            own, its = np.array(walls).T
+            ratios = its / own
+            found = estimate(ratios) if material.bands else Estimate(estimate(ratios).value, np.nan, np.nan)
+            ideal = min(ideal_of(run) for run in group.runs)
+            bars.append(
+                Bar(
+                    group.label,
+                    baseline.label,
+                    found,
+                    tuple(ratios),
+                    ideal,
+                    float(median(own)),
+                    float(median(its)),
+                    place,
+                )
+            )
+    return bars
+
+
+def bars_of_bench(bench: Mapping[str, Any]) -> list[Bar]:
+    """The speed-ups that ``workbench bench`` measured, each with its repetitions.
+
+    Raises:
+        ReportError: the file is of something else.
+    """
+    try:
+        walls, cores, bars = bench["modes"]["wall_s"], int(bench["ceiling"]["cores"]), list[Bar]()
+        agents = int(bench["modes"]["agents"])
+        for name, value in bench["modes"]["speedup"].items():
+            baseline = next((its for part, its in _BENCH_BASELINES.items() if part in name), "sequential, lag 1")
+            own = walls[name.removesuffix(", against sequential on all cores")]
+            its = median(walls[baseline])
+            learners = min(agents, cores) if "auto" in name else agents
+            ideal = min(cores, learners + ("lag 0" not in name))
+            label = name.removesuffix(", against sequential on all cores")
+            singles = tuple(its / wall for wall in own)
+            bars.append(
+                Bar(label, baseline, Estimate(value, np.nan, np.nan), singles, ideal, median(own), its, len(bars))
+            )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReportError(
+            f"the benchmark lacks {error}; give a file that `workbench bench` wrote, such as bench_*.json"
+        ) from None
+    return bars
+
+
+def ideal_of(run: Any) -> float:
+    """Processes of a run that can work at the same time on the cores of its machine."""
+    cores, agents = int(run.description["machine"]["cores"]), run.config.world.num_agents
+    asked = run.config.processes.learners
+    learners = agents if asked == "per_agent" else min(agents, cores) if asked == "auto" else int(asked)
+    return float(min(cores, learners + (run.lag != 0)))
+
+
+def _baseline(group: Group, groups: tuple[Group, ...]) -> Group | None:
+    """The sequential group of the same faults and settings: of the same lag, else of the smallest."""
+    if group.mode == "sequential":
+        return None
+    alike = [
+        each for each in groups
+        if each.mode == "sequential" and each.faults == group.faults and _work(each) == _work(group)
+    ]  # fmt: skip
+    return min(alike, key=lambda each: (each.lag != group.lag, each.lag or 0), default=None)
+
+
+def _work(group: Group) -> dict[str, Any]:
+    """Settings that say what is computed, not by how many processes."""
+    return {name: value for name, value in group.settings.items() if not name.startswith("processes.")}
+
+
+def _pairs(group: Group, baseline: Group) -> list[tuple[float, float]]:
+    """Wall times of the runs of both groups that are of the same task and seed."""
+    its = {_which(baseline, place): result.wall_s for place, result in enumerate(baseline.results)}
+    own = {_which(group, place): result.wall_s for place, result in enumerate(group.results)}
+    return [(own[which], its[which]) for which in sorted(own) if which in its]
+
+
+def _which(group: Group, place: int) -> tuple[str, int]:
+    run = group.runs[place]
+    return run.config.replace(seed=0, processes={"learners": "per_agent", "threads": 1}).to_json(), run.config.seed
+
+
+def _draw(axes: Any, bars: list[Bar], material: Material) -> None:
+    thick = 0.58
+    for row, bar in enumerate(bars):
+        style = run_style(bar.style)
+        axes.barh(
+            row, bar.found.value, thick, facecolor=style.colour if not style.hatch else "white", hatch=style.hatch,
+            edgecolor=style.colour, linewidth=0.7, zorder=3,
+        )  # fmt: skip
+        if np.isfinite(bar.found.low):
+            ends = [[bar.found.value - bar.found.low], [bar.found.high - bar.found.value]]
+            axes.errorbar(
+                bar.found.value, row, xerr=ends, color=INK, linewidth=0.9, capsize=2.2, capthick=0.9, zorder=5
+            )
+        if len(bar.single) > 1:
+            axes.plot(
+                bar.single, np.full(len(bar.single), row + 0.5 * thick - 0.1), "o", color=INK, markersize=2.2,
+                markerfacecolor="white", markeredgewidth=0.6, zorder=6,
+            )  # fmt: skip
+        axes.plot(
+            [bar.ideal, bar.ideal], [row - 0.5, row + 0.5], color=INK, linewidth=1.1, linestyle=(0, (4, 1.5)), zorder=4
+        )
+    last = bars[0].ideal
+    axes.annotate(
+        "ideal", (last, -0.5), xytext=(0, 1.5), textcoords="offset points", ha="center", va="bottom",
+        fontsize=PRINT.small, color=INK,
+    )  # fmt: skip
+    axes.axvline(1.0, color=GREY, linewidth=0.6, zorder=1)
+    axes.set_ylim(len(bars) - 0.5, -0.5)
+    wrap = "\n" if material.columns == "single" else " "
+    axes.set_yticks(range(len(bars)), [f"{_short(bar.label)}{wrap}/ {_short(bar.baseline)}" for bar in bars])
+    axes.tick_params(axis="y", length=0, labelsize=PRINT.small)
+    axes.grid(False, axis="y")
+    for row, bar in enumerate(bars):
+        axes.text(
+            0.03, row, f"{bar.found.value:.2f}", va="center", fontsize=PRINT.small, color=INK, zorder=7,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+        )  # fmt: skip
+
+
+def _short(label: str) -> str:
+    return (
+        label.replace("multiprocess, ", "").replace("sequential", "seq.").replace("system's time slices", "no slices")
+    )
+
+
+def _add_ceiling(axes: Any, bench: Mapping[str, Any]) -> None:
+    """What independent copies of the update loop reached on that machine."""
+    reached = float(bench["ceiling"]["two_copies"]["speedup"])
+    axes.axvline(reached, color=GREY, linewidth=0.9, linestyle=(0, (1, 1.2)), zorder=4)
+
+
+def _caption(told: str, material: Material) -> str:
+    sentences = [
+        "Speed-up: wall time of the baseline over wall time, both from the moment when every process was ready. "
+        "Dashed: ideal, the processes that can work at the same time on the machine's cores. Circles: single pairs of "
+        "runs of the same seed, or repetitions.",
+    ]
+    if material.groups:
+        sentences.append(
+            "Bars are interquartile means over seeds" + (
+                ", with 95 % bootstrap intervals where there are at least 3." if material.bands else "."
+            )
+        )  # fmt: skip
+    if material.bench is not None:
+        two = float(material.bench["ceiling"]["two_copies"]["speedup"])
+        sentences.append(
+            f"Benchmark: ratios of medians, {material.bench.get('device_name')}, {material.bench['ceiling']['cores']} "
+            f"cores; dotted: {two:.2f}, what two independent copies of the update loop reach there."
+        )
+    return " ".join([*sentences, f"{told}."])
+
+
+def _row(bar: Bar) -> tuple[str, ...]:
+    return (
+        bar.label, bar.baseline, interval(bar.found), number(bar.ideal), f"{100 * bar.found.value / bar.ideal:.0f} %",
+        number(bar.wall_s), number(bar.baseline_s), str(len(bar.single)),
+    )  # fmt: skip

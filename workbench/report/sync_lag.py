@@ -1,0 +1,133 @@
+"""How far the policy in use was behind the newest one: a histogram over epochs and agents."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from workbench.report.material import (
+    Material,
+    ReportFigure,
+    add_legend,
+    group_sentence,
+    legend_columns,
+    new_picture,
+    panel_title,
+    panels,
+)
+from workbench.report.selection import Group, ReportError
+from workbench.report.table import Table, number
+from workbench.view.style import GREY, PRINT, run_style, style_axes
+
+MAX_BINS = 12
+SHOWN = (("sync/lag_versions", "Sync lag in versions", "versions"), ("sync/lag_ms", "Sync lag in time", "ms"))
+HEAD = ("group", "unit", "epochs x agents", "mean", "median", "95 % below", "largest")
+
+
+def sync_lag(material: Material) -> ReportFigure:
+    """Shares of epochs and agents by sync lag, in versions and in milliseconds, all seeds of a group together.
+
+    Raises:
+        ReportError: a run recorded no epochs.
+    """
+    groups, rows = material.groups, []
+    picture = new_picture(material, 0.35 + 1.9 * (2 if material.columns == "single" else 1))
+    for place, (axes, (metric, title, unit)) in enumerate(zip(panels(material, picture, 2), SHOWN, strict=True)):
+        style_axes(axes, panel_title(place, 2, title), f"{unit} behind", "share", PRINT)
+        values = [_values(group, metric) for group in groups]
+        edges = whole_bins(values) if unit == "versions" else even_bins(values)
+        _draw(axes, values, edges, whole=unit == "versions")
+        rows += [_row(group, unit, own) for group, own in zip(groups, values, strict=True)]
+    labels = [group.label for group in groups]
+    add_legend(picture, [_patch(index, label) for index, label in enumerate(labels)], legend_columns(material, labels))
+    told = "; ".join(f"{row[0]}: mean {row[3]}, largest {row[6]} {row[1]}" for row in rows)
+    caption = (
+        "Sync lag in versions (a) and in milliseconds (b): how far the policy in use was behind the newest published "
+        "one at the last action of an epoch. Shares of epochs and agents, all seeds of a group together; "
+        "the last bar of (b) holds everything above as well. "
+        f"{group_sentence(groups)} {told}."
+    )
+    picture.alt = f"Two histograms of sync lag, in versions and in milliseconds. {told}."
+    return ReportFigure(picture, caption, Table(HEAD, tuple(rows)))
+
+
+def whole_bins(values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Edges of at most :data:`MAX_BINS` bins that each hold equally many whole numbers, from 0 to the largest value."""
+    largest = max(int(own.max()) for own in values)
+    width = -(-(largest + 1) // MAX_BINS)
+    return np.arange(0, largest + width + 1, width, dtype=np.float64) - np.float64(0.5)
+
+
+def even_bins(values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Edges of :data:`MAX_BINS` equal bins from 0, or from the smallest value below it, to what 98 % of all are below.
+
+    The last bin takes everything above as well, so that a few stragglers do not press all others into one bin.
+    """
+    low = min(0.0, *(float(own.min()) for own in values))
+    high = float(np.quantile(np.concatenate(values), 0.98))
+    high = high if high > low + 1e-6 else low + 1.0  # a nanosecond is no lag
+    edges: NDArray[np.float64] = np.linspace(low, high, MAX_BINS + 1)
+    return edges
+
+
+def _values(group: Group, metric: str) -> NDArray[np.float64]:
+    for run in group.runs:
+        if not len(run.history.epochs):
+            raise ReportError(
+                f"figure sync_lag needs the curve {metric}, which was not recorded in run {run.name}: leave the run out"
+            )
+    return np.concatenate([run.history[metric].astype(np.float64) for run in group.runs])
+
+
+def _draw(axes: Any, values: list[NDArray[np.float64]], edges: NDArray[np.float64], whole: bool) -> None:
+    """Bars of all groups beside each other in each bin."""
+    room = np.diff(edges) * 0.84
+    for index, own in enumerate(values):
+        share = np.histogram(np.minimum(own, edges[-1]), edges)[0] / len(own)
+        left, there = edges[:-1] + np.diff(edges) * 0.08 + index * room / len(values), share > 0
+        style = run_style(index)
+        axes.bar(
+            left[there], share[there], (room / len(values))[there], align="edge", facecolor=_face(index),
+            hatch=style.hatch, edgecolor=style.colour, linewidth=0.6, zorder=3,
+        )  # fmt: skip
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(0, 1)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.grid(False, axis="x")
+    if whole and edges[1] - edges[0] > 1:
+        axes.set_xticks(edges[:-1] + np.diff(edges) / 2, _ranges(edges))
+    elif whole:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=MAX_BINS, integer=True))
+    elif max(own.max() for own in values) > edges[-1]:
+        axes.annotate(
+            "and more", (1.0, 0.0), xycoords="axes fraction", xytext=(0, 14), textcoords="offset points", rotation=90,
+            ha="right", va="bottom", fontsize=PRINT.small - 1, color=GREY,
+        )  # fmt: skip
+    axes.tick_params(axis="x", length=0 if whole else 3)
+
+
+def _ranges(edges: NDArray[np.float64]) -> list[str]:
+    """Names of the bins; every other one only, where there are many."""
+    names = [f"{low + 0.5:.0f}-{high - 0.5:.0f}" for low, high in itertools.pairwise(edges)]
+    return [name if len(names) <= 6 or place % 2 == 0 else "" for place, name in enumerate(names)]
+
+
+def _patch(index: int, label: str) -> Patch:
+    style = run_style(index)
+    return Patch(facecolor=_face(index), edgecolor=style.colour, hatch=2 * style.hatch, linewidth=0.6, label=label)
+
+
+def _face(index: int) -> Any:
+    """Full where there is no hatch, pale below one."""
+    style = run_style(index)
+    return style.colour if not style.hatch else "white"
+
+
+def _row(group: Group, unit: str, values: NDArray[np.float64]) -> tuple[str, ...]:
+    numbers = values.mean(), np.median(values), np.quantile(values, 0.95), values.max()
+    return group.label, unit, f"{len(values):,}", *(number(float(each)) for each in numbers)
