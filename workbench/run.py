@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.config import Config, check_launch
+from workbench.config import Config, ConfigError, check_launch
 from workbench.diagnose.faults import Fault, prepare
 from workbench.diagnose.probes import Probes
 from workbench.diagnose.stopwatch import Stopwatch
@@ -31,6 +31,7 @@ from workbench.digest import array_digest
 from workbench.learning.device import resolve_device
 from workbench.learning.iqn import build_network
 from workbench.learning.parameters import ParameterLayout
+from workbench.processes.changes import CHANGEABLE
 from workbench.processes.job import Modifier
 from workbench.processes.lives import Incident
 from workbench.processes.shared import Cut, Plan
@@ -107,6 +108,8 @@ class Run(RunView, Listener):
         except BaseException:
             folder.write_description(description | {"status": "failed"})
             raise
+        for change in self.changes:  # of the run that is resumed
+            self._supervisor.shared.changes.make(change[2])
 
     def start(self) -> Run:
         """Start the children and return at once.
@@ -158,6 +161,38 @@ class Run(RunView, Listener):
         if not self.config.checkpoint.keep:
             raise RunError(f"run {self.name} keeps no checkpoints, as checkpoint.keep is 0; launch it with 1 or more")
         self._supervisor.progress.want_checkpoint()
+
+    changeable = CHANGEABLE
+    """Settings that :meth:`change` takes."""
+
+    def change(self, **settings: Any) -> None:
+        """Change settings while the run goes on: ``run.change(**{"learning.learning_rate": 1e-4})``.
+
+        Each process takes them up before its next round. The change is kept in :attr:`changes`, and a resumed run
+        goes on with it; the digests are then those of this run alone.
+
+        Raises:
+            ConfigError: a setting cannot be changed now, or a value breaks a rule; nothing is changed then.
+            RunError: the run is not going on.
+        """
+        self._require_going("changed")
+        for name in settings:
+            if name not in CHANGEABLE:
+                raise ConfigError(
+                    f"{name} cannot be changed while a run goes on; these can: {', '.join(CHANGEABLE)}. "
+                    "Launch a new run for another value"
+                )
+        self.config.replace(**{name: value for change in self.changes for name, value in change[2].items()} | settings)
+        self._supervisor.shared.changes.make(settings)
+        made = {"time": time.time(), "epoch": self._supervisor.progress.epochs_collected, "settings": settings}
+        self._description = self._description | {"changes": [*self._description["changes"], made]}
+        self._write(self.folder.write_description, self._description)
+        self._supervisor.ring()
+
+    @property
+    def changes(self) -> list[tuple[float, int, dict[str, Any]]]:
+        """Changes so far, oldest first: when (seconds since 1970), after how many epochs, settings by name."""
+        return [(each["time"], each["epoch"], each["settings"]) for each in self._description["changes"]]
 
     def _require_going(self, what: str) -> None:
         if self.status not in ("starting", "running"):
@@ -476,7 +511,7 @@ def describe(plan: Plan, device: str, faults: list[str], probes: bool, timeline:
         "device_name": machine.device_name(device), "threads": config.processes.threads,
         "warm_start": plan.weights is not None, "world": f"{plan.world.__module__}:{plan.world.__qualname__}",
         "faults": faults, "probes": probes, "timeline": timeline, "created": time.time(), "ended": None,
-        "error": None, "incidents": [], "resumed": [], **describe_place(plan),
+        "error": None, "incidents": [], "changes": [], "resumed": [], **describe_place(plan),
     }  # fmt: skip
 
 

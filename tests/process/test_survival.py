@@ -205,3 +205,30 @@ def test_a_checkpoint_can_be_asked_for(folder):
         wait_until(lambda: reached(run, 3))
         run.checkpoint()
         wait_until(lambda: any((run.folder.path / "checkpoints").glob("*.npz")))
+
+
+# Changes while a run goes on
+
+
+@pytest.mark.parametrize(("mode", "lag"), [("sequential", 1), ("multiprocess", 1), ("multiprocess", None)])
+def test_a_change_is_taken_up_by_every_process_recorded_and_kept_when_resumed(mode, lag, tmp_path):
+    with wb.launch(CONFIG.replace(epochs=1_000_000), mode, lag, out=tmp_path) as run:
+        wait_until(lambda: reached(run, 5))
+        run.change(**{"learning.learning_rate": 0.125, "learning.learning_rate_end": 0.125})
+        run.change(**{"exploration.epsilon_start": 0.5, "exploration.epsilon_end": 0.5})
+        wait_until(lambda: run.history.epochs["epsilon"][-1] == 0.5)
+        wait_until(lambda: set(run.history.updates["agent"][run.history.updates["learning_rate"] == 0.125]) == {0, 1})
+        with pytest.raises(
+            wb.ConfigError, match=r"network.width cannot be changed while a run goes on; these can: lear"
+        ):
+            run.change(**{"network.width": 64})
+        with pytest.raises(wb.ConfigError, match=r"exploration.epsilon_end is 2.0; "):
+            run.change(**{"exploration.epsilon_end": 2.0})
+    assert [settings for _, _, settings in run.changes] == [
+        {"learning.learning_rate": 0.125, "learning.learning_rate_end": 0.125},
+        {"exploration.epsilon_start": 0.5, "exploration.epsilon_end": 0.5},
+    ]
+    with wb.resume(run.folder.path) as again:
+        before = len(again.history.updates)
+        wait_until(lambda: len(again.history.updates) > before + 10)
+        assert set(again.history.updates["learning_rate"][before:]) == {0.125}

@@ -23,6 +23,7 @@ from workbench.exchange.replay import Batch, Replay, ReplayError
 from workbench.learning.agent import initial_weights
 from workbench.processes import lives
 from workbench.processes.bell import Bell
+from workbench.processes.changes import Changes
 from workbench.processes.job import Job, Journals, Parts, mailbox_layout
 from workbench.processes.memory import Block
 from workbench.processes.pacing import Pacing
@@ -70,6 +71,7 @@ class Pair:
         }
         modifiers = tuple(pickle.loads(pickle.dumps(make(fault))) for fault in faults)
 
+        shared["changes"] = create(Changes.layout())
         shared["journals"] = Journals.create(config, Treasurehunt, shared["replays"], shared["mailboxes"], create)
 
         def parts(role, index, owned):

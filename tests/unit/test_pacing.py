@@ -182,6 +182,7 @@ class SimulatedRun:
         replays = [SimpleNamespace(sample=self.sample, fill=lambda end: 0)] * len(agents)
         return SimpleNamespace(
             progress=self.progress,
+            changes=SimpleNamespace(config=self.config),
             bell=SimpleNamespace(wait_until=lambda holds, progress: self.wait_until(job.index, holds)),
             ring_others=lambda: self.ring_others(job.index),
             ready=lambda: self.ready(job.index),

@@ -11,13 +11,14 @@ from workbench.processes.pacing import Pacing
 def act(job: Job) -> None:
     """Collect every epoch of the run that is not collected yet, then evaluate the last weights."""
     parts, config = Parts(job), job.config
-    collector, pacing = parts.collector(), Pacing(config, job.lag, parts.progress)
+    collector, pacing = parts.collector(), Pacing(config, job.lag, parts.progress, lambda: parts.changes.config)
     parts.ready()
     collected = parts.progress.epochs_collected
     if collected:
         collector.evaluate_if_due(collected - 1)
     for epoch in range(collected, config.epochs):
         parts.bell.wait_until(partial(pacing.may_collect, epoch), parts.progress)
+        collector.config = parts.changes.config
         collector.epoch(epoch, pacing.version_for(epoch))
         parts.ring_others()
         collector.evaluate_if_due(epoch)

@@ -27,6 +27,7 @@ from workbench.learning.iqn import build_network
 from workbench.learning.parameters import ParameterLayout
 from workbench.loop import Collector, Trainer
 from workbench.processes.bell import Bell
+from workbench.processes.changes import Changes
 from workbench.processes.memory import Block, machine_fence
 from workbench.record.channel import Channel
 from workbench.seeding import stream
@@ -105,6 +106,8 @@ class Job:
     replays: list[Block]
     mailboxes: list[Block]
     journals: Journals
+    changes: Block
+    """Settings that are changed while the run goes on."""
     channel: Block
     bells: list[Bell]
     """One bell per process, by index."""
@@ -134,6 +137,7 @@ class Parts:
         layout = mailbox_layout(config, job.lag)
         self.mailboxes = [Mailbox(block.open(layout), fence) for block in job.mailboxes]
         self.channel = Channel(job.channel.open(Channel.layout()), fence)
+        self.changes = Changes(config, job.changes.open(Changes.layout()), fence)
         self.bell = job.bells[job.index]
         self.other_bells = [bell for index, bell in enumerate(job.bells) if index != job.index]
         for modifier in job.modifiers:

@@ -12,7 +12,7 @@ from workbench.processes.pacing import Pacing
 def learn(job: Job) -> None:
     """Make every update of this process's agents."""
     parts = Parts(job)
-    trainer, pacing = parts.trainer(), Pacing(job.config, job.lag, parts.progress)
+    trainer, pacing = parts.trainer(), Pacing(job.config, job.lag, parts.progress, lambda: parts.changes.config)
     trainer.publish_initial()
     parts.ready()
     if job.lag is None:
@@ -28,6 +28,7 @@ def _learn_by_epoch(parts: Parts, trainer: Trainer, pacing: Pacing) -> None:
         parts.bell.wait_until(partial(pacing.may_learn, epoch), progress)
         for agent in trainer.agents:
             if progress.epochs_learned(agent) <= epoch:
+                trainer.config = parts.changes.config
                 trainer.epoch(agent, epoch)
                 parts.ring_others()
 
@@ -40,5 +41,6 @@ def _learn_freely(parts: Parts, trainer: Trainer, pacing: Pacing) -> None:
         parts.bell.wait_until(somebody_may, parts.progress)
         for agent in trainer.agents:
             if allowed := pacing.updates_allowed(agent):
+                trainer.config = parts.changes.config
                 trainer.updates(agent, allowed)
                 parts.ring_others()

@@ -9,7 +9,7 @@ limiter does (Cassirer et al. 2021).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from workbench.config import Config
 from workbench.exchange.progress import Progress
@@ -18,8 +18,12 @@ from workbench.exchange.progress import Progress
 class Pacing:
     """The rules of one run."""
 
-    def __init__(self, config: Config, lag: int | None, progress: Progress) -> None:
+    def __init__(
+        self, config: Config, lag: int | None, progress: Progress, now: Callable[[], Config] | None = None
+    ) -> None:
+        """``now`` gives the configuration as it is now, where its bounds may be changed while the run goes on."""
         self._config, self._lag, self._progress = config, lag, progress
+        self._now = now or (lambda: config)
         self._per_epoch = config.pacing.updates_per_epoch
         self._first_epoch = config.epochs - config.learning_epochs  # the first epoch that is followed by updates
         self._agents = range(config.world.num_agents)
@@ -32,7 +36,7 @@ class Pacing:
         learning = [agent for agent in self._agents if not progress.frozen(agent)]
         if self._lag is not None:
             return all(progress.epochs_learned(agent) >= epoch - self._lag for agent in learning)
-        due = self._due(epoch) - math.floor(self._config.pacing.max_behind * self._per_epoch)
+        due = self._due(epoch) - math.floor(self._now().pacing.max_behind * self._per_epoch)
         return all(progress.updates(agent) >= due for agent in learning)
 
     def may_learn(self, epoch: int) -> bool:
@@ -44,7 +48,7 @@ class Pacing:
         collected = self._progress.epochs_collected
         if collected <= self._first_epoch:
             return 0  # fewer rows than learning_starts
-        ahead = math.floor(self._config.pacing.max_ahead * self._per_epoch)
+        ahead = math.floor(self._now().pacing.max_ahead * self._per_epoch)
         limit = min(self._due(collected) + ahead, self._config.total_updates)
         return max(0, limit - self._progress.updates(agent))
 

@@ -15,6 +15,7 @@ from workbench.exchange.layout import Layout
 from workbench.exchange.mailbox import Mailbox
 from workbench.exchange.progress import Progress
 from workbench.exchange.replay import Replay
+from workbench.processes.changes import Changes
 from workbench.processes.job import Journals, Modifier, mailbox_layout
 from workbench.processes.memory import Block, machine_fence
 from workbench.world.treasurehunt import Treasurehunt
@@ -53,6 +54,8 @@ class Shared:
         self.replay_blocks = [create(Replay.layout(config)) for _ in self._agents]
         self.mailbox_blocks = [create(mailbox_layout(config, plan.lag)) for _ in self._agents]
         self.journal_blocks = Journals.create(config, plan.world, self.replay_blocks, self.mailbox_blocks, create)
+        self.changes_block = create(Changes.layout())
+        self.changes = Changes(config, self.changes_block.open(), fence)
         self.progress = Progress(self.progress_block.open(), fence)
         self.replays = [Replay(config, block.open(), fence) for block in self.replay_blocks]
         self.mailboxes = [Mailbox(block.open(), fence) for block in self.mailbox_blocks]
