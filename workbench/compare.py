@@ -13,11 +13,12 @@ from typing import Any
 from workbench.config import Config
 from workbench.processes.supervisor import ChildFailed
 from workbench.record import machine
+from workbench.rich import Rich
 from workbench.run import Run
 from workbench.run_view import RunError
 
 
-class Comparison:
+class Comparison(Rich):
     """Two runs of one configuration. Made by :func:`compare`; also a context manager that stops both at the end."""
 
     def __init__(self, sequential: Run, multiprocess: Run) -> None:

@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import json
 import math
+import operator
 import os
 import re
 import types
@@ -18,6 +19,8 @@ import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from workbench.rich import Rich
 
 Mode = Literal["sequential", "multiprocess"]
 MODES: tuple[Mode, ...] = ("sequential", "multiprocess")
@@ -311,7 +314,7 @@ class ProcessConfig:
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Rich):
     """Everything that a run depends on, apart from its mode and its lag."""
 
     seed: int = 0
@@ -359,6 +362,15 @@ class Config:
         """
         changed: Config = _changed(self, changes, "")
         return changed
+
+    def __repr__(self) -> str:
+        """What differs from the defaults, as code that makes the same configuration."""
+        default, changes = Config(), {}
+        for name in field_names():
+            read = operator.attrgetter(name)
+            if read(self) != read(default):
+                changes[name] = read(self)
+        return f"Config().replace(**{changes!r})" if changes else "Config()"
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dictionaries, ready for JSON."""

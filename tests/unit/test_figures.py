@@ -19,8 +19,9 @@ from workbench.record.history import History
 from workbench.record.metrics import TABLES
 from workbench.record.result import Result
 from workbench.run_view import RunView, load
+from workbench.view.charts import STANDARD, Choices
 from workbench.view.curves import MAX_POINTS, decimate, moving_average
-from workbench.view.drawing import CHARTS, SideBySide, labels
+from workbench.view.drawing import SideBySide, labels
 from workbench.view.figures import comparison_figure, side_by_side, to_png
 from workbench.view.live import LiveFrames
 
@@ -166,7 +167,7 @@ def test_smoothing_draws_the_average_over_the_faint_recorded_values() -> None:
 
 def test_every_chart_has_a_title_and_units_and_there_is_one_legend() -> None:
     figure = side_by_side([RecordedRun(), RecordedRun("multiprocess")])
-    assert len(figure.axes) == len(CHARTS) == 6
+    assert len(figure.axes) == len(STANDARD) == 6
     for axes in figure.axes:
         assert axes.get_title(loc="left") and axes.get_xlabel() and axes.get_ylabel()
         assert axes.get_legend() is None
@@ -262,7 +263,7 @@ def test_mistakes_are_named() -> None:
 
 def test_new_records_move_the_lines_that_are_there() -> None:
     run = RecordedRun().learn(5)
-    drawing = SideBySide(run, smoothing=0)
+    drawing = SideBySide(run, Choices(smoothing=0))
     (line,) = curves(drawn(drawing.figure, "Loss"))
     assert drawing.update() is False
     run.learn(5, first=6)

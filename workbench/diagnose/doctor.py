@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from workbench.diagnose.checks import CheckResult, run_checks, run_methods
 from workbench.diagnose.rules import Evidence
+from workbench.rich import Rich
 from workbench.run_view import RunView
 
 _WIDTH = 112
@@ -29,7 +30,7 @@ class Hypothesis:
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(Rich):
     """What the records of a run say."""
 
     run: str

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from workbench.record.history import History
+from workbench.rich import Rich
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Rich):
     """The summary of one run. Counts are over all agents; rewards are per epoch, summed over agents."""
 
     mode: str

@@ -50,9 +50,14 @@ def style_axes(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
     axes.tick_params(labelsize=SMALL_SIZE, color=GREY, labelcolor=INK, length=3)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
+    few_ticks(axes.yaxis)
     axes.grid(True, color=FAINT, linewidth=0.7)
     axes.set_axisbelow(True)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(GREY)
+
+
+def few_ticks(axis: Any) -> None:
+    """At most five ticks at round numbers."""
+    axis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
