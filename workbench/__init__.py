@@ -13,9 +13,17 @@ from workbench.run_view import LoadedRun, RunError, load
 
 if TYPE_CHECKING:
     from workbench.view.figures import comparison_figure, side_by_side
+    from workbench.view.film import film
     from workbench.view.panel import Panel
+    from workbench.view.world_view import WorldView
 
-_VIEW = {"Panel": "panel", "comparison_figure": "figures", "side_by_side": "figures"}
+_VIEW = {
+    "Panel": "panel",
+    "WorldView": "world_view",
+    "comparison_figure": "figures",
+    "film": "film",
+    "side_by_side": "figures",
+}
 
 __all__ = [
     "ChildFailed",
@@ -28,8 +36,10 @@ __all__ = [
     "Result",
     "Run",
     "RunError",
+    "WorldView",
     "compare",
     "comparison_figure",
+    "film",
     "launch",
     "load",
     "preset",

@@ -10,8 +10,7 @@ from typing import Literal
 
 import tyro
 
-import workbench
-from workbench.cli.options import Faults, parse
+from workbench.cli.options import Faults, find_run, parse
 from workbench.experiments import reference_path
 from workbench.record.folder import data_folder
 
@@ -30,9 +29,7 @@ class DoctorOptions:
 def doctor(arguments: list[str]) -> int:
     """Print every check of a run, the methods of seed 000 and the verdict on its hypothesis."""
     options = tyro.cli(DoctorOptions, prog="workbench doctor", args=arguments)
-    named = data_folder() / "runs" / options.run
-    found = workbench.load(options.run if options.run.exists() or not named.exists() else named)
-    diagnosis = found.diagnose()
+    diagnosis = find_run(options.run).diagnose()
     print(diagnosis.text)
     return diagnosis.exit_code
 

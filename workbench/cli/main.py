@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TextIO
 
-from workbench.cli import diagnosis, notebooks, reference, training
+from workbench.cli import diagnosis, film, notebooks, reference, training
 from workbench.config import ConfigError
 from workbench.processes.supervisor import ChildFailed
 from workbench.record import machine
@@ -33,6 +33,7 @@ COMMANDS = {
     "run": Command(training.run, "train in one mode, sequential or multiprocess"),
     "compare": Command(training.compare, "train in both modes and compare: a table, a figure and a summary file"),
     "doctor": Command(diagnosis.doctor, "check what a run has recorded, and say what is wrong with it"),
+    "film": Command(film.film, "a greedy epoch of some runs, side by side, as an animation"),
     "lab": Command(notebooks.lab, "open JupyterLab on the notebooks; further arguments go to JupyterLab"),
     "notebooks": Command(notebooks.execute, "execute the notebooks and save them with their outputs"),
     "bench": Command(reference.bench, "measure the speed of every part on this machine"),

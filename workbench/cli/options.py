@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import tyro
 
 from workbench.config import Config, preset, presets
+from workbench.record.folder import runs_folder
+from workbench.run_view import LoadedRun, load
 
 Options = TypeVar("Options")
 
@@ -44,6 +47,16 @@ def parse(command: str, arguments: Sequence[str], defaults: Callable[[Config], O
 def lag_of(option: Lag) -> int | None:
     """The dial as the package takes it: None for free-running."""
     return None if option == "free" else option
+
+
+def find_run(path: Path) -> LoadedRun:
+    """The run in a folder, or of that name in data/runs.
+
+    Raises:
+        RecordError: there is none, or it is damaged.
+    """
+    named = runs_folder() / path
+    return load(path if path.exists() or not named.exists() else named)
 
 
 def _preset_name(arguments: Sequence[str]) -> str:

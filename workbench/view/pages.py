@@ -135,7 +135,7 @@ def _config(config: Config) -> str:
     head = ("setting", "value", "meaning")
     world = config.world
     summary = (
-        f"Configuration: {world.num_agents} agents in {world.height} x {world.width} cells, {config.epochs:,} epochs of "
+        f"{world.num_agents} agents in {world.height} x {world.width} cells, {config.epochs:,} epochs of "
         f"{world.max_turns} turns, {config.total_updates:,} updates of each agent, seed {config.seed}"
     )
     differ = table(head, map(row, changed), "Differs from the default") if changed else quiet("All settings: default.")

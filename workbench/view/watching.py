@@ -1,7 +1,7 @@
 """How often a panel looks at its runs, and what it makes of two looks: the time that a run still needs.
 
-Looking and drawing take cores from the runs that are looked at, so both are bounded twice: by a shortest interval and by
-a share of a core.
+Looking and drawing take cores from the runs that are looked at, so both are bounded twice: by a shortest interval and
+by a share of a core.
 """
 
 from __future__ import annotations
