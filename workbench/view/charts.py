@@ -95,8 +95,8 @@ CHARTS: dict[str, Chart] = {
                           (Curve("charts/replay_ratio", noisy=False),), due="replay_ratio"),
     "sample_age": _plain("Age of the sampled rows", "replay/sample_age", unit="versions"),
     "replay_fill": _plain("Rows to sample from", "replay/fill", noisy=False),
-    "steps_rate": Chart("Acting", "agent steps per s", (Curve("charts/reward", noisy=False, rate=True),)),
-    "updates_rate": Chart("Learning", "updates per s", (Curve("losses/quantile_huber", noisy=False, rate=True),)),
+    "steps_rate": Chart("Acting", "agent steps per s", (Curve("charts/reward", rate=True),)),
+    "updates_rate": Chart("Learning", "updates per s", (Curve("losses/quantile_huber", rate=True),)),
 }  # fmt: skip
 """Every chart by its name."""
 

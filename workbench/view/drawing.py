@@ -18,7 +18,7 @@ from workbench.view.charts import CHARTS, Agents, Chart, Choices, Curve
 from workbench.view.curves import Points, decimate, moving_average
 from workbench.view.picture import DPI, Picture
 from workbench.view.series import axis_label, axis_of, change_marks, curve_points, due_points, series
-from workbench.view.style import GREY, INK, SMALL_SIZE, TEXT_SIZE, WARNING, few_ticks, run_style, style_axes
+from workbench.view.style import GREY, INK, SMALL_SIZE, TEXT_SIZE, WARNING, few_ticks, log_ticks, run_style, style_axes
 
 MAX_MARKS = 40
 """Greedy evaluations drawn per run; of more, the best and the worst of every stretch."""
@@ -232,6 +232,8 @@ class _Plot:
             self._limits = low - margin, high + margin
             limits = self._limits if self._scale == "linear" else 10.0 ** np.array(self._limits)
             self._axes.set_ylim(*limits)
+            if self._scale == "log":
+                log_ticks(self._axes.yaxis, self._limits[1] - self._limits[0])
 
     def _length(self, index: int) -> float:
         """Length of the x axis for one run: what it did; while it goes on, what is planned, halved as often as fits."""
@@ -265,7 +267,12 @@ class _Plot:
             averaged = curve.noisy and self._choices.smoothing > 0
             for agent in self._agents(index):
                 if self._choices.agents == "each":
-                    strong |= {"marker": f"${agent}$", "markevery": 0.35, "linewidth": 0.9, "markersize": 5}
+                    strong |= {
+                        "marker": f"${agent}$",
+                        "markevery": (0.07 * (agent or 0), 0.4),
+                        "linewidth": 0.9,
+                        "markersize": 6,
+                    }
                 raw = None if averaged and "marker" in strong else self._line(index, faint if averaged else strong)
                 lines.append((curve, agent, raw, self._line(index, strong) if averaged else None))
         return lines

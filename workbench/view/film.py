@@ -62,7 +62,7 @@ class Film:
 
     def gif(self) -> bytes:
         """The bytes of an animation that is repeated for ever."""
-        pictures, target = [Image.open(io.BytesIO(frame)) for frame in self.frames], io.BytesIO()
+        pictures, target = _with_one_palette([Image.open(io.BytesIO(frame)) for frame in self.frames]), io.BytesIO()
         times = [TURN_MS] * (len(pictures) - 1) + [LAST_MS]
         pictures[0].save(
             target, "gif", save_all=True, append_images=pictures[1:], duration=times, loop=0, optimize=False
@@ -118,6 +118,16 @@ def _frames(games: Sequence[Game], names: Sequence[str]) -> Iterator[bytes]:
         yield scene.draw()
 
 
+def _with_one_palette(pictures: Sequence[Image.Image]) -> list[Image.Image]:
+    """The same colours in all, so that a frame of the animation holds only what has changed."""
+    some, (width, height) = [pictures[0], pictures[len(pictures) // 2], pictures[-1]], pictures[0].size
+    strip = Image.new("RGB", (width, height * len(some)))
+    for place, picture in enumerate(some):
+        strip.paste(picture.convert("RGB"), (0, place * height))
+    palette = strip.quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
+    return [picture.convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+
+
 class _Scene:
     """The boards of some games in one picture."""
 
@@ -145,10 +155,8 @@ class _Scene:
             self._games, self._names, self._boards, self._heads, self._feet, strict=True
         ):
             board.show(game.cells, dict(enumerate(game.positions.tolist())))
-            head.set_text(f"{name}: {game.rewards.sum():.0f}")
-            gems = int((game.cells == GEM).sum())
-            each = ", ".join(f"{reward:.0f}" for reward in game.rewards)
-            foot.set_text(f"{when(game)} · {gems} gems · reward of each agent: {each}")
+            head.set_text(f"{name}: reward {game.rewards.sum():.0f}")
+            foot.set_text(f"{when(game)} · {int((game.cells == GEM).sum())} gems")
         canvas: Any = self._figure.canvas
         with DRAWING:
             canvas.draw()

@@ -27,7 +27,7 @@ from workbench.view.style import GREY, WARNING, run_style
 _HIDDEN = "position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)"
 _FAILURE = f"border-left: 3px solid {WARNING}; padding: 4px 8px; white-space: pre-wrap; line-height: 1.35"
 _CELL = "text-align: left; vertical-align: top; padding: 2px 14px 2px 0; white-space: normal"
-_MARKS = {"pass": "&#10003; pass", "fail": "&#10007; <b>FAIL</b>", "cannot tell": "? cannot tell"}
+_MARKS = {"pass": "&#10003;&nbsp;pass", "fail": "&#10007;&nbsp;<b>FAIL</b>", "cannot tell": "?&nbsp;cannot&nbsp;tell"}
 
 # --- pieces ----------------------------------------------------------------------------------------------------------
 
@@ -43,7 +43,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "")
     top = "".join(f'<th scope="col"{style}>{cell}</th>' for cell in head)
     body = "".join(f"<tr>{''.join(f'<td{style}>{cell}</td>' for cell in row)}</tr>" for row in rows)
     title = f'<caption style="text-align: left; padding: 4px 0"><b>{caption}</b></caption>' if caption else ""
-    return f'<table style="border-collapse: collapse">{title}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<table style="border-collapse: collapse; line-height: 1.35">{title}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def hidden(words: str) -> str:
@@ -186,7 +186,7 @@ def _diagnosis(diagnosis: Diagnosis) -> str:
     return (
         f"<div><b>{text(diagnosis.run)}</b>: {said}.</div>{_checks(diagnosis.checks)}"
         f"<details><summary>The verification methods of seed 000</summary>{_checks(diagnosis.methods)}</details>"
-        f"<p>{text(diagnosis.hypothesis.sentence)}</p>"
+        f'<p style="line-height: 1.35">{text(diagnosis.hypothesis.sentence)}</p>'
     )
 
 

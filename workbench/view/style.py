@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#dddddd"
 WARNING = "#b00020"
@@ -61,3 +61,10 @@ def style_axes(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
 def few_ticks(axis: Any) -> None:
     """At most five ticks at round numbers."""
     axis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
+
+
+def log_ticks(axis: Any, decades: float) -> None:
+    """Few ticks for a logarithmic axis that spans so many decades, with plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 2.0, 5.0), numticks=5))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_locator(NullLocator())
