@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import json
 import math
 import operator
@@ -422,6 +423,14 @@ class Config(Rich):
                 agents, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             )
         return int(learners)
+
+
+# what a notebook completes behind "config.replace("; dotted names are no words of Python and go in a dictionary
+Config.replace.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    + [inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=...) for item in dataclasses.fields(Config)]
+    + [inspect.Parameter("changes", inspect.Parameter.VAR_KEYWORD)]
+)
 
 
 _PRESETS: dict[str, dict[str, Any]] = {

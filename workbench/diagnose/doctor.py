@@ -63,6 +63,9 @@ class Diagnosis(Rich):
             raise KeyError(f"there is no check {name!r}; there are {', '.join(named)}")
         return named[name]
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return [result.name for result in (*self.checks, *self.methods)]
+
     @property
     def text(self) -> str:
         """Everything as text: checks, methods, hypothesis."""

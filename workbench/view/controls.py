@@ -18,14 +18,11 @@ from workbench.view.pages import quiet, warning
 SMOOTHINGS = {"none": 0.0, "1 %": 0.01, "4 %": 0.04, "10 %": 0.1, "25 %": 0.25}
 """Windows of the moving average that the form offers, as shares of a run's length."""
 _FLOW = {"flex_flow": "row wrap", "align_items": "center"}
-_FREE = widgets.Layout(width="auto")
 
 
 def button(text: str, icon: str, tooltip: str, style: str = "") -> Any:
     """A button as wide as its text."""
-    return widgets.Button(
-        description=text, icon=icon, tooltip=tooltip, button_style=style, layout=widgets.Layout(width="auto")
-    )
+    return widgets.Button(description=text, icon=icon, tooltip=tooltip, button_style=style, layout=_free())
 
 
 class Blocks:
@@ -54,7 +51,7 @@ class Blocks:
 
     def _button(self, title: str) -> Any:
         made = widgets.ToggleButton(
-            value=False, description=title, icon="caret-right", tooltip=f"Show or hide: {title}", layout=_FREE
+            value=False, description=title, icon="caret-right", tooltip=f"Show or hide: {title}", layout=_free()
         )
         self._contents[title].layout.display = "none"
         made.observe(lambda change: self._toggle(title, change["new"]), "value")
@@ -83,15 +80,15 @@ class ChoicesForm:
         self._choices, self._on_change, self._filling = choices, on_change, False
         self.boxes = {name: _box(chart.title.partition(":")[0].partition(";")[0]) for name, chart in CHARTS.items()}
         self.over = widgets.Dropdown(
-            options=[(label, axis) for axis, label in AXIS_LABELS.items()], description="x axis", layout=_FREE
+            options=[(label, axis) for axis, label in AXIS_LABELS.items()], description="x axis", layout=_free()
         )
         whose: list[tuple[str, int | str]] = [("together", "together"), ("each", "each")]
         whose += [(f"agent {agent}", agent) for agent in range(num_agents)]
-        self.agents = widgets.Dropdown(options=whose, description="agents", layout=_FREE)
+        self.agents = widgets.Dropdown(options=whose, description="agents", layout=_free())
         shares = {f"{choices.smoothing:.3g} of the run": choices.smoothing} | SMOOTHINGS
         known = {share: label for label, share in shares.items()}  # a name of ours wins over a made one
         self.smoothing = widgets.Dropdown(
-            options=[(label, share) for share, label in sorted(known.items())], description="smoothing", layout=_FREE
+            options=[(label, share) for share, label in sorted(known.items())], description="smoothing", layout=_free()
         )
         self.log = _box("log scale")
         self.standard = button("Standard charts", "undo", "Choose the charts that are drawn at first")
@@ -201,6 +198,11 @@ def number(name: str, words: str) -> int | float:
         except ValueError:
             continue
     raise ValueError(f"{name} is {words!r}; it must be a number, such as 0.0005 or 5e-4")
+
+
+def _free() -> Any:
+    """As wide as its text; a new one each time, since widgets that share a layout are hidden together."""
+    return widgets.Layout(width="auto")
 
 
 def _box(text: str) -> Any:

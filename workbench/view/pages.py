@@ -43,7 +43,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "")
     top = "".join(f'<th scope="col"{style}>{cell}</th>' for cell in head)
     body = "".join(f"<tr>{''.join(f'<td{style}>{cell}</td>' for cell in row)}</tr>" for row in rows)
     title = f'<caption style="text-align: left; padding: 4px 0"><b>{caption}</b></caption>' if caption else ""
-    return f'<table style="border-collapse: collapse; line-height: 1.35">{title}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+    parts = f"{title}<thead><tr>{top}</tr></thead><tbody>{body}</tbody>"
+    return f'<table style="border-collapse: collapse; line-height: 1.35">{parts}</table>'
 
 
 def hidden(words: str) -> str:
