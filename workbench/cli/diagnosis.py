@@ -10,7 +10,7 @@ from typing import Literal
 
 import tyro
 
-from workbench.cli.options import Faults, find_run, parse
+from workbench.cli.options import Faults, load_named, parse
 from workbench.experiments import reference_path
 from workbench.record.folder import data_folder
 
@@ -29,7 +29,7 @@ class DoctorOptions:
 def doctor(arguments: list[str]) -> int:
     """Print every check of a run, the methods of seed 000 and the verdict on its hypothesis."""
     options = tyro.cli(DoctorOptions, prog="workbench doctor", args=arguments)
-    diagnosis = find_run(options.run).diagnose()
+    diagnosis = load_named(options.run).diagnose()
     print(diagnosis.text)
     return diagnosis.exit_code
 

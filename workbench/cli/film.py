@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from workbench.cli.options import find_run
+from workbench.cli.options import load_named
 from workbench.config import ConfigError
 
 
@@ -32,7 +32,7 @@ def film(arguments: list[str]) -> int:
         raise ConfigError(f"--out is {options.out}; its name must end in .gif or .html")
     from workbench.view.film import film as play  # here, so that matplotlib is read when a figure is drawn
 
-    made = play([find_run(path) for path in options.runs], options.seed)
+    made = play([load_named(path) for path in options.runs], options.seed)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     made.save(options.out)
     print(f"{made.alt}\nwritten: {options.out}")

@@ -49,14 +49,14 @@ def lag_of(option: Lag) -> int | None:
     return None if option == "free" else option
 
 
-def find_run(path: Path) -> LoadedRun:
-    """The run in a folder, or of that name in data/runs.
+def load_named(run: Path) -> LoadedRun:
+    """A run by the path of its folder, or by its name in the folder of the runs.
 
     Raises:
-        RecordError: there is none, or it is damaged.
+        RecordError: there is no run at either place, or it cannot be read.
     """
-    named = runs_folder() / path
-    return load(path if path.exists() or not named.exists() else named)
+    named = runs_folder() / run
+    return load(run if run.exists() or not named.exists() else named)
 
 
 def _preset_name(arguments: Sequence[str]) -> str:
