@@ -113,10 +113,15 @@ class Comparison(Rich):
         Path(path).write_text(json.dumps(self.summary, indent=2) + "\n", encoding="utf-8")
 
     @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """Every quantity with its value in both runs, as text; raises RunError before the end."""
+        results = [run.result.to_dict() for run in self.runs]
+        return [(name, *(_cell(result, path) for result in results)) for name, path in _ROWS]
+
+    @property
     def table(self) -> str:
         """The comparison as a table of text, one line per quantity; raises RunError before the end."""
-        rows = [("", *(run.label for run in self.runs))]
-        rows += [(name, *(_cell(run.result.to_dict(), path) for run in self.runs)) for name, path in _ROWS]
+        rows = [("", *(run.label for run in self.runs)), *self.rows]
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         speedup = "not known" if self.speedup is None else f"{self.speedup:.2f}"

@@ -130,7 +130,7 @@ def choose_and_change(page: Page, panel: Locator) -> None:
     panel.locator("td", has_text="alive").first.wait_for()
     press(panel, "Doctor")
     panel.locator("td", has_text="every frame has shape and dtype of the replay").first.wait_for()
-    panel.screenshot(path=ARTEFACTS / "live_panel_open.png")
+    page.screenshot(path=ARTEFACTS / "live_panel_open.png")
 
 
 def attach(page: Page) -> None:

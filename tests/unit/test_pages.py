@@ -1,6 +1,7 @@
 """What objects show in a notebook, and that help is there for every public name."""
 
 import inspect
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ QUICK = wb.preset("quick")
 RESULT = {
     "mode": "multiprocess", "lag": None, "seed": 3, "status": "finished", "wall_s": 12.3, "startup_s": 2.0,
     "agent_steps": 1000, "updates": 100, "agent_steps_per_s": 81.3, "updates_per_s": 8.1, "replay_ratio": 0.1,
-    "sync_lag": {"versions": {"mean": 0.5, "max": 2.0}}, "reward": {"first_tenth": 1.0, "last_tenth": None},
+    "sync_lag": {unit: {"mean": 0.5, "max": 2.0} for unit in ("versions", "updates", "milliseconds")}, "reward": {"first_tenth": 1.0, "last_tenth": None},
     "greedy_reward": 77.0, "digest": {"weights": "ab" * 32},
 }  # fmt: skip
 
@@ -74,7 +75,13 @@ def test_a_diagnosis_shows_what_failed_first_and_in_words():
 def test_a_comparison_shows_states_first_and_the_table_at_the_end(tmp_path):
     with wb.compare(QUICK, out=tmp_path, start=False) as pair:
         assert "created" in pair._repr_html_()
-    assert "its result" in pair._repr_html_() or "no result" in pair._repr_html_()
+    assert "stopped" in pair._repr_html_(), "a run that never began has no result"
+    results = [Result.from_dict(RESULT), Result.from_dict(RESULT | {"greedy_reward": 66.0})]
+    runs = [SimpleNamespace(result=result, label=name) for result, name in zip(results, ("<one>", "two"), strict=True)]
+    ended = SimpleNamespace(runs=runs, identical=False, speedup=1.25)
+    ended.rows = wb.Comparison.rows.fget(ended)
+    shown = pages.page.dispatch(wb.Comparison)(ended)
+    assert all(words in shown for words in ("&lt;one&gt;", "77", "66", "NO", "1.25"))
 
 
 def test_processes_without_any_say_so(tmp_path):

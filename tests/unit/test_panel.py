@@ -20,6 +20,7 @@ from workbench.record.folder import RunFolder
 from workbench.record.metrics import UPDATES
 from workbench.run import Run
 from workbench.view.charts import STANDARD, Choices
+from workbench.view.drawing import SideBySide
 from workbench.world.treasurehunt import Treasurehunt
 
 QUICK = wb.preset("quick")
@@ -191,6 +192,21 @@ def test_a_notebook_shows_widgets_a_picture_and_words_for_it(tmp_path: Path) -> 
     assert any(
         "Six charts" in getattr(child, "value", "") for child in panel.widget.children if child is not panel.image
     )
+
+
+def test_a_picture_that_cannot_be_drawn_is_told_whole_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with wb.launch(ENDLESS, mode="sequential", lag=0, out=tmp_path) as run:
+        panel = wb.Panel(run)
+
+        def fail(drawing: SideBySide) -> bool:
+            raise ZeroDivisionError("no <room>")
+
+        monkeypatch.setattr(SideBySide, "update", fail)
+        assert panel.wait(DEADLINE_S)
+        assert "stands still" in panel.message.value and not run.ended
+        assert "ZeroDivisionError: no &lt;room&gt;" in panel.failures.value and "Traceback" in panel.failures.value
 
 
 # --- choosing curves -------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from PIL import Image
 
 import workbench as wb
 from tests.unit import inprocess
+from workbench.cli.main import main
 from workbench.record.folder import RunFolder
 from workbench.run import vector_size
 from workbench.seeding import stream
@@ -244,6 +245,20 @@ def test_a_film_as_a_page_needs_nothing_else(tmp_path):
         film(kept(tmp_path, "again")).save(tmp_path / "film.mp4")
     with pytest.raises(ValueError, match="no runs to film"):
         film([])
+
+
+def test_the_command_films_runs_by_name_or_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))
+    one, _ = kept(tmp_path / "runs", "one"), kept(tmp_path / "runs", "two")
+    out = tmp_path / "new" / "film.gif"
+    assert main(["film", "two", str(one.folder.path), "--out", str(out)]) == 0
+    assert out.read_bytes().startswith(b"GIF89a")
+    told = capsys.readouterr().out
+    assert str(out) in told and "sequential, lag 0, two" in told
+    assert main(["film", "two", "--out", str(tmp_path / "film.mp4")]) == 2
+    assert main(["film", "three", "--out", str(out)]) == 2
+    assert main(["film", "--out", str(out)]) == 2
+    assert "must end in .gif or .html" in capsys.readouterr().err
 
 
 def test_moves_are_named_in_the_order_of_the_world():

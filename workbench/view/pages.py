@@ -20,7 +20,7 @@ from workbench.config import Config, field_names
 from workbench.diagnose.checks import CheckResult
 from workbench.diagnose.doctor import Diagnosis
 from workbench.record.result import Result
-from workbench.run_view import RunView
+from workbench.run_view import RunError, RunView
 from workbench.view.series import change_text
 from workbench.view.style import GREY, WARNING, run_style
 
@@ -37,7 +37,7 @@ def text(value: object) -> str:
     return html.escape(str(value))
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
+def table(head: Sequence[str], rows: Iterable[Iterable[str]], caption: str = "") -> str:
     """A table; its cells are HTML already."""
     style = f' style="{_CELL}"'
     top = "".join(f'<th scope="col"{style}>{cell}</th>' for cell in head)
@@ -170,13 +170,15 @@ def _run(run: RunView) -> str:
 
 @page.register
 def _comparison(pair: Comparison) -> str:
-    if any(run.status not in ("finished", "stopped", "failed") for run in pair.runs) or not pair.ended:
-        return "".join(f"<div><b>{text(run.label)}</b>: {text(run.status)}</div>" for run in pair.runs)
+    """Both results and what they say together; before the end, where the runs are."""
     try:
-        lines = [line for line in pair.table.splitlines() if line]
-    except Exception as error:  # a run that was stopped before it began has no result
-        return failure("comparison", str(error))
-    return f'<pre style="line-height: 1.35">{text(chr(10).join(lines))}</pre>'
+        rows = pair.rows
+    except RunError:  # one has not ended, or was stopped before it began
+        states = ([text(run.label), text(run.status)] for run in pair.runs)
+        return table(("run", "status"), states, "Comparison")
+    identical = {True: "yes", False: "NO", None: "does not apply"}[pair.identical]
+    rows = [*rows, ("identical to the last bit", identical, ""), ("speed-up", _number(pair.speedup), "")]
+    return table(("quantity", *(text(run.label) for run in pair.runs)), (map(text, row) for row in rows), "Comparison")
 
 
 @page.register
