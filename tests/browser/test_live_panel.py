@@ -78,7 +78,7 @@ def shared_names() -> set[str]:
     return {name for name in names if not name.startswith(".org.chromium.")}
 
 
-def drive(server: Lab, page: Page, family: Any) -> None:
+def drive(server: Lab, page: Page, book: Path) -> None:
     """What a user does with panel and world view, from Run All to Stop."""
     run_all(server, page)
     page.locator("img.wb-live").first.wait_for()
@@ -96,6 +96,7 @@ def drive(server: Lab, page: Page, family: Any) -> None:
     look_at_the_world(page)
 
     page.keyboard.press("Control+s")
+    wait_until(lambda: "WorldView of" in book.read_text(), "the notebook was saved with what it shows")
     page.reload()
     wait_for_frames(page, 3)
 
@@ -137,7 +138,8 @@ def attach(page: Page) -> None:
     """A second panel that only looks, and one of a run that fails."""
     attached = run_cell(page, ATTACHED)
     attached.locator(".widget-html", has_text="read only").first.wait_for()
-    assert attached.locator("button.jupyter-button:not(.widget-toggle-button):enabled").count() <= 1  # of a closed form
+    for name in ("Start", "Pause", "Continue", "Stop", "Checkpoint"):
+        attached.locator("button.jupyter-button:disabled", has_text=name).first.wait_for()
     wait_for_frames(page, 2, number=1)
     broken = cell(page, BROKEN)
     broken.locator("pre[role=alert]", has_text="RuntimeError: the third epoch is broken").first.wait_for()
@@ -170,7 +172,7 @@ def test_start_shows_frames_that_differ_and_stop_leaves_nothing(tmp_path: Path, 
     environment = family.environment | {"WORKBENCH_DATA": str(tmp_path / "data")}
     with lab(notebooks, tmp_path, environment) as server:
         with page_on(server, "live.ipynb", tmp_path / "profile") as page:
-            drive(server, page, family)
+            drive(server, page, notebooks / "live.ipynb")
         wait_until(lambda: not spawned(family), "the children have left")
         assert shared_names() <= names
     assert family.wait_gone() == {}

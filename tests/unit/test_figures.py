@@ -363,7 +363,8 @@ def test_a_new_change_appears_in_the_kept_picture() -> None:
     before = frames.png()
     run.changes = [(0.0, 1, {"learning.tau": 0.1})]  # type: ignore[attr-defined]
     assert drawing.update()
-    assert frames.png() != before
+    after = frames.png()
+    assert after != before and after == LiveFrames(drawing).png()
 
 
 def test_what_was_never_recorded_is_said_so() -> None:

@@ -20,7 +20,8 @@ QUICK = wb.preset("quick")
 RESULT = {
     "mode": "multiprocess", "lag": None, "seed": 3, "status": "finished", "wall_s": 12.3, "startup_s": 2.0,
     "agent_steps": 1000, "updates": 100, "agent_steps_per_s": 81.3, "updates_per_s": 8.1, "replay_ratio": 0.1,
-    "sync_lag": {unit: {"mean": 0.5, "max": 2.0} for unit in ("versions", "updates", "milliseconds")}, "reward": {"first_tenth": 1.0, "last_tenth": None},
+    "sync_lag": {unit: {"mean": 0.5, "max": 2.0} for unit in ("versions", "updates", "milliseconds")},
+    "reward": {"first_tenth": 1.0, "last_tenth": None},
     "greedy_reward": 77.0, "digest": {"weights": "ab" * 32},
 }  # fmt: skip
 

@@ -183,6 +183,7 @@ class ChangeForm:
         except Exception as error:  # whatever the run has against it is told here
             self.message.value = warning(str(error) or type(error).__name__)
             return
+        self._shown |= edited  # from here on they follow what is in force
         self.message.value = quiet("Done.")
 
 

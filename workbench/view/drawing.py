@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
@@ -77,9 +78,9 @@ class SideBySide:
         return changed
 
     @property
-    def moving(self) -> list[Line2D]:
-        """The artists that :meth:`update` moves, in the order in which they are drawn."""
-        return sorted((line for plot in self._plots for line in plot.lines()), key=Line2D.get_zorder)
+    def moving(self) -> list[Artist]:
+        """The artists that :meth:`update` moves or that lie above those, in the order in which they are drawn."""
+        return sorted((artist for plot in self._plots for artist in plot.moving()), key=Artist.get_zorder)
 
     @property
     def still(self) -> tuple[Any, ...]:
@@ -140,7 +141,7 @@ class _Plot:
         self.marked = chart.marks is not None and choices.agents != "each"
         self._marks = [self._new_marks(index) for index in range(len(runs))] if self.marked else []
         self._due = [self._new_due() for _ in runs] if chart.due else []
-        self._changes = [0] * len(runs)
+        self._changes, self._labels = [0] * len(runs), list[Artist]()
         self._reached = [0.0] * len(runs)
         self._bad = [0] * len(runs)
         self._scale, self._limits = "linear", (np.nan, np.nan)
@@ -186,9 +187,9 @@ class _Plot:
         self._note.set_text(nothing if empty else f"{bad:,} values are not finite" if bad else linear)
         self._note.set(color=WARNING if bad else GREY, y=0.5 if empty else 0.93)
 
-    def lines(self) -> list[Line2D]:
-        """Everything that moves with the data."""
-        return self._curves() + self._due
+    def moving(self) -> list[Artist]:
+        """Everything that moves with the data, and the labels of changes, which lie above it."""
+        return [*self._curves(), *self._due, *self._labels]
 
     def still(self) -> tuple[Any, ...]:
         """Scale, limits, note, changes: what the rest of the chart depends on."""
@@ -296,11 +297,11 @@ class _Plot:
         marks = change_marks(self._runs[index], self._chart, self._choices.over)
         for x, text in marks[self._changes[index] :]:
             self._axes.axvline(x, color=run_style(index).colour, linewidth=1.0, linestyle=(0, (6, 2)), zorder=1)
-            self._axes.annotate(
+            self._labels.append(self._axes.annotate(
                 text, (x, 1.0), xycoords=self._axes.get_xaxis_transform(), xytext=(2, -2), textcoords="offset points",
                 rotation=90, ha="left", va="top", fontsize=SMALL_SIZE, color=INK, path_effects=_HALO, zorder=15,
                 annotation_clip=True,
-            )  # fmt: skip
+            ))  # fmt: skip
         self._changes[index] = len(marks)
 
     def _add_references(self) -> None:
