@@ -62,6 +62,11 @@ class Chart:
     """What the configuration says the curve should be, or must not pass; drawn as a dotted line."""
 
     @property
+    def name(self) -> str:
+        """The title without what it explains."""
+        return self.title.partition(":")[0].partition(";")[0]
+
+    @property
     def table(self) -> str:
         """The table that its curves are recorded in."""
         return METRICS[self.curves[0].metric].table

@@ -78,7 +78,7 @@ class ChoicesForm:
     def __init__(self, choices: Choices, num_agents: int, on_change: Callable[[Choices], None]) -> None:
         """Show some choices; call ``on_change`` with the new ones when the user has changed something."""
         self._choices, self._on_change, self._filling = choices, on_change, False
-        self.boxes = {name: _box(chart.title.partition(":")[0].partition(";")[0]) for name, chart in CHARTS.items()}
+        self.boxes = {name: _box(chart.name) for name, chart in CHARTS.items()}
         self.over = widgets.Dropdown(
             options=[(label, axis) for axis, label in AXIS_LABELS.items()], description="x axis", layout=_free()
         )

@@ -113,7 +113,7 @@ class SideBySide:
             note += f" Lines are moving averages over {100 * self.choices.smoothing:.2g} % of the run."
         self.figure.text(0.062, 0.108 / height, note, fontsize=SMALL_SIZE, color=GREY)
         self.figure.text(0.062, 0.300 / height, caption, fontsize=TEXT_SIZE, color=INK)
-        titles = [CHARTS[name].title.partition(":")[0].partition(";")[0] for name in self.choices.charts]
+        titles = [CHARTS[name].name for name in self.choices.charts]
         count = f"{NUMBERS[len(titles)].capitalize()} chart{'s' * (len(titles) > 1)}"
         self.figure.alt = f"{count}: {'; '.join(titles)}. Runs: {'; '.join(labels(self.runs))}. {caption}".strip()
 

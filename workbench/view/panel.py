@@ -176,15 +176,17 @@ class Panel:
         able = [run for run in self._own if callable(getattr(run, method, None))]
         fitting = [run for run in able if fits(run)]
         if not fitting:
-            states = "; ".join(
-                f"{name} is {_state(run)}" for name, run in zip(labels(self.runs), self.runs, strict=True)
-            )
-            reason = states if able else "runs that were started elsewhere can only be looked at"
-            if self._own and not able:
-                reason = f"these runs have no {method}()"
-            raise RunError(f"there is nothing to {word}: {reason}")
+            raise RunError(f"there is nothing to {word}: {self._why_not(method, bool(able))}")
         for run in fitting:
             getattr(run, method)(**values)
+
+    def _why_not(self, method: str, able: bool) -> str:
+        if not self._own:
+            return "runs that were started elsewhere can only be looked at"
+        if not able:
+            return f"these runs have no {method}()"
+        named = zip(labels(self.runs), self.runs, strict=True)
+        return "; ".join(f"{name} is {_state(run)}" for name, run in named)
 
     # --- widgets ---------------------------------------------------------------------------------------------------
 
