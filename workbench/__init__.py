@@ -15,11 +15,20 @@ from workbench.run_view import LoadedRun, RunError, load
 if TYPE_CHECKING:
     from workbench import export, report
     from workbench.view.figures import comparison_figure, side_by_side
+    from workbench.view.film import film
     from workbench.view.panel import Panel
     from workbench.view.timeline import Timeline
+    from workbench.view.world_view import WorldView
 
 _ROOMS = ("export", "report")
-_VIEW = {"Panel": "panel", "Timeline": "timeline", "comparison_figure": "figures", "side_by_side": "figures"}
+_VIEW = {
+    "Panel": "panel",
+    "Timeline": "timeline",
+    "WorldView": "world_view",
+    "comparison_figure": "figures",
+    "film": "film",
+    "side_by_side": "figures",
+}
 
 __all__ = [
     "ChildFailed",
@@ -33,9 +42,11 @@ __all__ = [
     "Run",
     "RunError",
     "Timeline",
+    "WorldView",
     "compare",
     "comparison_figure",
     "export",
+    "film",
     "launch",
     "load",
     "preset",

@@ -13,11 +13,12 @@ from typing import Any
 from workbench.config import Config
 from workbench.processes.supervisor import ChildFailed
 from workbench.record import machine
+from workbench.rich import Rich
 from workbench.run import Run, launch
 from workbench.run_view import RunError
 
 
-class Comparison:
+class Comparison(Rich):
     """Two runs of one configuration. Made by :func:`compare`; also a context manager that stops both at the end."""
 
     def __init__(self, sequential: Run, multiprocess: Run) -> None:
@@ -112,10 +113,15 @@ class Comparison:
         Path(path).write_text(json.dumps(self.summary, indent=2) + "\n", encoding="utf-8")
 
     @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """Every quantity with its value in both runs, as text; raises RunError before the end."""
+        results = [run.result.to_dict() for run in self.runs]
+        return [(name, *(_cell(result, path) for result in results)) for name, path in _ROWS]
+
+    @property
     def table(self) -> str:
         """The comparison as a table of text, one line per quantity; raises RunError before the end."""
-        rows = [("", *(run.label for run in self.runs))]
-        rows += [(name, *(_cell(run.result.to_dict(), path) for run in self.runs)) for name, path in _ROWS]
+        rows = [("", *(run.label for run in self.runs)), *self.rows]
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         speedup = "not known" if self.speedup is None else f"{self.speedup:.2f}"

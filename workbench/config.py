@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import json
 import math
+import operator
 import os
 import re
 import types
@@ -18,6 +20,8 @@ import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from workbench.rich import Rich
 
 Mode = Literal["sequential", "multiprocess"]
 MODES: tuple[Mode, ...] = ("sequential", "multiprocess")
@@ -340,7 +344,7 @@ class ProcessConfig:
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Rich):
     """Everything that a run depends on, apart from its mode and its lag."""
 
     seed: int = 0
@@ -389,6 +393,15 @@ class Config:
         """
         changed: Config = _changed(self, changes, "")
         return changed
+
+    def __repr__(self) -> str:
+        """What differs from the defaults, as code that makes the same configuration."""
+        default, changes = Config(), {}
+        for name in field_names():
+            read = operator.attrgetter(name)
+            if read(self) != read(default):
+                changes[name] = read(self)
+        return f"Config().replace(**{changes!r})" if changes else "Config()"
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dictionaries, ready for JSON."""
@@ -440,6 +453,14 @@ class Config:
                 agents, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             )
         return int(learners)
+
+
+# what a notebook completes behind "config.replace("; dotted names are no words of Python and go in a dictionary
+Config.replace.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    + [inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=...) for item in dataclasses.fields(Config)]
+    + [inspect.Parameter("changes", inspect.Parameter.VAR_KEYWORD)]
+)
 
 
 _PRESETS: dict[str, dict[str, Any]] = {

@@ -256,6 +256,16 @@ class Run(RunView, Listener):
             raise RunError(f"run {self.name} is {self.status}; its result is there after run.wait() or run.stop()")
         return self._result
 
+    @property
+    def newest_weights(self) -> NDArray[np.float32]:
+        """Weights as they were published last, also while the run goes on; raises RunError before there are any."""
+        if self.ended:
+            return self.weights
+        vectors = self._read_weights()
+        if not vectors:
+            raise RunError(f"run {self.name} is {self.status} and has published no weights yet; start it, or wait")
+        return np.stack(vectors)
+
     def wait(self, timeout: float | None = None) -> Result:
         """Sleep until the run has ended; interrupting this does not hurt the run.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,9 @@ from workbench.config import Config, ConfigError
 from workbench.record import machine
 from workbench.record.folder import RecordError, RunFolder
 from workbench.record.history import History
+from workbench.record.metrics import TABLES
 from workbench.record.result import Result
+from workbench.rich import Rich
 
 if TYPE_CHECKING:
     from workbench.diagnose.doctor import Diagnosis
@@ -24,7 +27,7 @@ class RunError(RuntimeError):
     """A run was asked for something that its state does not allow."""
 
 
-class RunView:
+class RunView(Rich):
     """What can be looked at in any run, live or loaded from its folder."""
 
     def __init__(
@@ -96,6 +99,11 @@ class RunView:
         return loaded
 
     @property
+    def newest_weights(self) -> NDArray[np.float32]:
+        """Weights as they were published last, shaped as :attr:`weights`; raises RunError where there are none."""
+        return self.weights
+
+    @property
     def references(self) -> dict[str, dict[str, float]]:
         """Rewards of the reference policies in this run's world (mean, sd, epochs), in units of the reward curve."""
         raise NotImplementedError
@@ -135,6 +143,17 @@ class LoadedRun(RunView):
             ) from error
         mode, lag, faults = self.description["mode"], self.description["lag"], self.description.get("faults", ())
         super().__init__(folder, config, mode, lag, folder.read_history(), faults)
+
+    def refresh(self) -> LoadedRun:
+        """Read what has come into the folder since; a run that goes on elsewhere is followed that way.
+
+        Raises:
+            RecordError: the folder is gone or damaged.
+        """
+        self.description = self.folder.read_description()  # first: what it says is over has written its records
+        for table in TABLES:
+            self.history.append(table, self.folder.read_records(table, len(getattr(self.history, table))))
+        return self
 
     @property
     def status(self) -> str:
@@ -179,7 +198,7 @@ class LoadedRun(RunView):
     def _parent_alive(self) -> bool:
         """Whether the process that launched the run still is there; of another machine's, which cannot be told, yes."""
         found = self.description["machine"]
-        return bool(found["host"] != machine.describe()["host"] or machine.process_runs(int(found["pid"])))
+        return bool(found["host"] != platform.node() or machine.process_runs(int(found["pid"])))
 
 
 def load(path: Path | str) -> LoadedRun:

@@ -1,24 +1,28 @@
-"""The live panel in a real browser: Run All, Start, frames that differ, a cell meanwhile, a reload, Stop."""
+"""Panel and world view in a real browser: every button, keys, an attached panel, a failing run, a reload, Stop."""
 
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from playwright.sync_api import Error, Page
+from playwright.sync_api import Error, Locator, Page
 
 from tests.browser.lab import Lab, lab, page_on, run_all, wait_until
 
 ARTEFACTS = Path(__file__).parents[1] / "artefacts"
 CELLS = (
-    "import workbench as wb\n\n"
+    "import workbench as wb\nfrom tests.process.broken import FailsInAnEpoch\n\n"
     "config = wb.preset('quick').replace(epochs=1_000_000)\n"
     "pair = wb.compare(config, lag=1, start=False)",
     "wb.Panel(pair)",
     "print('the first run is', pair.sequential.status)",
+    "wb.Panel(wb.load(pair.sequential.folder.path), charts=['loss'], over='time')",
+    "wb.Panel(wb.launch(config, modifiers=[FailsInAnEpoch()]))",
+    "wb.WorldView(pair.sequential) if pair.sequential.status == 'running' else None",
 )
+PANEL, ATTACHED, BROKEN, WORLD = 1, 3, 4, 5
 FRAME = """async () => {
-    const picture = document.querySelector("img.wb-live");
+    const picture = document.querySelectorAll("SELECTOR")[NUMBER];
     if (!picture || !picture.complete || !picture.naturalWidth) return null;
     const answer = await fetch(picture.src).catch(() => null);  // a frame may be replaced while it is asked for
     if (!answer) return null;
@@ -27,26 +31,41 @@ FRAME = """async () => {
 }"""
 
 
-def wait_for_frames(page: Page, count: int) -> list[str]:
-    """Digests of so many different frames of the panel."""
+def wait_for_frames(page: Page, count: int, selector: str = "img.wb-live", number: int = 0) -> list[str]:
+    """Digests of so many different frames of a picture."""
     seen: list[str] = []
+    script = FRAME.replace("SELECTOR", selector).replace("NUMBER", str(number))
 
     def look() -> bool:
         try:
-            frame = page.evaluate(FRAME)
+            frame = page.evaluate(script)
         except Error:  # the page is just being replaced by its reload
             return False
         if frame and frame not in seen:
             seen.append(frame)
         return len(seen) >= count
 
-    wait_until(look, f"{count} different frames were shown")
+    wait_until(look, f"{count} different frames of {selector} were shown")
     return seen
 
 
-def press(page: Page, name: str) -> None:
-    """Click a button of the panel once it can be clicked."""
-    page.locator("button.jupyter-button:enabled", has_text=name).click()
+def cell(page: Page, number: int) -> Locator:
+    """A cell of the notebook with what it shows."""
+    return page.locator(".jp-Notebook .jp-CodeCell").nth(number)
+
+
+def press(where: Page | Locator, name: str) -> None:
+    """Click a button once it can be clicked."""
+    where.locator("button.jupyter-button:enabled", has_text=name).first.click()
+
+
+def run_cell(page: Page, number: int) -> Locator:
+    """Run one cell and wait for its output."""
+    cell(page, number).locator(".cm-content").click()
+    page.keyboard.press("Shift+Enter")
+    shown = cell(page, number).locator(".jp-OutputArea-output")
+    shown.first.wait_for()
+    return cell(page, number)
 
 
 def spawned(family: Any) -> list[str]:
@@ -59,29 +78,84 @@ def shared_names() -> set[str]:
     return {name for name in names if not name.startswith(".org.chromium.")}
 
 
-def drive(server: Lab, page: Page, family: Any) -> None:
-    """What a user does with the panel, from Run All to Stop."""
+def drive(server: Lab, page: Page, book: Path) -> None:
+    """What a user does with panel and world view, from Run All to Stop."""
     run_all(server, page)
-    page.locator("img.wb-live").wait_for()
+    page.locator("img.wb-live").first.wait_for()
     wait_for_frames(page, 1)
-    assert spawned(family) == [], "nothing may run before Start"
+    panel = cell(page, PANEL)
+    panel.locator(".widget-html", has_text="sequential, lag 1: not started").first.wait_for()
 
-    press(page, "Start")
+    press(panel, "Start")
     wait_for_frames(page, 4)
-    page.locator(".jp-Notebook .jp-CodeCell").nth(2).locator(".cm-content").click()
-    page.keyboard.press("Shift+Enter")
-    page.locator(".jp-OutputArea-output", has_text="the first run is running").wait_for()
+    run_cell(page, 2).locator(".jp-OutputArea-output", has_text="the first run is running").wait_for()
     ARTEFACTS.mkdir(exist_ok=True)
     page.screenshot(path=ARTEFACTS / "live_panel.png")
+    choose_and_change(page, panel)
+    attach(page)
+    look_at_the_world(page)
 
     page.keyboard.press("Control+s")
+    wait_until(lambda: "WorldView of" in book.read_text(), "the notebook was saved with what it shows")
     page.reload()
     wait_for_frames(page, 3)
 
-    press(page, "Stop")
+    press(panel, "Stop")
     stopped = page.locator(".jupyter-widgets", has_text="sequential, lag 1: stopped")
     stopped.filter(has_text="multiprocess, lag 1: stopped").first.wait_for()
     page.screenshot(path=ARTEFACTS / "live_panel_stopped.png")
+
+
+def choose_and_change(page: Page, panel: Locator) -> None:
+    """The blocks, with keys alone where keys do; pause and change; the doctor."""
+    panel.locator("button.widget-toggle-button", has_text="Curves").focus()
+    page.keyboard.press("Space")
+    box = panel.locator("label", has_text="TD error").locator("input")
+    box.wait_for()
+    box.focus()
+    page.keyboard.press("Space")
+    panel.locator("span", has_text="Seven charts").first.wait_for(state="attached")
+    wait_for_frames(page, 2)
+
+    press(panel, "Pause")
+    panel.locator(".widget-html", has_text="sequential, lag 1: paused").first.wait_for()
+    press(panel, "Checkpoint")
+    press(panel, "Continue")
+    panel.locator(".widget-html", has_text="sequential, lag 1: running").first.wait_for()
+
+    press(panel, "Change while running")
+    panel.locator(".widget-text", has_text="learning.learning_rate").locator("input").first.fill("5e-4")
+    press(panel, "Apply")
+    panel.locator("td", has_text="learning_rate = 0.0005").first.wait_for()
+    press(panel, "Processes")
+    panel.locator("td", has_text="alive").first.wait_for()
+    press(panel, "Doctor")
+    panel.locator("td", has_text="every frame has shape and dtype of the replay").first.wait_for()
+    page.screenshot(path=ARTEFACTS / "live_panel_open.png")
+
+
+def attach(page: Page) -> None:
+    """A second panel that only looks, and one of a run that fails."""
+    attached = run_cell(page, ATTACHED)
+    attached.locator(".widget-html", has_text="read only").first.wait_for()
+    for name in ("Start", "Pause", "Continue", "Stop", "Checkpoint"):
+        attached.locator("button.jupyter-button:disabled", has_text=name).first.wait_for()
+    wait_for_frames(page, 2, number=1)
+    broken = cell(page, BROKEN)
+    broken.locator("pre[role=alert]", has_text="RuntimeError: the third epoch is broken").first.wait_for()
+    broken.locator("pre[role=alert]", has_text="Traceback (most recent call last)").first.wait_for()
+
+
+def look_at_the_world(page: Page) -> None:
+    """Step by step, and by itself."""
+    world = run_cell(page, WORLD)
+    wait_for_frames(page, 1, "img.wb-world")
+    press(world, "Step")
+    world.locator("span", has_text="turn 2 of 20").first.wait_for(state="attached")
+    press(world, "Play")
+    wait_for_frames(page, 3, "img.wb-world")
+    world.screenshot(path=ARTEFACTS / "world_view.png")
+    press(world, "Pause")
 
 
 @pytest.mark.browser
@@ -98,7 +172,7 @@ def test_start_shows_frames_that_differ_and_stop_leaves_nothing(tmp_path: Path, 
     environment = family.environment | {"WORKBENCH_DATA": str(tmp_path / "data")}
     with lab(notebooks, tmp_path, environment) as server:
         with page_on(server, "live.ipynb", tmp_path / "profile") as page:
-            drive(server, page, family)
+            drive(server, page, notebooks / "live.ipynb")
         wait_until(lambda: not spawned(family), "the children have left")
         assert shared_names() <= names
     assert family.wait_gone() == {}

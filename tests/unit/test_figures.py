@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,10 +19,12 @@ from workbench.record.history import History
 from workbench.record.metrics import TABLES
 from workbench.record.result import Result
 from workbench.run_view import RunView, load
+from workbench.view.charts import AXIS_LABELS, CHARTS, STANDARD, Axis, Choices
 from workbench.view.curves import MAX_POINTS, decimate, moving_average
-from workbench.view.drawing import CHARTS, SideBySide, labels
+from workbench.view.drawing import SideBySide, labels
 from workbench.view.figures import comparison_figure, side_by_side, to_png
 from workbench.view.live import LiveFrames
+from workbench.view.series import rate
 
 QUICK = preset("quick")
 REFERENCES = {name: {"mean": mean, "sd": 1.0, "epochs": 9} for name, mean in [("random", 20.0), ("scripted", 61.5)]}
@@ -166,7 +168,7 @@ def test_smoothing_draws_the_average_over_the_faint_recorded_values() -> None:
 
 def test_every_chart_has_a_title_and_units_and_there_is_one_legend() -> None:
     figure = side_by_side([RecordedRun(), RecordedRun("multiprocess")])
-    assert len(figure.axes) == len(CHARTS) == 6
+    assert len(figure.axes) == len(STANDARD) == 6
     for axes in figure.axes:
         assert axes.get_title(loc="left") and axes.get_xlabel() and axes.get_ylabel()
         assert axes.get_legend() is None
@@ -257,12 +259,148 @@ def test_mistakes_are_named() -> None:
         side_by_side(RecordedRun()).save("curve.gif")
 
 
+# --- what can be chosen --------------------------------------------------------------------------------------------
+
+
+def recorded_twice() -> RecordedRun:
+    """Two agents, 4 epochs of 20 steps with 5 updates each, an epoch every 2 s."""
+    run = RecordedRun()
+    epoch, agent = np.divmod(np.arange(8), 2)
+    run.record(
+        "epochs", epoch=epoch, agent=agent, time=100 + 2.0 * epoch, agent_steps=20 * (epoch + 1), reward=1.0 + agent,
+        replay_ratio=0.25, epsilon=0.5,
+    )  # fmt: skip
+    update, agent = np.divmod(np.arange(40), 2)
+    run.record(
+        "updates", update=update + 1, agent=agent, epoch=update // 5, time=100 + (update + 1) * 0.4, loss=1.0 + agent,
+        grad_norm=10.0,
+    )  # fmt: skip
+    run.record("evaluations", epoch=[1, 1], agent=[0, 1], update=[10, 10], reward=[3.0, 4.0], time=[103.0, 103.0])
+    return run
+
+
+@pytest.mark.parametrize(
+    ("over", "epochs", "updates", "marks"),
+    [
+        ("epoch", [0, 1, 2, 3], [0, 3], 1),
+        ("agent_steps", [20, 40, 60, 80], [20, 80], 40),
+        ("update", [5, 10, 15, 20], [1, 20], 10),
+        ("time", [0, 2, 4, 6], [0.4, 8.0], 3),
+    ],
+)
+def test_every_chart_can_be_drawn_over_every_axis(
+    over: Axis, epochs: list[float], updates: list[float], marks: float
+) -> None:
+    figure = side_by_side(recorded_twice(), smoothing=0, charts=["reward", "loss"], over=over)
+    reward, greedy = curves(drawn(figure, "Reward"))
+    np.testing.assert_allclose(reward.get_xdata(), epochs)
+    np.testing.assert_allclose(reward.get_ydata(), 3.0)
+    np.testing.assert_allclose(greedy.get_xdata(), [marks])
+    (loss,) = curves(drawn(figure, "Loss"))
+    np.testing.assert_allclose(loss.get_xdata()[[0, -1]], updates)
+    assert {axes.get_xlabel() for axes in figure.axes} == {AXIS_LABELS[over]}
+
+
+def test_agents_are_drawn_together_one_by_one_or_alone() -> None:
+    run = recorded_twice()
+    each = curves(drawn(side_by_side(run, charts=["loss"], agents="each"), "Loss"))
+    assert [(line.get_marker(), line.get_ydata()[0]) for line in each] == [("$0$", 1.0), ("$1$", 2.0)]
+    (alone,) = curves(drawn(side_by_side(run, smoothing=0, charts=["reward"], agents=1), "Reward"))[:1]
+    np.testing.assert_allclose(alone.get_ydata(), 2.0)
+    with pytest.raises(ValueError, match="agents is 2; the runs have agents 0 to 1"):
+        side_by_side(run, agents=2)
+
+
+def test_rates_are_of_all_agents_per_second() -> None:
+    figure = side_by_side(recorded_twice(), smoothing=0, charts=["steps_rate", "updates_rate"])
+    (steps,), (updates,) = (curves(drawn(figure, title)) for title in ("Acting", "Learning"))
+    np.testing.assert_allclose(steps.get_ydata(), 2 * 20 / 2.0)
+    np.testing.assert_allclose(updates.get_ydata(), 2 / 0.4)
+
+
+@given(count=st.integers(0, 40))
+def test_a_rate_is_the_growth_over_the_time_between_its_points(count: int) -> None:
+    rng = np.random.default_rng(count)
+    number, times = np.cumsum(rng.integers(0, 9, count)), np.cumsum(rng.random(count) + 0.1)
+    x, y = rate(np.arange(count), number, times)
+    assert len(x) == max(0, count - 2)
+    for at, value in zip(x.astype(int), y, strict=True):
+        assert value == pytest.approx((number[at] - number[at - 2]) / (times[at] - times[at - 2]))
+
+
+def test_a_log_scale_is_used_where_all_values_are_above_0_and_said_where_not() -> None:
+    run = RecordedRun().learn(40, loss=np.geomspace(0.1, 100, 40), mean_q=np.linspace(-1, 1, 40)).collect(5)
+    figure = side_by_side(run, log=True)
+    assert drawn(figure, "Loss").get_yscale() == "log" and drawn(figure, "Q-values").get_yscale() == "linear"
+    assert "linear: some values are 0 or below" in [text.get_text() for text in drawn(figure, "Q-values").texts]
+    low, high = drawn(figure, "Loss").get_ylim()
+    assert 0.01 < low < 0.1 and 100 < high < 1000
+    assert drawn(side_by_side(run), "Loss").get_yscale() == "linear"
+
+
+def test_what_is_due_is_dotted_and_follows_the_changes_of_the_run() -> None:
+    run = RecordedRun(config=QUICK.replace(epochs=40)).collect(20)
+    run.changes = [(0.0, 10, {"exploration.epsilon_end": 0.5})]  # type: ignore[attr-defined]
+    axes = drawn(side_by_side(run), "Epsilon")
+    (due,) = [line for line in axes.lines if line.get_zorder() == 1 and len(line.get_xdata()) == 20]
+    assert due.get_ydata()[0] == 1.0 and due.get_ydata()[9] == pytest.approx(0.02) and due.get_ydata()[10] == 0.5
+    assert "epsilon_end = 0.5" in [text.get_text() for text in axes.texts]
+
+
+def test_a_change_is_marked_where_it_was_made_on_every_axis() -> None:
+    run = recorded_twice()
+    run.changes = [(104.0, 2, {"learning.learning_rate": 0.1})]  # type: ignore[attr-defined]
+    for over, place in {"epoch": 2, "agent_steps": 40, "update": 10, "time": 4}.items():
+        axes = drawn(side_by_side(run, charts=["loss"], over=cast(Axis, over)), "Loss")
+        upright = [set(line.get_xdata()) for line in axes.lines if len(set(line.get_xdata())) == 1]
+        assert upright == [{place}]
+
+
+def test_a_new_change_appears_in_the_kept_picture() -> None:
+    run = RecordedRun().learn(12)
+    drawing = SideBySide(run, Choices(("loss",)))
+    frames = LiveFrames(drawing)
+    before = frames.png()
+    run.changes = [(0.0, 1, {"learning.tau": 0.1})]  # type: ignore[attr-defined]
+    assert drawing.update()
+    after = frames.png()
+    assert after != before and after == LiveFrames(drawing).png()
+
+
+def test_what_was_never_recorded_is_said_so() -> None:
+    run = RecordedRun()
+    run.state = "stopped"
+    assert "nothing was recorded" in [text.get_text() for text in drawn(side_by_side(run), "Loss").texts]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"charts": ["los"]}, "there is no chart 'los'; did you mean loss"),
+        ({"charts": []}, "0 charts are chosen; choose 1 to 12"),
+        ({"over": "hours"}, "over is 'hours'; it must be one of own, epoch"),
+        ({"agents": "all"}, 'agents is \'all\'; it must be "together", "each" or the index'),
+    ],
+)
+def test_choices_that_cannot_be_drawn_are_refused(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        side_by_side(RecordedRun(), **wrong)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5, 9, 12])
+def test_any_number_of_charts_has_room(count: int) -> None:
+    figure = side_by_side(RecordedRun().learn(9).collect(9), charts=list(CHARTS)[:count])
+    assert len(figure.axes) == count
+    assert all(axes.get_position().height * figure.get_figheight() > 1 for axes in figure.axes)
+    assert "chart" in figure.alt
+
+
 # --- live ----------------------------------------------------------------------------------------------------------
 
 
 def test_new_records_move_the_lines_that_are_there() -> None:
     run = RecordedRun().learn(5)
-    drawing = SideBySide(run, smoothing=0)
+    drawing = SideBySide(run, Choices(smoothing=0))
     (line,) = curves(drawn(drawing.figure, "Loss"))
     assert drawing.update() is False
     run.learn(5, first=6)

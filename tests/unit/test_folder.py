@@ -320,3 +320,23 @@ def test_a_package_inside_another_projects_repository_has_no_commit(tmp_path):
     package.mkdir(parents=True)
     (package / "module.py").touch()
     assert machine.commit(package) == {"commit": None, "dirty": None}
+
+
+# Following one that goes on
+
+
+@given(parts=st.lists(st.integers(0, 5), max_size=6))
+def test_whoever_follows_gets_every_record_once_and_leaves_half_a_record_for_later(tmp_path_factory, parts):
+    folder = RunFolder.create("run", {"status": "running"}, tmp_path_factory.mktemp("followed"))
+    path, seen, end = folder.path / "updates.records", 0, 0
+    for part in parts:
+        folder.append("updates", updates(end, end + part))
+        end += part
+        with path.open("ab") as file:
+            file.write(b"half")  # of a record that is just being written
+        found = folder.read_records("updates", seen)
+        np.testing.assert_array_equal(found, updates(seen, end))
+        seen += len(found)
+    assert len(folder.read_records("updates", end)) == 0
+    assert len(folder.read_records("updates", end + 10)) == 0
+    assert len(folder.read_records("epochs")) == 0

@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 import multiprocessing
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,9 @@ from numpy.typing import NDArray
 import workbench as wb
 from workbench.record.folder import RunFolder
 from workbench.record.metrics import UPDATES
+from workbench.run import Run
+from workbench.view.charts import STANDARD, Choices
+from workbench.view.drawing import SideBySide
 from workbench.world.treasurehunt import Treasurehunt
 
 QUICK = wb.preset("quick")
@@ -187,3 +192,226 @@ def test_a_notebook_shows_widgets_a_picture_and_words_for_it(tmp_path: Path) -> 
     assert any(
         "Six charts" in getattr(child, "value", "") for child in panel.widget.children if child is not panel.image
     )
+
+
+def test_a_picture_that_cannot_be_drawn_is_told_whole_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with wb.launch(ENDLESS, mode="sequential", lag=0, out=tmp_path) as run:
+        panel = wb.Panel(run)
+
+        def fail(drawing: SideBySide) -> bool:
+            raise ZeroDivisionError("no <room>")
+
+        monkeypatch.setattr(SideBySide, "update", fail)
+        assert panel.wait(DEADLINE_S)
+        assert "stands still" in panel.message.value and not run.ended
+        assert "ZeroDivisionError: no &lt;room&gt;" in panel.failures.value and "Traceback" in panel.failures.value
+
+
+# --- choosing curves -------------------------------------------------------------------------------------------------
+
+
+def shown(panel: wb.Panel) -> bytes:
+    return bytes(panel.image.value)
+
+
+def test_the_form_chooses_what_is_drawn_also_after_the_end(tmp_path: Path) -> None:
+    panel = wb.Panel([loaded(tmp_path)])
+    assert panel.wait(DEADLINE_S)
+    before = shown(panel)
+    panel.form.boxes["td_error"].value = True
+    assert panel.choices.charts == (*STANDARD, "td_error")
+    assert shown(panel) != before and "Seven charts" in panel._alt.value
+    panel.form.over.value, panel.form.agents.value = "time", "each"
+    panel.form.smoothing.value, panel.form.log.value = 0.0, True
+    assert panel.choices == Choices((*STANDARD, "td_error"), 0.0, "time", "each", True)
+    assert len(panel.figure().axes) == 7
+    panel.form.standard.click()
+    assert panel.choices.charts == STANDARD and not panel.form.boxes["td_error"].value
+
+
+def test_a_choice_that_cannot_be_drawn_leaves_the_picture_and_says_why(tmp_path: Path) -> None:
+    panel = wb.Panel([loaded(tmp_path)], charts=["loss"])
+    assert panel.wait(DEADLINE_S)
+    before = shown(panel)
+    panel.form.boxes["loss"].value = False
+    assert "0 charts are chosen; choose 1 to 12" in panel.form.message.value
+    assert shown(panel) == before and panel.choices.charts == ("loss",)
+    panel.form.boxes["q"].value = True
+    assert panel.form.message.value == "" and panel.choices.charts == ("q",)
+    with pytest.raises(ValueError, match=r"no chart 'grad_nrm'; did you mean grad_norm"):
+        panel.choose(charts=["grad_nrm"])
+    panel.choose(charts=["grad_norm"], log=True)
+    assert panel.form.boxes["grad_norm"].value and panel.form.log.value
+
+
+def test_an_empty_list_of_runs_is_refused() -> None:
+    with pytest.raises(ValueError, match="there are no runs to draw; give at least one"):
+        wb.Panel([])
+
+
+# --- pausing, checkpoints, changes -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def able(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Runs that can be paused and changed, as far as a panel sees; what they were asked for."""
+    asked: list[Any] = []
+
+    def pause(run: Run, paused: bool) -> None:
+        asked.append("pause" if paused else "proceed")
+        run.__dict__["told_to_pause"] = paused
+
+    def change(run: Run, **values: Any) -> None:
+        run.config.replace(**values)  # refuses what is refused
+        asked.append(values)
+        run.__dict__.setdefault("told_changes", []).append((time.time(), 3, values))
+
+    for name, made in {
+        "pause": lambda run: pause(run, True),
+        "proceed": lambda run: pause(run, False),
+        "paused": property(lambda run: run.__dict__.get("told_to_pause", False)),
+        "checkpoint": lambda run: asked.append("checkpoint"),
+        "change": change,
+        "changeable": ("learning.learning_rate", "pacing.publish_interval"),
+        "changes": property(lambda run: run.__dict__.get("told_changes", [])),
+    }.items():
+        monkeypatch.setattr(Run, name, made, raising=False)
+    return asked
+
+
+@pytest.fixture
+def running(tmp_path: Path, able: list[Any]) -> Iterator[wb.Run]:
+    with wb.launch(ENDLESS, mode="sequential", lag=0, out=tmp_path) as run:
+        yield run
+
+
+def test_pause_continue_and_checkpoint_do_what_they_say(running: wb.Run, able: list[Any]) -> None:
+    panel = wb.Panel(running)
+    wait_until(panel.pause_button, "disabled", lambda disabled: not disabled)
+    assert panel.continue_button.disabled
+    panel.pause_button.click()
+    wait_until(panel.continue_button, "disabled", lambda disabled: not disabled)
+    assert panel.pause_button.disabled and ": paused · epoch" in html.unescape(panel.status.value).replace("</b>", "")
+    panel.checkpoint_button.click()
+    wait_until(panel.checkpoint_button, "disabled", lambda disabled: not disabled)
+    panel.continue_button.click()
+    wait_until(panel.pause_button, "disabled", lambda disabled: not disabled)
+    assert able == ["pause", "checkpoint", "proceed"]
+    panel.close()
+
+
+def test_who_asks_an_ended_run_to_pause_is_told_how_it_ended(running: wb.Run) -> None:
+    panel = wb.Panel(running)
+    running.stop()
+    assert panel.wait(DEADLINE_S)
+    with pytest.raises(wb.RunError, match="there is nothing to pause: sequential, lag 0 is stopped"):
+        panel.pause()
+    with pytest.raises(wb.RunError, match="there is nothing to continue"):
+        panel.proceed()
+    assert all(each.disabled for each in (panel.pause_button, panel.continue_button, panel.checkpoint_button))
+
+
+def test_what_the_runs_cannot_do_is_not_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pause", "proceed", "checkpoint", "change", "changeable", "changes", "processes"):
+        monkeypatch.delattr(Run, name, raising=False)
+    with wb.launch(ENDLESS, mode="sequential", lag=0, out=tmp_path) as run:
+        panel = wb.Panel(run)
+        wait_until(panel.stop_button, "disabled", lambda disabled: not disabled)
+        assert all(each.disabled for each in (panel.pause_button, panel.continue_button, panel.checkpoint_button))
+        hidden = {title for title, each in panel.blocks.buttons.items() if each.layout.display == "none"}
+        assert hidden == {"Change while running", "Processes"}
+        with pytest.raises(wb.RunError, match=r"these runs have no pause\(\)"):
+            panel.pause()
+        panel.close()
+
+
+def test_a_change_is_made_drawn_and_listed_and_one_that_is_refused_is_told(running: wb.Run, able: list[Any]) -> None:
+    panel = wb.Panel(running, charts=["learning_rate"])
+    form = panel.changes
+    wait_until(form.apply, "disabled", lambda disabled: not disabled)
+    assert form.fields["learning.learning_rate"].value == "0.001"
+    form.apply.click()
+    assert "Nothing was edited" in form.message.value
+    form.fields["learning.learning_rate"].value = "2e-4"
+    form.apply.click()
+    assert able == [{"learning.learning_rate": 2e-4}] and "Done" in form.message.value
+    assert "learning_rate = 0.0002" in form.made.value
+    wait_until(form.fields["learning.learning_rate"], "value", lambda text: text == "0.0002")
+    drawn = panel.figure().axes[0]
+    assert "learning_rate = 0.0002" in [text.get_text() for text in drawn.texts]
+    form.fields["learning.learning_rate"].value = "fast"
+    form.apply.click()
+    assert "learning.learning_rate is 'fast'; it must be a number" in html.unescape(form.message.value)
+    form.fields["learning.learning_rate"].value = "-1"
+    form.apply.click()
+    assert "it must be above 0" in form.message.value
+    assert len(able) == 1
+    panel.close()
+
+
+# --- blocks ----------------------------------------------------------------------------------------------------------
+
+
+def test_blocks_are_closed_until_they_are_opened(tmp_path: Path) -> None:
+    panel = wb.Panel([loaded(tmp_path)])
+    assert panel.wait(DEADLINE_S)
+    curves = panel.blocks.buttons["Curves"]
+    assert panel.form.widget.layout.display == "none" and curves.icon == "caret-right"
+    curves.value = True
+    assert panel.form.widget.layout.display is None and curves.icon == "caret-down"
+
+
+def test_the_doctor_looks_when_he_is_asked_in(tmp_path: Path) -> None:
+    panel = wb.Panel(loaded(tmp_path))
+    assert panel.wait(DEADLINE_S)
+    assert "the doctor is looking" in panel.doctor.value.lower()
+    panel.blocks.buttons["Doctor"].value = True
+    wait_until(panel.doctor, "value", lambda text: "every frame has shape and dtype" in text)
+    assert "seed 000" in panel.doctor.value and "cannot&nbsp;tell" in panel.doctor.value
+
+
+def test_processes_are_told_apart_by_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    actor = SimpleNamespace(name="actor", role="actor", agents=(), pid=7, alive=True, silence_s=0.25, restarts=0)
+    dead = SimpleNamespace(name="<learner>", role="learner", agents=(0, 1), pid=8, alive=False, silence_s=9, restarts=2)
+    monkeypatch.setattr(Run, "processes", [actor, dead], raising=False)
+    run = wb.launch(QUICK, mode="sequential", lag=0, out=tmp_path, start=False)
+    panel = wb.Panel(run)
+    panel.blocks.buttons["Processes"].value = True
+    assert "alive" in panel.processes.value and "gone" in panel.processes.value
+    assert "&lt;learner&gt;" in panel.processes.value and "0, 1" in panel.processes.value
+    run.stop()
+    assert panel.wait(DEADLINE_S)
+
+
+# --- several panels --------------------------------------------------------------------------------------------------
+
+
+def test_two_panels_on_one_run_both_live(tmp_path: Path) -> None:
+    with wb.launch(ENDLESS, mode="sequential", lag=0, out=tmp_path) as run:
+        one, two = wb.Panel(run), wb.Panel(run, charts=["loss"], over="time")
+        frames = Frames(one), Frames(two)
+        for each in frames:
+            each.wait_for(3)
+        one.close()
+        frames[1].wait_for(len(frames[1].pictures) + 2)
+        run.stop()
+        assert two.wait(DEADLINE_S)
+
+
+def test_a_run_that_goes_on_elsewhere_is_followed_to_its_end_read_only(tmp_path: Path) -> None:
+    run = wb.launch(QUICK.replace(epochs=60), mode="sequential", lag=0, out=tmp_path)
+    follower = wb.load(run.folder.path)
+    panel = wb.Panel(follower)
+    frames = Frames(panel)
+    assert "read only" in panel.status.value
+    assert all(each.disabled for each in panel._buttons)
+    with pytest.raises(wb.RunError, match="started elsewhere can only be looked at"):
+        panel.pause()
+    frames.wait_for(3)
+    run.wait(DEADLINE_S)
+    assert panel.wait(DEADLINE_S)
+    assert follower.status == "finished" and "finished · epoch 60 of 60" in panel.status.value
+    np.testing.assert_array_equal(follower.history.updates, run.folder.read_history().updates)
+    assert follower.result == run.result

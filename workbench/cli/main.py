@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TextIO
 
-from workbench.cli import diagnosis, notebooks, reference, reports, timeline, training
+from workbench.cli import diagnosis, film, notebooks, reference, reports, timeline, training
 from workbench.config import ConfigError
 from workbench.processes.supervisor import ChildFailed
 from workbench.record import machine
@@ -37,6 +37,7 @@ COMMANDS = {
     "figures": Command(reports.figures, "make the figures of a report from run folders"),
     "export": Command(reports.export, "give a run to pandas, TensorBoard, or a colleague"),
     "unpack": Command(reports.unpack, "open a run that was packed into one file"),
+    "film": Command(film.film, "a greedy epoch of some runs, side by side, as an animation"),
     "lab": Command(notebooks.lab, "open JupyterLab on the notebooks; further arguments go to JupyterLab"),
     "notebooks": Command(notebooks.execute, "execute the notebooks and save them with their outputs"),
     "bench": Command(reference.bench, "measure the speed of every part on this machine"),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from workbench.diagnose.checks import CheckResult, run_checks
 from workbench.diagnose.methods import run_methods
 from workbench.diagnose.rules import Evidence
+from workbench.rich import Rich
 from workbench.run_view import RunView
 
 _WIDTH = 112
@@ -35,7 +36,7 @@ class Hypothesis:
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(Rich):
     """What the records of a run say."""
 
     run: str
@@ -67,6 +68,9 @@ class Diagnosis:
         if name not in named:
             raise KeyError(f"there is no check {name!r}; there are {', '.join(named)}")
         return named[name]
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [result.name for result in (*self.checks, *self.methods)]
 
     @property
     def text(self) -> str:

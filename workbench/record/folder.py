@@ -203,6 +203,18 @@ class RunFolder:
             history.append(table, _read_whole(self._table_path(table), TABLES[table]))
         return history
 
+    def read_records(self, table: str, first: int = 0) -> Records:
+        """Whole records of a table from number ``first`` on; one that is just being written is left for later."""
+        dtype, path = TABLES[table], self._table_path(table)
+        try:
+            count = max(0, path.stat().st_size // dtype.itemsize - first)
+            records: Records = np.fromfile(path, dtype, count=count, offset=first * dtype.itemsize)
+        except FileNotFoundError:
+            return np.empty(0, dtype)
+        except OSError as error:
+            raise RecordError(f"cannot read {path}: {error.strerror}") from error
+        return records
+
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
 

@@ -108,6 +108,9 @@ class History:
         """Names of all metrics, so that ``dict(history)`` works."""
         return iter(self)
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(METRICS)
+
     def series(self, name: str, agent: int | None = None, over: str | None = None) -> tuple[Array, Array]:
         """A metric as a curve: of one agent, or of all agents together.
 

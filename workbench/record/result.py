@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from workbench.record.history import History
+from workbench.rich import Rich
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Rich):
     """The summary of one run. Counts are over all agents; rewards are per epoch, summed over agents."""
 
     mode: str
@@ -40,6 +41,14 @@ class Result:
     """Mean reward of the greedy epochs after the last update; None if the run did not get there."""
     digest: dict[str, str]
     """SHA-256 of the final weights, the rows in the replays, all rewards and all losses."""
+
+    def __repr__(self) -> str:
+        dial = "free-running" if self.lag is None else f"lag {self.lag}"
+        reward = "none" if self.greedy_reward is None else f"{self.greedy_reward:.1f} per epoch"
+        return (
+            f"<Result of {self.mode}, {dial}, seed {self.seed}: {self.status}, {self.agent_steps:,} agent steps and "
+            f"{self.updates:,} updates in {self.wall_s:.1f} s, greedy reward {reward}>"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; numbers that are not finite become None."""

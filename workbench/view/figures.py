@@ -7,25 +7,41 @@ from collections.abc import Sequence
 from workbench.compare import Comparison
 from workbench.record import machine
 from workbench.run_view import RunView
-from workbench.view.drawing import SMOOTHING, SideBySide
+from workbench.view.charts import SMOOTHING, STANDARD, Agents, Axis, Choices
+from workbench.view.drawing import SideBySide
 from workbench.view.picture import Picture, to_png
 
 __all__ = ["Picture", "comparison_figure", "side_by_side", "to_png"]
 
 
-def side_by_side(runs: RunView | Sequence[RunView], smoothing: float = SMOOTHING) -> Picture:
+def side_by_side(
+    runs: RunView | Sequence[RunView], smoothing: float = SMOOTHING, charts: Sequence[str] = STANDARD,
+    over: Axis = "own", agents: Agents = "together", log: bool = False,
+) -> Picture:  # fmt: skip
     """The figure of one or more runs, live or loaded, as far as they are.
 
     Args:
         runs: the first is drawn solid and wide, the others dashed on top, so that equal curves are all seen.
         smoothing: window of the moving averages as a share of a run's length; 0 draws what was recorded alone.
+        charts: names of :data:`workbench.view.charts.CHARTS`.
+        over: the x axis: "epoch", "agent_steps", "update", "time", or "own" for what each chart is recorded over.
+        agents: "together", "each", or the index of an agent.
+        log: whether charts whose values are all above 0 have a logarithmic y axis.
+
+    Raises:
+        ValueError: there are no runs, or a choice cannot be drawn; the message says which.
     """
-    return SideBySide(runs, smoothing).figure
+    return SideBySide(runs, Choices(tuple(charts), smoothing, over, agents, log)).figure
 
 
 def comparison_figure(pair: Comparison, smoothing: float = SMOOTHING) -> Picture:
     """The figure of a comparison, with a line that says whether the runs are identical and how their times compare."""
-    return SideBySide(pair.runs, smoothing, caption=_verdict(pair)).figure
+    return draw_comparison(pair, Choices(smoothing=smoothing))
+
+
+def draw_comparison(pair: Comparison, choices: Choices) -> Picture:
+    """The same with other choices."""
+    return SideBySide(pair.runs, choices, caption=_verdict(pair)).figure
 
 
 def _verdict(pair: Comparison) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from workbench.view.drawing import SideBySide
+from workbench.view.picture import DRAWING
 
 LIVE_DPI = 80
 """Dots per inch of a live frame: small enough for a slow connection, large enough to read."""
@@ -29,6 +30,10 @@ class LiveFrames:
 
     def png(self) -> bytes:
         """The figure as it is now."""
+        with DRAWING:
+            return self._png()
+
+    def _png(self) -> bytes:
         moving, still = self._drawing.moving, self._drawing.still
         if still != self._still:
             self._draw_background()

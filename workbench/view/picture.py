@@ -7,6 +7,7 @@ and no figure is kept alive behind the caller's back.
 from __future__ import annotations
 
 import io
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ DPI = 110
 """Dots per inch of a still figure."""
 NOTEBOOK_COLOURS = 256
 """Colours of a picture in a notebook. An eye sees no more of them in a chart, and the file is a third as large."""
+
+DRAWING = threading.RLock()
+"""Held while anything is drawn: matplotlib's text is not safe in several threads, and every panel has one."""
 
 
 class Picture(Figure):
@@ -67,13 +71,14 @@ def to_png(figure: Figure, dpi: float | None = None, colours: int | None = None)
     """
     own, target = figure.dpi, io.BytesIO()
     canvas: Any = figure.canvas if isinstance(figure.canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
-    try:
-        figure.dpi = own if dpi is None else dpi
-        canvas.draw()
-        picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[:, :, :3])
-        if colours is not None:
-            picture = picture.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        picture.save(target, "png", dpi=(figure.dpi, figure.dpi))
-    finally:
-        figure.dpi = own
+    with DRAWING:
+        try:
+            figure.dpi = own if dpi is None else dpi
+            canvas.draw()
+            picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[:, :, :3])
+            if colours is not None:
+                picture = picture.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+            picture.save(target, "png", dpi=(figure.dpi, figure.dpi))
+        finally:
+            figure.dpi = own
     return target.getvalue()

@@ -13,7 +13,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#dddddd"
 WARNING = "#b00020"
@@ -88,7 +88,7 @@ def style_axes(axes: Axes, title: str, xlabel: str, ylabel: str, sizes: Sizes = 
     axes.tick_params(labelsize=sizes.small, color=GREY, labelcolor=INK, length=3, width=0.8 * sizes.line)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
+    few_ticks(axes.yaxis)
     axes.grid(True, color=FAINT, linewidth=0.7 * sizes.line)
     axes.set_axisbelow(True)
     for side, spine in axes.spines.items():
@@ -104,3 +104,15 @@ def print_settings() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(PRINT_SETTINGS)
         yield
+
+
+def few_ticks(axis: Any) -> None:
+    """At most five ticks at round numbers."""
+    axis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
+
+
+def log_ticks(axis: Any, decades: float) -> None:
+    """Few ticks for a logarithmic axis that spans so many decades, with plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 2.0, 5.0), numticks=5))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_locator(NullLocator())

@@ -1,0 +1,265 @@
+"""The world to look at: a game of its own that plays what the weights say, seen as a view and as a film."""
+
+import html
+import io
+import threading
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import workbench as wb
+from tests.unit import inprocess
+from workbench.cli.main import main
+from workbench.record.folder import RunFolder
+from workbench.run import vector_size
+from workbench.seeding import stream
+from workbench.view.board import describe
+from workbench.view.film import film
+from workbench.view.game import FRACTIONS, MOVES, Game
+from workbench.view.world_view import WorldView
+from workbench.world.treasurehunt import AGENT, GEM, Treasurehunt
+
+QUICK = wb.preset("quick")
+DEADLINE_S = 120.0
+
+
+def some_weights(config=QUICK, seed=0):
+    """Initial weights of every agent, twice over for online and target."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(0, 0.3, (config.world.num_agents, vector_size(config))).astype(np.float32)
+
+
+def kept(tmp_path, name="earlier", config=QUICK, weights=None, **description):
+    """A run that has ended, as its folder."""
+    told = {"config": config.to_dict(), "mode": "sequential", "lag": 0, "status": "finished", "error": None}
+    folder = RunFolder.create(name, told | description, tmp_path)
+    folder.write_array("weights.npy", some_weights(config) if weights is None else weights)
+    return wb.load(folder.path)
+
+
+# --- the game --------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=15)
+@given(
+    height=st.integers(4, 9), width=st.integers(4, 9), agents=st.integers(1, 4), radius=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_what_is_told_of_an_agent_is_where_it_stands_and_what_it_sees(height, width, agents, radius, seed):
+    config = QUICK.replace(**{
+        "world.height": height, "world.width": width, "world.num_agents": agents, "world.vision_radius": radius,
+        "world.spawn_prob": 0.2,
+    })  # fmt: skip
+    game = Game(config, some_weights(config), seed)
+    for _ in range(3 * agents):
+        cells, sight = game.cells, game.sight
+        assert (cells[tuple(game.positions.T)] == AGENT).all() and (cells == AGENT).sum() == agents
+        assert game.positions[sight.agent].tolist() == [sight.row, sight.column]
+        padded = np.pad(cells, radius, constant_values=2)  # walls beyond the edge
+        window = padded[sight.row : sight.row + 2 * radius + 1, sight.column : sight.column + 2 * radius + 1]
+        np.testing.assert_array_equal(sight.frame, window)
+        game.move()
+
+
+def test_every_move_is_the_one_with_the_greatest_mean_quantile_of_the_agents_own_network():
+    game, weights = Game(QUICK, some_weights(), seed=3), some_weights()
+    for _ in range(12):
+        sight, before = game.sight, game.positions
+        policy = game._policies[sight.agent]
+        np.testing.assert_array_equal(policy.weights.numpy(), weights[sight.agent, : policy.layout.size])
+        stack = torch.from_numpy(game._replays[sight.agent].newest_stack(sight.turn))
+        with torch.no_grad():
+            q = policy.network(stack, torch.from_numpy(FRACTIONS)[None])[0].mean(0).numpy()
+        np.testing.assert_allclose(sight.q, q, rtol=1e-4, atol=1e-5)
+        assert sight.choice == q.argmax()
+        low, high = sight.spread()
+        assert (low <= high).all() and low.shape == (4,)
+        game.move()
+        moved = game.positions[sight.agent] - before[sight.agent]
+        assert tuple(moved) in ((0, 0), [(-1, 0), (1, 0), (0, -1), (0, 1)][sight.choice])
+
+
+def test_an_epoch_has_its_turns_and_then_stands_still():
+    game, moves = Game(QUICK, some_weights()), 0
+    while not game.over:
+        game.move()
+        moves += 1
+    assert moves == QUICK.world.max_turns * QUICK.world.num_agents
+    cells, rewards = game.cells, game.rewards.copy()
+    game.move()
+    game.play_to(1)
+    np.testing.assert_array_equal(game.cells, cells)
+    np.testing.assert_array_equal(game.rewards, rewards)
+    assert "end of 20 turns" in describe(game, "x")
+    game.begin()
+    assert game.turn == 0 and game.rewards.sum() == 0 and (game.cells == GEM).sum() < 10
+
+
+def test_the_same_seed_plays_the_same_game_and_another_another():
+    def cells(seed):
+        game = Game(QUICK, some_weights(), seed)
+        for _ in range(9):
+            game.play_to(0)
+        return game.cells.tolist(), game.rewards.tolist()
+
+    assert cells(1) == cells(1) != cells(2)
+
+
+def test_looking_draws_from_no_stream_of_the_run():
+    config = QUICK.replace(epochs=3)
+    undisturbed = inprocess.digests(inprocess.run(config, 0))
+    parts = inprocess.build(config, 0)
+    game = Game(config, some_weights(config), config.seed)
+    states = [stream(config.seed, "viewing").bit_generator.state, parts.collector.world.rng.bit_generator.state]
+    assert states[0] != states[1]
+    for _ in range(5):
+        game.play_to(0)
+    assert parts.collector.world.rng.bit_generator.state == states[1]
+    assert inprocess.digests(inprocess.run(config, 0)) == undisturbed
+
+
+# --- the view --------------------------------------------------------------------------------------------------------
+
+
+def test_the_buttons_step_and_begin_anew_and_the_list_chooses_the_eyes(tmp_path):
+    view = WorldView(kept(tmp_path), agent=1)
+    assert view.game.agent == 1 and view.game.turn == 0
+    before = bytes(view.image.value)
+    view.step_button.click()
+    assert (view.game.agent, view.game.turn) == (1, 1)
+    assert bytes(view.image.value) != before and bytes(view.image.value).startswith(b"\x89PNG")
+    assert "Agent 1 in row" in view._alt.value and "turn 2 of 20" in view._alt.value
+    view.agent.value = 0
+    assert view.game.agent == 0 and "Agent 0 in row" in view._alt.value
+    for _ in range(40):
+        view.step()
+        if view.game.over:
+            break
+    assert "end of 20 turns" in view._alt.value
+    view.step_button.click()
+    assert view.game.turn == 0
+    view.step()
+    view.epoch_button.click()
+    assert view.game.turn == 0
+    assert view.figure().alt == html.unescape(view._alt.value).split(">", 1)[1].rsplit("<", 1)[0]
+
+
+def test_play_goes_on_by_itself_until_it_is_paused(tmp_path):
+    view = WorldView(kept(tmp_path))
+    seen, new = [], threading.Condition()
+
+    def take(change):
+        with new:
+            seen.append(change["new"])
+            new.notify_all()
+
+    view.image.observe(take, "value")
+    view.play_button.value = True
+    assert view.play_button.description == "Pause"
+    with new:
+        assert new.wait_for(lambda: len(seen) >= 3, DEADLINE_S)
+    view.pause()
+    assert view.play_button.description == "Play" and not view._player.is_alive()
+    assert not [thread for thread in threading.enumerate() if thread.name == "world view"]
+
+
+def test_several_runs_are_looked_at_one_after_the_other(tmp_path):
+    small = QUICK.replace(**{"world.num_agents": 1, "seed": 1})
+    view = WorldView([kept(tmp_path), kept(tmp_path, "other", small)], agent=1)
+    assert view.run.layout.display is None
+    view.run.value = view.runs[1]
+    assert view.game.num_agents == 1 and view.agent.options == (0,) and "seed 1" in view._alt.value
+
+
+def test_what_goes_wrong_is_told_in_the_view(tmp_path, monkeypatch):
+    view = WorldView(kept(tmp_path))
+    monkeypatch.setattr(view.game, "play_to", lambda agent: 1 / 0)
+    view.step_button.click()
+    assert "division by zero" in view.message.value
+    view.play()
+    view._player.join(DEADLINE_S)
+    assert "ZeroDivisionError" in view.message.value and not view.play_button.value
+
+
+def test_mistakes_are_named(tmp_path):
+    with pytest.raises(ValueError, match="no runs to look at"):
+        WorldView([])
+    with pytest.raises(ValueError, match="agent is 7; the world has agents 0 to 1"):
+        WorldView(kept(tmp_path), agent=7)
+    empty = RunFolder.create("empty", {"config": QUICK.to_dict(), "mode": "sequential", "lag": 0, "status": "stopped",
+                                       "error": None}, tmp_path)  # fmt: skip
+    with pytest.raises(wb.RunError, match="no weights on disk"):
+        WorldView(wb.load(empty.path))
+    strange = kept(tmp_path, "strange", world="somewhere.else:World")
+    with pytest.raises(wb.RunError, match="import that class and give it as world="):
+        WorldView(strange)
+    assert WorldView(strange, world=Treasurehunt).game.num_agents == 2
+
+
+def test_a_live_run_is_looked_at_through_its_mailbox(tmp_path):
+    with wb.launch(QUICK.replace(epochs=1_000_000), mode="sequential", lag=0, out=tmp_path, start=False) as run:
+        with pytest.raises(wb.RunError, match="no weights yet; start it, or wait"):
+            WorldView(run)
+        run.start()
+        panel = wb.Panel(run)
+        reached = threading.Event()
+        panel.status.observe(lambda change: reached.set() if "updates/s" in change["new"] else None, "value")
+        assert reached.wait(DEADLINE_S)
+        view = WorldView(run)
+        first = run.newest_weights
+        assert first.shape == (2, vector_size(QUICK)) and np.isfinite(first).all()
+        view.new_epoch()
+        assert bytes(view.image.value).startswith(b"\x89PNG")
+        panel.close()
+    np.testing.assert_array_equal(run.newest_weights, run.weights)
+
+
+# --- the film --------------------------------------------------------------------------------------------------------
+
+
+def test_a_film_shows_every_turn_of_all_runs_and_is_always_the_same(tmp_path):
+    runs = [kept(tmp_path, "one"), kept(tmp_path, "two", QUICK.replace(seed=1), some_weights(seed=5))]
+    made = film(runs, seed=4)
+    assert len(made) == QUICK.world.max_turns + 1
+    assert "seed 4" in made.alt and "sequential, lag 0, seed 1" in made.alt
+    path = made.save(tmp_path / "film.gif")
+    assert path.read_bytes() == film(runs, seed=4).gif() != film(runs, seed=5).gif()
+    with Image.open(path) as picture:
+        assert picture.n_frames > 10 and picture.info["loop"] == 0
+        one = picture.size
+    with Image.open(io.BytesIO(film(runs[0]).gif())) as picture:
+        assert picture.size[0] == pytest.approx(one[0] / 2, abs=1)
+    data, metadata = made._repr_mimebundle_()
+    assert set(data) == {"image/gif", "text/plain"} and metadata["image/gif"]["alt"] == made.alt
+
+
+def test_a_film_as_a_page_needs_nothing_else(tmp_path):
+    page = film(kept(tmp_path)).save(tmp_path / "film.html").read_text()
+    assert page.count("iVBOR") == QUICK.world.max_turns + 1
+    assert "http" not in page and 'type="range"' in page and "<button" in page and "reward of sequential" in page
+    with pytest.raises(ValueError, match=r"must end in \.gif or \.html"):
+        film(kept(tmp_path, "again")).save(tmp_path / "film.mp4")
+    with pytest.raises(ValueError, match="no runs to film"):
+        film([])
+
+
+def test_the_command_films_runs_by_name_or_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))
+    one, _ = kept(tmp_path / "runs", "one"), kept(tmp_path / "runs", "two")
+    out = tmp_path / "new" / "film.gif"
+    assert main(["film", "two", str(one.folder.path), "--out", str(out)]) == 0
+    assert out.read_bytes().startswith(b"GIF89a")
+    told = capsys.readouterr().out
+    assert str(out) in told and "sequential, lag 0, two" in told
+    assert main(["film", "two", "--out", str(tmp_path / "film.mp4")]) == 2
+    assert main(["film", "three", "--out", str(out)]) == 2
+    assert main(["film", "--out", str(out)]) == 2
+    assert "must end in .gif or .html" in capsys.readouterr().err
+
+
+def test_moves_are_named_in_the_order_of_the_world():
+    assert MOVES == ("up", "down", "left", "right")
