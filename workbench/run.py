@@ -108,8 +108,8 @@ class Run(RunView, Listener):
         except BaseException:
             folder.write_description(description | {"status": "failed"})
             raise
-        for change in self.changes:  # of the run that is resumed
-            self._supervisor.shared.changes.make(change[2])
+        for change in description["changes"]:  # of the run that is resumed
+            self._supervisor.shared.changes.make(change["settings"])
 
     def start(self) -> Run:
         """Start the children and return at once.
