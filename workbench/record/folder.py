@@ -138,7 +138,7 @@ class RunFolder:
         except OSError as error:
             with suppress(OSError):
                 part.unlink()
-            raise RecordError(f"cannot write {path}: {error.strerror}; make room and run again") from error
+            raise RecordError(f"cannot write {path}: {error.strerror or error}; make room and run again") from error
 
     def replace(self, table: str, records: Records) -> None:
         """Write a table anew, whole or not at all, by the rules of :meth:`append`."""
