@@ -258,7 +258,7 @@ class Collector:
             newest, updates = mailbox.peek(), self.progress.updates(agent)
             self.channel.epochs.write(
                 now, agent, epoch, steps, rewards[agent], epsilon, snapshot.version, snapshot.updates,
-                newest.version - snapshot.version, updates - snapshot.updates, 1e3 * (newest.time - snapshot.time),
+                newest.version - snapshot.version, updates - snapshot.updates, max(0.0, 1e3 * (newest.time - snapshot.time)),  # a clock may be set back
                 updates / steps,
             )  # fmt: skip
 

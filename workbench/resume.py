@@ -12,6 +12,7 @@ from workbench.config import Config, ConfigError, check_launch, differences, saf
 from workbench.diagnose.faults import prepare
 from workbench.diagnose.probes import Probes
 from workbench.learning.device import resolve_device
+from workbench.processes.limits import check_limits
 from workbench.processes.shared import Plan
 from workbench.record import machine
 from workbench.record.checkpoint import Checkpoint, CheckpointError, newest_checkpoint
@@ -56,6 +57,7 @@ def resume(path: Path | str, config: Config | None = None, *, start: bool = True
     faults = prepare(earlier.faults, wanted, earlier.mode, earlier.lag)
     modifiers = (*faults, *([Probes()] if description.get("probes") else []))
     plan = Plan(wanted, earlier.mode, earlier.lag, _world(str(description["world"])), None, modifiers)
+    check_limits(plan)
     again = {"time": time.time(), "epoch": checkpoint.epoch, "after": earlier.status, "changed": changed}
     description |= {
         "status": "created", "config": wanted.to_dict(), "device": str(device),

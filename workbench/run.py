@@ -31,6 +31,7 @@ from workbench.learning.device import resolve_device
 from workbench.learning.iqn import build_network
 from workbench.learning.parameters import ParameterLayout
 from workbench.processes.job import Modifier
+from workbench.processes.limits import check_limits
 from workbench.processes.lives import Incident
 from workbench.processes.shared import Cut, Plan
 from workbench.processes.supervisor import ChildFailed, Listener, Supervisor
@@ -206,7 +207,9 @@ class Run(RunView, Listener):
         """Where the run is: epochs collected, agent steps and updates of all agents, rows per agent, seconds, rates."""
         progress, agents = self._supervisor.progress, self.config.world.num_agents
         started, ended = progress.start_time, progress.end_time
-        elapsed = (ended if np.isfinite(ended) and self.ended else time.time()) - started if progress.started else 0.0
+        elapsed = (
+            (ended if np.isfinite(ended) and self.ended else time.monotonic()) - started if progress.started else 0.0
+        )
         elapsed += self._elapsed_before
         updates = sum(progress.updates(agent) for agent in range(agents))
         return progress_numbers(progress.epochs_collected, progress.agent_steps, agents, updates, elapsed)
@@ -391,6 +394,8 @@ def launch(
         ConfigError: the configuration or a fault does not go with this mode, lag or machine.
         RecordError: the run folder exists already or cannot be made.
         RunError: the weights do not fit, or a child process could not import the world.
+        MemoryError: the run needs more memory than there is.
+        OSError: the run needs more open files than there may be.
     """
     check_launch(config, mode, lag)
     device = resolve_device(config.device)
@@ -402,6 +407,7 @@ def launch(
         _require_importable("modifier", type(modifier))
     plan = Plan(config, mode, lag, world, None if weights is None else _check_weights(config, weights), wrapped)
     description = describe(plan, str(device), [fault.text for fault in switched_on], probes)
+    check_limits(plan)
     folder = RunFolder.create(name or _new_name(config, mode, lag), description, out)
     return begin(Run(plan, folder, description), start)
 

@@ -16,7 +16,11 @@ from hypothesis.extra import numpy as arrays_of
 from workbench.record import checkpoint as checkpoint_module
 from workbench.record.checkpoint import FORMAT, CheckpointError, newest_checkpoint, read_checkpoint, write_checkpoint
 
-CUT = {"actor/at": np.array(3), "agent 0/vector": np.arange(6, dtype=np.float32), "actor/replay 0": np.ones(40, np.uint8)}
+CUT = {
+    "actor/at": np.array(3),
+    "agent 0/vector": np.arange(6, dtype=np.float32),
+    "actor/replay 0": np.ones(40, np.uint8),
+}
 SAID = {"config": {"seed": 4}, "elapsed_s": 1.5}
 NAMES = st.from_regex(r"(actor|agent [0-9])/[a-z_]{1,9}( [0-9])?", fullmatch=True)
 ARRAYS = arrays_of.arrays(
@@ -172,7 +176,9 @@ def test_a_disk_that_refuses_costs_the_new_checkpoint_and_no_other(tmp_path, mon
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint_module.os, "fsync", refuse)
-        with pytest.raises(CheckpointError, match=rf"{os.strerror(number)}; earlier checkpoints are kept, and the run goes on"):
+        with pytest.raises(
+            CheckpointError, match=rf"{os.strerror(number)}; earlier checkpoints are kept, and the run goes on"
+        ):
             write_checkpoint(folder, 4, CUT, SAID, keep=1)
     assert newest_checkpoint(folder)[0].epoch == 3 and len(list(folder.iterdir())) == 1
     write_checkpoint(folder, 5, CUT, SAID, keep=1)

@@ -42,7 +42,11 @@ def test_a_run_that_nobody_can_take_over_keeps_nothing_and_builds_no_state():
     assert not NOTHING_KEPT.checkpoint_begins(1, 1, progress) and not NOTHING_KEPT.checkpoint_is_due(1, progress)
 
 
-@given(interval=st.integers(0, 4), slow=st.lists(st.booleans(), min_size=12, max_size=12), asked=st.sets(st.integers(1, 12)))
+@given(
+    interval=st.integers(0, 4),
+    slow=st.lists(st.booleans(), min_size=12, max_size=12),
+    asked=st.sets(st.integers(1, 12)),
+)
 def test_one_checkpoint_at_a_time_and_every_other_is_counted_as_skipped(interval, slow, asked):
     """``slow``: whether the disk is still busy when an epoch ends; ``asked``: epochs before whose end somebody asks."""
     kept, copies = recovery()

@@ -26,7 +26,9 @@ def fill(run, seed, step):
     rng = np.random.default_rng(seed)
     for journal in run._journals.values():
         arrays = {name: array[0] for name, array in journal._fields.items()}
-        journal.save(step, {name: np.frombuffer(rng.bytes(a.nbytes), a.dtype).reshape(a.shape) for name, a in arrays.items()})
+        journal.save(
+            step, {name: np.frombuffer(rng.bytes(a.nbytes), a.dtype).reshape(a.shape) for name, a in arrays.items()}
+        )
     for block in (*run.replay_blocks, *run.mailbox_blocks):
         block.bytes[8192:] = np.frombuffer(rng.bytes(len(block.bytes) - 8192), np.uint8)  # after the header
 
@@ -43,7 +45,9 @@ def test_a_cut_taken_and_put_back_is_the_same_bytes(seed, step):
     assert again.keys() == cut.keys()
     assert all(again[name].dtype == cut[name].dtype and again[name].tobytes() == cut[name].tobytes() for name in cut)
     assert other.progress.checkpoint_due == other.progress.checkpoint_kept == step
-    for one, two in zip((*run.replay_blocks, *run.mailbox_blocks), (*other.replay_blocks, *other.mailbox_blocks), strict=True):
+    for one, two in zip(
+        (*run.replay_blocks, *run.mailbox_blocks), (*other.replay_blocks, *other.mailbox_blocks), strict=True
+    ):
         assert one.bytes.tobytes() == two.bytes.tobytes()
 
 
