@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.config import Config
+from workbench.config import Config, ConfigError, check_launch
 from workbench.record import machine
-from workbench.record.folder import RunFolder
+from workbench.record.folder import RecordError, RunFolder
 from workbench.record.history import History
+from workbench.record.metrics import TABLES
 from workbench.record.result import Result
 
 if TYPE_CHECKING:
@@ -87,11 +88,16 @@ class RunView:
 
         Raises:
             RunError: the run has none (yet).
+        RecordError: they are damaged.
         """
         path = self.folder.path / "weights.npy"
         if not path.exists():
             raise RunError(f"run {self.name} is {self.status} and has no weights on disk; they are written at its end")
-        loaded: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        try:
+            with open(path, "rb") as file:
+                loaded: NDArray[np.float32] = np.lib.format.read_array(file, allow_pickle=False)
+        except (OSError, ValueError, MemoryError) as error:
+            raise RecordError(f"{path} is damaged or cannot be read: {error}") from None
         return loaded
 
     @property
@@ -114,10 +120,16 @@ class LoadedRun(RunView):
 
     def __init__(self, path: Path | str) -> None:
         folder = RunFolder.open(path)
-        self.description = folder.read_description()
-        config = Config.from_dict(self.description["config"])
-        mode, lag, faults = self.description["mode"], self.description["lag"], self.description.get("faults", ())
-        super().__init__(folder, config, mode, lag, folder.read_history(), faults)
+        self.description = said = folder.read_description()
+        try:
+            config = Config.from_dict(said["config"])
+            check_launch(config, said["mode"], said["lag"])
+            _check_description(said)
+        except (ConfigError, KeyError, TypeError) as error:
+            raise RecordError(f"{folder.path / 'run.json'} is damaged: {error}") from None
+        history = folder.read_history()
+        _check_history(history, config, folder)
+        super().__init__(folder, config, said["mode"], said["lag"], history, said.get("faults", ()))
 
     @property
     def status(self) -> str:
@@ -161,6 +173,42 @@ class LoadedRun(RunView):
         """Whether the process that launched the run still is there; of another machine's, which cannot be told, yes."""
         found = self.description["machine"]
         return bool(found["host"] != machine.describe()["host"] or machine.process_runs(int(found["pid"])))
+
+
+def _check_description(said: Mapping[str, Any]) -> None:
+    """Refuse what nothing here could have written: the fields that are read, by type."""
+    machine_said, kinds = said["machine"], {
+        "status": str, "device": str, "world": str, "error": (str, type(None)), "faults": list, "probes": bool,
+        "ended": (int, float, type(None)), "references": dict, "incidents": list, "resumed": list,
+    }  # fmt: skip
+    given = {"faults": [], "probes": False, "references": {}, "incidents": [], "resumed": []} | dict(said)
+    for name, kind in kinds.items():
+        if not isinstance(given[name], cast(type, kind)):
+            raise TypeError(f"{name} is {given[name]!r}")
+    if not isinstance(machine_said, Mapping) or type(machine_said["pid"]) is not int:
+        raise TypeError(f"machine is {machine_said!r}")
+    if not 0 < machine_said["pid"] < 2**31 or not isinstance(machine_said["host"], str):
+        raise TypeError(f"machine is {machine_said!r}")
+    if said["status"] not in ("created", "starting", "running", "finished", "stopped", "failed"):
+        raise TypeError(f"status is {said['status']!r}")
+    if not all(isinstance(fault, str) for fault in given["faults"]):
+        raise TypeError(f"faults is {given['faults']!r}")
+    for policy, numbers in given["references"].items():
+        if not isinstance(numbers, Mapping) or not all(isinstance(n, int | float) for n in numbers.values()):
+            raise TypeError(f"the reference {policy} is {numbers!r}")
+
+
+def _check_history(history: History, config: Config, folder: RunFolder) -> None:
+    """Refuse records of agents, epochs and updates that the run cannot have had."""
+    limits = {"agent": config.world.num_agents, "epoch": config.epochs + 1, "update": config.total_updates + 1}
+    for table in TABLES:
+        records = getattr(history, table)
+        for field in limits.keys() & set(records.dtype.names):
+            column = records[field]
+            if len(column) and not -1 <= column.min() <= column.max() < limits[field]:
+                raise RecordError(
+                    f"{folder.path / table}.records is damaged: {field} goes from {column.min()} to {column.max()}"
+                )
 
 
 def load(path: Path | str) -> LoadedRun:

@@ -202,7 +202,11 @@ class RunFolder:
         return self.path / f"{table}.records"
 
     def _read_head(self) -> dict[str, Any]:
-        if not (self.path / "run.json").exists():
+        try:
+            there = (self.path / "run.json").exists()
+        except OSError as error:  # a name that no file system takes
+            raise RecordError(f"cannot read {self.path}: {error.strerror}") from None
+        if not there:
             raise RecordError(f"{self.path} is no run folder: it has no run.json")
         return _read_json(self.path / "run.json")
 
