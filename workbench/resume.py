@@ -59,7 +59,7 @@ def resume(path: Path | str, config: Config | None = None, *, start: bool = True
     description = earlier.description
     faults = prepare(earlier.faults, wanted, earlier.mode, earlier.lag)
     modifiers = (*faults, *([Probes()] if description.get("probes") else []))
-    plan = Plan(wanted, earlier.mode, earlier.lag, _world(str(description["world"])), None, modifiers)
+    plan = Plan(wanted, earlier.mode, earlier.lag, _world(str(description.get("world"))), None, modifiers)
     check_limits(plan)
     again = {"time": time.time(), "epoch": checkpoint.epoch, "after": earlier.status, "changed": changed}
     description |= {

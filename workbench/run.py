@@ -43,7 +43,7 @@ from workbench.record.history import History
 from workbench.record.metrics import TABLES, Records
 from workbench.record.repeats import Repeats
 from workbench.record.result import Result
-from workbench.run_view import RunError, RunView, progress_numbers
+from workbench.run_view import RunError, RunView, history_of, progress_numbers
 from workbench.world.policies import reference_rewards
 from workbench.world.treasurehunt import Treasurehunt
 
@@ -84,7 +84,7 @@ class Run(RunView, Listener):
         Raises:
             MemoryError: there is not enough of it; the folder says that the run failed.
         """
-        history = History() if start is None else folder.read_history()
+        history = History() if start is None else history_of(folder, description)
         super().__init__(folder, plan.config, plan.mode, plan.lag, history, description["faults"])
         self._plan, self._description = plan, description
         self._warnings: dict[str, str] = {}

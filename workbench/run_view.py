@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class RunView:
     @property
     def device(self) -> str:
         """Device that the updates were computed on."""
-        return str(self.folder.read_description()["device"])
+        return str(self.folder.read_description().get("device", "unknown"))
 
     @property
     def label(self) -> str:
@@ -112,7 +112,13 @@ class RunView:
         return diagnose(self)
 
     def __repr__(self) -> str:
-        return f"<Run {self.name}: {self.label}, {self.status}>"
+        return f"<Run {self.name}: {self.label}, {', '.join([self.status, *self.losses])}>"
+
+    @property
+    def losses(self) -> list[str]:
+        """What to know of telemetry that was dropped: nothing if none was. Training never waits for its records."""
+        lost = {table: count for table, count in self.history.lost.items() if count}
+        return [f"{sum(lost.values()):,} records lost ({', '.join(lost)})"] if lost else []
 
 
 class LoadedRun(RunView):
@@ -127,7 +133,7 @@ class LoadedRun(RunView):
             _check_description(said)
         except (ConfigError, KeyError, TypeError) as error:
             raise RecordError(f"{folder.path / 'run.json'} is damaged: {error}") from None
-        history = folder.read_history()
+        history = history_of(folder, said)
         _check_history(history, config, folder)
         super().__init__(folder, config, said["mode"], said["lag"], history, said.get("faults", ()))
 
@@ -152,7 +158,7 @@ class LoadedRun(RunView):
     @property
     def error(self) -> RunError | None:
         """What the run left as the reason of its failure."""
-        return RunError(self.description["error"]) if self.description["error"] else None
+        return RunError(self.description["error"]) if self.description.get("error") else None
 
     @property
     def progress(self) -> dict[str, float]:
@@ -171,29 +177,41 @@ class LoadedRun(RunView):
 
     def _parent_alive(self) -> bool:
         """Whether the process that launched the run still is there; of another machine's, which cannot be told, yes."""
-        found = self.description["machine"]
-        return bool(found["host"] != machine.describe()["host"] or machine.process_runs(int(found["pid"])))
+        found = self.description.get("machine")
+        return found is not None and bool(
+            found["host"] != machine.describe()["host"] or machine.process_runs(int(found["pid"]))
+        )
+
+
+def history_of(folder: RunFolder, description: Mapping[str, Any]) -> History:
+    """What is on disk of a run's records, and how many its description says were lost on the way there."""
+    history = folder.read_history()
+    for table, lost in description.get("lost_records", {}).items():
+        history.append(table, np.empty(0, TABLES[table]), lost)
+    return history
 
 
 def _check_description(said: Mapping[str, Any]) -> None:
     """Refuse what nothing here could have written: the fields that are read, by type."""
-    machine_said, kinds = said["machine"], {
+    kinds: dict[str, Any] = {
         "status": str, "device": str, "world": str, "error": (str, type(None)), "faults": list, "probes": bool,
-        "ended": (int, float, type(None)), "references": dict, "incidents": list, "resumed": list,
+        "ended": (int, float, type(None)), "references": dict, "incidents": list, "resumed": list, "machine": dict,
+        "lost_records": dict,
     }  # fmt: skip
-    given = {"faults": [], "probes": False, "references": {}, "incidents": [], "resumed": []} | dict(said)
     for name, kind in kinds.items():
-        if not isinstance(given[name], cast(type, kind)):
-            raise TypeError(f"{name} is {given[name]!r}")
-    if not isinstance(machine_said, Mapping) or type(machine_said["pid"]) is not int:
-        raise TypeError(f"machine is {machine_said!r}")
-    if not 0 < machine_said["pid"] < 2**31 or not isinstance(machine_said["host"], str):
-        raise TypeError(f"machine is {machine_said!r}")
+        if name in said and not isinstance(said[name], kind):
+            raise TypeError(f"{name} is {said[name]!r}")
+    of = said.get("machine", {"pid": 1, "host": ""})
+    if type(of["pid"]) is not int or not 0 < of["pid"] < 2**31 or not isinstance(of["host"], str):
+        raise TypeError(f"machine is {of!r}")
     if said["status"] not in ("created", "starting", "running", "finished", "stopped", "failed"):
         raise TypeError(f"status is {said['status']!r}")
-    if not all(isinstance(fault, str) for fault in given["faults"]):
-        raise TypeError(f"faults is {given['faults']!r}")
-    for policy, numbers in given["references"].items():
+    if not all(isinstance(fault, str) for fault in said.get("faults", [])):
+        raise TypeError(f"faults is {said['faults']!r}")
+    for table, lost in said.get("lost_records", {}).items():
+        if table not in TABLES or type(lost) is not int or not 0 <= lost < 2**62:
+            raise TypeError(f"of table {table!r}, {lost!r} records were lost")
+    for policy, numbers in said.get("references", {}).items():
         if not isinstance(numbers, Mapping) or not all(isinstance(n, int | float) for n in numbers.values()):
             raise TypeError(f"the reference {policy} is {numbers!r}")
 

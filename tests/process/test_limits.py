@@ -118,7 +118,7 @@ def test_a_folder_that_becomes_read_only_costs_the_files_and_not_the_run(tmp_pat
 def test_a_read_only_data_folder_is_refused_before_anything_starts(tmp_path):
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(RecordError, match="cannot make the run folder .*Permission denied"):
+        with pytest.raises(RecordError, match=r"cannot make the run folder .*Permission denied"):
             wb.launch(CONFIG, out=tmp_path)
     finally:
         tmp_path.chmod(0o700)

@@ -71,8 +71,8 @@ def test_the_same_failure_at_the_same_place_is_not_tried_a_third_time_but_a_kill
     assert restarts.why_not("Traceback", (3, 4)) == ""
     assert restarts.why_not("Traceback", (3, 4)) == "it raised the same again at the same place"
     restarts = Restarts(config)
-    assert [restarts.why_not(text, done) for text, done in
-            [("Traceback", (3, 4)), ("Traceback", (3, 5)), ("Other", (3, 5)), ("", (3, 5)), ("", (3, 5))]] == [""] * 5  # fmt: skip
+    deaths = [("Traceback", (3, 4)), ("Traceback", (3, 5)), ("Other", (3, 5)), ("", (3, 5)), ("", (3, 5))]
+    assert [restarts.why_not(text, done) for text, done in deaths] == [""] * 5
 
 
 def incident(**changes):
@@ -84,7 +84,7 @@ def incident(**changes):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({}, "learner 1 (agent 1) was ended by signal 9 (SIGKILL); 12 epochs were collected until then, 34 updates made; restarted"),
+        ({}, "learner 1 (agent 1) was ended by signal 9 (SIGKILL); 12 epochs were collected until then, 34 updates"),
         ({"process": "actor", "agents": ()}, "actor was ended by"),
         ({"agents": (0, 2)}, "learner 1 (agents 0, 2) was ended by"),
         ({"action": "run goes on without it"}, "made; run goes on without it"),

@@ -85,7 +85,7 @@ def test_an_agent_that_learns_no_more_is_taken_as_it_was_left():
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda cut: cut.update({"agent 0/mailbox": np.zeros(3, np.uint8)}), "agent 0/mailbox has 3 bytes; this run's has"),
+        (lambda cut: cut.update({"agent 0/mailbox": np.zeros(3, np.uint8)}), "mailbox has 3 bytes; this run's has"),
         (lambda cut: cut.update({"actor/replay 1": np.zeros(3, np.uint8)}), "actor/replay 1 has 3 bytes"),
         (lambda cut: cut.update({"agent 1/vector": np.zeros(3, np.float32)}), r"vector has shape \(3,\)"),
         (lambda cut: cut.update({"agent 1/more": np.zeros(3)}), "the state holds"),

@@ -77,7 +77,8 @@ def write_checkpoint(
         with suppress(OSError):
             part.unlink()
         raise CheckpointError(
-            f"cannot write {path}: {error.strerror or error}; earlier checkpoints are kept, and the run goes on; make room"
+            f"cannot write {path}: {error.strerror or error}; earlier checkpoints are kept, and the run goes on; "
+            "make room"
         ) from error
     return path
 

@@ -192,7 +192,7 @@ def _facts(run: RunView, turn: str) -> list[str]:
     progress, starts = run.progress, run.config.replay.learning_starts
     if run.ended and not progress["epochs"]:
         return [f"{run.status} before the end of its first epoch"]
-    facts = [run.status, f"epoch {progress['epochs']:,.0f} of {run.config.epochs:,}"]
+    facts = [run.status, *run.losses, f"epoch {progress['epochs']:,.0f} of {run.config.epochs:,}"]
     if not run.ended and progress["rows"] < starts:
         return [*facts, f"waiting for data: {progress['rows']:,.0f} of {starts:,} rows"]
     return [
