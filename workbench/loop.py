@@ -260,10 +260,10 @@ class Collector:
         steps = (epoch + 1) * self.config.world.steps_per_epoch
         for agent, (snapshot, mailbox) in enumerate(zip(self.in_use, self.mailboxes, strict=True)):
             newest, updates = mailbox.peek(), self.progress.updates(agent)
+            lag_ms = max(0.0, 1e3 * (newest.time - snapshot.time))  # below 0 only if the clock was set back between
             self.channel.epochs.write(
                 now, agent, epoch, steps, rewards[agent], epsilon, snapshot.version, snapshot.updates,
-                newest.version - snapshot.version, updates - snapshot.updates, 1e3 * (newest.time - snapshot.time),
-                updates / steps,
+                newest.version - snapshot.version, updates - snapshot.updates, lag_ms, updates / steps,
             )  # fmt: skip
 
 

@@ -8,9 +8,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from workbench.config import Config, ConfigError, check_launch, differences, safe_to_change
 from workbench.diagnose.faults import prepare
 from workbench.learning.device import resolve_device
+from workbench.processes.job import actor_state, agent_state
+from workbench.processes.limits import check_limits
 from workbench.processes.shared import Plan
 from workbench.record import machine
 from workbench.record.checkpoint import Checkpoint, CheckpointError, newest_checkpoint
@@ -47,14 +51,15 @@ def resume(path: Path | str, config: Config | None = None, *, start: bool = True
     for text in refused:
         warnings.warn(f"{text}; the one before it, of epoch {checkpoint.epoch}, is used", RecordWarning, stacklevel=2)
     wanted = (config or earlier.config).replace(**changes)
-    changed = _check_changes(Config.from_dict(checkpoint.description["config"]), wanted, checkpoint)
+    changed = _check_changes(_config_of(checkpoint), wanted, checkpoint)
     check_launch(wanted, earlier.mode, earlier.lag)
     device = resolve_device(wanted.device)
     resolve_device(wanted.processes.acting_device)
     description = earlier.description
     faults = prepare(earlier.faults, wanted, earlier.mode, earlier.lag)
-    modifiers = (*faults, *watching(bool(description["timeline"]), bool(description["probes"])))
-    plan = Plan(wanted, earlier.mode, earlier.lag, _world(str(description["world"])), None, modifiers)
+    modifiers = (*faults, *watching(bool(description.get("timeline")), bool(description.get("probes"))))
+    plan = Plan(wanted, earlier.mode, earlier.lag, _world(str(description.get("world"))), None, modifiers)
+    check_limits(plan)
     again = {"time": time.time(), "epoch": checkpoint.epoch, "after": earlier.status, "changed": changed}
     description |= {
         "status": "created", "config": wanted.to_dict(), "device": str(device),
@@ -62,9 +67,36 @@ def resume(path: Path | str, config: Config | None = None, *, start: bool = True
         **describe_place(plan), "ended": None, "error": None,
         "resumed": [*description.get("resumed", []), again],
     }  # fmt: skip
+    _check_cut(plan, checkpoint)
     _go_back(earlier.folder, checkpoint)
     earlier.folder.write_description(description)
     return begin(Run(plan, earlier.folder, description, checkpoint), start)
+
+
+def _config_of(checkpoint: Checkpoint) -> Config:
+    """The configuration that a checkpoint was made with."""
+    try:
+        return Config.from_dict(checkpoint.description["config"])
+    except (KeyError, TypeError, ConfigError) as error:
+        raise CheckpointError(f"{checkpoint.path} holds no configuration of this version: {error}") from None
+
+
+def _check_cut(plan: Plan, checkpoint: Checkpoint) -> None:
+    """Refuse, before anything of the run is touched, a cut whose arrays are not those of such a run."""
+    owners = {"actor": actor_state(plan.config, plan.world)}
+    owners |= {f"agent {index}": agent_state(plan.config) for index in range(plan.config.world.num_agents)}
+    blocks = {"actor": [f"replay {index}" for index in range(len(owners) - 1)]}
+    wanted = {f"{owner}/{name}": np.shape(value) for owner, state in owners.items() for name, value in state.items()}
+    free = {f"{owner}/{name}" for owner in owners for name in blocks.get(owner, ["mailbox"])}
+    found = {name: array.shape for name, array in checkpoint.arrays.items() if name not in free}
+    wanted |= {f"{owner}/at": () for owner in owners}
+    wrong = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+    wrong += sorted(free - checkpoint.arrays.keys())
+    if wrong or not isinstance(checkpoint.description.get("elapsed_s"), int | float):
+        raise CheckpointError(
+            f"{checkpoint.path} is no cut through a run of this configuration: {', '.join(wrong) or 'elapsed_s'} "
+            "missing, or of another shape; start the run anew"
+        )
 
 
 def _check_changes(before: Config, wanted: Config, checkpoint: Checkpoint) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from workbench.learning.iqn import build_network
 from workbench.learning.parameters import ParameterLayout
 from workbench.processes.changes import CHANGEABLE
 from workbench.processes.job import Modifier
+from workbench.processes.limits import check_limits
 from workbench.processes.lives import Incident
 from workbench.processes.shared import Cut, Plan
 from workbench.processes.supervisor import ChildFailed, Listener, Supervisor, children_of
@@ -44,7 +45,7 @@ from workbench.record.history import History
 from workbench.record.metrics import TABLES, Records
 from workbench.record.repeats import Repeats
 from workbench.record.result import Result
-from workbench.run_view import RunError, RunView, progress_numbers
+from workbench.run_view import RunError, RunView, history_of, progress_numbers
 from workbench.world.policies import reference_rewards
 from workbench.world.treasurehunt import Treasurehunt
 
@@ -85,7 +86,7 @@ class Run(RunView, Listener):
         Raises:
             MemoryError: there is not enough of it; the folder says that the run failed.
         """
-        history = History() if start is None else folder.read_history()
+        history = History() if start is None else history_of(folder, description)
         super().__init__(folder, plan.config, plan.mode, plan.lag, history, description["faults"])
         self._plan, self._description = plan, description
         self._warnings: dict[str, str] = {}
@@ -242,7 +243,9 @@ class Run(RunView, Listener):
         """Where the run is: epochs collected, agent steps and updates of all agents, rows per agent, seconds, rates."""
         progress, agents = self._supervisor.progress, self.config.world.num_agents
         started, ended = progress.start_time, progress.end_time
-        elapsed = (ended if np.isfinite(ended) and self.ended else time.time()) - started if progress.started else 0.0
+        elapsed = (
+            (ended if np.isfinite(ended) and self.ended else time.monotonic()) - started if progress.started else 0.0
+        )
         elapsed += self._elapsed_before
         updates = sum(progress.updates(agent) for agent in range(agents))
         return progress_numbers(progress.epochs_collected, progress.agent_steps, agents, updates, elapsed)
@@ -438,6 +441,8 @@ def launch(
         ConfigError: the configuration or a fault does not go with this mode, lag or machine.
         RecordError: the run folder exists already or cannot be made.
         RunError: the weights do not fit, or a child process could not import the world.
+        MemoryError: the run needs more memory than there is.
+        OSError: the run needs more open files than there may be.
     """
     check_launch(config, mode, lag)
     device = resolve_device(config.device)
@@ -449,6 +454,7 @@ def launch(
         _require_importable("modifier", type(modifier))
     plan = Plan(config, mode, lag, world, None if weights is None else _check_weights(config, weights), wrapped)
     description = describe(plan, str(device), [fault.text for fault in switched_on], probes, timeline)
+    check_limits(plan)
     folder = RunFolder.create(name or _new_name(config, mode, lag), description, out)
     return begin(Run(plan, folder, description), start)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.config import Config, ConfigError
+from workbench.config import Config, ConfigError, check_launch
 from workbench.record import machine
 from workbench.record.folder import RecordError, RunFolder
 from workbench.record.history import History
@@ -46,7 +46,7 @@ class RunView(Rich):
     @property
     def device(self) -> str:
         """Device that the updates were computed on."""
-        return str(self.folder.read_description()["device"])
+        return str(self.folder.read_description().get("device", "unknown"))
 
     @property
     def label(self) -> str:
@@ -91,11 +91,16 @@ class RunView(Rich):
 
         Raises:
             RunError: the run has none (yet).
+        RecordError: they are damaged.
         """
         path = self.folder.path / "weights.npy"
         if not path.exists():
             raise RunError(f"run {self.name} is {self.status} and has no weights on disk; they are written at its end")
-        loaded: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        try:
+            with open(path, "rb") as file:
+                loaded: NDArray[np.float32] = np.lib.format.read_array(file, allow_pickle=False)
+        except (OSError, ValueError, MemoryError) as error:
+            raise RecordError(f"{path} is damaged or cannot be read: {error}") from None
         return loaded
 
     @property
@@ -125,7 +130,13 @@ class RunView(Rich):
         return Timeline(self)
 
     def __repr__(self) -> str:
-        return f"<Run {self.name}: {self.label}, {self.status}>"
+        return f"<Run {self.name}: {self.label}, {', '.join([self.status, *self.losses])}>"
+
+    @property
+    def losses(self) -> list[str]:
+        """What to know of telemetry that was dropped: nothing if none was. Training never waits for its records."""
+        lost = {table: count for table, count in self.history.lost.items() if count}
+        return [f"{sum(lost.values()):,} records lost ({', '.join(lost)})"] if lost else []
 
 
 class LoadedRun(RunView):
@@ -133,16 +144,21 @@ class LoadedRun(RunView):
 
     def __init__(self, path: Path | str) -> None:
         folder = RunFolder.open(path)
-        self.description = folder.read_description()
+        self.description = said = folder.read_description()
         try:
-            config = Config.from_dict(self.description["config"])
+            config = Config.from_dict(said["config"])
+            check_launch(config, said["mode"], said["lag"])
+            _check_description(said)
         except ConfigError as error:
             raise RecordError(
                 f"{folder.path} was made with settings that this version refuses: {error}; "
                 "open it with the version of workbench that made it"
             ) from error
-        mode, lag, faults = self.description["mode"], self.description["lag"], self.description.get("faults", ())
-        super().__init__(folder, config, mode, lag, folder.read_history(), faults)
+        except (KeyError, TypeError) as error:
+            raise RecordError(f"{folder.path / 'run.json'} is damaged: {error}") from None
+        history = history_of(folder, said)
+        _check_history(history, config, folder)
+        super().__init__(folder, config, said["mode"], said["lag"], history, said.get("faults", ()))
 
     def refresh(self) -> LoadedRun:
         """Read what has come into the folder since; a run that goes on elsewhere is followed that way.
@@ -178,7 +194,7 @@ class LoadedRun(RunView):
     @property
     def error(self) -> RunError | None:
         """What the run left as the reason of its failure."""
-        return RunError(self.description["error"]) if self.description["error"] else None
+        return RunError(self.description["error"]) if self.description.get("error") else None
 
     @property
     def progress(self) -> dict[str, float]:
@@ -197,8 +213,54 @@ class LoadedRun(RunView):
 
     def _parent_alive(self) -> bool:
         """Whether the process that launched the run still is there; of another machine's, which cannot be told, yes."""
-        found = self.description["machine"]
-        return bool(found["host"] != platform.node() or machine.process_runs(int(found["pid"])))
+        found = self.description.get("machine")
+        return found is not None and bool(found["host"] != platform.node() or machine.process_runs(int(found["pid"])))
+
+
+def history_of(folder: RunFolder, description: Mapping[str, Any]) -> History:
+    """What is on disk of a run's records, and how many its description says were lost on the way there."""
+    history = folder.read_history()
+    for table, lost in description.get("lost_records", {}).items():
+        history.append(table, np.empty(0, TABLES[table]), lost)
+    return history
+
+
+def _check_description(said: Mapping[str, Any]) -> None:
+    """Refuse what nothing here could have written: the fields that are read, by type."""
+    kinds: dict[str, Any] = {
+        "status": str, "device": str, "world": str, "error": (str, type(None)), "faults": list, "probes": bool,
+        "ended": (int, float, type(None)), "references": dict, "incidents": list, "resumed": list, "machine": dict,
+        "lost_records": dict,
+    }  # fmt: skip
+    for name, kind in kinds.items():
+        if name in said and not isinstance(said[name], kind):
+            raise TypeError(f"{name} is {said[name]!r}")
+    of = said.get("machine", {"pid": 1, "host": ""})
+    if type(of["pid"]) is not int or not 0 < of["pid"] < 2**31 or not isinstance(of["host"], str):
+        raise TypeError(f"machine is {of!r}")
+    if said["status"] not in ("created", "starting", "running", "finished", "stopped", "failed"):
+        raise TypeError(f"status is {said['status']!r}")
+    if not all(isinstance(fault, str) for fault in said.get("faults", [])):
+        raise TypeError(f"faults is {said['faults']!r}")
+    for table, lost in said.get("lost_records", {}).items():
+        if table not in TABLES or type(lost) is not int or not 0 <= lost < 2**62:
+            raise TypeError(f"of table {table!r}, {lost!r} records were lost")
+    for policy, numbers in said.get("references", {}).items():
+        if not isinstance(numbers, Mapping) or not all(isinstance(n, int | float) for n in numbers.values()):
+            raise TypeError(f"the reference {policy} is {numbers!r}")
+
+
+def _check_history(history: History, config: Config, folder: RunFolder) -> None:
+    """Refuse records of agents, epochs and updates that the run cannot have had."""
+    limits = {"agent": config.world.num_agents, "epoch": config.epochs + 1, "update": config.total_updates + 1}
+    for table in TABLES:
+        records = getattr(history, table)
+        for field in limits.keys() & set(records.dtype.names):
+            column = records[field]
+            if len(column) and not -1 <= column.min() <= column.max() < limits[field]:
+                raise RecordError(
+                    f"{folder.path / table}.records is damaged: {field} goes from {column.min()} to {column.max()}"
+                )
 
 
 def load(path: Path | str) -> LoadedRun:

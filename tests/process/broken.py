@@ -50,3 +50,30 @@ class LeavesWithoutAWord(Modifier):
         import os
 
         os._exit(7)
+
+
+class HasNoDeviceMemory(Modifier):
+    """The first update of agent 1 finds no free device memory, each time."""
+
+    def on_trainer(self, trainer, parts):
+        import torch
+
+        if 1 in trainer.agents:
+
+            def update(learning_rate):
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+            trainer.agents[1].update = update
+
+
+class ClockJumps(Modifier):
+    """The wall clock of every child jumps in its third epoch or update."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def on_parts(self, parts):
+        import time
+
+        sound, progress, seconds = time.time, parts.progress, self.seconds
+        time.time = lambda: sound() + seconds * (progress.epochs_collected > 2)

@@ -174,7 +174,19 @@ def test_ctrl_c_stops_a_comparison_before_its_second_run(family, tmp_path):
 
 
 def test_a_child_that_dies_is_named_and_the_command_fails(family, tmp_path):
-    with started(family, "run", *ENDLESS, "--mode", "sequential", "--out", tmp_path, "--name", "mine") as process:
+    with started(
+        family,
+        "run",
+        *ENDLESS,
+        "--mode",
+        "sequential",
+        "--processes.actor-death",
+        "stop",
+        "--out",
+        tmp_path,
+        "--name",
+        "mine",
+    ) as process:
         wait_until(lambda: first_records(tmp_path / "mine"), process)
         (child,) = (number for number, command in family.running().items() if "spawn_main" in command)
         os.kill(child, signal.SIGKILL)

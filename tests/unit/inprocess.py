@@ -7,12 +7,14 @@ import numpy as np
 import torch
 
 from workbench.digest import array_digest
+from workbench.exchange.journal import Journal
 from workbench.exchange.mailbox import Mailbox
 from workbench.exchange.progress import Progress
+from workbench.exchange.recovery import NOTHING_KEPT, Recovery
 from workbench.exchange.replay import Replay
 from workbench.learning.agent import Agent
 from workbench.loop import Collector, Trainer, run_sequential
-from workbench.processes.job import mailbox_layout
+from workbench.processes.job import actor_state, agent_state, mailbox_layout
 from workbench.record.channel import Channel, ChannelReader
 from workbench.record.history import History
 from workbench.world.treasurehunt import Treasurehunt
@@ -20,20 +22,40 @@ from workbench.world.treasurehunt import Treasurehunt
 CPU = torch.device("cpu")
 
 
-def build(config, lag, world=Treasurehunt):
-    """Everything that a run is made of, with one collector and one trainer for all agents."""
+def build(config, lag, world=Treasurehunt, journals=False):
+    """Everything that a run is made of, with one collector and one trainer for all agents.
+
+    With ``journals``, their states are kept, so that :func:`new_collector` and :func:`new_trainer` can take over.
+    """
     agents = range(config.world.num_agents)
     progress = Progress(Progress.layout(len(agents), 1).allocate())
     replays = [Replay(config, Replay.layout(config).allocate()) for _ in agents]
     mailboxes = [Mailbox(mailbox_layout(config, lag).allocate()) for _ in agents]
     arrays = Channel.layout().allocate()
-    channel, reader = Channel(arrays), ChannelReader(arrays)
-    learners = [Agent(config, index, CPU) for index in agents]
-    return SimpleNamespace(
-        config=config, progress=progress, replays=replays, mailboxes=mailboxes, channel=channel, reader=reader,
-        collector=Collector(config, world, replays, mailboxes, progress, channel),
-        trainer=Trainer(config, learners, replays, mailboxes, progress, channel),
+    states = [actor_state(config, world), *(agent_state(config) for _ in agents)] if journals else []
+    kept = [Recovery(Journal(Journal.layout("journal", state).allocate())) for state in states]
+    parts = SimpleNamespace(
+        config=config, world=world, progress=progress, replays=replays, mailboxes=mailboxes, records=arrays,
+        reader=ChannelReader(arrays), kept=kept or [NOTHING_KEPT] * (1 + len(agents)),
     )  # fmt: skip
+    parts.channel = Channel(arrays)
+    parts.collector, parts.trainer = new_collector(parts), new_trainer(parts)
+    return parts
+
+
+def new_collector(parts):
+    """A collector over the memory of a run, as it is before it restores anything."""
+    return Collector(
+        parts.config, parts.world, parts.replays, parts.mailboxes, parts.progress, parts.channel, parts.kept[0]
+    )
+
+
+def new_trainer(parts):
+    """A trainer over the memory of a run, as it is before it restores anything."""
+    learners = [Agent(parts.config, index, CPU) for index in range(parts.config.world.num_agents)]
+    return Trainer(
+        parts.config, learners, parts.replays, parts.mailboxes, parts.progress, parts.channel, parts.kept[1:]
+    )
 
 
 @contextlib.contextmanager

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.config import Config, ConfigError, WorldConfig, check_launch, field_names, preset, presets
+from workbench.config import (
+    Config,
+    ConfigError,
+    WorldConfig,
+    check_launch,
+    differences,
+    field_names,
+    preset,
+    presets,
+    safe_to_change,
+)  # fmt: skip
 from workbench.learning.device import resolve_device
 
 FIELDS = tuple(field_names())
@@ -449,3 +459,23 @@ def test_every_preset_goes_with_every_lag_of_the_comparison(name, lag):
 @pytest.mark.parametrize("name", ["fast", "", None, 3, ["quick"]])
 def test_an_unknown_preset_is_refused_with_the_known_ones(name):
     assert refusal(lambda: preset(name)).endswith(", ".join(presets()))
+
+
+# What a resumed run may change
+
+
+@given(one=configs(), other=configs())
+def test_differences_name_every_setting_that_differs_and_nothing_else(one, other):
+    found = differences(one, other)
+    assert differences(one, one) == {}
+    assert {name: pair[::-1] for name, pair in found.items()} == differences(other, one)
+    assert one.replace(**{name: pair[1] for name, pair in found.items()}) == other
+
+
+def test_only_what_no_result_depends_on_is_safe_to_change():
+    safe = {name for name in FIELDS if safe_to_change(name)}
+    assert {name.split(".")[0] for name in safe} == {
+        "epochs", "device", "evaluation", "checkpoint", "processes", "pacing",
+    }  # fmt: skip
+    assert "pacing.updates_per_epoch" not in safe and "seed" not in safe
+    assert not safe_to_change("epochs_more") and not safe_to_change("evaluation") and not safe_to_change("")

@@ -340,3 +340,22 @@ def test_whoever_follows_gets_every_record_once_and_leaves_half_a_record_for_lat
     assert len(folder.read_records("updates", end)) == 0
     assert len(folder.read_records("updates", end + 10)) == 0
     assert len(folder.read_records("epochs")) == 0
+
+
+# Read-only
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EMFILE])
+def test_a_read_only_folder_is_a_clear_error_of_every_writer(run_folder, tmp_path, monkeypatch, number):
+    def refuse(path, flags):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(folder_module, "open_private", refuse)
+    for write in (
+        lambda: run_folder.append("updates", updates(0, 1)), lambda: run_folder.replace("updates", updates(0, 1)),
+        lambda: run_folder.write_description({}), lambda: run_folder.write_result({}),
+        lambda: run_folder.write_array("weights.npy", np.zeros(2)), lambda: RunFolder.create("other", {}, tmp_path),
+    ):  # fmt: skip
+        with pytest.raises(RecordError, match=os.strerror(number)):
+            write()
+    assert run_folder.read_description() == {"status": "running"} and not (tmp_path / "other").exists()

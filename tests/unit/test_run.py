@@ -414,3 +414,55 @@ def test_every_field_of_a_result_survives_its_file(launch):
     run = finish(launch())
     data = json.loads((run.folder.path / "result.json").read_text())
     assert set(data) == {item.name for item in dataclasses.fields(wb.Result)}
+
+
+# Telemetry
+
+
+def test_dropped_telemetry_is_counted_and_shown_wherever_the_run_is_looked_at(launch):
+    run = launch()
+    assert run.losses == []
+    work(run)
+    run.take_records("updates", np.empty(0, TABLES["updates"]), 1200)
+    run.take_records("probes", np.empty(0, TABLES["probes"]), 34)
+    run._supervisor.end()
+    for seen in (run, wb.load(run.folder.path)):
+        assert seen.history.lost["updates"] == 1200
+        for text in (repr(seen), seen.diagnose().text.splitlines()[0]):
+            assert "finished, 1,234 records lost (updates, probes)" in text
+
+
+# Pausing and checkpoints
+
+
+def test_only_a_run_that_is_going_on_can_be_paused_continued_or_checkpointed(launch):
+    run = launch(start=False)
+    asked = {"paused": run.pause, "continued": run.proceed, "checkpointed": run.checkpoint}
+    for what, ask in asked.items():
+        with pytest.raises(RunError, match=f"is created; only a run that is going on can be {what}"):
+            ask()
+    finish(run.start())
+    for what, ask in asked.items():
+        with pytest.raises(RunError, match=f"is finished; only a run that is going on can be {what}"):
+            ask()
+    assert not run.paused
+
+
+def test_a_run_is_paused_until_it_goes_on_and_a_checkpoint_is_a_wish(launch):
+    run = launch()
+    work(run, 1)
+    run.pause()
+    assert run.paused and run._supervisor.progress.paused
+    run._supervisor.ring = lambda: None
+    run.proceed()
+    assert not run.paused
+    run.checkpoint()
+    assert run._supervisor.progress.checkpoint_wanted
+    run.stop()
+
+
+def test_a_run_that_keeps_no_checkpoints_says_so(launch):
+    run = launch(CONFIG.replace(**{"checkpoint.keep": 0}))
+    with pytest.raises(RunError, match=r"keeps no checkpoints, as checkpoint\.keep is 0; launch it with 1 or more"):
+        run.checkpoint()
+    run.stop()

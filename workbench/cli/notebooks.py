@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -33,10 +34,44 @@ class NotebookFailed(Exception):
 
 
 def lab(arguments: list[str]) -> NoReturn:
-    """Become JupyterLab on the notebooks, for this machine only and with a token; arguments are passed on."""
+    """Become JupyterLab on the notebooks, for this machine only and with a token; arguments are passed on.
+
+    Raises:
+        RecordError: there are no notebooks, or an argument would open the server to others; nothing starts then.
+    """
     _require_notebooks(NOTEBOOKS.is_dir())
+    require_private(arguments)
     server = ["-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={NOTEBOOKS}", *arguments]
     os.execve(sys.executable, [sys.executable, *server], kernel_environment())
+
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_OPENS = re.compile(
+    r"--(?:ip|(?:\w+\.)?(?:ip|token|password|hashed_password|password_required|allow_remote_access|disable_check_xsrf"
+    r"|allow_unauthenticated_access|allow_origin|allow_origin_pat))(?:=(.*))?"
+)
+
+
+def require_private(arguments: Sequence[str]) -> None:
+    """Refuse arguments that would let others in: whoever reaches the server runs code as this user.
+
+    There is no switch that forces it. ``--ip`` may name this machine; who wants to work from elsewhere forwards a port
+    (``ssh -L``), or starts ``jupyter lab`` itself.
+
+    Raises:
+        RecordError: an address that others reach, a token or password given here, or a check switched off.
+    """
+    for place, argument in enumerate(arguments):
+        match = _OPENS.fullmatch(argument)
+        if match is None:
+            continue
+        value = match[1] if match[1] is not None else next(iter(arguments[place + 1 :]), "")
+        if re.fullmatch(r"--(\w+\.)?ip(=.*)?", argument) and value in LOOPBACK:
+            continue
+        raise RecordError(
+            f"{argument} is refused: JupyterLab stays on this machine, with the token that it makes; from elsewhere, "
+            "forward a port (ssh -L), or start jupyter lab yourself"
+        )
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class Diagnosis(Rich):
 
 def diagnose(run: RunView) -> Diagnosis:
     """Check what a run has recorded so far; live, after the end, or loaded."""
-    return examine(evidence_of(run), f"Run {run.name}: {run.label}, {run.status}")
+    return examine(evidence_of(run), f"Run {run.name}: {run.label}, {', '.join([run.status, *run.losses])}")
 
 
 def examine(evidence: Evidence, title: str = "") -> Diagnosis:

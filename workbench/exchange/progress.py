@@ -68,7 +68,7 @@ class Progress:
 
     def report_ready(self, process: int) -> None:
         """A child has built its parts."""
-        self._arrays["ready_time"][process] = time.time()
+        self._arrays["ready_time"][process] = time.monotonic()
 
     def all_ready(self) -> bool:
         """Whether every child has built its parts."""
@@ -76,7 +76,7 @@ class Progress:
 
     def open_barrier(self) -> None:
         """Let the children start; throughput is measured from here."""
-        self._arrays["start_time"][0] = time.time()
+        self._arrays["start_time"][0] = time.monotonic()
 
     @property
     def started(self) -> bool:
@@ -85,17 +85,17 @@ class Progress:
 
     @property
     def start_time(self) -> float:
-        """When the barrier opened, in seconds since 1970; nan before."""
+        """When the barrier opened, by time.monotonic(), which the processes of a machine share; nan before."""
         return float(self._arrays["start_time"][0])
 
     @property
     def end_time(self) -> float:
-        """When the last process was done with its work, in seconds since 1970; nan before."""
+        """When the last process was done with its work, by time.monotonic(); nan before."""
         return float(self._arrays["end_time"].max())
 
     def report_end(self, process: int) -> None:
         """A process is done with its work; the evaluation after the last update is not counted as work."""
-        self._arrays["end_time"][process] = time.time()
+        self._arrays["end_time"][process] = time.monotonic()
 
     def ended(self, process: int) -> bool:
         """Whether a process is done with its work."""

@@ -14,6 +14,10 @@ from workbench.processes.time_slice import ask_for_time_slice
 
 FAILED = 1
 PARENT_GONE = 3
+NO_DEVICE_MEMORY = (
+    "no free device memory: lower learning.batch_size or network.width, raise learning.accumulate, end what else uses "
+    "the device, or set device to cpu\n"
+)
 
 
 def run(job: Job) -> None:
@@ -23,8 +27,10 @@ def run(job: Job) -> None:
         _role(job.role)(job)
     except Stopped:
         pass
-    except BaseException:
+    except BaseException as error:
         text = traceback.format_exc()
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it where it is not needed
+            text += NO_DEVICE_MEMORY
         print(text, flush=True)
         job.errors.send(text)
         raise SystemExit(FAILED) from None

@@ -82,7 +82,8 @@ def policy(config: ProcessConfig, role: Role) -> str:
 def how_it_ended(code: int) -> str:
     """A process's exit code in words."""
     if code < 0:
-        return f"was ended by signal {-code} ({signal.Signals(-code).name})"
+        named = {number.value: number.name for number in signal.Signals}
+        return f"was ended by signal {-code} ({named.get(-code, 'without a name')})"
     return f"exited with code {code} and no traceback; see its log"
 
 

@@ -6,6 +6,7 @@ name, so nothing can be left in ``/dev/shm``, not even when a whole process grou
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import platform
@@ -43,6 +44,8 @@ class Block:
             raw = context.RawArray(c_byte, layout.nbytes)
             layout.create(raw)
         except (OSError, MemoryError, OverflowError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                raise  # no want of memory
             raise MemoryError(
                 f"{layout.title}: {layout.nbytes / 2**20:.0f} MiB of shared memory cannot be had ({error}); "
                 "lower replay.capacity or world.num_worlds"

@@ -119,6 +119,9 @@ class Shared:
             state = {
                 name.removeprefix(f"{owner}/"): array for name, array in cut.items() if name.startswith(f"{owner}/")
             }
+            for name in ("at", *self._blocks_of(owner)):
+                if name not in state:
+                    raise ValueError(f"{owner}/{name} is missing")
             step = int(state.pop("at"))
             for name, block in self._blocks_of(owner).items():
                 saved = state.pop(name)

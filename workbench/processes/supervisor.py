@@ -25,6 +25,7 @@ from workbench.exchange.layout import Layout
 from workbench.processes import child
 from workbench.processes.bell import Bell
 from workbench.processes.job import Job, Role
+from workbench.processes.limits import advice
 from workbench.processes.lives import Action, Incident, Restarts, Silence, how_it_ended, policy
 from workbench.processes.memory import Block, machine_fence
 from workbench.processes.shared import Cut, Plan, Shared
@@ -141,16 +142,18 @@ class Supervisor:
 
     def start(self) -> None:
         """Start every child and the thread that watches them. If that fails, or is interrupted, the run has ended."""
-        self._launch_time = time.time()
+        self._launch_time = time.monotonic()
         try:
             for each in self.children:
                 each.started = time.monotonic()
             start_all(self.processes, then=self._watcher.start)
         except BaseException as error:
             if self._watcher.ident is None:
-                self._fail(ChildFailed(f"the children could not be started: {error!r}"))
+                self._fail(ChildFailed(f"the children could not be started: {advice(error)}"))
                 self._kill()
                 self._end()
+                if isinstance(error, OSError):
+                    raise self.error or error from error
             raise
 
     def stop(self, now: bool = False) -> None:
@@ -219,7 +222,7 @@ class Supervisor:
         if progress.started and not progress.stopping:
             self._look_for_hangs()
             self._look_for_checkpoint()
-        if not progress.started and time.time() - self._launch_time > limits.start_timeout_s:
+        if not progress.started and time.monotonic() - self._launch_time > limits.start_timeout_s:
             self._fail(ChildFailed(f"the children were not ready within {limits.start_timeout_s:g} s; see the logs"))
         overdue = time.monotonic() - self._stop_time > limits.stop_timeout_s
         if overdue or (progress.stopping and not progress.started):  # before the barrier there is nothing to lose
@@ -299,7 +302,7 @@ class Supervisor:
             start_all([each.process])
         except OSError as error:
             each.gone = True
-            self._fail(ChildFailed(f"{each.job.name} could not be started anew: {error}"))
+            self._fail(ChildFailed(f"{each.job.name} could not be started anew: {advice(error)}"))
 
     def _look_for_hangs(self) -> None:
         limits, silences = self.config.processes, self._silence.look(self.progress.signs_of_life())

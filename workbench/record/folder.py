@@ -146,7 +146,7 @@ class RunFolder:
         except OSError as error:
             with suppress(OSError):
                 part.unlink()
-            raise RecordError(f"cannot write {path}: {error.strerror}; make room and run again") from error
+            raise RecordError(f"cannot write {path}: {error.strerror or error}; make room and run again") from error
 
     def replace(self, table: str, records: Records) -> None:
         """Write a table anew, whole or not at all, by the rules of :meth:`append`."""
@@ -222,7 +222,11 @@ class RunFolder:
         return self.path / f"{table}.records"
 
     def _read_head(self) -> dict[str, Any]:
-        if not (self.path / "run.json").exists():
+        try:
+            there = (self.path / "run.json").exists()
+        except OSError as error:  # a name that no file system takes
+            raise RecordError(f"cannot read {self.path}: {error.strerror}") from None
+        if not there:
             raise RecordError(f"{self.path} is no run folder: it has no run.json")
         return _read_json(self.path / "run.json")
 

@@ -338,7 +338,7 @@ class Panel:
         left = self._left[index].look(time.monotonic(), progress["epochs"], run.config.epochs, _goes_on(run))
         if run.ended and not progress["epochs"]:
             return [f"{run.status} before the end of its first epoch"]
-        facts = [_state(run), f"epoch {progress['epochs']:,.0f} of {run.config.epochs:,}"]
+        facts = [_state(run), *run.losses, f"epoch {progress['epochs']:,.0f} of {run.config.epochs:,}"]
         if run in self._followed and not run.ended:
             facts.insert(1, "started elsewhere, read only")
         if not run.ended and progress["rows"] < starts:

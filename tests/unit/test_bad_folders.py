@@ -1,0 +1,152 @@
+"""Whatever happened to a run folder: only the documented errors come out of loading, resuming and diagnosing it."""
+
+import json
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import workbench as wb
+from tests.unit import inprocess
+from workbench.processes.shared import Plan
+from workbench.record.checkpoint import CheckpointError, write_checkpoint
+from workbench.record.folder import RecordError, RecordWarning, RunFolder
+from workbench.record.metrics import TABLES
+from workbench.run import describe
+from workbench.run_view import RunError
+from workbench.world.treasurehunt import Treasurehunt
+
+CONFIG = wb.preset("quick").replace(**{"epochs": 4, "device": "cpu", "evaluation.interval": 2})
+DOCUMENTED = (RecordError, RunError)  # a CheckpointError is a RecordError
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """The folder of a whole run, without its checkpoints."""
+    parts = inprocess.run(CONFIG, 1)
+    plan = Plan(CONFIG, "sequential", 1, Treasurehunt, None, ())
+    said = describe(plan, "cpu", [], True, True) | {"status": "finished", "ended": 1.0}
+    folder = RunFolder.create("sound", said, tmp_path_factory.mktemp("runs"))
+    history = inprocess.history(parts)
+    for table in TABLES:
+        folder.append(table, getattr(history, table))
+    folder.write_result({"mode": "sequential", "status": "finished"})
+    folder.write_array("weights.npy", inprocess.weights(parts))
+    return folder.path
+
+
+def use(path):
+    """Everything that reads a run folder; what is refused must be refused in the documented way."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", RecordWarning)
+        for look in (
+            lambda run: run.result, lambda run: run.weights, lambda run: run.progress, lambda run: run.error,
+            lambda run: (run.status, run.label, run.references, repr(run)), lambda run: run.diagnose().text,
+        ):  # fmt: skip
+            try:
+                look(wb.load(path))
+            except DOCUMENTED as error:
+                assert str(error)
+        with pytest.raises(DOCUMENTED):
+            wb.resume(path)
+
+
+def copy_of(sound, folder):
+    return shutil.copytree(sound, folder / "run")
+
+
+def test_a_sound_folder_is_read_in_every_way(sound):
+    run = wb.load(sound)
+    assert run.result.status == "finished" and run.progress["epochs"] == 4 and run.diagnose().text
+    assert len(run.weights) == 2
+
+
+FILES = ("run.json", "result.json", "weights.npy", *(f"{table}.records" for table in TABLES))
+
+
+@settings(max_examples=60)
+@given(file=st.sampled_from(FILES), place=st.floats(0, 1), value=st.integers(1, 255), cut=st.none() | st.floats(0, 1))
+def test_a_flipped_byte_or_a_cut_anywhere(sound, tmp_path_factory, file, place, value, cut):
+    path = copy_of(sound, tmp_path_factory.mktemp("damaged"))
+    data = bytearray((path / file).read_bytes())
+    if data:
+        data[int(place * (len(data) - 1))] ^= value
+    (path / file).write_bytes(data if cut is None else data[: int(cut * len(data))])
+    use(path)
+
+
+@settings(max_examples=30)
+@given(file=st.sampled_from(FILES), data=st.binary(max_size=400))
+def test_a_file_that_holds_something_else_or_more(sound, tmp_path_factory, file, data):
+    path = copy_of(sound, tmp_path_factory.mktemp("damaged"))
+    (path / file).write_bytes(data + (path / file).read_bytes() if len(data) % 2 else data)
+    use(path)
+
+
+@settings(max_examples=20)
+@given(gone=st.sets(st.sampled_from(FILES), min_size=1), folders=st.booleans())
+def test_files_that_are_gone_or_are_folders(sound, tmp_path_factory, gone, folders):
+    path = copy_of(sound, tmp_path_factory.mktemp("damaged"))
+    for file in gone:
+        (path / file).unlink()
+        if folders:
+            (path / file).mkdir()
+    use(path)
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from([[], {}, [1]])
+
+
+@settings(max_examples=80)
+@given(data=st.data(), value=VALUES, gone=st.booleans())
+def test_a_description_or_a_result_with_another_value_anywhere(sound, tmp_path_factory, data, value, gone):
+    path = copy_of(sound, tmp_path_factory.mktemp("damaged"))
+    file = path / data.draw(st.sampled_from(["run.json", "result.json"]))
+    whole = json.loads(file.read_text())
+    inner = whole
+    while True:
+        name = data.draw(st.sampled_from(sorted(inner)))
+        if isinstance(inner[name], dict) and inner[name] and data.draw(st.booleans()):
+            inner = inner[name]
+            continue
+        if gone:
+            del inner[name]
+        else:
+            inner[name] = value
+        break
+    file.write_text(json.dumps(whole))
+    use(path)
+
+
+@settings(max_examples=30)
+@given(name=st.text(max_size=300))
+@example(name="x" * 300)
+@example(name="x/" * 3000)
+@example(name="\0")
+def test_any_path_is_a_run_or_is_refused(tmp_path_factory, name):
+    with pytest.raises(RecordError):
+        wb.load(tmp_path_factory.mktemp("runs") / "runs" / name.lstrip("/"))
+
+
+@pytest.mark.parametrize(
+    ("said", "arrays"),
+    [
+        ({}, {}),
+        ({"config": 3}, {}),
+        ({"config": {"seed": "x"}}, {}),
+        ({"config": CONFIG.to_dict()}, {}),
+        ({"config": CONFIG.to_dict(), "elapsed_s": 1.0}, {"actor/at": np.array(2)}),
+        ({"config": CONFIG.to_dict(), "elapsed_s": 1.0}, {"agent 0/mailbox": np.zeros(3, np.uint8)}),
+    ],
+)
+def test_a_checkpoint_that_no_run_has_written_is_refused_and_the_records_stay(sound, tmp_path, said, arrays):
+    path = copy_of(sound, tmp_path)
+    write_checkpoint(path / "checkpoints", 2, arrays, said, keep=1)
+    with pytest.raises(CheckpointError, match=r"epoch-00000002\.npz"):
+        wb.resume(path)
+    assert (path / "updates.records").read_bytes() == (sound / "updates.records").read_bytes()
+    assert wb.load(path).status == "finished"

@@ -1,0 +1,70 @@
+"""Whatever words follow ``workbench``: a message and code 2, never a traceback, and no child process."""
+
+import multiprocessing.process
+import signal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from workbench.cli import main
+from workbench.config import field_names
+
+OPTIONS = [f"--{name.replace('_', '-')}" for name in field_names()]
+OTHERS = ["--preset", "--mode", "--lag", "--fault", "--out", "--name", "--baseline-lag", "--no-probes", "--seeds", "--"]
+WORDS = st.text(max_size=6) | st.sampled_from(
+    ["-1", "nan", "inf", "None", "free", "quick", "cuda:9", "1e400", "=", "../x"]
+)
+ARGUMENTS = st.lists(st.sampled_from(OPTIONS + OTHERS) | WORDS, max_size=5)
+NONSENSE = ["--no-such-option"]  # at the end of every line, so that none is a good one by chance
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_child():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiprocessing.process.BaseProcess, "start", lambda self: pytest.fail("a child was started"))
+        patch.setattr(signal, "signal", lambda *_: None)
+        yield
+
+
+def exit_code(arguments):
+    try:
+        return main(arguments)
+    except SystemExit as left:
+        return left.code
+
+
+@pytest.mark.parametrize("command", ["run", "compare", "doctor", "matrix", "torn", "policies", "learning", "notebooks"])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(arguments=ARGUMENTS)
+def test_a_line_that_cannot_be_is_refused_with_a_message(command, arguments, capsys):
+    capsys.readouterr()
+    arguments = [word for word in arguments if word not in ("-h", "--help")]
+    assert exit_code([command, *arguments, *NONSENSE]) == 2
+    shown = capsys.readouterr()
+    assert shown.err and "Traceback" not in shown.err and shown.out == ""
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(option=st.sampled_from(OPTIONS), value=st.sampled_from(["-1", "nan", "x", "", "1e400", "99999999999999999999"]))
+def test_a_value_that_a_setting_cannot_have_is_refused_before_anything_starts(option, value, capsys, tmp_path):
+    assert exit_code(["run", "--preset", "quick", "--lag", "-1", "--out", str(tmp_path), option, value]) == 2
+    assert "Traceback" not in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(word=st.text(max_size=300).filter(lambda word: not word.startswith("-")))
+def test_the_doctor_of_no_run_says_so(word, capsys):
+    assert exit_code(["doctor", f"no/{word}"]) == 2
+    assert capsys.readouterr().err
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    words=st.lists(
+        st.text(max_size=8).filter(lambda word: word not in ("-h", "--help", "--version")), min_size=1, max_size=3
+    )
+)
+def test_words_that_are_no_command_are_refused(words, capsys):
+    assert exit_code(["no-" + words[0], *words[1:]]) == 2
+    assert "Traceback" not in capsys.readouterr().err

@@ -1,0 +1,119 @@
+"""What a run needs is counted out and compared with what there is, before anything is taken."""
+
+import errno
+import multiprocessing
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import workbench as wb
+from workbench.processes import limits
+from workbench.processes.limits import REMEDIES, advice, check_limits, memory_available, memory_needed, num_processes
+from workbench.processes.memory import Block
+from workbench.processes.shared import Plan, Shared
+from workbench.record.channel import Channel
+from workbench.world.treasurehunt import Treasurehunt
+
+QUICK = wb.preset("quick").replace(device="cpu")
+
+
+def plan(config=QUICK, mode="multiprocess", lag=1):
+    return Plan(config, mode, lag, Treasurehunt, None, ())
+
+
+@settings(max_examples=20)
+@given(
+    agents=st.integers(1, 4), worlds=st.integers(1, 3), keep=st.integers(0, 2), lag=st.sampled_from([0, 1, 3, None]),
+    mode=st.sampled_from(["sequential", "multiprocess"]),
+)  # fmt: skip
+def test_what_is_counted_is_what_is_taken_to_the_byte(agents, worlds, keep, lag, mode):
+    config = QUICK.replace(**{"world.num_agents": agents, "world.num_worlds": worlds, "checkpoint.keep": keep})
+    wanted = plan(config, mode, lag if mode == "multiprocess" else lag or 0)
+    context, taken = multiprocessing.get_context("spawn"), []
+
+    def create(layout):
+        taken.append(layout.nbytes)
+        return Block.create(context, layout)
+
+    Shared(wanted, num_processes(wanted), create)
+    channels = num_processes(wanted) * Channel.layout().nbytes
+    assert sum(memory_needed(wanted).values()) == sum(taken) + channels
+    assert memory_needed(wanted).keys() == REMEDIES.keys()
+
+
+@pytest.mark.parametrize(
+    ("changes", "remedies"),
+    [
+        ({"replay.capacity": 2_000_000}, ("replay.capacity", "world.num_worlds", "checkpoint.keep to 0")),
+        ({"replay.capacity": 2_000_000, "checkpoint.keep": 0}, ("replay.capacity", "world.num_worlds")),
+        ({"network.width": 2048, "checkpoint.keep": 0}, ("network.width",)),
+    ],
+)
+def test_too_little_memory_is_said_in_mib_with_the_largest_parts_and_what_to_lower(monkeypatch, changes, remedies):
+    monkeypatch.setattr(limits, "memory_available", lambda: 20 * 2**20)
+    wanted = plan(QUICK.replace(**changes))
+    with pytest.raises(MemoryError) as caught:
+        check_limits(wanted)
+    told = re.match(
+        r"the run needs (\d+) MiB of shared memory \((\d+) MiB for .*, .*\); 20 MiB are available; ", str(caught.value)
+    )
+    assert told and int(told[1]) == round(sum(memory_needed(wanted).values()) / 2**20)
+    assert all(remedy in str(caught.value) for remedy in remedies)
+
+
+def test_a_run_that_cannot_have_its_memory_leaves_no_folder(monkeypatch, tmp_path):
+    monkeypatch.setattr(limits, "memory_available", lambda: 1000)
+    with pytest.raises(MemoryError, match="0 MiB are available"):
+        wb.launch(QUICK, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_blocks_that_fit_one_by_one_are_refused_together(monkeypatch):
+    needed = memory_needed(plan())
+    monkeypatch.setattr(limits, "memory_available", lambda: sum(needed.values()) - 1)
+    assert max(needed.values()) < sum(needed.values()) - 1
+    with pytest.raises(MemoryError):
+        check_limits(plan())
+    monkeypatch.setattr(limits, "memory_available", lambda: sum(needed.values()))
+    check_limits(plan())
+
+
+def test_available_is_what_the_system_says_and_no_more_than_the_file_systems_hold(monkeypatch):
+    assert 2**20 < memory_available() < 2**50
+    monkeypatch.setattr(limits.Path, "read_text", lambda self: "MemTotal:  99 kB\nMemAvailable:    7 kB\n")
+    assert memory_available() == 7 * 1024
+    monkeypatch.setattr(limits.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 10}))
+    assert memory_available() <= 20
+
+
+def test_too_few_open_files_are_said_before_anything_is_made(monkeypatch, tmp_path):
+    monkeypatch.setattr(limits, "files_left", lambda: 10)
+    with pytest.raises(OSError, match=r"needs \d+ open files, this process may open 10 more; .*ulimit -n"):
+        wb.launch(QUICK, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "too little memory"),
+        (OSError(errno.EAGAIN, "Resource temporarily unavailable"), "too many processes"),
+        (ValueError("something else"), "something else"),
+    ],
+)
+def test_an_error_of_the_system_comes_with_its_remedy(error, told):
+    assert told in advice(error)
+
+
+def test_a_want_of_open_files_is_not_called_a_want_of_memory(monkeypatch):
+    context = multiprocessing.get_context("spawn")
+
+    def refuse(kind, size):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(context, "RawArray", refuse, raising=False)
+    with pytest.raises(OSError, match="Too many open files"):
+        Block.create(context, Channel.layout())

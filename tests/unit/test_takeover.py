@@ -1,0 +1,136 @@
+"""Whoever takes a dead process's place ends with the same digests, wherever it died: every line is such a place.
+
+A process is cut off by an exception before a line of the code that shares memory, counted from its start. Its parts
+are then built anew over the same memory, restored, and cut off again, as often as the test says.
+"""
+
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import workbench as wb
+from tests.unit import inprocess
+from workbench import loop
+from workbench.loop import Collector, run_sequential
+from workbench.record.channel import Channel
+from workbench.record.history import History
+from workbench.record.repeats import Repeats
+
+CONFIG = wb.preset("quick").replace(
+    **{"epochs": 6, "device": "cpu", "world.max_turns": 5, "replay.learning_starts": 20, "network.width": 16,
+       "evaluation.interval": 2, "evaluation.worlds": 1, "evaluation.final_worlds": 1}
+)  # fmt: skip
+PACKAGE = Path(loop.__file__).parent
+PLACES = {str(PACKAGE / "loop.py"), *(str(path) for path in (PACKAGE / "exchange").glob("*.py"))}
+
+
+class CutOff(BaseException):
+    """The process is gone. Not an Exception, so that nothing on the way takes it for one."""
+
+
+def cut_off_at(line, work):
+    """Do some work up to its so-manieth line in :data:`PLACES`; None does it all. How many lines it had."""
+    lines = 0
+
+    def trace(frame, event, _):
+        nonlocal lines
+        if frame.f_code.co_filename not in PLACES:
+            return None
+        if event == "line":
+            lines += 1
+            if lines == line:
+                raise CutOff
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+def everything(parts, lag, whose="both"):
+    """A process's work from its start: restore what its predecessor kept, then go on to the end."""
+    if whose in ("both", "actor"):
+        parts.collector.restore()
+    if whose in ("both", "learner"):
+        parts.trainer.restore()
+    parts.trainer.publish_initial()
+    run_sequential(parts.collector, parts.trainer, lag, before_epoch=lambda: None)
+    parts.collector.finish()
+
+
+@cache
+def undisturbed(lag):
+    """Digests, history and number of lines of a run that nobody cut off."""
+    with inprocess.as_in_a_child():
+        parts = inprocess.build(CONFIG, lag, journals=True)
+        lines = cut_off_at(None, lambda: everything(parts, lag))
+    return inprocess.digests(parts), inprocess.history(parts), lines
+
+
+def died_in(error):
+    """Whether it was the actor or the learner that was cut off, by whose frame was running."""
+    owners, at = [], error.__traceback__
+    while at is not None:
+        owners.append(at.tb_frame.f_locals.get("self"))
+        at = at.tb_next
+    return "actor" if any(isinstance(owner, Collector) for owner in owners) else "learner"
+
+
+def disturbed(lag, deaths, apart):
+    """Digests and history of a run that was cut off at each of these lines; ``apart`` replaces only who died."""
+    parts = inprocess.build(CONFIG, lag, journals=True)
+    history, repeats, whose = History(), Repeats(), "both"
+
+    def collect_records():
+        for table, (records, lost) in parts.reader.drain().items():
+            history.append(table, repeats.drop(table, records), lost)
+
+    for death in [*deaths, None]:
+        try:
+            cut_off_at(death, lambda whose=whose: everything(parts, lag, whose))
+        except CutOff as error:
+            collect_records()
+            repeats.expect(history)
+            whose = died_in(error) if apart else "both"
+            parts.channel = parts.collector.channel = parts.trainer.channel = Channel(parts.records)
+            if whose in ("both", "actor"):
+                parts.collector = inprocess.new_collector(parts)
+            if whose in ("both", "learner"):
+                parts.trainer = inprocess.new_trainer(parts)
+        else:
+            break
+    collect_records()
+    return inprocess.digests(parts), history
+
+
+def told_alike(history, expected):
+    """Whether both tell the same, apart from when it was and how far the learner had come meanwhile."""
+    columns = {
+        "epochs": ("agent", "epoch", "agent_steps", "reward", "epsilon", "policy_version"),
+        "updates": ("agent", "update", "epoch", "loss", "grad_norm"),
+        "evaluations": ("agent", "epoch", "version", "reward", "final"),
+    }
+    for table, names in columns.items():
+        for name in names:
+            found, wanted = getattr(history, table)[name], getattr(expected, table)[name]
+            np.testing.assert_array_equal(found, wanted, f"{table}: {name}")
+
+
+@pytest.mark.parametrize("lag", [0, 1, 3])
+@settings(max_examples=40)
+@given(deaths=st.lists(st.floats(0, 1), min_size=1, max_size=4), apart=st.booleans())
+def test_a_run_that_is_cut_off_anywhere_ends_as_one_that_was_not(lag, deaths, apart):
+    digests, expected, lines = undisturbed(lag)
+    with inprocess.as_in_a_child():
+        found, history = disturbed(lag, [1 + int(death * (lines - 1)) for death in deaths], apart)
+    assert found == digests
+    told_alike(history, expected)
