@@ -11,6 +11,7 @@ from workbench.record.result import Result
 from workbench.resume import resume
 from workbench.run import Run, launch
 from workbench.run_view import LoadedRun, RunError, load
+from workbench.runs import runs
 
 if TYPE_CHECKING:
     from workbench import export, report
@@ -53,6 +54,7 @@ __all__ = [
     "presets",
     "report",
     "resume",
+    "runs",
     "side_by_side",
 ]
 

@@ -51,8 +51,12 @@ class RunView(Rich):
     @property
     def label(self) -> str:
         """Short text for legends."""
-        dial = "free-running" if self.lag is None else f"lag {self.lag}"
-        return ", ".join([self.mode, dial, *self.faults])
+        return self.label_of(self.mode, self.lag, self.faults)
+
+    @staticmethod
+    def label_of(mode: str, lag: int | None, faults: Sequence[str] = ()) -> str:
+        """The label of a run of that kind."""
+        return ", ".join([mode, "free-running" if lag is None else f"lag {lag}", *faults])
 
     @property
     def status(self) -> str:
@@ -174,9 +178,7 @@ class LoadedRun(RunView):
     @property
     def status(self) -> str:
         """As the run left it; "cut off" if its parent died before the end."""
-        status = str(self.description["status"])
-        if status in ("created", "starting", "running") and not self._parent_alive():
-            return "cut off"
+        status = status_of(self.description)
         if status == "starting" and len(self.history.epochs):  # its own process says "running" to itself only
             return "running"
         return status
@@ -211,10 +213,17 @@ class LoadedRun(RunView):
         found: dict[str, dict[str, float]] = self.description.get("references", {})
         return found
 
-    def _parent_alive(self) -> bool:
-        """Whether the process that launched the run still is there; of another machine's, which cannot be told, yes."""
-        found = self.description.get("machine")
-        return found is not None and bool(found["host"] != platform.node() or machine.process_runs(int(found["pid"])))
+
+def status_of(description: Mapping[str, Any]) -> str:
+    """What a run's description says of its status; "cut off" if the run goes on by its own account and cannot."""
+    status = str(description["status"])
+    return "cut off" if status in ("created", "starting", "running") and not _parent_alive(description) else status
+
+
+def _parent_alive(description: Mapping[str, Any]) -> bool:
+    """Whether the process that launched the run still is there; of another machine's, which cannot be told, yes."""
+    found = description.get("machine")
+    return found is not None and bool(found["host"] != platform.node() or machine.process_runs(int(found["pid"])))
 
 
 def history_of(folder: RunFolder, description: Mapping[str, Any]) -> History:

@@ -96,6 +96,33 @@ def torn(arguments: list[str]) -> int:
     return run_torn(options.out, options.quick, options.seed)
 
 
+@dataclass(frozen=True)
+class KillsOptions:
+    """Kill processes of many runs at random instants, and check that every run ends as if nothing had happened.
+
+    The exit code is 1 if a run hung, failed, accepted torn data, counted wrongly, or ended with other digests.
+    """
+
+    kills: int = 300
+    """Kills to make."""
+    seed: int = 0
+    """Of what is killed when, and how."""
+    out: Path | None = None
+    """File to write. Default: data/reference/kills.json."""
+
+
+def kills(arguments: list[str]) -> int:
+    """Make the campaign, write the file, print the counts."""
+    from workbench.diagnose import kills as made  # here, since no other command needs it
+
+    options = parse("kills", arguments, lambda _: KillsOptions())
+    out = options.out or reference_path("kills.json")
+    data = made.run_kills(out, options.kills, options.seed, shlex.join(["workbench", "kills", *arguments]), _say)
+    counts = ("kills", "runs", "hangs", "failed_runs", "torn_accepted", "digest_mismatches", "wrong_counts")
+    print("\n".join(f"{name}: {data[name]}" for name in counts) + f"\nwritten: {out}")
+    return 0 if made.is_sound(data) else 1
+
+
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 

@@ -31,6 +31,8 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "run": Command(training.run, "train in one mode, sequential or multiprocess"),
+    "resume": Command(training.resume, "go on with a run that was stopped, cut off or has failed"),
+    "runs": Command(training.runs, "list the runs of a folder with their status"),
     "compare": Command(training.compare, "train in both modes and compare: a table, a figure and a summary file"),
     "doctor": Command(diagnosis.doctor, "check what a run has recorded, and say what is wrong with it"),
     "timeline": Command(timeline.timeline, "show what each process of a run did when: shares, a figure, a trace"),
@@ -44,6 +46,7 @@ COMMANDS = {
     "policies": Command(reference.policies, "measure the reference policies that have learned nothing"),
     "learning": Command(reference.learning, "train with several seeds in both modes and keep what they reached"),
     "matrix": Command(diagnosis.matrix, "run every fault and the sound system: who notices what"),
+    "kills": Command(diagnosis.kills, "kill processes at random instants and check that no harm is done"),
     "torn": Command(diagnosis.torn, "measure torn reads of weights and of replay rows"),
 }
 

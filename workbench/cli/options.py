@@ -55,8 +55,13 @@ def load_named(run: Path) -> LoadedRun:
     Raises:
         RecordError: there is no run at either place, or it cannot be read.
     """
+    return load(named_path(run))
+
+
+def named_path(run: Path) -> Path:
+    """The folder of a run, given by its path, or by its name in the folder of the runs."""
     named = runs_folder() / run
-    return load(run if run.exists() or not named.exists() else named)
+    return run if run.exists() or not named.exists() else named
 
 
 def _preset_name(arguments: Sequence[str]) -> str:

@@ -59,10 +59,21 @@ def follow(job: Run | Comparison, runs: Sequence[Run]) -> None:
                 job.start()
                 _watch(job, line, waiting)
             except KeyboardInterrupt:
-                line.keep("stopping in order")
+                _stop(job, runs, line)
                 raise
     finally:
         _keep_ended(line, waiting)
+
+
+def _stop(job: Run | Comparison, runs: Sequence[Run], line: ProgressLine) -> None:
+    """Stop in order; if the user cannot wait for that, at once. Either way what was done is saved."""
+    line.keep("stopping in order; Ctrl-C again stops at once")
+    try:
+        job.stop()
+    except KeyboardInterrupt:
+        line.keep("stopping at once")
+        for run in runs:
+            run.stop(now=True)
 
 
 def where(run: Run) -> str:
@@ -76,10 +87,12 @@ def where(run: Run) -> str:
 
 def outcome(run: Run) -> str:
     """One line on a run that has ended."""
-    now = run.progress
+    now, path = run.progress, run.folder.path
+    resumable = run.status in ("stopped", "failed") and any((path / "checkpoints").glob("*.npz"))
+    further = f"; to go on: workbench resume {path}" if resumable else ""
     return (
         f"{run.label}: {run.status} at epoch {now['epochs']:.0f} of {run.config.epochs} "
-        f"after {now['elapsed_s']:.1f} s; its records are in {run.folder.path}"
+        f"after {now['elapsed_s']:.1f} s; its records are in {path}{further}"
     )
 
 

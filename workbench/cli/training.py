@@ -6,11 +6,14 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import tyro
 
 import workbench
-from workbench.cli.options import AllSettings, Faults, Lag, PresetName, lag_of, parse
+from workbench.cli.options import AllSettings, Faults, Lag, PresetName, lag_of, named_path, parse
 from workbench.cli.progress import follow
-from workbench.config import Mode
+from workbench.config import ConfigError, Mode
 from workbench.processes.supervisor import ChildFailed
 from workbench.record.folder import RecordError, data_folder
 
@@ -48,6 +51,53 @@ def run(arguments: list[str]) -> int:
     follow(made, [made])
     print(json.dumps({"folder": str(made.folder.path), **made.result.to_dict()}, indent=2))
     return 0 if made.status == "finished" else 1
+
+
+@dataclass(frozen=True)
+class ResumeOptions:
+    """Go on with a run from its newest checkpoint, in its own folder, and wait for the end."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run, or its name in data/runs."""
+    set: tuple[str, ...] = ()
+    """Settings to change, such as ``epochs=480`` or ``device=cuda``; only what leaves the work done so far as it is."""
+
+
+def resume(arguments: list[str]) -> int:
+    """Go on with a run; print where it is kept and what came out of it, as JSON."""
+    options = tyro.cli(ResumeOptions, prog="workbench resume", args=arguments)
+    resumed = workbench.resume(named_path(options.run), start=False, **_settings(options.set))
+    follow(resumed, [resumed])
+    print(json.dumps({"folder": str(resumed.folder.path), **resumed.result.to_dict()}, indent=2))
+    return 0 if resumed.status == "finished" else 1
+
+
+def _settings(texts: tuple[str, ...]) -> dict[str, Any]:
+    """``("epochs=480", "device=cuda")`` as values by name; what is no JSON is a word."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--set was given {text!r}; it takes name=value, such as epochs=480")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+@dataclass(frozen=True)
+class RunsOptions:
+    """List the runs of a folder, oldest first, with their status: also those whose parent died."""
+
+    folder: tyro.conf.Positional[Path | None] = None
+    """Folder that run folders lie in. Default: data/runs."""
+
+
+def runs(arguments: list[str]) -> int:
+    """Print a line for every run."""
+    print(workbench.runs(tyro.cli(RunsOptions, prog="workbench runs", args=arguments).folder))
+    return 0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,54 @@
+"""The list of runs: every folder with its status, whatever its records are, and what cannot be read is said."""
+
+import json
+
+import pytest
+
+import workbench as wb
+from tests.unit.finished import finished_run
+from workbench.cli import main
+from workbench.record.folder import RecordError
+
+
+def edit(path, **changes):
+    head = json.loads((path / "run.json").read_text())
+    head["description"].update(changes)
+    (path / "run.json").write_text(json.dumps(head))
+
+
+def test_runs_are_listed_oldest_first_with_status_and_checkpoint(tmp_path):
+    second = finished_run(tmp_path, "multiprocess", lag=None, seed=4, created=2000.0, faults=("sync_never",))
+    first = finished_run(tmp_path, "sequential", lag=2, created=1000.0)
+    (first / "checkpoints").mkdir()
+    for epoch in (40, 120):
+        (first / "checkpoints" / f"epoch-{epoch:08d}.npz").touch()
+    found = wb.runs(tmp_path)
+    assert [(each.path, each.status, each.seed, each.checkpoint) for each in found] == [
+        (first, "finished", 0, 120), (second, "finished", 4, None),
+    ]  # fmt: skip
+    assert found[1].label == "multiprocess, free-running, sync_never" and len(found[:1]) == 1
+    assert "epoch 120" in repr(found) and repr(found).splitlines()[0].startswith("name ")
+
+
+def test_a_run_whose_parent_died_is_cut_off_and_damage_is_named(tmp_path):
+    cut_off = finished_run(tmp_path, created=1.0, name="cut-off")
+    edit(cut_off, status="starting", machine={"host": __import__("platform").node(), "pid": 2**22 + 1})
+    damaged = finished_run(tmp_path, created=2.0, name="damaged")
+    (damaged / "run.json").write_text("{")
+    assert {each.name: each.status for each in wb.runs(tmp_path)} == {"cut-off": "cut off", "damaged": "unreadable"}
+
+
+def test_no_runs_and_no_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))
+    assert main(["runs"]) == 0 and capsys.readouterr().out.startswith("no runs in ")
+    with pytest.raises(RecordError, match="there is no folder"):
+        wb.runs(tmp_path / "nowhere")
+    assert main(["runs", str(tmp_path / "nowhere")]) == 2
+
+
+def test_resume_takes_settings_by_name_and_refuses_what_is_none(tmp_path, capsys):
+    path = finished_run(tmp_path)
+    assert main(["resume", str(path), "--set", "epochs"]) == 2
+    assert "it takes name=value" in capsys.readouterr().err
+    assert main(["resume", str(path)]) == 2
+    assert "there is no checkpoint in" in capsys.readouterr().err
