@@ -187,7 +187,8 @@ class Collector:
     def restore(self) -> None:
         """Take the place of a collector that is gone: go on from what it kept last, if it got to that."""
         state, epochs = self.recovery.recall()
-        if state is None:
+        if state is None:  # it may have died between the rewards of the first epoch and the state behind them
+            self.progress.restore_rewards(np.zeros_like(self.progress.chain_of_rewards()))
             return
         for rng, words in zip(self._streams, state["streams"], strict=True):
             set_rng_words(rng, words)
