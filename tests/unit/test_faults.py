@@ -26,7 +26,6 @@ from workbench.processes.bell import Bell
 from workbench.processes.changes import Changes
 from workbench.processes.job import Job, Journals, Parts, mailbox_layout
 from workbench.processes.memory import Block
-from workbench.processes.pacing import Pacing
 from workbench.record.channel import Channel
 from workbench.world.treasurehunt import GEM, Treasurehunt
 
@@ -561,7 +560,7 @@ def test_unpaced_learner_may_make_every_update_at_once():
         pair = Pair(*fault, lag=None)
         for epoch in range(3):
             pair.collect(epoch)
-        allowed = Pacing(pair.learner.job.config, None, pair.learner.progress).updates_allowed(0)
+        allowed = pair.learner.pacing().updates_allowed(0)
         assert (allowed == CONFIG.total_updates) == (share == 1)
         assert pair.actor.job.config == CONFIG
 

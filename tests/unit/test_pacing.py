@@ -183,6 +183,7 @@ class SimulatedRun:
         return SimpleNamespace(
             progress=self.progress,
             changes=SimpleNamespace(config=self.config),
+            pacing=lambda: Pacing(self.config, self.lag, self.progress),
             bell=SimpleNamespace(wait_until=lambda holds, progress: self.wait_until(job.index, holds)),
             ring_others=lambda: self.ring_others(job.index),
             ready=lambda: self.ready(job.index),

@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 from workbench.processes.job import Job, Parts
-from workbench.processes.pacing import Pacing
 
 
 def act(job: Job) -> None:
     """Collect every epoch of the run that is not collected yet, then evaluate the last weights."""
     parts, config = Parts(job), job.config
-    collector, pacing = parts.collector(), Pacing(config, job.lag, parts.progress, lambda: parts.changes.config)
+    collector, pacing = parts.collector(), parts.pacing()
     parts.ready()
     collected = parts.progress.epochs_collected
     if collected:

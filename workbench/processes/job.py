@@ -29,6 +29,7 @@ from workbench.loop import Collector, Trainer
 from workbench.processes.bell import Bell
 from workbench.processes.changes import Changes
 from workbench.processes.memory import Block, machine_fence
+from workbench.processes.pacing import Pacing
 from workbench.record.channel import Channel
 from workbench.seeding import stream
 from workbench.world.treasurehunt import Treasurehunt
@@ -142,6 +143,10 @@ class Parts:
         self.other_bells = [bell for index, bell in enumerate(job.bells) if index != job.index]
         for modifier in job.modifiers:
             modifier.on_parts(self)
+
+    def pacing(self) -> Pacing:
+        """Who may do what when, under the settings as they are now."""
+        return Pacing(self.job.config, self.job.lag, self.progress, lambda: self.changes.config)
 
     def collector(self) -> Collector:
         """The acting side, over all agents."""

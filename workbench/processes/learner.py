@@ -12,7 +12,7 @@ from workbench.processes.pacing import Pacing
 def learn(job: Job) -> None:
     """Make every update of this process's agents."""
     parts = Parts(job)
-    trainer, pacing = parts.trainer(), Pacing(job.config, job.lag, parts.progress, lambda: parts.changes.config)
+    trainer, pacing = parts.trainer(), parts.pacing()
     trainer.publish_initial()
     parts.ready()
     if job.lag is None:

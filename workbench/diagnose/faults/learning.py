@@ -10,7 +10,9 @@ from torch import Tensor
 from workbench.config import Config
 from workbench.diagnose.faults.fault import Fault, override
 from workbench.loop import Trainer
+from workbench.processes.changes import Changes
 from workbench.processes.job import Parts
+from workbench.processes.memory import machine_fence
 
 
 class DoubleTargetUpdate(Fault):
@@ -103,9 +105,10 @@ class UnpacedLearner(Fault):
     unit, default, least = "epochs' worth of updates that it may be ahead", 1_000_000, 2
 
     def on_parts(self, parts: Parts) -> None:
-        """The learner's own copy of the configuration lets it run ahead; see ``Pacing.updates_allowed``."""
+        """The learner's own copy of the settings lets it run ahead; see ``Pacing.updates_allowed``."""
         if parts.job.role == "learner":
-            parts.job.config = parts.job.config.replace(**{"pacing.max_ahead": min(self.strength, 1e6)})
+            config = parts.job.config.replace(**{"pacing.max_ahead": min(self.strength, 1e6)})
+            parts.changes = Changes(config, parts.job.changes.open(Changes.layout()), machine_fence())
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """At a finite lag there is nothing to run ahead with."""
