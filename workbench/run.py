@@ -313,16 +313,18 @@ class Run(RunView, Listener):
     # --- called by the supervisor ----------------------------------------------------------------------------------
 
     def take_records(self, table: str, records: Records, lost: int) -> None:
-        """Keep records that are new, in memory and on disk."""
+        """Keep records that are new, on disk and for whoever looks at the run."""
         records = self._repeats.drop(table, records)
-        self.history.append(table, records, lost)
         waiting = self._unwritten.setdefault(table, [])
         waiting.append(records)
+        file = None
         try:
             self.folder.append(table, np.concatenate(waiting))
             waiting.clear()
+            file = self.folder.path_of(table)
         except RecordError as error:  # kept, and tried again with the next records
             self._warnings.setdefault(table, str(error))
+        self.history.append(table, records, lost, file)
 
     def take_incident(self, incident: Incident) -> None:
         """Write down a death; what its successor does again must not be counted twice."""

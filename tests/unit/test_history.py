@@ -1,13 +1,16 @@
 """A history holds every record, can be read while it grows, and draws curves that never lack an agent."""
 
 import threading
+import tracemalloc
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.record.history import History
+from workbench.record.folder import RunFolder
+from workbench.record.history import IN_MEMORY, History
 from workbench.record.metrics import EPOCHS, METRICS, TABLES, UPDATES
 
 
@@ -27,6 +30,49 @@ def test_records_stay_in_order_and_earlier_views_never_change(sizes):
         views.append((history.updates, start + size))
     for view, length in views:
         np.testing.assert_array_equal(view["update"], np.arange(length))
+
+
+@given(batches=st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=20), looks=st.booleans())
+def test_a_large_table_is_read_from_its_file_and_taken_back_when_the_disk_refuses(batches, looks, tmp_path_factory):
+    """Some batches reach the file with those after them only. Whoever looks finds every record at any time."""
+    folder = RunFolder(tmp_path_factory.mktemp("run"))
+    history, views, end, waiting = History(), [], 0, []
+    with patch("workbench.record.history.IN_MEMORY", 50 * UPDATES.itemsize):
+        for size, written in batches:
+            records = records_of(UPDATES, update=np.arange(end, end + size))
+            end += size
+            waiting.append(records)
+            if written:
+                folder.append("updates", np.concatenate(waiting))
+                waiting.clear()
+            history.append("updates", records, file=folder.path_of("updates") if written else None)
+            if looks:
+                views.append((history.updates, end))
+    for view, length in [*views, (history.updates, end)]:
+        np.testing.assert_array_equal(view["update"], np.arange(length))
+        assert not view.flags.writeable
+
+
+def test_a_large_table_takes_no_memory_and_outlives_its_file(tmp_path):
+    folder, history = RunFolder(tmp_path), History()
+    batch = 20_000
+    tracemalloc.start()
+    try:
+        for start in range(0, 50 * batch, batch):
+            records = records_of(UPDATES, update=np.arange(start, start + batch))
+            folder.append("updates", records)
+            history.append("updates", records, file=folder.path_of("updates"))
+        del records
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held < IN_MEMORY < 50 * batch * UPDATES.itemsize
+    folder.path_of("updates").unlink()
+    np.testing.assert_array_equal(history.updates["update"], np.arange(50 * batch))
+    more = records_of(UPDATES, update=np.arange(50 * batch, 51 * batch))
+    folder.append("updates", more)  # a new file, which does not hold the records before
+    history.append("updates", more, file=folder.path_of("updates"))
+    np.testing.assert_array_equal(history.updates["update"], np.arange(51 * batch))
 
 
 def test_reading_from_another_thread_sees_whole_records_in_order():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from workbench.record.history import History
 from workbench.record.metrics import TABLES, EventKind
-from workbench.record.repeats import Repeats, keys, marks, until
+from workbench.record.repeats import Repeats, keys, until
 
 AGENTS = st.integers(0, 2)
 
@@ -97,7 +97,6 @@ def test_keys_of_an_agent_and_a_kind_grow_with_every_record(table):
     for agent in np.unique(whole["agent"]):
         for of in np.unique(kind):
             assert (np.diff(key[(whole["agent"] == agent) & (kind == of)]) > 0).all()
-    assert not len(marks(History()))
 
 
 @given(

@@ -152,7 +152,7 @@ class RunFolder:
         """Write a table anew, whole or not at all, by the rules of :meth:`append`."""
         if records.dtype != TABLES[table]:
             raise TypeError(f"the records are {records.dtype}; table {table} holds {TABLES[table]}")
-        path = self._table_path(table)
+        path = self.path_of(table)
         part = path.with_suffix(".part")
         try:
             with open(part, "wb", opener=open_private) as file:
@@ -177,7 +177,7 @@ class RunFolder:
         """
         if records.dtype != TABLES[table]:
             raise TypeError(f"the records are {records.dtype}; table {table} holds {TABLES[table]}")
-        path = self._table_path(table)
+        path = self.path_of(table)
         try:
             with open(path, "ab", buffering=0, opener=open_private) as file:
                 _append_whole(cast(BinaryIO, file), records)
@@ -186,6 +186,10 @@ class RunFolder:
                 f"cannot write {len(records)} records to {path}: {error.strerror}; "
                 "what was recorded before is kept; make room and the next records will follow it"
             ) from error
+
+    def path_of(self, table: str) -> Path:
+        """The file of a table."""
+        return self.path / f"{table}.records"
 
     def read_description(self) -> dict[str, Any]:
         """What :meth:`write_description` wrote last."""
@@ -200,12 +204,12 @@ class RunFolder:
         """All whole records of all tables. A record cut off by a crash is dropped, with a :class:`RecordWarning`."""
         history = History()
         for table in TABLES:
-            history.append(table, _read_whole(self._table_path(table), TABLES[table]))
+            history.append(table, _read_whole(self.path_of(table), TABLES[table]))
         return history
 
     def read_records(self, table: str, first: int = 0) -> Records:
         """Whole records of a table from number ``first`` on; one that is just being written is left for later."""
-        dtype, path = TABLES[table], self._table_path(table)
+        dtype, path = TABLES[table], self.path_of(table)
         try:
             count = max(0, path.stat().st_size // dtype.itemsize - first)
             records: Records = np.fromfile(path, dtype, count=count, offset=first * dtype.itemsize)
@@ -217,9 +221,6 @@ class RunFolder:
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
-
-    def _table_path(self, table: str) -> Path:
-        return self.path / f"{table}.records"
 
     def _read_head(self) -> dict[str, Any]:
         try:

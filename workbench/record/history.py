@@ -2,12 +2,19 @@
 
 Records are only ever added, so a view of the filled part never changes: a table can be read from any thread while the
 parent appends to it, and what was read stays as it was.
+
+A run of days makes more records than memory should hold. A table that has grown to :data:`IN_MEMORY` bytes, and that
+a file holds as well, is from then on a map of that file, whose pages the system may drop and read again.
 """
 
 from __future__ import annotations
 
+import mmap
+import os
 import threading
+import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +23,9 @@ import numpy.typing as npt
 from workbench.record.metrics import AXES, METRICS, TABLES, Records, measurement_number, metric
 
 Array = npt.NDArray[Any]
+
+IN_MEMORY = 4 * 2**20
+"""Bytes of a table above which it is read from its file, if there is one."""
 
 
 class History:
@@ -31,13 +41,14 @@ class History:
         self._lost = dict.fromkeys(TABLES, 0)
         self._lock = threading.Lock()
 
-    def append(self, table: str, records: Records, lost: int = 0) -> None:
+    def append(self, table: str, records: Records, lost: int = 0, file: Path | None = None) -> None:
         """Add records to a table, and the number of records that were lost on the way to it.
 
         Args:
             table: key of :data:`~workbench.record.metrics.TABLES`.
             records: (n,) of the table's dtype; copied.
             lost: records counted as lost since the last call.
+            file: holds the whole table by now, these records too, and will only be added to; None if there is none.
 
         Raises:
             KeyError: there is no such table.
@@ -46,7 +57,7 @@ class History:
         if table not in self._tables:
             raise KeyError(f"there is no table {table!r}; it must be one of {', '.join(TABLES)}")
         with self._lock:
-            self._tables[table].append(records)
+            self._tables[table].append(records, file)
             self._lost[table] += lost
 
     @property
@@ -164,22 +175,63 @@ def _points_of_all_agents(records: Records, axis: str) -> Records:
 
 
 class _GrowingTable:
-    """An array that grows by doubling. ``filled`` is replaced by a longer view, never changed."""
+    """An array that grows by doubling, or the map of a file that grows. What ``filled`` gave once stays as it is."""
 
     def __init__(self, dtype: np.dtype[np.void]) -> None:
-        self._buffer: Records = np.empty(256, dtype)
-        self.filled = _read_only(self._buffer[:0])
+        self._dtype, self._count, self._lock = dtype, 0, threading.Lock()
+        self._buffer = np.empty(256, dtype)
+        self._filled = _read_only(self._buffer[:0])
+        self._file: int | None = None  # descriptor while the table is read from there; so deleting it does no harm
 
-    def append(self, records: Records) -> None:
-        if records.dtype != self._buffer.dtype:
-            raise TypeError(f"the records are {records.dtype}; this table holds {self._buffer.dtype}")
-        start, end = len(self.filled), len(self.filled) + len(records)
-        if end > len(self._buffer):
-            grown: Records = np.empty(max(end, 2 * len(self._buffer)), self._buffer.dtype)
-            grown[:start] = self.filled
-            self._buffer = grown
-        self._buffer[start:end] = records
-        self.filled = _read_only(self._buffer[:end])
+    @property
+    def filled(self) -> Records:
+        """All records so far, (n,)."""
+        with self._lock:
+            if len(self._filled) < self._count:  # mapped when somebody looks, not whenever something comes
+                self._filled = self._mapped()
+            return self._filled
+
+    def append(self, records: Records, path: Path | None) -> None:
+        if records.dtype != self._dtype:
+            raise TypeError(f"the records are {records.dtype}; this table holds {self._dtype}")
+        with self._lock:
+            count = self._count + len(records)
+            if path is not None and count * self._dtype.itemsize > IN_MEMORY and self._rests_on(path, count):
+                if len(self._buffer):
+                    self._buffer = np.empty(0, self._dtype)
+                    self._filled = _read_only(self._buffer)
+                self._count = count
+                return
+            start, before = self._count, self._filled if self._file is None else self._mapped()
+            if count > len(self._buffer):
+                self._buffer = np.empty(max(count, 2 * start), self._dtype)
+                self._buffer[:start] = before
+            self._buffer[start:count] = records
+            self._filled, self._count, self._file = (
+                _read_only(self._buffer[:count]),
+                count,
+                None,
+            )  # closed with the table
+
+    def _rests_on(self, path: Path, count: int) -> bool:
+        """Whether a file holds so many records, and can be read; it is kept open as long as the table lives."""
+        try:
+            file = os.open(path, os.O_RDONLY) if self._file is None else self._file
+        except OSError:
+            return False
+        holds = os.fstat(file).st_size >= count * self._dtype.itemsize
+        if holds and self._file is None:
+            self._file = file
+            weakref.finalize(self, os.close, file)
+        elif self._file is None:
+            os.close(file)
+        return holds
+
+    def _mapped(self) -> Records:
+        assert self._file is not None
+        size = self._count * self._dtype.itemsize
+        records: Records = np.frombuffer(mmap.mmap(self._file, size, access=mmap.ACCESS_READ), self._dtype)
+        return records
 
 
 def _read_only(view: Records) -> Records:

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.record.history import History
-from workbench.record.metrics import EventKind, Records
+from workbench.record.metrics import TABLES, EventKind, Records
 
 Marks = dict[tuple[str, int, int], int]
 """Greatest key by table, agent and kind (0 where a table has one kind of record only)."""
+_AT_ONCE = 2**18
 
 
 class Repeats:
@@ -22,11 +23,16 @@ class Repeats:
 
     def __init__(self) -> None:
         self._marks: Marks = {}
+        self._marked = dict.fromkeys(TABLES, 0)  # records that were looked at
         self.dropped = 0
 
     def expect(self, history: History) -> None:
         """Everything that is in the history may come again."""
-        self._marks = marks(history)
+        for table, marked in self._marked.items():
+            records = getattr(history, table)
+            for start in range(marked, len(records), _AT_ONCE):  # a long run has more of them than memory should hold
+                _mark(self._marks, table, records[start : start + _AT_ONCE])
+            self._marked[table] = len(records)
 
     def drop(self, table: str, records: Records) -> Records:
         """The records that are new."""
@@ -61,18 +67,18 @@ def keys(table: str, records: Records) -> tuple[NDArray[np.int64], NDArray[np.in
     return None
 
 
-def marks(history: History) -> Marks:
-    """The greatest keys of a history."""
-    found: Marks = {}
-    for table in ("updates", "epochs", "evaluations", "events"):
-        records = getattr(history, table)
-        kind, key = keys(table, records) or (np.zeros(0, np.int64), np.zeros(0, np.int64))
-        for agent in np.unique(records["agent"]):
-            for of in np.unique(kind):
-                mine = key[(records["agent"] == agent) & (kind == of)]
-                if len(mine):
-                    found[table, int(agent), int(of)] = int(mine.max())
-    return found
+def _mark(marks: Marks, table: str, records: Records) -> None:
+    """Raise the greatest keys to those of some records."""
+    found = keys(table, records)
+    if found is None:
+        return
+    kind, key = found
+    for agent in np.unique(records["agent"]):
+        for of in np.unique(kind):
+            mine = key[(records["agent"] == agent) & (kind == of)]
+            if len(mine):
+                place = (table, int(agent), int(of))
+                marks[place] = max(marks.get(place, -1), int(mine.max()))
 
 
 def until(
