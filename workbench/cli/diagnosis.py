@@ -1,4 +1,4 @@
-"""``workbench doctor``, ``workbench matrix``, ``workbench torn``: what is wrong with a run, and who would notice."""
+"""``workbench doctor``, ``matrix``, ``torn``, ``kills``, ``soak``: what is wrong with a run, and who would notice."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Literal
 import tyro
 
 from workbench.cli.options import Faults, load_named, parse
+from workbench.config import ConfigError
 from workbench.experiments import reference_path
 from workbench.record.folder import data_folder
 
@@ -121,6 +122,42 @@ def kills(arguments: list[str]) -> int:
     counts = ("kills", "runs", "hangs", "failed_runs", "torn_accepted", "digest_mismatches", "wrong_counts")
     print("\n".join(f"{name}: {data[name]}" for name in counts) + f"\nwritten: {out}")
     return 0 if made.is_sound(data) else 1
+
+
+@dataclass(frozen=True)
+class SoakOptions:
+    """Let a free-running run go on for long while its processes are killed, and see that nothing grows.
+
+    The exit code is 1 if memory, open files or names in /dev/shm grew, or if a record is missing.
+    """
+
+    minutes: float = 60.0
+    """How long."""
+    kill_every: float = 60.0
+    """Seconds between two kills."""
+    seed: int = 0
+    """Of who is killed, and how."""
+    out: Path | None = None
+    """File to write. Default: data/reference/soak.json."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.minutes <= 1e5 or not 0 < self.kill_every <= 1e6:
+            raise ConfigError(
+                f"minutes is {self.minutes} and kill_every {self.kill_every}; both must be above 0, and minutes at "
+                "most 100000"
+            )
+
+
+def soak(arguments: list[str]) -> int:
+    """Watch a run for as long as was asked, write the file, print what grew."""
+    from workbench.diagnose import soak as made  # here, since no other command needs it
+
+    options = parse("soak", arguments, lambda _: SoakOptions())
+    out = options.out or reference_path("soak.json")
+    command = shlex.join(["workbench", "soak", *arguments])
+    data = made.run_soak(out, options.minutes, options.kill_every, options.seed, command, _say)
+    print(f"{made.table(data)}\nwritten: {out}")
+    return 0 if data["held"] else 1
 
 
 def _say(line: str) -> None:

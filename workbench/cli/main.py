@@ -47,6 +47,7 @@ COMMANDS = {
     "learning": Command(reference.learning, "train with several seeds in both modes and keep what they reached"),
     "matrix": Command(diagnosis.matrix, "run every fault and the sound system: who notices what"),
     "kills": Command(diagnosis.kills, "kill processes at random instants and check that no harm is done"),
+    "soak": Command(diagnosis.soak, "let a run go on for an hour under kills and check that nothing grows"),
     "torn": Command(diagnosis.torn, "measure torn reads of weights and of replay rows"),
 }
 

@@ -1,0 +1,245 @@
+"""A soak: one free-running run for an hour, a process killed every minute, and what every process takes meanwhile.
+
+Each sample holds, of the parent and of every child, its memory and its open files, and what lies in ``/dev/shm``. At
+the end nothing may have grown beyond what it wavers by, and the history must be whole.
+
+Memory is what the system would have to swap out: private pages, and pages of the blocks that the process has touched.
+Pages of files, such as libraries and the records that a large history is read from, are given beside it: the system
+drops them when it needs the room.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.config import Config, preset
+from workbench.experiments import provenance, write_json
+from workbench.record.history import History
+from workbench.record.metrics import EventKind
+from workbench.run import Run, launch
+
+PARENT = "parent"
+SIGNALS = ("SIGKILL", "SIGTERM", "SIGSTOP")
+SAMPLES = 720
+"""Samples of a soak, whatever its length: every 5 s in an hour."""
+WARM_UP = 1 / 6
+"""Share of the time that is left out of every slope: buffers fill, and histories grow to where they go to disk."""
+SETTLING_S = 15.0
+"""Seconds after a process has come back during which its memory is not looked at: it is still being filled."""
+LEAST = {"memory_mib": 1.0, "files": 0.5}
+"""Growth over the whole time that counts as none, even of what does not waver at all."""
+Series = list[dict[str, Any]]
+"""Samples of one process: seconds, pid, MiB of memory and of mapped files, open files."""
+
+
+def soak_config() -> Config:
+    """The default run, made so long that it does not end by itself, and allowed to come back however often it dies."""
+    return preset("treasurehunt").replace(**{"device": "cpu", "epochs": 10_000_000, "processes.max_restarts": 1000})
+
+
+class Soak:
+    """One run under observation and under fire."""
+
+    def __init__(self, config: Config, seconds: float, kill_every_s: float, seed: int, folder: Path) -> None:
+        """``folder`` takes the run folder, which an hour fills with some hundreds of MiB."""
+        self._seconds, self._kill_every_s = seconds, kill_every_s
+        self._rng, self._settle_s = np.random.default_rng(seed), min(SETTLING_S, seconds / 8)
+        self._shm_before = shm()
+        self._run = launch(config, "multiprocess", None, out=folder, name="soak")
+        self.processes: dict[str, Series] = {PARENT: []}
+        self.shm: Series = []
+        self.kills: list[dict[str, Any]] = []
+
+    def run(self, say: Callable[[str], None]) -> dict[str, Any]:
+        """Watch and kill until the time is over, then stop the run; what the file holds."""
+        with self._run as run:
+            while run.status != "running" and not run.ended:
+                run._supervisor.wait(0.05)
+            began, every = time.monotonic(), self._seconds / SAMPLES
+            while (at := time.monotonic() - began) < self._seconds and not run.ended:
+                self._sample(at)
+                if at >= (len(self.kills) + 1) * self._kill_every_s:
+                    self._kill(at)
+                    say(f"{at / 60:.0f} min: {self._said()}")
+                run._supervisor.wait(max(0.0, began + (int(at / every) + 1) * every - time.monotonic()))
+        wrong = [*incomplete(run), *([] if run.error is None else [f"the run ended before its time: {run.error}"])]
+        left = sorted(set(shm()) - set(self._shm_before))
+        return {
+            "minutes": self._seconds / 60, "kills": len(self.kills), "deaths_seen": len(run.incidents),
+            "epochs": int(run.progress["epochs"]), "updates": int(run.progress["updates"]),
+            "lost_records": run.history.lost, "history": wrong or "complete", "left_in_dev_shm": left,
+            "growth": self.growth(), "processes": self.processes, "dev_shm": self.shm, "killed": self.kills,
+            "config": run.config.to_dict(),
+        }  # fmt: skip
+
+    def growth(self) -> list[dict[str, Any]]:
+        """Of each process and quantity: level, growth per hour, growth in the whole time, and whether that is noise."""
+        lines = []
+        for name, series in self.processes.items():
+            settled = [
+                each for each in series if each["t"] >= WARM_UP * self._seconds and each["age_s"] > self._settle_s
+            ]
+            for quantity, least in LEAST.items():
+                at, value = (np.array([each[key] for each in settled]) for key in ("t", quantity))
+                lines.append({"process": name, "quantity": quantity, **trend(at, value, self._seconds, least)})
+        return lines
+
+    def _sample(self, at: float) -> None:
+        for name, pid in [(PARENT, os.getpid()), *((each.name, each.pid) for each in self._run.processes)]:
+            taken = None if pid is None else usage(pid)
+            series = self.processes.setdefault(name, [])
+            if taken is None:
+                continue
+            began = at if not series or series[-1]["pid"] != pid else series[-1]["t"] - series[-1]["age_s"]
+            series.append({"t": round(at, 2), "pid": pid, "age_s": round(at - began, 2), **taken})
+        names = shm()
+        self.shm.append({"t": round(at, 2), "names": len(names), "mib": round(sum(names.values()) / 2**20, 2)})
+
+    def _kill(self, at: float) -> None:
+        victim = self._run.processes[int(self._rng.integers(len(self._run.processes)))]
+        how = SIGNALS[int(self._rng.integers(len(SIGNALS)))]
+        self.kills.append({"t": round(at, 2), "process": victim.name, "signal": how})
+        if victim.pid is None or not victim.alive:
+            self.kills[-1]["signal"] = "none: it was not alive"
+            return
+        os.kill(victim.pid, getattr(signal, how))
+        if how == "SIGSTOP":
+            time.sleep(0.2)
+            os.kill(victim.pid, signal.SIGKILL)
+
+    def _said(self) -> str:
+        kill, parent = self.kills[-1], self.processes[PARENT][-1]
+        return f"{kill['signal']} to {kill['process']}; the parent has {parent['memory_mib']:.0f} MiB"
+
+
+def usage(pid: int) -> dict[str, float] | None:
+    """What a process takes now: ``memory_mib``, ``mapped_mib``, ``files``; None if it is gone. Read from ``/proc``."""
+    try:
+        lines = (line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        kib = {line[0]: int(line[1]) for line in lines if line[0] in ("RssAnon:", "RssShmem:", "RssFile:", "VmSwap:")}
+        files = len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return None
+    if len(kib) < 4:
+        return None  # it has ended and nobody has taken notice yet
+    memory = kib["RssAnon:"] + kib["RssShmem:"] + kib["VmSwap:"]
+    return {"memory_mib": round(memory / 1024, 3), "mapped_mib": round(kib["RssFile:"] / 1024, 3), "files": files}
+
+
+def shm() -> dict[str, int]:
+    """Names in ``/dev/shm`` and their bytes."""
+    found = {}
+    for each in Path("/dev/shm").rglob("*"):
+        try:
+            found[str(each)] = each.stat().st_size
+        except OSError:  # gone between the two
+            continue
+    return found
+
+
+def trend(at: NDArray[np.float64], value: NDArray[np.float64], seconds: float, least: float) -> dict[str, Any]:
+    """How much something grows, and whether that is more than it wavers by.
+
+    The slope is the median of all slopes between two samples of halves that lie apart, as Theil and Sen have it, so
+    that single samples do not move it. It counts as growth if over the whole time it comes to more than twice the
+    standard deviation around the line, and to more than ``least``.
+
+    Args:
+        at: (n,) seconds.
+        value: (n,) of any unit.
+        seconds: the whole time.
+        least: in that unit.
+    """
+    if len(at) < 8:
+        return {"samples": len(at), "flat": False, "why": "too few samples to tell; make the soak longer"}
+    half = len(at) // 2
+    run = at[None, half:] - at[:half, None]
+    slope = float(np.median((value[None, half:] - value[:half, None]) / run))
+    noise = float(np.std(value - slope * at))
+    grown = slope * seconds
+    return {
+        "samples": len(at), "level": round(float(np.median(value)), 3), "per_hour": round(slope * 3600, 4),
+        "grown": round(grown, 4), "noise": round(noise, 4), "flat": bool(grown <= max(2 * noise, least)),
+    }  # fmt: skip
+
+
+def incomplete(run: Run) -> list[str]:
+    """What is missing in the history of a run that was stopped, or is there twice; nothing in a sound one."""
+    history, wrong = run.history, []
+    collected = int(run.progress["epochs"])
+    for agent in range(run.config.world.num_agents):
+        for table, key, first, last in (
+            ("epochs", "epoch", 0, collected - 1),
+            ("updates", "update", 1, int(run._supervisor.progress.updates(agent))),
+            ("publications", "version", 0, run._supervisor.shared.mailboxes[agent].newest),
+        ):
+            found = _of(history, table, agent)[key]
+            if not np.array_equal(found, np.arange(first, last + 1)):
+                wrong.append(
+                    f"agent {agent}: {len(found)} {table} recorded, with {key} {found.min(initial=0)} to "
+                    f"{found.max(initial=0)}; they should be {first} to {last}, each once and in order"
+                )
+    return wrong
+
+
+def _of(history: History, table: str, agent: int) -> NDArray[Any]:
+    records = history.events if table == "publications" else getattr(history, table)
+    chosen = records["agent"] == agent
+    if table == "publications":
+        chosen &= records["kind"] == EventKind.PUBLISH
+    found: NDArray[Any] = records[chosen]
+    return found
+
+
+def run_soak(
+    out: Path, minutes: float, kill_every_s: float, seed: int, command: str, say: Callable[[str], None],
+    config: Config | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Make the soak, write the file, return what it holds.
+
+    Args:
+        out: the file.
+        minutes: of watching.
+        kill_every_s: seconds between two kills.
+        seed: of who is killed, and how.
+        command: what is written into the file as its origin.
+        say: takes a line per kill.
+        config: of the run; default :func:`soak_config`.
+    """
+    with tempfile.TemporaryDirectory(prefix="workbench-soak-") as folder:
+        soak = Soak(config or soak_config(), 60 * minutes, kill_every_s, seed, Path(folder))
+        data = {"seed": seed, "kill_every_s": kill_every_s, **soak.run(say), **provenance(command)}
+    data["held"] = is_sound(data)
+    write_json(out, data)
+    return data
+
+
+def is_sound(data: dict[str, Any]) -> bool:
+    """Whether nothing grew, nothing was left behind, and the history is whole."""
+    names = [each["names"] for each in data["dev_shm"]]
+    return (
+        all(line["flat"] for line in data["growth"])
+        and data["history"] == "complete"
+        and not any(data["lost_records"].values())
+        and not data["left_in_dev_shm"]
+        and max(names[len(names) // 2 :], default=0) <= max(names[: len(names) // 2], default=0)
+    )
+
+
+def table(data: dict[str, Any]) -> str:
+    """The lines of a terminal."""
+    lines = [f"{'process':<12}{'of':<14}{'level':>10}{'grown':>10}{'noise':>10}"]
+    for line in data["growth"]:
+        numbers = "".join(f"{line.get(key, float('nan')):>10.2f}" for key in ("level", "grown", "noise"))
+        lines.append(f"{line['process']:<12}{line['quantity']:<14}{numbers}  {'flat' if line['flat'] else 'GROWS'}")
+    counts = ("minutes", "kills", "deaths_seen", "epochs", "updates", "history", "left_in_dev_shm")
+    return "\n".join([*lines, *(f"{name}: {data[name]}" for name in counts)])
