@@ -5,6 +5,7 @@ import json
 import pytest
 
 from workbench.cli import main
+from workbench.diagnose.kills import HARM, Disturbed, Kill, is_sound, table
 
 
 @pytest.mark.slow
@@ -13,5 +14,25 @@ def test_no_kill_does_any_harm(tmp_path, capsys):
     data = json.loads((tmp_path / "kills.json").read_text())
     assert code == 0, data["failures"]
     assert data["kills"] >= 20 and data["failures"] == []
-    assert sum(data["by_how"].values()) == sum(data["by_role"].values()) == data["kills"]
+    for by in ("by_mode", "by_role", "by_how"):
+        assert sum(line["kills"] for line in data[by].values()) == data["kills"]
+    assert set(data["by_role"]) <= {"actor", "learner", "sequential", "parent"}
     assert "digest_mismatches: 0" in capsys.readouterr().out
+
+
+def test_a_harm_is_counted_for_every_role_that_died_in_the_run():
+    runs = [
+        Disturbed(0, "multiprocess", 1, [Kill("actor", "SIGKILL"), Kill("learner", "at a line", "exchange/replay.py")],
+                  {"digest_mismatches": ["other digests"]}),
+        Disturbed(1, "multiprocess", None, [Kill("learner", "SIGTERM")]),
+        Disturbed(2, "sequential", 0, [], {"hangs": ["did not end"]}),
+    ]  # fmt: skip
+    data = table(runs)
+    assert (data["kills"], data["hangs"], data["digest_mismatches"], data["runs"]) == (3, 1, 1, 3)
+    assert data["by_role"]["actor"]["digest_mismatches"] == data["by_role"]["learner"]["digest_mismatches"] == 1
+    assert data["by_role"]["learner"]["kills"] == 2
+    assert data["by_mode"]["multiprocess, free-running"] == {"kills": 1, **dict.fromkeys(HARM, 0)}
+    in_replay = data["by_where"]["exchange/replay.py"]
+    assert in_replay == {"kills": 1, **dict.fromkeys(HARM, 0), "digest_mismatches": 1}
+    assert data["failures"] == ["run 0, multiprocess, lag 1: other digests", "run 2, sequential, lag 0: did not end"]
+    assert not is_sound(data)

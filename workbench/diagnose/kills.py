@@ -17,8 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -41,6 +41,8 @@ PLACES = ("exchange/mailbox.py", "exchange/replay.py", "exchange/journal.py", "e
           "exchange/progress.py", "record/telemetry.py")  # fmt: skip
 """Modules in whose lines a process kills itself."""
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGSTOP")
+HARM = ("hangs", "torn_accepted", "digest_mismatches", "wrong_counts", "failed_runs")
+"""What a kill must never do. Counted are the runs that it happened to."""
 LIMIT_S = 120.0
 """A run that has not ended after this counts as hung; one takes some ten seconds."""
 PARENT = """
@@ -112,6 +114,70 @@ def die_in_checkpoint(lines: int) -> None:
     Supervisor._write_checkpoint = dying  # type: ignore[method-assign, assignment]
 
 
+@dataclass(frozen=True)
+class Kill:
+    """One process's death."""
+
+    role: str
+    """actor, learner, sequential, or parent."""
+    how: str
+    """A signal from outside, or "at a line" or "in a checkpoint" from inside."""
+    where: str = ""
+    """The module whose line it was; empty for a signal from outside."""
+
+
+@dataclass
+class Disturbed:
+    """One run, the deaths in it, and what harm they did."""
+
+    number: int
+    mode: str
+    lag: int | None
+    kills: list[Kill] = field(default_factory=list)
+    failures: dict[str, list[str]] = field(default_factory=dict)
+    """By the names of :data:`HARM`; empty for a run that ended as if nothing had happened."""
+
+
+def table(runs: Sequence[Disturbed]) -> dict[str, Any]:
+    """What the file holds: kills and harm, in all, and by mode, role, manner and place.
+
+    A run's harm is counted for every role, manner and place of the kills in it, since none of them is known to be
+    innocent.
+    """
+
+    every = [(run, kill) for run in runs for kill in run.kills]
+
+    def by(group: Callable[[Disturbed, Kill], str]) -> dict[str, dict[str, int]]:
+        groups: dict[str, list[Disturbed]] = {}
+        for run, kill in every:
+            groups.setdefault(group(run, kill), []).append(run)  # as often as it lost a process
+        return {
+            name: {"kills": len(hit)}
+            | {harm: len({run.number for run in hit if harm in run.failures}) for harm in HARM}
+            for name, hit in groups.items()
+        }
+
+    return {
+        "kills": len(every),
+        **{harm: sum(harm in run.failures for run in runs) for harm in HARM},
+        "runs": len(runs),
+        "by_mode": by(lambda run, _: _mode(run)),
+        "by_role": by(lambda _, kill: kill.role),
+        "by_how": by(lambda _, kill: kill.how),
+        "by_where": by(lambda _, kill: kill.where or "anywhere, from outside"),
+        "failures": [
+            f"run {run.number}, {_mode(run)}: {text}"
+            for run in runs
+            for texts in run.failures.values()
+            for text in texts
+        ],
+    }
+
+
+def _mode(run: Disturbed) -> str:
+    return f"{run.mode}, {'free-running' if run.lag is None else f'lag {run.lag}'}"
+
+
 class Campaign:
     """Kills in number, and what came of them."""
 
@@ -124,69 +190,47 @@ class Campaign:
             "evaluation.interval": 20, "evaluation.final_worlds": 4, "exploration.decay_epochs": 30,
         })  # fmt: skip
         self._digests: dict[tuple[str, int | None], dict[str, str]] = {}
-        self.kills: Counter[tuple[str, str, str]] = Counter()  # by mode, role, and how
-        self.outcomes: Counter[str] = Counter()
-        self.failures: list[str] = []
+        self.runs: list[Disturbed] = []
 
     def run(self, say: Callable[[str], None]) -> dict[str, Any]:
         """Make run after run until there were enough kills; the table of :data:`data/reference/kills.json`."""
-        number = 0
-        while self.kills.total() < self._wanted:
+        while sum(len(each.kills) for each in self.runs) < self._wanted:
+            number = len(self.runs)
             mode, lag = SETTINGS[number % len(SETTINGS)]
             kind = number // len(SETTINGS) % 4
-            before = self.kills.total()
-            if kind == 3:
-                run = self._without_parent(mode, lag, number)
-            else:
-                run = self._disturbed(mode, lag, number, inside=kind == 1)
-            found = self._judge(run, mode, lag)
-            self.failures += [f"run {number}, {mode}, lag {lag}: {each}" for each in found]
-            say(
-                f"run {number}: {run.label}, {self.kills.total() - before} kills, {', '.join(found) or 'as if nothing'}"
-            )
-            number += 1
-        return self.table(number)
-
-    def table(self, runs: int) -> dict[str, Any]:
-        """What the file holds."""
-        by: dict[str, Counter[str]] = {"mode": Counter(), "role": Counter(), "how": Counter()}
-        for (mode, role, how), count in self.kills.items():
-            by["mode"][mode] += count
-            by["role"][role] += count
-            by["how"][how] += count
-        names = ("hangs", "torn_accepted", "digest_mismatches", "wrong_counts", "failed_runs")
-        return {
-            "kills": self.kills.total(), **{name: self.outcomes[name] for name in names}, "runs": runs,
-            "seed": self._seed, "by_mode": dict(by["mode"]), "by_role": dict(by["role"]), "by_how": dict(by["how"]),
-            "failures": self.failures, "config": self._config.to_dict(),
-        }  # fmt: skip
+            record = Disturbed(number, mode, lag)
+            run = self._without_parent(record) if kind == 3 else self._disturbed(record, inside=kind > 0)
+            self._judge(run, record)
+            self.runs.append(record)
+            said = ", ".join(text for texts in record.failures.values() for text in texts) or "as if nothing"
+            say(f"run {number}: {run.label}, {len(record.kills)} kills, {said}")
+        return {**table(self.runs), "seed": self._seed, "config": self._config.to_dict()}
 
     # --- runs ------------------------------------------------------------------------------------------------------
 
-    def _disturbed(self, mode: str, lag: int | None, number: int, inside: bool) -> Run:
-        """A run of which some processes are killed: one from inside, or several from outside."""
-        rng, processes = self._rng, 1 if mode == "sequential" else 1 + self._config.num_learners
-        modifiers: list[Modifier] = []
+    def _disturbed(self, record: Disturbed, inside: bool) -> Run:
+        """A run of which some processes are killed: each from inside, or some of them from outside."""
+        rng, processes = self._rng, 1 if record.mode == "sequential" else 1 + self._config.num_learners
+        dying: list[DiesAtALine] = []
         if inside:
             for process in range(processes):
                 place = PLACES[int(rng.integers(len(PLACES)))]
-                modifiers.append(DiesAtALine(process, place, int(rng.integers(1, 4000))))
-        run = launch(self._config, mode, lag, out=self._folder, name=f"run-{number}", modifiers=modifiers)
+                dying.append(DiesAtALine(process, place, int(rng.integers(1, 4000))))
+        name = f"run-{record.number}"
+        run = launch(self._config, record.mode, record.lag, out=self._folder, name=name, modifiers=dying)
         deadline = time.monotonic() + LIMIT_S
         for _ in range(0 if inside else 4):
             wait, victim, how = rng.uniform(0.0, 0.4), int(rng.integers(processes)), SIGNALS[int(rng.integers(3))]
             self._pause_until_alive(run, victim, deadline)
             time.sleep(wait)
-            self._kill(run, victim, how, mode)
+            self._kill(run, victim, how, record)
         while not run.ended and time.monotonic() < deadline:
             run._supervisor.wait(0.5)
-        if inside:
-            for text in run.incidents:
-                role = text.split()[0]
-                self.kills[mode, role, "at a line"] += 1
+        for each, at in zip(run.processes, dying, strict=False):
+            if each.restarts:
+                record.kills.append(Kill(each.role, "at a line", at.place))
         if not run.ended:
-            self.outcomes["hangs"] += 1
-            self.failures.append(f"run {number} did not end within {LIMIT_S:g} s")
+            record.failures["hangs"] = [f"did not end within {LIMIT_S:g} s"]
             run.stop(now=True)
         return run
 
@@ -196,7 +240,7 @@ class Campaign:
                 return
             time.sleep(0.005)
 
-    def _kill(self, run: Run, victim: int, how: str, mode: str) -> None:
+    def _kill(self, run: Run, victim: int, how: str, record: Disturbed) -> None:
         each = run.processes[victim]
         if run.ended or each.pid is None or not each.alive:
             return
@@ -207,11 +251,11 @@ class Campaign:
                 os.kill(each.pid, signal.SIGKILL)
         except ProcessLookupError:
             return
-        self.kills[mode, each.role, how] += 1
+        record.kills.append(Kill(each.role, how))
 
-    def _without_parent(self, mode: str, lag: int | None, number: int) -> Run:
+    def _without_parent(self, record: Disturbed) -> Run:
         """A run whose parent is killed once there is a checkpoint, and which is resumed."""
-        rng, name = self._rng, f"run-{number}"
+        rng, name, mode, lag = self._rng, f"run-{record.number}", record.mode, record.lag
         inside, epoch = bool(rng.integers(2)), int(rng.integers(10, 50))
         settings = self._folder / "config.json"
         settings.write_text(self._config.to_json())
@@ -221,7 +265,9 @@ class Campaign:
         )  # fmt: skip
         subprocess.run([sys.executable, "-c", script], timeout=LIMIT_S, check=False, capture_output=True)
         if any((self._folder / name / "checkpoints").glob("*.npz")):
-            self.kills[mode, "parent", "in a checkpoint" if inside else "SIGKILL"] += 1
+            record.kills.append(
+                Kill("parent", "in a checkpoint", "record/checkpoint.py") if inside else Kill("parent", "SIGKILL")
+            )
             run = resume(self._folder / name)
         else:  # it died before its first checkpoint was whole: there is nothing to go on from
             run = launch(self._config, mode, lag, out=self._folder, name=f"{name}-anew")
@@ -230,26 +276,25 @@ class Campaign:
 
     # --- what must hold --------------------------------------------------------------------------------------------
 
-    def _judge(self, run: Run, mode: str, lag: int | None) -> list[str]:
-        found: list[str] = []
+    def _judge(self, run: Run, record: Disturbed) -> None:
+        """Write down what harm was done."""
 
-        def count(name: str, what: str, bad: bool) -> None:
-            if bad:
-                self.outcomes[name] += 1
-                found.append(what)
+        def note(harm: str, what: str, done: bool) -> None:
+            if done:
+                record.failures.setdefault(harm, []).append(what)
 
         if run.status != "finished":
-            count("failed_runs", f"{run.status}: {run.error}", True)
-            return found
-        if lag is not None:
-            count("digest_mismatches", "other digests", run.result.digest != self._undisturbed(mode, lag))
-        count("wrong_counts", "something is counted twice or missing", not _counted_once(run))
-        count("wrong_counts", "versions go back", not _versions_grow(run))
+            note("failed_runs", f"{run.status}: {run.error}", True)
+            return
+        if record.lag is not None:
+            undisturbed = self._undisturbed(record.mode, record.lag)
+            note("digest_mismatches", "other digests", run.result.digest != undisturbed)
+        note("wrong_counts", "something is counted twice or missing", not _counted_once(run))
+        note("wrong_counts", "versions go back", not _versions_grow(run))
         broken = [
             why for replay in run._supervisor.shared.replays for valid, why in [replay.check_valid()] if not valid
         ]
-        count("torn_accepted", f"torn rows: {broken}", bool(broken))
-        return found
+        note("torn_accepted", f"torn rows: {broken}", bool(broken))
 
     def _undisturbed(self, mode: str, lag: int) -> dict[str, str]:
         if (mode, lag) not in self._digests:
@@ -293,6 +338,4 @@ def run_kills(out: Path, kills: int, seed: int, command: str, say: Callable[[str
 
 def is_sound(data: dict[str, Any]) -> bool:
     """Whether no kill did any harm."""
-    return not any(
-        data[name] for name in ("hangs", "torn_accepted", "digest_mismatches", "wrong_counts", "failed_runs")
-    )
+    return not any(data[name] for name in HARM)
