@@ -138,6 +138,22 @@ def interrupt(process: subprocess.Popen, how: str) -> None:
         os.kill(process.pid, signal.SIGTERM)
 
 
+def test_a_second_interruption_stops_at_once_and_saves_what_was_done(family, tmp_path):
+    """A child that stands still cannot leave in order, and nobody has to wait until its time to do so is over."""
+    patient = (*ENDLESS, "--processes.stop-timeout-s", 600, "--processes.hang-timeout-s", 600)
+    with started(family, "run", *patient, "--out", tmp_path, "--name", "mine") as process:
+        wait_until(lambda: first_records(tmp_path / "mine"), process)
+        os.kill(max(set(family.running()) - {process.pid}), signal.SIGSTOP)
+        interrupt(process, "Ctrl-C")
+        said = "".join(iter(process.stderr.readline, "stopping in order; Ctrl-C again stops at once\n"))
+        interrupt(process, "Ctrl-C")
+        _, err = process.communicate(timeout=DEADLINE_S)
+        assert process.returncode == 130
+        assert family.wait_gone() == {}
+    assert "stopping at once" in err and "stopped at epoch" in err and "Traceback" not in said + err
+    assert load(tmp_path / "mine").status == "stopped" and len(load(tmp_path / "mine").history.epochs)
+
+
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
 def test_an_interruption_stops_a_run_in_order(how, family, tmp_path):
     with started(family, "run", *ENDLESS, "--out", tmp_path, "--name", "mine") as process:

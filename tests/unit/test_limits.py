@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 import workbench as wb
 from workbench.processes import limits
-from workbench.processes.limits import REMEDIES, advice, check_limits, memory_available, memory_needed, num_processes
+from workbench.processes.limits import (
+    REMEDIES,
+    advice,
+    check_limits,
+    left_in_groups,
+    memory_available,
+    memory_needed,
+    num_processes,
+)
 from workbench.processes.memory import Block
 from workbench.processes.shared import Plan, Shared
 from workbench.record.channel import Channel
@@ -82,10 +90,37 @@ def test_blocks_that_fit_one_by_one_are_refused_together(monkeypatch):
 
 def test_available_is_what_the_system_says_and_no_more_than_the_file_systems_hold(monkeypatch):
     assert 2**20 < memory_available() < 2**50
+    monkeypatch.setattr(limits, "left_in_groups", lambda: [])
     monkeypatch.setattr(limits.Path, "read_text", lambda self: "MemTotal:  99 kB\nMemAvailable:    7 kB\n")
     assert memory_available() == 7 * 1024
     monkeypatch.setattr(limits.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 10}))
     assert memory_available() <= 20
+
+
+@pytest.mark.parametrize(
+    ("controllers", "names"),
+    [("", ("memory.max", "memory.current")), ("memory", ("memory.limit_in_bytes", "memory.usage_in_bytes"))],
+)
+def test_the_limit_of_a_container_or_a_batch_job_counts(controllers, names, tmp_path, monkeypatch):
+    job = tmp_path / controllers / "jobs" / "mine"
+    job.mkdir(parents=True)
+    (tmp_path / "cgroup").write_text(f"7:pids:/elsewhere\n3:{controllers}:/jobs/mine\n")
+
+    def limit(folder, most):
+        for name, value in zip(names, (most, 900), strict=True):
+            (folder / name).write_text(f"{value}\n")
+        (folder / "memory.stat").write_text("anon 500\ninactive_file 150\nactive_file 50\n")
+
+    limit(job, "max")
+    assert left_in_groups(tmp_path, tmp_path / "cgroup") == []
+    limit(job.parent, 1000)  # that of a group around it holds as well
+    assert left_in_groups(tmp_path, tmp_path / "cgroup") == [1000 - 900 + 200]
+    limit(job, 600)
+    assert left_in_groups(tmp_path, tmp_path / "cgroup") == [0, 300]
+    assert left_in_groups(tmp_path, tmp_path / "none") == []
+    monkeypatch.setattr(limits, "left_in_groups", lambda: [0, 300])
+    with pytest.raises(MemoryError, match="0 MiB are available"):
+        check_limits(plan())
 
 
 def test_too_few_open_files_are_said_before_anything_is_made(monkeypatch, tmp_path):

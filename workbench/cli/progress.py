@@ -67,8 +67,8 @@ def follow(job: Run | Comparison, runs: Sequence[Run]) -> None:
 
 def _stop(job: Run | Comparison, runs: Sequence[Run], line: ProgressLine) -> None:
     """Stop in order; if the user cannot wait for that, at once. Either way what was done is saved."""
-    line.keep("stopping in order; Ctrl-C again stops at once")
     try:
+        line.keep("stopping in order; Ctrl-C again stops at once")
         job.stop()
     except KeyboardInterrupt:
         line.keep("stopping at once")

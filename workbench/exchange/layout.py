@@ -20,7 +20,7 @@ Arrays = dict[str, NDArray[Any]]
 
 ALIGNMENT = 64  # bytes: a cache line, and what vectorised arithmetic likes best
 MAGIC = b"WBLAYOUT"
-_HEADER = 8192
+_HEADER = 8192  # bytes, or as many more pages of it as the table takes as text
 
 
 class LayoutMismatch(ValueError):
@@ -53,14 +53,12 @@ class Layout:
     @property
     def nbytes(self) -> int:
         """Bytes of the whole block, header and alignment included."""
-        return _HEADER + sum(_aligned(_nbytes(field)) for field in self.fields)
+        return self._header + sum(_aligned(_nbytes(field)) for field in self.fields)
 
     def create(self, buffer: Any) -> Arrays:
         """Write the header and the fill values into a writable buffer of at least :attr:`nbytes`; return the arrays."""
         text = self.text.encode()
-        if len(text) > _HEADER - 16:
-            raise ValueError(f"the layout {self.title!r} takes {len(text)} bytes as text; at most {_HEADER - 16} fit")
-        header = np.frombuffer(buffer, np.uint8, _HEADER)
+        header = np.frombuffer(buffer, np.uint8, self._header)
         header[:] = 0
         header[16 : 16 + len(text)] = np.frombuffer(text, np.uint8)
         header[8:16] = np.frombuffer(len(text).to_bytes(8, "little"), np.uint8)
@@ -76,10 +74,11 @@ class Layout:
         Raises:
             LayoutMismatch: the block is none, or was made with another table; the message has what differs first.
         """
-        header = bytes(np.frombuffer(buffer, np.uint8, _HEADER))
-        if header[:8] != MAGIC:
-            raise LayoutMismatch(f"no block of {self.title!r} here: it starts with {header[:8]!r}, not {MAGIC!r}")
-        found = header[16 : 16 + int.from_bytes(header[8:16], "little")].decode(errors="replace")
+        start = bytes(memoryview(buffer).cast("B")[:16])
+        if start[:8] != MAGIC:
+            raise LayoutMismatch(f"no block of {self.title!r} here: it starts with {start[:8]!r}, not {MAGIC!r}")
+        end = 16 + int.from_bytes(start[8:], "little")
+        found = bytes(memoryview(buffer).cast("B")[16:end]).decode(errors="replace")
         if found != self.text:
             raise LayoutMismatch(f"{_first_difference(found, self.text)}; use one configuration on both sides")
         return self._views(buffer)
@@ -88,8 +87,12 @@ class Layout:
         """The arrays in ordinary memory of this process."""
         return self.create(np.zeros(self.nbytes, np.uint8))
 
+    @property
+    def _header(self) -> int:
+        return _HEADER * math.ceil((16 + len(self.text.encode())) / _HEADER)
+
     def _views(self, buffer: Any) -> Arrays:
-        arrays, offset = {}, _HEADER
+        arrays, offset = {}, self._header
         for field in self.fields:
             count = math.prod(field.shape)
             # frombuffer keeps the memory alive; np.ndarray(buffer=...) would not

@@ -81,7 +81,11 @@ def memory_needed(plan: Plan) -> dict[str, int]:
 
 
 def memory_available() -> int:
-    """Bytes that new blocks can have: what the system calls available, and what the file systems of blocks hold."""
+    """Bytes that new blocks can have.
+
+    The least of what the system calls available, what the file systems of blocks hold, and what is left of the limit
+    that a container, a service or a batch job was given.
+    """
     folders = [folder for folder in ("/dev/shm", tempfile.gettempdir()) if os.path.isdir(folder)]
     room = sum({os.stat(folder).st_dev: shutil.disk_usage(folder).free for folder in folders}.values())
     try:
@@ -89,7 +93,43 @@ def memory_available() -> int:
     except OSError:  # not Linux
         return room
     known = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
-    return min(room, known.get("MemAvailable", room))
+    return min(room, known.get("MemAvailable", room), *left_in_groups())
+
+
+def left_in_groups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
+    """Bytes left to each control group around this process that has a limit; files in memory count as free.
+
+    Args:
+        root: where the system shows its control groups, of version 2, or of version 1 in a folder ``memory``.
+        own: names the groups of this process, a line each: ``number:controllers:path``.
+    """
+    try:
+        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
+    except OSError:
+        return []
+    found = []
+    for _, controllers, path in lines:
+        if controllers not in ("", "memory"):
+            continue
+        top = root / controllers
+        names = ("memory.max", "memory.current") if not controllers else (
+            "memory.limit_in_bytes", "memory.usage_in_bytes"
+        )  # fmt: skip
+        group = top / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if folder == top or top in folder.parents:
+                found += _left(folder, *names)
+    return found
+
+
+def _left(folder: Path, limit: str, usage: str) -> list[int]:
+    """What a group has left, at least 0; nothing where it has no limit or cannot be read."""
+    try:
+        most, used = int((folder / limit).read_text()), int((folder / usage).read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return [max(0, most - used + int(stat["inactive_file"]) + int(stat["active_file"]))]
+    except (OSError, ValueError, KeyError):  # "max" is no number
+        return []
 
 
 def num_processes(plan: Plan) -> int:
