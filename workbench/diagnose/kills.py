@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 from workbench.config import preset
+from workbench.diagnose.faults.fault import override
 from workbench.experiments import provenance, write_json
-from workbench.loop import Collector, Trainer
 from workbench.processes.job import Modifier, Parts
 from workbench.record.metrics import EventKind
 from workbench.resume import resume
@@ -72,17 +72,14 @@ class DiesAtALine(Modifier):
         """``process`` is the place among the run's processes; ``place`` one of :data:`PLACES`."""
         self.process, self.place, self.lines = process, place, lines
 
-    def on_collector(self, collector: Collector, parts: Parts) -> None:
-        """Begin to count."""
-        self._arm(parts)
-
-    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
-        """Begin to count."""
-        self._arm(parts)
-
-    def _arm(self, parts: Parts) -> None:
+    def on_parts(self, parts: Parts) -> None:
+        """Begin to count when the run begins: a death before that ends it, by design."""
         if parts.job.index == self.process and not parts.job.restarts:
-            die_at_line(self.place, self.lines)
+            override(parts, "ready", self._ready)
+
+    def _ready(self, original: Callable[[], None]) -> None:
+        original()
+        die_at_line(self.place, self.lines)
 
 
 def die_at_line(place: str, lines: int) -> None:

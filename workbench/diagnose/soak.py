@@ -31,14 +31,14 @@ PARENT = "parent"
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGSTOP")
 SAMPLES = 720
 """Samples of a soak, whatever its length: every 5 s in an hour."""
-WARM_UP = 1 / 6
+WARM_UP = 1 / 4
 """Share of the time that is left out of every slope: buffers fill, and histories grow to where they go to disk."""
 SETTLING_S = 15.0
 """Seconds after a process has come back during which its memory is not looked at: it is still being filled."""
 LEAST = {"memory_mib": 1.0, "files": 0.5}
 """Growth over the whole time that counts as none, even of what does not waver at all."""
-Series = list[dict[str, Any]]
-"""Samples of one process: seconds, pid, MiB of memory and of mapped files, open files."""
+FIELDS = ("t", "pid", "age_s", "memory_mib", "mapped_mib", "files")
+"""Columns of a sample of a process: seconds since the start, and since the process was first seen; what it takes."""
 
 
 def soak_config() -> Config:
@@ -55,8 +55,11 @@ class Soak:
         self._rng, self._settle_s = np.random.default_rng(seed), min(SETTLING_S, seconds / 8)
         self._shm_before = shm()
         self._run = launch(config, "multiprocess", None, out=folder, name="soak")
-        self.processes: dict[str, Series] = {PARENT: []}
-        self.shm: Series = []
+        names = [PARENT, *(each.name for each in self._run.processes)]
+        # all of it now: what is watched includes this process, which must not grow by its own notes
+        self._samples = np.full((2 * SAMPLES, len(names), len(FIELDS)), np.nan)
+        self._names_in_shm = np.full((2 * SAMPLES, 3), np.nan)
+        self._count, self._places = 0, dict(zip(names, range(len(names)), strict=True))
         self.kills: list[dict[str, Any]] = []
 
     def run(self, say: Callable[[str], None]) -> dict[str, Any]:
@@ -77,32 +80,44 @@ class Soak:
             "minutes": self._seconds / 60, "kills": len(self.kills), "deaths_seen": len(run.incidents),
             "epochs": int(run.progress["epochs"]), "updates": int(run.progress["updates"]),
             "lost_records": run.history.lost, "history": wrong or "complete", "left_in_dev_shm": left,
-            "growth": self.growth(), "processes": self.processes, "dev_shm": self.shm, "killed": self.kills,
-            "config": run.config.to_dict(),
+            "growth": self.growth(), "killed": self.kills, **self.series(), "config": run.config.to_dict(),
         }  # fmt: skip
 
     def growth(self) -> list[dict[str, Any]]:
         """Of each process and quantity: level, growth per hour, growth in the whole time, and whether that is noise."""
         lines = []
-        for name, series in self.processes.items():
-            settled = [
-                each for each in series if each["t"] >= WARM_UP * self._seconds and each["age_s"] > self._settle_s
-            ]
+        for name, place in self._places.items():
+            series = dict(zip(FIELDS, self._samples[: self._count, place].T, strict=True))
+            settled = (series["t"] >= WARM_UP * self._seconds) & (series["age_s"] > self._settle_s)
             for quantity, least in LEAST.items():
-                at, value = (np.array([each[key] for each in settled]) for key in ("t", quantity))
-                lines.append({"process": name, "quantity": quantity, **trend(at, value, self._seconds, least)})
+                found = trend(series["t"][settled], series[quantity][settled], self._seconds, least)
+                lines.append({"process": name, "quantity": quantity, **found})
         return lines
 
+    def series(self) -> dict[str, Any]:
+        """Every sample: ``processes``, a table per process with a column per field, and ``dev_shm``, one table."""
+        processes = {}
+        for name, place in self._places.items():
+            taken = self._samples[: self._count, place]
+            columns = taken[~np.isnan(taken[:, 0])].round(3).T.tolist()
+            processes[name] = dict(zip(FIELDS, columns, strict=True))
+        names = self._names_in_shm[: self._count].round(3).T.tolist()
+        return {"processes": processes, "dev_shm": dict(zip(("t", "names", "mib"), names, strict=True))}
+
     def _sample(self, at: float) -> None:
+        if self._count == len(self._samples):
+            return
+        row = self._samples[self._count]
+        before = self._samples[self._count - 1] if self._count else row
         for name, pid in [(PARENT, os.getpid()), *((each.name, each.pid) for each in self._run.processes)]:
-            taken = None if pid is None else usage(pid)
-            series = self.processes.setdefault(name, [])
-            if taken is None:
-                continue
-            began = at if not series or series[-1]["pid"] != pid else series[-1]["t"] - series[-1]["age_s"]
-            series.append({"t": round(at, 2), "pid": pid, "age_s": round(at - began, 2), **taken})
+            taken, place = None if pid is None else usage(pid), self._places[name]
+            if taken is not None:
+                same = before[place, 1] == pid
+                age = before[place, 2] + at - before[place, 0] if same else 0.0
+                row[place] = at, pid, age, taken["memory_mib"], taken["mapped_mib"], taken["files"]
         names = shm()
-        self.shm.append({"t": round(at, 2), "names": len(names), "mib": round(sum(names.values()) / 2**20, 2)})
+        self._names_in_shm[self._count] = at, len(names), sum(names.values()) / 2**20
+        self._count += 1
 
     def _kill(self, at: float) -> None:
         victim = self._run.processes[int(self._rng.integers(len(self._run.processes)))]
@@ -117,8 +132,8 @@ class Soak:
             os.kill(victim.pid, signal.SIGKILL)
 
     def _said(self) -> str:
-        kill, parent = self.kills[-1], self.processes[PARENT][-1]
-        return f"{kill['signal']} to {kill['process']}; the parent has {parent['memory_mib']:.0f} MiB"
+        kill, parent = self.kills[-1], self._samples[self._count - 1, self._places[PARENT]]
+        return f"{kill['signal']} to {kill['process']}; the parent has {parent[FIELDS.index('memory_mib')]:.0f} MiB"
 
 
 def usage(pid: int) -> dict[str, float] | None:
@@ -150,8 +165,8 @@ def trend(at: NDArray[np.float64], value: NDArray[np.float64], seconds: float, l
     """How much something grows, and whether that is more than it wavers by.
 
     The slope is the median of all slopes between two samples of halves that lie apart, as Theil and Sen have it, so
-    that single samples do not move it. It counts as growth if over the whole time it comes to more than twice the
-    standard deviation around the line, and to more than ``least``.
+    that single samples do not move it. It counts as growth if over the whole time it comes to more than three times the
+    standard deviation around the line, told from the median deviation, and to more than ``least``.
 
     Args:
         at: (n,) seconds.
@@ -164,11 +179,12 @@ def trend(at: NDArray[np.float64], value: NDArray[np.float64], seconds: float, l
     half = len(at) // 2
     run = at[None, half:] - at[:half, None]
     slope = float(np.median((value[None, half:] - value[:half, None]) / run))
-    noise = float(np.std(value - slope * at))
+    rest = value - slope * at
+    noise = float(1.4826 * np.median(np.abs(rest - np.median(rest))))
     grown = slope * seconds
     return {
         "samples": len(at), "level": round(float(np.median(value)), 3), "per_hour": round(slope * 3600, 4),
-        "grown": round(grown, 4), "noise": round(noise, 4), "flat": bool(grown <= max(2 * noise, least)),
+        "grown": round(grown, 4), "noise": round(noise, 4), "flat": bool(grown <= max(3 * noise, least)),
     }  # fmt: skip
 
 
@@ -225,7 +241,7 @@ def run_soak(
 
 def is_sound(data: dict[str, Any]) -> bool:
     """Whether nothing grew, nothing was left behind, and the history is whole."""
-    names = [each["names"] for each in data["dev_shm"]]
+    names = data["dev_shm"]["names"]
     return (
         all(line["flat"] for line in data["growth"])
         and data["history"] == "complete"

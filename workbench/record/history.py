@@ -24,7 +24,7 @@ from workbench.record.metrics import AXES, METRICS, TABLES, Records, measurement
 
 Array = npt.NDArray[Any]
 
-IN_MEMORY = 4 * 2**20
+IN_MEMORY = 2**20
 """Bytes of a table above which it is read from its file, if there is one."""
 
 

@@ -15,7 +15,7 @@ from workbench.record.metrics import TABLES, EventKind, Records
 
 Marks = dict[tuple[str, int, int], int]
 """Greatest key by table, agent and kind (0 where a table has one kind of record only)."""
-_AT_ONCE = 2**18
+_AT_ONCE = 2**16
 
 
 class Repeats:
