@@ -194,3 +194,18 @@ def test_every_table_is_an_attribute(table):
     history.append(table, np.zeros(2, TABLES[table]))
     assert getattr(history, table).dtype == TABLES[table]
     assert len(getattr(history, table)) == 2
+
+
+@given(points=st.integers(1, 300), most=st.integers(1, 100), agents=st.integers(1, 3))
+def test_a_curve_that_is_only_looked_at_keeps_the_same_few_points_of_every_metric(points, most, agents):
+    history = History()
+    update, agent = np.repeat(np.arange(points), agents), np.tile(np.arange(agents), points)
+    history.append("updates", records_of(UPDATES, update=update, agent=agent, epoch=update // 2, loss=update * 2.0))
+    x, loss = history.series("losses/quantile_huber", most=most)
+    epochs, _ = history.series("values/mean_q", over="epoch", most=most)
+    assert 0 < len(x) <= max(most, 1) and x[0] == 0
+    assert len(set(np.diff(x))) <= 1  # evenly
+    np.testing.assert_array_equal(loss, 2 * x)
+    np.testing.assert_array_equal(epochs, x // 2)
+    one, _ = history.series("losses/quantile_huber", agent=0, most=most)
+    np.testing.assert_array_equal(one, x)

@@ -97,6 +97,14 @@ class BenchOptions:
     """File to write. Default: data/reference/bench_MACHINE.json, named by device and cores."""
     quick: bool = False
     """Less work per measurement: to see that everything runs, not to quote."""
+    panel: bool = False
+    """Measure what an open panel costs instead; into data/reference/panel.json."""
+    minutes: float = 0.0
+    """With --panel: watch one panel for so long, and see whether memory or notebook grow."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.minutes <= 1e5 or (self.minutes and not self.panel):
+            raise ConfigError(f"minutes is {self.minutes}; it must be 0 to 100000, and goes with --panel")
 
 
 def bench(arguments: list[str]) -> int:
@@ -104,8 +112,24 @@ def bench(arguments: list[str]) -> int:
     from workbench.bench import run_bench  # here, since no other command needs it
 
     options = parse("bench", arguments, lambda _: BenchOptions())
+    if options.panel:
+        return _bench_panel(options, arguments)
     device = str(resolve_device(options.device))
     return run_bench(device, options.out or reference_path(f"bench_{machine_label(device)}.json"), options.quick)
+
+
+def _bench_panel(options: BenchOptions, arguments: list[str]) -> int:
+    from workbench.bench.panel import run_panel  # here, since it needs what only a front end does
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    out = options.out or reference_path("panel.json")
+    data = run_panel(out, _command("bench", arguments), say, options.minutes, options.quick)
+    for bar, holds in data["held"].items():
+        print(f"{bar}: {'holds' if holds else 'DOES NOT HOLD'}")
+    print(f"written: {out}")
+    return 0 if all(data["held"].values()) else 1
 
 
 def _command(name: str, arguments: list[str]) -> str:

@@ -122,7 +122,9 @@ class History:
     def _ipython_key_completions_(self) -> list[str]:
         return list(METRICS)
 
-    def series(self, name: str, agent: int | None = None, over: str | None = None) -> tuple[Array, Array]:
+    def series(
+        self, name: str, agent: int | None = None, over: str | None = None, most: int | None = None
+    ) -> tuple[Array, Array]:
         """A metric as a curve: of one agent, or of all agents together.
 
         The points are updates for what is recorded per update, epochs for the rest
@@ -135,6 +137,8 @@ class History:
             agent: index of an agent; None for all together.
             over: another column of the same table for x, such as "time", "epoch" or "agent_steps"; of all agents
                 together, the greatest value at the point.
+            most: about how many points to keep at most, every so-manyth one, where a curve is only looked at; None
+                keeps them all. Every metric of a table keeps the same points.
 
         Returns:
             x (n,) and y (n,) float64, in the order of the points; both empty while nothing is recorded.
@@ -148,6 +152,9 @@ class History:
         columns = records.dtype.names or ()
         if over not in columns:
             raise KeyError(f"the table of {name} has no column {over!r}; choose one of {', '.join(columns)}")
+        if most is not None and len(records) and chosen.table != "evaluations":  # those are few, and have gaps
+            every = -(-(int(records[AXES[chosen.table]][-1]) + 1) // most)
+            records = records[records[AXES[chosen.table]] % every == 0] if every > 1 else records
         if agent is not None:
             records = records[records["agent"] == agent]
         if len(records) == 0:

@@ -19,6 +19,8 @@ from workbench.run_view import RunView
 from workbench.view.charts import AXIS_LABELS, Axis, Chart, Curve
 from workbench.view.curves import MAX_POINTS, Points
 
+MOST = 20_000
+"""Points of an agent that a curve is made of, at most: a run of hours has millions, and is drawn every second."""
 RATE_WINDOW = 0.02
 """Points that a rate is measured over, as a share of the points there are."""
 
@@ -47,15 +49,15 @@ def series(run: RunView, metric: str, over: Axis, agent: int | None = None) -> P
     over = ("update" if table == "updates" else "epoch") if over == "own" else over
     history = run.history
     if over == "time":
-        x, y = history.series(metric, agent, "time")
+        x, y = history.series(metric, agent, "time", MOST)
         return x - start_time(run), y
     if over == "agent_steps" and table != "epochs":
-        x, y = history.series(metric, agent, "epoch")
+        x, y = history.series(metric, agent, "epoch", MOST)
         return (x + 1.0) * run.config.world.steps_per_epoch, y
     if over == "update" and table == "epochs":  # what the learner had done when the epoch ended
-        _, y = history.series(metric, agent)
+        _, y = history.series(metric, agent, most=MOST)
         return _updates_at_epochs(run, agent), y
-    x, y = history.series(metric, agent, over)
+    x, y = history.series(metric, agent, over, MOST)
     return np.asarray(x, np.float64), y
 
 
@@ -91,7 +93,7 @@ def due_points(run: RunView, chart: Chart, over: Axis) -> Points:
     """What the configuration says that a chart's curve should be, or must not pass, with the changes of the run."""
     metric = chart.curves[0].metric
     x, _ = series(run, metric, over)
-    epochs, _ = run.history.series(metric, over="epoch")
+    epochs, _ = run.history.series(metric, over="epoch", most=MOST)
     shown = np.unique(np.linspace(0, len(x) - 1, min(len(x), MAX_POINTS)).astype(np.intp))
     due = [_due(chart, config, epoch) for epoch, config in _in_force(run, epochs[shown])]
     return x[shown], np.array(due, np.float64)
@@ -131,7 +133,7 @@ def start_time(run: RunView) -> float:
 
 
 def _updates_at_epochs(run: RunView, agent: int | None) -> NDArray[np.float64]:
-    steps, ratio = run.history.series("charts/replay_ratio", agent, "agent_steps")
+    steps, ratio = run.history.series("charts/replay_ratio", agent, "agent_steps", MOST)
     return np.round(steps * ratio, 3)  # the ratio is kept in single precision
 
 

@@ -1,7 +1,7 @@
 """How often a panel looks at its runs, and what it makes of two looks: the time that a run still needs.
 
 Looking and drawing take cores from the runs that are looked at, so both are bounded twice: by a shortest interval and
-by a share of a core.
+by a share of the machine's cores.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from workbench.record.machine import cores
+
 MIN_INTERVAL_S = 0.5
 """Shortest time between two looks at the runs."""
-MAX_SHARE = 0.1
-"""Largest share of a core that looking and drawing may take from the runs."""
+MAX_SHARE = 0.01
+"""Largest share of the machine's cores that looking and drawing may take from the runs."""
 DOCTOR_INTERVAL_S = 5.0
 """Shortest time between two diagnoses."""
-DOCTOR_SHARE = 0.05
-"""Largest share of a core that diagnoses may take."""
+DOCTOR_SHARE = 0.01
+"""Largest share of the machine's cores that diagnoses may take."""
 REMEMBERED = 120
 """Looks that the time left is worked out from, a minute or more."""
 
@@ -55,14 +57,14 @@ class Watcher:
                 began = time.thread_time()
                 over = self._look()
                 spent = time.thread_time() - began
-                if over or self._closing.wait(max(MIN_INTERVAL_S, spent / MAX_SHARE)):
+                if over or self._closing.wait(max(MIN_INTERVAL_S, spent / (MAX_SHARE * cores()))):
                     return
         except Exception as error:
             self._on_error(error)
 
 
 class Seldom:
-    """Lets something costly happen now and then: not before an interval has passed, nor above a share of a core."""
+    """Lets something costly happen now and then: not before an interval has passed, nor above a share of the cores."""
 
     def __init__(self, interval_s: float = DOCTOR_INTERVAL_S, share: float = DOCTOR_SHARE) -> None:
         self._interval_s, self._share, self._next = interval_s, share, 0.0
@@ -76,7 +78,7 @@ class Seldom:
             action()
         finally:
             spent = time.thread_time() - began
-            self._next = time.monotonic() + max(self._interval_s, spent / self._share)
+            self._next = time.monotonic() + max(self._interval_s, spent / (self._share * cores()))
 
 
 class TimeLeft:
