@@ -45,6 +45,10 @@ class FiguresOptions:
     """File of ``workbench matrix``. Default: data/reference/matrix.json, where there is one."""
     bench: Path | None = None
     """File of ``workbench bench``, to draw its speed-ups beside those of the runs."""
+    last: float | None = None
+    """Seconds that the timeline shows. Default: four epochs in the middle of training."""
+    until: float | None = None
+    """Where the timeline ends, in seconds since the start; with --last and without this, at the end of training."""
 
 
 def figures(arguments: list[str]) -> int:
@@ -55,6 +59,7 @@ def figures(arguments: list[str]) -> int:
     report = make(
         options.runs, columns=options.columns, figures=options.figure or None, bands=options.bands,
         smoothing=options.smoothing, pool=options.pool, matrix=options.matrix, bench=options.bench,
+        last=options.last, until=options.until,
     )  # fmt: skip
     for reason in report.selection.left_out:
         print(f"left out: {reason}", file=sys.stderr)
