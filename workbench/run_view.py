@@ -5,13 +5,14 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workbench.config import Config, ConfigError, check_launch
 from workbench.record import machine
+from workbench.record.checkpoint import CheckpointError, checkpoint_of, kept_epochs
 from workbench.record.folder import RecordError, RunFolder
 from workbench.record.history import History
 from workbench.record.metrics import TABLES
@@ -111,6 +112,27 @@ class RunView(Rich):
     def newest_weights(self) -> NDArray[np.float32]:
         """Weights as they were published last, shaped as :attr:`weights`; raises RunError where there are none."""
         return self.weights
+
+    @property
+    def checkpoints(self) -> list[int]:
+        """Epochs of the checkpoints that are kept in the run folder, oldest first."""
+        return kept_epochs(self.folder.path / "checkpoints")
+
+    def weights_at(self, checkpoint: int | Literal["newest"]) -> NDArray[np.float32]:
+        """Weights that a checkpoint holds, shaped as :attr:`weights`: after the updates of that many epochs.
+
+        Args:
+            checkpoint: one of :attr:`checkpoints`, or "newest".
+
+        Raises:
+            CheckpointError: there is none of that epoch, or it is damaged.
+        """
+        found = checkpoint_of(self.folder.path / "checkpoints", checkpoint)
+        try:
+            vectors = [found.arrays[f"agent {agent}/vector"] for agent in range(self.config.world.num_agents)]
+            return np.stack(vectors).astype(np.float32, casting="no")
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{found.path} holds no weights of this run's agents: {error}") from None
 
     @property
     def references(self) -> dict[str, dict[str, float]]:
