@@ -20,6 +20,8 @@ from workbench.record.result import Result
 from workbench.rich import Rich
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from workbench.diagnose.doctor import Diagnosis
     from workbench.view.timeline import Timeline
 
@@ -154,6 +156,34 @@ class RunView(Rich):
         from workbench.view.timeline import Timeline  # it draws, and looks at runs itself
 
         return Timeline(self)
+
+    def to_pandas(self) -> dict[str, pd.DataFrame]:
+        """Every table of the history as a frame, by name, as far as it is recorded; see :mod:`workbench.export`.
+
+        Raises:
+            ExportError: pandas is not installed.
+        """
+        from workbench.export import to_pandas  # it looks at runs itself
+
+        return to_pandas(self)
+
+    def export(self, to: Literal["csv", "parquet", "tensorboard", "archive"], out: Path | str) -> list[Path]:
+        """Write the run for other tools or other people: ``run.export("csv", "tables")``.
+
+        Args:
+            to: "csv" or "parquet" (a file per table), "tensorboard" (event files), "archive" (the run folder as one
+                file, of a run that has ended).
+            out: folder to write to; for an archive a file that ends in ``.tar.gz`` or ``.zip``, or a folder.
+
+        Returns:
+            The files.
+
+        Raises:
+            ExportError: there is no such format, a package is not installed, or the run cannot be written as that.
+        """
+        from workbench.export import write
+
+        return write(self, to, out)
 
     def __repr__(self) -> str:
         return f"<Run {self.name}: {self.label}, {', '.join([self.status, *self.losses])}>"

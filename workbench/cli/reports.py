@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -89,13 +88,7 @@ def export(arguments: list[str]) -> int:
     from workbench import export as exports  # here, since no other command needs it
 
     options = tyro.cli(ExportOptions, prog="workbench export", args=arguments)
-    write: dict[str, Callable[[LoadedRun, Path], list[Path]]] = {
-        "csv": exports.to_csv,
-        "parquet": exports.to_parquet,
-        "tensorboard": exports.to_tensorboard,
-        "archive": lambda run, out: [exports.archive(run, out)],
-    }
-    for path in write[options.to](_run(options.run), options.out):
+    for path in exports.write(_run(options.run), options.to, options.out):
         print(path)
     return 0
 
