@@ -31,7 +31,7 @@ from workbench.digest import array_digest
 from workbench.learning.device import resolve_device
 from workbench.learning.iqn import build_network
 from workbench.learning.parameters import ParameterLayout
-from workbench.processes.changes import CHANGEABLE
+from workbench.processes.changes import CHANGEABLE, FIXED
 from workbench.processes.job import Modifier
 from workbench.processes.limits import check_limits
 from workbench.processes.lives import Incident
@@ -178,6 +178,8 @@ class Run(RunView, Listener):
         """
         self._require_going("changed")
         for name in settings:
+            if name in FIXED:
+                raise ConfigError(f"{name} cannot be changed while a run goes on: {FIXED[name]}")
             if name not in CHANGEABLE:
                 raise ConfigError(
                     f"{name} cannot be changed while a run goes on; these can: {', '.join(CHANGEABLE)}. "

@@ -5,13 +5,14 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workbench.config import Config, ConfigError, check_launch
 from workbench.record import machine
+from workbench.record.checkpoint import CheckpointError, checkpoint_of, kept_epochs
 from workbench.record.folder import RecordError, RunFolder
 from workbench.record.history import History
 from workbench.record.metrics import TABLES
@@ -19,6 +20,8 @@ from workbench.record.result import Result
 from workbench.rich import Rich
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from workbench.diagnose.doctor import Diagnosis
     from workbench.view.timeline import Timeline
 
@@ -113,6 +116,27 @@ class RunView(Rich):
         return self.weights
 
     @property
+    def checkpoints(self) -> list[int]:
+        """Epochs of the checkpoints that are kept in the run folder, oldest first."""
+        return kept_epochs(self.folder.path / "checkpoints")
+
+    def weights_at(self, checkpoint: int | Literal["newest"]) -> NDArray[np.float32]:
+        """Weights that a checkpoint holds, shaped as :attr:`weights`: after the updates of that many epochs.
+
+        Args:
+            checkpoint: one of :attr:`checkpoints`, or "newest".
+
+        Raises:
+            CheckpointError: there is none of that epoch, or it is damaged.
+        """
+        found = checkpoint_of(self.folder.path / "checkpoints", checkpoint)
+        try:
+            vectors = [found.arrays[f"agent {agent}/vector"] for agent in range(self.config.world.num_agents)]
+            return np.stack(vectors).astype(np.float32, casting="no")
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{found.path} holds no weights of this run's agents: {error}") from None
+
+    @property
     def references(self) -> dict[str, dict[str, float]]:
         """Rewards of the reference policies in this run's world (mean, sd, epochs), in units of the reward curve."""
         raise NotImplementedError
@@ -132,6 +156,34 @@ class RunView(Rich):
         from workbench.view.timeline import Timeline  # it draws, and looks at runs itself
 
         return Timeline(self)
+
+    def to_pandas(self) -> dict[str, pd.DataFrame]:
+        """Every table of the history as a frame, by name, as far as it is recorded; see :mod:`workbench.export`.
+
+        Raises:
+            ExportError: pandas is not installed.
+        """
+        from workbench.export import to_pandas  # it looks at runs itself
+
+        return to_pandas(self)
+
+    def export(self, to: Literal["csv", "parquet", "tensorboard", "archive"], out: Path | str) -> list[Path]:
+        """Write the run for other tools or other people: ``run.export("csv", "tables")``.
+
+        Args:
+            to: "csv" or "parquet" (a file per table), "tensorboard" (event files), "archive" (the run folder as one
+                file, of a run that has ended).
+            out: folder to write to; for an archive a file that ends in ``.tar.gz`` or ``.zip``, or a folder.
+
+        Returns:
+            The files.
+
+        Raises:
+            ExportError: there is no such format, a package is not installed, or the run cannot be written as that.
+        """
+        from workbench.export import write
+
+        return write(self, to, out)
 
     def __repr__(self) -> str:
         return f"<Run {self.name}: {self.label}, {', '.join([self.status, *self.losses])}>"

@@ -28,6 +28,7 @@ def finished_run(
         "status": status, "mode": mode, "lag": lag, "config": config.to_dict(), "device": "cpu",
         "device_name": "a processor", "threads": 1, "warm_start": False, "created": created, "faults": list(faults),
         "probes": True, "error": None, "lost_records": {"epochs": lost},
+        "processes": processes_of(mode, config), "timeline": "spans" not in leave_out, "clock_offset_ns": 0,
         "references": REFERENCES, "world": "workbench.world.treasurehunt:Treasurehunt",
         "machine": {
             "host": "somewhere", "cpu": "a processor", "cores": cores, "pid": 1, "commit": "0123456789abcdef",
@@ -35,7 +36,7 @@ def finished_run(
         },
     }  # fmt: skip
     folder = RunFolder.create(name, description, parent)
-    for table, records in tables_of(config, lag, seed, wall_s).items():
+    for table, records in tables_of(config, mode, lag, seed, wall_s).items():
         for column, values in columns.items():
             if column in records.dtype.names:
                 records[column] = values
@@ -45,7 +46,14 @@ def finished_run(
     return folder.path
 
 
-def tables_of(config, lag, seed, wall_s):
+def processes_of(mode, config):
+    """Names of the processes."""
+    return (
+        ["sequential"] if mode == "sequential" else ["actor", *(f"learner {i}" for i in range(config.world.num_agents))]
+    )
+
+
+def tables_of(config, mode, lag, seed, wall_s):
     """Records of a run that learns: rewards rise, losses fall, everything between START and its wall time."""
     rng = np.random.default_rng(seed)
     agents, epochs, updates = config.world.num_agents, config.epochs, config.total_updates
@@ -73,8 +81,36 @@ def tables_of(config, lag, seed, wall_s):
         made["events"].append({"time": START, "kind": EventKind.PUBLISH, "agent": agent})
         made["events"].append({"time": START, "kind": EventKind.SYNC, "agent": agent})
         made["probes"].append({"time": START, "agent": agent, "measurement": measurement_number("act/epsilon")})
-        made["spans"].append({"start": 10**9, "duration": 10**6, "kind": SpanKind.ACTING, "agent": agent})
+    made["spans"] = spans_of(mode, config, wall_s)
     return {name: as_records(name, rows) for name, rows in made.items()}
+
+
+def spans_of(mode, config, wall_s):
+    """Every epoch is half acting, half learning: in one process after the other, or in each, which then waits."""
+    second, last = 10**9, len(processes_of(mode, config)) - 1
+    half, agents = int(wall_s * second / config.epochs / 2), config.world.num_agents
+    spans = []
+
+    def span(process, kind, start, duration, agent=-1, epoch=-1):
+        spans.append({
+            "start": start, "duration": duration, "on_core": duration // 2, "process": process, "kind": kind,
+            "agent": agent, "epoch": epoch,
+        })  # fmt: skip
+
+    for process in range(last + 1):
+        span(process, SpanKind.STARTING, 0, second)
+    for epoch in range(config.epochs):
+        begin = second + 2 * half * epoch
+        span(0, SpanKind.SYNCING, begin, half // 10, epoch=epoch)
+        span(0, SpanKind.ACTING, begin, half, epoch=epoch)
+        for agent in range(agents):
+            process, share = (agent + 1, half) if last else (0, half // agents)
+            learning = begin + half + (0 if last else agent * share)
+            span(process, SpanKind.UPDATING, learning, share // 2, agent, epoch)
+            span(process, SpanKind.LEARNING, learning, share, agent, epoch)
+            if last:
+                span(process, SpanKind.WAITING, begin, half, epoch=epoch)
+    return spans
 
 
 def as_records(table, rows):

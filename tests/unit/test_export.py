@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import workbench
 from tests.unit.finished import CONFIG, finished_run
 from workbench.cli import main
-from workbench.export import ExportError, archive, to_csv, to_pandas, to_parquet, to_tensorboard, unpack
+from workbench.export import FORMATS, ExportError, archive, to_csv, to_pandas, to_parquet, to_tensorboard, unpack
 from workbench.export.archive import Member, checked_name
 from workbench.export.needed import need
 from workbench.record.folder import RecordError
@@ -114,6 +114,21 @@ def test_event_files_are_the_same_every_time_and_replace_those_of_the_same_run(r
     first = [path.read_bytes() for path in to_tensorboard(run, tmp_path)]
     assert [path.read_bytes() for path in to_tensorboard(run, tmp_path)] == first
     assert len(list(tmp_path.glob("free/**/*tfevents*"))) == 3
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_run_has_its_exports_as_methods(to, run, tmp_path):
+    out = "run.zip" if to == "archive" else to
+    written = run.export(to, tmp_path / "one" if to != "archive" else tmp_path / out)
+    assert written and all(path.is_file() for path in written)
+    again = FORMATS[to](run, tmp_path / "two" if to != "archive" else tmp_path / f"again-{out}")
+    assert [path.name.removeprefix("again-") for path in again] == [path.name for path in written]
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in written]
+    assert list(run.to_pandas()) == list(TABLES)
+    with pytest.raises(
+        ExportError, match="cannot be exported to 'excel'; choose from csv, parquet, tensorboard, archi"
+    ):
+        run.export("excel", tmp_path)
 
 
 def test_a_run_without_records_is_no_export(tmp_path):

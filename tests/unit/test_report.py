@@ -17,6 +17,7 @@ import workbench
 from tests.unit.finished import CONFIG, finished_run, three_seeds
 from tests.unit.test_matrix import full_data
 from workbench.cli import main
+from workbench.config import ConfigError
 from workbench.report import FIGURES, ReportError, Table, make
 from workbench.report.curves import aligned
 from workbench.report.intervals import MIN_RUNS, Estimate, interquartile_mean, stratified_bootstrap
@@ -303,6 +304,45 @@ def test_a_benchmark_gives_its_own_ratios(report):
     assert [bar.found.value for bar in bars_of_bench(measured)] == list(measured["modes"]["speedup"].values())
 
 
+def test_the_timeline_has_a_lane_per_process_over_equally_many_seconds_of_a_run_of_each_mode(report):
+    one, several = report["timeline"].picture.axes
+    assert titles(report["timeline"]) == ["", ""] and one.get_ylim() == (1, 0) and several.get_ylim() == (3, 0)
+    assert np.ptp(one.get_xlim()) == pytest.approx(4 * 10 / 12) == pytest.approx(np.ptp(several.get_xlim()))
+    assert np.mean(several.get_xlim()) == pytest.approx(2.5)  # the middle of its five seconds
+    texts = [text.get_text() for text in several.texts]
+    assert {"actor", "learner 0", "learner 1", "(b) multiprocess, lag 1"} <= set(texts)
+    key = [text.get_text() for text in report["timeline"].picture.legends[0].get_texts()]
+    assert key == ["waiting", "acting", "syncing", "learning", "updating", "other"]
+
+
+def test_the_numbers_of_the_timeline_are_shares_of_the_whole_training(report):
+    table = report["timeline"].table
+    assert table.head == (
+        "run", "process", "working", "on a core", "waiting", "other", "acting", "syncing", "learning", "updating"
+    )  # fmt: skip
+    rows = {row[:2]: row[2:] for row in table.rows}
+    assert rows["sequential, lag 1", "sequential"][:5] == ("100.0 %", "50.0 %", "0.0 %", "0.0 %", "45.0 %")
+    assert rows["multiprocess, lag 1", "learner 1"][:4] == ("50.0 %", "25.0 %", "50.0 %", "0.0 %")
+    assert "learner 1 works 50.0% and waits 50.0%" in report["timeline"].caption
+
+
+def test_the_stretch_of_time_of_a_timeline_can_be_chosen(runs, tmp_path):
+    picture = make(runs, figures=["timeline"], columns="single", last=1.5, until=4)["timeline"].picture
+    assert [axes.get_xlim() for axes in picture.axes] == [(2.5, 4), (2.5, 4)]
+    with pytest.raises(ConfigError, match=r"until is 400 s; what is recorded of run .* reaches"):
+        make(runs, until=400)
+    finished_run(tmp_path, leave_out=["spans"])
+    finished_run(tmp_path, seed=1)
+    assert "seed1 from" in make(tmp_path, figures=["timeline"])["timeline"].caption
+
+
+def test_a_timeline_needs_a_run_that_recorded_one(tmp_path):
+    finished_run(tmp_path, leave_out=["spans"])
+    with pytest.raises(ReportError, match=r"none of the 1 runs did: .* launched without one; .*--timeline"):
+        make(tmp_path, figures=["timeline"])
+    assert "timeline" in make(tmp_path).left_out
+
+
 def test_the_ideal_counts_the_actor_where_it_may_work_beside_the_learners(tmp_path):
     one = CONFIG.replace(**{"processes.learners": 1})
     for mode, lag in (("sequential", 0), ("multiprocess", 0), ("multiprocess", 1)):
@@ -512,7 +552,7 @@ def test_the_command_writes_what_it_can_and_says_what_it_cannot(runs, tmp_path, 
 )
 def test_the_command_refuses_in_one_line(arguments, message, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path / "data"))
-    run = finished_run(tmp_path, leave_out=["epochs"])
+    run = finished_run(tmp_path, leave_out=["epochs", "spans"])
     assert main(["figures", str(run), "--out", str(tmp_path / "out"), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -14,6 +14,7 @@ from PIL import Image
 import workbench as wb
 from tests.unit import inprocess
 from workbench.cli.main import main
+from workbench.record.checkpoint import CheckpointError
 from workbench.record.folder import RunFolder
 from workbench.run import vector_size
 from workbench.seeding import stream
@@ -235,6 +236,49 @@ def test_a_film_shows_every_turn_of_all_runs_and_is_always_the_same(tmp_path):
         assert picture.size[0] == pytest.approx(one[0] / 2, abs=1)
     data, metadata = made._repr_mimebundle_()
     assert set(data) == {"image/gif", "text/plain"} and metadata["image/gif"]["alt"] == made.alt
+
+
+def test_a_film_of_a_checkpoint_plays_with_the_weights_of_its_epoch(tmp_path):
+    """Those with which a run ends that has no more epochs than that, and no others."""
+    config = QUICK.replace(**{
+        "learning.learning_rate_schedule": "constant", "checkpoint.interval": 4, "checkpoint.keep": 9,
+    })  # fmt: skip
+    whole = [wb.launch(config, mode, 1, out=tmp_path) for mode in ("sequential", "multiprocess")]
+    short = wb.launch(config.replace(epochs=8), "sequential", 1, out=tmp_path)
+    for run in (*whole, short):
+        run.wait(DEADLINE_S)
+    loaded = [wb.load(run.folder.path) for run in whole]
+    for run in (*whole, *loaded):
+        assert 8 in run.checkpoints and run.checkpoints[-1] == 12
+        np.testing.assert_array_equal(run.weights_at(8), short.weights)
+        np.testing.assert_array_equal(run.weights_at("newest"), run.weights)
+        assert (run.weights_at(8) != run.weights).any()
+    one, two = Game(config, loaded[0].weights_at(8), seed=4), Game(config, short.weights, seed=4)
+    while not one.over:
+        assert one.sight.choice == two.sight.choice
+        one.move(), two.move()
+    both = film(loaded, seed=4, checkpoint=8)
+    assert "weights of the checkpoint of epoch 8" in both.alt and "multiprocess" in both.alt
+    early, end = (film(loaded[0], seed=4, checkpoint=epoch) for epoch in (8, "newest"))
+    earned = [made.alt.partition("reward of ")[2] for made in (early, film(wb.load(short.folder.path), seed=4))]
+    assert earned[0] == earned[1] and early.frames != end.frames
+    assert end.alt.partition("reward of ")[2] == film(loaded[0], seed=4).alt.partition("reward of ")[2]
+    with pytest.raises(CheckpointError, match=r"no checkpoint of epoch 7 in .*; those of epochs .*8, 12 are kept"):
+        film(loaded, checkpoint=7)
+    named = [str(run.folder.path) for run in loaded]
+    assert main(["film", *named, "--checkpoint", "8", "--out", str(tmp_path / "film.gif")]) == 0
+    assert (tmp_path / "film.gif").read_bytes() == film(loaded, checkpoint=8).gif()
+    assert main(["film", *named, "--checkpoint", "newest", "--out", str(tmp_path / "film.html")]) == 0
+
+
+def test_a_film_of_a_checkpoint_needs_one(tmp_path, capsys):
+    run = kept(tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"no checkpoint of epoch 4 in .*; none is kept. checkpoint.interval and "
+    ):
+        film(run, checkpoint=4)
+    assert main(["film", str(run.folder.path), "--checkpoint", "4", "--out", str(tmp_path / "film.gif")]) == 2
+    assert "none is kept" in capsys.readouterr().err
 
 
 def test_a_film_as_a_page_needs_nothing_else(tmp_path):

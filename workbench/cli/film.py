@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -13,7 +14,8 @@ from workbench.config import ConfigError
 
 @dataclass(frozen=True)
 class FilmOptions:
-    """Play one greedy epoch with the final weights of each run, and film it: the runs side by side."""
+    """Play one greedy epoch with the final weights of each run, or those of a checkpoint, and film it: the runs side
+    by side."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of the runs, or their names in data/runs."""
@@ -21,6 +23,8 @@ class FilmOptions:
     """File to write: .gif for an animation, .html for a page with a slider."""
     seed: int = 0
     """Of the random stream that all games share; it is none of the runs'."""
+    checkpoint: int | Literal["newest"] | None = None
+    """Epoch of the checkpoint whose weights play, or "newest". Default: the final weights."""
 
 
 def film(arguments: list[str]) -> int:
@@ -32,7 +36,7 @@ def film(arguments: list[str]) -> int:
         raise ConfigError(f"--out is {options.out}; its name must end in .gif or .html")
     from workbench.view.film import film as play  # here, so that matplotlib is read when a figure is drawn
 
-    made = play([load_named(path) for path in options.runs], options.seed)
+    made = play([load_named(path) for path in options.runs], options.seed, checkpoint=options.checkpoint)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     made.save(options.out)
     print(f"{made.alt}\nwritten: {options.out}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -45,6 +44,10 @@ class FiguresOptions:
     """File of ``workbench matrix``. Default: data/reference/matrix.json, where there is one."""
     bench: Path | None = None
     """File of ``workbench bench``, to draw its speed-ups beside those of the runs."""
+    last: float | None = None
+    """Seconds that the timeline shows. Default: four epochs in the middle of training."""
+    until: float | None = None
+    """Where the timeline ends, in seconds since the start; with --last and without this, at the end of training."""
 
 
 def figures(arguments: list[str]) -> int:
@@ -55,6 +58,7 @@ def figures(arguments: list[str]) -> int:
     report = make(
         options.runs, columns=options.columns, figures=options.figure or None, bands=options.bands,
         smoothing=options.smoothing, pool=options.pool, matrix=options.matrix, bench=options.bench,
+        last=options.last, until=options.until,
     )  # fmt: skip
     for reason in report.selection.left_out:
         print(f"left out: {reason}", file=sys.stderr)
@@ -84,13 +88,7 @@ def export(arguments: list[str]) -> int:
     from workbench import export as exports  # here, since no other command needs it
 
     options = tyro.cli(ExportOptions, prog="workbench export", args=arguments)
-    write: dict[str, Callable[[LoadedRun, Path], list[Path]]] = {
-        "csv": exports.to_csv,
-        "parquet": exports.to_parquet,
-        "tensorboard": exports.to_tensorboard,
-        "archive": lambda run, out: [exports.archive(run, out)],
-    }
-    for path in write[options.to](_run(options.run), options.out):
+    for path in exports.write(_run(options.run), options.to, options.out):
         print(path)
     return 0
 

@@ -6,13 +6,57 @@
     export.to_parquet(run, "parquet")            # one file per table
     export.to_tensorboard(run, "logs")           # tensorboard --logdir logs
     export.archive(run, "run.tar.gz")            # and export.unpack("run.tar.gz") at the other end
+    run.to_pandas(), run.export("csv", "tables") # the same, as methods of a run
 
 Tables and TensorBoard need packages that the extra ``export`` brings; archives need none.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
 
 from workbench.export.archive import archive, unpack
 from workbench.export.needed import ExportError
 from workbench.export.tables import to_csv, to_pandas, to_parquet
 from workbench.export.tensorboard import to_tensorboard
+from workbench.run_view import RunView
 
-__all__ = ["ExportError", "archive", "to_csv", "to_pandas", "to_parquet", "to_tensorboard", "unpack"]
+__all__ = [
+    "FORMATS",
+    "ExportError",
+    "archive",
+    "to_csv",
+    "to_pandas",
+    "to_parquet",
+    "to_tensorboard",
+    "unpack",
+    "write",
+]
+
+FORMATS: dict[str, Callable[[RunView, Path | str], list[Path]]] = {
+    "csv": to_csv,
+    "parquet": to_parquet,
+    "tensorboard": to_tensorboard,
+    "archive": lambda run, out: [archive(run, out)],
+}
+"""What a run can be written as, and how."""
+
+
+def write(run: RunView, to: str, out: Path | str) -> list[Path]:
+    """Write a run for other tools or other people.
+
+    Args:
+        run: live or loaded; an archive needs one that has ended.
+        to: "csv" or "parquet" (a file per table), "tensorboard" (event files), "archive" (the run folder as one file).
+        out: folder to write to; for an archive a file that ends in ``.tar.gz`` or ``.zip``, or a folder.
+
+    Returns:
+        The files.
+
+    Raises:
+        ExportError: there is no such format, a package is not installed, or the run cannot be written as that.
+    """
+    if to not in FORMATS:
+        raise ExportError(f"a run cannot be exported to {to!r}; choose from {', '.join(FORMATS)}")
+    return FORMATS[to](run, out)

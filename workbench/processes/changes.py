@@ -30,6 +30,15 @@ CHANGEABLE = (
     "checkpoint.interval",
 )
 """Settings that may be changed while a run goes on, by dotted name."""
+FIXED = {
+    "pacing.updates_per_epoch": (
+        "it says which updates belong to which epoch and how many the run makes in all, which step size, end, records "
+        "and checkpoints are reckoned by. Launch a new run from these weights: "
+        "wb.launch(config.replace(**{'pacing.updates_per_epoch': N}), weights=run.newest_weights). Free-running, "
+        "pacing.max_ahead and pacing.max_behind can be changed: they say how far the replay ratio may be off meanwhile"
+    ),
+}
+"""Settings of which one might expect that they can be changed, and why not, with what to do instead."""
 _ROOM = 4096
 
 

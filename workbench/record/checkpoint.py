@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,7 @@ def write_checkpoint(
     Raises:
         CheckpointError: the disk refuses. Checkpoints that were there before are kept.
     """
-    path = folder / f"epoch-{epoch:08d}.npz"
+    path = _path(folder, epoch)
     part = path.with_suffix(".part")
     head = {**description, "format": FORMAT, "epoch": epoch, "sha256": _digest(arrays)}
     text = np.frombuffer(json.dumps(head).encode(), np.uint8)
@@ -121,6 +121,33 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
     raise CheckpointError(
         f"there is no checkpoint in {folder}; a run leaves them with checkpoint.keep above 0; start the run anew"
     )
+
+
+def checkpoint_of(folder: Path, epoch: int | Literal["newest"]) -> Checkpoint:
+    """The checkpoint of an epoch, or the newest one that is whole.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or there are those of other epochs only, which are named.
+    """
+    if epoch == "newest":
+        return newest_checkpoint(folder)[0]
+    there = kept_epochs(folder)
+    if epoch not in there:
+        listed = f"those of epochs {', '.join(map(str, there))} are kept" if there else "none is kept"
+        raise CheckpointError(
+            f"there is no checkpoint of epoch {epoch} in {folder}; {listed}. checkpoint.interval and checkpoint.keep "
+            "say which ones a run leaves"
+        )
+    return read_checkpoint(_path(folder, epoch))
+
+
+def kept_epochs(folder: Path) -> list[int]:
+    """Epochs of the checkpoints in a folder, oldest first."""
+    return sorted(int(path.stem.removeprefix("epoch-")) for path in _found(folder))
+
+
+def _path(folder: Path, epoch: int) -> Path:
+    return folder / f"epoch-{epoch:08d}.npz"
 
 
 def _found(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from workbench.report.fault_matrix import fault_matrix
 from workbench.report.material import Material, ReportFigure
 from workbench.report.speedup import speedup
 from workbench.report.sync_lag import sync_lag
+from workbench.report.timeline import timeline
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ FIGURES: dict[str, Kind] = {
     "loss_and_q": Kind(curves.loss_and_q, "loss and Q-values against updates"),
     "sync_lag": Kind(sync_lag, "histogram of the sync lag, in versions and in time"),
     "speedup": Kind(speedup, "speed-up over the sequential baseline, with the ideal"),
+    "timeline": Kind(timeline, "what each process did when, and the shares of work and of waiting"),
     "fault_matrix": Kind(fault_matrix, "what each fault costs and who notices it", of_runs=False),
 }
 """Name, which is also the file's, to how it is made, in the order of the report."""

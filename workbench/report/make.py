@@ -100,7 +100,7 @@ class Report:
 def make(
     runs: Sequence[Runs] | Runs, *, columns: Columns = "double", figures: Sequence[str] | None = None,
     bands: bool = True, smoothing: float = 0.05, pool: Sequence[str] = (), matrix: Path | str | None = None,
-    bench: Path | str | None = None,
+    bench: Path | str | None = None, last: float | None = None, until: float | None = None,
 ) -> Report:  # fmt: skip
     """Draw the figures of some runs.
 
@@ -114,14 +114,20 @@ def make(
         pool: settings whose values are strata of one group, in place of groups of their own.
         matrix: file of ``workbench matrix``; None for ``data/reference/matrix.json`` where there is one.
         bench: file of ``workbench bench`` whose speed-ups are drawn beside those of the runs.
+        last: seconds that the timeline shows; None for four epochs in the middle of training, or for all there is until
+            ``until``, if that is given.
+        until: where they end, in seconds since the start; None for the end of training, if ``last`` is given.
 
     Raises:
         ReportError: no runs, no such figure, or a figure that was asked for by name cannot be made.
+        ConfigError: the seconds that the timeline is to show are not within a run that it shows.
         RecordError: a run folder is damaged or of another version.
     """
     _check(columns, figures, smoothing)
     selection = select([runs] if isinstance(runs, Runs) else list(runs), pool)
-    material = Material(selection, columns, bands, smoothing, _read_matrix(matrix), _read(bench, "workbench bench"))
+    material = Material(
+        selection, columns, bands, smoothing, _read_matrix(matrix), _read(bench, "workbench bench"), last, until
+    )
     made: dict[str, ReportFigure] = {}
     left_out: dict[str, str] = {}
     for name in FIGURES if figures is None else figures:

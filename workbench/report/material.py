@@ -30,6 +30,10 @@ class Material:
     """What ``workbench matrix`` wrote."""
     bench: Mapping[str, Any] | None = None
     """What ``workbench bench`` wrote."""
+    last: float | None = None
+    """Seconds that a timeline shows; None for a few epochs."""
+    until: float | None = None
+    """Where they end, in seconds since the start."""
 
     @property
     def groups(self) -> tuple[Group, ...]:

@@ -11,9 +11,10 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from workbench.compare import Comparison
@@ -86,31 +87,45 @@ class Film:
 
 
 def film(
-    runs: Comparison | RunView | Sequence[RunView], seed: int = 0, world: type[Treasurehunt] | None = None
-) -> Film:
-    """Play one greedy epoch with the newest weights of each run and film it.
+    runs: Comparison | RunView | Sequence[RunView], seed: int = 0, world: type[Treasurehunt] | None = None,
+    checkpoint: int | Literal["newest"] | None = None,
+) -> Film:  # fmt: skip
+    """Play one greedy epoch with the weights of each run and film it.
 
     Args:
         runs: live, ended or loaded; they are shown side by side.
         seed: of the random stream that all games share.
         world: class of the world; None for that of each run.
+        checkpoint: play with the weights of the checkpoint of that epoch, one of ``run.checkpoints``, or of the newest
+            one; None for the weights that were published last.
 
     Raises:
+        CheckpointError: a run keeps no checkpoint of that epoch, or it is damaged.
         ValueError: there are no runs.
         RunError: a run has no weights (yet), or its world must be given.
     """
     given = runs.runs if isinstance(runs, Comparison) else [runs] if isinstance(runs, RunView) else list(runs)
     if not given:
         raise ValueError("there are no runs to film; give at least one")
-    games = [Game(run.config, run.newest_weights, seed, world or world_of(run)) for run in given]
+    games = [Game(run.config, _weights(run, checkpoint), seed, world or world_of(run)) for run in given]
     names = labels(given)
-    frames = list(_frames(games, names))
+    of = "" if checkpoint is None else _named(checkpoint)
+    frames = list(_frames(games, names, of))
     earned = ", ".join(f"{name}: {game.rewards.sum():.0f}" for name, game in zip(names, games, strict=True))
-    return Film(frames, f"one greedy epoch, seed {seed}; reward of {earned}")
+    weights = f", weights of the {of}" if of else ""
+    return Film(frames, f"one greedy epoch{weights}, seed {seed}; reward of {earned}")
 
 
-def _frames(games: Sequence[Game], names: Sequence[str]) -> Iterator[bytes]:
-    scene = _Scene(games, names)
+def _weights(run: RunView, checkpoint: int | Literal["newest"] | None) -> NDArray[np.float32]:
+    return run.newest_weights if checkpoint is None else run.weights_at(checkpoint)
+
+
+def _named(checkpoint: int | Literal["newest"]) -> str:
+    return "newest checkpoint" if checkpoint == "newest" else f"checkpoint of epoch {checkpoint}"
+
+
+def _frames(games: Sequence[Game], names: Sequence[str], weights: str) -> Iterator[bytes]:
+    scene = _Scene(games, names, weights)
     yield scene.draw()
     while not all(game.over for game in games):
         for game in games:
@@ -131,8 +146,8 @@ def _with_one_palette(pictures: Sequence[Image.Image]) -> list[Image.Image]:
 class _Scene:
     """The boards of some games in one picture."""
 
-    def __init__(self, games: Sequence[Game], names: Sequence[str]) -> None:
-        self._games, self._names = games, names
+    def __init__(self, games: Sequence[Game], names: Sequence[str], weights: str) -> None:
+        self._games, self._names, self._weights = games, names, f" · {weights}" if weights else ""
         columns = min(len(games), MAX_COLUMNS)
         rows = -(-len(games) // columns)
         width, height = 3.9 * columns, 4.5 * rows
@@ -156,7 +171,7 @@ class _Scene:
         ):
             board.show(game.cells, dict(enumerate(game.positions.tolist())))
             head.set_text(f"{name}: reward {game.rewards.sum():.0f}")
-            foot.set_text(f"{when(game)} · {int((game.cells == GEM).sum())} gems")
+            foot.set_text(f"{when(game)} · {int((game.cells == GEM).sum())} gems{self._weights}")
         canvas: Any = self._figure.canvas
         with DRAWING:
             canvas.draw()

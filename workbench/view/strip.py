@@ -32,8 +32,8 @@ MAX_PIECES = 600
 """Pieces of a row that are drawn one by one."""
 COLUMNS = 300
 """Columns of a row that has more."""
-_LABEL_INCHES = 0.068
-"""Room that a letter of a label takes."""
+_LABEL_INCHES = 0.0097
+"""Room that a letter of a label takes, for each point of its size."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def strip(spans: Records, shares: Shares, origin_ns: int, title: str) -> Picture
     axes.set_ylim(lanes, 0)
     drawn: set[SpanKind] = set()
     for lane in range(lanes):
-        drawn |= _lane(axes, lane, of_process(spans, lane), origin_ns)
+        drawn |= draw_lane(axes, lane, of_process(spans, lane), origin_ns, WIDTH * (RIGHT - LEFT), SMALL_SIZE - 1)
     _dress(axes, shares)
     picture.text(0.012, 1 - 0.2 / height, title, fontsize=TITLE_SIZE, color=INK, va="center")
     _key(picture, sorted(drawn), 1 - 0.5 / height)
@@ -100,8 +100,20 @@ def describe(shares: Shares) -> str:
     return f"What each process did from {shares.start:.2f} s to {shares.end:.2f} s after the start: {'; '.join(lanes)}."
 
 
-def _lane(axes: Axes, lane: int, spans: Records, origin_ns: int) -> set[SpanKind]:
-    """Both rows of a process; the kinds that are seen."""
+def draw_lane(axes: Axes, lane: int, spans: Records, origin_ns: int, inches: float, size: float) -> set[SpanKind]:
+    """Draw both rows of a process.
+
+    Args:
+        axes: their x axis is seconds since the start, with its limits set, their y axis counts lanes downwards.
+        lane: place of the lane.
+        spans: (n,) of the process, in the order of :func:`~workbench.record.spans.of_process`.
+        origin_ns: the moment that is 0 s.
+        inches: width of the axes.
+        size: of the names in long pieces, in points.
+
+    Returns:
+        The kinds that are seen.
+    """
     start, end = axes.get_xlim()
     depth = depths(spans)
     bottom, top = lane + 1 - ROWS[0][0], lane + 1 - ROWS[0][1]
@@ -112,8 +124,12 @@ def _lane(axes: Axes, lane: int, spans: Records, origin_ns: int) -> set[SpanKind
         seconds = (row["start"] - origin_ns) / 1e9
         row = row[(seconds < end) & (seconds + row["duration"] / 1e9 > start)]
         sides = lane + 1 - low, lane + 1 - high
-        draw = _pieces if len(row) <= MAX_PIECES else _columns
-        drawn |= draw(axes, sides, row, origin_ns)
+        if len(row) > MAX_PIECES:
+            drawn |= _columns(axes, sides, row, origin_ns)
+            continue
+        drawn |= _pieces(axes, sides, row, origin_ns)
+        if level == 0:
+            _label(axes, sides, row, origin_ns, inches, size)
     return drawn
 
 
@@ -125,8 +141,6 @@ def _pieces(axes: Axes, sides: tuple[float, float], row: Records, origin_ns: int
     for kind in kinds:
         own = row["kind"] == kind
         _fill(axes, kind, left[own], right[own], np.full(own.sum(), sides[0]), np.full(own.sum(), sides[1]))
-    if sides[0] - sides[1] > 0.4:
-        _label(axes, sides, row, left, right)
     return set(kinds)
 
 
@@ -159,18 +173,21 @@ def _fill(axes: Axes, kind: SpanKind, left: Edges, right: Edges, bottom: Edges, 
     )  # fmt: skip
 
 
-def _label(axes: Axes, sides: tuple[float, float], row: Records, left: Edges, right: Edges) -> None:
+def _label(
+    axes: Axes, sides: tuple[float, float], row: Records, origin_ns: int, inches: float, size: float
+) -> None:  # fmt: skip
     """Name what is long enough to hold its name."""
     start, end = axes.get_xlim()
-    left, right = np.maximum(left, start), np.minimum(right, end)
-    inches = (right - left) / (end - start) * WIDTH * (RIGHT - LEFT)
-    for place in np.flatnonzero(inches > 4 * _LABEL_INCHES):
+    seconds = (row["start"] - origin_ns) / 1e9
+    left, right = np.maximum(seconds, start), np.minimum(seconds + row["duration"] / 1e9, end)
+    room, letter = (right - left) / (end - start) * inches, _LABEL_INCHES * size
+    for place in np.flatnonzero(room > 4 * letter):
         span, kind = row[place], SpanKind(row["kind"][place])
-        text = next((each for each in _texts(kind, span) if len(each) * _LABEL_INCHES < inches[place]), "")
+        text = next((each for each in _texts(kind, span) if len(each) * letter < room[place]), "")
         look = LOOKS[kind]
         box = {"facecolor": look.colour, "edgecolor": "none", "pad": 1.2} if look.hatch else None
         axes.text(
-            (left[place] + right[place]) / 2, sum(sides) / 2, text, ha="center", va="center", fontsize=SMALL_SIZE - 1,
+            (left[place] + right[place]) / 2, sum(sides) / 2, text, ha="center", va="center", fontsize=size,
             color=look.text, bbox=box if text else None, zorder=4, clip_on=True,
         )  # fmt: skip
 
@@ -214,7 +231,8 @@ def _dress(axes: Axes, shares: Shares) -> None:
         )  # fmt: skip
 
 
-def _key(picture: Picture, kinds: list[SpanKind], top: float) -> None:
+def key_of(kinds: Sequence[SpanKind]) -> list[Patch]:
+    """A box for each kind, and one for what was not recorded, for a legend."""
     boxes = [
         Patch(
             facecolor=LOOKS[kind].colour, edgecolor=LOOKS[kind].line, hatch=LOOKS[kind].hatch, linewidth=0,
@@ -222,7 +240,11 @@ def _key(picture: Picture, kinds: list[SpanKind], top: float) -> None:
         )
         for kind in kinds
     ]  # fmt: skip
-    boxes.append(Patch(facecolor="white", edgecolor=FAINT, linewidth=0.7, label="other"))
+    return [*boxes, Patch(facecolor="white", edgecolor=FAINT, linewidth=0.7, label="other")]
+
+
+def _key(picture: Picture, kinds: list[SpanKind], top: float) -> None:
+    boxes = key_of(kinds)
     picture.legend(
         handles=boxes, loc="center left", bbox_to_anchor=(LEFT - 0.005, top), ncols=len(boxes), frameon=False,
         fontsize=SMALL_SIZE, labelcolor=INK, handlelength=1.8, handleheight=0.9, columnspacing=1.2, handletextpad=0.5,
