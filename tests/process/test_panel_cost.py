@@ -32,4 +32,10 @@ def test_a_bar_that_does_not_hold_is_said():
     assert held(slow) == {"slow_down": False, "latency_ms": True}
     growing = {"growth": {"grown": {"memory_mib": {"grown": 1.0}, "notebook_mib": {"grown": 5.1}}}}
     assert held(growing) == {"growth_mib": False}
-    assert main(["bench", "--minutes", "3"]) == 2
+
+
+def test_minutes_without_a_panel_are_refused(capsys):
+    with pytest.raises(SystemExit) as refused:
+        main(["bench", "--minutes", "3"])
+    assert refused.value.code == 2
+    assert "minutes is 3.0; it must be 0 to 100000, and goes with --panel" in capsys.readouterr().err

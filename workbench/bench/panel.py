@@ -88,10 +88,11 @@ class Kernel:
         return self._idle[asked] - began
 
     def close(self) -> None:
-        """Stop receiving."""
+        """Stop receiving, and close what is open to the kernel."""
         self._closing.set()
         self._thread.join()
         self._client.stop_channels()
+        self._client.context.destroy()
 
     def _receive(self) -> None:
         while not self._closing.is_set():

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,7 @@ def write_checkpoint(
             with zipfile.ZipFile(file, "w") as archive:
                 for name, array in ({_DESCRIPTION: text} | dict(arrays)).items():
                     with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, array, allow_pickle=False)
+                        _write_array(member, array)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -155,6 +155,13 @@ def _found(folder: Path) -> list[Path]:
     paths = list(folder.iterdir()) if folder.is_dir() else []
     named = [(int(match[1]), path) for path in paths if (match := _NAME.fullmatch(path.name))]
     return [path for _, path in sorted(named, reverse=True)]
+
+
+def _write_array(member: IO[bytes], array: NDArray[Any]) -> None:
+    """As ``np.lib.format.write_array`` does, without its copy: the replays are as large as all the rest of a run."""
+    plain = np.asarray(array, order="C")
+    np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(plain))
+    member.write(plain.reshape(-1).view(np.uint8).data)
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -21,10 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.record.metrics import AXES, METRICS, TABLES, Records, measurement_number, metric
+from workbench.record.thinning import Thinned
 
 Array = npt.NDArray[Any]
 
-IN_MEMORY = 2**20
+IN_MEMORY = 2**17
 """Bytes of a table above which it is read from its file, if there is one."""
 
 
@@ -40,6 +41,7 @@ class History:
         self._tables = {name: _GrowingTable(dtype) for name, dtype in TABLES.items()}
         self._lost = dict.fromkeys(TABLES, 0)
         self._lock = threading.Lock()
+        self._thinned: dict[tuple[str, int], Thinned] = {}
 
     def append(self, table: str, records: Records, lost: int = 0, file: Path | None = None) -> None:
         """Add records to a table, and the number of records that were lost on the way to it.
@@ -137,8 +139,8 @@ class History:
             agent: index of an agent; None for all together.
             over: another column of the same table for x, such as "time", "epoch" or "agent_steps"; of all agents
                 together, the greatest value at the point.
-            most: about how many points to keep at most, every so-manyth one, where a curve is only looked at; None
-                keeps them all. Every metric of a table keeps the same points.
+            most: how many points to keep at most, every so-manyth one, where a curve is only looked at; None keeps
+                them all. Every metric of a table keeps the same points.
 
         Returns:
             x (n,) and y (n,) float64, in the order of the points; both empty while nothing is recorded.
@@ -147,14 +149,11 @@ class History:
             KeyError: unknown metric, or no such column in its table.
         """
         chosen = metric(name)
-        records = self._tables[chosen.table].filled
+        records = self._tables[chosen.table].filled if most is None else self._thin(chosen.table, most)
         over = over or AXES[chosen.table]
         columns = records.dtype.names or ()
         if over not in columns:
             raise KeyError(f"the table of {name} has no column {over!r}; choose one of {', '.join(columns)}")
-        if most is not None and len(records) and chosen.table != "evaluations":  # those are few, and have gaps
-            every = -(-(int(records[AXES[chosen.table]][-1]) + 1) // most)
-            records = records[records[AXES[chosen.table]] % every == 0] if every > 1 else records
         if agent is not None:
             records = records[records["agent"] == agent]
         if len(records) == 0:
@@ -164,6 +163,15 @@ class History:
         y = kept[chosen.field].astype(np.float64)
         combined = y.sum(axis=1) if chosen.over_agents == "sum" else y.mean(axis=1)
         return kept[over].max(axis=1), combined
+
+    def _thin(self, table: str, most: int) -> Records:
+        """Records of a table that a curve of so many points is made of."""
+        records = self._tables[table].filled
+        if table == "evaluations":  # those are few, and have gaps
+            return records
+        with self._lock:
+            thinned = self._thinned.setdefault((table, most), Thinned(AXES[table], most))
+        return thinned.of(records)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{len(table.filled):,} {name}" for name, table in self._tables.items())
