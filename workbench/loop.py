@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from workbench.config import Config
+from workbench.course import Course
 from workbench.exchange.journal import State
 from workbench.exchange.mailbox import Mailbox, MailboxError, Snapshot
 from workbench.exchange.progress import Progress
@@ -123,7 +124,12 @@ class Collector:
         self, config: Config, world: type[Treasurehunt], replays: Sequence[Replay], mailboxes: Sequence[Mailbox],
         progress: Progress, channel: Channel, recovery: Recovery = NOTHING_KEPT,
     ) -> None:  # fmt: skip
-        """Take a replay and a mailbox per agent; ``world`` is the class of the world."""
+        """Take a replay and a mailbox per agent; ``world`` is the class of the world.
+
+        Attributes:
+            course: the settings of each epoch; whoever calls :meth:`epoch` may give a newer one before.
+        """
+        self.course = Course(config)
         self.config, self.replays, self.mailboxes = config, list(replays), list(mailboxes)
         self.progress, self.channel, self.recovery = progress, channel, recovery
         self._agents = range(config.world.num_agents)
@@ -142,7 +148,7 @@ class Collector:
 
     def epoch(self, epoch: int, version: int | None) -> None:
         """One round: sync to a version (None: the newest, every ``sync_interval`` epochs), collect, record."""
-        if version is not None or epoch % self.config.pacing.sync_interval == 0:
+        if version is not None or epoch % self.course.at(epoch).pacing.sync_interval == 0:
             self.sync(epoch, version)
         epsilon = self.epsilon(epoch)
         versions = [snapshot.version for snapshot in self.in_use]
@@ -164,7 +170,8 @@ class Collector:
         for replay in self.replays:
             if replay.epochs_committed < epochs:
                 replay.commit_epoch()
-        if self.recovery.checkpoint_begins(epochs, self.config.checkpoint.interval, self.progress):
+        interval = self.course.at(epochs - 1).checkpoint.interval
+        if self.recovery.checkpoint_begins(epochs, interval, self.progress):
             self.leave_checkpoint(epochs)
         self.progress.report_collected(epochs, epochs * self.config.world.steps_per_epoch)
 
@@ -213,7 +220,7 @@ class Collector:
 
     def epsilon(self, epoch: int) -> float:
         """Epsilon to act with: a function of the epoch alone, so it cannot be stale."""
-        return schedules.epsilon(self.config, epoch)
+        return schedules.epsilon(self.course.at(epoch), epoch)
 
     def sync(self, epoch: int, version: int | None) -> None:
         """Take a version of every agent out of its mailbox and act with it from now on."""
@@ -232,9 +239,9 @@ class Collector:
 
     def evaluate_if_due(self, epoch: int) -> None:
         """Evaluate every ``evaluation.interval`` epochs, unless that is done already."""
-        interval = self.config.evaluation.interval
+        interval = self.course.at(epoch).evaluation.interval
         if interval and (epoch + 1) % interval == 0 and self.evaluated <= epoch:
-            self.evaluate(epoch, self.config.evaluation.worlds, final=False)
+            self.evaluate(epoch, self.course.at(epoch).evaluation.worlds, final=False)
             self.evaluated = epoch + 1
             self.save(epoch + 1)
 
@@ -279,7 +286,13 @@ class Trainer:
         self, config: Config, agents: Sequence[Agent], replays: Sequence[Replay], mailboxes: Sequence[Mailbox],
         progress: Progress, channel: Channel, recoveries: Sequence[Recovery] | None = None,
     ) -> None:  # fmt: skip
-        """Take the group's agents, with the replay and the mailbox of each, in the same order."""
+        """Take the group's agents, with the replay and the mailbox of each, in the same order.
+
+        Attributes:
+            course: the settings of each epoch; whoever calls :meth:`epoch` or :meth:`updates` may give a newer one
+                before.
+        """
+        self.course = Course(config)
         self.config, self.agents = config, {agent.index: agent for agent in agents}
         self.replays = {agent.index: replay for agent, replay in zip(agents, replays, strict=True)}
         self.mailboxes = {agent.index: mailbox for agent, mailbox in zip(agents, mailboxes, strict=True)}
@@ -300,35 +313,39 @@ class Trainer:
         """Finite lag: the updates that follow an epoch, and one publication, whether or not there were updates."""
         end = (epoch + 1) * self.config.world.steps_per_epoch
         if end >= self.config.replay.learning_starts:
-            self.learn(index, epoch, self.config.pacing.updates_per_epoch, end)
+            self.learn(index, epoch, self.course.at(epoch).pacing.updates_per_epoch, end)
         self.learned[index] = epoch + 1
         self.publish(index, epoch + 1)
         self.progress.report_learned(index, epoch + 1)
 
     def updates(self, index: int, allowed: int) -> None:
         """Free-running: as many updates as are allowed, up to the next publication, from the newest rows."""
-        interval = self.config.pacing.publish_interval
         epoch = self.progress.epochs_collected - 1
-        self.learn(index, epoch, min(allowed, interval - self.unpublished[index]), None)
-        done = self.agents[index].updates == self.config.total_updates
-        if done:
-            self.learned[index] = self.config.epochs
-        if self.unpublished[index] == interval or done:
+        interval = self.course.at(epoch).pacing.publish_interval
+        self.learn(index, epoch, max(0, min(allowed, interval - self.unpublished[index])), None)
+        all_made = self.agents[index].updates >= self.course.total_updates
+        if self.unpublished[index] >= interval or (all_made and self.unpublished[index]):
             self.publish(index, epoch + 1)
-        if done:
-            self.progress.report_learned(index, self.config.epochs)
+
+    def end(self, index: int) -> None:
+        """Free-running: every update of an agent is made and published, and no change can ask for more."""
+        self.learned[index] = self.config.epochs
+        self.save(index, self.config.epochs, self.mailboxes[index].newest)
+        self.progress.report_learned(index, self.config.epochs)
 
     def learn(self, index: int, epoch: int, num_updates: int, end: int | None) -> None:
         """Make and record updates of one agent."""
         agent, first, newest = self.agents[index], self.agents[index].updates, self.mailboxes[index].newest
-        learned = learn(
-            agent, self.replays[index], self.sampling[index], num_updates, end,
-            lambda update: schedules.learning_rate(self.config, update),
-        )  # fmt: skip
+        course, config = self.course, self.course.at(epoch)
+
+        def rate(update: int) -> float:
+            return schedules.learning_rate(config, course.as_if(update, epoch))
+
+        learned = learn(agent, self.replays[index], self.sampling[index], num_updates, end, rate)
         for row, (loss, mean_q, max_q, td_error, grad_norm) in enumerate(learned.metrics):
             self.channel.updates.write(
                 learned.finished[row], index, epoch, first + row + 1, loss, mean_q, max_q, td_error, grad_norm,
-                schedules.learning_rate(self.config, first + row), learned.target_updates[row],
+                rate(first + row), learned.target_updates[row],
                 newest - learned.policy_version[row], learned.fill[row],
             )  # fmt: skip
         self.unpublished[index] += num_updates
@@ -347,7 +364,8 @@ class Trainer:
 
     def _show(self, index: int, epoch: int, version: int) -> None:
         """What follows a kept state, as far as it is not done yet."""
-        agent, mailbox, due = self.agents[index], self.mailboxes[index], schedules.epsilon(self.config, epoch)
+        agent, mailbox = self.agents[index], self.mailboxes[index]
+        due = schedules.epsilon(self.course.at(epoch), epoch)
         if mailbox.newest < version:
             mailbox.publish(agent.snapshot, agent.updates, due)
         snapshot = mailbox.peek()

@@ -31,7 +31,7 @@ from workbench.digest import array_digest
 from workbench.learning.device import resolve_device
 from workbench.learning.iqn import build_network
 from workbench.learning.parameters import ParameterLayout
-from workbench.processes.changes import CHANGEABLE, FIXED
+from workbench.processes.changes import CHANGEABLE
 from workbench.processes.job import Modifier
 from workbench.processes.limits import check_limits
 from workbench.processes.lives import Incident
@@ -45,7 +45,7 @@ from workbench.record.history import History
 from workbench.record.metrics import TABLES, Records
 from workbench.record.repeats import Repeats
 from workbench.record.result import Result
-from workbench.run_view import RunError, RunView, history_of, progress_numbers
+from workbench.run_view import RunError, RunView, changes_in, history_of, progress_numbers
 from workbench.world.policies import reference_rewards
 from workbench.world.treasurehunt import Treasurehunt
 
@@ -97,7 +97,7 @@ class Run(RunView, Listener):
         self._elapsed_before = 0.0 if start is None else float(start.description["elapsed_s"])
         self._result: Result | None = None
         self._status = "created"
-        self._lock = threading.Lock()
+        self._lock, self._steering = threading.Lock(), threading.Lock()
         device = description["device"]
         try:
             logs = folder.path / "logs"
@@ -109,8 +109,8 @@ class Run(RunView, Listener):
         except BaseException:
             folder.write_description(description | {"status": "failed"})
             raise
-        for change in description["changes"]:  # of the run that is resumed
-            self._supervisor.shared.changes.make(change["settings"])
+        if self.changes:  # of the run that is resumed
+            self._supervisor.shared.changes.set(self.course)
 
     def start(self) -> Run:
         """Start the children and return at once.
@@ -135,7 +135,8 @@ class Run(RunView, Listener):
             RunError: the run is not going on.
         """
         self._require_going("paused")
-        self._supervisor.progress.pause(True)
+        with self._steering:
+            self._supervisor.progress.pause(True)
 
     def proceed(self) -> None:
         """Go on after a :meth:`pause`.
@@ -144,7 +145,8 @@ class Run(RunView, Listener):
             RunError: the run is not going on.
         """
         self._require_going("continued")
-        self._supervisor.progress.pause(False)
+        with self._steering:
+            self._supervisor.progress.pause(False)
         self._supervisor.ring()
 
     @property
@@ -169,8 +171,10 @@ class Run(RunView, Listener):
     def change(self, **settings: Any) -> None:
         """Change settings while the run goes on: ``run.change(**{"learning.learning_rate": 1e-4})``.
 
-        Each process takes them up before its next round. The change is kept in :attr:`changes`, and a resumed run
-        goes on with it; the digests are then those of this run alone.
+        They hold from the next epoch on that no process can have begun, in every process from the same one. The change
+        is kept in :attr:`changes`, and a resumed run goes on with it; the digests are then those of this run alone.
+        With ``pacing.updates_per_epoch`` the replay ratio changes; the step size goes on from where it is, and comes to
+        its end at the end of the run as before.
 
         Raises:
             ConfigError: a setting cannot be changed now, or a value breaks a rule; nothing is changed then.
@@ -178,24 +182,22 @@ class Run(RunView, Listener):
         """
         self._require_going("changed")
         for name in settings:
-            if name in FIXED:
-                raise ConfigError(f"{name} cannot be changed while a run goes on: {FIXED[name]}")
             if name not in CHANGEABLE:
                 raise ConfigError(
                     f"{name} cannot be changed while a run goes on; these can: {', '.join(CHANGEABLE)}. "
                     "Launch a new run for another value"
                 )
-        self.config.replace(**{name: value for change in self.changes for name, value in change[2].items()} | settings)
-        self._supervisor.shared.changes.make(settings)
-        made = {"time": time.time(), "epoch": self._supervisor.progress.epochs_collected, "settings": settings}
-        self._description = self._description | {"changes": [*self._description["changes"], made]}
-        self._write(self.folder.write_description, self._description)
+        with self._steering:
+            epoch = self._supervisor.shared.changes.make(self._supervisor.progress, settings)
+            made = {"time": time.time(), "epoch": epoch, "settings": settings}
+            self._description = self._description | {"changes": [*self._description["changes"], made]}
+            self._write(self.folder.write_description, self._description)
         self._supervisor.ring()
 
     @property
     def changes(self) -> list[tuple[float, int, dict[str, Any]]]:
-        """Changes so far, oldest first: when (seconds since 1970), after how many epochs, settings by name."""
-        return [(each["time"], each["epoch"], each["settings"]) for each in self._description["changes"]]
+        """Changes so far, oldest first: when (seconds since 1970), from which epoch on, settings by name."""
+        return changes_in(self._description)
 
     def _require_going(self, what: str) -> None:
         if self.status not in ("starting", "running"):

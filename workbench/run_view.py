@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.config import Config, ConfigError, check_launch
+from workbench.course import Course
+from workbench.processes.changes import CHANGEABLE
 from workbench.record import machine
 from workbench.record.checkpoint import CheckpointError, checkpoint_of, kept_epochs
 from workbench.record.folder import RecordError, RunFolder
@@ -189,6 +191,16 @@ class RunView(Rich):
         return f"<Run {self.name}: {self.label}, {', '.join([self.status, *self.losses])}>"
 
     @property
+    def changes(self) -> list[tuple[float, int, dict[str, Any]]]:
+        """Changes so far, oldest first: when (seconds since 1970), from which epoch on, settings by name."""
+        return []
+
+    @property
+    def course(self) -> Course:
+        """The settings of each epoch: the configuration, and what was changed while the run went on."""
+        return Course(self.config, [(epoch, settings) for _, epoch, settings in self.changes])
+
+    @property
     def losses(self) -> list[str]:
         """What to know of telemetry that was dropped: nothing if none was. Training never waits for its records."""
         lost = {table: count for table, count in self.history.lost.items() if count}
@@ -205,6 +217,7 @@ class LoadedRun(RunView):
             config = Config.from_dict(said["config"])
             check_launch(config, said["mode"], said["lag"])
             _check_description(said)
+            course = Course(config, [(epoch, settings) for _, epoch, settings in changes_in(said)])
         except ConfigError as error:
             raise RecordError(
                 f"{folder.path} was made with settings that this version refuses: {error}; "
@@ -213,7 +226,7 @@ class LoadedRun(RunView):
         except (KeyError, TypeError) as error:
             raise RecordError(f"{folder.path / 'run.json'} is damaged: {error}") from None
         history = history_of(folder, said)
-        _check_history(history, config, folder)
+        _check_history(history, course, folder)
         super().__init__(folder, config, said["mode"], said["lag"], history, said.get("faults", ()))
 
     def refresh(self) -> LoadedRun:
@@ -224,7 +237,8 @@ class LoadedRun(RunView):
         """
         self.description = self.folder.read_description()  # first: what it says is over has written its records
         for table in TABLES:
-            self.history.append(table, self.folder.read_records(table, len(getattr(self.history, table))))
+            found = self.folder.read_records(table, len(getattr(self.history, table)))
+            self.history.append(table, found, file=self.folder.path_of(table))
         return self
 
     @property
@@ -244,6 +258,11 @@ class LoadedRun(RunView):
                 f"run {self.name} is {self.status} and left no result; its history is there as far as it got"
             )
         return Result.from_dict(data)
+
+    @property
+    def changes(self) -> list[tuple[float, int, dict[str, Any]]]:
+        """Changes as the run left them."""
+        return changes_in(self.description)
 
     @property
     def error(self) -> RunError | None:
@@ -278,6 +297,11 @@ def _parent_alive(description: Mapping[str, Any]) -> bool:
     return found is not None and bool(found["host"] != platform.node() or machine.process_runs(int(found["pid"])))
 
 
+def changes_in(description: Mapping[str, Any]) -> list[tuple[float, int, dict[str, Any]]]:
+    """What a run's description says of changes: when, from which epoch on, settings by name."""
+    return [(each["time"], each["epoch"], dict(each["settings"])) for each in description.get("changes", ())]
+
+
 def history_of(folder: RunFolder, description: Mapping[str, Any]) -> History:
     """What is on disk of a run's records, and how many its description says were lost on the way there."""
     history = folder.read_history()
@@ -291,7 +315,7 @@ def _check_description(said: Mapping[str, Any]) -> None:
     kinds: dict[str, Any] = {
         "status": str, "device": str, "world": str, "error": (str, type(None)), "faults": list, "probes": bool,
         "ended": (int, float, type(None)), "references": dict, "incidents": list, "resumed": list, "machine": dict,
-        "lost_records": dict,
+        "lost_records": dict, "changes": list,
     }  # fmt: skip
     for name, kind in kinds.items():
         if name in said and not isinstance(said[name], kind):
@@ -303,6 +327,15 @@ def _check_description(said: Mapping[str, Any]) -> None:
         raise TypeError(f"status is {said['status']!r}")
     if not all(isinstance(fault, str) for fault in said.get("faults", [])):
         raise TypeError(f"faults is {said['faults']!r}")
+    for each in said.get("changes", []):
+        if (
+            not isinstance(each["time"], int | float)
+            or type(each["epoch"]) is not int
+            or not 0 <= each["epoch"] < 2**62
+        ):
+            raise TypeError(f"a change is {each!r}")
+        if not isinstance(each["settings"], Mapping) or not each["settings"].keys() <= set(CHANGEABLE):
+            raise TypeError(f"a change is {each!r}")
     for table, lost in said.get("lost_records", {}).items():
         if table not in TABLES or type(lost) is not int or not 0 <= lost < 2**62:
             raise TypeError(f"of table {table!r}, {lost!r} records were lost")
@@ -311,9 +344,13 @@ def _check_description(said: Mapping[str, Any]) -> None:
             raise TypeError(f"the reference {policy} is {numbers!r}")
 
 
-def _check_history(history: History, config: Config, folder: RunFolder) -> None:
+def _check_history(history: History, course: Course, folder: RunFolder) -> None:
     """Refuse records of agents, epochs and updates that the run cannot have had."""
-    limits = {"agent": config.world.num_agents, "epoch": config.epochs + 1, "update": config.total_updates + 1}
+    config = course.config
+    most = max(
+        config.total_updates, course.total_updates
+    )  # free-running ones are not unmade where the ratio is lowered
+    limits = {"agent": config.world.num_agents, "epoch": config.epochs + 1, "update": most + 1}
     for table in TABLES:
         records = getattr(history, table)
         for field in limits.keys() & set(records.dtype.names):

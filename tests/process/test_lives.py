@@ -340,6 +340,19 @@ def test_the_end_of_a_kernel_is_the_end_of_its_run(kernel, tmp_path, family, end
     wait_until(lambda: wb.load(folder).status == "cut off")
 
 
+@pytest.mark.parametrize("mode", ["multiprocess", "sequential"])
+def test_a_kernel_that_is_restarted_in_order_stops_its_run_which_can_be_resumed(kernel, tmp_path, mode):
+    manager, client, execute = kernel
+    assert execute(START.format(mode=mode, out=str(tmp_path))) == "running\n"
+    manager.restart_kernel()  # the kernel ends every child by itself before it goes
+    client.wait_for_ready(DEADLINE_S)
+    (folder,) = tmp_path.iterdir()
+    left = wb.load(folder)
+    assert left.status == "stopped" and left.error is None and not left.description["incidents"]
+    with wb.resume(folder) as run:
+        wait_until(lambda: run.progress["epochs"] > left.progress["epochs"])
+
+
 def test_an_interrupted_cell_leaves_the_run_going(kernel, tmp_path):
     manager, client, execute = kernel
     execute(START.format(mode="sequential", out=str(tmp_path)))

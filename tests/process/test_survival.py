@@ -7,6 +7,7 @@ import sys
 import time
 from functools import cache
 
+import numpy as np
 import pytest
 
 import workbench as wb
@@ -208,6 +209,41 @@ def test_a_checkpoint_can_be_asked_for(folder):
 
 
 # Changes while a run goes on
+
+
+@pytest.mark.parametrize(("mode", "lag"), [("sequential", 1), ("multiprocess", 1), ("multiprocess", None)])
+def test_a_changed_replay_ratio_holds_for_every_agent_and_the_doctor_knows_of_all_changes(mode, lag, tmp_path):
+    config = CONFIG.replace(**{"epochs": 80, "checkpoint.interval": 20, "checkpoint.keep": 100})
+    before, after = config.pacing.updates_per_epoch, 3 * config.pacing.updates_per_epoch
+    run = wb.launch(config, mode, lag, out=tmp_path)
+    wait_until(lambda: reached(run, 5))
+    run.change(**{
+        "pacing.updates_per_epoch": after, "pacing.publish_interval": 7, "pacing.sync_interval": 2,
+        "exploration.epsilon_end": 0.25, "learning.learning_rate": 5e-4,
+    })  # fmt: skip
+    first = run.wait()
+    ((_, changed, _),) = run.changes
+    assert 7 <= changed < 80
+    learning = range(config.epochs - config.learning_epochs, config.epochs)
+    due = sum(before if epoch < changed else after for epoch in learning)
+    updates = run.history.updates
+    for agent in range(config.world.num_agents):
+        mine = updates[updates["agent"] == agent]
+        assert mine["update"].tolist() == list(range(1, due + 1))
+        if lag is not None:
+            made = np.bincount(mine["epoch"], minlength=config.epochs)[learning.start :]
+            assert made.tolist() == [before if epoch < changed else after for epoch in learning]
+        assert mine["learning_rate"][-1] == np.float32(config.learning.learning_rate_end)
+    epochs = run.history.epochs
+    assert set(epochs["epsilon"][epochs["epoch"] >= max(changed, config.exploration.decay_epochs)]) == {0.25}
+    for found in (run.diagnose(), wb.load(run.folder.path).diagnose()):
+        failed = {check.name for check in found.checks if check.verdict == "fail"}
+        assert failed <= {"learning"}, found.text  # with so small a network it earns little
+    if lag is not None:  # what is done again is done with the settings of then
+        for path in sorted((run.folder.path / "checkpoints").iterdir())[1:]:
+            path.unlink()
+        with wb.resume(run.folder.path) as again:
+            assert again.wait().digest == first.digest
 
 
 @pytest.mark.parametrize(("mode", "lag"), [("sequential", 1), ("multiprocess", 1), ("multiprocess", None)])

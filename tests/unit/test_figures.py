@@ -39,10 +39,15 @@ class RecordedRun(RunView):
         super().__init__(RunFolder(Path(name)), config, mode, lag, History())
         self.state = "running"
         self.outcome: Result | None = None
+        self.made: list[tuple[float, int, dict[str, Any]]] = []
 
     @property
     def status(self) -> str:
         return self.state
+
+    @property
+    def changes(self) -> list[tuple[float, int, dict[str, Any]]]:
+        return self.made
 
     @property
     def device(self) -> str:
@@ -340,7 +345,7 @@ def test_a_log_scale_is_used_where_all_values_are_above_0_and_said_where_not() -
 
 def test_what_is_due_is_dotted_and_follows_the_changes_of_the_run() -> None:
     run = RecordedRun(config=QUICK.replace(epochs=40)).collect(20)
-    run.changes = [(0.0, 10, {"exploration.epsilon_end": 0.5})]  # type: ignore[attr-defined]
+    run.made = [(0.0, 10, {"exploration.epsilon_end": 0.5})]
     axes = drawn(side_by_side(run), "Epsilon")
     (due,) = [line for line in axes.lines if line.get_zorder() == 1 and len(line.get_xdata()) == 20]
     assert due.get_ydata()[0] == 1.0 and due.get_ydata()[9] == pytest.approx(0.02) and due.get_ydata()[10] == 0.5
@@ -349,7 +354,7 @@ def test_what_is_due_is_dotted_and_follows_the_changes_of_the_run() -> None:
 
 def test_a_change_is_marked_where_it_was_made_on_every_axis() -> None:
     run = recorded_twice()
-    run.changes = [(104.0, 2, {"learning.learning_rate": 0.1})]  # type: ignore[attr-defined]
+    run.made = [(104.0, 2, {"learning.learning_rate": 0.1})]
     for over, place in {"epoch": 2, "agent_steps": 40, "update": 10, "time": 4}.items():
         axes = drawn(side_by_side(run, charts=["loss"], over=cast(Axis, over)), "Loss")
         upright = [set(line.get_xdata()) for line in axes.lines if len(set(line.get_xdata())) == 1]
@@ -361,7 +366,7 @@ def test_a_new_change_appears_in_the_kept_picture() -> None:
     drawing = SideBySide(run, Choices(("loss",)))
     frames = LiveFrames(drawing)
     before = frames.png()
-    run.changes = [(0.0, 1, {"learning.tau": 0.1})]  # type: ignore[attr-defined]
+    run.made = [(0.0, 1, {"learning.learning_rate": 0.1})]
     assert drawing.update()
     after = frames.png()
     assert after != before and after == LiveFrames(drawing).png()

@@ -227,6 +227,7 @@ def test_running_free_publishes_every_so_many_updates_and_at_the_end():
         allowed = min(next(allowances), config.total_updates - done)
         trainer.updates(0, allowed)
         assert 0 < trainer.agents[0].updates - done <= allowed
+    trainer.end(0)
     assert parts.progress.epochs_learned(0) == config.epochs
     events = inprocess.history(parts).events
     published = events[(events["kind"] == EventKind.PUBLISH) & (events["agent"] == 0)]

@@ -21,6 +21,7 @@ from workbench.exchange.progress import Progress
 from workbench.loop import Trainer
 from workbench.processes import actor, learner
 from workbench.processes.bell import Stopped
+from workbench.processes.changes import Changes
 from workbench.processes.pacing import Pacing
 
 
@@ -131,8 +132,9 @@ class FakeAgent:
 class SimulatedRun:
     """One run whose interleaving is given by ``turns``."""
 
-    def __init__(self, config, lag, turns, stop_at=None):
-        self.config, self.lag, self.stop_at = config, lag, stop_at
+    def __init__(self, config, lag, turns, stop_at=None, changes=()):
+        self.config, self.lag, self.stop_at, self.wanted = config, lag, stop_at, changes
+        self.changes, self.changed = Changes.layout().allocate(), []
         self.interleaving = Interleaving(turns)
         self.steps = 0
         agents, processes = config.world.num_agents, config.num_learners + 1
@@ -151,6 +153,7 @@ class SimulatedRun:
         with patch.object(actor, "Parts", self.parts), patch.object(learner, "Parts", self.parts):
             sides = [self.side(actor.act, self.job(0, ()))]
             sides += [self.side(learner.learn, self.job(index + 1, group)) for index, group in enumerate(groups)]
+            sides += [self.change] if self.wanted else []
             self.interleaving.run(*sides)
         return self
 
@@ -163,6 +166,34 @@ class SimulatedRun:
                 self.outcomes.append("stopped")
 
         return run
+
+    def change(self):
+        """The parent's part: let the replay ratio change after so many epochs."""
+        pause, changes = self.progress.pause, Changes(self.config, self.changes, self.switch)
+        write = changes.set
+
+        def pause_and_switch(paused):
+            pause(paused)
+            self.switch()
+
+        def note_and_write(course):
+            self.changed = [(epoch, settings["pacing.updates_per_epoch"]) for epoch, settings in course.changes]
+            write(course)
+
+        with patch.object(self.progress, "pause", pause_and_switch), patch.object(changes, "set", note_and_write):
+            for after, updates in self.wanted:
+                self.interleaving.sleep_until(lambda after=after: self.begun >= after)
+                changes.make(self.progress, {"pacing.updates_per_epoch": updates})
+                self.rung = [True] * len(self.rung)
+
+    def per_epoch(self, epoch):
+        """Updates that belong to an epoch, as far as is known now."""
+        return [self.config.pacing.updates_per_epoch, *(n for at, n in self.changed if at <= epoch)][-1]
+
+    def due(self, epochs):
+        """Updates of an agent that belong to so many epochs, counted out."""
+        steps, starts = self.config.world.steps_per_epoch, self.config.replay.learning_starts
+        return sum(self.per_epoch(epoch) for epoch in range(epochs) if (epoch + 1) * steps >= starts)
 
     def switch(self):
         self.steps += 1
@@ -182,8 +213,8 @@ class SimulatedRun:
         replays = [SimpleNamespace(sample=self.sample, fill=lambda end: 0)] * len(agents)
         return SimpleNamespace(
             progress=self.progress,
-            changes=SimpleNamespace(config=self.config),
-            pacing=lambda: Pacing(self.config, self.lag, self.progress),
+            changes=(changes := Changes(self.config, self.changes, self.switch)),
+            pacing=lambda: Pacing(self.config, self.lag, self.progress, lambda: changes.course),
             bell=SimpleNamespace(wait_until=lambda holds, progress: self.wait_until(job.index, holds)),
             ring_others=lambda: self.ring_others(job.index),
             ready=lambda: self.ready(job.index),
@@ -220,11 +251,11 @@ class SimulatedRun:
         self.begun += 1
         for agent, mailbox in enumerate(self.mailboxes):
             if version is None:
-                behind = math.floor(self.config.pacing.max_behind * self.config.pacing.updates_per_epoch)
-                assert self.progress.updates(agent) >= updates_due(self.config, epoch) - behind
+                behind = math.floor(self.config.pacing.max_behind * self.per_epoch(epoch))
+                assert self.progress.updates(agent) >= self.due(epoch) - behind
             else:
                 snapshot = mailbox.read(np.empty(2, np.float32), version)
-                assert snapshot.updates == updates_due(self.config, max(0, epoch - self.lag))
+                assert snapshot.updates == self.due(max(0, epoch - self.lag))
         self.switch()
         self.progress.report_collected(epoch + 1, epoch + 1)
 
@@ -239,12 +270,16 @@ class SimulatedRun:
 
     def before_update(self, agent):
         if self.lag is None:
-            ahead = math.floor(self.config.pacing.max_ahead * self.config.pacing.updates_per_epoch)
-            assert agent.updates < updates_due(self.config, self.progress.epochs_collected) + ahead
+            most = max(self.per_epoch(epoch) for epoch in range(self.progress.epochs_collected))
+            ahead = math.floor(self.config.pacing.max_ahead * most)
+            assert agent.updates < self.due(self.progress.epochs_collected) + ahead
 
     def finish(self):
         for agent, mailbox in enumerate(self.mailboxes):
-            assert self.progress.updates(agent) == mailbox.peek().updates == self.config.total_updates
+            made, due = self.progress.updates(agent), self.due(self.config.epochs)
+            assert made == mailbox.peek().updates and made >= due
+            if self.lag is not None or not self.changed:  # what a free learner did ahead is not unmade
+                assert made == due
             assert self.progress.epochs_learned(agent) == self.config.epochs
             if self.lag is not None:
                 assert mailbox.newest == self.config.epochs
@@ -267,6 +302,19 @@ def test_a_run_at_a_finite_lag_gets_to_its_end_in_any_order_and_uses_the_right_v
 def test_a_free_run_gets_to_its_end_in_any_order_and_keeps_both_bounds(config, turns):
     run = SimulatedRun(config, None, turns).run()
     assert run.outcomes == ["finished"] * (config.num_learners + 1)
+
+
+@given(
+    config=configs(), lag=st.none() | st.integers(0, 3), turns=turns,
+    wanted=st.lists(st.tuples(st.integers(0, 7), st.integers(1, 6)), min_size=1, max_size=3),
+)  # fmt: skip
+def test_a_changed_replay_ratio_holds_from_one_epoch_on_for_everybody_in_any_order(config, lag, turns, wanted):
+    steps = config.world.steps_per_epoch
+    config = config.replace(**{"replay.capacity": config.replay.capacity + (lag or 0) * steps})
+    wanted = sorted((min(after, config.epochs), updates) for after, updates in wanted)
+    run = SimulatedRun(config, lag, turns, changes=wanted).run()
+    assert run.outcomes == ["finished"] * (config.num_learners + 1)
+    assert [updates for _, updates in run.changed] == [updates for _, updates in wanted]
 
 
 @given(config=configs(), lag=st.none() | st.integers(0, 3), turns=turns, stop_at=st.integers(1, 300))

@@ -132,19 +132,6 @@ def test_a_run_that_is_stopped_keeps_what_it_has(launch):
     assert run.status == "stopped"
 
 
-def test_the_replay_ratio_is_no_change_of_a_run_that_goes_on_and_what_to_do_instead_works(launch):
-    run = launch()
-    work(run, epochs=4)
-    with pytest.raises(
-        wb.ConfigError, match=r"^pacing.updates_per_epoch cannot .* how many .* weights=run.newest_weig"
-    ):
-        run.change(**{"pacing.updates_per_epoch": 8})
-    assert not run.changes
-    more = launch(run.config.replace(**{"pacing.updates_per_epoch": 8}), weights=run.newest_weights)
-    finish(more)
-    assert more.result.replay_ratio == pytest.approx(2 * finish(launch()).result.replay_ratio)
-
-
 def test_stopping_a_finished_run_changes_nothing(launch):
     run = finish(launch())
     before = run.result

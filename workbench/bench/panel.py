@@ -88,16 +88,15 @@ class Kernel:
         return self._idle[asked] - began
 
     def close(self) -> None:
-        """Stop receiving, and close what is open to the kernel."""
+        """Stop receiving."""
         self._closing.set()
         self._thread.join()
         self._client.stop_channels()
-        self._client.context.destroy()
 
     def _receive(self) -> None:
         while not self._closing.is_set():
             try:
-                message = self._client.get_iopub_msg(timeout=0.2)
+                message = self._client.iopub_channel.get_msg(timeout=0.2)
             except Empty:
                 continue
             content, asked = message["content"], message["parent_header"].get("msg_id", "")
@@ -114,7 +113,7 @@ class Kernel:
 @contextmanager
 def kernel() -> Iterator[Kernel]:
     """A kernel of this Python, which ends with the block."""
-    manager = KernelManager(kernel_name="python3")
+    manager = KernelManager(kernel_name="python3", transport="ipc")
     assert manager.kernel_spec is not None
     manager.kernel_spec.argv[0] = sys.executable
     manager.start_kernel(cwd=str(Path(__file__).parents[2]))

@@ -106,7 +106,10 @@ def evidence_of(run: RunView) -> Evidence:
     references = run.references if status == "finished" else {}
     error = None if run.error is None else str(run.error)
     incidents = run.folder.read_description().get("incidents", ())
-    return Evidence(run.config, run.mode, run.lag, status, error, run.history, references, now, incidents)
+    return Evidence(
+        run.config, run.mode, run.lag, status, error, run.history, references, now, incidents,
+        run.course.changes,
+    )  # fmt: skip
 
 
 def decide(methods: Sequence[CheckResult]) -> Hypothesis:

@@ -138,7 +138,7 @@ class _Acting(_Side):
             self._epoch, self._in_full = epoch, measured_in_full(epoch)
             if self.lag is not None:
                 self._version_due = [max(0, epoch - self.lag)] * len(self.mailboxes)
-            elif epoch % self.config.pacing.sync_interval == 0:
+            elif epoch % self.collector.course.at(epoch).pacing.sync_interval == 0:
                 self._version_due = [mailbox.newest for mailbox in self.mailboxes]
             for watched in self._watched:
                 watched.turn = 0
@@ -183,7 +183,7 @@ class _Acting(_Side):
         about = (agent, epoch, in_use.version, in_use.updates)
         steps = self.config.world.steps_per_epoch
         self.record("act/version", *about, in_use.version, self._version_due[agent])
-        self.record("act/epsilon", *about, watched.epsilon, schedules.epsilon(self.config, epoch))
+        self.record("act/epsilon", *about, watched.epsilon, schedules.epsilon(self.collector.course.at(epoch), epoch))
         self.record("act/rows", *about, replay.count, (epoch + 1) * steps)
         out_of_range = int(((watched.actions < 0) | (watched.actions >= NUM_ACTIONS)).sum())
         self.record("act/out_of_range", *about, out_of_range, 0)
@@ -213,7 +213,8 @@ class _Acting(_Side):
         return self._held(agent) if held >= 0 and coming != held and measured_in_full(coming) else None
 
     def _record_sync(self, epoch: int, agent: int, earlier: Snapshot, held: Samples | None) -> None:
-        collector, now, due = self.collector, self.collector.in_use[agent], schedules.epsilon(self.config, epoch)
+        collector, now = self.collector, self.collector.in_use[agent]
+        due = schedules.epsilon(collector.course.at(epoch), epoch)
         about = (agent, epoch, now.version, now.updates)
         self.record("sync/epsilon_before", *about, self._watched[agent].epsilon, due)
         self.record("sync/epsilon_after", *about, collector.epsilon(epoch), due)
@@ -290,8 +291,8 @@ class _Learning(_Side):
         self._counts, self._last_probed = False, 0
         _wrap(trainer, "learn", self._of_this_agent(self._learn))
         _wrap(trainer, "publish", self._of_this_agent(self._publish))
-        _wrap(trainer, "epoch", self._of_this_agent(self._rounds(0)))
-        _wrap(trainer, "updates", self._of_this_agent(self._rounds(self.config.pacing.publish_interval - 1)))
+        _wrap(trainer, "epoch", self._of_this_agent(self._rounds(lambda: 0)))
+        _wrap(trainer, "updates", self._of_this_agent(self._rounds(self._may_wait)))
         _wrap(trainer.replays[index], "sample", self._around_sample)
         _wrap(self.agent, "update", self._around_update)
         _wrap(self.agent, "snapshot", self._around_snapshot)
@@ -314,12 +315,15 @@ class _Learning(_Side):
 
     # --- a phase of learning ---------------------------------------------------------------------------------------
 
-    def _rounds(self, may_wait: int) -> Wrapped:
+    def _rounds(self, may_wait: Callable[[], int]) -> Wrapped:
         def call(method: Wrapped, *arguments: Any, **named: Any) -> None:
             method(self.index, *arguments, **named)
-            self.measured("learn/waiting", self.updates - self._published, may_wait)
+            self.measured("learn/waiting", self.updates - self._published, may_wait())
 
         return call
+
+    def _may_wait(self) -> int:
+        return self.trainer.course.at(self._phase.epoch).pacing.publish_interval - 1
 
     def _count_on(self) -> None:
         """Count updates on from those that the agent begins with: none, or those it had made before it was restored."""
@@ -330,7 +334,7 @@ class _Learning(_Side):
     def _learn(self, method: Wrapped, epoch: int, num_updates: int, end: int | None) -> None:
         self._count_on()
         due = self._collected.epochs_collected * self.config.world.steps_per_epoch  # before the count: it only grows
-        per_epoch = self.config.pacing.updates_per_epoch
+        per_epoch = self.trainer.course.at(epoch).pacing.updates_per_epoch
         in_full = self.updates < ALWAYS_BELOW * per_epoch or self.updates - self._last_probed >= EVERY * per_epoch
         probed = self.updates + num_updates if in_full and num_updates else -1
         self._phase = _Phase(epoch, probed)

@@ -6,6 +6,7 @@ makes verdicts of them.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.config import Config
+from workbench.course import Course
 from workbench.learning import schedules
 from workbench.record.history import History
 from workbench.record.metrics import EventKind, Records
@@ -54,6 +56,13 @@ class Evidence:
     """When the records were looked at; of a run that is over, when it ended. Seconds since 1970."""
     incidents: Sequence[Mapping[str, Any]] = ()
     """Deaths of children, whatever followed: what the run folder says of each, ``text`` and ``epochs`` among it."""
+    changes: Sequence[tuple[int, Mapping[str, Any]]] = ()
+    """What was changed while the run went on: from which epoch on, and the settings by name."""
+
+    @functools.cached_property
+    def course(self) -> Course:
+        """The settings of each epoch."""
+        return Course(self.config, self.changes)
 
     @property
     def live(self) -> bool:
@@ -257,8 +266,9 @@ def version_at_first_action(evidence: Evidence) -> Comparison | None:
 def syncs_against_epochs(evidence: Evidence) -> Comparison | None:
     """There is a sync event for every agent in every epoch in which one is due."""
     epochs = _settled(evidence, evidence.history.epochs)
-    interval = 1 if evidence.lag is not None else evidence.config.pacing.sync_interval
-    epochs = epochs[epochs["epoch"] % interval == 0]
+    if evidence.lag is None:
+        interval = _by_epoch(epochs, lambda epoch: evidence.course.at(epoch).pacing.sync_interval)
+        epochs = epochs[epochs["epoch"] % interval == 0]
     if evidence.history.lost["events"]:
         return None
     synced = _syncs(evidence)
@@ -279,9 +289,11 @@ def versions_allowed(evidence: Evidence) -> int:
     """Most versions that a sound actor can be behind."""
     if evidence.lag is not None:
         return evidence.lag
-    pacing = evidence.config.pacing
-    epochs = pacing.max_ahead + pacing.max_behind + pacing.sync_interval
-    return math.ceil(epochs * pacing.updates_per_epoch / pacing.publish_interval) + 1
+    course = evidence.course
+    epochs = course.largest(lambda config: config.pacing.max_ahead + config.pacing.max_behind)
+    epochs += course.largest(lambda config: config.pacing.sync_interval)
+    published = 1 / course.largest(lambda config: 1 / config.pacing.publish_interval)
+    return math.ceil(epochs * course.largest(lambda config: config.pacing.updates_per_epoch) / published) + 1
 
 
 def updates_between_publications(evidence: Evidence) -> Comparison | None:
@@ -291,8 +303,8 @@ def updates_between_publications(evidence: Evidence) -> Comparison | None:
     later, earlier = published[1:], published[:-1]
     follows = (later["agent"] == earlier["agent"]) & (later["version"] == earlier["version"] + 1)
     updates = (later["update"] - earlier["update"])[follows]
-    pacing = evidence.config.pacing
-    limit = pacing.publish_interval if evidence.lag is None else pacing.updates_per_epoch
+    interval = "publish_interval" if evidence.lag is None else "updates_per_epoch"
+    limit = evidence.course.largest(lambda config: getattr(config.pacing, interval))
     return compared(later[follows], updates, limit, updates <= limit)
 
 
@@ -324,14 +336,18 @@ def epsilon_published(evidence: Evidence) -> Comparison | None:
 
 
 def _epsilon(evidence: Evidence, records: Records) -> Comparison | None:
-    due = np.array([schedules.epsilon(evidence.config, epoch) for epoch in records["epoch"].tolist()])
+    due = _by_epoch(records, lambda epoch: schedules.epsilon(evidence.course.at(epoch), epoch))
     return compared(records, records["epsilon"], due, np.abs(records["epsilon"] - due) <= 1e-4)
 
 
 def weights_move(evidence: Evidence) -> Comparison | None:
     """An update changes the online weights, unless its step size is 0."""
     found = evidence.history.measured("learn/moved")
-    rate = np.array([schedules.learning_rate(evidence.config, update - 1) for update in found["update"].tolist()])
+    course = evidence.course
+    rate = np.array([
+        schedules.learning_rate(course.at(epoch), course.as_if(update - 1, epoch))
+        for update, epoch in zip(found["update"].tolist(), found["epoch"].tolist(), strict=True)
+    ])  # fmt: skip
     return compared(found, found["value"], 0, (found["value"] > 0) | (rate < 1e-7))
 
 
@@ -357,29 +373,31 @@ def q_within_return(evidence: Evidence) -> Comparison | None:
 
 def updates_not_ahead(evidence: Evidence) -> Comparison | None:
     """No more updates than belong to the epochs collected, and what free-running learners may do ahead."""
-    updates, pacing = evidence.history.updates, evidence.config.pacing
-    ahead = math.floor(pacing.max_ahead * pacing.updates_per_epoch) if evidence.lag is None else 0
-    limit = _updates_due(evidence, updates["epoch"] + 1) + ahead
+    updates, course = evidence.history.updates, evidence.course
+    ahead = course.largest(lambda config: math.floor(config.pacing.max_ahead * config.pacing.updates_per_epoch))
+    limit = _by_epoch(updates, lambda epoch: course.updates_due(epoch + 1)) + (ahead if evidence.lag is None else 0)
     return compared(updates, updates["update"], limit, updates["update"] <= limit)
 
 
 def updates_not_behind(evidence: Evidence) -> Comparison | None:
     """No fewer updates when an epoch ends than were needed to start it."""
-    epochs, pacing = evidence.history.epochs, evidence.config.pacing
-    if evidence.lag is None:
-        limit = _updates_due(evidence, epochs["epoch"]) - math.floor(pacing.max_behind * pacing.updates_per_epoch)
-    else:
-        limit = _updates_due(evidence, epochs["epoch"] - evidence.lag)
+    epochs, course = evidence.history.epochs, evidence.course
+
+    def due(epoch: int) -> int:
+        if evidence.lag is not None:
+            return course.updates_due(max(0, epoch - evidence.lag))
+        pacing = course.at(epoch).pacing
+        return course.updates_due(epoch) - math.floor(pacing.max_behind * pacing.updates_per_epoch)
+
+    limit = _by_epoch(epochs, due)
     made = np.rint(epochs["replay_ratio"].astype(np.float64) * epochs["agent_steps"])
     return compared(epochs, made, np.maximum(limit, 0), made >= limit)
 
 
-def _updates_due(evidence: Evidence, epochs_collected: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Updates of an agent that belong to so many collected epochs."""
-    config = evidence.config
-    without = config.epochs - config.learning_epochs
-    due: NDArray[np.int64] = np.maximum(0, epochs_collected - without) * config.pacing.updates_per_epoch
-    return due
+def _by_epoch(records: Records, read: Callable[[int], float]) -> NDArray[Any]:
+    """Something that depends on the epoch, for each record."""
+    epochs, place = np.unique(records["epoch"], return_inverse=True)
+    return np.array([read(epoch) for epoch in epochs.tolist()])[place] if len(epochs) else np.empty(0)
 
 
 def no_process_lost(evidence: Evidence) -> Comparison | None:
@@ -415,11 +433,12 @@ def no_silence(evidence: Evidence) -> Comparison | None:
     for agent in done:
         done[agent] = int(history.updates["update"][history.updates["agent"] == agent].max(initial=0))
     last = history.epochs["epoch"].max(initial=-1) + 1
-    finished = min(done.values()) >= config.total_updates and last >= config.epochs
+    total = evidence.course.total_updates
+    finished = min(done.values()) >= total and last >= config.epochs
     silence = 0.0 if finished else evidence.now - times[-1]
     limit = max(config.processes.hang_timeout_s / 2, PAUSES * float(np.diff(times).max()))
     slowest = min(done, key=lambda agent: done[agent])
-    detail = f"agent {slowest} is furthest behind, at update {done[slowest]} of {config.total_updates}"
+    detail = f"agent {slowest} is furthest behind, at update {done[slowest]} of {total}"
     found = np.array([silence])
     return Comparison(np.array([slowest]), np.array([last]), found, np.array([limit]), found > limit, detail)
 
@@ -434,7 +453,7 @@ def greedy_above_chance(evidence: Evidence) -> Comparison | None:
         return None
     reward, chance = found
     better = np.array([reward > chance])
-    if not better.all() and _way(evidence.config, evidence.config.total_updates) < ENOUGH_WAY:
+    if not better.all() and _way(evidence.course) < ENOUGH_WAY:
         return None
     last = np.array([evidence.config.epochs])
     return Comparison(np.array([-1]), last, np.array([reward]), np.array([chance]), ~better)
@@ -445,11 +464,11 @@ def why_learning_is_open(evidence: Evidence) -> str:
     found = _greedy_and_chance(evidence)
     if found is None:
         return "Nothing is said about learning before the evaluation at the end of a run that finishes."
-    config = evidence.config
+    course = evidence.course
     return (
         f"The greedy reward per epoch is {found[0]:.4g}, not above chance that avoids walls ({found[1]:.4g} with "
         f"{STANDARD_ERRORS:g} standard errors), but that is no failure yet: the step sizes of the "
-        f"{config.total_updates} updates per agent add up to {_way(config, config.total_updates):.2g}; it would count "
+        f"{course.total_updates} updates per agent add up to {_way(course):.2g}; it would count "
         f"as one from {ENOUGH_WAY:g} on. Give the run more epochs."
     )
 
@@ -466,10 +485,14 @@ def _greedy_and_chance(evidence: Evidence) -> tuple[float, float] | None:
     return reward, chance["mean"] + STANDARD_ERRORS * error
 
 
-def _way(config: Config, updates: int) -> float:
-    """Sum of the step sizes of so many updates."""
-    some = np.linspace(0, max(updates - 1, 0), min(updates, 1000)).astype(int).tolist()
-    return updates * float(np.mean([schedules.learning_rate(config, update) for update in some] or [0.0]))
+def _way(course: Course) -> float:
+    """Sum of the step sizes of a run's updates."""
+    epochs = range(course.config.epochs)
+    found = (
+        schedules.learning_rate(course.at(epoch), course.as_if(course.updates_due(epoch), epoch)) for epoch in epochs
+    )
+    made = (course.updates_due(epoch + 1) - course.updates_due(epoch) for epoch in epochs)
+    return sum(rate * count for rate, count in zip(found, made, strict=True))
 
 
 def _settled(evidence: Evidence, records: Records) -> Records:

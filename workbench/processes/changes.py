@@ -1,7 +1,7 @@
-"""Settings that are changed while a run goes on: written by the parent, taken up by each process between two rounds.
+"""Settings that are changed while a run goes on: written by the parent, read by each process between two rounds.
 
-The block holds the new values as JSON text in two alternating slots, like any other state. What is changed belongs to
-the run from then on; nothing that is sized once, such as a network or a ring, can be changed.
+The block holds all changes as JSON text in two alternating slots, like any other state, each with the epoch from which
+on it holds. Nothing that is sized once, such as a network or a ring, can be changed.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from workbench.config import Config
+from workbench.config import Config, ConfigError
+from workbench.course import Course
 from workbench.exchange.journal import Journal
 from workbench.exchange.layout import Arrays, Layout
+from workbench.exchange.progress import Progress
 
 CHANGEABLE = (
     "learning.learning_rate",
@@ -22,6 +24,7 @@ CHANGEABLE = (
     "exploration.epsilon_start",
     "exploration.epsilon_end",
     "exploration.decay_epochs",
+    "pacing.updates_per_epoch",
     "pacing.publish_interval",
     "pacing.sync_interval",
     "pacing.max_ahead",
@@ -30,23 +33,14 @@ CHANGEABLE = (
     "checkpoint.interval",
 )
 """Settings that may be changed while a run goes on, by dotted name."""
-FIXED = {
-    "pacing.updates_per_epoch": (
-        "it says which updates belong to which epoch and how many the run makes in all, which step size, end, records "
-        "and checkpoints are reckoned by. Launch a new run from these weights: "
-        "wb.launch(config.replace(**{'pacing.updates_per_epoch': N}), weights=run.newest_weights). Free-running, "
-        "pacing.max_ahead and pacing.max_behind can be changed: they say how far the replay ratio may be off meanwhile"
-    ),
-}
-"""Settings of which one might expect that they can be changed, and why not, with what to do instead."""
-_ROOM = 4096
+_ROOM = 2**16
 
 
 class Changes:
-    """The changed settings of a run, over arrays that :meth:`layout` describes."""
+    """The course of a run, over arrays that :meth:`layout` describes."""
 
     def __init__(self, config: Config, arrays: Arrays, fence: Callable[[], None] | None = None) -> None:
-        self._journal, self._original, self._config, self._seen = Journal(arrays, fence), config, config, -1
+        self._journal, self._course, self._seen = Journal(arrays, fence), Course(config), -1
 
     @staticmethod
     def layout() -> Layout:
@@ -54,18 +48,47 @@ class Changes:
         return Journal.layout("changed settings", {"text": np.zeros(_ROOM, np.uint8)})
 
     @property
-    def config(self) -> Config:
-        """The configuration as it is now; the same object until something is changed."""
+    def course(self) -> Course:
+        """The settings over the epochs as far as they are known now; the same object until something is changed."""
         if self._journal.step != self._seen:
             self._seen = self._journal.step
             text = self._journal.load()["text"].tobytes().rstrip(b"\0")
-            self._config = self._original.replace(**json.loads(text))
-        return self._config
+            self._course = Course(self._course.config, json.loads(text))
+        return self._course
 
-    def make(self, changes: Mapping[str, Any]) -> None:
-        """Set settings, by dotted name, beside those that were changed before; the parent's side."""
-        before = json.loads(self._journal.load()["text"].tobytes().rstrip(b"\0")) if self._journal.step >= 0 else {}
-        text = json.dumps(before | dict(changes)).encode()
+    def make(self, progress: Progress, settings: Mapping[str, Any]) -> int:
+        """Change settings while processes go on; the parent's side, one thread at a time.
+
+        No epoch can begin meanwhile. One may be going on, and the actor may just have been let into another; so the
+        change holds from the one after these on, which no process has looked at.
+
+        Returns:
+            The first epoch that it holds for.
+
+        Raises:
+            ConfigError: a value breaks a rule, or there is no room for more changes; nothing is changed then.
+        """
+        paused = progress.paused
+        progress.pause(True)
+        try:
+            epoch = progress.epochs_collected + 2
+            self.set(self.course.changed(epoch, settings))
+        finally:
+            progress.pause(paused)
+        return epoch
+
+    def set(self, course: Course) -> None:
+        """Write a course, before any process looks.
+
+        Raises:
+            ConfigError: so many changes were made that there is no room for more.
+        """
+        text = json.dumps(course.changes, separators=(",", ":")).encode()
+        if len(text) > _ROOM:
+            raise ConfigError(
+                f"the changes of this run take {len(text):,} bytes; there is room for {_ROOM:,}. Stop the run and go "
+                "on with wb.launch(config, weights=run.weights)"
+            )
         room = np.zeros(_ROOM, np.uint8)
         room[: len(text)] = np.frombuffer(text, np.uint8)
         self._journal.save(self._journal.step + 1, {"text": room})

@@ -145,8 +145,8 @@ class Parts:
             modifier.on_parts(self)
 
     def pacing(self) -> Pacing:
-        """Who may do what when, under the settings as they are now."""
-        return Pacing(self.job.config, self.job.lag, self.progress, lambda: self.changes.config)
+        """Who may do what when, with the changes that are made while the run goes on."""
+        return Pacing(self.job.config, self.job.lag, self.progress, lambda: self.changes.course)
 
     def collector(self) -> Collector:
         """The acting side, over all agents."""
@@ -156,6 +156,7 @@ class Parts:
             job.config, job.world, self.replays, self.mailboxes, self.progress, self.channel,
             self._recovery(journals.actor, journals.actor_checkpoint, shared),
         )  # fmt: skip
+        collector.course = self.changes.course
         collector.restore()
         for modifier in job.modifiers:
             modifier.on_collector(collector, self)
@@ -174,6 +175,7 @@ class Parts:
             self.channel,
             [self._recovery_of(index) for index in job.agents],
         )
+        trainer.course = self.changes.course
         trainer.restore()
         for modifier in job.modifiers:
             modifier.on_trainer(trainer, self)

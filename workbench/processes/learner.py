@@ -28,19 +28,22 @@ def _learn_by_epoch(parts: Parts, trainer: Trainer, pacing: Pacing) -> None:
         parts.bell.wait_until(partial(pacing.may_learn, epoch), progress)
         for agent in trainer.agents:
             if progress.epochs_learned(agent) <= epoch:
-                trainer.config = parts.changes.config
+                trainer.course = parts.changes.course
                 trainer.epoch(agent, epoch)
                 parts.ring_others()
 
 
 def _learn_freely(parts: Parts, trainer: Trainer, pacing: Pacing) -> None:
-    def somebody_may() -> bool:
-        return pacing.all_learned(trainer.agents) or any(pacing.updates_allowed(agent) for agent in trainer.agents)
+    def may(agent: int) -> bool:
+        return not pacing.all_learned([agent]) and (pacing.updates_allowed(agent) > 0 or pacing.may_end(agent))
 
     while not pacing.all_learned(trainer.agents):
-        parts.bell.wait_until(somebody_may, parts.progress)
-        for agent in trainer.agents:
-            if allowed := pacing.updates_allowed(agent):
-                trainer.config = parts.changes.config
-                trainer.updates(agent, allowed)
-                parts.ring_others()
+        parts.bell.wait_until(
+            lambda: pacing.all_learned(trainer.agents) or any(map(may, trainer.agents)), parts.progress
+        )
+        for agent in filter(may, trainer.agents):
+            trainer.course = parts.changes.course
+            trainer.updates(agent, pacing.updates_allowed(agent))
+            if pacing.may_end(agent):
+                trainer.end(agent)
+            parts.ring_others()

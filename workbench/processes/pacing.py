@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable
 
 from workbench.config import Config
+from workbench.course import Course
 from workbench.exchange.progress import Progress
 
 
@@ -19,12 +20,12 @@ class Pacing:
     """The rules of one run."""
 
     def __init__(
-        self, config: Config, lag: int | None, progress: Progress, now: Callable[[], Config] | None = None
+        self, config: Config, lag: int | None, progress: Progress, course: Callable[[], Course] | None = None
     ) -> None:
-        """``now`` gives the configuration as it is now, where its bounds may be changed while the run goes on."""
+        """``course`` gives the settings over the epochs, where they may be changed while the run goes on."""
+        unchanged = Course(config)
         self._config, self._lag, self._progress = config, lag, progress
-        self._now = now or (lambda: config)
-        self._per_epoch = config.pacing.updates_per_epoch
+        self._course = course or (lambda: unchanged)
         self._first_epoch = config.epochs - config.learning_epochs  # the first epoch that is followed by updates
         self._agents = range(config.world.num_agents)
 
@@ -36,7 +37,9 @@ class Pacing:
         learning = [agent for agent in self._agents if not progress.frozen(agent)]
         if self._lag is not None:
             return all(progress.epochs_learned(agent) >= epoch - self._lag for agent in learning)
-        due = self._due(epoch) - math.floor(self._now().pacing.max_behind * self._per_epoch)
+        course = self._course()
+        pacing = course.at(epoch).pacing
+        due = course.updates_due(epoch) - math.floor(pacing.max_behind * pacing.updates_per_epoch)
         return all(progress.updates(agent) >= due for agent in learning)
 
     def may_learn(self, epoch: int) -> bool:
@@ -48,9 +51,17 @@ class Pacing:
         collected = self._progress.epochs_collected
         if collected <= self._first_epoch:
             return 0  # fewer rows than learning_starts
-        ahead = math.floor(self._now().pacing.max_ahead * self._per_epoch)
-        limit = min(self._due(collected) + ahead, self._config.total_updates)
+        course = self._course()
+        pacing = course.at(collected - 1).pacing
+        ahead = math.floor(pacing.max_ahead * pacing.updates_per_epoch)
+        limit = min(course.updates_due(collected) + ahead, course.total_updates)
         return max(0, limit - self._progress.updates(agent))
+
+    def may_end(self, agent: int) -> bool:
+        """Free-running: whether an agent has made every update of the run, and none can be added to them."""
+        progress = self._progress
+        collected_all = progress.epochs_collected >= self._config.epochs
+        return collected_all and progress.updates(agent) >= self._course().total_updates
 
     def all_learned(self, agents: Iterable[int] | None = None) -> bool:
         """Whether these agents (default: all) have made and published every update of the run."""
@@ -61,7 +72,3 @@ class Pacing:
     def version_for(self, epoch: int) -> int | None:
         """The policy version that an epoch is collected with; None for the newest there is."""
         return None if self._lag is None else max(0, epoch - self._lag)
-
-    def _due(self, epochs_collected: int) -> int:
-        """Updates that belong to so many collected epochs."""
-        return max(0, epochs_collected - self._first_epoch) * self._per_epoch

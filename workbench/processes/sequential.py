@@ -16,7 +16,7 @@ def act_and_learn(job: Job) -> None:
 
     def go_on() -> None:
         parts.bell.wait_until(lambda: not parts.progress.paused, parts.progress)
-        collector.config = trainer.config = parts.changes.config
+        collector.course = trainer.course = parts.changes.course
 
     run_sequential(collector, trainer, job.lag, go_on)
     parts.progress.report_end(job.index)

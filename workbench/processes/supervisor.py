@@ -25,6 +25,7 @@ from workbench.exchange.layout import Layout
 from workbench.processes import child
 from workbench.processes.bell import Bell
 from workbench.processes.job import Job, Role
+from workbench.processes.kernel import kernel_is_ending
 from workbench.processes.limits import advice
 from workbench.processes.lives import Action, Incident, Restarts, Silence, how_it_ended, policy
 from workbench.processes.memory import Block, machine_fence
@@ -213,6 +214,9 @@ class Supervisor:
         """One round: records, barrier, deaths, hangs, checkpoints, time limits."""
         self._drain()
         progress, limits = self.progress, self.config.processes
+        if not self._killed and kernel_is_ending():
+            self.stop(now=True)
+            self._kill()
         if not progress.started and not progress.stopping and progress.all_ready():
             progress.open_barrier()
             for bell in self._bells:

@@ -204,7 +204,7 @@ class RunFolder:
         """All whole records of all tables. A record cut off by a crash is dropped, with a :class:`RecordWarning`."""
         history = History()
         for table in TABLES:
-            history.append(table, _read_whole(self.path_of(table), TABLES[table]))
+            history.append(table, _read_whole(self.path_of(table), TABLES[table]), file=self.path_of(table))
         return history
 
     def read_records(self, table: str, first: int = 0) -> Records:

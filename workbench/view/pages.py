@@ -108,7 +108,7 @@ def change_list(runs: Sequence[RunView], names: Sequence[str]) -> str:
     rows = [
         [text(name), f"{epoch:,}", text(change_text(values))]
         for run, name in zip(runs, names, strict=True)
-        for _, epoch, values in getattr(run, "changes", ())
+        for _, epoch, values in run.changes
     ]
     return table(("run", "epoch", "changed to"), rows) if rows else quiet("Nothing was changed so far.")
 

@@ -11,6 +11,7 @@ What can be drawn is in :mod:`workbench.view.charts`, the widgets are in :mod:`w
 from __future__ import annotations
 
 import dataclasses
+import operator
 import threading
 import time
 import traceback
@@ -20,7 +21,6 @@ from typing import Any
 import ipywidgets as widgets
 
 from workbench.compare import Comparison
-from workbench.config import Config
 from workbench.run import Run
 from workbench.run_view import LoadedRun, RunError, RunView
 from workbench.view import pages
@@ -304,7 +304,7 @@ class Panel:
 
     def _offer_changes(self, names: Sequence[str]) -> None:
         changeable = [run for run in self._own if getattr(run, "changeable", ()) and not run.ended]
-        made = any(getattr(run, "changes", ()) for run in self.runs)
+        made = any(run.changes for run in self.runs)
         self.blocks.offer(CHANGES, bool(changeable) or made)
         self.changes.apply.disabled = not any(_has_begun(run) for run in changeable)
         if changeable:
@@ -370,14 +370,5 @@ def _state(run: RunView) -> str:
 
 def _value(run: RunView, name: str) -> Any:
     """Value of a setting as it is in force now: the configuration's, or that of the last change."""
-    value: Any = next((made[name] for _, _, made in reversed(getattr(run, "changes", ())) if name in made), None)
-    if value is None:
-        value = _configured(run.config, name)
-    return value
-
-
-def _configured(config: Config, name: str) -> Any:
-    value: Any = config
-    for part in name.split("."):
-        value = getattr(value, part)
+    value: Any = operator.attrgetter(name)(run.course.newest)
     return value

@@ -6,7 +6,6 @@ drawn over every axis. All agents together are as :meth:`workbench.record.histor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -95,7 +94,8 @@ def due_points(run: RunView, chart: Chart, over: Axis) -> Points:
     x, _ = series(run, metric, over)
     epochs, _ = run.history.series(metric, over="epoch", most=MOST)
     shown = np.unique(np.linspace(0, len(x) - 1, min(len(x), MAX_POINTS)).astype(np.intp))
-    due = [_due(chart, config, epoch) for epoch, config in _in_force(run, epochs[shown])]
+    course = run.course
+    due = [_due(chart, course.at(epoch), epoch) for epoch in epochs[shown].tolist()]
     return x[shown], np.array(due, np.float64)
 
 
@@ -108,7 +108,7 @@ def _due(chart: Chart, config: Config, epoch: int) -> float:
 def change_marks(run: RunView, chart: Chart, over: Axis) -> list[tuple[float, str]]:
     """Where to draw the changes that were made to a run while it went on, and what to write at each."""
     axis, marks = axis_of(chart, over), []
-    for when, epoch, values in getattr(run, "changes", ()):
+    for when, epoch, values in run.changes:
         if axis == "time":
             x = when - start_time(run)
         elif axis == "update":
@@ -135,12 +135,3 @@ def start_time(run: RunView) -> float:
 def _updates_at_epochs(run: RunView, agent: int | None) -> NDArray[np.float64]:
     steps, ratio = run.history.series("charts/replay_ratio", agent, "agent_steps", MOST)
     return np.round(steps * ratio, 3)  # the ratio is kept in single precision
-
-
-def _in_force(run: RunView, epochs: NDArray[Any]) -> Iterator[tuple[int, Config]]:
-    """Each epoch with the configuration that held in it."""
-    config, waiting = run.config, sorted(getattr(run, "changes", ()), key=lambda change: change[1])
-    for epoch in epochs:
-        while waiting and waiting[0][1] <= epoch:
-            config = config.replace(**waiting.pop(0)[2])
-        yield int(epoch), config
