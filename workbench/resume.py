@@ -117,7 +117,7 @@ def _check_changes(before: Config, wanted: Config, checkpoint: Checkpoint) -> di
 
 
 def _go_back(folder: RunFolder, checkpoint: Checkpoint) -> None:
-    """Drop the records that come after the checkpoint; the result of the earlier end goes too."""
+    """Drop the records that come after the checkpoint; result and weights of the earlier end go too."""
     arrays, agents = checkpoint.arrays, range(sum(name.endswith("/mailbox") for name in checkpoint.arrays))
     updates = [int(arrays[f"agent {agent}/updates"]) for agent in agents]
     versions = [int(arrays[f"agent {agent}/version"]) for agent in agents]
@@ -125,7 +125,8 @@ def _go_back(folder: RunFolder, checkpoint: Checkpoint) -> None:
     history = folder.read_history()
     for table in TABLES:
         folder.replace(table, until(table, getattr(history, table), epochs, updates, versions, evaluated))
-    (folder.path / "result.json").unlink(missing_ok=True)
+    for name in ("result.json", "weights.npy"):
+        (folder.path / name).unlink(missing_ok=True)
 
 
 def _world(name: str) -> type[Treasurehunt]:

@@ -38,4 +38,5 @@ def test_minutes_without_a_panel_are_refused(capsys):
     with pytest.raises(SystemExit) as refused:
         main(["bench", "--minutes", "3"])
     assert refused.value.code == 2
-    assert "minutes is 3.0; it must be 0 to 100000, and goes with --panel" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "minutes is 3.0; it must be 0 to 100000, and goes with --panel" in said

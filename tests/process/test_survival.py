@@ -265,6 +265,8 @@ def test_a_change_is_taken_up_by_every_process_recorded_and_kept_when_resumed(mo
         {"exploration.epsilon_start": 0.5, "exploration.epsilon_end": 0.5},
     ]
     with wb.resume(run.folder.path) as again:
+        with pytest.raises(wb.RunError, match="has no weights on disk; they are written at its end"):
+            _ = again.weights  # those of the earlier end would be old
         before = len(again.history.updates)
         wait_until(lambda: len(again.history.updates) > before + 10)
         assert set(again.history.updates["learning_rate"][before:]) == {0.125}
