@@ -18,7 +18,7 @@ from workbench.run_view import RunView
 from workbench.view.charts import AXIS_LABELS, Axis, Chart, Curve
 from workbench.view.curves import MAX_POINTS, Points
 
-MOST = 5_000
+MOST = 2_000
 """Points of an agent that a curve is made of, at most: a run of hours has millions, and is drawn every second."""
 RATE_WINDOW = 0.02
 """Points that a rate is measured over, as a share of the points there are."""
