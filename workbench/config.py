@@ -529,7 +529,8 @@ def check_launch(config: Config, mode: str, lag: int | None) -> None:
 
 SAFE_TO_CHANGE = ("epochs", "device", "evaluation.", "checkpoint.", "processes.", "pacing.publish_interval",
                   "pacing.sync_interval", "pacing.max_ahead", "pacing.max_behind")  # fmt: skip
-"""Settings that a resumed run may have other values of: fields, and groups of fields (with a dot at the end)."""
+"""Settings that :func:`workbench.resume` takes: fields, and groups of fields (with a dot at the end). Which ones a run
+takes while it goes on is in :data:`workbench.processes.changes.CHANGEABLE`."""
 
 
 def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:

@@ -22,14 +22,21 @@ class Course:
 
         Args:
             config: what the run was launched with.
-            changes: epochs, and the settings that have another value from there on, by dotted name. Of two for one
-                epoch the later one holds.
+            changes: epochs, and the settings that have another value from there on, by dotted name, in the order in
+                which they were made. Whoever is set once more is not changed back by what was made before.
 
         Raises:
             ConfigError: a setting is unknown, or a value breaks a rule.
         """
         self.config = config
-        self.changes = sorted(((epoch, dict(settings)) for epoch, settings in changes), key=lambda change: change[0])
+        made: list[tuple[int, dict[str, Any]]] = []
+        for epoch, settings in changes:
+            for later, waiting in made:
+                if later > epoch:  # made in an earlier life of the run, beyond the checkpoint that it went on from
+                    for name in settings:
+                        waiting.pop(name, None)
+            made.append((epoch, dict(settings)))
+        self.changes = sorted(((epoch, settings) for epoch, settings in made if settings), key=lambda each: each[0])
         self._starts, self._configs = [0], [config]
         for epoch, settings in self.changes:
             self._starts.append(epoch)
@@ -62,8 +69,15 @@ class Course:
         """Updates that each agent makes in the whole run, if nothing is changed any more."""
         return self.updates_due(self.config.epochs)
 
-    def as_if(self, update: int, epoch: int) -> float:
-        """The number that an update would have if every epoch had as many as this one, so that schedules go on.
+    def smallest(self, read: Callable[[Config], float]) -> float:
+        """The smallest value, likewise."""
+        return min(map(read, self._configs))
+
+    def schedule_position(self, update: int, epoch: int) -> float:
+        """Where an update stands in a schedule that is spread evenly over the epochs.
+
+        It is the number that the update would have if every epoch had as many as this one, so a schedule that counts
+        updates goes on without a step where the replay ratio changes.
 
         Args:
             update: counted from 0.
@@ -74,14 +88,14 @@ class Course:
         """
         if len(self._configs) == 1:
             return update
-        epochs, left = 0.0, update
+        now = self.at(epoch).pacing.updates_per_epoch
+        epochs, left = 0, update
         for length, config in self._learning(None):
             here = config.pacing.updates_per_epoch
             if length is None or left < length * here:
-                epochs += left / here
-                break
+                return epochs * now + left * now / here
             epochs, left = epochs + length, left - length * here
-        return epochs * self.at(epoch).pacing.updates_per_epoch
+        raise AssertionError("the last configuration holds without end")
 
     def _learning(self, epochs: int | None) -> Iterable[tuple[Any, Config]]:
         """How many of the first epochs are followed by updates under each configuration; None for without end."""

@@ -318,9 +318,14 @@ class Trainer:
         self.publish(index, epoch + 1)
         self.progress.report_learned(index, epoch + 1)
 
-    def updates(self, index: int, allowed: int) -> None:
-        """Free-running: as many updates as are allowed, up to the next publication, from the newest rows."""
-        epoch = self.progress.epochs_collected - 1
+    def updates(self, index: int, epoch: int, allowed: int) -> None:
+        """Free-running: as many updates as are allowed, up to the next publication, from the newest rows.
+
+        Args:
+            index: of the agent.
+            epoch: the newest one that is collected, or was a moment ago; :attr:`course` was looked up after it.
+            allowed: updates at most.
+        """
         interval = self.course.at(epoch).pacing.publish_interval
         self.learn(index, epoch, max(0, min(allowed, interval - self.unpublished[index])), None)
         all_made = self.agents[index].updates >= self.course.total_updates
@@ -330,7 +335,10 @@ class Trainer:
     def end(self, index: int) -> None:
         """Free-running: every update of an agent is made and published, and no change can ask for more."""
         self.learned[index] = self.config.epochs
-        self.save(index, self.config.epochs, self.mailboxes[index].newest)
+        if self.unpublished[index]:
+            self.publish(index, self.config.epochs)
+        else:
+            self.save(index, self.config.epochs, self.mailboxes[index].newest)
         self.progress.report_learned(index, self.config.epochs)
 
     def learn(self, index: int, epoch: int, num_updates: int, end: int | None) -> None:
@@ -339,7 +347,7 @@ class Trainer:
         course, config = self.course, self.course.at(epoch)
 
         def rate(update: int) -> float:
-            return schedules.learning_rate(config, course.as_if(update, epoch))
+            return schedules.learning_rate(config, course.schedule_position(update, epoch))
 
         learned = learn(agent, self.replays[index], self.sampling[index], num_updates, end, rate)
         for row, (loss, mean_q, max_q, td_error, grad_norm) in enumerate(learned.metrics):

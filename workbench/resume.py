@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import operator
 import time
 import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 from workbench.config import Config, ConfigError, check_launch, differences, safe_to_change
 from workbench.diagnose.faults import prepare
 from workbench.learning.device import resolve_device
+from workbench.processes.changes import CHANGEABLE
 from workbench.processes.job import actor_state, agent_state
 from workbench.processes.limits import check_limits
 from workbench.processes.shared import Plan
@@ -22,7 +25,7 @@ from workbench.record.folder import RecordWarning, RunFolder
 from workbench.record.metrics import TABLES
 from workbench.record.repeats import until
 from workbench.run import Run, begin, check_world, describe_place, watching
-from workbench.run_view import RunError, load
+from workbench.run_view import LoadedRun, RunError, load
 from workbench.world.treasurehunt import Treasurehunt
 
 
@@ -37,7 +40,8 @@ def resume(path: Path | str, config: Config | None = None, *, start: bool = True
         config: the configuration to go on with; default the run's own.
         start: False leaves it to ``run.start()``.
         changes: settings to change, by dotted name: ``resume(path, epochs=480)``. Safe to change are the number of
-            epochs, the device, and everything about evaluation, checkpoints, processes, and free-running pacing.
+            epochs, the device, and everything about evaluation, checkpoints, processes, and free-running pacing. Those
+                that can be changed while a run goes on are changes from the checkpoint on, as by :meth:`Run.change`.
 
     Raises:
         RunError: the run goes on, or its world cannot be found.
@@ -50,8 +54,9 @@ def resume(path: Path | str, config: Config | None = None, *, start: bool = True
     checkpoint, refused = newest_checkpoint(earlier.folder.path / "checkpoints")
     for text in refused:
         warnings.warn(f"{text}; the one before it, of epoch {checkpoint.epoch}, is used", RecordWarning, stacklevel=2)
-    wanted = (config or earlier.config).replace(**changes)
-    changed = _check_changes(_config_of(checkpoint), wanted, checkpoint)
+    launched, wanted = _config_of(checkpoint), (config or earlier.config).replace(**changes)
+    changed = _check_changes(launched, wanted, checkpoint)
+    on_the_way, wanted = _from_here_on(earlier, launched, wanted, {*changed, *_names(changes)}, checkpoint.epoch)
     check_launch(wanted, earlier.mode, earlier.lag)
     device = resolve_device(wanted.device)
     resolve_device(wanted.processes.acting_device)
@@ -66,6 +71,7 @@ def resume(path: Path | str, config: Config | None = None, *, start: bool = True
         "device_name": machine.device_name(str(device)), "threads": wanted.processes.threads,
         **describe_place(plan), "ended": None, "error": None,
         "resumed": [*description.get("resumed", []), again],
+        "changes": [*description["changes"], *([on_the_way] if on_the_way else [])],
     }  # fmt: skip
     _check_cut(plan, checkpoint)
     _go_back(earlier.folder, checkpoint)
@@ -79,6 +85,26 @@ def _config_of(checkpoint: Checkpoint) -> Config:
         return Config.from_dict(checkpoint.description["config"])
     except (KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{checkpoint.path} holds no configuration of this version: {error}") from None
+
+
+def _names(changes: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Dotted names of what was asked for."""
+    for name, value in changes.items():
+        if isinstance(value, Mapping):
+            yield from _names(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _from_here_on(
+    earlier: LoadedRun, launched: Config, wanted: Config, names: set[str], epoch: int
+) -> tuple[dict[str, Any] | None, Config]:
+    """What is set for the rest of the run, as a change from the checkpoint on, and the configuration without it."""
+    read = {name: operator.attrgetter(name) for name in names if name in CHANGEABLE and safe_to_change(name)}
+    now = earlier.course.at(epoch)
+    settings = {name: value(wanted) for name, value in read.items() if value(wanted) != value(now)}
+    kept = wanted.replace(**{name: value(launched) for name, value in read.items()})
+    return ({"time": time.time(), "epoch": epoch, "settings": settings} if settings else None), kept
 
 
 def _check_cut(plan: Plan, checkpoint: Checkpoint) -> None:
@@ -106,8 +132,8 @@ def _check_changes(before: Config, wanted: Config, checkpoint: Checkpoint) -> di
     if unsafe:
         listed = ", ".join(f"{name} ({one!r} there, {other!r} here)" for name, (one, other) in unsafe.items())
         raise CheckpointError(
-            f"{checkpoint.path} is of another configuration: {listed}; resume with the run's own values, "
-            "or launch a new run with weights=wb.load(path).weights"
+            f"{checkpoint.path} is of another configuration: {listed}; resume with the run's own values and change "
+            "with run.change() what that takes, or launch a new run with weights=wb.load(path).weights"
         )
     if wanted.epochs < checkpoint.epoch:
         raise ConfigError(

@@ -97,7 +97,7 @@ class Run(RunView, Listener):
         self._elapsed_before = 0.0 if start is None else float(start.description["elapsed_s"])
         self._result: Result | None = None
         self._status = "created"
-        self._lock, self._steering = threading.Lock(), threading.Lock()
+        self._lock, self._steering, self._noting = threading.Lock(), threading.Lock(), threading.Lock()
         device = description["device"]
         try:
             logs = folder.path / "logs"
@@ -171,13 +171,15 @@ class Run(RunView, Listener):
     def change(self, **settings: Any) -> None:
         """Change settings while the run goes on: ``run.change(**{"learning.learning_rate": 1e-4})``.
 
-        They hold from the next epoch on that no process can have begun, in every process from the same one. The change
-        is kept in :attr:`changes`, and a resumed run goes on with it; the digests are then those of this run alone.
+        They hold from the epoch after the next on, in every process from the same one: no process can have begun it.
+        The change is kept in :attr:`changes`, and a resumed run goes on with it; the digests are then those of this
+        run alone.
         With ``pacing.updates_per_epoch`` the replay ratio changes; the step size goes on from where it is, and comes to
         its end at the end of the run as before.
 
         Raises:
-            ConfigError: a setting cannot be changed now, or a value breaks a rule; nothing is changed then.
+            ConfigError: a setting cannot be changed now, a value breaks a rule, or the run is in its last two epochs;
+                nothing is changed then.
             RunError: the run is not going on.
         """
         self._require_going("changed")
@@ -188,11 +190,14 @@ class Run(RunView, Listener):
                     "Launch a new run for another value"
                 )
         with self._steering:
-            epoch = self._supervisor.shared.changes.make(self._supervisor.progress, settings)
-            made = {"time": time.time(), "epoch": epoch, "settings": settings}
-            self._description = self._description | {"changes": [*self._description["changes"], made]}
-            self._write(self.folder.write_description, self._description)
-        self._supervisor.ring()
+            try:
+                self._supervisor.shared.changes.make(
+                    self._supervisor.progress,
+                    settings,
+                    lambda epoch: self._note("changes", {"time": time.time(), "epoch": epoch, "settings": settings}),
+                )
+            finally:
+                self._supervisor.ring()
 
     @property
     def changes(self) -> list[tuple[float, int, dict[str, Any]]]:
@@ -334,8 +339,7 @@ class Run(RunView, Listener):
         """Write down a death; what its successor does again must not be counted twice."""
         self._repeats.expect(self.history)
         said = dataclasses.asdict(incident) | {"text": str(incident)}
-        self._description = self._description | {"incidents": [*self._description["incidents"], said]}
-        self._write(self.folder.write_description, self._description)
+        self._note("incidents", said)
 
     def take_checkpoint(self, epoch: int, cut: Cut) -> None:
         """Write a checkpoint; a disk that refuses is a warning."""
@@ -399,8 +403,14 @@ class Run(RunView, Listener):
             mailbox.read(vector)
         return vectors
 
+    def _note(self, name: str, entry: dict[str, Any]) -> None:
+        """Add to one of the description's lists, on disk too."""
+        with self._noting:
+            self._description = self._description | {name: [*self._description[name], entry]}
+            self._write(self.folder.write_description, self._description)
+
     def _finish_folder(self, status: str) -> None:
-        self._description |= {
+        ending = {
             "status": status, "ended": time.time(), "error": str(self.error) if self.error else None,
             "references": self.references, "lost_records": self.history.lost,
             "repeated_records": self._repeats.dropped,
@@ -410,7 +420,9 @@ class Run(RunView, Listener):
             self._write(self.folder.write_result, self._result.to_dict())
             if vectors := self._read_weights():
                 self._write(self.folder.write_array, "weights.npy", np.stack(vectors))
-        self._write(self.folder.write_description, self._description)
+        with self._noting:
+            self._description = self._description | ending
+            self._write(self.folder.write_description, self._description)
 
     def _write(self, write: Callable[..., object], *what: Any) -> None:
         """Write to the run folder; a disk that refuses is a warning, not the end of a run."""

@@ -42,6 +42,7 @@ class RunView(Rich):
         """``faults`` are those that are switched on, with their strengths."""
         self.folder, self.config, self.mode, self.lag, self.history = folder, config, mode, lag, history
         self.faults = tuple(faults)
+        self._course: tuple[int, Course] | None = None
 
     @property
     def name(self) -> str:
@@ -198,7 +199,10 @@ class RunView(Rich):
     @property
     def course(self) -> Course:
         """The settings of each epoch: the configuration, and what was changed while the run went on."""
-        return Course(self.config, [(epoch, settings) for _, epoch, settings in self.changes])
+        changes = self.changes
+        if self._course is None or self._course[0] != len(changes):
+            self._course = len(changes), Course(self.config, [(epoch, settings) for _, epoch, settings in changes])
+        return self._course[1]
 
     @property
     def losses(self) -> list[str]:
@@ -235,7 +239,11 @@ class LoadedRun(RunView):
         Raises:
             RecordError: the folder is gone or damaged.
         """
+        resumed = len(self.description.get("resumed", []))
         self.description = self.folder.read_description()  # first: what it says is over has written its records
+        if len(self.description.get("resumed", [])) != resumed:  # its records begin anew at the checkpoint
+            self.history, self._course = history_of(self.folder, self.description), None
+            return self
         for table in TABLES:
             found = self.folder.read_records(table, len(getattr(self.history, table)))
             self.history.append(table, found, file=self.folder.path_of(table))
@@ -347,9 +355,8 @@ def _check_description(said: Mapping[str, Any]) -> None:
 def _check_history(history: History, course: Course, folder: RunFolder) -> None:
     """Refuse records of agents, epochs and updates that the run cannot have had."""
     config = course.config
-    most = max(
-        config.total_updates, course.total_updates
-    )  # free-running ones are not unmade where the ratio is lowered
+    # what free-running learners did ahead is not unmade where the replay ratio is lowered
+    most = config.learning_epochs * int(course.largest(lambda each: each.pacing.updates_per_epoch))
     limits = {"agent": config.world.num_agents, "epoch": config.epochs + 1, "update": most + 1}
     for table in TABLES:
         records = getattr(history, table)

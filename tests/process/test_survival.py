@@ -267,6 +267,12 @@ def test_a_change_is_taken_up_by_every_process_recorded_and_kept_when_resumed(mo
     with wb.resume(run.folder.path) as again:
         with pytest.raises(wb.RunError, match="has no weights on disk; they are written at its end"):
             _ = again.weights  # those of the earlier end would be old
+        assert again.changes == run.changes
         before = len(again.history.updates)
         wait_until(lambda: len(again.history.updates) > before + 10)
         assert set(again.history.updates["learning_rate"][before:]) == {0.125}
+    with wb.resume(run.folder.path, start=False, **{"checkpoint.interval": 7, "pacing": {"sync_interval": 3}}) as again:
+        (_, epoch, settings), newest = again.changes[-1], again.course.newest
+        assert settings == {"checkpoint.interval": 7, "pacing.sync_interval": 3}
+        assert (newest.checkpoint.interval, newest.pacing.sync_interval) == (7, 3)
+        assert again.course.at(epoch - 1).checkpoint.interval == again.config.checkpoint.interval == 5

@@ -22,8 +22,10 @@ def per_epoch(course, made, epoch):
     """Updates of an epoch, said once more."""
     if (epoch + 1) * course.config.world.steps_per_epoch < course.config.replay.learning_starts:
         return 0
-    earlier = [change for change in sorted(made, key=lambda change: change[0]) if change[0] <= epoch]
-    return earlier[-1][1] if earlier else course.config.pacing.updates_per_epoch
+    values = [course.config.pacing.updates_per_epoch] * 100
+    for first, value in made:  # a new one takes back whatever was to come
+        values[first:] = [value] * (100 - first)
+    return values[epoch]
 
 
 @given(made=changes, epochs=st.integers(6, 40), starts=st.integers(100, 300))
@@ -43,9 +45,11 @@ def test_the_step_size_falls_evenly_over_the_epochs_whatever_the_replay_ratio(ma
     rates = []
     for epoch in range(first, course.config.epochs):
         start = course.updates_due(epoch)
-        assert course.as_if(start, epoch) == pytest.approx((epoch - first) * course.at(epoch).pacing.updates_per_epoch)
+        assert course.schedule_position(start, epoch) == pytest.approx(
+            (epoch - first) * course.at(epoch).pacing.updates_per_epoch
+        )
         rates += [
-            schedules.learning_rate(course.at(epoch), course.as_if(update, epoch))
+            schedules.learning_rate(course.at(epoch), course.schedule_position(update, epoch))
             for update in range(start, course.updates_due(epoch + 1))
         ]
     learning = course.config.learning
@@ -57,7 +61,15 @@ def test_the_step_size_falls_evenly_over_the_epochs_whatever_the_replay_ratio(ma
 def test_a_run_that_nothing_was_changed_in_has_the_schedule_of_its_configuration_to_the_bit():
     course = course_of([])
     assert course.at(3) is course.config and course.newest is course.config
-    assert [course.as_if(update, 7) for update in range(100)] == list(range(100))
+    assert [course.schedule_position(update, 7) for update in range(100)] == list(range(100))
+
+
+def test_what_is_set_once_more_is_not_changed_back_by_what_was_made_in_an_earlier_life():
+    made = [(15, {"pacing.sync_interval": 3, "pacing.max_ahead": 2.0}), (7, {"pacing.sync_interval": 2})]
+    course = Course(Config(), made)
+    assert [course.at(epoch).pacing.sync_interval for epoch in (6, 7, 15, 30)] == [1, 2, 2, 2]
+    assert [course.at(epoch).pacing.max_ahead for epoch in (14, 15)] == [1.0, 2.0]
+    assert Course(Config(), course.changes).changes == course.changes
 
 
 def test_of_two_changes_for_one_epoch_the_later_holds_and_others_stay():

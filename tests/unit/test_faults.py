@@ -463,7 +463,7 @@ def test_a_free_running_learner_goes_on_when_it_does_not_publish():
     for epoch in range(CONFIG.epochs):
         pair.collect(epoch)
     for _ in range(config.total_updates // 2):
-        pair.trainer.updates(0, 2)
+        pair.trainer.updates(0, CONFIG.epochs - 1, 2)
     assert pair.trainer.agents[0].updates == config.total_updates and pair.mailboxes[0].newest == 0
     pair.trainer.end(0)
     assert pair.learner.progress.epochs_learned(0) == CONFIG.epochs

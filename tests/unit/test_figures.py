@@ -355,7 +355,7 @@ def test_what_is_due_is_dotted_and_follows_the_changes_of_the_run() -> None:
 def test_a_change_is_marked_where_it_was_made_on_every_axis() -> None:
     run = recorded_twice()
     run.made = [(104.0, 2, {"learning.learning_rate": 0.1})]
-    for over, place in {"epoch": 2, "agent_steps": 40, "update": 10, "time": 4}.items():
+    for over, place in {"epoch": 2, "agent_steps": 40, "update": 4, "time": 4}.items():
         axes = drawn(side_by_side(run, charts=["loss"], over=cast(Axis, over)), "Loss")
         upright = [set(line.get_xdata()) for line in axes.lines if len(set(line.get_xdata())) == 1]
         assert upright == [{place}]

@@ -225,7 +225,7 @@ def test_running_free_publishes_every_so_many_updates_and_at_the_end():
     while (done := trainer.agents[0].updates) < config.total_updates:
         assert parts.progress.epochs_learned(0) == 0
         allowed = min(next(allowances), config.total_updates - done)
-        trainer.updates(0, allowed)
+        trainer.updates(0, config.epochs - 1, allowed)
         assert 0 < trainer.agents[0].updates - done <= allowed
     trainer.end(0)
     assert parts.progress.epochs_learned(0) == config.epochs

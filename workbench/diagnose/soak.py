@@ -3,9 +3,10 @@
 Each sample holds, of the parent and of every child, its memory and its open files, and what lies in ``/dev/shm``. At
 the end nothing may have grown beyond what it wavers by, and the history must be whole.
 
-Memory is what the system would have to swap out: private pages, and pages of the blocks that the process has touched.
-Pages of files, such as libraries and the records that a large history is read from, are given beside it: the system
-drops them when it needs the room.
+Memory is the process's own: private pages, in memory or swapped out. What is shared is given beside it. Pages of the
+run's blocks belong to ``/dev/shm``, whose size is watched, and count for a process from when it first touches them,
+which takes minutes in a ring of records. Pages of files, such as libraries and the records that a large history is read
+from, are dropped by the system when it needs the room.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ SETTLING_S = 15.0
 """Seconds after a process has come back during which its memory is not looked at: it is still being filled."""
 LEAST = {"memory_mib": 1.0, "files": 0.5}
 """Growth over the whole time that counts as none, even of what does not waver at all."""
-FIELDS = ("t", "pid", "age_s", "memory_mib", "mapped_mib", "files")
+FIELDS = ("t", "pid", "age_s", "memory_mib", "shared_mib", "mapped_mib", "files")
 """Columns of a sample of a process: seconds since the start, and since the process was first seen; what it takes."""
 
 
@@ -114,7 +116,7 @@ class Soak:
             if taken is not None:
                 same = before[place, 1] == pid
                 age = before[place, 2] + at - before[place, 0] if same else 0.0
-                row[place] = at, pid, age, taken["memory_mib"], taken["mapped_mib"], taken["files"]
+                row[place] = at, pid, age, *(taken[name] for name in FIELDS[3:])
         names = shm()
         self._names_in_shm[self._count] = at, len(names), sum(names.values()) / 2**20
         self._count += 1
@@ -137,27 +139,28 @@ class Soak:
 
 
 def usage(pid: int) -> dict[str, float] | None:
-    """What a process takes now: ``memory_mib``, ``mapped_mib``, ``files``; None if it is gone. Read from ``/proc``."""
+    """What a process takes now: own, shared and mapped memory, and files; None if it is gone. Read from ``/proc``."""
     try:
-        lines = (line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        with open(f"/proc/{pid}/status") as file:
+            lines = [line.split() for line in file]
         kib = {line[0]: int(line[1]) for line in lines if line[0] in ("RssAnon:", "RssShmem:", "RssFile:", "VmSwap:")}
         files = len(os.listdir(f"/proc/{pid}/fd"))
     except OSError:
         return None
     if len(kib) < 4:
         return None  # it has ended and nobody has taken notice yet
-    memory = kib["RssAnon:"] + kib["RssShmem:"] + kib["VmSwap:"]
-    return {"memory_mib": round(memory / 1024, 3), "mapped_mib": round(kib["RssFile:"] / 1024, 3), "files": files}
+    own, shared, mapped = kib["RssAnon:"] + kib["VmSwap:"], kib["RssShmem:"], kib["RssFile:"]
+    mib = {"memory_mib": own, "shared_mib": shared, "mapped_mib": mapped}
+    return {name: round(number / 1024, 3) for name, number in mib.items()} | {"files": files}
 
 
 def shm() -> dict[str, int]:
     """Names in ``/dev/shm`` and their bytes."""
     found = {}
-    for each in Path("/dev/shm").rglob("*"):
-        try:
-            found[str(each)] = each.stat().st_size
-        except OSError:  # gone between the two
-            continue
+    for folder, _, names in os.walk("/dev/shm"):
+        for name in names:
+            with suppress(OSError):  # gone between the two
+                found[f"{folder}/{name}"] = os.stat(f"{folder}/{name}").st_size
     return found
 
 

@@ -17,8 +17,9 @@ def epsilon(config: Config, epoch: int) -> float:
 def learning_rate(config: Config, update: float) -> float:
     """Step size of an update, counted from 0: ``learning_rate`` at the first and ``learning_rate_end`` at the last.
 
-    Where the replay ratio was changed, the number is that of :meth:`workbench.course.Course.as_if`. A run with
-    free-running learners may make more updates than ``config.total_updates``; they keep the end value.
+    Where the replay ratio was changed, the number is that of :meth:`workbench.course.Course.schedule_position`, and
+    ``config`` that of the epoch. Free-running learners may make more updates than ``config.total_updates``; they keep
+    the end value.
     """
     learning = config.learning
     progress = min(update / max(config.total_updates - 1, 1), 1.0)

@@ -32,7 +32,8 @@ CHANGEABLE = (
     "evaluation.interval",
     "checkpoint.interval",
 )
-"""Settings that may be changed while a run goes on, by dotted name."""
+"""Settings that may be changed while a run goes on, by dotted name. Which ones a resumed run may begin with is in
+:data:`workbench.config.SAFE_TO_CHANGE`."""
 _ROOM = 2**16
 
 
@@ -50,35 +51,44 @@ class Changes:
     @property
     def course(self) -> Course:
         """The settings over the epochs as far as they are known now; the same object until something is changed."""
-        if self._journal.step != self._seen:
-            self._seen = self._journal.step
+        while (step := self._journal.step) != self._seen:
             text = self._journal.load()["text"].tobytes().rstrip(b"\0")
-            self._course = Course(self._course.config, json.loads(text))
+            if self._journal.step == step:  # else it may have been written over meanwhile; whoever changes is no loop
+                self._course, self._seen = Course(self._course.config, json.loads(text)), step
         return self._course
 
-    def make(self, progress: Progress, settings: Mapping[str, Any]) -> int:
-        """Change settings while processes go on; the parent's side, one thread at a time.
+    def make(self, progress: Progress, settings: Mapping[str, Any], announce: Callable[[int], object]) -> None:
+        """Change settings while processes go on; the parent's side, one thread at a time. The caller rings afterwards.
 
         No epoch can begin meanwhile. One may be going on, and the actor may just have been let into another; so the
-        change holds from the one after these on, which no process has looked at.
+        change holds from the one after these on, which no process has looked at: learners come after the actor.
 
-        Returns:
-            The first epoch that it holds for.
+        Args:
+            progress: the run's counters.
+            settings: new values by dotted name.
+            announce: told the first epoch that the change holds for, before any process can get there.
 
         Raises:
-            ConfigError: a value breaks a rule, or there is no room for more changes; nothing is changed then.
+            ConfigError: a value breaks a rule, no epoch is left, or there is no room for more changes; nothing is
+                changed then.
         """
+        course = self.course
+        course.changed(course.config.epochs, settings)  # refuses what breaks a rule before anybody has to wait
         paused = progress.paused
         progress.pause(True)
         try:
             epoch = progress.epochs_collected + 2
-            self.set(self.course.changed(epoch, settings))
+            if epoch >= course.config.epochs:
+                raise ConfigError(
+                    f"a change would hold from epoch {epoch} on; the run ends after {course.config.epochs} epochs. "
+                    "Let it end, and resume it with more"
+                )
+            self.set(course.changed(epoch, settings), lambda: announce(epoch))
         finally:
             progress.pause(paused)
-        return epoch
 
-    def set(self, course: Course) -> None:
-        """Write a course, before any process looks.
+    def set(self, course: Course, announce: Callable[[], object] = lambda: None) -> None:
+        """Write a course, which differs from the one before in epochs only that no process has looked at.
 
         Raises:
             ConfigError: so many changes were made that there is no room for more.
@@ -89,6 +99,7 @@ class Changes:
                 f"the changes of this run take {len(text):,} bytes; there is room for {_ROOM:,}. Stop the run and go "
                 "on with wb.launch(config, weights=run.weights)"
             )
+        announce()
         room = np.zeros(_ROOM, np.uint8)
         room[: len(text)] = np.frombuffer(text, np.uint8)
         self._journal.save(self._journal.step + 1, {"text": room})

@@ -42,8 +42,9 @@ def _learn_freely(parts: Parts, trainer: Trainer, pacing: Pacing) -> None:
             lambda: pacing.all_learned(trainer.agents) or any(map(may, trainer.agents)), parts.progress
         )
         for agent in filter(may, trainer.agents):
+            epoch = parts.progress.epochs_collected - 1  # before the course, which is known that far then
             trainer.course = parts.changes.course
-            trainer.updates(agent, pacing.updates_allowed(agent))
+            trainer.updates(agent, epoch, pacing.updates_allowed(agent))
             if pacing.may_end(agent):
                 trainer.end(agent)
             parts.ring_others()

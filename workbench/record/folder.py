@@ -55,6 +55,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._paths = {table: path / f"{table}.records" for table in TABLES}
 
     @classmethod
     def create(cls, name: str, description: Mapping[str, Any], parent: Path | str | None = None) -> RunFolder:
@@ -189,7 +190,9 @@ class RunFolder:
 
     def path_of(self, table: str) -> Path:
         """The file of a table."""
-        return self.path / f"{table}.records"
+        # kept: pathlib interns the parts of every path that it makes, and Python's table of those grows when they come
+        # and go ten times a second
+        return self._paths[table]
 
     def read_description(self) -> dict[str, Any]:
         """What :meth:`write_description` wrote last."""

@@ -49,7 +49,7 @@ class Thinned:
                     self._every *= 2
                     kept = self._chosen(kept)
                 kept = np.concatenate([kept, self._chosen(block)])
-            self._kept, self._seen = kept, len(records)
+            self._kept, self._seen = kept, max(self._seen, len(records))
             return kept
 
     def _chosen(self, records: Records) -> Records:

@@ -132,7 +132,17 @@ def settings_of(run: LoadedRun) -> dict[str, Any]:
         "warm start": bool(about.get("warm_start")),
         "probes": bool(about.get("probes")),
         "class of the world": str(about.get("world", "")).rpartition(":")[2],
+        "changed on the way": _changes(run),
     }
+
+
+def _changes(run: LoadedRun) -> str:
+    made = (
+        f"{name} = {shown(value)} from epoch {epoch} on"
+        for _, epoch, found in run.changes
+        for name, value in found.items()
+    )
+    return "; ".join(made)
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

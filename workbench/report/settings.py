@@ -18,9 +18,11 @@ def settings_sentence(selection: Selection) -> str:
         and value != DEFAULTS[name]
     ]  # fmt: skip
     world = [f"{common['class of the world']}"] if common.get("class of the world") else []
+    way = f" Changed on the way: {common['changed on the way']}." if common.get("changed on the way") else ""
     extra = [name for name in ("warm start",) if common.get(name)]
     text = ", ".join(changed) or "none"
-    return f"Settings other than the defaults: {text}." + (f" World: {', '.join(world + extra)}." if world else "")
+    which = f" World: {', '.join(world + extra)}." if world else ""
+    return f"Settings other than the defaults: {text}.{way}{which}"
 
 
 def task_sentence(selection: Selection) -> str:

@@ -310,7 +310,8 @@ class Panel:
         if changeable:
             fields = dict.fromkeys(name for run in changeable for name in getattr(run, "changeable", ()))
             now = next((run for run in changeable if _has_begun(run)), changeable[0])
-            self.changes.offer({name: _value(now, name) for name in fields})
+            newest = now.course.newest
+            self.changes.offer({name: operator.attrgetter(name)(newest) for name in fields})
         self.changes.made.value = pages.change_list(self.runs, names)
 
     def _diagnose(self, now: bool) -> None:
@@ -366,9 +367,3 @@ def _has_begun(run: RunView) -> bool:
 
 def _state(run: RunView) -> str:
     return "paused" if _is_paused(run) else run.status
-
-
-def _value(run: RunView, name: str) -> Any:
-    """Value of a setting as it is in force now: the configuration's, or that of the last change."""
-    value: Any = operator.attrgetter(name)(run.course.newest)
-    return value

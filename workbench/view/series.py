@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.config import Config
+from workbench.course import Course
 from workbench.learning import schedules
 from workbench.record.metrics import METRICS
 from workbench.run_view import RunView
@@ -95,14 +95,16 @@ def due_points(run: RunView, chart: Chart, over: Axis) -> Points:
     epochs, _ = run.history.series(metric, over="epoch", most=MOST)
     shown = np.unique(np.linspace(0, len(x) - 1, min(len(x), MAX_POINTS)).astype(np.intp))
     course = run.course
-    due = [_due(chart, course.at(epoch), epoch) for epoch in epochs[shown].tolist()]
+    due = [_due(chart, course, epoch) for epoch in epochs[shown].tolist()]
     return x[shown], np.array(due, np.float64)
 
 
-def _due(chart: Chart, config: Config, epoch: int) -> float:
+def _due(chart: Chart, course: Course, epoch: int) -> float:
     if chart.due == "epsilon":
-        return schedules.epsilon(config, epoch)
-    return config.replay_ratio if chart.due == "replay_ratio" else config.learning.grad_clip
+        return schedules.epsilon(course.at(epoch), epoch)
+    if chart.due == "replay_ratio":  # of all epochs so far, as it is recorded
+        return course.updates_due(epoch + 1) / ((epoch + 1) * course.config.world.steps_per_epoch)
+    return course.at(epoch).learning.grad_clip
 
 
 def change_marks(run: RunView, chart: Chart, over: Axis) -> list[tuple[float, str]]:
@@ -112,8 +114,7 @@ def change_marks(run: RunView, chart: Chart, over: Axis) -> list[tuple[float, st
         if axis == "time":
             x = when - start_time(run)
         elif axis == "update":
-            updates = run.history.updates
-            x = float(updates["update"][updates["time"] <= when].max(initial=0))
+            x = run.course.updates_due(epoch)
         else:
             x = epoch * (run.config.world.steps_per_epoch if axis == "agent_steps" else 1.0)
         marks.append((float(x), change_text(values)))
