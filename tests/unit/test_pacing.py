@@ -5,6 +5,7 @@ Their bells are stand-ins that know whether they were rung, so a ring that is mi
 """
 
 import math
+from contextlib import suppress
 from types import SimpleNamespace
 from unittest.mock import Mock, patch
 
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.interleaving import Interleaving
-from workbench.config import Config, check_launch
+from workbench.config import Config, ConfigError, check_launch
 from workbench.exchange.mailbox import Mailbox
 from workbench.exchange.progress import Progress
 from workbench.loop import Trainer
@@ -170,20 +171,22 @@ class SimulatedRun:
     def change(self):
         """The parent's part: let the replay ratio change after so many epochs."""
         pause, changes = self.progress.pause, Changes(self.config, self.changes, self.switch)
-        write = changes.set
+        write, announced = changes.set, []
 
         def pause_and_switch(paused):
             pause(paused)
             self.switch()
 
-        def note_and_write(course):
+        def note_and_write(course, announce):
             self.changed = [(epoch, settings["pacing.updates_per_epoch"]) for epoch, settings in course.changes]
-            write(course)
+            write(course, announce)
 
         with patch.object(self.progress, "pause", pause_and_switch), patch.object(changes, "set", note_and_write):
             for after, updates in self.wanted:
                 self.interleaving.sleep_until(lambda after=after: self.begun >= after)
-                changes.make(self.progress, {"pacing.updates_per_epoch": updates})
+                with suppress(ConfigError):  # it comes too late, and nothing is changed
+                    changes.make(self.progress, {"pacing.updates_per_epoch": updates}, announced.append)
+                    assert announced[-1] == self.changed[-1][0] < self.config.epochs
                 self.rung = [True] * len(self.rung)
 
     def per_epoch(self, epoch):
@@ -314,7 +317,6 @@ def test_a_changed_replay_ratio_holds_from_one_epoch_on_for_everybody_in_any_ord
     wanted = sorted((min(after, config.epochs), updates) for after, updates in wanted)
     run = SimulatedRun(config, lag, turns, changes=wanted).run()
     assert run.outcomes == ["finished"] * (config.num_learners + 1)
-    assert [updates for _, updates in run.changed] == [updates for _, updates in wanted]
 
 
 @given(config=configs(), lag=st.none() | st.integers(0, 3), turns=turns, stop_at=st.integers(1, 300))
