@@ -55,7 +55,10 @@ def test_panel_and_world_view_look_as_committed(tmp_path: Path, family: Any) -> 
 
 
 @pytest.mark.parametrize("button", BUTTONS)
-def test_a_picture_that_lacks_a_button_is_told_from_the_committed_one(tmp_path: Path, button: str) -> None:
+def test_a_picture_that_lacks_a_button_is_told_from_the_committed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, button: str
+) -> None:
+    monkeypatch.delenv(pictures.RENEW, raising=False)
     kept = pictures.FOLDER / "panel.png"
     pictures.check(kept.read_bytes(), kept.name, tmp_path)
     with Image.open(kept) as file:

@@ -317,7 +317,7 @@ class _Plot:
                 f"{text}, {mean:.0f}", (0.0 if left else 1.0, mean), xycoords=self._axes.get_yaxis_transform(),
                 xytext=(2 if left else -2, -2 if below else 2), textcoords="offset points",
                 ha="left" if left else "right", va="top" if below else "bottom", fontsize=SMALL_SIZE, color=GREY,
-                zorder=1.5,
+                path_effects=_HALO, zorder=9,
             )  # fmt: skip
 
 
