@@ -608,7 +608,7 @@ def _check_types(config: Any, prefix: str) -> None:
 
 
 def _unknown(name: str) -> ConfigError:
-    near = difflib.get_close_matches(name, [*field_names(), *_fields(Config)], n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, {*field_names(), *_fields(Config)}, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else f"; known fields: {', '.join(field_names())}"
     return ConfigError(f"there is no setting {name!r}{hint}")
 

@@ -44,7 +44,7 @@ def resume(path: Path | str, config: Config | None = None, *, start: bool = True
                 that can be changed while a run goes on are changes from the checkpoint on, as by :meth:`Run.change`.
 
     Raises:
-        RunError: the run goes on, or its world cannot be found.
+        RunError: the run goes on, is finished and not made longer, or its world cannot be found.
         CheckpointError: there is no whole checkpoint, or the configuration differs where it must not.
         ConfigError: a change breaks a rule.
     """
@@ -74,6 +74,11 @@ def resume(path: Path | str, config: Config | None = None, *, start: bool = True
         "changes": [*description["changes"], *([on_the_way] if on_the_way else [])],
     }  # fmt: skip
     _check_cut(plan, checkpoint)
+    if earlier.status == "finished" and wanted.epochs == checkpoint.epoch:
+        raise RunError(
+            f"run {earlier.name} is finished and has nothing left to do; make it longer (epochs={2 * wanted.epochs}), "
+            "or look at it with wb.load(path)"
+        )
     _go_back(earlier.folder, checkpoint)
     earlier.folder.write_description(description)
     return begin(Run(plan, earlier.folder, description, checkpoint), start)

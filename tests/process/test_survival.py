@@ -173,6 +173,9 @@ def test_only_what_is_safe_can_be_changed_and_the_change_is_recorded(folder, tmp
     run.wait(DEADLINE_S)
     with pytest.raises(CheckpointError, match=r"learning.tau \(0.005 there, 0.5 here\)"):
         wb.resume(run.folder.path, **{"learning.tau": 0.5})
+    with pytest.raises(wb.RunError, match=r"is finished and has nothing left to do; make it longer \(epochs=80\)"):
+        wb.resume(run.folder.path)
+    assert wb.load(run.folder.path).result.digest == run.result.digest  # nothing of it was touched
     again = wb.resume(run.folder.path, epochs=50)
     assert again.wait(DEADLINE_S).agent_steps == 50 * 20 * 2 and nothing_twice(again)
     assert wb.load(run.folder.path).description["resumed"][0]["changed"] == {"epochs": [40, 50]}

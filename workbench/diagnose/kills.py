@@ -32,6 +32,7 @@ from workbench.processes.job import Modifier, Parts
 from workbench.record.metrics import EventKind
 from workbench.resume import resume
 from workbench.run import Run, launch
+from workbench.run_view import load
 
 SETTINGS: tuple[tuple[str, int | None], ...] = (
     ("sequential", 0), ("sequential", 1), ("sequential", 3),
@@ -258,15 +259,16 @@ class Campaign:
         settings.write_text(self._config.to_json())
         script = PARENT.format(
             config=str(settings), mode=mode, lag=lag, out=str(self._folder), name=name, epoch=epoch,
-            inside=inside, lines=int(rng.integers(40, 400)),
+            inside=inside, lines=int(rng.integers(40, 360)),
         )  # fmt: skip
         subprocess.run([sys.executable, "-c", script], timeout=LIMIT_S, check=False, capture_output=True)
-        if any((self._folder / name / "checkpoints").glob("*.npz")):
+        path = self._folder / name
+        if any((path / "checkpoints").glob("*.npz")) and load(path).status == "cut off":
             record.kills.append(
                 Kill("parent", "in a checkpoint", "record/checkpoint.py") if inside else Kill("parent", "SIGKILL")
             )
-            run = resume(self._folder / name)
-        else:  # it died before its first checkpoint was whole: there is nothing to go on from
+            run = resume(path)
+        else:  # it died before its first checkpoint was whole, or after the end: there is nothing to go on from
             run = launch(self._config, mode, lag, out=self._folder, name=f"{name}-anew")
         run._supervisor.wait(LIMIT_S)
         return run
