@@ -11,6 +11,7 @@ time. At a finite lag the digests must be those of a run that was left alone.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -55,7 +56,7 @@ from workbench.diagnose.kills import die_in_checkpoint
 from workbench.run import launch
 config = Config.from_json(Path({config!r}).read_text())
 if {inside!r}:
-    die_in_checkpoint({lines!r})
+    die_in_checkpoint({number!r}, {lines!r})
 run = launch(config, {mode!r}, {lag!r}, out={out!r}, name={name!r})
 while run.progress["epochs"] < {epoch!r} and not run.ended:
     time.sleep(0.001)
@@ -63,7 +64,7 @@ if not {inside!r}:
     os.kill(os.getpid(), 9)
 run._supervisor.wait(60)
 """
-"""The script of a parent that is to die: at an epoch, or while it writes a checkpoint."""
+"""The script of a parent that is to die: at an epoch, or while it writes a checkpoint, with one before it."""
 
 
 class DiesAtALine(Modifier):
@@ -99,14 +100,15 @@ def die_at_line(place: str, lines: int) -> None:
     sys.settrace(at_call)
 
 
-def die_in_checkpoint(lines: int) -> None:
-    """Kill this process when its thread that writes checkpoints has executed so many lines of that."""
+def die_in_checkpoint(number: int, lines: int) -> None:
+    """Kill this process when it has executed so many lines of writing its checkpoint of that number, from 1 on."""
     from workbench.processes.supervisor import Supervisor
 
-    write = Supervisor._write_checkpoint
+    write, begun = Supervisor._write_checkpoint, itertools.count(1)
 
     def dying(*arguments: Any) -> None:
-        die_at_line("record/checkpoint.py", lines)
+        if next(begun) == number:
+            die_at_line("record/checkpoint.py", lines)
         write(*arguments)
 
     Supervisor._write_checkpoint = dying  # type: ignore[method-assign, assignment]
@@ -259,7 +261,7 @@ class Campaign:
         settings.write_text(self._config.to_json())
         script = PARENT.format(
             config=str(settings), mode=mode, lag=lag, out=str(self._folder), name=name, epoch=epoch,
-            inside=inside, lines=int(rng.integers(40, 360)),
+            inside=inside, number=int(rng.integers(2, 4)), lines=int(rng.integers(1, 350)),
         )  # fmt: skip
         subprocess.run([sys.executable, "-c", script], timeout=LIMIT_S, check=False, capture_output=True)
         path = self._folder / name
