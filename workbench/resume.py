@@ -65,6 +65,12 @@ def resume(path: Path | str, config: Config | None = None, *, start: bool = True
     modifiers = (*faults, *watching(bool(description.get("timeline")), bool(description.get("probes"))))
     plan = Plan(wanted, earlier.mode, earlier.lag, _world(str(description.get("world"))), None, modifiers)
     check_limits(plan)
+    _check_cut(plan, checkpoint)
+    if earlier.status == "finished" and wanted.epochs == checkpoint.epoch:
+        raise RunError(
+            f"run {earlier.name} is finished and has nothing left to do; make it longer (epochs={2 * wanted.epochs}), "
+            "or look at it with wb.load(path)"
+        )
     again = {"time": time.time(), "epoch": checkpoint.epoch, "after": earlier.status, "changed": changed}
     description |= {
         "status": "created", "config": wanted.to_dict(), "device": str(device),
@@ -73,12 +79,6 @@ def resume(path: Path | str, config: Config | None = None, *, start: bool = True
         "resumed": [*description.get("resumed", []), again],
         "changes": [*description["changes"], *([on_the_way] if on_the_way else [])],
     }  # fmt: skip
-    _check_cut(plan, checkpoint)
-    if earlier.status == "finished" and wanted.epochs == checkpoint.epoch:
-        raise RunError(
-            f"run {earlier.name} is finished and has nothing left to do; make it longer (epochs={2 * wanted.epochs}), "
-            "or look at it with wb.load(path)"
-        )
     _go_back(earlier.folder, checkpoint)
     earlier.folder.write_description(description)
     return begin(Run(plan, earlier.folder, description, checkpoint), start)

@@ -157,7 +157,7 @@ def test_a_run_whose_parent_was_killed_is_resumed_from_its_last_checkpoint(mode,
 
 def test_a_damaged_checkpoint_is_passed_over_with_a_word(folder, tmp_path):
     run = wb.launch(CONFIG, lag=1, out=tmp_path)
-    wait_until(lambda: reached(run, 13))
+    wait_until(lambda: reached(run, 13) and bool(run.checkpoints))
     run.stop()
     newest = sorted((run.folder.path / "checkpoints").iterdir())[-1]
     data = bytearray(newest.read_bytes())

@@ -1,0 +1,21 @@
+"""The committed campaign of kills: in number, of every manner and at every place, and without harm."""
+
+import json
+from pathlib import Path
+
+from workbench.diagnose.kills import HARM, PLACES, SETTINGS, SIGNALS, is_sound
+
+DATA = json.loads((Path(__file__).parents[2] / "data/reference/kills.json").read_text())
+
+
+def test_there_are_300_kills_and_no_harm_came_of_them():
+    assert DATA["kills"] >= 300 and is_sound(DATA) and not DATA["failures"]
+    for by in ("by_mode", "by_role", "by_how", "by_where"):
+        assert not any(line[harm] for line in DATA[by].values() for harm in HARM)
+
+
+def test_every_role_every_setting_every_manner_and_every_place_is_among_them():
+    assert len(DATA["by_mode"]) == len(SETTINGS)
+    assert set(DATA["by_role"]) == {"actor", "learner", "sequential", "parent"}
+    assert set(DATA["by_how"]) == {*SIGNALS, "at a line", "in a checkpoint"}
+    assert set(DATA["by_where"]) >= {*PLACES, "record/checkpoint.py"}
