@@ -40,9 +40,8 @@ SAMPLES = 720
 """Samples of a soak, whatever its length: every 5 s in an hour."""
 WARM_UP = 1 / 4
 """Share of the time that is left out of every slope: buffers fill, and histories grow to where they go to disk."""
-SETTLING_S = 60.0
-"""Seconds after a process has come back during which its memory is not looked at, or an eighth of a short soak: it is
-still being filled. In its first minute a learner has 0.2 MiB less than in the next two (mean of 31 lives)."""
+SETTLING_S = 15.0
+"""Seconds after a process has come back during which its memory is not looked at: it is still being filled."""
 LEAST = {"memory_mib": 1.0, "files": 0.5}
 """Growth over the whole time that counts as none, even of what does not waver at all."""
 LEAST_PAIRS = 16
