@@ -51,6 +51,7 @@ _session = Family()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Give the tests a data folder of their own, which goes with them."""
     data = tempfile.mkdtemp(prefix="workbench-tests-")
     config.add_cleanup(lambda: shutil.rmtree(data, ignore_errors=True))
     search = os.pathsep.join(filter(None, [str(config.rootpath), os.environ.get("PYTHONPATH")]))
