@@ -141,6 +141,7 @@ class Collector:
         self.policies = [Policy(config, device, *rngs) for rngs in zip(exploration, quantiles, strict=True)]
         self._evaluation_streams = [stream(seed, "evaluation", i) for i in range(config.world.num_agents + 1)]
         self._greedy = [Policy(config, device, rng, rng, noise=False) for rng in self._evaluation_streams[:-1]]
+        self._evaluations: dict[int, tuple[Config, list[Replay]]] = {}  # what playing in that many worlds takes
         self._streams = [*exploration, *quantiles, *self._evaluation_streams]
         self.vectors = [np.empty(policy.vector_size, np.float32) for policy in self.policies]
         self.in_use: list[Snapshot] = [Snapshot(-1, -1, np.nan, np.nan, 0) for _ in self._agents]
@@ -247,11 +248,13 @@ class Collector:
 
     def evaluate(self, epoch: int, worlds: int, final: bool) -> None:
         """Play greedy epochs side by side with the weights in use, on worlds and streams that nothing else uses."""
-        config = evaluation_config(self.config, worlds)
+        if worlds not in self._evaluations:
+            task = evaluation_config(self.config, worlds)
+            self._evaluations[worlds] = task, [Replay(task, Replay.layout(task).allocate()) for _ in self._agents]
+        task, replays = self._evaluations[worlds]
         for policy, vector in zip(self._greedy, self.vectors, strict=True):
             policy.load(vector)
-        world = self._world_class(config.world, self._evaluation_streams[-1])
-        replays = [Replay(config, Replay.layout(config).allocate()) for _ in self._agents]
+        world = self._world_class(task.world, self._evaluation_streams[-1])
         rewards = collect(world, self._greedy, replays, 0.0, [snapshot.version for snapshot in self.in_use])
         for agent, (reward, snapshot) in enumerate(zip(rewards, self.in_use, strict=True)):
             self.channel.evaluations.write(

@@ -10,7 +10,6 @@ of a learner's, and 1.8 % of a sequential run's.
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -35,6 +34,7 @@ from workbench.loop import Collector, Trainer
 from workbench.processes.job import Modifier, Parts
 from workbench.processes.memory import machine_fence
 from workbench.record.metrics import measurement_number
+from workbench.seeding import twin
 from workbench.world.treasurehunt import NUM_ACTIONS
 
 ALWAYS_BELOW = 16
@@ -169,7 +169,7 @@ class _Acting(_Side):
     def _around_reset(self, reset: Wrapped) -> Wrapped:
         def watched_reset() -> None:
             world = self.collector.world
-            rng = copy.deepcopy(world.rng) if self._in_full else None
+            rng = twin(world.rng) if self._in_full else None
             reset()
             self._reset_differs = math.nan
             if rng is not None:
