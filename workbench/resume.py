@@ -20,7 +20,7 @@ from workbench.processes.job import actor_state, agent_state
 from workbench.processes.limits import check_limits
 from workbench.processes.shared import Plan
 from workbench.record import machine
-from workbench.record.checkpoint import Checkpoint, CheckpointError, newest_checkpoint
+from workbench.record.checkpoint import Checkpoint, CheckpointError, newest_checkpoint, set_aside
 from workbench.record.folder import RecordWarning, RunFolder
 from workbench.record.metrics import TABLES
 from workbench.record.repeats import until
@@ -48,12 +48,28 @@ def resume(path: Path | str, config: Config | None = None, *, start: bool = True
         CheckpointError: there is no whole checkpoint, or the configuration differs where it must not.
         ConfigError: a change breaks a rule.
     """
-    earlier = load(path)
-    if not earlier.ended:
-        raise RunError(f"run {earlier.name} is {earlier.status}; stop it first, or wait for its end")
+    earlier = _ended(path)
+    try:
+        earlier.folder.hold()
+        _ended(path)  # it may have been gone on with, between the look and the lock
+        return begin(_gone_back(earlier, config, changes), start)
+    except BaseException:
+        earlier.folder.release()
+        raise
+
+
+def _ended(path: Path | str) -> LoadedRun:
+    found = load(path)
+    if not found.ended:
+        raise RunError(f"run {found.name} is {found.status}; stop it first, or wait for its end")
+    return found
+
+
+def _gone_back(earlier: LoadedRun, config: Config | None, changes: dict[str, Any]) -> Run:
+    """The run, set back to its newest checkpoint and not started yet."""
     checkpoint, refused = newest_checkpoint(earlier.folder.path / "checkpoints")
     for text in refused:
-        warnings.warn(f"{text}; the one before it, of epoch {checkpoint.epoch}, is used", RecordWarning, stacklevel=2)
+        warnings.warn(f"{text}; the one before it, of epoch {checkpoint.epoch}, is used", RecordWarning, stacklevel=3)
     launched, wanted = _config_of(checkpoint), (config or earlier.config).replace(**changes)
     changed = _check_changes(launched, wanted, checkpoint)
     on_the_way, wanted = _from_here_on(earlier, launched, wanted, {*changed, *_names(changes)}, checkpoint.epoch)
@@ -81,7 +97,7 @@ def resume(path: Path | str, config: Config | None = None, *, start: bool = True
     }  # fmt: skip
     _go_back(earlier.folder, checkpoint)
     earlier.folder.write_description(description)
-    return begin(Run(plan, earlier.folder, description, checkpoint), start)
+    return Run(plan, earlier.folder, description, checkpoint)
 
 
 def _config_of(checkpoint: Checkpoint) -> Config:
@@ -153,6 +169,7 @@ def _go_back(folder: RunFolder, checkpoint: Checkpoint) -> None:
     updates = [int(arrays[f"agent {agent}/updates"]) for agent in agents]
     versions = [int(arrays[f"agent {agent}/version"]) for agent in agents]
     epochs, evaluated = int(arrays["actor/at"]), int(arrays["actor/evaluated"])
+    set_aside(folder.path / "checkpoints", after=checkpoint.epoch)
     history = folder.read_history()
     for table in TABLES:
         folder.replace(table, until(table, getattr(history, table), epochs, updates, versions, evaluated))

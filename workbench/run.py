@@ -51,6 +51,8 @@ from workbench.world.treasurehunt import Treasurehunt
 
 REFERENCE_EPOCHS = 400
 """Epochs behind the reference lines of a run's figures."""
+REFERENCE_CELLS = 20_000_000
+"""Cells that they are played in side by side at the most, of some 20 bytes; fewer epochs are played in large worlds."""
 
 
 @dataclass(frozen=True)
@@ -86,20 +88,20 @@ class Run(RunView, Listener):
         Raises:
             MemoryError: there is not enough of it; the folder says that the run failed.
         """
-        history = History() if start is None else history_of(folder, description)
-        super().__init__(folder, plan.config, plan.mode, plan.lag, history, description["faults"])
+        super().__init__(folder, plan.config, plan.mode, plan.lag, History(), description["faults"])
         self._plan, self._description = plan, description
         self._warnings: dict[str, str] = {}
         self._unwritten: dict[str, list[Records]] = {}
         self._repeats = Repeats()
-        if start is not None:
-            self._repeats.expect(history)  # what follows a kept state is done again, the last publication for one
         self._elapsed_before = 0.0 if start is None else float(start.description["elapsed_s"])
         self._result: Result | None = None
         self._status = "created"
         self._lock, self._steering, self._noting = threading.Lock(), threading.Lock(), threading.Lock()
         device = description["device"]
         try:
+            if start is not None:
+                self.history = history_of(folder, description)
+                self._repeats.expect(self.history)  # what follows a kept state is done again, for one a publication
             logs = folder.path / "logs"
             logs.mkdir(mode=0o700, exist_ok=True)
             self._supervisor = Supervisor(
@@ -108,6 +110,7 @@ class Run(RunView, Listener):
             )  # fmt: skip
         except BaseException:
             folder.write_description(description | {"status": "failed"})
+            folder.release()
             raise
         if self.changes:  # of the run that is resumed
             self._supervisor.shared.changes.set(self.course)
@@ -123,8 +126,13 @@ class Run(RunView, Listener):
                 raise RunError(f"run {self.name} was started before and is {self.status}; launch a new one")
             self._status = "starting"
         _live.add(self)
-        self._description |= {"status": "starting"}
-        self._write(self.folder.write_description, self._description)
+        try:
+            self._description |= {"status": "starting"}
+            self._write(self.folder.write_description, self._description)
+        except BaseException:  # an interrupt: nothing is there yet that could be waited for
+            self._status = "created"
+            _live.discard(self)
+            raise
         self._supervisor.start()
         return self
 
@@ -234,12 +242,21 @@ class Run(RunView, Listener):
 
     @functools.cached_property
     def references(self) -> dict[str, dict[str, float]]:
-        """Rewards of the reference policies in this run's world (mean, sd, epochs), in units of the reward curve."""
-        return reference_rewards(self.config.world, REFERENCE_EPOCHS, self.config.seed, self._plan.world)
+        """Rewards of the reference policies in this run's world (mean, sd, epochs), in units of the reward curve.
+
+        Nothing else depends on them: if a world of your own fails in them, there are none and a warning says so.
+        """
+        world = self.config.world
+        epochs = max(2, min(REFERENCE_EPOCHS, REFERENCE_CELLS // (world.height * world.width)))
+        try:
+            return reference_rewards(world, epochs, self.config.seed, self._plan.world)
+        except Exception as error:
+            self._warnings["references"] = f"the reference policies could not play in the run's world: {error!r}"
+            return {}
 
     @property
     def warnings(self) -> list[str]:
-        """What could not be written to the run folder, and why: the first refusal of each file."""
+        """What could not be written to the run folder, or done beside the run, and why: the first of each kind."""
         return list(self._warnings.values())
 
     @property
@@ -308,6 +325,7 @@ class Run(RunView, Listener):
             if self._status == "created":
                 self._finish_folder("stopped")
                 self._status = "stopped"
+                self.folder.release()
                 self._supervisor.abandon()
                 return
         self._supervisor.stop(now)
@@ -360,12 +378,20 @@ class Run(RunView, Listener):
                 supervisor.progress.end_time
             )
             status = "finished" if done and results.greedy_reward(self.history) is not None else "stopped"
-        self._result = self._summarise(status)
-        for table in self._unwritten:
-            self.take_records(table, np.empty(0, TABLES[table]), 0)
-        self._finish_folder(status)
-        self._status = status  # last: who sees it finds everything written
-        _live.discard(self)
+        try:
+            self._result = self._summarise(status)
+            for table in self._unwritten:
+                self.take_records(table, np.empty(0, TABLES[table]), 0)
+            self._finish_folder(status)
+        except BaseException as error:
+            status = "failed"
+            ending = {"status": status, "ended": time.time(), "error": repr(error)}
+            self._write(self.folder.write_description, self._description | ending)
+            raise
+        finally:
+            self._status = status  # last: who sees it finds everything written
+            self.folder.release()
+            _live.discard(self)
 
     def _summarise(self, status: str) -> Result:
         progress, numbers = self._supervisor.progress, self.progress
@@ -410,16 +436,16 @@ class Run(RunView, Listener):
             self._write(self.folder.write_description, self._description)
 
     def _finish_folder(self, status: str) -> None:
+        if self._result is not None:
+            self._write(self.folder.write_result, self._result.to_dict())
+            if vectors := self._read_weights():
+                self._write(self.folder.write_array, "weights.npy", np.stack(vectors))
         ending = {
             "status": status, "ended": time.time(), "error": str(self.error) if self.error else None,
             "references": self.references, "lost_records": self.history.lost,
             "repeated_records": self._repeats.dropped,
             "skipped_checkpoints": self._supervisor.progress.checkpoints_skipped,
         }  # fmt: skip
-        if self._result is not None:
-            self._write(self.folder.write_result, self._result.to_dict())
-            if vectors := self._read_weights():
-                self._write(self.folder.write_array, "weights.npy", np.stack(vectors))
         with self._noting:
             self._description = self._description | ending
             self._write(self.folder.write_description, self._description)
@@ -474,6 +500,7 @@ def launch(
     description = describe(plan, str(device), [fault.text for fault in switched_on], probes, timeline)
     check_limits(plan)
     folder = RunFolder.create(name or _new_name(config, mode, lag), description, out)
+    folder.hold()
     return begin(Run(plan, folder, description), start)
 
 

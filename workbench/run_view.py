@@ -302,7 +302,9 @@ def status_of(description: Mapping[str, Any]) -> str:
 def _parent_alive(description: Mapping[str, Any]) -> bool:
     """Whether the process that launched the run still is there; of another machine's, which cannot be told, yes."""
     found = description.get("machine")
-    return found is not None and bool(found["host"] != platform.node() or machine.process_runs(int(found["pid"])))
+    if found is None:
+        return False
+    return found["host"] != platform.node() or machine.process_runs(int(found["pid"]), found.get("process"))
 
 
 def changes_in(description: Mapping[str, Any]) -> list[tuple[float, int, dict[str, Any]]]:
@@ -330,6 +332,8 @@ def _check_description(said: Mapping[str, Any]) -> None:
             raise TypeError(f"{name} is {said[name]!r}")
     of = said.get("machine", {"pid": 1, "host": ""})
     if type(of["pid"]) is not int or not 0 < of["pid"] < 2**31 or not isinstance(of["host"], str):
+        raise TypeError(f"machine is {of!r}")
+    if not isinstance(of.get("process"), str | None):
         raise TypeError(f"machine is {of!r}")
     if said["status"] not in ("created", "starting", "running", "finished", "stopped", "failed"):
         raise TypeError(f"status is {said['status']!r}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
+from workbench.record.checkpoint import kept_epochs
 from workbench.record.folder import RecordError, RunFolder, runs_folder
 from workbench.run_view import RunView, status_of
 
@@ -82,16 +84,18 @@ def runs(folder: Path | str | None = None) -> RunList:
         if folder is None:
             return RunList([], where)
         raise RecordError(f"there is no folder {where}; name one that holds run folders")
-    found = [_info(path) for path in where.iterdir() if (path / "run.json").exists()]
+    found = [_info(path) for path in where.iterdir() if os.path.exists(path / "run.json")]  # False if it is not ours
     return RunList(sorted(found, key=lambda each: (each.created, each.name)), where)
 
 
 def _info(path: Path) -> RunInfo:
-    checkpoints = [int(each.stem.removeprefix("epoch-")) for each in path.glob("checkpoints/epoch-*.npz")]
-    newest = max(checkpoints, default=None)
+    newest = None
     try:
+        newest = max(kept_epochs(path / "checkpoints"), default=None)
         said: dict[str, Any] = RunFolder.open(path).read_description()
         label = RunView.label_of(said["mode"], said["lag"], said.get("faults", ()))
-        return RunInfo(path, status_of(said), label, int(said["config"]["seed"]), float(said["created"]), newest)
-    except (RecordError, KeyError, TypeError, ValueError) as error:
+        created = float(said["created"])
+        time.localtime(created)  # refuses what is no time
+        return RunInfo(path, status_of(said), label, int(said["config"]["seed"]), created, newest)
+    except (RecordError, KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
         return RunInfo(path, "unreadable", str(error), None, 0.0, newest)

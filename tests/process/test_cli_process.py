@@ -131,11 +131,11 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name(family):
 
 
 def interrupt(process: subprocess.Popen, how: str) -> None:
-    """As a terminal does it, to the whole group, or as a batch system does it, to the process alone."""
-    if how == "Ctrl-C":
-        os.killpg(process.pid, signal.SIGINT)
-    else:
+    """As a terminal does it, to the whole group, or as batch systems do it, to the process alone or to its group."""
+    if how == "SIGTERM":
         os.kill(process.pid, signal.SIGTERM)
+    else:
+        os.killpg(process.pid, signal.SIGINT if how == "Ctrl-C" else signal.SIGTERM)
 
 
 def test_a_second_interruption_stops_at_once_and_saves_what_was_done(family, tmp_path):
@@ -154,7 +154,7 @@ def test_a_second_interruption_stops_at_once_and_saves_what_was_done(family, tmp
     assert load(tmp_path / "mine").status == "stopped" and len(load(tmp_path / "mine").history.epochs)
 
 
-@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM", "SIGTERM to the group"])
 def test_an_interruption_stops_a_run_in_order(how, family, tmp_path):
     with started(family, "run", *ENDLESS, "--out", tmp_path, "--name", "mine") as process:
         wait_until(lambda: first_records(tmp_path / "mine"), process)

@@ -12,8 +12,8 @@ import pytest
 
 import workbench as wb
 from tests.process import broken
-from workbench.record.checkpoint import CheckpointError
-from workbench.record.folder import RecordWarning
+from workbench.record.checkpoint import CheckpointError, checkpoint_of
+from workbench.record.folder import RecordError, RecordWarning, RunFolder
 
 CONFIG = wb.preset("quick").replace(**{"device": "cpu", "epochs": 40, "checkpoint.interval": 5})
 DEADLINE_S = 120
@@ -166,6 +166,58 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_word(folder, tmp_path):
     with pytest.warns(RecordWarning, match=rf"{newest.name} is damaged or cut off.*the one before it"):
         again = wb.resume(run.folder.path)
     assert again.wait(DEADLINE_S).digest == undisturbed("multiprocess", 1, folder)
+    whole = [checkpoint_of(newest.parent, epoch) for epoch in again.checkpoints]
+    assert len(whole) == CONFIG.checkpoint.keep  # the damaged one is none of those that are kept
+    assert newest.with_suffix(".damaged").read_bytes() == data
+
+
+def test_a_resumed_run_that_is_stopped_before_it_has_begun_is_where_it_was(folder, tmp_path):
+    run = wb.launch(CONFIG, lag=1, out=tmp_path)
+    wait_until(lambda: reached(run, 13))
+    run.stop()
+    for _ in range(2):
+        again = wb.resume(run.folder.path)
+        assert again.progress["epochs"] == run.progress["epochs"]
+        again.stop(now=True)
+        assert (again.status, again.result.agent_steps) == ("stopped", run.result.agent_steps)
+        assert again.result.digest == run.result.digest and again.checkpoints == run.checkpoints
+    assert wb.resume(run.folder.path).wait(DEADLINE_S).digest == undisturbed("multiprocess", 1, folder)
+
+
+def test_a_run_that_somebody_goes_on_with_is_left_alone(tmp_path):
+    run = wb.launch(CONFIG, lag=1, out=tmp_path)
+    wait_until(lambda: reached(run, 8))
+    run.stop()
+    before = {path: path.stat().st_mtime_ns for path in run.folder.path.rglob("*")}
+    other = RunFolder.open(run.folder.path)
+    other.hold()
+    with pytest.raises(RecordError, match="is in use by another run; stop that one first"):
+        wb.resume(run.folder.path)
+    assert {path: path.stat().st_mtime_ns for path in run.folder.path.rglob("*")} == before
+    other.release()
+    with wb.resume(run.folder.path) as again, pytest.raises(RecordError):
+        again.folder.open(run.folder.path).hold()
+
+
+def test_runs_that_start_from_given_weights_are_equal_in_both_modes_and_survive_a_kill(tmp_path):
+    config = CONFIG.replace(epochs=20)
+    fresh = wb.launch(config, "sequential", 1, out=tmp_path)
+    fresh.wait(DEADLINE_S)
+    alone = wb.launch(config, "sequential", 1, weights=fresh.weights, out=tmp_path)
+    assert alone.wait(DEADLINE_S).digest["losses"] != fresh.result.digest["losses"]
+    run = wb.launch(config, lag=1, weights=fresh.weights, out=tmp_path)
+    wait_until(lambda: reached(run, 4))
+    os.kill(run.processes[1].pid, signal.SIGKILL)
+    assert run.wait(DEADLINE_S).digest == alone.result.digest and len(run.incidents) == 1
+
+
+def test_a_last_checkpoint_that_goes_wrong_takes_no_result_with_it(tmp_path, monkeypatch):
+    run = wb.launch(CONFIG.replace(epochs=6, **{"checkpoint.interval": 0}), lag=1, out=tmp_path, start=False)
+    monkeypatch.setattr(run, "take_checkpoint", lambda epoch, cut: 1 / 0)
+    with pytest.raises(wb.ChildFailed, match="the run's end could not be recorded: ZeroDivisionError"):
+        run.start().wait(DEADLINE_S)
+    left = wb.load(run.folder.path)
+    assert left.status == "failed" and left.result.agent_steps == 6 * 20 * 2 and len(left.weights) == 2
 
 
 def test_only_what_is_safe_can_be_changed_and_the_change_is_recorded(folder, tmp_path):

@@ -51,6 +51,7 @@ def use(path):
                 look(wb.load(path))
             except DOCUMENTED as error:
                 assert str(error)
+        assert path.name in repr(wb.runs(path.parent))
         with pytest.raises(DOCUMENTED):
             wb.resume(path)
 

@@ -323,6 +323,61 @@ def test_a_class_of_a_notebook_cell_is_refused_with_the_reason_and_the_remedy(la
         launch(**{option: value})
 
 
+# What fails beside the run
+
+
+class OneCopyOnly(Treasurehunt):
+    """A world that can be trained in, but not in the many copies that the reference policies are played in."""
+
+    def __init__(self, config, rng):
+        super().__init__(config, rng)
+
+
+def test_a_world_that_the_reference_policies_cannot_play_in_is_trained_in_all_the_same(launch):
+    run = finish(launch(world=OneCopyOnly))
+    assert run.references == {} and "the reference policies could not play in the run's world" in run.warnings[0]
+    again = wb.load(run.folder.path)
+    assert (run.status, again.status, again.result) == ("finished", "finished", run.result)
+    assert again.references == {}
+    np.testing.assert_array_equal(again.weights, run.weights)
+
+
+def test_the_reference_policies_take_a_bounded_amount_of_memory(launch, monkeypatch):
+    monkeypatch.setattr(run_module, "REFERENCE_EPOCHS", 400)
+    monkeypatch.setattr(run_module, "REFERENCE_CELLS", 10 * CONFIG.world.height * CONFIG.world.width)
+    run = launch(start=False)
+    assert {each["epochs"] for each in run.references.values()} == {10}
+    run.stop()
+
+
+def test_an_end_that_cannot_be_recorded_is_an_end_all_the_same(launch, monkeypatch):
+    run = launch()
+    supervisor = work(run)
+    monkeypatch.setattr(run, "_summarise", lambda status: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        supervisor.end()
+    again = wb.load(run.folder.path)
+    assert (run.status, run.ended, again.status) == ("failed", True, "failed")
+    assert "division by zero" in str(again.error)
+    run.folder.hold()  # nobody else does
+
+
+def test_an_interrupt_before_the_children_are_started_leaves_nobody_waiting(launch, monkeypatch):
+    written = []
+
+    def interrupted(folder, description):
+        written.append(description["status"])
+        if description["status"] == "starting":
+            raise KeyboardInterrupt
+        write(folder, description)
+
+    write = RunFolder.write_description
+    monkeypatch.setattr(RunFolder, "write_description", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        launch(name="mine")
+    assert written == ["created", "starting", "stopped"]
+
+
 # Cut off by a crash
 
 

@@ -1,6 +1,8 @@
 """The list of runs: every folder with its status, whatever its records are, and what cannot be read is said."""
 
 import json
+import os
+import platform
 
 import pytest
 
@@ -8,6 +10,7 @@ import workbench as wb
 from tests.unit.finished import finished_run
 from workbench.cli import main
 from workbench.record.folder import RecordError
+from workbench.record.machine import process_mark
 
 
 def edit(path, **changes):
@@ -32,10 +35,38 @@ def test_runs_are_listed_oldest_first_with_status_and_checkpoint(tmp_path):
 
 def test_a_run_whose_parent_died_is_cut_off_and_damage_is_named(tmp_path):
     cut_off = finished_run(tmp_path, created=1.0, name="cut-off")
-    edit(cut_off, status="starting", machine={"host": __import__("platform").node(), "pid": 2**22 + 1})
+    edit(cut_off, status="starting", machine={"host": platform.node(), "pid": 2**22 + 1})
     damaged = finished_run(tmp_path, created=2.0, name="damaged")
     (damaged / "run.json").write_text("{")
     assert {each.name: each.status for each in wb.runs(tmp_path)} == {"cut-off": "cut off", "damaged": "unreadable"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"created": 1e300}, {"created": float("nan")}, {"created": None}, {"config": []},
+        {"status": "starting", "machine": {"host": platform.node(), "pid": 10**12}},
+        {"status": "starting", "machine": [1]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_one_odd_run_does_not_hide_the_others(tmp_path, change):
+    good = finished_run(tmp_path, created=1.0, name="good")
+    edit(finished_run(tmp_path, created=2.0, name="odd"), **change)
+    (good / "checkpoints").mkdir()
+    for name in ("epoch-00000120.npz", "epoch-00000160-good.npz", "epoch-00000200.npz.part", "epoch-00000240.damaged"):
+        (good / "checkpoints" / name).touch()
+    found = {each.name: each for each in wb.runs(tmp_path)}
+    assert (found["good"].status, found["good"].checkpoint) == ("finished", 120)
+    assert found["odd"].status == "unreadable" and "odd" in repr(wb.runs(tmp_path))
+
+
+def test_another_process_with_the_number_of_the_parent_is_not_taken_for_it(tmp_path):
+    path = finished_run(tmp_path)
+    here = {"host": platform.node(), "pid": os.getpid()}
+    for mark, status in ((process_mark(os.getpid()), "starting"), ("another boot 17", "cut off"), (None, "starting")):
+        edit(path, status="starting", machine={**here, "process": mark})
+        assert wb.runs(tmp_path)[0].status == status
 
 
 def test_no_runs_and_no_folder(tmp_path, monkeypatch, capsys):

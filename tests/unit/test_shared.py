@@ -1,6 +1,8 @@
 """A cut through a run can be taken out of its memory and put back, byte for byte; another run's cannot."""
 
+import io
 import multiprocessing
+from multiprocessing import context, reduction
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 import workbench as wb
 from workbench.processes.memory import Block
 from workbench.processes.shared import Plan, Shared
+from workbench.processes.supervisor import Listener, Supervisor
+from workbench.run import vector_size, watching
 from workbench.world.treasurehunt import Treasurehunt
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -101,3 +105,27 @@ def test_a_cut_of_another_form_is_refused_by_name(damage, message):
     damage(cut)
     with pytest.raises(ValueError, match=message):
         shared().put_back(cut, 3)
+
+
+class Spawning:
+    """What multiprocessing asks for file descriptors while it writes down what a child is sent."""
+
+    def duplicate_for_child(self, descriptor):
+        return descriptor
+
+    DupFd = duplicate_for_child
+
+
+def test_what_a_child_is_sent_fits_into_a_pipe(tmp_path):
+    """Beyond what a pipe holds, the parent would wait for the child to read on, for ever if it is killed meanwhile."""
+    config = CONFIG.replace(**{"world.num_agents": 50, "world.height": 12, "world.width": 12})
+    weights = np.zeros((50, vector_size(config)), np.float32)
+    plan = Plan(config, "multiprocess", 1, Treasurehunt, weights, tuple(watching(True, True)))
+    supervisor = Supervisor(plan, tmp_path, Listener())
+    sent = io.BytesIO()
+    context.set_spawning_popen(Spawning())
+    try:
+        reduction.dump(supervisor.processes[0], sent)
+    finally:
+        context.set_spawning_popen(None)
+    assert sent.tell() < 65_536 < weights.nbytes

@@ -9,7 +9,6 @@ import traceback
 from multiprocessing import connection, parent_process
 
 from workbench.processes.bell import Stopped
-from workbench.processes.heap import keep_freed_memory
 from workbench.processes.job import Job
 from workbench.processes.time_slice import ask_for_time_slice
 
@@ -51,7 +50,6 @@ def _prepare(job: Job) -> None:
         os.dup2(log, stream)
     threading.Thread(target=leave_with_parent, name="leave with parent", daemon=True).start()
     _set_threads(job.config.processes.threads)
-    keep_freed_memory()
     ask_for_time_slice(job.config.processes.time_slice_ms)
 
 

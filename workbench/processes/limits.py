@@ -142,7 +142,9 @@ def files_needed(plan: Plan) -> int:
     agents, processes = plan.config.world.num_agents, num_processes(plan)
     journals = 1 + agents
     blocks = 1 + 2 * agents + journals + (journals if plan.config.checkpoint.keep else 0) + processes
-    return blocks + 2 * (processes + 1) + 3 * processes + SPARE_FILES
+    blocks += plan.weights is not None
+    folder = 1  # held against others
+    return folder + blocks + 2 * (processes + 1) + 3 * processes + SPARE_FILES
 
 
 def files_left() -> int:

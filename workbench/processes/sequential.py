@@ -15,6 +15,7 @@ def act_and_learn(job: Job) -> None:
     assert job.lag is not None, "check_launch refuses a free-running sequential run"
 
     def go_on() -> None:
+        parts.tidy()
         parts.bell.wait_until(lambda: not parts.progress.paused, parts.progress)
         collector.course = trainer.course = parts.changes.course
 

@@ -16,7 +16,7 @@ from workbench.exchange.mailbox import Mailbox
 from workbench.exchange.progress import Progress
 from workbench.exchange.replay import Replay
 from workbench.processes.changes import Changes
-from workbench.processes.job import Journals, Modifier, mailbox_layout
+from workbench.processes.job import Journals, Modifier, mailbox_layout, warm_start_layout
 from workbench.processes.memory import Block, machine_fence
 from workbench.world.treasurehunt import Treasurehunt
 
@@ -50,11 +50,17 @@ class Shared:
         """
         config, fence = plan.config, machine_fence()
         self._agents = range(config.world.num_agents)
+        self._steps_per_epoch = config.world.steps_per_epoch
         self.progress_block = create(Progress.layout(len(self._agents), num_processes))
-        self.replay_blocks = [create(Replay.layout(config)) for _ in self._agents]
-        self.mailbox_blocks = [create(mailbox_layout(config, plan.lag)) for _ in self._agents]
+        replay, mailbox = Replay.layout(config), mailbox_layout(config, plan.lag)
+        self.replay_blocks = [create(replay) for _ in self._agents]
+        self.mailbox_blocks = [create(mailbox) for _ in self._agents]
         self.journal_blocks = Journals.create(config, plan.world, self.replay_blocks, self.mailbox_blocks, create)
         self.changes_block = create(Changes.layout())
+        self.weights_block = None
+        if plan.weights is not None:
+            self.weights_block = create(warm_start_layout(plan.weights))
+            self.weights_block.open()["weights"][:] = plan.weights
         self.changes = Changes(config, self.changes_block.open(), fence)
         self.progress = Progress(self.progress_block.open(), fence)
         self.replays = [Replay(config, block.open(), fence) for block in self.replay_blocks]
@@ -129,8 +135,19 @@ class Shared:
                     raise ValueError(f"{owner}/{name} has {saved.shape[0]} bytes; this run's has {block.shape[0]}")
                 block[:] = saved
             journal.save(step, state)
+        self._count_again(cut, epoch)
         self.progress.begin_checkpoint(epoch)
         self.progress.keep_checkpoint(epoch)
+
+    def _count_again(self, cut: Cut, epoch: int) -> None:
+        """What was done until the cut is counted from the start, also by a run that is stopped before it goes on."""
+        progress = self.progress
+        progress.report_collected(epoch, epoch * self._steps_per_epoch)
+        progress.restore_rewards(cut["actor/rewards"])
+        for agent in self._agents:
+            found = {name: cut[f"agent {agent}/{name}"] for name in ("updates", "losses", "learned")}
+            progress.restore_updates(agent, int(found["updates"]), found["losses"])
+            progress.report_learned(agent, int(found["learned"]))
 
 
 def _under(owner: str, state: dict[str, NDArray[Any]], step: int) -> Cut:

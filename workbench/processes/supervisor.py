@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import multiprocessing
+import signal
 import threading
 import time
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ class Supervisor:
         job = Job(
             name, role, index, plan.config, plan.lag, agents, shared.progress_block, shared.replay_blocks,
             shared.mailbox_blocks, shared.journal_blocks, shared.changes_block, channel, self._bells, writer,
-            str(logs / f"{name.replace(' ', '-')}.log"), plan.world, plan.weights, plan.modifiers,
+            str(logs / f"{name.replace(' ', '-')}.log"), plan.world, shared.weights_block, plan.modifiers,
         )  # fmt: skip
         return _Child(job, self._process(job), reader, Restarts(plan.config.processes))
 
@@ -143,8 +144,8 @@ class Supervisor:
 
     def start(self) -> None:
         """Start every child and the thread that watches them. If that fails, or is interrupted, the run has ended."""
-        self._launch_time = time.monotonic()
         try:
+            self._launch_time = time.monotonic()
             for each in self.children:
                 each.started = time.monotonic()
             start_all(self.processes, then=self._watcher.start)
@@ -202,13 +203,12 @@ class Supervisor:
         return [process for process in self.processes if process.is_alive()]
 
     def _end(self) -> None:
-        try:
-            self._write_last_checkpoint()
-            self._listener.take_end()
-        except BaseException as error:  # whoever waits must be let go
-            self._fail(ChildFailed(f"the run's end could not be recorded: {error!r}"))
-        finally:
-            self._ended.set()
+        for finish in (self._write_last_checkpoint, self._listener.take_end):
+            try:
+                finish()
+            except BaseException as error:  # whoever waits must be let go
+                self._fail(ChildFailed(f"the run's end could not be recorded: {error!r}"))
+        self._ended.set()
 
     def _look(self) -> None:
         """One round: records, barrier, deaths, hangs, checkpoints, time limits."""
@@ -254,7 +254,7 @@ class Supervisor:
         if code is None or each.gone or self._killed:
             return
         done = self.progress.ended(each.job.index) and (each.job.role == "learner" or code == 0)
-        if done or (code == 0 and self.progress.stopping):
+        if done or (code in (0, -signal.SIGTERM) and self.progress.stopping):  # who stops us may tell our group
             each.gone = True
             return
         self._died(each, code)

@@ -141,6 +141,21 @@ def checkpoint_of(folder: Path, epoch: int | Literal["newest"]) -> Checkpoint:
     return read_checkpoint(_path(folder, epoch))
 
 
+def set_aside(folder: Path, after: int) -> None:
+    """Rename the checkpoints of later epochs to ``.damaged``, so that they count no longer among those that are kept.
+
+    Raises:
+        CheckpointError: the disk refuses.
+    """
+    for epoch in kept_epochs(folder):
+        if epoch > after:
+            path = _path(folder, epoch)
+            try:
+                path.replace(path.with_suffix(".damaged"))
+            except OSError as error:
+                raise CheckpointError(f"cannot rename {path}, which is damaged: {error.strerror or error}") from error
+
+
 def kept_epochs(folder: Path) -> list[int]:
     """Epochs of the checkpoints in a folder, oldest first."""
     return sorted(int(path.stem.removeprefix("epoch-")) for path in _found(folder))

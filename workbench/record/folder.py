@@ -10,6 +10,7 @@ parent loses at most the records in its hands. Folders and files are private to 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -56,6 +57,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._paths = {table: path / f"{table}.records" for table in TABLES}
+        self._lock: int | None = None
 
     @classmethod
     def create(cls, name: str, description: Mapping[str, Any], parent: Path | str | None = None) -> RunFolder:
@@ -115,6 +117,30 @@ class RunFolder:
                 "open it with the version of workbench that made it"
             )
         return folder
+
+    def hold(self) -> None:
+        """Let no other run go on in this folder until :meth:`release`, or until this process is gone.
+
+        Raises:
+            RecordError: another one does.
+        """
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                raise RecordError(
+                    f"{self.path} is in use by another run; stop that one first, or wait for its end"
+                ) from None
+            return  # a file system that knows no locks of folders
+        self._lock = descriptor
+
+    def release(self) -> None:
+        """Let others go on with the run; nothing happens if it is not held."""
+        descriptor, self._lock = self._lock, None
+        if descriptor is not None:
+            os.close(descriptor)
 
     def write_description(self, description: Mapping[str, Any]) -> None:
         """Replace the description: plain values, nested dictionaries and lists, NumPy numbers and arrays.

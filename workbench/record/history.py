@@ -25,8 +25,9 @@ from workbench.record.thinning import Thinned
 
 Array = npt.NDArray[Any]
 
-IN_MEMORY = 2**17
-"""Bytes of a table above which it is read from its file, if there is one."""
+IN_MEMORY = 2**14
+"""Bytes of a table above which it is read from its file, if there is one: so few that a run comes to hold all the
+files that it will ever hold open within minutes, also of its evaluations, which are rare."""
 
 
 class History:

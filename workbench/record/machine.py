@@ -20,6 +20,7 @@ def describe() -> dict[str, Any]:
         "cpu": cpu_model(),
         "cores": cores(),
         "pid": os.getpid(),
+        "process": process_mark(os.getpid()),
         "versions": versions(),
         **commit(),
     }
@@ -63,19 +64,41 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def process_runs(pid: int) -> bool:
-    """Whether a process of that number is there and has not ended (one whose parent has not looked yet has)."""
+def process_mark(pid: int) -> str | None:
+    """What tells a process from others of the same number: the system's boot and when it began; None if not known.
+
+    A container that is started again gives its processes the numbers that they had before.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {_stat(pid)[19]}"
+    except (OSError, IndexError):
+        return None
+
+
+def process_runs(pid: int, mark: str | None = None) -> bool:
+    """Whether a process is there and has not ended (one whose parent has not looked yet has).
+
+    Args:
+        pid: its number.
+        mark: what :func:`process_mark` said of it; None takes any process of that number.
+    """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        pass  # another user's
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        state = _stat(pid)[0]
     except OSError:
         return True
-    return state not in ("Z", "X")
+    return state not in ("Z", "X") and (mark is None or process_mark(pid) in (mark, None))
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of ``/proc/PID/stat`` from the state on, see proc(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def cpu_model() -> str:
