@@ -48,13 +48,14 @@ def resume(path: Path | str, config: Config | None = None, *, start: bool = True
         CheckpointError: there is no whole checkpoint, or the configuration differs where it must not.
         ConfigError: a change breaks a rule.
     """
-    earlier = _ended(path)
+    folder = _ended(path).folder
+    folder.hold()
     try:
-        earlier.folder.hold()
-        _ended(path)  # it may have been gone on with, between the look and the lock
+        earlier = _ended(path)  # anew: it may have been gone on with, between the look and the lock
+        earlier.folder = folder
         return begin(_gone_back(earlier, config, changes), start)
     except BaseException:
-        earlier.folder.release()
+        folder.release()
         raise
 
 

@@ -9,7 +9,7 @@ import pytest
 import workbench as wb
 from tests.unit.finished import finished_run
 from workbench.cli import main
-from workbench.record.folder import RecordError
+from workbench.record.folder import RecordError, RunFolder
 from workbench.record.machine import process_mark
 
 
@@ -83,3 +83,12 @@ def test_resume_takes_settings_by_name_and_refuses_what_is_none(tmp_path, capsys
     assert "it takes name=value" in capsys.readouterr().err
     assert main(["resume", str(path)]) == 2
     assert "there is no checkpoint in" in capsys.readouterr().err
+
+
+def test_a_run_that_another_process_has_just_gone_on_with_is_not_resumed(tmp_path, monkeypatch):
+    """It takes the run between the first look at the folder and the lock."""
+    path = finished_run(tmp_path, status="stopped")
+    here = {"host": platform.node(), "pid": os.getpid()}
+    monkeypatch.setattr(RunFolder, "hold", lambda folder: edit(path, status="starting", machine=here))
+    with pytest.raises(wb.RunError, match="stop it first, or wait for its end"):
+        wb.resume(path)

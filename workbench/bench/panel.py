@@ -248,8 +248,8 @@ def run_panel(
     if minutes:
         data["growth"] = {**growth(config, minutes, say), **provenance(command)}
     else:
-        run = config.replace(epochs=200) if quick else config  # some seconds, so that a frame falls into them anywhere
-        data["slow_down"] = {**slow_down(run, 1 if quick else 5, say), **provenance(command)}
+        lasting = config.replace(epochs=200) if quick else config  # some seconds, so that a frame falls into them
+        data["slow_down"] = {**slow_down(lasting, 1 if quick else 5, say), **provenance(command)}
         data["latency"] = {**latency(config, 10 if quick else 300, 0, say), **provenance(command)}
     data |= {"bars": BARS, "held": held(data)}
     write_json(out, data)
