@@ -313,7 +313,8 @@ class ProcessConfig:
     stop_timeout_s: float = 20.0
     """Seconds that the children have to leave in order after a stop, before they are killed."""
     hang_timeout_s: float = 120.0
-    """Seconds without a sign of life after which a child counts as hung and is killed. An epoch must be shorter."""
+    """Seconds without a sign of life after which a child counts as hung and is killed. It gives one after every turn of
+    all worlds and every update, and while it waits."""
     actor_death: Literal["restart", "stop"] = "restart"
     """What follows the death of the actor, or of a sequential run's only child: start it anew, or end the run."""
     learner_death: Literal["restart", "stop", "continue"] = "restart"
@@ -557,6 +558,16 @@ def field_names(config_class: type = Config, prefix: str = "") -> Iterator[str]:
             yield from field_names(typing.cast(type, annotation), f"{prefix}{item}.")
         else:
             yield f"{prefix}{item}"
+
+
+def check_name(name: str) -> None:
+    """Refuse what is neither a setting nor a group of settings.
+
+    Raises:
+        ConfigError: there is no such setting; the nearest are named.
+    """
+    if name not in {*field_names(), *_fields(Config)}:
+        raise _unknown(name)
 
 
 # --- building and checking -----------------------------------------------------------------------------------------

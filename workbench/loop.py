@@ -34,7 +34,7 @@ from workbench.world.treasurehunt import Treasurehunt
 
 def collect(
     world: Treasurehunt, policies: Sequence[Policy], replays: Sequence[Replay], epsilon: float, versions: Sequence[int],
-    before_commit: Callable[[NDArray[np.float64]], None] | None = None,
+    before_commit: Callable[[NDArray[np.float64]], None] | None = None, alive: Callable[[], object] = lambda: None,
 ) -> NDArray[np.float64]:  # fmt: skip
     """Play one epoch and write it to the replays.
 
@@ -45,6 +45,7 @@ def collect(
         epsilon: probability of a random action.
         versions: version of each policy, for the rows.
         before_commit: called with the rewards when every row is written and none is shown to readers yet.
+        alive: called after every turn.
 
     Returns:
         (agents,) float64: reward of each agent, summed over the turns, mean over the worlds.
@@ -61,6 +62,7 @@ def collect(
             reward = world.act(agent, choice.action)
             replay.write_step(turn, choice.action, reward, None, versions[agent], epsilon, choice.probability)
             rewards[agent] += reward.mean(dtype=np.float64)
+        alive()
     for agent, replay in enumerate(replays):
         replay.write_frame(world.config.max_turns, world.observe(agent))
     if before_commit is not None:
@@ -88,7 +90,7 @@ class Learned:
 
 def learn(
     agent: Agent, replay: Replay, sampling: np.random.Generator, num_updates: int, end: int | None,
-    learning_rate: Callable[[int], float],
+    learning_rate: Callable[[int], float], alive: Callable[[], object] = lambda: None,
 ) -> Learned:  # fmt: skip
     """Make a number of updates of one agent from its replay.
 
@@ -99,6 +101,7 @@ def learn(
         num_updates: updates to make.
         end: draw rows with a number below this; None for all that are committed at each draw.
         learning_rate: step size of the update with that index.
+        alive: called after every update.
     """
     metrics, version, targets, fill, finished = [], [], [], [], []
     for _ in range(num_updates):
@@ -108,6 +111,7 @@ def learn(
         metrics.append(agent.update(learning_rate(agent.updates)))
         targets.append(agent.target_updates)
         finished.append(time.time())
+        alive()
     stacked = torch.stack(metrics).cpu().numpy() if metrics else np.empty((0, 5), np.float32)
     return Learned(stacked, np.array(version), np.array(targets), np.array(fill), np.array(finished))
 
@@ -128,7 +132,9 @@ class Collector:
 
         Attributes:
             course: the settings of each epoch; whoever calls :meth:`epoch` may give a newer one before.
+            alive: called after every turn of the world, also of an evaluation; does nothing unless it is replaced.
         """
+        self.alive: Callable[[], object] = lambda: None
         self.course = Course(config)
         self.config, self.replays, self.mailboxes = config, list(replays), list(mailboxes)
         self.progress, self.channel, self.recovery = progress, channel, recovery
@@ -159,7 +165,7 @@ class Collector:
             self.progress.add_rewards(rewards)
             self.save(epoch + 1)
 
-        collect(self.world, self.policies, self.replays, epsilon, versions, keep)
+        collect(self.world, self.policies, self.replays, epsilon, versions, keep, self.alive)
         self._show(epoch + 1)
 
     def save(self, epochs: int) -> None:
@@ -255,7 +261,8 @@ class Collector:
         for policy, vector in zip(self._greedy, self.vectors, strict=True):
             policy.load(vector)
         world = self._world_class(task.world, self._evaluation_streams[-1])
-        rewards = collect(world, self._greedy, replays, 0.0, [snapshot.version for snapshot in self.in_use])
+        versions = [snapshot.version for snapshot in self.in_use]
+        rewards = collect(world, self._greedy, replays, 0.0, versions, alive=self.alive)
         for agent, (reward, snapshot) in enumerate(zip(rewards, self.in_use, strict=True)):
             self.channel.evaluations.write(
                 time.time(), agent, epoch, snapshot.version, snapshot.updates, reward, worlds, final
@@ -294,7 +301,9 @@ class Trainer:
         Attributes:
             course: the settings of each epoch; whoever calls :meth:`epoch` or :meth:`updates` may give a newer one
                 before.
+            alive: called after every update; does nothing unless it is replaced.
         """
+        self.alive: Callable[[], object] = lambda: None
         self.course = Course(config)
         self.config, self.agents = config, {agent.index: agent for agent in agents}
         self.replays = {agent.index: replay for agent, replay in zip(agents, replays, strict=True)}
@@ -352,7 +361,7 @@ class Trainer:
         def rate(update: int) -> float:
             return schedules.learning_rate(config, course.schedule_position(update, epoch))
 
-        learned = learn(agent, self.replays[index], self.sampling[index], num_updates, end, rate)
+        learned = learn(agent, self.replays[index], self.sampling[index], num_updates, end, rate, self.alive)
         for row, (loss, mean_q, max_q, td_error, grad_norm) in enumerate(learned.metrics):
             self.channel.updates.write(
                 learned.finished[row], index, epoch, first + row + 1, loss, mean_q, max_q, td_error, grad_norm,

@@ -14,9 +14,10 @@ import numpy as np
 
 from workbench.config import Config, ConfigError, check_launch, differences, safe_to_change
 from workbench.diagnose.faults import prepare
+from workbench.exchange.replay import Replay
 from workbench.learning.device import resolve_device
 from workbench.processes.changes import CHANGEABLE
-from workbench.processes.job import actor_state, agent_state
+from workbench.processes.job import actor_state, agent_state, mailbox_layout
 from workbench.processes.limits import check_limits
 from workbench.processes.shared import Plan
 from workbench.record import machine
@@ -25,11 +26,13 @@ from workbench.record.folder import RecordWarning, RunFolder
 from workbench.record.metrics import TABLES
 from workbench.record.repeats import until
 from workbench.run import Run, begin, check_world, describe_place, watching
-from workbench.run_view import LoadedRun, RunError, load
+from workbench.run_view import LoadedRun, RunError, elsewhere, load
 from workbench.world.treasurehunt import Treasurehunt
 
 
-def resume(path: Path | str, config: Config | None = None, *, start: bool = True, **changes: Any) -> Run:
+def resume(
+    path: Path | str, config: Config | None = None, *, start: bool = True, parent_is_gone: bool = False, **changes: Any
+) -> Run:  # fmt: skip
     """Go on with the run in a folder, and return at once. What was recorded after the checkpoint is made anew.
 
     At a finite lag the run then ends with the digests of one that was never interrupted, unless settings that the
@@ -39,19 +42,25 @@ def resume(path: Path | str, config: Config | None = None, *, start: bool = True
         path: the run's folder.
         config: the configuration to go on with; default the run's own.
         start: False leaves it to ``run.start()``.
+        parent_is_gone: the run was launched on a machine, or in a container, of another name, where its process cannot
+            be looked for from here, and that process is over. Makes no difference to a run of this machine.
         changes: settings to change, by dotted name: ``resume(path, epochs=480)``. Safe to change are the number of
             epochs, the device, and everything about evaluation, checkpoints, processes, and free-running pacing. Those
                 that can be changed while a run goes on are changes from the checkpoint on, as by :meth:`Run.change`.
 
     Raises:
         RunError: the run goes on, is finished and not made longer, or its world cannot be found.
+        RecordError: another run goes on in the folder.
         CheckpointError: there is no whole checkpoint, or the configuration differs where it must not.
         ConfigError: a change breaks a rule.
+        MemoryError, OSError: as for :func:`workbench.launch`.
     """
-    folder = _ended(path).folder
+    if not isinstance(config, Config | None):
+        raise ConfigError(f"config is {config!r}; it must be a configuration, such as wb.load(path).config, or None")
+    folder = _ended(path, parent_is_gone).folder
     folder.hold()
     try:
-        earlier = _ended(path)  # anew: it may have been gone on with, between the look and the lock
+        earlier = _ended(path, parent_is_gone)  # anew: it may have been gone on with, between the look and the lock
         earlier.folder = folder
         return begin(_gone_back(earlier, config, changes), start)
     except BaseException:
@@ -59,11 +68,17 @@ def resume(path: Path | str, config: Config | None = None, *, start: bool = True
         raise
 
 
-def _ended(path: Path | str) -> LoadedRun:
+def _ended(path: Path | str, parent_is_gone: bool) -> LoadedRun:
     found = load(path)
-    if not found.ended:
-        raise RunError(f"run {found.name} is {found.status}; stop it first, or wait for its end")
-    return found
+    if found.ended or (parent_is_gone and elsewhere(found.description)):
+        return found
+    if elsewhere(found.description):
+        of = found.description["machine"]
+        raise RunError(
+            f"run {found.name} is {found.status} in process {of['pid']} of {of['host']}, which cannot be seen from "
+            "here; stop it there, or, if that process is gone, resume with parent_is_gone=True (--parent-is-gone)"
+        )
+    raise RunError(f"run {found.name} is {found.status}; stop it first, or wait for its end")
 
 
 def _gone_back(earlier: LoadedRun, config: Config | None, changes: dict[str, Any]) -> Run:
@@ -77,7 +92,7 @@ def _gone_back(earlier: LoadedRun, config: Config | None, changes: dict[str, Any
     check_launch(wanted, earlier.mode, earlier.lag)
     device = resolve_device(wanted.device)
     resolve_device(wanted.processes.acting_device)
-    description = earlier.description
+    description = {"faults": [], "incidents": [], "changes": []} | earlier.description
     faults = prepare(earlier.faults, wanted, earlier.mode, earlier.lag)
     modifiers = (*faults, *watching(bool(description.get("timeline")), bool(description.get("probes"))))
     plan = Plan(wanted, earlier.mode, earlier.lag, _world(str(description.get("world"))), None, modifiers)
@@ -130,21 +145,36 @@ def _from_here_on(
 
 
 def _check_cut(plan: Plan, checkpoint: Checkpoint) -> None:
-    """Refuse, before anything of the run is touched, a cut whose arrays are not those of such a run."""
-    owners = {"actor": actor_state(plan.config, plan.world)}
-    owners |= {f"agent {index}": agent_state(plan.config) for index in range(plan.config.world.num_agents)}
-    blocks = {"actor": [f"replay {index}" for index in range(len(owners) - 1)]}
-    wanted = {f"{owner}/{name}": np.shape(value) for owner, state in owners.items() for name, value in state.items()}
-    free = {f"{owner}/{name}" for owner in owners for name in blocks.get(owner, ["mailbox"])}
-    found = {name: array.shape for name, array in checkpoint.arrays.items() if name not in free}
-    wanted |= {f"{owner}/at": () for owner in owners}
+    """Refuse, before anything of the run is touched, a cut that is not through such a run.
+
+    Raises:
+        CheckpointError: mode or lag are others, or an array is missing, of another shape or dtype, or too much.
+    """
+    config, said = plan.config, checkpoint.description
+    if (said.get("mode"), said.get("lag")) != (plan.mode, plan.lag):
+        raise CheckpointError(
+            f"{checkpoint.path} is of a run with mode {said.get('mode')!r} and lag {said.get('lag')!r}; this one has "
+            f"mode {plan.mode!r} and lag {plan.lag!r}; put back the run.json that belongs to it"
+        )
+    agents = range(config.world.num_agents)
+    states = {"actor": actor_state(config, plan.world)} | {f"agent {index}": agent_state(config) for index in agents}
+    wanted = {f"{owner}/{name}": _kind(value) for owner, state in states.items() for name, value in state.items()}
+    wanted |= {f"{owner}/at": _kind(0) for owner in states}
+    replay, mailbox = Replay.layout(config).nbytes, mailbox_layout(config, plan.lag).nbytes
+    wanted |= {f"actor/replay {index}": ((replay,), np.dtype(np.uint8)) for index in agents}
+    wanted |= {f"agent {index}/mailbox": ((mailbox,), np.dtype(np.uint8)) for index in agents}
+    found = {name: _kind(array) for name, array in checkpoint.arrays.items()}
     wrong = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-    wrong += sorted(free - checkpoint.arrays.keys())
-    if wrong or not isinstance(checkpoint.description.get("elapsed_s"), int | float):
+    if wrong or not isinstance(said.get("elapsed_s"), int | float):
         raise CheckpointError(
             f"{checkpoint.path} is no cut through a run of this configuration: {', '.join(wrong) or 'elapsed_s'} "
-            "missing, or of another shape; start the run anew"
+            "missing, or of another shape or kind; start the run anew"
         )
+
+
+def _kind(value: object) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    array = np.asarray(value)
+    return array.shape, array.dtype
 
 
 def _check_changes(before: Config, wanted: Config, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -185,7 +215,7 @@ def _world(name: str) -> type[Treasurehunt]:
         found: Any = importlib.import_module(module)
         for part in qualified.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:  # the last two: no name of a module at all
         raise RunError(
             f"the run's world {name} cannot be imported ({error}); put its module where Python finds it"
         ) from error

@@ -15,6 +15,7 @@ import threading
 import time
 import warnings
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,7 @@ class Run(RunView, Listener):
         super().__init__(folder, plan.config, plan.mode, plan.lag, History(), description["faults"])
         self._plan, self._description = plan, description
         self._warnings: dict[str, str] = {}
-        self._unwritten: dict[str, list[Records]] = {}
+        self._unwritten: dict[str, deque[Records]] = {table: deque() for table in TABLES}
         self._repeats = Repeats()
         self._elapsed_before = 0.0 if start is None else float(start.description["elapsed_s"])
         self._result: Result | None = None
@@ -342,16 +343,28 @@ class Run(RunView, Listener):
     def take_records(self, table: str, records: Records, lost: int) -> None:
         """Keep records that are new, on disk and for whoever looks at the run."""
         records = self._repeats.drop(table, records)
-        waiting = self._unwritten.setdefault(table, [])
-        waiting.append(records)
-        file = None
+        if len(records):
+            self._unwritten[table].append(records)
+        kept = self._write_waiting(table)
+        self.history.append(table, records, lost, self.folder.path_of(table) if kept else None)
+
+    def keeps_up(self) -> bool:
+        """Whether all records that a resumed run keeps are on disk: without them its history would have a gap."""
+        kept = all([self._write_waiting(table) for table in TABLES if table != "spans"])
+        if not kept:
+            self._warnings.setdefault("waiting", "no checkpoint was written while records waited for the disk")
+        return kept
+
+    def _write_waiting(self, table: str) -> bool:
+        """Write the records of a table that wait for the disk, oldest first; whether none is left."""
+        waiting = self._unwritten[table]
         try:
-            self.folder.append(table, np.concatenate(waiting))
-            waiting.clear()
-            file = self.folder.path_of(table)
+            while waiting:
+                self.folder.append(table, waiting[0])
+                waiting.popleft()
         except RecordError as error:  # kept, and tried again with the next records
             self._warnings.setdefault(table, str(error))
-        self.history.append(table, records, lost, file)
+        return not waiting
 
     def take_incident(self, incident: Incident) -> None:
         """Write down a death; what its successor does again must not be counted twice."""
@@ -381,7 +394,7 @@ class Run(RunView, Listener):
         try:
             self._result = self._summarise(status)
             for table in self._unwritten:
-                self.take_records(table, np.empty(0, TABLES[table]), 0)
+                self._write_waiting(table)
             self._finish_folder(status)
         except BaseException as error:
             status = "failed"
@@ -486,7 +499,7 @@ def launch(
         RecordError: the run folder exists already or cannot be made.
         RunError: the weights do not fit, or a child process could not import the world.
         MemoryError: the run needs more memory than there is.
-        OSError: the run needs more open files than there may be.
+        OSError: the run needs more open files than there may be, or this process ignores SIGCHLD.
     """
     check_launch(config, mode, lag)
     device = resolve_device(config.device)

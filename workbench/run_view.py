@@ -205,6 +205,11 @@ class RunView(Rich):
         return self._course[1]
 
     @property
+    def incidents(self) -> tuple[str, ...]:
+        """Deaths of children and what followed them, oldest first."""
+        return ()
+
+    @property
     def losses(self) -> list[str]:
         """What to know of telemetry that was dropped: nothing if none was. Training never waits for its records."""
         lost = {table: count for table, count in self.history.lost.items() if count}
@@ -252,10 +257,12 @@ class LoadedRun(RunView):
     @property
     def status(self) -> str:
         """As the run left it; "cut off" if its parent died before the end."""
-        status = status_of(self.description)
-        if status == "starting" and len(self.history.epochs):  # its own process says "running" to itself only
-            return "running"
-        return status
+        return status_of(self.description, begun=len(self.history.epochs) > 0)
+
+    @property
+    def incidents(self) -> tuple[str, ...]:
+        """Deaths of children and what followed them, as the run left them."""
+        return tuple(str(found["text"]) for found in self.description.get("incidents", ()))
 
     @property
     def result(self) -> Result:
@@ -293,10 +300,19 @@ class LoadedRun(RunView):
         return found
 
 
-def status_of(description: Mapping[str, Any]) -> str:
-    """What a run's description says of its status; "cut off" if the run goes on by its own account and cannot."""
+def status_of(description: Mapping[str, Any], begun: bool) -> str:
+    """What a run's description says of its status; "cut off" if the run goes on by its own account and cannot.
+
+    Args:
+        description: of the run, from its folder.
+        begun: whether an epoch is recorded; that it runs, a run tells nobody but by its records.
+    """
     status = str(description["status"])
-    return "cut off" if status in ("created", "starting", "running") and not _parent_alive(description) else status
+    if status not in ("created", "starting", "running"):
+        return status
+    if not _parent_alive(description):
+        return "cut off"
+    return "running" if begun and status == "starting" else status
 
 
 def _parent_alive(description: Mapping[str, Any]) -> bool:
@@ -304,7 +320,12 @@ def _parent_alive(description: Mapping[str, Any]) -> bool:
     found = description.get("machine")
     if found is None:
         return False
-    return found["host"] != platform.node() or machine.process_runs(int(found["pid"]), found.get("process"))
+    return elsewhere(description) or machine.process_runs(int(found["pid"]), found.get("process"))
+
+
+def elsewhere(description: Mapping[str, Any]) -> bool:
+    """Whether a run was launched on a machine, or in a container, of another name than this one's."""
+    return bool(description.get("machine", {}).get("host", platform.node()) != platform.node())
 
 
 def changes_in(description: Mapping[str, Any]) -> list[tuple[float, int, dict[str, Any]]]:
@@ -339,6 +360,8 @@ def _check_description(said: Mapping[str, Any]) -> None:
         raise TypeError(f"status is {said['status']!r}")
     if not all(isinstance(fault, str) for fault in said.get("faults", [])):
         raise TypeError(f"faults is {said['faults']!r}")
+    if not all(isinstance(incident["text"], str) for incident in said.get("incidents", [])):
+        raise TypeError(f"incidents is {said['incidents']!r}")
     for each in said.get("changes", []):
         if (
             not isinstance(each["time"], int | float)

@@ -1,4 +1,4 @@
-"""What runs there are: a line for every run folder, read from its description alone, however long its records are."""
+"""What runs there are: a line for every run folder, without reading its records, however many there are."""
 
 from __future__ import annotations
 
@@ -96,6 +96,8 @@ def _info(path: Path) -> RunInfo:
         label = RunView.label_of(said["mode"], said["lag"], said.get("faults", ()))
         created = float(said["created"])
         time.localtime(created)  # refuses what is no time
-        return RunInfo(path, status_of(said), label, int(said["config"]["seed"]), created, newest)
+        records = path / "epochs.records"
+        begun = records.exists() and records.stat().st_size > 0
+        return RunInfo(path, status_of(said, begun), label, int(said["config"]["seed"]), created, newest)
     except (RecordError, KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
         return RunInfo(path, "unreadable", str(error), None, 0.0, newest)

@@ -77,3 +77,68 @@ class ClockJumps(Modifier):
 
         sound, progress, seconds = time.time, parts.progress, self.seconds
         time.time = lambda: sound() + seconds * (progress.epochs_collected > 2)
+
+
+class HangsInAnUpdate(Modifier):
+    """Agent 1 stands still in its fifth update, each time."""
+
+    def on_trainer(self, trainer, parts):
+        import threading
+
+        if 1 not in trainer.agents:
+            return
+        agent = trainer.agents[1]
+        sound = agent.update
+
+        def update(learning_rate):
+            if agent.updates == 4:
+                threading.Event().wait()
+            return sound(learning_rate)
+
+        agent.update = update
+
+
+class WorksForLong(Modifier):
+    """Every turn of an evaluation, and every update of one epoch, takes a while; together they take long."""
+
+    SECONDS = 0.3
+
+    def on_collector(self, collector, parts):
+        import time
+
+        first = collector._greedy[0]
+        sound = first.act
+
+        def act(stack, epsilon):
+            time.sleep(self.SECONDS)
+            return sound(stack, epsilon)
+
+        first.act = act
+
+    def on_trainer(self, trainer, parts):
+        import time
+
+        agent = trainer.agents.get(0)
+        if agent is None:
+            return
+        sound, first = agent.update, []
+
+        def update(learning_rate):
+            first.append(None)
+            time.sleep(self.SECONDS if len(first) <= trainer.config.pacing.updates_per_epoch else 0)
+            return sound(learning_rate)
+
+        agent.update = update
+
+
+class FailsOnAFullDisk(Modifier):
+    """The actor fails when nothing can be written to any file any more, its log included."""
+
+    def on_collector(self, collector, parts):
+        import resource
+
+        def reset():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+            raise RuntimeError("the disk is full, and something else is wrong " + 20_000 * "x" + " at the end")
+
+        collector.world.reset = reset

@@ -166,6 +166,24 @@ def test_an_interruption_stops_a_run_in_order(how, family, tmp_path):
     assert "stopping in order" in err and "stopped at epoch" in err and err.endswith("workbench: interrupted\n")
     left = load(tmp_path / "mine")
     assert left.status == "stopped" and len(left.history.epochs) > 0
+    longer = left.checkpoints[-1] + 5
+    done = workbench(family, "resume", tmp_path / "mine", "--set", f"epochs={longer}")
+    assert done.returncode == 0 and json.loads(done.stdout)["status"] == "finished"
+    assert load(tmp_path / "mine").progress["epochs"] == longer
+
+
+def test_the_command_hears_its_children_end_also_where_whoever_started_it_does_not(family, tmp_path):
+    """A shell that ignores SIGCHLD hands that on."""
+    code = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
+    )
+    command = [sys.executable, "-m", "workbench", "run", *QUICK, "--out", str(tmp_path), "--name", "mine"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], env=os.environ | family.environment, capture_output=True, text=True,
+        timeout=DEADLINE_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["status"] == "finished" and family.wait_gone() == {}
 
 
 def test_ctrl_c_while_the_children_start_stops_them_without_a_word_from_them(family, tmp_path):
@@ -209,7 +227,7 @@ def test_a_child_that_dies_is_named_and_the_command_fails(family, tmp_path):
         out, err = process.communicate(timeout=DEADLINE_S)
         assert process.returncode == 1
         assert family.wait_gone() == {}
-    assert out == "" and "workbench: sequential was ended by signal 9 (SIGKILL)" in err
+    assert out == "" and "workbench: sequential (agents 0, 1) was ended by signal 9 (SIGKILL)" in err
     assert load(tmp_path / "mine").status == "failed"
 
 

@@ -17,15 +17,16 @@ def test_no_kill_does_any_harm(tmp_path, capsys):
     for by in ("by_mode", "by_role", "by_how"):
         assert sum(line["kills"] for line in data[by].values()) == data["kills"]
     assert set(data["by_role"]) <= {"actor", "learner", "sequential", "parent"}
+    assert data["seen_after_ms"]["deaths"] > 0
     assert "digest_mismatches: 0" in capsys.readouterr().out
 
 
 def test_a_harm_is_counted_for_every_role_that_died_in_the_run():
     runs = [
         Disturbed(0, "multiprocess", 1, [Kill("actor", "SIGKILL"), Kill("learner", "at a line", "exchange/replay.py")],
-                  {"digest_mismatches": ["other digests"]}),
-        Disturbed(1, "multiprocess", None, [Kill("learner", "SIGTERM")]),
-        Disturbed(2, "sequential", 0, [], {"hangs": ["did not end"]}),
+                  [0.01, 0.04], {"digest_mismatches": ["other digests"]}),
+        Disturbed(1, "multiprocess", None, [Kill("learner", "SIGTERM")], [0.02]),
+        Disturbed(2, "sequential", 0, [], [], {"hangs": ["did not end"]}),
     ]  # fmt: skip
     data = table(runs)
     assert (data["kills"], data["hangs"], data["digest_mismatches"], data["runs"]) == (3, 1, 1, 3)
@@ -36,3 +37,4 @@ def test_a_harm_is_counted_for_every_role_that_died_in_the_run():
     assert in_replay == {"kills": 1, **dict.fromkeys(HARM, 0), "digest_mismatches": 1}
     assert data["failures"] == ["run 0, multiprocess, lag 1: other digests", "run 2, sequential, lag 0: did not end"]
     assert not is_sound(data)
+    assert data["seen_after_ms"] == {"deaths": 3, "median": 20.0, "max": 40.0}

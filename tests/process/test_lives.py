@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -171,7 +172,7 @@ def test_two_threads_can_start_runs_at_once_and_the_callers_module_stays_in_plac
 def test_a_killed_child_is_named_and_the_others_leave(tmp_path, mode, process, name):
     run = running(ENDLESS.replace(**MORTAL), mode, 1, out=tmp_path)
     os.kill(children(run)[process], signal.SIGKILL)
-    with pytest.raises(wb.ChildFailed, match=rf"^{name} was ended by signal 9 \(SIGKILL\)"):
+    with pytest.raises(wb.ChildFailed, match=rf"^{name}.* was ended by signal 9 \(SIGKILL\); \d+ epochs"):
         run.wait(DEADLINE_S)
     assert run.status == "failed" and not any(exists(process) for process in children(run))
     assert wb.load(run.folder.path).status == "failed"
@@ -180,7 +181,7 @@ def test_a_killed_child_is_named_and_the_others_leave(tmp_path, mode, process, n
 def test_a_child_that_hangs_is_named_and_the_others_leave(tmp_path):
     run = running(ENDLESS.replace(**MORTAL | {"processes.hang_timeout_s": 2.0}), out=tmp_path)
     os.kill(children(run)[2], signal.SIGSTOP)
-    with pytest.raises(wb.ChildFailed, match=r"^learner 1 has given no sign of life for 2 s"):
+    with pytest.raises(wb.ChildFailed, match=r"^learner 1 \(agent 1\) has given no sign of life for 2 s"):
         run.wait(DEADLINE_S)
     assert not any(exists(process) for process in children(run))
 
@@ -198,11 +199,26 @@ def test_an_exception_in_a_child_reaches_the_caller_with_its_name_and_traceback(
     with pytest.raises(wb.ChildFailed) as caught:
         run.wait(DEADLINE_S)
     text = str(caught.value)
-    assert text.startswith(f"{name} failed") and ":\nTraceback (most recent call last):\n" in text and error in text
+    whose = {"learner 1": " (agent 1)", "sequential": " (agents 0, 1)"}[name]
+    first = text.splitlines()[0]  # says it all: who, whose, what, how far
+    assert re.fullmatch(
+        rf"{re.escape(name + whose)} failed: {error}; \d+ epochs were collected until then, \d+ updates made(; .*)?:",
+        first,
+    )
+    assert ":\nTraceback (most recent call last):\n" in text
     assert "broken.py" in text  # the line that raised
     assert not any(exists(process) for process in children(run))
     assert error in str(wb.load(run.folder.path).error)
     assert error in (run.folder.path / "logs" / f"{name.replace(' ', '-')}.log").read_text()
+
+
+def test_a_failure_is_told_also_where_the_disk_is_full_and_a_long_story_with_its_beginning_and_its_end(tmp_path):
+    run = wb.launch(ENDLESS.replace(**MORTAL), out=tmp_path, modifiers=[broken.FailsOnAFullDisk()])
+    with pytest.raises(wb.ChildFailed) as caught:
+        run.wait(DEADLINE_S)
+    text = str(caught.value)
+    assert ":\nTraceback (most recent call last):\n" in text and text.rstrip().endswith("xx at the end")
+    assert "bytes left out; the whole is in" in text
 
 
 def test_a_child_that_leaves_without_a_word_is_named(tmp_path):

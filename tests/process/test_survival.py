@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import cache
 
@@ -106,9 +107,29 @@ def test_a_process_that_dies_too_often_ends_the_run_with_the_reason(folder):
 
 def test_an_exception_that_comes_again_at_the_same_place_is_not_retried_for_ever(folder):
     run = wb.launch(CONFIG, lag=1, out=folder, modifiers=[broken.FailsInAnUpdate()])
-    with pytest.raises(wb.ChildFailed, match=r"it raised the same again at the same place:\nTraceback"):
+    with pytest.raises(wb.ChildFailed, match=r"the same had happened to it before, at the same place:\nTraceback"):
         run.wait(DEADLINE_S)
     assert len(run.incidents) == 2
+
+
+def test_a_hang_that_comes_again_at_the_same_place_is_not_retried_for_ever(folder):
+    config = CONFIG.replace(**{"processes.hang_timeout_s": 4.0, "processes.restart_window_s": 0.1})
+    run = wb.launch(config, lag=1, out=folder, modifiers=[broken.HangsInAnUpdate()])
+    with pytest.raises(
+        wb.ChildFailed, match=r"^learner 1 \(agent 1\) has given no sign .*; the same had happened to it"
+    ):
+        run.wait(DEADLINE_S)
+    assert sum("learner 1" in said for said in run.incidents) == 2
+
+
+def test_long_work_that_goes_on_is_no_hang(folder):
+    """An evaluation, and the updates of an epoch, that take longer than the limit; no turn and no update does."""
+    config = CONFIG.replace(**{
+        "epochs": 12, "processes.hang_timeout_s": 4.0, "evaluation.interval": 0, "checkpoint.interval": 0,
+        "pacing.updates_per_epoch": 16,
+    })  # fmt: skip
+    run = wb.launch(config, lag=1, out=folder, modifiers=[broken.WorksForLong()])
+    assert run.wait(DEADLINE_S).status == "finished" and run.incidents == ()
 
 
 def test_a_run_can_go_on_without_an_agents_learning(folder):
@@ -119,6 +140,78 @@ def test_a_run_can_go_on_without_an_agents_learning(folder):
     assert run.wait(DEADLINE_S).status == "finished" and "run goes on without it" in run.incidents[0]
     done = [int(run.history.updates["update"][run.history.updates["agent"] == agent].max()) for agent in (0, 1)]
     assert done[0] < done[1] == config.total_updates
+
+
+# What a checkpoint promises
+
+
+def test_a_checkpoint_comes_after_the_records_of_what_it_holds(folder, monkeypatch):
+    run = wb.launch(CONFIG.replace(**{"checkpoint.interval": 1}), lag=None, out=folder, start=False)
+    sound, missing, disk = run.take_checkpoint, [], RunFolder.open(run.folder.path)
+    shared = run._supervisor.shared
+    complete_cut = shared.complete_cut
+
+    def complete_late():
+        time.sleep(0.02)  # a slow round of the watching thread: a cut becomes complete after its records were moved
+        return complete_cut()
+
+    def take(epoch, cut):
+        epochs, updates = disk.read_records("epochs")["epoch"], disk.read_records("updates")
+        made = sum(int(cut[f"agent {agent}/updates"]) for agent in range(CONFIG.world.num_agents))
+        if len(epochs) < epoch * CONFIG.world.num_agents or len(updates) < made:
+            missing.append(epoch)
+        sound(epoch, cut)
+
+    monkeypatch.setattr(run, "take_checkpoint", take)
+    monkeypatch.setattr(shared, "complete_cut", complete_late)
+    assert run.start().wait(DEADLINE_S).status == "finished" and run.checkpoints
+    assert missing == []
+
+
+def test_a_slow_disk_does_not_hold_the_actor_up(tmp_path, monkeypatch):
+    run = wb.launch(CONFIG.replace(epochs=1_000_000), lag=1, out=tmp_path, start=False)
+    sound, begun, finish = run.take_checkpoint, threading.Event(), threading.Event()
+
+    def take(epoch, cut):
+        begun.set()
+        finish.wait()
+        sound(epoch, cut)
+
+    monkeypatch.setattr(run, "take_checkpoint", take)
+    with run.start():
+        try:
+            assert begun.wait(DEADLINE_S)
+            epochs = run.progress["epochs"]
+            wait_until(lambda: reached(run, epochs + 4 * CONFIG.checkpoint.interval))  # several more would be due
+            assert run.checkpoints == []
+        finally:
+            finish.set()
+        wait_until(lambda: bool(run.checkpoints))
+    assert wb.load(run.folder.path).description["skipped_checkpoints"] >= 3
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["room is made", "it stays full"])
+def test_while_records_wait_for_the_disk_no_checkpoint_is_written(again, tmp_path, monkeypatch):
+    """A run that is resumed from it would lack them. What waited is written once there is room, in order."""
+    sound, refused = RunFolder.append, []
+
+    def append(self, table, records):
+        if table == "updates" and (not again or len(refused) < 5):
+            refused.append(len(records))
+            raise RecordError("there is no room")
+        sound(self, table, records)
+
+    monkeypatch.setattr(RunFolder, "append", append)
+    run = wb.launch(CONFIG, lag=1, out=tmp_path)
+    with pytest.warns(RecordWarning, match="there is no room|waited for the disk"):
+        run.wait(DEADLINE_S)
+    assert len(refused) >= 5 and run.status == "finished" and nothing_twice(run)
+    kept = wb.load(run.folder.path).history.updates
+    if again:
+        assert np.array_equal(kept, run.history.updates) and CONFIG.epochs in run.checkpoints
+    else:
+        assert len(kept) == 0 and run.checkpoints == []
+        assert "no checkpoint was written while records waited for the disk" in run.warnings
 
 
 # Resume

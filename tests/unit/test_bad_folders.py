@@ -1,18 +1,20 @@
 """Whatever happened to a run folder: only the documented errors come out of loading, resuming and diagnosing it."""
 
 import json
+import multiprocessing.process
+import re
 import shutil
 import warnings
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
 from tests.unit import inprocess
 from workbench.processes.shared import Plan
-from workbench.record.checkpoint import CheckpointError, write_checkpoint
+from workbench.record.checkpoint import CheckpointError, newest_checkpoint, write_checkpoint
 from workbench.record.folder import RecordError, RecordWarning, RunFolder
 from workbench.record.metrics import TABLES
 from workbench.run import describe
@@ -52,7 +54,7 @@ def use(path):
             except DOCUMENTED as error:
                 assert str(error)
         assert path.name in repr(wb.runs(path.parent))
-        with pytest.raises(DOCUMENTED):
+        with pytest.raises(DOCUMENTED):  # there is no checkpoint; with one, see below
             wb.resume(path)
 
 
@@ -103,12 +105,17 @@ VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_s
 
 
 @settings(max_examples=80)
-@given(data=st.data(), value=VALUES, gone=st.booleans())
-def test_a_description_or_a_result_with_another_value_anywhere(sound, tmp_path_factory, data, value, gone):
+@given(data=st.data(), value=VALUES, gone=st.booleans(), file=st.sampled_from(["run.json", "result.json"]))
+def test_a_description_or_a_result_with_another_value_anywhere(sound, tmp_path_factory, data, value, gone, file):
     path = copy_of(sound, tmp_path_factory.mktemp("damaged"))
-    file = path / data.draw(st.sampled_from(["run.json", "result.json"]))
+    alter(path / file, data, value, gone)
+    use(path)
+
+
+def alter(file, data, value, gone, within=None):
+    """Put another value somewhere into a file of JSON, or into one of its objects, or leave one out."""
     whole = json.loads(file.read_text())
-    inner = whole
+    inner = whole[within] if within else whole
     while True:
         name = data.draw(st.sampled_from(sorted(inner)))
         if isinstance(inner[name], dict) and inner[name] and data.draw(st.booleans()):
@@ -120,7 +127,6 @@ def test_a_description_or_a_result_with_another_value_anywhere(sound, tmp_path_f
             inner[name] = value
         break
     file.write_text(json.dumps(whole))
-    use(path)
 
 
 @settings(max_examples=30)
@@ -151,3 +157,86 @@ def test_a_checkpoint_that_no_run_has_written_is_refused_and_the_records_stay(so
         wb.resume(path)
     assert (path / "updates.records").read_bytes() == (sound / "updates.records").read_bytes()
     assert wb.load(path).status == "finished"
+
+
+# With checkpoints
+
+
+@pytest.fixture(scope="module")
+def resumable(tmp_path_factory):
+    """The folder of a real run that was finished, with its checkpoints."""
+    config = CONFIG.replace(**{"checkpoint.interval": 2, "evaluation.final_worlds": 2})
+    run = wb.launch(config, "multiprocess", 1, out=tmp_path_factory.mktemp("runs"))
+    run.wait(120)
+    return run.folder.path
+
+
+@pytest.fixture
+def no_child(monkeypatch):
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", lambda self: pytest.fail("a child was started"))
+
+
+def records(path):
+    return {file.name: file.read_bytes() for file in path.glob("*.records")}
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), value=VALUES, gone=st.booleans())
+def test_a_run_that_could_be_resumed_with_another_value_in_its_description(
+    resumable, no_child, tmp_path_factory, data, value, gone
+):
+    """It goes on as one that was stopped, or is refused in the documented way and loses nothing."""
+    path = copy_of(resumable, tmp_path_factory.mktemp("altered"))
+    alter(path / "run.json", data, value, gone, within="description")
+    try:
+        run = wb.resume(path, start=False, epochs=8)
+    except (*DOCUMENTED, wb.ConfigError, MemoryError) as error:
+        assert str(error) and records(path) == records(resumable)
+        assert (path / "result.json").exists() and (path / "weights.npy").exists()
+        return
+    run.stop()
+    assert run.status == wb.load(path).status == "stopped" and run.incidents == () and run.changes == []
+
+
+@pytest.mark.parametrize("change", [{"lag": 3}, {"lag": None}, {"mode": "sequential"}], ids=str)
+def test_a_run_with_the_mode_or_the_lag_of_another_is_refused(resumable, no_child, tmp_path, change):
+    path = copy_of(resumable, tmp_path)
+    head = json.loads((path / "run.json").read_text())
+    head["description"].update(change)
+    (path / "run.json").write_text(json.dumps(head))
+    with pytest.raises(CheckpointError, match="is of a run with mode 'multiprocess' and lag 1; this one has mode"):
+        wb.resume(path, epochs=8)
+    assert records(path) == records(resumable) and (path / "weights.npy").exists()
+
+
+def test_a_run_without_the_parts_of_its_description_that_have_defaults_is_resumed(resumable, no_child, tmp_path):
+    path = copy_of(resumable, tmp_path)
+    head = json.loads((path / "run.json").read_text())
+    for name in ("faults", "incidents", "changes", "resumed"):
+        del head["description"][name]
+    (path / "run.json").write_text(json.dumps(head))
+    run = wb.resume(path, start=False, epochs=8)
+    run.stop()
+    assert run.incidents == () and run.changes == [] and wb.load(path).description["resumed"][0]["epoch"] == 4
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), how=st.sampled_from(["gone", "longer", "shorter", "another dtype", "another name"]))
+def test_a_checkpoint_of_other_arrays_is_refused_and_named(resumable, no_child, tmp_path_factory, data, how):
+    path = copy_of(resumable, tmp_path_factory.mktemp("altered"))
+    whole, _ = newest_checkpoint(path / "checkpoints")
+    name = data.draw(st.sampled_from(sorted(whole.arrays)))
+    arrays = dict(whole.arrays)
+    array = arrays.pop(name)
+    if how == "longer":
+        arrays[name] = np.append(array, array.reshape(-1)[:1])
+    elif how == "shorter":
+        arrays[name] = array.reshape(-1)[1:]
+    elif how == "another dtype":
+        arrays[name] = array.astype(np.float64 if array.dtype != np.float64 else np.float32)
+    elif how == "another name":
+        arrays[f"{name}s"] = array
+    write_checkpoint(path / "checkpoints", whole.epoch, arrays, whole.description, keep=1)
+    with pytest.raises(CheckpointError, match=rf"is no cut through a run of this configuration: {re.escape(name)}"):
+        wb.resume(path, epochs=8)
+    assert records(path) == records(resumable)

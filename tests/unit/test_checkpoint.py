@@ -117,11 +117,12 @@ def test_the_newest_are_kept_and_the_newest_whole_one_is_used(tmp_path_factory, 
 def test_what_a_killed_writer_left_is_no_checkpoint_and_does_not_hinder_the_next(tmp_path):
     folder = tmp_path / "checkpoints"
     write_checkpoint(folder, 3, CUT, SAID, keep=2)
-    (folder / "epoch-00000004.part").write_bytes(b"half of it")
+    for epoch in (1, 4):
+        (folder / f"epoch-{epoch:08d}.part").write_bytes(b"half of it")
     (folder / "notes.txt").write_text("of the user")
     assert newest_checkpoint(folder)[0].epoch == 3
     write_checkpoint(folder, 4, CUT, SAID, keep=2)
-    assert newest_checkpoint(folder)[0].epoch == 4 and not (folder / "epoch-00000004.part").exists()
+    assert newest_checkpoint(folder)[0].epoch == 4 and not list(folder.glob("*.part"))
     assert (folder / "notes.txt").exists()
 
 

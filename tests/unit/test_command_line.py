@@ -7,11 +7,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.unit.finished import finished_run
 from workbench.cli import main
+from workbench.cli.main import COMMANDS
 from workbench.config import field_names
 
 OPTIONS = [f"--{name.replace('_', '-')}" for name in field_names()]
-OTHERS = ["--preset", "--mode", "--lag", "--fault", "--out", "--name", "--baseline-lag", "--no-probes", "--seeds", "--"]
+OTHERS = [
+    "--preset", "--mode", "--lag", "--fault", "--out", "--name", "--baseline-lag", "--no-probes", "--seeds", "--set",
+    "--kills", "--minutes", "--kill-every", "--seed", "--to", "--checkpoint", "--parent-is-gone", "--",
+]  # fmt: skip
 WORDS = st.text(max_size=6) | st.sampled_from(
     ["-1", "nan", "inf", "None", "free", "quick", "cuda:9", "1e400", "=", "../x"]
 )
@@ -34,7 +39,7 @@ def exit_code(arguments):
         return left.code
 
 
-@pytest.mark.parametrize("command", ["run", "compare", "doctor", "matrix", "torn", "policies", "learning", "notebooks"])
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "lab"])  # which hands all on to JupyterLab
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(arguments=ARGUMENTS)
 def test_a_line_that_cannot_be_is_refused_with_a_message(command, arguments, capsys):
@@ -50,6 +55,40 @@ def test_a_line_that_cannot_be_is_refused_with_a_message(command, arguments, cap
 def test_a_value_that_a_setting_cannot_have_is_refused_before_anything_starts(option, value, capsys, tmp_path):
     assert exit_code(["run", "--preset", "quick", "--lag", "-1", "--out", str(tmp_path), option, value]) == 2
     assert "Traceback" not in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from([*field_names(), "start", "path", "config", "parent_is_gone", "pacing", "self"]) | WORDS,
+    value=WORDS | st.sampled_from(["[]", "{}", '{"x": 1}', "[[", "true", "null", "1e999", "[" * 5000]),
+)
+def test_whatever_resume_is_to_set_it_is_refused_and_the_run_stays_as_it_was(name, value, capsys, tmp_path_factory):
+    path = finished_run(tmp_path_factory.mktemp("runs"))
+    before = {each: each.read_bytes() for each in path.rglob("*") if each.is_file()}
+    assert (
+        exit_code(["resume", str(path), "--set", f"{name}={value}"]) == 2
+    )  # for want of a checkpoint, if for nothing else
+    shown = capsys.readouterr()
+    assert shown.err and "Traceback" not in shown.err and shown.out == ""
+    assert {each: each.read_bytes() for each in path.rglob("*") if each.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "kills --kills 0", "kills --kills -3", "kills --seed -1", "soak --seed -1", "soak --minutes nan",
+        "soak --minutes 0", "soak --kill-every 0", "torn --seed -1", "policies --epochs 1", "policies --seed -1",
+        "learning --num-seeds 0", "matrix --jobs 0", "matrix --seeds 0", "matrix --only no_such_fault",
+        "bench --minutes -1", "film nothing --out x.gif --seed -1", "film nothing --out x.txt",
+    ],
+)  # fmt: skip
+def test_a_number_that_makes_no_sense_is_refused_before_anything_is_written(line, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))
+    assert exit_code(line.split()) == 2
+    shown = capsys.readouterr()
+    assert shown.err and "Traceback" not in shown.err and shown.out == ""
+    assert list(tmp_path.rglob("*")) == []
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

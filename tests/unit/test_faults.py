@@ -676,7 +676,7 @@ def test_silence_is_counted_while_the_parent_is_awake_itself(monkeypatch):
 
     def look(after, *signs):
         clock[0] += after
-        return silence.look(list(signs))
+        return silence.look(list(signs), [True, True])
 
     assert look(0.25, 0, 0) == [0.0, 0.0]  # first seen
     assert look(0.25, 1, 0) == [0.0, 0.25]

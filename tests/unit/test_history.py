@@ -1,5 +1,6 @@
 """A history holds every record, can be read while it grows, and draws curves that never lack an agent."""
 
+import os
 import threading
 import tracemalloc
 from unittest.mock import patch
@@ -73,6 +74,19 @@ def test_a_large_table_takes_no_memory_and_outlives_its_file(tmp_path):
     folder.append("updates", more)  # a new file, which does not hold the records before
     history.append("updates", more, file=folder.path_of("updates"))
     np.testing.assert_array_equal(history.updates["update"], np.arange(51 * batch))
+
+
+def test_a_disk_that_refuses_now_and_then_leaves_no_more_files_open_than_one_that_does_not(tmp_path):
+    folder, history = RunFolder(tmp_path), History()
+    batch = IN_MEMORY // UPDATES.itemsize + 1
+    open_files = []
+    for start in range(0, 20 * batch, batch):
+        records = records_of(UPDATES, update=np.arange(start, start + batch))
+        folder.append("updates", records)
+        history.append("updates", records, file=None if start // batch % 2 else folder.path_of("updates"))
+        open_files.append(len(os.listdir("/dev/fd")))
+    assert len(set(open_files)) == 1
+    np.testing.assert_array_equal(history.updates["update"], np.arange(20 * batch))
 
 
 def test_reading_from_another_thread_sees_whole_records_in_order():

@@ -69,10 +69,18 @@ def test_the_same_failure_at_the_same_place_is_not_tried_a_third_time_but_a_kill
     config = ProcessConfig(max_restarts=1000)
     restarts = Restarts(config)
     assert restarts.why_not("Traceback", (3, 4)) == ""
-    assert restarts.why_not("Traceback", (3, 4)) == "it raised the same again at the same place"
+    assert restarts.why_not("Traceback", (3, 4)) == "the same had happened to it before, at the same place"
     restarts = Restarts(config)
     deaths = [("Traceback", (3, 4)), ("Traceback", (3, 5)), ("Other", (3, 5)), ("", (3, 5)), ("", (3, 5))]
     assert [restarts.why_not(text, done) for text, done in deaths] == [""] * 5
+
+
+def test_a_hang_at_the_same_place_is_told_from_one_after_progress_however_long_it_took_to_be_seen(clock):
+    restarts = Restarts(ProcessConfig(max_restarts=3, restart_window_s=60, hang_timeout_s=120))
+    for place in ((3, 4), (5, 9)):
+        assert restarts.why_not("it hung", place) == ""
+        clock.now += 125
+    assert restarts.why_not("it hung", (5, 9)) == "the same had happened to it before, at the same place"
 
 
 def incident(**changes):
@@ -113,10 +121,23 @@ def test_any_exit_code_can_be_told(code):
 
 
 def test_time_in_which_the_parent_slept_is_nobodys_silence(clock):
-    silence = Silence(2)
-    silence.look([1, 1])
+    silence, ready = Silence(2), [True, True]
+    silence.look([1, 1], ready)
     clock.now += 3600  # a suspended machine
-    assert silence.look([1, 2]) == [1.0, 0.0]
+    assert silence.look([1, 2], ready) == [1.0, 0.0]
     clock.now += 0.5
-    assert silence.look([1, 2]) == [1.5, 0.5]
+    assert silence.look([1, 2], ready) == [1.5, 0.5]
     assert silence.seconds == [1.5, 0.5]
+
+
+def test_the_silence_of_a_process_is_not_that_of_the_one_before_it(clock):
+    silence = Silence(1)
+    silence.look([7], [True])
+    for _ in range(9):
+        clock.now += 1
+        silence.look([7], [True])
+    assert silence.seconds == [9.0]
+    clock.now += 1
+    assert silence.look([7], [False]) == [0.0]  # another one takes its place, and gives none before it is ready
+    clock.now += 1
+    assert silence.look([7], [True]) == [1.0]

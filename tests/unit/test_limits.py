@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import re
+import signal
 
 import pytest
 from hypothesis import given, settings
@@ -121,6 +122,18 @@ def test_the_limit_of_a_container_or_a_batch_job_counts(controllers, names, tmp_
     monkeypatch.setattr(limits, "left_in_groups", lambda: [0, 300])
     with pytest.raises(MemoryError, match="0 MiB are available"):
         check_limits(plan())
+
+
+def test_a_process_that_would_not_see_its_children_end_is_told_so(tmp_path):
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with pytest.raises(
+            OSError, match=r"ignores SIGCHLD.*; call signal\.signal\(signal\.SIGCHLD, signal\.SIG_DFL\)"
+        ):
+            wb.launch(QUICK, out=tmp_path)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_too_few_open_files_are_said_before_anything_is_made(monkeypatch, tmp_path):

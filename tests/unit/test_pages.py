@@ -55,6 +55,15 @@ def test_a_run_shows_its_state_and_its_failure_escaped(tmp_path):
     assert "failed" in page and "multiprocess, lag 1" in page and "&lt;zero&gt;" in page and "<zero>" not in page
 
 
+def test_deaths_are_told_the_newest_of_them_in_full(tmp_path):
+    deaths = [{"text": f"learner <{number}> was ended by signal 9 (SIGKILL); restarted"} for number in range(5)]
+    run = loaded(tmp_path, incidents=deaths)
+    assert pages.incident_lines([run], ["mine"], most=5).count("mine: learner") == 5
+    shown = pages.incident_lines([run], ["mine"])
+    assert "learner &lt;4&gt; was ended" in shown and "2 deaths before these" in shown and "&lt;1&gt;" not in shown
+    assert pages.incident_lines([loaded(tmp_path / "other")], ["mine"]) == ""
+
+
 def test_a_result_shows_every_quantity():
     result = Result.from_dict(RESULT)
     page = result._repr_html_()

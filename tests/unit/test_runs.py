@@ -9,8 +9,10 @@ import pytest
 import workbench as wb
 from tests.unit.finished import finished_run
 from workbench.cli import main
+from workbench.record.checkpoint import CheckpointError
 from workbench.record.folder import RecordError, RunFolder
 from workbench.record.machine import process_mark
+from workbench.record.metrics import TABLES
 
 
 def edit(path, **changes):
@@ -64,9 +66,33 @@ def test_one_odd_run_does_not_hide_the_others(tmp_path, change):
 def test_another_process_with_the_number_of_the_parent_is_not_taken_for_it(tmp_path):
     path = finished_run(tmp_path)
     here = {"host": platform.node(), "pid": os.getpid()}
-    for mark, status in ((process_mark(os.getpid()), "starting"), ("another boot 17", "cut off"), (None, "starting")):
+    for mark, status in ((process_mark(os.getpid()), "running"), ("another boot 17", "cut off"), (None, "running")):
         edit(path, status="starting", machine={**here, "process": mark})
         assert wb.runs(tmp_path)[0].status == status
+
+
+def test_a_run_that_has_recorded_nothing_yet_is_starting(tmp_path):
+    path = finished_run(tmp_path, leave_out=TABLES)
+    edit(path, status="starting", machine={"host": platform.node(), "pid": os.getpid()})
+    assert wb.runs(tmp_path)[0].status == wb.load(path).status == "starting"
+
+
+def test_a_run_of_another_machine_is_resumed_only_if_somebody_says_that_it_is_over(tmp_path, capsys):
+    """Containers and nodes come back under other names; whether the process is there cannot be seen from here."""
+    path = finished_run(tmp_path)
+    edit(path, status="starting", machine={"host": "somewhere else", "pid": 77})
+    assert wb.runs(tmp_path)[0].status == "running"
+    with pytest.raises(
+        wb.RunError, match=r"in process 77 of somewhere else, which cannot be seen from here; .*gone=True"
+    ):
+        wb.resume(path)
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):  # so far it gets
+        wb.resume(path, parent_is_gone=True)
+    assert main(["resume", str(path)]) == 1 and "--parent-is-gone" in capsys.readouterr().err
+    assert main(["resume", str(path), "--parent-is-gone"]) == 2 and "no checkpoint" in capsys.readouterr().err
+    edit(path, machine={"host": platform.node(), "pid": os.getpid()})
+    with pytest.raises(wb.RunError, match="stop it first"):  # what can be seen is believed
+        wb.resume(path, parent_is_gone=True)
 
 
 def test_no_runs_and_no_folder(tmp_path, monkeypatch, capsys):
@@ -81,6 +107,10 @@ def test_resume_takes_settings_by_name_and_refuses_what_is_none(tmp_path, capsys
     path = finished_run(tmp_path)
     assert main(["resume", str(path), "--set", "epochs"]) == 2
     assert "it takes name=value" in capsys.readouterr().err
+    for name in ("start=true", "path=x", "config=5", "parent_is_gone=true", "epoch=3", "=", "pacing.=1"):
+        assert main(["resume", str(path), "--set", name]) == 2
+        assert "there is no setting" in capsys.readouterr().err
+    assert main(["resume", str(path), "--set", "epochs=" + 100_000 * "["]) == 2
     assert main(["resume", str(path)]) == 2
     assert "there is no checkpoint in" in capsys.readouterr().err
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import tyro
 
-from workbench.cli.options import Faults, load_named, parse
+from workbench.cli.options import Faults, at_least, load_named, parse
 from workbench.config import ConfigError
 from workbench.experiments import reference_path
 from workbench.record.folder import data_folder
@@ -94,6 +94,7 @@ def torn(arguments: list[str]) -> int:
     from workbench.diagnose.torn import run_torn  # here, since no other command needs it
 
     options = parse("torn", arguments, lambda _: TornOptions())
+    at_least(0, seed=options.seed)
     return run_torn(options.out, options.quick, options.seed)
 
 
@@ -117,6 +118,8 @@ def kills(arguments: list[str]) -> int:
     from workbench.diagnose import kills as made  # here, since no other command needs it
 
     options = parse("kills", arguments, lambda _: KillsOptions())
+    at_least(0, seed=options.seed)
+    at_least(1, kills=options.kills)
     out = options.out or reference_path("kills.json")
     data = made.run_kills(out, options.kills, options.seed, shlex.join(["workbench", "kills", *arguments]), _say)
     counts = ("kills", "runs", "hangs", "failed_runs", "torn_accepted", "digest_mismatches", "wrong_counts")
@@ -153,6 +156,7 @@ def soak(arguments: list[str]) -> int:
     from workbench.diagnose import soak as made  # here, since no other command needs it
 
     options = parse("soak", arguments, lambda _: SoakOptions())
+    at_least(0, seed=options.seed)
     out = options.out or reference_path("soak.json")
     command = shlex.join(["workbench", "soak", *arguments])
     data = made.run_soak(out, options.minutes, options.kill_every, options.seed, command, _say)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeVar
 
 import tyro
 
-from workbench.config import Config, preset, presets
+from workbench.config import Config, ConfigError, preset, presets
 from workbench.record.folder import runs_folder
 from workbench.run_view import LoadedRun, load
 
@@ -47,6 +47,17 @@ def parse(command: str, arguments: Sequence[str], defaults: Callable[[Config], O
 def lag_of(option: Lag) -> int | None:
     """The dial as the package takes it: None for free-running."""
     return None if option == "free" else option
+
+
+def at_least(least: int, **options: int) -> None:
+    """Refuse numbers that are too small.
+
+    Raises:
+        ConfigError: one of them is; it is named.
+    """
+    for name, value in options.items():
+        if value < least:
+            raise ConfigError(f"{name} is {value}; it must be {least} or more")
 
 
 def load_named(run: Path) -> LoadedRun:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import workbench
-from workbench.cli.options import AllSettings, PresetName, parse
+from workbench.cli.options import AllSettings, PresetName, at_least, parse
 from workbench.cli.progress import follow
 from workbench.config import ConfigError, WorldConfig
 from workbench.experiments import (
@@ -43,8 +43,7 @@ def policies(arguments: list[str]) -> int:
     options = parse("policies", arguments, lambda config: PoliciesOptions(config.world))
     if options.epochs < 2:
         raise ConfigError(f"epochs is {options.epochs}; a standard deviation needs at least 2")
-    if options.seed < 0:
-        raise ConfigError(f"seed is {options.seed}; it must be 0 or more")
+    at_least(0, seed=options.seed)
     out = options.out or reference_path("policies.json")
     measured = measure_policies(options.world, options.epochs, options.seed, _command("policies", arguments))
     write_json(out, measured)
@@ -74,6 +73,7 @@ class LearningOptions:
 def learning(arguments: list[str]) -> int:
     """Train with several seeds in both modes; after every run the file is whole, so an interruption loses one run."""
     options = parse("learning", arguments, LearningOptions)
+    at_least(1, num_seeds=options.num_seeds)
     config, out = options.config, options.out or reference_path("learning.json")
     device = str(resolve_device(config.device))
     record = LearningRecord(out, config, device, _command("learning", arguments), options.fresh)

@@ -13,7 +13,7 @@ import tyro
 import workbench
 from workbench.cli.options import AllSettings, Faults, Lag, PresetName, lag_of, named_path, parse
 from workbench.cli.progress import follow
-from workbench.config import ConfigError, Mode
+from workbench.config import ConfigError, Mode, check_name
 from workbench.processes.supervisor import ChildFailed
 from workbench.record.folder import RecordError, data_folder
 
@@ -61,12 +61,16 @@ class ResumeOptions:
     """Folder of the run, or its name in data/runs."""
     set: tuple[str, ...] = ()
     """Settings to change, such as ``epochs=480`` or ``device=cuda``; only what leaves the work done so far as it is."""
+    parent_is_gone: bool = False
+    """The process of the run, on a machine or in a container of another name, is over; it cannot be seen from here."""
 
 
 def resume(arguments: list[str]) -> int:
     """Go on with a run; print where it is kept and what came out of it, as JSON."""
     options = tyro.cli(ResumeOptions, prog="workbench resume", args=arguments)
-    resumed = workbench.resume(named_path(options.run), start=False, **_settings(options.set))
+    resumed = workbench.resume(
+        named_path(options.run), start=False, parent_is_gone=options.parent_is_gone, **_settings(options.set)
+    )
     follow(resumed, [resumed])
     print(json.dumps({"folder": str(resumed.folder.path), **resumed.result.to_dict()}, indent=2))
     return 0 if resumed.status == "finished" else 1
@@ -79,9 +83,10 @@ def _settings(texts: tuple[str, ...]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"--set was given {text!r}; it takes name=value, such as epochs=480")
+        check_name(name)
         try:
             found[name] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             found[name] = value
     return found
 

@@ -134,6 +134,8 @@ class Disturbed:
     mode: str
     lag: int | None
     kills: list[Kill] = field(default_factory=list)
+    seen_s: list[float] = field(default_factory=list)
+    """Seconds from a signal that ends a process to the moment when its parent has seen its death."""
     failures: dict[str, list[str]] = field(default_factory=dict)
     """By the names of :data:`HARM`; empty for a run that ended as if nothing had happened."""
 
@@ -161,6 +163,7 @@ def table(runs: Sequence[Disturbed]) -> dict[str, Any]:
         "kills": len(every),
         **{harm: sum(harm in run.failures for run in runs) for harm in HARM},
         "runs": len(runs),
+        "seen_after_ms": _milliseconds([seconds for run in runs for seconds in run.seen_s]),
         "by_mode": by(lambda run, _: _mode(run)),
         "by_role": by(lambda _, kill: kill.role),
         "by_how": by(lambda _, kill: kill.how),
@@ -172,6 +175,16 @@ def table(runs: Sequence[Disturbed]) -> dict[str, Any]:
             for text in texts
         ],
     }
+
+
+def _milliseconds(seconds: Sequence[float]) -> dict[str, float]:
+    """How long it took, of those that could be timed from outside."""
+    if not seconds:
+        return {"deaths": 0}
+    return {
+        "deaths": len(seconds), "median": round(1e3 * float(np.median(seconds)), 2),
+        "max": round(1e3 * max(seconds), 2),
+    }  # fmt: skip
 
 
 def _mode(run: Disturbed) -> str:
@@ -219,20 +232,26 @@ class Campaign:
         name = f"run-{record.number}"
         run = launch(self._config, record.mode, record.lag, out=self._folder, name=name, modifiers=dying)
         deadline = time.monotonic() + LIMIT_S
+        sent: list[tuple[str, float]] = []
         for _ in range(0 if inside else 4):
             wait, victim, how = rng.uniform(0.0, 0.4), int(rng.integers(processes)), SIGNALS[int(rng.integers(3))]
             self._pause_until_alive(run, victim, deadline)
             time.sleep(wait)
-            self._kill(run, victim, how, record)
+            sent += self._kill(run, victim, how, record)
         while not run.ended and time.monotonic() < deadline:
             run._supervisor.wait(0.5)
         for each, at in zip(run.processes, dying, strict=False):
             if each.restarts:
                 record.kills.append(Kill(each.role, "at a line", at.place))
         if not run.ended:
-            record.failures["hangs"] = [f"did not end within {LIMIT_S:g} s"]
-            run.stop(now=True)
+            self._end(run, record)
+        record.seen_s = _seen_after(run, sent)
         return run
+
+    def _end(self, run: Run, record: Disturbed) -> None:
+        """Note a hang, and end it."""
+        record.failures["hangs"] = [f"did not end within {LIMIT_S:g} s"]
+        run.stop(now=True)
 
     def _pause_until_alive(self, run: Run, victim: int, deadline: float) -> None:
         while not run.ended and time.monotonic() < deadline:
@@ -240,18 +259,21 @@ class Campaign:
                 return
             time.sleep(0.005)
 
-    def _kill(self, run: Run, victim: int, how: str, record: Disturbed) -> None:
+    def _kill(self, run: Run, victim: int, how: str, record: Disturbed) -> list[tuple[str, float]]:
+        """Kill a process, if it is there; its name and when the signal was sent that ended it."""
         each = run.processes[victim]
         if run.ended or each.pid is None or not each.alive:
-            return
+            return []
         try:
-            os.kill(each.pid, getattr(signal, how))
             if how == "SIGSTOP":
+                os.kill(each.pid, signal.SIGSTOP)
                 time.sleep(0.05)
-                os.kill(each.pid, signal.SIGKILL)
+            at = time.time()
+            os.kill(each.pid, signal.SIGKILL if how == "SIGSTOP" else getattr(signal, how))
         except ProcessLookupError:
-            return
+            return []
         record.kills.append(Kill(each.role, how))
+        return [(each.name, at)]
 
     def _without_parent(self, record: Disturbed) -> Run:
         """A run whose parent is killed once there is a checkpoint, and which is resumed."""
@@ -263,7 +285,10 @@ class Campaign:
             config=str(settings), mode=mode, lag=lag, out=str(self._folder), name=name, epoch=epoch,
             inside=inside, number=int(rng.integers(2, 4)), lines=int(rng.integers(1, 350)),
         )  # fmt: skip
-        subprocess.run([sys.executable, "-c", script], timeout=LIMIT_S, check=False, capture_output=True)
+        try:
+            subprocess.run([sys.executable, "-c", script], timeout=LIMIT_S, check=False, capture_output=True)
+        except subprocess.TimeoutExpired:
+            record.failures["hangs"] = [f"the parent was still there after {LIMIT_S:g} s"]
         path = self._folder / name
         if any((path / "checkpoints").glob("*.npz")) and load(path).status == "cut off":
             record.kills.append(
@@ -272,7 +297,8 @@ class Campaign:
             run = resume(path)
         else:  # it died before its first checkpoint was whole, or after the end: there is nothing to go on from
             run = launch(self._config, mode, lag, out=self._folder, name=f"{name}-anew")
-        run._supervisor.wait(LIMIT_S)
+        if not run._supervisor.wait(LIMIT_S):
+            self._end(run, record)
         return run
 
     # --- what must hold --------------------------------------------------------------------------------------------
@@ -296,12 +322,25 @@ class Campaign:
             why for replay in run._supervisor.shared.replays for valid, why in [replay.check_valid()] if not valid
         ]
         note("torn_accepted", f"torn rows: {broken}", bool(broken))
+        copied = run.history.measured("sync/checksum")["value"]
+        note("torn_accepted", "torn weights: a copied snapshot has another checksum", not (copied == 1).all())
+        note("torn_accepted", "no copied snapshot was checked", not len(copied))
 
     def _undisturbed(self, mode: str, lag: int) -> dict[str, str]:
         if (mode, lag) not in self._digests:
             run = launch(self._config, mode, lag, out=self._folder, name=f"undisturbed-{mode}-{lag}")
             self._digests[mode, lag] = run.wait().digest
         return self._digests[mode, lag]
+
+
+def _seen_after(run: Run, sent: Sequence[tuple[str, float]]) -> list[float]:
+    """Seconds from each signal to the death that it made; nothing for a process that had done its work."""
+    deaths = run.folder.read_description()["incidents"]
+    found = []
+    for name, at in sent:
+        seen = [death["time"] for death in deaths if death["process"] == name and death["time"] >= at]
+        found += [seen[0] - at] if seen else []
+    return found
 
 
 def _counted_once(run: Run) -> bool:

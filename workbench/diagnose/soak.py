@@ -6,10 +6,10 @@ the end nothing may have grown beyond what it wavers by, and the history must be
 A child that is killed comes back as a new process, which begins at a level of its own, some MiB from that of the one
 before. So growth is looked for twice: within each life of a process, and from life to life.
 
-Memory is the process's own: private pages, in memory or swapped out. What is shared is given beside it. Pages of the
-run's blocks belong to ``/dev/shm``, whose size is watched, and count for a process from when it first touches them,
-which takes minutes in a ring of records. Pages of files, such as libraries and the records that a large history is read
-from, are dropped by the system when it needs the room.
+Memory is the process's own: private pages, in memory or swapped out. What is shared is given beside it: the run's
+blocks, which have no name. The parent has made and filled them all, so what it shares is their size, which may not rise
+at all. A child shares what it has touched so far, which takes minutes in a ring of records. Pages of files, such as
+libraries and the records that a large history is read from, are dropped by the system when it needs the room.
 """
 
 from __future__ import annotations
@@ -289,15 +289,21 @@ def run_soak(
 
 
 def is_sound(data: dict[str, Any]) -> bool:
-    """Whether nothing grew, nothing was left behind, and the history is whole."""
-    names = data["dev_shm"]["names"]
+    """Whether nothing grew, neither what is private nor what is shared, nothing was left, and the history is whole."""
     return (
         all(line["flat"] for line in data["growth"])
         and data["history"] == "complete"
         and not any(data["lost_records"].values())
         and not data["left_in_dev_shm"]
-        and max(names[len(names) // 2 :], default=0) <= max(names[: len(names) // 2], default=0)
+        and not _has_risen(data["dev_shm"]["names"])
+        and not _has_risen(data["processes"][PARENT]["shared_mib"])
     )
+
+
+def _has_risen(values: Sequence[float]) -> bool:
+    """Whether the second half has a value above all of the first."""
+    half = len(values) // 2
+    return max(values[half:], default=0) > max(values[:half], default=0)
 
 
 def table(data: dict[str, Any]) -> str:

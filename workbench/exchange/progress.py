@@ -102,7 +102,7 @@ class Progress:
         return bool(np.isfinite(self._arrays["end_time"][process]))
 
     def report_alive(self, process: int) -> None:
-        """A process gives a sign of life: it begins or ends a piece of work, or waits and was awake for a moment."""
+        """A process gives a sign of life: it has made a turn or an update, or waits and was awake for a moment."""
         self._arrays["signs_of_life"][process] += 1
 
     def signs_of_life(self) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -12,6 +13,8 @@ from workbench.processes.bell import Stopped
 from workbench.processes.job import Job
 from workbench.processes.time_slice import ask_for_time_slice
 
+MOST_SENT = 12_000
+"""Bytes of a traceback that are sent home: so few that they go into the pipe in one write."""
 FAILED = 1
 PARENT_GONE = 3
 NO_DEVICE_MEMORY = (
@@ -31,9 +34,20 @@ def run(job: Job) -> None:
         text = traceback.format_exc()
         if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it where it is not needed
             text += NO_DEVICE_MEMORY
-        print(text, flush=True)
-        job.errors.send(text)
+        with contextlib.suppress(OSError, ValueError):  # a full disk, or no such character
+            print(text, flush=True)
+        _send(job, text)
         raise SystemExit(FAILED) from None
+
+
+def _send(job: Job, text: str) -> None:
+    """Send a traceback home in one write: of half a message, left by a process that is killed, nobody sees the end."""
+    data = text.encode(errors="backslashreplace")
+    if len(data) > MOST_SENT:
+        cut = f"\n... {len(data) - MOST_SENT:,} bytes left out; the whole is in {job.log}\n".encode()
+        data = data[: MOST_SENT // 4] + cut + data[-MOST_SENT * 3 // 4 :]
+    with contextlib.suppress(OSError):  # the parent is gone
+        job.errors.send(data.decode(errors="replace"))
 
 
 def _role(role: str):  # type: ignore[no-untyped-def]

@@ -7,6 +7,7 @@ take what :class:`Parts` hands them, and the parts know nothing of each other's 
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -27,6 +28,7 @@ from workbench.learning.device import resolve_device
 from workbench.learning.iqn import build_network
 from workbench.learning.parameters import ParameterLayout
 from workbench.loop import Collector, Trainer
+from workbench.processes import heap
 from workbench.processes.bell import Bell
 from workbench.processes.changes import Changes
 from workbench.processes.memory import Block, machine_fence
@@ -37,6 +39,9 @@ from workbench.world.treasurehunt import Treasurehunt
 
 T = TypeVar("T")
 Role = Literal["sequential", "actor", "learner"]
+
+GIVE_BACK_INTERVAL_S = 1.0
+"""Seconds between two times that a child gives freed memory back; each takes it less than a millisecond."""
 
 
 class Modifier:
@@ -134,6 +139,7 @@ class Parts:
         self.channel = Channel(job.channel.open(Channel.layout()), fence)
         self.changes = Changes(config, job.changes.open(Changes.layout()), fence)
         self.bell = job.bells[job.index]
+        self._next_give_back = 0.0
         self.other_bells = [bell for index, bell in enumerate(job.bells) if index != job.index]
         for modifier in job.modifiers:
             modifier.on_parts(self)
@@ -150,7 +156,7 @@ class Parts:
             job.config, job.world, self.replays, self.mailboxes, self.progress, self.channel,
             self._recovery(journals.actor, journals.actor_checkpoint, shared),
         )  # fmt: skip
-        collector.course = self.changes.course
+        collector.course, collector.alive = self.changes.course, self.alive
         collector.restore()
         for modifier in job.modifiers:
             modifier.on_collector(collector, self)
@@ -170,7 +176,7 @@ class Parts:
             self.channel,
             [self._recovery_of(index) for index in job.agents],
         )
-        trainer.course = self.changes.course
+        trainer.course, trainer.alive = self.changes.course, self.alive
         trainer.restore()
         for modifier in job.modifiers:
             modifier.on_trainer(trainer, self)
@@ -184,6 +190,10 @@ class Parts:
     def _recovery(self, journal: Block, copy: Block | None, shared: dict[str, NDArray[np.uint8]]) -> Recovery:
         fence = machine_fence()
         return Recovery(Journal(journal.open(), fence), None if copy is None else Journal(copy.open(), fence), shared)
+
+    def alive(self) -> None:
+        """Give a sign of life."""
+        self.progress.report_alive(self.job.index)
 
     def ready(self) -> None:
         """Report that this child is ready and wait at the barrier for the others."""
@@ -201,12 +211,15 @@ class Parts:
         self.tidy()
 
     def tidy(self) -> None:
-        """Free what Python keeps of objects after a piece of work.
+        """Free what Python keeps of objects after a piece of work, and now and then give freed memory back.
 
-        It keeps up to 2,000 tuples of each length, and every backward pass leaves one more. What was there before the
-        run is frozen, so this takes microseconds.
+        Python keeps up to 2,000 tuples of each length, and every backward pass leaves one more. What was there before
+        the run is frozen, so this takes microseconds.
         """
         gc.collect()
+        if time.monotonic() >= self._next_give_back:
+            heap.give_back()
+            self._next_give_back = time.monotonic() + GIVE_BACK_INTERVAL_S
 
 
 def mailbox_layout(config: Config, lag: int | None) -> Layout:

@@ -10,6 +10,7 @@ import errno
 import os
 import resource
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -33,6 +34,8 @@ REMEDIES = {
 SPARE_FILES = 24
 """Files that are open for a moment only: logs, records, a checkpoint, the pipes of a child that is being started."""
 
+HEAR_CHILDREN = "call signal.signal(signal.SIGCHLD, signal.SIG_DFL) first"
+
 TOO_MANY_FILES = "too many open files: raise the limit (ulimit -n), or close what holds them, such as runs you hold"
 
 
@@ -42,7 +45,7 @@ def check_limits(plan: Plan) -> None:
     Raises:
         MemoryError: there is less memory than its blocks need together. The message has both in MiB, the largest
             parts, and the settings to lower.
-        OSError: there are fewer open files left than it needs.
+        OSError: there are fewer open files left than it needs, or this process would not see its children end.
     """
     needed, available = memory_needed(plan), memory_available()
     if sum(needed.values()) > available:
@@ -52,6 +55,8 @@ def check_limits(plan: Plan) -> None:
             f"the run needs {_mib(sum(needed.values()))} of shared memory ({parts}); {_mib(available)} are available; "
             f"{'; or '.join(REMEDIES[part] for part in largest)}"
         )
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        raise OSError(errno.ECHILD, f"this process ignores SIGCHLD, so it would see no child end; {HEAR_CHILDREN}")
     wanted, left = files_needed(plan), files_left()
     if wanted > left:
         raise OSError(

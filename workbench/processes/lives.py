@@ -32,12 +32,17 @@ class Incident:
     """How often it had been started anew before."""
     action: Action
 
-    def __str__(self) -> str:
+    @property
+    def what_happened(self) -> str:
+        """Who died, of what, and how far the run was, in one line."""
         whose = f" (agent{'s' * (len(self.agents) > 1)} {', '.join(map(str, self.agents))})" if self.agents else ""
         return (
             f"{self.process}{whose} {self.cause}; {self.epochs} epochs were collected until then, "
-            f"{self.updates} updates made; {self.action}"
+            f"{self.updates} updates made"
         )
+
+    def __str__(self) -> str:
+        return f"{self.what_happened}; {self.action}"
 
 
 class Restarts:
@@ -53,16 +58,16 @@ class Restarts:
         """Restarts so far."""
         return len(self._times)
 
-    def why_not(self, traceback: str, done: tuple[int, int]) -> str:
+    def why_not(self, failure: str, done: tuple[int, int]) -> str:
         """Why the process is not started again after this death; empty if it is, and then that is counted.
 
         Args:
-            traceback: what it raised; empty if it was killed or left without a word.
+            failure: what it raised, or that it hung; empty if it was killed or left without a word.
             done: epochs and updates so far.
         """
         now = time.monotonic()
-        if traceback and self._last_failure == (traceback, done):
-            return "it raised the same again at the same place"
+        if failure and self._last_failure == (failure, done):
+            return "the same had happened to it before, at the same place"
         recent = [moment for moment in self._times if now - moment <= self._window_s]
         if len(recent) >= self._most:
             if not self._most:
@@ -70,7 +75,7 @@ class Restarts:
             often = "once" if len(recent) == 1 else f"{len(recent)} times"
             return f"it was restarted {often} within {self._window_s:g} s, and processes.max_restarts allows no more"
         self._times.append(now)
-        self._last_failure = (traceback, done)
+        self._last_failure = (failure, done)
         return ""
 
 
@@ -94,13 +99,19 @@ class Silence:
         self._signs, self._seconds = [-1] * num_processes, [0.0] * num_processes
         self._looked = time.monotonic()
 
-    def look(self, signs: list[int]) -> list[float]:
-        """Seconds of silence of each child, given how many signs of life each has given."""
+    def look(self, signs: list[int], ready: list[bool]) -> list[float]:
+        """Seconds of silence of each child.
+
+        Args:
+            signs: how many signs of life each has given, its predecessors included.
+            ready: whether each has built its parts; before that it gives none, and its silence has not begun.
+        """
         now = time.monotonic()
         awake = min(now - self._looked, 1.0)  # more is a look that came late: a suspended machine, a Ctrl-Z
         self._looked = now
         for process, (before, given) in enumerate(zip(self._signs, signs, strict=True)):
-            self._seconds[process] = self._seconds[process] + awake if given == before else 0.0
+            silent = given == before and ready[process]
+            self._seconds[process] = self._seconds[process] + awake if silent else 0.0
         self._signs = list(signs)
         return self.seconds
 

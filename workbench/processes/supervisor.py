@@ -38,6 +38,9 @@ from workbench.record.metrics import Records
 DRAIN_INTERVAL_S = 0.1
 """How often records are moved and hangs are looked for; a death wakes the watching thread at once."""
 
+MOST_SAID = 400
+"""Characters of an exception's own words that go into the line about a death; the traceback has them all."""
+
 
 class ChildFailed(RuntimeError):
     """A child process raised, was killed, or did not start. The message names it and holds its traceback."""
@@ -48,6 +51,10 @@ class Listener:
 
     def take_records(self, table: str, records: Records, lost: int) -> None:
         """Records of a table as they come, and how many were lost before them; in the watching thread."""
+
+    def keeps_up(self) -> bool:
+        """Whether all records so far are kept, so that a checkpoint may follow; in the watching thread."""
+        return True
 
     def take_incident(self, incident: Incident) -> None:
         """A child has died; in the watching thread, after every record of it."""
@@ -267,8 +274,9 @@ class Supervisor:
         hung, each.hung = each.hung, ""
         agents = job.agents or range(self.config.world.num_agents)
         done = (progress.epochs_collected, sum(progress.updates(agent) for agent in agents))
-        cause = f"failed: {traceback.strip().splitlines()[-1]}" if traceback else hung or how_it_ended(code)
-        action, why_not = self._what_follows(each, traceback, done)
+        raised = traceback.strip().splitlines()[-1][:MOST_SAID] if traceback else ""
+        cause = f"failed: {raised}" if traceback else hung or how_it_ended(code)
+        action, why_not = self._what_follows(each, traceback or hung, done)
         incident = Incident(
             time.time(), job.name, job.agents, cause, done[0], done[1], job.restarts, action
         )  # fmt: skip
@@ -283,19 +291,17 @@ class Supervisor:
             progress.report_end(job.index)
             self.ring()
             return
-        where = f"; {done[0]} epochs were collected until then, {done[1]} updates made"
         because = f"; {why_not}" if why_not else ""
-        said = f"{job.name} failed{because}:\n{traceback}" if traceback else f"{job.name} {cause}{where}{because}"
-        self._fail(ChildFailed(said))
+        self._fail(ChildFailed(incident.what_happened + because + (f":\n{traceback}" if traceback else "")))
 
-    def _what_follows(self, each: _Child, traceback: str, done: tuple[int, int]) -> tuple[Action, str]:
+    def _what_follows(self, each: _Child, failure: str, done: tuple[int, int]) -> tuple[Action, str]:
         """What to do about a death, and why there is no restart although there might be."""
         if self.progress.stopping or not self.progress.started:
             return "run ended", ""
         wanted = policy(self.config.processes, each.job.role)
         if wanted == "continue":
             return "run goes on without it", ""
-        why_not = "" if wanted == "stop" else each.restarts.why_not(traceback, done)
+        why_not = "" if wanted == "stop" else each.restarts.why_not(failure, done)
         return ("run ended", why_not) if wanted == "stop" or why_not else ("restarted", "")
 
     def _restart(self, each: _Child) -> None:
@@ -309,18 +315,20 @@ class Supervisor:
             self._fail(ChildFailed(f"{each.job.name} could not be started anew: {advice(error)}"))
 
     def _look_for_hangs(self) -> None:
-        limits, silences = self.config.processes, self._silence.look(self.progress.signs_of_life())
+        limits, progress = self.config.processes, self.progress
+        ready = [progress.ready(each.job.index) for each in self.children]
+        silences = self._silence.look(progress.signs_of_life(), ready)
         for each, silence_s in zip(self.children, silences, strict=True):
             if not each.process.is_alive():
                 continue
-            if not self.progress.ready(each.job.index):  # started anew, and not there yet
+            if not ready[each.job.index]:  # started anew, and not there yet
                 limit, silence_s = limits.start_timeout_s, time.monotonic() - each.started
             else:
                 limit = limits.hang_timeout_s
             if silence_s > limit:
                 each.hung = (
                     f"has given no sign of life for {limit:g} s and was killed. It hung or was stopped, see its log; "
-                    "if an epoch may take that long, raise processes.hang_timeout_s"
+                    "if one turn of all worlds, or one update, may take that long, raise processes.hang_timeout_s"
                 )
                 each.process.kill()
 
@@ -330,7 +338,10 @@ class Supervisor:
         if self._writer is not None and self._writer.is_alive():
             return
         found = self.shared.complete_cut()
-        if found is not None:
+        if found is None:
+            return
+        self._drain()  # what it was preceded by must be on disk before it
+        if self._listener.keeps_up():
             self._writer = threading.Thread(target=self._write_checkpoint, args=found, name="checkpoint", daemon=True)
             self._writer.start()
 
@@ -344,8 +355,9 @@ class Supervisor:
         """Keep the run as it was left, so that it can be resumed however it ended."""
         if self._writer is not None:
             self._writer.join()
+        self._drain()  # if the watching thread has failed, nobody else has
         cut = self.shared.cut_as_left() if self.shared.keeps_checkpoints else None
-        if cut is not None:
+        if cut is not None and self._listener.keeps_up():
             self._listener.take_checkpoint(self.progress.epochs_collected, cut)
 
     # --- the end ---------------------------------------------------------------------------------------------------

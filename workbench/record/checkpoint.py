@@ -62,6 +62,9 @@ def write_checkpoint(
     text = np.frombuffer(json.dumps(head).encode(), np.uint8)
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
+        for left in folder.glob("*.part"):  # by a writer that was killed
+            with suppress(OSError):
+                left.unlink()
         with open(part, "wb", opener=open_private) as file:
             with zipfile.ZipFile(file, "w") as archive:
                 for name, array in ({_DESCRIPTION: text} | dict(arrays)).items():

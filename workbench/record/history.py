@@ -197,7 +197,10 @@ class _GrowingTable:
         self._dtype, self._count, self._lock = dtype, 0, threading.Lock()
         self._buffer = np.empty(256, dtype)
         self._filled = _read_only(self._buffer[:0])
-        self._file: int | None = None  # descriptor while the table is read from there; so deleting it does no harm
+        self._file: int | None = (
+            None  # descriptor, from when the table first rests on its file; deleting that is harmless
+        )
+        self._on_file = False
 
     @property
     def filled(self) -> Records:
@@ -216,18 +219,14 @@ class _GrowingTable:
                 if len(self._buffer):
                     self._buffer = np.empty(0, self._dtype)
                     self._filled = _read_only(self._buffer)
-                self._count = count
+                self._count, self._on_file = count, True
                 return
-            start, before = self._count, self._filled if self._file is None else self._mapped()
+            start, before = self._count, self._mapped() if self._on_file else self._filled
             if count > len(self._buffer):
                 self._buffer = np.empty(max(count, 2 * start), self._dtype)
                 self._buffer[:start] = before
             self._buffer[start:count] = records
-            self._filled, self._count, self._file = (
-                _read_only(self._buffer[:count]),
-                count,
-                None,
-            )  # closed with the table
+            self._filled, self._count, self._on_file = _read_only(self._buffer[:count]), count, False
 
     def _rests_on(self, path: Path, count: int) -> bool:
         """Whether a file holds so many records, and can be read; it is kept open as long as the table lives."""

@@ -87,6 +87,19 @@ def status_line(index: int, name: str, run: RunView, facts: Sequence[str]) -> st
     )
 
 
+def incident_lines(runs: Sequence[RunView], names: Sequence[str], most: int = 3) -> str:
+    """The newest deaths of processes, of each run at most so many; nothing while there are none."""
+    lines = []
+    for run, name in zip(runs, names, strict=True):
+        incidents = run.incidents
+        if len(incidents) > most:
+            lines.append(quiet(f"{name}: {len(incidents) - most:,} deaths before these, listed in run.incidents"))
+        lines += [
+            f'<span style="color: {WARNING}">&#9888; {text(f"{name}: {said}")}</span>' for said in incidents[-most:]
+        ]
+    return "".join(f'<div style="line-height: 1.6">{line}</div>' for line in lines)
+
+
 def process_table(runs: Sequence[RunView], names: Sequence[str]) -> str:
     """Every process of the runs that tell of theirs."""
     rows = []

@@ -48,7 +48,7 @@ class Panel:
         start_button, pause_button, continue_button, stop_button, checkpoint_button: do what they say. One that makes no
             sense now, or that the runs cannot do, is disabled.
         message: what went wrong with a button, if anything did.
-        status: a line per run.
+        status: a line per run, and the newest deaths of processes, if there were any.
         failures: tracebacks of children, if there are any.
         form: chooses curves. changes: changes runs while they go on. processes, doctor: tables.
         blocks: opens and closes these four.
@@ -281,7 +281,7 @@ class Panel:
             self.status.value = "".join(
                 pages.status_line(index, name, run, self._facts(index, run))
                 for index, (name, run) in enumerate(zip(names, self.runs, strict=True))
-            )
+            ) + pages.incident_lines(self.runs, names)
             self.failures.value = "".join(
                 pages.failure(name, str(run.error)) for name, run in zip(names, self.runs, strict=True) if run.error
             )
