@@ -32,7 +32,25 @@ def test_nothing_grows_under_kills_and_no_record_is_missing(tmp_path):
 def test_the_committed_verdict_is_that_of_the_committed_samples():
     data = json.loads((Path(__file__).parents[2] / "data/reference/soak.json").read_text())
     assert data["minutes"] == 60 and data["growth"] == growth(data["processes"], 3600)
-    assert data["held"] == is_sound(data)
+    assert data["held"] and is_sound(data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data["dev_shm"]["names"].__setitem__(-1, 1e4),
+        lambda data: data["processes"][PARENT]["shared_mib"].__setitem__(-1, 1e4),
+        lambda data: data["growth"][0].update(flat=False),
+        lambda data: data.update(history=["agent 0: 3 epochs recorded"]),
+        lambda data: data["lost_records"].update(spans=1),
+        lambda data: data["left_in_dev_shm"].append("/dev/shm/x"),
+    ],
+)
+def test_a_soak_that_leaves_grows_or_loses_anything_is_not_sound(change):
+    data = json.loads((Path(__file__).parents[2] / "data/reference/soak.json").read_text())
+    assert is_sound(data)
+    change(data)
+    assert not is_sound(data)
 
 
 @pytest.mark.parametrize(
