@@ -14,6 +14,10 @@ def test_there_are_300_kills_and_no_harm_came_of_them():
         assert not any(line[harm] for line in DATA[by].values() for harm in HARM)
 
 
+def test_every_death_is_seen_within_a_second():
+    assert DATA["seen_after_ms"]["deaths"] >= 100 and DATA["seen_after_ms"]["max"] < 1000
+
+
 def test_every_role_every_setting_every_manner_and_every_place_is_among_them():
     assert len(DATA["by_mode"]) == len(SETTINGS)
     assert set(DATA["by_role"]) == {"actor", "learner", "sequential", "parent"}
