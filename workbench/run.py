@@ -46,7 +46,7 @@ from workbench.record.history import History
 from workbench.record.metrics import TABLES, Records
 from workbench.record.repeats import Repeats
 from workbench.record.result import Result
-from workbench.run_view import RunError, RunView, changes_in, history_of, progress_numbers
+from workbench.run_view import RunError, RunView, changes_in, history_of, incidents_in, progress_numbers
 from workbench.world.policies import reference_rewards
 from workbench.world.treasurehunt import Treasurehunt
 
@@ -232,7 +232,7 @@ class Run(RunView, Listener):
     @property
     def incidents(self) -> tuple[str, ...]:
         """Deaths of children and what followed them, oldest first."""
-        return tuple(str(found["text"]) for found in self._description["incidents"])
+        return incidents_in(self._description)
 
     @property
     def status(self) -> str:
@@ -348,8 +348,8 @@ class Run(RunView, Listener):
         kept = self._write_waiting(table)
         self.history.append(table, records, lost, self.folder.path_of(table) if kept else None)
 
-    def keeps_up(self) -> bool:
-        """Whether all records that a resumed run keeps are on disk: without them its history would have a gap."""
+    def keep_records(self) -> bool:
+        """Write what waits; return whether all is on disk. A checkpoint without it would leave a gap in the history."""
         kept = all([self._write_waiting(table) for table in TABLES if table != "spans"])
         if not kept:
             self._warnings.setdefault("waiting", "no checkpoint was written while records waited for the disk")

@@ -262,7 +262,7 @@ class LoadedRun(RunView):
     @property
     def incidents(self) -> tuple[str, ...]:
         """Deaths of children and what followed them, as the run left them."""
-        return tuple(str(found["text"]) for found in self.description.get("incidents", ()))
+        return incidents_in(self.description)
 
     @property
     def result(self) -> Result:
@@ -331,6 +331,11 @@ def elsewhere(description: Mapping[str, Any]) -> bool:
 def changes_in(description: Mapping[str, Any]) -> list[tuple[float, int, dict[str, Any]]]:
     """What a run's description says of changes: when, from which epoch on, settings by name."""
     return [(each["time"], each["epoch"], dict(each["settings"])) for each in description.get("changes", ())]
+
+
+def incidents_in(description: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a run's description says of deaths of children and what followed them, oldest first."""
+    return tuple(each["text"] for each in description.get("incidents", ()))
 
 
 def history_of(folder: RunFolder, description: Mapping[str, Any]) -> History:

@@ -22,10 +22,22 @@ class FailsInAnUpdate(Modifier):
 
         def update(learning_rate):
             if agent.updates == 4:
-                raise ArithmeticError("the fifth update is broken")
+                self.go_wrong()
             return sound(learning_rate)
 
         agent.update = update
+
+    def go_wrong(self):
+        raise ArithmeticError("the fifth update is broken")
+
+
+class HangsInAnUpdate(FailsInAnUpdate):
+    """Agent 1 stands still in its fifth update, each time."""
+
+    def go_wrong(self):
+        import threading
+
+        threading.Event().wait()
 
 
 class FailsInAnEpoch(Modifier):
@@ -77,25 +89,6 @@ class ClockJumps(Modifier):
 
         sound, progress, seconds = time.time, parts.progress, self.seconds
         time.time = lambda: sound() + seconds * (progress.epochs_collected > 2)
-
-
-class HangsInAnUpdate(Modifier):
-    """Agent 1 stands still in its fifth update, each time."""
-
-    def on_trainer(self, trainer, parts):
-        import threading
-
-        if 1 not in trainer.agents:
-            return
-        agent = trainer.agents[1]
-        sound = agent.update
-
-        def update(learning_rate):
-            if agent.updates == 4:
-                threading.Event().wait()
-            return sound(learning_rate)
-
-        agent.update = update
 
 
 class WorksForLong(Modifier):

@@ -64,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return REFUSED
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's stop is as orderly as Ctrl-C
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started this may ignore it, and hand that on
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # handed on by whoever started this
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     warnings.showwarning = _show_warning
     try:
         return COMMANDS[chosen.command].act(rest)

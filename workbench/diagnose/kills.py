@@ -244,11 +244,11 @@ class Campaign:
             if each.restarts:
                 record.kills.append(Kill(each.role, "at a line", at.place))
         if not run.ended:
-            self._end(run, record)
+            self._give_up(run, record)
         record.seen_s = _seen_after(run, sent)
         return run
 
-    def _end(self, run: Run, record: Disturbed) -> None:
+    def _give_up(self, run: Run, record: Disturbed) -> None:
         """Note a hang, and end it."""
         record.failures["hangs"] = [f"did not end within {LIMIT_S:g} s"]
         run.stop(now=True)
@@ -298,7 +298,7 @@ class Campaign:
         else:  # it died before its first checkpoint was whole, or after the end: there is nothing to go on from
             run = launch(self._config, mode, lag, out=self._folder, name=f"{name}-anew")
         if not run._supervisor.wait(LIMIT_S):
-            self._end(run, record)
+            self._give_up(run, record)
         return run
 
     # --- what must hold --------------------------------------------------------------------------------------------

@@ -34,8 +34,6 @@ REMEDIES = {
 SPARE_FILES = 24
 """Files that are open for a moment only: logs, records, a checkpoint, the pipes of a child that is being started."""
 
-HEAR_CHILDREN = "call signal.signal(signal.SIGCHLD, signal.SIG_DFL) first"
-
 TOO_MANY_FILES = "too many open files: raise the limit (ulimit -n), or close what holds them, such as runs you hold"
 
 
@@ -56,7 +54,11 @@ def check_limits(plan: Plan) -> None:
             f"{'; or '.join(REMEDIES[part] for part in largest)}"
         )
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
-        raise OSError(errno.ECHILD, f"this process ignores SIGCHLD, so it would see no child end; {HEAR_CHILDREN}")
+        raise OSError(
+            errno.ECHILD,
+            "this process ignores SIGCHLD, so it would see no child end; "
+            "call signal.signal(signal.SIGCHLD, signal.SIG_DFL) first",
+        )
     wanted, left = files_needed(plan), files_left()
     if wanted > left:
         raise OSError(

@@ -52,8 +52,8 @@ class Listener:
     def take_records(self, table: str, records: Records, lost: int) -> None:
         """Records of a table as they come, and how many were lost before them; in the watching thread."""
 
-    def keeps_up(self) -> bool:
-        """Whether all records so far are kept, so that a checkpoint may follow; in the watching thread."""
+    def keep_records(self) -> bool:
+        """Keep all records so far; whether they are, so that a checkpoint may follow. In the watching thread."""
         return True
 
     def take_incident(self, incident: Incident) -> None:
@@ -341,7 +341,7 @@ class Supervisor:
         if found is None:
             return
         self._drain()  # what it was preceded by must be on disk before it
-        if self._listener.keeps_up():
+        if self._listener.keep_records():
             self._writer = threading.Thread(target=self._write_checkpoint, args=found, name="checkpoint", daemon=True)
             self._writer.start()
 
@@ -357,7 +357,7 @@ class Supervisor:
             self._writer.join()
         self._drain()  # if the watching thread has failed, nobody else has
         cut = self.shared.cut_as_left() if self.shared.keeps_checkpoints else None
-        if cut is not None and self._listener.keeps_up():
+        if cut is not None and self._listener.keep_records():
             self._listener.take_checkpoint(self.progress.epochs_collected, cut)
 
     # --- the end ---------------------------------------------------------------------------------------------------

@@ -197,10 +197,8 @@ class _GrowingTable:
         self._dtype, self._count, self._lock = dtype, 0, threading.Lock()
         self._buffer = np.empty(256, dtype)
         self._filled = _read_only(self._buffer[:0])
-        self._file: int | None = (
-            None  # descriptor, from when the table first rests on its file; deleting that is harmless
-        )
-        self._on_file = False
+        self._on_file = False  # whether the table is read from its file
+        self._file: int | None = None  # descriptor, from the first time on; so deleting the file does no harm
 
     @property
     def filled(self) -> Records:

@@ -59,7 +59,12 @@ def failure(name: str, words: str) -> str:
 
 def warning(words: str) -> str:
     """One line that asks for attention."""
-    return f'<span role="alert" style="color: {WARNING}">&#9888; {text(words)}</span>' if words else ""
+    return f'<span role="alert">{marked(words)}</span>' if words else ""
+
+
+def marked(words: str) -> str:
+    """One line with the mark of a warning, which is not read out again whenever it is shown anew."""
+    return f'<span style="color: {WARNING}">&#9888; {text(words)}</span>'
 
 
 def quiet(words: str) -> str:
@@ -94,9 +99,7 @@ def incident_lines(runs: Sequence[RunView], names: Sequence[str], most: int = 3)
         incidents = run.incidents
         if len(incidents) > most:
             lines.append(quiet(f"{name}: {len(incidents) - most:,} deaths before these, listed in run.incidents"))
-        lines += [
-            f'<span style="color: {WARNING}">&#9888; {text(f"{name}: {said}")}</span>' for said in incidents[-most:]
-        ]
+        lines += [marked(f"{name}: {said}") for said in incidents[-most:]]
     return "".join(f'<div style="line-height: 1.6">{line}</div>' for line in lines)
 
 
