@@ -3,31 +3,31 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from workbench.compare import Comparison, compare
-from workbench.config import Config, ConfigError, preset, presets
-from workbench.processes.supervisor import ChildFailed
-from workbench.record.folder import RecordError
-from workbench.record.result import Result
-from workbench.resume import resume
-from workbench.run import Run, launch
-from workbench.run_view import LoadedRun, RunError, load
-from workbench.runs import runs
+from workbench.core.config import Config, ConfigError, preset, presets
+from workbench.core.processes.supervisor import ChildFailed
+from workbench.runs.compare import Comparison, compare
+from workbench.runs.folder import RecordError
+from workbench.runs.listing import runs
+from workbench.runs.loaded import LoadedRun, RunError, load
+from workbench.runs.recovery.resume import resume
+from workbench.runs.result import Result
+from workbench.runs.run import Run, launch
 
 if TYPE_CHECKING:
     from workbench import export, report
     from workbench.view.figures import comparison_figure, side_by_side
-    from workbench.view.film import film
-    from workbench.view.panel import Panel
-    from workbench.view.timeline import Timeline
-    from workbench.view.world_view import WorldView
+    from workbench.view.panel.panel import Panel
+    from workbench.view.timeline.timeline import Timeline
+    from workbench.view.world.film import film
+    from workbench.view.world.world_view import WorldView
 
 _ROOMS = ("export", "report")
 _VIEW = {
-    "Panel": "panel",
-    "Timeline": "timeline",
-    "WorldView": "world_view",
+    "Panel": "panel.panel",
+    "Timeline": "timeline.timeline",
+    "WorldView": "world.world_view",
     "comparison_figure": "figures",
-    "film": "film",
+    "film": "world.film",
     "side_by_side": "figures",
 }
 

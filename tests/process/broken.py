@@ -1,6 +1,6 @@
 """Parts that fail on purpose, in a module that a spawned child can import."""
 
-from workbench.processes.job import Modifier
+from workbench.core.processes.worker import Modifier
 
 
 class FailsBeforeTheBarrier(Modifier):

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from workbench.config import Config, preset
-from workbench.exchange.mailbox import Mailbox
-from workbench.exchange.replay import Replay
-from workbench.processes.child import leave_with_parent
+from workbench.core.config import Config, preset
+from workbench.core.processes.child import leave_with_parent
+from workbench.core.shared.replay import Replay
+from workbench.core.shared.weight_store import Mailbox
 
 VECTOR = 65_536
 PATTERN = 251

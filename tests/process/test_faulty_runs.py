@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import workbench as wb
+from workbench.core.shared.weight_store import checksum
 from workbench.diagnose.faults import prepare
-from workbench.exchange.mailbox import checksum
 
 CONFIG = wb.preset("quick").replace(**{
     "device": "cpu", "processes.learners": 1, "evaluation.final_worlds": 2, "processes.actor_death": "stop",

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from tests.campaigns.kills import HARM, Disturbed, Kill, is_sound, table
 from workbench.cli import main
-from workbench.diagnose.kills import HARM, Disturbed, Kill, is_sound, table
 
 
 @pytest.mark.slow

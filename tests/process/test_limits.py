@@ -13,8 +13,8 @@ import pytest
 import workbench as wb
 from tests.process import broken
 from tests.process.test_survival import CONFIG, reached, wait_until
-from workbench.processes.limits import SPARE_FILES, files_left, files_needed
-from workbench.record.folder import RecordError, RecordWarning
+from workbench.runs.folder import RecordError, RecordWarning
+from workbench.runs.limits import SPARE_FILES, files_left, files_needed
 
 DEADLINE_S = 120
 ENDLESS = CONFIG.replace(epochs=1_000_000)
@@ -34,7 +34,7 @@ FEW_FILES = """
 import os, resource, sys
 import workbench as wb
 from tests.process.test_survival import CONFIG, wait_until
-from workbench.processes import limits
+from workbench.runs import limits
 config = CONFIG.replace(epochs=1_000_000)
 when, out = sys.argv[1:]
 def leave(files):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import workbench as wb
-from workbench.record.folder import RecordError, RecordWarning
-from workbench.record.metrics import TABLES
-from workbench.run import RunError
+from workbench.runs.folder import RecordError, RecordWarning
+from workbench.runs.metrics import TABLES
+from workbench.runs.run import RunError
 
 DEADLINE_S = 120
 QUICK = wb.preset("quick").replace(device="cpu")
@@ -64,7 +64,7 @@ def test_a_world_of_a_script_is_refused_before_anything_is_made(tmp_path):
     done = script(tmp_path, """
 import sys
 import workbench as wb
-from workbench.world.treasurehunt import Treasurehunt
+from workbench.core.envs.treasurehunt import Treasurehunt
 class Mine(Treasurehunt):
     pass
 wb.launch(wb.preset("quick"), world=Mine, out=sys.argv[1] + "/runs")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from workbench.bench.panel import BARS, held
+from tests.campaigns.bench.panel import BARS, held
 from workbench.cli import main
 
 pytestmark = pytest.mark.slow

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.config import preset
-from workbench.diagnose.soak import CHILDREN, PARENT, growth, is_sound, run_soak, table, trend
+from tests.campaigns.soak import CHILDREN, PARENT, growth, is_sound, run_soak, table, trend
+from workbench.core.config import preset
 
 MINUTES = 2.0
 CONFIG = preset("quick").replace(

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tests.process import stress
-from workbench.exchange.mailbox import Mailbox, checksum
-from workbench.exchange.replay import Batch, Replay, ReplayError
-from workbench.processes.memory import Block
+from workbench.core.processes.shared_memory import Block
+from workbench.core.shared.replay import Batch, Replay, ReplayError
+from workbench.core.shared.weight_store import Mailbox, checksum
 
 MAILBOX_READS = 200_000
 REPLAY_ROWS = 2_000_000

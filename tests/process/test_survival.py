@@ -13,8 +13,8 @@ import pytest
 
 import workbench as wb
 from tests.process import broken
-from workbench.record.checkpoint import CheckpointError, checkpoint_of
-from workbench.record.folder import RecordError, RecordWarning, RunFolder
+from workbench.runs.folder import RecordError, RecordWarning, RunFolder
+from workbench.runs.recovery.checkpoint import CheckpointError, checkpoint_of
 
 CONFIG = wb.preset("quick").replace(**{"device": "cpu", "epochs": 40, "checkpoint.interval": 5})
 DEADLINE_S = 120

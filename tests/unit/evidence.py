@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 
-from workbench.config import preset
+from workbench.core.agents import schedules
+from workbench.core.config import preset
 from workbench.diagnose.rules import Evidence
-from workbench.learning import schedules
-from workbench.record.history import History
-from workbench.record.metrics import EVALUATIONS, MEASUREMENTS, TABLES, EventKind, measurement_number
+from workbench.runs.history import History
+from workbench.runs.metrics import EVALUATIONS, MEASUREMENTS, TABLES, EventKind, measurement_number
 
 CONFIG = preset("quick").replace(epochs=6)
 LAG = 1

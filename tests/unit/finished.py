@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from workbench.config import preset
-from workbench.record.folder import RunFolder
-from workbench.record.metrics import TABLES, EventKind, SpanKind, measurement_number
+from workbench.core.config import preset
+from workbench.runs.folder import RunFolder
+from workbench.runs.metrics import TABLES, EventKind, SpanKind, measurement_number
 
 CONFIG = preset("quick").replace(device="cpu")
 START = 1_700_000_000.0
@@ -29,7 +29,7 @@ def finished_run(
         "device_name": "a processor", "threads": 1, "warm_start": False, "created": created, "faults": list(faults),
         "probes": True, "error": None, "lost_records": {"epochs": lost},
         "processes": processes_of(mode, config), "timeline": "spans" not in leave_out, "clock_offset_ns": 0,
-        "references": REFERENCES, "world": "workbench.world.treasurehunt:Treasurehunt",
+        "references": REFERENCES, "world": "workbench.core.envs.treasurehunt:Treasurehunt",
         "machine": {
             "host": "somewhere", "cpu": "a processor", "cores": cores, "pid": 1, "commit": "0123456789abcdef",
             "dirty": False, "versions": {"python": "3.11.7", "numpy": "2.4.6", "torch": "2.13.0", "workbench": "0.1.0"},

@@ -6,18 +6,18 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from workbench.digest import array_digest
-from workbench.exchange.journal import Journal
-from workbench.exchange.mailbox import Mailbox
-from workbench.exchange.progress import Progress
-from workbench.exchange.recovery import NOTHING_KEPT, Recovery
-from workbench.exchange.replay import Replay
-from workbench.learning.agent import Agent
-from workbench.loop import Collector, Trainer, run_sequential
-from workbench.processes.job import actor_state, agent_state, mailbox_layout
-from workbench.record.channel import Channel, ChannelReader
-from workbench.record.history import History
-from workbench.world.treasurehunt import Treasurehunt
+from workbench.core.agents.iqn_agent import Agent
+from workbench.core.digest import array_digest
+from workbench.core.envs.treasurehunt import Treasurehunt
+from workbench.core.processes.worker import actor_state, agent_state, mailbox_layout
+from workbench.core.shared.channel import Channel, ChannelReader
+from workbench.core.shared.counters import Progress
+from workbench.core.shared.replay import Replay
+from workbench.core.shared.weight_store import Mailbox
+from workbench.core.train.loop import Collector, Trainer, run_sequential
+from workbench.runs.history import History
+from workbench.runs.recovery.journal import Journal
+from workbench.runs.recovery.state_keeper import NOTHING_KEPT, Recovery
 
 CPU = torch.device("cpu")
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.config import ConfigError, preset
-from workbench.learning.agent import UPDATE_METRICS, Agent, initial_weights
-from workbench.learning.device import Staging, available_devices, resolve_device
-from workbench.learning.iqn import build_network
-from workbench.learning.parameters import to_numpy
-from workbench.seeding import stream
+from workbench.core.agents.flat_parameters import to_numpy
+from workbench.core.agents.iqn import build_network
+from workbench.core.agents.iqn_agent import UPDATE_METRICS, Agent, initial_weights
+from workbench.core.agents.staging import Staging, available_devices, resolve_device
+from workbench.core.config import ConfigError, preset
+from workbench.core.seeding import stream
 
 CPU = torch.device("cpu")
 CONFIG = preset("quick").replace(**{

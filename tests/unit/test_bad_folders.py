@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 import workbench as wb
 from tests.unit import inprocess
-from workbench.processes.shared import Plan
-from workbench.record.checkpoint import CheckpointError, newest_checkpoint, write_checkpoint
-from workbench.record.folder import RecordError, RecordWarning, RunFolder
-from workbench.record.metrics import TABLES
-from workbench.run import describe
-from workbench.run_view import RunError
-from workbench.world.treasurehunt import Treasurehunt
+from workbench.core.envs.treasurehunt import Treasurehunt
+from workbench.core.processes.blocks import Plan
+from workbench.runs.folder import RecordError, RecordWarning, RunFolder
+from workbench.runs.loaded import RunError
+from workbench.runs.metrics import TABLES
+from workbench.runs.recovery.checkpoint import CheckpointError, newest_checkpoint, write_checkpoint
+from workbench.runs.run import describe
 
 CONFIG = wb.preset("quick").replace(**{"epochs": 4, "device": "cpu", "evaluation.interval": 2})
 DOCUMENTED = (RecordError, RunError)  # a CheckpointError is a RecordError

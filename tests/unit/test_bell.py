@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from workbench.exchange.progress import Progress
-from workbench.processes.bell import Bell, Stopped
+from workbench.core.processes.wakeup import Bell, Stopped
+from workbench.core.shared.counters import Progress
 
 
 @pytest.fixture

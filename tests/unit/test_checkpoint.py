@@ -13,8 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from workbench.record import checkpoint as checkpoint_module
-from workbench.record.checkpoint import FORMAT, CheckpointError, newest_checkpoint, read_checkpoint, write_checkpoint
+from workbench.runs.recovery import checkpoint as checkpoint_module
+from workbench.runs.recovery.checkpoint import (
+    FORMAT,
+    CheckpointError,
+    newest_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
 
 CUT = {
     "actor/at": np.array(3),

@@ -7,7 +7,7 @@ from tests.unit import evidence as made
 from workbench.diagnose.catalogue import CHECKS
 from workbench.diagnose.checks import Number, run_checks
 from workbench.diagnose.methods import METHODS, histogram, run_methods
-from workbench.record.metrics import EventKind
+from workbench.runs.metrics import EventKind
 
 
 def verdicts(evidence):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 
+from tests.campaigns.reference_files import LearningRecord, machine_label
 from workbench import ChildFailed, ConfigError, RecordError, RunError, preset, presets
 from workbench.cli import main
 from workbench.cli.main import COMMANDS, Command
@@ -15,8 +16,7 @@ from workbench.cli.notebooks import NotebookFailed, execute_notebook, without_vo
 from workbench.cli.options import lag_of, parse
 from workbench.cli.progress import ProgressLine
 from workbench.cli.training import CompareOptions, RunOptions
-from workbench.config import field_names
-from workbench.experiments import LearningRecord, machine_label
+from workbench.core.config import field_names
 
 
 def run_options(*arguments: str) -> RunOptions:
@@ -260,7 +260,7 @@ def test_policies_refuses_what_it_cannot_play(arguments, capsys):
 
 def test_bench_is_given_a_device_a_file_and_its_budget(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr("workbench.bench.run_bench", lambda *arguments: asked.append(arguments) or 0)
+    monkeypatch.setattr("tests.campaigns.bench.run_bench", lambda *arguments: asked.append(arguments) or 0)
     assert main(["bench", "--device", "cpu", "--quick", "--out", str(tmp_path / "bench.json")]) == 0
     assert main(["bench", "--device", "cpu"]) == 0
     assert asked[0] == ("cpu", tmp_path / "bench.json", True)
@@ -269,9 +269,9 @@ def test_bench_is_given_a_device_a_file_and_its_budget(monkeypatch, tmp_path):
 
 def test_a_machine_makes_a_plain_file_name(monkeypatch):
     monkeypatch.setattr(
-        "workbench.record.machine.device_name", lambda device: "Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz"
+        "workbench.runs.machine.device_name", lambda device: "Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz"
     )
-    monkeypatch.setattr("workbench.record.machine.cores", lambda: 2)
+    monkeypatch.setattr("workbench.runs.machine.cores", lambda: 2)
     assert machine_label("cpu") == "intel-xeon-e5-2680-v4-2-cores"
 
 

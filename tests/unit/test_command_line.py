@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.finished import finished_run
 from workbench.cli import main
 from workbench.cli.main import COMMANDS
-from workbench.config import field_names
+from workbench.core.config import field_names
 
 OPTIONS = [f"--{name.replace('_', '-')}" for name in field_names()]
 OTHERS = [

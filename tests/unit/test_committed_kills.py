@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from workbench.diagnose.kills import HARM, PLACES, SETTINGS, SIGNALS, is_sound
+from tests.campaigns.kills import HARM, PLACES, SETTINGS, SIGNALS, is_sound
 
 DATA = json.loads((Path(__file__).parents[2] / "data/reference/kills.json").read_text())
 

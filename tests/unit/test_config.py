@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.config import (
+from workbench.core.agents.staging import resolve_device
+from workbench.core.config import (
     Config,
     ConfigError,
     WorldConfig,
@@ -19,7 +20,6 @@ from workbench.config import (
     presets,
     safe_to_change,
 )  # fmt: skip
-from workbench.learning.device import resolve_device
 
 FIELDS = tuple(field_names())
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.config import Config, ConfigError
-from workbench.course import Course
-from workbench.learning import schedules
+from workbench.core.agents import schedules
+from workbench.core.config import Config, ConfigError
+from workbench.runs.settings_timeline import Course
 
 changes = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 9)), max_size=4)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.digest import START, array_digest, chain, chain_array
+from workbench.core.digest import START, array_digest, chain, chain_array
 
 
 @given(links=st.lists(st.binary(max_size=20), max_size=8), cut=st.integers(0, 8))

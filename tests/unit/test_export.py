@@ -22,8 +22,8 @@ from workbench.cli import main
 from workbench.export import FORMATS, ExportError, archive, to_csv, to_pandas, to_parquet, to_tensorboard, unpack
 from workbench.export.archive import Member, checked_name
 from workbench.export.needed import need
-from workbench.record.folder import RecordError
-from workbench.record.metrics import METRICS, TABLES
+from workbench.runs.folder import RecordError
+from workbench.runs.metrics import METRICS, TABLES
 
 SUFFIXES = (".tar.gz", ".zip")
 

@@ -11,23 +11,23 @@ import torch
 
 import workbench
 from tests.unit import inprocess
-from workbench.config import ConfigError, preset
+from workbench.core.agents.iqn_agent import initial_weights
+from workbench.core.config import ConfigError, preset
+from workbench.core.envs.treasurehunt import GEM, Treasurehunt
+from workbench.core.processes.shared_memory import Block
+from workbench.core.processes.wakeup import Bell
+from workbench.core.processes.worker import Job, Journals, Parts, mailbox_layout
+from workbench.core.shared.channel import Channel
+from workbench.core.shared.counters import Progress
+from workbench.core.shared.layout import LayoutMismatch
+from workbench.core.shared.replay import Batch, Replay, ReplayError
+from workbench.core.shared.weight_store import Mailbox, checksum
 from workbench.diagnose.catalogue import CATALOGUE, CHECKS
 from workbench.diagnose.faults import FAULTS, FaultError, make, prepare
 from workbench.diagnose.faults import processes as processes_faults
 from workbench.diagnose.faults import weights as weights_faults
-from workbench.exchange.layout import LayoutMismatch
-from workbench.exchange.mailbox import Mailbox, checksum
-from workbench.exchange.progress import Progress
-from workbench.exchange.replay import Batch, Replay, ReplayError
-from workbench.learning.agent import initial_weights
-from workbench.processes import lives
-from workbench.processes.bell import Bell
-from workbench.processes.changes import Changes
-from workbench.processes.job import Job, Journals, Parts, mailbox_layout
-from workbench.processes.memory import Block
-from workbench.record.channel import Channel
-from workbench.world.treasurehunt import GEM, Treasurehunt
+from workbench.runs.live_settings import Changes
+from workbench.runs.recovery import restarts as lives
 
 CONFIG = preset("quick").replace(**{
     "epochs": 8, "device": "cpu", "network.width": 16, "pacing.updates_per_epoch": 2, "evaluation.final_worlds": 2,

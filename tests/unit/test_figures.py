@@ -13,18 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.formatters import DisplayFormatter
 
-from workbench.config import Config, preset
-from workbench.record.folder import RunFolder
-from workbench.record.history import History
-from workbench.record.metrics import TABLES
-from workbench.record.result import Result
-from workbench.run_view import RunView, load
-from workbench.view.charts import AXIS_LABELS, CHARTS, STANDARD, Axis, Choices
+from workbench.core.config import Config, preset
+from workbench.runs.folder import RunFolder
+from workbench.runs.history import History
+from workbench.runs.loaded import RunView, load
+from workbench.runs.metrics import TABLES
+from workbench.runs.result import Result
 from workbench.view.curves import MAX_POINTS, decimate, moving_average
-from workbench.view.drawing import SideBySide, labels
 from workbench.view.figures import comparison_figure, side_by_side, to_png
-from workbench.view.live import LiveFrames
-from workbench.view.series import rate
+from workbench.view.panel.charts import AXIS_LABELS, CHARTS, STANDARD, Axis, Choices
+from workbench.view.panel.drawing import SideBySide, labels
+from workbench.view.panel.live import LiveFrames
+from workbench.view.panel.series import rate
 
 QUICK = preset("quick")
 REFERENCES = {name: {"mean": mean, "sd": 1.0, "epochs": 9} for name, mean in [("random", 20.0), ("scripted", 61.5)]}
@@ -463,7 +463,7 @@ def test_a_notebook_shows_a_png_with_a_description_whatever_its_backend() -> Non
 
 
 def test_drawing_never_touches_pyplot() -> None:
-    code = "import sys, workbench.view.panel; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, workbench.view.panel.panel; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

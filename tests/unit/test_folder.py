@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.record import folder as folder_module
-from workbench.record import machine
-from workbench.record.folder import FORMAT, RecordError, RecordWarning, RunFolder, runs_folder
-from workbench.record.metrics import TABLES, UPDATES
+from workbench.runs import folder as folder_module
+from workbench.runs import machine
+from workbench.runs.folder import FORMAT, RecordError, RecordWarning, RunFolder, runs_folder
+from workbench.runs.metrics import TABLES, UPDATES
 
 
 def updates(start, stop):

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from workbench.diagnose.soak import usage
-from workbench.processes import heap
+from tests.campaigns.soak import usage
+from workbench.core.processes import trim_memory as heap
 
 
 @pytest.mark.skipif(heap._trim is None, reason="this library of C keeps what it likes")

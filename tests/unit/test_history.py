@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.record.folder import RunFolder
-from workbench.record.history import IN_MEMORY, History
-from workbench.record.metrics import EPOCHS, METRICS, TABLES, UPDATES
+from workbench.runs.folder import RunFolder
+from workbench.runs.history import IN_MEMORY, History
+from workbench.runs.metrics import EPOCHS, METRICS, TABLES, UPDATES
 
 
 def records_of(dtype, **columns):
@@ -38,7 +38,7 @@ def test_a_large_table_is_read_from_its_file_and_taken_back_when_the_disk_refuse
     """Some batches reach the file with those after them only. Whoever looks finds every record at any time."""
     folder = RunFolder(tmp_path_factory.mktemp("run"))
     history, views, end, waiting = History(), [], 0, []
-    with patch("workbench.record.history.IN_MEMORY", 50 * UPDATES.itemsize):
+    with patch("workbench.runs.history.IN_MEMORY", 50 * UPDATES.itemsize):
         for size, written in batches:
             records = records_of(UPDATES, update=np.arange(end, end + size))
             end += size

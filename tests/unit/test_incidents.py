@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.config import ProcessConfig
-from workbench.processes import lives
-from workbench.processes.lives import Incident, Restarts, Silence, how_it_ended, policy
+from workbench.core.config import ProcessConfig
+from workbench.runs.recovery import restarts as lives
+from workbench.runs.recovery.restarts import Incident, Restarts, Silence, how_it_ended, policy
 
 
 class Clock:

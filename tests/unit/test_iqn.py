@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from workbench.config import Config, NetworkConfig
-from workbench.learning.iqn import (
+from workbench.core.agents.iqn import (
     NoisyLinear,
     QuantileNetwork,
     build_network,
@@ -18,6 +17,7 @@ from workbench.learning.iqn import (
     quantile_huber_loss,
     select_actions,
 )
+from workbench.core.config import Config, NetworkConfig
 
 FRAMES, CELLS, ENTITIES, ACTIONS = 3, 4, 5, 4
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.exchange.journal import Journal
+from workbench.runs.recovery.journal import Journal
 
 EMPTY = {"words": np.zeros(5, np.uint64), "matrix": np.zeros((2, 3), np.float32), "total": 0}
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.exchange.layout import ALIGNMENT, Counter, Field, Layout, LayoutMismatch
+from workbench.core.shared.layout import ALIGNMENT, Counter, Field, Layout, LayoutMismatch
 
 dtypes = st.sampled_from([np.uint8, np.int16, np.int32, np.int64, np.uint64, np.float32, np.float64])
 shapes = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple)

@@ -10,8 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
-from workbench.processes import limits
-from workbench.processes.limits import (
+from workbench.core.envs.treasurehunt import Treasurehunt
+from workbench.core.processes.blocks import Plan, Shared
+from workbench.core.processes.shared_memory import Block
+from workbench.core.shared.channel import Channel
+from workbench.runs import limits
+from workbench.runs.limits import (
     REMEDIES,
     advice,
     check_limits,
@@ -20,10 +24,6 @@ from workbench.processes.limits import (
     memory_needed,
     num_processes,
 )
-from workbench.processes.memory import Block
-from workbench.processes.shared import Plan, Shared
-from workbench.record.channel import Channel
-from workbench.world.treasurehunt import Treasurehunt
 
 QUICK = wb.preset("quick").replace(device="cpu")
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 import workbench as wb
 from tests.unit import inprocess
-from workbench.config import Config, ConfigError
-from workbench.exchange.mailbox import MailboxError
-from workbench.exchange.replay import Batch, Replay
-from workbench.learning import schedules
-from workbench.loop import collect, evaluation_config, learn
-from workbench.record.metrics import EventKind
-from workbench.world.policies import reference_rewards
+from workbench.core.agents import schedules
+from workbench.core.config import Config, ConfigError
+from workbench.core.shared.replay import Batch, Replay
+from workbench.core.shared.weight_store import MailboxError
+from workbench.core.train.loop import collect, evaluation_config, learn
+from workbench.runs.metrics import EventKind
+from workbench.runs.reference_policies import reference_rewards
 
 SMALL = wb.preset("quick").replace(**{"epochs": 8, "evaluation.interval": 0, "evaluation.final_worlds": 2})
 FIVE_EPOCHS = SMALL.replace(epochs=5)

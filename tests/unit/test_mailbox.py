@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.interleaving import Interleaving, Watched
-from workbench.exchange import mailbox as mailbox_module
-from workbench.exchange.layout import LayoutMismatch
-from workbench.exchange.mailbox import Mailbox, MailboxError, checksum
+from workbench.core.shared import weight_store as mailbox_module
+from workbench.core.shared.layout import LayoutMismatch
+from workbench.core.shared.weight_store import Mailbox, MailboxError, checksum
 
 SIZE = 6
 

@@ -7,13 +7,13 @@ import re
 import numpy as np
 import pytest
 
-from workbench.config import ConfigError, check_launch
-from workbench.diagnose import matrix
+from tests.campaigns import matrix
+from tests.campaigns.matrix import Case, Matrix
+from workbench.core.config import ConfigError, check_launch
 from workbench.diagnose.catalogue import CHECKS, fault_names
 from workbench.diagnose.faults import FAULTS, prepare
-from workbench.diagnose.matrix import Case, Matrix
 from workbench.diagnose.matrix_figure import figure
-from workbench.record.folder import RecordError
+from workbench.runs.folder import RecordError
 from workbench.view.picture import to_png
 
 FULL = matrix.matrix_config("full")

@@ -7,9 +7,9 @@ import tempfile
 import numpy as np
 import pytest
 
-from workbench.exchange.layout import Field, Layout, LayoutMismatch
-from workbench.processes import memory
-from workbench.processes.memory import Block, FileFence, machine_fence
+from workbench.core.processes import shared_memory as memory
+from workbench.core.processes.shared_memory import Block, FileFence, machine_fence
+from workbench.core.shared.layout import Field, Layout, LayoutMismatch
 
 SPAWN = multiprocessing.get_context("spawn")
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from workbench.record.metrics import AXES, COLUMNS, METRICS, TABLES, metric
+from workbench.runs.metrics import AXES, COLUMNS, METRICS, TABLES, metric
 
 
 def test_every_field_is_a_metric_or_an_explained_column_and_never_both():

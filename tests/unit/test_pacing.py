@@ -16,14 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.interleaving import Interleaving
-from workbench.config import Config, ConfigError, check_launch
-from workbench.exchange.mailbox import Mailbox
-from workbench.exchange.progress import Progress
-from workbench.loop import Trainer
-from workbench.processes import actor, learner
-from workbench.processes.bell import Stopped
-from workbench.processes.changes import Changes
-from workbench.processes.pacing import Pacing
+from workbench.core.config import Config, ConfigError, check_launch
+from workbench.core.processes import actor, learner
+from workbench.core.processes.wakeup import Stopped
+from workbench.core.shared.counters import Progress
+from workbench.core.shared.weight_store import Mailbox
+from workbench.core.train.loop import Trainer
+from workbench.core.train.pacing import Pacing
+from workbench.runs.live_settings import Changes
 
 
 @st.composite

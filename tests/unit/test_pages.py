@@ -8,13 +8,13 @@ import pytest
 
 import workbench as wb
 from tests.unit import evidence
-from workbench.config import field_names
+from workbench.core.config import field_names
 from workbench.diagnose.doctor import examine
-from workbench.record.folder import RunFolder
-from workbench.record.history import History
-from workbench.record.metrics import UPDATES
-from workbench.record.result import Result
-from workbench.view import pages
+from workbench.runs.folder import RunFolder
+from workbench.runs.history import History
+from workbench.runs.metrics import UPDATES
+from workbench.runs.result import Result
+from workbench.view import html as pages
 
 QUICK = wb.preset("quick")
 RESULT = {

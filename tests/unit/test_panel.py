@@ -16,12 +16,12 @@ import pytest
 from numpy.typing import NDArray
 
 import workbench as wb
-from workbench.record.folder import RunFolder
-from workbench.record.metrics import UPDATES
-from workbench.run import Run
-from workbench.view.charts import STANDARD, Choices
-from workbench.view.drawing import SideBySide
-from workbench.world.treasurehunt import Treasurehunt
+from workbench.core.envs.treasurehunt import Treasurehunt
+from workbench.runs.folder import RunFolder
+from workbench.runs.metrics import UPDATES
+from workbench.runs.run import Run
+from workbench.view.panel.charts import STANDARD, Choices
+from workbench.view.panel.drawing import SideBySide
 
 QUICK = wb.preset("quick")
 ENDLESS = QUICK.replace(epochs=1_000_000)

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.config import NetworkConfig
-from workbench.learning.iqn import QuantileNetwork
-from workbench.learning.parameters import ParameterLayout, ParameterVector
+from workbench.core.agents.flat_parameters import ParameterLayout, ParameterVector
+from workbench.core.agents.iqn import QuantileNetwork
+from workbench.core.config import NetworkConfig
 
 CPU = torch.device("cpu")
 

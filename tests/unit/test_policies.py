@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.config import WorldConfig
-from workbench.world.policies import POLICIES, Policy, play, reference_rewards
-from workbench.world.treasurehunt import AGENT, DOWN, EMPTY, GEM, LEFT, RIGHT, UP, WALL
+from workbench.core.config import WorldConfig
+from workbench.core.envs.treasurehunt import AGENT, DOWN, EMPTY, GEM, LEFT, RIGHT, UP, WALL
+from workbench.runs.reference_policies import POLICIES, Policy, play, reference_rewards
 
 ENTITIES = {".": EMPTY, "#": WALL, "*": GEM, "A": AGENT}
 MOVES = [(-1, 0), (1, 0), (0, -1), (0, 1)]

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.config import preset
-from workbench.learning.agent import initial_weights
-from workbench.learning.policy import Policy
+from workbench.core.agents.iqn_agent import initial_weights
+from workbench.core.agents.policy import Policy
+from workbench.core.config import preset
 
 CPU = torch.device("cpu")
 CONFIG = preset("quick")

@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
-from workbench.config import preset
+from workbench.core.agents.flat_parameters import ParameterLayout
+from workbench.core.agents.iqn import build_network
+from workbench.core.config import preset
+from workbench.core.shared.replay import Batch, Replay
+from workbench.core.shared.weight_store import Mailbox
 from workbench.diagnose.clean import CleanMailbox, CleanReplay, distance, sample_index
 from workbench.diagnose.probes import ALWAYS_BELOW, EVERY, ProbeBatch, measured_in_full
-from workbench.exchange.mailbox import Mailbox
-from workbench.exchange.replay import Batch, Replay
-from workbench.learning.iqn import build_network
-from workbench.learning.parameters import ParameterLayout
-from workbench.record.metrics import MEASUREMENTS, measurement_number
+from workbench.runs.metrics import MEASUREMENTS, measurement_number
 
 CONFIG = preset("quick").replace(device="cpu", epochs=8)
 

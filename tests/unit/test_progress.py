@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.exchange.progress import Progress
+from workbench.core.shared.counters import Progress
 
 
 @pytest.fixture

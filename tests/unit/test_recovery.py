@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.exchange.journal import Journal
-from workbench.exchange.progress import Progress
-from workbench.exchange.recovery import NOTHING_KEPT, Recovery
+from workbench.core.shared.counters import Progress
+from workbench.runs.recovery.journal import Journal
+from workbench.runs.recovery.state_keeper import NOTHING_KEPT, Recovery
 
 STATE = {"value": 0}
 BLOCK = np.zeros(7, np.uint8)

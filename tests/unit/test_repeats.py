@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.record.history import History
-from workbench.record.metrics import TABLES, EventKind
-from workbench.record.repeats import Repeats, keys, until
+from workbench.runs.history import History
+from workbench.runs.metrics import TABLES, EventKind
+from workbench.runs.recovery.deduplication import Repeats, keys, until
 
 AGENTS = st.integers(0, 2)
 

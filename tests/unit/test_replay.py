@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.interleaving import Interleaving, Watched
-from workbench.config import Config
-from workbench.exchange.replay import Batch, Replay, ReplayError, n_step_returns
+from workbench.core.config import Config
+from workbench.core.shared.replay import Batch, Replay, ReplayError, n_step_returns
 
 CELLS = 9  # in a view of radius 1
 

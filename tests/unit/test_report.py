@@ -17,7 +17,7 @@ import workbench
 from tests.unit.finished import CONFIG, finished_run, three_seeds
 from tests.unit.test_matrix import full_data
 from workbench.cli import main
-from workbench.config import ConfigError
+from workbench.core.config import ConfigError
 from workbench.report import FIGURES, ReportError, Table, make
 from workbench.report.curves import aligned
 from workbench.report.intervals import MIN_RUNS, Estimate, interquartile_mean, stratified_bootstrap

@@ -14,13 +14,13 @@ import pytest
 
 import workbench as wb
 from tests.unit import inprocess
-from workbench import run as run_module
-from workbench.processes.job import Modifier
-from workbench.processes.supervisor import ChildFailed
-from workbench.record.folder import RecordError, RecordWarning, RunFolder
-from workbench.record.metrics import TABLES
-from workbench.run_view import RunError
-from workbench.world.treasurehunt import Treasurehunt
+from workbench.core.envs.treasurehunt import Treasurehunt
+from workbench.core.processes.supervisor import ChildFailed
+from workbench.core.processes.worker import Modifier
+from workbench.runs import run as run_module
+from workbench.runs.folder import RecordError, RecordWarning, RunFolder
+from workbench.runs.loaded import RunError
+from workbench.runs.metrics import TABLES
 
 CONFIG = wb.preset("quick").replace(
     **{"epochs": 6, "evaluation.interval": 3, "evaluation.worlds": 2, "evaluation.final_worlds": 2, "device": "cpu"}

@@ -9,10 +9,10 @@ import pytest
 import workbench as wb
 from tests.unit.finished import finished_run
 from workbench.cli import main
-from workbench.record.checkpoint import CheckpointError
-from workbench.record.folder import RecordError, RunFolder
-from workbench.record.machine import process_mark
-from workbench.record.metrics import TABLES
+from workbench.runs.folder import RecordError, RunFolder
+from workbench.runs.machine import process_mark
+from workbench.runs.metrics import TABLES
+from workbench.runs.recovery.checkpoint import CheckpointError
 
 
 def edit(path, **changes):

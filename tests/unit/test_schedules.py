@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.config import Config
-from workbench.learning.schedules import epsilon, learning_rate
+from workbench.core.agents.schedules import epsilon, learning_rate
+from workbench.core.config import Config
 
 CONFIG = Config().replace(**{"exploration.epsilon_start": 0.9, "exploration.epsilon_end": 0.1})
 SCHEDULES = ["constant", "linear", "cosine"]

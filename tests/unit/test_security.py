@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import workbench as wb
 from workbench.cli import main, notebooks
-from workbench.record.folder import RecordError, RunFolder
-from workbench.record.metrics import TABLES
+from workbench.runs.folder import RecordError, RunFolder
+from workbench.runs.metrics import TABLES
 
 PACKAGE = Path(wb.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.seeding import ROLES, stream, twin
+from workbench.core.seeding import ROLES, stream, twin
 
 
 def numbers(seed, role, agent=0):

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
-from workbench.processes.memory import Block
-from workbench.processes.shared import Plan, Shared
-from workbench.processes.supervisor import Listener, Supervisor
-from workbench.run import vector_size, watching
-from workbench.world.treasurehunt import Treasurehunt
+from workbench.core.envs.treasurehunt import Treasurehunt
+from workbench.core.processes.blocks import Plan, Shared
+from workbench.core.processes.shared_memory import Block
+from workbench.core.processes.supervisor import Listener, Supervisor
+from workbench.runs.run import vector_size, watching
 
 SPAWN = multiprocessing.get_context("spawn")
 CONFIG = wb.preset("quick").replace(device="cpu")

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.record.metrics import SPANS, SpanKind
-from workbench.record.spans import NUM_KINDS, depths, of_process, time_of_kinds, time_on_core
+from workbench.runs.metrics import SPANS, SpanKind
+from workbench.view.timeline.spans import NUM_KINDS, depths, of_process, time_of_kinds, time_on_core
 
 LENGTH = 40
 KINDS = st.sampled_from(list(SpanKind))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.diagnose.statistics import difference_of_means
+from workbench.report.statistics import difference_of_means
 
 values = st.floats(-1e3, 1e3)
 groups = st.lists(values, min_size=2, max_size=6)

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 import workbench as wb
 from tests.unit import inprocess
-from workbench import loop
-from workbench.loop import Collector, run_sequential
-from workbench.record.channel import Channel
-from workbench.record.history import History
-from workbench.record.repeats import Repeats
+from workbench.core.shared.channel import Channel
+from workbench.core.train import loop
+from workbench.core.train.loop import Collector, run_sequential
+from workbench.runs.history import History
+from workbench.runs.recovery.deduplication import Repeats
 
 CONFIG = wb.preset("quick").replace(
     **{"epochs": 6, "device": "cpu", "world.max_turns": 5, "replay.learning_starts": 20, "network.width": 16,

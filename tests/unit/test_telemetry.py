@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.record.telemetry import Ring, RingReader
+from workbench.core.shared.record_ring import Ring, RingReader
 
 FIELDS = 16
 RECORD = np.dtype([(f"part_{index}", "<i8") for index in range(FIELDS)])

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.record import thinning
-from workbench.record.metrics import UPDATES
-from workbench.record.thinning import Thinned
+from workbench.runs import thinning
+from workbench.runs.metrics import UPDATES
+from workbench.runs.thinning import Thinned
 
 
 @given(

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 import workbench as wb
 from workbench.cli import main
-from workbench.diagnose.stopwatch import WATCHED
-from workbench.processes.supervisor import children_of
-from workbench.record.folder import RunFolder
-from workbench.record.history import History
-from workbench.record.metrics import SPANS, SpanKind
-from workbench.record.spans import depths, of_process
-from workbench.record.trace import chrome_trace
-from workbench.run_view import RunView
-from workbench.view.strip import LOOKS, MAX_PIECES
-from workbench.view.timeline import LAST_S
+from workbench.core.processes.supervisor import children_of
+from workbench.runs.folder import RunFolder
+from workbench.runs.history import History
+from workbench.runs.loaded import RunView
+from workbench.runs.metrics import SPANS, SpanKind
+from workbench.view.timeline.lanes import LOOKS, MAX_PIECES
+from workbench.view.timeline.perfetto import chrome_trace
+from workbench.view.timeline.recorder import WATCHED
+from workbench.view.timeline.spans import depths, of_process
+from workbench.view.timeline.timeline import LAST_S
 
 CONFIG = wb.preset("quick").replace(**{"device": "cpu", "epochs": 8, "checkpoint.interval": 5})
 AGENTS = CONFIG.world.num_agents

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench.core.shared.replay import Batch
 from workbench.diagnose import protocols, torn
 from workbench.diagnose.protocols import ROWS, WEIGHTS, Shared, code, network, num_floats, torn_and_wrong
 from workbench.diagnose.torn_figure import figure, killed_story, rows_table, weights_table
-from workbench.exchange.replay import Batch
 
 WIDTH = 16
 STEPS = 50

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from workbench.view.watching import Seldom, TimeLeft, Watcher, in_words
+from workbench.view.panel.watching import Seldom, TimeLeft, Watcher, in_words
 
 
 def test_the_time_left_follows_how_fast_the_run_lately_was():

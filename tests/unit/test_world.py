@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.config import WorldConfig
-from workbench.seeding import stream
-from workbench.world.treasurehunt import AGENT, EMPTY, GEM, NUM_ACTIONS, WALL, Treasurehunt
+from workbench.core.config import WorldConfig
+from workbench.core.envs.treasurehunt import AGENT, EMPTY, GEM, NUM_ACTIONS, WALL, Treasurehunt
+from workbench.core.seeding import stream
 
 MOVES = [(-1, 0), (1, 0), (0, -1), (0, 1)]
 

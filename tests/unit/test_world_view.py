@@ -14,15 +14,15 @@ from PIL import Image
 import workbench as wb
 from tests.unit import inprocess
 from workbench.cli.main import main
-from workbench.record.checkpoint import CheckpointError
-from workbench.record.folder import RunFolder
-from workbench.run import vector_size
-from workbench.seeding import stream
-from workbench.view.board import describe
-from workbench.view.film import film
-from workbench.view.game import FRACTIONS, MOVES, Game
-from workbench.view.world_view import WorldView
-from workbench.world.treasurehunt import AGENT, GEM, Treasurehunt
+from workbench.core.envs.treasurehunt import AGENT, GEM, Treasurehunt
+from workbench.core.seeding import stream
+from workbench.runs.folder import RunFolder
+from workbench.runs.recovery.checkpoint import CheckpointError
+from workbench.runs.run import vector_size
+from workbench.view.world.board import describe
+from workbench.view.world.film import film
+from workbench.view.world.game import FRACTIONS, MOVES, Game
+from workbench.view.world.world_view import WorldView
 
 QUICK = wb.preset("quick")
 DEADLINE_S = 120.0

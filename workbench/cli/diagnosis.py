@@ -10,10 +10,10 @@ from typing import Literal
 
 import tyro
 
+from tests.campaigns.reference_files import reference_path
 from workbench.cli.options import Faults, at_least, load_named, parse
-from workbench.config import ConfigError
-from workbench.experiments import reference_path
-from workbench.record.folder import data_folder
+from workbench.core.config import ConfigError
+from workbench.runs.folder import data_folder
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class MatrixOptions:
 
 def matrix(arguments: list[str]) -> int:
     """Make the runs, write the file and its figure, print the table."""
-    from workbench.diagnose import matrix as made  # here, since no other command needs it
+    from tests.campaigns import matrix as made
 
     options = parse("matrix", arguments, lambda _: MatrixOptions())
     default = reference_path("matrix.json") if options.budget == "full" else data_folder() / "matrix-quick.json"
@@ -115,7 +115,7 @@ class KillsOptions:
 
 def kills(arguments: list[str]) -> int:
     """Make the campaign, write the file, print the counts."""
-    from workbench.diagnose import kills as made  # here, since no other command needs it
+    from tests.campaigns import kills as made
 
     options = parse("kills", arguments, lambda _: KillsOptions())
     at_least(0, seed=options.seed)
@@ -153,7 +153,7 @@ class SoakOptions:
 
 def soak(arguments: list[str]) -> int:
     """Watch a run for as long as was asked, write the file, print what grew."""
-    from workbench.diagnose import soak as made  # here, since no other command needs it
+    from tests.campaigns import soak as made
 
     options = parse("soak", arguments, lambda _: SoakOptions())
     at_least(0, seed=options.seed)

@@ -9,7 +9,7 @@ from typing import Literal
 import tyro
 
 from workbench.cli.options import at_least, load_named
-from workbench.config import ConfigError
+from workbench.core.config import ConfigError
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def film(arguments: list[str]) -> int:
     if options.out.suffix not in (".gif", ".html"):
         raise ConfigError(f"--out is {options.out}; its name must end in .gif or .html")
     at_least(0, seed=options.seed)
-    from workbench.view.film import film as play  # here, so that matplotlib is read when a figure is drawn
+    from workbench.view.world.film import film as play  # here, so that matplotlib is read when a figure is drawn
 
     made = play([load_named(path) for path in options.runs], options.seed, checkpoint=options.checkpoint)
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -12,12 +12,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TextIO
 
-from workbench.cli import diagnosis, film, notebooks, reference, reports, timeline, training
-from workbench.config import ConfigError
-from workbench.processes.supervisor import ChildFailed
-from workbench.record import machine
-from workbench.record.folder import RecordError
-from workbench.run_view import RunError
+from tests.campaigns import commands as reference
+from workbench.cli import diagnosis, film, notebooks, reports, timeline, training
+from workbench.core.config import ConfigError
+from workbench.core.processes.supervisor import ChildFailed
+from workbench.runs import machine
+from workbench.runs.folder import RecordError
+from workbench.runs.loaded import RunError
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 

@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 import tyro
 
 from workbench.cli.options import parse
-from workbench.record import machine
-from workbench.record.folder import RecordError, data_folder
+from workbench.runs import machine
+from workbench.runs.folder import RecordError, data_folder
 
 ROOT = machine.PACKAGE.parent
 """The clone of the repository that this package lies in."""

@@ -9,9 +9,9 @@ from typing import Annotated, Literal, TypeVar
 
 import tyro
 
-from workbench.config import Config, ConfigError, preset, presets
-from workbench.record.folder import runs_folder
-from workbench.run_view import LoadedRun, load
+from workbench.core.config import Config, ConfigError, preset, presets
+from workbench.runs.folder import runs_folder
+from workbench.runs.loaded import LoadedRun, load
 
 Options = TypeVar("Options")
 

@@ -8,8 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import TextIO
 
-from workbench.compare import Comparison
-from workbench.run import Run
+from workbench.runs.compare import Comparison
+from workbench.runs.run import Run
 
 REFRESH_S = 0.25
 LINE_EVERY_S = 10.0

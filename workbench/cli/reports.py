@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import tyro
 
 import workbench
-from workbench.record.folder import data_folder
-from workbench.run_view import LoadedRun
+from workbench.runs.folder import data_folder
+from workbench.runs.loaded import LoadedRun
 
 FigureNames = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME")]
 Settings = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="SETTING")]

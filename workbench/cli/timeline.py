@@ -29,7 +29,7 @@ class TimelineOptions:
 
 def timeline(arguments: list[str]) -> int:
     """Print the shares of a stretch of time; write a figure of it, or the trace."""
-    from workbench.view.timeline import check_name  # here, so that matplotlib is read when it is needed
+    from workbench.view.timeline.timeline import check_name  # here, so that matplotlib is read when it is needed
 
     options = tyro.cli(TimelineOptions, prog="workbench timeline", args=arguments)
     out = None if options.out is None else check_name(options.out)

@@ -13,9 +13,9 @@ import tyro
 import workbench
 from workbench.cli.options import AllSettings, Faults, Lag, PresetName, lag_of, named_path, parse
 from workbench.cli.progress import follow
-from workbench.config import ConfigError, Mode, check_name
-from workbench.processes.supervisor import ChildFailed
-from workbench.record.folder import RecordError, data_folder
+from workbench.core.config import ConfigError, Mode, check_name
+from workbench.core.processes.supervisor import ChildFailed
+from workbench.runs.folder import RecordError, data_folder
 
 
 @dataclass(frozen=True)

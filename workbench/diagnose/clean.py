@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.config import Config
-from workbench.exchange.layout import Arrays
-from workbench.exchange.mailbox import Mailbox, MailboxError, Snapshot
-from workbench.exchange.replay import Batch, Replay
-from workbench.learning.parameters import ParameterLayout
+from workbench.core.agents.flat_parameters import ParameterLayout
+from workbench.core.config import Config
+from workbench.core.shared.layout import Arrays
+from workbench.core.shared.replay import Batch, Replay
+from workbench.core.shared.weight_store import Mailbox, MailboxError, Snapshot
 
 SAMPLE = 512
 """Numbers of each parameter that weights are compared on."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from workbench.diagnose.checks import CheckResult, run_checks
 from workbench.diagnose.methods import run_methods
 from workbench.diagnose.rules import Evidence
-from workbench.rich import Rich
-from workbench.run_view import RunView
+from workbench.runs.loaded import RunView
+from workbench.view.rich import Rich
 
 _WIDTH = 112
 _DECIDES = ("1 sync events", "2 weight distance", "4 counters", "6 self-test of the copy", "7 order of sync and action")

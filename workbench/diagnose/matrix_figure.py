@@ -25,7 +25,7 @@ def figure(data: dict[str, Any]) -> Picture:
     """A row per fault: its effect on the greedy reward with an interval, and the checks that noticed it.
 
     Args:
-        data: what :func:`workbench.diagnose.matrix.run_matrix` returned.
+        data: what :func:`tests.campaigns.matrix.run_matrix` returned.
     """
     lines: Lines = data["faults"]
     height = MARGIN + ROW * max(len(lines), 4)

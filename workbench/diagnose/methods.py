@@ -29,7 +29,7 @@ from workbench.diagnose.checks import (
     judge,
 )
 from workbench.diagnose.rules import Evidence, Rule
-from workbench.record.metrics import EventKind
+from workbench.runs.metrics import EventKind
 
 _FEW, _BINS = 12, 5
 

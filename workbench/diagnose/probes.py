@@ -21,21 +21,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workbench.config import Config
+from workbench.core.agents import schedules
+from workbench.core.agents.flat_parameters import ParameterLayout
+from workbench.core.agents.iqn import QuantileNetwork, build_network
+from workbench.core.agents.iqn_agent import Agent
+from workbench.core.agents.policy import Choice
+from workbench.core.config import Config
+from workbench.core.envs.treasurehunt import NUM_ACTIONS
+from workbench.core.processes.shared_memory import machine_fence
+from workbench.core.processes.worker import Modifier, Parts
+from workbench.core.seeding import twin
+from workbench.core.shared.replay import Batch
+from workbench.core.shared.weight_store import Snapshot, checksum
+from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.clean import CleanMailbox, CleanReplay, Samples, distance, sample_index
-from workbench.exchange.mailbox import Snapshot, checksum
-from workbench.exchange.replay import Batch
-from workbench.learning import schedules
-from workbench.learning.agent import Agent
-from workbench.learning.iqn import QuantileNetwork, build_network
-from workbench.learning.parameters import ParameterLayout
-from workbench.learning.policy import Choice
-from workbench.loop import Collector, Trainer
-from workbench.processes.job import Modifier, Parts
-from workbench.processes.memory import machine_fence
-from workbench.record.metrics import measurement_number
-from workbench.seeding import twin
-from workbench.world.treasurehunt import NUM_ACTIONS
+from workbench.runs.metrics import measurement_number
 
 ALWAYS_BELOW = 16
 """Rounds (epochs, versions, phases of learning) from the start in which everything is measured."""

@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from workbench.config import Config
-from workbench.exchange.layout import Arrays, Counter, Field, Layout
-from workbench.exchange.mailbox import Mailbox, Snapshot
-from workbench.exchange.replay import Batch, Replay
-from workbench.learning.parameters import bind
-from workbench.processes.memory import Block, machine_fence
-from workbench.seeding import stream
+from workbench.core.agents.flat_parameters import bind
+from workbench.core.config import Config
+from workbench.core.processes.shared_memory import Block, machine_fence
+from workbench.core.seeding import stream
+from workbench.core.shared.layout import Arrays, Counter, Field, Layout
+from workbench.core.shared.replay import Batch, Replay
+from workbench.core.shared.weight_store import Mailbox, Snapshot
 
 LAYERS = 4
 LOCK_TIMEOUT = 5.0
@@ -218,7 +218,7 @@ class TwoSlots(Vector):
 
 
 class OurMailbox(Vector):
-    """:class:`workbench.exchange.mailbox.Mailbox`: two slots, and a second look after the copy."""
+    """:class:`workbench.core.shared.weight_store.Mailbox`: two slots, and a second look after the copy."""
 
     def __init__(self, shared: Shared, width: int) -> None:
         super().__init__(shared, width)
@@ -302,7 +302,7 @@ class Unvalidated(Rows):
 
 
 class Validated(Rows):
-    """:meth:`workbench.exchange.replay.Replay.sample`: look again after the copy, draw again what was overwritten."""
+    """:meth:`workbench.core.shared.replay.Replay.sample`: look again after the copy, redraw what was overwritten."""
 
     _samples = 0
 

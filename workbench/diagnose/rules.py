@@ -16,12 +16,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.config import Config
-from workbench.course import Course
-from workbench.learning import schedules
-from workbench.record.history import History
-from workbench.record.metrics import EventKind, Records
-from workbench.record.result import greedy_reward
+from workbench.core.agents import schedules
+from workbench.core.config import Config
+from workbench.runs.history import History
+from workbench.runs.metrics import EventKind, Records
+from workbench.runs.result import greedy_reward
+from workbench.runs.settings_timeline import Course
 
 SETTLED_S = 3.0
 """Records of a live run are compared across tables only when they are this old: tables arrive one after the other, a

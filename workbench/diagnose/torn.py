@@ -25,14 +25,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from tests.campaigns.reference_files import provenance, reference_path, write_json
+from workbench.core.processes.child import leave_with_parent
+from workbench.core.processes.shared_memory import machine_fence
+from workbench.core.shared.layout import Counter
+from workbench.core.shared.replay import ReplayError
+from workbench.core.shared.weight_store import Mailbox, MailboxError
 from workbench.diagnose.protocols import ROWS, WEIGHTS, Protocol, Shared, num_floats
 from workbench.diagnose.torn_figure import figure, rows_table, weights_table
-from workbench.exchange.layout import Counter
-from workbench.exchange.mailbox import Mailbox, MailboxError
-from workbench.exchange.replay import ReplayError
-from workbench.experiments import provenance, reference_path, write_json
-from workbench.processes.child import leave_with_parent
-from workbench.processes.memory import machine_fence
 
 __all__ = ["BUDGETS", "Budget", "count", "figure", "measure", "rows_table", "run_torn", "weights_table"]
 

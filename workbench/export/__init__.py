@@ -20,7 +20,7 @@ from workbench.export.archive import archive, unpack
 from workbench.export.needed import ExportError
 from workbench.export.tables import to_csv, to_pandas, to_parquet
 from workbench.export.tensorboard import to_tensorboard
-from workbench.run_view import RunView
+from workbench.runs.loaded import RunView
 
 __all__ = [
     "FORMATS",

@@ -21,8 +21,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from workbench.export.needed import ExportError
-from workbench.record.folder import RecordError, RunFolder, runs_folder
-from workbench.run_view import LoadedRun, RunView, load
+from workbench.runs.folder import RecordError, RunFolder, runs_folder
+from workbench.runs.loaded import LoadedRun, RunView, load
 
 SUFFIXES = (".tar.gz", ".zip")
 MAX_BYTES = 8 * 2**30

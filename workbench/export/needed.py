@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from workbench.record.folder import RecordError
+from workbench.runs.folder import RecordError
 
 EXTRA = "export"
 """The extra of this package that brings pandas, pyarrow and tensorboard."""

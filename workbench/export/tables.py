@@ -1,6 +1,6 @@
 """The tables of a history as pandas frames, CSV and Parquet: one row per record, with the run it belongs to.
 
-Every field keeps its name, type and unit (:mod:`workbench.record.metrics`). What is a number there and a word for
+Every field keeps its name, type and unit (:mod:`workbench.runs.metrics`). What is a number there and a word for
 people is written as the word: the kind of an event or of a span, and the measurement of a probe.
 """
 
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.export.needed import ExportError, need
-from workbench.record.metrics import MEASUREMENTS, TABLES, EventKind, Records, SpanKind
-from workbench.run_view import RunView
+from workbench.runs.loaded import RunView
+from workbench.runs.metrics import MEASUREMENTS, TABLES, EventKind, Records, SpanKind
 
 if TYPE_CHECKING:
     import pandas as pd

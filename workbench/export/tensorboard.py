@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from workbench.export.needed import ExportError, need
-from workbench.record.metrics import METRICS
-from workbench.run_view import RunView
+from workbench.runs.loaded import RunView
+from workbench.runs.metrics import METRICS
 
 
 class Point(NamedTuple):

@@ -12,7 +12,6 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 
-from workbench.record.metrics import AXES, METRICS
 from workbench.report.intervals import Estimate, interquartile_mean, stratified_bootstrap
 from workbench.report.material import (
     Material,
@@ -29,9 +28,10 @@ from workbench.report.material import (
 )
 from workbench.report.selection import Group, ReportError
 from workbench.report.table import Table, interval, number
-from workbench.run_view import LoadedRun
+from workbench.runs.loaded import LoadedRun
+from workbench.runs.metrics import AXES, METRICS
 from workbench.view.curves import moving_average
-from workbench.view.drawing import REFERENCES
+from workbench.view.panel.drawing import REFERENCES
 from workbench.view.style import GREY, PRINT, run_style, style_axes
 
 POINTS = 200

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.experiments import reference_path
+from tests.campaigns.reference_files import reference_path
 from workbench.report.figures import FIGURES
 from workbench.report.material import Columns, Material, ReportFigure
 from workbench.report.results import results_table

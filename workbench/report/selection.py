@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.config import MODES, Config, field_names
-from workbench.record.folder import RecordError, data_folder
-from workbench.record.result import Result
-from workbench.run_view import LoadedRun, RunView, load
+from workbench.core.config import MODES, Config, field_names
+from workbench.runs.folder import RecordError, data_folder
+from workbench.runs.loaded import LoadedRun, RunView, load
+from workbench.runs.result import Result
 
 Runs = RunView | Path | str
 """A run, its folder, or a folder that holds several."""

@@ -6,17 +6,17 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from workbench.record.folder import RecordError
-from workbench.record.metrics import SpanKind
-from workbench.record.spans import of_process
 from workbench.report.material import Material, ReportFigure, new_picture, panel_title
 from workbench.report.selection import ReportError
 from workbench.report.table import Table
+from workbench.runs.folder import RecordError
+from workbench.runs.metrics import SpanKind
 from workbench.view.picture import Picture
-from workbench.view.shares import SEEN, Shares
-from workbench.view.strip import draw_lane, key_of
 from workbench.view.style import FAINT, GREY, INK, PRINT
-from workbench.view.timeline import Timeline
+from workbench.view.timeline.lanes import draw_lane, key_of
+from workbench.view.timeline.shares import SEEN, Shares
+from workbench.view.timeline.spans import of_process
+from workbench.view.timeline.timeline import Timeline
 
 EPOCHS = 4
 """Epochs that are shown if no stretch of time is asked for."""

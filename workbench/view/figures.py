@@ -1,14 +1,14 @@
-"""Figures for reports and for the last cell of a notebook: what :mod:`workbench.view.drawing` draws, held still."""
+"""Figures for reports and for the last cell of a notebook: the panel's drawing, held still."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.compare import Comparison
-from workbench.record import machine
-from workbench.run_view import RunView
-from workbench.view.charts import SMOOTHING, STANDARD, Agents, Axis, Choices
-from workbench.view.drawing import SideBySide
+from workbench.runs import machine
+from workbench.runs.compare import Comparison
+from workbench.runs.loaded import RunView
+from workbench.view.panel.charts import SMOOTHING, STANDARD, Agents, Axis, Choices
+from workbench.view.panel.drawing import SideBySide
 from workbench.view.picture import Picture, to_png
 
 __all__ = ["Picture", "comparison_figure", "side_by_side", "to_png"]
@@ -23,7 +23,7 @@ def side_by_side(
     Args:
         runs: the first is drawn solid and wide, the others dashed on top, so that equal curves are all seen.
         smoothing: window of the moving averages as a share of a run's length; 0 draws what was recorded alone.
-        charts: names of :data:`workbench.view.charts.CHARTS`.
+        charts: names of :data:`workbench.view.panel.charts.CHARTS`.
         over: the x axis: "epoch", "agent_steps", "update", "time", or "own" for what each chart is recorded over.
         agents: "together", "each", or the index of an agent.
         log: whether charts whose values are all above 0 have a logarithmic y axis.

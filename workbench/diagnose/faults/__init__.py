@@ -1,8 +1,8 @@
 """Faults: failures of the catalogue, each switched on by name in an otherwise sound run.
 
 A fault wraps or replaces a part where a child process puts its parts together
-(:class:`workbench.processes.job.Modifier`); what it wraps knows nothing of it. A module holds those of one room of the
-catalogue: ``data.py``, ``weights.py``, ``learning.py``, ``processes.py``.
+(:class:`workbench.core.processes.worker.Modifier`); what it wraps knows nothing of it. A module holds those of one
+room of the catalogue: ``data.py``, ``weights.py``, ``learning.py``, ``processes.py``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from workbench.config import Config
+from workbench.core.config import Config
 from workbench.diagnose.faults import data, learning, processes, weights
 from workbench.diagnose.faults.fault import Fault, FaultError
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.config import Config
+from workbench.core.agents.policy import Choice
+from workbench.core.config import Config
+from workbench.core.envs.treasurehunt import BLANK, EMPTY, GEM, NUM_ENTITIES
+from workbench.core.processes.worker import Parts
+from workbench.core.shared.replay import Batch, Replay
+from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.faults.fault import Fault, override, reopen, why_no_race
-from workbench.exchange.replay import Batch, Replay
-from workbench.learning.policy import Choice
-from workbench.loop import Collector, Trainer
-from workbench.processes.job import Parts
-from workbench.world.treasurehunt import BLANK, EMPTY, GEM, NUM_ENTITIES
 
 LEARNERS_REPLAY, ACTORS_REPLAY = "the learner's replay", "the actor's replay"
 

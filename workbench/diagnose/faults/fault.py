@@ -6,10 +6,10 @@ import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from workbench.config import MODES, Config, ConfigError
-from workbench.exchange.replay import Replay
-from workbench.processes.job import Modifier, Parts
-from workbench.processes.memory import machine_fence
+from workbench.core.config import MODES, Config, ConfigError
+from workbench.core.processes.shared_memory import machine_fence
+from workbench.core.processes.worker import Modifier, Parts
+from workbench.core.shared.replay import Replay
 
 ONE_PROCESS = "a sequential run has one process and nothing to disagree with; use mode='multiprocess'"
 NO_RACE = "nothing is written while it is read; use mode='multiprocess' with a lag of 1 or more, or None"

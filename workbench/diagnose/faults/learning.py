@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.config import Config
+from workbench.core.config import Config
+from workbench.core.processes.shared_memory import machine_fence
+from workbench.core.processes.worker import Parts
+from workbench.core.train.loop import Trainer
 from workbench.diagnose.faults.fault import Fault, override
-from workbench.loop import Trainer
-from workbench.processes.changes import Changes
-from workbench.processes.job import Parts
-from workbench.processes.memory import machine_fence
+from workbench.runs.live_settings import Changes
 
 
 class DoubleTargetUpdate(Fault):

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.config import Config
+from workbench.core.config import Config
+from workbench.core.processes.worker import Parts
+from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.faults.fault import Fault, override
-from workbench.loop import Collector, Trainer
-from workbench.processes.job import Parts
 
 
 class _Ends(Fault):

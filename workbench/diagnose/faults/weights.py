@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from workbench.config import Config
+from workbench.core.agents.flat_parameters import ParameterLayout, bind
+from workbench.core.agents.iqn import QuantileNetwork, build_network
+from workbench.core.agents.iqn_agent import Agent
+from workbench.core.config import Config
+from workbench.core.processes.shared_memory import machine_fence
+from workbench.core.processes.worker import Parts
+from workbench.core.shared.weight_store import Mailbox, Snapshot
+from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.faults.fault import Fault, override, why_no_race
-from workbench.exchange.mailbox import Mailbox, Snapshot
-from workbench.learning.agent import Agent
-from workbench.learning.iqn import QuantileNetwork, build_network
-from workbench.learning.parameters import ParameterLayout, bind
-from workbench.loop import Collector, Trainer
-from workbench.processes.job import Parts
-from workbench.processes.memory import machine_fence
 
 Vector = NDArray[np.float32]
 Copy = Callable[[Vector, Vector], None]

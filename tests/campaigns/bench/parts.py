@@ -1,0 +1,227 @@
+"""The parts by themselves: world, acting, update, replay, mailbox, each beside what it is compared to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench.core.agents.iqn import build_network
+from workbench.core.agents.iqn_agent import Agent
+from workbench.core.agents.policy import Policy
+from workbench.core.config import Config
+from workbench.core.envs.treasurehunt import NUM_ACTIONS, NUM_ENTITIES, Treasurehunt
+from workbench.core.seeding import stream
+from workbench.core.shared.replay import Batch, Replay
+from workbench.core.shared.weight_store import Mailbox
+from workbench.core.train.loop import collect, evaluation_config
+
+
+def side_by_side(
+    functions: Sequence[Callable[[], object]], repeats: int, synchronise: Callable[[], None]
+) -> list[float]:
+    """Median seconds of each function, called in turn so that all of them meet the same disturbances."""
+    times: list[list[float]] = [[] for _ in functions]
+    for repeat in range(repeats + 3):
+        for function, taken in zip(functions, times, strict=True):
+            synchronise()
+            start = time.perf_counter()
+            function()
+            synchronise()
+            if repeat >= 3:  # the first ones warm up
+                taken.append(time.perf_counter() - start)
+    return [float(np.median(taken)) for taken in times]
+
+
+def world_speed(config: Config, quick: bool) -> dict[str, Any]:
+    """Random agent steps per second, observations included, with 1 and with 64 worlds."""
+    rates = {}
+    for worlds in (1, 64):
+        world = Treasurehunt(config.world, stream(0, "world"), worlds)
+        turns = 200 if quick else 4000 // (1 if worlds == 1 else 4)
+        actions = stream(0, "reference").integers(NUM_ACTIONS, size=(turns, world.num_agents, worlds))
+
+        def play(world: Treasurehunt = world, actions: Any = actions) -> None:
+            """All turns, with a reset after each epoch."""
+            for turn, chosen in enumerate(actions):
+                if turn % config.world.max_turns == 0:
+                    world.reset()
+                world.begin_turn()
+                for agent in range(world.num_agents):
+                    world.observe(agent)
+                    world.act(agent, chosen[agent])
+
+        (seconds,) = side_by_side([play], 3, _nothing)
+        rates[f"{worlds} worlds"] = actions.size / seconds
+    return {"unit": "random agent steps per s", **rates}
+
+
+def acting_speed(config: Config, quick: bool) -> dict[str, Any]:
+    """Agent steps per second of ``collect``, with every action computed by the network, with 1 and with 64 worlds."""
+    rates = {}
+    for worlds in (1, 64):
+        task = evaluation_config(config, worlds)
+        world, replays, policies = collecting_parts(task)
+        versions = [0] * task.world.num_agents
+        steps = task.world.num_agents * task.world.steps_per_epoch
+
+        def play(
+            world: Any = world, policies: Any = policies, replays: Any = replays, versions: Any = versions
+        ) -> None:
+            """One epoch."""
+            collect(world, policies, replays, 0.1, versions)
+
+        (seconds,) = side_by_side([play], 3 if quick else 8, _nothing)
+        rates[f"{worlds} worlds"] = steps / seconds
+    return {"unit": "agent steps per s with the network acting", **rates}
+
+
+def collecting_parts(config: Config) -> tuple[Treasurehunt, list[Replay], list[Policy]]:
+    """A world, with an empty replay and a policy of fresh weights per agent, on the CPU."""
+    cpu, agents = torch.device("cpu"), range(config.world.num_agents)
+    world = Treasurehunt(config.world, stream(config.seed, "world"))
+    replays = [Replay(config, Replay.layout(config).allocate()) for _ in agents]
+    policies = []
+    for index in agents:
+        policy = Policy(
+            config, cpu, stream(config.seed, "exploration", index), stream(config.seed, "acting_quantiles", index)
+        )
+        vector = np.empty(policy.vector_size, np.float32)
+        Agent(config, index, cpu).snapshot(vector)
+        policy.load(vector)
+        policies.append(policy)
+    return world, replays, policies
+
+
+def update_speed(config: Config, device: torch.device, quick: bool) -> dict[str, Any]:
+    """One update beside the bare matrix products of the same shapes, in milliseconds."""
+    agent = Agent(config, 0, device)
+    fill(agent.batch, stream(0, "sampling"))
+    products = matrix_products(config, device)
+    wait = torch.cuda.synchronize if device.type == "cuda" else _nothing
+    update, bare = side_by_side([lambda: agent.update(1e-4), products], 30 if quick else 300, wait)
+    return {"update_ms": 1e3 * update, "matrix_products_ms": 1e3 * bare, "ratio": update / bare}
+
+
+def fill(batch: Batch, rng: np.random.Generator) -> None:
+    """Random rows of the right kind."""
+    for state in (batch.s_tm1, batch.s_t):
+        state[...] = rng.integers(1, 1 + NUM_ENTITIES, state.shape)
+    batch.a_tm1[...] = rng.integers(NUM_ACTIONS, size=batch.a_tm1.shape)
+    batch.r_t[...] = rng.normal(size=batch.r_t.shape)
+    batch.discount_t[...] = 0.97
+
+
+def matrix_products(config: Config, device: torch.device) -> Callable[[], None]:
+    """Every matrix product that one update needs, and nothing else, as one function.
+
+    Three passes forward (online at s_tm1; online at s_t to choose, whose head works on the mean over fractions; target
+    at s_t), and for the first of them the gradients of all weights and of the inputs of head, hidden and embedding.
+    """
+    network, learning = config.network, config.learning
+    rows, width = learning.batch_size, network.width
+    inputs = network.num_frames * (2 * config.world.vision_radius + 1) ** 2 * NUM_ENTITIES
+    heads = 1 + NUM_ACTIONS
+    shapes: list[tuple[int, int, int]] = []
+    fractions = (
+        (learning.num_quantiles, True),
+        (learning.num_policy_quantiles, False),
+        (learning.num_target_quantiles, True),
+    )
+    for count, head_per_fraction in fractions:
+        pairs = rows * count
+        shapes += [(rows, inputs, width), (pairs, network.num_cosines, width), (pairs, width, width)]
+        shapes += [(pairs if head_per_fraction else rows, width, heads)]
+    pairs = rows * learning.num_quantiles
+    forward = [_linear(m, k, n, device) for m, k, n in shapes]
+    weights = [(rows, inputs, width), (pairs, network.num_cosines, width), (pairs, width, width), (pairs, width, heads)]
+    backward = [_weight_gradient(m, k, n, device) for m, k, n in weights]
+    backward += [_input_gradient(pairs, width, heads, device), _input_gradient(pairs, width, width, device)]
+
+    def products() -> None:
+        for product in (*forward, *backward):
+            product()
+
+    return products
+
+
+def _linear(m: int, k: int, n: int, device: torch.device) -> Callable[[], Tensor]:
+    x, weight, bias, out = _random(device, (m, k), (n, k), (n,), (m, n))
+    return lambda: torch.addmm(bias, x, weight.t(), out=out)
+
+
+def _weight_gradient(m: int, k: int, n: int, device: torch.device) -> Callable[[], Tensor]:
+    x, gradient, out = _random(device, (m, k), (m, n), (n, k))
+    return lambda: torch.mm(gradient.t(), x, out=out)
+
+
+def _input_gradient(m: int, k: int, n: int, device: torch.device) -> Callable[[], Tensor]:
+    gradient, weight, out = _random(device, (m, n), (n, k), (m, k))
+    return lambda: torch.mm(gradient, weight, out=out)
+
+
+def _random(device: torch.device, *shapes: tuple[int, ...]) -> list[Tensor]:
+    rng = np.random.default_rng(0)
+    return [torch.from_numpy(rng.random(shape, dtype=np.float32)).to(device) for shape in shapes]
+
+
+def replay_speed(config: Config, quick: bool) -> dict[str, Any]:
+    """``sample`` of a batch of stacked states beside a plain copy of the same bytes."""
+    world, replays, policies = collecting_parts(config)
+    for _ in range(2 if quick else 20):
+        collect(world, policies, replays, 1.0, [0] * len(policies))
+    replay, rng = replays[0], stream(0, "sampling")
+    frame_size = (2 * config.world.vision_radius + 1) ** 2
+    out = Batch.allocate(config.learning.batch_size, config.network.num_frames, frame_size)
+    source = Batch.allocate(config.learning.batch_size, config.network.num_frames, frame_size)
+
+    def copy() -> None:
+        for name, array in vars(source).items():
+            np.copyto(getattr(out, name), array)
+
+    size = config.learning.batch_size
+    sample_s, copy_s = side_by_side([lambda: replay.sample(rng, size, out=out), copy], 200, _nothing)
+    ring = Replay.layout(config)
+    rows = sum(np.prod(field.shape) * np.dtype(field.dtype).itemsize for field in ring.fields)
+    return {
+        "rows": size, "sample_us": 1e6 * sample_s, "copy_us": 1e6 * copy_s, "ratio": sample_s / copy_s,
+        "bytes_per_row_stored": float(rows / np.prod(ring.fields[3].shape)),
+        "bytes_per_row_stacked": sum(array.nbytes for array in vars(out).values()) / size,
+    }  # fmt: skip
+
+
+def mailbox_speed(config: Config, device: torch.device, quick: bool) -> dict[str, Any]:
+    """Publish and sync of one agent's two networks beside ``load_state_dict`` of the same two networks."""
+    agent = Agent(config, 0, device)
+    size = agent.parameters.vector.numel()
+    mailbox = Mailbox(Mailbox.layout(size, agent.parameters.layout.fingerprint, 2).allocate())
+    policy = Policy(config, torch.device("cpu"), stream(0, "exploration"), stream(0, "acting_quantiles"))
+    vector = np.empty(size, np.float32)
+    shared = [build_network(config) for _ in "ot"]
+
+    def publish() -> None:
+        mailbox.publish(agent.snapshot, 0, 0.0)
+
+    def sync() -> None:
+        mailbox.read(vector)
+        policy.load(vector)
+
+    def load_state_dicts() -> None:
+        for source, goal in zip((agent.online, agent.target), shared, strict=True):
+            goal.load_state_dict(source.state_dict())
+
+    publish()
+    published, synced, loaded = side_by_side([publish, sync, load_state_dicts], 50 if quick else 300, _nothing)
+    return {
+        "parameters": size, "publish_us": 1e6 * published, "sync_us": 1e6 * synced,
+        "load_state_dict_us": 1e6 * loaded, "ratio": (published + synced) / (2 * loaded),
+        "note": "the ratio sets publish + sync against load_state_dict into the shared model and out of it again",
+    }  # fmt: skip
+
+
+def _nothing() -> None:
+    return None

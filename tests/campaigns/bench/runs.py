@@ -1,0 +1,140 @@
+"""Whole runs: what several processes gain on this machine at equal work, and what they could gain at most."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from statistics import median
+from typing import Any
+
+import torch
+
+from tests.campaigns.bench.parts import collecting_parts
+from workbench.core.agents import schedules
+from workbench.core.agents.iqn_agent import Agent
+from workbench.core.config import Config
+from workbench.core.seeding import stream
+from workbench.core.train.loop import collect, learn
+from workbench.runs.machine import cores
+from workbench.runs.result import Result
+from workbench.runs.run import launch
+
+
+def ceiling(config: Config, quick: bool) -> dict[str, Any]:
+    """How much faster several independent copies of the update loop make the same number of updates than one.
+
+    This is what the machine gives at most: the copies share nothing but its cores, caches and memory.
+    """
+    total, repeats = (60, 1) if quick else (600, 3)
+    taken: dict[int, list[float]] = {1: [], 2: [], 5: []}
+    for _ in range(repeats):
+        for copies, seconds in taken.items():
+            seconds.append(_copies(config, copies, total // copies))
+    one = median(taken[1])
+    return {
+        "updates": total,
+        "one_copy": {"seconds": one, "update_ms": 1e3 * one / total},
+        "two_copies": {"seconds": median(taken[2]), "speedup": one / median(taken[2])},
+        "five_copies": {"seconds": median(taken[5]), "speedup": one / median(taken[5])},
+        "cores": cores(),
+    }
+
+
+def _copies(config: Config, copies: int, updates: int) -> float:
+    """Seconds until so many processes, started together, have each made ``updates`` updates."""
+    context = multiprocessing.get_context("spawn")
+    pipes = [context.Pipe() for _ in range(copies)]
+    processes = [
+        context.Process(target=update_loop, args=(config, index, updates, pipe), daemon=True)
+        for index, (_, pipe) in enumerate(pipes)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        for pipe, _ in pipes:
+            pipe.recv()
+        start = time.perf_counter()
+        for pipe, _ in pipes:
+            pipe.send("go")
+        for pipe, _ in pipes:
+            pipe.recv()
+        return time.perf_counter() - start
+    finally:
+        for process in processes:
+            process.join(10)
+
+
+def update_loop(config: Config, index: int, updates: int, pipe: Connection) -> None:
+    """One copy: fill a replay, warm up, wait for the word, update."""
+    torch.set_num_threads(1)
+    config = config.replace(**{"world.num_agents": 1, "processes.learners": 1})
+    world, replays, policies = collecting_parts(config)
+    for _ in range(12):
+        collect(world, policies, replays, 1.0, [0])
+    agent = Agent(config, 0, torch.device(config.device))
+    sampling = stream(config.seed + index, "sampling")
+    learn(agent, replays[0], sampling, 10, None, lambda update: schedules.learning_rate(config, update))
+    pipe.send("ready")
+    pipe.recv()
+    learn(agent, replays[0], sampling, updates, None, lambda update: schedules.learning_rate(config, update))
+    pipe.send("done")
+
+
+def modes(config: Config, quick: bool) -> dict[str, Any]:
+    """Sequential and multiprocess runs of the same work, one thread per process, in turn; probes in one of them."""
+    auto, per_agent = {"processes.learners": "auto"}, {"processes.learners": "per_agent"}
+    variants: dict[str, tuple[str, int | None, dict[str, Any]]] = {
+        "sequential, lag 1": ("sequential", 1, {}),
+        "lag 1, auto": ("multiprocess", 1, auto),
+        "lag 1, auto, probes": ("multiprocess", 1, auto),
+        "lag 1, per agent": ("multiprocess", 1, per_agent),
+        "lag 1, per agent, system's time slices": ("multiprocess", 1, per_agent | {"processes.time_slice_ms": 0.0}),
+        "sequential, all cores": ("sequential", 1, {"processes.threads": cores()}),
+        "sequential, lag 0": ("sequential", 0, {}),
+        "lag 0, auto": ("multiprocess", 0, auto),
+        "free-running, auto": ("multiprocess", None, auto),
+    }
+    repeated = [name for name in variants if "all cores" not in name and "lag 0" not in name and "free" not in name]
+    results: dict[str, list[Result]] = {name: [] for name in variants}
+    repeats = 1 if quick else 5 if config.device == "cpu" else 3  # every child of a GPU run starts CUDA
+    with tempfile.TemporaryDirectory(prefix="workbench-bench-") as folder:
+        for repeat in range(repeats):
+            for name, (mode, lag, changes) in variants.items():
+                if repeat == 0 or name in repeated:
+                    run = launch(config.replace(**changes), mode, lag, out=folder, probes="probes" in name)
+                    results[name].append(run.wait())
+    walls = {name: median(result.wall_s for result in several) for name, several in results.items()}
+    digests = [result.digest for name in repeated for result in results[name]]
+    return {
+        "epochs": config.epochs,
+        "agents": config.world.num_agents,
+        "updates": results["lag 1, auto"][0].updates,
+        "wall_s": {name: [result.wall_s for result in several] for name, several in results.items()},
+        "startup_s": {name: median(result.startup_s for result in several) for name, several in results.items()},
+        "identical": all(digest == digests[0] for digest in digests),
+        "slow_down_by_probes": walls["lag 1, auto, probes"] / walls["lag 1, auto"] - 1,
+        "speedup": {
+            "lag 1, auto": walls["sequential, lag 1"] / walls["lag 1, auto"],
+            "lag 1, per agent": walls["sequential, lag 1"] / walls["lag 1, per agent"],
+            "lag 1, per agent, system's time slices": (
+                walls["sequential, lag 1"] / walls["lag 1, per agent, system's time slices"]
+            ),
+            "lag 1, auto, against sequential on all cores": walls["sequential, all cores"] / walls["lag 1, auto"],
+            "lag 0, auto": walls["sequential, lag 0"] / walls["lag 0, auto"],
+            "free-running, auto": walls["sequential, lag 1"] / walls["free-running, auto"],
+        },
+    }
+
+
+def large_batches(config: Config, quick: bool) -> dict[str, Any]:
+    """The "gpu" preset in both modes: large batches, 64 worlds."""
+    config = config.replace(epochs=8, **{"exploration.decay_epochs": 4}) if quick else config.replace(epochs=40)
+    with tempfile.TemporaryDirectory(prefix="workbench-bench-") as folder:
+        both = {mode: launch(config, mode, 1, out=folder).wait() for mode in ("sequential", "multiprocess")}
+    return {
+        "identical": both["sequential"].digest == both["multiprocess"].digest,
+        "speedup": both["sequential"].wall_s / both["multiprocess"].wall_s,
+        "runs": {mode: result.to_dict() for mode, result in both.items()},
+    }

@@ -1,0 +1,1 @@
+"""The core: one trainer, run sequentially or in processes. It imports nothing outside this folder."""

@@ -1,0 +1,136 @@
+"""All parameters of an agent in one vector, so that a snapshot is one copy and a target update one operation.
+
+The vector holds the online network in its first half and the target network in its second. The networks' parameters are
+views of it: who changes one changes the other. Every parameter starts on a cache line; the gap before it stays zero.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from workbench.core.agents.staging import ALIGNMENT
+
+Vector = TypeVar("Vector", Tensor, NDArray[np.float32])
+
+_FLOATS_PER_LINE = ALIGNMENT // 4
+
+
+@dataclass(frozen=True)
+class ParameterLayout:
+    """Where each parameter of a network lies in a flat vector of ``size`` floats, gaps included."""
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    offsets: tuple[int, ...]
+    size: int
+
+    @classmethod
+    def of(cls, network: nn.Module) -> ParameterLayout:
+        """The layout of a network's parameters, in the order in which they were registered."""
+        parameters = dict(network.named_parameters())
+        offsets, size = [], 0
+        for parameter in parameters.values():
+            offsets.append(size)
+            size += math.ceil(parameter.numel() / _FLOATS_PER_LINE) * _FLOATS_PER_LINE
+        shapes = tuple(tuple(parameter.shape) for parameter in parameters.values())
+        return cls(tuple(parameters), shapes, tuple(offsets), size)
+
+    @property
+    def fingerprint(self) -> int:
+        """A hash of names and shapes that fits into an int64: equal for vectors that can stand for each other."""
+        text = repr(list(zip(self.names, self.shapes, strict=True)))
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little", signed=True)
+
+    def views(self, vector: Vector) -> dict[str, Vector]:
+        """Name to parameter, as views of one network's half of a vector: (size,) float32, NumPy or torch."""
+        return {
+            name: vector[offset : offset + math.prod(shape)].reshape(shape)
+            for name, shape, offset in zip(self.names, self.shapes, self.offsets, strict=True)
+        }
+
+    def check_vector(self, vector: NDArray[np.float32]) -> None:
+        """Refuse a snapshot that does not fit.
+
+        Raises:
+            ValueError: it is no (2 * size,) float32 NumPy array, so not a snapshot in host memory of such a network.
+        """
+        if not isinstance(vector, np.ndarray):
+            where = f" on {vector.device}" if hasattr(vector, "device") else ""
+            raise ValueError(
+                f"the snapshot is a {type(vector).__name__}{where}; it must be a NumPy array, in host memory. "
+                "Take it with Agent.snapshot, which copies it there"
+            )
+        if vector.shape != (2 * self.size,) or vector.dtype != np.float32:
+            raise ValueError(
+                f"the snapshot is {vector.dtype} of shape {vector.shape}; this network's is float32 of shape "
+                f"({2 * self.size},). Take it from an agent with the same network and world configuration"
+            )
+
+
+def bind(network: nn.Module, vector: Tensor, gradient: Tensor | None = None) -> None:
+    """Make a network's parameters views of ``vector``, and their gradients views of ``gradient``: both (size,) float32.
+
+    The values are those that the vector holds. Without a gradient the network cannot be trained.
+    """
+    layout = ParameterLayout.of(network)
+    parameters, gradients = layout.views(vector), {} if gradient is None else layout.views(gradient)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(gradient is not None)
+        parameter.data = parameters[name]
+        parameter.grad = gradients.get(name)
+
+
+class ParameterVector:
+    """The parameters of an online and a target network as one vector.
+
+    Attributes:
+        layout: of either half.
+        vector: (2 * size,) float32; online network first, target network second.
+        online: its first half, as the one parameter that an optimiser needs; ``online.grad`` is ``gradient``.
+        target: its second half.
+        gradient: (size,) float32; ``backward`` adds to it.
+    """
+
+    def __init__(self, online: nn.Module, target: nn.Module, device: torch.device) -> None:
+        self.layout = ParameterLayout.of(online)
+        size = self.layout.size
+        self.vector = torch.zeros(2 * size, device=device)
+        self.gradient = torch.zeros(size, device=device)
+        self.online, self.target = nn.Parameter(self.vector[:size]), self.vector[size:]
+        self.online.grad = self.gradient
+        self._networks = (online, target)
+        bind(online, self.online.data, self.gradient)
+        bind(target, self.target)
+
+    def load(self, weights: NDArray[np.float32]) -> None:
+        """Copy a snapshot into the vector, and so into both networks: (2 * size,) float32.
+
+        Raises:
+            ValueError: the snapshot is not one of such networks.
+        """
+        self.layout.check_vector(weights)
+        self.vector.copy_(torch.from_numpy(np.array(weights)))
+
+    def check_valid(self) -> tuple[bool, str]:
+        """Whether both networks still are views of the vector and all its numbers are finite; if not, why."""
+        for network, half in zip(self._networks, (self.online.data, self.target), strict=True):
+            views = self.layout.views(half)
+            for name, parameter in network.named_parameters():
+                if parameter.data_ptr() != views[name].data_ptr():
+                    return False, f"parameter {name} is no longer a view of the vector"
+        if not bool(torch.isfinite(self.vector).all()):
+            return False, "a weight is not finite"
+        return True, ""
+
+
+def to_numpy(tensor: Tensor) -> NDArray[Any]:
+    """A copy of a tensor in host memory."""
+    return np.array(tensor.detach().cpu().numpy())

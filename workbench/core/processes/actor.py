@@ -1,0 +1,26 @@
+"""The actor process: wait until the next epoch may start, sync, collect, tell the learners."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from workbench.core.processes.worker import Job, Parts
+
+
+def act(job: Job) -> None:
+    """Collect every epoch of the run that is not collected yet, then evaluate the last weights."""
+    parts, config = Parts(job), job.config
+    collector, pacing = parts.collector(), parts.pacing()
+    parts.ready()
+    collected = parts.progress.epochs_collected
+    if collected:
+        collector.evaluate_if_due(collected - 1)
+    for epoch in range(collected, config.epochs):
+        parts.bell.wait_until(partial(pacing.may_collect, epoch), parts.progress)
+        collector.course = parts.changes.course
+        collector.epoch(epoch, pacing.version_for(epoch))
+        parts.ring_others()
+        collector.evaluate_if_due(epoch)
+    parts.bell.wait_until(pacing.all_learned, parts.progress)
+    parts.progress.report_end(job.index)
+    collector.finish()

@@ -1,0 +1,50 @@
+"""A learner process: wait until its agents may learn, update, publish, tell the actor."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from workbench.core.processes.worker import Job, Parts
+from workbench.core.train.loop import Trainer
+from workbench.core.train.pacing import Pacing
+
+
+def learn(job: Job) -> None:
+    """Make every update of this process's agents."""
+    parts = Parts(job)
+    trainer, pacing = parts.trainer(), parts.pacing()
+    trainer.publish_initial()
+    parts.ready()
+    if job.lag is None:
+        _learn_freely(parts, trainer, pacing)
+    else:
+        _learn_by_epoch(parts, trainer, pacing)
+    parts.progress.report_end(job.index)
+
+
+def _learn_by_epoch(parts: Parts, trainer: Trainer, pacing: Pacing) -> None:
+    progress = parts.progress
+    for epoch in range(min(progress.epochs_learned(agent) for agent in trainer.agents), trainer.config.epochs):
+        parts.bell.wait_until(partial(pacing.may_learn, epoch), progress)
+        for agent in trainer.agents:
+            if progress.epochs_learned(agent) <= epoch:
+                trainer.course = parts.changes.course
+                trainer.epoch(agent, epoch)
+                parts.ring_others()
+
+
+def _learn_freely(parts: Parts, trainer: Trainer, pacing: Pacing) -> None:
+    def may(agent: int) -> bool:
+        return not pacing.all_learned([agent]) and (pacing.updates_allowed(agent) > 0 or pacing.may_end(agent))
+
+    while not pacing.all_learned(trainer.agents):
+        parts.bell.wait_until(
+            lambda: pacing.all_learned(trainer.agents) or any(map(may, trainer.agents)), parts.progress
+        )
+        for agent in filter(may, trainer.agents):
+            epoch = parts.progress.epochs_collected - 1  # before the course, which is known that far then
+            trainer.course = parts.changes.course
+            trainer.updates(agent, epoch, pacing.updates_allowed(agent))
+            if pacing.may_end(agent):
+                trainer.end(agent)
+            parts.ring_others()

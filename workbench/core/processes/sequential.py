@@ -1,0 +1,24 @@
+"""The sequential baseline in one child process: the same parts as the actor and the learners, called in turn."""
+
+from __future__ import annotations
+
+from workbench.core.processes.worker import Job, Parts
+from workbench.core.train.loop import run_sequential
+
+
+def act_and_learn(job: Job) -> None:
+    """The whole run in this process, at ``job.lag``."""
+    parts = Parts(job)
+    trainer, collector = parts.trainer(), parts.collector()
+    trainer.publish_initial()
+    parts.ready()
+    assert job.lag is not None, "check_launch refuses a free-running sequential run"
+
+    def go_on() -> None:
+        parts.tidy()
+        parts.bell.wait_until(lambda: not parts.progress.paused, parts.progress)
+        collector.course = trainer.course = parts.changes.course
+
+    run_sequential(collector, trainer, job.lag, go_on)
+    parts.progress.report_end(job.index)
+    collector.finish()

@@ -1,0 +1,158 @@
+"""Named arrays in one block of bytes, laid out from one table and described in the block's own header.
+
+A block opens only under the layout that it was made with: the header holds the table as text, so two processes that
+disagree on a shape or a dtype are told what differs instead of reading each other's bytes wrongly.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Arrays = dict[str, NDArray[Any]]
+
+ALIGNMENT = 64  # bytes: a cache line, and what vectorised arithmetic likes best
+MAGIC = b"WBLAYOUT"
+_HEADER = 8192  # bytes, or as many more pages of it as the table takes as text
+
+
+class LayoutMismatch(ValueError):
+    """A block was opened under another layout than the one it was made with."""
+
+
+class Field(NamedTuple):
+    """One array of a block."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: DTypeLike
+    fill: float
+    """Value before the first write; improbable where a use of unwritten memory should show."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The arrays of one block, in order."""
+
+    title: str
+    fields: tuple[Field, ...]
+
+    @property
+    def text(self) -> str:
+        """The table as JSON text: title, then name, shape and dtype of each array."""
+        rows = [[field.name, list(field.shape), np.dtype(field.dtype).str] for field in self.fields]
+        return json.dumps([self.title, rows], separators=(",", ":"))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole block, header and alignment included."""
+        return self._header + sum(_aligned(_nbytes(field)) for field in self.fields)
+
+    def create(self, buffer: Any) -> Arrays:
+        """Write the header and the fill values into a writable buffer of at least :attr:`nbytes`; return the arrays."""
+        text = self.text.encode()
+        header = np.frombuffer(buffer, np.uint8, self._header)
+        header[:] = 0
+        header[16 : 16 + len(text)] = np.frombuffer(text, np.uint8)
+        header[8:16] = np.frombuffer(len(text).to_bytes(8, "little"), np.uint8)
+        arrays = self._views(buffer)
+        for field in self.fields:
+            arrays[field.name].fill(field.fill)
+        header[:8] = np.frombuffer(MAGIC, np.uint8)
+        return arrays
+
+    def open(self, buffer: Any) -> Arrays:
+        """The arrays of a block that :meth:`create` made.
+
+        Raises:
+            LayoutMismatch: the block is none, or was made with another table; the message has what differs first.
+        """
+        start = bytes(memoryview(buffer).cast("B")[:16])
+        if start[:8] != MAGIC:
+            raise LayoutMismatch(f"no block of {self.title!r} here: it starts with {start[:8]!r}, not {MAGIC!r}")
+        end = 16 + int.from_bytes(start[8:], "little")
+        found = bytes(memoryview(buffer).cast("B")[16:end]).decode(errors="replace")
+        if found != self.text:
+            raise LayoutMismatch(f"{_first_difference(found, self.text)}; use one configuration on both sides")
+        return self._views(buffer)
+
+    def allocate(self) -> Arrays:
+        """The arrays in ordinary memory of this process."""
+        return self.create(np.zeros(self.nbytes, np.uint8))
+
+    @property
+    def _header(self) -> int:
+        return _HEADER * math.ceil((16 + len(self.text.encode())) / _HEADER)
+
+    def _views(self, buffer: Any) -> Arrays:
+        arrays, offset = {}, self._header
+        for field in self.fields:
+            count = math.prod(field.shape)
+            # frombuffer keeps the memory alive; np.ndarray(buffer=...) would not
+            arrays[field.name] = np.frombuffer(buffer, field.dtype, count, offset).reshape(field.shape)
+            offset += _aligned(_nbytes(field))
+        return arrays
+
+
+class Counter:
+    """A word that one process sets and others read, ordered against the data that it speaks for.
+
+    x86-64 keeps the order of stores and of loads, so ``fence`` is None there. On weakly ordered machines (Apple
+    silicon, other ARM) ``fence`` is called before and after every access and must order memory across processes; see
+    :func:`workbench.core.processes.shared_memory.machine_fence`.
+    """
+
+    def __init__(self, word: NDArray[np.int64], fence: Callable[[], None] | None = None) -> None:
+        self._word, self._fence = word, fence
+
+    def get(self) -> int:
+        """The value now; data read after this call is at least as new."""
+        if self._fence is not None:
+            self._fence()
+            value = int(self._word[0])
+            self._fence()
+            return value
+        return int(self._word[0])
+
+    def set(self, value: int) -> None:
+        """Set the value; data stored before this call is visible to whoever sees it."""
+        if self._fence is not None:
+            self._fence()
+        self._word[0] = value
+        if self._fence is not None:
+            self._fence()
+
+
+def _first_difference(found: str, expected: str) -> str:
+    """What two tables, as JSON text, say of the first thing in which they differ."""
+    try:
+        (title, rows), (expected_title, expected_rows) = json.loads(found), json.loads(expected)
+        if title != expected_title:
+            return f"the block was made as a {title!r} and is opened as a {expected_title!r}"
+        pairs = itertools.zip_longest(rows, expected_rows)
+        made, opened = (_described(row) for row in next(pair for pair in pairs if pair[0] != pair[1]))
+    except (ValueError, TypeError, StopIteration):
+        return f"the header of the block is damaged: it says {found[:80]!r}"
+    return f"the block was made as a {title!r} with {made} and is opened as one with {opened}"
+
+
+def _described(row: list[Any] | None) -> str:
+    if row is None:
+        return "no further array"
+    name, shape, dtype = row
+    return f"{name!r} of shape {tuple(shape)} and dtype {np.dtype(dtype)}"
+
+
+def _nbytes(field: Field) -> int:
+    return math.prod(field.shape) * np.dtype(field.dtype).itemsize
+
+
+def _aligned(nbytes: int) -> int:
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT

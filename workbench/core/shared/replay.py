@@ -1,0 +1,360 @@
+"""One ring of transitions per agent: the actor writes it, the agent's learner draws from it, both stack out of it.
+
+The ring is made of whole epochs. An epoch of T turns in W worlds has T + 1 frames (the last one is only bootstrapped
+from) and T * W rows, numbered for ever: ``number = (epoch * T + turn) * W + world``. A frame is stored once, as bytes,
+and stacked when read. The row's return, discount and span are computed once, when the epoch is committed.
+
+The writer raises ``begun``, writes the epoch, then raises ``committed``. A reader draws from committed rows, copies
+them, looks at ``begun`` again, and redraws the rows whose epoch has been given up to the writer meanwhile. That second
+look is what makes a row whole: without it a fast writer tears rows (``tests/process/test_stress.py`` counts them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.core.config import Config
+from workbench.core.shared.layout import Arrays, Counter, Field, Layout
+
+MAX_REDRAWS = 1000
+
+
+class ReplayError(RuntimeError):
+    """Rows were asked for that are not there, or written against the rules."""
+
+
+@dataclass
+class Batch:
+    """Rows drawn from a replay. B rows, F stacked frames, oldest first, of S codes each."""
+
+    s_tm1: NDArray[np.uint8]
+    """(B, F, S) uint8: codes of the state that was acted in; frames before the episode are 0."""
+    a_tm1: NDArray[np.int64]
+    """(B,) int64: action."""
+    r_t: NDArray[np.float32]
+    """(B,) float32: scaled, discounted return over the turns that the row spans."""
+    discount_t: NDArray[np.float32]
+    """(B,) float32: product of the discounts over those turns; 0 after a termination."""
+    s_t: NDArray[np.uint8]
+    """(B, F, S) uint8: codes of the state to bootstrap from."""
+    number: NDArray[np.int64]
+    """(B,) int64: absolute number of the row."""
+    policy_version: NDArray[np.int64]
+    """(B,) int64: version of the policy that chose the action."""
+
+    @classmethod
+    def allocate(cls, batch_size: int, num_frames: int, frame_size: int, empty: Callable[..., Any] = np.zeros) -> Batch:
+        """An empty batch; ``empty(shape, dtype)`` makes each array."""
+        state = (batch_size, num_frames, frame_size)
+        return cls(
+            s_tm1=empty(state, np.uint8),
+            a_tm1=empty(batch_size, np.int64),
+            r_t=empty(batch_size, np.float32),
+            discount_t=empty(batch_size, np.float32),
+            s_t=empty(state, np.uint8),
+            number=empty(batch_size, np.int64),
+            policy_version=empty(batch_size, np.int64),
+        )
+
+
+def n_step_returns(
+    reward: NDArray[np.float32], terminated: NDArray[np.bool_], gamma: float, n_step: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int16]]:
+    """Returns, discounts and spans of every row of an epoch.
+
+    r_t = sum_{k < m} gamma^k R_{t+k}, discount_t = gamma^m, where m = min(n, turns to the end), and the sum stops
+    behind a termination, whose discount is 0 (Sutton and Barto 2018, section 7.1). The end of the epoch is a
+    truncation: its discount stays, so the value of the last frame is bootstrapped from.
+
+    Args:
+        reward: (T, W) float32, reward of each turn.
+        terminated: (T, W) bool, whether the episode ended in a terminal state with this turn.
+        gamma: discount per turn.
+        n_step: most turns that a row spans.
+
+    Returns:
+        (T, W) float32 returns, (T, W) float32 discounts, (T, W) int16 spans m in turns.
+    """
+    turns = len(reward)
+    r_t = np.zeros_like(reward)
+    discount_t = np.ones_like(reward)
+    span = np.zeros(reward.shape, np.int16)
+    for k in range(min(n_step, turns)):
+        here = slice(0, turns - k)  # rows whose turn t + k lies inside the epoch
+        r_t[here] += discount_t[here] * reward[k:]
+        span[here] += discount_t[here] > 0
+        discount_t[here] *= np.where(terminated[k:], np.float32(0.0), np.float32(gamma))
+    return r_t, discount_t, span
+
+
+class Replay:
+    """The ring of one agent, over arrays that :meth:`layout` describes."""
+
+    def __init__(self, config: Config, arrays: Arrays, fence: Callable[[], None] | None = None) -> None:
+        self._turns, self._worlds = config.world.max_turns, config.world.num_worlds
+        self._frames_stacked = config.network.num_frames
+        self._gamma, self._n_step = config.learning.gamma, config.learning.n_step
+        self._reward_scale = np.float32(config.learning.reward_scale)
+        self._arrays = arrays
+        self._num_epochs = len(arrays["action"])
+        self._frames = arrays["frame"].reshape(-1, arrays["frame"].shape[-1])
+        self._rows = {
+            name: arrays[name].reshape(-1)
+            for name in ("action", "r_t", "discount_t", "span", "episode_start", "policy_version", "number")
+        }
+        self._begun = Counter(arrays["begun"], fence)
+        self._committed = Counter(arrays["committed"], fence)
+        self._terminated = np.zeros((self._turns, self._worlds), np.bool_)
+        self._episode_start = np.zeros(self._worlds, np.int32)
+        self._back = np.arange(self._frames_stacked - 1, -1, -1)
+        self.steps_per_epoch = self._turns * self._worlds
+        self.window = config.replay.window
+
+    @staticmethod
+    def layout(config: Config) -> Layout:
+        """The table of arrays for one agent's ring."""
+        turns, worlds = config.world.max_turns, config.world.num_worlds
+        epochs = -(-config.replay.capacity // config.world.steps_per_epoch)
+        frame_size = (2 * config.world.vision_radius + 1) ** 2
+        row = (epochs, turns, worlds)
+        table = (
+            Field("begun", (1,), np.int64, 0),  # epochs given to the writer
+            Field("committed", (1,), np.int64, 0),  # epochs complete
+            Field("frame", (epochs, turns + 1, worlds, frame_size), np.uint8, 0xEE),  # codes seen
+            Field("action", row, np.int16, -99),
+            Field("reward", row, np.float32, -4242.0),  # as the world paid it
+            Field("r_t", row, np.float32, -4242.0),
+            Field("discount_t", row, np.float32, -42.0),
+            Field("span", row, np.int16, -99),  # turns between s_tm1 and s_t
+            Field("episode_start", row, np.int32, -99),  # first turn of the row's episode
+            Field("policy_version", row, np.int64, -99),
+            Field("epsilon", row, np.float32, -42.0),
+            Field("probability", row, np.float32, -42.0),  # of the action under epsilon-greedy
+            Field("number", row, np.int64, -99),
+            Field("stamp", row, np.uint32, 0xDEAD),  # checksum of the row, see row_stamps
+        )
+        return Layout(f"replay of {config.network.num_frames} stacked frames", table)
+
+    # --- the writer's side ---------------------------------------------------------------------------------------
+
+    def begin_epoch(self) -> None:
+        """Take the oldest epoch of the ring for writing; its rows are void from here on."""
+        self._begun.set(self._committed.get() + 1)
+        self._terminated[:] = False
+        self._episode_start[:] = 0
+
+    def write_frame(self, turn: int, frame: NDArray[np.uint8]) -> None:
+        """Store what the agent sees before its action in ``turn`` (0 to T; T is the frame after the last turn).
+
+        Args:
+            turn: turn of the epoch.
+            frame: (W, S) uint8 codes.
+
+        Raises:
+            ReplayError: another shape or dtype; NumPy would broadcast or cast it without a word.
+        """
+        expected = self._arrays["frame"].shape[2:]
+        if frame.shape != expected or frame.dtype != np.uint8:
+            raise ReplayError(
+                f"a frame of shape {frame.shape} and dtype {frame.dtype} was given; this replay holds {expected} "
+                "of uint8 (worlds, cells in view); flatten or cast it where it is made"
+            )
+        self._arrays["frame"][self._slot, turn] = frame
+
+    def write_step(
+        self, turn: int, action: NDArray[np.int64], reward: NDArray[np.float32], terminated: NDArray[np.bool_] | None,
+        policy_version: int, epsilon: float, probability: NDArray[np.float32],
+    ) -> None:  # fmt: skip
+        """Store one agent step in every world; all arrays are (W,)."""
+        arrays, slot = self._arrays, self._slot
+        arrays["action"][slot, turn] = action
+        arrays["reward"][slot, turn] = reward
+        arrays["policy_version"][slot, turn] = policy_version
+        arrays["epsilon"][slot, turn] = epsilon
+        arrays["probability"][slot, turn] = probability
+        arrays["episode_start"][slot, turn] = self._episode_start
+        if terminated is not None and terminated.any():
+            self._terminated[turn] = terminated
+            self._episode_start[terminated] = turn + 1
+
+    def commit_epoch(self) -> None:
+        """Complete the rows of the epoch and show them to readers."""
+        arrays, slot, epoch = self._arrays, self._slot, self._begun.get() - 1
+        scaled = arrays["reward"][slot] * self._reward_scale
+        r_t, discount_t, span = n_step_returns(scaled, self._terminated, self._gamma, self._n_step)
+        arrays["r_t"][slot], arrays["discount_t"][slot], arrays["span"][slot] = r_t, discount_t, span
+        first = epoch * self.steps_per_epoch
+        arrays["number"][slot].reshape(-1)[:] = np.arange(first, first + self.steps_per_epoch)
+        arrays["stamp"][slot] = row_stamps(arrays, slot)
+        self._committed.set(epoch + 1)
+
+    def newest_stack(self, turn: int) -> NDArray[np.uint8]:
+        """The actor's state in ``turn`` of the epoch being written: (W, F, S) uint8, oldest frame first."""
+        worlds = np.arange(self._worlds)
+        return self._stack(
+            np.full(self._worlds, self._slot), np.full(self._worlds, turn), self._episode_start, worlds, None
+        )
+
+    @property
+    def epochs_committed(self) -> int:
+        """Epochs whose rows readers are shown."""
+        return self._committed.get()
+
+    @property
+    def _slot(self) -> int:
+        return (self._begun.get() - 1) % self._num_epochs
+
+    # --- the reader's side ---------------------------------------------------------------------------------------
+
+    @property
+    def count(self) -> int:
+        """Rows committed so far; the newest has the number ``count - 1``."""
+        return self._committed.get() * self.steps_per_epoch
+
+    @property
+    def oldest_intact(self) -> int:
+        """Number of the oldest row that the writer has not been given for overwriting."""
+        return max(0, (self._begun.get() - self._num_epochs) * self.steps_per_epoch)
+
+    def fill(self, end: int | None = None) -> int:
+        """Rows that sampling draws from, with the window ending before row ``end`` (default: the newest)."""
+        return min(self.count if end is None else end, self.window)
+
+    def sample(
+        self, rng: np.random.Generator, batch_size: int, end: int | None = None, out: Batch | None = None
+    ) -> Batch:
+        """Draw rows uniformly, with replacement, from the newest ``window`` rows before ``end``.
+
+        Args:
+            rng: the agent's sampling stream.
+            batch_size: rows to draw.
+            end: draw rows with a number below this; default all that are committed.
+            out: a batch of ``batch_size`` rows to fill; default a new one.
+
+        Raises:
+            ReplayError: there are no rows yet, ``end`` lies in the future, or the writer overwrites rows faster than
+                they can be copied.
+        """
+        out = out or Batch.allocate(batch_size, self._frames_stacked, self._frames.shape[1])
+        count = self.count
+        end = count if end is None else end
+        if not 0 < end <= count:
+            raise ReplayError(f"rows below {end} were asked for; {count} are committed; wait for the actor's epoch")
+        low = max(0, end - self.window)
+        out.number[:] = rng.integers(low, end, batch_size)
+        self.read(out)
+        for _ in range(MAX_REDRAWS):
+            lost = out.number < self.oldest_intact
+            if not lost.any():
+                return out
+            low = max(low, self.oldest_intact)
+            if low >= end:
+                break
+            out.number[lost] = rng.integers(low, end, int(lost.sum()))
+            self.read(out)
+        raise ReplayError(
+            f"the writer overwrote the rows {low} to {end} while they were read, {MAX_REDRAWS} times over; "
+            "raise replay.capacity or lower replay.window"
+        )
+
+    def read(self, out: Batch) -> None:
+        """Copy the rows ``out.number`` into ``out`` without the second look that :meth:`sample` takes."""
+        row = out.number % (self._num_epochs * self.steps_per_epoch)
+        slot, within = np.divmod(row, self.steps_per_epoch)
+        turn, world = np.divmod(within, self._worlds)
+        rows = self._rows
+        out.a_tm1[:] = rows["action"].take(row)
+        rows["r_t"].take(row, out=out.r_t, mode="clip")
+        rows["discount_t"].take(row, out=out.discount_t, mode="clip")
+        rows["policy_version"].take(row, out=out.policy_version, mode="clip")
+        start = rows["episode_start"].take(row)
+        self._stack(slot, turn, start, world, out.s_tm1)
+        self._stack(slot, turn + rows["span"].take(row), start, world, out.s_t)
+
+    def _stack(
+        self,
+        slot: NDArray[Any],
+        turn: NDArray[Any],
+        start: NDArray[Any],
+        world: NDArray[Any],
+        out: NDArray[np.uint8] | None,
+    ) -> NDArray[np.uint8]:
+        """The frames of ``turn`` and the F - 1 turns before it, oldest first; blank before the episode's start."""
+        turns = turn[:, None] - self._back
+        index = (slot[:, None] * (self._turns + 1) + turns) * self._worlds + world[:, None]
+        stack = self._frames.take(index, axis=0, out=out, mode="clip")
+        stack *= (turns >= start[:, None])[:, :, None]
+        return stack
+
+    # --- looking after it ----------------------------------------------------------------------------------------
+
+    def broken_rows(self, numbers: NDArray[np.int64]) -> int:
+        """How many of these rows do not match their stamp, or hold another row than their number says."""
+        row = numbers % (self._num_epochs * self.steps_per_epoch)
+        index = np.unravel_index(row, self._arrays["action"].shape)
+        bad = (self._arrays["stamp"][index] != row_stamps(self._arrays, index)) | (
+            self._arrays["number"][index] != numbers
+        )
+        return int(bad.sum())
+
+    def check_valid(self) -> tuple[bool, str]:
+        """Whether every row of the window is whole, and what is wrong where it is not."""
+        begun, committed = self._begun.get(), self._committed.get()
+        if begun not in (committed, committed + 1):
+            return False, f"{begun} epochs begun and {committed} committed; they may differ by one at most"
+        numbers = np.arange(max(self.oldest_intact, self.count - self.window), self.count)
+        broken = self.broken_rows(numbers)
+        return broken == 0, f"{broken} of {len(numbers)} rows do not match their stamp" if broken else ""
+
+    def contents(self) -> dict[str, NDArray[Any]]:
+        """Copies of the rows in the window, oldest first, by field, with the frames before and after the turn."""
+        numbers = np.arange(max(self.oldest_intact, self.count - self.window), self.count)
+        row = numbers % (self._num_epochs * self.steps_per_epoch)
+        index = np.unravel_index(row, self._arrays["action"].shape)
+        names = [name for name in self._arrays if name not in ("begun", "committed")]
+        slot, turn, world = index
+        next_frame = self._arrays["frame"][slot, turn + 1, world]
+        return {name: self._arrays[name][index] for name in names} | {"next_frame": next_frame}
+
+
+_STAMPED = (
+    "action", "reward", "r_t", "discount_t", "span", "episode_start",
+    "policy_version", "epsilon", "probability", "number",
+)  # fmt: skip
+
+
+def row_stamps(arrays: Mapping[str, NDArray[Any]], index: Any) -> NDArray[np.uint32]:
+    """Checksums over every field of the rows at ``index``, and over the frames before and after their turn.
+
+    A sum of the fields' bits under odd multipliers, modulo 2**32: a row with one word changed never keeps its stamp,
+    and two rows that differ, or a mixture of two rows, have equal stamps with a probability of about 2**-32.
+
+    Args:
+        arrays: those of a replay.
+        index: a slot, for all rows of an epoch; or arrays of slots, turns and worlds, for single rows.
+    """
+    frame = arrays["frame"]
+    if isinstance(index, tuple):
+        slot, turn, world = index
+        frames, next_frames = frame[index], frame[slot, turn + 1, world]
+    else:
+        frames, next_frames = frame[index, :-1], frame[index, 1:]
+    weights = np.arange(1, 2 * frame.shape[-1], 2, dtype=np.uint32) * np.uint32(2654435761)
+    stamp: NDArray[np.uint32] = (frames * weights).sum(-1, dtype=np.uint32)
+    stamp += (next_frames * weights).sum(-1, dtype=np.uint32) * np.uint32(0x85EBCA6B)
+    words = np.concatenate([_words(arrays[name][index]) for name in _STAMPED], axis=-1)
+    odd = np.arange(words.shape[-1], dtype=np.uint32) * np.uint32(2 * 0x1000193) + np.uint32(0x9E3779B1)
+    stamp += (words * odd).sum(-1, dtype=np.uint32)
+    return stamp
+
+
+def _words(field: NDArray[Any]) -> NDArray[np.uint32]:
+    """The bits of every number as 32-bit words, in a new last axis."""
+    if field.itemsize < 4:
+        return field.astype(np.uint32)[..., None]
+    return np.ascontiguousarray(field).view(np.uint32).reshape(*field.shape, field.itemsize // 4)

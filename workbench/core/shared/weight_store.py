@@ -1,0 +1,133 @@
+"""Policy mailbox: versioned snapshots of one agent, written by its learner, read by the actor.
+
+Version v lies in slot ``v mod slots``. The learner announces the version that it is about to write, copies, then
+raises ``newest``. The actor copies a slot and looks at the announcement again: if the learner has begun to overwrite
+that slot, the copy is thrown away. Two slots without that second look tear (``tests/process/test_stress.py``). A dead
+learner can never block the actor, because nothing is ever held.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.core.shared.layout import Arrays, Counter, Field, Layout
+
+MAX_RETRIES = 1000
+
+
+class MailboxError(RuntimeError):
+    """A version was asked for that is not there (yet, or any more)."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What belongs to a published vector."""
+
+    version: int
+    """Publications so far; 0 is the initial weights."""
+    updates: int
+    """Updates of the agent that are in these weights."""
+    epsilon: float
+    """Epsilon due when the snapshot was published."""
+    time: float
+    """When it was published, in seconds since 1970."""
+    checksum: int
+    """:func:`checksum` of the vector."""
+
+
+class Mailbox:
+    """Snapshots of one agent, over arrays that :meth:`layout` describes."""
+
+    def __init__(self, arrays: Arrays, fence: Callable[[], None] | None = None) -> None:
+        self._arrays = arrays
+        self._slots = len(arrays["vector"])
+        self._writing = Counter(arrays["writing"], fence)
+        self._newest = Counter(arrays["newest"], fence)
+
+    @staticmethod
+    def layout(vector_size: int, fingerprint: int, slots: int) -> Layout:
+        """The table for vectors of ``vector_size`` float32 whose names and shapes hash to ``fingerprint``.
+
+        ``slots`` versions are kept: two for whoever reads the newest only, ``lag + 2`` for a reader at a lag.
+        """
+        table = (
+            Field("writing", (1,), np.int64, -1),  # version being written, or last written
+            Field("newest", (1,), np.int64, -1),  # newest complete version
+            Field("version", (slots,), np.int64, -1),
+            Field("updates", (slots,), np.int64, -1),
+            Field("epsilon", (slots,), np.float64, np.nan),
+            Field("time", (slots,), np.float64, np.nan),
+            Field("checksum", (slots,), np.uint64, 0),
+            Field("vector", (slots, vector_size), np.float32, np.nan),
+        )
+        return Layout(f"mailbox of parameters {fingerprint & 0xFFFFFFFFFFFFFFFF:016x}", table)
+
+    @property
+    def newest(self) -> int:
+        """Newest complete version; -1 before the initial weights are there."""
+        return self._newest.get()
+
+    def publish(self, write: Callable[[NDArray[np.float32]], object], updates: int, epsilon: float) -> Snapshot:
+        """Make the next version: ``write`` copies the vector into the slot that it is given."""
+        version = self._newest.get() + 1
+        slot = version % self._slots
+        self._writing.set(version)
+        write(self._arrays["vector"][slot])
+        snapshot = Snapshot(version, updates, epsilon, time.time(), checksum(self._arrays["vector"][slot]))
+        for name in ("version", "updates", "epsilon", "time", "checksum"):
+            self._arrays[name][slot] = getattr(snapshot, name)
+        self._newest.set(version)
+        return snapshot
+
+    def read(self, out: NDArray[np.float32], version: int | None = None) -> Snapshot:
+        """Copy one version (default: the newest) into ``out``, whole.
+
+        Raises:
+            MailboxError: the version is not published yet, is overwritten, or the learner publishes faster than a
+                vector can be copied.
+        """
+        for _ in range(MAX_RETRIES):
+            snapshot = self.peek(version)
+            np.copyto(out, self._arrays["vector"][snapshot.version % self._slots])
+            if not self._overwritten(snapshot.version):
+                return snapshot
+        raise MailboxError(
+            f"no whole snapshot in {MAX_RETRIES} tries, newest {self.newest}; raise pacing.publish_interval"
+        )
+
+    def peek(self, version: int | None = None) -> Snapshot:
+        """What belongs to one version (default: the newest), without its vector."""
+        for _ in range(MAX_RETRIES):
+            wanted = self.newest if version is None else version
+            if not 0 <= wanted <= self.newest:
+                raise MailboxError(
+                    f"version {wanted} is not published yet; the newest is {self.newest}; wait for the learner"
+                )
+            slot = wanted % self._slots
+            found = Snapshot(
+                int(self._arrays["version"][slot]), int(self._arrays["updates"][slot]),
+                float(self._arrays["epsilon"][slot]), float(self._arrays["time"][slot]),
+                int(self._arrays["checksum"][slot]),
+            )  # fmt: skip
+            if not self._overwritten(wanted):
+                return found
+            if version is not None:
+                oldest = self._writing.get() - self._slots + 1
+                raise MailboxError(f"version {wanted} is overwritten; the oldest kept is {oldest}")
+        raise MailboxError(
+            f"no whole header in {MAX_RETRIES} tries, newest {self.newest}; raise pacing.publish_interval"
+        )
+
+    def _overwritten(self, version: int) -> bool:
+        return self._writing.get() - self._slots >= version
+
+
+def checksum(vector: NDArray[np.float32]) -> int:
+    """Sum of a vector's bits as 64-bit words, modulo 2**64: a mixture of two vectors has another sum than either."""
+    words = vector[: len(vector) // 2 * 2].view(np.uint64)
+    return int(words.sum(dtype=np.uint64))

@@ -1,0 +1,1 @@
+"""The algorithm, written once, and what paces it."""

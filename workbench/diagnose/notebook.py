@@ -1,0 +1,301 @@
+"""What the notebooks on diagnosis show: the catalogue and verdicts as tables, syncs as a figure, a menu of faults."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import ipywidgets as widgets
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from tests.campaigns.matrix import effect_text
+from workbench.core.agents import schedules
+from workbench.core.config import Config, ConfigError
+from workbench.diagnose.catalogue import CATALOGUE, Failure, check_of_fault
+from workbench.diagnose.checks import CheckResult
+from workbench.diagnose.doctor import Diagnosis
+from workbench.diagnose.faults import FAULTS
+from workbench.runs.loaded import RunError, RunView
+from workbench.runs.run import Run, launch
+from workbench.view.panel.drawing import labels
+from workbench.view.panel.panel import Panel
+from workbench.view.picture import DPI, Picture
+from workbench.view.style import GREY, INK, TEXT_SIZE, WARNING, run_style, style_axes
+
+ROOMS = {"D": "Data path", "W": "Weights and epsilon", "L": "Learning step", "P": "Processes"}
+"""What the first letter of an id stands for."""
+_WIDTH = 112
+_TEXT = "white-space: pre-wrap; line-height: 1.35"
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def catalogue_table(room: str = "DWLP") -> str:
+    """The failures of some rooms as text: id, title, source; below it faults, check and note.
+
+    Args:
+        room: first letters of the ids, as in :data:`ROOMS`.
+    """
+    lines = []
+    for letter in room:
+        lines += [ROOMS[letter], *(line for row in CATALOGUE.values() if row.id[0] == letter for line in _row(row)), ""]
+    return "\n".join(lines).rstrip()
+
+
+def doubted_claims() -> tuple[Failure, ...]:
+    """Failures of the seeds that measuring has disproved or puts in doubt; their notes say why."""
+    return tuple(row for row in CATALOGUE.values() if row.note.startswith(("Disproved", "Doubtful")))
+
+
+def claims_table(lines: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The claims in doubt, one after the other: what was claimed, what was found, and what each fault costs.
+
+    Args:
+        lines: ``faults`` of the matrix; without them nothing is said of costs.
+    """
+    costs, told = {line["name"]: effect_text(dict(line)) for line in lines}, []
+    for row in doubted_claims():
+        told += [f"{row.id:<4}{row.title}  ({row.source})", *_wrapped(row.note, 4)]
+        told += [f"    {fault}, greedy reward: {costs[fault]}" for fault in row.faults if fault in costs]
+    return "\n".join(told)
+
+
+def verdict_table(diagnoses: Mapping[str, Diagnosis], of: Literal["checks", "methods"] = "checks") -> str:
+    """Verdicts side by side: a line per check or method, a column per diagnosis under its name."""
+    rows: dict[str, list[str]] = {}
+    for diagnosis in diagnoses.values():
+        for result in getattr(diagnosis, of):
+            rows.setdefault(result.name, []).append(result.verdict)
+    return _columns([["", *diagnoses], *([name, *verdicts] for name, verdicts in rows.items())])
+
+
+def sentences(results: Iterable[CheckResult]) -> str:
+    """Checks or methods one after the other: verdict and name, and below them the sentence."""
+    lines = []
+    for result in results:
+        lines += [f"{result.verdict}: {result.name}", *_wrapped(result.told, 4)]
+    return "\n".join(lines)
+
+
+def conclusion(name: str, diagnosis: Diagnosis) -> str:
+    """What the doctor says of seed 000's hypothesis, under the name of the run."""
+    return "\n".join([f"{name}:", *_wrapped(diagnosis.hypothesis.sentence, 4)])
+
+
+def noticed(fault: str, diagnosis: Diagnosis) -> bool:
+    """Whether the check that the catalogue names for a fault has failed. The fault may have a strength behind it."""
+    return diagnosis[check_of_fault(fault.partition("=")[0])].verdict == "fail"
+
+
+def _row(failure: Failure) -> list[str]:
+    lines = [f"  {failure.id:<4}{failure.title}  ({failure.source})"]
+    if failure.faults:
+        lines.append(f"      {', '.join(failure.faults)} -> {failure.check}")
+    return lines + _wrapped(failure.note, 6)
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=" " * indent, subsequent_indent=" " * indent)
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+# --- the figure of the syncs -----------------------------------------------------------------------------------------
+
+
+def sync_figure(runs: Sequence[RunView]) -> Picture:
+    """Sync lag, epsilon in use and due, and weight distance before and after each sync, of runs with probes.
+
+    Args:
+        runs: the first is drawn wide, the others dashed on top. Epsilon due is that of the first.
+
+    Raises:
+        RunError: a run was made without probes.
+    """
+    _require_probes(runs)
+    figure = Picture(figsize=(11.0, 3.7), dpi=DPI, facecolor="white")
+    lag, epsilon, distance = figure.subplots(1, 3)
+    style_axes(lag, "Sync lag", "epoch", "versions behind")
+    style_axes(epsilon, "Epsilon in use; due: crosses", "epoch", "probability")
+    style_axes(distance, "Weight distance: before (thin), after", "epoch of the sync", "root mean square")
+    for index, run in enumerate(runs):
+        _draw(lag, index, *run.history.series("sync/lag_versions"))
+        _draw(epsilon, index, *run.history.series("charts/epsilon"))
+        _draw(distance, index, *_by_epoch(run, "sync/online_before"), thin=True)
+        _draw(distance, index, *_by_epoch(run, "sync/online_after"))
+    _draw_due(epsilon, runs[0].config)
+    names = labels(runs)
+    figure.legend(
+        handles=[_line(index, label=name) for index, name in enumerate(names)], loc="upper left", ncols=3,
+        bbox_to_anchor=(0.05, 1.0), frameon=False, fontsize=TEXT_SIZE, labelcolor=INK, handlelength=3.2,
+    )  # fmt: skip
+    rows = -(-len(names) // 3)
+    figure.subplots_adjust(0.062, 0.14, right=0.985, top=0.90 - 0.06 * rows, wspace=0.28)
+    figure.alt = f"Three charts: sync lag, epsilon in use and due, weight distance at each sync. {'; '.join(names)}."
+    return figure
+
+
+def lag_figure(runs: Sequence[RunView]) -> Picture:
+    """How far the actor was behind at the end of each epoch: histograms of versions, updates and milliseconds.
+
+    Args:
+        runs: one outline each; every epoch of every agent counts once.
+    """
+    figure = Picture(figsize=(11.0, 2.9), dpi=DPI, facecolor="white")
+    for axes, unit in zip(figure.subplots(1, 3), ("versions", "updates", "ms"), strict=True):
+        style_axes(axes, f"Behind by {'milliseconds' if unit == 'ms' else unit}", unit, "epochs of an agent")
+        lags = [run.history.epochs[f"sync_lag_{unit}"] for run in runs]
+        edges = _edges(np.concatenate([np.zeros(1), *lags]), whole=unit != "ms")
+        for index, values in enumerate(lags):
+            style = run_style(index)
+            axes.stairs(
+                np.histogram(values, edges)[0], edges, color=style.colour, linestyle=style.dashes,
+                linewidth=style.width, fill=False,
+            )  # fmt: skip
+    names = labels(runs)
+    figure.legend(
+        handles=[_line(index, label=name) for index, name in enumerate(names)], loc="upper left", ncols=3,
+        bbox_to_anchor=(0.05, 1.02), frameon=False, fontsize=TEXT_SIZE, labelcolor=INK, handlelength=3.2,
+    )  # fmt: skip
+    figure.subplots_adjust(0.062, 0.17, right=0.985, top=0.86 - 0.07 * -(-len(names) // 3), wspace=0.28)
+    figure.alt = f"Three histograms: versions, updates and milliseconds behind. {'; '.join(names)}."
+    return figure
+
+
+def _edges(values: NDArray[Any], whole: bool) -> NDArray[np.float64]:
+    """Edges of at most 24 bins from the least to the greatest value; around whole numbers where they are whole."""
+    low, high = float(values.min()), float(values.max())
+    if not whole:
+        return np.linspace(low, max(high, low + 1), 25)
+    step = max(1, -(-(high - low + 1) // 24))
+    return np.arange(low - 0.5, high + 0.5 + step, step)
+
+
+def _require_probes(runs: Sequence[RunView]) -> None:
+    for run in runs:
+        if len(run.history.epochs) and not len(run.history.probes):
+            raise RunError(
+                f"run {run.name} was made without probes, so no distance of weights was recorded in it; launch it with "
+                "probes=True (on the command line: without --no-probes)"
+            )
+
+
+def _by_epoch(run: RunView, measurement: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """A measurement over the epochs, mean over the agents."""
+    found = run.history.measured(measurement)
+    epochs, place = np.unique(found["epoch"], return_inverse=True)
+    return epochs, np.bincount(place, found["value"], len(epochs)) / np.bincount(place, minlength=len(epochs))
+
+
+def _draw(axes: Axes, index: int, x: Any, y: Any, thin: bool = False) -> None:
+    axes.add_line(_line(index, x, y, thin))
+    axes.autoscale_view()
+
+
+def _draw_due(axes: Axes, config: Config) -> None:
+    epochs = np.arange(0, config.epochs, max(1, config.epochs // 12))
+    due = [schedules.epsilon(config, int(epoch)) for epoch in epochs]
+    axes.add_line(Line2D(epochs, due, color=GREY, marker="x", linestyle="none", markersize=6, zorder=9))
+
+
+def _line(index: int, x: Any = (), y: Any = (), thin: bool = False, label: str = "") -> Line2D:
+    style = run_style(index)
+    width, alpha = (0.9, 0.6) if thin else (style.width, 1.0)
+    return Line2D(
+        x, y, color=style.colour, linestyle="solid" if thin else style.dashes, linewidth=width, alpha=alpha,
+        label=label, zorder=3 + index,
+    )  # fmt: skip
+
+
+# --- the menu of faults ----------------------------------------------------------------------------------------------
+
+
+class FaultMenu:
+    """Choose a fault, run it beside a sound run, and read what the doctor says. Nothing here blocks the kernel.
+
+    :meth:`launch` does what the button does, also where no notebook is open.
+
+    Attributes:
+        widget: what is displayed; it holds all the others.
+        choice: the names of all faults.
+        button: runs the chosen one.
+        message: why a fault was refused, if it was.
+        report: the doctor's table, once the run has ended.
+        run: the run that was launched last.
+        panel: its curves.
+    """
+
+    def __init__(self, config: Config, lag: int | None = 1, sound: RunView | None = None) -> None:
+        """Make the menu.
+
+        Args:
+            config: settings of every run.
+            lag: staleness in epochs; None runs free.
+            sound: a run without faults to draw beside each.
+        """
+        self._config, self._lag, self._sound = config, lag, sound
+        self.run: Run | None = None
+        self.panel: Panel | None = None
+        self.choice = widgets.Dropdown(options=_options(), description="Fault", layout=widgets.Layout(width="50em"))
+        self.button = widgets.Button(description="Run it", button_style="success", icon="play")
+        self.button.on_click(lambda _: _in_background(self._run_choice))
+        self.message, self.report = widgets.HTML(), widgets.HTML()
+        self._curves = widgets.VBox()
+        head = widgets.HBox([self.choice, self.button])
+        self.widget = widgets.VBox([head, self.message, self._curves, self.report])
+
+    def launch(self, fault: str) -> Run:
+        """Start a run with a fault, show its curves and in the end the doctor's table; returns at once.
+
+        Raises:
+            ConfigError: there is no such fault, or it makes no sense in this run.
+        """
+        run = launch(self._config, lag=self._lag, faults=[fault])
+        panel = Panel([run] if self._sound is None else [self._sound, run])
+        self.run, self.panel, self.button.disabled = run, panel, True
+        self._curves.children = (panel.widget,)
+        self.report.value = ""
+        _in_background(lambda: self._report(run, panel))
+        return run
+
+    def __repr__(self) -> str:
+        return f"<menu of {len(FAULTS)} faults: live in a running notebook>"
+
+    def _repr_mimebundle_(self, **settings: Any) -> dict[str, Any]:
+        shown: dict[str, Any] = self.widget._repr_mimebundle_(**settings)
+        return shown | {"text/plain": repr(self)}
+
+    def _run_choice(self) -> None:
+        self.button.disabled, self.message.value = True, ""
+        try:
+            self.launch(self.choice.value)
+        except ConfigError as error:
+            self.message.value = f'<span style="color: {WARNING}">{html.escape(str(error))}</span>'
+            self.button.disabled = False
+
+    def _report(self, run: Run, panel: Panel) -> None:
+        panel.wait()
+        text = run.diagnose().text
+        if run is self.run:  # else another one was launched meanwhile
+            self.button.disabled = False
+            self.report.value = f'<pre style="{_TEXT}">{html.escape(text)}</pre>'
+
+
+def _options() -> Iterable[tuple[str, str]]:
+    titles = {fault: row.title for row in reversed(CATALOGUE.values()) for fault in row.faults}
+    return [(f"{name} ({', '.join(fault.ids)}): {titles[name]}", name) for name, fault in FAULTS.items()]
+
+
+def _in_background(action: Callable[[], None]) -> None:
+    threading.Thread(target=action, name="menu of faults", daemon=True).start()

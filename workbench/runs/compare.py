@@ -1,0 +1,202 @@
+"""The side-by-side comparison: the sequential baseline and the multiprocess run, one after the other.
+
+One after the other, because two runs at once would share the cores and neither time would be honest.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+from workbench.core.config import Config
+from workbench.core.processes.supervisor import ChildFailed
+from workbench.runs import machine
+from workbench.runs.loaded import RunError
+from workbench.runs.run import Run, launch
+from workbench.view.rich import Rich
+
+
+class Comparison(Rich):
+    """Two runs of one configuration. Made by :func:`compare`; also a context manager that stops both at the end."""
+
+    def __init__(self, sequential: Run, multiprocess: Run) -> None:
+        self.sequential, self.multiprocess = sequential, multiprocess
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run_both, name="comparison", daemon=True)
+
+    @property
+    def runs(self) -> tuple[Run, Run]:
+        """Sequential first."""
+        return self.sequential, self.multiprocess
+
+    @property
+    def ended(self) -> bool:
+        """Whether both runs are over, however they ended."""
+        return (self._stopped.is_set() and not self._thread.is_alive()) or all(run.ended for run in self.runs)
+
+    def start(self) -> Comparison:
+        """Start the first run now and the second when the first has ended; returns at once.
+
+        Raises:
+            RunError: the comparison was started before.
+        """
+        if self._thread.ident is not None or self._stopped.is_set():
+            raise RunError("this comparison was started before; make a new one with workbench.compare()")
+        self._thread.start()
+        return self
+
+    def wait(self, timeout: float | None = None) -> dict[str, Any]:
+        """Sleep until both runs have ended; return the :attr:`summary`.
+
+        Raises:
+            TimeoutError: they go on.
+            ChildFailed: a child of one of them failed.
+        """
+        if self._thread.ident is None:
+            raise RunError("this comparison was never started; call comparison.start()")
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            raise TimeoutError(f"the comparison is not over after {timeout:g} s; it goes on")
+        for run in self.runs:
+            if run.error is not None:
+                raise run.error
+        return self.summary
+
+    def stop(self) -> None:
+        """End both runs in order and wait for their children to leave."""
+        self._stopped.set()
+        for run in self.runs:
+            run.stop()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def __enter__(self) -> Comparison:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def identical(self) -> bool | None:
+        """Whether all four digests are equal; None if the runs need not be equal or have not both finished."""
+        sequential, multiprocess = self.runs
+        if sequential.lag != multiprocess.lag or any(run.status != "finished" for run in self.runs):
+            return None
+        if sequential.course.changes != multiprocess.course.changes:  # each was changed at an epoch of its own
+            return None
+        return sequential.result.digest == multiprocess.result.digest
+
+    @property
+    def speedup(self) -> float | None:
+        """Wall time of the sequential run over that of the multiprocess run; None before both have finished."""
+        if any(run.status != "finished" for run in self.runs):
+            return None
+        return self.sequential.result.wall_s / self.multiprocess.result.wall_s
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Both results and what they say together, as plain values; raises RunError before the end."""
+        config = self.sequential.config
+        return {
+            "runs": [run.result.to_dict() for run in self.runs],
+            "identical": self.identical,
+            "speedup": self.speedup,
+            "cores": machine.cores(),
+            "threads": config.processes.threads,
+            "device": self.sequential.device,
+            "machine": machine.describe(),
+            "config": config.to_dict(),
+        }
+
+    def save(self, path: Path | str) -> None:
+        """Write the :attr:`summary` as JSON."""
+        Path(path).write_text(json.dumps(self.summary, indent=2) + "\n", encoding="utf-8")
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """Every quantity with its value in both runs, as text; raises RunError before the end."""
+        results = [run.result.to_dict() for run in self.runs]
+        return [(name, *(_cell(result, path) for result in results)) for name, path in _ROWS]
+
+    @property
+    def table(self) -> str:
+        """The comparison as a table of text, one line per quantity; raises RunError before the end."""
+        rows = [("", *(run.label for run in self.runs)), *self.rows]
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        speedup = "not known" if self.speedup is None else f"{self.speedup:.2f}"
+        return "\n".join(
+            [*lines, "", f"identical to the last bit: {_IDENTICAL[self.identical]}", f"speed-up: {speedup}"]
+        )
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {self.sequential!r} and {self.multiprocess!r}>"
+
+    def _run_both(self) -> None:
+        for run in self.runs:
+            if self._stopped.is_set():
+                return
+            try:
+                run.start().wait()
+            except (ChildFailed, RunError):  # kept in run.error; a run that was stopped before its turn stays so
+                continue
+
+
+_IDENTICAL = {True: "yes", False: "no", None: "does not apply"}
+_ROWS = (
+    ("status", "status"),
+    ("wall time, s", "wall_s"),
+    ("start-up, s", "startup_s"),
+    ("agent steps", "agent_steps"),
+    ("updates", "updates"),
+    ("agent steps per s", "agent_steps_per_s"),
+    ("updates per s", "updates_per_s"),
+    ("replay ratio, updates per agent step", "replay_ratio"),
+    ("sync lag, versions, mean", "sync_lag.versions.mean"),
+    ("sync lag, versions, max", "sync_lag.versions.max"),
+    ("sync lag, updates, mean", "sync_lag.updates.mean"),
+    ("sync lag, ms, mean", "sync_lag.milliseconds.mean"),
+    ("reward per epoch, first tenth", "reward.first_tenth"),
+    ("reward per epoch, last tenth", "reward.last_tenth"),
+    ("greedy reward per epoch", "greedy_reward"),
+)
+
+
+def compare(
+    config: Config, lag: int | None = 1, *, baseline_lag: int | None = None, out: Path | str | None = None,
+    start: bool = True,
+) -> Comparison:  # fmt: skip
+    """Run both modes, one after the other, and return at once.
+
+    Args:
+        config: every setting of both runs.
+        lag: the multiprocess run's lag in epochs; None runs free.
+        baseline_lag: the sequential run's lag; default ``lag``, and 0 beside a free-running run.
+        out: folder that the run folders are made in; default ``data/runs``.
+        start: False leaves it to ``comparison.start()``.
+
+    Raises:
+        ConfigError: the configuration does not go with one of the modes, a lag, or this machine.
+    """
+    if baseline_lag is None:
+        baseline_lag = lag or 0
+    sequential = launch(config, "sequential", baseline_lag, out=out, start=False)
+    comparison = Comparison(sequential, launch(config, "multiprocess", lag, out=out, start=False))
+    return comparison.start() if start else comparison
+
+
+def _cell(result: dict[str, Any], path: str) -> str:
+    value: Any = result
+    for key in path.split("."):
+        value = value[key]
+    if value is None:
+        return "-"
+    return (
+        f"{value:,.3g}"
+        if isinstance(value, float) and abs(value) < 100
+        else f"{value:,.0f}"
+        if not isinstance(value, str)
+        else value
+    )

@@ -1,0 +1,332 @@
+"""The run folder: everything that is kept of a run, in files that describe themselves.
+
+    run.json        format, dtypes of the tables, and the run's description
+    TABLE.records   raw fixed-size records of one table, appended while the run goes on
+    result.json     the outcome, once there is one
+
+Nothing in it is ever unpickled. Files are opened only while they are written, so nothing has to be closed and a killed
+parent loses at most the records in its hands. Folders and files are private to the user.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.runs.history import History
+from workbench.runs.metrics import MEASUREMENTS, TABLES, Records
+
+FORMAT = 2
+"""Version of the layout of a run folder. It is raised with every change to the tables or the files."""
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_DTYPES = {name: [[field, dtype[field].str] for field in dtype.names or ()] for name, dtype in TABLES.items()}
+
+
+class RecordError(Exception):
+    """A run folder cannot be made, written or read. The message names the path, the cause and the remedy."""
+
+
+class RecordWarning(UserWarning):
+    """A run folder is readable, but something at its end was dropped."""
+
+
+def data_folder() -> Path:
+    """Where results are kept: the environment variable ``WORKBENCH_DATA``, else ``data`` in the current folder."""
+    return Path(os.environ.get("WORKBENCH_DATA") or "data").expanduser()
+
+
+def runs_folder() -> Path:
+    """Where run folders are made: ``runs`` in the data folder."""
+    return data_folder() / "runs"
+
+
+class RunFolder:
+    """One run on disk. Made by :meth:`create`, found again by :meth:`open`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._paths = {table: path / f"{table}.records" for table in TABLES}
+        self._lock: int | None = None
+
+    @classmethod
+    def create(cls, name: str, description: Mapping[str, Any], parent: Path | str | None = None) -> RunFolder:
+        """Make a new folder for a run and describe it.
+
+        Args:
+            name: 1 to 100 letters, digits, ``_``, ``-`` and ``.``, beginning with a letter, a digit or ``_``.
+            description: what :meth:`write_description` takes.
+            parent: where to make it; None for :func:`runs_folder`.
+
+        Raises:
+            RecordError: the name breaks the rule, the folder exists already, or the disk refuses.
+        """
+        if not _NAME.fullmatch(name):
+            raise RecordError(
+                f"the run's name is {name!r}; it must be 1 to 100 letters, digits, '_', '-' and '.', "
+                "beginning with a letter, a digit or '_'"
+            )
+        path = (runs_folder() if parent is None else Path(parent)).absolute() / name
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.mkdir(mode=0o700)
+        except OSError as error:
+            taken = os.path.lexists(path)
+            reason = "it exists already; choose another name, or delete it first" if taken else error.strerror
+            raise RecordError(f"cannot make the run folder {path}: {reason}") from error
+        folder = cls(path)
+        try:
+            folder.write_description(description)
+        except BaseException:
+            with suppress(OSError):
+                path.rmdir()
+            raise
+        return folder
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunFolder:
+        """The run folder at a path, to be read.
+
+        Raises:
+            RecordError: there is none, it is damaged, or its format is another version's.
+        """
+        folder = cls(Path(path).absolute())
+        head = folder._read_head()
+        if head.get("format") != FORMAT:
+            raise RecordError(
+                f"{folder.path} has format {head.get('format')!r}, this version reads format {FORMAT}; "
+                "open it with the version of workbench that made it"
+            )
+        if head.get("tables") != _DTYPES or not isinstance(head.get("description"), dict):
+            raise RecordError(
+                f"{folder.path / 'run.json'} is damaged: its tables or its description are not of format {FORMAT}"
+            )
+        if head.get("measurements") != list(MEASUREMENTS):
+            raise RecordError(
+                f"the probes of {folder.path} measured other things than this version knows; "
+                "open it with the version of workbench that made it"
+            )
+        return folder
+
+    def hold(self) -> None:
+        """Let no other run go on in this folder until :meth:`release`, or until this process is gone.
+
+        Raises:
+            RecordError: another one does.
+        """
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                raise RecordError(
+                    f"{self.path} is in use by another run; stop that one first, or wait for its end"
+                ) from None
+            return  # a file system that knows no locks of folders
+        self._lock = descriptor
+
+    def release(self) -> None:
+        """Let others go on with the run; nothing happens if it is not held."""
+        descriptor, self._lock = self._lock, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def write_description(self, description: Mapping[str, Any]) -> None:
+        """Replace the description: plain values, nested dictionaries and lists, NumPy numbers and arrays.
+
+        The new file is written beside the old one and renamed, so one of the two is always whole.
+
+        Raises:
+            RecordError: the disk refuses; the old description is kept.
+        """
+        self._write_json(
+            "run.json",
+            {"format": FORMAT, "tables": _DTYPES, "measurements": list(MEASUREMENTS), "description": dict(description)},
+        )
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write the outcome of the run, by the rules of :meth:`write_description`."""
+        self._write_json("result.json", dict(result))
+
+    def write_array(self, name: str, array: npt.NDArray[Any]) -> None:
+        """Write a plain array to a ``.npy`` file beside the others, whole or not at all.
+
+        Raises:
+            RecordError: the disk refuses.
+        """
+        path, part = self.path / name, self.path / f"{name}.part"
+        try:
+            with open(part, "wb", opener=open_private) as file:
+                np.save(file, array, allow_pickle=False)
+            part.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                part.unlink()
+            raise RecordError(f"cannot write {path}: {error.strerror or error}; make room and run again") from error
+
+    def replace(self, table: str, records: Records) -> None:
+        """Write a table anew, whole or not at all, by the rules of :meth:`append`."""
+        if records.dtype != TABLES[table]:
+            raise TypeError(f"the records are {records.dtype}; table {table} holds {TABLES[table]}")
+        path = self.path_of(table)
+        part = path.with_suffix(".part")
+        try:
+            with open(part, "wb", opener=open_private) as file:
+                file.write(records.tobytes())
+            part.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                part.unlink()
+            raise RecordError(f"cannot write {path}: {error.strerror}; what was there before is kept") from error
+
+    def append(self, table: str, records: Records) -> None:
+        """Add records to the end of a table, all of them or none.
+
+        Args:
+            table: key of :data:`~workbench.runs.metrics.TABLES`.
+            records: (n,) of the table's dtype.
+
+        Raises:
+            KeyError: there is no such table.
+            TypeError: the records have another dtype.
+            RecordError: the disk refuses, for instance because it is full. The table is as before; try again later.
+        """
+        if records.dtype != TABLES[table]:
+            raise TypeError(f"the records are {records.dtype}; table {table} holds {TABLES[table]}")
+        path = self.path_of(table)
+        try:
+            with open(path, "ab", buffering=0, opener=open_private) as file:
+                _append_whole(cast(BinaryIO, file), records)
+        except OSError as error:
+            raise RecordError(
+                f"cannot write {len(records)} records to {path}: {error.strerror}; "
+                "what was recorded before is kept; make room and the next records will follow it"
+            ) from error
+
+    def path_of(self, table: str) -> Path:
+        """The file of a table."""
+        # kept: pathlib interns the parts of every path that it makes, and Python's table of those grows when they come
+        # and go ten times a second
+        return self._paths[table]
+
+    def read_description(self) -> dict[str, Any]:
+        """What :meth:`write_description` wrote last."""
+        description: dict[str, Any] = self._read_head()["description"]
+        return description
+
+    def read_result(self) -> dict[str, Any] | None:
+        """What :meth:`write_result` wrote; None while the run has no result."""
+        return _read_json(self.path / "result.json") if (self.path / "result.json").exists() else None
+
+    def read_history(self) -> History:
+        """All whole records of all tables. A record cut off by a crash is dropped, with a :class:`RecordWarning`."""
+        history = History()
+        for table in TABLES:
+            history.append(table, _read_whole(self.path_of(table), TABLES[table]), file=self.path_of(table))
+        return history
+
+    def read_records(self, table: str, first: int = 0) -> Records:
+        """Whole records of a table from number ``first`` on; one that is just being written is left for later."""
+        dtype, path = TABLES[table], self.path_of(table)
+        try:
+            count = max(0, path.stat().st_size // dtype.itemsize - first)
+            records: Records = np.fromfile(path, dtype, count=count, offset=first * dtype.itemsize)
+        except FileNotFoundError:
+            return np.empty(0, dtype)
+        except OSError as error:
+            raise RecordError(f"cannot read {path}: {error.strerror}") from error
+        return records
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    def _read_head(self) -> dict[str, Any]:
+        try:
+            there = (self.path / "run.json").exists()
+        except OSError as error:  # a name that no file system takes
+            raise RecordError(f"cannot read {self.path}: {error.strerror}") from None
+        if not there:
+            raise RecordError(f"{self.path} is no run folder: it has no run.json")
+        return _read_json(self.path / "run.json")
+
+    def _write_json(self, name: str, data: dict[str, Any]) -> None:
+        path, part = self.path / name, self.path / f"{name}.part"
+        text = json.dumps(data, indent=2, default=_plain) + "\n"
+        try:
+            with open(part, "w", encoding="utf-8", opener=open_private) as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                part.unlink()
+            raise RecordError(f"cannot write {path}: {error.strerror}; what was there before is kept") from error
+
+
+def open_private(path: str, flags: int) -> int:
+    """An opener for :func:`open` whose new files only the user can read."""
+    return os.open(path, flags, 0o600)
+
+
+def _append_whole(file: BinaryIO, records: Records) -> None:
+    size = file.seek(0, os.SEEK_END)
+    size -= size % records.itemsize  # a record cut off by an earlier crash
+    file.truncate(size)
+    data = memoryview(records.tobytes())
+    try:
+        while data:  # a disk that is nearly full takes a part of it first
+            data = data[file.write(data) :]
+    except OSError:
+        with suppress(OSError):
+            file.truncate(size)
+        raise
+
+
+def _read_whole(path: Path, dtype: np.dtype[np.void]) -> Records:
+    try:
+        whole, rest = divmod(path.stat().st_size, dtype.itemsize)
+        records: Records = np.fromfile(path, dtype, count=whole)
+    except FileNotFoundError:
+        return np.empty(0, dtype)
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror}") from error
+    if rest:
+        warnings.warn(
+            f"{path}: the last record is cut off after {rest} of {dtype.itemsize} bytes and was dropped; "
+            f"the {whole} before it are whole",
+            RecordWarning,
+            stacklevel=3,
+        )
+    return records
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{value!r} is a {type(value).__name__}; JSON has no such thing, and nothing is pickled")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path} is damaged: {error}") from None
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror}") from error
+    if not isinstance(data, dict):
+        raise RecordError(f"{path} is damaged: it holds a {type(data).__name__}, not an object")
+    return data

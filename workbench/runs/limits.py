@@ -1,0 +1,176 @@
+"""What a machine has to give before a run can start: memory for its blocks, and open files.
+
+Both are counted out and checked before anything is taken, since a shortage later on ends a process without a word, or
+in the middle of something. Whatever still runs short says so with the remedy.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+from workbench.core.processes.blocks import Plan
+from workbench.core.processes.worker import actor_state, agent_state, mailbox_layout
+from workbench.core.shared.channel import Channel
+from workbench.core.shared.counters import Progress
+from workbench.core.shared.replay import Replay
+from workbench.runs.live_settings import Changes
+from workbench.runs.recovery.journal import Journal
+
+REMEDIES = {
+    "replays": "lower replay.capacity or world.num_worlds",
+    "copy for checkpoints": "set checkpoint.keep to 0, which saves the copy but leaves no checkpoints",
+    "policy mailboxes": "lower network.width or the lag",
+    "journals": "lower network.width or world.num_worlds",
+    "telemetry": "lower processes.learners",
+}
+"""What a run takes memory for, and how to make it less."""
+
+SPARE_FILES = 24
+"""Files that are open for a moment only: logs, records, a checkpoint, the pipes of a child that is being started."""
+
+TOO_MANY_FILES = "too many open files: raise the limit (ulimit -n), or close what holds them, such as runs you hold"
+
+
+def check_limits(plan: Plan) -> None:
+    """Check that this machine has what a run needs.
+
+    Raises:
+        MemoryError: there is less memory than its blocks need together. The message has both in MiB, the largest
+            parts, and the settings to lower.
+        OSError: there are fewer open files left than it needs, or this process would not see its children end.
+    """
+    needed, available = memory_needed(plan), memory_available()
+    if sum(needed.values()) > available:
+        largest = sorted(needed, key=needed.__getitem__, reverse=True)[:2]
+        parts = ", ".join(f"{_mib(needed[part])} for {part}" for part in largest)
+        raise MemoryError(
+            f"the run needs {_mib(sum(needed.values()))} of shared memory ({parts}); {_mib(available)} are available; "
+            f"{'; or '.join(REMEDIES[part] for part in largest)}"
+        )
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        raise OSError(
+            errno.ECHILD,
+            "this process ignores SIGCHLD, so it would see no child end; "
+            "call signal.signal(signal.SIGCHLD, signal.SIG_DFL) first",
+        )
+    wanted, left = files_needed(plan), files_left()
+    if wanted > left:
+        raise OSError(
+            errno.EMFILE, f"the run needs {wanted} open files, this process may open {left} more; {TOO_MANY_FILES}"
+        )
+
+
+def memory_needed(plan: Plan) -> dict[str, int]:
+    """Bytes of all blocks of a run, by the keys of :data:`REMEDIES`."""
+    config, agents = plan.config, plan.config.world.num_agents
+    replay, mailbox = Replay.layout(config).nbytes, mailbox_layout(config, plan.lag).nbytes
+    actor, agent = actor_state(config, plan.world), agent_state(config)
+    processes = num_processes(plan)
+
+    def journals(slots: int) -> int:
+        return Journal.layout("", actor, slots).nbytes + agents * Journal.layout("", agent, slots).nbytes
+
+    return {
+        "replays": agents * replay,
+        "copy for checkpoints": journals(1) + agents * (replay + mailbox) if config.checkpoint.keep else 0,
+        "policy mailboxes": agents * mailbox,
+        "journals": journals(2),
+        "telemetry": (
+            processes * Channel.layout().nbytes + Progress.layout(agents, processes).nbytes + Changes.layout().nbytes
+        ),
+    }
+
+
+def memory_available() -> int:
+    """Bytes that new blocks can have.
+
+    The least of what the system calls available, what the file systems of blocks hold, and what is left of the limit
+    that a container, a service or a batch job was given.
+    """
+    folders = [folder for folder in ("/dev/shm", tempfile.gettempdir()) if os.path.isdir(folder)]
+    room = sum({os.stat(folder).st_dev: shutil.disk_usage(folder).free for folder in folders}.values())
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return room
+    known = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
+    return min(room, known.get("MemAvailable", room), *left_in_groups())
+
+
+def left_in_groups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
+    """Bytes left to each control group around this process that has a limit; files in memory count as free.
+
+    Args:
+        root: where the system shows its control groups, of version 2, or of version 1 in a folder ``memory``.
+        own: names the groups of this process, a line each: ``number:controllers:path``.
+    """
+    try:
+        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
+    except OSError:
+        return []
+    found = []
+    for _, controllers, path in lines:
+        if controllers not in ("", "memory"):
+            continue
+        top = root / controllers
+        names = ("memory.max", "memory.current") if not controllers else (
+            "memory.limit_in_bytes", "memory.usage_in_bytes"
+        )  # fmt: skip
+        group = top / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if folder == top or top in folder.parents:
+                found += _left(folder, *names)
+    return found
+
+
+def _left(folder: Path, limit: str, usage: str) -> list[int]:
+    """What a group has left, at least 0; nothing where it has no limit or cannot be read."""
+    try:
+        most, used = int((folder / limit).read_text()), int((folder / usage).read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return [max(0, most - used + int(stat["inactive_file"]) + int(stat["active_file"]))]
+    except (OSError, ValueError, KeyError):  # "max" is no number
+        return []
+
+
+def num_processes(plan: Plan) -> int:
+    """Children of a run."""
+    return 1 if plan.mode == "sequential" else 1 + plan.config.num_learners
+
+
+def files_needed(plan: Plan) -> int:
+    """Files that a run holds open in this process: blocks, and for each child its bell, its errors, its sentinel."""
+    agents, processes = plan.config.world.num_agents, num_processes(plan)
+    journals = 1 + agents
+    blocks = 1 + 2 * agents + journals + (journals if plan.config.checkpoint.keep else 0) + processes
+    blocks += plan.weights is not None
+    folder = 1  # held against others
+    return folder + blocks + 2 * (processes + 1) + 3 * processes + SPARE_FILES
+
+
+def files_left() -> int:
+    """How many more files this process may open."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    try:
+        return limit - len(os.listdir("/dev/fd"))
+    except OSError:
+        return 0
+
+
+def advice(error: BaseException) -> str:
+    """An error of the system in words, with the remedy where there is one."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return TOO_MANY_FILES
+    if isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EAGAIN):
+        return f"{error.strerror}: too little memory, or too many processes; end what you do not need"
+    return repr(error)
+
+
+def _mib(size: float) -> str:
+    return f"{size / 2**20:.0f} MiB"

@@ -1,0 +1,103 @@
+"""What runs there are: a line for every run folder, without reading its records, however many there are."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+from workbench.runs.folder import RecordError, RunFolder, runs_folder
+from workbench.runs.loaded import RunView, status_of
+from workbench.runs.recovery.checkpoint import kept_epochs
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """One run folder."""
+
+    path: Path
+    status: str
+    """created, starting, running, finished, stopped, failed; "cut off" if its parent died; "unreadable"."""
+    label: str
+    """Mode, lag and faults; what is wrong with an unreadable folder."""
+    seed: int | None
+    created: float
+    """Seconds since 1970; 0 if unknown."""
+    checkpoint: int | None
+    """Epoch of the newest checkpoint; None if there is none."""
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.path.name
+
+
+class RunList(Sequence[RunInfo]):
+    """Runs, oldest first, that show themselves as a table."""
+
+    def __init__(self, found: Sequence[RunInfo], folder: Path) -> None:
+        self._found, self._folder = list(found), folder
+
+    @overload
+    def __getitem__(self, index: int) -> RunInfo: ...
+    @overload
+    def __getitem__(self, index: slice) -> RunList: ...
+    def __getitem__(self, index: int | slice) -> RunInfo | RunList:
+        if isinstance(index, slice):
+            return RunList(self._found[index], self._folder)
+        return self._found[index]
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __repr__(self) -> str:
+        if not self._found:
+            return f"no runs in {self._folder}"
+        rows = [("name", "status", "run", "seed", "created", "checkpoint")]
+        rows += [
+            (
+                each.name, each.status, each.label, "-" if each.seed is None else str(each.seed),
+                time.strftime("%Y-%m-%d %H:%M", time.localtime(each.created)) if each.created else "-",
+                "-" if each.checkpoint is None else f"epoch {each.checkpoint}",
+            )
+            for each in self._found
+        ]  # fmt: skip
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join(lines)
+
+
+def runs(folder: Path | str | None = None) -> RunList:
+    """Every run in a folder, oldest first, those included whose parent died ("cut off").
+
+    Args:
+        folder: where run folders lie; default ``data/runs``.
+
+    Raises:
+        RecordError: there is no such folder.
+    """
+    where = runs_folder() if folder is None else Path(folder)
+    if not where.is_dir():
+        if folder is None:
+            return RunList([], where)
+        raise RecordError(f"there is no folder {where}; name one that holds run folders")
+    found = [_info(path) for path in where.iterdir() if os.path.exists(path / "run.json")]  # False if it is not ours
+    return RunList(sorted(found, key=lambda each: (each.created, each.name)), where)
+
+
+def _info(path: Path) -> RunInfo:
+    newest = None
+    try:
+        newest = max(kept_epochs(path / "checkpoints"), default=None)
+        said: dict[str, Any] = RunFolder.open(path).read_description()
+        label = RunView.label_of(said["mode"], said["lag"], said.get("faults", ()))
+        created = float(said["created"])
+        time.localtime(created)  # refuses what is no time
+        records = path / "epochs.records"
+        begun = records.exists() and records.stat().st_size > 0
+        return RunInfo(path, status_of(said, begun), label, int(said["config"]["seed"]), created, newest)
+    except (RecordError, KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
+        return RunInfo(path, "unreadable", str(error), None, 0.0, newest)

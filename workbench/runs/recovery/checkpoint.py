@@ -1,0 +1,206 @@
+"""Checkpoints: one cut through a run in one file, written beside and renamed, with checksums, read without pickle.
+
+    checkpoints/epoch-00000120.npz     arrays by owner/name, and "description": JSON text as bytes
+
+Every array carries the archive's CRC-32, and the description the SHA-256 of them all, so a damaged or partial file is
+recognised; whoever reads then takes the one before, and says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.core.digest import array_digest
+from workbench.runs.folder import RecordError, open_private
+
+FORMAT = 1
+"""Version of what a checkpoint holds."""
+
+_NAME = re.compile(r"epoch-(\d{8,19})\.npz")
+_DESCRIPTION = "description"
+
+
+class CheckpointError(RecordError):
+    """A checkpoint cannot be written, read, or used. The message names the file, the cause and the remedy."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as it was read."""
+
+    path: Path
+    epoch: int
+    """Epochs that were collected."""
+    description: dict[str, Any]
+    """What the writer said of the run: its configuration, mode, lag, counters."""
+    arrays: dict[str, NDArray[Any]]
+    """The cut, by ``owner/name``."""
+
+
+def write_checkpoint(
+    folder: Path, epoch: int, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any], keep: int
+) -> Path:
+    """Write the checkpoint of an epoch, whole or not at all, and delete all but the newest ``keep``.
+
+    Raises:
+        CheckpointError: the disk refuses. Checkpoints that were there before are kept.
+    """
+    path = _path(folder, epoch)
+    part = path.with_suffix(".part")
+    head = {**description, "format": FORMAT, "epoch": epoch, "sha256": _digest(arrays)}
+    text = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for left in folder.glob("*.part"):  # by a writer that was killed
+            with suppress(OSError):
+                left.unlink()
+        with open(part, "wb", opener=open_private) as file:
+            with zipfile.ZipFile(file, "w") as archive:
+                for name, array in ({_DESCRIPTION: text} | dict(arrays)).items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        _write_array(member, array)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        _sync_folder(folder)
+        for old in _found(folder)[keep:]:
+            old.unlink()
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise CheckpointError(
+            f"cannot write {path}: {error.strerror or error}; earlier checkpoints are kept, and the run goes on; "
+            "make room"
+        ) from error
+    return path
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read one checkpoint and check every byte of it.
+
+    Raises:
+        CheckpointError: it is missing, damaged, cut off, or of another version.
+    """
+    try:
+        arrays = _read_arrays(path)
+        head = json.loads(arrays.pop(_DESCRIPTION).tobytes())
+        found, epoch = head["format"], int(head["epoch"])
+        if found == FORMAT and head["sha256"] != _digest(arrays):
+            raise ValueError("its checksum does not match its contents")
+    except Exception as error:  # one flipped bit can name another compression, a password, a shape without end
+        raise CheckpointError(f"{path} is damaged or cut off: {error or type(error).__name__}") from error
+    if found != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {found!r}, this version reads {FORMAT}; use the version that wrote it"
+        )
+    return Checkpoint(path, epoch, head, arrays)
+
+
+def newest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
+    """The newest checkpoint of a folder that is whole, and what was wrong with those after it.
+
+    Raises:
+        CheckpointError: there is none, or none is whole.
+    """
+    refused: list[str] = []
+    for path in _found(folder):
+        try:
+            return read_checkpoint(path), refused
+        except CheckpointError as error:
+            refused.append(str(error))
+    if refused:
+        raise CheckpointError(f"no checkpoint in {folder} is whole: {'; '.join(refused)}; start the run anew")
+    raise CheckpointError(
+        f"there is no checkpoint in {folder}; a run leaves them with checkpoint.keep above 0; start the run anew"
+    )
+
+
+def checkpoint_of(folder: Path, epoch: int | Literal["newest"]) -> Checkpoint:
+    """The checkpoint of an epoch, or the newest one that is whole.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or there are those of other epochs only, which are named.
+    """
+    if epoch == "newest":
+        return newest_checkpoint(folder)[0]
+    there = kept_epochs(folder)
+    if epoch not in there:
+        listed = f"those of epochs {', '.join(map(str, there))} are kept" if there else "none is kept"
+        raise CheckpointError(
+            f"there is no checkpoint of epoch {epoch} in {folder}; {listed}. checkpoint.interval and checkpoint.keep "
+            "say which ones a run leaves"
+        )
+    return read_checkpoint(_path(folder, epoch))
+
+
+def set_aside(folder: Path, after: int) -> None:
+    """Rename the checkpoints of later epochs to ``.damaged``, so that they count no longer among those that are kept.
+
+    Raises:
+        CheckpointError: the disk refuses.
+    """
+    for epoch in kept_epochs(folder):
+        if epoch > after:
+            path = _path(folder, epoch)
+            try:
+                path.replace(path.with_suffix(".damaged"))
+            except OSError as error:
+                raise CheckpointError(f"cannot rename {path}, which is damaged: {error.strerror or error}") from error
+
+
+def kept_epochs(folder: Path) -> list[int]:
+    """Epochs of the checkpoints in a folder, oldest first."""
+    return sorted(int(path.stem.removeprefix("epoch-")) for path in _found(folder))
+
+
+def _path(folder: Path, epoch: int) -> Path:
+    return folder / f"epoch-{epoch:08d}.npz"
+
+
+def _found(folder: Path) -> list[Path]:
+    """Checkpoints of a folder, newest first."""
+    paths = list(folder.iterdir()) if folder.is_dir() else []
+    named = [(int(match[1]), path) for path in paths if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(named, reverse=True)]
+
+
+def _write_array(member: IO[bytes], array: NDArray[Any]) -> None:
+    """As ``np.lib.format.write_array`` does, without its copy: the replays are as large as all the rest of a run."""
+    plain = np.asarray(array, order="C")
+    np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(plain))
+    member.write(plain.reshape(-1).view(np.uint8).data)
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    arrays = {}
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as member:
+                arrays[name.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
+                if member.read(1):
+                    raise ValueError(f"{name} is longer than its array")
+    return arrays
+
+
+def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    names = [np.frombuffer(name.encode(), np.uint8) for name in sorted(arrays)]
+    return array_digest(*names, *(arrays[name] for name in sorted(arrays)))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

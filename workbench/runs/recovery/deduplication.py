@@ -1,0 +1,110 @@
+"""Records that come twice, or too early, because a process's place was taken or a run was resumed.
+
+Whoever takes a dead process's place goes on from the last state that was kept, and does what followed it again. What
+was recorded of that before is the same to the last digit in a deterministic run, and must not be counted twice.
+Each record has a key that grows with every record of its agent and kind: the update, the epoch, the version.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.runs.history import History
+from workbench.runs.metrics import TABLES, EventKind, Records
+
+Marks = dict[tuple[str, int, int], int]
+"""Greatest key by table, agent and kind (0 where a table has one kind of record only)."""
+_AT_ONCE = 2**16
+
+
+class Repeats:
+    """Drops what is recorded already; lets everything through until a process's place has been taken."""
+
+    def __init__(self) -> None:
+        self._marks: Marks = {}
+        self._marked = dict.fromkeys(TABLES, 0)  # records that were looked at
+        self.dropped = 0
+
+    def expect(self, history: History) -> None:
+        """Everything that is in the history may come again."""
+        for table, marked in self._marked.items():
+            records = getattr(history, table)
+            for start in range(marked, len(records), _AT_ONCE):  # a long run has more of them than memory should hold
+                _mark(self._marks, table, records[start : start + _AT_ONCE])
+            self._marked[table] = len(records)
+
+    def drop(self, table: str, records: Records) -> Records:
+        """The records that are new."""
+        found = keys(table, records) if self._marks else None
+        if found is None:
+            return records
+        kind, key = found
+        known = np.array(
+            [
+                self._marks.get((table, int(agent), int(of)), -1)
+                for agent, of in zip(records["agent"], kind, strict=True)
+            ],
+            np.int64,
+        )
+        new: Records = records[key > known]
+        self.dropped += len(records) - len(new)
+        return new
+
+
+def keys(table: str, records: Records) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Kind and key of each record, (n,) int64 each; None for a table whose records may come twice."""
+    none = np.zeros(len(records), np.int64)
+    if table == "updates":
+        return none, records["update"].astype(np.int64)
+    if table == "epochs":
+        return none, records["epoch"].astype(np.int64)
+    if table == "evaluations":
+        return none, 2 * records["epoch"].astype(np.int64) + records["final"]
+    if table == "events":
+        published = records["kind"] == EventKind.PUBLISH
+        return records["kind"].astype(np.int64), np.where(published, records["version"], records["epoch"])
+    return None
+
+
+def _mark(marks: Marks, table: str, records: Records) -> None:
+    """Raise the greatest keys to those of some records."""
+    found = keys(table, records)
+    if found is None:
+        return
+    kind, key = found
+    for agent in np.unique(records["agent"]):
+        for of in np.unique(kind):
+            mine = key[(records["agent"] == agent) & (kind == of)]
+            if len(mine):
+                place = (table, int(agent), int(of))
+                marks[place] = max(marks.get(place, -1), int(mine.max()))
+
+
+def until(
+    table: str, records: Records, epochs: int, updates: list[int], versions: list[int], evaluated: int
+) -> Records:
+    """The records of a run up to a checkpoint: what comes after it will be recorded again.
+
+    Args:
+        table: the records' table.
+        records: (n,) of that table.
+        epochs: epochs collected.
+        updates: updates of each agent.
+        versions: newest published version of each agent.
+        evaluated: epochs after which nothing is left to evaluate.
+    """
+    agent = records["agent"]
+    if table == "updates":
+        kept = records["update"] <= np.array(updates)[agent]
+    elif table == "evaluations":
+        kept = (records["epoch"] < evaluated) & (records["final"] == 0)
+    elif table == "events":
+        published = records["kind"] == EventKind.PUBLISH
+        kept = np.where(published, records["version"] <= np.array(versions)[agent], records["epoch"] < epochs)
+    elif table == "spans":
+        kept = np.zeros(len(records), bool)  # of another clock, if the machine was started anew: a timeline begins here
+    else:
+        kept = records["epoch"] < epochs
+    chosen: Records = records[kept]
+    return chosen

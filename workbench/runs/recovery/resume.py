@@ -1,0 +1,224 @@
+"""Go on with a run that was stopped, cut off or has failed, from the newest checkpoint in its folder."""
+
+from __future__ import annotations
+
+import importlib
+import operator
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench.core.agents.staging import resolve_device
+from workbench.core.config import Config, ConfigError, check_launch, differences, safe_to_change
+from workbench.core.envs.treasurehunt import Treasurehunt
+from workbench.core.processes.blocks import Plan
+from workbench.core.processes.worker import actor_state, agent_state, mailbox_layout
+from workbench.core.shared.replay import Replay
+from workbench.diagnose.faults import prepare
+from workbench.runs import machine
+from workbench.runs.folder import RecordWarning, RunFolder
+from workbench.runs.limits import check_limits
+from workbench.runs.live_settings import CHANGEABLE
+from workbench.runs.loaded import LoadedRun, RunError, elsewhere, load
+from workbench.runs.metrics import TABLES
+from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, newest_checkpoint, set_aside
+from workbench.runs.recovery.deduplication import until
+from workbench.runs.run import Run, begin, check_world, describe_place, watching
+
+
+def resume(
+    path: Path | str, config: Config | None = None, *, start: bool = True, parent_is_gone: bool = False, **changes: Any
+) -> Run:  # fmt: skip
+    """Go on with the run in a folder, and return at once. What was recorded after the checkpoint is made anew.
+
+    At a finite lag the run then ends with the digests of one that was never interrupted, unless settings that the
+    result depends on were changed.
+
+    Args:
+        path: the run's folder.
+        config: the configuration to go on with; default the run's own.
+        start: False leaves it to ``run.start()``.
+        parent_is_gone: the run was launched on a machine, or in a container, of another name, where its process cannot
+            be looked for from here, and that process is over. Makes no difference to a run of this machine.
+        changes: settings to change, by dotted name: ``resume(path, epochs=480)``. Safe to change are the number of
+            epochs, the device, and everything about evaluation, checkpoints, processes, and free-running pacing. Those
+                that can be changed while a run goes on are changes from the checkpoint on, as by :meth:`Run.change`.
+
+    Raises:
+        RunError: the run goes on, is finished and not made longer, or its world cannot be found.
+        RecordError: another run goes on in the folder.
+        CheckpointError: there is no whole checkpoint, or the configuration differs where it must not.
+        ConfigError: a change breaks a rule.
+        MemoryError, OSError: as for :func:`workbench.launch`.
+    """
+    if not isinstance(config, Config | None):
+        raise ConfigError(f"config is {config!r}; it must be a configuration, such as wb.load(path).config, or None")
+    folder = _ended(path, parent_is_gone).folder
+    folder.hold()
+    try:
+        earlier = _ended(path, parent_is_gone)  # anew: it may have been gone on with, between the look and the lock
+        earlier.folder = folder
+        return begin(_gone_back(earlier, config, changes), start)
+    except BaseException:
+        folder.release()
+        raise
+
+
+def _ended(path: Path | str, parent_is_gone: bool) -> LoadedRun:
+    found = load(path)
+    if found.ended or (parent_is_gone and elsewhere(found.description)):
+        return found
+    if elsewhere(found.description):
+        of = found.description["machine"]
+        raise RunError(
+            f"run {found.name} is {found.status} in process {of['pid']} of {of['host']}, which cannot be seen from "
+            "here; stop it there, or, if that process is gone, resume with parent_is_gone=True (--parent-is-gone)"
+        )
+    raise RunError(f"run {found.name} is {found.status}; stop it first, or wait for its end")
+
+
+def _gone_back(earlier: LoadedRun, config: Config | None, changes: dict[str, Any]) -> Run:
+    """The run, set back to its newest checkpoint and not started yet."""
+    checkpoint, refused = newest_checkpoint(earlier.folder.path / "checkpoints")
+    for text in refused:
+        warnings.warn(f"{text}; the one before it, of epoch {checkpoint.epoch}, is used", RecordWarning, stacklevel=3)
+    launched, wanted = _config_of(checkpoint), (config or earlier.config).replace(**changes)
+    changed = _check_changes(launched, wanted, checkpoint)
+    on_the_way, wanted = _from_here_on(earlier, launched, wanted, {*changed, *_names(changes)}, checkpoint.epoch)
+    check_launch(wanted, earlier.mode, earlier.lag)
+    device = resolve_device(wanted.device)
+    resolve_device(wanted.processes.acting_device)
+    description = {"faults": [], "incidents": [], "changes": []} | earlier.description
+    faults = prepare(earlier.faults, wanted, earlier.mode, earlier.lag)
+    modifiers = (*faults, *watching(bool(description.get("timeline")), bool(description.get("probes"))))
+    plan = Plan(wanted, earlier.mode, earlier.lag, _world(str(description.get("world"))), None, modifiers)
+    check_limits(plan)
+    _check_cut(plan, checkpoint)
+    if earlier.status == "finished" and wanted.epochs == checkpoint.epoch:
+        raise RunError(
+            f"run {earlier.name} is finished and has nothing left to do; make it longer (epochs={2 * wanted.epochs}), "
+            "or look at it with wb.load(path)"
+        )
+    again = {"time": time.time(), "epoch": checkpoint.epoch, "after": earlier.status, "changed": changed}
+    description |= {
+        "status": "created", "config": wanted.to_dict(), "device": str(device),
+        "device_name": machine.device_name(str(device)), "threads": wanted.processes.threads,
+        **describe_place(plan), "ended": None, "error": None,
+        "resumed": [*description.get("resumed", []), again],
+        "changes": [*description["changes"], *([on_the_way] if on_the_way else [])],
+    }  # fmt: skip
+    _go_back(earlier.folder, checkpoint)
+    earlier.folder.write_description(description)
+    return Run(plan, earlier.folder, description, checkpoint)
+
+
+def _config_of(checkpoint: Checkpoint) -> Config:
+    """The configuration that a checkpoint was made with."""
+    try:
+        return Config.from_dict(checkpoint.description["config"])
+    except (KeyError, TypeError, ConfigError) as error:
+        raise CheckpointError(f"{checkpoint.path} holds no configuration of this version: {error}") from None
+
+
+def _names(changes: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Dotted names of what was asked for."""
+    for name, value in changes.items():
+        if isinstance(value, Mapping):
+            yield from _names(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _from_here_on(
+    earlier: LoadedRun, launched: Config, wanted: Config, names: set[str], epoch: int
+) -> tuple[dict[str, Any] | None, Config]:
+    """What is set for the rest of the run, as a change from the checkpoint on, and the configuration without it."""
+    read = {name: operator.attrgetter(name) for name in names if name in CHANGEABLE and safe_to_change(name)}
+    now = earlier.course.at(epoch)
+    settings = {name: value(wanted) for name, value in read.items() if value(wanted) != value(now)}
+    kept = wanted.replace(**{name: value(launched) for name, value in read.items()})
+    return ({"time": time.time(), "epoch": epoch, "settings": settings} if settings else None), kept
+
+
+def _check_cut(plan: Plan, checkpoint: Checkpoint) -> None:
+    """Refuse, before anything of the run is touched, a cut that is not through such a run.
+
+    Raises:
+        CheckpointError: mode or lag are others, or an array is missing, of another shape or dtype, or too much.
+    """
+    config, said = plan.config, checkpoint.description
+    if (said.get("mode"), said.get("lag")) != (plan.mode, plan.lag):
+        raise CheckpointError(
+            f"{checkpoint.path} is of a run with mode {said.get('mode')!r} and lag {said.get('lag')!r}; this one has "
+            f"mode {plan.mode!r} and lag {plan.lag!r}; put back the run.json that belongs to it"
+        )
+    agents = range(config.world.num_agents)
+    states = {"actor": actor_state(config, plan.world)} | {f"agent {index}": agent_state(config) for index in agents}
+    wanted = {f"{owner}/{name}": _kind(value) for owner, state in states.items() for name, value in state.items()}
+    wanted |= {f"{owner}/at": _kind(0) for owner in states}
+    replay, mailbox = Replay.layout(config).nbytes, mailbox_layout(config, plan.lag).nbytes
+    wanted |= {f"actor/replay {index}": ((replay,), np.dtype(np.uint8)) for index in agents}
+    wanted |= {f"agent {index}/mailbox": ((mailbox,), np.dtype(np.uint8)) for index in agents}
+    found = {name: _kind(array) for name, array in checkpoint.arrays.items()}
+    wrong = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+    if wrong or not isinstance(said.get("elapsed_s"), int | float):
+        raise CheckpointError(
+            f"{checkpoint.path} is no cut through a run of this configuration: {', '.join(wrong) or 'elapsed_s'} "
+            "missing, or of another shape or kind; start the run anew"
+        )
+
+
+def _kind(value: object) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    array = np.asarray(value)
+    return array.shape, array.dtype
+
+
+def _check_changes(before: Config, wanted: Config, checkpoint: Checkpoint) -> dict[str, Any]:
+    """The settings that are changed, with both values, all of them safe to change."""
+    changed = differences(before, wanted)
+    unsafe = {name: pair for name, pair in changed.items() if not safe_to_change(name)}
+    if unsafe:
+        listed = ", ".join(f"{name} ({one!r} there, {other!r} here)" for name, (one, other) in unsafe.items())
+        raise CheckpointError(
+            f"{checkpoint.path} is of another configuration: {listed}; resume with the run's own values and change "
+            "with run.change() what that takes, or launch a new run with weights=wb.load(path).weights"
+        )
+    if wanted.epochs < checkpoint.epoch:
+        raise ConfigError(
+            f"epochs is {wanted.epochs}; the checkpoint was made after {checkpoint.epoch}; give at least as many"
+        )
+    return {name: list(pair) for name, pair in changed.items()}
+
+
+def _go_back(folder: RunFolder, checkpoint: Checkpoint) -> None:
+    """Drop the records that come after the checkpoint; result and weights of the earlier end go too."""
+    arrays, agents = checkpoint.arrays, range(sum(name.endswith("/mailbox") for name in checkpoint.arrays))
+    updates = [int(arrays[f"agent {agent}/updates"]) for agent in agents]
+    versions = [int(arrays[f"agent {agent}/version"]) for agent in agents]
+    epochs, evaluated = int(arrays["actor/at"]), int(arrays["actor/evaluated"])
+    set_aside(folder.path / "checkpoints", after=checkpoint.epoch)
+    history = folder.read_history()
+    for table in TABLES:
+        folder.replace(table, until(table, getattr(history, table), epochs, updates, versions, evaluated))
+    for name in ("result.json", "weights.npy"):
+        (folder.path / name).unlink(missing_ok=True)
+
+
+def _world(name: str) -> type[Treasurehunt]:
+    """The class of the run's world, by ``module:name``."""
+    module, _, qualified = name.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in qualified.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:  # the last two: no name of a module at all
+        raise RunError(
+            f"the run's world {name} cannot be imported ({error}); put its module where Python finds it"
+        ) from error
+    check_world(found)
+    world: type[Treasurehunt] = found
+    return world

@@ -1,0 +1,106 @@
+"""What came out of a run: outcome, throughput, staleness, rewards and the digests that prove two runs equal."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from workbench.runs.history import History
+from workbench.view.rich import Rich
+
+
+@dataclass(frozen=True)
+class Result(Rich):
+    """The summary of one run. Counts are over all agents; rewards are per epoch, summed over agents."""
+
+    mode: str
+    lag: int | None
+    seed: int
+    status: str
+    """"finished", "stopped" or "failed"."""
+    wall_s: float
+    """Seconds from the opening of the ready barrier to the last update."""
+    startup_s: float
+    """Seconds from the start of the children to the opening of the barrier."""
+    agent_steps: int
+    updates: int
+    agent_steps_per_s: float
+    updates_per_s: float
+    replay_ratio: float | None
+    """Updates per agent step."""
+    sync_lag: dict[str, dict[str, float | None]]
+    """Mean and max over epochs and agents, in versions, updates, milliseconds; taken at each epoch's last action."""
+    reward: dict[str, float | None]
+    """Mean reward over the first and over the last tenth of the epochs, while exploring."""
+    greedy_reward: float | None
+    """Mean reward of the greedy epochs after the last update; None if the run did not get there."""
+    digest: dict[str, str]
+    """SHA-256 of the final weights, the rows in the replays, all rewards and all losses."""
+
+    def __repr__(self) -> str:
+        dial = "free-running" if self.lag is None else f"lag {self.lag}"
+        reward = "none" if self.greedy_reward is None else f"{self.greedy_reward:.1f} per epoch"
+        return (
+            f"<Result of {self.mode}, {dial}, seed {self.seed}: {self.status}, {self.agent_steps:,} agent steps and "
+            f"{self.updates:,} updates in {self.wall_s:.1f} s, greedy reward {reward}>"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; numbers that are not finite become None."""
+        plain: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return plain
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Result:
+        """The inverse of :meth:`to_dict`."""
+        return cls(**{item.name: data.get(item.name) for item in dataclasses.fields(cls)})  # type: ignore[arg-type]
+
+
+def epoch_rewards(history: History) -> tuple[np.ndarray, np.ndarray]:
+    """Epochs that are recorded for every agent, (n,) int, and the rewards summed over the agents, (n,) float64."""
+    table = history.epochs
+    epochs, place, count = np.unique(table["epoch"], return_inverse=True, return_counts=True)
+    summed = np.bincount(place, weights=table["reward"], minlength=len(epochs))
+    whole = count == count.max(initial=0)
+    return epochs[whole], summed[whole]
+
+
+def reward_tenths(history: History) -> dict[str, float | None]:
+    """Mean reward over the first and the last tenth of the recorded epochs."""
+    _, rewards = epoch_rewards(history)
+    if not len(rewards):
+        return {"first_tenth": None, "last_tenth": None}
+    tenth = max(1, len(rewards) // 10)
+    return {"first_tenth": float(rewards[:tenth].mean()), "last_tenth": float(rewards[-tenth:].mean())}
+
+
+def sync_lag(history: History) -> dict[str, dict[str, float | None]]:
+    """Mean and max of the sync lag over epochs and agents, in versions, updates and milliseconds."""
+    table = history.epochs
+    columns = {"versions": "sync_lag_versions", "updates": "sync_lag_updates", "milliseconds": "sync_lag_ms"}
+    return {
+        unit: {
+            "mean": float(table[column].mean()) if len(table) else None,
+            "max": float(table[column].max()) if len(table) else None,
+        }
+        for unit, column in columns.items()
+    }
+
+
+def greedy_reward(history: History) -> float | None:
+    """Reward per greedy epoch after the last update, summed over agents; None before."""
+    final = history.evaluations[history.evaluations["final"] == 1]
+    return float(final["reward"].sum()) if len(final) else None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

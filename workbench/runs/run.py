@@ -1,0 +1,605 @@
+"""What a notebook calls: launch a run, compare both modes, load an earlier run.
+
+Nothing here blocks unless it is called ``wait``. Both modes run in child processes; a run's records arrive in
+:attr:`Run.history` while it goes on.
+"""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import functools
+import os
+import sys
+import threading
+import time
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.core.agents.flat_parameters import ParameterLayout
+from workbench.core.agents.iqn import build_network
+from workbench.core.agents.staging import resolve_device
+from workbench.core.config import Config, ConfigError, check_launch
+from workbench.core.digest import array_digest
+from workbench.core.envs.treasurehunt import Treasurehunt
+from workbench.core.processes.blocks import Cut, Plan
+from workbench.core.processes.supervisor import ChildFailed, Listener, Supervisor, children_of
+from workbench.core.processes.worker import Modifier
+from workbench.diagnose.faults import Fault, prepare
+from workbench.diagnose.probes import Probes
+from workbench.runs import machine
+from workbench.runs import result as results
+from workbench.runs.folder import RecordError, RecordWarning, RunFolder
+from workbench.runs.history import History
+from workbench.runs.limits import check_limits
+from workbench.runs.live_settings import CHANGEABLE
+from workbench.runs.loaded import RunError, RunView, changes_in, history_of, incidents_in, progress_numbers
+from workbench.runs.metrics import TABLES, Records
+from workbench.runs.recovery.checkpoint import Checkpoint, write_checkpoint
+from workbench.runs.recovery.deduplication import Repeats
+from workbench.runs.recovery.restarts import Incident
+from workbench.runs.reference_policies import reference_rewards
+from workbench.runs.result import Result
+from workbench.view.timeline.recorder import Stopwatch
+
+REFERENCE_EPOCHS = 400
+"""Epochs behind the reference lines of a run's figures."""
+REFERENCE_CELLS = 20_000_000
+"""Cells that they are played in side by side at the most, of some 20 bytes; fewer epochs are played in large worlds."""
+
+
+@dataclass(frozen=True)
+class ProcessView:
+    """One child of a run as it is now."""
+
+    name: str
+    role: str
+    agents: tuple[int, ...]
+    """Whose updates it makes."""
+    pid: int | None
+    alive: bool
+    silence_s: float
+    """Seconds since its last sign of life, while it lives."""
+    restarts: int
+    """How often it was started anew."""
+
+
+class Run(RunView, Listener):
+    """A run of this process. Made by :func:`launch`; also a context manager that stops it at the end."""
+
+    def __init__(
+        self, plan: Plan, folder: RunFolder, description: dict[str, Any], start: Checkpoint | None = None
+    ) -> None:
+        """Take the memory for a run that :func:`launch` has checked. :meth:`start` starts it.
+
+        Args:
+            plan: what is run.
+            folder: where it is recorded.
+            description: what the folder says of it.
+            start: the checkpoint to go on from; the folder then holds what was recorded up to it.
+
+        Raises:
+            MemoryError: there is not enough of it; the folder says that the run failed.
+        """
+        super().__init__(folder, plan.config, plan.mode, plan.lag, History(), description["faults"])
+        self._plan, self._description = plan, description
+        self._warnings: dict[str, str] = {}
+        self._unwritten: dict[str, deque[Records]] = {table: deque() for table in TABLES}
+        self._repeats = Repeats()
+        self._elapsed_before = 0.0 if start is None else float(start.description["elapsed_s"])
+        self._result: Result | None = None
+        self._status = "created"
+        self._lock, self._steering, self._noting = threading.Lock(), threading.Lock(), threading.Lock()
+        device = description["device"]
+        try:
+            if start is not None:
+                self.history = history_of(folder, description)
+                self._repeats.expect(self.history)  # what follows a kept state is done again, for one a publication
+            logs = folder.path / "logs"
+            logs.mkdir(mode=0o700, exist_ok=True)
+            self._supervisor = Supervisor(
+                dataclasses.replace(plan, config=plan.config.replace(device=device)), logs, self,
+                start.arrays if start else None, start.epoch if start else 0,
+            )  # fmt: skip
+        except BaseException:
+            folder.write_description(description | {"status": "failed"})
+            folder.release()
+            raise
+        if self.changes:  # of the run that is resumed
+            self._supervisor.shared.changes.set(self.course)
+
+    def start(self) -> Run:
+        """Start the children and return at once.
+
+        Raises:
+            RunError: the run was started before.
+        """
+        with self._lock:
+            if self._status != "created":
+                raise RunError(f"run {self.name} was started before and is {self.status}; launch a new one")
+            self._status = "starting"
+        _live.add(self)
+        try:
+            self._description |= {"status": "starting"}
+            self._write(self.folder.write_description, self._description)
+        except BaseException:  # an interrupt: nothing is there yet that could be waited for
+            self._status = "created"
+            _live.discard(self)
+            raise
+        self._supervisor.start()
+        return self
+
+    def pause(self) -> None:
+        """Let no new epoch begin, until :meth:`proceed`; what has begun is finished.
+
+        Raises:
+            RunError: the run is not going on.
+        """
+        self._require_going("paused")
+        with self._steering:
+            self._supervisor.progress.pause(True)
+
+    def proceed(self) -> None:
+        """Go on after a :meth:`pause`.
+
+        Raises:
+            RunError: the run is not going on.
+        """
+        self._require_going("continued")
+        with self._steering:
+            self._supervisor.progress.pause(False)
+        self._supervisor.ring()
+
+    @property
+    def paused(self) -> bool:
+        """Whether the run waits for :meth:`proceed`."""
+        return self._supervisor.progress.paused and not self.ended
+
+    def checkpoint(self) -> None:
+        """Ask for a checkpoint at the end of the epoch that is being collected; returns at once.
+
+        Raises:
+            RunError: the run is not going on, or keeps no checkpoints.
+        """
+        self._require_going("checkpointed")
+        if not self.config.checkpoint.keep:
+            raise RunError(f"run {self.name} keeps no checkpoints, as checkpoint.keep is 0; launch it with 1 or more")
+        self._supervisor.progress.want_checkpoint()
+
+    changeable = CHANGEABLE
+    """Settings that :meth:`change` takes."""
+
+    def change(self, **settings: Any) -> None:
+        """Change settings while the run goes on: ``run.change(**{"learning.learning_rate": 1e-4})``.
+
+        They hold from the epoch after the next on, in every process from the same one: no process can have begun it.
+        The change is kept in :attr:`changes`, and a resumed run goes on with it; the digests are then those of this
+        run alone.
+        With ``pacing.updates_per_epoch`` the replay ratio changes; the step size goes on from where it is, and comes to
+        its end at the end of the run as before.
+
+        Raises:
+            ConfigError: a setting cannot be changed now, a value breaks a rule, or the run is in its last two epochs;
+                nothing is changed then.
+            RunError: the run is not going on.
+        """
+        self._require_going("changed")
+        for name in settings:
+            if name not in CHANGEABLE:
+                raise ConfigError(
+                    f"{name} cannot be changed while a run goes on; these can: {', '.join(CHANGEABLE)}. "
+                    "Launch a new run for another value"
+                )
+        with self._steering:
+            try:
+                self._supervisor.shared.changes.make(
+                    self._supervisor.progress,
+                    settings,
+                    lambda epoch: self._note("changes", {"time": time.time(), "epoch": epoch, "settings": settings}),
+                )
+            finally:
+                self._supervisor.ring()
+
+    @property
+    def changes(self) -> list[tuple[float, int, dict[str, Any]]]:
+        """Changes so far, oldest first: when (seconds since 1970), from which epoch on, settings by name."""
+        return changes_in(self._description)
+
+    def _require_going(self, what: str) -> None:
+        if self.status not in ("starting", "running"):
+            raise RunError(f"run {self.name} is {self.status}; only a run that is going on can be {what}")
+
+    @property
+    def processes(self) -> list[ProcessView]:
+        """The run's children, as they are now."""
+        supervisor = self._supervisor
+        return [
+            ProcessView(
+                each.job.name, each.job.role, each.job.agents, each.process.pid, each.process.is_alive(),
+                silence_s if each.process.is_alive() else 0.0, each.restarts.count,
+            )
+            for each, silence_s in zip(supervisor.children, supervisor.silence_s, strict=True)
+        ]  # fmt: skip
+
+    @property
+    def incidents(self) -> tuple[str, ...]:
+        """Deaths of children and what followed them, oldest first."""
+        return incidents_in(self._description)
+
+    @property
+    def status(self) -> str:
+        """One of created, starting, running, finished, stopped, failed."""
+        if self._status == "starting" and self._supervisor.progress.started:
+            return "running"
+        return self._status
+
+    @functools.cached_property
+    def references(self) -> dict[str, dict[str, float]]:
+        """Rewards of the reference policies in this run's world (mean, sd, epochs), in units of the reward curve.
+
+        Nothing else depends on them: if a world of your own fails in them, there are none and a warning says so.
+        """
+        world = self.config.world
+        epochs = max(2, min(REFERENCE_EPOCHS, REFERENCE_CELLS // (world.height * world.width)))
+        try:
+            return reference_rewards(world, epochs, self.config.seed, self._plan.world)
+        except Exception as error:
+            self._warnings["references"] = f"the reference policies could not play in the run's world: {error!r}"
+            return {}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What could not be written to the run folder, or done beside the run, and why: the first of each kind."""
+        return list(self._warnings.values())
+
+    @property
+    def error(self) -> ChildFailed | None:
+        """Why the run failed, with the child's name and traceback."""
+        return self._supervisor.error
+
+    @property
+    def progress(self) -> dict[str, float]:
+        """Where the run is: epochs collected, agent steps and updates of all agents, rows per agent, seconds, rates."""
+        progress, agents = self._supervisor.progress, self.config.world.num_agents
+        started, ended = progress.start_time, progress.end_time
+        elapsed = (
+            (ended if np.isfinite(ended) and self.ended else time.monotonic()) - started if progress.started else 0.0
+        )
+        elapsed += self._elapsed_before
+        updates = sum(progress.updates(agent) for agent in range(agents))
+        return progress_numbers(progress.epochs_collected, progress.agent_steps, agents, updates, elapsed)
+
+    @property
+    def result(self) -> Result:
+        """Outcome, throughput and digests; raises RunError before the end."""
+        if self._result is None and self.ended:
+            raise RunError(f"run {self.name} was {self.status} before its children had started; it has no result")
+        if self._result is None:
+            raise RunError(f"run {self.name} is {self.status}; its result is there after run.wait() or run.stop()")
+        return self._result
+
+    @property
+    def newest_weights(self) -> NDArray[np.float32]:
+        """Weights as they were published last, also while the run goes on; raises RunError before there are any."""
+        if self.ended:
+            return self.weights
+        vectors = self._read_weights()
+        if not vectors:
+            raise RunError(f"run {self.name} is {self.status} and has published no weights yet; start it, or wait")
+        return np.stack(vectors)
+
+    def wait(self, timeout: float | None = None) -> Result:
+        """Sleep until the run has ended; interrupting this does not hurt the run.
+
+        Args:
+            timeout: at most so many seconds; None waits as long as it takes.
+
+        Raises:
+            TimeoutError: the run goes on.
+            ChildFailed: a child failed; the message has its name and traceback.
+        """
+        if self._status == "created":
+            raise RunError(f"run {self.name} was never started; call run.start()")
+        if not self._supervisor.wait(timeout):
+            raise TimeoutError(f"run {self.name} is still {self.status} after {timeout:g} s; it goes on")
+        for text in self.warnings:
+            warnings.warn(text, RecordWarning, stacklevel=2)
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+    def stop(self, now: bool = False) -> None:
+        """End the run in order and wait for its children to leave. A run that has ended stays as it is.
+
+        Either way the run can be resumed from where it was; ``now`` kills the children instead of letting them finish
+        what they are at.
+        """
+        with self._lock:
+            if self._status == "created":
+                self._finish_folder("stopped")
+                self._status = "stopped"
+                self.folder.release()
+                self._supervisor.abandon()
+                return
+        self._supervisor.stop(now)
+        self._supervisor.wait()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # --- called by the supervisor ----------------------------------------------------------------------------------
+
+    def take_records(self, table: str, records: Records, lost: int) -> None:
+        """Keep records that are new, on disk and for whoever looks at the run."""
+        records = self._repeats.drop(table, records)
+        if len(records):
+            self._unwritten[table].append(records)
+        kept = self._write_waiting(table)
+        self.history.append(table, records, lost, self.folder.path_of(table) if kept else None)
+
+    def keep_records(self) -> bool:
+        """Write what waits; return whether all is on disk. A checkpoint without it would leave a gap in the history."""
+        kept = all([self._write_waiting(table) for table in TABLES if table != "spans"])
+        if not kept:
+            self._warnings.setdefault("waiting", "no checkpoint was written while records waited for the disk")
+        return kept
+
+    def _write_waiting(self, table: str) -> bool:
+        """Write the records of a table that wait for the disk, oldest first; whether none is left."""
+        waiting = self._unwritten[table]
+        try:
+            while waiting:
+                self.folder.append(table, waiting[0])
+                waiting.popleft()
+        except RecordError as error:  # kept, and tried again with the next records
+            self._warnings.setdefault(table, str(error))
+        return not waiting
+
+    def take_incident(self, incident: Incident) -> None:
+        """Write down a death; what its successor does again must not be counted twice."""
+        self._repeats.expect(self.history)
+        said = dataclasses.asdict(incident) | {"text": str(incident)}
+        self._note("incidents", said)
+
+    def take_checkpoint(self, epoch: int, cut: Cut) -> None:
+        """Write a checkpoint; a disk that refuses is a warning."""
+        described = {
+            **{name: self._description[name] for name in ("config", "mode", "lag", "world", "faults")},
+            "elapsed_s": self.progress["elapsed_s"], "created": time.time(), "versions": machine.versions(),
+        }  # fmt: skip
+        keep = self.config.checkpoint.keep
+        self._write(write_checkpoint, self.folder.path / "checkpoints", epoch, cut, described, keep)
+
+    def take_end(self) -> None:
+        """Sum up, and finish the folder."""
+        supervisor = self._supervisor
+        if supervisor.error is not None:
+            status = "failed"
+        else:
+            done = supervisor.progress.epochs_collected == self.config.epochs and np.isfinite(
+                supervisor.progress.end_time
+            )
+            status = "finished" if done and results.greedy_reward(self.history) is not None else "stopped"
+        try:
+            self._result = self._summarise(status)
+            for table in self._unwritten:
+                self._write_waiting(table)
+            self._finish_folder(status)
+        except BaseException as error:
+            status = "failed"
+            ending = {"status": status, "ended": time.time(), "error": repr(error)}
+            self._write(self.folder.write_description, self._description | ending)
+            raise
+        finally:
+            self._status = status  # last: who sees it finds everything written
+            self.folder.release()
+            _live.discard(self)
+
+    def _summarise(self, status: str) -> Result:
+        progress, numbers = self._supervisor.progress, self.progress
+        wall = progress.end_time - progress.start_time
+        wall = wall + self._elapsed_before if np.isfinite(wall) else numbers["elapsed_s"]
+        steps, updates = int(numbers["agent_steps"]), int(numbers["updates"])
+        return Result(
+            mode=self.mode, lag=self.lag, seed=self.config.seed, status=status, wall_s=wall,
+            startup_s=self._supervisor.startup_s, agent_steps=steps, updates=updates,
+            agent_steps_per_s=steps / wall if wall else 0.0, updates_per_s=updates / wall if wall else 0.0,
+            replay_ratio=updates / steps if steps else None, sync_lag=results.sync_lag(self.history),
+            reward=results.reward_tenths(self.history), greedy_reward=results.greedy_reward(self.history),
+            digest=self._digests(),
+        )  # fmt: skip
+
+    def _digests(self) -> dict[str, str]:
+        supervisor, chains = self._supervisor, self._supervisor.progress.digests()
+        rows = [field for replay in supervisor.shared.replays for field in replay.contents().values()]
+        # a run with a fault never equals a sound one
+        faults = [np.frombuffer(fault.encode(), np.uint8) for fault in self.faults]
+        return {
+            "weights": array_digest(*self._read_weights(), *faults),
+            "replay": array_digest(*rows, *faults),
+            "rewards": array_digest(chains["rewards"], *faults),
+            "losses": array_digest(chains["losses"], *faults),
+        }
+
+    def _read_weights(self) -> list[NDArray[np.float32]]:
+        """The newest snapshot of every agent; none at all if the run ended before the initial ones were there."""
+        mailboxes = self._supervisor.shared.mailboxes
+        vectors = [np.empty(vector_size(self.config), np.float32) for _ in mailboxes]
+        if any(mailbox.newest < 0 for mailbox in mailboxes):
+            return []
+        for mailbox, vector in zip(mailboxes, vectors, strict=True):
+            mailbox.read(vector)
+        return vectors
+
+    def _note(self, name: str, entry: dict[str, Any]) -> None:
+        """Add to one of the description's lists, on disk too."""
+        with self._noting:
+            self._description = self._description | {name: [*self._description[name], entry]}
+            self._write(self.folder.write_description, self._description)
+
+    def _finish_folder(self, status: str) -> None:
+        if self._result is not None:
+            self._write(self.folder.write_result, self._result.to_dict())
+            if vectors := self._read_weights():
+                self._write(self.folder.write_array, "weights.npy", np.stack(vectors))
+        ending = {
+            "status": status, "ended": time.time(), "error": str(self.error) if self.error else None,
+            "references": self.references, "lost_records": self.history.lost,
+            "repeated_records": self._repeats.dropped,
+            "skipped_checkpoints": self._supervisor.progress.checkpoints_skipped,
+        }  # fmt: skip
+        with self._noting:
+            self._description = self._description | ending
+            self._write(self.folder.write_description, self._description)
+
+    def _write(self, write: Callable[..., object], *what: Any) -> None:
+        """Write to the run folder; a disk that refuses is a warning, not the end of a run."""
+        try:
+            write(*what)
+        except RecordError as error:
+            self._warnings.setdefault(write.__name__, str(error))
+
+
+def launch(
+    config: Config, mode: str = "multiprocess", lag: int | None = 1, *, name: str | None = None,
+    out: Path | str | None = None, weights: NDArray[np.float32] | None = None,
+    world: type[Treasurehunt] = Treasurehunt, faults: Sequence[str | Fault] = (), probes: bool = True,
+    modifiers: Sequence[Modifier] = (), timeline: bool = True, start: bool = True,
+) -> Run:  # fmt: skip
+    """Start a run and return at once.
+
+    Args:
+        config: every setting; see :func:`workbench.preset`.
+        mode: "multiprocess" (an actor and learner processes) or "sequential" (the baseline, in one child process).
+        lag: staleness in epochs: epoch e is collected with the weights that came out of the updates of epoch
+            e - 1 - lag. None runs free, multiprocess only.
+        name: name of the run folder; default made from mode, lag, seed and time.
+        out: folder that the run folder is made in; default ``data/runs``.
+        weights: (agents, vector size) float32 to start from, such as ``earlier.weights``.
+        world: class of the world, Treasurehunt or one derived from it in a module that can be imported.
+        faults: failures of the catalogue to switch on, by name, with a strength if wanted: ``"sync_rarely=10"``.
+        probes: whether the children measure what :meth:`Run.diagnose` decides by.
+        modifiers: what wraps or replaces parts in the children; see :class:`workbench.core.processes.worker.Modifier`.
+        timeline: whether the children record what they do when; see :meth:`Run.timeline`.
+        start: False leaves it to ``run.start()``.
+
+    Raises:
+        ConfigError: the configuration or a fault does not go with this mode, lag or machine.
+        RecordError: the run folder exists already or cannot be made.
+        RunError: the weights do not fit, or a child process could not import the world.
+        MemoryError: the run needs more memory than there is.
+        OSError: the run needs more open files than there may be, or this process ignores SIGCHLD.
+    """
+    check_launch(config, mode, lag)
+    device = resolve_device(config.device)
+    resolve_device(config.processes.acting_device)
+    check_world(world)
+    switched_on = prepare(faults, config, mode, lag)
+    wrapped = (*switched_on, *modifiers, *watching(timeline, probes))
+    for modifier in wrapped:
+        _require_importable("modifier", type(modifier))
+    plan = Plan(config, mode, lag, world, None if weights is None else _check_weights(config, weights), wrapped)
+    description = describe(plan, str(device), [fault.text for fault in switched_on], probes, timeline)
+    check_limits(plan)
+    folder = RunFolder.create(name or _new_name(config, mode, lag), description, out)
+    folder.hold()
+    return begin(Run(plan, folder, description), start)
+
+
+def begin(run: Run, start: bool) -> Run:
+    """Start a run, if wanted; an interruption meanwhile ends it, as nobody would hold a handle to stop it with."""
+    if start:
+        try:
+            run.start()
+        except BaseException:
+            run.stop()
+            raise
+    return run
+
+
+def vector_size(config: Config) -> int:
+    """Floats in a snapshot of one agent: online and target network."""
+    return 2 * ParameterLayout.of(build_network(config)).size
+
+
+_live: weakref.WeakSet[Run] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """An interpreter that ends in order ends its runs in order."""
+    for run in list(_live):
+        run.stop()
+
+
+def check_world(world: type[Treasurehunt]) -> None:
+    """Refuse what a child could not import: it would die without a word to the notebook."""
+    if not (isinstance(world, type) and issubclass(world, Treasurehunt)):
+        raise RunError(
+            f"world is {world!r}; it must be a class derived from workbench.core.envs.treasurehunt.Treasurehunt"
+        )
+    _require_importable("world", world)
+
+
+def _require_importable(name: str, wanted: type) -> None:
+    found: Any = sys.modules.get(wanted.__module__)
+    for part in wanted.__qualname__.split("."):
+        found = getattr(found, part, None)
+    if wanted.__module__ == "__main__" or found is not wanted:
+        raise RunError(
+            f"{name} {wanted.__qualname__} is defined in a notebook cell, a script or a function; a child process "
+            "cannot import it. Write it to a module (in a notebook: %%writefile my_module.py) and import it from there"
+        )
+
+
+def _check_weights(config: Config, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    expected = (config.world.num_agents, vector_size(config))
+    if np.shape(weights) != expected:
+        raise RunError(
+            f"weights have shape {np.shape(weights)}; this configuration needs {expected} (agents, online and target "
+            "parameters); take them from a run with the same world and network"
+        )
+    return np.ascontiguousarray(weights, np.float32)
+
+
+def _new_name(config: Config, mode: str, lag: int | None) -> str:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    dial = "free" if lag is None else f"lag{lag}"
+    return f"{stamp}-{mode}-{dial}-seed{config.seed}-{os.urandom(2).hex()}"
+
+
+def describe(plan: Plan, device: str, faults: list[str], probes: bool, timeline: bool) -> dict[str, Any]:
+    """What a run folder says of a run that begins."""
+    config = plan.config
+    return {
+        "status": "created", "mode": plan.mode, "lag": plan.lag, "config": config.to_dict(), "device": device,
+        "device_name": machine.device_name(device), "threads": config.processes.threads,
+        "warm_start": plan.weights is not None, "world": f"{plan.world.__module__}:{plan.world.__qualname__}",
+        "faults": faults, "probes": probes, "timeline": timeline, "created": time.time(), "ended": None,
+        "error": None, "incidents": [], "changes": [], "resumed": [], **describe_place(plan),
+    }  # fmt: skip
+
+
+def describe_place(plan: Plan) -> dict[str, Any]:
+    """What a run folder says of where a run goes on: machine, children, and the offset of their common clock."""
+    return {
+        "machine": machine.describe(),
+        "processes": [name for name, *_ in children_of(plan.config, plan.mode)],
+        "clock_offset_ns": time.time_ns() - time.monotonic_ns(),
+    }
+
+
+def watching(timeline: bool, probes: bool) -> list[Modifier]:
+    """What only looks. The stopwatch comes first, so that the time of the probes is not taken for the work's."""
+    return [*([Stopwatch()] if timeline else []), *([Probes()] if probes else [])]

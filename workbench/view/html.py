@@ -1,0 +1,285 @@
+"""HTML that the package makes: lines and tables of the panel, and the page that an object shows in a notebook.
+
+Every text that comes from elsewhere is escaped here. What matters is said in words; colour only repeats it.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import html
+import inspect
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from workbench.core.config import Config, field_names
+from workbench.diagnose.checks import CheckResult
+from workbench.diagnose.doctor import Diagnosis
+from workbench.runs.compare import Comparison
+from workbench.runs.loaded import RunError, RunView
+from workbench.runs.result import Result
+from workbench.view.panel.series import change_text
+from workbench.view.style import GREY, WARNING, run_style
+
+_HIDDEN = "position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)"
+_FAILURE = f"border-left: 3px solid {WARNING}; padding: 4px 8px; white-space: pre-wrap; line-height: 1.35"
+_CELL = "text-align: left; vertical-align: top; padding: 2px 14px 2px 0; white-space: normal"
+_MARKS = {"pass": "&#10003;&nbsp;pass", "fail": "&#10007;&nbsp;<b>FAIL</b>", "cannot tell": "?&nbsp;cannot&nbsp;tell"}
+
+# --- pieces ----------------------------------------------------------------------------------------------------------
+
+
+def text(value: object) -> str:
+    """A value as escaped text."""
+    return html.escape(str(value))
+
+
+def table(head: Sequence[str], rows: Iterable[Iterable[str]], caption: str = "") -> str:
+    """A table; its cells are HTML already."""
+    style = f' style="{_CELL}"'
+    top = "".join(f'<th scope="col"{style}>{cell}</th>' for cell in head)
+    body = "".join(f"<tr>{''.join(f'<td{style}>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    title = f'<caption style="text-align: left; padding: 4px 0"><b>{caption}</b></caption>' if caption else ""
+    parts = f"{title}<thead><tr>{top}</tr></thead><tbody>{body}</tbody>"
+    return f'<table style="border-collapse: collapse; line-height: 1.35">{parts}</table>'
+
+
+def hidden(words: str) -> str:
+    """Words for those who cannot see the picture beside them."""
+    return f'<span style="{_HIDDEN}">{text(words)}</span>'
+
+
+def failure(name: str, words: str) -> str:
+    """What went wrong, whole, with its line breaks."""
+    return f'<pre role="alert" style="{_FAILURE}">{text(name)}: {text(words)}</pre>'
+
+
+def warning(words: str) -> str:
+    """One line that asks for attention."""
+    return f'<span role="alert">{marked(words)}</span>' if words else ""
+
+
+def marked(words: str) -> str:
+    """One line with the mark of a warning, which is not read out again whenever it is shown anew."""
+    return f'<span style="color: {WARNING}">&#9888; {text(words)}</span>'
+
+
+def quiet(words: str) -> str:
+    """One line that does not."""
+    return f'<span style="color: {GREY}">{text(words)}</span>'
+
+
+# --- the panel -------------------------------------------------------------------------------------------------------
+
+
+def status_line(index: int, name: str, run: RunView, facts: Sequence[str]) -> str:
+    """A run in one line: its key in the legend, its name, how far it is, and facts in words."""
+    style = run_style(index)
+    line = "solid" if style.dashes == "solid" else "dashed"
+    key = f"display: inline-block; width: 2em; vertical-align: middle; border-top: 3px {line} {style.colour}"
+    done, planned = (0, 1) if run.status == "created" else (run.progress["epochs"], run.config.epochs)
+    share = f"{done / planned:.0%}"
+    bar = (
+        f'<progress max="{planned}" value="{done:.0f}" aria-label="{text(name)}" title="{share}" '
+        f'style="width: 9em; vertical-align: middle">{share}</progress>'
+    )
+    return (
+        f'<div style="line-height: 1.6"><span style="{key}"></span> {bar} <b>{text(name)}</b>: '
+        f"{text(' · '.join(facts))}</div>"
+    )
+
+
+def incident_lines(runs: Sequence[RunView], names: Sequence[str], most: int = 3) -> str:
+    """The newest deaths of processes, of each run at most so many; nothing while there are none."""
+    lines = []
+    for run, name in zip(runs, names, strict=True):
+        incidents = run.incidents
+        if len(incidents) > most:
+            lines.append(quiet(f"{name}: {len(incidents) - most:,} deaths before these, listed in run.incidents"))
+        lines += [marked(f"{name}: {said}") for said in incidents[-most:]]
+    return "".join(f'<div style="line-height: 1.6">{line}</div>' for line in lines)
+
+
+def process_table(runs: Sequence[RunView], names: Sequence[str]) -> str:
+    """Every process of the runs that tell of theirs."""
+    rows = []
+    for run, name in zip(runs, names, strict=True):
+        for process in getattr(run, "processes", None) or ():
+            silence = "-" if process.silence_s is None else f"{process.silence_s:.1f} s ago"
+            agents = ", ".join(map(str, process.agents)) or "-"
+            alive = "&#10003; alive" if process.alive else "&#10007; <b>gone</b>"
+            cells = [name, process.name, process.role, agents, process.pid or "-"]
+            rows.append([*map(text, cells), alive, text(silence), text(process.restarts)])
+    if not rows:
+        return quiet("No process is there yet.")
+    head = ("run", "process", "role", "agents", "pid", "state", "last sign of life", "restarts")
+    return table(head, rows)
+
+
+def change_list(runs: Sequence[RunView], names: Sequence[str]) -> str:
+    """The changes that were made while the runs went on."""
+    rows = [
+        [text(name), f"{epoch:,}", text(change_text(values))]
+        for run, name in zip(runs, names, strict=True)
+        for _, epoch, values in run.changes
+    ]
+    return table(("run", "epoch", "changed to"), rows) if rows else quiet("Nothing was changed so far.")
+
+
+# --- what objects show -----------------------------------------------------------------------------------------------
+
+
+@functools.singledispatch
+def page(shown: object) -> str:
+    """The page of an object in a notebook; what has none of its own shows its ``repr``."""
+    return f"<pre>{text(repr(shown))}</pre>"
+
+
+@page.register
+def _config(config: Config) -> str:
+    """Every setting with its meaning; those that differ from the default first, and said to do so."""
+    values, defaults, notes = flat(config), flat(Config()), field_notes()
+    changed = [name for name in values if values[name] != defaults[name]]
+
+    def row(name: str) -> list[str]:
+        value = f"<code>{text(repr(values[name]))}</code>"
+        default = f"<b>{value}</b>, default <code>{text(repr(defaults[name]))}</code>"
+        return [f"<code>{text(name)}</code>", default if name in changed else value, text(notes[name])]
+
+    head = ("setting", "value", "meaning")
+    world = config.world
+    summary = (
+        f"{world.num_agents} agents in {world.height} x {world.width} cells, {config.epochs:,} epochs of "
+        f"{world.max_turns} turns, {config.total_updates:,} updates of each agent, seed {config.seed}"
+    )
+    differ = table(head, map(row, changed), "Differs from the default") if changed else quiet("All settings: default.")
+    return (
+        f"<div><b>{text(summary)}</b></div>{differ}"
+        f"<details><summary>All {len(values)} settings</summary>{table(head, map(row, values))}</details>"
+    )
+
+
+@page.register
+def _result(result: Result) -> str:
+    return table(("quantity", "value"), ([text(name), text(value)] for name, value in result_rows(result)), "Result")
+
+
+@page.register
+def _run(run: RunView) -> str:
+    progress = run.progress
+    rows = [
+        ("status", run.status),
+        ("mode, lag", run.label),
+        ("seed", run.config.seed),
+        ("epochs", f"{progress['epochs']:,.0f} of {run.config.epochs:,}"),
+        ("agent steps", f"{progress['agent_steps']:,.0f}, {progress['agent_steps_per_s']:,.0f} per s"),
+        ("updates", f"{progress['updates']:,.0f}, {progress['updates_per_s']:,.0f} per s"),
+        ("folder", _short(run.folder.path)),
+    ]
+    head = table(("", f"Run {text(run.name)}"), ([text(name), text(value)] for name, value in rows))
+    error = failure(run.label, str(run.error)) if run.error else ""
+    return head + error + f"<details><summary>Configuration</summary>{page(run.config)}</details>"
+
+
+@page.register
+def _comparison(pair: Comparison) -> str:
+    """Both results and what they say together; before the end, where the runs are."""
+    try:
+        rows = pair.rows
+    except RunError:  # one has not ended, or was stopped before it began
+        states = ([text(run.label), text(run.status)] for run in pair.runs)
+        return table(("run", "status"), states, "Comparison")
+    identical = {True: "yes", False: "NO", None: "does not apply"}[pair.identical]
+    rows = [*rows, ("identical to the last bit", identical, ""), ("speed-up", _number(pair.speedup), "")]
+    return table(("quantity", *(text(run.label) for run in pair.runs)), (map(text, row) for row in rows), "Comparison")
+
+
+@page.register
+def _diagnosis(diagnosis: Diagnosis) -> str:
+    """Checks, methods and hypothesis; what failed comes first."""
+    failed = len(diagnosis.failed)
+    said = f"{failed} of {len(diagnosis.checks)} checks fail" if failed else "no check fails"
+    return (
+        f"<div><b>{text(diagnosis.run)}</b>: {said}.</div>{_checks(diagnosis.checks)}"
+        f"<details><summary>The verification methods of seed 000</summary>{_checks(diagnosis.methods)}</details>"
+        f'<p style="line-height: 1.35">{text(diagnosis.hypothesis.sentence)}</p>'
+    )
+
+
+def _checks(results: Iterable[CheckResult]) -> str:
+    order = {"fail": 0, "cannot tell": 1, "pass": 2}
+    rows = [
+        [text(each.name), _MARKS[each.verdict], text(each.figure), text(each.threshold),
+         text(f"[{' '.join(each.ids)}] {each.sentence}" if each.ids else each.sentence)]
+        for each in sorted(results, key=lambda each: order[each.verdict])
+    ]  # fmt: skip
+    return table(("check", "verdict", "found", "must hold", "that is to say"), rows)
+
+
+# --- what the pages are made of --------------------------------------------------------------------------------------
+
+
+def result_rows(result: Result) -> list[tuple[str, str]]:
+    """Every quantity of a result, with its unit, as text."""
+    lags = [
+        (f"sync lag, {unit}, mean / max", f"{_number(found['mean'])} / {_number(found['max'])}")
+        for unit, found in result.sync_lag.items()
+    ]
+    dial = "free-running" if result.lag is None else f"lag {result.lag}"
+    return [
+        ("run", f"{result.mode}, {dial}, seed {result.seed}: {result.status}"),
+        ("wall time / start-up, s", f"{_number(result.wall_s)} / {_number(result.startup_s)}"),
+        ("agent steps", f"{result.agent_steps:,}, {_number(result.agent_steps_per_s)} per s"),
+        ("updates", f"{result.updates:,}, {_number(result.updates_per_s)} per s"),
+        ("replay ratio, updates per agent step", _number(result.replay_ratio)),
+        *lags,
+        ("reward per epoch, first / last tenth", " / ".join(map(_number, result.reward.values()))),
+        ("greedy reward per epoch", _number(result.greedy_reward)),
+        *((f"digest of {name}", f"{value[:16]}...") for name, value in result.digest.items()),
+    ]
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """Every setting under its dotted name."""
+    found = {}
+    for name in field_names():
+        value: Any = config
+        for part in name.split("."):
+            value = getattr(value, part)
+        found[name] = value
+    return found
+
+
+@functools.cache
+def field_notes() -> dict[str, str]:
+    """What every setting means, under its dotted name: the words below each field in the source."""
+    nested = {name: type(value) for name, value in vars(Config()).items() if dataclasses.is_dataclass(value)}
+    notes = {name: words for name, words in _notes_of(Config).items() if name not in nested}
+    for prefix, kind in nested.items():
+        notes |= {f"{prefix}.{name}": words for name, words in _notes_of(kind).items()}
+    return notes
+
+
+def _notes_of(kind: type) -> dict[str, str]:
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(body, ast.ClassDef)
+    notes = {}
+    for field, below in zip(body.body, [*body.body[1:], None], strict=True):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            words = below.value if isinstance(below, ast.Expr) else None
+            notes[field.target.id] = str(words.value) if isinstance(words, ast.Constant) else ""
+    return notes
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _short(path: Path) -> str:
+    """A path as it would be typed here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

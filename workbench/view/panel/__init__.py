@@ -1,0 +1,1 @@
+"""The live panel: charts of runs, with buttons."""

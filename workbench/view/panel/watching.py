@@ -1,0 +1,115 @@
+"""How often a panel looks at its runs, and what it makes of two looks: the time that a run still needs.
+
+Looking and drawing take cores from the runs that are looked at, so both are bounded twice: by a shortest interval and
+by a share of the machine's cores.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from workbench.runs.machine import cores
+
+MIN_INTERVAL_S = 0.5
+"""Shortest time between two looks at the runs."""
+MAX_SHARE = 0.01
+"""Largest share of the machine's cores that looking and drawing may take from the runs."""
+DOCTOR_INTERVAL_S = 5.0
+"""Shortest time between two diagnoses."""
+DOCTOR_SHARE = 0.01
+"""Largest share of the machine's cores that diagnoses may take."""
+REMEMBERED = 120
+"""Looks that the time left is worked out from, a minute or more."""
+
+
+class Watcher:
+    """A thread that looks again and again, until a look says that it was the last one or nobody watches any more."""
+
+    def __init__(self, look: Callable[[], bool], on_error: Callable[[Exception], None]) -> None:
+        """Start at once.
+
+        Args:
+            look: one look; returns whether there is nothing more to see.
+            on_error: told what a look raised; the thread leaves then.
+        """
+        self._look, self._on_error = look, on_error
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="panel", daemon=True)
+        self._thread.start()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Sleep until the last look, at most ``timeout`` seconds; whether it is over."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def close(self) -> None:
+        """Look no longer, and wait for the thread to leave."""
+        self._closing.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _watch(self) -> None:
+        try:
+            while True:
+                began = time.thread_time()
+                over = self._look()
+                spent = time.thread_time() - began
+                if over or self._closing.wait(max(MIN_INTERVAL_S, spent / (MAX_SHARE * cores()))):
+                    return
+        except Exception as error:
+            self._on_error(error)
+
+
+class Seldom:
+    """Lets something costly happen now and then: not before an interval has passed, nor above a share of the cores."""
+
+    def __init__(self, interval_s: float = DOCTOR_INTERVAL_S, share: float = DOCTOR_SHARE) -> None:
+        self._interval_s, self._share, self._next = interval_s, share, 0.0
+
+    def do(self, action: Callable[[], None], now: bool = False) -> None:
+        """Do it if it is time, or ``now`` in any case; what it cost decides when the next time is."""
+        if not now and time.monotonic() < self._next:
+            return
+        began = time.thread_time()
+        try:
+            action()
+        finally:
+            spent = time.thread_time() - began
+            self._next = time.monotonic() + max(self._interval_s, spent / (self._share * cores()))
+
+
+class TimeLeft:
+    """Seconds that a run still needs if it goes on as fast as it lately did."""
+
+    def __init__(self) -> None:
+        self._looks: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)
+
+    def look(self, now: float, done: float, planned: float, moving: bool) -> float | None:
+        """Take one more look.
+
+        Args:
+            now: seconds on a clock that does not jump.
+            done: how much is done.
+            planned: how much there is to do.
+            moving: whether the run goes on; one that is paused or over has no time left to tell.
+
+        Returns:
+            Seconds; None as long as that cannot be told.
+        """
+        if not moving:
+            self._looks.clear()
+            return None
+        self._looks.append((now, done))
+        first, done_first = self._looks[0]
+        return (planned - done) * (now - first) / (done - done_first) if done > done_first else None
+
+
+def in_words(seconds: float) -> str:
+    """A length of time, with as many figures as one reads."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,1 @@
+"""What each process did when: recorded, drawn, exported."""

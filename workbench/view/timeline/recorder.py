@@ -1,0 +1,107 @@
+"""The stopwatch: records what each process does when, for the timeline of a run.
+
+Thin wrappers around the parts of each side take the time of a call and pass everything through, so a run with a
+stopwatch has the digests of a run without. A span costs some two microseconds. All that is watched is one table,
+:data:`WATCHED`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.core.processes.worker import Modifier, Parts
+from workbench.core.train.loop import Collector, Trainer
+from workbench.runs.metrics import SpanKind
+
+NOBODY = -1
+"""In place of the index of an agent or of an epoch that a span does not belong to."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A method whose calls are recorded."""
+
+    part: str
+    """What has it: "bell", "collector", "trainer", or "replay" and "agent", of which a trainer has one per agent."""
+    method: str
+    kind: SpanKind
+    takes: tuple[str, ...] = ()
+    """Its first arguments by name; "index" is that of an agent, "epoch" that of an epoch."""
+
+
+WATCHED = (
+    Watched("bell", "wait_until", SpanKind.WAITING),
+    Watched("collector", "epoch", SpanKind.ACTING, ("epoch",)),
+    Watched("collector", "sync", SpanKind.SYNCING, ("epoch",)),
+    Watched("collector", "evaluate", SpanKind.EVALUATING, ("epoch",)),
+    Watched("trainer", "learn", SpanKind.LEARNING, ("index", "epoch")),
+    Watched("trainer", "publish", SpanKind.PUBLISHING, ("index", "epoch")),
+    Watched("collector", "leave_checkpoint", SpanKind.CHECKPOINTING, ("epoch",)),
+    Watched("trainer", "leave_checkpoint", SpanKind.CHECKPOINTING, ("index", "epoch")),
+    Watched("replay", "sample", SpanKind.SAMPLING),
+    Watched("agent", "update", SpanKind.UPDATING),
+)
+"""Every method that is watched, besides the start of a process. A method of the same part that is called within
+another one gives a span within its span."""
+
+
+class Stopwatch(Modifier):
+    """Records every process's spans. Give it after faults, whose time belongs to the run, and before probes."""
+
+    def on_parts(self, parts: Parts) -> None:
+        """Watch the waiting, and the start: from here to the end of ``parts.ready``."""
+        _watch(parts, "bell", parts.bell)
+        now, on_core, write, process = (
+            time.monotonic_ns,
+            time.thread_time_ns,
+            parts.channel.spans.write,
+            parts.job.index,
+        )
+        start, core_start, ready = now(), on_core(), parts.ready
+
+        def watched_ready() -> None:
+            try:
+                ready()
+            finally:
+                kind = SpanKind.STARTING
+                write(start, now() - start, on_core() - core_start, process, kind, NOBODY, NOBODY)
+
+        vars(parts)["ready"] = watched_ready
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """Watch the acting side."""
+        _watch(parts, "collector", collector)
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """Watch the learning side."""
+        _watch(parts, "trainer", trainer)
+        for index, agent in trainer.agents.items():
+            _watch(parts, "replay", trainer.replays[index], index)
+            _watch(parts, "agent", agent, index)
+
+
+def _watch(parts: Parts, name: str, part: object, agent: int = NOBODY) -> None:
+    """Put a wrapper around every watched method of this one object."""
+    for watched in WATCHED:
+        if watched.part == name:
+            vars(part)[watched.method] = _timed(getattr(part, watched.method), watched, agent, parts)
+
+
+def _timed(method: Callable[..., Any], watched: Watched, agent: int, parts: Parts) -> Callable[..., Any]:
+    """The method, with a span written after every call, also after one that raises."""
+    now, on_core, write, process = time.monotonic_ns, time.thread_time_ns, parts.channel.spans.write, parts.job.index
+    kind, takes = int(watched.kind), watched.takes
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        start, core_start = now(), on_core()
+        try:
+            return method(*arguments, **named)
+        finally:
+            took, took_on_core = now() - start, on_core() - core_start
+            about = dict(zip(takes, arguments, strict=False)) | named
+            write(start, took, took_on_core, process, kind, about.get("index", agent), about.get("epoch", NOBODY))
+
+    return call

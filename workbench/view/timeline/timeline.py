@@ -1,0 +1,238 @@
+"""The timeline of a run: what each process did when, as a figure, a table, a trace for Perfetto, and a view to zoom in.
+
+It is made of what has been recorded when it is asked for. What a process is in the middle of is not yet there.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+
+from workbench.core.config import ConfigError
+from workbench.runs.folder import RecordError
+from workbench.runs.loaded import RunView
+from workbench.runs.metrics import Records, SpanKind
+from workbench.view.picture import Picture, to_png
+from workbench.view.timeline.lanes import strip
+from workbench.view.timeline.perfetto import chrome_trace
+from workbench.view.timeline.shares import NO_WORK, Shares
+from workbench.view.timeline.spans import of_process, time_of_kinds, time_on_core
+
+LAST_S = 3.0
+"""Seconds that a figure shows if nothing else is asked for."""
+SHORTEST_S = 1e-3
+"""Shortest stretch of time that can be shown."""
+_TRAINING = (SpanKind.ACTING, SpanKind.LEARNING, SpanKind.PUBLISHING)
+_PICTURES = (".png", ".svg", ".pdf")
+_HIDDEN = "position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)"
+
+
+class Timeline:
+    """What each process of a run did when, as far as it is recorded now.
+
+    Times are seconds since the start: the moment at which all processes were ready. A stretch of time is given by its
+    end, ``until``, and by how long it is, ``last``. By default it ends where training does, so the evaluation after the
+    last update is not in it.
+
+    Attributes:
+        run: the run.
+        processes: names of the processes.
+        spans: :data:`~workbench.runs.metrics.SPANS` of all processes, read-only.
+        origin_ns: the start, on the clock of the spans.
+        trained: when training ended, or where it is now.
+        end: when the last recorded span ended.
+    """
+
+    def __init__(self, run: RunView) -> None:
+        """Take what a run has recorded so far.
+
+        Raises:
+            RecordError: it recorded no timeline, or nothing yet.
+        """
+        description = run.folder.read_description()
+        self.run, self.spans = run, run.history.spans
+        self.processes: tuple[str, ...] = tuple(description["processes"])
+        started = self._ends(SpanKind.STARTING)
+        trained = self._ends(*_TRAINING)
+        trained = trained[trained > started.min(initial=np.iinfo(np.int64).max)]
+        if len(trained) == 0:
+            raise RecordError(f"run {run.name} has no timeline: {_why_none(run, bool(description['timeline']))}")
+        self.origin_ns = int(started.min())
+        self.trained = (int(trained.max()) - self.origin_ns) / 1e9
+        self.end = (int(self._ends(*SpanKind).max()) - self.origin_ns) / 1e9
+
+    def figure(self, last: float | None = None, until: float | None = None) -> Picture:
+        """A lane per process.
+
+        Args:
+            last: seconds to show; None for three, or as many as there are.
+            until: where they end; None for the end of training.
+
+        Raises:
+            ConfigError: that is not within the run.
+        """
+        start, end = self._stretch(LAST_S, last, until)
+        title = f"What each process did: {self.run.label}"
+        return strip(self.spans, self._shares(start, end), self.origin_ns, title)
+
+    def shares(self, last: float | None = None, until: float | None = None) -> Shares:
+        """How much of a stretch of time each process worked and waited; by default of all training.
+
+        Raises:
+            ConfigError: it is not within the run.
+        """
+        return self._shares(*self._stretch(math.inf, last, until))
+
+    def trace(self, last: float | None = None, until: float | None = None) -> dict[str, Any]:
+        """All spans, in the JSON format that Perfetto and Chrome open; by default from before the start to the end.
+
+        Args:
+            last: seconds whose spans are wanted; None for as many as there are.
+            until: where they end; None for the end of training, if ``last`` is given.
+
+        Raises:
+            ConfigError: that is not within the run.
+        """
+        chosen = self.spans
+        if last is not None or until is not None:
+            start, end = (self.origin_ns + 1e9 * np.array(self._stretch(math.inf, last, until))).astype(np.int64)
+            chosen = chosen[(chosen["start"] < end) & (chosen["start"] + chosen["duration"] > start)]
+        description = self.run.folder.read_description()
+        since_1970 = (self.origin_ns + description["clock_offset_ns"]) / 1e9
+        about = {"run": self.run.name, "label": self.run.label, "time 0 in seconds since 1970": since_1970}
+        return chrome_trace(chosen, self.processes, self.origin_ns, about)
+
+    def save(self, path: Path | str, last: float | None = None, until: float | None = None) -> Path:
+        """Write a file: :meth:`figure` as ``.png``, ``.svg`` or ``.pdf``, :meth:`trace` as ``.json``.
+
+        Args:
+            path: where to; what is there is replaced.
+            last: seconds to show.
+            until: where they end.
+
+        Raises:
+            ConfigError: the name ends otherwise, or the stretch of time is not within the run.
+        """
+        path = check_name(path)
+        if path.suffix != ".json":
+            return self.figure(last, until).save(path)
+        path.write_text(json.dumps(self.trace(last, until), separators=(",", ":")) + "\n", encoding="utf-8")
+        return path
+
+    def explore(self) -> Explorer:
+        """The figure with two sliders, for a notebook: where it ends and how many seconds it shows."""
+        return Explorer(self)
+
+    def __repr__(self) -> str:
+        return f"<Timeline of {self.run.name}: {len(self.spans):,} spans of {len(self.processes)} processes>"
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, Any]]:
+        return self.figure()._repr_png_()
+
+    def _ends(self, *kinds: SpanKind) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        chosen: Records = self.spans[np.isin(self.spans["kind"], kinds)]
+        return np.asarray(chosen["start"] + chosen["duration"])
+
+    def _stretch(self, usual: float, last: float | None, until: float | None) -> tuple[float, float]:
+        """Start and end of a stretch of time, checked."""
+        end = self.trained if until is None else until
+        if not SHORTEST_S <= end <= self.end:
+            raise ConfigError(
+                f"until is {end:g} s; what is recorded of run {self.run.name} reaches from {SHORTEST_S:g} s to "
+                f"{_below(self.end)} s, and training to {_below(self.trained)} s, which is the default"
+            )
+        length = min(usual, end) if last is None else last
+        if not SHORTEST_S <= length <= end:
+            raise ConfigError(
+                f"last is {length:g} s; it must be from {SHORTEST_S:g} s to {_below(end)} s, which is how much of run "
+                f"{self.run.name} was recorded until then"
+            )
+        return end - length, end
+
+    def _shares(self, start: float, end: float) -> Shares:
+        first, past = self.origin_ns + 1e9 * start, self.origin_ns + 1e9 * end
+        each = [of_process(self.spans, place) for place in range(len(self.processes))]
+        kinds = np.stack([time_of_kinds(spans, [first, past])[:, 0] for spans in each])
+        on_core = np.array([time_on_core(spans, first, past, NO_WORK) for spans in each])
+        return Shares(self.processes, start, end, kinds / (past - first), on_core / (past - first))
+
+
+class Explorer:
+    """A timeline to look around in. Show it by naming it in the last line of a cell.
+
+    Attributes:
+        widget: what is displayed; it holds all the others.
+        until: slider for the end of the stretch of time, in seconds.
+        last: slider for how long it is, in seconds, logarithmic.
+        image: the figure, a PNG that is drawn again when a slider is let go.
+    """
+
+    def __init__(self, timeline: Timeline) -> None:
+        self.timeline = timeline
+        longest = timeline.end
+        wide = widgets.Layout(width="48%")
+        self.until = widgets.FloatSlider(
+            timeline.trained, min=SHORTEST_S, max=longest, step=longest / 1000, readout_format=".2f",
+            description="until (s)", continuous_update=False, layout=wide,
+        )  # fmt: skip
+        self.last = widgets.FloatLogSlider(
+            min(LAST_S, timeline.trained), min=math.log10(max(SHORTEST_S, longest / 1e5)), max=math.log10(longest),
+            step=0.05, readout_format=".3g", description="last (s)", continuous_update=False, layout=wide,
+        )  # fmt: skip
+        self.image, self._alt = widgets.Image(format="png"), widgets.HTML()
+        self.image.layout = widgets.Layout(align_self="flex-start", max_width="100%", object_fit="contain")
+        self.widget = widgets.VBox([widgets.HBox([self.until, self.last]), self.image, self._alt])
+        for slider in (self.until, self.last):
+            slider.observe(lambda _: self._draw(), "value")
+        self._draw()
+
+    def figure(self) -> Picture:
+        """What is seen now, as a still figure. What would lie before the start is left out."""
+        until = min(self.until.value, self.timeline.end)
+        return self.timeline.figure(max(SHORTEST_S, min(self.last.value, until)), until)
+
+    def _draw(self) -> None:
+        figure = self.figure()
+        self.image.value = to_png(figure)
+        self._alt.value = f'<span style="{_HIDDEN}">{html.escape(figure.alt)}</span>'
+
+    def __repr__(self) -> str:
+        return f"<{self.timeline!r} to look around in: live in a running notebook>"
+
+    def _repr_mimebundle_(self, **settings: Any) -> dict[str, Any]:
+        shown: dict[str, Any] = self.widget._repr_mimebundle_(**settings)
+        return shown | {"text/plain": repr(self)}
+
+
+def check_name(path: Path | str) -> Path:
+    """The path, if its name says what to write.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    path = Path(path)
+    if path.suffix not in (".json", *_PICTURES):
+        raise ConfigError(
+            f"cannot write a timeline as {path.name!r}; the name must end in {', '.join(_PICTURES)}, or in .json for a "
+            "trace that Perfetto opens"
+        )
+    return path
+
+
+def _why_none(run: RunView, recorded: bool) -> str:
+    if not recorded:
+        return "it was launched without one; launch it again with timeline=True (workbench run --timeline)"
+    if run.ended:
+        return f"it was {run.status} before any work was done"
+    return f"it is {run.status} and nothing is recorded yet; ask again when it has collected an epoch"
+
+
+def _below(seconds: float) -> str:
+    """The greatest number of milliseconds that is not more, in seconds."""
+    return f"{math.floor(1e3 * seconds) / 1e3:g}"

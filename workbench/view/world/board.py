@@ -1,0 +1,216 @@
+"""The world as a picture: the map with gems and agents, the window of one agent, and what it thinks of its four moves.
+
+Kinds of cell differ in shape as well as in colour, and agents carry their numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+from workbench.core.envs.treasurehunt import AGENT, GEM, SAND, WALL
+from workbench.view.picture import Picture
+from workbench.view.style import FAINT, GREY, INK, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE, few_ticks
+from workbench.view.world.game import MOVES, Game, Sight
+
+FLOOR, STONE, DUNE = "#f4f1ea", "#5b6470", "#e3d3a8"
+GEM_COLOUR, AGENT_COLOUR, CHOSEN = "#009E73", "#56B4E9", "#0072B2"
+SPREAD = "#E69F00"
+STEPS: NDArray[np.int64] = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])
+"""(4, 2) rows and columns that up, down, left and right lead to."""
+_HALO = [withStroke(linewidth=2.5, foreground="white")]
+
+
+class Board:
+    """Cells in one pair of axes: built once, then changed in place."""
+
+    def __init__(self, axes: Axes, rows: int, columns: int, cell: float) -> None:
+        """Make the artists.
+
+        Args:
+            axes: where to draw.
+            rows: cells from top to bottom.
+            columns: cells from left to right.
+            cell: size of a cell in points.
+        """
+        ground = ListedColormap([FLOOR, STONE, DUNE])
+        self._ground = axes.imshow(np.zeros((rows, columns)), cmap=ground, vmin=-0.5, vmax=2.5)
+        axes.set_xticks(np.arange(0.5, columns - 1), [])
+        axes.set_yticks(np.arange(0.5, rows - 1), [])
+        axes.tick_params(length=0)
+        axes.grid(True, color="white", linewidth=1.0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        marks: dict[str, Any] = {"linestyle": "none", "markeredgecolor": INK, "clip_on": False}
+        (self._gems,) = axes.plot([], [], marker="D", markersize=0.42 * cell, color=GEM_COLOUR, zorder=3, **marks)
+        size = 0.74 * cell
+        (self._agents,) = axes.plot([], [], marker="o", markersize=size, color=AGENT_COLOUR, zorder=4, **marks)
+        (self._chosen,) = axes.plot(
+            [], [], marker="o", markersize=size, color=CHOSEN, zorder=5, markeredgewidth=2.0, **marks
+        )
+        self._axes, self._numbers, self._font = axes, dict[int, Any](), min(0.42 * cell, 12)
+
+    def show(self, cells: NDArray[np.uint8], numbered: Mapping[int, Sequence[int]], chosen: int | None = None) -> None:
+        """Draw some cells, (rows, columns) entity codes.
+
+        Args:
+            cells: what is where.
+            numbered: row and column of every agent that is shown with its number.
+            chosen: the one of them to point out.
+        """
+        ground = np.zeros(cells.shape)
+        ground[cells == WALL], ground[cells == SAND] = 1, 2
+        self._ground.set_data(ground)
+        _put(self._gems, np.argwhere(cells == GEM))
+        _put(self._agents, np.argwhere(cells == AGENT))
+        _put(self._chosen, np.array([numbered[chosen]] if chosen is not None else np.empty((0, 2))))
+        for number in self._numbers.values():
+            number.set_visible(False)
+        for agent, (row, column) in numbered.items():
+            number = self._number(agent)
+            number.set(position=(column, row), color="white" if agent == chosen else INK, visible=True)
+
+    def _number(self, agent: int) -> Any:
+        if agent not in self._numbers:
+            self._numbers[agent] = self._axes.text(
+                0, 0, str(agent), ha="center", va="center", fontsize=self._font, fontweight="bold", zorder=10
+            )
+        return self._numbers[agent]
+
+
+class WorldPicture:
+    """The whole view: the map, what one agent sees with its four moves as arrows, and their values as intervals.
+
+    An arrow ends at the mean of a move's quantiles, and the broad line beneath it reaches from their 10 % to their 90 %
+    quantile, both on one scale for the four moves.
+    """
+
+    def __init__(self, game: Game, dpi: float) -> None:
+        world = game.config.world
+        self.figure = Picture(figsize=(11.0, 4.6), dpi=dpi, facecolor="white")
+        grid = self.figure.add_gridspec(1, 3, width_ratios=(1.1, 1.0, 1.0), wspace=0.22)
+        whole, window, values = (self.figure.add_subplot(grid[place]) for place in range(3))
+        self.figure.subplots_adjust(0.018, 0.16, right=0.985, top=0.83)
+        self._title = self.figure.text(0.018, 0.95, "", fontsize=TITLE_SIZE, color=INK, va="center")
+        self.figure.text(0.018, 0.03, _LEGEND, fontsize=SMALL_SIZE, color=GREY, va="center")
+        cell = 72 * 3.5 / max(world.height, world.width)
+        whole.set_title("The world", loc="left", fontsize=TITLE_SIZE, color=INK)
+        self._map = Board(whole, world.height, world.width, cell)
+        side = 2 * world.vision_radius + 1
+        self._frame = Rectangle((0, 0), side, side, fill=False, edgecolor=CHOSEN, linewidth=2.2, linestyle=(0, (4, 2)))
+        self._frame.set(zorder=7, clip_on=False)
+        whole.add_patch(self._frame)
+        self._window = Board(window, side, side, 72 * 3.0 / side)
+        self._reach = 0.92 * side / 2
+        self._window_axes = window
+        self._arrows: list[Any] = []
+        self._values = values
+        self._style_values()
+
+    def show(self, game: Game, name: str) -> None:
+        """Draw a game as it is now, seen by the agent whose turn it is; after the end, the map alone."""
+        seeing, radius = game.sight, game.config.world.vision_radius
+        self._map.show(game.cells, dict(enumerate(game.positions.tolist())), seeing.agent)
+        self._frame.set_xy((seeing.column - radius - 0.5, seeing.row - radius - 0.5))
+        self._window.show(seeing.frame, {seeing.agent: (radius, radius)}, seeing.agent)
+        for artist in self._arrows:
+            artist.remove()
+        self._arrows = [*self._draw_rose(seeing), *self._draw_values(seeing)]
+        self._window_axes.set_title(f"What agent {seeing.agent} sees", loc="left", fontsize=TITLE_SIZE, color=INK)
+        self._title.set_text(
+            f"{name}   ·   {when(game)}   ·   reward so far {game.rewards.sum():.0f}, "
+            f"of agent {seeing.agent}: {game.rewards[seeing.agent]:.0f}"
+        )
+        self.figure.alt = describe(game, name)
+
+    def _style_values(self) -> None:
+        axes = self._values
+        axes.set_yticks(range(4), [f"{arrow} {move}" for arrow, move in zip("↑↓←→", MOVES, strict=True)])
+        axes.set_ylim(3.6, -0.6)
+        axes.tick_params(labelsize=TEXT_SIZE, length=0, labelcolor=INK)
+        axes.set_xlabel("return, scaled reward", fontsize=TEXT_SIZE, color=GREY)
+        axes.set_title("Value of each move", loc="left", fontsize=TITLE_SIZE, color=INK)
+        axes.grid(True, axis="x", color=FAINT, linewidth=0.7)
+        few_ticks(axes.xaxis)
+        for side, spine in axes.spines.items():
+            spine.set_visible(side == "bottom")
+            spine.set_color(GREY)
+
+    def _draw_rose(self, seeing: Sight) -> list[Any]:
+        """Arrows from the centre of the window, on one scale."""
+        low, high = seeing.spread()
+        scale = max(float(high.max() - low.min()), 1e-9)
+        centre, inner = len(seeing.frame) // 2, 0.42
+        drawn: list[Any] = []
+        for move, (down, right) in enumerate(STEPS):
+            ends = [inner + (self._reach - inner) * (value - low.min()) / scale
+                    for value in (low[move], seeing.q[move], high[move])]  # fmt: skip
+            xs, ys = ([centre + step * end for end in ends] for step in (right, down))
+            drawn += self._window_axes.plot(
+                [xs[0], xs[2]], [ys[0], ys[2]], color=SPREAD, linewidth=9, alpha=0.75, solid_capstyle="butt", zorder=6
+            )
+            chosen = move == seeing.choice
+            arrow = FancyArrowPatch(
+                (centre + right * inner, centre + down * inner), (xs[1], ys[1]), arrowstyle="-|>", shrinkA=0, shrinkB=0,
+                mutation_scale=20 if chosen else 13, linewidth=3.4 if chosen else 1.6, color=INK, zorder=7,
+                path_effects=_HALO,
+            )  # fmt: skip
+            drawn.append(self._window_axes.add_patch(arrow))
+        return drawn
+
+    def _draw_values(self, seeing: Sight) -> list[Any]:
+        axes, drawn = self._values, list[Any]()
+        (low, high), (inner_low, inner_high) = seeing.spread(), seeing.spread(0.25, 0.75)
+        for move in range(4):
+            drawn += axes.plot([low[move], high[move]], [move] * 2, color=SPREAD, linewidth=4, solid_capstyle="butt")
+            drawn += axes.plot(
+                [inner_low[move], inner_high[move]], [move] * 2, color=SPREAD, linewidth=11, solid_capstyle="butt"
+            )
+            chosen = move == seeing.choice
+            drawn += axes.plot(
+                [seeing.q[move]], [move], marker="D" if chosen else "o", markersize=9 if chosen else 6, color=INK
+            )
+            words = f"{seeing.q[move]:.2f}" + ("  chosen" if chosen else "")
+            drawn.append(axes.annotate(
+                words, (seeing.q[move], move), xytext=(0, 11), textcoords="offset points", ha="center",
+                fontsize=TEXT_SIZE, color=INK, fontweight="bold" if chosen else "normal", path_effects=_HALO,
+            ))  # fmt: skip
+        margin = 0.12 * max(float(high.max() - low.min()), 1e-3)
+        axes.set_xlim(low.min() - margin, high.max() + margin)
+        return drawn
+
+
+_LEGEND = (
+    "diamond: gem    circle: agent    dark: wall    dashed square: window of the agent      "
+    "arrow: value of a move, the thick one is chosen    broad line: its quantiles from 10 % to 90 %"
+)
+
+
+def describe(game: Game, name: str) -> str:
+    """A game in words, for those who cannot see the picture."""
+    seeing = game.sight
+    values = ", ".join(f"{move} {value:.2f}" for move, value in zip(MOVES, seeing.q, strict=True))
+    gems = int((game.cells == GEM).sum())
+    return (
+        f"{name}, {when(game)}: {gems} gems, {game.num_agents} agents. "
+        f"Agent {seeing.agent} in row {seeing.row}, column {seeing.column} values its moves {values} "
+        f"and chooses {MOVES[seeing.choice]}. Reward so far {game.rewards.sum():.0f}."
+    )
+
+
+def when(game: Game) -> str:
+    """Which turn it is, in words."""
+    turns = game.config.world.max_turns
+    return f"end of {turns} turns" if game.over else f"turn {game.turn + 1} of {turns}"
+
+
+def _put(line: Line2D, places: NDArray[Any]) -> None:
+    line.set_data(places[:, 1], places[:, 0])

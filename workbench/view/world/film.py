@@ -1,0 +1,205 @@
+"""A greedy epoch of one or more runs as a film: the games side by side, turn by turn, as GIF or as a page.
+
+All games have the same random stream, so they begin alike and differ by what the agents do. The same runs and seed give
+the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from workbench.core.envs.treasurehunt import GEM, Treasurehunt
+from workbench.runs.compare import Comparison
+from workbench.runs.loaded import RunView
+from workbench.view.html import text
+from workbench.view.panel.drawing import labels
+from workbench.view.picture import DRAWING, Picture
+from workbench.view.style import GREY, INK, SMALL_SIZE, TITLE_SIZE
+from workbench.view.world.board import Board, when
+from workbench.view.world.game import Game
+from workbench.view.world.world_view import world_of
+
+DPI = 80
+"""Dots per inch of a frame."""
+COLOURS = 32
+"""Colours of a frame: enough for a few flat ones and the smooth edges between them."""
+TURN_MS = 250
+"""Milliseconds that a turn is shown."""
+LAST_MS = 2000
+"""Milliseconds that the end is shown."""
+MAX_COLUMNS = 3
+
+
+class Film:
+    """The frames of an epoch. Shown as an animation in a notebook; :meth:`save` writes it to a file."""
+
+    def __init__(self, frames: Sequence[bytes], alt: str) -> None:
+        """Take PNG frames, and what they show in words."""
+        self.frames, self.alt = tuple(frames), alt
+
+    def save(self, path: Path | str) -> Path:
+        """Write the film: ``.gif`` an animation, ``.html`` a page with a slider that needs nothing else.
+
+        Raises:
+            ValueError: the suffix is another.
+        """
+        path = Path(path)
+        if path.suffix == ".gif":
+            path.write_bytes(self.gif())
+        elif path.suffix == ".html":
+            path.write_text(self.html(), encoding="utf-8")
+        else:
+            raise ValueError(f"cannot save a film as {path.name!r}; the name must end in .gif or .html")
+        return path
+
+    def gif(self) -> bytes:
+        """The bytes of an animation that is repeated for ever."""
+        pictures, target = _with_one_palette([Image.open(io.BytesIO(frame)) for frame in self.frames]), io.BytesIO()
+        times = [TURN_MS] * (len(pictures) - 1) + [LAST_MS]
+        pictures[0].save(
+            target, "gif", save_all=True, append_images=pictures[1:], duration=times, loop=0, optimize=False
+        )
+        return target.getvalue()
+
+    def html(self) -> str:
+        """A page that plays the frames; pauses, goes back and forth with buttons, a slider and their keys."""
+        frames = json.dumps([base64.b64encode(frame).decode() for frame in self.frames])
+        return _PAGE.replace("ALT", text(self.alt)).replace("TURN_MS", str(TURN_MS)).replace("FRAMES", frames)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __repr__(self) -> str:
+        return f"<Film of {len(self.frames)} frames: {self.alt}>"
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        shown = {"image/gif": base64.b64encode(self.gif()).decode(), "text/plain": repr(self)}
+        return shown, {"image/gif": {"alt": self.alt}}
+
+
+def film(
+    runs: Comparison | RunView | Sequence[RunView], seed: int = 0, world: type[Treasurehunt] | None = None,
+    checkpoint: int | Literal["newest"] | None = None,
+) -> Film:  # fmt: skip
+    """Play one greedy epoch with the weights of each run and film it.
+
+    Args:
+        runs: live, ended or loaded; they are shown side by side.
+        seed: of the random stream that all games share.
+        world: class of the world; None for that of each run.
+        checkpoint: play with the weights of the checkpoint of that epoch, one of ``run.checkpoints``, or of the newest
+            one; None for the weights that were published last.
+
+    Raises:
+        CheckpointError: a run keeps no checkpoint of that epoch, or it is damaged.
+        ValueError: there are no runs.
+        RunError: a run has no weights (yet), or its world must be given.
+    """
+    given = runs.runs if isinstance(runs, Comparison) else [runs] if isinstance(runs, RunView) else list(runs)
+    if not given:
+        raise ValueError("there are no runs to film; give at least one")
+    games = [Game(run.config, _weights(run, checkpoint), seed, world or world_of(run)) for run in given]
+    names = labels(given)
+    of = "" if checkpoint is None else _named(checkpoint)
+    frames = list(_frames(games, names, of))
+    earned = ", ".join(f"{name}: {game.rewards.sum():.0f}" for name, game in zip(names, games, strict=True))
+    weights = f", weights of the {of}" if of else ""
+    return Film(frames, f"one greedy epoch{weights}, seed {seed}; reward of {earned}")
+
+
+def _weights(run: RunView, checkpoint: int | Literal["newest"] | None) -> NDArray[np.float32]:
+    return run.newest_weights if checkpoint is None else run.weights_at(checkpoint)
+
+
+def _named(checkpoint: int | Literal["newest"]) -> str:
+    return "newest checkpoint" if checkpoint == "newest" else f"checkpoint of epoch {checkpoint}"
+
+
+def _frames(games: Sequence[Game], names: Sequence[str], weights: str) -> Iterator[bytes]:
+    scene = _Scene(games, names, weights)
+    yield scene.draw()
+    while not all(game.over for game in games):
+        for game in games:
+            game.play_to(0)
+        yield scene.draw()
+
+
+def _with_one_palette(pictures: Sequence[Image.Image]) -> list[Image.Image]:
+    """The same colours in all, so that a frame of the animation holds only what has changed."""
+    some, (width, height) = [pictures[0], pictures[len(pictures) // 2], pictures[-1]], pictures[0].size
+    strip = Image.new("RGB", (width, height * len(some)))
+    for place, picture in enumerate(some):
+        strip.paste(picture.convert("RGB"), (0, place * height))
+    palette = strip.quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
+    return [picture.convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+
+
+class _Scene:
+    """The boards of some games in one picture."""
+
+    def __init__(self, games: Sequence[Game], names: Sequence[str], weights: str) -> None:
+        self._games, self._names, self._weights = games, names, f" · {weights}" if weights else ""
+        columns = min(len(games), MAX_COLUMNS)
+        rows = -(-len(games) // columns)
+        width, height = 3.9 * columns, 4.5 * rows
+        self._figure = Picture(figsize=(width, height), dpi=DPI, facecolor="white")
+        grid = self._figure.add_gridspec(rows, columns, wspace=0.08, hspace=0.24)
+        self._boards, self._heads, self._feet = [], [], []
+        for place, game in enumerate(games):
+            axes, world = self._figure.add_subplot(grid[place]), game.config.world
+            self._boards.append(Board(axes, world.height, world.width, 72 * 3.4 / max(world.height, world.width)))
+            self._heads.append(axes.set_title("", loc="left", fontsize=TITLE_SIZE, color=INK))
+            self._feet.append(axes.text(
+                0, -0.03, "", transform=axes.transAxes, va="top", fontsize=SMALL_SIZE, color=GREY
+            ))  # fmt: skip
+        edge = 0.16
+        self._figure.subplots_adjust(edge / width, 0.36 / height, 1 - edge / width, 1 - 0.42 / height)
+
+    def draw(self) -> bytes:
+        """The games as they are now, as PNG."""
+        for game, name, board, head, foot in zip(
+            self._games, self._names, self._boards, self._heads, self._feet, strict=True
+        ):
+            board.show(game.cells, dict(enumerate(game.positions.tolist())))
+            head.set_text(f"{name}: reward {game.rewards.sum():.0f}")
+            foot.set_text(f"{when(game)} · {int((game.cells == GEM).sum())} gems{self._weights}")
+        canvas: Any = self._figure.canvas
+        with DRAWING:
+            canvas.draw()
+            picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[:, :, :3])
+        target = io.BytesIO()
+        picture.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(target, "png")
+        return target.getvalue()
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>A greedy epoch</title></head>
+<body style="font-family: sans-serif">
+<img id="frame" alt="ALT" style="max-width: 100%">
+<p><button id="play">Pause</button>
+<label>turn <input id="turn" type="range" min="0" value="0" style="width: 24em"></label> <output id="now"></output></p>
+<script>
+const frames = FRAMES;
+const [frame, play, turn, now] = ["frame", "play", "turn", "now"].map(id => document.getElementById(id));
+let playing = true;
+turn.max = frames.length - 1;
+function show() {
+  frame.src = "data:image/png;base64," + frames[turn.value];
+  now.textContent = turn.value + " of " + turn.max;
+}
+function pause(stop) { playing = !stop; play.textContent = stop ? "Play" : "Pause"; }
+play.onclick = () => pause(playing);
+turn.oninput = () => { pause(true); show(); };
+setInterval(() => { if (playing) { turn.value = (Number(turn.value) + 1) % frames.length; show(); } }, TURN_MS);
+show();
+</script></body></html>
+"""

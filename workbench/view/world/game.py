@@ -1,0 +1,158 @@
+"""A game to look at: one world of its own, played greedily with the weights of a run, one agent's move at a time.
+
+It has its own random stream (role "viewing"), its own replay to stack frames with and its own copies of the weights, so
+that looking changes nothing in any run. The moves are those of the value function alone: the mean of its quantiles at
+:data:`FRACTIONS`, evenly spread, so that the same weights and seed always play the same game.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from workbench.core.agents.policy import Policy
+from workbench.core.config import Config
+from workbench.core.envs.treasurehunt import Treasurehunt
+from workbench.core.seeding import stream
+from workbench.core.shared.replay import Replay
+from workbench.core.train.loop import evaluation_config
+from workbench.runs.loaded import RunError
+
+FRACTIONS = (np.arange(32, dtype=np.float32) + 0.5) / 32
+"""(32,) float32: quantile fractions at which the network is asked."""
+MOVES = ("up", "down", "left", "right")
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What an agent sees when it is its turn, and what it makes of it."""
+
+    agent: int
+    turn: int
+    row: int
+    """Where it stands, in cells from the top of the map, border included."""
+    column: int
+    frame: NDArray[np.uint8]
+    """(side, side) uint8: entity codes of its window; the agent itself is in the centre."""
+    quantiles: NDArray[np.float32]
+    """(32, 4) float32: quantiles of the return of each move, in units of scaled reward."""
+
+    @property
+    def q(self) -> NDArray[np.float32]:
+        """(4,) float32: value of each move, the mean of its quantiles."""
+        mean: NDArray[np.float32] = self.quantiles.mean(axis=0)
+        return mean
+
+    @property
+    def choice(self) -> int:
+        """The move with the greatest value: 0 up, 1 down, 2 left, 3 right."""
+        return int(self.q.argmax())
+
+    def spread(self, low: float = 0.1, high: float = 0.9) -> NDArray[np.float32]:
+        """(2, 4) float32: between which two quantiles the return of each move lies."""
+        edges: NDArray[np.float32] = np.quantile(self.quantiles, (low, high), axis=0).astype(np.float32)
+        return edges
+
+
+class Game:
+    """One world and the policies of all its agents."""
+
+    def __init__(
+        self, config: Config, weights: NDArray[np.float32], seed: int = 0, world: type[Treasurehunt] = Treasurehunt
+    ) -> None:
+        """Begin an epoch.
+
+        Args:
+            config: that of the run.
+            weights: (agents, vector size) float32, such as ``run.weights``.
+            seed: of the game's own stream; two games of one seed meet the same gems as long as they move alike.
+            world: class of the world.
+        """
+        self.config = evaluation_config(config, worlds=1)
+        self.num_agents = config.world.num_agents
+        self._world = world(self.config.world, stream(seed, "viewing"))
+        device, rng = torch.device("cpu"), stream(seed, "viewing", 1)  # the policies draw nothing: they are only asked
+        self._policies = [Policy(self.config, device, rng, rng, noise=False) for _ in range(self.num_agents)]
+        layout = Replay.layout(self.config)
+        self._replays = [Replay(self.config, layout.allocate()) for _ in range(self.num_agents)]
+        self._taus = torch.from_numpy(FRACTIONS)[None]
+        self.load(weights)
+        self.begin()
+
+    def load(self, weights: NDArray[np.float32]) -> None:
+        """Play on with other weights, (agents, vector size) float32."""
+        if len(weights) != self.num_agents:
+            raise RunError(f"weights are of {len(weights)} agents; this world has {self.num_agents}")
+        for policy, vector in zip(self._policies, weights, strict=True):
+            policy.load(np.ascontiguousarray(vector))
+
+    def begin(self) -> None:
+        """Begin an epoch: no gems, agents anywhere, and the first turn's gems."""
+        self._world.reset()
+        for replay in self._replays:
+            replay.begin_epoch()  # never committed: nothing is ever drawn from it
+        self.turn, self.agent, self.rewards = 0, 0, np.zeros(self.num_agents)
+        self._begin_turn()
+
+    @property
+    def over(self) -> bool:
+        """Whether the epoch has come to its end."""
+        return self.turn == self.config.world.max_turns
+
+    @property
+    def cells(self) -> NDArray[np.uint8]:
+        """(height, width) uint8: the map as it is now, border included."""
+        cells: NDArray[np.uint8] = self._world.cells[0]
+        return cells
+
+    @property
+    def positions(self) -> NDArray[np.intp]:
+        """(agents, 2) rows and columns of the agents, in cells of :attr:`cells`."""
+        rim = self.config.world.vision_radius - 1  # the world has thicker walls than the map shows
+        state = self._world.get_state()
+        places = np.unravel_index(state["positions"][:, 0], state["cells"].shape[1:])
+        return np.stack(places, axis=1) - rim
+
+    @property
+    def sight(self) -> Sight:
+        """What the agent whose turn it is sees, and the value it gives to each move."""
+        agent, side = self.agent, 2 * self.config.world.vision_radius + 1
+        stack = torch.from_numpy(self._replays[agent].newest_stack(self.turn))
+        network = self._policies[agent].network
+        with torch.no_grad():
+            quantiles = network.quantiles(network.embed(network.encode(stack)), self._taus)[0].numpy()
+        row, column = self.positions[agent]
+        frame = self._world.observe(agent)[0].reshape(side, side)
+        return Sight(agent, self.turn, int(row), int(column), frame, quantiles)
+
+    def move(self) -> None:
+        """Let the agent whose turn it is make its move. At the end of the epoch nothing happens."""
+        if self.over:
+            return
+        choice = np.array([self.sight.choice])
+        self.rewards[self.agent] += self._world.act(self.agent, choice)[0]
+        self.agent += 1
+        if self.agent < self.num_agents:
+            self._see()
+            return
+        self.turn, self.agent = self.turn + 1, 0
+        if self.over:
+            self._see()  # the last frame, which is only looked at
+        else:
+            self._begin_turn()
+
+    def play_to(self, agent: int) -> None:
+        """Go on to the next time that it is an agent's turn, or to the end of the epoch; one move at least."""
+        self.move()
+        while not self.over and self.agent != agent:
+            self.move()
+
+    def _begin_turn(self) -> None:
+        self._world.begin_turn()
+        self._see()
+
+    def _see(self) -> None:
+        self._replays[self.agent].write_frame(self.turn, self._world.observe(self.agent))
