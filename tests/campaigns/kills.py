@@ -39,7 +39,7 @@ SETTINGS: tuple[tuple[str, int | None], ...] = (
     ("sequential", 0), ("sequential", 1), ("sequential", 3),
     ("multiprocess", 0), ("multiprocess", 1), ("multiprocess", 3), ("multiprocess", None),
 )  # fmt: skip
-PLACES = ("exchange/mailbox.py", "exchange/replay.py", "exchange/journal.py", "exchange/recovery.py",
+PLACES = ("exchange/weight_store.py", "exchange/replay.py", "exchange/journal.py", "exchange/recovery.py",
           "exchange/progress.py", "record/telemetry.py")  # fmt: skip
 """Modules in whose lines a process kills itself."""
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGSTOP")
@@ -350,7 +350,7 @@ def _counted_once(run: Run) -> bool:
     updates = set(zip(history.updates["agent"].tolist(), history.updates["update"].tolist(), strict=True))
     published = history.events[history.events["kind"] == EventKind.PUBLISH]
     versions = set(zip(published["agent"].tolist(), published["version"].tolist(), strict=True))
-    newest = sum(mailbox.newest + 1 for mailbox in run._supervisor.shared.mailboxes)
+    newest = sum(store.newest + 1 for store in run._supervisor.shared.stores)
     return (
         len(epochs) == len(history.epochs) == agents * run.config.epochs
         and len(updates) == len(history.updates) == run.result.updates == agents * run.config.total_updates

@@ -245,7 +245,7 @@ def incomplete(run: Run) -> list[str]:
         for table, key, first, last in (
             ("epochs", "epoch", 0, collected - 1),
             ("updates", "update", 1, int(run._supervisor.progress.updates(agent))),
-            ("publications", "version", 0, run._supervisor.shared.mailboxes[agent].newest),
+            ("publications", "version", 0, run._supervisor.shared.stores[agent].newest),
         ):
             found = _of(history, table, agent)[key]
             if not np.array_equal(found, np.arange(first, last + 1)):

@@ -5,7 +5,7 @@ import numpy as np
 from workbench.core.config import Config, preset
 from workbench.core.processes.child import leave_with_parent
 from workbench.core.shared.replay import Replay
-from workbench.core.shared.weight_store import Mailbox
+from workbench.core.shared.weight_store import WeightStore
 
 VECTOR = 65_536
 PATTERN = 251
@@ -23,11 +23,11 @@ def replay_config() -> Config:
 def publish_for_ever(block, ready):
     """Publish vectors that hold their version in every place, as fast as it goes, until the parent is gone."""
     _leave_with_parent_in_a_thread()
-    mailbox = Mailbox(block.open())
+    store = WeightStore(block.open())
     ready.send("ready")
     while True:
-        version = mailbox.newest + 1
-        mailbox.publish(lambda vector, version=version: vector.fill(version), version, 0.0)
+        version = store.newest + 1
+        store.publish(lambda vector, version=version: vector.fill(version), version, 0.0)
 
 
 def write_for_ever(block, ready):

@@ -63,8 +63,8 @@ def test_a_snapshot_half_written_holds_nobody_up_and_the_last_whole_one_stays():
     run = start("kill_while_writing=4", lag=None)
     assert failure(run).startswith("learner 0 (agents 0, 1) was ended by signal 9 (SIGKILL)")
     assert run.weights.shape[0] == 2 and np.isfinite(run.weights).all()
-    mailbox = run._supervisor.shared.mailboxes[0]
-    assert mailbox.newest == 3 and mailbox.peek().checksum == checksum(run.weights[0])
+    store = run._supervisor.shared.stores[0]
+    assert store.newest == 3 and store.peek().checksum == checksum(run.weights[0])
 
 
 def test_two_sides_that_disagree_on_the_observation_are_told_both_shapes():

@@ -9,9 +9,9 @@ import pytest
 from tests.process import stress
 from workbench.core.processes.shared_memory import Block
 from workbench.core.shared.replay import Batch, Replay, ReplayError
-from workbench.core.shared.weight_store import Mailbox, checksum
+from workbench.core.shared.weight_store import WeightStore, checksum
 
-MAILBOX_READS = 200_000
+WEIGHT_STORE_READS = 200_000
 REPLAY_ROWS = 2_000_000
 BATCH = 512
 TRIES = 200_000
@@ -35,12 +35,12 @@ def writer(target, layout):
 
 
 @pytest.fixture
-def mailbox():
-    with writer(stress.publish_for_ever, Mailbox.layout(stress.VECTOR, 1, 2)) as block:
-        mailbox = Mailbox(block.open())
-        while mailbox.newest < 0:
+def store():
+    with writer(stress.publish_for_ever, WeightStore.layout(stress.VECTOR, 1, 2)) as block:
+        store = WeightStore(block.open())
+        while store.newest < 0:
             pass
-        yield mailbox
+        yield store
 
 
 @pytest.fixture
@@ -53,21 +53,21 @@ def replay():
         yield replay
 
 
-def torn(mailbox, out) -> bool:
+def torn(store, out) -> bool:
     """Whether a read gave a mixture of two versions, or one version under the header of another."""
-    snapshot = mailbox.read(out)
+    snapshot = store.read(out)
     return bool((out != np.float32(snapshot.version)).any()) or checksum(out) != snapshot.checksum
 
 
-def test_no_snapshot_is_torn_in_200_000_reads(mailbox):
+def test_no_snapshot_is_torn_in_200_000_reads(store):
     out = np.empty(stress.VECTOR, np.float32)
-    assert sum(torn(mailbox, out) for _ in range(MAILBOX_READS)) == 0
+    assert sum(torn(store, out) for _ in range(WEIGHT_STORE_READS)) == 0
 
 
-def test_without_the_second_look_snapshots_are_torn(mailbox, monkeypatch):
-    monkeypatch.setattr(Mailbox, "_overwritten", lambda self, version: False)
+def test_without_the_second_look_snapshots_are_torn(store, monkeypatch):
+    monkeypatch.setattr(WeightStore, "_overwritten", lambda self, version: False)
     out = np.empty(stress.VECTOR, np.float32)
-    assert any(torn(mailbox, out) for _ in range(MAILBOX_READS))
+    assert any(torn(store, out) for _ in range(WEIGHT_STORE_READS))
 
 
 def broken(batch: Batch) -> int:

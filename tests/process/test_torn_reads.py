@@ -24,7 +24,7 @@ def result():
         return torn.measure("quick", seed=3)
 
 
-@pytest.mark.parametrize("way", ["mutex", "mailbox", "second look"])
+@pytest.mark.parametrize("way", ["mutex", "weight store", "second look"])
 def test_no_sound_way_tears_or_gives_another_write_than_it_says(result, way):
     assert torn.count(result, way, "reads") > 0
     assert torn.count(result, way, "torn") == torn.count(result, way, "wrong") == 0
@@ -39,10 +39,10 @@ def test_the_second_look_redraws_what_the_unvalidated_reader_gets_wrong(result):
     assert torn.count(result, "second look", "retries") > 0
 
 
-def test_a_killed_writer_keeps_the_mutex_and_leaves_the_mailbox_whole(result):
+def test_a_killed_writer_keeps_the_mutex_and_leaves_the_weight_store_whole(result):
     killed = result["killed_writer"]
     assert not killed["mutex_given_back"]
-    assert killed["mailbox_read_whole"]
+    assert killed["weight_store_read_whole"]
 
 
 def test_the_result_is_plain_json_that_says_where_it_comes_from(result):

@@ -9,11 +9,11 @@ import torch
 from workbench.core.agents.iqn_agent import Agent
 from workbench.core.digest import array_digest
 from workbench.core.envs.treasurehunt import Treasurehunt
-from workbench.core.processes.worker import actor_state, agent_state, mailbox_layout
+from workbench.core.processes.worker import actor_state, agent_state, weight_store_layout
 from workbench.core.shared.channel import Channel, ChannelReader
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.replay import Replay
-from workbench.core.shared.weight_store import Mailbox
+from workbench.core.shared.weight_store import WeightStore
 from workbench.core.train.loop import Collector, Trainer, run_sequential
 from workbench.runs.history import History
 from workbench.runs.recovery.journal import Journal
@@ -30,12 +30,12 @@ def build(config, lag, world=Treasurehunt, journals=False):
     agents = range(config.world.num_agents)
     progress = Progress(Progress.layout(len(agents), 1).allocate())
     replays = [Replay(config, Replay.layout(config).allocate()) for _ in agents]
-    mailboxes = [Mailbox(mailbox_layout(config, lag).allocate()) for _ in agents]
+    stores = [WeightStore(weight_store_layout(config, lag).allocate()) for _ in agents]
     arrays = Channel.layout().allocate()
     states = [actor_state(config, world), *(agent_state(config) for _ in agents)] if journals else []
     kept = [Recovery(Journal(Journal.layout("journal", state).allocate())) for state in states]
     parts = SimpleNamespace(
-        config=config, world=world, progress=progress, replays=replays, mailboxes=mailboxes, records=arrays,
+        config=config, world=world, progress=progress, replays=replays, stores=stores, records=arrays,
         reader=ChannelReader(arrays), kept=kept or [NOTHING_KEPT] * (1 + len(agents)),
     )  # fmt: skip
     parts.channel = Channel(arrays)
@@ -46,16 +46,14 @@ def build(config, lag, world=Treasurehunt, journals=False):
 def new_collector(parts):
     """A collector over the memory of a run, as it is before it restores anything."""
     return Collector(
-        parts.config, parts.world, parts.replays, parts.mailboxes, parts.progress, parts.channel, parts.kept[0]
+        parts.config, parts.world, parts.replays, parts.stores, parts.progress, parts.channel, parts.kept[0]
     )
 
 
 def new_trainer(parts):
     """A trainer over the memory of a run, as it is before it restores anything."""
     learners = [Agent(parts.config, index, CPU) for index in range(parts.config.world.num_agents)]
-    return Trainer(
-        parts.config, learners, parts.replays, parts.mailboxes, parts.progress, parts.channel, parts.kept[1:]
-    )
+    return Trainer(parts.config, learners, parts.replays, parts.stores, parts.progress, parts.channel, parts.kept[1:])
 
 
 @contextlib.contextmanager
@@ -90,8 +88,8 @@ def history(parts):
 def weights(parts):
     """The newest snapshot of every agent: (agents, vector size) float32."""
     vectors = [np.empty(agent.parameters.vector.numel(), np.float32) for agent in parts.trainer.agents.values()]
-    for mailbox, vector in zip(parts.mailboxes, vectors, strict=True):
-        mailbox.read(vector)
+    for store, vector in zip(parts.stores, vectors, strict=True):
+        store.read(vector)
     return np.stack(vectors)
 
 

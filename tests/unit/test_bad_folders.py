@@ -147,7 +147,7 @@ def test_any_path_is_a_run_or_is_refused(tmp_path_factory, name):
         ({"config": {"seed": "x"}}, {}),
         ({"config": CONFIG.to_dict()}, {}),
         ({"config": CONFIG.to_dict(), "elapsed_s": 1.0}, {"actor/at": np.array(2)}),
-        ({"config": CONFIG.to_dict(), "elapsed_s": 1.0}, {"agent 0/mailbox": np.zeros(3, np.uint8)}),
+        ({"config": CONFIG.to_dict(), "elapsed_s": 1.0}, {"agent 0/weight store": np.zeros(3, np.uint8)}),
     ],
 )
 def test_a_checkpoint_that_no_run_has_written_is_refused_and_the_records_stay(sound, tmp_path, said, arrays):

@@ -16,12 +16,12 @@ from workbench.core.config import ConfigError, preset
 from workbench.core.envs.treasurehunt import GEM, Treasurehunt
 from workbench.core.processes.shared_memory import Block
 from workbench.core.processes.wakeup import Bell
-from workbench.core.processes.worker import Job, Journals, Parts, mailbox_layout
+from workbench.core.processes.worker import Job, Journals, Parts, weight_store_layout
 from workbench.core.shared.channel import Channel
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.layout import LayoutMismatch
 from workbench.core.shared.replay import Batch, Replay, ReplayError
-from workbench.core.shared.weight_store import Mailbox, checksum
+from workbench.core.shared.weight_store import WeightStore, checksum
 from workbench.diagnose.catalogue import CATALOGUE, CHECKS
 from workbench.diagnose.faults import FAULTS, FaultError, make, prepare
 from workbench.diagnose.faults import processes as processes_faults
@@ -64,14 +64,14 @@ class Pair:
         shared = {
             "progress": create(Progress.layout(len(agents), 2)),
             "replays": [create(Replay.layout(config)) for _ in agents],
-            "mailboxes": [create(mailbox_layout(config, lag)) for _ in agents],
+            "stores": [create(weight_store_layout(config, lag)) for _ in agents],
             "channel": create(Channel.layout()),
             "bells": [Bell.create(context, index) for index in range(2)],
         }
         modifiers = tuple(pickle.loads(pickle.dumps(make(fault))) for fault in faults)
 
         shared["changes"] = create(Changes.layout())
-        shared["journals"] = Journals.create(config, Treasurehunt, shared["replays"], shared["mailboxes"], create)
+        shared["journals"] = Journals.create(config, Treasurehunt, shared["replays"], shared["stores"], create)
 
         def parts(role, index, owned):
             return Parts(
@@ -88,7 +88,7 @@ class Pair:
             self.actor, self.learner = parts("actor", 0, ()), parts("learner", 1, agents)
         self.trainer, self.collector = self.learner.trainer(), self.actor.collector()
         self.replays = [Replay(config, block.open()) for block in shared["replays"]]  # nobody has touched these
-        self.mailboxes = [Mailbox(block.open()) for block in shared["mailboxes"]]
+        self.stores = [WeightStore(block.open()) for block in shared["stores"]]
         self.stacks, self.versions = [], []
         self._watch()
         if publish:
@@ -267,13 +267,13 @@ def test_without_a_fault_both_sides_agree_on_everything(mode):
     """What the tests below look at is sound if nothing is switched on."""
     pair = Pair(mode=mode).run()
     assert pair.versions == [0, 0, 1, 2, 3, 4]
-    for replay, mailbox, agent in zip(pair.replays, pair.mailboxes, pair.trainer.agents.values(), strict=True):
+    for replay, store, agent in zip(pair.replays, pair.stores, pair.trainer.agents.values(), strict=True):
         assert replay.check_valid() == (True, "") and replay.count == 6 * TURNS
         assert agent.check_valid() == (True, "") and agent.updates == 10 == agent.target_updates
         clean = rows(replay, agent.batch.number)
         assert all(np.array_equal(getattr(agent.batch, name), array) for name, array in vars(clean).items())
         vector = np.empty(agent.parameters.vector.numel(), np.float32)
-        assert mailbox.read(vector).checksum == checksum(vector) and mailbox.newest == 6
+        assert store.read(vector).checksum == checksum(vector) and store.newest == 6
         assert torch.equal(agent.parameters.vector, torch.from_numpy(vector))
     numbers = np.arange(TURNS, 2 * TURNS)
     assert np.array_equal(np.concatenate(pair.stacks[1]), rows(pair.replays[0], numbers).s_tm1)
@@ -426,7 +426,7 @@ def test_torn_weights_are_a_mixture_that_the_checksum_gives_away(fault, monkeypa
     assert checksum(vector) != collector.in_use[0].checksum
 
     sound = np.empty_like(vector)
-    assert pair.mailboxes[0].read(sound).checksum == checksum(sound)
+    assert pair.stores[0].read(sound).checksum == checksum(sound)
 
 
 @pytest.mark.parametrize("fault", ["torn_weights_per_parameter=0", "torn_weights_state_dict=0"])
@@ -441,7 +441,7 @@ def test_a_copy_that_nobody_disturbs_is_whole(fault):
 def test_syncs_are_left_out_until_the_run_is_over(mode):
     assert Pair("sync_rarely=3", mode=mode).run(7).versions == [0, 0, 0, 2, 2, 2, 5]
     pair = Pair("sync_never", mode=mode).run(7)
-    assert pair.versions == [0] * 7 and pair.mailboxes[0].newest == 7
+    assert pair.versions == [0] * 7 and pair.stores[0].newest == 7
     pair.collector.sync(CONFIG.epochs, None)
     assert pair.collector.in_use[0].version == 7
 
@@ -453,7 +453,7 @@ def test_syncs_are_left_out_until_the_run_is_over(mode):
 )
 def test_publications_are_left_out_and_the_actor_takes_what_there_is(fault, newest, versions, mode):
     pair = Pair(fault, mode=mode).run(7)
-    assert pair.mailboxes[0].newest == pair.mailboxes[1].newest == newest
+    assert pair.stores[0].newest == pair.stores[1].newest == newest
     assert pair.versions == versions and pair.trainer.agents[0].updates == 12
 
 
@@ -464,7 +464,7 @@ def test_a_free_running_learner_goes_on_when_it_does_not_publish():
         pair.collect(epoch)
     for _ in range(config.total_updates // 2):
         pair.trainer.updates(0, CONFIG.epochs - 1, 2)
-    assert pair.trainer.agents[0].updates == config.total_updates and pair.mailboxes[0].newest == 0
+    assert pair.trainer.agents[0].updates == config.total_updates and pair.stores[0].newest == 0
     pair.trainer.end(0)
     assert pair.learner.progress.epochs_learned(0) == CONFIG.epochs
 
@@ -472,7 +472,7 @@ def test_a_free_running_learner_goes_on_when_it_does_not_publish():
 @both
 def test_sync_noop_says_that_it_synced_and_changes_nothing(mode):
     pair = Pair("sync_noop", mode=mode).run()
-    first = pair.mailboxes[0]
+    first = pair.stores[0]
     assert pair.versions == [0, 0, 1, 2, 3, 4] and first.newest == 6
     initial = initial_weights(CONFIG, 0)
     held = torch.cat([p.flatten() for p in pair.collector.policies[0].network.parameters()]).numpy()
@@ -503,7 +503,7 @@ def test_target_not_published_keeps_the_first_target_network_in_every_snapshot(m
     pair = Pair("target_not_published", mode=mode).run()
     agent, size = pair.trainer.agents[0], pair.trainer.agents[0].parameters.layout.size
     vector = np.empty(2 * size, np.float32)
-    assert pair.mailboxes[0].read(vector).checksum == checksum(vector)
+    assert pair.stores[0].read(vector).checksum == checksum(vector)
     assert np.array_equal(vector[size:], initial_weights(CONFIG, 0)[size:])
     assert np.array_equal(vector[:size], agent.parameters.online.detach().numpy())
     assert not np.array_equal(vector[size:], agent.parameters.target.numpy())
@@ -553,7 +553,7 @@ def test_step_counter_stuck_learns_without_counting(mode):
     agent = pair.trainer.agents[0]
     assert agent.updates == 0 == pair.learner.progress.updates(0) and agent.target_updates == 10
     assert not np.array_equal(agent.parameters.vector, initial_weights(CONFIG, 0))
-    assert pair.mailboxes[0].peek().updates == 0
+    assert pair.stores[0].peek().updates == 0
 
 
 def test_unpaced_learner_may_make_every_update_at_once():
@@ -652,7 +652,7 @@ def test_one_learner_dies_before_its_updates_of_an_epoch():
     pair = Pair("kill_learner=4")
     with pytest.raises(Killed):
         pair.run()
-    assert pair.trainer.agents[0].updates == 6 and pair.mailboxes[0].newest == 4
+    assert pair.trainer.agents[0].updates == 6 and pair.stores[0].newest == 4
 
 
 @pytest.mark.usefixtures("no_death")
@@ -661,8 +661,8 @@ def test_a_learner_that_dies_while_writing_leaves_the_last_version_whole():
     with pytest.raises(Killed):
         pair.run()
     vector = np.empty_like(pair.collector.vectors[0])
-    assert pair.mailboxes[0].read(vector).version == 2 and checksum(vector) == pair.mailboxes[0].peek().checksum
-    arrays = pair.learner.job.mailboxes[0].open()
+    assert pair.stores[0].read(vector).version == 2 and checksum(vector) == pair.stores[0].peek().checksum
+    arrays = pair.learner.job.stores[0].open()
     half = len(vector) // 2
     online = pair.trainer.agents[0].parameters.online.detach().numpy()
     assert arrays["writing"][0] == 3 and np.array_equal(arrays["vector"][0][:half], online)  # slot 3 % 3

@@ -13,7 +13,7 @@ from tests.unit import inprocess
 from workbench.core.agents import schedules
 from workbench.core.config import Config, ConfigError
 from workbench.core.shared.replay import Batch, Replay
-from workbench.core.shared.weight_store import MailboxError
+from workbench.core.shared.weight_store import WeightStoreError
 from workbench.core.train.loop import collect, evaluation_config, learn
 from workbench.runs.metrics import EventKind
 from workbench.runs.reference_policies import reference_rewards
@@ -204,10 +204,10 @@ def test_every_publication_and_every_sync_is_an_event():
 
 def test_a_version_that_is_not_there_is_never_acted_with():
     parts = inprocess.build(SMALL, 1)
-    with pytest.raises(MailboxError, match="not published yet"):
+    with pytest.raises(WeightStoreError, match="not published yet"):
         parts.collector.epoch(0, 0)
     parts.trainer.publish_initial()
-    with pytest.raises(MailboxError, match="not published yet"):
+    with pytest.raises(WeightStoreError, match="not published yet"):
         parts.collector.epoch(0, 1)
 
 

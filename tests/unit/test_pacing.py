@@ -1,6 +1,6 @@
 """Nobody starts too early, nobody waits for ever, and both sides keep their bounds, in whatever order things happen.
 
-The real roles (actor, learner), the real trainer and mailboxes run here in threads of which one moves at a time.
+The real roles (actor, learner), the real trainer and weight stores run here in threads of which one moves at a time.
 Their bells are stand-ins that know whether they were rung, so a ring that is missing shows as a deadlock.
 """
 
@@ -20,7 +20,7 @@ from workbench.core.config import Config, ConfigError, check_launch
 from workbench.core.processes import actor, learner
 from workbench.core.processes.wakeup import Stopped
 from workbench.core.shared.counters import Progress
-from workbench.core.shared.weight_store import Mailbox
+from workbench.core.shared.weight_store import WeightStore
 from workbench.core.train.loop import Trainer
 from workbench.core.train.pacing import Pacing
 from workbench.runs.live_settings import Changes
@@ -140,8 +140,8 @@ class SimulatedRun:
         self.steps = 0
         agents, processes = config.world.num_agents, config.num_learners + 1
         self.progress = Progress(Progress.layout(agents, processes).allocate(), self.switch)
-        layout = Mailbox.layout(2, 0, 2 + (lag or 0))
-        self.mailboxes = [Mailbox(layout.allocate(), self.switch) for _ in range(agents)]
+        layout = WeightStore.layout(2, 0, 2 + (lag or 0))
+        self.stores = [WeightStore(layout.allocate(), self.switch) for _ in range(agents)]
         self.rung = [False] * processes
         self.begun = 0
         self.outcomes = []
@@ -212,7 +212,7 @@ class SimulatedRun:
 
     def parts(self, job):
         agents = [FakeAgent(index, self) for index in job.agents]
-        mailboxes = [self.mailboxes[index] for index in job.agents]
+        stores = [self.stores[index] for index in job.agents]
         replays = [SimpleNamespace(sample=self.sample, fill=lambda end: 0)] * len(agents)
         return SimpleNamespace(
             progress=self.progress,
@@ -224,7 +224,7 @@ class SimulatedRun:
             collector=lambda: SimpleNamespace(
                 epoch=self.collect, evaluate_if_due=lambda epoch: None, finish=self.finish
             ),
-            trainer=lambda: Trainer(self.config, agents, replays, mailboxes, self.progress, Mock()),
+            trainer=lambda: Trainer(self.config, agents, replays, stores, self.progress, Mock()),
         )
 
     def ready(self, process):
@@ -252,12 +252,12 @@ class SimulatedRun:
     def collect(self, epoch, version):
         assert self.begun == epoch
         self.begun += 1
-        for agent, mailbox in enumerate(self.mailboxes):
+        for agent, store in enumerate(self.stores):
             if version is None:
                 behind = math.floor(self.config.pacing.max_behind * self.per_epoch(epoch))
                 assert self.progress.updates(agent) >= self.due(epoch) - behind
             else:
-                snapshot = mailbox.read(np.empty(2, np.float32), version)
+                snapshot = store.read(np.empty(2, np.float32), version)
                 assert snapshot.updates == self.due(max(0, epoch - self.lag))
         self.switch()
         self.progress.report_collected(epoch + 1, epoch + 1)
@@ -278,14 +278,14 @@ class SimulatedRun:
             assert agent.updates < self.due(self.progress.epochs_collected) + ahead
 
     def finish(self):
-        for agent, mailbox in enumerate(self.mailboxes):
+        for agent, store in enumerate(self.stores):
             made, due = self.progress.updates(agent), self.due(self.config.epochs)
-            assert made == mailbox.peek().updates and made >= due
+            assert made == store.peek().updates and made >= due
             if self.lag is not None or not self.changed:  # what a free learner did ahead is not unmade
                 assert made == due
             assert self.progress.epochs_learned(agent) == self.config.epochs
             if self.lag is not None:
-                assert mailbox.newest == self.config.epochs
+                assert store.newest == self.config.epochs
 
 
 turns = st.lists(st.integers(0, 40), max_size=30)

@@ -11,8 +11,8 @@ from workbench.core.agents.flat_parameters import ParameterLayout
 from workbench.core.agents.iqn import build_network
 from workbench.core.config import preset
 from workbench.core.shared.replay import Batch, Replay
-from workbench.core.shared.weight_store import Mailbox
-from workbench.diagnose.clean import CleanMailbox, CleanReplay, distance, sample_index
+from workbench.core.shared.weight_store import WeightStore
+from workbench.diagnose.clean import CleanReplay, CleanWeightStore, distance, sample_index
 from workbench.diagnose.probes import ALWAYS_BELOW, EVERY, ProbeBatch, measured_in_full
 from workbench.runs.metrics import MEASUREMENTS, measurement_number
 
@@ -87,14 +87,14 @@ def test_the_sample_of_weights_holds_numbers_of_every_parameter():
         assert len(own & index) == min(len(own), 512), name
 
 
-def test_a_clean_mailbox_reads_a_version_while_it_is_there_and_says_when_it_is_not():
+def test_a_clean_weight_store_reads_a_version_while_it_is_there_and_says_when_it_is_not():
     layout = ParameterLayout.of(build_network(CONFIG))
-    arrays = Mailbox.layout(2 * layout.size, layout.fingerprint, 2).allocate()
-    mailbox, clean = Mailbox(arrays), CleanMailbox(layout, arrays, None)
+    arrays = WeightStore.layout(2 * layout.size, layout.fingerprint, 2).allocate()
+    store, clean = WeightStore(arrays), CleanWeightStore(layout, arrays, None)
     assert clean.peek() is None
     assert clean.sample(0) is None
     for version in range(3):
-        mailbox.publish(lambda out, value=version: out.fill(value), version, 0.5)
+        store.publish(lambda out, value=version: out.fill(value), version, 0.5)
     assert clean.peek().version == 2
     assert clean.sample(0) is None
     online, target = clean.sample(1)

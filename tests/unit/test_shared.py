@@ -33,7 +33,7 @@ def fill(run, seed, step):
         journal.save(
             step, {name: np.frombuffer(rng.bytes(a.nbytes), a.dtype).reshape(a.shape) for name, a in arrays.items()}
         )
-    for block in (*run.replay_blocks, *run.mailbox_blocks):
+    for block in (*run.replay_blocks, *run.store_blocks):
         block.bytes[8192:] = np.frombuffer(rng.bytes(len(block.bytes) - 8192), np.uint8)  # after the header
 
 
@@ -50,7 +50,7 @@ def test_a_cut_taken_and_put_back_is_the_same_bytes(seed, step):
     assert all(again[name].dtype == cut[name].dtype and again[name].tobytes() == cut[name].tobytes() for name in cut)
     assert other.progress.checkpoint_due == other.progress.checkpoint_kept == step
     for one, two in zip(
-        (*run.replay_blocks, *run.mailbox_blocks), (*other.replay_blocks, *other.mailbox_blocks), strict=True
+        (*run.replay_blocks, *run.store_blocks), (*other.replay_blocks, *other.store_blocks), strict=True
     ):
         assert one.bytes.tobytes() == two.bytes.tobytes()
 
@@ -89,12 +89,12 @@ def test_an_agent_that_learns_no_more_is_taken_as_it_was_left():
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda cut: cut.update({"agent 0/mailbox": np.zeros(3, np.uint8)}), "mailbox has 3 bytes; this run's has"),
+        (lambda cut: cut.update({"agent 0/weight store": np.zeros(3, np.uint8)}), "weight store has 3 bytes"),
         (lambda cut: cut.update({"actor/replay 1": np.zeros(3, np.uint8)}), "actor/replay 1 has 3 bytes"),
         (lambda cut: cut.update({"agent 1/vector": np.zeros(3, np.float32)}), r"vector has shape \(3,\)"),
         (lambda cut: cut.update({"agent 1/more": np.zeros(3)}), "the state holds"),
         (lambda cut: cut.pop("agent 1/vector"), "the state holds"),
-        (lambda cut: cut.pop("agent 1/mailbox"), "agent 1/mailbox is missing"),
+        (lambda cut: cut.pop("agent 1/weight store"), "agent 1/weight store is missing"),
         (lambda cut: cut.pop("actor/at"), "actor/at is missing"),
     ],
 )  # fmt: skip

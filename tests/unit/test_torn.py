@@ -110,8 +110,8 @@ def test_two_slots_tear_when_the_writer_comes_round(shared, in_the_copy):
         assert reader.look() == verdict
 
 
-def test_the_mailbox_throws_that_copy_away(shared, in_the_copy):
-    writer, reader = sides(shared, "mailbox")
+def test_the_weight_store_throws_that_copy_away(shared, in_the_copy):
+    writer, reader = sides(shared, "weight store")
     writer.write(1)
     in_the_copy(lambda: [writer.write(2 + i) for i in range(2)], copies=1)
     reader.read()
@@ -206,12 +206,12 @@ def test_an_epoch_begun_during_the_copy_shows_without_the_second_look_only(share
 # The result, its tables and its figure
 
 
-def made_up(torn_mailbox=0):
+def made_up(torn_weight_store=0):
     cells = [
         {"way": way, "floats": floats, "pause_ms": pause, "reads": 1000, "items": 1000, "torn": torn_count, "wrong": 0,
          "retries": 3, "refused": 0, "read_us": 12.5, "read_us_mean": 13.0, "read_us_worst": 900.0, "writes": 77,
          "seconds": 0.5, "torn_per_million": 1000.0 * torn_count, "wrong_per_million": 0.0}
-        for way, torn_count in (("load_state_dict", 150), ("mutex", 0), ("mailbox", torn_mailbox))
+        for way, torn_count in (("load_state_dict", 150), ("mutex", 0), ("weight store", torn_weight_store))
         for floats in (9_408, 231_360, 2_362_368)
         for pause in (0.0, 0.5, 20.0)
     ]  # fmt: skip
@@ -220,7 +220,7 @@ def made_up(torn_mailbox=0):
          "pause_ms": pause, "torn": count, "torn_per_million": 1e6 * count / 1000, "read_us": None}
         for way, count in (("no second look", 40), ("second look", 0)) for spare in (0, 1) for pause in (0.0, 20.0)
     ]  # fmt: skip
-    killed = {"mutex_given_back": False, "waited_for_mutex_s": 0.5, "mailbox_read_whole": True}
+    killed = {"mutex_given_back": False, "waited_for_mutex_s": 0.5, "weight_store_read_whole": True}
     return {
         "budget": "quick", "seed": 0, "seconds": 3.0, "weights": cells, "rows": rows, "killed_writer": killed,
         "ways": {cell["way"]: "a sentence" for cell in cells + rows},
@@ -261,21 +261,21 @@ def test_the_tables_have_a_line_for_every_cell():
 
 
 def test_the_story_of_the_killed_writer_is_what_was_measured():
-    assert "still waited for the mutex after 0.5 s; its read of the mailbox was whole" in killed_story(
+    assert "still waited for the mutex after 0.5 s; its read of the weight store was whole" in killed_story(
         made_up()["killed_writer"]
     )
-    other = killed_story({"mutex_given_back": True, "waited_for_mutex_s": 0.5, "mailbox_read_whole": False})
+    other = killed_story({"mutex_given_back": True, "waited_for_mutex_s": 0.5, "weight_store_read_whole": False})
     assert "had the mutex back" in other and "TORN" in other
 
 
-@pytest.mark.parametrize(("torn_mailbox", "status"), [(0, 0), (1, 1)])
-def test_the_command_writes_both_files_and_fails_if_the_mailbox_tore(
-    tmp_path, monkeypatch, capsys, torn_mailbox, status
+@pytest.mark.parametrize(("torn_weight_store", "status"), [(0, 0), (1, 1)])
+def test_the_command_writes_both_files_and_fails_if_the_weight_store_tore(
+    tmp_path, monkeypatch, capsys, torn_weight_store, status
 ):
-    monkeypatch.setattr(torn, "measure", lambda *_: made_up(torn_mailbox))
+    monkeypatch.setattr(torn, "measure", lambda *_: made_up(torn_weight_store))
     out = tmp_path / "reference" / "torn_reads.json"
     assert torn.run_torn(out, quick=True) == status
-    assert json.loads(out.read_text()) == made_up(torn_mailbox)
+    assert json.loads(out.read_text()) == made_up(torn_weight_store)
     assert (tmp_path / "figures" / "torn_reads.png").read_bytes().startswith(b"\x89PNG")
     assert "load_state_dict" in capsys.readouterr().out
 

@@ -201,7 +201,7 @@ def test_mistakes_are_named(tmp_path):
     assert WorldView(strange, world=Treasurehunt).game.num_agents == 2
 
 
-def test_a_live_run_is_looked_at_through_its_mailbox(tmp_path):
+def test_a_live_run_is_looked_at_through_its_weight_store(tmp_path):
     with wb.launch(QUICK.replace(epochs=1_000_000), mode="sequential", lag=0, out=tmp_path, start=False) as run:
         with pytest.raises(wb.RunError, match="no weights yet; start it, or wait"):
             WorldView(run)

@@ -111,14 +111,16 @@ LAG = Rule(
     shows="largest", whole=EVERY_EPOCH,
 )  # fmt: skip
 PUBLISHED = Rule(
-    equal("publish/online", NO_WEIGHTS), "publications", "online distance of agent and mailbox after publishing = 0",
-    "after {count:publication} the mailbox held the learner's online weights",
-    "after publishing in epoch {epoch} the mailbox of agent {agent} was {value} from the learner's online weights "
+    equal("publish/online", NO_WEIGHTS), "publications",
+    "online distance of agent and weight store after publishing = 0",
+    "after {count:publication} the weight store held the learner's online weights",
+    "after publishing in epoch {epoch} the weight store of agent {agent} was {value} from the learner's online weights "
     "({bad} of {count} publications)", whole=EVERY_PUBLICATION,
 )  # fmt: skip
 PUBLISHED_TARGET = Rule(
-    equal("publish/target", NO_WEIGHTS), "publications", "target distance of agent and mailbox after publishing = 0",
-    "after {count:publication} the mailbox held the learner's target weights",
+    equal("publish/target", NO_WEIGHTS), "publications",
+    "target distance of agent and weight store after publishing = 0",
+    "after {count:publication} the weight store held the learner's target weights",
     "what is published of agent {agent} lacks its target network: {value} from it in epoch {epoch} "
     "({bad} of {count} publications)", whole=EVERY_PUBLICATION, about="target",
 )  # fmt: skip

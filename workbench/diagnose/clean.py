@@ -18,7 +18,7 @@ from workbench.core.agents.flat_parameters import ParameterLayout
 from workbench.core.config import Config
 from workbench.core.shared.layout import Arrays
 from workbench.core.shared.replay import Batch, Replay
-from workbench.core.shared.weight_store import Mailbox, MailboxError, Snapshot
+from workbench.core.shared.weight_store import Snapshot, WeightStore, WeightStoreError
 
 SAMPLE = 512
 """Numbers of each parameter that weights are compared on."""
@@ -42,29 +42,29 @@ def distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.mean(difference * difference)))
 
 
-class CleanMailbox:
-    """One agent's mailbox, read a sample at a time."""
+class CleanWeightStore:
+    """One agent's weight store, read a sample at a time."""
 
     def __init__(self, layout: ParameterLayout, arrays: Arrays, fence: Fence) -> None:
-        self._vector, self._mailbox = arrays["vector"], Mailbox(arrays, fence)
+        self._vector, self._weight_store = arrays["vector"], WeightStore(arrays, fence)
         self._index, self._size = sample_index(layout), layout.size
 
     @property
     def newest(self) -> int:
         """Newest complete version; -1 before there is one."""
-        return self._mailbox.newest
+        return self._weight_store.newest
 
     def peek(self) -> Snapshot | None:
         """What belongs to the newest version; None before there is one."""
-        return self._mailbox.peek() if self.newest >= 0 else None
+        return self._weight_store.peek() if self.newest >= 0 else None
 
     def sample(self, version: int) -> Samples | None:
         """Sampled weights of a version; None if it is not there (any more)."""
         try:
-            self._mailbox.peek(version)
+            self._weight_store.peek(version)
             sampled = self.of_vector(self._vector[version % len(self._vector)])
-            self._mailbox.peek(version)  # the second look: it has not been overwritten meanwhile
-        except MailboxError:
+            self._weight_store.peek(version)  # the second look: it has not been overwritten meanwhile
+        except WeightStoreError:
             return None
         return sampled
 

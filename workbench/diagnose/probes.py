@@ -34,7 +34,7 @@ from workbench.core.seeding import twin
 from workbench.core.shared.replay import Batch
 from workbench.core.shared.weight_store import Snapshot, checksum
 from workbench.core.train.loop import Collector, Trainer
-from workbench.diagnose.clean import CleanMailbox, CleanReplay, Samples, distance, sample_index
+from workbench.diagnose.clean import CleanReplay, CleanWeightStore, Samples, distance, sample_index
 from workbench.runs.metrics import measurement_number
 
 ALWAYS_BELOW = 16
@@ -104,7 +104,7 @@ class _Side:
         self.config, self.lag = parts.job.config, parts.job.lag
         fence, job = machine_fence(), parts.job
         self.layout = ParameterLayout.of(build_network(self.config))
-        self.mailboxes = [CleanMailbox(self.layout, block.open(), fence) for block in job.mailboxes]
+        self.stores = [CleanWeightStore(self.layout, block.open(), fence) for block in job.stores]
         self.replays = [CleanReplay(self.config, block.open(), fence) for block in job.replays]
         self._write = parts.channel.probes.write
 
@@ -124,7 +124,7 @@ class _Acting(_Side):
         self._index = torch.from_numpy(sample_index(self.layout)).to(collector.policies[0].device)
         self._watched = [_Watched(self.config) for _ in collector.policies]
         self._world_class, self._reset_differs = parts.job.world, math.nan
-        self._epoch, self._in_full, self._version_due = 0, True, [0] * len(self.mailboxes)
+        self._epoch, self._in_full, self._version_due = 0, True, [0] * len(self.stores)
         _wrap(collector, "epoch", self._around_epoch)
         _wrap(collector, "sync", self._around_sync)
         _wrap(collector.world, "reset", self._around_reset)
@@ -137,9 +137,9 @@ class _Acting(_Side):
         def epoch(epoch: int, version: int | None) -> None:
             self._epoch, self._in_full = epoch, measured_in_full(epoch)
             if self.lag is not None:
-                self._version_due = [max(0, epoch - self.lag)] * len(self.mailboxes)
+                self._version_due = [max(0, epoch - self.lag)] * len(self.stores)
             elif epoch % self.collector.course.at(epoch).pacing.sync_interval == 0:
-                self._version_due = [mailbox.newest for mailbox in self.mailboxes]
+                self._version_due = [store.newest for store in self.stores]
             for watched in self._watched:
                 watched.turn = 0
             collect(epoch, version)
@@ -198,7 +198,7 @@ class _Acting(_Side):
 
     def _around_sync(self, sync: Wrapped) -> Wrapped:
         def watched_sync(epoch: int, version: int | None) -> None:
-            agents = range(len(self.mailboxes))
+            agents = range(len(self.stores))
             earlier, held = list(self.collector.in_use), [self._held_before(agent, version) for agent in agents]
             sync(epoch, version)
             for agent in agents:
@@ -208,7 +208,7 @@ class _Acting(_Side):
 
     def _held_before(self, agent: int, version: int | None) -> Samples | None:
         """What the actor holds before a sync to a version, if the sync will be measured in full."""
-        coming = self.mailboxes[agent].newest if version is None else version
+        coming = self.stores[agent].newest if version is None else version
         held = self.collector.in_use[agent].version
         return self._held(agent) if held >= 0 and coming != held and measured_in_full(coming) else None
 
@@ -225,7 +225,7 @@ class _Acting(_Side):
             return
         if measured_sparsely(now.version):
             self.record("sync/q", *about, self._probe_batch.value(collector.policies[agent].network))
-        if (published := self.mailboxes[agent].sample(now.version)) is None:
+        if (published := self.stores[agent].sample(now.version)) is None:
             return  # overwritten meanwhile, as a free-running learner may
         for place, half in enumerate(("online", "target")):
             if held is not None:
@@ -235,7 +235,7 @@ class _Acting(_Side):
     def _held(self, agent: int) -> Samples:
         """Sampled weights that the actor holds: online as it acts with them, target as it copied it."""
         online = _sampled(self.collector.policies[agent].weights, self._index)
-        return online, self.mailboxes[agent].of_half(self.collector.vectors[agent][self.layout.size :])
+        return online, self.stores[agent].of_half(self.collector.vectors[agent][self.layout.size :])
 
 
 class _Watched:
@@ -283,7 +283,7 @@ class _Learning(_Side):
     def __init__(self, trainer: Trainer, index: int, parts: Parts) -> None:
         super().__init__(parts)
         self.trainer, self.index, self.agent = trainer, index, trainer.agents[index]
-        self.replay, self.mailbox = self.replays[index], self.mailboxes[index]
+        self.replay, self.store = self.replays[index], self.stores[index]
         self._collected = parts.progress
         self._probe_batch = ProbeBatch(self.config, self.agent.device)
         self._places = torch.from_numpy(sample_index(self.layout)).to(self.agent.device)
@@ -311,7 +311,7 @@ class _Learning(_Side):
         return wrapper
 
     def measured(self, name: str, value: float, due: float = math.nan) -> None:
-        self.record(name, self.index, self._phase.epoch, self.mailbox.newest, self.updates, value, due)
+        self.record(name, self.index, self._phase.epoch, self.store.newest, self.updates, value, due)
 
     # --- a phase of learning ---------------------------------------------------------------------------------------
 
@@ -415,9 +415,9 @@ class _Learning(_Side):
 
     def _publish(self, method: Wrapped, epoch: int) -> None:
         self._count_on()
-        before = self.mailbox.newest
+        before = self.store.newest
         method(self.index, epoch)
-        newest = self.mailbox.peek()
+        newest = self.store.peek()
         if newest is None:
             return
         if newest.version > before:
@@ -431,7 +431,7 @@ class _Learning(_Side):
         self.measured("publish/online_target", distance(online, target))
         if measured_sparsely(newest.version):
             self.measured("publish/q", self._probe_batch.value(self.agent.online))
-        if (published := self.mailbox.sample(newest.version)) is not None:
+        if (published := self.store.sample(newest.version)) is not None:
             self.measured("publish/online", distance(online, published[0]), 0)
             self.measured("publish/target", distance(target, published[1]), 0)
 

@@ -22,7 +22,7 @@ from workbench.core.processes.shared_memory import Block, machine_fence
 from workbench.core.seeding import stream
 from workbench.core.shared.layout import Arrays, Counter, Field, Layout
 from workbench.core.shared.replay import Batch, Replay
-from workbench.core.shared.weight_store import Mailbox, Snapshot
+from workbench.core.shared.weight_store import Snapshot, WeightStore
 
 LAYERS = 4
 LOCK_TIMEOUT = 5.0
@@ -60,8 +60,8 @@ class Shared:
     """The memory that writer and reader share, handed to both at spawn."""
 
     vectors: dict[int, Block]
-    """By width of the network: two slots and a version. Ways other than the mailbox use these."""
-    mailboxes: dict[int, Block]
+    """By width of the network: two slots and a version. Ways other than the weight store use these."""
+    stores: dict[int, Block]
     """By width of the network."""
     rows: Block
     """Of a replay."""
@@ -79,7 +79,7 @@ class Shared:
         control = Layout("control", (Field("writes", (1,), np.int64, 0), Field("done", (1,), np.int64, -1)))
         return cls(
             {width: Block.create(context, _vector_layout(num_floats(width))) for width in widths},
-            {width: Block.create(context, Mailbox.layout(num_floats(width), 0, slots=2)) for width in widths},
+            {width: Block.create(context, WeightStore.layout(num_floats(width), 0, slots=2)) for width in widths},
             Block.create(context, Replay.layout(rows_config(0))),
             Block.create(context, control),
             context.Lock(),
@@ -217,33 +217,33 @@ class TwoSlots(Vector):
         np.copyto(self.mine, self.slots[self.label % 2])
 
 
-class OurMailbox(Vector):
-    """:class:`workbench.core.shared.weight_store.Mailbox`: two slots, and a second look after the copy."""
+class OurWeightStore(Vector):
+    """:class:`workbench.core.shared.weight_store.WeightStore`: two slots, and a second look after the copy."""
 
     def __init__(self, shared: Shared, width: int) -> None:
         super().__init__(shared, width)
-        self._mailbox = _CountingMailbox(shared.mailboxes[width].open())
+        self._weight_store = _CountingWeightStore(shared.stores[width].open())
 
         self._reads = 0
 
     @property
     def retries(self) -> int:
         """Copies that were thrown away."""
-        return self._mailbox.copies - self._reads
+        return self._weight_store.copies - self._reads
 
     def write(self, number: int) -> None:
         """Publish the learner's vector."""
         self.mine.fill(number)
-        self._mailbox.publish(lambda out: np.copyto(out, self.mine), number, 0.0)
+        self._weight_store.publish(lambda out: np.copyto(out, self.mine), number, 0.0)
 
     def read(self) -> None:
         """Read the newest version."""
-        self.label = self._mailbox.read(self.mine).updates
+        self.label = self._weight_store.read(self.mine).updates
         self._reads += 1
 
 
-class _CountingMailbox(Mailbox):
-    """The mailbox, counting the copies that :meth:`read` makes: it looks up the header once before each."""
+class _CountingWeightStore(WeightStore):
+    """The weight store, counting the copies that :meth:`read` makes: it looks up the header once before each."""
 
     def __init__(self, arrays: Arrays) -> None:
         super().__init__(arrays, machine_fence())
@@ -352,6 +352,6 @@ WEIGHTS: dict[str, type[Vector]] = {
     "load_state_dict": LoadStateDict,
     "mutex": Mutex,
     "two slots, no second look": TwoSlots,
-    "mailbox": OurMailbox,
+    "weight store": OurWeightStore,
 }
 ROWS: dict[str, type[Rows]] = {"no second look": Unvalidated, "second look": Validated}

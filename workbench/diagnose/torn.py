@@ -30,7 +30,7 @@ from workbench.core.processes.child import leave_with_parent
 from workbench.core.processes.shared_memory import machine_fence
 from workbench.core.shared.layout import Counter
 from workbench.core.shared.replay import ReplayError
-from workbench.core.shared.weight_store import Mailbox, MailboxError
+from workbench.core.shared.weight_store import WeightStore, WeightStoreError
 from workbench.diagnose.protocols import ROWS, WEIGHTS, Protocol, Shared, num_floats
 from workbench.diagnose.torn_figure import figure, rows_table, weights_table
 
@@ -186,17 +186,17 @@ class _Pair:
 
     def kill_the_writer(self, width: int) -> dict[str, Any]:
         """Kill the writer while it holds the mutex and is half way through a publication; what is left for others?"""
-        mailbox = Mailbox(self._shared.mailboxes[width].open(), machine_fence())
+        store = WeightStore(self._shared.stores[width].open(), machine_fence())
         self._ask("writer", width)
         self._processes["writer"].kill()
         self._processes["writer"].join()
         out = np.empty(num_floats(width), np.float32)
-        mailbox.read(out)
+        store.read(out)
         waited_s = 0.5
         given_back = self._shared.lock.acquire(timeout=waited_s)
         return {
             "mutex_given_back": given_back, "waited_for_mutex_s": waited_s,
-            "mailbox_read_whole": bool(out.min() == out.max()),
+            "weight_store_read_whole": bool(out.min() == out.max()),
         }  # fmt: skip
 
     def _ask(self, role: str, question: object) -> Any:
@@ -256,7 +256,7 @@ def _write_cell(cell: Cell, protocol: Protocol, writes: Counter, done: Counter, 
 
 def _write_half(shared: Shared, width: int, writes: Counter, pipe: Connection) -> None:
     number = writes.get() + 1
-    mailbox = Mailbox(shared.mailboxes[width].open(), machine_fence())
+    store = WeightStore(shared.stores[width].open(), machine_fence())
 
     def write(out: Any) -> None:
         out[: len(out) // 2] = number
@@ -264,7 +264,7 @@ def _write_half(shared: Shared, width: int, writes: Counter, pipe: Connection) -
         pipe.recv()  # nothing comes: this process is killed here
 
     with shared.lock:
-        mailbox.publish(write, number, 0.0)
+        store.publish(write, number, 0.0)
 
 
 def read_cells(shared: Shared, pipe: Connection) -> None:
@@ -286,7 +286,7 @@ def _read_cell(cell: Cell, protocol: Protocol, writes: Counter) -> dict[str, Any
         start = time.perf_counter()
         try:
             protocol.read()
-        except (MailboxError, ReplayError):
+        except (WeightStoreError, ReplayError):
             refused += 1
             continue
         taken.append(time.perf_counter() - start)
@@ -331,7 +331,7 @@ def run_torn(out: Path | None = None, quick: bool = False, seed: int = 0) -> int
         seed: see :func:`measure`.
 
     Returns:
-        0, or 1 if the mailbox tore, or rows with the second look did, which must not happen.
+        0, or 1 if the weight store tore, or rows with the second look did, which must not happen.
     """
     out = out or reference_path("torn_reads.json")
     result = measure("quick" if quick else "full", seed, lambda line: print(line, file=sys.stderr, flush=True))
@@ -361,5 +361,5 @@ def count(result: dict[str, Any], way: str, name: str = "torn") -> int:
 
 
 def sound(result: dict[str, Any]) -> bool:
-    """Whether nothing that must not tear did: not the mailbox, and no row behind a second look."""
-    return not any(count(result, way, name) for way in ("mailbox", "second look") for name in ("torn", "wrong"))
+    """Whether nothing that must not tear did: not the weight store, and no row behind a second look."""
+    return not any(count(result, way, name) for way in ("weight store", "second look") for name in ("torn", "wrong"))

@@ -51,8 +51,8 @@ def killed_story(killed: dict[str, Any]) -> str:
     """One sentence on what a writer leaves behind that is killed while it writes."""
     waited = f"{killed['waited_for_mutex_s']:g} s"
     mutex = "had the mutex back" if killed["mutex_given_back"] else f"still waited for the mutex after {waited}"
-    mailbox = "whole" if killed["mailbox_read_whole"] else "TORN"
-    return f"Writer killed while it wrote: the reader {mutex}; its read of the mailbox was {mailbox}."
+    store = "whole" if killed["weight_store_read_whole"] else "TORN"
+    return f"Writer killed while it wrote: the reader {mutex}; its read of the weight store was {store}."
 
 
 def weights_table(result: dict[str, Any], pause_ms: float | None = None) -> str:

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from workbench.core.processes.blocks import Plan
-from workbench.core.processes.worker import actor_state, agent_state, mailbox_layout
+from workbench.core.processes.worker import actor_state, agent_state, weight_store_layout
 from workbench.core.shared.channel import Channel
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.replay import Replay
@@ -25,7 +25,7 @@ from workbench.runs.recovery.journal import Journal
 REMEDIES = {
     "replays": "lower replay.capacity or world.num_worlds",
     "copy for checkpoints": "set checkpoint.keep to 0, which saves the copy but leaves no checkpoints",
-    "policy mailboxes": "lower network.width or the lag",
+    "weight stores": "lower network.width or the lag",
     "journals": "lower network.width or world.num_worlds",
     "telemetry": "lower processes.learners",
 }
@@ -69,7 +69,7 @@ def check_limits(plan: Plan) -> None:
 def memory_needed(plan: Plan) -> dict[str, int]:
     """Bytes of all blocks of a run, by the keys of :data:`REMEDIES`."""
     config, agents = plan.config, plan.config.world.num_agents
-    replay, mailbox = Replay.layout(config).nbytes, mailbox_layout(config, plan.lag).nbytes
+    replay, store = Replay.layout(config).nbytes, weight_store_layout(config, plan.lag).nbytes
     actor, agent = actor_state(config, plan.world), agent_state(config)
     processes = num_processes(plan)
 
@@ -78,8 +78,8 @@ def memory_needed(plan: Plan) -> dict[str, int]:
 
     return {
         "replays": agents * replay,
-        "copy for checkpoints": journals(1) + agents * (replay + mailbox) if config.checkpoint.keep else 0,
-        "policy mailboxes": agents * mailbox,
+        "copy for checkpoints": journals(1) + agents * (replay + store) if config.checkpoint.keep else 0,
+        "weight stores": agents * store,
         "journals": journals(2),
         "telemetry": (
             processes * Channel.layout().nbytes + Progress.layout(agents, processes).nbytes + Changes.layout().nbytes

@@ -74,9 +74,9 @@ class EventKind(IntEnum):
     """What happened to a policy."""
 
     PUBLISH = 1
-    """A learner put a new version into the mailbox."""
+    """A learner put a new version into the weight store."""
     SYNC = 2
-    """The actor took a version out of the mailbox."""
+    """The actor took a version out of the weight store."""
 
 
 class SpanKind(IntEnum):
@@ -89,7 +89,7 @@ class SpanKind(IntEnum):
     ACTING = 3
     """An epoch of the world: the sync, if one is due, then every turn, then the records of the epoch."""
     SYNCING = 4
-    """Taking policies out of the mailboxes."""
+    """Taking policies out of the weight stores."""
     EVALUATING = 5
     """Greedy epochs."""
     LEARNING = 6
@@ -99,7 +99,7 @@ class SpanKind(IntEnum):
     UPDATING = 8
     """One update, without the drawing of its batch; on a GPU the issuing of the work, which is waited for later."""
     PUBLISHING = 9
-    """Putting a policy into its mailbox."""
+    """Putting a policy into its weight store."""
     CHECKPOINTING = 10
     """Saving what is needed to go on later."""
 
@@ -368,8 +368,8 @@ MEASUREMENTS: dict[str, Measurement] = {
         # after each publication, by the learner
         Measurement(
             "publish/online", "weight",
-            "Root mean square of the difference between the agent's online weights and those in the mailbox, over the "
-            "sample. Due: 0.",
+            "Root mean square of the difference between the agent's online weights and those in the weight store, over "
+            "the sample. Due: 0.",
         ),
         Measurement("publish/target", "weight", "The same for the target network. Due: 0."),
         Measurement(

@@ -434,12 +434,12 @@ class Run(RunView, Listener):
 
     def _read_weights(self) -> list[NDArray[np.float32]]:
         """The newest snapshot of every agent; none at all if the run ended before the initial ones were there."""
-        mailboxes = self._supervisor.shared.mailboxes
-        vectors = [np.empty(vector_size(self.config), np.float32) for _ in mailboxes]
-        if any(mailbox.newest < 0 for mailbox in mailboxes):
+        stores = self._supervisor.shared.stores
+        vectors = [np.empty(vector_size(self.config), np.float32) for _ in stores]
+        if any(store.newest < 0 for store in stores):
             return []
-        for mailbox, vector in zip(mailboxes, vectors, strict=True):
-            mailbox.read(vector)
+        for store, vector in zip(stores, vectors, strict=True):
+            store.read(vector)
         return vectors
 
     def _note(self, name: str, entry: dict[str, Any]) -> None:

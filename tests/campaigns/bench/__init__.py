@@ -39,7 +39,7 @@ def run_bench(device: str, out: Path, quick: bool) -> int:
         "acting": lambda: parts.acting_speed(config, quick),
         "update": lambda: parts.update_speed(config, resolved, quick),
         "replay": lambda: parts.replay_speed(config, quick),
-        "mailbox": lambda: parts.mailbox_speed(config, resolved, quick),
+        "weight store": lambda: parts.weight_store_speed(config, resolved, quick),
         "ceiling": lambda: runs.ceiling(config, quick),
         "modes": lambda: runs.modes(config, quick),
     }

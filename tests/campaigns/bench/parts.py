@@ -1,4 +1,4 @@
-"""The parts by themselves: world, acting, update, replay, mailbox, each beside what it is compared to."""
+"""The parts by themselves: world, acting, update, replay, weight store, each beside what it is compared to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workbench.core.config import Config
 from workbench.core.envs.treasurehunt import NUM_ACTIONS, NUM_ENTITIES, Treasurehunt
 from workbench.core.seeding import stream
 from workbench.core.shared.replay import Batch, Replay
-from workbench.core.shared.weight_store import Mailbox
+from workbench.core.shared.weight_store import WeightStore
 from workbench.core.train.loop import collect, evaluation_config
 
 
@@ -194,20 +194,20 @@ def replay_speed(config: Config, quick: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def mailbox_speed(config: Config, device: torch.device, quick: bool) -> dict[str, Any]:
+def weight_store_speed(config: Config, device: torch.device, quick: bool) -> dict[str, Any]:
     """Publish and sync of one agent's two networks beside ``load_state_dict`` of the same two networks."""
     agent = Agent(config, 0, device)
     size = agent.parameters.vector.numel()
-    mailbox = Mailbox(Mailbox.layout(size, agent.parameters.layout.fingerprint, 2).allocate())
+    store = WeightStore(WeightStore.layout(size, agent.parameters.layout.fingerprint, 2).allocate())
     policy = Policy(config, torch.device("cpu"), stream(0, "exploration"), stream(0, "acting_quantiles"))
     vector = np.empty(size, np.float32)
     shared = [build_network(config) for _ in "ot"]
 
     def publish() -> None:
-        mailbox.publish(agent.snapshot, 0, 0.0)
+        store.publish(agent.snapshot, 0, 0.0)
 
     def sync() -> None:
-        mailbox.read(vector)
+        store.read(vector)
         policy.load(vector)
 
     def load_state_dicts() -> None:

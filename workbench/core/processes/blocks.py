@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from workbench.core.config import Config
 from workbench.core.envs.treasurehunt import Treasurehunt
 from workbench.core.processes.shared_memory import Block, machine_fence
-from workbench.core.processes.worker import Journals, Modifier, mailbox_layout, warm_start_layout
+from workbench.core.processes.worker import Journals, Modifier, warm_start_layout, weight_store_layout
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.layout import Layout
 from workbench.core.shared.replay import Replay
-from workbench.core.shared.weight_store import Mailbox
+from workbench.core.shared.weight_store import WeightStore
 from workbench.runs.live_settings import Changes
 from workbench.runs.recovery.journal import Journal
 
@@ -52,10 +52,10 @@ class Shared:
         self._agents = range(config.world.num_agents)
         self._steps_per_epoch = config.world.steps_per_epoch
         self.progress_block = create(Progress.layout(len(self._agents), num_processes))
-        replay, mailbox = Replay.layout(config), mailbox_layout(config, plan.lag)
+        replay, store = Replay.layout(config), weight_store_layout(config, plan.lag)
         self.replay_blocks = [create(replay) for _ in self._agents]
-        self.mailbox_blocks = [create(mailbox) for _ in self._agents]
-        self.journal_blocks = Journals.create(config, plan.world, self.replay_blocks, self.mailbox_blocks, create)
+        self.store_blocks = [create(store) for _ in self._agents]
+        self.journal_blocks = Journals.create(config, plan.world, self.replay_blocks, self.store_blocks, create)
         self.changes_block = create(Changes.layout())
         self.weights_block = None
         if plan.weights is not None:
@@ -64,7 +64,7 @@ class Shared:
         self.changes = Changes(config, self.changes_block.open(), fence)
         self.progress = Progress(self.progress_block.open(), fence)
         self.replays = [Replay(config, block.open(), fence) for block in self.replay_blocks]
-        self.mailboxes = [Mailbox(block.open(), fence) for block in self.mailbox_blocks]
+        self.stores = [WeightStore(block.open(), fence) for block in self.store_blocks]
         blocks = self.journal_blocks
         self._journals = self._named(
             Journal(blocks.actor.open(), fence), [Journal(b.open(), fence) for b in blocks.agents]
@@ -113,7 +113,7 @@ class Shared:
     def _blocks_of(self, owner: str) -> dict[str, NDArray[np.uint8]]:
         if owner == "actor":
             return {f"replay {index}": block.bytes for index, block in enumerate(self.replay_blocks)}
-        return {"mailbox": self.mailbox_blocks[int(owner.split()[1])].bytes}
+        return {"weight store": self.store_blocks[int(owner.split()[1])].bytes}
 
     def put_back(self, cut: Cut, epoch: int) -> None:
         """Lay a cut into memory that no process has used yet; the children then go on from it.

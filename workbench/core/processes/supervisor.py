@@ -131,7 +131,7 @@ class Supervisor:
         shared, (reader, writer) = self.shared, self._context.Pipe(duplex=False)
         job = Job(
             name, role, index, plan.config, plan.lag, agents, shared.progress_block, shared.replay_blocks,
-            shared.mailbox_blocks, shared.journal_blocks, shared.changes_block, channel, self._bells, writer,
+            shared.store_blocks, shared.journal_blocks, shared.changes_block, channel, self._bells, writer,
             str(logs / f"{name.replace(' ', '-')}.log"), plan.world, shared.weights_block, plan.modifiers,
         )  # fmt: skip
         return _Child(job, self._process(job), reader, Restarts(plan.config.processes))

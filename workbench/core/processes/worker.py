@@ -30,7 +30,7 @@ from workbench.core.shared.channel import Channel
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.layout import Field, Layout
 from workbench.core.shared.replay import Replay
-from workbench.core.shared.weight_store import Mailbox
+from workbench.core.shared.weight_store import WeightStore
 from workbench.core.train.loop import Collector, Trainer
 from workbench.core.train.pacing import Pacing
 from workbench.runs.live_settings import Changes
@@ -52,7 +52,7 @@ class Modifier:
     """
 
     def on_parts(self, parts: Parts) -> None:
-        """Called when progress, replays, mailboxes and channel are open."""
+        """Called when progress, replays, weight stores and channel are open."""
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Called with the acting side, before the ready barrier."""
@@ -73,10 +73,10 @@ class Journals:
 
     @classmethod
     def create(
-        cls, config: Config, world: type[Treasurehunt], replays: list[Block], mailboxes: list[Block],
+        cls, config: Config, world: type[Treasurehunt], replays: list[Block], stores: list[Block],
         create: Callable[[Layout], Block],
     ) -> Journals:  # fmt: skip
-        """Take the memory for a run, whose replays and mailboxes belong to its checkpoints."""
+        """Take the memory for a run, whose replays and weight stores belong to its checkpoints."""
         actor, agent, agents = actor_state(config, world), agent_state(config), range(config.world.num_agents)
         # one table for all agents: a child is sent it once, and what it is sent must fit into a pipe
         kept = Journal.layout("journal of an agent", agent)
@@ -84,7 +84,7 @@ class Journals:
         if not config.checkpoint.keep:
             return cls(*first, None, None)
         copied = Journal.layout("checkpoint of the actor", {**actor, **_bytes_of_replays(replays)}, slots=1)
-        copied_of_agent = Journal.layout("checkpoint of an agent", {**agent, "mailbox": mailboxes[0].bytes}, slots=1)
+        copied_of_agent = Journal.layout("checkpoint of an agent", {**agent, "weight store": stores[0].bytes}, slots=1)
         return cls(*first, create(copied), [create(copied_of_agent) for _ in agents])
 
 
@@ -104,7 +104,7 @@ class Job:
     """Agents whose updates this process makes."""
     progress: Block
     replays: list[Block]
-    mailboxes: list[Block]
+    stores: list[Block]
     journals: Journals
     changes: Block
     """Settings that are changed while the run goes on."""
@@ -134,8 +134,8 @@ class Parts:
         self.job = job
         self.progress = Progress(job.progress.open(Progress.layout(config.world.num_agents, num_processes)), fence)
         self.replays = [Replay(config, block.open(Replay.layout(config)), fence) for block in job.replays]
-        layout = mailbox_layout(config, job.lag)
-        self.mailboxes = [Mailbox(block.open(layout), fence) for block in job.mailboxes]
+        layout = weight_store_layout(config, job.lag)
+        self.stores = [WeightStore(block.open(layout), fence) for block in job.stores]
         self.channel = Channel(job.channel.open(Channel.layout()), fence)
         self.changes = Changes(config, job.changes.open(Changes.layout()), fence)
         self.bell = job.bells[job.index]
@@ -153,7 +153,7 @@ class Parts:
         job = self.job
         journals, shared = job.journals, _bytes_of_replays(job.replays)
         collector = Collector(
-            job.config, job.world, self.replays, self.mailboxes, self.progress, self.channel,
+            job.config, job.world, self.replays, self.stores, self.progress, self.channel,
             self._recovery(journals.actor, journals.actor_checkpoint, shared),
         )  # fmt: skip
         collector.course, collector.alive = self.changes.course, self.alive
@@ -171,7 +171,7 @@ class Parts:
             job.config,
             agents,
             _pick(self.replays, job.agents),
-            _pick(self.mailboxes, job.agents),
+            _pick(self.stores, job.agents),
             self.progress,
             self.channel,
             [self._recovery_of(index) for index in job.agents],
@@ -184,7 +184,7 @@ class Parts:
 
     def _recovery_of(self, agent: int) -> Recovery:
         journals, copies = self.job.journals, self.job.journals.agent_checkpoints
-        shared = {"mailbox": self.job.mailboxes[agent].bytes}
+        shared = {"weight store": self.job.stores[agent].bytes}
         return self._recovery(journals.agents[agent], None if copies is None else copies[agent], shared)
 
     def _recovery(self, journal: Block, copy: Block | None, shared: dict[str, NDArray[np.uint8]]) -> Recovery:
@@ -222,10 +222,10 @@ class Parts:
             self._next_give_back = time.monotonic() + GIVE_BACK_INTERVAL_S
 
 
-def mailbox_layout(config: Config, lag: int | None) -> Layout:
-    """The mailbox of one agent: two slots for the newest version, ``lag`` more for older ones."""
+def weight_store_layout(config: Config, lag: int | None) -> Layout:
+    """The weight store of one agent: two slots for the newest version, ``lag`` more for older ones."""
     parameters = ParameterLayout.of(build_network(config))
-    return Mailbox.layout(2 * parameters.size, parameters.fingerprint, 2 + (lag or 0))
+    return WeightStore.layout(2 * parameters.size, parameters.fingerprint, 2 + (lag or 0))
 
 
 def warm_start_layout(weights: NDArray[np.float32]) -> Layout:

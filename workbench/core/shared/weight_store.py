@@ -1,4 +1,4 @@
-"""Policy mailbox: versioned snapshots of one agent, written by its learner, read by the actor.
+"""The weight store: versioned snapshots of one agent, written by its learner, read by the actor.
 
 Version v lies in slot ``v mod slots``. The learner announces the version that it is about to write, copies, then
 raises ``newest``. The actor copies a slot and looks at the announcement again: if the learner has begun to overwrite
@@ -20,7 +20,7 @@ from workbench.core.shared.layout import Arrays, Counter, Field, Layout
 MAX_RETRIES = 1000
 
 
-class MailboxError(RuntimeError):
+class WeightStoreError(RuntimeError):
     """A version was asked for that is not there (yet, or any more)."""
 
 
@@ -40,7 +40,7 @@ class Snapshot:
     """:func:`checksum` of the vector."""
 
 
-class Mailbox:
+class WeightStore:
     """Snapshots of one agent, over arrays that :meth:`layout` describes."""
 
     def __init__(self, arrays: Arrays, fence: Callable[[], None] | None = None) -> None:
@@ -65,7 +65,7 @@ class Mailbox:
             Field("checksum", (slots,), np.uint64, 0),
             Field("vector", (slots, vector_size), np.float32, np.nan),
         )
-        return Layout(f"mailbox of parameters {fingerprint & 0xFFFFFFFFFFFFFFFF:016x}", table)
+        return Layout(f"weight store of parameters {fingerprint & 0xFFFFFFFFFFFFFFFF:016x}", table)
 
     @property
     def newest(self) -> int:
@@ -88,7 +88,7 @@ class Mailbox:
         """Copy one version (default: the newest) into ``out``, whole.
 
         Raises:
-            MailboxError: the version is not published yet, is overwritten, or the learner publishes faster than a
+            WeightStoreError: the version is not published yet, is overwritten, or the learner publishes faster than a
                 vector can be copied.
         """
         for _ in range(MAX_RETRIES):
@@ -96,7 +96,7 @@ class Mailbox:
             np.copyto(out, self._arrays["vector"][snapshot.version % self._slots])
             if not self._overwritten(snapshot.version):
                 return snapshot
-        raise MailboxError(
+        raise WeightStoreError(
             f"no whole snapshot in {MAX_RETRIES} tries, newest {self.newest}; raise pacing.publish_interval"
         )
 
@@ -105,7 +105,7 @@ class Mailbox:
         for _ in range(MAX_RETRIES):
             wanted = self.newest if version is None else version
             if not 0 <= wanted <= self.newest:
-                raise MailboxError(
+                raise WeightStoreError(
                     f"version {wanted} is not published yet; the newest is {self.newest}; wait for the learner"
                 )
             slot = wanted % self._slots
@@ -118,8 +118,8 @@ class Mailbox:
                 return found
             if version is not None:
                 oldest = self._writing.get() - self._slots + 1
-                raise MailboxError(f"version {wanted} is overwritten; the oldest kept is {oldest}")
-        raise MailboxError(
+                raise WeightStoreError(f"version {wanted} is overwritten; the oldest kept is {oldest}")
+        raise WeightStoreError(
             f"no whole header in {MAX_RETRIES} tries, newest {self.newest}; raise pacing.publish_interval"
         )
 

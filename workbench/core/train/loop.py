@@ -25,7 +25,7 @@ from workbench.core.seeding import rng_words, set_rng_words, stream
 from workbench.core.shared.channel import Channel
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.replay import Replay
-from workbench.core.shared.weight_store import Mailbox, MailboxError, Snapshot
+from workbench.core.shared.weight_store import Snapshot, WeightStore, WeightStoreError
 from workbench.runs.metrics import EventKind
 from workbench.runs.recovery.journal import State
 from workbench.runs.recovery.state_keeper import NOTHING_KEPT, Recovery
@@ -125,10 +125,10 @@ class Collector:
     """
 
     def __init__(
-        self, config: Config, world: type[Treasurehunt], replays: Sequence[Replay], mailboxes: Sequence[Mailbox],
+        self, config: Config, world: type[Treasurehunt], replays: Sequence[Replay], stores: Sequence[WeightStore],
         progress: Progress, channel: Channel, recovery: Recovery = NOTHING_KEPT,
     ) -> None:  # fmt: skip
-        """Take a replay and a mailbox per agent; ``world`` is the class of the world.
+        """Take a replay and a weight store per agent; ``world`` is the class of the world.
 
         Attributes:
             course: the settings of each epoch; whoever calls :meth:`epoch` may give a newer one before.
@@ -136,7 +136,7 @@ class Collector:
         """
         self.alive: Callable[[], object] = lambda: None
         self.course = Course(config)
-        self.config, self.replays, self.mailboxes = config, list(replays), list(mailboxes)
+        self.config, self.replays, self.stores = config, list(replays), list(stores)
         self.progress, self.channel, self.recovery = progress, channel, recovery
         self._agents = range(config.world.num_agents)
         device = resolve_device(config.processes.acting_device)
@@ -188,7 +188,7 @@ class Collector:
         self.progress.begin_checkpoint(epoch)
 
     def get_state(self) -> State:
-        """Everything that the rest of the run depends on, apart from what lies in the replays and mailboxes."""
+        """Everything that the rest of the run depends on, apart from what lies in the replays and weight stores."""
         world = self.world.get_state()
         return {
             **{f"world_{name}": rng_words(self.world.rng) if name == "rng" else value for name, value in world.items()},
@@ -218,11 +218,11 @@ class Collector:
 
     def _take_up(self, agent: int, version: int) -> None:
         """Act with that version again; free-running learners may have overwritten it, then with the newest."""
-        mailbox, vector = self.mailboxes[agent], self.vectors[agent]
+        store, vector = self.stores[agent], self.vectors[agent]
         try:
-            self.in_use[agent] = mailbox.read(vector, version)
-        except MailboxError:
-            self.in_use[agent] = mailbox.read(vector)
+            self.in_use[agent] = store.read(vector, version)
+        except WeightStoreError:
+            self.in_use[agent] = store.read(vector)
         self.policies[agent].load(vector)
 
     def epsilon(self, epoch: int) -> float:
@@ -230,14 +230,14 @@ class Collector:
         return schedules.epsilon(self.course.at(epoch), epoch)
 
     def sync(self, epoch: int, version: int | None) -> None:
-        """Take a version of every agent out of its mailbox and act with it from now on."""
-        parts = zip(self.mailboxes, self.policies, self.vectors, strict=True)
-        for agent, (mailbox, policy, vector) in enumerate(parts):
+        """Take a version of every agent out of its weight store and act with it from now on."""
+        parts = zip(self.stores, self.policies, self.vectors, strict=True)
+        for agent, (store, policy, vector) in enumerate(parts):
             before, wanted = self.in_use[agent], version
             if wanted is not None and self.progress.frozen(agent):
-                wanted = min(wanted, mailbox.newest)  # its learner is gone, and with it the versions to come
-            if before.version != (mailbox.newest if wanted is None else wanted):
-                self.in_use[agent] = mailbox.read(vector, wanted)
+                wanted = min(wanted, store.newest)  # its learner is gone, and with it the versions to come
+            if before.version != (store.newest if wanted is None else wanted):
+                self.in_use[agent] = store.read(vector, wanted)
                 policy.load(vector)
             now = self.in_use[agent]
             self.channel.events.write(
@@ -276,8 +276,8 @@ class Collector:
     def _record_epoch(self, epoch: int, rewards: NDArray[np.float64], epsilon: float) -> None:
         now = time.time()
         steps = (epoch + 1) * self.config.world.steps_per_epoch
-        for agent, (snapshot, mailbox) in enumerate(zip(self.in_use, self.mailboxes, strict=True)):
-            newest, updates = mailbox.peek(), self.progress.updates(agent)
+        for agent, (snapshot, store) in enumerate(zip(self.in_use, self.stores, strict=True)):
+            newest, updates = store.peek(), self.progress.updates(agent)
             lag_ms = max(0.0, 1e3 * (newest.time - snapshot.time))  # below 0 only if the clock was set back between
             self.channel.epochs.write(
                 now, agent, epoch, steps, rewards[agent], epsilon, snapshot.version, snapshot.updates,
@@ -293,10 +293,10 @@ class Trainer:
     """
 
     def __init__(
-        self, config: Config, agents: Sequence[Agent], replays: Sequence[Replay], mailboxes: Sequence[Mailbox],
+        self, config: Config, agents: Sequence[Agent], replays: Sequence[Replay], stores: Sequence[WeightStore],
         progress: Progress, channel: Channel, recoveries: Sequence[Recovery] | None = None,
     ) -> None:  # fmt: skip
-        """Take the group's agents, with the replay and the mailbox of each, in the same order.
+        """Take the group's agents, with the replay and the weight store of each, in the same order.
 
         Attributes:
             course: the settings of each epoch; whoever calls :meth:`epoch` or :meth:`updates` may give a newer one
@@ -307,7 +307,7 @@ class Trainer:
         self.course = Course(config)
         self.config, self.agents = config, {agent.index: agent for agent in agents}
         self.replays = {agent.index: replay for agent, replay in zip(agents, replays, strict=True)}
-        self.mailboxes = {agent.index: mailbox for agent, mailbox in zip(agents, mailboxes, strict=True)}
+        self.stores = {agent.index: store for agent, store in zip(agents, stores, strict=True)}
         self.sampling = {agent.index: stream(config.seed, "sampling", agent.index) for agent in agents}
         self.progress, self.channel = progress, channel
         kept = [NOTHING_KEPT for _ in agents] if recoveries is None else recoveries
@@ -318,7 +318,7 @@ class Trainer:
     def publish_initial(self) -> None:
         """Publish version 0, the initial weights, of every agent of the group that has not got further already."""
         for agent in self.agents:
-            if self.mailboxes[agent].newest < 0:
+            if self.stores[agent].newest < 0:
                 self.publish(agent, epoch=0)
 
     def epoch(self, index: int, epoch: int) -> None:
@@ -350,12 +350,12 @@ class Trainer:
         if self.unpublished[index]:
             self.publish(index, self.config.epochs)
         else:
-            self.save(index, self.config.epochs, self.mailboxes[index].newest)
+            self.save(index, self.config.epochs, self.stores[index].newest)
         self.progress.report_learned(index, self.config.epochs)
 
     def learn(self, index: int, epoch: int, num_updates: int, end: int | None) -> None:
         """Make and record updates of one agent."""
-        agent, first, newest = self.agents[index], self.agents[index].updates, self.mailboxes[index].newest
+        agent, first, newest = self.agents[index], self.agents[index].updates, self.stores[index].newest
         course, config = self.course, self.course.at(epoch)
 
         def rate(update: int) -> float:
@@ -372,9 +372,9 @@ class Trainer:
         self.progress.report_updates(index, agent.updates, learned.metrics[:, 0])
 
     def publish(self, index: int, epoch: int) -> None:
-        """Keep the state of one agent, then put its weights, as they are now, into its mailbox."""
+        """Keep the state of one agent, then put its weights, as they are now, into its weight store."""
         self.unpublished[index] = 0
-        version = self.mailboxes[index].newest + 1
+        version = self.stores[index].newest + 1
         self.save(index, epoch, version)
         self._show(index, epoch, version)
 
@@ -384,11 +384,11 @@ class Trainer:
 
     def _show(self, index: int, epoch: int, version: int) -> None:
         """What follows a kept state, as far as it is not done yet."""
-        agent, mailbox = self.agents[index], self.mailboxes[index]
+        agent, store = self.agents[index], self.stores[index]
         due = schedules.epsilon(self.course.at(epoch), epoch)
-        if mailbox.newest < version:
-            mailbox.publish(agent.snapshot, agent.updates, due)
-        snapshot = mailbox.peek()
+        if store.newest < version:
+            store.publish(agent.snapshot, agent.updates, due)
+        snapshot = store.peek()
         self.channel.events.write(
             snapshot.time,
             EventKind.PUBLISH,
@@ -403,11 +403,11 @@ class Trainer:
             self.leave_checkpoint(index, self.progress.checkpoint_due, version)
 
     def leave_checkpoint(self, index: int, epoch: int, version: int) -> None:
-        """Copy an agent's state and mailbox for the checkpoint of that epoch."""
+        """Copy an agent's state and weight store for the checkpoint of that epoch."""
         self.recoveries[index].leave_checkpoint(epoch, self.get_state(index, version))
 
     def get_state(self, index: int, version: int) -> State:
-        """Everything that the rest of an agent's learning depends on, apart from its replay and its mailbox."""
+        """Everything that the rest of an agent's learning depends on, apart from its replay and its weight store."""
         return {
             **self.agents[index].get_state(copy=False),
             "sampling": rng_words(self.sampling[index]),

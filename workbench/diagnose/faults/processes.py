@@ -120,7 +120,7 @@ class KillWhileWriting(_Ends):
 
         def snapshot(original: Any, out: NDArray[np.float32]) -> None:
             """Write the snapshot; of the one in question the first half, and die."""
-            if mailbox.newest + 1 == self.strength:
+            if store.newest + 1 == self.strength:
                 half = len(out) // 2
                 whole = np.empty_like(out)
                 original(whole)
@@ -129,7 +129,7 @@ class KillWhileWriting(_Ends):
             original(out)
 
         if 0 in trainer.agents and not parts.job.restarts:
-            mailbox = trainer.mailboxes[0]
+            store = trainer.stores[0]
             override(trainer.agents[0], "snapshot", snapshot)
 
 

@@ -17,7 +17,7 @@ from workbench.core.agents.iqn_agent import Agent
 from workbench.core.config import Config
 from workbench.core.processes.shared_memory import machine_fence
 from workbench.core.processes.worker import Parts
-from workbench.core.shared.weight_store import Mailbox, Snapshot
+from workbench.core.shared.weight_store import Snapshot, WeightStore
 from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.faults.fault import Fault, override, why_no_race
 
@@ -28,15 +28,15 @@ Copy = Callable[[Vector, Vector], None]
 # --- torn copies -----------------------------------------------------------------------------------------------------
 
 
-class _SharedModel(Mailbox):
-    """A mailbox as the original had it: one model in shared memory, written and read in place, without a second look.
+class _SharedModel(WeightStore):
+    """The original's weight store: one model in shared memory, written and read in place, without a second look.
 
     The model is the first slot. The regular slots are filled as well, for those who read with care. A reader always
     gets the newest there is: one model holds no older version.
     """
 
     def __init__(self, parts: Parts, agent: int, copy: Copy) -> None:
-        super().__init__(parts.job.mailboxes[agent].open(), machine_fence())
+        super().__init__(parts.job.stores[agent].open(), machine_fence())
         self._model: Vector = self._arrays["vector"][0]
         self._copy = copy
 
@@ -60,7 +60,7 @@ class _Torn(Fault):
     check = "integrity"
     modes = ("multiprocess",)
     unit, default, whole = "microseconds between two copies", 1000.0, False
-    replaces = frozenset({"the mailboxes"})
+    replaces = frozenset({"the weight stores"})
 
     def copier(self, config: Config) -> Copy:
         """The way in which a model is copied."""
@@ -69,13 +69,13 @@ class _Torn(Fault):
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """The learner writes into the shared model."""
         copy = self.copier(trainer.config)
-        for agent in trainer.mailboxes:
-            trainer.mailboxes[agent] = _SharedModel(parts, agent, copy)
+        for agent in trainer.stores:
+            trainer.stores[agent] = _SharedModel(parts, agent, copy)
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """The actor reads from it."""
         copy = self.copier(collector.config)
-        collector.mailboxes = [_SharedModel(parts, agent, copy) for agent in range(len(collector.mailboxes))]
+        collector.stores = [_SharedModel(parts, agent, copy) for agent in range(len(collector.stores))]
         _sync_to_newest(collector)
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:

@@ -16,7 +16,7 @@ from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config, ConfigError, check_launch, differences, safe_to_change
 from workbench.core.envs.treasurehunt import Treasurehunt
 from workbench.core.processes.blocks import Plan
-from workbench.core.processes.worker import actor_state, agent_state, mailbox_layout
+from workbench.core.processes.worker import actor_state, agent_state, weight_store_layout
 from workbench.core.shared.replay import Replay
 from workbench.diagnose.faults import prepare
 from workbench.runs import machine
@@ -160,9 +160,9 @@ def _check_cut(plan: Plan, checkpoint: Checkpoint) -> None:
     states = {"actor": actor_state(config, plan.world)} | {f"agent {index}": agent_state(config) for index in agents}
     wanted = {f"{owner}/{name}": _kind(value) for owner, state in states.items() for name, value in state.items()}
     wanted |= {f"{owner}/at": _kind(0) for owner in states}
-    replay, mailbox = Replay.layout(config).nbytes, mailbox_layout(config, plan.lag).nbytes
+    replay, store = Replay.layout(config).nbytes, weight_store_layout(config, plan.lag).nbytes
     wanted |= {f"actor/replay {index}": ((replay,), np.dtype(np.uint8)) for index in agents}
-    wanted |= {f"agent {index}/mailbox": ((mailbox,), np.dtype(np.uint8)) for index in agents}
+    wanted |= {f"agent {index}/weight store": ((store,), np.dtype(np.uint8)) for index in agents}
     found = {name: _kind(array) for name, array in checkpoint.arrays.items()}
     wrong = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
     if wrong or not isinstance(said.get("elapsed_s"), int | float):
@@ -196,7 +196,7 @@ def _check_changes(before: Config, wanted: Config, checkpoint: Checkpoint) -> di
 
 def _go_back(folder: RunFolder, checkpoint: Checkpoint) -> None:
     """Drop the records that come after the checkpoint; result and weights of the earlier end go too."""
-    arrays, agents = checkpoint.arrays, range(sum(name.endswith("/mailbox") for name in checkpoint.arrays))
+    arrays, agents = checkpoint.arrays, range(sum(name.endswith("/weight store") for name in checkpoint.arrays))
     updates = [int(arrays[f"agent {agent}/updates"]) for agent in agents]
     versions = [int(arrays[f"agent {agent}/version"]) for agent in agents]
     epochs, evaluated = int(arrays["actor/at"]), int(arrays["actor/evaluated"])

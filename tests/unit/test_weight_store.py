@@ -8,31 +8,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.interleaving import Interleaving, Watched
-from workbench.core.shared import weight_store as mailbox_module
+from workbench.core.shared import weight_store as weight_store_module
 from workbench.core.shared.layout import LayoutMismatch
-from workbench.core.shared.weight_store import Mailbox, MailboxError, checksum
+from workbench.core.shared.weight_store import WeightStore, WeightStoreError, checksum
 
 SIZE = 6
 
 
 def make(slots=2):
-    return Mailbox(Mailbox.layout(SIZE, 1234, slots).allocate())
+    return WeightStore(WeightStore.layout(SIZE, 1234, slots).allocate())
 
 
 def vector_of(version):
     return np.full(SIZE, version + 1, np.float32)
 
 
-def publish(mailbox, count=1):
+def publish(store, count=1):
     for _ in range(count):
-        version = mailbox.newest + 1
-        mailbox.publish(lambda out, version=version: np.copyto(out, vector_of(version)), 10 * version, version / 100)
-    return mailbox
+        version = store.newest + 1
+        store.publish(lambda out, version=version: np.copyto(out, vector_of(version)), 10 * version, version / 100)
+    return store
 
 
-def read(mailbox, version=None):
+def read(store, version=None):
     out = np.full(SIZE, np.nan, np.float32)
-    return mailbox.read(out, version), out
+    return store.read(out, version), out
 
 
 def assert_whole(snapshot, out):
@@ -46,17 +46,17 @@ def assert_whole(snapshot, out):
 
 @given(slots=st.integers(2, 6), count=st.integers(0, 20), asked=st.none() | st.integers(-3, 25))
 def test_the_newest_versions_can_be_read_as_many_as_there_are_slots(slots, count, asked):
-    mailbox = publish(make(slots), count)
-    assert mailbox.newest == count - 1
+    store = publish(make(slots), count)
+    assert store.newest == count - 1
     version = count - 1 if asked is None else asked
     if count and max(0, count - slots) <= version < count:
-        snapshot, out = read(mailbox, asked)
+        snapshot, out = read(store, asked)
         assert snapshot.version == version
         assert_whole(snapshot, out)
-        assert mailbox.peek(asked) == snapshot
+        assert store.peek(asked) == snapshot
         return
-    for refused in (lambda: read(mailbox, asked), lambda: mailbox.peek(asked)):
-        with pytest.raises(MailboxError, match=f"version {version} is ") as caught:
+    for refused in (lambda: read(store, asked), lambda: store.peek(asked)):
+        with pytest.raises(WeightStoreError, match=f"version {version} is ") as caught:
             refused()
     if 0 <= version < count:
         assert f"overwritten; the oldest kept is {count - slots}" in str(caught.value)
@@ -66,53 +66,53 @@ def test_the_newest_versions_can_be_read_as_many_as_there_are_slots(slots, count
 
 @given(lag=st.integers(0, 5), count=st.integers(1, 20))
 def test_a_reader_at_a_lag_finds_its_version_even_while_the_next_is_written(lag, count):
-    mailbox = publish(make(lag + 2), count)
+    store = publish(make(lag + 2), count)
     newest = count - 1
 
     def write(out):
         out[: SIZE // 2] = 99
         for version in range(max(0, newest - lag), newest + 1):
-            snapshot, found = read(mailbox, version)
+            snapshot, found = read(store, version)
             assert snapshot.version == version
             assert_whole(snapshot, found)
         if newest - lag - 1 >= 0:
-            with pytest.raises(MailboxError, match="is overwritten"):
-                read(mailbox, newest - lag - 1)
-        with pytest.raises(MailboxError, match="not published yet"):
-            read(mailbox, newest + 1)
+            with pytest.raises(WeightStoreError, match="is overwritten"):
+                read(store, newest - lag - 1)
+        with pytest.raises(WeightStoreError, match="not published yet"):
+            read(store, newest + 1)
         out[:] = vector_of(newest + 1)
 
-    mailbox.publish(write, 10 * count, count / 100)
-    assert_whole(*read(mailbox))
+    store.publish(write, 10 * count, count / 100)
+    assert_whole(*read(store))
 
 
 def test_a_snapshot_says_when_it_was_published():
     before = time.time()
-    mailbox = publish(make())
-    assert before <= mailbox.peek().time <= time.time()
+    store = publish(make())
+    assert before <= store.peek().time <= time.time()
 
 
-def test_another_network_cannot_open_the_mailbox():
-    buffer = bytearray(Mailbox.layout(SIZE, 1, 2).nbytes)
-    Mailbox.layout(SIZE, 1, 2).create(buffer)
+def test_another_network_cannot_open_the_weight_store():
+    buffer = bytearray(WeightStore.layout(SIZE, 1, 2).nbytes)
+    WeightStore.layout(SIZE, 1, 2).create(buffer)
     with pytest.raises(LayoutMismatch):
-        Mailbox.layout(SIZE, 2, 2).open(buffer)
+        WeightStore.layout(SIZE, 2, 2).open(buffer)
 
 
 def test_a_learner_that_dies_while_it_writes_leaves_the_newest_version_whole():
-    mailbox = publish(make(), 3)
+    store = publish(make(), 3)
 
     def write(out):
         out[: SIZE // 2] = 99
         raise KeyError("killed")
 
     with pytest.raises(KeyError):
-        mailbox.publish(write, 0, 0.0)
-    assert_whole(*read(mailbox))
-    with pytest.raises(MailboxError, match="version 1 is overwritten"):
-        read(mailbox, 1)
-    publish(mailbox)
-    snapshot, out = read(mailbox)
+        store.publish(write, 0, 0.0)
+    assert_whole(*read(store))
+    with pytest.raises(WeightStoreError, match="version 1 is overwritten"):
+        read(store, 1)
+    publish(store)
+    snapshot, out = read(store)
     assert snapshot.version == 3
     assert_whole(snapshot, out)
 
@@ -132,7 +132,7 @@ def in_the_copy(monkeypatch):
             action()
             copyto(out[half:], source[half:])
 
-        monkeypatch.setattr(mailbox_module.np, "copyto", copy)
+        monkeypatch.setattr(weight_store_module.np, "copyto", copy)
 
     yield install
     monkeypatch.undo()
@@ -148,16 +148,16 @@ def fill(version):
 @pytest.mark.parametrize("slots", [2, 3, 5])
 def test_a_copy_that_was_overtaken_is_made_again(in_the_copy, slots):
     for publications in range(2 * slots + 1):
-        mailbox, left, copies = publish(make(slots)), [publications], []
+        store, left, copies = publish(make(slots)), [publications], []
 
-        def publish_meanwhile(mailbox=mailbox, left=left, copies=copies):
-            copies.append(mailbox.newest)
+        def publish_meanwhile(store=store, left=left, copies=copies):
+            copies.append(store.newest)
             for _ in range(left.pop() if left else 0):
-                version = mailbox.newest + 1
-                mailbox.publish(fill(version), 10 * version, version / 100)
+                version = store.newest + 1
+                store.publish(fill(version), 10 * version, version / 100)
 
         in_the_copy(publish_meanwhile)
-        snapshot, out = read(mailbox)
+        snapshot, out = read(store)
         assert_whole(snapshot, out)
         overtaken = publications >= slots
         assert copies == [0, publications] if overtaken else copies == [0]
@@ -165,32 +165,32 @@ def test_a_copy_that_was_overtaken_is_made_again(in_the_copy, slots):
 
 
 def test_an_old_version_that_is_overtaken_in_the_copy_is_refused(in_the_copy):
-    mailbox = publish(make(), 2)
-    in_the_copy(lambda: mailbox.publish(fill(2), 20, 0.02) if mailbox.newest == 1 else None)
-    with pytest.raises(MailboxError, match="version 0 is overwritten"):
-        read(mailbox, 0)
+    store = publish(make(), 2)
+    in_the_copy(lambda: store.publish(fill(2), 20, 0.02) if store.newest == 1 else None)
+    with pytest.raises(WeightStoreError, match="version 0 is overwritten"):
+        read(store, 0)
 
 
 def test_a_reader_that_is_always_overtaken_says_what_to_do(in_the_copy):
-    mailbox = publish(make())
+    store = publish(make())
 
     def overtake():
         for _ in range(2):
-            mailbox.publish(fill(mailbox.newest + 1), 0, 0.0)
+            store.publish(fill(store.newest + 1), 0, 0.0)
 
     in_the_copy(overtake)
-    with pytest.raises(MailboxError, match=r"raise pacing\.publish_interval"):
-        read(mailbox)
+    with pytest.raises(WeightStoreError, match=r"raise pacing\.publish_interval"):
+        read(store)
 
 
 @given(turns=st.lists(st.integers(0, 60), max_size=12), slots=st.integers(2, 3), lag=st.none() | st.integers(0, 2))
 def test_however_the_two_sides_interleave_what_is_read_is_whole(turns, slots, lag):
     interleaving = Interleaving(turns)
-    arrays = Mailbox.layout(SIZE, 0, slots).allocate()
+    arrays = WeightStore.layout(SIZE, 0, slots).allocate()
     watched = {name: Watched.of(array, interleaving.switch) for name, array in arrays.items()}
-    writer = publish(Mailbox(arrays))
-    writer = Mailbox(watched, interleaving.switch)
-    reader = Mailbox(watched, interleaving.switch)
+    writer = publish(WeightStore(arrays))
+    writer = WeightStore(watched, interleaving.switch)
+    reader = WeightStore(watched, interleaving.switch)
 
     def write():
         for version in range(1, 7):
@@ -206,7 +206,7 @@ def test_however_the_two_sides_interleave_what_is_read_is_whole(turns, slots, la
             out = Watched.of(np.full(SIZE, np.nan, np.float32), interleaving.switch)
             try:
                 snapshot = reader.read(out, None if lag is None else max(0, reader.newest - lag))
-            except MailboxError as error:
+            except WeightStoreError as error:
                 assert lag is not None and "is overwritten" in str(error)
                 continue
             found.append((snapshot, np.asarray(out)))
