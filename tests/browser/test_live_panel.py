@@ -12,7 +12,7 @@ from tests.browser.lab import Lab, lab, page_on, run_all, wait_until
 ARTEFACTS = Path(__file__).parents[1] / "artefacts"
 CELLS = (
     "import workbench as wb\nfrom tests.process.broken import FailsInAnEpoch\n\n"
-    "config = wb.preset('quick').replace(epochs=1_000_000)\n"
+    "config = wb.preset('tiny').replace(epochs=1_000_000)\n"
     "pair = wb.compare(config, lag=1, start=False)",
     "wb.Panel(pair)",
     "print('the first run is', pair.sequential.status)",

@@ -26,7 +26,7 @@ BUTTONS = {
 @pytest.mark.browser
 @pytest.mark.slow
 def test_panel_and_world_view_look_as_committed(tmp_path: Path, family: Any) -> None:
-    run = wb.launch(wb.preset("quick").replace(device="cpu"), "sequential", out=tmp_path, name="finished")
+    run = wb.launch(wb.preset("tiny").replace(device="cpu"), "sequential", out=tmp_path, name="finished")
     run.wait()
     cells = (
         f"import workbench as wb\n\nrun = wb.load({str(run.folder.path)!r})",

@@ -15,7 +15,7 @@ from tests.browser.test_live_panel import cell, press, run_cell, spawned, wait_f
 
 CELLS = (
     "import os\nfrom pathlib import Path\n\nimport workbench as wb\n\n"
-    "config = wb.preset('quick').replace(epochs=1_000_000, **{'checkpoint.interval': 5})\n"
+    "config = wb.preset('tiny').replace(epochs=1_000_000, **{'checkpoint.interval': 5})\n"
     "run = wb.launch(config, mode='sequential', name='kept')",
     "wb.Panel(run)",
     "run.wait()",

@@ -198,7 +198,7 @@ class Campaign:
         """``folder`` takes the run folders; they are large together, so give a temporary one."""
         self._wanted, self._seed, self._folder = kills, seed, folder
         self._rng = np.random.default_rng(seed)
-        self._config = preset("quick").replace(**{
+        self._config = preset("tiny").replace(**{
             "device": "cpu", "epochs": 60, "checkpoint.interval": 5, "processes.max_restarts": 1000,
             "evaluation.interval": 20, "evaluation.final_worlds": 4, "exploration.decay_epochs": 30,
         })  # fmt: skip

@@ -14,7 +14,7 @@ PATTERN = 251
 
 def replay_config() -> Config:
     """A small ring that a fast writer goes round in no time; one-step rows, so that a row shows only itself."""
-    return preset("quick").replace(**{
+    return preset("tiny").replace(**{
         "world.max_turns": 20, "network.num_frames": 1, "learning.n_step": 1, "learning.gamma": 0.5,
         "replay.capacity": 240, "replay.window": 200, "replay.learning_starts": 40,
     })  # fmt: skip

@@ -18,7 +18,7 @@ import pytest
 from workbench import load
 
 DEADLINE_S = 120
-QUICK = ("--preset", "quick", "--device", "cpu")
+QUICK = ("--preset", "tiny", "--device", "cpu")
 ENDLESS = (*QUICK, "--epochs", "1000000")
 RUN_KEYS = {
     "mode", "lag", "seed", "status", "wall_s", "startup_s", "agent_steps", "updates", "agent_steps_per_s",

@@ -11,7 +11,7 @@ from workbench import load
 from workbench.cli import main
 from workbench.diagnose import torn
 
-QUICK = ("--preset", "quick", "--device", "cpu", "--mode", "sequential")
+QUICK = ("--preset", "tiny", "--device", "cpu", "--mode", "sequential")
 DEADLINE_S = 300
 
 

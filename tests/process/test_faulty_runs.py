@@ -11,7 +11,7 @@ import workbench as wb
 from workbench.core.shared.weight_store import checksum
 from workbench.diagnose.faults import prepare
 
-CONFIG = wb.preset("quick").replace(**{
+CONFIG = wb.preset("tiny").replace(**{
     "device": "cpu", "processes.learners": 1, "evaluation.final_worlds": 2, "processes.actor_death": "stop",
     "processes.learner_death": "stop",
 })  # fmt: skip

@@ -14,7 +14,7 @@ from tests.unit import inprocess
 DIGESTS = {"weights", "replay", "rewards", "losses"}
 LAGS = (0, 1, 3)
 
-QUICK = wb.preset("quick").replace(device="cpu")
+QUICK = wb.preset("tiny").replace(device="cpu")
 FIVE_AGENTS = wb.Config().replace(
     device="cpu",
     epochs=9,

@@ -17,13 +17,13 @@ import workbench as wb
 from tests.process import broken
 
 DEADLINE_S = 120
-QUICK = wb.preset("quick").replace(device="cpu")
+QUICK = wb.preset("tiny").replace(device="cpu")
 ENDLESS = QUICK.replace(epochs=1_000_000)
 MORTAL = {"processes.actor_death": "stop", "processes.learner_death": "stop"}
 LAUNCH = """
 import sys, time
 import workbench as wb
-config = wb.preset("quick").replace(device="cpu", epochs=1_000_000)
+config = wb.preset("tiny").replace(device="cpu", epochs=1_000_000)
 run = wb.launch(config, {mode!r}, out={out!r})
 """
 SAY_WHEN_IT_RUNS = """

@@ -15,7 +15,7 @@ from workbench.runs.metrics import TABLES
 from workbench.runs.run import RunError
 
 DEADLINE_S = 120
-QUICK = wb.preset("quick").replace(device="cpu")
+QUICK = wb.preset("tiny").replace(device="cpu")
 
 
 def script(folder, code, *arguments):
@@ -51,7 +51,7 @@ def test_a_script_without_a_main_guard_is_run_once_and_no_more(tmp_path):
 import sys
 print("the script runs")
 import workbench as wb
-config = wb.preset("quick").replace(device="cpu")
+config = wb.preset("tiny").replace(device="cpu")
 for mode in ("sequential", "multiprocess"):
     print(wb.launch(config, mode, 1, out=sys.argv[1]).wait().digest["weights"])
 """)  # fmt: skip
@@ -67,7 +67,7 @@ import workbench as wb
 from workbench.core.envs.treasurehunt import Treasurehunt
 class Mine(Treasurehunt):
     pass
-wb.launch(wb.preset("quick"), world=Mine, out=sys.argv[1] + "/runs")
+wb.launch(wb.preset("tiny"), world=Mine, out=sys.argv[1] + "/runs")
 """)  # fmt: skip
     assert done.returncode == 1
     assert "RunError: world Mine is defined in a notebook cell, a script or a function" in done.stderr
@@ -77,7 +77,7 @@ wb.launch(wb.preset("quick"), world=Mine, out=sys.argv[1] + "/runs")
 FULL_DISK = """
 import json, resource, sys
 import workbench as wb
-run = wb.launch(wb.preset("quick").replace(device="cpu"), "multiprocess", 1, name="mine", out=sys.argv[1])
+run = wb.launch(wb.preset("tiny").replace(device="cpu"), "multiprocess", 1, name="mine", out=sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))  # this process, no child
 result = run.wait()
 print(json.dumps({"status": result.status, "updates": run.history["losses/quantile_huber"].tolist()}))
@@ -103,7 +103,7 @@ def test_a_folder_cut_off_by_a_crash_gives_back_what_is_whole(tmp_path):
     code = """
 import sys, time
 import workbench as wb
-config = wb.preset("quick").replace(device="cpu", epochs=1_000_000)
+config = wb.preset("tiny").replace(device="cpu", epochs=1_000_000)
 run = wb.launch(config, "sequential", 1, name="mine", out=sys.argv[1])
 while len(run.history.updates) < 100:
     time.sleep(0.05)

@@ -10,7 +10,7 @@ from tests.campaigns.soak import CHILDREN, PARENT, growth, is_sound, run_soak, t
 from workbench.core.config import preset
 
 MINUTES = 2.0
-CONFIG = preset("quick").replace(
+CONFIG = preset("tiny").replace(
     **{"device": "cpu", "epochs": 10_000_000, "checkpoint.interval": 50, "processes.max_restarts": 1000}
 )
 

@@ -16,7 +16,7 @@ from tests.process import broken
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.recovery.checkpoint import CheckpointError, checkpoint_of
 
-CONFIG = wb.preset("quick").replace(**{"device": "cpu", "epochs": 40, "checkpoint.interval": 5})
+CONFIG = wb.preset("tiny").replace(**{"device": "cpu", "epochs": 40, "checkpoint.interval": 5})
 DEADLINE_S = 120
 MODES = [("sequential", 0), ("sequential", 3), ("multiprocess", 0), ("multiprocess", 1), ("multiprocess", 3)]
 

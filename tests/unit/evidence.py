@@ -10,7 +10,7 @@ from workbench.diagnose.rules import Evidence
 from workbench.runs.history import History
 from workbench.runs.metrics import EVALUATIONS, MEASUREMENTS, TABLES, EventKind, measurement_number
 
-CONFIG = preset("quick").replace(epochs=6)
+CONFIG = preset("tiny").replace(epochs=6)
 LAG = 1
 AGENTS = range(CONFIG.world.num_agents)
 START = 1000.0

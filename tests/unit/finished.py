@@ -6,7 +6,7 @@ from workbench.core.config import preset
 from workbench.runs.folder import RunFolder
 from workbench.runs.metrics import TABLES, EventKind, SpanKind, measurement_number
 
-CONFIG = preset("quick").replace(device="cpu")
+CONFIG = preset("tiny").replace(device="cpu")
 START = 1_700_000_000.0
 REFERENCES = {name: {"mean": mean, "sd": 1.0, "epochs": 9} for name, mean in [("random", 20.0), ("scripted", 60.0)]}
 

@@ -15,7 +15,7 @@ from workbench.core.config import ConfigError, preset
 from workbench.core.seeding import stream
 
 CPU = torch.device("cpu")
-CONFIG = preset("quick").replace(**{
+CONFIG = preset("tiny").replace(**{
     "learning.batch_size": 12, "learning.num_quantiles": 3, "learning.num_target_quantiles": 5,
     "learning.num_policy_quantiles": 7, "learning.tau": 0.1,
 })  # fmt: skip

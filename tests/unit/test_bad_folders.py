@@ -21,7 +21,7 @@ from workbench.runs.metrics import TABLES
 from workbench.runs.recovery.checkpoint import CheckpointError, newest_checkpoint, write_checkpoint
 from workbench.runs.run import describe
 
-CONFIG = wb.preset("quick").replace(**{"epochs": 4, "device": "cpu", "evaluation.interval": 2})
+CONFIG = wb.preset("tiny").replace(**{"epochs": 4, "device": "cpu", "evaluation.interval": 2})
 DOCUMENTED = (RecordError, RunError)  # a CheckpointError is a RecordError
 
 

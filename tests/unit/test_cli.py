@@ -32,12 +32,10 @@ def test_without_options_a_run_is_the_default_task_multiprocess_at_lag_one():
 
 
 def test_a_preset_sets_the_defaults_and_the_other_options_change_them_wherever_they_stand():
-    expected = preset("quick").replace(
-        **{"world.num_agents": 3, "learning.double": False, "processes.learners": "auto"}
-    )
+    expected = preset("tiny").replace(**{"world.num_agents": 3, "learning.double": False, "processes.learners": "auto"})
     changes = ["--world.num-agents", "3", "--learning.no-double", "--processes.learners", "auto"]
-    assert run_options("--preset", "quick", *changes).config == expected
-    assert run_options(*changes, "--preset=quick").config == expected
+    assert run_options("--preset", "tiny", *changes).config == expected
+    assert run_options(*changes, "--preset=tiny").config == expected
 
 
 @pytest.mark.parametrize("command", ["run", "compare", "learning"])
@@ -78,11 +76,11 @@ def test_options_that_cannot_be_are_refused_by_name(arguments, message, capsys):
     ("arguments", "message"),
     [
         (["--preset", "quik"], f"choose one of {', '.join(presets())}"),
-        (["--preset", "quick", "--replay.learning-starts", "10"], "learning.batch_size is 16"),
-        (["--preset", "quick", "--mode", "sequential", "--lag", "free"], "free-running needs"),
-        (["--preset", "quick", "--lag", "-1"], "lag is -1"),
-        (["--preset", "quick", "--device", "cuda:99"], "device is 'cuda:99'"),
-        (["--preset", "quick", "--name", "../elsewhere"], "'../elsewhere'"),
+        (["--preset", "tiny", "--replay.learning-starts", "10"], "learning.batch_size is 16"),
+        (["--preset", "tiny", "--mode", "sequential", "--lag", "free"], "free-running needs"),
+        (["--preset", "tiny", "--lag", "-1"], "lag is -1"),
+        (["--preset", "tiny", "--device", "cuda:99"], "device is 'cuda:99'"),
+        (["--preset", "tiny", "--name", "../elsewhere"], "'../elsewhere'"),
     ],
 )
 def test_a_refused_setting_is_one_line_on_stderr(arguments, message, capsys):
@@ -190,7 +188,7 @@ def finished(mode: str, seed: int, status: str = "finished"):
 
 
 def record(path, config=None, **options) -> LearningRecord:
-    return LearningRecord(path, config or preset("quick"), "cpu", "workbench learning", **options)
+    return LearningRecord(path, config or preset("tiny"), "cpu", "workbench learning", **options)
 
 
 def test_a_learning_record_goes_on_where_it_was_interrupted(tmp_path):
@@ -226,8 +224,8 @@ def test_a_learning_record_never_mixes_settings_nor_takes_half_a_run(tmp_path):
     record(path).add(finished("sequential", 0))
     kept = path.read_bytes()
     with pytest.raises(RecordError, match=r"another config.*--fresh"):
-        record(path, preset("quick").replace(epochs=13))
-    assert list(record(path, preset("quick").replace(seed=9)).missing([0], 1)) == [(0, "multiprocess")]
+        record(path, preset("tiny").replace(epochs=13))
+    assert list(record(path, preset("tiny").replace(seed=9)).missing([0], 1)) == [(0, "multiprocess")]
     with pytest.raises(RecordError, match="is stopped"):
         record(path).add(finished("multiprocess", 0, status="stopped"))
     assert path.read_bytes() == kept
@@ -243,11 +241,11 @@ def test_a_damaged_learning_record_is_refused_by_name(content, tmp_path):
 
 def test_policies_writes_its_file_and_a_line_for_each(tmp_path, capsys):
     out = tmp_path / "new" / "policies.json"
-    assert main(["policies", "--preset", "quick", "--epochs", "20", "--out", str(out)]) == 0
+    assert main(["policies", "--preset", "tiny", "--epochs", "20", "--out", str(out)]) == 0
     written = json.loads(out.read_text())
     for name in ("random", "random_no_wall", "scripted"):
         assert set(written[name]) == {"mean", "sd", "epochs"} and written[name]["epochs"] == 20
-    assert written["world"]["height"] == 7 and written["command"].startswith("workbench policies --preset quick")
+    assert written["world"]["height"] == 7 and written["command"].startswith("workbench policies --preset tiny")
     assert {"machine", "versions", "commit"} <= set(written)
     assert capsys.readouterr().out.count("\n") == 4
 
@@ -268,10 +266,9 @@ def test_bench_is_given_a_device_a_file_and_its_budget(monkeypatch, tmp_path):
 
 
 def test_a_machine_makes_a_plain_file_name(monkeypatch):
-    monkeypatch.setattr(
-        "workbench.runs.machine.device_name", lambda device: "Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz"
-    )
-    monkeypatch.setattr("workbench.runs.machine.cores", lambda: 2)
+    name = "Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz"
+    monkeypatch.setattr("tests.campaigns.reference_files.machine.device_name", lambda device: name)
+    monkeypatch.setattr("tests.campaigns.reference_files.machine.cores", lambda: 2)
     assert machine_label("cpu") == "intel-xeon-e5-2680-v4-2-cores"
 
 

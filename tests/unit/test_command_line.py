@@ -53,7 +53,7 @@ def test_a_line_that_cannot_be_is_refused_with_a_message(command, arguments, cap
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(option=st.sampled_from(OPTIONS), value=st.sampled_from(["-1", "nan", "x", "", "1e400", "99999999999999999999"]))
 def test_a_value_that_a_setting_cannot_have_is_refused_before_anything_starts(option, value, capsys, tmp_path):
-    assert exit_code(["run", "--preset", "quick", "--lag", "-1", "--out", str(tmp_path), option, value]) == 2
+    assert exit_code(["run", "--preset", "tiny", "--lag", "-1", "--out", str(tmp_path), option, value]) == 2
     assert "Traceback" not in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 

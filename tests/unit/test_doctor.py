@@ -98,7 +98,7 @@ def test_a_check_is_found_by_name_and_an_unknown_name_is_refused():
 
 
 def test_a_run_is_diagnosed_while_it_goes_on_after_the_end_and_from_its_folder(tmp_path):
-    config = wb.preset("quick").replace(device="cpu", epochs=8)
+    config = wb.preset("tiny").replace(device="cpu", epochs=8)
     run = wb.launch(config, "sequential", 1, out=tmp_path)
     with run:
         assert diagnose(run).exit_code in (0, 2)  # whatever there is so far raises no alarm

@@ -84,7 +84,7 @@ def test_the_readme_has_two_commands_each_complete_in_itself():
 def test_ci_runs_the_commands_of_the_readme_to_the_letter_and_pytest_last():
     main_job, tests = (line for line in commands_in(README) if line.startswith("python3 -m venv .venv && "))
     ran = [line for line in CI.splitlines() if line and not line.startswith("#")]
-    assert f"{main_job} --preset quick" in ran
+    assert f"{main_job} --preset tiny" in ran
     assert ran[-1] == tests
     assert tests.removesuffix(" && .venv/bin/pytest") in ran
     assert {".venv/bin/ruff check", ".venv/bin/ruff format --check", ".venv/bin/mypy"} <= set(ran)

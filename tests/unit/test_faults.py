@@ -29,7 +29,7 @@ from workbench.diagnose.faults import weights as weights_faults
 from workbench.runs.live_settings import Changes
 from workbench.runs.recovery import restarts as lives
 
-CONFIG = preset("quick").replace(**{
+CONFIG = preset("tiny").replace(**{
     "epochs": 8, "device": "cpu", "network.width": 16, "pacing.updates_per_epoch": 2, "evaluation.final_worlds": 2,
 })  # fmt: skip
 FRAMES, TURNS, N_STEP = CONFIG.network.num_frames, CONFIG.world.max_turns, CONFIG.learning.n_step

@@ -26,7 +26,7 @@ from workbench.view.panel.drawing import SideBySide, labels
 from workbench.view.panel.live import LiveFrames
 from workbench.view.panel.series import rate
 
-QUICK = preset("quick")
+QUICK = preset("tiny")
 REFERENCES = {name: {"mean": mean, "sd": 1.0, "epochs": 9} for name, mean in [("random", 20.0), ("scripted", 61.5)]}
 
 

@@ -25,7 +25,7 @@ from workbench.runs.limits import (
     num_processes,
 )
 
-QUICK = wb.preset("quick").replace(device="cpu")
+QUICK = wb.preset("tiny").replace(device="cpu")
 
 
 def plan(config=QUICK, mode="multiprocess", lag=1):

@@ -18,7 +18,7 @@ from workbench.core.train.loop import collect, evaluation_config, learn
 from workbench.runs.metrics import EventKind
 from workbench.runs.reference_policies import reference_rewards
 
-SMALL = wb.preset("quick").replace(**{"epochs": 8, "evaluation.interval": 0, "evaluation.final_worlds": 2})
+SMALL = wb.preset("tiny").replace(**{"epochs": 8, "evaluation.interval": 0, "evaluation.final_worlds": 2})
 FIVE_EPOCHS = SMALL.replace(epochs=5)
 
 

@@ -16,7 +16,7 @@ from workbench.runs.metrics import UPDATES
 from workbench.runs.result import Result
 from workbench.view import html as pages
 
-QUICK = wb.preset("quick")
+QUICK = wb.preset("tiny")
 RESULT = {
     "mode": "multiprocess", "lag": None, "seed": 3, "status": "finished", "wall_s": 12.3, "startup_s": 2.0,
     "agent_steps": 1000, "updates": 100, "agent_steps_per_s": 81.3, "updates_per_s": 8.1, "replay_ratio": 0.1,

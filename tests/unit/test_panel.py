@@ -23,7 +23,7 @@ from workbench.runs.run import Run
 from workbench.view.panel.charts import STANDARD, Choices
 from workbench.view.panel.drawing import SideBySide
 
-QUICK = wb.preset("quick")
+QUICK = wb.preset("tiny")
 ENDLESS = QUICK.replace(epochs=1_000_000)
 DEADLINE_S = 120.0
 

@@ -11,7 +11,7 @@ from workbench.core.agents.policy import Policy
 from workbench.core.config import preset
 
 CPU = torch.device("cpu")
-CONFIG = preset("quick")
+CONFIG = preset("tiny")
 FRAMES, CELLS, ACTIONS = CONFIG.network.num_frames, 25, 4
 torch.set_num_threads(1)  # as in every process of a run
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

@@ -16,7 +16,7 @@ from workbench.diagnose.clean import CleanReplay, CleanWeightStore, distance, sa
 from workbench.diagnose.probes import ALWAYS_BELOW, EVERY, ProbeBatch, measured_in_full
 from workbench.runs.metrics import MEASUREMENTS, measurement_number
 
-CONFIG = preset("quick").replace(device="cpu", epochs=8)
+CONFIG = preset("tiny").replace(device="cpu", epochs=8)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.loaded import RunError
 from workbench.runs.metrics import TABLES
 
-CONFIG = wb.preset("quick").replace(
+CONFIG = wb.preset("tiny").replace(
     **{"epochs": 6, "evaluation.interval": 3, "evaluation.worlds": 2, "evaluation.final_worlds": 2, "device": "cpu"}
 )
 

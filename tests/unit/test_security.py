@@ -39,7 +39,7 @@ def test_a_run_folder_is_private_whatever_the_umask(permissive, tmp_path):
 
 
 def test_a_whole_run_leaves_nothing_that_others_can_read(permissive, tmp_path):
-    config = wb.preset("quick").replace(**{"device": "cpu", "epochs": 6, "checkpoint.interval": 2})
+    config = wb.preset("tiny").replace(**{"device": "cpu", "epochs": 6, "checkpoint.interval": 2})
     run = wb.launch(config, "sequential", 1, out=tmp_path)
     run.wait(120)
     found = [run.folder.path, *run.folder.path.rglob("*")]

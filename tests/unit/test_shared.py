@@ -17,7 +17,7 @@ from workbench.core.processes.supervisor import Listener, Supervisor
 from workbench.runs.run import vector_size, watching
 
 SPAWN = multiprocessing.get_context("spawn")
-CONFIG = wb.preset("quick").replace(device="cpu")
+CONFIG = wb.preset("tiny").replace(device="cpu")
 
 
 def shared(config=CONFIG, lag=1):

@@ -22,7 +22,7 @@ from workbench.view.timeline.recorder import WATCHED
 from workbench.view.timeline.spans import depths, of_process
 from workbench.view.timeline.timeline import LAST_S
 
-CONFIG = wb.preset("quick").replace(**{"device": "cpu", "epochs": 8, "checkpoint.interval": 5})
+CONFIG = wb.preset("tiny").replace(**{"device": "cpu", "epochs": 8, "checkpoint.interval": 5})
 AGENTS = CONFIG.world.num_agents
 S = 1_000_000_000
 

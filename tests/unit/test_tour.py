@@ -14,7 +14,7 @@ from workbench.diagnose.catalogue import CATALOGUE
 from workbench.diagnose.doctor import examine
 from workbench.diagnose.faults import FAULTS
 
-QUICK = wb.preset("quick").replace(**{"epochs": 4, "processes.learners": 1})
+QUICK = wb.preset("tiny").replace(**{"epochs": 4, "processes.learners": 1})
 DEADLINE_S = 120.0
 
 

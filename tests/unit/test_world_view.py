@@ -24,7 +24,7 @@ from workbench.view.world.film import film
 from workbench.view.world.game import FRACTIONS, MOVES, Game
 from workbench.view.world.world_view import WorldView
 
-QUICK = wb.preset("quick")
+QUICK = wb.preset("tiny")
 DEADLINE_S = 120.0
 
 

@@ -32,7 +32,7 @@ def run_bench(device: str, out: Path, quick: bool) -> int:
     """
     resolved = resolve_device(device)
     torch.set_num_threads(1)
-    config = preset("quick" if quick else "treasurehunt").replace(device=str(resolved), epochs=12 if quick else 60)
+    config = preset("tiny" if quick else "treasurehunt").replace(device=str(resolved), epochs=12 if quick else 60)
     config = config.replace(**{"exploration.decay_epochs": config.epochs // 2})
     sections: dict[str, Callable[[], dict[str, Any]]] = {
         "world": lambda: parts.world_speed(config, quick),

@@ -243,7 +243,7 @@ def run_panel(
         minutes: how long to watch for growth, and nothing else; 0 measures the rest.
         quick: a tiny budget, to see that it works; the figures mean nothing then.
     """
-    config = preset("quick" if quick else "treasurehunt").replace(device="cpu")
+    config = preset("tiny" if quick else "treasurehunt").replace(device="cpu")
     data: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     if minutes:
         data["growth"] = {**growth(config, minutes, say), **provenance(command)}
