@@ -22,7 +22,7 @@ from workbench.runs.compare import Comparison
 from workbench.runs.loaded import RunView
 from workbench.view.html import text
 from workbench.view.panel.drawing import labels
-from workbench.view.picture import DRAWING, Picture
+from workbench.view.picture import Picture, to_png
 from workbench.view.style import GREY, INK, SMALL_SIZE, TITLE_SIZE
 from workbench.view.world.board import Board, when
 from workbench.view.world.game import Game
@@ -62,12 +62,10 @@ class Film:
         return path
 
     def gif(self) -> bytes:
-        """The bytes of an animation that is repeated for ever."""
-        pictures, target = _with_one_palette([Image.open(io.BytesIO(frame)) for frame in self.frames]), io.BytesIO()
-        times = [TURN_MS] * (len(pictures) - 1) + [LAST_MS]
-        pictures[0].save(
-            target, "gif", save_all=True, append_images=pictures[1:], duration=times, loop=0, optimize=False
-        )
+        """The bytes of an animation that repeats forever."""
+        first, *others = [Image.open(io.BytesIO(frame)) for frame in self.frames]
+        target, times = io.BytesIO(), [TURN_MS] * len(others) + [LAST_MS]
+        first.save(target, "gif", save_all=True, append_images=others, duration=times, loop=0)
         return target.getvalue()
 
     def html(self) -> str:
@@ -133,16 +131,6 @@ def _frames(games: Sequence[Game], names: Sequence[str], weights: str) -> Iterat
         yield scene.draw()
 
 
-def _with_one_palette(pictures: Sequence[Image.Image]) -> list[Image.Image]:
-    """The same colours in all, so that a frame of the animation holds only what has changed."""
-    some, (width, height) = [pictures[0], pictures[len(pictures) // 2], pictures[-1]], pictures[0].size
-    strip = Image.new("RGB", (width, height * len(some)))
-    for place, picture in enumerate(some):
-        strip.paste(picture.convert("RGB"), (0, place * height))
-    palette = strip.quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
-    return [picture.convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
-
-
 class _Scene:
     """The boards of some games in one picture."""
 
@@ -172,13 +160,7 @@ class _Scene:
             board.show(game.cells, dict(enumerate(game.positions.tolist())))
             head.set_text(f"{name}: reward {game.rewards.sum():.0f}")
             foot.set_text(f"{when(game)} · {int((game.cells == GEM).sum())} gems{self._weights}")
-        canvas: Any = self._figure.canvas
-        with DRAWING:
-            canvas.draw()
-            picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[:, :, :3])
-        target = io.BytesIO()
-        picture.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(target, "png")
-        return target.getvalue()
+        return to_png(self._figure, colours=COLOURS)
 
 
 _PAGE = """<!DOCTYPE html>
