@@ -29,9 +29,9 @@ import numpy as np
 from tests.campaigns.reference_files import provenance, write_json
 from workbench.core.config import preset
 from workbench.core.processes.worker import Modifier, Parts
+from workbench.core.records import EventKind
 from workbench.diagnose.faults.fault import override
 from workbench.runs.loaded import load
-from workbench.runs.metrics import EventKind
 from workbench.runs.recovery.resume import resume
 from workbench.runs.run import Run, launch
 

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from tests.campaigns.reference_files import provenance, write_json
 from workbench.core.config import Config, preset
+from workbench.core.records import EventKind
 from workbench.runs.history import History
-from workbench.runs.metrics import EventKind
 from workbench.runs.run import Run, launch
 
 PARENT = "parent"

@@ -6,9 +6,11 @@ import numpy as np
 
 from workbench.core.agents import schedules
 from workbench.core.config import preset
+from workbench.core.records import EVALUATIONS, EventKind
+from workbench.diagnose.measurements import MEASUREMENTS, measurement_number
 from workbench.diagnose.rules import Evidence
 from workbench.runs.history import History
-from workbench.runs.metrics import EVALUATIONS, MEASUREMENTS, TABLES, EventKind, measurement_number
+from workbench.runs.metrics import TABLES
 
 CONFIG = preset("tiny").replace(epochs=6)
 LAG = 1

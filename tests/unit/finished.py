@@ -3,8 +3,11 @@
 import numpy as np
 
 from workbench.core.config import preset
+from workbench.core.records import EventKind
+from workbench.diagnose.measurements import measurement_number
 from workbench.runs.folder import RunFolder
-from workbench.runs.metrics import TABLES, EventKind, SpanKind, measurement_number
+from workbench.runs.metrics import TABLES
+from workbench.view.timeline.span_kinds import SpanKind
 
 CONFIG = preset("tiny").replace(device="cpu")
 START = 1_700_000_000.0

@@ -10,8 +10,8 @@ from workbench.core.agents.iqn_agent import Agent
 from workbench.core.digest import array_digest
 from workbench.core.envs.treasurehunt import Treasurehunt
 from workbench.core.processes.worker import actor_state, agent_state, weight_store_layout
-from workbench.core.shared.channel import Channel, ChannelReader
 from workbench.core.shared.counters import Progress
+from workbench.core.shared.record_ring import Channel, ChannelReader
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore
 from workbench.core.train.loop import Collector, Trainer, run_sequential

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from tests.unit import evidence as made
+from workbench.core.records import EventKind
 from workbench.diagnose.catalogue import CHECKS
 from workbench.diagnose.checks import Number, run_checks
 from workbench.diagnose.methods import METHODS, histogram, run_methods
-from workbench.runs.metrics import EventKind
 
 
 def verdicts(evidence):

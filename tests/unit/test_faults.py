@@ -17,9 +17,9 @@ from workbench.core.envs.treasurehunt import GEM, Treasurehunt
 from workbench.core.processes.shared_memory import Block
 from workbench.core.processes.wakeup import Bell
 from workbench.core.processes.worker import Job, Journals, Parts, weight_store_layout
-from workbench.core.shared.channel import Channel
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.layout import LayoutMismatch
+from workbench.core.shared.record_ring import Channel
 from workbench.core.shared.replay import Batch, Replay, ReplayError
 from workbench.core.shared.weight_store import WeightStore, checksum
 from workbench.diagnose.catalogue import CATALOGUE, CHECKS

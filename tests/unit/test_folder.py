@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench.core.records import UPDATES
 from workbench.runs import folder as folder_module
 from workbench.runs import machine
 from workbench.runs.folder import FORMAT, RecordError, RecordWarning, RunFolder, runs_folder
-from workbench.runs.metrics import TABLES, UPDATES
+from workbench.runs.metrics import TABLES
 
 
 def updates(start, stop):

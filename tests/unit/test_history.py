@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench.core.records import EPOCHS, UPDATES
 from workbench.runs.folder import RunFolder
 from workbench.runs.history import IN_MEMORY, History
-from workbench.runs.metrics import EPOCHS, METRICS, TABLES, UPDATES
+from workbench.runs.metrics import METRICS, TABLES
 
 
 def records_of(dtype, **columns):

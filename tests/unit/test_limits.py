@@ -13,7 +13,7 @@ import workbench as wb
 from workbench.core.envs.treasurehunt import Treasurehunt
 from workbench.core.processes.blocks import Plan, Shared
 from workbench.core.processes.shared_memory import Block
-from workbench.core.shared.channel import Channel
+from workbench.core.shared.record_ring import Channel
 from workbench.runs import limits
 from workbench.runs.limits import (
     REMEDIES,

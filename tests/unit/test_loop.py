@@ -12,10 +12,10 @@ import workbench as wb
 from tests.unit import inprocess
 from workbench.core.agents import schedules
 from workbench.core.config import Config, ConfigError
+from workbench.core.records import EventKind
 from workbench.core.shared.replay import Batch, Replay
 from workbench.core.shared.weight_store import WeightStoreError
 from workbench.core.train.loop import collect, evaluation_config, learn
-from workbench.runs.metrics import EventKind
 from workbench.runs.reference_policies import reference_rewards
 
 SMALL = wb.preset("tiny").replace(**{"epochs": 8, "evaluation.interval": 0, "evaluation.final_worlds": 2})

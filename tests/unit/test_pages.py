@@ -9,10 +9,10 @@ import pytest
 import workbench as wb
 from tests.unit import evidence
 from workbench.core.config import field_names
+from workbench.core.records import UPDATES
 from workbench.diagnose.doctor import examine
 from workbench.runs.folder import RunFolder
 from workbench.runs.history import History
-from workbench.runs.metrics import UPDATES
 from workbench.runs.result import Result
 from workbench.view import html as pages
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 import workbench as wb
 from workbench.core.envs.treasurehunt import Treasurehunt
+from workbench.core.records import UPDATES
 from workbench.runs.folder import RunFolder
-from workbench.runs.metrics import UPDATES
 from workbench.runs.run import Run
 from workbench.view.panel.charts import STANDARD, Choices
 from workbench.view.panel.drawing import SideBySide

@@ -13,8 +13,8 @@ from workbench.core.config import preset
 from workbench.core.shared.replay import Batch, Replay
 from workbench.core.shared.weight_store import WeightStore
 from workbench.diagnose.clean import CleanReplay, CleanWeightStore, distance, sample_index
+from workbench.diagnose.measurements import MEASUREMENTS, measurement_number
 from workbench.diagnose.probes import ALWAYS_BELOW, EVERY, ProbeBatch, measured_in_full
-from workbench.runs.metrics import MEASUREMENTS, measurement_number
 
 CONFIG = preset("tiny").replace(device="cpu", epochs=8)
 

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench.core.records import EventKind
 from workbench.runs.history import History
-from workbench.runs.metrics import TABLES, EventKind
+from workbench.runs.metrics import TABLES
 from workbench.runs.recovery.deduplication import Repeats, keys, until
 
 AGENTS = st.integers(0, 2)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.runs.metrics import SPANS, SpanKind
+from workbench.view.timeline.span_kinds import SPANS, SpanKind
 from workbench.view.timeline.spans import NUM_KINDS, depths, of_process, time_of_kinds, time_on_core
 
 LENGTH = 40

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import workbench as wb
 from tests.unit import inprocess
-from workbench.core.shared.channel import Channel
+from workbench.core.shared.record_ring import Channel
 from workbench.core.train import loop
 from workbench.core.train.loop import Collector, run_sequential
 from workbench.runs.history import History

@@ -1,6 +1,7 @@
 """A ring delivers every record once, in order and whole, or counts it as lost."""
 
 import multiprocessing
+import re
 from collections import deque
 
 import numpy as np
@@ -8,10 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.core.shared.record_ring import Ring, RingReader
+from workbench.core.records import RecordTable, tables_with
+from workbench.core.shared.record_ring import Channel, ChannelReader, Ring, RingReader
 
 FIELDS = 16
 RECORD = np.dtype([(f"part_{index}", "<i8") for index in range(FIELDS)])
+
+
+def record_of(number):
+    return dict.fromkeys(RECORD.names, number)
 
 
 def make_memory(capacity):
@@ -33,7 +39,7 @@ def test_ring_agrees_with_a_bounded_queue(capacity, writes_between_drains):
     for writes in writes_between_drains:
         queue = deque(maxlen=capacity - 1)
         for _ in range(writes):
-            ring.write(*[written] * FIELDS)
+            ring.write(**record_of(written))
             queue.append(written)
             written += 1
         records, lost = reader.drain()
@@ -135,16 +141,16 @@ def test_the_count_is_raised_after_the_record_is_stored():
     count, records = make_memory(4)
     ring = Ring(Watched(count, "count"), Watched(records, "record"), fence=lambda: order.append("fence"))
     order.clear()
-    ring.write(*[0] * FIELDS)
+    ring.write(**record_of(0))
     assert order == ["record", "fence", "count", "fence"]
 
 
 def test_a_new_writer_goes_on_where_a_killed_one_ended():
     memory = make_memory(8)
     reader = RingReader(*memory)
-    Ring(*memory).write(*[0] * FIELDS)
+    Ring(*memory).write(**record_of(0))
     memory[1]["part_0"][1] = 99  # the first writer was killed in its second record
-    Ring(*memory).write(*[1] * FIELDS)
+    Ring(*memory).write(**record_of(1))
     records, lost = reader.drain()
     assert (numbers_of(records), lost) == ([0, 1], 0)
 
@@ -152,18 +158,52 @@ def test_a_new_writer_goes_on_where_a_killed_one_ended():
 def test_delivered_records_are_the_readers_own():
     memory = make_memory(4)
     ring, reader = Ring(*memory), RingReader(*memory)
-    ring.write(*[0] * FIELDS)
+    ring.write(**record_of(0))
     records, _ = reader.drain()
     for _ in range(8):
-        ring.write(*[7] * FIELDS)
+        ring.write(**record_of(7))
     assert numbers_of(records) == [0]
 
 
-def test_a_record_with_a_missing_value_is_refused_and_not_counted():
-    memory = make_memory(4)
-    with pytest.raises(ValueError, match="tuple of length 1"):
-        Ring(*memory).write(1)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda record: record.pop("part_3"), "the record lacks part_3; give every field"),
+        (lambda record: record.update(prat_3=1), "no field 'prat_3': did you mean part_3"),
+        (lambda record: record.update(part_03=record.pop("part_3")), "no field 'part_03': did you mean part_3?"),
+    ],
+    ids=["missing", "unknown", "misspelt"],
+)
+def test_a_record_with_a_missing_or_an_unknown_field_is_refused_by_name_and_not_counted(change, message):
+    memory, record = make_memory(4), record_of(1)
+    change(record)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Ring(*memory).write(**record)
     assert memory[0][0] == 0
+
+
+def test_a_record_is_written_by_name_in_any_order():
+    memory = make_memory(4)
+    Ring(*memory).write(**{name: index for index, name in reversed(list(enumerate(RECORD.names)))})
+    assert memory[1][0].tolist() == tuple(range(FIELDS))
+
+
+def test_a_channel_has_a_ring_for_each_of_its_tables_and_no_other():
+    tables = {"marks": RecordTable(np.dtype([("time", "<f8"), ("value", "<i4")]), capacity=8)}
+    arrays = Channel.layout(tables_with([tables])).allocate()
+    Channel(arrays)["marks"].write(time=0.5, value=7)
+    found = ChannelReader(arrays).drain()
+    assert set(found) == {"updates", "epochs", "events", "evaluations", "marks"}
+    assert found["marks"][0].tolist() == [(0.5, 7)] and len(found["epochs"][0]) == 0
+    with pytest.raises(KeyError, match=r"there is no ring for a table 'markz'; did you mean marks\?"):
+        Channel(arrays)["markz"]
+
+
+def test_two_tables_of_one_name_are_refused():
+    table = RecordTable(np.dtype([("time", "<f8")]))
+    assert tables_with([{"marks": table}, {"marks": table}])["marks"] == table
+    with pytest.raises(ValueError, match="two tables of records are named 'marks'"):
+        tables_with([{"marks": table}, {"marks": RecordTable(np.dtype([("time", "<f4")]))}])
 
 
 @pytest.mark.parametrize(
@@ -189,7 +229,7 @@ def views(count_memory, record_memory):
 def write_at_full_speed(count_memory, record_memory, total):
     ring = Ring(*views(count_memory, record_memory))
     for number in range(total):
-        ring.write(*[number] * FIELDS)
+        ring.write(**record_of(number))
 
 
 def test_no_record_is_torn_between_two_processes():

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench.core.records import UPDATES
 from workbench.runs import thinning
-from workbench.runs.metrics import UPDATES
 from workbench.runs.thinning import Thinned
 
 

@@ -15,10 +15,10 @@ from workbench.core.processes.supervisor import children_of
 from workbench.runs.folder import RunFolder
 from workbench.runs.history import History
 from workbench.runs.loaded import RunView
-from workbench.runs.metrics import SPANS, SpanKind
 from workbench.view.timeline.lanes import LOOKS, MAX_PIECES
 from workbench.view.timeline.perfetto import chrome_trace
 from workbench.view.timeline.recorder import WATCHED
+from workbench.view.timeline.span_kinds import SPANS, SpanKind
 from workbench.view.timeline.spans import depths, of_process
 from workbench.view.timeline.timeline import LAST_S
 

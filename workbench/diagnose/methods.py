@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.core.records import EventKind
 from workbench.diagnose.checks import (
     CHECKSUM,
     EPSILON,
@@ -29,7 +30,6 @@ from workbench.diagnose.checks import (
     judge,
 )
 from workbench.diagnose.rules import Evidence, Rule
-from workbench.runs.metrics import EventKind
 
 _FEW, _BINS = 12, 5
 

@@ -35,7 +35,7 @@ from workbench.core.shared.replay import Batch
 from workbench.core.shared.weight_store import Snapshot, checksum
 from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.clean import CleanReplay, CleanWeightStore, Samples, distance, sample_index
-from workbench.runs.metrics import measurement_number
+from workbench.diagnose.measurements import PROBE_TABLES, measurement_number
 
 ALWAYS_BELOW = 16
 """Rounds (epochs, versions, phases of learning) from the start in which everything is measured."""
@@ -50,6 +50,8 @@ Wrapped = Callable[..., Any]
 
 class Probes(Modifier):
     """All probes. Give it last: ``launch(config, modifiers=[*faults, Probes()])``."""
+
+    tables = PROBE_TABLES
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Measure on the acting side."""
@@ -106,12 +108,15 @@ class _Side:
         self.layout = ParameterLayout.of(build_network(self.config))
         self.stores = [CleanWeightStore(self.layout, block.open(), fence) for block in job.stores]
         self.replays = [CleanReplay(self.config, block.open(), fence) for block in job.replays]
-        self._write = parts.channel.probes.write
+        self._write = parts.channel["probes"].write
 
     def record(
         self, name: str, agent: int, epoch: int, version: int, update: int, value: float, due: float = math.nan
     ) -> None:
-        self._write(time.time(), agent, epoch, measurement_number(name), version, update, value, due)
+        self._write(
+            time=time.time(), agent=agent, epoch=epoch, measurement=measurement_number(name), version=version,
+            update=update, value=value, due=due,
+        )  # fmt: skip
 
 
 class _Acting(_Side):

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from workbench.core.agents import schedules
 from workbench.core.config import Config
+from workbench.core.records import EventKind, Records
 from workbench.runs.history import History
-from workbench.runs.metrics import EventKind, Records
 from workbench.runs.result import greedy_reward
 from workbench.runs.settings_timeline import Course
 

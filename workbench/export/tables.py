@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.core.records import EventKind, Records
+from workbench.diagnose.measurements import MEASUREMENTS
 from workbench.export.needed import ExportError, need
 from workbench.runs.loaded import RunView
-from workbench.runs.metrics import MEASUREMENTS, TABLES, EventKind, Records, SpanKind
+from workbench.runs.metrics import TABLES
+from workbench.view.timeline.span_kinds import SpanKind
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,11 +10,11 @@ from workbench.report.material import Material, ReportFigure, new_picture, panel
 from workbench.report.selection import ReportError
 from workbench.report.table import Table
 from workbench.runs.folder import RecordError
-from workbench.runs.metrics import SpanKind
 from workbench.view.picture import Picture
 from workbench.view.style import FAINT, GREY, INK, PRINT
 from workbench.view.timeline.lanes import draw_lane, key_of
 from workbench.view.timeline.shares import SEEN, Shares
+from workbench.view.timeline.span_kinds import SpanKind
 from workbench.view.timeline.spans import of_process
 from workbench.view.timeline.timeline import Timeline
 

@@ -23,8 +23,10 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
+from workbench.core.records import Records
+from workbench.diagnose.measurements import MEASUREMENTS
 from workbench.runs.history import History
-from workbench.runs.metrics import MEASUREMENTS, TABLES, Records
+from workbench.runs.metrics import TABLES
 
 FORMAT = 2
 """Version of the layout of a run folder. It is raised with every change to the tables or the files."""

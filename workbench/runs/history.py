@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.runs.metrics import AXES, METRICS, TABLES, Records, measurement_number, metric
+from workbench.core.records import Records
+from workbench.diagnose.measurements import measurement_number
+from workbench.runs.metrics import AXES, METRICS, TABLES, metric
 from workbench.runs.thinning import Thinned
 
 Array = npt.NDArray[Any]
@@ -65,32 +67,32 @@ class History:
 
     @property
     def updates(self) -> Records:
-        """One record per update: :data:`~workbench.runs.metrics.UPDATES`."""
+        """One record per update: :data:`~workbench.core.records.UPDATES`."""
         return self._tables["updates"].filled
 
     @property
     def epochs(self) -> Records:
-        """One record per epoch and agent: :data:`~workbench.runs.metrics.EPOCHS`."""
+        """One record per epoch and agent: :data:`~workbench.core.records.EPOCHS`."""
         return self._tables["epochs"].filled
 
     @property
     def events(self) -> Records:
-        """One record per publication and sync: :data:`~workbench.runs.metrics.EVENTS`."""
+        """One record per publication and sync: :data:`~workbench.core.records.EVENTS`."""
         return self._tables["events"].filled
 
     @property
     def evaluations(self) -> Records:
-        """One record per greedy evaluation and agent: :data:`~workbench.runs.metrics.EVALUATIONS`."""
+        """One record per greedy evaluation and agent: :data:`~workbench.core.records.EVALUATIONS`."""
         return self._tables["evaluations"].filled
 
     @property
     def probes(self) -> Records:
-        """One record per measurement of a probe: :data:`~workbench.runs.metrics.PROBES`."""
+        """One record per measurement of a probe: :data:`~workbench.diagnose.measurements.PROBES`."""
         return self._tables["probes"].filled
 
     @property
     def spans(self) -> Records:
-        """One record per piece of work or of waiting of a process: :data:`~workbench.runs.metrics.SPANS`."""
+        """One record per span of a process: :data:`~workbench.view.timeline.span_kinds.SPANS`."""
         return self._tables["spans"].filled
 
     def measured(self, name: str) -> Records:
@@ -132,7 +134,7 @@ class History:
 
         The points are updates for what is recorded per update, epochs for the rest
         (:data:`~workbench.runs.metrics.AXES`). A point recorded twice keeps its last record. Agents are averaged or
-        summed as the metric says (:attr:`~workbench.runs.metrics.Metric.over_agents`), and only points that every
+        summed as the metric says (:attr:`~workbench.core.records.Metric.over_agents`), and only points that every
         agent of the table has reached are kept, so that a sum never lacks an agent.
 
         Args:

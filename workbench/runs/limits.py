@@ -15,9 +15,9 @@ import tempfile
 from pathlib import Path
 
 from workbench.core.processes.blocks import Plan
-from workbench.core.processes.worker import actor_state, agent_state, weight_store_layout
-from workbench.core.shared.channel import Channel
+from workbench.core.processes.worker import actor_state, agent_state, record_tables, weight_store_layout
 from workbench.core.shared.counters import Progress
+from workbench.core.shared.record_ring import Channel
 from workbench.core.shared.replay import Replay
 from workbench.runs.live_settings import Changes
 from workbench.runs.recovery.journal import Journal
@@ -82,7 +82,9 @@ def memory_needed(plan: Plan) -> dict[str, int]:
         "weight stores": agents * store,
         "journals": journals(2),
         "telemetry": (
-            processes * Channel.layout().nbytes + Progress.layout(agents, processes).nbytes + Changes.layout().nbytes
+            processes * Channel.layout(record_tables(plan.modifiers)).nbytes
+            + Progress.layout(agents, processes).nbytes
+            + Changes.layout().nbytes
         ),
     }
 

@@ -33,6 +33,7 @@ from workbench.core.envs.treasurehunt import Treasurehunt
 from workbench.core.processes.blocks import Cut, Plan
 from workbench.core.processes.supervisor import ChildFailed, Listener, Supervisor, children_of
 from workbench.core.processes.worker import Modifier
+from workbench.core.records import Records
 from workbench.diagnose.faults import Fault, prepare
 from workbench.diagnose.probes import Probes
 from workbench.runs import machine
@@ -42,7 +43,7 @@ from workbench.runs.history import History
 from workbench.runs.limits import check_limits
 from workbench.runs.live_settings import CHANGEABLE
 from workbench.runs.loaded import RunError, RunView, changes_in, history_of, incidents_in, progress_numbers
-from workbench.runs.metrics import TABLES, Records
+from workbench.runs.metrics import TABLES
 from workbench.runs.recovery.checkpoint import Checkpoint, write_checkpoint
 from workbench.runs.recovery.deduplication import Repeats
 from workbench.runs.recovery.restarts import Incident

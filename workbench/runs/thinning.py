@@ -10,7 +10,7 @@ import threading
 
 import numpy as np
 
-from workbench.runs.metrics import Records
+from workbench.core.records import Records
 
 AT_ONCE = 2**14
 """Records that are looked at together, which bounds what the choosing itself takes."""

@@ -28,11 +28,11 @@ from workbench.core.processes.jupyter_shutdown import kernel_is_ending
 from workbench.core.processes.shared_memory import Block, machine_fence
 from workbench.core.processes.spawn import start_all
 from workbench.core.processes.wakeup import Bell
-from workbench.core.processes.worker import Job, Role
-from workbench.core.shared.channel import Channel, ChannelReader
+from workbench.core.processes.worker import Job, Role, record_tables
+from workbench.core.records import Records
 from workbench.core.shared.layout import Layout
+from workbench.core.shared.record_ring import Channel, ChannelReader
 from workbench.runs.limits import advice
-from workbench.runs.metrics import Records
 from workbench.runs.recovery.restarts import Action, Incident, Restarts, Silence, how_it_ended, policy
 
 DRAIN_INTERVAL_S = 0.1
@@ -105,7 +105,7 @@ class Supervisor:
         if cut is not None:
             self.shared.put_back(cut, epoch)
         self.progress = self.shared.progress
-        channels = [self._create(Channel.layout()) for _ in roles]
+        channels = [self._create(Channel.layout(record_tables(plan.modifiers))) for _ in roles]
         self._channels = [ChannelReader(block.open(), machine_fence()) for block in channels]
         alive_interval_s = plan.config.processes.hang_timeout_s / 4
         self._bells = [Bell.create(self._context, index, alive_interval_s) for index in range(len(roles))]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,11 @@ from workbench.core.envs.treasurehunt import Treasurehunt
 from workbench.core.processes import trim_memory as heap
 from workbench.core.processes.shared_memory import Block, machine_fence
 from workbench.core.processes.wakeup import Bell
+from workbench.core.records import Metric, RecordTable, tables_with
 from workbench.core.seeding import stream
-from workbench.core.shared.channel import Channel
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.layout import Field, Layout
+from workbench.core.shared.record_ring import Channel
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore
 from workbench.core.train.loop import Collector, Trainer
@@ -51,6 +52,11 @@ class Modifier:
     part; it may replace the attributes of what it is given. The default changes nothing.
     """
 
+    tables: ClassVar[Mapping[str, RecordTable]] = {}
+    """Tables of records that it brings, by name: ``parts.channel[name].write(...)`` adds a record to one of them."""
+    metrics: ClassVar[tuple[Metric, ...]] = ()
+    """Fields of these tables that are curves: each appears in the history, the charts and every export."""
+
     def on_parts(self, parts: Parts) -> None:
         """Called when progress, replays, weight stores and channel are open."""
 
@@ -59,6 +65,11 @@ class Modifier:
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Called with the learning side of a group of agents, before the ready barrier."""
+
+
+def record_tables(modifiers: Sequence[Modifier]) -> dict[str, RecordTable]:
+    """The tables of a run: the core's, and those that its modifiers bring."""
+    return tables_with(modifier.tables for modifier in modifiers)
 
 
 @dataclass
@@ -136,7 +147,7 @@ class Parts:
         self.replays = [Replay(config, block.open(Replay.layout(config)), fence) for block in job.replays]
         layout = weight_store_layout(config, job.lag)
         self.stores = [WeightStore(block.open(layout), fence) for block in job.stores]
-        self.channel = Channel(job.channel.open(Channel.layout()), fence)
+        self.channel = Channel(job.channel.open(), fence)
         self.changes = Changes(config, job.changes.open(Changes.layout()), fence)
         self.bell = job.bells[job.index]
         self._next_give_back = 0.0

@@ -16,17 +16,17 @@ import torch
 from numpy.typing import NDArray
 
 from workbench.core.agents import schedules
-from workbench.core.agents.iqn_agent import Agent
+from workbench.core.agents.iqn_agent import UPDATE_METRICS, Agent
 from workbench.core.agents.policy import Policy
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config
 from workbench.core.envs.treasurehunt import Treasurehunt
+from workbench.core.records import EventKind
 from workbench.core.seeding import rng_words, set_rng_words, stream
-from workbench.core.shared.channel import Channel
 from workbench.core.shared.counters import Progress
+from workbench.core.shared.record_ring import Channel
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import Snapshot, WeightStore, WeightStoreError
-from workbench.runs.metrics import EventKind
 from workbench.runs.recovery.journal import State
 from workbench.runs.recovery.state_keeper import NOTHING_KEPT, Recovery
 from workbench.runs.settings_timeline import Course
@@ -240,9 +240,10 @@ class Collector:
                 self.in_use[agent] = store.read(vector, wanted)
                 policy.load(vector)
             now = self.in_use[agent]
-            self.channel.events.write(
-                time.time(), EventKind.SYNC, agent, epoch, before.version, now.version, now.updates, self.epsilon(epoch)
-            )
+            self.channel["events"].write(
+                time=time.time(), kind=EventKind.SYNC, agent=agent, epoch=epoch, version_before=before.version,
+                version=now.version, update=now.updates, epsilon=self.epsilon(epoch),
+            )  # fmt: skip
 
     def evaluate_if_due(self, epoch: int) -> None:
         """Evaluate every ``evaluation.interval`` epochs, unless that is done already."""
@@ -264,9 +265,10 @@ class Collector:
         versions = [snapshot.version for snapshot in self.in_use]
         rewards = collect(world, self._greedy, replays, 0.0, versions, alive=self.alive)
         for agent, (reward, snapshot) in enumerate(zip(rewards, self.in_use, strict=True)):
-            self.channel.evaluations.write(
-                time.time(), agent, epoch, snapshot.version, snapshot.updates, reward, worlds, final
-            )
+            self.channel["evaluations"].write(
+                time=time.time(), agent=agent, epoch=epoch, version=snapshot.version, update=snapshot.updates,
+                reward=reward, worlds=worlds, final=final,
+            )  # fmt: skip
 
     def finish(self) -> None:
         """Sync to the last weights and evaluate them."""
@@ -279,9 +281,11 @@ class Collector:
         for agent, (snapshot, store) in enumerate(zip(self.in_use, self.stores, strict=True)):
             newest, updates = store.peek(), self.progress.updates(agent)
             lag_ms = max(0.0, 1e3 * (newest.time - snapshot.time))  # below 0 only if the clock was set back between
-            self.channel.epochs.write(
-                now, agent, epoch, steps, rewards[agent], epsilon, snapshot.version, snapshot.updates,
-                newest.version - snapshot.version, updates - snapshot.updates, lag_ms, updates / steps,
+            self.channel["epochs"].write(
+                time=now, agent=agent, epoch=epoch, agent_steps=steps, reward=rewards[agent], epsilon=epsilon,
+                policy_version=snapshot.version, policy_updates=snapshot.updates,
+                sync_lag_versions=newest.version - snapshot.version, sync_lag_updates=updates - snapshot.updates,
+                sync_lag_ms=lag_ms, replay_ratio=updates / steps,
             )  # fmt: skip
 
 
@@ -362,11 +366,12 @@ class Trainer:
             return schedules.learning_rate(config, course.schedule_position(update, epoch))
 
         learned = learn(agent, self.replays[index], self.sampling[index], num_updates, end, rate, self.alive)
-        for row, (loss, mean_q, max_q, td_error, grad_norm) in enumerate(learned.metrics):
-            self.channel.updates.write(
-                learned.finished[row], index, epoch, first + row + 1, loss, mean_q, max_q, td_error, grad_norm,
-                rate(first + row), learned.target_updates[row],
-                newest - learned.policy_version[row], learned.fill[row],
+        for row, metrics in enumerate(learned.metrics):
+            self.channel["updates"].write(
+                time=learned.finished[row], agent=index, epoch=epoch, update=first + row + 1,
+                learning_rate=rate(first + row), target_updates=learned.target_updates[row],
+                sample_age=newest - learned.policy_version[row], replay_fill=learned.fill[row],
+                **dict(zip(UPDATE_METRICS, metrics, strict=True)),
             )  # fmt: skip
         self.unpublished[index] += num_updates
         self.progress.report_updates(index, agent.updates, learned.metrics[:, 0])
@@ -389,16 +394,10 @@ class Trainer:
         if store.newest < version:
             store.publish(agent.snapshot, agent.updates, due)
         snapshot = store.peek()
-        self.channel.events.write(
-            snapshot.time,
-            EventKind.PUBLISH,
-            index,
-            epoch,
-            snapshot.version - 1,
-            snapshot.version,
-            snapshot.updates,
-            due,
-        )
+        self.channel["events"].write(
+            time=snapshot.time, kind=EventKind.PUBLISH, agent=index, epoch=epoch, version_before=snapshot.version - 1,
+            version=snapshot.version, update=snapshot.updates, epsilon=due,
+        )  # fmt: skip
         if self.recoveries[index].checkpoint_is_due(epoch, self.progress):
             self.leave_checkpoint(index, self.progress.checkpoint_due, version)
 

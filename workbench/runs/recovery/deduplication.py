@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.core.records import EventKind, Records
 from workbench.runs.history import History
-from workbench.runs.metrics import TABLES, EventKind, Records
+from workbench.runs.metrics import TABLES
 
 Marks = dict[tuple[str, int, int], int]
 """Greatest key by table, agent and kind (0 where a table has one kind of record only)."""

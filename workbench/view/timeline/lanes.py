@@ -16,10 +16,11 @@ from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from workbench.runs.metrics import Records, SpanKind
+from workbench.core.records import Records
 from workbench.view.picture import DPI, Picture
 from workbench.view.style import FAINT, GREY, INK, SMALL_SIZE, TITLE_SIZE
 from workbench.view.timeline.shares import Shares
+from workbench.view.timeline.span_kinds import SpanKind
 from workbench.view.timeline.spans import depths, of_process, time_of_kinds
 
 WIDTH, LANE, MARGIN = 11.0, 0.62, 1.25

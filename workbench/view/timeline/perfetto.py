@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from workbench.runs.metrics import Records, SpanKind
+from workbench.core.records import Records
+from workbench.view.timeline.span_kinds import SpanKind
 
 NS_PER_US, NS_PER_MS = 1_000, 1_000_000
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from workbench.core.processes.worker import Modifier, Parts
 from workbench.core.train.loop import Collector, Trainer
-from workbench.runs.metrics import SpanKind
+from workbench.view.timeline.span_kinds import SPAN_TABLES, SpanKind
 
 NOBODY = -1
 """In place of the index of an agent or of an epoch that a span does not belong to."""
@@ -51,15 +51,12 @@ another one gives a span within its span."""
 class Stopwatch(Modifier):
     """Records every process's spans. Give it after faults, whose time belongs to the run, and before probes."""
 
+    tables = SPAN_TABLES
+
     def on_parts(self, parts: Parts) -> None:
         """Watch the waiting, and the start: from here to the end of ``parts.ready``."""
         _watch(parts, "bell", parts.bell)
-        now, on_core, write, process = (
-            time.monotonic_ns,
-            time.thread_time_ns,
-            parts.channel.spans.write,
-            parts.job.index,
-        )
+        now, on_core, write, process = _clocks_and_ring(parts)
         start, core_start, ready = now(), on_core(), parts.ready
 
         def watched_ready() -> None:
@@ -67,7 +64,10 @@ class Stopwatch(Modifier):
                 ready()
             finally:
                 kind = SpanKind.STARTING
-                write(start, now() - start, on_core() - core_start, process, kind, NOBODY, NOBODY)
+                write(
+                    start=start, duration=now() - start, on_core=on_core() - core_start, process=process, kind=kind,
+                    agent=NOBODY, epoch=NOBODY,
+                )  # fmt: skip
 
         vars(parts)["ready"] = watched_ready
 
@@ -83,6 +83,10 @@ class Stopwatch(Modifier):
             _watch(parts, "agent", agent, index)
 
 
+def _clocks_and_ring(parts: Parts) -> tuple[Callable[[], int], Callable[[], int], Callable[..., None], int]:
+    return time.monotonic_ns, time.thread_time_ns, parts.channel["spans"].write, parts.job.index
+
+
 def _watch(parts: Parts, name: str, part: object, agent: int = NOBODY) -> None:
     """Put a wrapper around every watched method of this one object."""
     for watched in WATCHED:
@@ -92,7 +96,7 @@ def _watch(parts: Parts, name: str, part: object, agent: int = NOBODY) -> None:
 
 def _timed(method: Callable[..., Any], watched: Watched, agent: int, parts: Parts) -> Callable[..., Any]:
     """The method, with a span written after every call, also after one that raises."""
-    now, on_core, write, process = time.monotonic_ns, time.thread_time_ns, parts.channel.spans.write, parts.job.index
+    now, on_core, write, process = _clocks_and_ring(parts)
     kind, takes = int(watched.kind), watched.takes
 
     def call(*arguments: Any, **named: Any) -> Any:
@@ -102,6 +106,9 @@ def _timed(method: Callable[..., Any], watched: Watched, agent: int, parts: Part
         finally:
             took, took_on_core = now() - start, on_core() - core_start
             about = dict(zip(takes, arguments, strict=False)) | named
-            write(start, took, took_on_core, process, kind, about.get("index", agent), about.get("epoch", NOBODY))
+            write(
+                start=start, duration=took, on_core=took_on_core, process=process, kind=kind,
+                agent=about.get("index", agent), epoch=about.get("epoch", NOBODY),
+            )  # fmt: skip
 
     return call

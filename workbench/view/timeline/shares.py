@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.runs.metrics import SpanKind
+from workbench.view.timeline.span_kinds import SpanKind
 
 WIDTH = 112
 """Letters in a line below the table."""

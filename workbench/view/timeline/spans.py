@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from workbench.runs.metrics import Records, SpanKind
+from workbench.core.records import Records
+from workbench.view.timeline.span_kinds import SpanKind
 
 NUM_KINDS = max(SpanKind) + 1
-"""Length of an axis that is indexed by :class:`~workbench.runs.metrics.SpanKind`; place 0 stays empty."""
+"""Length of an axis that is indexed by :class:`~workbench.view.timeline.span_kinds.SpanKind`; place 0 stays empty."""
 
 
 def of_process(spans: Records, process: int) -> Records:

@@ -15,13 +15,14 @@ import ipywidgets as widgets
 import numpy as np
 
 from workbench.core.config import ConfigError
+from workbench.core.records import Records
 from workbench.runs.folder import RecordError
 from workbench.runs.loaded import RunView
-from workbench.runs.metrics import Records, SpanKind
 from workbench.view.picture import Picture, to_png
 from workbench.view.timeline.lanes import strip
 from workbench.view.timeline.perfetto import chrome_trace
 from workbench.view.timeline.shares import NO_WORK, Shares
+from workbench.view.timeline.span_kinds import SpanKind
 from workbench.view.timeline.spans import of_process, time_of_kinds, time_on_core
 
 LAST_S = 3.0
@@ -43,7 +44,7 @@ class Timeline:
     Attributes:
         run: the run.
         processes: names of the processes.
-        spans: :data:`~workbench.runs.metrics.SPANS` of all processes, read-only.
+        spans: :data:`~workbench.view.timeline.span_kinds.SPANS` of all processes, read-only.
         origin_ns: the start, on the clock of the spans.
         trained: when training ended, or where it is now.
         end: when the last recorded span ended.

@@ -1,0 +1,25 @@
+"""The remedy in the message about an unknown name: the nearest known ones."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+
+def did_you_mean(name: object, known: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:
+    """The end of a message about a name that is not known.
+
+    Args:
+        name: what was given.
+        known: the names that there are.
+        aliases: other words, each with the name that it stands for.
+
+    Returns:
+        "did you mean A or B?", or "known: A, B, C" where none is near.
+    """
+    names = {each: each for each in known}
+    words = {**(aliases or {}), **names}
+    near = dict.fromkeys(words[each] for each in difflib.get_close_matches(str(name), words, n=3, cutoff=0.5))
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"known: {', '.join(names) or 'none'}"

@@ -1,0 +1,115 @@
+"""Records: what a process tells the parent of its work, in tables of fixed-size records.
+
+A table is a packed, little-endian structured dtype, the same in shared memory, in arrays and on disk. The core's own
+tables are here; a hook brings others (:attr:`workbench.core.processes.worker.Modifier.tables`). A metric is one field
+of a table under a public name; the other fields say when and where a record was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Records: TypeAlias = npt.NDArray[np.void]
+"""A structured array of shape (n,) whose dtype is that of a table."""
+
+UPDATES = np.dtype([
+    ("time", "<f8"), ("agent", "<i4"), ("epoch", "<i4"), ("update", "<i8"),
+    ("loss", "<f4"), ("mean_q", "<f4"), ("max_q", "<f4"), ("td_error", "<f4"),
+    ("grad_norm", "<f4"), ("learning_rate", "<f4"), ("target_updates", "<i8"),
+    ("sample_age", "<f4"), ("replay_fill", "<i8"),
+])  # fmt: skip
+"""One record per update, written by the learner of the agent."""
+
+EPOCHS = np.dtype([
+    ("time", "<f8"), ("agent", "<i4"), ("epoch", "<i4"), ("agent_steps", "<i8"),
+    ("reward", "<f8"), ("epsilon", "<f4"), ("policy_version", "<i8"), ("policy_updates", "<i8"),
+    ("sync_lag_versions", "<i8"), ("sync_lag_updates", "<i8"), ("sync_lag_ms", "<f8"), ("replay_ratio", "<f4"),
+])  # fmt: skip
+"""One record per epoch and agent, written by the actor after the epoch's last action."""
+
+EVENTS = np.dtype([
+    ("time", "<f8"), ("kind", "<i4"), ("agent", "<i4"), ("epoch", "<i4"),
+    ("version_before", "<i8"), ("version", "<i8"), ("update", "<i8"), ("epsilon", "<f4"),
+])  # fmt: skip
+"""One record per publication (by the learner) and per sync (by the actor), also one that finds nothing new."""
+
+EVALUATIONS = np.dtype([
+    ("time", "<f8"), ("agent", "<i4"), ("epoch", "<i4"), ("version", "<i8"), ("update", "<i8"),
+    ("reward", "<f8"), ("worlds", "<i4"), ("final", "<i1"),
+])  # fmt: skip
+"""One record per greedy evaluation and agent."""
+
+
+class EventKind(IntEnum):
+    """What happened to a policy."""
+
+    PUBLISH = 1
+    """A learner put a new version into the weight store."""
+    SYNC = 2
+    """The actor took a version out of the weight store."""
+
+
+@dataclass(frozen=True)
+class RecordTable:
+    """A table of records: of the core, or of a hook that measures something."""
+
+    dtype: np.dtype[np.void]
+    capacity: int = 32768
+    """Records per process that wait for the parent before the oldest is overwritten and counted as lost."""
+    axis: str = ""
+    """The column that metrics of this table are drawn over; "" where its records are no curves."""
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Columns whose numbers stand for words: number k for the k-th word."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measured quantity: the one line that makes a field of a table a curve."""
+
+    name: str
+    """Public name, ``group/quantity``."""
+    table: str
+    """Name of the table."""
+    field: str
+    """Field of the table."""
+    unit: str
+    """Unit of one value."""
+    definition: str
+    """What exactly is measured."""
+    over_agents: Literal["mean", "sum"] = "mean"
+    """How the agents' values become one curve."""
+
+
+def words_of(kinds: type[IntEnum]) -> tuple[str, ...]:
+    """The words of an enumeration by its numbers; a number that it leaves out has the empty word."""
+    named = {kind.value: kind.name.lower() for kind in kinds}
+    return tuple(named.get(number, "") for number in range(max(named) + 1))
+
+
+TABLES: dict[str, RecordTable] = {
+    "updates": RecordTable(UPDATES, 16384, axis="update"),
+    "epochs": RecordTable(EPOCHS, 4096, axis="epoch"),
+    "events": RecordTable(EVENTS, 8192, words={"kind": words_of(EventKind)}),
+    "evaluations": RecordTable(EVALUATIONS, 512, axis="epoch"),
+}
+"""The core's tables, by name."""
+
+
+def tables_with(brought: Iterable[Mapping[str, RecordTable]]) -> dict[str, RecordTable]:
+    """The core's tables and those that hooks bring, by name.
+
+    Raises:
+        ValueError: two different tables have the same name.
+    """
+    tables = dict(TABLES)
+    for more in brought:
+        for name, table in more.items():
+            if tables.setdefault(name, table) != table:
+                raise ValueError(f"two tables of records are named {name!r}; give the hook's table another name")
+    return tables

@@ -1,0 +1,50 @@
+"""What a process did when: the timeline's table of records, and the kinds of its spans."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+from workbench.core.records import RecordTable, words_of
+
+SPANS = np.dtype([
+    ("start", "<i8"), ("duration", "<i8"), ("on_core", "<i8"),
+    ("process", "<i2"), ("kind", "<i2"), ("agent", "<i4"), ("epoch", "<i4"),
+])  # fmt: skip
+"""One record per piece of work or of waiting of a process, written when it is over. Times are in nanoseconds.
+
+``start`` is on the machine's monotonic clock, the same for all of its processes; the run's description has what to add
+for time since 1970, ``clock_offset_ns``. ``on_core`` says how much of ``duration`` the main thread was on a core; for
+the rest it waited, for another process, a device or a core. ``process`` is the place among the run's processes, whose
+names are in the description; ``agent`` and ``epoch`` are -1 where the work belongs to none.
+"""
+
+
+class SpanKind(IntEnum):
+    """What a process did for a while. Of two spans, one within the other, the inner one says more exactly what."""
+
+    STARTING = 1
+    """From the opening of its parts to the opening of the barrier that all processes start behind."""
+    WAITING = 2
+    """For another process: until an epoch may be collected, or updates may be made."""
+    ACTING = 3
+    """An epoch of the world: the sync, if one is due, then every turn, then the records of the epoch."""
+    SYNCING = 4
+    """Taking policies out of the weight stores."""
+    EVALUATING = 5
+    """Greedy epochs."""
+    LEARNING = 6
+    """A phase of learning of one agent: its updates, and the records of them."""
+    SAMPLING = 7
+    """Drawing a batch from the replay."""
+    UPDATING = 8
+    """One update, without the drawing of its batch; on a GPU the issuing of the work, which is waited for later."""
+    PUBLISHING = 9
+    """Putting a policy into its weight store."""
+    CHECKPOINTING = 10
+    """Saving what is needed to resume the run."""
+
+
+SPAN_TABLES = {"spans": RecordTable(SPANS, 32768, words={"kind": words_of(SpanKind)})}
+"""The table that a run with a timeline has beside the core's."""
