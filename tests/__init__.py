@@ -1,0 +1,1 @@
+"""Tests, and the campaigns that make the files under data/reference."""

@@ -1,5 +1,7 @@
 """A campaign of kills: processes are ended at random instants, and every run must end as if nothing had happened.
 
+``python -m tests.campaigns.kills`` makes it.
+
 Kills come from outside (SIGKILL, SIGTERM, SIGSTOP and then SIGKILL, at a random moment of wall time) and from inside: a
 process counts the lines that it executes in a module which touches shared memory, and kills itself at one of them. So
 kills fall into the middle of a publication, of a row, of a record, of a kept state and of a copy for a checkpoint. Some
@@ -18,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -26,11 +28,14 @@ from typing import Any
 
 import numpy as np
 
+from tests.campaigns.command_line import command, parse, say, start
 from tests.campaigns.reference_files import provenance, write_json
+from workbench.cli.options import at_least
 from workbench.core.config import preset
 from workbench.core.processes.worker import Modifier, Parts
 from workbench.core.records import EventKind
 from workbench.diagnose.faults.fault import override
+from workbench.runs.folder import reference_path
 from workbench.runs.loaded import load
 from workbench.runs.recovery.resume import resume
 from workbench.runs.run import Run, launch
@@ -39,12 +44,14 @@ SETTINGS: tuple[tuple[str, int | None], ...] = (
     ("sequential", 0), ("sequential", 1), ("sequential", 3),
     ("multiprocess", 0), ("multiprocess", 1), ("multiprocess", 3), ("multiprocess", None),
 )  # fmt: skip
-PLACES = ("exchange/weight_store.py", "exchange/replay.py", "exchange/journal.py", "exchange/recovery.py",
-          "exchange/progress.py", "record/telemetry.py")  # fmt: skip
+PLACES = ("core/shared/weight_store.py", "core/shared/replay.py", "core/shared/counters.py",
+          "core/shared/record_ring.py", "runs/recovery/journal.py", "runs/recovery/state_keeper.py")  # fmt: skip
 """Modules in whose lines a process kills itself."""
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGSTOP")
 HARM = ("hangs", "torn_accepted", "digest_mismatches", "wrong_counts", "failed_runs")
 """What a kill must never do. Counted are the runs that it happened to."""
+CHECKPOINT = "runs/recovery/checkpoint.py"
+"""The module in whose lines a parent kills itself."""
 LIMIT_S = 120.0
 """A run that has not ended after this counts as hung; one takes some ten seconds."""
 PARENT = """
@@ -108,7 +115,7 @@ def die_in_checkpoint(number: int, lines: int) -> None:
 
     def dying(*arguments: Any) -> None:
         if next(begun) == number:
-            die_at_line("record/checkpoint.py", lines)
+            die_at_line(CHECKPOINT, lines)
         write(*arguments)
 
     Supervisor._write_checkpoint = dying  # type: ignore[method-assign, assignment]
@@ -205,8 +212,13 @@ class Campaign:
         self._digests: dict[tuple[str, int | None], dict[str, str]] = {}
         self.runs: list[Disturbed] = []
 
-    def run(self, say: Callable[[str], None]) -> dict[str, Any]:
-        """Make run after run until there were enough kills; the table of :data:`data/reference/kills.json`."""
+    @property
+    def data(self) -> dict[str, Any]:
+        """What came of the runs so far."""
+        return {**table(self.runs), "seed": self._seed, "config": self._config.to_dict()}
+
+    def run(self) -> Iterator[str]:
+        """Make run after run until there were enough kills; a line on each as it ends."""
         while sum(len(each.kills) for each in self.runs) < self._wanted:
             number = len(self.runs)
             mode, lag = SETTINGS[number % len(SETTINGS)]
@@ -216,8 +228,7 @@ class Campaign:
             self._judge(run, record)
             self.runs.append(record)
             said = ", ".join(text for texts in record.failures.values() for text in texts) or "as if nothing"
-            say(f"run {number}: {run.label}, {len(record.kills)} kills, {said}")
-        return {**table(self.runs), "seed": self._seed, "config": self._config.to_dict()}
+            yield f"run {number}: {run.label}, {len(record.kills)} kills, {said}"
 
     # --- runs ------------------------------------------------------------------------------------------------------
 
@@ -291,9 +302,7 @@ class Campaign:
             record.failures["hangs"] = [f"the parent was still there after {LIMIT_S:g} s"]
         path = self._folder / name
         if any((path / "checkpoints").glob("*.npz")) and load(path).status == "cut off":
-            record.kills.append(
-                Kill("parent", "in a checkpoint", "record/checkpoint.py") if inside else Kill("parent", "SIGKILL")
-            )
+            record.kills.append(Kill("parent", "in a checkpoint", CHECKPOINT) if inside else Kill("parent", "SIGKILL"))
             run = resume(path)
         else:  # it died before its first checkpoint was whole, or after the end: there is nothing to go on from
             run = launch(self._config, mode, lag, out=self._folder, name=f"{name}-anew")
@@ -364,18 +373,46 @@ def _versions_grow(run: Run) -> bool:
     return all(bool((each[1:] >= each[:-1]).all()) for each in used)
 
 
-def run_kills(out: Path, kills: int, seed: int, command: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """Make the campaign, write the file, return what it holds.
+def is_sound(data: dict[str, Any]) -> bool:
+    """Whether no kill did any harm."""
+    return not any(data[name] for name in HARM)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Kill processes of many runs at random instants, and check that every run ends as if nothing had happened.
+
+    The exit code is 1 if a run hung, failed, accepted torn data, counted wrongly, or ended with other digests.
+    """
+
+    kills: int = 300
+    """Kills to make."""
+    seed: int = 0
+    """Of what is killed when, and how."""
+    out: Path | None = None
+    """File to write. Default: data/reference/kills.json."""
+
+
+def main(arguments: list[str]) -> int:
+    """Make the campaign, write the file after every run, print the counts.
 
     Raises:
         ChildFailed: a run that nobody disturbed failed.
     """
+    options = parse("kills", arguments, lambda _: Options())
+    at_least(0, seed=options.seed)
+    at_least(1, kills=options.kills)
+    out, origin = options.out or reference_path("kills.json"), provenance(command("kills", arguments))
     with tempfile.TemporaryDirectory(prefix="workbench-kills-") as folder:
-        data = Campaign(kills, seed, Path(folder)).run(say) | provenance(command)
-    write_json(out, data)
-    return data
+        campaign = Campaign(options.kills, options.seed, Path(folder))
+        for said in campaign.run():
+            say(said)
+            write_json(out, campaign.data | origin)
+    data = campaign.data
+    counts = ("kills", "runs", "hangs", "failed_runs", "torn_accepted", "digest_mismatches", "wrong_counts")
+    print("\n".join(f"{name}: {data[name]}" for name in counts) + f"\nwritten: {out}")
+    return 0 if is_sound(data) else 1
 
 
-def is_sound(data: dict[str, Any]) -> bool:
-    """Whether no kill did any harm."""
-    return not any(data[name] for name in HARM)
+if __name__ == "__main__":
+    start("kills")

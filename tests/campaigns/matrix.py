@@ -1,7 +1,9 @@
 """The matrix: every fault in runs of its own beside sound runs, and which checks notice what, when, at what cost.
 
+``python -m tests.campaigns.matrix`` makes it.
+
 A :class:`Case` is one run. A :class:`Matrix` keeps what came of each case in one file, which is whole after every run
-and is gone on with after an interruption. Everything else in that file is computed from those runs by :func:`summary`.
+and can be continued after an interruption. Everything else in that file is computed from those runs by :func:`summary`.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import collections
 import dataclasses
 import functools
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +20,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tests.campaigns.reference_files import RunsFile
+from tests.campaigns.command_line import command, parse, start
+from tests.campaigns.command_line import say as to_stderr
+from tests.campaigns.reference_files import RunsFile, figure_path
+from workbench.cli.options import Faults
 from workbench.core.config import Config, ConfigError, Mode, preset
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.diagnose.catalogue import check_of_fault, ids_of_fault
 from workbench.diagnose.faults import FAULTS, Fault, make
+from workbench.report.fault_matrix import matrix_figure
 from workbench.report.statistics import difference_of_means
+from workbench.runs.folder import data_folder, reference_path
 from workbench.runs.run import Run, launch
+from workbench.view.style import PRINT_DPI, print_settings
 
 Budget = Literal["full", "quick"]
 Say = Callable[[str], None]
@@ -370,7 +379,7 @@ def run_matrix(
         say: told a line for each run.
         only: faults to run; default all of the budget.
         seeds: seeds of each fault; default those of the budget.
-        fresh: begin the file anew.
+        fresh: start the file over.
         jobs: runs at a time.
         folder: keeps the run folders; None keeps none of them.
 
@@ -379,7 +388,7 @@ def run_matrix(
         RecordError: the file holds runs of another configuration, code or machine.
     """
     if jobs < 1:
-        raise ConfigError(f"jobs is {jobs}; at least one run must go on at a time")
+        raise ConfigError(f"jobs is {jobs}; at least one run must be made at a time")
     config = matrix_config(budget)
     matrix = Matrix(path, config, budget, command, fresh)
     cases = matrix.missing(plan(config, budget, only, seeds))
@@ -405,33 +414,45 @@ def told(record: Record) -> str:
     return f"{_case(record).name}: {record['status']}, {reward}, {record['wall_s']:.1f} s; noticed by {noticed}"
 
 
-def table(data: dict[str, Any]) -> str:
-    """The matrix as text: a line per fault, and one on the sound system."""
-    lines = [("fault", "expected", "seen", "epoch", "effect on reward", "also noticed by")]
-    for line in data["faults"]:
-        others = [check for check in line["noticed_by"] if check != line["expected_probe"]]
-        epoch = "-" if line["epochs_to_notice"] is None else str(line["epochs_to_notice"])
-        seen = "yes" if line["noticed"] else "NO"
-        lines.append((line["name"], line["expected_probe"], seen, epoch, effect_text(line), " ".join(others)))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([*rows, "", _sound_text(data["sound"])])
+@dataclass(frozen=True)
+class Options:
+    """Run every fault and the sound system: which check notices what, when, and what it costs.
+
+    The file is whole after every run; the same command continues where an earlier one was interrupted. The exit code
+    is 1 if a fault was not noticed by the check that must notice it, or if the sound system raised an alarm.
+    """
+
+    budget: Budget = "full"
+    """All faults, some fifteen minutes on two cores; or a few of them on a tiny task, to see that everything runs."""
+    only: Faults = ()
+    """A fault to run, with the sound runs that it is compared with; can be given several times."""
+    seeds: int | None = None
+    """Seeds of each fault, counted up from 0. Default: those of the budget."""
+    jobs: int = 2
+    """Runs at a time."""
+    out: Path | None = None
+    """File to write. Default: data/reference/matrix.json, or data/matrix-quick.json with the quick budget."""
+    runs: Path | None = None
+    """Folder that keeps the run folders. Default: they are deleted."""
+    fresh: bool = False
+    """Start over instead of continuing the file."""
 
 
-def effect_text(line: dict[str, Any]) -> str:
-    """What a line of the table says of the reward: effect, interval, and whether it can be told from none."""
-    if line["effect"] is None:
-        return line["outcome"] if line["outcome"] != "finished" else "-"
-    if line["effect_interval"] is None:
-        return f"{line['effect']:+.1f}"
-    low, high = line["effect_interval"]
-    return f"{line['effect']:+.1f} [{low:+.1f}, {high:+.1f}]" + ("" if line["measurable"] else " not measurable")
+def main(arguments: list[str]) -> int:
+    """Make the runs, write the file and its figure, print the table."""
+    options = parse("matrix", arguments, lambda _: Options())
+    default = reference_path("matrix.json") if options.budget == "full" else data_folder() / "matrix-quick.json"
+    out = options.out or default
+    data = run_matrix(
+        out, options.budget, command("matrix", arguments), to_stderr, options.only, options.seeds, options.fresh,
+        options.jobs, options.runs,
+    )  # fmt: skip
+    figure = matrix_figure(data)
+    with print_settings():
+        picture = figure.picture.save(figure_path(out), PRINT_DPI)
+    print(f"{figure.table}\n{textwrap.fill(figure.caption, 120)}\n\nwritten: {out}, {picture}")
+    return 0 if is_sound(data) else 1
 
 
-def _sound_text(sound: dict[str, Any]) -> str:
-    alarms = [
-        f"{alarm['check']} at {alarm['mode']}, lag {alarm['lag']}, seed {alarm['seed']}" for alarm in sound["alarms"]
-    ]
-    spread = "" if sound["reward_sd"] is None else f", sd {sound['reward_sd']:.1f}"
-    reward = "no reward" if sound["reward_mean"] is None else f"greedy reward {sound['reward_mean']:.1f}{spread}"
-    return f"Sound system: {sound['runs']} runs, {reward}, alarms: {'; '.join(alarms) or 'none'}"
+if __name__ == "__main__":
+    start("matrix")

@@ -1,4 +1,4 @@
-"""The results that are kept under ``data/reference``: what is measured, and the note on where each file comes from.
+"""The files under ``data/reference``: how they are written, and where each says that it comes from.
 
 Every file names the command that made it, the machine, the versions and the commit, so that it can be made again and
 compared.
@@ -6,27 +6,19 @@ compared.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import platform
 import re
-from collections.abc import Iterator, Sequence
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from workbench.core.config import MODES, Config, Mode, WorldConfig
+from workbench.core.config import Config
 from workbench.runs import machine
-from workbench.runs.folder import RecordError, data_folder
-from workbench.runs.reference_policies import reference_rewards
-from workbench.runs.run import Run
+from workbench.runs.folder import RecordError
 
-POLICY_EPOCHS = 2000
-"""Epochs behind a reference policy's mean: its standard error is then well below one gem."""
-
-
-def reference_path(name: str) -> Path:
-    """Where a reference file lies by default."""
-    return data_folder() / "reference" / name
+ROOT = machine.PACKAGE.parent
 
 
 def provenance(command: str, device: str = "cpu") -> dict[str, Any]:
@@ -50,14 +42,23 @@ def machine_label(device: str) -> str:
     return "-".join([*re.findall(r"[a-z0-9.]+", words), str(machine.cores()), "cores"])
 
 
-def measure_policies(world: WorldConfig, epochs: int, seed: int, command: str) -> dict[str, Any]:
-    """What :func:`reference_rewards` gives, with the world, the seed and the origin."""
-    rewards = reference_rewards(world, epochs, seed)
-    return {**rewards, "world": dataclasses.asdict(world), "seed": seed, **provenance(command)}
+def write_json(path: Path, data: object) -> None:
+    """Write a file whole or not at all, and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def figure_path(out: Path) -> Path:
+    """Where the figure of a reference file goes: the folder ``figures`` beside ``reference``, else next to the file."""
+    folder = out.parent.parent / "figures" if out.parent.name == "reference" else out.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{out.stem}.png"
 
 
 class RunsFile:
-    """A file of runs that is whole after every run and is gone on with after an interruption."""
+    """A file of runs that is whole after every run; a campaign that was interrupted continues it."""
 
     def __init__(self, path: Path, config: Config, command: str, device: str = "cpu", fresh: bool = False) -> None:
         """Open the file, or begin it.
@@ -67,7 +68,7 @@ class RunsFile:
             config: settings of every run; their seed may differ.
             command: what makes the file.
             device: device that updates are computed on, such as "cpu" or "cuda:0".
-            fresh: begin anew, whatever is there.
+            fresh: start over, whatever is there.
 
         Raises:
             RecordError: the file holds runs of other settings, versions, code or machine, or cannot be read.
@@ -102,47 +103,48 @@ class RunsFile:
         if differing := [name for name, value in origin.items() if value != self._origin[name]]:
             raise RecordError(
                 f"{self.path} holds runs of another {' and '.join(differing)}, and one file must not mix them; "
-                "give --fresh to begin anew, or another --out"
+                "give --fresh to start over, or another --out"
             )
         return runs
 
 
-class LearningRecord(RunsFile):
-    """What both modes reach with several seeds."""
-
-    def __init__(self, path: Path, config: Config, device: str, command: str, fresh: bool = False) -> None:
-        """Open the file, or begin it; see :class:`RunsFile`."""
-        super().__init__(path, config, command, device, fresh)
-        self._policies = reference_rewards(config.world, POLICY_EPOCHS, config.seed)
-
-    def missing(self, seeds: Sequence[int], lag: int) -> Iterator[tuple[int, Mode]]:
-        """Seeds and modes that the file does not hold yet."""
-        there = {(run["mode"], run["lag"], run["seed"]) for run in self.runs}
-        return ((seed, mode) for seed in seeds for mode in MODES if (mode, lag, seed) not in there)
-
-    def table(self) -> dict[str, Any]:
-        """The runs, and what the reference policies earn."""
-        return {"runs": self.runs, "policies": self._policies}
-
-    def add(self, run: Run) -> None:
-        """Add a finished run and write the file.
-
-        Raises:
-            RecordError: the run has not finished.
-        """
-        if run.status != "finished":
-            raise RecordError(f"run {run.name} is {run.status}; only finished runs are kept in {self.path}")
-        result = run.result
-        self.keep({
-            "mode": run.mode, "lag": run.lag, "seed": result.seed, "greedy_reward": result.greedy_reward,
-            "reward_last_tenth": result.reward["last_tenth"], "wall_s": result.wall_s, "updates": result.updates,
-            "digest": result.digest,
-        })  # fmt: skip
+# --- which files are out of date -------------------------------------------------------------------------------------
 
 
-def write_json(path: Path, data: object) -> None:
-    """Write a file whole or not at all, and the folders above it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+def commits_of(data: object) -> Iterator[str]:
+    """Every commit that a reference file, or a part of it, names as its origin."""
+    if isinstance(data, dict):
+        if isinstance(commit := data.get("commit"), str):
+            yield commit
+        for part in data.values():
+            yield from commits_of(part)
+
+
+def older_than_core(root: Path = ROOT) -> list[str] | None:
+    """Names of the reference files that were made before the last change to ``workbench/core``.
+
+    Args:
+        root: of the repository.
+
+    Returns:
+        The names in order; a file of an unknown commit, or of none, is among them. None where there is no history.
+    """
+    newest = _git(root, "log", "-1", "--format=%H", "--", "workbench/core")
+    if not newest:
+        return None
+    older = []
+    for path in sorted((root / "data" / "reference").glob("*.json")):
+        commits = set(commits_of(json.loads(path.read_text(encoding="utf-8"))))
+        current = [_git(root, "merge-base", "--is-ancestor", newest, commit) is not None for commit in commits]
+        if not current or not all(current):
+            older.append(path.name)
+    return older
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """What a git command printed; None if it failed."""
+    command = ["git", "-C", str(root), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,7 +1,8 @@
 """A soak: one free-running run for an hour, a process killed every minute, and what every process takes meanwhile.
 
-Each sample holds, of the parent and of every child, its memory and its open files, and what lies in ``/dev/shm``. At
-the end nothing may have grown beyond what it wavers by, and the history must be whole.
+``python -m tests.campaigns.soak`` makes it. Each sample holds, of the parent and of every child, its memory and its
+open files, and what lies in ``/dev/shm``. At the end nothing may have grown beyond what it wavers by, and the history
+must be whole.
 
 A child that is killed comes back as a new process, which begins at a level of its own, some MiB from that of the one
 before. So growth is looked for twice: within each life of a process, and from life to life.
@@ -20,15 +21,19 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.campaigns.command_line import command, parse, say, start
 from tests.campaigns.reference_files import provenance, write_json
-from workbench.core.config import Config, preset
+from workbench.cli.options import at_least
+from workbench.core.config import Config, ConfigError, preset
 from workbench.core.records import EventKind
+from workbench.runs.folder import reference_path
 from workbench.runs.history import History
 from workbench.runs.run import Run, launch
 
@@ -314,3 +319,42 @@ def table(data: dict[str, Any]) -> str:
         lines.append(f"{line['process']:<12}{line['quantity']:<14}{numbers}  {'flat' if line['flat'] else 'GROWS'}")
     counts = ("minutes", "kills", "deaths_seen", "epochs", "updates", "history", "left_in_dev_shm")
     return "\n".join([*lines, *(f"{name}: {data[name]}" for name in counts)])
+
+
+@dataclass(frozen=True)
+class Options:
+    """Keep a free-running run busy for long while its processes are killed, and see that nothing grows.
+
+    The exit code is 1 if memory, open files or names in /dev/shm grew, or if a record is missing.
+    """
+
+    minutes: float = 60.0
+    """How long."""
+    kill_every: float = 60.0
+    """Seconds between two kills."""
+    seed: int = 0
+    """Of which process is killed, and how."""
+    out: Path | None = None
+    """File to write. Default: data/reference/soak.json."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.minutes <= 1e5 or not 0 < self.kill_every <= 1e6:
+            raise ConfigError(
+                f"minutes is {self.minutes} and kill_every {self.kill_every}; both must be above 0, and minutes at "
+                "most 100000"
+            )
+
+
+def main(arguments: list[str]) -> int:
+    """Watch a run for as long as was asked, write the file, print what grew."""
+    options = parse("soak", arguments, lambda _: Options())
+    at_least(0, seed=options.seed)
+    out = options.out or reference_path("soak.json")
+    origin = command("soak", arguments)
+    data = run_soak(out, options.minutes, options.kill_every, options.seed, origin, say)
+    print(f"{table(data)}\nwritten: {out}")
+    return 0 if data["held"] else 1
+
+
+if __name__ == "__main__":
+    start("soak")

@@ -1,4 +1,4 @@
-"""``workbench doctor``, ``matrix`` and ``torn``, and faults on the command line, with real processes."""
+"""``workbench doctor``, the campaign of the fault matrix, and faults on the command line, with real processes."""
 
 import json
 import os
@@ -8,16 +8,15 @@ import sys
 import pytest
 
 from workbench import load
-from workbench.cli import main
-from workbench.diagnose import torn
 
 QUICK = ("--preset", "tiny", "--device", "cpu", "--mode", "sequential")
+MATRIX = "tests.campaigns.matrix"
 DEADLINE_S = 300
 
 
-def workbench(family, *arguments, **environment):
+def workbench(family, *arguments, module="workbench", **environment):
     done = subprocess.run(
-        [sys.executable, "-m", "workbench", *map(str, arguments)], env=os.environ | family.environment | environment,
+        [sys.executable, "-m", module, *map(str, arguments)], env=os.environ | family.environment | environment,
         capture_output=True, text=True, timeout=DEADLINE_S,
     )  # fmt: skip
     assert "Traceback" not in done.stderr and family.wait_gone() == {}
@@ -56,7 +55,8 @@ def test_what_cannot_be_is_refused_before_anything_starts(family, tmp_path):
     assert unknown.returncode == 2 and "did you mean sync_never" in unknown.stderr
     senseless = workbench(family, "run", *QUICK, "--fault", "kill_actor", "--out", tmp_path)
     assert senseless.returncode == 2 and "makes no sense here" in senseless.stderr
-    choice = workbench(family, "matrix", "--budget", "quick", "--only", "sync_nevr", "--out", tmp_path / "m.json")
+    arguments = ("--budget", "quick", "--only", "sync_nevr", "--out", tmp_path / "m.json")
+    choice = workbench(family, *arguments, module=MATRIX)
     assert choice.returncode == 2 and "did you mean sync_never" in choice.stderr
     nowhere = workbench(family, "doctor", tmp_path / "nowhere")
     assert nowhere.returncode == 2 and "nowhere" in nowhere.stderr
@@ -64,10 +64,10 @@ def test_what_cannot_be_is_refused_before_anything_starts(family, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_matrix_fills_its_file_and_goes_on_with_it(family, tmp_path):
+def test_the_matrix_fills_its_file_and_continues_it(family, tmp_path):
     out = tmp_path / "reference" / "matrix.json"
-    arguments = ("matrix", "--budget", "quick", "--only", "sync_never", "--only", "unflattened_observation")
-    done = workbench(family, *arguments, "--out", out)
+    arguments = ("--budget", "quick", "--only", "sync_never", "--only", "unflattened_observation")
+    done = workbench(family, *arguments, "--out", out, module=MATRIX)
     assert done.returncode == 0, done.stderr + done.stdout
     data = json.loads(out.read_text())
     lines = {line["name"]: line for line in data["faults"]}
@@ -78,17 +78,9 @@ def test_the_matrix_fills_its_file_and_goes_on_with_it(family, tmp_path):
     assert lines["unflattened_observation"]["outcome"] == "refused"
     assert lines["unflattened_observation"]["epochs_to_notice"] == 0
     assert data["sound"]["runs"] == 1 and data["sound"]["alarms"] == []
-    assert data["command"].startswith("workbench matrix --budget quick")
+    assert data["command"].startswith(f"python -m {MATRIX} --budget quick")
     assert (tmp_path / "figures" / "matrix.png").read_bytes().startswith(b"\x89PNG")
     assert "1 of 3" in done.stderr and "Sound system: 1 runs" in done.stdout
 
-    again = workbench(family, *arguments, "--out", out, "--runs", tmp_path / "runs")
+    again = workbench(family, *arguments, "--out", out, "--runs", tmp_path / "runs", module=MATRIX)
     assert again.returncode == 0 and again.stderr == "" and again.stdout == done.stdout
-
-
-def test_torn_takes_its_options_and_gives_the_code_of_what_it_measured(monkeypatch, tmp_path):
-    asked = []
-    monkeypatch.setattr(torn, "run_torn", lambda *options: asked.append(options) or 1)
-    assert main(["torn", "--quick", "--seed", "3", "--out", str(tmp_path / "x.json")]) == 1
-    assert main(["torn"]) == 1
-    assert asked == [(tmp_path / "x.json", True, 3), (None, False, 0)]

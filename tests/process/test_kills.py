@@ -1,16 +1,15 @@
-"""A short campaign of kills; ``workbench kills`` makes the long one."""
+"""A short campaign of kills; ``python -m tests.campaigns.kills`` makes the long one."""
 
 import json
 
 import pytest
 
-from tests.campaigns.kills import HARM, Disturbed, Kill, is_sound, table
-from workbench.cli import main
+from tests.campaigns.kills import HARM, Disturbed, Kill, is_sound, main, table
 
 
 @pytest.mark.slow
 def test_no_kill_does_any_harm(tmp_path, capsys):
-    code = main(["kills", "--kills", "20", "--seed", "1", "--out", str(tmp_path / "kills.json")])
+    code = main(["--kills", "20", "--seed", "1", "--out", str(tmp_path / "kills.json")])
     data = json.loads((tmp_path / "kills.json").read_text())
     assert code == 0, data["failures"]
     assert data["kills"] >= 20 and data["failures"] == []
@@ -23,7 +22,8 @@ def test_no_kill_does_any_harm(tmp_path, capsys):
 
 def test_a_harm_is_counted_for_every_role_that_died_in_the_run():
     runs = [
-        Disturbed(0, "multiprocess", 1, [Kill("actor", "SIGKILL"), Kill("learner", "at a line", "exchange/replay.py")],
+        Disturbed(0, "multiprocess", 1,
+                  [Kill("actor", "SIGKILL"), Kill("learner", "at a line", "core/shared/replay.py")],
                   [0.01, 0.04], {"digest_mismatches": ["other digests"]}),
         Disturbed(1, "multiprocess", None, [Kill("learner", "SIGTERM")], [0.02]),
         Disturbed(2, "sequential", 0, [], [], {"hangs": ["did not end"]}),
@@ -33,7 +33,7 @@ def test_a_harm_is_counted_for_every_role_that_died_in_the_run():
     assert data["by_role"]["actor"]["digest_mismatches"] == data["by_role"]["learner"]["digest_mismatches"] == 1
     assert data["by_role"]["learner"]["kills"] == 2
     assert data["by_mode"]["multiprocess, free-running"] == {"kills": 1, **dict.fromkeys(HARM, 0)}
-    in_replay = data["by_where"]["exchange/replay.py"]
+    in_replay = data["by_where"]["core/shared/replay.py"]
     assert in_replay == {"kills": 1, **dict.fromkeys(HARM, 0), "digest_mismatches": 1}
     assert data["failures"] == ["run 0, multiprocess, lag 1: other digests", "run 2, sequential, lag 0: did not end"]
     assert not is_sound(data)

@@ -4,21 +4,21 @@ import json
 
 import pytest
 
+from tests.campaigns.bench import main
 from tests.campaigns.bench.panel import BARS, held
-from workbench.cli import main
 
 pytestmark = pytest.mark.slow
 
 
 def test_the_cost_of_a_panel_is_measured_and_judged(tmp_path, capsys):
     out = tmp_path / "panel.json"
-    code = main(["bench", "--panel", "--quick", "--out", str(out)])
+    code = main(["--panel", "--quick", "--out", str(out)])
     data = json.loads(out.read_text())
     assert data["slow_down"]["identical"] and data["slow_down"]["frames_per_s"] > 0
     assert data["latency"]["with"]["count"] == 10 and data["latency"]["frames"] > 0
     assert code == (0 if all(data["held"].values()) else 1) and set(data["held"]) == {"slow_down", "latency_ms"}
 
-    code = main(["bench", "--panel", "--quick", "--minutes", "0.4", "--out", str(out)])
+    code = main(["--panel", "--quick", "--minutes", "0.4", "--out", str(out)])
     data = json.loads(out.read_text())
     series = data["growth"]["series"]
     assert len(series["t"]) >= 10 and max(series["notebook_mib"]) > 0 and series["frames"][-1] > series["frames"][0]
@@ -32,11 +32,3 @@ def test_a_bar_that_does_not_hold_is_said():
     assert held(slow) == {"slow_down": False, "latency_ms": True}
     growing = {"growth": {"grown": {"memory_mib": {"grown": 1.0}, "notebook_mib": {"grown": 5.1}}}}
     assert held(growing) == {"growth_mib": False}
-
-
-def test_minutes_without_a_panel_are_refused(capsys):
-    with pytest.raises(SystemExit) as refused:
-        main(["bench", "--minutes", "3"])
-    assert refused.value.code == 2
-    said = " ".join(capsys.readouterr().err.split())
-    assert "minutes is 3.0; it must be 0 to 100000, and goes with --panel" in said

@@ -1,4 +1,4 @@
-"""Two minutes of a soak; ``workbench soak`` makes the hour. Its verdict on growth is checked with made-up series."""
+"""Two minutes of the soak, whose campaign takes an hour. Its verdict on growth is checked with made-up series."""
 
 import json
 from pathlib import Path

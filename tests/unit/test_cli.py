@@ -1,14 +1,11 @@
-"""The command line without children: options, exit codes, the progress line, the reference files, saved notebooks."""
+"""The command line without children: options, exit codes, the progress line, saved notebooks."""
 
 import io
-import json
 import re
-from types import SimpleNamespace
 
 import nbformat
 import pytest
 
-from tests.campaigns.reference_files import LearningRecord, machine_label
 from workbench import ChildFailed, ConfigError, RecordError, RunError, preset, presets
 from workbench.cli import main
 from workbench.cli.main import COMMANDS, Command
@@ -38,7 +35,7 @@ def test_a_preset_sets_the_defaults_and_the_other_options_change_them_wherever_t
     assert run_options(*changes, "--preset=tiny").config == expected
 
 
-@pytest.mark.parametrize("command", ["run", "compare", "learning"])
+@pytest.mark.parametrize("command", ["run", "compare"])
 def test_every_setting_is_an_option_with_its_docstring_as_help(command, capsys):
     with pytest.raises(SystemExit) as left:
         main([command, "--help"])
@@ -173,103 +170,6 @@ def test_a_log_gets_a_line_now_and_then_and_every_line_that_stays(monkeypatch):
     line.keep("done")
     line.show("the next run")
     assert stream.getvalue().splitlines() == ["second 0", "second 10", "second 20", "done", "the next run"]
-
-
-# --- reference files -----------------------------------------------------------------------------------------------
-
-
-def finished(mode: str, seed: int, status: str = "finished"):
-    """What the record asks of a run."""
-    result = SimpleNamespace(
-        seed=seed, greedy_reward=500.0 + seed, reward={"last_tenth": 480.0}, wall_s=60.0, updates=4800,
-        digest={"weights": "00"},
-    )  # fmt: skip
-    return SimpleNamespace(mode=mode, lag=1, status=status, name="run", result=result)
-
-
-def record(path, config=None, **options) -> LearningRecord:
-    return LearningRecord(path, config or preset("tiny"), "cpu", "workbench learning", **options)
-
-
-def test_a_learning_record_goes_on_where_it_was_interrupted(tmp_path):
-    path = tmp_path / "reference" / "learning.json"
-    first = record(path)
-    assert list(first.missing([0, 1], 1)) == [
-        (0, "sequential"), (0, "multiprocess"), (1, "sequential"), (1, "multiprocess"),
-    ]  # fmt: skip
-    first.add(finished("sequential", 0))
-    first.add(finished("multiprocess", 1))
-    again = record(path)
-    assert list(again.missing([0, 1], 1)) == [(0, "multiprocess"), (1, "sequential")]
-    assert list(again.missing([1], 0)) == [(1, "sequential"), (1, "multiprocess")]  # another lag is another run
-    assert list(record(path, fresh=True).missing([0], 1)) == [(0, "sequential"), (0, "multiprocess")]
-
-
-def test_a_learning_record_says_what_was_reached_and_where_it_comes_from(tmp_path):
-    path = tmp_path / "learning.json"
-    record(path).add(finished("sequential", 3))
-    written = json.loads(path.read_text())
-    assert written["runs"] == [
-        {"mode": "sequential", "lag": 1, "seed": 3, "greedy_reward": 503.0, "reward_last_tenth": 480.0, "wall_s": 60.0,
-         "updates": 4800, "digest": {"weights": "00"}}
-    ]  # fmt: skip
-    assert set(written) == {
-        "runs", "policies", "command", "machine", "versions", "commit", "dirty", "config",
-    }  # fmt: skip
-    assert written["command"] == "workbench learning" and set(written["policies"]["random"]) == {"mean", "sd", "epochs"}
-
-
-def test_a_learning_record_never_mixes_settings_nor_takes_half_a_run(tmp_path):
-    path = tmp_path / "learning.json"
-    record(path).add(finished("sequential", 0))
-    kept = path.read_bytes()
-    with pytest.raises(RecordError, match=r"another config.*--fresh"):
-        record(path, preset("tiny").replace(epochs=13))
-    assert list(record(path, preset("tiny").replace(seed=9)).missing([0], 1)) == [(0, "multiprocess")]
-    with pytest.raises(RecordError, match="is stopped"):
-        record(path).add(finished("multiprocess", 0, status="stopped"))
-    assert path.read_bytes() == kept
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"runs": []}'])
-def test_a_damaged_learning_record_is_refused_by_name(content, tmp_path):
-    path = tmp_path / "learning.json"
-    path.write_text(content)
-    with pytest.raises(RecordError, match=r"learning\.json is damaged.*--fresh"):
-        record(path)
-
-
-def test_policies_writes_its_file_and_a_line_for_each(tmp_path, capsys):
-    out = tmp_path / "new" / "policies.json"
-    assert main(["policies", "--preset", "tiny", "--epochs", "20", "--out", str(out)]) == 0
-    written = json.loads(out.read_text())
-    for name in ("random", "random_no_wall", "scripted"):
-        assert set(written[name]) == {"mean", "sd", "epochs"} and written[name]["epochs"] == 20
-    assert written["world"]["height"] == 7 and written["command"].startswith("workbench policies --preset tiny")
-    assert {"machine", "versions", "commit"} <= set(written)
-    assert capsys.readouterr().out.count("\n") == 4
-
-
-@pytest.mark.parametrize("arguments", [["--epochs", "1"], ["--seed", "-1"]])
-def test_policies_refuses_what_it_cannot_play(arguments, capsys):
-    assert main(["policies", *arguments]) == 2
-    assert arguments[0][2:] in capsys.readouterr().err
-
-
-def test_bench_is_given_a_device_a_file_and_its_budget(monkeypatch, tmp_path):
-    asked = []
-    monkeypatch.setattr("tests.campaigns.bench.run_bench", lambda *arguments: asked.append(arguments) or 0)
-    assert main(["bench", "--device", "cpu", "--quick", "--out", str(tmp_path / "bench.json")]) == 0
-    assert main(["bench", "--device", "cpu"]) == 0
-    assert asked[0] == ("cpu", tmp_path / "bench.json", True)
-    assert re.fullmatch(r"bench_[a-z0-9.-]+-\d+-cores\.json", asked[1][1].name) and asked[1][2] is False
-
-
-def test_a_machine_makes_a_plain_file_name(monkeypatch):
-    name = "Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz"
-    monkeypatch.setattr("tests.campaigns.reference_files.machine.device_name", lambda device: name)
-    monkeypatch.setattr("tests.campaigns.reference_files.machine.cores", lambda: 2)
-    assert machine_label("cpu") == "intel-xeon-e5-2680-v4-2-cores"
 
 
 # --- notebooks -----------------------------------------------------------------------------------------------------

@@ -12,9 +12,8 @@ from tests.campaigns.matrix import Case, Matrix
 from workbench.core.config import ConfigError, check_launch
 from workbench.diagnose.catalogue import CHECKS, fault_names
 from workbench.diagnose.faults import FAULTS, prepare
-from workbench.diagnose.matrix_figure import figure
+from workbench.report.fault_matrix import matrix_figure
 from workbench.runs.folder import RecordError
-from workbench.view.picture import to_png
 
 FULL = matrix.matrix_config("full")
 QUICK = matrix.matrix_config("quick")
@@ -260,24 +259,25 @@ def full_data():
     return matrix.summary(runs) | {"machine": {"cpu": "a processor", "cores": 2}}
 
 
-def test_the_table_has_a_line_for_every_fault_and_one_on_the_sound_system():
-    text = matrix.table(full_data())
-    assert all(f"\n{name} " in text for name in FAULTS)
-    assert "frames_mismatch" in text and " NO " in text and "refused" in text
-    assert text.endswith("Sound system: 3 runs, greedy reward 102.5, sd 7.5, alarms: none")
+def test_the_table_has_a_line_for_every_fault_and_the_caption_one_on_the_sound_system():
+    figure = matrix_figure(full_data())
+    lines = {row[0]: row[1:] for row in figure.table.rows}
+    assert list(lines) == list(FAULTS)
+    assert lines["frames_mismatch"][3] == "refused"
+    assert [row[2] for row in figure.table.rows].count("NO") == 1
+    assert "Sound system: 3 runs, 0 alarms; greedy reward of the sound system 102.5" in figure.caption
+    assert "36 of 37 faults were noticed by the check that must" in figure.caption
 
 
-def test_the_figure_names_every_fault_and_check_and_is_the_same_twice():
-    picture = figure(full_data())
-    effects, grid = picture.axes
+def test_the_figure_names_every_fault_and_check():
+    effects, grid = matrix_figure(full_data()).picture.axes
     assert [label.get_text() for label in effects.get_yticklabels()] == list(FAULTS)
     assert [label.get_text() for label in grid.get_xticklabels()] == list(CHECKS)
     assert [text.get_text() for text in grid.texts].count("no") == 1
-    assert "36 were noticed by the check that must" in picture.alt
-    assert to_png(picture) == to_png(figure(full_data()))
 
 
 def test_the_figure_can_be_drawn_of_little():
     data = matrix.summary([record("sync_never", noticed={"sync": 1})]) | {"machine": {"cpu": "x", "cores": 2}}
-    assert to_png(figure(data)).startswith(b"\x89PNG")
-    assert matrix.table(data).endswith("Sound system: 0 runs, no reward, alarms: none")
+    figure = matrix_figure(data)
+    assert figure._repr_png_()[0].startswith(b"\x89PNG")
+    assert "Sound system: 0 runs, 0 alarms." in figure.caption

@@ -436,7 +436,7 @@ def test_only_a_final_evaluation_is_no_curve(tmp_path):
         ({"matrix": "gone.json"}, "cannot read gone.json"),
         (
             {"figures": ["fault_matrix"]},
-            "figure fault_matrix needs the file of a matrix; make it with `workbench matrix`",
+            "figure fault_matrix needs the file of a matrix; make it with `python -m tests.campaigns.matrix`",
         ),
         ({"figures": ["fault_matrix"], "matrix": BENCH}, "the matrix lacks 'faults'"),
         ({"figures": ["speedup"], "bench": "own"}, "the benchmark lacks 'modes'"),

@@ -11,10 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.campaigns import torn
+from tests.campaigns import torn_protocols as protocols
+from tests.campaigns.torn_protocols import ROWS, WEIGHTS, Shared, code, network, num_floats, torn_and_wrong
 from workbench.core.shared.replay import Batch
-from workbench.diagnose import protocols, torn
-from workbench.diagnose.protocols import ROWS, WEIGHTS, Shared, code, network, num_floats, torn_and_wrong
-from workbench.diagnose.torn_figure import figure, killed_story, rows_table, weights_table
+from workbench.report.torn_reads import count, killed_story, rows_table, torn_reads, weights_table
 
 WIDTH = 16
 STEPS = 50
@@ -229,7 +230,7 @@ def made_up(torn_weight_store=0):
 
 
 def test_the_figure_shows_every_rate_at_its_height():
-    drawn = figure(made_up())
+    drawn = torn_reads(made_up())
     first = drawn.axes[0]
     assert [axes.get_title(loc="left") for axes in drawn.axes[:3]] == [
         "Weights: 9,408 floats", "Weights: 231,360 floats", "Weights: 2,362,368 floats",
@@ -246,16 +247,16 @@ def test_the_figure_shows_every_rate_at_its_height():
 def test_the_figure_needs_no_particular_sizes_or_pauses():
     result = made_up()
     result["weights"] = [cell for cell in result["weights"] if cell["floats"] == 9_408 and cell["pause_ms"] == 0.0]
-    assert figure(result)._repr_png_()[0]
+    assert torn_reads(result)._repr_png_()[0]
 
 
 def test_the_tables_have_a_line_for_every_cell():
     result = made_up()
-    lines = weights_table(result).splitlines()
-    assert lines[0] == "Weights, pause of the writer 0 ms"
-    assert len(lines) == 2 + 9 and "150,000" in lines[2] and "2,362,368" in lines[-1]
-    assert "20 ms" in weights_table(result, 20.0)
-    assert len(rows_table(result).splitlines()) == 2 + 8 and "none" in rows_table(result)
+    rows = weights_table(result).rows
+    assert len(rows) == 9 and {row[2] for row in rows} == {"0"}
+    assert rows[0][:3] == ("load_state_dict", "9,408", "0") and "150,000" in rows[0]
+    assert {row[2] for row in weights_table(result, 20.0).rows} == {"20"}
+    assert len(rows_table(result).rows) == 8 and rows_table(result).rows[0][-1] == "none"
     with pytest.raises(ValueError, match=r"pause_ms is 3; measured were 0, 0\.5, 20"):
         weights_table(result, 3.0)
 
@@ -268,24 +269,31 @@ def test_the_story_of_the_killed_writer_is_what_was_measured():
     assert "had the mutex back" in other and "TORN" in other
 
 
-@pytest.mark.parametrize(("torn_weight_store", "status"), [(0, 0), (1, 1)])
+@pytest.mark.parametrize(("torn_store", "status"), [(0, 0), (1, 1)])
 def test_the_command_writes_both_files_and_fails_if_the_weight_store_tore(
-    tmp_path, monkeypatch, capsys, torn_weight_store, status
+    tmp_path, monkeypatch, capsys, torn_store, status
 ):
-    monkeypatch.setattr(torn, "measure", lambda *_: made_up(torn_weight_store))
+    asked = []
+    monkeypatch.setattr(torn, "measure", lambda *options: asked.append(options[:2]) or made_up(torn_store))
     out = tmp_path / "reference" / "torn_reads.json"
-    assert torn.run_torn(out, quick=True) == status
-    assert json.loads(out.read_text()) == made_up(torn_weight_store)
+    assert torn.main(["--quick", "--seed", "3", "--out", str(out)]) == status
+    assert asked == [("quick", 3)]
+    written = json.loads(out.read_text())
+    assert {name: written[name] for name in ("weights", "rows", "ways")} == {
+        name: made_up(torn_store)[name] for name in ("weights", "rows", "ways")
+    }
+    assert {"machine", "versions", "commit"} <= set(written)
+    assert written["command"] == f"python -m tests.campaigns.torn --quick --seed 3 --out {out}"
     assert (tmp_path / "figures" / "torn_reads.png").read_bytes().startswith(b"\x89PNG")
     assert "load_state_dict" in capsys.readouterr().out
 
 
 def test_counts_are_summed_over_the_cells_of_a_way():
     result = made_up()
-    assert torn.count(result, "load_state_dict") == 9 * 150
-    assert torn.count(result, "second look", "reads") == 4 * 1000
+    assert count(result, "load_state_dict") == 9 * 150
+    assert count(result, "second look", "reads") == 4 * 1000
     with pytest.raises(ValueError, match="way is 'pigeon'; measured were load_state_dict, mutex"):
-        torn.count(result, "pigeon")
+        count(result, "pigeon")
 
 
 def test_an_unknown_budget_is_refused():

@@ -9,10 +9,10 @@ import pytest
 
 import workbench as wb
 from tests.unit import evidence as made
-from workbench.diagnose import notebook as tour
 from workbench.diagnose.catalogue import CATALOGUE
 from workbench.diagnose.doctor import examine
 from workbench.diagnose.faults import FAULTS
+from workbench.view import tour
 
 QUICK = wb.preset("tiny").replace(**{"epochs": 4, "processes.learners": 1})
 DEADLINE_S = 120.0

@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TextIO
 
-from tests.campaigns import commands as reference
 from workbench.cli import diagnosis, film, notebooks, reports, timeline, training
 from workbench.core.config import ConfigError
 from workbench.core.processes.supervisor import ChildFailed
@@ -43,13 +42,6 @@ COMMANDS = {
     "film": Command(film.film, "a greedy epoch of some runs, side by side, as an animation"),
     "lab": Command(notebooks.lab, "open JupyterLab on the notebooks; further arguments go to JupyterLab"),
     "notebooks": Command(notebooks.execute, "execute the notebooks and save them with their outputs"),
-    "bench": Command(reference.bench, "measure the speed of every part on this machine"),
-    "policies": Command(reference.policies, "measure the reference policies that have learned nothing"),
-    "learning": Command(reference.learning, "train with several seeds in both modes and keep what they reached"),
-    "matrix": Command(diagnosis.matrix, "run every fault and the sound system: who notices what"),
-    "kills": Command(diagnosis.kills, "kill processes at random instants and check that no harm is done"),
-    "soak": Command(diagnosis.soak, "let a run go on for an hour under kills and check that nothing grows"),
-    "torn": Command(diagnosis.torn, "measure torn reads of weights and of replay rows"),
 }
 
 
@@ -64,12 +56,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.command is None:
         parser.print_help(sys.stderr)
         return REFUSED
+    return exit_code(COMMANDS[chosen.command].act, rest)
+
+
+def exit_code(act: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """Call what a command line stands for, and turn what goes wrong into a message on stderr and a code.
+
+    Args:
+        act: takes the arguments and returns an exit code.
+        arguments: the words after the command.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's stop is as orderly as Ctrl-C
-    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # handed on by whoever started this
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # inherited from the process that started this one
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     warnings.showwarning = _show_warning
     try:
-        return COMMANDS[chosen.command].act(rest)
+        return act(arguments)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
     except (ConfigError, RecordError, MemoryError) as error:

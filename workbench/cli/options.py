@@ -27,7 +27,9 @@ Faults = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(met
 """Faults by name, an option for each: ``--fault sync_rarely=10 --fault corrupt_rows``."""
 
 
-def parse(command: str, arguments: Sequence[str], defaults: Callable[[Config], Options]) -> Options:
+def parse(
+    command: str, arguments: Sequence[str], defaults: Callable[[Config], Options], program: str = "workbench"
+) -> Options:
     """The options of a command; ``--preset`` is looked up first, since it sets the defaults of the others.
 
     Exits with code 2 and a message if the arguments cannot be understood, with code 0 after ``--help``.
@@ -36,12 +38,13 @@ def parse(command: str, arguments: Sequence[str], defaults: Callable[[Config], O
         command: the word after ``workbench``.
         arguments: the words after that.
         defaults: makes an instance of the options' dataclass from the configuration of a preset.
+        program: what stands before the command.
 
     Raises:
         ConfigError: a setting is refused, or there is no such preset.
     """
     default = defaults(preset(_preset_name(arguments)))
-    return tyro.cli(type(default), prog=f"workbench {command}", args=arguments, default=default)
+    return tyro.cli(type(default), prog=f"{program} {command}", args=arguments, default=default)
 
 
 def lag_of(option: Lag) -> int | None:

@@ -41,9 +41,9 @@ class FiguresOptions:
     pool: Settings = ()
     """A setting whose values are strata of one group, in place of groups of their own; can be given several times."""
     matrix: Path | None = None
-    """File of ``workbench matrix``. Default: data/reference/matrix.json, where there is one."""
+    """File of ``python -m tests.campaigns.matrix``. Default: data/reference/matrix.json, where there is one."""
     bench: Path | None = None
-    """File of ``workbench bench``, to draw its speed-ups beside those of the runs."""
+    """File of ``python -m tests.campaigns.bench``, to draw its speed-ups beside those of the runs."""
     last: float | None = None
     """Seconds that the timeline shows. Default: four epochs in the middle of training."""
     until: float | None = None

@@ -34,7 +34,7 @@ class RunOptions:
     name: str | None = None
     """Name of the run folder. Default: time, mode, lag and seed."""
     fault: Faults = ()
-    """A failure to switch on, see ``workbench matrix``; can be given several times."""
+    """A failure to switch on, one of workbench.diagnose.faults.FAULTS; can be given several times."""
     probes: bool = True
     """Whether to measure what ``workbench doctor`` decides by."""
     timeline: bool = True

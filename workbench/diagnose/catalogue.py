@@ -7,7 +7,9 @@ disproved, or is to measure, has a note.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 CHECKS = (
     "data", "stack", "shape", "spec", "integrity", "target", "world", "action",
@@ -209,3 +211,17 @@ def check_of_fault(fault: str) -> str:
 def fault_names() -> tuple[str, ...]:
     """Names of all faults, in the catalogue's order."""
     return tuple(dict.fromkeys(fault for failure in CATALOGUE.values() for fault in failure.faults))
+
+
+def effect_text(line: Mapping[str, Any]) -> str:
+    """What a fault does to the reward: effect, interval, and whether it can be told from none.
+
+    Args:
+        line: of the fault, in ``faults`` of the fault matrix.
+    """
+    if line["effect"] is None:
+        return line["outcome"] if line["outcome"] != "finished" else "-"
+    if line["effect_interval"] is None:
+        return f"{line['effect']:+.1f}"
+    low, high = line["effect_interval"]
+    return f"{line['effect']:+.1f} [{low:+.1f}, {high:+.1f}]" + ("" if line["measurable"] else " not measurable")

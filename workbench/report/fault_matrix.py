@@ -1,4 +1,4 @@
-"""The fault matrix at the width of a page or of a column: what each fault costs, and who notices it."""
+"""The fault matrix at the width of a page or of a column: what each fault costs, and which checks notice it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
 
-from workbench.diagnose.catalogue import CHECKS
-from workbench.report.material import Material, ReportFigure
+from workbench.diagnose.catalogue import CHECKS, effect_text
+from workbench.report.material import Columns, Material, ReportFigure
 from workbench.report.selection import ReportError
 from workbench.report.table import Table, number
 from workbench.view.picture import Picture
-from workbench.view.style import FAINT, GREY, INK, PRINT, WARNING, run_style, style_axes
+from workbench.view.style import COLUMN_WIDTHS, FAINT, GREY, INK, PRINT, WARNING, print_settings, run_style, style_axes
 
 Lines = Sequence[Mapping[str, Any]]
+
+COMMAND = "python -m tests.campaigns.matrix"
+"""What makes the file of a matrix."""
 
 ROW = {"single": 0.118, "double": 0.128}
 """Height of a row in inches."""
@@ -28,22 +31,35 @@ COST, OTHER = run_style(0).colour, run_style(4).colour
 
 
 def fault_matrix(material: Material) -> ReportFigure:
-    """A row per fault: its effect on the greedy reward, and the checks that noticed it.
+    """The figure of the matrix that a report was given.
 
     Raises:
         ReportError: there is no matrix, or the file is of something else.
     """
     if material.matrix is None:
         raise ReportError(
-            "figure fault_matrix needs the file of a matrix; make it with `workbench matrix`, or name one with --matrix"
+            f"figure fault_matrix needs the file of a matrix; make it with `{COMMAND}`, or name one with --matrix"
         )
-    data = material.matrix
+    return matrix_figure(material.matrix, material.columns)
+
+
+def matrix_figure(data: Mapping[str, Any], columns: Columns = "double") -> ReportFigure:
+    """A row per fault: its effect on the greedy reward, and the checks that noticed it.
+
+    Args:
+        data: what the campaign wrote, such as ``data/reference/matrix.json``.
+        columns: width of the figure.
+
+    Raises:
+        ReportError: the data are of something else.
+    """
     try:
         lines, sound, machine = data["faults"], data["sound"], data["machine"]
         rows = tuple(_row(line) for line in lines)
-        picture = _picture(lines, sound, material)
+        with print_settings():
+            picture = _picture(lines, sound, columns)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ReportError(f"the matrix lacks {error}; give a file that `workbench matrix` wrote") from None
+        raise ReportError(f"the matrix lacks {error}; give a file that `{COMMAND}` wrote") from None
     seen = sum(line["noticed"] for line in lines)
     spread = "" if sound["reward_sd"] is None else (
         f"; greedy reward of the sound system {number(sound['reward_mean'])}, standard deviation "
@@ -60,11 +76,11 @@ def fault_matrix(material: Material) -> ReportFigure:
     return ReportFigure(picture, caption, Table(HEAD, rows))
 
 
-def _picture(lines: Lines, sound: Mapping[str, Any], material: Material) -> Picture:
-    wide, small = material.columns == "double", TEXT[material.columns]
+def _picture(lines: Lines, sound: Mapping[str, Any], columns: Columns) -> Picture:
+    wide, small = columns == "double", TEXT[columns]
     top, bottom = (0.66 if wide else 0.54), 0.42
-    height = top + bottom + ROW[material.columns] * max(len(lines), 4)
-    picture = Picture(figsize=(material.width, height), dpi=150, facecolor="white")
+    height = top + bottom + ROW[columns] * max(len(lines), 4)
+    picture = Picture(figsize=(COLUMN_WIDTHS[columns], height), dpi=150, facecolor="white")
     low, high = bottom / height, 1 - top / height
     left, middle, width = (0.205, 0.495, 0.485) if wide else (0.345, 0.685, 0.300)
     effects = picture.add_axes((left, low, middle - left - 0.015, high - low))
@@ -182,13 +198,6 @@ def _key(picture: Picture, height: float, wide: bool) -> None:
 
 def _row(line: Mapping[str, Any]) -> tuple[str, ...]:
     others = [check for check in line["noticed_by"] if check != line["expected_probe"]]
-    if line["effect"] is None:
-        effect = line["outcome"] if line["outcome"] != "finished" else "-"
-    else:
-        effect = f"{line['effect']:+.1f}"
-        if line["effect_interval"] is not None:
-            low, high = line["effect_interval"]
-            effect += f" [{low:+.1f}, {high:+.1f}]"
     epoch = "-" if line["epochs_to_notice"] is None else str(line["epochs_to_notice"])
     seen = "yes" if line["noticed"] else "NO"
-    return line["name"], line["expected_probe"], seen, epoch, effect, ", ".join(others) or "-"
+    return line["name"], line["expected_probe"], seen, epoch, effect_text(line), ", ".join(others) or "-"

@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.campaigns.reference_files import reference_path
 from workbench.report.figures import FIGURES
 from workbench.report.material import Columns, Material, ReportFigure
 from workbench.report.results import results_table
 from workbench.report.selection import ReportError, Runs, Selection, select
 from workbench.report.settings import lost_sentence, origin_sentence, settings_sentence, task_sentence
 from workbench.report.table import Table
+from workbench.runs.folder import reference_path
 from workbench.view.style import COLUMN_WIDTHS, PRINT_DPI, print_settings
 
 SUFFIXES = (".pdf", ".svg", ".png")
@@ -112,8 +112,8 @@ def make(
         bands: whether to draw intervals over seeds, which need several.
         smoothing: window of the moving average over noisy curves, as a share of a run's length; 0 for none.
         pool: settings whose values are strata of one group, in place of groups of their own.
-        matrix: file of ``workbench matrix``; None for ``data/reference/matrix.json`` where there is one.
-        bench: file of ``workbench bench`` whose speed-ups are drawn beside those of the runs.
+        matrix: file of ``tests.campaigns.matrix``; None for ``data/reference/matrix.json`` where there is one.
+        bench: file of ``tests.campaigns.bench`` whose speed-ups are drawn beside those of the runs.
         last: seconds that the timeline shows; None for four epochs in the middle of training, or for all there is until
             ``until``, if that is given.
         until: where they end, in seconds since the start; None for the end of training, if ``last`` is given.
@@ -125,9 +125,7 @@ def make(
     """
     _check(columns, figures, smoothing)
     selection = select([runs] if isinstance(runs, Runs) else list(runs), pool)
-    material = Material(
-        selection, columns, bands, smoothing, _read_matrix(matrix), _read(bench, "workbench bench"), last, until
-    )
+    material = Material(selection, columns, bands, smoothing, _read_matrix(matrix), _read(bench, "bench"), last, until)
     made: dict[str, ReportFigure] = {}
     left_out: dict[str, str] = {}
     for name in FIGURES if figures is None else figures:
@@ -171,18 +169,19 @@ def _check(columns: str, figures: Sequence[str] | None, smoothing: float) -> Non
 
 def _read_matrix(path: Path | str | None) -> Mapping[str, Any] | None:
     default = reference_path("matrix.json")
-    return _read(path if path is not None else default if default.exists() else None, "workbench matrix")
+    return _read(path if path is not None else default if default.exists() else None, "matrix")
 
 
-def _read(path: Path | str | None, command: str) -> Mapping[str, Any] | None:
+def _read(path: Path | str | None, campaign: str) -> Mapping[str, Any] | None:
     if path is None:
         return None
+    remedy = f"give a file that `python -m tests.campaigns.{campaign}` wrote"
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ReportError(f"cannot read {path}: {error}; give a file that `{command}` wrote") from None
+        raise ReportError(f"cannot read {path}: {error}; {remedy}") from None
     if not isinstance(data, dict):
-        raise ReportError(f"{path} holds a {type(data).__name__}; give a file that `{command}` wrote")
+        raise ReportError(f"{path} holds a {type(data).__name__}; {remedy}")
     return data
 
 

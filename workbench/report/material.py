@@ -27,9 +27,9 @@ class Material:
     smoothing: float = 0.05
     """Window of the moving average over what is noisy, as a share of a run's length."""
     matrix: Mapping[str, Any] | None = None
-    """What ``workbench matrix`` wrote."""
+    """What ``python -m tests.campaigns.matrix`` wrote."""
     bench: Mapping[str, Any] | None = None
-    """What ``workbench bench`` wrote."""
+    """What ``python -m tests.campaigns.bench`` wrote."""
     last: float | None = None
     """Seconds that a timeline shows; None for a few epochs."""
     until: float | None = None

@@ -104,7 +104,7 @@ def bars_of_runs(material: Material) -> list[Bar]:
 
 
 def bars_of_bench(bench: Mapping[str, Any]) -> list[Bar]:
-    """The speed-ups that ``workbench bench`` measured, each with its repetitions.
+    """The speed-ups that ``python -m tests.campaigns.bench`` measured, each with its repetitions.
 
     Raises:
         ReportError: the file is of something else.
@@ -125,7 +125,7 @@ def bars_of_bench(bench: Mapping[str, Any]) -> list[Bar]:
             )
     except (KeyError, TypeError, ValueError) as error:
         raise ReportError(
-            f"the benchmark lacks {error}; give a file that `workbench bench` wrote, such as bench_*.json"
+            f"the benchmark lacks {error}; give a file that `python -m tests.campaigns.bench` wrote"
         ) from None
     return bars
 

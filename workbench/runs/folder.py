@@ -53,6 +53,11 @@ def runs_folder() -> Path:
     return data_folder() / "runs"
 
 
+def reference_path(name: str) -> Path:
+    """Where a file of measurements that are kept for reference lies: in ``reference`` in the data folder."""
+    return data_folder() / "reference" / name
+
+
 class RunFolder:
     """One run on disk. Made by :meth:`create`, found again by :meth:`open`."""
 

@@ -1,69 +1,104 @@
-"""``workbench bench``: how fast the parts are, as ratios measured side by side in one run, written as JSON.
+"""How fast the parts are, as ratios measured side by side in one run: ``python -m tests.campaigns.bench``.
 
 Absolute times depend on the machine; each figure therefore comes with what it is compared to, measured in turn with it.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tests.campaigns.bench import parts, runs
+from tests.campaigns.bench import panel, parts, runs
+from tests.campaigns.command_line import command, parse, say
+from tests.campaigns.reference_files import machine_label, write_json
 from workbench.core.agents.staging import resolve_device
-from workbench.core.config import Config, preset
+from workbench.core.config import ConfigError, preset
 from workbench.runs import machine
+from workbench.runs.folder import reference_path
 
 
-def run_bench(device: str, out: Path, quick: bool) -> int:
-    """Measure everything and write one JSON file.
+@dataclass(frozen=True)
+class Options:
+    """Measure every part and the whole, as ratios within one run, on a machine that does nothing else meanwhile."""
+
+    device: str = "auto"
+    """Where updates are computed: "cpu", "cuda", "cuda:1", "mps", or "auto" (CUDA, then MPS, then CPU)."""
+    out: Path | None = None
+    """File to write. Default: data/reference/bench_MACHINE.json, named by device and cores."""
+    quick: bool = False
+    """Less work per measurement: to see that everything runs, not to quote."""
+    panel: bool = False
+    """Measure what an open panel costs instead; into data/reference/panel.json."""
+    minutes: float = 0.0
+    """With --panel: watch one panel for this long, and see whether memory or notebook grow."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.minutes <= 1e5 or (self.minutes and not self.panel):
+            raise ConfigError(f"minutes is {self.minutes}; it must be 0 to 100000, and needs --panel")
+
+
+def main(arguments: list[str]) -> int:
+    """Measure the speed of this machine, or what a panel costs, and write the file."""
+    options, asked = parse("bench", arguments, lambda _: Options()), command("bench", arguments)
+    if options.panel:
+        out = options.out or reference_path("panel.json")
+        held = panel.run_panel(out, asked, say, options.minutes, options.quick)["held"]
+        for bar, holds in held.items():
+            print(f"{bar}: {'holds' if holds else 'DOES NOT HOLD'}")
+        sound = all(held.values())
+    else:
+        device = resolve_device(options.device)
+        out = options.out or reference_path(f"bench_{machine_label(str(device))}.json")
+        sound = run_bench(device, out, options.quick, asked)["modes"]["identical"] is not False
+    print(f"written: {out}")
+    return 0 if sound else 1
+
+
+def run_bench(device: torch.device, out: Path, quick: bool, asked: str) -> dict[str, Any]:
+    """Measure everything; the file is written after each part.
 
     Args:
-        device: where updates are computed; "auto" as in a configuration.
-        out: the file to write.
+        device: where updates are computed.
+        out: the file.
         quick: a tiny budget, to see that it works; the figures mean nothing then.
-
-    Returns:
-        0, or 1 if runs that must be equal were not.
+        asked: the command that is written as the origin.
     """
-    resolved = resolve_device(device)
     torch.set_num_threads(1)
-    config = preset("tiny" if quick else "treasurehunt").replace(device=str(resolved), epochs=12 if quick else 60)
+    config = preset("tiny" if quick else "treasurehunt").replace(device=str(device), epochs=12 if quick else 60)
     config = config.replace(**{"exploration.decay_epochs": config.epochs // 2})
     sections: dict[str, Callable[[], dict[str, Any]]] = {
         "world": lambda: parts.world_speed(config, quick),
         "acting": lambda: parts.acting_speed(config, quick),
-        "update": lambda: parts.update_speed(config, resolved, quick),
+        "update": lambda: parts.update_speed(config, device, quick),
         "replay": lambda: parts.replay_speed(config, quick),
-        "weight store": lambda: parts.weight_store_speed(config, resolved, quick),
+        "weight store": lambda: parts.weight_store_speed(config, device, quick),
         "ceiling": lambda: runs.ceiling(config, quick),
         "modes": lambda: runs.modes(config, quick),
     }
-    if resolved.type == "cuda":
-        sections["gpu"] = lambda: runs.large_batches(preset("gpu").replace(device=str(resolved)), quick)
+    if device.type == "cuda":
+        sections["gpu"] = lambda: runs.large_batches(preset("gpu").replace(device=str(device)), quick)
     report: dict[str, Any] = {
-        "command": f"workbench bench --device {device}",
-        "device": str(resolved),
-        "device_name": machine.device_name(str(resolved)),
+        "command": asked,
+        "device": str(device),
+        "device_name": machine.device_name(str(device)),
         "threads": 1,
         "machine": machine.describe(),
         "config": config.to_dict(),
     }
     for name, measure in sections.items():
-        print(f"bench: {name}", file=sys.stderr, flush=True)
+        say(f"bench: {name}")
         report[name] = measure()
-    if "modes" in report and "ceiling" in report:
-        report["of_ceiling"] = of_ceiling(report, config)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return 0 if report["modes"]["identical"] is not False else 1
+        write_json(out, report)
+    report["of_ceiling"] = of_ceiling(report)
+    write_json(out, report)
+    return report
 
 
-def of_ceiling(report: dict[str, Any], config: Config) -> dict[str, float]:
+def of_ceiling(report: dict[str, Any]) -> dict[str, float]:
     """Speed-ups at lag 1 as shares of what two independent copies of the update loop reach on this machine."""
     ceiling = report["ceiling"]["two_copies"]["speedup"]
     return {name: report["modes"]["speedup"][name] / ceiling for name in ("lag 1, auto", "lag 1, per agent")}

@@ -2,7 +2,7 @@
 
 A learner's weights, moments and batch fill a core's cache. Linux gives a normal process about 1.4 ms at a time on a
 machine of 2 cores, so that with a learner per agent each comes back to a cache that others have filled: asking for
-100 ms makes such a run about an eighth faster (``workbench bench`` measures both). It takes no time from anybody:
+100 ms makes such a run about an eighth faster (``tests.campaigns.bench`` measures both). It takes no time from anybody:
 shares stay equal, and whoever asks for less, such as a notebook's kernel, still goes first when it wakes.
 
 Source: sched_setattr(2); Linux honours ``sched_runtime`` of a normal process since 6.12 and ignored it before.

@@ -1,7 +1,7 @@
 """Ways to hand weights and replay rows from one process to another, each so that a torn read shows for certain.
 
 Every write fills everything with the write's own number, so a copy that holds two numbers is a mixture that never
-existed: it is torn. :mod:`workbench.diagnose.torn` sets a writer and a reader on each way and counts.
+existed: it is torn. :mod:`tests.campaigns.torn` sets a writer and a reader on each way and counts.
 """
 
 from __future__ import annotations
@@ -223,7 +223,6 @@ class OurWeightStore(Vector):
     def __init__(self, shared: Shared, width: int) -> None:
         super().__init__(shared, width)
         self._weight_store = _CountingWeightStore(shared.stores[width].open())
-
         self._reads = 0
 
     @property

@@ -1,8 +1,8 @@
 """The two claims about atomicity, measured: can an actor read weights, or a learner rows, that never existed?
 
 A writer process and a reader process share nameless memory. The writer hands over one thing after another, with a pause
-between; the reader copies as fast as it can. Each cell of the measurement is one way (:mod:`.protocols`), one size and
-one pause. ``python -m workbench.diagnose.torn`` measures, writes ``data/reference/torn_reads.json`` and draws it.
+between; the reader copies as fast as it can. Each cell of the measurement is one way (see ``torn_protocols.py``), one
+size and one pause. ``python -m tests.campaigns.torn`` measures, writes ``data/reference/torn_reads.json`` and draws it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -25,18 +24,18 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from tests.campaigns.reference_files import provenance, reference_path, write_json
+from tests.campaigns.command_line import command, parse, say, start
+from tests.campaigns.reference_files import figure_path, provenance, write_json
+from tests.campaigns.torn_protocols import ROWS, WEIGHTS, Protocol, Shared, num_floats
+from workbench.cli.options import at_least
 from workbench.core.processes.child import leave_with_parent
 from workbench.core.processes.shared_memory import machine_fence
 from workbench.core.shared.layout import Counter
 from workbench.core.shared.replay import ReplayError
 from workbench.core.shared.weight_store import WeightStore, WeightStoreError
-from workbench.diagnose.protocols import ROWS, WEIGHTS, Protocol, Shared, num_floats
-from workbench.diagnose.torn_figure import figure, rows_table, weights_table
+from workbench.report.torn_reads import count, rows_table, torn_reads, weights_table
+from workbench.runs.folder import reference_path
 
-__all__ = ["BUDGETS", "Budget", "count", "figure", "measure", "rows_table", "run_torn", "weights_table"]
-
-COMMAND = "workbench torn"
 PATIENCE = 60.0
 """Seconds without a word from a child after which it is given up; importing torch takes some of them."""
 
@@ -96,8 +95,7 @@ def measure(
 
     Returns:
         Plain values, ready for JSON: ``weights`` and ``rows`` (lists of cells: way, size, pause of the writer in ms,
-        reads, torn, wrong, retries, refused, microseconds per read, writes meanwhile), ``killed_writer``, and where it
-        was measured.
+        reads, torn, wrong, retries, refused, microseconds per read, writes meanwhile), and ``killed_writer``.
 
     Raises:
         ValueError: the budget is unknown.
@@ -123,7 +121,6 @@ def measure(
         "rows": [result for result in results if result["way"] in ROWS],
         "killed_writer": killed,
         "ways": {name: _summary(way) for name, way in {**WEIGHTS, **ROWS}.items()},
-        **provenance(COMMAND + (" --quick" if budget == "quick" else "")),
     }  # fmt: skip
 
 
@@ -321,45 +318,38 @@ def _questions(pipe: Connection) -> Iterator[Iterator[Any]]:
 # --- the command -------------------------------------------------------------------------------------------------
 
 
-def run_torn(out: Path | None = None, quick: bool = False, seed: int = 0) -> int:
-    """Measure, write the JSON file and draw the figure.
+@dataclass(frozen=True)
+class Options:
+    """Measure torn reads of weights and of replay rows, by protocol, size and rate of the writer.
 
-    Args:
-        out: the file; default ``data/reference/torn_reads.json``. A file in a folder ``reference`` has its figure in
-            the folder ``figures`` beside it, any other has it next to itself.
-        quick: less work: to see that everything runs, not to quote.
-        seed: see :func:`measure`.
-
-    Returns:
-        0, or 1 if the weight store tore, or rows with the second look did, which must not happen.
+    The exit code is 1 if what must not tear did.
     """
-    out = out or reference_path("torn_reads.json")
-    result = measure("quick" if quick else "full", seed, lambda line: print(line, file=sys.stderr, flush=True))
+
+    quick: bool = False
+    """Less work: to see that everything runs, not to quote."""
+    seed: int = 0
+    """Of the order of the measurements and of the rows drawn."""
+    out: Path | None = None
+    """File to write. Default: data/reference/torn_reads.json."""
+
+
+def main(arguments: list[str]) -> int:
+    """Measure, write the file and its figure, print the tables."""
+    options = parse("torn", arguments, lambda _: Options())
+    at_least(0, seed=options.seed)
+    out = options.out or reference_path("torn_reads.json")
+    result = measure("quick" if options.quick else "full", options.seed, say)
+    result |= provenance(command("torn", arguments))
     write_json(out, result)
-    folder = out.parent.parent / "figures" if out.parent.name == "reference" else out.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    picture = figure(result).save(folder / f"{out.stem}.png")
+    picture = torn_reads(result).save(figure_path(out))
     print(weights_table(result), rows_table(result), f"written: {out}, {picture}", sep="\n\n")
-    return 0 if sound(result) else 1
+    return 0 if is_sound(result) else 1
 
 
-def count(result: dict[str, Any], way: str, name: str = "torn") -> int:
-    """Sum of one count over all cells of a way.
-
-    Args:
-        result: of :func:`measure`.
-        way: a key of ``result["ways"]``.
-        name: "torn" (two writes in one read), "wrong" (whole, but another write than its label says), "reads",
-            "items", "retries", "refused" or "writes".
-
-    Raises:
-        ValueError: there is no such way.
-    """
-    if way not in result["ways"]:
-        raise ValueError(f"way is {way!r}; measured were {', '.join(result['ways'])}")
-    return sum(int(cell[name]) for cell in result["weights"] + result["rows"] if cell["way"] == way)
-
-
-def sound(result: dict[str, Any]) -> bool:
+def is_sound(result: dict[str, Any]) -> bool:
     """Whether nothing that must not tear did: not the weight store, and no row behind a second look."""
     return not any(count(result, way, name) for way in ("weight store", "second look") for name in ("torn", "wrong"))
+
+
+if __name__ == "__main__":
+    start("torn")

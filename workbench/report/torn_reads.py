@@ -1,25 +1,32 @@
-"""What :mod:`workbench.diagnose.torn` measured, as a figure and as tables of text."""
+"""Torn reads of weights and replay rows, out of ``data/reference/torn_reads.json``: a figure, tables, and counts."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from workbench.report.table import Table
 from workbench.view.picture import Picture
 from workbench.view.style import GREY, INK, SMALL_SIZE, TEXT_SIZE, RunStyle, run_style, style_axes
 
 SIZE = (11.0, 6.6)
 """Width and height in inches."""
 Cells = list[dict[str, Any]]
+Result = Mapping[str, Any]
+HEAD = ("pause ms", "reads", "writes", "torn / million", "wrong / million", "retries", "us / read")
 
 
-def figure(result: dict[str, Any]) -> Picture:
-    """Torn reads by size and pause, cost of a read by size, and torn or wrong rows: what ``measure`` returned."""
+def torn_reads(result: Result) -> Picture:
+    """Torn reads by size and pause, cost of a read by size, and torn or wrong rows.
+
+    Args:
+        result: what the campaign wrote, such as ``data/reference/torn_reads.json``.
+    """
     picture = Picture(figsize=SIZE, dpi=110, facecolor="white")
     weights, rows = result["weights"], result["rows"]
     sizes, styles = sorted({cell["floats"] for cell in weights}), _styles(weights)
@@ -47,7 +54,7 @@ def figure(result: dict[str, Any]) -> Picture:
     return picture
 
 
-def killed_story(killed: dict[str, Any]) -> str:
+def killed_story(killed: Mapping[str, Any]) -> str:
     """One sentence on what a writer leaves behind that is killed while it writes."""
     waited = f"{killed['waited_for_mutex_s']:g} s"
     mutex = "had the mutex back" if killed["mutex_given_back"] else f"still waited for the mutex after {waited}"
@@ -55,36 +62,42 @@ def killed_story(killed: dict[str, Any]) -> str:
     return f"Writer killed while it wrote: the reader {mutex}; its read of the weight store was {store}."
 
 
-def weights_table(result: dict[str, Any], pause_ms: float | None = None) -> str:
-    """The weights' cells at one pause of the writer (default: the shortest), as text: a line per way and size."""
+def weights_table(result: Result, pause_ms: float | None = None) -> Table:
+    """The weights' cells at one pause of the writer (default: the shortest): a line per way and size."""
     pause = min(cell["pause_ms"] for cell in result["weights"]) if pause_ms is None else pause_ms
     cells = _of(result["weights"], pause_ms=pause)
     if not cells:
         known = ", ".join(f"{each:g}" for each in sorted({cell["pause_ms"] for cell in result["weights"]}))
         raise ValueError(f"pause_ms is {pause:g}; measured were {known}")
-    return f"Weights, pause of the writer {pause:g} ms\n" + _table("floats", cells)
+    return Table(("weights", "floats", *HEAD), tuple(_row(cell, "floats") for cell in cells))
 
 
-def rows_table(result: dict[str, Any]) -> str:
-    """The rows' cells as text: a line per reader, spare epochs and pause of the writer."""
-    return "Rows of a replay\n" + _table("spare epochs", result["rows"])
+def rows_table(result: Result) -> Table:
+    """The rows' cells: a line per reader, spare epochs and pause of the writer."""
+    return Table(("rows", "spare epochs", *HEAD), tuple(_row(cell, "spare_epochs") for cell in result["rows"]))
 
 
-def _table(size: str, cells: Cells) -> str:
-    head = ("way", size, "pause ms", "reads", "writes", "torn / million", "wrong / million", "retries", "us / read")
-    lines: list[tuple[str, ...]] = [head]
-    for cell in cells:
-        cost = "none" if cell["read_us"] is None else f"{cell['read_us']:,.1f}"
-        number = cell.get("floats", cell.get("spare_epochs"))
-        counts = (number, cell["reads"], cell["writes"], cell["torn_per_million"], cell["wrong_per_million"])
-        text = [f"{count:,.0f}" for count in counts]
-        lines.append((cell["way"], text[0], f"{cell['pause_ms']:g}", *text[1:], f"{cell['retries']:,}", cost))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        line[0].ljust(widths[0])
-        + "".join(text.rjust(width + 2) for text, width in zip(line[1:], widths[1:], strict=True))
-        for line in lines
-    )
+def count(result: Result, way: str, name: str = "torn") -> int:
+    """Sum of one count over all cells of a way.
+
+    Args:
+        result: what the campaign wrote.
+        way: a key of ``result["ways"]``.
+        name: "torn" (two writes in one read), "wrong" (whole, but another write than its label says), "reads",
+            "items", "retries", "refused" or "writes".
+
+    Raises:
+        ValueError: there is no such way.
+    """
+    if way not in result["ways"]:
+        raise ValueError(f"way is {way!r}; measured were {', '.join(result['ways'])}")
+    return sum(int(cell[name]) for cell in result["weights"] + result["rows"] if cell["way"] == way)
+
+
+def _row(cell: Mapping[str, Any], size: str) -> tuple[str, ...]:
+    names = ("reads", "writes", "torn_per_million", "wrong_per_million", "retries")
+    cost = "none" if cell["read_us"] is None else f"{cell['read_us']:,.1f}"
+    return (cell["way"], f"{cell[size]:,}", f"{cell['pause_ms']:g}", *(f"{cell[name]:,.0f}" for name in names), cost)
 
 
 def _rates(axes: Axes, lines: Iterable[tuple[RunStyle, Cells]], names: tuple[str, ...]) -> None:
@@ -161,7 +174,7 @@ def _count(value: float, _: int) -> str:
     return f"{value / 1e3:.3g}k" if value >= 1e3 else f"{value:g}"
 
 
-def _footer(result: dict[str, Any]) -> str:
+def _footer(result: Result) -> str:
     reads, machine = sum(cell["reads"] for cell in result["weights"] + result["rows"]), result["machine"]
     return (
         f"{reads:,} reads in {result['seconds']:.0f} s, {result['budget']} budget; "

@@ -14,10 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from tests.campaigns.matrix import effect_text
 from workbench.core.agents import schedules
 from workbench.core.config import Config, ConfigError
-from workbench.diagnose.catalogue import CATALOGUE, Failure, check_of_fault
+from workbench.diagnose.catalogue import CATALOGUE, Failure, check_of_fault, effect_text
 from workbench.diagnose.checks import CheckResult
 from workbench.diagnose.doctor import Diagnosis
 from workbench.diagnose.faults import FAULTS
@@ -59,7 +58,7 @@ def claims_table(lines: Sequence[Mapping[str, Any]] = ()) -> str:
     Args:
         lines: ``faults`` of the matrix; without them nothing is said of costs.
     """
-    costs, told = {line["name"]: effect_text(dict(line)) for line in lines}, []
+    costs, told = {line["name"]: effect_text(line) for line in lines}, []
     for row in doubted_claims():
         told += [f"{row.id:<4}{row.title}  ({row.source})", *_wrapped(row.note, 4)]
         told += [f"    {fault}, greedy reward: {costs[fault]}" for fault in row.faults if fault in costs]

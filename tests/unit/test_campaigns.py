@@ -1,0 +1,204 @@
+"""The command lines of the campaigns, and the files that they write, without a child process."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.campaigns import bench, kills, learning, matrix, policies, soak, torn
+from tests.campaigns.learning import LearningFile
+from tests.campaigns.reference_files import commits_of, machine_label, older_than_core
+from workbench.cli.main import exit_code
+from workbench.core.config import preset
+from workbench.runs.folder import RecordError
+
+CAMPAIGNS = {
+    "bench": bench, "kills": kills, "learning": learning, "matrix": matrix, "policies": policies, "soak": soak,
+    "torn": torn,
+}  # fmt: skip
+ROOT = Path(__file__).parents[2]
+
+
+# --- command lines ---------------------------------------------------------------------------------------------------
+
+
+def code_of(line: str) -> int | str | None:
+    campaign, *arguments = line.split()
+    try:
+        return exit_code(CAMPAIGNS[campaign].main, arguments)
+    except SystemExit as left:
+        return left.code
+
+
+@pytest.mark.parametrize("campaign", CAMPAIGNS)
+def test_every_campaign_explains_its_options(campaign, capsys):
+    assert code_of(f"{campaign} --help") == 0
+    shown = capsys.readouterr().out
+    assert f"python -m tests.campaigns.{campaign}" in shown and "--out" in shown
+
+
+@pytest.mark.slow
+def test_a_campaign_runs_from_the_folder_of_the_repository(tmp_path):
+    command = [sys.executable, "-m", "tests.campaigns.policies", "--epochs", "2", "--out", str(tmp_path / "x.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "x.json").read_text())["command"].startswith("python -m tests.campaigns.policies")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "kills --kills 0", "kills --kills -3", "kills --seed -1", "soak --seed -1", "soak --minutes nan",
+        "soak --minutes 0", "soak --kill-every 0", "torn --seed -1", "policies --epochs 1", "policies --seed -1",
+        "learning --num-seeds 0", "matrix --jobs 0", "matrix --seeds 0", "matrix --only no_such_fault",
+        "bench --minutes -1", "bench --minutes 3", "kills --no-such-option",
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused_before_anything_is_written(line, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))
+    assert code_of(line) == 2
+    shown = capsys.readouterr()
+    assert shown.err and "Traceback" not in shown.err and shown.out == ""
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_policies_writes_its_file_and_a_line_for_each(tmp_path, capsys):
+    out = tmp_path / "new" / "policies.json"
+    assert policies.main(["--preset", "tiny", "--epochs", "20", "--out", str(out)]) == 0
+    written = json.loads(out.read_text())
+    for name in ("random", "random_no_wall", "scripted"):
+        assert set(written[name]) == {"mean", "sd", "epochs"} and written[name]["epochs"] == 20
+    assert written["world"]["height"] == 7
+    assert {"machine", "versions", "commit", "command"} <= set(written)
+    assert capsys.readouterr().out.count("\n") == 4
+
+
+def test_bench_is_given_a_device_a_file_and_its_budget(monkeypatch, tmp_path):
+    asked = []
+    report = {"modes": {"identical": True}}
+    monkeypatch.setattr(bench, "run_bench", lambda *arguments: asked.append(arguments) or report)
+    assert bench.main(["--device", "cpu", "--quick", "--out", str(tmp_path / "bench.json")]) == 0
+    assert bench.main(["--device", "cpu"]) == 0
+    assert asked[0][1:3] == (tmp_path / "bench.json", True) and asked[0][0].type == "cpu"
+    assert re.fullmatch(r"bench_[a-z0-9.-]+-\d+-cores\.json", asked[1][1].name) and asked[1][2] is False
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def finished(mode: str, seed: int, status: str = "finished"):
+    """What the record asks of a run."""
+    result = SimpleNamespace(
+        seed=seed, greedy_reward=500.0 + seed, reward={"last_tenth": 480.0}, wall_s=60.0, updates=4800,
+        digest={"weights": "00"},
+    )  # fmt: skip
+    return SimpleNamespace(mode=mode, lag=1, status=status, name="run", result=result)
+
+
+def record(path, config=None, **options) -> LearningFile:
+    return LearningFile(path, config or preset("tiny"), "cpu", "a command", **options)
+
+
+def test_a_learning_record_goes_on_where_it_was_interrupted(tmp_path):
+    path = tmp_path / "reference" / "learning.json"
+    first = record(path)
+    assert list(first.missing([0, 1], 1)) == [
+        (0, "sequential"), (0, "multiprocess"), (1, "sequential"), (1, "multiprocess"),
+    ]  # fmt: skip
+    first.add(finished("sequential", 0))
+    first.add(finished("multiprocess", 1))
+    again = record(path)
+    assert list(again.missing([0, 1], 1)) == [(0, "multiprocess"), (1, "sequential")]
+    assert list(again.missing([1], 0)) == [(1, "sequential"), (1, "multiprocess")]  # another lag is another run
+    assert list(record(path, fresh=True).missing([0], 1)) == [(0, "sequential"), (0, "multiprocess")]
+
+
+def test_a_learning_record_says_what_was_reached_and_where_it_comes_from(tmp_path):
+    path = tmp_path / "learning.json"
+    record(path).add(finished("sequential", 3))
+    written = json.loads(path.read_text())
+    assert written["runs"] == [
+        {"mode": "sequential", "lag": 1, "seed": 3, "greedy_reward": 503.0, "reward_last_tenth": 480.0, "wall_s": 60.0,
+         "updates": 4800, "digest": {"weights": "00"}}
+    ]  # fmt: skip
+    assert set(written) == {
+        "runs", "policies", "command", "machine", "versions", "commit", "dirty", "config",
+    }  # fmt: skip
+    assert written["command"] == "a command" and set(written["policies"]["random"]) == {"mean", "sd", "epochs"}
+
+
+def test_a_learning_record_never_mixes_settings_nor_takes_half_a_run(tmp_path):
+    path = tmp_path / "learning.json"
+    record(path).add(finished("sequential", 0))
+    kept = path.read_bytes()
+    with pytest.raises(RecordError, match=r"another config.*--fresh"):
+        record(path, preset("tiny").replace(epochs=13))
+    assert list(record(path, preset("tiny").replace(seed=9)).missing([0], 1)) == [(0, "multiprocess")]
+    with pytest.raises(RecordError, match="is stopped"):
+        record(path).add(finished("multiprocess", 0, status="stopped"))
+    assert path.read_bytes() == kept
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"runs": []}'])
+def test_a_damaged_learning_record_is_refused_by_name(content, tmp_path):
+    path = tmp_path / "learning.json"
+    path.write_text(content)
+    with pytest.raises(RecordError, match=r"learning\.json is damaged.*--fresh"):
+        record(path)
+
+
+def test_a_machine_makes_a_plain_file_name(monkeypatch):
+    name = "Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz"
+    monkeypatch.setattr("tests.campaigns.reference_files.machine.device_name", lambda device: name)
+    monkeypatch.setattr("tests.campaigns.reference_files.machine.cores", lambda: 2)
+    assert machine_label("cpu") == "intel-xeon-e5-2680-v4-2-cores"
+
+
+# --- what is out of date ---------------------------------------------------------------------------------------------
+
+
+def test_the_reference_files_that_are_older_than_the_core():
+    """Lists them as the reason of a skip: they are made again before a release, not with every change."""
+    older = older_than_core()
+    if older is None:
+        pytest.skip("no git history here, so the age of data/reference cannot be told")
+    if older:
+        pytest.skip(f"older than the core: {', '.join(older)}")
+
+
+def test_a_file_is_older_than_the_core_if_a_part_of_it_is(tmp_path):
+    def git(*arguments):
+        identity = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+        done = subprocess.run(["git", *identity, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def change(name, text):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        git("add", "-A")
+        git("commit", "-qm", name)
+        return git("rev-parse", "HEAD")
+
+    git("init", "-q")
+    assert older_than_core(tmp_path) is None
+    before = change("workbench/core/config.py", "1")
+    core = change("workbench/core/config.py", "2")
+    after = change("README.md", "more")
+    files = {
+        "before": {"commit": before}, "core": {"commit": core}, "after": {"machine": {"commit": after}},
+        "parts": {"one": {"commit": after}, "other": {"commit": before}}, "none": {}, "unknown": {"commit": "0" * 40},
+    }  # fmt: skip
+    for name, data in files.items():
+        change(f"data/reference/{name}.json", json.dumps(data))
+    assert older_than_core(tmp_path) == ["before.json", "none.json", "parts.json", "unknown.json"]
+
+
+def test_the_committed_files_name_their_commits():
+    for path in (ROOT / "data" / "reference").glob("*.json"):
+        assert list(commits_of(json.loads(path.read_text()))), path.name
