@@ -2,6 +2,8 @@
 
 import io
 import re
+from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -11,7 +13,7 @@ from workbench.cli import main
 from workbench.cli.main import COMMANDS, Command
 from workbench.cli.notebooks import NotebookFailed, execute_notebook, without_volatile_parts
 from workbench.cli.options import lag_of, parse
-from workbench.cli.progress import ProgressLine
+from workbench.cli.progress import follow
 from workbench.cli.training import CompareOptions, RunOptions
 from workbench.core.config import field_names
 
@@ -145,31 +147,77 @@ def test_no_command_and_an_unknown_one_name_what_there_is(capsys):
 
 
 class Terminal(io.StringIO):
+    encoding = "utf-8"
+
     def isatty(self):
         return True
 
 
-def test_a_terminal_gets_one_line_that_is_rewritten_and_never_wraps(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "20")
-    stream = Terminal()
-    line = ProgressLine(stream)
-    line.show("epoch 1")
-    line.show("x" * 50)
-    line.keep("done")
-    assert stream.getvalue() == f"\r\x1b[Kepoch 1\r\x1b[K{'x' * 19}\r\x1b[Kdone\n"
+class Job:
+    """Runs of 8 epochs each, one after the other; a look is a second and an epoch."""
+
+    def __init__(self, *labels):
+        ended = SimpleNamespace(path=Path("folder"))
+        self.runs = [
+            SimpleNamespace(label=label, status="running", ended=False, folder=ended, config=SimpleNamespace(epochs=8))
+            for label in labels
+        ]
+        self.seconds, self.started, self.stopped = 0.0, False, False
+        self._look()
+
+    def start(self):
+        self.started = True
+
+    def stop(self):
+        self.stopped = True
+
+    def wait(self, timeout):
+        self.seconds += 1
+        self._look()
+        if not self.runs[-1].ended:
+            raise TimeoutError
+
+    def _look(self):
+        for place, run in enumerate(self.runs):
+            done = min(max(self.seconds - 9 * place, 0), 9)
+            run.ended = done == 9
+            run.status = "finished" if run.ended else "running"
+            run.progress = dict.fromkeys(("updates", "agent_steps_per_s", "updates_per_s", "elapsed_s"), 1.0)
+            run.progress["epochs"] = min(done, 8)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
 
 
-def test_a_log_gets_a_line_now_and_then_and_every_line_that_stays(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr("workbench.cli.progress.time.monotonic", lambda: now[0])
-    stream = io.StringIO()
-    line = ProgressLine(stream)
-    for second in range(25):
-        now[0] = 100.0 + second
-        line.show(f"second {second}")
-    line.keep("done")
-    line.show("the next run")
-    assert stream.getvalue().splitlines() == ["second 0", "second 10", "second 20", "done", "the next run"]
+def followed(monkeypatch, stream, *labels):
+    job = Job(*labels)
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setattr("workbench.cli.progress.time.monotonic", lambda: 100.0 + job.seconds)
+    follow(job, job.runs)
+    return stream.getvalue()
+
+
+def test_a_terminal_gets_a_bar_that_is_redrawn_and_a_line_for_every_run_that_ended(monkeypatch, capsys):
+    shown = followed(monkeypatch, Terminal(), "one", "two")
+    assert re.search(r"\r 50% \|█{10} {10}\| \S+ left  one: running, epoch 4 of 8", shown)
+    assert re.search(r"\r  0% \| {20}\| \S+ left +two: running, epoch 0 of 8", shown)
+    kept = [line.rpartition("\r")[2] for line in shown.splitlines() if "finished" in line]
+    assert [line.partition(" after")[0] for line in kept] == [
+        "one: finished at epoch 8 of 8", "two: finished at epoch 8 of 8"
+    ]  # fmt: skip
+    assert shown.endswith("\n") and capsys.readouterr().out == ""
+
+
+def test_a_log_gets_a_line_now_and_then_and_one_for_every_run_that_ended(monkeypatch):
+    shown = followed(monkeypatch, io.StringIO(), "one", "two", "three")
+    assert "\r" not in shown
+    assert [line.partition(",")[0].partition(" after")[0] for line in shown.splitlines()] == [
+        "one: running", "one: finished at epoch 8 of 8", "two: running", "two: finished at epoch 8 of 8",
+        "three: running", "three: finished at epoch 8 of 8",
+    ]  # fmt: skip
 
 
 # --- notebooks -----------------------------------------------------------------------------------------------------

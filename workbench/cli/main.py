@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TextIO
 
-from workbench.cli import diagnosis, film, notebooks, reports, timeline, training
+from workbench.cli import diagnosis, notebooks, reports, training
 from workbench.core.config import ConfigError
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.runs import machine
@@ -35,11 +35,11 @@ COMMANDS = {
     "runs": Command(training.runs, "list the runs of a folder with their status"),
     "compare": Command(training.compare, "train in both modes and compare: a table, a figure and a summary file"),
     "doctor": Command(diagnosis.doctor, "check what a run has recorded, and say what is wrong with it"),
-    "timeline": Command(timeline.timeline, "show what each process of a run did when: shares, a figure, a trace"),
+    "timeline": Command(reports.timeline, "show what each process of a run did when: shares, a figure, a trace"),
     "figures": Command(reports.figures, "make the figures of a report from run folders"),
     "export": Command(reports.export, "give a run to pandas, TensorBoard, or a colleague"),
     "unpack": Command(reports.unpack, "open a run that was packed into one file"),
-    "film": Command(film.film, "a greedy epoch of some runs, side by side, as an animation"),
+    "film": Command(reports.film, "a greedy epoch of some runs, side by side, as an animation"),
     "lab": Command(notebooks.lab, "open JupyterLab on the notebooks; further arguments go to JupyterLab"),
     "notebooks": Command(notebooks.execute, "execute the notebooks and save them with their outputs"),
 }

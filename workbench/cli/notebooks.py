@@ -53,10 +53,10 @@ _OPENS = re.compile(
 
 
 def require_private(arguments: Sequence[str]) -> None:
-    """Refuse arguments that would let others in: whoever reaches the server runs code as this user.
+    """Refuse arguments that would let others in: anyone who reaches the server runs code as this user.
 
-    There is no switch that forces it. ``--ip`` may name this machine; who wants to work from elsewhere forwards a port
-    (``ssh -L``), or starts ``jupyter lab`` itself.
+    There is no switch that forces it. ``--ip`` may name this machine; to work from elsewhere, forward a port
+    (``ssh -L``), or start ``jupyter lab`` yourself.
 
     Raises:
         RecordError: an address that others reach, a token or password given here, or a check switched off.
@@ -106,24 +106,28 @@ def execute_notebook(path: Path) -> None:
         NotebookFailed: a cell raised, or the kernel died.
     """
     import nbformat
+    from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
     try:
         notebook = nbformat.read(path, as_version=4)
-    except (OSError, ValueError, AttributeError, KeyError) as error:  # JSON that is no notebook ends in all of these
+    except (OSError, ValueError, AttributeError, KeyError) as error:  # all of these come of JSON that is no notebook
         raise RecordError(f"cannot read notebook {path}: {error}") from None
-    started: list[int] = []
-    interruption = Interruption()
+    started, signals = list[int](), list[int]()
+    this_python = AsyncKernelManager(
+        kernel_name=NATIVE_KERNEL_NAME, kernel_spec_manager=KernelSpecManager(kernel_dirs=[])
+    )  # whatever kernels are installed
     client = NotebookClient(
-        notebook, km=_kernel_manager(), timeout=None, record_timing=False, store_widget_state=False,
-        resources={"metadata": {"path": str(path.parent)}}, on_notebook_start=interruption.listen,
+        notebook, km=this_python, timeout=None, record_timing=False, store_widget_state=False,
+        resources={"metadata": {"path": str(path.parent)}}, on_notebook_start=lambda notebook: end_on_signal(signals),
         on_cell_start=lambda cell, cell_index: started.append(cell_index + 1), extra_arguments=["--log-level=CRITICAL"],
     )  # fmt: skip
     try:
         client.execute(env=kernel_environment(), cleanup_kc=True)
     except (CellExecutionError, RuntimeError) as error:  # the latter: the kernel died, or never came up
-        if interruption.came:
+        if signals:
             raise KeyboardInterrupt from None
         text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
         where = f"cell {started[-1]}" if started else "before the first cell"
@@ -134,23 +138,23 @@ def execute_notebook(path: Path) -> None:
     part.replace(path)
 
 
-class Interruption:
-    """Ctrl-C while a notebook is executed: told from a kernel that dies, which is what nbclient alone makes of it."""
+def end_on_signal(signals: list[int]) -> None:
+    """Let Ctrl-C and SIGTERM end the task that executes a notebook, and with it the kernel.
 
-    def __init__(self) -> None:
-        self.came = False
+    nbclient alone reports both as a kernel that died.
 
-    def listen(self, notebook: Any) -> None:
-        """Called in the task that executes: let signals end it, and with it the kernel."""
-        loop, execution = asyncio.get_running_loop(), asyncio.current_task()
+    Args:
+        signals: gets the signals that came.
+    """
+    loop, execution = asyncio.get_running_loop(), asyncio.current_task()
 
-        def end() -> None:
-            self.came = True
-            if execution is not None:
-                execution.cancel()
+    def end(number: int) -> None:
+        signals.append(number)
+        if execution is not None:
+            execution.cancel()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, end)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end, number)
 
 
 def without_volatile_parts(notebook: Any) -> Any:
@@ -177,19 +181,6 @@ def kernel_environment() -> dict[str, str]:
         "WORKBENCH_DATA": str(data_folder().absolute()),
         "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this environment, not one of the same name in the home folder
     }
-
-
-def _kernel_manager() -> Any:
-    """A manager of kernels on this very Python, whatever kernel is installed under the notebook's kernel name."""
-    from ipykernel.kernelspec import get_kernel_dict
-    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-    from jupyter_client.manager import AsyncKernelManager
-
-    class ThisPython(KernelSpecManager):
-        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-            return KernelSpec(**get_kernel_dict())
-
-    return AsyncKernelManager(kernel_spec_manager=ThisPython())
 
 
 def _require_notebooks(there: bool) -> None:

@@ -1,44 +1,24 @@
-"""Where a run is, on stderr: one line that is rewritten on a terminal, a line now and then anywhere else."""
+"""Where a run is, on stderr: a bar on a terminal, a line now and then anywhere else."""
 
 from __future__ import annotations
 
-import shutil
 import sys
+import threading
 import time
 from collections.abc import Sequence
-from typing import TextIO
+
+from tqdm import tqdm
 
 from workbench.runs.compare import Comparison
 from workbench.runs.run import Run
 
 REFRESH_S = 0.25
 LINE_EVERY_S = 10.0
-"""Seconds between two lines where they cannot be rewritten, as in a log file."""
+"""Seconds between two lines where there is no terminal, as in a log file."""
+BAR = "{percentage:3.0f}% |{bar:20}| {remaining} left  {desc}"
 
-
-class ProgressLine:
-    """A line of text that is replaced by the next one, if the stream can do that."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._rewrites = stream, stream.isatty()
-        self._next_time = 0.0
-
-    def show(self, text: str) -> None:
-        """Show how things stand now."""
-        if self._rewrites:
-            self._write("\r\x1b[K" + text[: shutil.get_terminal_size().columns - 1])
-        elif time.monotonic() >= self._next_time:
-            self._next_time = time.monotonic() + LINE_EVERY_S
-            self._write(text + "\n")
-
-    def keep(self, text: str) -> None:
-        """Write a line that stays."""
-        self._write(("\r\x1b[K" if self._rewrites else "") + text + "\n")
-        self._next_time = 0.0
-
-    def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
+tqdm.monitor_interval = 0  # no thread of its own
+tqdm.set_lock(threading.RLock())  # else it makes a semaphore that other processes could share
 
 
 def follow(job: Run | Comparison, runs: Sequence[Run]) -> None:
@@ -52,32 +32,32 @@ def follow(job: Run | Comparison, runs: Sequence[Run]) -> None:
         ChildFailed: a child of one of the runs failed.
         KeyboardInterrupt: the user interrupted; the children have left.
     """
-    line, waiting = ProgressLine(sys.stderr), list(runs)
+    waiting = list(runs)
     try:
-        with job:
+        with tqdm(bar_format=BAR, leave=False, dynamic_ncols=True, disable=None, file=sys.stderr) as bar, job:
             try:
                 job.start()
-                _watch(job, line, waiting)
+                _watch(job, bar, waiting)
             except KeyboardInterrupt:
-                _stop(job, runs, line)
+                _stop(job, runs)
                 raise
     finally:
-        _keep_ended(line, waiting)
+        _report_ended(waiting)
 
 
-def _stop(job: Run | Comparison, runs: Sequence[Run], line: ProgressLine) -> None:
-    """Stop in order; if the user cannot wait for that, at once. Either way what was done is saved."""
+def _stop(job: Run | Comparison, runs: Sequence[Run]) -> None:
+    """Stop in order; at once if the user interrupts again. Either way the work done is saved."""
     try:
-        line.keep("stopping in order; Ctrl-C again stops at once")
+        _say("stopping in order; Ctrl-C again stops at once")
         job.stop()
     except KeyboardInterrupt:
-        line.keep("stopping at once")
+        _say("stopping at once")
         for run in runs:
             run.stop(now=True)
 
 
 def where(run: Run) -> str:
-    """One line on a run that goes on."""
+    """One line on a run that is under way."""
     now = run.progress
     return (
         f"{run.label}: {run.status}, epoch {now['epochs']:.0f} of {run.config.epochs}, {now['updates']:,.0f} updates, "
@@ -89,23 +69,43 @@ def outcome(run: Run) -> str:
     """One line on a run that has ended."""
     now, path = run.progress, run.folder.path
     resumable = run.status in ("stopped", "failed") and any((path / "checkpoints").glob("*.npz"))
-    further = f"; to go on: workbench resume {path}" if resumable else ""
+    further = f"; to continue: workbench resume {path}" if resumable else ""
     return (
         f"{run.label}: {run.status} at epoch {now['epochs']:.0f} of {run.config.epochs} "
         f"after {now['elapsed_s']:.1f} s; its records are in {path}{further}"
     )
 
 
-def _watch(job: Run | Comparison, line: ProgressLine, waiting: list[Run]) -> None:
+def _watch(job: Run | Comparison, bar: tqdm, waiting: list[Run]) -> None:
+    """Until the job has ended, show the first run that has not."""
+    next_line = 0.0
     while True:
         try:
             job.wait(REFRESH_S)
             return
         except TimeoutError:
-            _keep_ended(line, waiting)
-            line.show(where(waiting[0]) if waiting else "writing down the results")
+            _report_ended(waiting)
+        for run in waiting[:1]:
+            if not bar.disable:
+                _draw(bar, run)
+            elif time.monotonic() >= next_line:
+                _say(where(run))
+                next_line = time.monotonic() + LINE_EVERY_S
 
 
-def _keep_ended(line: ProgressLine, waiting: list[Run]) -> None:
+def _draw(bar: tqdm, run: Run) -> None:
+    done = run.progress["epochs"]
+    if done < bar.n or bar.total is None:  # the first look at this run
+        bar.reset(run.config.epochs)
+    bar.update(done - bar.n)
+    bar.set_description_str(where(run))
+
+
+def _report_ended(waiting: list[Run]) -> None:
     while waiting and waiting[0].ended:
-        line.keep(outcome(waiting.pop(0)))
+        _say(outcome(waiting.pop(0)))
+
+
+def _say(line: str) -> None:
+    """Write a line above the bar."""
+    tqdm.write(line, file=sys.stderr)

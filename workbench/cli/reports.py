@@ -1,4 +1,7 @@
-"""``workbench figures``, ``workbench export``, ``workbench unpack``: what leaves the workbench."""
+"""``workbench figures``, ``timeline``, ``film``, ``export``, ``unpack``: what leaves the workbench.
+
+A command imports what it alone needs when it is called, so that no other command waits for matplotlib.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-import workbench
-from workbench.runs.folder import data_folder
-from workbench.runs.loaded import LoadedRun
+from workbench.cli.options import at_least, load_named
+from workbench.core.config import ConfigError
 
-FigureNames = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME")]
+FigureNames = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(name="figure", metavar="NAME")]
 Settings = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="SETTING")]
 
 
@@ -32,7 +34,7 @@ class FiguresOptions:
     """Folder to write to; files of the same names are replaced."""
     columns: Literal["single", "double"] = "double"
     """Width: one column of a two-column page (3.4 inches), or the whole page (7 inches)."""
-    figure: FigureNames = ()
+    figures: FigureNames = ()
     """A figure to make; can be given several times. Default: all that can be made."""
     bands: bool = True
     """Whether to draw 95 % intervals over seeds, of which each group must then have at least 3."""
@@ -52,22 +54,81 @@ class FiguresOptions:
 
 def figures(arguments: list[str]) -> int:
     """Draw what can be drawn and write it; the written page on stdout, what was left out on stderr."""
-    from workbench.report import ReportError, make  # here, since no other command needs it
+    from workbench.report import ReportError, make
 
-    options = tyro.cli(FiguresOptions, prog="workbench figures", args=arguments)
-    report = make(
-        options.runs, columns=options.columns, figures=options.figure or None, bands=options.bands,
-        smoothing=options.smoothing, pool=options.pool, matrix=options.matrix, bench=options.bench,
-        last=options.last, until=options.until,
-    )  # fmt: skip
+    given = vars(tyro.cli(FiguresOptions, prog="workbench figures", args=arguments))
+    out: Path = given.pop("out")
+    report = make(**given)
     for reason in report.selection.left_out:
         print(f"left out: {reason}", file=sys.stderr)
     for name, reason in report.left_out.items():
         print(f"no figure {name}: {reason}", file=sys.stderr)
     if not report.figures:
         raise ReportError("no figure could be made of these runs; the reasons are above")
-    written = report.save(options.out)
-    print(f"{report.results}\nwritten: {len(written)} files in {options.out}: {', '.join(report)}; see report.md")
+    written = report.save(out)
+    print(f"{report.results}\nwritten: {len(written)} files in {out}: {', '.join(report)}; see report.md")
+    return 0
+
+
+@dataclass(frozen=True)
+class TimelineOptions:
+    """Print how much each process of a run worked and waited, during the run or after it.
+
+    With --out also a figure of the last seconds, or the whole as a trace for https://ui.perfetto.dev.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder, or its name in data/runs."""
+    last: float | None = None
+    """Seconds to look at. Default: all of training in the table, three in a figure."""
+    until: float | None = None
+    """Where they end, in seconds since the start. Default: the end of training."""
+    out: Path | None = None
+    """File to write: .png, .svg or .pdf for a figure, .json for a trace."""
+
+
+def timeline(arguments: list[str]) -> int:
+    """Print the shares of a stretch of time; write a figure of it, or the trace."""
+    from workbench.view.timeline.timeline import check_name
+
+    options = tyro.cli(TimelineOptions, prog="workbench timeline", args=arguments)
+    out = None if options.out is None else check_name(options.out)
+    found = load_named(options.run).timeline()
+    print(f"Run {found.run.name}: {found.run.label}, {found.run.status}\n\n{found.shares(options.last, options.until)}")
+    if out is not None:
+        print(f"\nwritten: {found.save(out, options.last, options.until)}")
+    return 0
+
+
+@dataclass(frozen=True)
+class FilmOptions:
+    """Play one greedy epoch with the final weights of each run, or those of a checkpoint, and film it: the runs side
+    by side."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of the runs, or their names in data/runs."""
+    out: Path
+    """File to write: .gif for an animation, .html for a page with a slider."""
+    seed: int = 0
+    """Of the random stream that all games share; it is none of the runs'."""
+    checkpoint: int | Literal["newest"] | None = None
+    """Epoch of the checkpoint whose weights play, or "newest". Default: the final weights."""
+
+
+def film(arguments: list[str]) -> int:
+    """Load the runs, play, write the file and say what was earned."""
+    options = tyro.cli(FilmOptions, prog="workbench film", args=arguments)
+    if not options.runs:
+        raise ConfigError("no run is given; name at least one run folder")
+    if options.out.suffix not in (".gif", ".html"):
+        raise ConfigError(f"--out is {options.out}; its name must end in .gif or .html")
+    at_least(0, seed=options.seed)
+    from workbench.view.world.film import film as play
+
+    made = play([load_named(path) for path in options.runs], options.seed, checkpoint=options.checkpoint)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    made.save(options.out)
+    print(f"{made.alt}\nwritten: {options.out}")
     return 0
 
 
@@ -85,10 +146,10 @@ class ExportOptions:
 
 def export(arguments: list[str]) -> int:
     """Export a run and print what was written."""
-    from workbench import export as exports  # here, since no other command needs it
+    from workbench import export as exports
 
     options = tyro.cli(ExportOptions, prog="workbench export", args=arguments)
-    for path in exports.write(_run(options.run), options.to, options.out):
+    for path in exports.write(load_named(options.run), options.to, options.out):
         print(path)
     return 0
 
@@ -110,8 +171,3 @@ def unpack(arguments: list[str]) -> int:
     options = tyro.cli(UnpackOptions, prog="workbench unpack", args=arguments)
     print(exports.unpack(options.archive, options.out).folder.path)
     return 0
-
-
-def _run(path: Path) -> LoadedRun:
-    named = data_folder() / "runs" / path
-    return workbench.load(path if path.exists() or not named.exists() else named)

@@ -19,16 +19,22 @@ from workbench.runs.folder import RecordError, data_folder
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """Train in one mode, in child processes, and wait for the end. The result is printed as JSON."""
+class TrainingOptions:
+    """What every command that trains takes."""
 
     config: AllSettings
     preset: PresetName = "treasurehunt"
     """Named settings to start from; every other option changes one of them."""
-    mode: Mode = "multiprocess"
-    """An actor and learner processes, or the sequential baseline in one process."""
     lag: Lag = 1
     """Epochs by which acting may run ahead of learning: 0 is lock-step, "free" is held by the pacing alone."""
+
+
+@dataclass(frozen=True)
+class RunOptions(TrainingOptions):
+    """Train in one mode, in child processes, and wait for the end. The result is printed as JSON."""
+
+    mode: Mode = "multiprocess"
+    """An actor and learner processes, or the sequential baseline in one process."""
     out: Path | None = None
     """Folder that the run folder is made in. Default: data/runs."""
     name: str | None = None
@@ -48,14 +54,19 @@ def run(arguments: list[str]) -> int:
         options.config, options.mode, lag_of(options.lag), name=options.name, out=options.out,
         faults=options.fault, probes=options.probes, timeline=options.timeline, start=False,
     )  # fmt: skip
-    follow(made, [made])
-    print(json.dumps({"folder": str(made.folder.path), **made.result.to_dict()}, indent=2))
-    return 0 if made.status == "finished" else 1
+    return _finish(made)
+
+
+def _finish(run: workbench.Run) -> int:
+    """Train to the end; print where the run is kept and what came out of it, as JSON."""
+    follow(run, [run])
+    print(json.dumps({"folder": str(run.folder.path), **run.result.to_dict()}, indent=2))
+    return 0 if run.status == "finished" else 1
 
 
 @dataclass(frozen=True)
 class ResumeOptions:
-    """Go on with a run from its newest checkpoint, in its own folder, and wait for the end."""
+    """Continue a run from its newest checkpoint, in its own folder, and wait for the end."""
 
     run: tyro.conf.Positional[Path]
     """Folder of the run, or its name in data/runs."""
@@ -66,14 +77,12 @@ class ResumeOptions:
 
 
 def resume(arguments: list[str]) -> int:
-    """Go on with a run; print where it is kept and what came out of it, as JSON."""
+    """Continue a run; print where it is kept and what came out of it, as JSON."""
     options = tyro.cli(ResumeOptions, prog="workbench resume", args=arguments)
-    resumed = workbench.resume(
-        named_path(options.run), start=False, parent_is_gone=options.parent_is_gone, **_settings(options.set)
+    settings = _settings(options.set)
+    return _finish(
+        workbench.resume(named_path(options.run), start=False, parent_is_gone=options.parent_is_gone, **settings)
     )
-    follow(resumed, [resumed])
-    print(json.dumps({"folder": str(resumed.folder.path), **resumed.result.to_dict()}, indent=2))
-    return 0 if resumed.status == "finished" else 1
 
 
 def _settings(texts: tuple[str, ...]) -> dict[str, Any]:
@@ -106,14 +115,12 @@ def runs(arguments: list[str]) -> int:
 
 
 @dataclass(frozen=True)
-class CompareOptions:
-    """Train in both modes, one after the other. Ends with a table, a figure and a summary file."""
+class CompareOptions(TrainingOptions):
+    """Train in both modes, one after the other. Ends with a table, a figure and a summary file.
 
-    config: AllSettings
-    preset: PresetName = "treasurehunt"
-    """Named settings to start from; every other option changes one of them."""
-    lag: Lag = 1
-    """Lag of the multiprocess run, in epochs; "free" runs free."""
+    --lag is that of the multiprocess run.
+    """
+
     baseline_lag: int | None = None
     """Lag of the sequential run, in epochs. Default: the same lag; 0, the classic one, beside a free run."""
     out: Path | None = None
@@ -133,20 +140,18 @@ def compare(arguments: list[str]) -> int:
     pair = workbench.compare(
         options.config, lag_of(options.lag), baseline_lag=options.baseline_lag, out=out / "runs", start=False
     )
-    failure: ChildFailed | None = None
     try:
         follow(pair, pair.runs)
-    except ChildFailed as error:
-        failure = error
-    pair.save(summary)
-    _draw(pair, figure)
-    print(f"{pair.table}\n\nsummary: {summary}\nfigure: {figure}")
-    if failure is not None:
-        raise failure
+    except ChildFailed:
+        _write(pair, summary, figure)
+        raise
+    _write(pair, summary, figure)
     return 0 if all(run.status == "finished" for run in pair.runs) else 1
 
 
-def _draw(pair: workbench.Comparison, path: Path) -> None:
-    from workbench.view.figures import comparison_figure  # here, so that matplotlib is read when a figure is drawn
+def _write(pair: workbench.Comparison, summary: Path, figure: Path) -> None:
+    from workbench.view.figures import comparison_figure  # here, so that only what draws waits for matplotlib
 
-    comparison_figure(pair).save(path)
+    pair.save(summary)
+    comparison_figure(pair).save(figure)
+    print(f"{pair.table}\n\nsummary: {summary}\nfigure: {figure}")

@@ -98,7 +98,7 @@ class Report:
 
 
 def make(
-    runs: Sequence[Runs] | Runs, *, columns: Columns = "double", figures: Sequence[str] | None = None,
+    runs: Sequence[Runs] | Runs, *, columns: Columns = "double", figures: Sequence[str] = (),
     bands: bool = True, smoothing: float = 0.05, pool: Sequence[str] = (), matrix: Path | str | None = None,
     bench: Path | str | None = None, last: float | None = None, until: float | None = None,
 ) -> Report:  # fmt: skip
@@ -107,7 +107,7 @@ def make(
     Args:
         runs: runs, their folders, or folders that hold several.
         columns: width of the figures: "single" (3.4 inches) or "double" (7 inches).
-        figures: names of :data:`~workbench.report.figures.FIGURES`; each of them must succeed. None for all that can
+        figures: names of :data:`~workbench.report.figures.FIGURES`; each of them must succeed. Empty for all that can
             be made of what is there; the others are named in :attr:`Report.left_out`.
         bands: whether to draw intervals over seeds, which need several.
         smoothing: window of the moving average over noisy curves, as a share of a run's length; 0 for none.
@@ -128,11 +128,11 @@ def make(
     material = Material(selection, columns, bands, smoothing, _read_matrix(matrix), _read(bench, "bench"), last, until)
     made: dict[str, ReportFigure] = {}
     left_out: dict[str, str] = {}
-    for name in FIGURES if figures is None else figures:
+    for name in figures or FIGURES:
         try:
             made[name] = draw(name, material)
         except ReportError as error:
-            if figures is not None:
+            if figures:
                 raise
             left_out[name] = str(error)
     return Report(made, results_table(selection, bands), selection, left_out)
@@ -158,10 +158,10 @@ def draw(name: str, material: Material) -> ReportFigure:
     return dataclasses.replace(figure, caption=" ".join([figure.caption, *filter(None, ends)]))
 
 
-def _check(columns: str, figures: Sequence[str] | None, smoothing: float) -> None:
+def _check(columns: str, figures: Sequence[str], smoothing: float) -> None:
     if columns not in COLUMN_WIDTHS:
         raise ReportError(f"columns is {columns!r}; it must be one of {', '.join(COLUMN_WIDTHS)}")
-    if unknown := [name for name in figures or () if name not in FIGURES]:
+    if unknown := [name for name in figures if name not in FIGURES]:
         raise ReportError(f"there is no figure {unknown[0]!r}; choose from {', '.join(FIGURES)}")
     if not 0 <= smoothing < 1:
         raise ReportError(f"smoothing is {smoothing!r}; it must be a share of a run's length, 0 to below 1")
