@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TextIO
 
-from workbench.cli import diagnosis, notebooks, reports, training
+from workbench.cli import notebooks, reports, training
 from workbench.core.config import ConfigError
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.runs import machine
@@ -31,10 +31,10 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "run": Command(training.run, "train in one mode, sequential or multiprocess"),
-    "resume": Command(training.resume, "go on with a run that was stopped, cut off or has failed"),
+    "resume": Command(training.resume, "continue a run that was stopped, was cut off or has failed"),
     "runs": Command(training.runs, "list the runs of a folder with their status"),
     "compare": Command(training.compare, "train in both modes and compare: a table, a figure and a summary file"),
-    "doctor": Command(diagnosis.doctor, "check what a run has recorded, and say what is wrong with it"),
+    "doctor": Command(reports.doctor, "check what a run has recorded, and say what is wrong with it"),
     "timeline": Command(reports.timeline, "show what each process of a run did when: shares, a figure, a trace"),
     "figures": Command(reports.figures, "make the figures of a report from run folders"),
     "export": Command(reports.export, "give a run to pandas, TensorBoard, or a colleague"),

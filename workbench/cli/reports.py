@@ -1,4 +1,4 @@
-"""``workbench figures``, ``timeline``, ``film``, ``export``, ``unpack``: what leaves the workbench.
+"""``workbench doctor``, ``timeline``, ``figures``, ``film``, ``export``, ``unpack``: what recorded runs tell.
 
 A command imports what it alone needs when it is called, so that no other command waits for matplotlib.
 """
@@ -17,6 +17,55 @@ from workbench.core.config import ConfigError
 
 FigureNames = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(name="figure", metavar="NAME")]
 Settings = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="SETTING")]
+
+
+@dataclass(frozen=True)
+class DoctorOptions:
+    """Check what a run has recorded, while it is running or after its end.
+
+    The exit code is 0 if every check passes, 1 if one fails, 2 if one cannot tell.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder, or its name in data/runs."""
+
+
+def doctor(arguments: list[str]) -> int:
+    """Print every check of a run, the methods of sync verification and the verdict on whether weights are synced."""
+    options = tyro.cli(DoctorOptions, prog="workbench doctor", args=arguments)
+    diagnosis = load_named(options.run).diagnose()
+    print(diagnosis.text)
+    return diagnosis.exit_code
+
+
+@dataclass(frozen=True)
+class TimelineOptions:
+    """Print how much each process of a run worked and waited, during the run or after it.
+
+    With --out also a figure of the last seconds, or the whole as a trace for https://ui.perfetto.dev.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder, or its name in data/runs."""
+    last: float | None = None
+    """Seconds to look at. Default: all of training in the table, three in a figure."""
+    until: float | None = None
+    """Where they end, in seconds since the start. Default: the end of training."""
+    out: Path | None = None
+    """File to write: .png, .svg or .pdf for a figure, .json for a trace."""
+
+
+def timeline(arguments: list[str]) -> int:
+    """Print the shares of a stretch of time; write a figure of it, or the trace."""
+    from workbench.view.timeline.timeline import check_name
+
+    options = tyro.cli(TimelineOptions, prog="workbench timeline", args=arguments)
+    out = None if options.out is None else check_name(options.out)
+    found = load_named(options.run).timeline()
+    print(f"Run {found.run.name}: {found.run.label}, {found.run.status}\n\n{found.shares(options.last, options.until)}")
+    if out is not None:
+        print(f"\nwritten: {found.save(out, options.last, options.until)}")
+    return 0
 
 
 @dataclass(frozen=True)
@@ -67,36 +116,6 @@ def figures(arguments: list[str]) -> int:
         raise ReportError("no figure could be made of these runs; the reasons are above")
     written = report.save(out)
     print(f"{report.results}\nwritten: {len(written)} files in {out}: {', '.join(report)}; see report.md")
-    return 0
-
-
-@dataclass(frozen=True)
-class TimelineOptions:
-    """Print how much each process of a run worked and waited, during the run or after it.
-
-    With --out also a figure of the last seconds, or the whole as a trace for https://ui.perfetto.dev.
-    """
-
-    run: tyro.conf.Positional[Path]
-    """The run's folder, or its name in data/runs."""
-    last: float | None = None
-    """Seconds to look at. Default: all of training in the table, three in a figure."""
-    until: float | None = None
-    """Where they end, in seconds since the start. Default: the end of training."""
-    out: Path | None = None
-    """File to write: .png, .svg or .pdf for a figure, .json for a trace."""
-
-
-def timeline(arguments: list[str]) -> int:
-    """Print the shares of a stretch of time; write a figure of it, or the trace."""
-    from workbench.view.timeline.timeline import check_name
-
-    options = tyro.cli(TimelineOptions, prog="workbench timeline", args=arguments)
-    out = None if options.out is None else check_name(options.out)
-    found = load_named(options.run).timeline()
-    print(f"Run {found.run.name}: {found.run.label}, {found.run.status}\n\n{found.shares(options.last, options.until)}")
-    if out is not None:
-        print(f"\nwritten: {found.save(out, options.last, options.until)}")
     return 0
 
 
