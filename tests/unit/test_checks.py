@@ -7,7 +7,7 @@ from tests.unit import evidence as made
 from workbench.core.records import EventKind
 from workbench.diagnose.catalogue import CHECKS
 from workbench.diagnose.checks import Number, run_checks
-from workbench.diagnose.methods import METHODS, histogram, run_methods
+from workbench.diagnose.doctor import METHODS, histogram, run_methods
 
 
 def verdicts(evidence):
@@ -90,7 +90,7 @@ def test_a_process_that_died_is_noticed_also_where_another_took_its_place_and_th
     result = verdicts(evidence)["supervisor"]
     assert result.epoch == 3 and result.sentence == "Learner 0 (agent 0) was ended by signal 9 (SIGKILL); restarted."
     two = verdicts(made.evidence(incidents=[incident, incident | {"epochs": 5}]))["supervisor"]
-    assert two.figure == "2 of 2 processes lost" and two.sentence.endswith("restarted; and 1 more.")
+    assert two.figure == "2 of 2 processes lost" and two.sentence.endswith("restarted (2 of 2 processes lost).")
 
 
 def test_an_epoch_without_a_sync_is_noticed_and_counted():
@@ -220,11 +220,12 @@ def test_a_histogram_has_few_values_one_by_one_and_many_in_steps():
     assert histogram(np.linspace(0, 10, 101)) == "0 to 2: 20, 2 to 4: 20, 4 to 6: 20, 6 to 8: 20, 8 to 10: 21"
 
 
-@pytest.mark.parametrize(("value", "told"), [(1, "1 row in"), (3, "3 rows in")])
+@pytest.mark.parametrize(("value", "told"), [(1, "1 row with"), (3, "3 rows with")])
 def test_numbers_agree_with_their_nouns(value, told):
     tables = made.sound_tables()
     made.measured(tables, "data/stacks")["value"] = value
-    assert f"was fed {told} epoch 4" in verdicts(made.evidence(tables))["stack"].sentence
+    sentence = verdicts(made.evidence(tables))["stack"].sentence
+    assert f"Agent 1, epoch 4: the learner was fed {told}" in sentence
 
 
 @pytest.mark.parametrize("noun", ["epoch", "batch", "sync"])

@@ -40,7 +40,7 @@ def test_a_stale_epsilon_is_no_copy_that_failed_and_the_verdict_says_both():
     assert diagnosis.hypothesis.holds is False
     said = diagnosis.hypothesis.sentence
     assert "is FALSE for the weights that the actor acts with, because: After 12 syncs" in said
-    assert "EPSILON was not the one due, which the seed would take for a copy that failed: (method 5 epsilon)" in said
+    assert "EPSILON was not the one due, which is easily mistaken for a sync that failed: (method 5 epsilon)" in said
     assert "0.123" in said
 
 

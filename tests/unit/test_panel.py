@@ -369,7 +369,7 @@ def test_the_doctor_looks_when_he_is_asked_in(tmp_path: Path) -> None:
     assert "the doctor is looking" in panel.doctor.value.lower()
     panel.blocks.buttons["Doctor"].value = True
     wait_until(panel.doctor, "value", lambda text: "every frame has shape and dtype" in text)
-    assert "seed 000" in panel.doctor.value and "cannot&nbsp;tell" in panel.doctor.value
+    assert "sync verification" in panel.doctor.value and "cannot&nbsp;tell" in panel.doctor.value
 
 
 def test_processes_are_told_apart_by_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

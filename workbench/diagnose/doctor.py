@@ -1,18 +1,24 @@
-"""The doctor: all checks of a run as one table, and seed 000's hypothesis decided with its reason.
+"""The doctor: all checks of a run as one table, and whether the actor's weights are synced, with the reason.
 
-It works on what has been recorded, so on a live run, on one that has ended, and on one loaded from its folder.
+It works on what has been recorded, so on a live run, on one that has ended, and on one loaded from its folder. The
+hypothesis that weights are not synced is decided by the eight methods of sync verification below.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from workbench.diagnose.checks import CheckResult, run_checks
-from workbench.diagnose.methods import run_methods
-from workbench.diagnose.rules import Evidence
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.core.records import EventKind
+from workbench.diagnose import checks
+from workbench.diagnose.checks import CheckResult, judge, run_checks
+from workbench.diagnose.rules import Evidence, Rule
 from workbench.runs.loaded import RunView
 from workbench.view.rich import Rich
 
@@ -20,15 +26,15 @@ _WIDTH = 112
 _DECIDES = ("1 sync events", "2 weight distance", "4 counters", "6 self-test of the copy", "7 order of sync and action")
 """The methods without which the hypothesis is not called false."""
 _BUT = {
-    "target": "But the TARGET network did not arrive; no actor asks it, so only who starts from these weights is hit:",
-    "epsilon": "But EPSILON was not the one due, which the seed would take for a copy that failed:",
+    "target": "But the TARGET network did not arrive; no actor uses it, so only a run that starts from it suffers:",
+    "epsilon": "But EPSILON was not the one due, which is easily mistaken for a sync that failed:",
 }
-"""What the verdict says of that which can be late while the weights are not."""
+"""What the verdict says of the other things that can be late."""
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """Seed 000's hypothesis: the local model does not sync from the shared model."""
+    """The hypothesis that the actor's (local) model does not sync from the learner's (shared) model."""
 
     holds: bool | None
     """None where that cannot be told."""
@@ -43,7 +49,7 @@ class Diagnosis(Rich):
     """Name, label and status of the run."""
     checks: tuple[CheckResult, ...]
     methods: tuple[CheckResult, ...]
-    """The eight verification methods of seed 000."""
+    """The eight methods of sync verification."""
     hypothesis: Hypothesis
 
     @property
@@ -76,7 +82,7 @@ class Diagnosis(Rich):
     def text(self) -> str:
         """Everything as text: checks, methods, hypothesis."""
         return "\n".join([
-            self.run, "", *_table(self.checks), "", "The verification methods of seed 000", *_table(self.methods), "",
+            self.run, "", *_table(self.checks), "", "Methods of sync verification", *_table(self.methods), "",
             *textwrap.wrap(self.hypothesis.sentence, _WIDTH),
         ])  # fmt: skip
 
@@ -106,18 +112,15 @@ def evidence_of(run: RunView) -> Evidence:
     references = run.references if status == "finished" else {}
     error = None if run.error is None else str(run.error)
     incidents = run.folder.read_description().get("incidents", ())
-    return Evidence(
-        run.config, run.mode, run.lag, status, error, run.history, references, now, incidents,
-        run.course.changes,
-    )  # fmt: skip
+    changes = run.course.changes
+    return Evidence(run.config, run.mode, run.lag, status, error, run.history, references, now, incidents, changes)
 
 
 def decide(methods: Sequence[CheckResult]) -> Hypothesis:
-    """Seed 000's expected results: true if a method sees the copy fail, false if those that decide all see it work.
+    """True if a method sees the sync of weights fail, false if those that decide all see it work.
 
-    The hypothesis is about the weights that the actor acts with. The seed takes an epsilon that does not match for a
-    sign of it, because in its system both came out of one copy. Here each is measured for itself, so neither a stale
-    epsilon nor a missing target network, which no actor asks, makes it true; the verdict names them.
+    The hypothesis is about the weights that the actor acts with. Neither a stale epsilon nor a target network that is
+    missing, which no actor uses, makes it true; the verdict names them.
     """
     claim = "The hypothesis that the local model does not sync from the shared model is"
     failed = [method for method in methods if "weights" in method.broken]
@@ -149,3 +152,114 @@ def _table(results: Sequence[CheckResult]) -> list[str]:
         body = f"[{' '.join(result.ids)}] {result.told}" if result.ids else result.told
         lines += [head, *textwrap.wrap(body, _WIDTH, initial_indent="    ", subsequent_indent="    ")]
     return lines
+
+
+# --- the methods of sync verification ---------------------------------------------------------------------------------
+
+_FEW, _BINS = 12, 5
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to find out whether the actor's weights are in sync with the learner's."""
+
+    name: str
+    ids: tuple[str, ...]
+    """Ids of the failures that it speaks for."""
+    rules: tuple[Rule, ...]
+    numbers: Callable[[Evidence], str] = lambda _: ""
+    """What else it has to say; empty where nothing is recorded."""
+
+
+def run_methods(evidence: Evidence) -> tuple[CheckResult, ...]:
+    """The eight methods, each with its numbers and with how much of the run it looked at."""
+    judged = []
+    for method in METHODS:
+        result = judge(evidence, method.name, method.ids, method.rules).with_more(method.numbers(evidence))
+        judged.append(dataclasses.replace(result, measured=_share(evidence, method.rules)))
+    return tuple(judged)
+
+
+def _share(evidence: Evidence, rules: tuple[Rule, ...]) -> str:
+    """What of all there was the rules have measured: costly measurements are made in a part of the rounds only."""
+    shares: dict[str, list[int]] = {}
+    for rule in rules:
+        if rule.whole is not None and (found := rule.measure(evidence)) is not None:
+            shares.setdefault(rule.whole.name, [rule.whole.count(evidence)]).append(len(found.value))
+    told = ", ".join(f"{_part(*counts)} {name}" for name, counts in shares.items())
+    return f"Measured: {told}." if told else ""
+
+
+def _part(whole: int, *measured: int) -> str:
+    """How many of all were measured: a range where the rules differ."""
+    least, most = min(measured), max(measured)
+    whole = max(whole, most)  # while a run goes on, one table may be ahead of the other
+    if least == whole:
+        return f"all {whole}"
+    return f"{least} of {whole}" if least == most else f"{least} to {most} of {whole}"
+
+
+def _epsilon_at_syncs(evidence: Evidence) -> str:
+    before, after = (evidence.history.measured(f"sync/epsilon_{when}") for when in ("before", "after"))
+    if not len(before) or len(before) != len(after):
+        return ""
+    last = -1
+    return (
+        f"The last sync, in epoch {after['epoch'][last]}, took epsilon from {before['value'][last]:.4f} to "
+        f"{after['value'][last]:.4f}, with {after['due'][last]:.4f} due."
+    )
+
+
+def _distances(evidence: Evidence) -> str:
+    told = []
+    for half in ("online", "target"):
+        before = evidence.history.measured(f"sync/{half}_before")["value"]
+        after = evidence.history.measured(f"sync/{half}_after")["value"]
+        if len(before) and len(after):
+            told.append(f"{half} {before.mean():.3g} before and {after.mean():.3g} after")
+    return f"Mean distance at a sync: {', '.join(told)}." if told else ""
+
+
+def _lags(evidence: Evidence) -> str:
+    epochs = evidence.history.epochs
+    if not len(epochs):
+        return ""
+    told = [f"{unit} {histogram(epochs[f'sync_lag_{unit}'])}" for unit in ("versions", "updates", "ms")]
+    return f"Epochs by how far behind: {'; '.join(told)}."
+
+
+def histogram(values: NDArray[np.generic]) -> str:
+    """How often there was which value: one by one if they are few, else in equal steps from least to greatest."""
+    numbers = np.asarray(values, np.float64)
+    distinct, counts = np.unique(numbers, return_counts=True)
+    if len(distinct) <= _FEW:
+        return ", ".join(f"{value:g}: {count}" for value, count in zip(distinct, counts, strict=True))
+    counts, edges = np.histogram(numbers, _BINS)
+    return ", ".join(
+        f"{low:.3g} to {high:.3g}: {count}" for low, high, count in zip(edges, edges[1:], counts, strict=False)
+    )
+
+
+def _first_use(evidence: Evidence) -> str:
+    published, synced = evidence.events(EventKind.PUBLISH), evidence.events(EventKind.SYNC)
+    made = {(each["agent"], each["version"]): each["time"] for each in published}
+    new = synced[synced["version"] != synced["version_before"]]
+    waits = [each["time"] - made[key] for each in new if (key := (each["agent"], each["version"])) in made]
+    if not waits:
+        return ""
+    return f"From a publication to its first use it took {1e3 * float(np.mean(waits)):.1f} ms on average."
+
+
+METHODS = (
+    Method("1 sync events", ("W3", "W7"), (checks.SYNCS, checks.EPSILON_SYNCED), _epsilon_at_syncs),
+    Method("2 weight distance", ("W5", "W8"), (checks.ONLINE, checks.TARGET_HELD), _distances),
+    Method("3 versions", ("W3", "W4", "W11"), (checks.LAG,), _lags),
+    Method("4 counters", ("W3", "W4"), (checks.SYNCS, checks.RATE)),
+    Method("5 epsilon", ("W7",), (checks.EPSILON, checks.EPSILON_ACTED)),
+    Method("6 self-test of the copy", ("W1", "W2", "W5", "W8"),
+           (checks.CHECKSUM, checks.ONLINE, checks.TARGET_HELD, checks.EPSILON_PUBLISHED, checks.SAME_Q)),
+    Method("7 order of sync and action", ("W6",), (checks.VERSION,)),
+    Method("8 publication", ("W4", "W8"),
+           (checks.PUBLISHED, checks.PUBLISHED_TARGET, checks.WAITING, checks.RATE), _first_use),
+)  # fmt: skip
+"""The eight methods, in the order of their numbers."""

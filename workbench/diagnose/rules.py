@@ -69,6 +69,16 @@ class Evidence:
         """Whether more records are to come."""
         return self.status in ("created", "starting", "running")
 
+    @property
+    def next_epoch(self) -> int:
+        """The first epoch of which nothing is recorded."""
+        return int(self.history.epochs["epoch"].max(initial=-1)) + 1
+
+    def events(self, kind: EventKind) -> Records:
+        """The events of one kind."""
+        found: Records = self.history.events[self.history.events["kind"] == kind]
+        return found
+
 
 Shows = Literal["furthest", "largest", "smallest"]
 """Which record stands for all where none is broken."""
@@ -117,23 +127,24 @@ class Whole:
 class Rule:
     """One thing that must hold.
 
-    ``good`` and ``bad`` are filled with count, bad, value, due, agent, epoch, first and detail. A number can have its
-    noun behind a colon, in the singular: ``{value:row}`` is "1 row" or "3 rows".
+    ``bad`` and ``good`` are filled with count, value, due, epoch, first and detail. A number can have its noun behind a
+    colon, in the singular: ``{value:row}`` is "1 row" or "3 rows". Where the record to show belongs to an agent,
+    ``bad`` comes behind its agent and epoch; and before the number of broken records, if there are several records.
     """
 
     measure: Measure
     things: str
     """What is counted, in the plural."""
     threshold: str
-    good: str
     bad: str
+    good: str = "{count} {things} kept to that"
     needed: bool = True
     """Whether a check cannot pass without it."""
     shows: Shows = "furthest"
     whole: Whole | None = None
     """What a part of is looked at; None where it is everything there is."""
     about: Literal["weights", "target", "epsilon"] = "weights"
-    """What it speaks of in the methods of seed 000: weights that the actor acts with, target network, epsilon."""
+    """What it says something of: the weights that the actor acts with, the target network, epsilon."""
     missing: Callable[[Evidence], str] | None = None
     """Why nothing can be told where the measure has nothing; None if it is only that records are not there."""
 
@@ -146,63 +157,37 @@ def compared(records: Records, value: Any, due: Any, holds: Any, detail: str = "
     return Comparison(records["agent"], records["epoch"], values, dues, ~np.asarray(holds, np.bool_), detail)
 
 
+def single(value: float, due: float, broken: bool, epoch: int, detail: str = "") -> Comparison:
+    """A comparison of one number that belongs to no agent."""
+    found, limit = np.array([value], np.float64), np.array([due], np.float64)
+    return Comparison(np.array([-1]), np.array([epoch]), found, limit, np.array([broken]), detail)
+
+
 # --- rules made from one measurement -------------------------------------------------------------------------------
 
 
-def equal(name: str, tolerance: float = 0.0, relative: float = 0.0) -> Measure:
-    """What was measured is what is due, within a tolerance. A number that is not finite is not."""
+def measured(
+    name: str, holds: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]], unknown: bool = False
+) -> Measure:
+    """Whether what was measured goes with what is due, wherever something is due.
+
+    Args:
+        name: of the measurement.
+        holds: of value and due, (n,) each; it must be false where the value is nan.
+        unknown: whether nan means that there was nothing to measure; such records are left out.
+    """
 
     def measure(evidence: Evidence) -> Comparison | None:
         found = evidence.history.measured(name)
-        found = found[~np.isnan(found["due"])]
-        allowed = tolerance + relative * np.abs(found["due"])
-        return compared(found, found["value"], found["due"], np.abs(found["value"] - found["due"]) <= allowed)
+        found = found[~np.isnan(found["due"]) & ~(unknown & np.isnan(found["value"]))]
+        return compared(found, found["value"], found["due"], holds(found["value"], found["due"]))
 
     return measure
 
 
-def at_most(name: str, relative: float = 0.0) -> Measure:
-    """What was measured is not above what is due."""
-
-    def measure(evidence: Evidence) -> Comparison | None:
-        found = evidence.history.measured(name)
-        return compared(found, found["value"], found["due"], found["value"] <= found["due"] * (1 + relative))
-
-    return measure
-
-
-def at_least(name: str) -> Measure:
-    """What was measured is not below what is due."""
-
-    def measure(evidence: Evidence) -> Comparison | None:
-        found = evidence.history.measured(name)
-        return compared(found, found["value"], found["due"], found["value"] >= found["due"])
-
-    return measure
-
-
-def above(name: str) -> Measure:
-    """What was measured is above what is due."""
-
-    def measure(evidence: Evidence) -> Comparison | None:
-        found = evidence.history.measured(name)
-        return compared(found, found["value"], found["due"], found["value"] > found["due"])
-
-    return measure
-
-
-def where_known(measure: Measure) -> Measure:
-    """Leave out records whose value is nan: there was nothing to measure."""
-
-    def known(evidence: Evidence) -> Comparison | None:
-        found = measure(evidence)
-        if found is None or np.isnan(found.value).all():
-            return None
-        kept = ~np.isnan(found.value)
-        arrays = (found.agent, found.epoch, found.value, found.due, found.broken)
-        return Comparison(*(array[kept] for array in arrays))  # type: ignore[arg-type]
-
-    return known
+def equal(name: str, tolerance: float = 0.0, relative: float = 0.0, unknown: bool = False) -> Measure:
+    """What was measured is what is due, within a tolerance."""
+    return measured(name, lambda value, due: np.abs(value - due) <= tolerance + relative * np.abs(due), unknown)
 
 
 def not_refused(pattern: str) -> Measure:
@@ -213,8 +198,7 @@ def not_refused(pattern: str) -> Measure:
         line = _error_line(evidence.error, pattern)
         if line is None:
             return compared(epochs, np.zeros(len(epochs)), 0, np.ones(len(epochs)))
-        at = np.array([epochs["epoch"].max(initial=-1) + 1])
-        return Comparison(np.array([-1]), at, np.ones(1), np.zeros(1), np.ones(1, np.bool_), line)
+        return single(1, 0, True, evidence.next_epoch, line)
 
     return measure
 
@@ -231,26 +215,14 @@ def _error_line(error: str | None, pattern: str) -> str | None:
 # --- wholes ----------------------------------------------------------------------------------------------------------
 
 
-def _syncs(evidence: Evidence) -> Records:
-    events = evidence.history.events
-    synced: Records = events[events["kind"] == EventKind.SYNC]
-    return synced
-
-
-def _published(evidence: Evidence) -> Records:
-    events = evidence.history.events
-    published: Records = events[events["kind"] == EventKind.PUBLISH]
-    return published
-
-
 def _new_versions(evidence: Evidence) -> int:
-    synced = _syncs(evidence)
+    synced = evidence.events(EventKind.SYNC)
     return int((synced["version"] != synced["version_before"]).sum())
 
 
-EVERY_SYNC = Whole("syncs", lambda evidence: len(_syncs(evidence)))
+EVERY_SYNC = Whole("syncs", lambda evidence: len(evidence.events(EventKind.SYNC)))
 EVERY_NEW_VERSION = Whole("syncs that found a new version", _new_versions)
-EVERY_PUBLICATION = Whole("publications", lambda evidence: len(_published(evidence)))
+EVERY_PUBLICATION = Whole("publications", lambda evidence: len(evidence.events(EventKind.PUBLISH)))
 EVERY_EPOCH = Whole("epochs", lambda evidence: len(evidence.history.epochs))
 
 # --- rules of their own ----------------------------------------------------------------------------------------------
@@ -271,7 +243,7 @@ def syncs_against_epochs(evidence: Evidence) -> Comparison | None:
         epochs = epochs[epochs["epoch"] % interval == 0]
     if evidence.history.lost["events"]:
         return None
-    synced = _syncs(evidence)
+    synced = evidence.events(EventKind.SYNC)
     there = set(zip(synced["agent"].tolist(), synced["epoch"].tolist(), strict=True))
     found = [pair in there for pair in zip(epochs["agent"].tolist(), epochs["epoch"].tolist(), strict=True)]
     return compared(epochs, np.array(found, np.float64), 1, found)
@@ -298,7 +270,7 @@ def versions_allowed(evidence: Evidence) -> int:
 
 def updates_between_publications(evidence: Evidence) -> Comparison | None:
     """A publication brings no more updates than the interval."""
-    published = _published(evidence)
+    published = evidence.events(EventKind.PUBLISH)
     published = published[np.lexsort((published["version"], published["agent"]))]
     later, earlier = published[1:], published[:-1]
     follows = (later["agent"] == earlier["agent"]) & (later["version"] == earlier["version"] + 1)
@@ -332,7 +304,7 @@ def epsilon_of_epochs(evidence: Evidence) -> Comparison | None:
 
 def epsilon_published(evidence: Evidence) -> Comparison | None:
     """Epsilon in the header of a snapshot is the one due in the first epoch that can use it."""
-    return _epsilon(evidence, _published(evidence))
+    return _epsilon(evidence, evidence.events(EventKind.PUBLISH))
 
 
 def _epsilon(evidence: Evidence, records: Records) -> Comparison | None:
@@ -351,15 +323,8 @@ def weights_move(evidence: Evidence) -> Comparison | None:
     return compared(found, found["value"], 0, (found["value"] > 0) | (rate < 1e-7))
 
 
-def target_updates_counted(evidence: Evidence) -> Comparison | None:
-    """Target updates are updates divided by their interval."""
-    updates = evidence.history.updates
-    due = updates["update"] // evidence.config.learning.target_interval
-    return compared(updates, updates["target_updates"], due, updates["target_updates"] == due)
-
-
 def q_within_return(evidence: Evidence) -> Comparison | None:
-    """No Q lies beyond the greatest return, the best reward in every turn for ever, with a tenth to spare.
+    """No Q lies beyond the greatest return, the best reward in every turn forever, with a tenth to spare.
 
     Below :data:`FRESH_Q` nothing is said: where rewards are tiny, that is the network's first guess.
     """
@@ -404,15 +369,12 @@ def no_process_lost(evidence: Evidence) -> Comparison | None:
     """Every child did its work to the end; one that died counts also where another took its place."""
     if evidence.incidents:
         epochs = np.array([int(incident["epochs"]) for incident in evidence.incidents])
-        more = f"; and {len(epochs) - 1} more" if len(epochs) > 1 else ""
         lost = np.ones(len(epochs))
-        return Comparison(-lost.astype(np.int64), epochs, lost, lost * 0, lost > 0, f"{_said(evidence)}{more}")
+        return Comparison(-lost.astype(np.int64), epochs, lost, lost * 0, lost > 0, _said(evidence))
     if evidence.status in ("created", "starting"):
         return None
     gone = evidence.status in ("failed", "cut off")
-    last = evidence.history.epochs["epoch"].max(initial=-1) + 1
-    found = np.array([float(gone)])
-    return Comparison(np.array([-1]), np.array([last]), found, np.zeros(1), found > 0, _said(evidence))
+    return single(gone, 0, gone, evidence.next_epoch, _said(evidence))
 
 
 def _said(evidence: Evidence) -> str:
@@ -429,18 +391,14 @@ def no_silence(evidence: Evidence) -> Comparison | None:
     times = np.sort(np.concatenate([history.updates["time"], history.epochs["time"], history.events["time"]]))
     if len(times) < 2:
         return None
-    done = {agent: 0 for agent in range(config.world.num_agents)}
-    for agent in done:
-        done[agent] = int(history.updates["update"][history.updates["agent"] == agent].max(initial=0))
-    last = history.epochs["epoch"].max(initial=-1) + 1
-    total = evidence.course.total_updates
-    finished = min(done.values()) >= total and last >= config.epochs
-    silence = 0.0 if finished else evidence.now - times[-1]
+    done = np.zeros(config.world.num_agents, np.int64)
+    np.maximum.at(done, history.updates["agent"], history.updates["update"])
+    slowest, total = int(done.argmin()), evidence.course.total_updates
+    finished = done[slowest] >= total and evidence.next_epoch >= config.epochs
+    silence = 0.0 if finished else float(evidence.now - times[-1])
     limit = max(config.processes.hang_timeout_s / 2, PAUSES * float(np.diff(times).max()))
-    slowest = min(done, key=lambda agent: done[agent])
     detail = f"agent {slowest} is furthest behind, at update {done[slowest]} of {total}"
-    found = np.array([silence])
-    return Comparison(np.array([slowest]), np.array([last]), found, np.array([limit]), found > limit, detail)
+    return single(silence, limit, silence > limit, evidence.next_epoch, detail)
 
 
 def greedy_above_chance(evidence: Evidence) -> Comparison | None:
@@ -452,11 +410,9 @@ def greedy_above_chance(evidence: Evidence) -> Comparison | None:
     if found is None:
         return None
     reward, chance = found
-    better = np.array([reward > chance])
-    if not better.all() and _way(evidence.course) < ENOUGH_WAY:
+    if reward <= chance and _way(evidence.course) < ENOUGH_WAY:
         return None
-    last = np.array([evidence.config.epochs])
-    return Comparison(np.array([-1]), last, np.array([reward]), np.array([chance]), ~better)
+    return single(reward, chance, reward <= chance, evidence.config.epochs)
 
 
 def why_learning_is_open(evidence: Evidence) -> str:

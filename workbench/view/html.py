@@ -204,7 +204,7 @@ def _diagnosis(diagnosis: Diagnosis) -> str:
     said = f"{failed} of {len(diagnosis.checks)} checks fail" if failed else "no check fails"
     return (
         f"<div><b>{text(diagnosis.run)}</b>: {said}.</div>{_checks(diagnosis.checks)}"
-        f"<details><summary>The verification methods of seed 000</summary>{_checks(diagnosis.methods)}</details>"
+        f"<details><summary>Methods of sync verification</summary>{_checks(diagnosis.methods)}</details>"
         f'<p style="line-height: 1.35">{text(diagnosis.hypothesis.sentence)}</p>'
     )
 

@@ -83,7 +83,7 @@ def sentences(results: Iterable[CheckResult]) -> str:
 
 
 def conclusion(name: str, diagnosis: Diagnosis) -> str:
-    """What the doctor says of seed 000's hypothesis, under the name of the run."""
+    """What the doctor says of the hypothesis that weights are not synced, under the name of the run."""
     return "\n".join([f"{name}:", *_wrapped(diagnosis.hypothesis.sentence, 4)])
 
 
