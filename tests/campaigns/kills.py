@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,9 +30,9 @@ from typing import Any
 import numpy as np
 
 from tests.campaigns.command_line import command, parse, say, start
-from tests.campaigns.reference_files import provenance, write_json
+from tests.campaigns.reference_files import ROOT, RunsFile
 from workbench.cli.options import at_least
-from workbench.core.config import preset
+from workbench.core.config import Config, preset
 from workbench.core.processes.worker import Modifier, Parts
 from workbench.core.records import EventKind
 from workbench.diagnose.faults.fault import override
@@ -82,7 +83,7 @@ class DiesAtALine(Modifier):
         self.process, self.place, self.lines = process, place, lines
 
     def on_parts(self, parts: Parts) -> None:
-        """Begin to count when the run begins: a death before that ends it, by design."""
+        """Begin to count when the run begins: a death before that ends the run, by design."""
         if parts.job.index == self.process and not parts.job.restarts:
             override(parts, "ready", self._ready)
 
@@ -169,7 +170,6 @@ def table(runs: Sequence[Disturbed]) -> dict[str, Any]:
     return {
         "kills": len(every),
         **{harm: sum(harm in run.failures for run in runs) for harm in HARM},
-        "runs": len(runs),
         "seen_after_ms": _milliseconds([seconds for run in runs for seconds in run.seen_s]),
         "by_mode": by(lambda run, _: _mode(run)),
         "by_role": by(lambda _, kill: kill.role),
@@ -198,37 +198,51 @@ def _mode(run: Disturbed) -> str:
     return f"{run.mode}, {'free-running' if run.lag is None else f'lag {run.lag}'}"
 
 
-class Campaign:
-    """Kills in number, and what came of them."""
+class KillsFile(RunsFile):
+    """The file of the campaign: what came of every run, and the counts that follow from it."""
 
-    def __init__(self, kills: int, seed: int, folder: Path) -> None:
-        """``folder`` takes the run folders; they are large together, so give a temporary one."""
-        self._wanted, self._seed, self._folder = kills, seed, folder
-        self._rng = np.random.default_rng(seed)
-        self._config = preset("tiny").replace(**{
-            "device": "cpu", "epochs": 60, "checkpoint.interval": 5, "processes.max_restarts": 1000,
-            "evaluation.interval": 20, "evaluation.final_worlds": 4, "exploration.decay_epochs": 30,
-        })  # fmt: skip
-        self._digests: dict[tuple[str, int | None], dict[str, str]] = {}
-        self.runs: list[Disturbed] = []
+    def table(self) -> dict[str, Any]:
+        """The counts, and the runs."""
+        return {**table([disturbed(run) for run in self.runs]), "runs": self.runs}
 
     @property
-    def data(self) -> dict[str, Any]:
-        """What came of the runs so far."""
-        return {**table(self.runs), "seed": self._seed, "config": self._config.to_dict()}
+    def kills(self) -> int:
+        """Kills in all runs so far."""
+        return sum(len(run["kills"]) for run in self.runs)
 
-    def run(self) -> Iterator[str]:
-        """Make run after run until there were enough kills; a line on each as it ends."""
-        while sum(len(each.kills) for each in self.runs) < self._wanted:
-            number = len(self.runs)
-            mode, lag = SETTINGS[number % len(SETTINGS)]
-            kind = number // len(SETTINGS) % 4
-            record = Disturbed(number, mode, lag)
-            run = self._without_parent(record) if kind == 3 else self._disturbed(record, inside=kind > 0)
-            self._judge(run, record)
-            self.runs.append(record)
-            said = ", ".join(text for texts in record.failures.values() for text in texts) or "as if nothing"
-            yield f"run {number}: {run.label}, {len(record.kills)} kills, {said}"
+
+def disturbed(run: Mapping[str, Any]) -> Disturbed:
+    """A run as the file has it."""
+    return Disturbed(**{**run, "kills": [Kill(**kill) for kill in run["kills"]]})
+
+
+def kills_config() -> Config:
+    """A task of seconds, with a checkpoint in every fifth epoch, that may be restarted however often it dies."""
+    return preset("tiny").replace(**{
+        "device": "cpu", "epochs": 60, "checkpoint.interval": 5, "processes.max_restarts": 1000,
+        "evaluation.interval": 20, "evaluation.final_worlds": 4, "exploration.decay_epochs": 30,
+    })  # fmt: skip
+
+
+class Campaign:
+    """Makes one run after the other, and judges what the kills in it did."""
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        """``folder`` takes the run folders; they are large together, so give a temporary one."""
+        self._seed, self._folder = seed, folder
+        self._config = kills_config()
+        self._digests: dict[tuple[str, int | None], dict[str, str]] = {}
+
+    def run(self, number: int) -> Disturbed:
+        """Make the run of a number; what is drawn for it depends on the campaign's seed and the number alone."""
+        self._rng = np.random.default_rng([self._seed, number])
+        mode, lag = SETTINGS[number % len(SETTINGS)]
+        kind = number // len(SETTINGS) % 4
+        record = Disturbed(number, mode, lag)
+        run = self._without_parent(record) if kind == 3 else self._disturbed(record, inside=kind > 0)
+        self._judge(run, record)
+        shutil.rmtree(run.folder.path)
+        return record
 
     # --- runs ------------------------------------------------------------------------------------------------------
 
@@ -297,15 +311,15 @@ class Campaign:
             inside=inside, number=int(rng.integers(2, 4)), lines=int(rng.integers(1, 350)),
         )  # fmt: skip
         try:
-            subprocess.run([sys.executable, "-c", script], timeout=LIMIT_S, check=False, capture_output=True)
+            subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=LIMIT_S, check=False, capture_output=True)
         except subprocess.TimeoutExpired:
             record.failures["hangs"] = [f"the parent was still there after {LIMIT_S:g} s"]
         path = self._folder / name
         if any((path / "checkpoints").glob("*.npz")) and load(path).status == "cut off":
             record.kills.append(Kill("parent", "in a checkpoint", CHECKPOINT) if inside else Kill("parent", "SIGKILL"))
             run = resume(path)
-        else:  # it died before its first checkpoint was whole, or after the end: there is nothing to go on from
-            run = launch(self._config, mode, lag, out=self._folder, name=f"{name}-anew")
+        else:  # it died before its first checkpoint was whole, or after the end: there is nothing to resume
+            run = launch(self._config, mode, lag, out=self._folder, name=f"{name}-again")
         if not run._supervisor.wait(LIMIT_S):
             self._give_up(run, record)
         return run
@@ -382,7 +396,8 @@ def is_sound(data: dict[str, Any]) -> bool:
 class Options:
     """Kill processes of many runs at random instants, and check that every run ends as if nothing had happened.
 
-    The exit code is 1 if a run hung, failed, accepted torn data, counted wrongly, or ended with other digests.
+    The file is whole after every run; the same command continues where an earlier one was interrupted. The exit code
+    is 1 if a run hung, failed, accepted torn data, counted wrongly, or ended with other digests.
     """
 
     kills: int = 300
@@ -391,10 +406,12 @@ class Options:
     """Of what is killed when, and how."""
     out: Path | None = None
     """File to write. Default: data/reference/kills.json."""
+    fresh: bool = False
+    """Start over instead of continuing the file."""
 
 
 def main(arguments: list[str]) -> int:
-    """Make the campaign, write the file after every run, print the counts.
+    """Make the runs that the file does not hold yet, and print the counts.
 
     Raises:
         ChildFailed: a run that nobody disturbed failed.
@@ -402,15 +419,18 @@ def main(arguments: list[str]) -> int:
     options = parse("kills", arguments, lambda _: Options())
     at_least(0, seed=options.seed)
     at_least(1, kills=options.kills)
-    out, origin = options.out or reference_path("kills.json"), provenance(command("kills", arguments))
+    out, asked = options.out or reference_path("kills.json"), command("kills", arguments)
+    file = KillsFile(out, kills_config(), asked, fresh=options.fresh, seed=options.seed)
     with tempfile.TemporaryDirectory(prefix="workbench-kills-") as folder:
-        campaign = Campaign(options.kills, options.seed, Path(folder))
-        for said in campaign.run():
-            say(said)
-            write_json(out, campaign.data | origin)
-    data = campaign.data
-    counts = ("kills", "runs", "hangs", "failed_runs", "torn_accepted", "digest_mismatches", "wrong_counts")
-    print("\n".join(f"{name}: {data[name]}" for name in counts) + f"\nwritten: {out}")
+        campaign = Campaign(options.seed, Path(folder))
+        while file.kills < options.kills:
+            run = campaign.run(len(file.runs))
+            file.keep(asdict(run))
+            told = ", ".join(text for texts in run.failures.values() for text in texts) or "as if nothing"
+            say(f"run {run.number}: {_mode(run)}, {len(run.kills)} kills, {told}")
+    data = file.data
+    counts = [f"{name}: {data[name]}" for name in ("kills", *HARM)]
+    print(f"runs: {len(file.runs)}", *counts, f"written: {out}", sep="\n")
     return 0 if is_sound(data) else 1
 
 

@@ -247,11 +247,6 @@ def _has_ended(run: Run) -> bool:
 class Matrix(RunsFile):
     """The file of the matrix: what came of every run, and the table that follows from it."""
 
-    def __init__(self, path: Path, config: Config, budget: Budget, command: str, fresh: bool = False) -> None:
-        """Open the file, or begin it; see :class:`tests.campaigns.reference_files.RunsFile`."""
-        super().__init__(path, config, command, fresh=fresh)
-        self._budget = budget
-
     def missing(self, cases: Sequence[Case]) -> tuple[Case, ...]:
         """Cases that the file does not hold yet."""
         there = {_case(run) for run in self.runs}
@@ -260,7 +255,7 @@ class Matrix(RunsFile):
     def table(self) -> dict[str, Any]:
         """A line per fault, the sound system, and the runs in the catalogue's order."""
         ordered = sorted(self.runs, key=lambda run: (_place(run["fault"]), run["mode"], str(run["lag"]), run["seed"]))
-        return {**summary(ordered), "runs": ordered, "budget": self._budget}
+        return {**summary(ordered), "runs": ordered}
 
 
 def _case(record: Record) -> Case:
@@ -390,7 +385,7 @@ def run_matrix(
     if jobs < 1:
         raise ConfigError(f"jobs is {jobs}; at least one run must be made at a time")
     config = matrix_config(budget)
-    matrix = Matrix(path, config, budget, command, fresh)
+    matrix = Matrix(path, config, command, fresh=fresh, budget=budget)
     cases = matrix.missing(plan(config, budget, only, seeds))
     numbers = iter(range(1, len(cases) + 1))
 

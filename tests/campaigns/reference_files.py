@@ -60,7 +60,9 @@ def figure_path(out: Path) -> Path:
 class RunsFile:
     """A file of runs that is whole after every run; a campaign that was interrupted continues it."""
 
-    def __init__(self, path: Path, config: Config, command: str, device: str = "cpu", fresh: bool = False) -> None:
+    def __init__(
+        self, path: Path, config: Config, command: str, device: str = "cpu", fresh: bool = False, **choices: Any
+    ) -> None:
         """Open the file, or begin it.
 
         Args:
@@ -69,14 +71,16 @@ class RunsFile:
             command: what makes the file.
             device: device that updates are computed on, such as "cpu" or "cuda:0".
             fresh: start over, whatever is there.
+            choices: what else every run in the file has in common, as plain values by name.
 
         Raises:
-            RecordError: the file holds runs of other settings, versions, code or machine, or cannot be read.
+            RecordError: the file holds runs of other settings, choices, versions, code or machine, or cannot be read.
         """
         self.path = path
         settings = config.to_dict()
         del settings["seed"]
-        self._origin = {**provenance(command, device), "config": settings}
+        self._origin = {**provenance(command, device), "config": settings, **choices}
+        self._alike = ("config", "machine", "versions", "commit", *choices)
         self.runs: list[dict[str, Any]] = [] if fresh or not path.exists() else self._kept()
 
     @property
@@ -97,10 +101,10 @@ class RunsFile:
         try:
             kept = json.loads(self.path.read_text(encoding="utf-8"))
             runs: list[dict[str, Any]] = kept["runs"]
-            origin = {name: kept[name] for name in ("config", "machine", "versions", "commit")}
+            differing = [name for name in self._alike if kept[name] != self._origin[name]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RecordError(f"{self.path} is damaged: {error!r}; give --fresh, or another --out") from None
-        if differing := [name for name, value in origin.items() if value != self._origin[name]]:
+        if differing:
             raise RecordError(
                 f"{self.path} holds runs of another {' and '.join(differing)}, and one file must not mix them; "
                 "give --fresh to start over, or another --out"

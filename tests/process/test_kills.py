@@ -1,10 +1,12 @@
 """A short campaign of kills; ``python -m tests.campaigns.kills`` makes the long one."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 
-from tests.campaigns.kills import HARM, Disturbed, Kill, is_sound, main, table
+from tests.campaigns.kills import HARM, Disturbed, Kill, KillsFile, disturbed, is_sound, kills_config, main, table
+from workbench.runs.folder import RecordError
 
 
 @pytest.mark.slow
@@ -29,7 +31,7 @@ def test_a_harm_is_counted_for_every_role_that_died_in_the_run():
         Disturbed(2, "sequential", 0, [], [], {"hangs": ["did not end"]}),
     ]  # fmt: skip
     data = table(runs)
-    assert (data["kills"], data["hangs"], data["digest_mismatches"], data["runs"]) == (3, 1, 1, 3)
+    assert (data["kills"], data["hangs"], data["digest_mismatches"]) == (3, 1, 1)
     assert data["by_role"]["actor"]["digest_mismatches"] == data["by_role"]["learner"]["digest_mismatches"] == 1
     assert data["by_role"]["learner"]["kills"] == 2
     assert data["by_mode"]["multiprocess, free-running"] == {"kills": 1, **dict.fromkeys(HARM, 0)}
@@ -38,3 +40,12 @@ def test_a_harm_is_counted_for_every_role_that_died_in_the_run():
     assert data["failures"] == ["run 0, multiprocess, lag 1: other digests", "run 2, sequential, lag 0: did not end"]
     assert not is_sound(data)
     assert data["seen_after_ms"] == {"deaths": 3, "median": 20.0, "max": 40.0}
+
+
+def test_the_file_is_continued_where_the_campaign_was_interrupted(tmp_path):
+    path, runs = tmp_path / "kills.json", [Disturbed(0, "sequential", 0, [Kill("sequential", "SIGKILL")], [0.01])]
+    KillsFile(path, kills_config(), "a command", seed=1).keep(asdict(runs[0]))
+    again = KillsFile(path, kills_config(), "a command", seed=1)
+    assert again.kills == 1 and [disturbed(run) for run in again.runs] == runs
+    with pytest.raises(RecordError, match="another seed"):
+        KillsFile(path, kills_config(), "a command", seed=2)

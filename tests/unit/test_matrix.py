@@ -156,13 +156,13 @@ def test_the_file_is_whole_after_every_run_and_is_gone_on_with(fakes, tmp_path):
 
 def test_a_file_of_another_configuration_or_no_file_of_ours_is_refused(tmp_path):
     path = tmp_path / "matrix.json"
-    Matrix(path, QUICK, "quick", "").keep(record())
-    assert len(Matrix(path, QUICK, "quick", "").runs) == 1
+    Matrix(path, QUICK, "", budget="quick").keep(record())
+    assert len(Matrix(path, QUICK, "", budget="quick").runs) == 1
     with pytest.raises(RecordError, match="another config, and one file must not mix them"):
-        Matrix(path, QUICK.replace(epochs=25), "quick", "")
+        Matrix(path, QUICK.replace(epochs=25), "", budget="quick")
     path.write_text("[]")
     with pytest.raises(RecordError, match="is damaged"):
-        Matrix(path, QUICK, "quick", "")
+        Matrix(path, QUICK, "", budget="quick")
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
