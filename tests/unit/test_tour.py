@@ -87,15 +87,6 @@ def test_the_figure_of_the_syncs_draws_means_of_the_agents():
     assert all(used[epoch] == pytest.approx(due[epoch], abs=1e-6) for epoch in due)
 
 
-def test_the_figure_of_the_lags_counts_every_epoch_of_every_agent():
-    run = SimpleNamespace(label="x", name="x", config=made.CONFIG, history=made.evidence().history)
-    for axes in tour.lag_figure([run]).axes:
-        counts = axes.patches[0].get_data().values
-        assert counts.sum() == made.CONFIG.epochs * made.CONFIG.world.num_agents
-    versions = tour.lag_figure([run]).axes[0].patches[0].get_data()
-    assert list(versions.values) == [2, 10] and list(versions.edges) == [-0.5, 0.5, 1.5]
-
-
 def test_a_run_without_probes_cannot_be_drawn_and_says_what_to_launch_with():
     tables = made.sound_tables()
     tables["probes"] = []

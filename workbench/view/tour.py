@@ -36,7 +36,7 @@ _TEXT = "white-space: pre-wrap; line-height: 1.35"
 
 
 def catalogue_table(room: str = "DWLP") -> str:
-    """The failures of some rooms as text: id, title, source; below it faults, check and note.
+    """The failures of some rooms as text: id and title; below them faults, check and note.
 
     Args:
         room: first letters of the ids, as in :data:`ROOMS`.
@@ -48,7 +48,7 @@ def catalogue_table(room: str = "DWLP") -> str:
 
 
 def doubted_claims() -> tuple[Failure, ...]:
-    """Failures of the seeds that measuring has disproved or puts in doubt; their notes say why."""
+    """Claimed failures that measuring has disproved or puts in doubt; their notes say why."""
     return tuple(row for row in CATALOGUE.values() if row.note.startswith(("Disproved", "Doubtful")))
 
 
@@ -60,7 +60,7 @@ def claims_table(lines: Sequence[Mapping[str, Any]] = ()) -> str:
     """
     costs, told = {line["name"]: effect_text(line) for line in lines}, []
     for row in doubted_claims():
-        told += [f"{row.id:<4}{row.title}  ({row.source})", *_wrapped(row.note, 4)]
+        told += [f"{row.id:<4}{row.title}", *_wrapped(row.note, 4)]
         told += [f"    {fault}, greedy reward: {costs[fault]}" for fault in row.faults if fault in costs]
     return "\n".join(told)
 
@@ -93,7 +93,7 @@ def noticed(fault: str, diagnosis: Diagnosis) -> bool:
 
 
 def _row(failure: Failure) -> list[str]:
-    lines = [f"  {failure.id:<4}{failure.title}  ({failure.source})"]
+    lines = [f"  {failure.id:<4}{failure.title}"]
     if failure.faults:
         lines.append(f"      {', '.join(failure.faults)} -> {failure.check}")
     return lines + _wrapped(failure.note, 6)
@@ -143,42 +143,6 @@ def sync_figure(runs: Sequence[RunView]) -> Picture:
     figure.subplots_adjust(0.062, 0.14, right=0.985, top=0.90 - 0.06 * rows, wspace=0.28)
     figure.alt = f"Three charts: sync lag, epsilon in use and due, weight distance at each sync. {'; '.join(names)}."
     return figure
-
-
-def lag_figure(runs: Sequence[RunView]) -> Picture:
-    """How far the actor was behind at the end of each epoch: histograms of versions, updates and milliseconds.
-
-    Args:
-        runs: one outline each; every epoch of every agent counts once.
-    """
-    figure = Picture(figsize=(11.0, 2.9), dpi=DPI, facecolor="white")
-    for axes, unit in zip(figure.subplots(1, 3), ("versions", "updates", "ms"), strict=True):
-        style_axes(axes, f"Behind by {'milliseconds' if unit == 'ms' else unit}", unit, "epochs of an agent")
-        lags = [run.history.epochs[f"sync_lag_{unit}"] for run in runs]
-        edges = _edges(np.concatenate([np.zeros(1), *lags]), whole=unit != "ms")
-        for index, values in enumerate(lags):
-            style = run_style(index)
-            axes.stairs(
-                np.histogram(values, edges)[0], edges, color=style.colour, linestyle=style.dashes,
-                linewidth=style.width, fill=False,
-            )  # fmt: skip
-    names = labels(runs)
-    figure.legend(
-        handles=[_line(index, label=name) for index, name in enumerate(names)], loc="upper left", ncols=3,
-        bbox_to_anchor=(0.05, 1.02), frameon=False, fontsize=TEXT_SIZE, labelcolor=INK, handlelength=3.2,
-    )  # fmt: skip
-    figure.subplots_adjust(0.062, 0.17, right=0.985, top=0.86 - 0.07 * -(-len(names) // 3), wspace=0.28)
-    figure.alt = f"Three histograms: versions, updates and milliseconds behind. {'; '.join(names)}."
-    return figure
-
-
-def _edges(values: NDArray[Any], whole: bool) -> NDArray[np.float64]:
-    """Edges of at most 24 bins from the least to the greatest value; around whole numbers where they are whole."""
-    low, high = float(values.min()), float(values.max())
-    if not whole:
-        return np.linspace(low, max(high, low + 1), 25)
-    step = max(1, -(-(high - low + 1) // 24))
-    return np.arange(low - 0.5, high + 0.5 + step, step)
 
 
 def _require_probes(runs: Sequence[RunView]) -> None:
