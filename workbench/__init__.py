@@ -59,6 +59,16 @@ __all__ = [
 ]
 
 
+def _page(config: Config) -> str:
+    """How a configuration is shown in a notebook."""
+    from workbench.view.html import page
+
+    return page(config)
+
+
+Config._repr_html_ = _page  # type: ignore[attr-defined]
+
+
 def __getattr__(name: str) -> Any:
     """Import what draws and what exports when it is first asked for; a child process never needs it."""
     if name in _ROOMS:

@@ -368,7 +368,7 @@ def _seen_after(run: Run, sent: Sequence[tuple[str, float]]) -> list[float]:
 
 def _counted_once(run: Run) -> bool:
     """Whether every epoch, update and publication is recorded, and once."""
-    history, agents = run.history, run.config.world.num_agents
+    history, agents = run.history, run.config.num_agents
     epochs = set(zip(history.epochs["agent"].tolist(), history.epochs["epoch"].tolist(), strict=True))
     updates = set(zip(history.updates["agent"].tolist(), history.updates["update"].tolist(), strict=True))
     published = history.events[history.events["kind"] == EventKind.PUBLISH]
@@ -383,7 +383,7 @@ def _counted_once(run: Run) -> bool:
 
 def _versions_grow(run: Run) -> bool:
     epochs = run.history.epochs
-    used = [epochs["policy_version"][epochs["agent"] == agent] for agent in range(run.config.world.num_agents)]
+    used = [epochs["policy_version"][epochs["agent"] == agent] for agent in range(run.config.num_agents)]
     return all(bool((each[1:] >= each[:-1]).all()) for each in used)
 
 

@@ -50,7 +50,7 @@ SETTING_OF_FAULT: dict[str, tuple[Mode, int | None]] = {
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {},
     "impatient": {"processes.hang_timeout_s": 8.0},
-    "noisy": {"network.noisy": True},
+    "noisy": {"agent.noisy": True},
     "publishing often": {"pacing.publish_interval": 2},
     "few updates per epoch": {
         "epochs": 240, "exploration.decay_epochs": 120, "pacing.updates_per_epoch": 2, "pacing.publish_interval": 2,

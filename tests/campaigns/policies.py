@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.campaigns.command_line import command, parse, start
 from tests.campaigns.reference_files import provenance, write_json
 from workbench.cli.options import PresetName, at_least
-from workbench.core.config import ConfigError, WorldConfig
+from workbench.core.config import ConfigError
+from workbench.core.envs.base import WorldConfig
+from workbench.core.settings import to_dict
 from workbench.runs.folder import reference_path
-from workbench.runs.reference_policies import POLICIES, reference_rewards
+from workbench.runs.reference_policies import reference_policies, reference_rewards
 
 POLICY_EPOCHS = 2000
 """Epochs behind a reference policy's mean: its standard error is then well below one gem."""
@@ -40,9 +41,9 @@ def main(arguments: list[str]) -> int:
     at_least(0, seed=options.seed)
     out = options.out or reference_path("policies.json")
     measured = reference_rewards(options.world, options.epochs, options.seed)
-    origin = {"world": dataclasses.asdict(options.world), "seed": options.seed}
+    origin = {"world": to_dict(options.world), "seed": options.seed}
     write_json(out, {**measured, **origin, **provenance(command("policies", arguments))})
-    for name in POLICIES:
+    for name in reference_policies(options.world):
         print(f"{name:16} {measured[name]['mean']:8.1f} +- {measured[name]['sd']:.1f} per epoch, all agents")
     print(f"written: {out}")
     return 0

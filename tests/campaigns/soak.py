@@ -246,7 +246,7 @@ def incomplete(run: Run) -> list[str]:
     """What is missing in the history of a run that was stopped, or is there twice; nothing in a sound one."""
     history, wrong = run.history, []
     collected = int(run.progress["epochs"])
-    for agent in range(run.config.world.num_agents):
+    for agent in range(run.config.num_agents):
         for table, key, first, last in (
             ("epochs", "epoch", 0, collected - 1),
             ("updates", "update", 1, int(run._supervisor.progress.updates(agent))),

@@ -47,8 +47,8 @@ def network(vector: NDArray[np.float32], width: int) -> nn.Module:
 def rows_config(spare_epochs: int) -> Config:
     """One agent's ring of :data:`RING_EPOCHS` epochs, all but ``spare_epochs`` of them open to sampling."""
     config = Config()
-    rows = RING_EPOCHS * config.world.steps_per_epoch
-    window = (RING_EPOCHS - spare_epochs) * config.world.steps_per_epoch
+    rows = RING_EPOCHS * config.steps_per_epoch
+    window = (RING_EPOCHS - spare_epochs) * config.steps_per_epoch
     return config.replace(**{
         "world.num_agents": 1, "learning.n_step": 1, "learning.reward_scale": 1.0,
         "replay.capacity": rows, "replay.window": window, "replay.learning_starts": config.learning.batch_size,
@@ -263,13 +263,13 @@ class Rows(Protocol):
     def __init__(self, shared: Shared, spare_epochs: int, seed: int) -> None:
         config = rows_config(spare_epochs)
         self._replay = _CountingReplay(config, shared.rows.open(), machine_fence())
-        self._turns, worlds = config.world.max_turns, config.world.num_worlds
-        self._frame = np.zeros((worlds, (2 * config.world.vision_radius + 1) ** 2), np.uint8)
+        self._turns, worlds = config.max_turns, config.num_worlds
+        self._frame = np.zeros((worlds, *config.spec.agents[0].shape), np.uint8)
         self._action, self._reward = np.zeros(worlds, np.int64), np.zeros(worlds, np.float32)
         self._probability = np.ones(worlds, np.float32)
         self._rng = stream(seed, "sampling")
         self.items = config.learning.batch_size
-        self.batch = Batch.allocate(self.items, config.network.num_frames, self._frame.shape[1])
+        self.batch = Batch.allocate(self.items, config.agent.num_frames, self._frame.shape[1])
 
     def write(self, number: int) -> None:
         """Write one epoch, all of it filled with the epoch's own number, as fast as the replay takes it."""

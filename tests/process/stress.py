@@ -15,7 +15,7 @@ PATTERN = 251
 def replay_config() -> Config:
     """A small ring that a fast writer goes round in no time; one-step rows, so that a row shows only itself."""
     return preset("tiny").replace(**{
-        "world.max_turns": 20, "network.num_frames": 1, "learning.n_step": 1, "learning.gamma": 0.5,
+        "world.max_turns": 20, "agent.num_frames": 1, "learning.n_step": 1, "learning.gamma": 0.5,
         "replay.capacity": 240, "replay.window": 200, "replay.learning_starts": 40,
     })  # fmt: skip
 
@@ -35,7 +35,7 @@ def write_for_ever(block, ready):
     _leave_with_parent_in_a_thread()
     config = replay_config()
     replay = Replay(config, block.open())
-    turns, size = config.world.max_turns, (2 * config.world.vision_radius + 1) ** 2
+    turns, size = config.max_turns, config.spec.agents[0].shape[0]
     ready.send("ready")
     epoch = 0
     while True:

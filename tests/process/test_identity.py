@@ -19,7 +19,7 @@ FIVE_AGENTS = wb.Config().replace(
     device="cpu",
     epochs=9,
     world={"num_agents": 5, "max_turns": 16},
-    network={"width": 32, "num_cosines": 16},
+    agent={"width": 32, "num_cosines": 16},
     replay={"capacity": 112, "window": 64, "learning_starts": 32},
     learning={"batch_size": 16},
     exploration={"decay_epochs": 6},
@@ -29,7 +29,7 @@ FIVE_AGENTS = wb.Config().replace(
 )
 UNUSUAL = QUICK.replace(
     world={"num_worlds": 2},
-    network={"noisy": True},
+    agent={"noisy": True},
     replay={"capacity": 640, "window": 400, "learning_starts": 100},
     learning={"accumulate": 2, "double": False, "n_step": 5, "target_interval": 3, "learning_rate_schedule": "cosine"},
 )
@@ -45,7 +45,7 @@ def run(folder, config, mode, lag):
     with wb.launch(config, mode, lag, out=folder) as run:
         result = run.wait(300)
     assert result.status == "finished" and set(result.digest) == DIGESTS
-    assert result.updates == config.total_updates * config.world.num_agents
+    assert result.updates == config.total_updates * config.num_agents
     assert run.history.lost == dict.fromkeys(run.history.lost, 0)
     return result.digest
 

@@ -42,7 +42,7 @@ def test_a_second_start_or_an_early_look_does_not_hurt_the_run(tmp_path):
         with pytest.raises(RecordError, match="it exists already; choose another name"):
             wb.launch(QUICK, "multiprocess", 1, name="mine", out=tmp_path)
         assert run.wait(DEADLINE_S).status == "finished"
-    assert run.result.updates == QUICK.total_updates * QUICK.world.num_agents
+    assert run.result.updates == QUICK.total_updates * QUICK.num_agents
     assert wb.load(tmp_path / "mine").result == run.result
 
 
@@ -64,13 +64,13 @@ def test_a_world_of_a_script_is_refused_before_anything_is_made(tmp_path):
     done = script(tmp_path, """
 import sys
 import workbench as wb
-from workbench.core.envs.treasurehunt import Treasurehunt
-class Mine(Treasurehunt):
+from workbench.core.envs.treasurehunt import TreasurehuntConfig
+class Mine(TreasurehuntConfig):
     pass
 wb.launch(wb.preset("tiny"), world=Mine, out=sys.argv[1] + "/runs")
 """)  # fmt: skip
     assert done.returncode == 1
-    assert "RunError: world Mine is defined in a notebook cell, a script or a function" in done.stderr
+    assert "ConfigError: world Mine is defined in a notebook cell, a script or a function" in done.stderr
     assert not (tmp_path / "runs").exists()
 
 
@@ -91,7 +91,7 @@ def test_a_full_disk_costs_the_files_and_not_the_run(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["status"] == "finished"
-    assert len(found["updates"]) == QUICK.total_updates * QUICK.world.num_agents
+    assert len(found["updates"]) == QUICK.total_updates * QUICK.num_agents
     warned = done.stderr.count("RecordWarning: ")
     assert "File too large" in done.stderr and "make room" in done.stderr and 1 <= warned <= len(TABLES) + 4
     kept = wb.load(tmp_path / "mine").history["losses/quantile_huber"]
@@ -121,7 +121,7 @@ run.wait()
     assert run.status == "cut off" and run.config.epochs == 1_000_000
     updates = run.history.updates
     assert len(updates) == path.stat().st_size // size >= 90
-    for agent in range(QUICK.world.num_agents):
+    for agent in range(QUICK.num_agents):
         own = updates["update"][updates["agent"] == agent]
         np.testing.assert_array_equal(own, np.arange(1, len(own) + 1))
     with pytest.raises(RunError, match="left no result; its history is there as far as it got"):

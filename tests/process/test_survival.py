@@ -48,7 +48,7 @@ def reached(run, epochs):
 def nothing_twice(run):
     """Every epoch, update and publication of the run is recorded once."""
     epochs, updates = run.history.epochs, run.history.updates
-    agents = run.config.world.num_agents
+    agents = run.config.num_agents
     assert len(set(zip(epochs["agent"], epochs["epoch"], strict=True))) == len(epochs) == agents * run.config.epochs
     assert len(set(zip(updates["agent"], updates["update"], strict=True))) == len(updates) == run.result.updates
     published = run.history.events[run.history.events["kind"] == 1]
@@ -81,7 +81,7 @@ def test_a_free_running_run_that_loses_processes_counts_nothing_twice_and_its_ve
         wait_until(lambda epoch=epoch: reached(run, epoch))
         os.kill(run.processes[victim].pid, signal.SIGKILL)
     assert run.wait(DEADLINE_S).status == "finished" and nothing_twice(run)
-    for agent in range(CONFIG.world.num_agents):
+    for agent in range(CONFIG.num_agents):
         used = run.history.epochs["policy_version"][run.history.epochs["agent"] == agent]
         assert (used[1:] >= used[:-1]).all()
 
@@ -157,8 +157,8 @@ def test_a_checkpoint_comes_after_the_records_of_what_it_holds(folder, monkeypat
 
     def take(epoch, cut):
         epochs, updates = disk.read_records("epochs")["epoch"], disk.read_records("updates")
-        made = sum(int(cut[f"agent {agent}/updates"]) for agent in range(CONFIG.world.num_agents))
-        if len(epochs) < epoch * CONFIG.world.num_agents or len(updates) < made:
+        made = sum(int(cut[f"agent {agent}/updates"]) for agent in range(CONFIG.num_agents))
+        if len(epochs) < epoch * CONFIG.num_agents or len(updates) < made:
             missing.append(epoch)
         sound(epoch, cut)
 
@@ -375,7 +375,7 @@ def test_a_changed_replay_ratio_holds_for_every_agent_and_the_doctor_knows_of_al
     learning = range(config.epochs - config.learning_epochs, config.epochs)
     due = sum(before if epoch < changed else after for epoch in learning)
     updates = run.history.updates
-    for agent in range(config.world.num_agents):
+    for agent in range(config.num_agents):
         mine = updates[updates["agent"] == agent]
         assert mine["update"].tolist() == list(range(1, due + 1))
         if lag is not None:
@@ -402,10 +402,8 @@ def test_a_change_is_taken_up_by_every_process_recorded_and_kept_when_resumed(mo
         run.change(**{"exploration.epsilon_start": 0.5, "exploration.epsilon_end": 0.5})
         wait_until(lambda: run.history.epochs["epsilon"][-1] == 0.5)
         wait_until(lambda: set(run.history.updates["agent"][run.history.updates["learning_rate"] == 0.125]) == {0, 1})
-        with pytest.raises(
-            wb.ConfigError, match=r"network.width cannot be changed while a run goes on; these can: lear"
-        ):
-            run.change(**{"network.width": 64})
+        with pytest.raises(wb.ConfigError, match=r"agent.width cannot be changed while a run goes on; these can: lear"):
+            run.change(**{"agent.width": 64})
         with pytest.raises(wb.ConfigError, match=r"exploration.epsilon_end is 2.0; "):
             run.change(**{"exploration.epsilon_end": 2.0})
     assert [settings for _, _, settings in run.changes] == [

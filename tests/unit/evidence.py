@@ -14,7 +14,7 @@ from workbench.runs.metrics import TABLES
 
 CONFIG = preset("tiny").replace(epochs=6)
 LAG = 1
-AGENTS = range(CONFIG.world.num_agents)
+AGENTS = range(CONFIG.num_agents)
 START = 1000.0
 CHANCE = {"mean": 50.0, "sd": 10.0, "epochs": 100}
 
@@ -31,7 +31,7 @@ SOUND = {
 def sound_tables():
     """Table name to list of records (dictionaries) of a sound run at lag 1."""
     tables = {name: [] for name in TABLES}
-    steps, per_epoch = CONFIG.world.steps_per_epoch, CONFIG.pacing.updates_per_epoch
+    steps, per_epoch = CONFIG.steps_per_epoch, CONFIG.pacing.updates_per_epoch
     without = CONFIG.epochs - CONFIG.learning_epochs
     for agent in AGENTS:
         publish(tables, agent, 0, 0)
@@ -75,7 +75,7 @@ def measure(tables, name, agent, epoch, version, update):
     elif name == "act/version":
         value = due = version
     elif name in ("act/rows", "data/rows"):
-        value = due = (epoch + 1) * CONFIG.world.steps_per_epoch
+        value = due = (epoch + 1) * CONFIG.steps_per_epoch
     elif name in ("learn/steps", "learn/target_updates", "publish/updates"):
         value = due = update
     tables["probes"].append({
@@ -94,7 +94,7 @@ def evidence(tables=None, **changes):
             for field, value in row.items():
                 record[field] = value
         history.append(name, records)
-    final = np.zeros(CONFIG.world.num_agents, EVALUATIONS)
+    final = np.zeros(CONFIG.num_agents, EVALUATIONS)
     final["final"], final["reward"], final["worlds"] = 1, 40.0, 100
     history.append("evaluations", final)
     made = Evidence(

@@ -51,21 +51,19 @@ def finished_run(
 
 def processes_of(mode, config):
     """Names of the processes."""
-    return (
-        ["sequential"] if mode == "sequential" else ["actor", *(f"learner {i}" for i in range(config.world.num_agents))]
-    )
+    return ["sequential"] if mode == "sequential" else ["actor", *(f"learner {i}" for i in range(config.num_agents))]
 
 
 def tables_of(config, mode, lag, seed, wall_s):
     """Records of a run that learns: rewards rise, losses fall, everything between START and its wall time."""
     rng = np.random.default_rng(seed)
-    agents, epochs, updates = config.world.num_agents, config.epochs, config.total_updates
+    agents, epochs, updates = config.num_agents, config.epochs, config.total_updates
     made = {name: [] for name in TABLES}
     for agent in range(agents):
         for epoch in range(epochs):
             made["epochs"].append({
                 "time": START + wall_s * (epoch + 0.5) / epochs, "agent": agent, "epoch": epoch,
-                "agent_steps": (epoch + 1) * config.world.steps_per_epoch, "epsilon": 1 / (1 + epoch),
+                "agent_steps": (epoch + 1) * config.steps_per_epoch, "epsilon": 1 / (1 + epoch),
                 "reward": 10 + 2 * epoch + rng.normal(), "sync_lag_versions": min(epoch, lag or 0),
                 "sync_lag_ms": 5.0 * min(epoch, lag or 0), "replay_ratio": 0.2,
             })  # fmt: skip
@@ -91,7 +89,7 @@ def tables_of(config, mode, lag, seed, wall_s):
 def spans_of(mode, config, wall_s):
     """Every epoch is half acting, half learning: in one process after the other, or in each, which then waits."""
     second, last = 10**9, len(processes_of(mode, config)) - 1
-    half, agents = int(wall_s * second / config.epochs / 2), config.world.num_agents
+    half, agents = int(wall_s * second / config.epochs / 2), config.num_agents
     spans = []
 
     def span(process, kind, start, duration, agent=-1, epoch=-1):
@@ -127,8 +125,8 @@ def as_records(table, rows):
 
 def result_of(mode, lag, seed, status, config, wall_s):
     """A result, as the run would write it."""
-    agents = config.world.num_agents
-    steps, updates = config.epochs * config.world.steps_per_epoch * agents, config.total_updates * agents
+    agents = config.num_agents
+    steps, updates = config.epochs * config.steps_per_epoch * agents, config.total_updates * agents
     return {
         "mode": mode, "lag": lag, "seed": seed, "status": status, "wall_s": wall_s, "startup_s": 0.5,
         "agent_steps": steps, "updates": updates, "replay_ratio": updates / steps, "greedy_reward": 50.0 + seed,

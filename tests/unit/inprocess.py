@@ -8,7 +8,6 @@ import torch
 
 from workbench.core.agents.iqn_agent import Agent
 from workbench.core.digest import array_digest
-from workbench.core.envs.treasurehunt import Treasurehunt
 from workbench.core.processes.worker import actor_state, agent_state, weight_store_layout
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.record_ring import Channel, ChannelReader
@@ -22,20 +21,20 @@ from workbench.runs.recovery.state_keeper import NOTHING_KEPT, Recovery
 CPU = torch.device("cpu")
 
 
-def build(config, lag, world=Treasurehunt, journals=False):
+def build(config, lag, journals=False):
     """Everything that a run is made of, with one collector and one trainer for all agents.
 
     With ``journals``, their states are kept, so that :func:`new_collector` and :func:`new_trainer` can take over.
     """
-    agents = range(config.world.num_agents)
+    agents = range(config.num_agents)
     progress = Progress(Progress.layout(len(agents), 1).allocate())
     replays = [Replay(config, Replay.layout(config).allocate()) for _ in agents]
     stores = [WeightStore(weight_store_layout(config, lag).allocate()) for _ in agents]
     arrays = Channel.layout().allocate()
-    states = [actor_state(config, world), *(agent_state(config) for _ in agents)] if journals else []
+    states = [actor_state(config), *(agent_state(config) for _ in agents)] if journals else []
     kept = [Recovery(Journal(Journal.layout("journal", state).allocate())) for state in states]
     parts = SimpleNamespace(
-        config=config, world=world, progress=progress, replays=replays, stores=stores, records=arrays,
+        config=config, progress=progress, replays=replays, stores=stores, records=arrays,
         reader=ChannelReader(arrays), kept=kept or [NOTHING_KEPT] * (1 + len(agents)),
     )  # fmt: skip
     parts.channel = Channel(arrays)
@@ -45,14 +44,12 @@ def build(config, lag, world=Treasurehunt, journals=False):
 
 def new_collector(parts):
     """A collector over the memory of a run, as it is before it restores anything."""
-    return Collector(
-        parts.config, parts.world, parts.replays, parts.stores, parts.progress, parts.channel, parts.kept[0]
-    )
+    return Collector(parts.config, parts.replays, parts.stores, parts.progress, parts.channel, parts.kept[0])
 
 
 def new_trainer(parts):
     """A trainer over the memory of a run, as it is before it restores anything."""
-    learners = [Agent(parts.config, index, CPU) for index in range(parts.config.world.num_agents)]
+    learners = [Agent(parts.config, index, CPU) for index in range(parts.config.num_agents)]
     return Trainer(parts.config, learners, parts.replays, parts.stores, parts.progress, parts.channel, parts.kept[1:])
 
 

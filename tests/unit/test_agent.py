@@ -16,8 +16,8 @@ from workbench.core.seeding import stream
 
 CPU = torch.device("cpu")
 CONFIG = preset("tiny").replace(**{
-    "learning.batch_size": 12, "learning.num_quantiles": 3, "learning.num_target_quantiles": 5,
-    "learning.num_policy_quantiles": 7, "learning.tau": 0.1,
+    "learning.batch_size": 12, "agent.num_quantiles": 3, "agent.num_target_quantiles": 5,
+    "agent.num_policy_quantiles": 7, "learning.tau": 0.1,
 })  # fmt: skip
 torch.set_num_threads(1)  # as in every process of a run: small sums are slower, and other bits, on two
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
@@ -61,7 +61,7 @@ def plain_row(value, tau, goal):
 def plain_batch(config, batch, online, target, rng):
     """Losses, values and |delta| of a batch, row by row."""
     learning = config.learning
-    lengths = (learning.num_quantiles, learning.num_target_quantiles, learning.num_policy_quantiles)
+    lengths = [getattr(config.agent, f"num_{which}quantiles") for which in ("", "target_", "policy_")]
     tau_tm1, tau_t, tau_policy = (torch.from_numpy(rng.random((12, n), dtype=np.float32)) for n in lengths)
     z_tm1, z_t = online(torch.tensor(batch.s_tm1), tau_tm1), target(torch.tensor(batch.s_t), tau_t).detach()
     q_t = (online if learning.double else target)(torch.tensor(batch.s_t), tau_policy).mean(1)
@@ -165,7 +165,7 @@ def test_metrics_are_five_floats_of_their_own_memory():
 
 def test_a_small_batch_is_fitted():
     """A bandit: each state pays for one action. The values come near the rewards, the best action is found."""
-    config = CONFIG.replace(**{"learning.batch_size": 16, "learning.num_quantiles": 8})
+    config = CONFIG.replace(**{"learning.batch_size": 16, "agent.num_quantiles": 8})
     agent = Agent(config, 0, CPU)
     state = np.arange(16) // 4  # four states, every action tried once in each
     for update in range(300):
@@ -205,7 +205,7 @@ def test_target_moves_once_per_update_by_its_share():
 
 
 def test_update_sets_training_mode_so_noisy_layers_learn():
-    config = CONFIG.replace(**{"network.noisy": True})
+    config = CONFIG.replace(**{"agent.noisy": True})
     agent = Agent(config, 0, CPU)
     agent.online.eval()
     agent.target.eval()
@@ -216,7 +216,7 @@ def test_update_sets_training_mode_so_noisy_layers_learn():
 
 
 def test_every_pass_of_an_update_has_its_own_noise():
-    agent, seen = Agent(CONFIG.replace(**{"network.noisy": True}), 0, CPU), []
+    agent, seen = Agent(CONFIG.replace(**{"agent.noisy": True}), 0, CPU), []
     for network in (agent.online, agent.target):
         network.hidden.register_forward_pre_hook(lambda layer, _: seen.append(layer.noise_in.clone()))
     train(agent, 2)
@@ -337,7 +337,7 @@ def test_agents_trained_in_turn_do_not_touch_each_other():
 
 @pytest.mark.parametrize("noisy", [False, True])
 def test_state_round_trip_continues_bit_for_bit(noisy):
-    config = CONFIG.replace(**{"network.noisy": noisy})
+    config = CONFIG.replace(**{"agent.noisy": noisy})
     agent = Agent(config, 0, CPU)
     train(agent, 3)
     state = agent.get_state()

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 import workbench as wb
 from tests.unit import inprocess
-from workbench.core.envs.treasurehunt import Treasurehunt
 from workbench.core.processes.blocks import Plan
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.loaded import RunError
@@ -29,7 +28,7 @@ DOCUMENTED = (RecordError, RunError)  # a CheckpointError is a RecordError
 def sound(tmp_path_factory):
     """The folder of a whole run, without its checkpoints."""
     parts = inprocess.run(CONFIG, 1)
-    plan = Plan(CONFIG, "sequential", 1, Treasurehunt, None, ())
+    plan = Plan(CONFIG, "sequential", 1, None, ())
     said = describe(plan, "cpu", [], True, True) | {"status": "finished", "ended": 1.0}
     folder = RunFolder.create("sound", said, tmp_path_factory.mktemp("runs"))
     history = inprocess.history(parts)

@@ -20,7 +20,7 @@ def course_of(made, epochs=25, starts=150):
 
 def per_epoch(course, made, epoch):
     """Updates of an epoch, said once more."""
-    if (epoch + 1) * course.config.world.steps_per_epoch < course.config.replay.learning_starts:
+    if (epoch + 1) * course.config.steps_per_epoch < course.config.replay.learning_starts:
         return 0
     values = [course.config.pacing.updates_per_epoch] * 100
     for first, value in made:  # a new one takes back whatever was to come

@@ -30,9 +30,9 @@ from workbench.runs.live_settings import Changes
 from workbench.runs.recovery import restarts as lives
 
 CONFIG = preset("tiny").replace(**{
-    "epochs": 8, "device": "cpu", "network.width": 16, "pacing.updates_per_epoch": 2, "evaluation.final_worlds": 2,
+    "epochs": 8, "device": "cpu", "agent.width": 16, "pacing.updates_per_epoch": 2, "evaluation.final_worlds": 2,
 })  # fmt: skip
-FRAMES, TURNS, N_STEP = CONFIG.network.num_frames, CONFIG.world.max_turns, CONFIG.learning.n_step
+FRAMES, TURNS, N_STEP = CONFIG.agent.num_frames, CONFIG.max_turns, CONFIG.learning.n_step
 EVERY_NAME = """
 replay_not_shared actor_history_cleared separate_history unflattened_observation spec_mismatch frames_mismatch
 unvalidated_sampling wraparound_ignored episode_boundary_ignored truncation_as_terminal nstep_mismatch corrupt_rows
@@ -56,7 +56,7 @@ class Pair:
 
     def __init__(self, *faults, config=CONFIG, mode="multiprocess", lag=1, publish=True):
         context = multiprocessing.get_context("spawn")
-        agents = tuple(range(config.world.num_agents))
+        agents = tuple(range(config.num_agents))
 
         def create(layout):
             return Block.create(context, layout)
@@ -77,7 +77,7 @@ class Pair:
             return Parts(
                 Job(
                     name=role, role=role, index=index, config=config, lag=lag, agents=owned, errors=None, log="",
-                    world=Treasurehunt, weights=None, modifiers=modifiers, **shared,
+                    weights=None, modifiers=modifiers, **shared,
                 )
             )  # fmt: skip
 
@@ -120,7 +120,7 @@ class Pair:
 
 def rows(replay, numbers, config=CONFIG):
     """The given rows as a replay gives them out."""
-    batch = Batch.allocate(len(numbers), config.network.num_frames, (2 * config.world.vision_radius + 1) ** 2)
+    batch = Batch.allocate(len(numbers), config.agent.num_frames, config.spec.agents[0].shape[0])
     batch.number[:] = numbers
     replay.read(batch)
     return batch
@@ -529,7 +529,7 @@ def test_double_target_update_moves_the_target_network_twice(mode):
 
 @both
 def test_eval_mode_training_silences_the_noise(mode):
-    config = CONFIG.replace(**{"network.noisy": True})
+    config = CONFIG.replace(**{"agent.noisy": True})
     pair, sound = (Pair(*fault, config=config, mode=mode).run() for fault in [["eval_mode_training"], []])
     agent, right = pair.trainer.agents[0], sound.trainer.agents[0]
     assert not agent.online.training and agent.target.training and right.online.training

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from workbench.core.agents.iqn import (
+    IQNConfig,
     NoisyLinear,
     QuantileNetwork,
     build_network,
@@ -17,13 +18,13 @@ from workbench.core.agents.iqn import (
     quantile_huber_loss,
     select_actions,
 )
-from workbench.core.config import Config, NetworkConfig
+from workbench.core.config import Config
 
 FRAMES, CELLS, ENTITIES, ACTIONS = 3, 4, 5, 4
 
 
 def make_network(noisy=False, seed=0):
-    config = NetworkConfig(num_frames=FRAMES, width=6, num_cosines=5, noisy=noisy)
+    config = IQNConfig(num_frames=FRAMES, width=6, num_cosines=5, noisy=noisy)
     network = QuantileNetwork(config, CELLS, ENTITIES, ACTIONS)
     network.initialise(np.random.default_rng(seed))
     return network

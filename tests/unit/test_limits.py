@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
-from workbench.core.envs.treasurehunt import Treasurehunt
 from workbench.core.processes.blocks import Plan, Shared
 from workbench.core.processes.shared_memory import Block
 from workbench.core.shared.record_ring import Channel
@@ -29,7 +28,7 @@ QUICK = wb.preset("tiny").replace(device="cpu")
 
 
 def plan(config=QUICK, mode="multiprocess", lag=1):
-    return Plan(config, mode, lag, Treasurehunt, None, ())
+    return Plan(config, mode, lag, None, ())
 
 
 @settings(max_examples=20)
@@ -57,7 +56,7 @@ def test_what_is_counted_is_what_is_taken_to_the_byte(agents, worlds, keep, lag,
     [
         ({"replay.capacity": 2_000_000}, ("replay.capacity", "world.num_worlds", "checkpoint.keep to 0")),
         ({"replay.capacity": 2_000_000, "checkpoint.keep": 0}, ("replay.capacity", "world.num_worlds")),
-        ({"network.width": 2048, "checkpoint.keep": 0}, ("network.width",)),
+        ({"agent.width": 2048, "checkpoint.keep": 0}, ("agent.width",)),
     ],
 )
 def test_too_little_memory_is_said_in_mib_with_the_largest_parts_and_what_to_lower(monkeypatch, changes, remedies):

@@ -71,7 +71,7 @@ class ScriptedPolicy:
 def test_an_epoch_is_played_in_turns_and_written_agent_by_agent():
     config = SMALL.replace(
         world={"num_agents": 2, "max_turns": 3, "num_worlds": 2},
-        network={"num_frames": 2},
+        agent={"num_frames": 2},
         learning={"n_step": 1, "batch_size": 1},
         replay={"capacity": 12, "window": 6, "learning_starts": 6},
     )
@@ -107,7 +107,7 @@ class RecordingAgent:
     """Keeps the batches and step sizes that it was given."""
 
     def __init__(self, config):
-        self.batch = Batch.allocate(config.learning.batch_size, config.network.num_frames, 25)
+        self.batch = Batch.allocate(config.learning.batch_size, config.agent.num_frames, 25)
         self.updates, self.target_updates, self.given = 0, 0, []
 
     def update(self, learning_rate):
@@ -146,11 +146,11 @@ def test_no_updates_are_no_trouble():
 @pytest.mark.parametrize("lag", [0, 1, 3])
 def test_epochs_are_played_with_the_weights_of_lag_epochs_ago_and_the_record_says_so(lag):
     parts = inprocess.run(SMALL, lag)
-    records, agents = inprocess.history(parts), SMALL.world.num_agents
+    records, agents = inprocess.history(parts), SMALL.num_agents
     assert records.lost == dict.fromkeys(records.lost, 0)
     due = [0]
     for epoch in range(SMALL.epochs):
-        enough = (epoch + 1) * SMALL.world.steps_per_epoch >= SMALL.replay.learning_starts
+        enough = (epoch + 1) * SMALL.steps_per_epoch >= SMALL.replay.learning_starts
         due.append(due[-1] + enough * SMALL.pacing.updates_per_epoch)
     assert [epoch for epoch, more in enumerate(np.diff(due)) if not more] == [
         0
@@ -162,13 +162,13 @@ def test_epochs_are_played_with_the_weights_of_lag_epochs_ago_and_the_record_say
         assert row["sync_lag_versions"] == epoch - version
         assert row["sync_lag_updates"] == due[epoch] - due[version]
         assert row["sync_lag_ms"] > 0 if epoch > version else row["sync_lag_ms"] == 0
-        assert row["agent_steps"] == (epoch + 1) * SMALL.world.steps_per_epoch
+        assert row["agent_steps"] == (epoch + 1) * SMALL.steps_per_epoch
         assert row["epsilon"] == np.float32(schedules.epsilon(SMALL, epoch))
         assert row["replay_ratio"] == np.float32(due[epoch] / row["agent_steps"])
     for replay in parts.replays:
         rows = replay.contents()
         np.testing.assert_array_equal(
-            rows["policy_version"], np.maximum(0, rows["number"] // SMALL.world.steps_per_epoch - lag)
+            rows["policy_version"], np.maximum(0, rows["number"] // SMALL.steps_per_epoch - lag)
         )
 
 
@@ -176,8 +176,8 @@ def test_every_update_is_recorded_with_its_number_rate_and_window():
     parts = inprocess.run(SMALL, 1)
     records = inprocess.history(parts)
     assert all(agent.updates == SMALL.total_updates for agent in parts.trainer.agents.values())
-    steps, per_epoch = SMALL.world.steps_per_epoch, SMALL.pacing.updates_per_epoch
-    for agent in range(SMALL.world.num_agents):
+    steps, per_epoch = SMALL.steps_per_epoch, SMALL.pacing.updates_per_epoch
+    for agent in range(SMALL.num_agents):
         rows = records.updates[records.updates["agent"] == agent]
         np.testing.assert_array_equal(rows["update"], np.arange(1, SMALL.total_updates + 1))
         np.testing.assert_array_equal(rows["epoch"], 1 + np.arange(SMALL.total_updates) // per_epoch)
@@ -190,7 +190,7 @@ def test_every_update_is_recorded_with_its_number_rate_and_window():
 
 def test_every_publication_and_every_sync_is_an_event():
     records = inprocess.history(inprocess.run(SMALL, 1))
-    for agent in range(SMALL.world.num_agents):
+    for agent in range(SMALL.num_agents):
         events = records.events[records.events["agent"] == agent]
         published = events[events["kind"] == EventKind.PUBLISH]
         np.testing.assert_array_equal(published["version"], np.arange(SMALL.epochs + 1))
@@ -269,7 +269,7 @@ def test_a_run_with_a_lag_of_its_whole_length_acts_with_the_initial_weights_thro
 
 @pytest.mark.parametrize("noisy", [False, True])
 def test_evaluation_changes_nothing_in_the_run(noisy):
-    config = FIVE_EPOCHS.replace(**{"network.noisy": noisy, "evaluation.worlds": 3})
+    config = FIVE_EPOCHS.replace(**{"agent.noisy": noisy, "evaluation.worlds": 3})
     found = []
     for interval in (0, 1, 3):
         parts = inprocess.run(config.replace(**{"evaluation.interval": interval}), 1)
@@ -308,8 +308,8 @@ def test_every_configuration_can_be_evaluated(turns, worlds, batch, epochs, copi
     except ConfigError:
         return
     task = evaluation_config(config, copies)
-    assert task.world.num_worlds == copies and task.replay.capacity == copies * turns
-    assert task.network == config.network and task.world.max_turns == turns
+    assert task.num_worlds == copies and task.replay.capacity == copies * turns
+    assert task.agent == config.agent and task.max_turns == turns
 
 
 # It learns
@@ -320,7 +320,7 @@ def test_a_tiny_task_is_learnt():
     config = SMALL.replace(
         epochs=60,
         world={"height": 5, "width": 5, "num_agents": 1, "spawn_prob": 0.05, "num_worlds": 8},
-        network={"num_frames": 1},
+        agent={"num_frames": 1},
         replay={"capacity": 9600, "window": 9000, "learning_starts": 320},
         learning={"batch_size": 64, "learning_rate": 2e-3, "tau": 0.02, "gamma": 0.8, "reward_scale": 0.1},
         exploration={"decay_epochs": 30},

@@ -48,7 +48,7 @@ def configs(draw):
 
 def updates_due(config, epochs_collected):
     """Updates of an agent that belong to so many epochs, counted out."""
-    steps = config.world.max_turns * config.world.num_worlds
+    steps = config.max_turns * config.num_worlds
     learnt_from = [epoch for epoch in range(epochs_collected) if (epoch + 1) * steps >= config.replay.learning_starts]
     return len(learnt_from) * config.pacing.updates_per_epoch
 
@@ -63,30 +63,30 @@ def updates_due(config, epochs_collected):
     epoch=st.integers(0, 7),
 )
 def test_at_a_finite_lag_the_actor_waits_for_every_agents_version(config, lag, learned, epoch):
-    progress = Progress(Progress.layout(config.world.num_agents, 1).allocate())
-    for agent in range(config.world.num_agents):
+    progress = Progress(Progress.layout(config.num_agents, 1).allocate())
+    for agent in range(config.num_agents):
         progress.report_learned(agent, learned[agent])
     pacing = Pacing(config, lag, progress)
     version = pacing.version_for(epoch)
     assert version == (epoch - lag if epoch > lag else 0)
-    assert pacing.may_collect(epoch) == all(count >= version for count in learned[: config.world.num_agents])
-    assert pacing.all_learned() == all(count >= config.epochs for count in learned[: config.world.num_agents])
+    assert pacing.may_collect(epoch) == all(count >= version for count in learned[: config.num_agents])
+    assert pacing.all_learned() == all(count >= config.epochs for count in learned[: config.num_agents])
     assert pacing.all_learned([0]) == (learned[0] >= config.epochs)
 
 
 @given(config=configs(), collected=st.integers(0, 7), epoch=st.integers(0, 7))
 def test_at_a_finite_lag_an_epoch_is_learnt_from_once_it_is_there(config, collected, epoch):
-    progress = Progress(Progress.layout(config.world.num_agents, 1).allocate())
+    progress = Progress(Progress.layout(config.num_agents, 1).allocate())
     progress.report_collected(collected, 0)
     assert Pacing(config, 1, progress).may_learn(epoch) == (epoch < collected)
 
 
 @given(config=configs(), collected=st.integers(0, 7), done=st.integers(0, 40))
 def test_running_free_both_bounds_are_counted_from_the_updates_that_are_due(config, collected, done):
-    progress = Progress(Progress.layout(config.world.num_agents, 1).allocate())
+    progress = Progress(Progress.layout(config.num_agents, 1).allocate())
     collected = min(collected, config.epochs)
     progress.report_collected(collected, 0)
-    for agent in range(config.world.num_agents):
+    for agent in range(config.num_agents):
         progress.report_updates(agent, done, np.zeros(0, np.float32))
     pacing, per_epoch = Pacing(config, None, progress), config.pacing.updates_per_epoch
     due = updates_due(config, collected)
@@ -138,7 +138,7 @@ class SimulatedRun:
         self.changes, self.changed = Changes.layout().allocate(), []
         self.interleaving = Interleaving(turns)
         self.steps = 0
-        agents, processes = config.world.num_agents, config.num_learners + 1
+        agents, processes = config.num_agents, config.num_learners + 1
         self.progress = Progress(Progress.layout(agents, processes).allocate(), self.switch)
         layout = WeightStore.layout(2, 0, 2 + (lag or 0))
         self.stores = [WeightStore(layout.allocate(), self.switch) for _ in range(agents)]
@@ -148,8 +148,7 @@ class SimulatedRun:
 
     def run(self):
         groups = [
-            range(first, self.config.world.num_agents, self.config.num_learners)
-            for first in range(self.config.num_learners)
+            range(first, self.config.num_agents, self.config.num_learners) for first in range(self.config.num_learners)
         ]
         with patch.object(actor, "Parts", self.parts), patch.object(learner, "Parts", self.parts):
             sides = [self.side(actor.act, self.job(0, ()))]
@@ -195,7 +194,7 @@ class SimulatedRun:
 
     def due(self, epochs):
         """Updates of an agent that belong to so many epochs, counted out."""
-        steps, starts = self.config.world.steps_per_epoch, self.config.replay.learning_starts
+        steps, starts = self.config.steps_per_epoch, self.config.replay.learning_starts
         return sum(self.per_epoch(epoch) for epoch in range(epochs) if (epoch + 1) * steps >= starts)
 
     def switch(self):
@@ -263,7 +262,7 @@ class SimulatedRun:
         self.progress.report_collected(epoch + 1, epoch + 1)
 
     def sample(self, rng, batch_size, end, out):
-        collected, steps = self.progress.epochs_collected, self.config.world.steps_per_epoch
+        collected, steps = self.progress.epochs_collected, self.config.steps_per_epoch
         assert collected * steps >= self.config.replay.learning_starts
         if end is not None:
             assert end <= collected * steps
@@ -293,7 +292,7 @@ turns = st.lists(st.integers(0, 40), max_size=30)
 
 @given(config=configs(), lag=st.integers(0, 5), turns=turns, spare=st.integers(0, 1))
 def test_a_run_at_a_finite_lag_gets_to_its_end_in_any_order_and_uses_the_right_versions(config, lag, turns, spare):
-    steps = config.world.steps_per_epoch
+    steps = config.steps_per_epoch
     needed = (-(-config.replay.window // steps) + lag + spare) * steps
     config = config.replace(**{"replay.capacity": needed})
     check_launch(config, "multiprocess", lag)
@@ -312,7 +311,7 @@ def test_a_free_run_gets_to_its_end_in_any_order_and_keeps_both_bounds(config, t
     wanted=st.lists(st.tuples(st.integers(0, 7), st.integers(1, 6)), min_size=1, max_size=3),
 )  # fmt: skip
 def test_a_changed_replay_ratio_holds_from_one_epoch_on_for_everybody_in_any_order(config, lag, turns, wanted):
-    steps = config.world.steps_per_epoch
+    steps = config.steps_per_epoch
     config = config.replace(**{"replay.capacity": config.replay.capacity + (lag or 0) * steps})
     wanted = sorted((min(after, config.epochs), updates) for after, updates in wanted)
     run = SimulatedRun(config, lag, turns, changes=wanted).run()

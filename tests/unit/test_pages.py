@@ -35,7 +35,7 @@ def loaded(tmp_path, **description):
 
 def test_a_configuration_shows_every_setting_with_its_meaning():
     page = QUICK._repr_html_()
-    notes = pages.field_notes()
+    notes = pages.field_notes(QUICK)
     assert set(notes) == set(field_names()) and all(notes.values())
     assert all(f"<code>{name}</code>" in page for name in field_names())
     assert "<b><code>12</code></b>, default <code>240</code>" in page

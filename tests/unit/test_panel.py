@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 import workbench as wb
-from workbench.core.envs.treasurehunt import Treasurehunt
+from workbench.core.envs.treasurehunt import Treasurehunt, TreasurehuntConfig
 from workbench.core.records import UPDATES
 from workbench.runs.folder import RunFolder
 from workbench.runs.run import Run
@@ -35,6 +35,13 @@ class FallingWorld(Treasurehunt):
         if self.num_worlds == 1:
             raise RuntimeError("the map <b>fell</b> & broke")
         return super().act(agent, actions)
+
+
+class Falling(TreasurehuntConfig):
+    """Its arguments."""
+
+    def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> FallingWorld:
+        return FallingWorld(self, rng, num_worlds)
 
 
 class Frames:
@@ -106,7 +113,7 @@ def test_the_last_frame_shows_the_end_and_the_thread_leaves(tmp_path: Path) -> N
 
 
 def test_a_failing_child_tells_the_panel_its_whole_traceback(tmp_path: Path) -> None:
-    run = wb.launch(QUICK, mode="sequential", lag=0, out=tmp_path, world=FallingWorld, start=False)
+    run = wb.launch(QUICK, mode="sequential", lag=0, out=tmp_path, world=Falling, start=False)
     panel = wb.Panel([run])
     panel.start_button.click()
     assert panel.wait(DEADLINE_S)

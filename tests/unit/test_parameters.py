@@ -9,14 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.core.agents.flat_parameters import ParameterLayout, ParameterVector
-from workbench.core.agents.iqn import QuantileNetwork
-from workbench.core.config import NetworkConfig
+from workbench.core.agents.iqn import IQNConfig, QuantileNetwork
 
 CPU = torch.device("cpu")
 
 
 def make_network(width=6, noisy=False, actions=4):
-    return QuantileNetwork(NetworkConfig(num_frames=1, width=width, num_cosines=3, noisy=noisy), 9, 5, actions)
+    return QuantileNetwork(IQNConfig(num_frames=1, width=width, num_cosines=3, noisy=noisy), 9, 5, actions)
 
 
 def make_vector():

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.core.config import WorldConfig
-from workbench.core.envs.treasurehunt import AGENT, DOWN, EMPTY, GEM, LEFT, RIGHT, UP, WALL
-from workbench.runs.reference_policies import POLICIES, Policy, play, reference_rewards
+from workbench.core.envs.base import ReferencePolicy
+from workbench.core.envs.treasurehunt import AGENT, DOWN, EMPTY, GEM, LEFT, RIGHT, UP, WALL, TreasurehuntConfig
+from workbench.runs.reference_policies import play, reference_policies, reference_rewards
 
 ENTITIES = {".": EMPTY, "#": WALL, "*": GEM, "A": AGENT}
+POLICIES = {name: policies[0] for name, policies in reference_policies(TreasurehuntConfig()).items()}
 MOVES = [(-1, 0), (1, 0), (0, -1), (0, 1)]
 
 PUBLISHED_EPOCHS = 200
@@ -23,7 +24,7 @@ def frame(*rows: str) -> np.ndarray:
     return np.array([ENTITIES[letter] for row in rows for letter in row], np.uint8)
 
 
-def choices(policy: Policy, view: np.ndarray, tries: int = 400) -> dict[int, int]:
+def choices(policy: ReferencePolicy, view: np.ndarray, tries: int = 400) -> dict[int, int]:
     """How often each action is chosen in the same view."""
     actions = policy(np.tile(view, (tries, 1)), np.random.default_rng(0))
     assert actions.shape == (tries,) and np.issubdtype(actions.dtype, np.integer)
@@ -79,26 +80,26 @@ def test_scripted_walks_to_the_nearest_gem_and_around_obstacles(view: np.ndarray
 
 
 def test_rewards_are_summed_over_every_turn_and_agent() -> None:
-    config = WorldConfig(spawn_prob=1.0, max_turns=3, num_agents=2)
-    assert play(config, POLICIES["scripted"], epochs=50, seed=0).tolist() == [2 * 3 * 10.0] * 50
+    config = TreasurehuntConfig(spawn_prob=1.0, max_turns=3, num_agents=2)
+    assert play(config, [POLICIES["scripted"]] * 2, epochs=50, seed=0).tolist() == [2 * 3 * 10.0] * 50
 
 
 def test_a_seed_repeats_and_another_one_differs() -> None:
-    config = WorldConfig()
-    rewards = [play(config, POLICIES["scripted"], epochs=20, seed=seed) for seed in (1, 1, 2)]
+    config = TreasurehuntConfig()
+    rewards = [play(config, [POLICIES["scripted"]] * 5, epochs=20, seed=seed) for seed in (1, 1, 2)]
     assert rewards[0].shape == (20,) and rewards[0].dtype == np.float64
     np.testing.assert_array_equal(rewards[0], rewards[1])
     assert (rewards[0] != rewards[2]).any()
 
 
 def test_the_number_of_training_worlds_does_not_matter() -> None:
-    few, many = (play(WorldConfig(num_worlds=n), POLICIES["random"], epochs=20, seed=0) for n in (1, 7))
+    few, many = (play(TreasurehuntConfig(num_worlds=n), [POLICIES["random"]] * 5, epochs=20, seed=0) for n in (1, 7))
     np.testing.assert_array_equal(few, many)
 
 
 def test_rewards_agree_with_the_published_ones() -> None:
     epochs = 4000
-    ours = reference_rewards(WorldConfig(), epochs=epochs, seed=0)
+    ours = reference_rewards(TreasurehuntConfig(), epochs=epochs, seed=0)
     assert list(ours) == list(PUBLISHED)
     for name, (mean, sd) in PUBLISHED.items():
         error = np.sqrt(sd**2 / PUBLISHED_EPOCHS + ours[name]["sd"] ** 2 / epochs)
@@ -109,4 +110,4 @@ def test_rewards_agree_with_the_published_ones() -> None:
 
 def test_a_single_epoch_has_no_standard_deviation() -> None:
     with pytest.raises(ValueError, match="epochs is 1"):
-        reference_rewards(WorldConfig(), epochs=1, seed=0)
+        reference_rewards(TreasurehuntConfig(), epochs=1, seed=0)

@@ -12,7 +12,7 @@ from workbench.core.config import preset
 
 CPU = torch.device("cpu")
 CONFIG = preset("tiny")
-FRAMES, CELLS, ACTIONS = CONFIG.network.num_frames, 25, 4
+FRAMES, CELLS, ACTIONS = CONFIG.agent.num_frames, 25, 4
 torch.set_num_threads(1)  # as in every process of a run
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 
@@ -61,7 +61,7 @@ def test_actions_are_as_frequent_as_their_probability_says(epsilon):
 
 def test_values_are_the_mean_over_the_fractions_that_were_drawn():
     policy, stack = make_policy(), make_stack(6)
-    tau = np.random.default_rng(1).random((6, CONFIG.learning.num_policy_quantiles), dtype=np.float32)
+    tau = np.random.default_rng(1).random((6, CONFIG.agent.num_policy_quantiles), dtype=np.float32)
     expected = policy.network(torch.from_numpy(stack), torch.from_numpy(tau)).mean(1)
     np.testing.assert_allclose(policy.act(stack, 0.3).q, expected, rtol=1e-4, atol=1e-6)
 
@@ -124,7 +124,7 @@ def test_earlier_choices_keep_their_values():
 
 
 def test_layer_noise_changes_values_and_is_absent_without():
-    config = CONFIG.replace(**{"network.noisy": True, "learning.num_policy_quantiles": 512})
+    config = CONFIG.replace(**{"agent.noisy": True, "agent.num_policy_quantiles": 512})
     weights, stack = initial_weights(config, 0), make_stack(4)
     layout = make_policy(config).layout
     quiet = weights.copy()  # the same means, no deviations

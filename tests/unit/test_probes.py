@@ -41,7 +41,7 @@ def test_every_measurement_is_made_in_a_sound_run(runs):
 
 
 def test_few_numbers_are_recorded_for_each_epoch_and_agent(runs):
-    rounds = CONFIG.epochs * CONFIG.world.num_agents
+    rounds = CONFIG.epochs * CONFIG.num_agents
     assert len(runs[1].history.probes) < 50 * rounds
 
 
@@ -109,7 +109,7 @@ def episodes(draw):
     """A replay of some epochs with terminations anywhere, and its clean reader."""
     turns, worlds = draw(st.integers(1, 8)), draw(st.integers(1, 3))
     config = CONFIG.replace(**{
-        "world.max_turns": turns, "world.num_worlds": worlds, "network.num_frames": draw(st.integers(1, 4)),
+        "world.max_turns": turns, "world.num_worlds": worlds, "agent.num_frames": draw(st.integers(1, 4)),
         "learning.n_step": draw(st.integers(1, 5)), "learning.reward_scale": draw(st.sampled_from([0.1, 1.0])),
         "learning.gamma": draw(st.sampled_from([0.0, 0.5, 0.99])),
         "replay.capacity": 4 * turns * worlds, "replay.window": 3 * turns * worlds, "replay.learning_starts": 1,
@@ -131,7 +131,7 @@ def episodes(draw):
 
 
 def drawn(config, replay, numbers):
-    batch = Batch.allocate(len(numbers), config.network.num_frames, 25)
+    batch = Batch.allocate(len(numbers), config.agent.num_frames, 25)
     batch.number[:] = numbers
     replay.read(batch)
     return batch
@@ -161,7 +161,7 @@ def test_one_wrong_number_in_a_batch_is_counted_where_it_belongs(made, what, dat
     numbers = np.arange(max(replay.oldest_intact, replay.count - replay.window), replay.count)
     row = data.draw(st.integers(0, len(numbers) - 1))
     batch, counted = drawn(config, replay, numbers), "broken"
-    if what == "older" and config.network.num_frames > 1:
+    if what == "older" and config.agent.num_frames > 1:
         batch.s_tm1[row, 0] += 1
         counted = "stacks"
     elif what in ("older", "newest"):
@@ -175,8 +175,8 @@ def test_one_wrong_number_in_a_batch_is_counted_where_it_belongs(made, what, dat
         batch.discount_t[row] += 0.25
         counted = "discounts"
     else:
-        slot = numbers[row] // config.world.steps_per_epoch % len(arrays["action"])
-        arrays["probability"].reshape(len(arrays["action"]), -1)[slot, numbers[row] % config.world.steps_per_epoch] = 7
+        slot = numbers[row] // config.steps_per_epoch % len(arrays["action"])
+        arrays["probability"].reshape(len(arrays["action"]), -1)[slot, numbers[row] % config.steps_per_epoch] = 7
     judged = clean.judge(batch, clean.oldest_intact)
     found = {name: getattr(judged, name) for name in ("broken", "stacks", "returns", "discounts")}
     assert found == dict.fromkeys(found, 0) | {counted: 1}
@@ -188,10 +188,10 @@ def test_rows_that_the_writer_was_given_meanwhile_are_not_judged():
     frame, one = np.ones((1, 25), np.uint8), np.ones(1, np.float32)
     for _ in range(20):  # the ring holds as many epochs
         replay.begin_epoch()
-        for turn in range(config.world.max_turns):
+        for turn in range(config.max_turns):
             replay.write_frame(turn, frame)
             replay.write_step(turn, np.zeros(1, np.int64), one, None, 0, 0.0, one)
-        replay.write_frame(config.world.max_turns, frame)
+        replay.write_frame(config.max_turns, frame)
         replay.commit_epoch()
     batch, before = drawn(config, replay, np.arange(5)), clean.oldest_intact
     replay.begin_epoch()

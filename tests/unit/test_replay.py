@@ -18,7 +18,7 @@ def make_config(turns=3, worlds=1, frames=2, n_step=1, gamma=0.5, scale=1.0, win
     return Config().replace(
         epochs=10**6,
         world={"max_turns": turns, "num_worlds": worlds, "vision_radius": 1},
-        network={"num_frames": frames},
+        agent={"num_frames": frames},
         replay={"window": window, "capacity": capacity or window, "learning_starts": 1},
         learning={"batch_size": 1, "n_step": n_step, "gamma": gamma, "reward_scale": scale},
     )
@@ -47,8 +47,8 @@ class Transitions:
     """What was written, as plain lists of epochs; every question is answered by a loop."""
 
     def __init__(self, config):
-        self.turns, self.worlds = config.world.max_turns, config.world.num_worlds
-        self.num_frames, self.learning = config.network.num_frames, config.learning
+        self.turns, self.worlds = config.max_turns, config.num_worlds
+        self.num_frames, self.learning = config.agent.num_frames, config.learning
         self.epochs = []
 
     def __len__(self):
@@ -87,7 +87,7 @@ class Transitions:
 
 
 def random_epoch(config, rng, terminating=0.3):
-    turns, worlds = config.world.max_turns, config.world.num_worlds
+    turns, worlds = config.max_turns, config.num_worlds
     return {
         "frames": rng.integers(1, 6, (turns + 1, worlds, CELLS)).astype(np.uint8),
         "actions": rng.integers(0, 4, (turns, worlds)),
@@ -136,7 +136,7 @@ def test_every_row_that_is_left_equals_the_transition_that_was_written(config, n
     kept = -(-config.replay.capacity // replay.steps_per_epoch) * replay.steps_per_epoch
     assert replay.oldest_intact == max(0, len(model) - kept)
     numbers = np.arange(replay.oldest_intact, replay.count)
-    batch = Batch.allocate(len(numbers), config.network.num_frames, CELLS)
+    batch = Batch.allocate(len(numbers), config.agent.num_frames, CELLS)
     batch.number[:] = numbers
     replay.read(batch)
     assert_rows(batch, model)
@@ -165,7 +165,7 @@ def test_the_state_acted_in_is_the_state_learnt_from(config, num_epochs, seed):
             version,
             lambda turn, seen=acted_in: seen.append(replay.newest_stack(turn)),
         )
-        batch = Batch.allocate(replay.steps_per_epoch, config.network.num_frames, CELLS)
+        batch = Batch.allocate(replay.steps_per_epoch, config.agent.num_frames, CELLS)
         batch.number[:] = np.arange(replay.count - replay.steps_per_epoch, replay.count)
         replay.read(batch)
         np.testing.assert_array_equal(batch.s_tm1, np.concatenate(acted_in))
@@ -174,7 +174,7 @@ def test_the_state_acted_in_is_the_state_learnt_from(config, num_epochs, seed):
 @given(config=configs(), seed=st.integers(0, 2**32))
 def test_the_same_stream_draws_the_same_rows_into_any_batch(config, seed):
     replay, _ = filled(config, 3, seed)
-    out = Batch.allocate(7, config.network.num_frames, CELLS)
+    out = Batch.allocate(7, config.agent.num_frames, CELLS)
     for array in vars(out).values():
         array.fill(77)
     new = replay.sample(np.random.default_rng(seed), 7)
@@ -313,7 +313,7 @@ def test_contents_are_the_rows_of_the_window_oldest_first(config, num_epochs, se
     np.testing.assert_array_equal(contents["number"], np.arange(low, len(model)))
     for index, number in enumerate(range(low, len(model))):
         row = model.row(number)
-        turn, world = divmod(number % replay.steps_per_epoch, config.world.num_worlds)
+        turn, world = divmod(number % replay.steps_per_epoch, config.num_worlds)
         frames = model.epochs[row["policy_version"]]["frames"]
         np.testing.assert_array_equal(contents["frame"][index], frames[turn, world])
         np.testing.assert_array_equal(contents["next_frame"][index], frames[turn + 1, world])
@@ -335,7 +335,7 @@ def test_contents_are_copies():
 
 def telling_epoch(config, epoch):
     """An epoch of which every number tells the epoch that it belongs to."""
-    turns, worlds = config.world.max_turns, config.world.num_worlds
+    turns, worlds = config.max_turns, config.num_worlds
     return {
         "frames": np.full((turns + 1, worlds, CELLS), epoch + 1, np.uint8),
         "actions": np.full((turns, worlds), epoch),

@@ -14,7 +14,7 @@ import pytest
 
 import workbench as wb
 from tests.unit import inprocess
-from workbench.core.envs.treasurehunt import Treasurehunt
+from workbench.core.envs.treasurehunt import Treasurehunt, TreasurehuntConfig
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.core.processes.worker import Modifier
 from workbench.runs import run as run_module
@@ -32,7 +32,7 @@ class InProcess:
 
     def __init__(self, plan, logs, listener, cut, epoch):
         config, lag = plan.config, plan.lag or 0
-        self.parts = inprocess.build(config, lag, plan.world)
+        self.parts = inprocess.build(config, lag)
         self.config, self.lag = config, lag
         self.progress, self.shared = self.parts.progress, self.parts
         self.error, self.startup_s, self.starts = None, 0.5, 0
@@ -126,7 +126,7 @@ def test_a_run_that_is_stopped_keeps_what_it_has(launch):
         work(run, epochs=3)
         assert run.progress["epochs"] == 3
     assert run.status == run.result.status == "stopped"
-    assert len(run.history.epochs) == 3 * CONFIG.world.num_agents
+    assert len(run.history.epochs) == 3 * CONFIG.num_agents
     assert run.result.greedy_reward is None and run.result.agent_steps == 3 * 20 * 2
     run.stop()
     assert run.status == "stopped"
@@ -186,7 +186,7 @@ def test_a_failed_run_raises_where_it_is_waited_for_and_keeps_what_it_has(launch
         run.wait()
     again = wb.load(run.folder.path)
     assert again.status == "failed" and "KeyError: 'thing'" in str(again.error)
-    assert len(again.history.epochs) == 2 * CONFIG.world.num_agents
+    assert len(again.history.epochs) == 2 * CONFIG.num_agents
 
 
 def test_an_interpreter_that_ends_stops_the_runs_that_still_run(launch):
@@ -301,6 +301,7 @@ def test_a_folder_that_exists_is_refused_and_left_alone(launch, tmp_path):
         lambda launch: launch(CONFIG.replace(**{"processes.acting_device": "cuda:77"})),
         lambda launch: launch(CONFIG.replace(**{"replay.capacity": 200})),
         lambda launch: launch(weights=np.zeros(3, np.float32)),
+        lambda launch: launch(world=type("Mine", (TreasurehuntConfig,), {})),
         lambda launch: launch(world=type("Mine", (Treasurehunt,), {})),
         lambda launch: launch(world=dict),
         lambda launch: launch(modifiers=[type("Mine", (Modifier,), {})()]),
@@ -315,28 +316,33 @@ def test_what_is_refused_leaves_no_folder(launch, tmp_path, refused):
 @pytest.mark.parametrize("option", ["world", "modifiers"])
 def test_a_class_of_a_notebook_cell_is_refused_with_the_reason_and_the_remedy(launch, monkeypatch, option):
     notebook = types.ModuleType("__main__")
-    base = Treasurehunt if option == "world" else Modifier
+    base = TreasurehuntConfig if option == "world" else Modifier
     notebook.Mine = type("Mine", (base,), {"__module__": "__main__"})
     monkeypatch.setitem(sys.modules, "__main__", notebook)
     value = notebook.Mine if option == "world" else [notebook.Mine()]
-    with pytest.raises(RunError, match=r"Mine is defined in a notebook cell.*cannot import it\. Write it to a module"):
+    with pytest.raises(
+        wb.ConfigError, match=r"Mine is defined in a notebook cell.*cannot import it\. Write it to a module"
+    ):
         launch(**{option: value})
 
 
 # What fails beside the run
 
 
-class OneCopyOnly(Treasurehunt):
+class OneCopyOnly(TreasurehuntConfig):
     """A world that can be trained in, but not in the many copies that the reference policies are played in."""
 
-    def __init__(self, config, rng):
-        super().__init__(config, rng)
+    def make(self, rng, num_worlds=None):
+        assert num_worlds is None
+        return Treasurehunt(self, rng)
 
 
 def test_a_world_that_the_reference_policies_cannot_play_in_is_trained_in_all_the_same(launch):
     run = finish(launch(world=OneCopyOnly))
     assert run.references == {} and "the reference policies could not play in the run's world" in run.warnings[0]
-    again = wb.load(run.folder.path)
+    with pytest.raises(RecordError, match="test_run:OneCopyOnly"):
+        wb.load(run.folder.path)
+    again = wb.load(run.folder.path, world=OneCopyOnly)
     assert (run.status, again.status, again.result) == ("finished", "finished", run.result)
     assert again.references == {}
     np.testing.assert_array_equal(again.weights, run.weights)
@@ -344,9 +350,9 @@ def test_a_world_that_the_reference_policies_cannot_play_in_is_trained_in_all_th
 
 def test_the_reference_policies_take_a_bounded_amount_of_memory(launch, monkeypatch):
     monkeypatch.setattr(run_module, "REFERENCE_EPOCHS", 400)
-    monkeypatch.setattr(run_module, "REFERENCE_CELLS", 10 * CONFIG.world.height * CONFIG.world.width)
-    run = launch(start=False)
-    assert {each["epochs"] for each in run.references.values()} == {10}
+    monkeypatch.setattr(run_module, "reference_rewards", lambda world, epochs, seed: {"random": {"epochs": epochs}})
+    run = launch(CONFIG.replace(**{"world.height": 1000, "world.width": 200}), start=False)
+    assert {each["epochs"] for each in run.references.values()} == {100}
     run.stop()
 
 

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
-from workbench.core.envs.treasurehunt import Treasurehunt
 from workbench.core.processes.blocks import Plan, Shared
 from workbench.core.processes.shared_memory import Block
 from workbench.core.processes.supervisor import Listener, Supervisor
@@ -21,7 +20,7 @@ CONFIG = wb.preset("tiny").replace(device="cpu")
 
 
 def shared(config=CONFIG, lag=1):
-    plan = Plan(config, "multiprocess", lag, Treasurehunt, None, ())
+    plan = Plan(config, "multiprocess", lag, None, ())
     return Shared(plan, 1 + config.num_learners, lambda layout: Block.create(SPAWN, layout))
 
 
@@ -120,7 +119,7 @@ def test_what_a_child_is_sent_fits_into_a_pipe(tmp_path):
     """Beyond what a pipe holds, the parent would wait for the child to read on, for ever if it is killed meanwhile."""
     config = CONFIG.replace(**{"world.num_agents": 50, "world.height": 12, "world.width": 12})
     weights = np.zeros((50, vector_size(config)), np.float32)
-    plan = Plan(config, "multiprocess", 1, Treasurehunt, weights, tuple(watching(True, True)))
+    plan = Plan(config, "multiprocess", 1, weights, tuple(watching(True, True)))
     supervisor = Supervisor(plan, tmp_path, Listener())
     sent = io.BytesIO()
     context.set_spawning_popen(Spawning())

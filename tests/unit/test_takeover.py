@@ -22,7 +22,7 @@ from workbench.runs.history import History
 from workbench.runs.recovery.deduplication import Repeats
 
 CONFIG = wb.preset("tiny").replace(
-    **{"epochs": 6, "device": "cpu", "world.max_turns": 5, "replay.learning_starts": 20, "network.width": 16,
+    **{"epochs": 6, "device": "cpu", "world.max_turns": 5, "replay.learning_starts": 20, "agent.width": 16,
        "evaluation.interval": 2, "evaluation.worlds": 1, "evaluation.final_worlds": 1}
 )  # fmt: skip
 PACKAGE = Path(loop.__file__).parent

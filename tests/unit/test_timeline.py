@@ -23,7 +23,7 @@ from workbench.view.timeline.spans import depths, of_process
 from workbench.view.timeline.timeline import LAST_S
 
 CONFIG = wb.preset("tiny").replace(**{"device": "cpu", "epochs": 8, "checkpoint.interval": 5})
-AGENTS = CONFIG.world.num_agents
+AGENTS = CONFIG.num_agents
 S = 1_000_000_000
 
 

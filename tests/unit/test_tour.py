@@ -80,7 +80,7 @@ def test_the_figure_of_the_syncs_draws_means_of_the_agents():
     lag, epsilon, distance = tour.sync_figure(runs).axes
     before, after, _, faulty = distance.lines
     assert np.allclose(before.get_ydata(), 1e-3) and not np.any(after.get_ydata())
-    assert faulty.get_ydata()[4] == pytest.approx(0.03 / made.CONFIG.world.num_agents)
+    assert faulty.get_ydata()[4] == pytest.approx(0.03 / made.CONFIG.num_agents)
     assert max(lag.lines[0].get_ydata()) == made.LAG
     due = dict(zip(*epsilon.lines[-1].get_data(), strict=True))
     used = dict(zip(*epsilon.lines[0].get_data(), strict=True))

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.core.config import WorldConfig
-from workbench.core.envs.treasurehunt import AGENT, EMPTY, GEM, NUM_ACTIONS, WALL, Treasurehunt
+from workbench.core.envs.treasurehunt import AGENT, EMPTY, GEM, NUM_ACTIONS, WALL, Treasurehunt, TreasurehuntConfig
 from workbench.core.seeding import stream
 
 MOVES = [(-1, 0), (1, 0), (0, -1), (0, 1)]
@@ -21,7 +20,7 @@ MOVES = [(-1, 0), (1, 0), (0, -1), (0, 1)]
 class SlowTreasurehunt:
     """The rules one cell at a time. Each world is a dictionary from (row, column) to an entity; the rest is wall."""
 
-    def __init__(self, config: WorldConfig, rng: np.random.Generator, num_worlds: int) -> None:
+    def __init__(self, config: TreasurehuntConfig, rng: np.random.Generator, num_worlds: int) -> None:
         self.config, self.rng, self.num_worlds = config, rng, num_worlds
         self.inner = [(row, column) for row in range(1, config.height - 1) for column in range(1, config.width - 1)]
         self.reset()
@@ -68,9 +67,9 @@ class SlowTreasurehunt:
 
 
 @st.composite
-def configs(draw: Callable[..., Any]) -> WorldConfig:
+def configs(draw: Callable[..., Any]) -> TreasurehuntConfig:
     height, width = draw(st.integers(3, 7)), draw(st.integers(3, 7))
-    return WorldConfig(
+    return TreasurehuntConfig(
         height=height,
         width=width,
         num_agents=draw(st.integers(1, min(4, (height - 2) * (width - 2)))),
@@ -98,7 +97,7 @@ def random_actions(world: Treasurehunt, turns: int, seed: int = 0) -> np.ndarray
 
 @given(config=configs(), seed=st.integers(0, 2**31))
 @settings(max_examples=150, deadline=None)
-def test_equals_the_slow_transcription(config: WorldConfig, seed: int) -> None:
+def test_equals_the_slow_transcription(config: TreasurehuntConfig, seed: int) -> None:
     fast = Treasurehunt(config, stream(seed, "world"))
     slow = SlowTreasurehunt(config, stream(seed, "world"), config.num_worlds)
     for turn, actions in enumerate(random_actions(fast, turns=15, seed=seed)):
@@ -115,7 +114,7 @@ def test_equals_the_slow_transcription(config: WorldConfig, seed: int) -> None:
 
 @given(config=configs(), seed=st.integers(0, 2**31))
 @settings(max_examples=50, deadline=None)
-def test_agents_stay_apart_and_off_the_walls(config: WorldConfig, seed: int) -> None:
+def test_agents_stay_apart_and_off_the_walls(config: TreasurehuntConfig, seed: int) -> None:
     world = Treasurehunt(config, stream(seed, "world"))
     for actions in random_actions(world, turns=20, seed=seed):
         advance(world, actions[None])
@@ -127,7 +126,7 @@ def test_agents_stay_apart_and_off_the_walls(config: WorldConfig, seed: int) -> 
 
 @given(config=configs(), seed=st.integers(0, 2**31))
 @settings(max_examples=50, deadline=None)
-def test_a_reset_world_equals_a_new_one(config: WorldConfig, seed: int) -> None:
+def test_a_reset_world_equals_a_new_one(config: TreasurehuntConfig, seed: int) -> None:
     used = Treasurehunt(config, stream(seed, "world"))
     advance(used, random_actions(used, turns=5))
     used.rng = stream(seed + 1, "world")
@@ -140,7 +139,7 @@ def test_a_reset_world_equals_a_new_one(config: WorldConfig, seed: int) -> None:
 
 @given(config=configs(), seed=st.integers(0, 2**31))
 @settings(max_examples=50, deadline=None)
-def test_a_restored_state_has_the_same_future(config: WorldConfig, seed: int) -> None:
+def test_a_restored_state_has_the_same_future(config: TreasurehuntConfig, seed: int) -> None:
     world, other = (Treasurehunt(config, stream(number, "world")) for number in (seed, seed + 1))
     advance(world, random_actions(world, turns=5))
     state = world.get_state()
@@ -152,7 +151,7 @@ def test_a_restored_state_has_the_same_future(config: WorldConfig, seed: int) ->
 
 
 def test_frames_have_the_agent_in_the_centre_and_are_the_callers_to_keep() -> None:
-    world = Treasurehunt(WorldConfig(num_worlds=3), stream(0, "world"))
+    world = Treasurehunt(TreasurehuntConfig(num_worlds=3), stream(0, "world"))
     frame = world.observe(0)
     assert frame.shape == (3, world.frame_size) == (3, 25)
     assert frame.dtype == np.uint8
@@ -163,14 +162,14 @@ def test_frames_have_the_agent_in_the_centre_and_are_the_callers_to_keep() -> No
 
 
 def test_agents_start_anywhere_with_equal_probability() -> None:
-    config = WorldConfig(height=4, width=5, num_agents=2)
+    config = TreasurehuntConfig(height=4, width=5, num_agents=2)
     cells = Treasurehunt(config, stream(0, "world"), num_worlds=60_000).cells[:, 1:-1, 1:-1]
     share = (cells == AGENT).mean(axis=0)
     np.testing.assert_allclose(share, 2 / 6, atol=5 * np.sqrt(1 / 3 * 2 / 3 / 60_000))
 
 
 def test_gems_appear_with_the_configured_probability() -> None:
-    world = Treasurehunt(WorldConfig(num_agents=1, spawn_prob=0.02), stream(0, "world"), num_worlds=5000)
+    world = Treasurehunt(TreasurehuntConfig(num_agents=1, spawn_prob=0.02), stream(0, "world"), num_worlds=5000)
     world.begin_turn()
     empty_before = 63 * 5000
     share = (world.cells == GEM).sum() / empty_before
@@ -179,7 +178,7 @@ def test_gems_appear_with_the_configured_probability() -> None:
 
 @pytest.mark.parametrize("bad", [-1, 4, 2**40, -(2**63)])
 def test_an_unknown_action_is_refused_and_moves_nobody(bad: int) -> None:
-    world = Treasurehunt(WorldConfig(num_worlds=3), stream(0, "world"))
+    world = Treasurehunt(TreasurehuntConfig(num_worlds=3), stream(0, "world"))
     before = world.cells
     with pytest.raises(ValueError, match=rf"\[{bad}\].*0 \(up\), 1 \(down\), 2 \(left\) or 3 \(right\)"):
         world.act(0, np.array([0, bad, 1]))
@@ -187,14 +186,14 @@ def test_an_unknown_action_is_refused_and_moves_nobody(bad: int) -> None:
 
 
 def test_one_action_per_world_is_needed() -> None:
-    world = Treasurehunt(WorldConfig(num_worlds=3), stream(0, "world"))
+    world = Treasurehunt(TreasurehuntConfig(num_worlds=3), stream(0, "world"))
     with pytest.raises(ValueError, match=r"\(1,\).*\(3,\)"):
         world.act(0, np.array([0]))
 
 
 def test_no_worlds_are_refused() -> None:
     with pytest.raises(ValueError, match="num_worlds is 0"):
-        Treasurehunt(WorldConfig(), stream(0, "world"), num_worlds=0)
+        Treasurehunt(TreasurehuntConfig(), stream(0, "world"), num_worlds=0)
 
 
 def _lose_an_agent(state: dict[str, Any]) -> None:
@@ -228,7 +227,7 @@ def _shrink(state: dict[str, Any]) -> None:
     ],
 )
 def test_a_spoilt_state_is_refused_and_changes_nothing(spoil: Callable[[dict[str, Any]], None], why: str) -> None:
-    world = Treasurehunt(WorldConfig(num_worlds=2), stream(0, "world"))
+    world = Treasurehunt(TreasurehuntConfig(num_worlds=2), stream(0, "world"))
     before = world.get_state()
     spoilt = copy.deepcopy(before)
     spoil(spoilt)

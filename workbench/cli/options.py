@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
@@ -20,6 +21,30 @@ AllSettings = Annotated[Config, tyro.conf.arg(name="")]
 
 PresetName = Annotated[str, tyro.conf.arg(metavar="{" + ",".join(presets()) + "}")]
 
+
+@dataclass(frozen=True)
+class Classes:
+    """Classes of your own that the runs were made with. Nothing is imported because a run folder names it."""
+
+    world: str | None = None
+    """World that is not part of this package, as ``module:Class``."""
+    agent: str | None = None
+    """Agent that is not part of this package, as ``module:Class``."""
+    sampler: str | None = None
+    """Sampler that is not part of this package, as ``module:Class``."""
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Those that are given, by kind."""
+        return {kind: path for kind, path in vars(self).items() if path is not None}
+
+
+OwnClasses = Annotated[Classes, tyro.conf.arg(name="")]
+"""The options of :class:`Classes`, without a prefix."""
+
+ChoiceName = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
+"""A registered name, or ``module:Class``; it decides which options there are."""
+
 Lag = int | Literal["free"]
 """A number of epochs, or free-running."""
 
@@ -30,7 +55,10 @@ Faults = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(met
 def parse(
     command: str, arguments: Sequence[str], defaults: Callable[[Config], Options], program: str = "workbench"
 ) -> Options:
-    """The options of a command; ``--preset`` is looked up first, since it sets the defaults of the others.
+    """The options of a command.
+
+    ``--preset``, ``--world``, ``--agent`` and ``--sampler`` are looked up first: they set the defaults of the others,
+    and decide which others there are.
 
     Exits with code 2 and a message if the arguments cannot be understood, with code 0 after ``--help``.
 
@@ -43,7 +71,11 @@ def parse(
     Raises:
         ConfigError: a setting is refused, or there is no such preset.
     """
-    default = defaults(preset(_preset_name(arguments)))
+    chosen = _first(arguments)
+    config = preset(chosen.pop("preset") or presets()[0]).replace(
+        **{{"sampler": "replay.sampler"}.get(kind, kind): name for kind, name in chosen.items() if name is not None}
+    )
+    default = defaults(config)
     return tyro.cli(type(default), prog=f"{program} {command}", args=arguments, default=default)
 
 
@@ -63,13 +95,13 @@ def at_least(least: int, **options: int) -> None:
             raise ConfigError(f"{name} is {value}; it must be {least} or more")
 
 
-def load_named(run: Path) -> LoadedRun:
+def load_named(run: Path, own: Classes) -> LoadedRun:
     """A run by the path of its folder, or by its name in the folder of the runs.
 
     Raises:
         RecordError: there is no run at either place, or it cannot be read.
     """
-    return load(named_path(run))
+    return load(named_path(run), **own.given)
 
 
 def named_path(run: Path) -> Path:
@@ -78,8 +110,9 @@ def named_path(run: Path) -> Path:
     return run if run.exists() or not named.exists() else named
 
 
-def _preset_name(arguments: Sequence[str]) -> str:
+def _first(arguments: Sequence[str]) -> dict[str, str | None]:
+    """What is looked up before the other options are known."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset", nargs="?", default=presets()[0], const=presets()[0])
-    name: str = parser.parse_known_args(arguments)[0].preset
-    return name
+    for name in ("preset", "world", "agent", "sampler"):
+        parser.add_argument(f"--{name}", nargs="?")
+    return vars(parser.parse_known_args(arguments)[0])

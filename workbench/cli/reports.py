@@ -6,13 +6,13 @@ A command imports what it alone needs when it is called, so that no other comman
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from workbench.cli.options import at_least, load_named
+from workbench.cli.options import Classes, OwnClasses, at_least, load_named
 from workbench.core.config import ConfigError
 
 FigureNames = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(name="figure", metavar="NAME")]
@@ -28,12 +28,13 @@ class DoctorOptions:
 
     run: tyro.conf.Positional[Path]
     """The run's folder, or its name in data/runs."""
+    own: OwnClasses = field(default_factory=Classes)
 
 
 def doctor(arguments: list[str]) -> int:
     """Print every check of a run, the methods of sync verification and the verdict on whether weights are synced."""
     options = tyro.cli(DoctorOptions, prog="workbench doctor", args=arguments)
-    diagnosis = load_named(options.run).diagnose()
+    diagnosis = load_named(options.run, options.own).diagnose()
     print(diagnosis.text)
     return diagnosis.exit_code
 
@@ -47,6 +48,7 @@ class TimelineOptions:
 
     run: tyro.conf.Positional[Path]
     """The run's folder, or its name in data/runs."""
+    own: OwnClasses = field(default_factory=Classes)
     last: float | None = None
     """Seconds to look at. Default: all of training in the table, three in a figure."""
     until: float | None = None
@@ -61,7 +63,7 @@ def timeline(arguments: list[str]) -> int:
 
     options = tyro.cli(TimelineOptions, prog="workbench timeline", args=arguments)
     out = None if options.out is None else check_name(options.out)
-    found = load_named(options.run).timeline()
+    found = load_named(options.run, options.own).timeline()
     print(f"Run {found.run.name}: {found.run.label}, {found.run.status}\n\n{found.shares(options.last, options.until)}")
     if out is not None:
         print(f"\nwritten: {found.save(out, options.last, options.until)}")
@@ -128,6 +130,7 @@ class FilmOptions:
     """Folders of the runs, or their names in data/runs."""
     out: Path
     """File to write: .gif for an animation, .html for a page with a slider."""
+    own: OwnClasses = field(default_factory=Classes)
     seed: int = 0
     """Of the random stream that all games share; it is none of the runs'."""
     checkpoint: int | Literal["newest"] | None = None
@@ -144,7 +147,7 @@ def film(arguments: list[str]) -> int:
     at_least(0, seed=options.seed)
     from workbench.view.world.film import film as play
 
-    made = play([load_named(path) for path in options.runs], options.seed, checkpoint=options.checkpoint)
+    made = play([load_named(path, options.own) for path in options.runs], options.seed, checkpoint=options.checkpoint)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     made.save(options.out)
     print(f"{made.alt}\nwritten: {options.out}")
@@ -161,6 +164,7 @@ class ExportOptions:
     """csv, parquet: a file per table. tensorboard: every metric as a curve. archive: the run folder as one file."""
     out: Path
     """Folder to write to; for an archive a file that ends in .tar.gz or .zip, or a folder."""
+    own: OwnClasses = field(default_factory=Classes)
 
 
 def export(arguments: list[str]) -> int:
@@ -168,7 +172,7 @@ def export(arguments: list[str]) -> int:
     from workbench import export as exports
 
     options = tyro.cli(ExportOptions, prog="workbench export", args=arguments)
-    for path in exports.write(load_named(options.run), options.to, options.out):
+    for path in exports.write(load_named(options.run, options.own), options.to, options.out):
         print(path)
     return 0
 

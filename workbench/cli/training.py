@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tyro
 
 import workbench
-from workbench.cli.options import AllSettings, Faults, Lag, PresetName, lag_of, named_path, parse
+from workbench.cli.options import (
+    AllSettings,
+    ChoiceName,
+    Classes,
+    Faults,
+    Lag,
+    OwnClasses,
+    PresetName,
+    lag_of,
+    named_path,
+    parse,
+)
 from workbench.cli.progress import follow
 from workbench.core.config import ConfigError, Mode, check_name
 from workbench.core.processes.supervisor import ChildFailed
@@ -25,6 +36,12 @@ class TrainingOptions:
     config: AllSettings
     preset: PresetName = "treasurehunt"
     """Named settings to start from; every other option changes one of them."""
+    world: ChoiceName = None
+    """World, by its registered name or as module:Class; its arguments are the options --world.*."""
+    agent: ChoiceName = None
+    """Agent, likewise."""
+    sampler: ChoiceName = None
+    """Sampler of the replay, likewise."""
     lag: Lag = 1
     """Epochs by which acting may run ahead of learning: 0 is lock-step, "free" is held by the pacing alone."""
 
@@ -72,6 +89,7 @@ class ResumeOptions:
     """Folder of the run, or its name in data/runs."""
     set: tuple[str, ...] = ()
     """Settings to change, such as ``epochs=480`` or ``device=cuda``; only what leaves the work done so far as it is."""
+    own: OwnClasses = field(default_factory=Classes)
     parent_is_gone: bool = False
     """The process of the run, on a machine or in a container of another name, is over; it cannot be seen from here."""
 
@@ -79,10 +97,8 @@ class ResumeOptions:
 def resume(arguments: list[str]) -> int:
     """Continue a run; print where it is kept and what came out of it, as JSON."""
     options = tyro.cli(ResumeOptions, prog="workbench resume", args=arguments)
-    settings = _settings(options.set)
-    return _finish(
-        workbench.resume(named_path(options.run), start=False, parent_is_gone=options.parent_is_gone, **settings)
-    )
+    path, settings = named_path(options.run), options.own.given | _settings(options.set)
+    return _finish(workbench.resume(path, start=False, parent_is_gone=options.parent_is_gone, **settings))
 
 
 def _settings(texts: tuple[str, ...]) -> dict[str, Any]:

@@ -358,6 +358,6 @@ def _close(sentence: str) -> str:
 def _what_to_record(evidence: Evidence, rule: Rule) -> str:
     if rule.missing is not None:
         return rule.missing(evidence)
-    if len(evidence.history.probes) or len(evidence.history.epochs) < 2 * evidence.config.world.num_agents:
+    if len(evidence.history.probes) or len(evidence.history.epochs) < 2 * evidence.config.num_agents:
         return f"Nothing that tells has been recorded (yet); needed: {rule.threshold}."
     return "The run was made without probes; launch it with probes (without --no-probes) to record what this takes."

@@ -110,8 +110,8 @@ class CleanReplay:
 
     def __init__(self, config: Config, arrays: Arrays, fence: Fence) -> None:
         self._arrays, self._replay = arrays, Replay(config, arrays, fence)
-        self._turns, self._worlds = config.world.max_turns, config.world.num_worlds
-        self._frames, self._learning = config.network.num_frames, config.learning
+        self._turns, self._worlds = config.max_turns, config.num_worlds
+        self._frames, self._learning = config.agent.num_frames, config.learning
         self._window, self._scanned = config.replay.window, 0
 
     @property

@@ -27,7 +27,6 @@ from workbench.core.agents.iqn import QuantileNetwork, build_network
 from workbench.core.agents.iqn_agent import Agent
 from workbench.core.agents.policy import Choice
 from workbench.core.config import Config
-from workbench.core.envs.treasurehunt import NUM_ACTIONS
 from workbench.core.processes.shared_memory import machine_fence
 from workbench.core.processes.worker import Modifier, Parts
 from workbench.core.seeding import twin
@@ -77,8 +76,7 @@ class ProbeBatch:
     """A fixed batch of made-up states and fractions, the same in every process."""
 
     def __init__(self, config: Config, device: torch.device) -> None:
-        frame_size = (2 * config.world.vision_radius + 1) ** 2
-        shape = (_STATES, config.network.num_frames, frame_size)
+        shape = (_STATES, config.agent.num_frames, math.prod(config.spec.agents[0].shape))
         codes = (np.arange(math.prod(shape), dtype=np.uint64) * np.uint64(2654435761) >> np.uint64(16)) % np.uint64(6)
         fractions = np.tile((np.arange(_FRACTIONS, dtype=np.float32) + 0.5) / _FRACTIONS, (_STATES, 1))
         self._states = torch.from_numpy(codes.astype(np.uint8).reshape(shape)).to(device)
@@ -128,7 +126,7 @@ class _Acting(_Side):
         self._probe_batch = ProbeBatch(self.config, collector.policies[0].device)
         self._index = torch.from_numpy(sample_index(self.layout)).to(collector.policies[0].device)
         self._watched = [_Watched(self.config) for _ in collector.policies]
-        self._world_class, self._reset_differs = parts.job.world, math.nan
+        self._reset_differs = math.nan
         self._epoch, self._in_full, self._version_due = 0, True, [0] * len(self.stores)
         _wrap(collector, "epoch", self._around_epoch)
         _wrap(collector, "sync", self._around_sync)
@@ -173,12 +171,12 @@ class _Acting(_Side):
 
     def _around_reset(self, reset: Wrapped) -> Wrapped:
         def watched_reset() -> None:
-            world = self.collector.world
-            rng = twin(world.rng) if self._in_full else None
+            world: Any = self.collector.world
+            rng = twin(world.rng) if self._in_full and hasattr(world, "cells") else None
             reset()
             self._reset_differs = math.nan
             if rng is not None:
-                fresh = self._world_class(self.config.world, rng)
+                fresh: Any = self.config.world.make(rng)
                 self._reset_differs = int((fresh.cells != world.cells).sum())
 
         return watched_reset
@@ -186,15 +184,15 @@ class _Acting(_Side):
     def _record_epoch(self, epoch: int, agent: int, watched: _Watched) -> None:
         in_use, replay = watched.in_use, self.replays[agent]
         about = (agent, epoch, in_use.version, in_use.updates)
-        steps = self.config.world.steps_per_epoch
+        steps = self.config.steps_per_epoch
         self.record("act/version", *about, in_use.version, self._version_due[agent])
         self.record("act/epsilon", *about, watched.epsilon, schedules.epsilon(self.collector.course.at(epoch), epoch))
         self.record("act/rows", *about, replay.count, (epoch + 1) * steps)
-        out_of_range = int(((watched.actions < 0) | (watched.actions >= NUM_ACTIONS)).sum())
+        out_of_range = int(((watched.actions < 0) | (watched.actions >= watched.num_actions)).sum())
         self.record("act/out_of_range", *about, out_of_range, 0)
         if self._in_full and replay.count >= (epoch + 1) * steps:
             numbers = np.arange(epoch * steps, (epoch + 1) * steps)
-            rows = replay.read(numbers.reshape(-1, self.config.world.num_worlds)[:, : watched.worlds].reshape(-1))
+            rows = replay.read(numbers.reshape(-1, self.config.num_worlds)[:, : watched.worlds].reshape(-1))
             differs = (rows.stack != watched.stacks.reshape(rows.stack.shape)).any((1, 2))
             self.record("act/stacks", *about, int(differs.sum()), 0)
             self.record("act/broken", *about, replay.broken(numbers), 0)
@@ -247,11 +245,10 @@ class _Watched:
     """What one policy was fed and chose in an epoch."""
 
     def __init__(self, config: Config) -> None:
-        world = config.world
-        self.worlds = min(WORLDS, world.num_worlds)
-        frame_size = (2 * world.vision_radius + 1) ** 2
-        self.stacks = np.zeros((world.max_turns, self.worlds, config.network.num_frames, frame_size), np.uint8)
-        self.actions = np.zeros((world.max_turns, world.num_worlds), np.int64)
+        spec, turns = config.spec.agents[0], config.max_turns
+        self.worlds, self.num_actions = min(WORLDS, config.num_worlds), spec.num_actions
+        self.stacks = np.zeros((turns, self.worlds, config.agent.num_frames, math.prod(spec.shape)), np.uint8)
+        self.actions = np.zeros((turns, config.num_worlds), np.int64)
         self.in_use = Snapshot(-1, -1, math.nan, math.nan, 0)
         self.epsilon, self.turn = math.nan, 0
 
@@ -266,7 +263,7 @@ class _Watched:
         if self.turn == 0:
             probability = float(choice.probability[0])
             greedy = choice.action[0] == choice.greedy[0]
-            self.epsilon = (1 - probability) / (1 - 1 / NUM_ACTIONS) if greedy else probability * NUM_ACTIONS
+            self.epsilon = (1 - probability) / (1 - 1 / self.num_actions) if greedy else probability * self.num_actions
         self.turn += 1
 
 
@@ -338,7 +335,7 @@ class _Learning(_Side):
 
     def _learn(self, method: Wrapped, epoch: int, num_updates: int, end: int | None) -> None:
         self._count_on()
-        due = self._collected.epochs_collected * self.config.world.steps_per_epoch  # before the count: it only grows
+        due = self._collected.epochs_collected * self.config.steps_per_epoch  # before the count: it only grows
         per_epoch = self.trainer.course.at(epoch).pacing.updates_per_epoch
         in_full = self.updates < ALWAYS_BELOW * per_epoch or self.updates - self._last_probed >= EVERY * per_epoch
         probed = self.updates + num_updates if in_full and num_updates else -1

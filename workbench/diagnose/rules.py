@@ -329,9 +329,9 @@ def q_within_return(evidence: Evidence) -> Comparison | None:
     Below :data:`FRESH_Q` nothing is said: where rewards are tiny, that is the network's first guess.
     """
     config, updates = evidence.config, evidence.history.updates
-    if config.learning.gamma >= 1:
+    if config.learning.gamma >= 1 or config.spec.reward_bound is None:
         return None
-    best = max(abs(config.world.gem_reward), abs(config.world.wall_reward)) * config.learning.reward_scale
+    best = config.spec.reward_bound * config.learning.reward_scale
     limit = max(1.1 * best / (1 - config.learning.gamma), FRESH_Q)
     return compared(updates, updates["max_q"], limit, updates["max_q"] <= limit)
 
@@ -391,7 +391,7 @@ def no_silence(evidence: Evidence) -> Comparison | None:
     times = np.sort(np.concatenate([history.updates["time"], history.epochs["time"], history.events["time"]]))
     if len(times) < 2:
         return None
-    done = np.zeros(config.world.num_agents, np.int64)
+    done = np.zeros(config.num_agents, np.int64)
     np.maximum.at(done, history.updates["agent"], history.updates["update"])
     slowest, total = int(done.argmin()), evidence.course.total_updates
     finished = done[slowest] >= total and evidence.next_epoch >= config.epochs

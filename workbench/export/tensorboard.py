@@ -47,7 +47,7 @@ def to_tensorboard(run: RunView, out: Path | str) -> list[Path]:
     writer = need("tensorboard.summary.writer.record_writer")
     if not any(len(run.history.series(name)[0]) for name in METRICS):
         raise ExportError(f"run {run.name} is {run.status} and has recorded no curve; there is nothing to export")
-    agents: list[int | None] = [None, *range(run.config.world.num_agents)]
+    agents: list[int | None] = [None, *range(run.config.num_agents)]
     return [_write(writer.RecordWriter, run, agent, Path(out) / run.name) for agent in agents]
 
 

@@ -215,11 +215,11 @@ def _series(run: LoadedRun, curve: Curve, window: float, normalised: bool) -> tu
     """One run's curve, and whether it has values that are not finite."""
     points, y = run.history.series(curve.metric)
     if METRICS[curve.metric].table == "evaluations" and curve.over == "agent_steps":
-        x = (points + 1.0) * run.config.world.steps_per_epoch
+        x = (points + 1.0) * run.config.steps_per_epoch
     else:
         x = run.history.series(curve.metric, over=curve.over)[0].astype(np.float64)
     if curve.over == "agent_steps":
-        x = x * run.config.world.num_agents
+        x = x * run.config.num_agents
     elif curve.over == "time":
         x = np.maximum.accumulate(x - start_time(run))
     if normalised and curve.metric in ("charts/reward", "charts/greedy_reward"):

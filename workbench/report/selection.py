@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.config import MODES, Config, field_names
+from workbench.core.settings import flat
 from workbench.runs.folder import RecordError, data_folder
 from workbench.runs.loaded import LoadedRun, RunView, load
 from workbench.runs.result import Result
@@ -131,7 +132,6 @@ def settings_of(run: LoadedRun) -> dict[str, Any]:
         "device": about.get("device"),
         "warm start": bool(about.get("warm_start")),
         "probes": bool(about.get("probes")),
-        "class of the world": str(about.get("world", "")).rpartition(":")[2],
         "changed on the way": _changes(run),
     }
 
@@ -143,14 +143,6 @@ def _changes(run: LoadedRun) -> str:
         for name, value in found.items()
     )
     return "; ".join(made)
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted name."""
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return found
 
 
 DEFAULTS = flat(Config().to_dict())
@@ -215,19 +207,18 @@ def _groups(runs: list[LoadedRun], pool: tuple[str, ...]) -> tuple[Group, ...]:
         sorted_out.setdefault(key, []).append(run)
         settings[key] = own
     keys = sorted(sorted_out)
-    differing = [
-        name for name in next(iter(settings.values())) if len({shown(settings[key][name]) for key in keys}) > 1
-    ]
+    names = dict.fromkeys(name for each in settings.values() for name in each)
+    differing = [name for name in names if len({shown(settings[key].get(name)) for key in keys}) > 1]
     return tuple(_group(sorted_out[key], settings[key], differing, pool) for key in keys)
 
 
 def _group(runs: list[LoadedRun], settings: dict[str, Any], differing: list[str], pool: tuple[str, ...]) -> Group:
     runs = sorted(runs, key=lambda run: (_task(run, pool), run.config.seed, run.name))
     tasks = sorted({_task(run, pool) for run in runs})
-    label = ", ".join([runs[0].label, *(f"{name} = {shown(settings[name])}" for name in differing)])
+    label = ", ".join([runs[0].label, *(f"{name} = {shown(settings[name])}" for name in differing if name in settings)])
     return Group(label, tuple(runs), settings, np.array([tasks.index(_task(run, pool)) for run in runs], np.intp))
 
 
 def _task(run: LoadedRun, pool: tuple[str, ...]) -> str:
     own = flat(run.config.to_dict())
-    return json.dumps([own[name] for name in pool])
+    return json.dumps([own.get(name) for name in pool])

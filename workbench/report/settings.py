@@ -6,7 +6,7 @@ from typing import Any
 
 from workbench.report.selection import DEFAULTS, Selection, settings_of, shown
 
-_OWN_WORDS = ("seed", "device", "warm start", "probes", "class of the world")
+_OWN_WORDS = ("seed", "device", "warm start", "probes", "world.name")
 
 
 def settings_sentence(selection: Selection) -> str:
@@ -17,7 +17,7 @@ def settings_sentence(selection: Selection) -> str:
         f"{name} = {shown(value)}" for name, value in common.items() if name in DEFAULTS and name not in _OWN_WORDS
         and value != DEFAULTS[name]
     ]  # fmt: skip
-    world = [f"{common['class of the world']}"] if common.get("class of the world") else []
+    world = [f"{common['world.name']}"] if common.get("world.name") else []
     way = f" Changed on the way: {common['changed on the way']}." if common.get("changed on the way") else ""
     extra = [name for name in ("warm start",) if common.get(name)]
     text = ", ".join(changed) or "none"
@@ -28,10 +28,10 @@ def settings_sentence(selection: Selection) -> str:
 def task_sentence(selection: Selection) -> str:
     """The task in a few numbers, from the first run; what differs between groups is in their names."""
     config = selection.runs[0].config
-    world, learning = config.world, config.learning
+    learning = config.learning
     return (
-        f"Task: {world.num_agents} agents in {_times(world.num_worlds)}a world of {world.height} x {world.width} "
-        f"cells, {config.epochs} epochs of {world.max_turns} turns, {config.total_updates:,} updates of "
+        f"Task: {config.num_agents} agents in {_times(config.num_worlds)}{config.world.title}, "
+        f"{config.epochs} epochs of {config.max_turns} turns, {config.total_updates:,} updates of "
         f"{learning.batch_size} rows per agent, replay ratio {config.replay_ratio:.3g} updates per agent step."
     )
 

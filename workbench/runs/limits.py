@@ -25,8 +25,8 @@ from workbench.runs.recovery.journal import Journal
 REMEDIES = {
     "replays": "lower replay.capacity or world.num_worlds",
     "copy for checkpoints": "set checkpoint.keep to 0, which saves the copy but leaves no checkpoints",
-    "weight stores": "lower network.width or the lag",
-    "journals": "lower network.width or world.num_worlds",
+    "weight stores": "lower agent.width or the lag",
+    "journals": "lower agent.width or world.num_worlds",
     "telemetry": "lower processes.learners",
 }
 """What a run takes memory for, and how to make it less."""
@@ -68,9 +68,9 @@ def check_limits(plan: Plan) -> None:
 
 def memory_needed(plan: Plan) -> dict[str, int]:
     """Bytes of all blocks of a run, by the keys of :data:`REMEDIES`."""
-    config, agents = plan.config, plan.config.world.num_agents
+    config, agents = plan.config, plan.config.num_agents
     replay, store = Replay.layout(config).nbytes, weight_store_layout(config, plan.lag).nbytes
-    actor, agent = actor_state(config, plan.world), agent_state(config)
+    actor, agent = actor_state(config), agent_state(config)
     processes = num_processes(plan)
 
     def journals(slots: int) -> int:
@@ -148,7 +148,7 @@ def num_processes(plan: Plan) -> int:
 
 def files_needed(plan: Plan) -> int:
     """Files that a run holds open in this process: blocks, and for each child its bell, its errors, its sentinel."""
-    agents, processes = plan.config.world.num_agents, num_processes(plan)
+    agents, processes = plan.config.num_agents, num_processes(plan)
     journals = 1 + agents
     blocks = 1 + 2 * agents + journals + (journals if plan.config.checkpoint.keep else 0) + processes
     blocks += plan.weights is not None

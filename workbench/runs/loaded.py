@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.config import Config, ConfigError, check_launch
+from workbench.core.registry import NotGiven
 from workbench.runs import machine
 from workbench.runs.folder import RecordError, RunFolder
 from workbench.runs.history import History
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
     from workbench.diagnose.doctor import Diagnosis
     from workbench.view.timeline.timeline import Timeline
+
+
+Given = dict[str, type | str]
+"""Classes of the user's own, by ``world``, ``agent`` and ``sampler``, as the caller gives them for a run folder."""
 
 
 class RunError(RuntimeError):
@@ -134,7 +139,7 @@ class RunView(Rich):
         """
         found = checkpoint_of(self.folder.path / "checkpoints", checkpoint)
         try:
-            vectors = [found.arrays[f"agent {agent}/vector"] for agent in range(self.config.world.num_agents)]
+            vectors = [found.arrays[f"agent {agent}/vector"] for agent in range(self.config.num_agents)]
             return np.stack(vectors).astype(np.float32, casting="no")
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{found.path} holds no weights of this run's agents: {error}") from None
@@ -219,14 +224,17 @@ class RunView(Rich):
 class LoadedRun(RunView):
     """A run read from its folder."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, **given: type | str) -> None:
+        """``given`` are the classes of the user's own that the run was made with, see :func:`load`."""
         folder = RunFolder.open(path)
         self.description = said = folder.read_description()
         try:
-            config = Config.from_dict(said["config"])
+            config = Config.from_dict(said["config"], **given)
             check_launch(config, said["mode"], said["lag"])
             _check_description(said)
             course = Course(config, [(epoch, settings) for _, epoch, settings in changes_in(said)])
+        except NotGiven as error:
+            raise RecordError(f"{folder.path} cannot be read: {error}") from None
         except ConfigError as error:
             raise RecordError(
                 f"{folder.path} was made with settings that this version refuses: {error}; "
@@ -287,11 +295,11 @@ class LoadedRun(RunView):
     @property
     def progress(self) -> dict[str, float]:
         """Where the run got to."""
-        epochs, updates, agents = self.history.epochs, self.history.updates, self.config.world.num_agents
+        epochs, updates, agents = self.history.epochs, self.history.updates, self.config.num_agents
         times = np.concatenate([epochs["time"], updates["time"]])
         elapsed = float(np.ptp(times)) if len(times) else 0.0
         steps = int(epochs["agent_steps"].max(initial=0))
-        return progress_numbers(steps // self.config.world.steps_per_epoch, steps, agents, len(updates), elapsed)
+        return progress_numbers(steps // self.config.steps_per_epoch, steps, agents, len(updates), elapsed)
 
     @property
     def references(self) -> dict[str, dict[str, float]]:
@@ -349,7 +357,7 @@ def history_of(folder: RunFolder, description: Mapping[str, Any]) -> History:
 def _check_description(said: Mapping[str, Any]) -> None:
     """Refuse what nothing here could have written: the fields that are read, by type."""
     kinds: dict[str, Any] = {
-        "status": str, "device": str, "world": str, "error": (str, type(None)), "faults": list, "probes": bool,
+        "status": str, "device": str, "error": (str, type(None)), "faults": list, "probes": bool,
         "ended": (int, float, type(None)), "references": dict, "incidents": list, "resumed": list, "machine": dict,
         "lost_records": dict, "changes": list,
     }  # fmt: skip
@@ -389,7 +397,7 @@ def _check_history(history: History, course: Course, folder: RunFolder) -> None:
     config = course.config
     # what free-running learners did ahead is not unmade where the replay ratio is lowered
     most = config.learning_epochs * int(course.largest(lambda each: each.pacing.updates_per_epoch))
-    limits = {"agent": config.world.num_agents, "epoch": config.epochs + 1, "update": most + 1}
+    limits = {"agent": config.num_agents, "epoch": config.epochs + 1, "update": most + 1}
     for table in TABLES:
         records = getattr(history, table)
         for field in limits.keys() & set(records.dtype.names):
@@ -400,13 +408,27 @@ def _check_history(history: History, course: Course, folder: RunFolder) -> None:
                 )
 
 
-def load(path: Path | str) -> LoadedRun:
+def load(
+    path: Path | str, world: str | type | None = None, agent: str | type | None = None,
+    sampler: str | type | None = None,
+) -> LoadedRun:  # fmt: skip
     """An earlier run from its folder.
 
+    Args:
+        path: the folder.
+        world, agent, sampler: the class of your own that the run was made with, or its ``module:Class``. Nothing is
+            imported because the folder names it.
+
     Raises:
-        RecordError: there is no run at that path, or it is damaged or of another version.
+        RecordError: there is no run at that path, it is damaged or of another version, or was made with a class that is
+            not given here.
     """
-    return LoadedRun(path)
+    return LoadedRun(path, **given_classes(world=world, agent=agent, sampler=sampler))
+
+
+def given_classes(**classes: str | type | None) -> Given:
+    """Those that are given."""
+    return {kind: each for kind, each in classes.items() if each is not None}
 
 
 def progress_numbers(epochs: int, rows: int, agents: int, updates: int, elapsed_s: float) -> dict[str, float]:

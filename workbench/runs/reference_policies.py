@@ -1,77 +1,48 @@
 """Reference policies: what an agent earns that has learned nothing, or that follows a simple rule.
 
-A policy sees observations only, as a trained agent does. Each gives every move a cost and takes the cheapest one;
-a random number below 1 on top of whole costs breaks ties evenly.
+A policy sees observations only, as a trained agent does. A uniformly random one is there for every world; a world may
+offer others.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.config import WorldConfig
-from workbench.core.envs.treasurehunt import AGENT, GEM, NUM_ACTIONS, WALL, Treasurehunt
+from workbench.core.envs.base import ReferencePolicy, WorldConfig
 from workbench.core.seeding import stream
 
-Policy = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.int64]]
-"""From observations (num_worlds, frame_size) uint8 and a generator to actions (num_worlds,) int64."""
+
+def reference_policies(config: WorldConfig) -> Mapping[str, list[ReferencePolicy]]:
+    """Policies by name, one per agent."""
+    agents = config.spec().agents
+    return {
+        "random": [_uniform(agent.num_actions) for agent in agents],
+        **{name: [policy] * len(agents) for name, policy in config.reference_policies().items()},
+    }
 
 
-def random_policy(observation: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Any of the four moves."""
-    return rng.integers(NUM_ACTIONS, size=len(observation))
-
-
-def random_no_wall_policy(observation: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Any move that does not aim at a wall; any at all where walls are on every side."""
-    return _cheapest(_aimed_at(observation) == WALL, rng)
-
-
-def scripted_policy(observation: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.int64]:
-    """A move that brings the nearest gem in view closest (Manhattan distance), at a wall or an agent only if it must.
-
-    Without a gem in view: any move that aims at neither wall nor agent.
-    """
-    distance = _distance_after_move(observation.shape[1])
-    far = distance.max() + 1  # What counts for a cell without a gem.
-    cost = np.where(observation[:, None] == GEM, distance, far).min(axis=2)
-    aim = _aimed_at(observation)
-    return _cheapest(cost + (far + 1) * ((aim == WALL) | (aim == AGENT)), rng)
-
-
-POLICIES: dict[str, Policy] = {
-    "random": random_policy,
-    "random_no_wall": random_no_wall_policy,
-    "scripted": scripted_policy,
-}
-
-
-def play(
-    config: WorldConfig, policy: Policy, epochs: int, seed: int, world_class: type[Treasurehunt] = Treasurehunt
-) -> NDArray[np.float64]:
-    """Rewards of whole epochs in which every agent follows one policy: (epochs,) float64, summed over turns and agents.
+def play(config: WorldConfig, policies: list[ReferencePolicy], epochs: int, seed: int) -> NDArray[np.float64]:
+    """Rewards of whole epochs in which every agent follows a policy: (epochs,) float64, summed over turns and agents.
 
     The epochs run side by side as copies of the world, whatever ``config.num_worlds`` says.
 
     Raises:
         ValueError: ``epochs`` is below 1.
     """
-    world = world_class(config, stream(seed, "world"), num_worlds=epochs)
+    world = config.make(stream(seed, "world"), num_worlds=epochs)
     rng = stream(seed, "reference")
     rewards = np.zeros(epochs)
-    for _ in range(config.max_turns):
+    for _ in range(config.spec().max_turns):
         world.begin_turn()
-        for agent in range(world.num_agents):
+        for agent, policy in enumerate(policies):
             rewards += world.act(agent, policy(world.observe(agent), rng))
     return rewards
 
 
-def reference_rewards(
-    config: WorldConfig, epochs: int, seed: int, world_class: type[Treasurehunt] = Treasurehunt
-) -> dict[str, dict[str, float]]:
+def reference_rewards(config: WorldConfig, epochs: int, seed: int) -> dict[str, dict[str, float]]:
     """What each reference policy earns per epoch, summed over agents: mean, sd (of one epoch) and number of epochs.
 
     Raises:
@@ -79,29 +50,12 @@ def reference_rewards(
     """
     if epochs < 2:
         raise ValueError(f"epochs is {epochs}; a standard deviation needs at least 2")
-    earned = {name: play(config, policy, epochs, seed, world_class) for name, policy in POLICIES.items()}
+    earned = {name: play(config, policies, epochs, seed) for name, policies in reference_policies(config).items()}
     return {
         name: {"mean": float(rewards.mean()), "sd": float(rewards.std(ddof=1)), "epochs": epochs}
         for name, rewards in earned.items()
     }
 
 
-def _cheapest(cost: NDArray[np.int16 | np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
-    actions: NDArray[np.int64] = np.argmin(cost + rng.random(cost.shape), axis=1)
-    return actions
-
-
-def _aimed_at(observation: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The cells above, below, left and right of the agent: (num_worlds, 4) entity codes."""
-    centre, side = observation.shape[1] // 2, round(observation.shape[1] ** 0.5)
-    return observation[:, [centre - side, centre + side, centre - 1, centre + 1]]
-
-
-@functools.cache
-def _distance_after_move(frame_size: int) -> NDArray[np.int16]:
-    """Manhattan distance from where a move leads to every cell of a frame: (4, frame_size) int16."""
-    radius = round(frame_size**0.5) // 2
-    row, column = np.mgrid[-radius : radius + 1, -radius : radius + 1].reshape(2, 1, -1)
-    moves = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])
-    distance: NDArray[np.int16] = (abs(row - moves[:, :1]) + abs(column - moves[:, 1:])).astype(np.int16)
-    return distance
+def _uniform(num_actions: int) -> ReferencePolicy:
+    return lambda observation, rng: rng.integers(num_actions, size=len(observation))

@@ -10,7 +10,6 @@ import atexit
 import dataclasses
 import functools
 import os
-import sys
 import threading
 import time
 import warnings
@@ -24,16 +23,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.core.agents.base import AgentConfig
 from workbench.core.agents.flat_parameters import ParameterLayout
 from workbench.core.agents.iqn import build_network
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config, ConfigError, check_launch
 from workbench.core.digest import array_digest
-from workbench.core.envs.treasurehunt import Treasurehunt
+from workbench.core.envs.base import WorldConfig
 from workbench.core.processes.blocks import Cut, Plan
 from workbench.core.processes.supervisor import ChildFailed, Listener, Supervisor, children_of
 from workbench.core.processes.worker import Modifier
 from workbench.core.records import Records
+from workbench.core.registry import check_importable
 from workbench.diagnose.faults import Fault, prepare
 from workbench.diagnose.probes import Probes
 from workbench.runs import machine
@@ -52,9 +53,7 @@ from workbench.runs.result import Result
 from workbench.view.timeline.recorder import Stopwatch
 
 REFERENCE_EPOCHS = 400
-"""Epochs behind the reference lines of a run's figures."""
-REFERENCE_CELLS = 20_000_000
-"""Cells that they are played in side by side at the most, of some 20 bytes; fewer epochs are played in large worlds."""
+"""Epochs behind the reference lines of a run's figures, or as many as a world lets be played side by side."""
 
 
 @dataclass(frozen=True)
@@ -248,10 +247,9 @@ class Run(RunView, Listener):
 
         Nothing else depends on them: if a world of your own fails in them, there are none and a warning says so.
         """
-        world = self.config.world
-        epochs = max(2, min(REFERENCE_EPOCHS, REFERENCE_CELLS // (world.height * world.width)))
+        epochs = max(2, min(REFERENCE_EPOCHS, self.config.spec.max_copies))
         try:
-            return reference_rewards(world, epochs, self.config.seed, self._plan.world)
+            return reference_rewards(self.config.world, epochs, self.config.seed)
         except Exception as error:
             self._warnings["references"] = f"the reference policies could not play in the run's world: {error!r}"
             return {}
@@ -269,7 +267,7 @@ class Run(RunView, Listener):
     @property
     def progress(self) -> dict[str, float]:
         """Where the run is: epochs collected, agent steps and updates of all agents, rows per agent, seconds, rates."""
-        progress, agents = self._supervisor.progress, self.config.world.num_agents
+        progress, agents = self._supervisor.progress, self.config.num_agents
         started, ended = progress.start_time, progress.end_time
         elapsed = (
             (ended if np.isfinite(ended) and self.ended else time.monotonic()) - started if progress.started else 0.0
@@ -376,7 +374,7 @@ class Run(RunView, Listener):
     def take_checkpoint(self, epoch: int, cut: Cut) -> None:
         """Write a checkpoint; a disk that refuses is a warning."""
         described = {
-            **{name: self._description[name] for name in ("config", "mode", "lag", "world", "faults")},
+            **{name: self._description[name] for name in ("config", "mode", "lag", "faults")},
             "elapsed_s": self.progress["elapsed_s"], "created": time.time(), "versions": machine.versions(),
         }  # fmt: skip
         keep = self.config.checkpoint.keep
@@ -475,7 +473,8 @@ class Run(RunView, Listener):
 def launch(
     config: Config, mode: str = "multiprocess", lag: int | None = 1, *, name: str | None = None,
     out: Path | str | None = None, weights: NDArray[np.float32] | None = None,
-    world: type[Treasurehunt] = Treasurehunt, faults: Sequence[str | Fault] = (), probes: bool = True,
+    world: str | type | WorldConfig | None = None, agent: str | type | AgentConfig | None = None,
+    faults: Sequence[str | Fault] = (), probes: bool = True,
     modifiers: Sequence[Modifier] = (), timeline: bool = True, start: bool = True,
 ) -> Run:  # fmt: skip
     """Start a run and return at once.
@@ -488,7 +487,9 @@ def launch(
         name: name of the run folder; default made from mode, lag, seed and time.
         out: folder that the run folder is made in; default ``data/runs``.
         weights: (agents, vector size) float32 to start from, such as ``earlier.weights``.
-        world: class of the world, Treasurehunt or one derived from it in a module that can be imported.
+        world: another world than the configuration's: a registered name, ``module:Class``, its class of arguments, or
+            an object of that; see :meth:`Config.replace`. A class of your own must be in a module that can be imported.
+        agent: another agent, likewise.
         faults: failures of the catalogue to switch on, by name, with a strength if wanted: ``"sync_rarely=10"``.
         probes: whether the children measure what :meth:`Run.diagnose` decides by.
         modifiers: what wraps or replaces parts in the children; see :class:`workbench.core.processes.worker.Modifier`.
@@ -496,21 +497,25 @@ def launch(
         start: False leaves it to ``run.start()``.
 
     Raises:
-        ConfigError: the configuration or a fault does not go with this mode, lag or machine.
+        ConfigError: the configuration or a fault does not go with this mode, lag or machine, or a child process could
+            not import a class of your own.
         RecordError: the run folder exists already or cannot be made.
-        RunError: the weights do not fit, or a child process could not import the world.
+        RunError: the weights do not fit.
         MemoryError: the run needs more memory than there is.
         OSError: the run needs more open files than there may be, or this process ignores SIGCHLD.
     """
+    chosen = {"world": world, "agent": agent}
+    config = config.replace(**{kind: wanted for kind, wanted in chosen.items() if wanted is not None})
     check_launch(config, mode, lag)
     device = resolve_device(config.device)
     resolve_device(config.processes.acting_device)
-    check_world(world)
+    for choice in (config.world, config.agent, config.replay.sampler):
+        check_importable(choice.group, type(choice))
     switched_on = prepare(faults, config, mode, lag)
     wrapped = (*switched_on, *modifiers, *watching(timeline, probes))
     for modifier in wrapped:
-        _require_importable("modifier", type(modifier))
-    plan = Plan(config, mode, lag, world, None if weights is None else _check_weights(config, weights), wrapped)
+        check_importable("modifier", type(modifier))
+    plan = Plan(config, mode, lag, None if weights is None else _check_weights(config, weights), wrapped)
     description = describe(plan, str(device), [fault.text for fault in switched_on], probes, timeline)
     check_limits(plan)
     folder = RunFolder.create(name or _new_name(config, mode, lag), description, out)
@@ -544,28 +549,8 @@ def _stop_all() -> None:
         run.stop()
 
 
-def check_world(world: type[Treasurehunt]) -> None:
-    """Refuse what a child could not import: it would die without a word to the notebook."""
-    if not (isinstance(world, type) and issubclass(world, Treasurehunt)):
-        raise RunError(
-            f"world is {world!r}; it must be a class derived from workbench.core.envs.treasurehunt.Treasurehunt"
-        )
-    _require_importable("world", world)
-
-
-def _require_importable(name: str, wanted: type) -> None:
-    found: Any = sys.modules.get(wanted.__module__)
-    for part in wanted.__qualname__.split("."):
-        found = getattr(found, part, None)
-    if wanted.__module__ == "__main__" or found is not wanted:
-        raise RunError(
-            f"{name} {wanted.__qualname__} is defined in a notebook cell, a script or a function; a child process "
-            "cannot import it. Write it to a module (in a notebook: %%writefile my_module.py) and import it from there"
-        )
-
-
 def _check_weights(config: Config, weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    expected = (config.world.num_agents, vector_size(config))
+    expected = (config.num_agents, vector_size(config))
     if np.shape(weights) != expected:
         raise RunError(
             f"weights have shape {np.shape(weights)}; this configuration needs {expected} (agents, online and target "
@@ -586,8 +571,8 @@ def describe(plan: Plan, device: str, faults: list[str], probes: bool, timeline:
     return {
         "status": "created", "mode": plan.mode, "lag": plan.lag, "config": config.to_dict(), "device": device,
         "device_name": machine.device_name(device), "threads": config.processes.threads,
-        "warm_start": plan.weights is not None, "world": f"{plan.world.__module__}:{plan.world.__qualname__}",
-        "faults": faults, "probes": probes, "timeline": timeline, "created": time.time(), "ended": None,
+        "warm_start": plan.weights is not None, "faults": faults,
+        "probes": probes, "timeline": timeline, "created": time.time(), "ended": None,
         "error": None, "incidents": [], "changes": [], "resumed": [], **describe_place(plan),
     }  # fmt: skip
 

@@ -13,9 +13,9 @@ import inspect
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from workbench.core.config import Config, field_names
+from workbench.core.config import Config
+from workbench.core.settings import Settings, fields_of
 from workbench.diagnose.checks import CheckResult
 from workbench.diagnose.doctor import Diagnosis
 from workbench.runs.compare import Comparison
@@ -141,19 +141,18 @@ def page(shown: object) -> str:
 @page.register
 def _config(config: Config) -> str:
     """Every setting with its meaning; those that differ from the default first, and said to do so."""
-    values, defaults, notes = flat(config), flat(Config()), field_notes()
-    changed = [name for name in values if values[name] != defaults[name]]
+    values, defaults, notes = config.flat(), Config().flat(), field_notes(config)
+    changed = [name for name in values if values[name] != defaults.get(name)]
 
     def row(name: str) -> list[str]:
         value = f"<code>{text(repr(values[name]))}</code>"
-        default = f"<b>{value}</b>, default <code>{text(repr(defaults[name]))}</code>"
-        return [f"<code>{text(name)}</code>", default if name in changed else value, text(notes[name])]
+        default = f"<b>{value}</b>, default <code>{text(repr(defaults.get(name)))}</code>"
+        return [f"<code>{text(name)}</code>", default if name in changed else value, text(notes.get(name, ""))]
 
     head = ("setting", "value", "meaning")
-    world = config.world
     summary = (
-        f"{world.num_agents} agents in {world.height} x {world.width} cells, {config.epochs:,} epochs of "
-        f"{world.max_turns} turns, {config.total_updates:,} updates of each agent, seed {config.seed}"
+        f"{config.num_agents} agents in {config.world.title}, {config.epochs:,} epochs of "
+        f"{config.max_turns} turns, {config.total_updates:,} updates of each agent, seed {config.seed}"
     )
     differ = table(head, map(row, changed), "Differs from the default") if changed else quiet("All settings: default.")
     return (
@@ -242,27 +241,20 @@ def result_rows(result: Result) -> list[tuple[str, str]]:
     ]
 
 
-def flat(config: Config) -> dict[str, Any]:
-    """Every setting under its dotted name."""
-    found = {}
-    for name in field_names():
-        value: Any = config
-        for part in name.split("."):
-            value = getattr(value, part)
-        found[name] = value
-    return found
-
-
-@functools.cache
-def field_notes() -> dict[str, str]:
+def field_notes(settings: Settings, prefix: str = "") -> dict[str, str]:
     """What every setting means, under its dotted name: the words below each field in the source."""
-    nested = {name: type(value) for name, value in vars(Config()).items() if dataclasses.is_dataclass(value)}
-    notes = {name: words for name, words in _notes_of(Config).items() if name not in nested}
-    for prefix, kind in nested.items():
-        notes |= {f"{prefix}.{name}": words for name, words in _notes_of(kind).items()}
+    own: dict[str, str] = {}
+    for kind in reversed(type(settings).__mro__):
+        own |= _notes_of(kind) if dataclasses.is_dataclass(kind) else {}
+    notes: dict[str, str] = {}
+    for name in fields_of(type(settings)):
+        value = getattr(settings, name)
+        inner = isinstance(value, Settings)
+        notes |= field_notes(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": own.get(name, "")}
     return notes
 
 
+@functools.cache
 def _notes_of(kind: type) -> dict[str, str]:
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(body, ast.ClassDef)

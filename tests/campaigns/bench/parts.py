@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.core.agents.iqn import build_network
+from workbench.core.agents.iqn import arguments_of, build_network
 from workbench.core.agents.iqn_agent import Agent
 from workbench.core.agents.policy import Policy
 from workbench.core.config import Config
@@ -41,14 +42,14 @@ def world_speed(config: Config, quick: bool) -> dict[str, Any]:
     """Random agent steps per second, observations included, with 1 and with 64 worlds."""
     rates = {}
     for worlds in (1, 64):
-        world = Treasurehunt(config.world, stream(0, "world"), worlds)
+        world = config.world.make(stream(0, "world"), worlds)
         turns = 200 if quick else 4000 // (1 if worlds == 1 else 4)
         actions = stream(0, "reference").integers(NUM_ACTIONS, size=(turns, world.num_agents, worlds))
 
         def play(world: Treasurehunt = world, actions: Any = actions) -> None:
             """All turns, with a reset after each epoch."""
             for turn, chosen in enumerate(actions):
-                if turn % config.world.max_turns == 0:
+                if turn % config.max_turns == 0:
                     world.reset()
                 world.begin_turn()
                 for agent in range(world.num_agents):
@@ -66,8 +67,8 @@ def acting_speed(config: Config, quick: bool) -> dict[str, Any]:
     for worlds in (1, 64):
         task = evaluation_config(config, worlds)
         world, replays, policies = collecting_parts(task)
-        versions = [0] * task.world.num_agents
-        steps = task.world.num_agents * task.world.steps_per_epoch
+        versions = [0] * task.num_agents
+        steps = task.num_agents * task.steps_per_epoch
 
         def play(
             world: Any = world, policies: Any = policies, replays: Any = replays, versions: Any = versions
@@ -82,8 +83,8 @@ def acting_speed(config: Config, quick: bool) -> dict[str, Any]:
 
 def collecting_parts(config: Config) -> tuple[Treasurehunt, list[Replay], list[Policy]]:
     """A world, with an empty replay and a policy of fresh weights per agent, on the CPU."""
-    cpu, agents = torch.device("cpu"), range(config.world.num_agents)
-    world = Treasurehunt(config.world, stream(config.seed, "world"))
+    cpu, agents = torch.device("cpu"), range(config.num_agents)
+    world = config.world.make(stream(config.seed, "world"))
     replays = [Replay(config, Replay.layout(config).allocate()) for _ in agents]
     policies = []
     for index in agents:
@@ -122,23 +123,23 @@ def matrix_products(config: Config, device: torch.device) -> Callable[[], None]:
     Three passes forward (online at s_tm1; online at s_t to choose, whose head works on the mean over fractions; target
     at s_t), and for the first of them the gradients of all weights and of the inputs of head, hidden and embedding.
     """
-    network, learning = config.network, config.learning
-    rows, width = learning.batch_size, network.width
-    inputs = network.num_frames * (2 * config.world.vision_radius + 1) ** 2 * NUM_ENTITIES
+    agent, learning = arguments_of(config), config.learning
+    rows, width = learning.batch_size, agent.width
+    inputs = agent.num_frames * math.prod(config.spec.agents[0].shape) * NUM_ENTITIES
     heads = 1 + NUM_ACTIONS
     shapes: list[tuple[int, int, int]] = []
     fractions = (
-        (learning.num_quantiles, True),
-        (learning.num_policy_quantiles, False),
-        (learning.num_target_quantiles, True),
+        (agent.num_quantiles, True),
+        (agent.num_policy_quantiles, False),
+        (agent.num_target_quantiles, True),
     )
     for count, head_per_fraction in fractions:
         pairs = rows * count
-        shapes += [(rows, inputs, width), (pairs, network.num_cosines, width), (pairs, width, width)]
+        shapes += [(rows, inputs, width), (pairs, agent.num_cosines, width), (pairs, width, width)]
         shapes += [(pairs if head_per_fraction else rows, width, heads)]
-    pairs = rows * learning.num_quantiles
+    pairs = rows * agent.num_quantiles
     forward = [_linear(m, k, n, device) for m, k, n in shapes]
-    weights = [(rows, inputs, width), (pairs, network.num_cosines, width), (pairs, width, width), (pairs, width, heads)]
+    weights = [(rows, inputs, width), (pairs, agent.num_cosines, width), (pairs, width, width), (pairs, width, heads)]
     backward = [_weight_gradient(m, k, n, device) for m, k, n in weights]
     backward += [_input_gradient(pairs, width, heads, device), _input_gradient(pairs, width, width, device)]
 
@@ -175,9 +176,9 @@ def replay_speed(config: Config, quick: bool) -> dict[str, Any]:
     for _ in range(2 if quick else 20):
         collect(world, policies, replays, 1.0, [0] * len(policies))
     replay, rng = replays[0], stream(0, "sampling")
-    frame_size = (2 * config.world.vision_radius + 1) ** 2
-    out = Batch.allocate(config.learning.batch_size, config.network.num_frames, frame_size)
-    source = Batch.allocate(config.learning.batch_size, config.network.num_frames, frame_size)
+    frame_size = math.prod(config.spec.agents[0].shape)
+    out = Batch.allocate(config.learning.batch_size, config.agent.num_frames, frame_size)
+    source = Batch.allocate(config.learning.batch_size, config.agent.num_frames, frame_size)
 
     def copy() -> None:
         for name, array in vars(source).items():

@@ -109,7 +109,7 @@ def modes(config: Config, quick: bool) -> dict[str, Any]:
     digests = [result.digest for name in repeated for result in results[name]]
     return {
         "epochs": config.epochs,
-        "agents": config.world.num_agents,
+        "agents": config.num_agents,
         "updates": results["lag 1, auto"][0].updates,
         "wall_s": {name: [result.wall_s for result in several] for name, several in results.items()},
         "startup_s": {name: median(result.startup_s for result in several) for name, several in results.items()},

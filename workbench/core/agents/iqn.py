@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -19,8 +21,34 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from workbench.core.config import Config, NetworkConfig
-from workbench.core.envs.treasurehunt import NUM_ACTIONS, NUM_ENTITIES
+from workbench.core.agents.base import AgentConfig
+from workbench.core.config import Config
+from workbench.core.settings import above, between, require
+
+_WIDE = between(1, 65536)
+_FRACTIONS = between(1, 4096, "fractions")
+
+
+@dataclass(frozen=True)
+class IQNConfig(AgentConfig):
+    """The implicit quantile network (Dabney et al. 2018) with dueling heads, and its loss."""
+
+    num_frames: Annotated[int, between(1, 65536, "frames")] = 5
+    """Newest observations stacked into one state, in frames."""
+    width: Annotated[int, _WIDE] = 250
+    """Units of every hidden layer."""
+    num_cosines: Annotated[int, _WIDE] = 64
+    """Cosine features that embed a quantile fraction."""
+    noisy: bool = False
+    """Replace the layers after the embedding by factorised noisy layers (Fortunato et al. 2018)."""
+    num_quantiles: Annotated[int, _FRACTIONS] = 12
+    """N: quantile fractions of the online network in the loss."""
+    num_target_quantiles: Annotated[int, _FRACTIONS] = 12
+    """N': quantile fractions of the target network in the loss."""
+    num_policy_quantiles: Annotated[int, _FRACTIONS] = 12
+    """K: quantile fractions averaged to compare actions."""
+    huber_kappa: Annotated[float, above(0)] = 1.0
+    """Threshold of the Huber loss, in units of reward."""
 
 
 class Linear(nn.Module):
@@ -75,7 +103,7 @@ class QuantileNetwork(nn.Module):
     state, :meth:`embed` once per state and network, then :meth:`quantiles` or :meth:`values`.
     """
 
-    def __init__(self, config: NetworkConfig, frame_size: int, num_entities: int, num_actions: int) -> None:
+    def __init__(self, config: IQNConfig, frame_size: int, num_entities: int, num_actions: int) -> None:
         super().__init__()
         layer = NoisyLinear if config.noisy else Linear
         self.psi = Linear(config.num_frames * frame_size * num_entities, config.width)
@@ -144,8 +172,20 @@ class QuantileNetwork(nn.Module):
 
 def build_network(config: Config) -> QuantileNetwork:
     """The network of every agent of a configuration, on the CPU, without values."""
-    frame_size = (2 * config.world.vision_radius + 1) ** 2
-    return QuantileNetwork(config.network, frame_size, NUM_ENTITIES, NUM_ACTIONS)
+    spec = config.spec.agents[0]
+    assert spec.num_codes is not None
+    return QuantileNetwork(arguments_of(config), math.prod(spec.shape), spec.num_codes, spec.num_actions)
+
+
+def arguments_of(config: Config) -> IQNConfig:
+    """The arguments of this agent in a configuration.
+
+    Raises:
+        ConfigError: the configuration is that of another agent.
+    """
+    require(isinstance(config.agent, IQNConfig), "agent", config.agent, "it must be an IQNConfig")
+    arguments: Any = config.agent
+    return arguments  # type: ignore[no-any-return]
 
 
 def draw_noise(rng: np.random.Generator, out: NDArray[np.float32]) -> None:

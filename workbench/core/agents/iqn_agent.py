@@ -11,6 +11,7 @@ row differs only in its r_t and discount_t.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.core.agents.flat_parameters import ParameterVector, to_numpy
-from workbench.core.agents.iqn import build_network, draw_noise, quantile_huber_loss, select_actions
+from workbench.core.agents.iqn import arguments_of, build_network, draw_noise, quantile_huber_loss, select_actions
 from workbench.core.agents.staging import Field, Staging
 from workbench.core.config import Config
 from workbench.core.seeding import rng_words, set_rng_words, stream
@@ -64,17 +65,18 @@ class Agent:
     def __init__(
         self, config: Config, index: int, device: torch.device, weights: NDArray[np.float32] | None = None
     ) -> None:
-        if not 0 <= index < config.world.num_agents:
-            raise ValueError(f"index is {index}; the agents are 0 to {config.world.num_agents - 1}")
+        if not 0 <= index < config.num_agents:
+            raise ValueError(f"index is {index}; the agents are 0 to {config.num_agents - 1}")
         self.config, self.index, self.device = config, index, device
+        self.arguments = arguments_of(config)
         self.online, self.target = build_network(config).to(device), build_network(config).to(device)
         self.parameters = ParameterVector(self.online, self.target, device)
         self.parameters.load(initial_weights(config, index) if weights is None else weights)
         self.optimizer = _build_adam(self.parameters, config.learning.adam_eps)
         self.updates, self.target_updates = 0, 0
         self._rng = stream(config.seed, "learning_quantiles", index)
-        frame_size = (2 * config.world.vision_radius + 1) ** 2
-        template = Batch.allocate(config.learning.batch_size, config.network.num_frames, frame_size)
+        frame_size = math.prod(config.spec.agents[index].shape)
+        template = Batch.allocate(config.learning.batch_size, config.agent.num_frames, frame_size)
         self._staging = Staging(_staged_fields(template, config, self.online.noise_size), device)
         self._staged = self._staging.device
         self.batch = Batch(**{name: self._staging.host[name] for name in vars(template)})
@@ -138,7 +140,7 @@ class Agent:
         target = self._target(rows)
         self.online.set_noise(self._staged["noise_tm1"])
         z_tm1 = select_actions(self.online(s_tm1, tau_tm1), a_tm1)
-        loss, td_error = quantile_huber_loss(z_tm1, tau_tm1, target, self.config.learning.huber_kappa)
+        loss, td_error = quantile_huber_loss(z_tm1, tau_tm1, target, self.arguments.huber_kappa)
         torch.autograd.backward(loss.sum() / self.config.learning.batch_size)
         return loss.detach(), z_tm1.detach().mean(1), td_error
 
@@ -247,8 +249,8 @@ def _build_adam(parameters: ParameterVector, eps: float) -> torch.optim.Adam:
 
 def _staged_fields(batch: Batch, config: Config, noise_size: int) -> dict[str, Field]:
     """The arrays of a batch, and the random numbers that an update needs beside them."""
-    learning = config.learning
-    lengths = (learning.num_quantiles, learning.num_target_quantiles, learning.num_policy_quantiles)
+    learning, arguments = config.learning, arguments_of(config)
+    lengths = (arguments.num_quantiles, arguments.num_target_quantiles, arguments.num_policy_quantiles)
     return {
         **{name: (array.shape, array.dtype) for name, array in vars(batch).items()},
         **{name: ((learning.batch_size, length), np.float32) for name, length in zip(_FRACTIONS, lengths, strict=True)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.core.agents.flat_parameters import ParameterLayout, bind
-from workbench.core.agents.iqn import build_network, draw_noise
+from workbench.core.agents.iqn import arguments_of, build_network, draw_noise
 from workbench.core.agents.staging import Staging
 from workbench.core.config import Config
-from workbench.core.envs.treasurehunt import NUM_ACTIONS
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Policy:
         self._weights = Staging({"online": ((self.layout.size,), np.float32)}, device)
         bind(self.network, self._weights.device["online"])
         self._loaded = False
-        self._stage(config.world.num_worlds)
+        self._stage(config.num_worlds)
 
     @property
     def vector_size(self) -> int:
@@ -91,8 +91,8 @@ class Policy:
         q = self._values(stack)
         greedy = q.argmax(1)
         chance, choice = self._exploration.random((2, len(stack)))
-        action = np.where(chance < epsilon, (choice * NUM_ACTIONS).astype(np.int64), greedy)
-        probability = (epsilon / NUM_ACTIONS + (1.0 - epsilon) * (action == greedy)).astype(np.float32)
+        action = np.where(chance < epsilon, (choice * q.shape[1]).astype(np.int64), greedy)
+        probability = (epsilon / q.shape[1] + (1.0 - epsilon) * (action == greedy)).astype(np.float32)
         return Choice(action, greedy, probability, q)
 
     def _values(self, stack: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -115,11 +115,11 @@ class Policy:
         return q
 
     def _stage(self, num_worlds: int) -> None:
-        frame_size = (2 * self.config.world.vision_radius + 1) ** 2
+        frame_size = math.prod(self.config.spec.agents[0].shape)
         self._inputs = Staging(
             {
-                "state": ((num_worlds, self.config.network.num_frames, frame_size), np.uint8),
-                "tau": ((num_worlds, self.config.learning.num_policy_quantiles), np.float32),
+                "state": ((num_worlds, self.config.agent.num_frames, frame_size), np.uint8),
+                "tau": ((num_worlds, arguments_of(self.config).num_policy_quantiles), np.float32),
                 "noise": ((self.network.noise_size,), np.float32),
             },
             self.device,

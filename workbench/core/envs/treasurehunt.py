@@ -7,12 +7,16 @@ a position is an index into it: a view is one gather, a move one gather and one 
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.config import WorldConfig
+from workbench.core.envs.base import AgentSpec, EnvSpec, ReferencePolicy, WorldConfig
+from workbench.core.settings import SHARE, at_least, between, require
 
 BLANK, EMPTY, WALL, SAND, GEM, AGENT = range(6)
 """Entity codes. BLANK is no frame at all (before an epoch); SAND is a kind that the seeds count and never place."""
@@ -21,7 +25,62 @@ NUM_ENTITIES = 5
 UP, DOWN, LEFT, RIGHT = range(4)
 NUM_ACTIONS = 4
 
+_NAMES = ("blank", "empty", "wall", "sand", "gem", "agent")
+_MOVES = ("up", "down", "left", "right")
+
+_CELLS = between(3, 1000, "cells: a border of wall and a cell inside")
+_REWARD = between(-1e6, 1e6)
 _CAN_ENTER = np.isin(np.arange(NUM_ENTITIES + 1), (EMPTY, GEM))
+
+
+@dataclass(frozen=True)
+class TreasurehuntConfig(WorldConfig):
+    """Treasurehunt: a walled gridworld in which agents collect gems. Defaults are those of the seeds."""
+
+    height: Annotated[int, _CELLS] = 10
+    """Rows of the map, in cells, the border of wall included."""
+    width: Annotated[int, _CELLS] = 10
+    """Columns of the map, in cells, the border of wall included."""
+    num_agents: Annotated[int, at_least(1, "agent")] = 5
+    """Agents in each world; every one has its own network, replay and learner."""
+    vision_radius: Annotated[int, between(1, 50, "cells")] = 2
+    """An agent sees the (2r+1) x (2r+1) cells around itself, in cells."""
+    max_turns: Annotated[int, between(1, 1_000_000, "turns")] = 50
+    """Turns in an epoch; then the world is reset. The cut is a truncation: values bootstrap through it."""
+    spawn_prob: Annotated[float, SHARE] = 0.02
+    """Probability per turn that an empty inner cell becomes a gem."""
+    gem_reward: Annotated[float, _REWARD] = 10.0
+    """Reward for moving onto a gem."""
+    wall_reward: Annotated[float, _REWARD] = -1.0
+    """Reward for walking into a wall."""
+
+    def check(self) -> None:
+        """Every agent stands in a cell of its own."""
+        cells = (self.height - 2) * (self.width - 2)
+        require(
+            self.num_agents <= cells, "world.num_agents", self.num_agents,
+            f"the {self.height} x {self.width} world has {cells} inner cells; use fewer agents or a larger world",
+        )  # fmt: skip
+
+    def spec(self) -> EnvSpec:
+        """Every agent sees the codes of the cells around it and moves in four directions."""
+        frame_size = (2 * self.vision_radius + 1) ** 2
+        agent = AgentSpec((frame_size,), "uint8", NUM_ACTIONS, NUM_ENTITIES, _MOVES, _NAMES)
+        bound, copies = max(abs(self.gem_reward), abs(self.wall_reward)), 20_000_000 // (self.height * self.width)
+        return EnvSpec((agent,) * self.num_agents, self.max_turns, bound, max(2, copies))
+
+    @property
+    def title(self) -> str:
+        """The size of the map."""
+        return f"a world of {self.height} x {self.width} cells"
+
+    def reference_policies(self) -> Mapping[str, ReferencePolicy]:
+        """Two simple rules."""
+        return {"random_no_wall": random_no_wall_policy, "scripted": scripted_policy}
+
+    def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> Treasurehunt:
+        """The world."""
+        return Treasurehunt(self, rng, num_worlds)
 
 
 class Treasurehunt:
@@ -39,7 +98,9 @@ class Treasurehunt:
         ValueError: ``num_worlds`` is below 1.
     """
 
-    def __init__(self, config: WorldConfig, rng: np.random.Generator, num_worlds: int | None = None) -> None:
+    config_class: ClassVar[type[WorldConfig]] = TreasurehuntConfig
+
+    def __init__(self, config: TreasurehuntConfig, rng: np.random.Generator, num_worlds: int | None = None) -> None:
         self.config = config
         self.rng = rng
         self.num_worlds = config.num_worlds if num_worlds is None else num_worlds
@@ -69,6 +130,17 @@ class Treasurehunt:
         """A copy of the maps with their border: (num_worlds, height, width) uint8 entity codes."""
         rim = self.config.vision_radius - 1
         return self._cells[:, rim : rim + self.config.height, rim : rim + self.config.width].copy()
+
+    @property
+    def positions(self) -> NDArray[np.intp]:
+        """Where the agents stand in :attr:`cells`: (agents, num_worlds, 2), row and column."""
+        _, row, column = np.unravel_index(self._positions, self._cells.shape)
+        return np.stack((row, column), axis=-1) - (self.config.vision_radius - 1)
+
+    def window(self, agent: int) -> NDArray[np.uint8]:
+        """What one agent sees, as a map with itself in the centre: (num_worlds, side, side) uint8 entity codes."""
+        side = 2 * self.config.vision_radius + 1
+        return self.observe(agent).reshape(self.num_worlds, side, side)
 
     def reset(self) -> None:
         """Start an epoch: no gems, agents on distinct random inner cells. All placements are equally likely."""
@@ -167,3 +239,44 @@ class Treasurehunt:
             f"actions hold {bad}; an action is 0 (up), 1 (down), 2 (left) or 3 (right). "
             f"Give the policy as many actions as the world has: {NUM_ACTIONS}"
         )
+
+
+# --- reference policies: each gives every move a cost and takes the cheapest; a number below 1 breaks ties -----------
+
+
+def random_no_wall_policy(observation: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Any move that does not aim at a wall; any at all where walls are on every side."""
+    return _cheapest(_aimed_at(observation) == WALL, rng)
+
+
+def scripted_policy(observation: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.int64]:
+    """A move that brings the nearest gem in view closest (Manhattan distance), at a wall or an agent only if it must.
+
+    Without a gem in view: any move that aims at neither wall nor agent.
+    """
+    distance = _distance_after_move(observation.shape[1])
+    far = distance.max() + 1  # What counts for a cell without a gem.
+    cost = np.where(observation[:, None] == GEM, distance, far).min(axis=2)
+    aim = _aimed_at(observation)
+    return _cheapest(cost + (far + 1) * ((aim == WALL) | (aim == AGENT)), rng)
+
+
+def _cheapest(cost: NDArray[np.int16 | np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
+    actions: NDArray[np.int64] = np.argmin(cost + rng.random(cost.shape), axis=1)
+    return actions
+
+
+def _aimed_at(observation: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The cells above, below, left and right of the agent: (num_worlds, 4) entity codes."""
+    centre, side = observation.shape[1] // 2, round(observation.shape[1] ** 0.5)
+    return observation[:, [centre - side, centre + side, centre - 1, centre + 1]]
+
+
+@functools.cache
+def _distance_after_move(frame_size: int) -> NDArray[np.int16]:
+    """Manhattan distance from where a move leads to every cell of a frame: (4, frame_size) int16."""
+    radius = round(frame_size**0.5) // 2
+    row, column = np.mgrid[-radius : radius + 1, -radius : radius + 1].reshape(2, 1, -1)
+    moves = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])
+    distance: NDArray[np.int16] = (abs(row - moves[:, :1]) + abs(column - moves[:, 1:])).astype(np.int16)
+    return distance

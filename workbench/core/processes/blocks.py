@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.config import Config
-from workbench.core.envs.treasurehunt import Treasurehunt
 from workbench.core.processes.shared_memory import Block, machine_fence
 from workbench.core.processes.worker import Journals, Modifier, warm_start_layout, weight_store_layout
 from workbench.core.shared.counters import Progress
@@ -31,8 +30,6 @@ class Plan:
     config: Config
     mode: str
     lag: int | None
-    world: type[Treasurehunt]
-    """Class of the world, importable in a child."""
     weights: NDArray[np.float32] | None
     """(agents, vector size) float32 to start from, or None."""
     modifiers: tuple[Modifier, ...]
@@ -49,13 +46,13 @@ class Shared:
             MemoryError: there is not enough.
         """
         config, fence = plan.config, machine_fence()
-        self._agents = range(config.world.num_agents)
-        self._steps_per_epoch = config.world.steps_per_epoch
+        self._agents = range(config.num_agents)
+        self._steps_per_epoch = config.steps_per_epoch
         self.progress_block = create(Progress.layout(len(self._agents), num_processes))
         replay, store = Replay.layout(config), weight_store_layout(config, plan.lag)
         self.replay_blocks = [create(replay) for _ in self._agents]
         self.store_blocks = [create(store) for _ in self._agents]
-        self.journal_blocks = Journals.create(config, plan.world, self.replay_blocks, self.store_blocks, create)
+        self.journal_blocks = Journals.create(config, self.replay_blocks, self.store_blocks, create)
         self.changes_block = create(Changes.layout())
         self.weights_block = None
         if plan.weights is not None:

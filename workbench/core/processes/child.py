@@ -18,7 +18,7 @@ MOST_SENT = 12_000
 FAILED = 1
 PARENT_GONE = 3
 NO_DEVICE_MEMORY = (
-    "no free device memory: lower learning.batch_size or network.width, raise learning.accumulate, end what else uses "
+    "no free device memory: lower learning.batch_size or agent.width, raise learning.accumulate, end what else uses "
     "the device, or set device to cpu\n"
 )
 

@@ -132,7 +132,7 @@ class Supervisor:
         job = Job(
             name, role, index, plan.config, plan.lag, agents, shared.progress_block, shared.replay_blocks,
             shared.store_blocks, shared.journal_blocks, shared.changes_block, channel, self._bells, writer,
-            str(logs / f"{name.replace(' ', '-')}.log"), plan.world, shared.weights_block, plan.modifiers,
+            str(logs / f"{name.replace(' ', '-')}.log"), shared.weights_block, plan.modifiers,
         )  # fmt: skip
         return _Child(job, self._process(job), reader, Restarts(plan.config.processes))
 
@@ -272,7 +272,7 @@ class Supervisor:
         job, progress = each.job, self.progress
         traceback, each.traceback = each.traceback, ""
         hung, each.hung = each.hung, ""
-        agents = job.agents or range(self.config.world.num_agents)
+        agents = job.agents or range(self.config.num_agents)
         done = (progress.epochs_collected, sum(progress.updates(agent) for agent in agents))
         raised = traceback.strip().splitlines()[-1][:MOST_SAID] if traceback else ""
         cause = f"failed: {raised}" if traceback else hung or how_it_ended(code)
@@ -380,7 +380,7 @@ class Supervisor:
 
 def children_of(config: Config, mode: str) -> list[tuple[str, Role, tuple[int, ...]]]:
     """Name, role and agents of each child."""
-    agents = tuple(range(config.world.num_agents))
+    agents = tuple(range(config.num_agents))
     if mode == "sequential":
         return [("sequential", "sequential", agents)]
     groups = [agents[first :: config.num_learners] for first in range(config.num_learners)]

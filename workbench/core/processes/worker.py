@@ -21,7 +21,6 @@ from workbench.core.agents.iqn import build_network
 from workbench.core.agents.iqn_agent import Agent
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config
-from workbench.core.envs.treasurehunt import Treasurehunt
 from workbench.core.processes import trim_memory as heap
 from workbench.core.processes.shared_memory import Block, machine_fence
 from workbench.core.processes.wakeup import Bell
@@ -84,11 +83,11 @@ class Journals:
 
     @classmethod
     def create(
-        cls, config: Config, world: type[Treasurehunt], replays: list[Block], stores: list[Block],
+        cls, config: Config, replays: list[Block], stores: list[Block],
         create: Callable[[Layout], Block],
     ) -> Journals:  # fmt: skip
         """Take the memory for a run, whose replays and weight stores belong to its checkpoints."""
-        actor, agent, agents = actor_state(config, world), agent_state(config), range(config.world.num_agents)
+        actor, agent, agents = actor_state(config), agent_state(config), range(config.num_agents)
         # one table for all agents: a child is sent it once, and what it is sent must fit into a pipe
         kept = Journal.layout("journal of an agent", agent)
         first = create(Journal.layout("journal of the actor", actor)), [create(kept) for _ in agents]
@@ -126,8 +125,6 @@ class Job:
     """Where a traceback goes."""
     log: str
     """File that takes whatever the process prints."""
-    world: type[Treasurehunt]
-    """Class of the world; it must be importable in the child."""
     weights: Block | None
     """Warm start, see :func:`warm_start_layout`; None for fresh weights."""
     modifiers: tuple[Modifier, ...]
@@ -143,7 +140,7 @@ class Parts:
         config, fence = job.config, machine_fence()
         num_processes = len(job.bells)
         self.job = job
-        self.progress = Progress(job.progress.open(Progress.layout(config.world.num_agents, num_processes)), fence)
+        self.progress = Progress(job.progress.open(Progress.layout(config.num_agents, num_processes)), fence)
         self.replays = [Replay(config, block.open(Replay.layout(config)), fence) for block in job.replays]
         layout = weight_store_layout(config, job.lag)
         self.stores = [WeightStore(block.open(layout), fence) for block in job.stores]
@@ -164,7 +161,7 @@ class Parts:
         job = self.job
         journals, shared = job.journals, _bytes_of_replays(job.replays)
         collector = Collector(
-            job.config, job.world, self.replays, self.stores, self.progress, self.channel,
+            job.config, self.replays, self.stores, self.progress, self.channel,
             self._recovery(journals.actor, journals.actor_checkpoint, shared),
         )  # fmt: skip
         collector.course, collector.alive = self.changes.course, self.alive
@@ -244,13 +241,13 @@ def warm_start_layout(weights: NDArray[np.float32]) -> Layout:
     return Layout("weights to start from", (Field("weights", weights.shape, np.float32, 0),))
 
 
-def actor_state(config: Config, world: type[Treasurehunt]) -> State:
+def actor_state(config: Config) -> State:
     """A state such as the collector keeps, for its shapes and dtypes."""
-    agents = config.world.num_agents
+    agents = config.num_agents
     return {
         **{
             f"world_{name}": np.zeros(6, np.uint64) if name == "rng" else value
-            for name, value in world(config.world, stream(config.seed, "world")).get_state().items()
+            for name, value in config.world.make(stream(config.seed, "world")).get_state().items()
         },
         "streams": np.zeros((3 * agents + 1, 6), np.uint64),
         "versions": np.zeros(agents, np.int64),

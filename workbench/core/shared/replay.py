@@ -11,6 +11,7 @@ look is what makes a row whole: without it a fast writer tears rows (``tests/pro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ from workbench.core.config import Config
 from workbench.core.shared.layout import Arrays, Counter, Field, Layout
 
 MAX_REDRAWS = 1000
+UNWRITTEN = 0xEE
+"""What codes are before the first write."""
 
 
 class ReplayError(RuntimeError):
@@ -96,8 +99,8 @@ class Replay:
     """The ring of one agent, over arrays that :meth:`layout` describes."""
 
     def __init__(self, config: Config, arrays: Arrays, fence: Callable[[], None] | None = None) -> None:
-        self._turns, self._worlds = config.world.max_turns, config.world.num_worlds
-        self._frames_stacked = config.network.num_frames
+        self._turns, self._worlds = config.max_turns, config.num_worlds
+        self._frames_stacked = config.agent.num_frames
         self._gamma, self._n_step = config.learning.gamma, config.learning.n_step
         self._reward_scale = np.float32(config.learning.reward_scale)
         self._arrays = arrays
@@ -118,14 +121,14 @@ class Replay:
     @staticmethod
     def layout(config: Config) -> Layout:
         """The table of arrays for one agent's ring."""
-        turns, worlds = config.world.max_turns, config.world.num_worlds
-        epochs = -(-config.replay.capacity // config.world.steps_per_epoch)
-        frame_size = (2 * config.world.vision_radius + 1) ** 2
+        turns, worlds = config.max_turns, config.num_worlds
+        epochs = -(-config.replay.capacity // config.steps_per_epoch)
+        frame_size = math.prod(config.spec.agents[0].shape)
         row = (epochs, turns, worlds)
         table = (
             Field("begun", (1,), np.int64, 0),  # epochs given to the writer
             Field("committed", (1,), np.int64, 0),  # epochs complete
-            Field("frame", (epochs, turns + 1, worlds, frame_size), np.uint8, 0xEE),  # codes seen
+            Field("frame", (epochs, turns + 1, worlds, frame_size), np.uint8, UNWRITTEN),  # codes seen
             Field("action", row, np.int16, -99),
             Field("reward", row, np.float32, -4242.0),  # as the world paid it
             Field("r_t", row, np.float32, -4242.0),
@@ -138,7 +141,7 @@ class Replay:
             Field("number", row, np.int64, -99),
             Field("stamp", row, np.uint32, 0xDEAD),  # checksum of the row, see row_stamps
         )
-        return Layout(f"replay of {config.network.num_frames} stacked frames", table)
+        return Layout(f"replay of {config.agent.num_frames} stacked frames", table)
 
     # --- the writer's side ---------------------------------------------------------------------------------------
 

@@ -125,10 +125,10 @@ class Collector:
     """
 
     def __init__(
-        self, config: Config, world: type[Treasurehunt], replays: Sequence[Replay], stores: Sequence[WeightStore],
+        self, config: Config, replays: Sequence[Replay], stores: Sequence[WeightStore],
         progress: Progress, channel: Channel, recovery: Recovery = NOTHING_KEPT,
     ) -> None:  # fmt: skip
-        """Take a replay and a weight store per agent; ``world`` is the class of the world.
+        """Take a replay and a weight store per agent.
 
         Attributes:
             course: the settings of each epoch; whoever calls :meth:`epoch` may give a newer one before.
@@ -138,14 +138,14 @@ class Collector:
         self.course = Course(config)
         self.config, self.replays, self.stores = config, list(replays), list(stores)
         self.progress, self.channel, self.recovery = progress, channel, recovery
-        self._agents = range(config.world.num_agents)
+        self._agents = range(config.num_agents)
         device = resolve_device(config.processes.acting_device)
         seed = config.seed
-        self._world_class, self.world = world, world(config.world, stream(seed, "world"))
+        self.world = config.world.make(stream(seed, "world"))
         exploration = [stream(seed, "exploration", i) for i in self._agents]
         quantiles = [stream(seed, "acting_quantiles", i) for i in self._agents]
         self.policies = [Policy(config, device, *rngs) for rngs in zip(exploration, quantiles, strict=True)]
-        self._evaluation_streams = [stream(seed, "evaluation", i) for i in range(config.world.num_agents + 1)]
+        self._evaluation_streams = [stream(seed, "evaluation", i) for i in range(config.num_agents + 1)]
         self._greedy = [Policy(config, device, rng, rng, noise=False) for rng in self._evaluation_streams[:-1]]
         self._evaluations: dict[int, tuple[Config, list[Replay]]] = {}  # what playing in that many worlds takes
         self._streams = [*exploration, *quantiles, *self._evaluation_streams]
@@ -180,7 +180,7 @@ class Collector:
         interval = self.course.at(epochs - 1).checkpoint.interval
         if self.recovery.checkpoint_begins(epochs, interval, self.progress):
             self.leave_checkpoint(epochs)
-        self.progress.report_collected(epochs, epochs * self.config.world.steps_per_epoch)
+        self.progress.report_collected(epochs, epochs * self.config.steps_per_epoch)
 
     def leave_checkpoint(self, epoch: int) -> None:
         """Copy state and replays after so many epochs. It comes before the report, so no learner has got there yet."""
@@ -261,7 +261,7 @@ class Collector:
         task, replays = self._evaluations[worlds]
         for policy, vector in zip(self._greedy, self.vectors, strict=True):
             policy.load(vector)
-        world = self._world_class(task.world, self._evaluation_streams[-1])
+        world = task.world.make(self._evaluation_streams[-1])
         versions = [snapshot.version for snapshot in self.in_use]
         rewards = collect(world, self._greedy, replays, 0.0, versions, alive=self.alive)
         for agent, (reward, snapshot) in enumerate(zip(rewards, self.in_use, strict=True)):
@@ -277,7 +277,7 @@ class Collector:
 
     def _record_epoch(self, epoch: int, rewards: NDArray[np.float64], epsilon: float) -> None:
         now = time.time()
-        steps = (epoch + 1) * self.config.world.steps_per_epoch
+        steps = (epoch + 1) * self.config.steps_per_epoch
         for agent, (snapshot, store) in enumerate(zip(self.in_use, self.stores, strict=True)):
             newest, updates = store.peek(), self.progress.updates(agent)
             lag_ms = max(0.0, 1e3 * (newest.time - snapshot.time))  # below 0 only if the clock was set back between
@@ -327,7 +327,7 @@ class Trainer:
 
     def epoch(self, index: int, epoch: int) -> None:
         """Finite lag: the updates that follow an epoch, and one publication, whether or not there were updates."""
-        end = (epoch + 1) * self.config.world.steps_per_epoch
+        end = (epoch + 1) * self.config.steps_per_epoch
         if end >= self.config.replay.learning_starts:
             self.learn(index, epoch, self.course.at(epoch).pacing.updates_per_epoch, end)
         self.learned[index] = epoch + 1
@@ -448,7 +448,7 @@ def run_sequential(collector: Collector, trainer: Trainer, lag: int, before_epoc
 
 def evaluation_config(config: Config, worlds: int) -> Config:
     """The same task in ``worlds`` copies, with a ring that holds just one epoch; nothing is learnt from it."""
-    rows = worlds * config.world.max_turns
+    rows = worlds * config.max_turns
     return config.replace(**{
         "world.num_worlds": worlds, "replay.capacity": rows, "replay.window": rows, "replay.learning_starts": rows,
         "learning.batch_size": 1, "learning.accumulate": 1,

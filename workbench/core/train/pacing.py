@@ -27,7 +27,7 @@ class Pacing:
         self._config, self._lag, self._progress = config, lag, progress
         self._course = course or (lambda: unchanged)
         self._first_epoch = config.epochs - config.learning_epochs  # the first epoch that is followed by updates
-        self._agents = range(config.world.num_agents)
+        self._agents = range(config.num_agents)
 
     def may_collect(self, epoch: int) -> bool:
         """Whether the actor may start an epoch."""

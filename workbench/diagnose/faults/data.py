@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from workbench.core.agents.policy import Choice
 from workbench.core.config import Config
-from workbench.core.envs.treasurehunt import BLANK, EMPTY, GEM, NUM_ENTITIES
 from workbench.core.processes.worker import Parts
-from workbench.core.shared.replay import Batch, Replay
+from workbench.core.shared.replay import UNWRITTEN, Batch, Replay
 from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.faults.fault import Fault, override, reopen, why_no_race
 
@@ -62,8 +61,9 @@ class SpecMismatch(Fault):
     def on_parts(self, parts: Parts) -> None:
         """A learner opens the replays under another configuration than the actor."""
         if parts.job.role == "learner":
-            radius = parts.job.config.world.vision_radius
-            parts.replays = [reopen(Replay, parts, i, **{"world.vision_radius": radius + 1}) for i in _agents(parts)]
+            world: Any = parts.job.config.world
+            changes = {"world.vision_radius": world.vision_radius + 1}
+            parts.replays = [reopen(Replay, parts, i, **changes) for i in _agents(parts)]
 
 
 class FramesMismatch(Fault):
@@ -76,8 +76,8 @@ class FramesMismatch(Fault):
     def on_parts(self, parts: Parts) -> None:
         """A learner opens the replays under another configuration than the actor."""
         if parts.job.role == "learner":
-            frames = parts.job.config.network.num_frames
-            parts.replays = [reopen(Replay, parts, i, **{"network.num_frames": frames + 1}) for i in _agents(parts)]
+            frames = parts.job.config.agent.num_frames
+            parts.replays = [reopen(Replay, parts, i, **{"agent.num_frames": frames + 1}) for i in _agents(parts)]
 
 
 # --- how frames are stacked ------------------------------------------------------------------------------------------
@@ -96,8 +96,8 @@ class _Unbroken(Replay):
     ) -> NDArray[np.uint8]:
         turns = turn[:, None] - self._back
         index = ((slot[:, None] * (self._turns + 1) + turns) * self._worlds + world[:, None]) % len(self._frames)
-        stack = self._frames.take(index, axis=0, out=out, mode="clip")
-        stack *= stack <= NUM_ENTITIES  # frames that were never written are blank, as in the original's zeroed ring
+        stack: NDArray[np.uint8] = self._frames.take(index, axis=0, out=out, mode="clip")
+        stack *= stack != UNWRITTEN  # frames that were never written are blank, as in the original's zeroed ring
         return stack
 
 
@@ -197,7 +197,7 @@ class _OwnHistory(Replay):
     def begin_epoch(self) -> None:
         """Begin the epoch, and the second memory with blanks."""
         super().begin_epoch()
-        blank = np.full((self._worlds, self._frames.shape[1]), BLANK, np.uint8)
+        blank = np.zeros((self._worlds, self._frames.shape[1]), np.uint8)
         self._history = [blank] * (self._frames_stacked + self.behind)
 
     def write_frame(self, turn: int, frame: NDArray[np.uint8]) -> None:
@@ -261,8 +261,8 @@ class WraparoundIgnored(Fault):
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """It takes a ring that comes round."""
-        rows, capacity = config.epochs * config.world.steps_per_epoch, config.replay.capacity
-        if rows > -(-capacity // config.world.steps_per_epoch) * config.world.steps_per_epoch:
+        rows, capacity = config.epochs * config.steps_per_epoch, config.replay.capacity
+        if rows > -(-capacity // config.steps_per_epoch) * config.steps_per_epoch:
             return ""
         return (
             f"the run writes {rows} rows per agent into rings of replay.capacity = {capacity}, which never come round; "
@@ -292,7 +292,7 @@ class TruncationAsTerminal(Fault):
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """The last turn of every epoch is marked as terminated."""
-        last = collector.config.world.max_turns - 1
+        last = collector.config.max_turns - 1
 
         def write_step(original: Any, turn: int, action: Any, reward: Any, terminated: Any, *rest: Any) -> None:
             """Store the step; that of the last turn as a termination."""
@@ -329,14 +329,14 @@ class CorruptRows(Fault):
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """After each epoch, some of its rows get a frame of random bytes."""
         config = collector.config
-        rows = min(int(self.strength), config.world.steps_per_epoch)
+        rows = min(int(self.strength), config.steps_per_epoch)
 
         def commit_epoch(original: Any, arrays: Any, rng: np.random.Generator) -> None:
             """Complete the epoch, then spoil some of its frames behind the stamps' back."""
             original()
             slot = (int(arrays["committed"][0]) - 1) % len(arrays["action"])
-            places = rng.choice(config.world.steps_per_epoch, rows, replace=False)
-            turn, world = np.divmod(places, config.world.num_worlds)
+            places = rng.choice(config.steps_per_epoch, rows, replace=False)
+            turn, world = np.divmod(places, config.num_worlds)
             frames = arrays["frame"][slot, turn, world]
             arrays["frame"][slot, turn, world] = rng.integers(256, size=frames.shape, dtype=np.uint8)
 
@@ -401,17 +401,22 @@ class StaleReset(Fault):
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """After a reset, gems are put back wherever no agent stands now."""
         world = collector.world
+        empty, gem = (collector.config.spec.agents[0].code_names.index(name) for name in ("empty", "gem"))
 
         def reset(original: Any) -> None:
             """Reset the world and bring the old gems back."""
             before = world.get_state()["cells"]
             original()
             state = world.get_state()
-            state["cells"][(before == GEM) & (state["cells"] == EMPTY)] = GEM
+            state["cells"][(before == gem) & (state["cells"] == empty)] = gem
             world.set_state(state)
 
         override(world, "reset", reset)
 
+    def why_not(self, config: Config, mode: str, lag: int | None) -> str:
+        """It takes a world with gems."""
+        return "" if "gem" in config.spec.agents[0].code_names else "this world has no gems; choose treasurehunt"
+
 
 def _agents(parts: Parts) -> range:
-    return range(parts.job.config.world.num_agents)
+    return range(parts.job.config.num_agents)

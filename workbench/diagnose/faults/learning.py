@@ -36,7 +36,7 @@ class EvalModeTraining(Fault):
     """The online network is left in evaluation mode, so noisy layers are silent (001).
 
     The original's sequential trainer lost its noise that way after the first greedy action. Without noisy layers
-    (``network.noisy``) both modes compute the same, and only the flag shows it.
+    (``agent.noisy``) both modes compute the same, and only the flag shows it.
     """
 
     name, ids, check = "eval_mode_training", ("L2",), "learner"

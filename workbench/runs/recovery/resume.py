@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import operator
 import time
 import warnings
@@ -14,7 +13,6 @@ import numpy as np
 
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config, ConfigError, check_launch, differences, safe_to_change
-from workbench.core.envs.treasurehunt import Treasurehunt
 from workbench.core.processes.blocks import Plan
 from workbench.core.processes.worker import actor_state, agent_state, weight_store_layout
 from workbench.core.shared.replay import Replay
@@ -23,15 +21,17 @@ from workbench.runs import machine
 from workbench.runs.folder import RecordWarning, RunFolder
 from workbench.runs.limits import check_limits
 from workbench.runs.live_settings import CHANGEABLE
-from workbench.runs.loaded import LoadedRun, RunError, elsewhere, load
+from workbench.runs.loaded import Given, LoadedRun, RunError, elsewhere, given_classes, load
 from workbench.runs.metrics import TABLES
 from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, newest_checkpoint, set_aside
 from workbench.runs.recovery.deduplication import until
-from workbench.runs.run import Run, begin, check_world, describe_place, watching
+from workbench.runs.run import Run, begin, describe_place, watching
 
 
 def resume(
-    path: Path | str, config: Config | None = None, *, start: bool = True, parent_is_gone: bool = False, **changes: Any
+    path: Path | str, config: Config | None = None, *, start: bool = True, parent_is_gone: bool = False,
+    world: str | type | None = None, agent: str | type | None = None, sampler: str | type | None = None,
+    **changes: Any,
 ) -> Run:  # fmt: skip
     """Go on with the run in a folder, and return at once. What was recorded after the checkpoint is made anew.
 
@@ -44,12 +44,14 @@ def resume(
         start: False leaves it to ``run.start()``.
         parent_is_gone: the run was launched on a machine, or in a container, of another name, where its process cannot
             be looked for from here, and that process is over. Makes no difference to a run of this machine.
+        world, agent, sampler: the class of your own that the run was made with, if it was; nothing is imported because
+            the run's folder names it.
         changes: settings to change, by dotted name: ``resume(path, epochs=480)``. Safe to change are the number of
             epochs, the device, and everything about evaluation, checkpoints, processes, and free-running pacing. Those
                 that can be changed while a run goes on are changes from the checkpoint on, as by :meth:`Run.change`.
 
     Raises:
-        RunError: the run goes on, is finished and not made longer, or its world cannot be found.
+        RunError: the run goes on, or is finished and not made longer.
         RecordError: another run goes on in the folder.
         CheckpointError: there is no whole checkpoint, or the configuration differs where it must not.
         ConfigError: a change breaks a rule.
@@ -57,19 +59,20 @@ def resume(
     """
     if not isinstance(config, Config | None):
         raise ConfigError(f"config is {config!r}; it must be a configuration, such as wb.load(path).config, or None")
-    folder = _ended(path, parent_is_gone).folder
+    given = given_classes(world=world, agent=agent, sampler=sampler)
+    folder = _ended(path, parent_is_gone, given).folder
     folder.hold()
     try:
-        earlier = _ended(path, parent_is_gone)  # anew: it may have been gone on with, between the look and the lock
+        earlier = _ended(path, parent_is_gone, given)  # it may have been resumed between the look and the lock
         earlier.folder = folder
-        return begin(_gone_back(earlier, config, changes), start)
+        return begin(_gone_back(earlier, config, changes, given), start)
     except BaseException:
         folder.release()
         raise
 
 
-def _ended(path: Path | str, parent_is_gone: bool) -> LoadedRun:
-    found = load(path)
+def _ended(path: Path | str, parent_is_gone: bool, given: Given) -> LoadedRun:
+    found = load(path, **given)
     if found.ended or (parent_is_gone and elsewhere(found.description)):
         return found
     if elsewhere(found.description):
@@ -81,12 +84,12 @@ def _ended(path: Path | str, parent_is_gone: bool) -> LoadedRun:
     raise RunError(f"run {found.name} is {found.status}; stop it first, or wait for its end")
 
 
-def _gone_back(earlier: LoadedRun, config: Config | None, changes: dict[str, Any]) -> Run:
+def _gone_back(earlier: LoadedRun, config: Config | None, changes: dict[str, Any], given: Given) -> Run:
     """The run, set back to its newest checkpoint and not started yet."""
     checkpoint, refused = newest_checkpoint(earlier.folder.path / "checkpoints")
     for text in refused:
         warnings.warn(f"{text}; the one before it, of epoch {checkpoint.epoch}, is used", RecordWarning, stacklevel=3)
-    launched, wanted = _config_of(checkpoint), (config or earlier.config).replace(**changes)
+    launched, wanted = _config_of(checkpoint, given), (config or earlier.config).replace(**changes)
     changed = _check_changes(launched, wanted, checkpoint)
     on_the_way, wanted = _from_here_on(earlier, launched, wanted, {*changed, *_names(changes)}, checkpoint.epoch)
     check_launch(wanted, earlier.mode, earlier.lag)
@@ -95,7 +98,7 @@ def _gone_back(earlier: LoadedRun, config: Config | None, changes: dict[str, Any
     description = {"faults": [], "incidents": [], "changes": []} | earlier.description
     faults = prepare(earlier.faults, wanted, earlier.mode, earlier.lag)
     modifiers = (*faults, *watching(bool(description.get("timeline")), bool(description.get("probes"))))
-    plan = Plan(wanted, earlier.mode, earlier.lag, _world(str(description.get("world"))), None, modifiers)
+    plan = Plan(wanted, earlier.mode, earlier.lag, None, modifiers)
     check_limits(plan)
     _check_cut(plan, checkpoint)
     if earlier.status == "finished" and wanted.epochs == checkpoint.epoch:
@@ -116,10 +119,10 @@ def _gone_back(earlier: LoadedRun, config: Config | None, changes: dict[str, Any
     return Run(plan, earlier.folder, description, checkpoint)
 
 
-def _config_of(checkpoint: Checkpoint) -> Config:
+def _config_of(checkpoint: Checkpoint, given: Given) -> Config:
     """The configuration that a checkpoint was made with."""
     try:
-        return Config.from_dict(checkpoint.description["config"])
+        return Config.from_dict(checkpoint.description["config"], **given)
     except (KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{checkpoint.path} holds no configuration of this version: {error}") from None
 
@@ -156,8 +159,8 @@ def _check_cut(plan: Plan, checkpoint: Checkpoint) -> None:
             f"{checkpoint.path} is of a run with mode {said.get('mode')!r} and lag {said.get('lag')!r}; this one has "
             f"mode {plan.mode!r} and lag {plan.lag!r}; put back the run.json that belongs to it"
         )
-    agents = range(config.world.num_agents)
-    states = {"actor": actor_state(config, plan.world)} | {f"agent {index}": agent_state(config) for index in agents}
+    agents = range(config.num_agents)
+    states = {"actor": actor_state(config)} | {f"agent {index}": agent_state(config) for index in agents}
     wanted = {f"{owner}/{name}": _kind(value) for owner, state in states.items() for name, value in state.items()}
     wanted |= {f"{owner}/at": _kind(0) for owner in states}
     replay, store = Replay.layout(config).nbytes, weight_store_layout(config, plan.lag).nbytes
@@ -206,19 +209,3 @@ def _go_back(folder: RunFolder, checkpoint: Checkpoint) -> None:
         folder.replace(table, until(table, getattr(history, table), epochs, updates, versions, evaluated))
     for name in ("result.json", "weights.npy"):
         (folder.path / name).unlink(missing_ok=True)
-
-
-def _world(name: str) -> type[Treasurehunt]:
-    """The class of the run's world, by ``module:name``."""
-    module, _, qualified = name.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in qualified.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:  # the last two: no name of a module at all
-        raise RunError(
-            f"the run's world {name} cannot be imported ({error}); put its module where Python finds it"
-        ) from error
-    check_world(found)
-    world: type[Treasurehunt] = found
-    return world

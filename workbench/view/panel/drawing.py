@@ -46,7 +46,7 @@ class SideBySide:
         if not self.runs:
             raise ValueError("there are no runs to draw; give at least one")
         self.choices = choices or Choices()
-        self.choices.check_agents(run.config.world.num_agents for run in self.runs)
+        self.choices.check_agents(run.config.num_agents for run in self.runs)
         charts = [CHARTS[name] for name in self.choices.charts]
         rows, columns = _grid(len(charts))
         height = MARGIN + rows * ROW_HEIGHT
@@ -202,7 +202,7 @@ class _Plot:
 
     def _agents(self, index: int) -> list[int | None]:
         """Whose curves are drawn of a run; None stands for all together."""
-        chosen, count = self._choices.agents, self._runs[index].config.world.num_agents
+        chosen, count = self._choices.agents, self._runs[index].config.num_agents
         if chosen == "together":
             return [None]
         return list(range(count)) if chosen == "each" else [agent for agent in range(count) if agent == chosen]
@@ -247,9 +247,9 @@ class _Plot:
         planned = {
             "update": run.course.total_updates,
             "epoch": run.config.epochs,
-            "agent_steps": run.config.epochs * run.config.world.steps_per_epoch,
+            "agent_steps": run.config.epochs * run.config.steps_per_epoch,
         }
-        length, least = float(planned[axis]), 10 * run.config.world.steps_per_epoch if axis == "agent_steps" else 10
+        length, least = float(planned[axis]), 10 * run.config.steps_per_epoch if axis == "agent_steps" else 10
         while length / 2 > max(reached, least):
             length /= 2
         return max(length, reached)

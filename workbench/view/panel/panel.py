@@ -208,7 +208,7 @@ class Panel:
         self.image.layout = widgets.Layout(align_self="flex-start", max_width="100%", object_fit="contain")
         self.image.add_class("wb-live")
         self._alt = widgets.HTML(pages.hidden(self._drawing.figure.alt))
-        most = max(run.config.world.num_agents for run in self.runs)
+        most = max(run.config.num_agents for run in self.runs)
         self.form, self.changes = ChoicesForm(self.choices, most, self._draw_anew), ChangeForm(self._change)
         self.processes, self.doctor = widgets.HTML(), widgets.HTML(pages.quiet("The doctor is looking."))
         blocks = {CURVES: self.form.widget, CHANGES: self.changes.widget,

@@ -52,7 +52,7 @@ def series(run: RunView, metric: str, over: Axis, agent: int | None = None) -> P
         return x - start_time(run), y
     if over == "agent_steps" and table != "epochs":
         x, y = history.series(metric, agent, "epoch", MOST)
-        return (x + 1.0) * run.config.world.steps_per_epoch, y
+        return (x + 1.0) * run.config.steps_per_epoch, y
     if over == "update" and table == "epochs":  # what the learner had done when the epoch ended
         _, y = history.series(metric, agent, most=MOST)
         return _updates_at_epochs(run, agent), y
@@ -67,7 +67,7 @@ def curve_points(run: RunView, curve: Curve, over: Axis, agent: int | None) -> P
         return x, y
     count, _ = series(run, curve.metric, "agent_steps" if METRICS[curve.metric].table == "epochs" else "own", agent)
     times, _ = series(run, curve.metric, "time", agent)
-    share = run.config.world.num_agents if agent is None else 1
+    share = run.config.num_agents if agent is None else 1
     return rate(x, share * count, times)
 
 
@@ -103,7 +103,7 @@ def _due(chart: Chart, course: Course, epoch: int) -> float:
     if chart.due == "epsilon":
         return schedules.epsilon(course.at(epoch), epoch)
     if chart.due == "replay_ratio":  # of all epochs so far, as it is recorded
-        return course.updates_due(epoch + 1) / ((epoch + 1) * course.config.world.steps_per_epoch)
+        return course.updates_due(epoch + 1) / ((epoch + 1) * course.config.steps_per_epoch)
     return course.at(epoch).learning.grad_clip
 
 
@@ -116,7 +116,7 @@ def change_marks(run: RunView, chart: Chart, over: Axis) -> list[tuple[float, st
         elif axis == "update":
             x = run.course.updates_due(epoch)
         else:
-            x = epoch * (run.config.world.steps_per_epoch if axis == "agent_steps" else 1.0)
+            x = epoch * (run.config.steps_per_epoch if axis == "agent_steps" else 1.0)
         marks.append((float(x), change_text(values)))
     return marks
 

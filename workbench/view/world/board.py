@@ -16,31 +16,33 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from workbench.core.envs.treasurehunt import AGENT, GEM, SAND, WALL
 from workbench.view.picture import Picture
 from workbench.view.style import FAINT, GREY, INK, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE, few_ticks
-from workbench.view.world.game import MOVES, Game, Sight
+from workbench.view.world.game import Game, Sight
 
 FLOOR, STONE, DUNE = "#f4f1ea", "#5b6470", "#e3d3a8"
 GEM_COLOUR, AGENT_COLOUR, CHOSEN = "#009E73", "#56B4E9", "#0072B2"
 SPREAD = "#E69F00"
-STEPS: NDArray[np.int64] = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])
-"""(4, 2) rows and columns that up, down, left and right lead to."""
+STEPS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
+"""Rows and columns that an action of that name leads to; others get no arrow."""
+_ARROWS = {"up": "↑ up", "down": "↓ down", "left": "← left", "right": "→ right"}
 _HALO = [withStroke(linewidth=2.5, foreground="white")]
 
 
 class Board:
     """Cells in one pair of axes: built once, then changed in place."""
 
-    def __init__(self, axes: Axes, rows: int, columns: int, cell: float) -> None:
+    def __init__(self, axes: Axes, cells: NDArray[np.uint8], names: Sequence[str], size: float) -> None:
         """Make the artists.
 
         Args:
             axes: where to draw.
-            rows: cells from top to bottom.
-            columns: cells from left to right.
-            cell: size of a cell in points.
+            cells: (rows, columns) uint8, some that will be shown.
+            names: what their codes stand for.
+            size: of the longer side in points.
         """
+        (rows, columns), cell = cells.shape, size / max(cells.shape)
+        self._codes = {name: code for code, name in enumerate(names)}
         ground = ListedColormap([FLOOR, STONE, DUNE])
         self._ground = axes.imshow(np.zeros((rows, columns)), cmap=ground, vmin=-0.5, vmax=2.5)
         axes.set_xticks(np.arange(0.5, columns - 1), [])
@@ -67,16 +69,20 @@ class Board:
             chosen: the one of them to point out.
         """
         ground = np.zeros(cells.shape)
-        ground[cells == WALL], ground[cells == SAND] = 1, 2
+        ground[self._where(cells, "wall")], ground[self._where(cells, "sand")] = 1, 2
         self._ground.set_data(ground)
-        _put(self._gems, np.argwhere(cells == GEM))
-        _put(self._agents, np.argwhere(cells == AGENT))
+        _put(self._gems, np.argwhere(self._where(cells, "gem")))
+        _put(self._agents, np.argwhere(self._where(cells, "agent")))
         _put(self._chosen, np.array([numbered[chosen]] if chosen is not None else np.empty((0, 2))))
         for number in self._numbers.values():
             number.set_visible(False)
         for agent, (row, column) in numbered.items():
             number = self._number(agent)
             number.set(position=(column, row), color="white" if agent == chosen else INK, visible=True)
+
+    def _where(self, cells: NDArray[np.uint8], name: str) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = cells == self._codes.get(name, -1)
+        return found
 
     def _number(self, agent: int) -> Any:
         if agent not in self._numbers:
@@ -94,36 +100,36 @@ class WorldPicture:
     """
 
     def __init__(self, game: Game, dpi: float) -> None:
-        world = game.config.world
         self.figure = Picture(figsize=(11.0, 4.6), dpi=dpi, facecolor="white")
         grid = self.figure.add_gridspec(1, 3, width_ratios=(1.1, 1.0, 1.0), wspace=0.22)
         whole, window, values = (self.figure.add_subplot(grid[place]) for place in range(3))
         self.figure.subplots_adjust(0.018, 0.16, right=0.985, top=0.83)
         self._title = self.figure.text(0.018, 0.95, "", fontsize=TITLE_SIZE, color=INK, va="center")
         self.figure.text(0.018, 0.03, _LEGEND, fontsize=SMALL_SIZE, color=GREY, va="center")
-        cell = 72 * 3.5 / max(world.height, world.width)
         whole.set_title("The world", loc="left", fontsize=TITLE_SIZE, color=INK)
-        self._map = Board(whole, world.height, world.width, cell)
-        side = 2 * world.vision_radius + 1
+        self._map = Board(whole, game.cells, game.code_names, 72 * 3.5)
+        frame = game.sight.frame
+        side = len(frame)
         self._frame = Rectangle((0, 0), side, side, fill=False, edgecolor=CHOSEN, linewidth=2.2, linestyle=(0, (4, 2)))
         self._frame.set(zorder=7, clip_on=False)
         whole.add_patch(self._frame)
-        self._window = Board(window, side, side, 72 * 3.0 / side)
+        self._window = Board(window, frame, game.code_names, 72 * 3.0)
         self._reach = 0.92 * side / 2
         self._window_axes = window
         self._arrows: list[Any] = []
         self._values = values
-        self._style_values()
+        self._style_values(game.moves)
 
     def show(self, game: Game, name: str) -> None:
         """Draw a game as it is now, seen by the agent whose turn it is; after the end, the map alone."""
-        seeing, radius = game.sight, game.config.world.vision_radius
+        seeing = game.sight
+        radius = len(seeing.frame) // 2
         self._map.show(game.cells, dict(enumerate(game.positions.tolist())), seeing.agent)
         self._frame.set_xy((seeing.column - radius - 0.5, seeing.row - radius - 0.5))
         self._window.show(seeing.frame, {seeing.agent: (radius, radius)}, seeing.agent)
         for artist in self._arrows:
             artist.remove()
-        self._arrows = [*self._draw_rose(seeing), *self._draw_values(seeing)]
+        self._arrows = [*self._draw_rose(seeing, game.moves), *self._draw_values(seeing)]
         self._window_axes.set_title(f"What agent {seeing.agent} sees", loc="left", fontsize=TITLE_SIZE, color=INK)
         self._title.set_text(
             f"{name}   ·   {when(game)}   ·   reward so far {game.rewards.sum():.0f}, "
@@ -131,10 +137,10 @@ class WorldPicture:
         )
         self.figure.alt = describe(game, name)
 
-    def _style_values(self) -> None:
+    def _style_values(self, moves: Sequence[str]) -> None:
         axes = self._values
-        axes.set_yticks(range(4), [f"{arrow} {move}" for arrow, move in zip("↑↓←→", MOVES, strict=True)])
-        axes.set_ylim(3.6, -0.6)
+        axes.set_yticks(range(len(moves)), [_ARROWS.get(move, move) for move in moves])
+        axes.set_ylim(len(moves) - 0.4, -0.6)
         axes.tick_params(labelsize=TEXT_SIZE, length=0, labelcolor=INK)
         axes.set_xlabel("return, scaled reward", fontsize=TEXT_SIZE, color=GREY)
         axes.set_title("Value of each move", loc="left", fontsize=TITLE_SIZE, color=INK)
@@ -144,13 +150,13 @@ class WorldPicture:
             spine.set_visible(side == "bottom")
             spine.set_color(GREY)
 
-    def _draw_rose(self, seeing: Sight) -> list[Any]:
+    def _draw_rose(self, seeing: Sight, moves: Sequence[str]) -> list[Any]:
         """Arrows from the centre of the window, on one scale."""
         low, high = seeing.spread()
         scale = max(float(high.max() - low.min()), 1e-9)
         centre, inner = len(seeing.frame) // 2, 0.42
         drawn: list[Any] = []
-        for move, (down, right) in enumerate(STEPS):
+        for move, (down, right) in ((move, STEPS[name]) for move, name in enumerate(moves) if name in STEPS):
             ends = [inner + (self._reach - inner) * (value - low.min()) / scale
                     for value in (low[move], seeing.q[move], high[move])]  # fmt: skip
             xs, ys = ([centre + step * end for end in ends] for step in (right, down))
@@ -169,7 +175,7 @@ class WorldPicture:
     def _draw_values(self, seeing: Sight) -> list[Any]:
         axes, drawn = self._values, list[Any]()
         (low, high), (inner_low, inner_high) = seeing.spread(), seeing.spread(0.25, 0.75)
-        for move in range(4):
+        for move in range(len(seeing.q)):
             drawn += axes.plot([low[move], high[move]], [move] * 2, color=SPREAD, linewidth=4, solid_capstyle="butt")
             drawn += axes.plot(
                 [inner_low[move], inner_high[move]], [move] * 2, color=SPREAD, linewidth=11, solid_capstyle="butt"
@@ -197,18 +203,17 @@ _LEGEND = (
 def describe(game: Game, name: str) -> str:
     """A game in words, for those who cannot see the picture."""
     seeing = game.sight
-    values = ", ".join(f"{move} {value:.2f}" for move, value in zip(MOVES, seeing.q, strict=True))
-    gems = int((game.cells == GEM).sum())
+    values = ", ".join(f"{move} {value:.2f}" for move, value in zip(game.moves, seeing.q, strict=True))
     return (
-        f"{name}, {when(game)}: {gems} gems, {game.num_agents} agents. "
+        f"{name}, {when(game)}: {game.gems} gems, {game.num_agents} agents. "
         f"Agent {seeing.agent} in row {seeing.row}, column {seeing.column} values its moves {values} "
-        f"and chooses {MOVES[seeing.choice]}. Reward so far {game.rewards.sum():.0f}."
+        f"and chooses {game.moves[seeing.choice]}. Reward so far {game.rewards.sum():.0f}."
     )
 
 
 def when(game: Game) -> str:
     """Which turn it is, in words."""
-    turns = game.config.world.max_turns
+    turns = game.config.max_turns
     return f"end of {turns} turns" if game.over else f"turn {game.turn + 1} of {turns}"
 
 

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from workbench.core.envs.treasurehunt import GEM, Treasurehunt
 from workbench.runs.compare import Comparison
 from workbench.runs.loaded import RunView
 from workbench.view.html import text
@@ -26,7 +25,6 @@ from workbench.view.picture import Picture, to_png
 from workbench.view.style import GREY, INK, SMALL_SIZE, TITLE_SIZE
 from workbench.view.world.board import Board, when
 from workbench.view.world.game import Game
-from workbench.view.world.world_view import world_of
 
 DPI = 80
 """Dots per inch of a frame."""
@@ -85,7 +83,7 @@ class Film:
 
 
 def film(
-    runs: Comparison | RunView | Sequence[RunView], seed: int = 0, world: type[Treasurehunt] | None = None,
+    runs: Comparison | RunView | Sequence[RunView], seed: int = 0,
     checkpoint: int | Literal["newest"] | None = None,
 ) -> Film:  # fmt: skip
     """Play one greedy epoch with the weights of each run and film it.
@@ -93,19 +91,18 @@ def film(
     Args:
         runs: live, ended or loaded; they are shown side by side.
         seed: of the random stream that all games share.
-        world: class of the world; None for that of each run.
         checkpoint: play with the weights of the checkpoint of that epoch, one of ``run.checkpoints``, or of the newest
             one; None for the weights that were published last.
 
     Raises:
         CheckpointError: a run keeps no checkpoint of that epoch, or it is damaged.
         ValueError: there are no runs.
-        RunError: a run has no weights (yet), or its world must be given.
+        RunError: a run has no weights (yet), or its world cannot be drawn.
     """
     given = runs.runs if isinstance(runs, Comparison) else [runs] if isinstance(runs, RunView) else list(runs)
     if not given:
         raise ValueError("there are no runs to film; give at least one")
-    games = [Game(run.config, _weights(run, checkpoint), seed, world or world_of(run)) for run in given]
+    games = [Game(run.config, _weights(run, checkpoint), seed) for run in given]
     names = labels(given)
     of = "" if checkpoint is None else _named(checkpoint)
     frames = list(_frames(games, names, of))
@@ -143,8 +140,8 @@ class _Scene:
         grid = self._figure.add_gridspec(rows, columns, wspace=0.08, hspace=0.24)
         self._boards, self._heads, self._feet = [], [], []
         for place, game in enumerate(games):
-            axes, world = self._figure.add_subplot(grid[place]), game.config.world
-            self._boards.append(Board(axes, world.height, world.width, 72 * 3.4 / max(world.height, world.width)))
+            axes = self._figure.add_subplot(grid[place])
+            self._boards.append(Board(axes, game.cells, game.code_names, 72 * 3.4))
             self._heads.append(axes.set_title("", loc="left", fontsize=TITLE_SIZE, color=INK))
             self._feet.append(axes.text(
                 0, -0.03, "", transform=axes.transAxes, va="top", fontsize=SMALL_SIZE, color=GREY
@@ -159,7 +156,7 @@ class _Scene:
         ):
             board.show(game.cells, dict(enumerate(game.positions.tolist())))
             head.set_text(f"{name}: reward {game.rewards.sum():.0f}")
-            foot.set_text(f"{when(game)} · {int((game.cells == GEM).sum())} gems{self._weights}")
+            foot.set_text(f"{when(game)} · {game.gems} gems{self._weights}")
         return to_png(self._figure, colours=COLOURS)
 
 

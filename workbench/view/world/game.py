@@ -8,6 +8,7 @@ that looking changes nothing in any run. The moves are those of the value functi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from numpy.typing import NDArray
 
 from workbench.core.agents.policy import Policy
 from workbench.core.config import Config
-from workbench.core.envs.treasurehunt import Treasurehunt
 from workbench.core.seeding import stream
 from workbench.core.shared.replay import Replay
 from workbench.core.train.loop import evaluation_config
@@ -23,7 +23,25 @@ from workbench.runs.loaded import RunError
 
 FRACTIONS = (np.arange(32, dtype=np.float32) + 0.5) / 32
 """(32,) float32: quantile fractions at which the network is asked."""
-MOVES = ("up", "down", "left", "right")
+
+
+@runtime_checkable
+class Mapped(Protocol):
+    """What a world offers that can be drawn as a map. Its agents' :class:`AgentSpec` says what the codes stand for."""
+
+    @property
+    def cells(self) -> NDArray[np.uint8]:
+        """(num_worlds, height, width) uint8: the maps as they are now."""
+
+    @property
+    def positions(self) -> NDArray[np.intp]:
+        """(agents, num_worlds, 2): row and column of every agent."""
+
+    def window(self, agent: int) -> NDArray[np.uint8]:
+        """(num_worlds, side, side) uint8: what one agent sees, itself in the centre."""
+
+
+_OFFERED = "cells, positions and window(agent)"
 
 
 @dataclass(frozen=True)
@@ -38,21 +56,21 @@ class Sight:
     frame: NDArray[np.uint8]
     """(side, side) uint8: entity codes of its window; the agent itself is in the centre."""
     quantiles: NDArray[np.float32]
-    """(32, 4) float32: quantiles of the return of each move, in units of scaled reward."""
+    """(32, A) float32: quantiles of the return of each move, in units of scaled reward."""
 
     @property
     def q(self) -> NDArray[np.float32]:
-        """(4,) float32: value of each move, the mean of its quantiles."""
+        """(A,) float32: value of each move, the mean of its quantiles."""
         mean: NDArray[np.float32] = self.quantiles.mean(axis=0)
         return mean
 
     @property
     def choice(self) -> int:
-        """The move with the greatest value: 0 up, 1 down, 2 left, 3 right."""
+        """The move with the greatest value."""
         return int(self.q.argmax())
 
     def spread(self, low: float = 0.1, high: float = 0.9) -> NDArray[np.float32]:
-        """(2, 4) float32: between which two quantiles the return of each move lies."""
+        """(2, A) float32: between which two quantiles the return of each move lies."""
         edges: NDArray[np.float32] = np.quantile(self.quantiles, (low, high), axis=0).astype(np.float32)
         return edges
 
@@ -60,20 +78,26 @@ class Sight:
 class Game:
     """One world and the policies of all its agents."""
 
-    def __init__(
-        self, config: Config, weights: NDArray[np.float32], seed: int = 0, world: type[Treasurehunt] = Treasurehunt
-    ) -> None:
+    def __init__(self, config: Config, weights: NDArray[np.float32], seed: int = 0) -> None:
         """Begin an epoch.
 
         Args:
             config: that of the run.
             weights: (agents, vector size) float32, such as ``run.weights``.
             seed: of the game's own stream; two games of one seed meet the same gems as long as they move alike.
-            world: class of the world.
+
+        Raises:
+            RunError: the world offers no map to draw, or the weights are those of another number of agents.
         """
         self.config = evaluation_config(config, worlds=1)
-        self.num_agents = config.world.num_agents
-        self._world = world(self.config.world, stream(seed, "viewing"))
+        self.num_agents = config.num_agents
+        world = self.config.world.make(stream(seed, "viewing"))
+        if not isinstance(world, Mapped):
+            raise RunError(f"{config.world.title} has no map to draw; a world that has one offers {_OFFERED}")
+        self._world: Any = world
+        spec = config.spec.agents[0]
+        self.code_names = spec.code_names
+        self.moves = spec.action_names or tuple(f"action {number}" for number in range(spec.num_actions))
         device, rng = torch.device("cpu"), stream(seed, "viewing", 1)  # the policies draw nothing: they are only asked
         self._policies = [Policy(self.config, device, rng, rng, noise=False) for _ in range(self.num_agents)]
         layout = Replay.layout(self.config)
@@ -100,7 +124,7 @@ class Game:
     @property
     def over(self) -> bool:
         """Whether the epoch has come to its end."""
-        return self.turn == self.config.world.max_turns
+        return self.turn == self.config.max_turns
 
     @property
     def cells(self) -> NDArray[np.uint8]:
@@ -111,22 +135,24 @@ class Game:
     @property
     def positions(self) -> NDArray[np.intp]:
         """(agents, 2) rows and columns of the agents, in cells of :attr:`cells`."""
-        rim = self.config.world.vision_radius - 1  # the world has thicker walls than the map shows
-        state = self._world.get_state()
-        places = np.unravel_index(state["positions"][:, 0], state["cells"].shape[1:])
-        return np.stack(places, axis=1) - rim
+        positions: NDArray[np.intp] = self._world.positions[:, 0]
+        return positions
+
+    @property
+    def gems(self) -> int:
+        """How many gems lie on the map."""
+        return int((self.cells == self.code_names.index("gem")).sum()) if "gem" in self.code_names else 0
 
     @property
     def sight(self) -> Sight:
         """What the agent whose turn it is sees, and the value it gives to each move."""
-        agent, side = self.agent, 2 * self.config.world.vision_radius + 1
+        agent = self.agent
         stack = torch.from_numpy(self._replays[agent].newest_stack(self.turn))
         network = self._policies[agent].network
         with torch.no_grad():
             quantiles = network.quantiles(network.embed(network.encode(stack)), self._taus)[0].numpy()
         row, column = self.positions[agent]
-        frame = self._world.observe(agent)[0].reshape(side, side)
-        return Sight(agent, self.turn, int(row), int(column), frame, quantiles)
+        return Sight(agent, self.turn, int(row), int(column), self._world.window(agent)[0], quantiles)
 
     def move(self) -> None:
         """Let the agent whose turn it is make its move. At the end of the epoch nothing happens."""

@@ -14,7 +14,6 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from workbench.core.envs.treasurehunt import Treasurehunt
 from workbench.runs.compare import Comparison
 from workbench.runs.loaded import RunError, RunView
 from workbench.view import html as pages
@@ -46,24 +45,20 @@ class WorldView:
         game: the game that is shown.
     """
 
-    def __init__(
-        self, runs: Comparison | RunView | Sequence[RunView], agent: int = 0, seed: int = 0,
-        world: type[Treasurehunt] | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, runs: Comparison | RunView | Sequence[RunView], agent: int = 0, seed: int = 0) -> None:
         """Begin an epoch and draw it.
 
         Args:
             runs: a run, live, ended or loaded; of several, one is chosen in the view.
             agent: whose eyes to look through.
             seed: of the view's own random stream.
-            world: class of the world; None for that of the run.
 
         Raises:
             ValueError: there are no runs, or no such agent.
-            RunError: the run has no weights yet, or its world must be given.
+            RunError: the run has no weights yet, or its world cannot be drawn.
         """
         given = runs.runs if isinstance(runs, Comparison) else [runs] if isinstance(runs, RunView) else runs
-        self.runs, self._seed, self._given_world = tuple(given), seed, world
+        self.runs, self._seed = tuple(given), seed
         if not self.runs:
             raise ValueError("there are no runs to look at; give at least one")
         self._watched = next((run for run in self.runs if _has_weights(run)), self.runs[0])
@@ -162,7 +157,7 @@ class WorldView:
 
     def _new_game(self) -> Game:
         run = self._watched
-        return Game(run.config, run.newest_weights, self._seed, self._given_world or world_of(run))
+        return Game(run.config, run.newest_weights, self._seed)
 
     def _begin(self) -> None:
         self.game.load(self._watched.newest_weights)
@@ -174,7 +169,7 @@ class WorldView:
             self.game.play_to(self._agent)
 
     def _check_agent(self, agent: int) -> None:
-        count = self._watched.config.world.num_agents
+        count = self._watched.config.num_agents
         if agent not in range(count):
             raise ValueError(f"agent is {agent!r}; the world has agents 0 to {count - 1}")
 
@@ -244,22 +239,6 @@ class WorldView:
             self._picture.show(self.game, self._name)
             self.image.value = to_png(self._picture.figure)
         self._alt.value = pages.hidden(describe(self.game, self._name))
-
-
-def world_of(run: RunView) -> type[Treasurehunt]:
-    """Class of a run's world.
-
-    Raises:
-        RunError: the run was loaded and its world is not the package's own. Nothing is imported because a file says so.
-    """
-    found: type[Treasurehunt] | None = getattr(run, "_world", None)
-    if found is not None:
-        return found
-    own = f"{Treasurehunt.__module__}:{Treasurehunt.__qualname__}"
-    named = run.folder.read_description().get("world", own)
-    if named != own:
-        raise RunError(f"run {run.name} was made in the world {named}; import that class and give it as world=")
-    return Treasurehunt
 
 
 def _has_weights(run: RunView) -> bool:

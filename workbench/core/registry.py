@@ -1,0 +1,137 @@
+"""Names of worlds, agents and samplers: which class of arguments a name in a configuration stands for.
+
+A class is registered by itself or as ``"module:Class"``, which is imported when the name is first used. A name with a
+colon that is not registered is a class of the user's own: it is imported because the caller names it, never because a
+file does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+from workbench.core.did_you_mean import did_you_mean
+
+
+class ConfigError(ValueError):
+    """A setting breaks a rule. The message names the setting, its value, the rule and the remedy."""
+
+
+class NotGiven(ConfigError):
+    """A file names a class that is not registered, and the caller did not give it."""
+
+
+_REGISTERED: dict[tuple[str, str], type | str] = {
+    ("world", "treasurehunt"): "workbench.core.envs.treasurehunt:TreasurehuntConfig",
+    ("agent", "iqn"): "workbench.core.agents.iqn:IQNConfig",
+    ("replay.sampler", "uniform"): "workbench.core.shared.sampling:UniformConfig",
+}
+"""By kind (the dotted name of the setting) and name."""
+
+
+def register(kind: str, name: str, config_class: type | str) -> None:
+    """Give a class of arguments a name that configurations and run folders may use.
+
+    Args:
+        kind: "world", "agent" or "replay.sampler".
+        name: the name; the class says the same as its ``name``.
+        config_class: the class, or ``"module:Class"``.
+    """
+    _REGISTERED[kind, name] = config_class
+
+
+def names(kind: str) -> list[str]:
+    """The registered names of a kind."""
+    return [name for each, name in _REGISTERED if each == kind]
+
+
+def default(kind: str) -> Any:
+    """The first registered choice of a kind, with its own defaults."""
+    return find(kind, names(kind)[0])()
+
+
+def find(kind: str, wanted: str | type) -> type[Any]:
+    """The class of arguments that the caller means by a registered name, by ``module:Class``, or by a class itself.
+
+    A class that has arguments of its own as ``config_class`` stands for them.
+
+    Raises:
+        ConfigError: there is none of that name, it cannot be imported, or a child process could not import it.
+    """
+    if isinstance(wanted, str):
+        registered = _REGISTERED.get((kind, wanted))
+        if registered is None and ":" not in wanted:
+            nearest = did_you_mean(wanted, names(kind))
+            raise ConfigError(f"{kind} is {wanted!r}; {nearest} A class of your own is named 'module:Class'")
+        wanted = _imported(kind, registered or wanted) if isinstance(registered, str | None) else registered
+    own: type[Any] = vars(wanted).get("config_class", wanted)
+    if getattr(own, "group", None) != kind:
+        raise ConfigError(
+            f"{kind} is {wanted!r}; it must be a dataclass of arguments derived from that of the core "
+            "(WorldConfig, AgentConfig, SamplerConfig), or have one of its own as config_class"
+        )
+    check_importable(kind, own)
+    return own
+
+
+def read(kind: str, name: object, given: type | str | None) -> type[Any]:
+    """The class of arguments that a file names; ``given`` is the class that the caller gives for it, if any.
+
+    Raises:
+        ConfigError: the name is not registered and no class is given, or another one than the file names.
+    """
+    if given is not None:
+        found = find(kind, given)
+        if name_of(found) != name:
+            raise ConfigError(f"{kind} is {name!r} and {name_of(found)!r} was given for it; give the class it names")
+        return found
+    if isinstance(name, str) and (kind, name) in _REGISTERED:
+        return find(kind, name)
+    if isinstance(name, str) and ":" in name:
+        argument = kind.rpartition(".")[2]
+        raise NotGiven(
+            f"{kind} is {name!r}, a class that is not part of this package, and a file may not have one imported; "
+            f"import it and give it as {argument}=, or --{argument} {name}"
+        )
+    raise ConfigError(f"{kind} is {name!r}; {did_you_mean(name, names(kind))}")
+
+
+def name_of(config_class: type[Any]) -> str:
+    """The name of a class of arguments: as registered, or ``module:Class``."""
+    path = f"{config_class.__module__}:{config_class.__qualname__}"
+    for (_, name), registered in _REGISTERED.items():
+        if registered in (config_class, path):
+            return name
+    return path
+
+
+def check_importable(what: str, wanted: type) -> None:
+    """Refuse a class that a child process could not import: it would die before it can say why.
+
+    Raises:
+        ConfigError: the class is defined in a notebook cell, a script or a function.
+    """
+    found: Any = sys.modules.get(wanted.__module__)
+    for part in wanted.__qualname__.split("."):
+        found = getattr(found, part, None)
+    if wanted.__module__ == "__main__" or found is not wanted:
+        raise ConfigError(
+            f"{what} {wanted.__qualname__} is defined in a notebook cell, a script or a function; a child process "
+            "cannot import it. Write it to a module (in a notebook: %%writefile my_module.py) and import it from there"
+        )
+
+
+def _imported(kind: str, path: str) -> type[Any]:
+    module, _, qualified = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in qualified.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"{kind} is {path!r}, which cannot be imported ({error}); put its module where Python finds it"
+        ) from error
+    if not isinstance(found, type):
+        raise ConfigError(f"{kind} is {path!r}, which is a {type(found).__name__}; it must be a class")
+    return found

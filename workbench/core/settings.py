@@ -1,0 +1,292 @@
+"""Groups of settings: frozen dataclasses whose fields carry their own bounds, checked when an object is built.
+
+A field says what it takes by its annotation, and its bounds by metadata: ``width: Annotated[int, Between(1, 65536)]``.
+Rules that join several fields are short methods named ``check``. Changes and JSON go through :func:`changed`,
+:func:`to_dict` and :func:`from_dict`, which follow the groups however deep they are nested.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import operator
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from workbench.core import registry
+from workbench.core.did_you_mean import did_you_mean
+from workbench.core.registry import ConfigError
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Which numbers a field takes: from ``low`` to ``high``, or above ``low`` if that is left out itself."""
+
+    low: float
+    high: float = math.inf
+    unit: str = ""
+    """What follows the numbers in the message."""
+    above: bool = False
+    also: float = math.nan
+    """A number outside the bounds that the field takes too."""
+
+    def holds(self, value: Any) -> bool:
+        """Whether the field takes a number; a word that it takes beside numbers has no bounds."""
+        if isinstance(value, str) or value == self.also:
+            return True
+        return bool(value <= self.high and (value > self.low if self.above else value >= self.low))
+
+    def __str__(self) -> str:
+        low, high = (f"{end:.15g}" for end in (self.low, self.high))
+        if self.above:
+            text = f"above {low}" + ("" if self.high == math.inf else f" and at most {high}")
+        else:
+            text = f"at least {low}" if self.high == math.inf else f"{low} to {high}"
+        return f"{text} {self.unit}".rstrip()
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Which texts a field takes."""
+
+    expression: str
+    words: str
+    """The rule as the message gives it."""
+
+    def holds(self, value: str) -> bool:
+        """Whether the field takes a text."""
+        return re.fullmatch(self.expression, value) is not None
+
+    def __str__(self) -> str:
+        return self.words
+
+
+def at_least(low: float, unit: str = "") -> Bound:
+    """``low`` or more."""
+    return Bound(low, unit=unit)
+
+
+def above(low: float, unit: str = "", most: float = math.inf) -> Bound:
+    """More than ``low``, and ``most`` at most."""
+    return Bound(low, most, unit, above=True)
+
+
+def between(low: float, high: float, unit: str = "", also: float = math.nan) -> Bound:
+    """From ``low`` to ``high``, both included."""
+    return Bound(low, high, unit, also=also)
+
+
+SHARE = between(0, 1, "(a share or a probability)")
+
+
+def require(holds: bool, name: str, value: object, rule: str) -> None:
+    """Refuse a setting.
+
+    Raises:
+        ConfigError: the rule does not hold.
+    """
+    if not holds:
+        raise ConfigError(f"{name} is {_shown(value)}; {rule}")
+
+
+class Settings:
+    """A group of settings. A subclass is a frozen dataclass; its fields are checked when it is built."""
+
+    group: ClassVar[str] = ""
+    """Dotted name of the group; "" for the whole configuration."""
+
+    def __post_init__(self) -> None:
+        for name, annotation in fields_of(type(self)).items():
+            value, dotted = getattr(self, name), f"{self.group}.{name}".lstrip(".")
+            bare, *bounds = typing.get_args(annotation) if hasattr(annotation, "__metadata__") else (annotation,)
+            accepted = _accepted(bare, value)
+            require(accepted is not _REFUSED, dotted, value, f"it must be {_described(bare)}")
+            for bound in bounds:
+                require(bound.holds(accepted), dotted, accepted, f"it must be {bound}")
+            object.__setattr__(self, name, accepted)
+        self.check()
+
+    def check(self) -> None:
+        """Rules that join several fields; they are refused by :func:`require`."""
+
+
+class Choice(Settings):
+    """Arguments of one world, agent or sampler out of several, chosen by name. Each declares its own fields."""
+
+
+def fields_of(settings: type) -> dict[str, Any]:
+    """Field name to annotation, with its bounds."""
+    if settings not in _FIELDS:
+        hints = typing.get_type_hints(settings, include_extras=True)
+        _FIELDS[settings] = {item.name: hints[item.name] for item in dataclasses.fields(settings)}
+    return _FIELDS[settings]
+
+
+_FIELDS: dict[type, dict[str, Any]] = {}
+
+
+def field_names(settings: Settings, prefix: str = "") -> Iterator[str]:
+    """Dotted names of every setting, in order."""
+    for name in fields_of(type(settings)):
+        value = getattr(settings, name)
+        if isinstance(value, Settings):
+            yield from field_names(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def known_names(settings: Settings) -> list[str]:
+    """Dotted names of every setting and of every group."""
+    names = list(field_names(settings))
+    return list(dict.fromkeys([*names, *(name.rpartition(".")[0] for name in names if "." in name)]))
+
+
+def value_of(settings: Settings, name: str) -> Any:
+    """The setting of a dotted name."""
+    return operator.attrgetter(name)(settings)
+
+
+def changed(settings: Any, changes: Mapping[Any, Any], root: Settings, prefix: str = "") -> Any:
+    """A copy of a group with changes by field, by dotted name, or by a mapping for a group.
+
+    A world, agent or sampler can also be given by registered name, by ``module:Class`` or as a class. Arguments that
+    its class shares with the one before, because it is derived from it, keep their values.
+
+    Raises:
+        ConfigError: an unknown field (the nearest known ones are named) or a refused value.
+    """
+    fields, values, nested = fields_of(type(settings)), dict[str, Any](), dict[str, dict[Any, Any]]()
+    for name, value in changes.items():
+        head, dot, rest = str(name).partition(".")
+        before = getattr(settings, head) if head in fields else None
+        if head not in fields or (dot and not (isinstance(before, Settings) and rest)):
+            raise unknown(f"{prefix}{name}", root)
+        if dot:
+            nested.setdefault(head, {})[rest] = value
+        elif isinstance(before, Settings) and isinstance(value, Mapping):
+            nested.setdefault(head, {}).update(value)
+        else:
+            values[head] = _chosen(before, value) if isinstance(before, Choice) else value
+    for head, inner in nested.items():
+        owner = values.get(head, getattr(settings, head))
+        require(isinstance(owner, Settings), f"{prefix}{head}", owner, f"it must be {_described(fields[head])}")
+        if isinstance(owner, Choice) and "name" in inner:
+            owner = _chosen(owner, inner.pop("name"))
+        values[head] = changed(owner, inner, root, f"{prefix}{head}.")
+    return dataclasses.replace(settings, **values)
+
+
+def to_dict(settings: Settings) -> dict[str, Any]:
+    """Nested plain dictionaries, ready for JSON. A choice says its name first."""
+    named = {"name": registry.name_of(type(settings))} if isinstance(settings, Choice) else {}
+    values = {name: getattr(settings, name) for name in fields_of(type(settings))}
+    return named | {name: to_dict(value) if isinstance(value, Settings) else value for name, value in values.items()}
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
+
+
+def from_dict(default: Any, data: Any, given: Mapping[str, type | str], root: Settings, prefix: str = "") -> Any:
+    """The inverse of :func:`to_dict`. Missing fields take their defaults, unknown ones are refused by name.
+
+    Args:
+        default: the group with its default values.
+        data: what was read.
+        given: classes of the user's own by dotted name of the choice. No other class is imported because ``data``
+            names it.
+        root: the whole configuration, for the nearest names.
+        prefix: dotted name of the group, with a dot at its end.
+    """
+    group = prefix.rstrip(".")
+    require(isinstance(data, Mapping), group or "the configuration", data, "it must be an object of fields")
+    data = dict(data)
+    if isinstance(default, Choice):
+        wanted = data.pop("name", registry.name_of(type(default)))
+        found = registry.read(group, wanted, given.get(group))
+        default = default if type(default) is found else found()
+    fields, values = fields_of(type(default)), {}
+    for name, value in data.items():
+        if name not in fields:
+            raise unknown(f"{prefix}{name}", root)
+        inner = getattr(default, name)
+        values[name] = (
+            from_dict(inner, value, given, root, f"{prefix}{name}.") if isinstance(inner, Settings) else value
+        )
+    return dataclasses.replace(default, **values)
+
+
+def unknown(name: str, root: Settings) -> ConfigError:
+    """What to raise for a setting that there is not."""
+    return ConfigError(f"there is no setting {name!r}; {did_you_mean(name, known_names(root))}")
+
+
+def _chosen(before: Choice, wanted: Any) -> Any:
+    """The choice that is meant by a name or a class, with what it shares with the one before."""
+    if not isinstance(wanted, str | type):
+        return wanted
+    found = registry.find(before.group, wanted)
+    shared = fields_of(type(before)) if issubclass(found, type(before)) else {}
+    return found(**{name: getattr(before, name) for name in shared})
+
+
+_REFUSED = object()
+
+
+def _accepted(annotation: Any, value: Any) -> Any:
+    """The value as the annotated type, or :data:`_REFUSED`.
+
+    NumPy's numbers are numbers, whole numbers pass as floats, and floats without a fraction as whole numbers (``1e3``);
+    a truth value is no number. A whole number must fit into 64 bits, because every one of them becomes a word in shared
+    memory or on a device.
+    """
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        accepted = (_accepted(option, value) for option in typing.get_args(annotation))
+        return next((each for each in accepted if each is not _REFUSED), _REFUSED)
+    if origin is Literal:
+        options = typing.get_args(annotation)
+        return value if any(type(value) is type(option) and value == option for option in options) else _REFUSED
+    if isinstance(value, np.number | np.bool_):
+        value = value.item()
+    if annotation in (int, float):
+        number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+        if annotation is float:
+            return float(value) if number and (isinstance(value, float) or abs(value) < 2**63) else _REFUSED
+        return int(value) if number and value == int(value) and abs(value) < 2**63 else _REFUSED
+    if origin is tuple and isinstance(value, list):
+        value = tuple(value)  # as it comes out of JSON
+    return value if isinstance(value, origin or annotation) else _REFUSED
+
+
+def _described(annotation: Any) -> str:
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_described(option) for option in typing.get_args(annotation))
+    if origin is Literal:
+        return " or ".join(repr(option) for option in typing.get_args(annotation))
+    if isinstance(annotation, type) and issubclass(annotation, Choice):
+        return f"a {annotation.__name__}, the name of one, or an object of its fields"
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return "an object of its fields"
+    words = {int: "a whole number below 2**63", float: "a finite number", bool: "True or False", str: "a string"}
+    return words.get(annotation, str(annotation))
+
+
+def _shown(value: object) -> str:
+    """A value as text, shortened; Python refuses to print whole numbers of thousands of digits."""
+    try:
+        text = repr(value)
+    except ValueError:
+        text = f"an {type(value).__name__} too long to print"
+    return text if len(text) <= 200 else f"{text[:200]}..."
