@@ -36,6 +36,7 @@ from workbench.core.config import Config, preset
 from workbench.core.processes.worker import Modifier, Parts
 from workbench.core.records import EventKind
 from workbench.diagnose.faults.fault import override
+from workbench.diagnose.measurements import measurements_of
 from workbench.runs.folder import reference_path
 from workbench.runs.loaded import load
 from workbench.runs.recovery.resume import resume
@@ -345,7 +346,7 @@ class Campaign:
             why for replay in run._supervisor.shared.replays for valid, why in [replay.check_valid()] if not valid
         ]
         note("torn_accepted", f"torn rows: {broken}", bool(broken))
-        copied = run.history.measured("sync/checksum")["value"]
+        copied = measurements_of(run.history, "sync/checksum")["value"]
         note("torn_accepted", "torn weights: a copied snapshot has another checksum", not (copied == 1).all())
         note("torn_accepted", "no copied snapshot was checked", not len(copied))
 

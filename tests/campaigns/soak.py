@@ -262,7 +262,7 @@ def incomplete(run: Run) -> list[str]:
 
 
 def _of(history: History, table: str, agent: int) -> NDArray[Any]:
-    records = history.events if table == "publications" else getattr(history, table)
+    records = history.events if table == "publications" else history.table(table)
     chosen = records["agent"] == agent
     if table == "publications":
         chosen &= records["kind"] == EventKind.PUBLISH

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import workbench as wb
+from tests.unit.watched import TABLES
 from workbench.runs.folder import RecordError, RecordWarning
-from workbench.runs.metrics import TABLES
 from workbench.runs.run import RunError
 
 DEADLINE_S = 120

@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 
+from tests.unit.watched import SCHEMA, TABLES
 from workbench.core.agents import schedules
 from workbench.core.config import preset
 from workbench.core.records import EVALUATIONS, EventKind
 from workbench.diagnose.measurements import MEASUREMENTS, measurement_number
 from workbench.diagnose.rules import Evidence
 from workbench.runs.history import History
-from workbench.runs.metrics import TABLES
 
 CONFIG = preset("tiny").replace(epochs=6)
 LAG = 1
@@ -87,7 +87,7 @@ def measure(tables, name, agent, epoch, version, update):
 def evidence(tables=None, **changes):
     """Evidence over hand-made tables; by default those of a sound run that has finished."""
     tables = sound_tables() if tables is None else tables
-    history = History()
+    history = History(SCHEMA)
     for name, rows in tables.items():
         records = np.zeros(len(rows), TABLES[name])
         for record, row in zip(records, rows, strict=True):

@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from tests.unit.watched import SCHEMA, TABLES
 from workbench.core.config import preset
 from workbench.core.records import EventKind
 from workbench.diagnose.measurements import measurement_number
 from workbench.runs.folder import RunFolder
-from workbench.runs.metrics import TABLES
 from workbench.view.timeline.span_kinds import SpanKind
 
 CONFIG = preset("tiny").replace(device="cpu")
@@ -38,7 +38,7 @@ def finished_run(
             "dirty": False, "versions": {"python": "3.11.7", "numpy": "2.4.6", "torch": "2.13.0", "workbench": "0.1.0"},
         },
     }  # fmt: skip
-    folder = RunFolder.create(name, description, parent)
+    folder = RunFolder.create(name, description, parent, SCHEMA)
     for table, records in tables_of(config, mode, lag, seed, wall_s).items():
         for column, values in columns.items():
             if column in records.dtype.names:

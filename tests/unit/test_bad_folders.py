@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import workbench as wb
 from tests.unit import inprocess
+from tests.unit.watched import SCHEMA, TABLES
 from workbench.core.processes.blocks import Plan
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.loaded import RunError
-from workbench.runs.metrics import TABLES
 from workbench.runs.recovery.checkpoint import CheckpointError, newest_checkpoint, write_checkpoint
 from workbench.runs.run import describe
 
@@ -30,10 +30,10 @@ def sound(tmp_path_factory):
     parts = inprocess.run(CONFIG, 1)
     plan = Plan(CONFIG, "sequential", 1, None, ())
     said = describe(plan, "cpu", [], True, True) | {"status": "finished", "ended": 1.0}
-    folder = RunFolder.create("sound", said, tmp_path_factory.mktemp("runs"))
+    folder = RunFolder.create("sound", said, tmp_path_factory.mktemp("runs"), SCHEMA)
     history = inprocess.history(parts)
-    for table in TABLES:
-        folder.append(table, getattr(history, table))
+    for table, dtype in TABLES.items():
+        folder.append(table, history.table(table) if table in history.schema.tables else np.empty(0, dtype))
     folder.write_result({"mode": "sequential", "status": "finished"})
     folder.write_array("weights.npy", inprocess.weights(parts))
     return folder.path

@@ -6,6 +6,7 @@ import pytest
 import workbench as wb
 from tests.unit import evidence as made
 from workbench.diagnose.doctor import diagnose, examine
+from workbench.diagnose.measurements import measurements_of
 
 
 def wrong(measurement, value):
@@ -106,4 +107,4 @@ def test_a_run_is_diagnosed_while_it_goes_on_after_the_end_and_from_its_folder(t
     ended, loaded = diagnose(run), diagnose(wb.load(run.folder.path))
     assert ended.exit_code == 0
     assert loaded.text == ended.text
-    assert np.isfinite(run.history.measured("sync/online_after")["value"]).all()
+    assert np.isfinite(measurements_of(run.history, "sync/online_after")["value"]).all()

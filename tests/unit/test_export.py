@@ -18,12 +18,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import workbench
 from tests.unit.finished import CONFIG, finished_run
+from tests.unit.watched import TABLES
 from workbench.cli import main
 from workbench.export import FORMATS, ExportError, archive, to_csv, to_pandas, to_parquet, to_tensorboard, unpack
 from workbench.export.archive import Member, checked_name
 from workbench.export.needed import need
 from workbench.runs.folder import RecordError
-from workbench.runs.metrics import METRICS, TABLES
+from workbench.runs.metrics import METRICS
 
 SUFFIXES = (".tar.gz", ".zip")
 
@@ -48,7 +49,7 @@ def test_a_frame_has_every_record_with_its_type_and_the_run_it_is_of(run):
     frames = to_pandas(run)
     assert list(frames) == list(TABLES)
     for table, frame in frames.items():
-        records = getattr(run.history, table)
+        records = run.history.table(table)
         assert same(frame, records)
         plain = {"agent", "time", "start"} & set(records.dtype.names)
         assert len(plain) == 2 and all(frame[field].dtype == records.dtype[field] for field in plain)
@@ -74,7 +75,7 @@ def test_files_give_every_bit_back_and_are_the_same_twice(write, read, run, tmp_
     paths, again = write(run, tmp_path / "one"), write(run, tmp_path / "two")
     assert [path.stem for path in paths] == list(TABLES)
     for path, twin in zip(paths, again, strict=True):
-        assert same(read(path), getattr(run.history, path.stem))
+        assert same(read(path), run.history.table(path.stem))
         assert path.read_bytes() == twin.read_bytes()
 
 
@@ -189,7 +190,7 @@ def test_a_run_that_was_packed_is_the_same_run_elsewhere(suffix, run, tmp_path):
     assert opened.folder.path == tmp_path / "colleague" / "free"
     assert opened.description == run.description and opened.result == run.result
     for table in TABLES:
-        np.testing.assert_array_equal(getattr(opened.history, table), getattr(run.history, table))
+        np.testing.assert_array_equal(opened.history.table(table), run.history.table(table))
     files = sorted(path.relative_to(run.folder.path) for path in run.folder.path.rglob("*") if path.is_file())
     assert all((opened.folder.path / file).read_bytes() == (run.folder.path / file).read_bytes() for file in files)
     assert [path.name for path in (tmp_path / "colleague").iterdir()] == ["free"]

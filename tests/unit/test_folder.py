@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import re
 import stat
 import subprocess
 
@@ -12,11 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.watched import SCHEMA, TABLES
 from workbench.core.records import UPDATES
+from workbench.runs import files, machine
 from workbench.runs import folder as folder_module
-from workbench.runs import machine
-from workbench.runs.folder import FORMAT, RecordError, RecordWarning, RunFolder, runs_folder
-from workbench.runs.metrics import TABLES
+from workbench.runs.folder import FORMAT, OldFormat, RecordError, RecordWarning, RunFolder, runs_folder
+from workbench.runs.history import History
+from workbench.runs.metrics import Schema
 
 
 def updates(start, stop):
@@ -28,7 +31,7 @@ def updates(start, stop):
 
 @pytest.fixture
 def run_folder(tmp_path):
-    return RunFolder.create("run", {"status": "running"}, tmp_path)
+    return RunFolder.create("run", {"status": "running"}, tmp_path, SCHEMA)
 
 
 # Making one
@@ -147,7 +150,7 @@ def test_records_come_back_in_order(tmp_path_factory, sizes):
     for size in sizes:
         folder.append("updates", updates(written, written + size))
         written += size
-    np.testing.assert_array_equal(RunFolder.open(folder.path).read_history().updates, updates(0, written))
+    np.testing.assert_array_equal(History.of(RunFolder.open(folder.path)).updates, updates(0, written))
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -155,7 +158,7 @@ def test_every_table_is_kept_bit_for_bit(run_folder, table):
     dtype = TABLES[table]
     records = np.frombuffer(np.random.default_rng(0).bytes(9 * dtype.itemsize), dtype)
     run_folder.append(table, records)
-    assert getattr(run_folder.read_history(), table).tobytes() == records.tobytes()
+    assert History.of(RunFolder.open(run_folder.path)).table(table).tobytes() == records.tobytes()
 
 
 def test_records_of_another_table_are_refused(run_folder):
@@ -173,12 +176,12 @@ def test_a_record_cut_off_by_a_crash_is_dropped_and_reported(tmp_path_factory, c
     whole, rest = divmod(cut, UPDATES.itemsize)
     if rest:
         with pytest.warns(RecordWarning, match=f"cut off after {rest} of {UPDATES.itemsize} bytes"):
-            history = folder.read_history()
+            history = History.of(folder)
     else:
-        history = folder.read_history()
+        history = History.of(folder)
     np.testing.assert_array_equal(history.updates, updates(0, whole))
     folder.append("updates", updates(whole, 7))
-    np.testing.assert_array_equal(folder.read_history().updates, updates(0, 7))
+    np.testing.assert_array_equal(History.of(folder).updates, updates(0, 7))
 
 
 class FullDisk(io.FileIO):
@@ -206,15 +209,15 @@ def test_a_full_disk_loses_and_misaligns_nothing(run_folder, monkeypatch):
         patch.setattr(folder_module, "open", on_disk(FullDisk), raising=False)
         with pytest.raises(RecordError, match=r"updates\.records: No space left on device; .*make room"):
             run_folder.append("updates", updates(3, 8))
-    np.testing.assert_array_equal(run_folder.read_history().updates, updates(0, 3))
+    np.testing.assert_array_equal(History.of(run_folder).updates, updates(0, 3))
     run_folder.append("updates", updates(3, 8))
-    np.testing.assert_array_equal(run_folder.read_history().updates, updates(0, 8))
+    np.testing.assert_array_equal(History.of(run_folder).updates, updates(0, 8))
 
 
 def test_a_write_in_pieces_is_completed(run_folder, monkeypatch):
     monkeypatch.setattr(folder_module, "open", on_disk(SlowDisk), raising=False)
     run_folder.append("updates", updates(0, 3))
-    np.testing.assert_array_equal(run_folder.read_history().updates, updates(0, 3))
+    np.testing.assert_array_equal(History.of(run_folder).updates, updates(0, 3))
 
 
 def test_a_limit_of_the_system_is_reported_like_a_full_disk(run_folder):
@@ -226,7 +229,7 @@ def test_a_limit_of_the_system_is_reported_like_a_full_disk(run_folder):
             run_folder.append("updates", updates(0, 5))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert len(run_folder.read_history().updates) == 0
+    assert len(History.of(run_folder).updates) == 0
 
 
 # Folders that are not as expected
@@ -237,21 +240,55 @@ def edit_head(run_folder, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_another_format_is_refused_with_both_versions(run_folder):
-    edit_head(run_folder, format=FORMAT + 1)
-    with pytest.raises(RecordError, match=f"has format {FORMAT + 1}, this version reads format {FORMAT}"):
+@pytest.mark.parametrize(("other", "version"), [(FORMAT - 1, "an earlier"), (FORMAT + 1, "a later")])
+def test_another_format_is_refused_with_both_versions_and_a_remedy(run_folder, other, version):
+    edit_head(run_folder, format=other)
+    expected = (
+        f"run was made by {version} version: format {other}; this version reads format {FORMAT}; run it again, or read "
+        "it with the commit that its run.json names"
+    )
+    with pytest.raises(OldFormat, match=re.escape(expected)):
         RunFolder.open(run_folder.path)
 
 
-def test_tables_with_other_fields_are_refused(run_folder):
-    edit_head(run_folder, tables={"updates": [["loss", "<f8"]]})
-    with pytest.raises(RecordError, match="its tables or its description"):
-        RunFolder.open(run_folder.path)
+def test_a_folder_says_what_its_tables_and_metrics_are(run_folder):
+    head = json.loads((run_folder.path / "run.json").read_text())
+    assert head["tables"]["events"]["fields"][:2] == [["time", "<f8"], ["kind", "<i4"]]
+    assert head["tables"]["events"]["words"] == {"kind": ["", "publish", "sync"]}
+    assert head["metrics"][0]["definition"].startswith("Quantile Huber loss of the update")
+    assert RunFolder.open(run_folder.path).schema == Schema.from_dict(SCHEMA.to_dict())
 
 
-def test_measurements_of_another_version_are_refused_because_records_hold_their_places_only(run_folder):
-    edit_head(run_folder, measurements=["sync/online_after", "sync/online_before"])
-    with pytest.raises(RecordError, match="measured other things than this version knows; open it with the version"):
+def edit_tables(run_folder, edit):
+    path = run_folder.path / "run.json"
+    head = json.loads(path.read_text())
+    edit(head["tables"], head["metrics"])
+    path.write_text(json.dumps(head))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda tables, _: tables.pop("updates"),
+        lambda tables, _: tables["updates"]["fields"].pop(0),
+        lambda tables, _: tables["updates"]["fields"].append(["more", "|O"]),
+        lambda tables, _: tables["updates"]["fields"].append(["more", "<U99999"]),
+        lambda tables, _: tables["updates"]["fields"].append(["a" * 99, "<f4"]),
+        lambda tables, _: tables.update({"../updates": tables["updates"]}),
+        lambda tables, _: tables["events"].update(words={"kind": [1]}),
+        lambda tables, _: tables["events"].update(words={"kinds": []}),
+        lambda tables, _: tables["epochs"].update(axis="reward"),
+        lambda _, metrics: metrics[0].update(name="<b>"),
+        lambda _, metrics: metrics[0].update(field="none"),
+        lambda _, metrics: metrics[0].update(table="events"),
+        lambda _, metrics: metrics[0].update(over_agents="max"),
+        lambda _, metrics: metrics[0].update(more=1),
+        lambda _, metrics: metrics[0].pop("unit"),
+    ],
+)
+def test_tables_and_metrics_that_no_run_can_have_are_refused(run_folder, edit):
+    edit_tables(run_folder, edit)
+    with pytest.raises(RecordError, match=r"run\.json is damaged"):
         RunFolder.open(run_folder.path)
 
 
@@ -272,7 +309,7 @@ def test_a_damaged_result_is_a_clear_error_and_the_history_stays_readable(run_fo
     folder = RunFolder.open(run_folder.path)
     with pytest.raises(RecordError, match=r"result\.json is damaged"):
         folder.read_result()
-    assert len(folder.read_history().updates) == 2
+    assert len(History.of(folder).updates) == 2
 
 
 @pytest.mark.parametrize("name", ["empty", "absent"])
@@ -329,18 +366,16 @@ def test_a_package_inside_another_projects_repository_has_no_commit(tmp_path):
 @given(parts=st.lists(st.integers(0, 5), max_size=6))
 def test_whoever_follows_gets_every_record_once_and_leaves_half_a_record_for_later(tmp_path_factory, parts):
     folder = RunFolder.create("run", {"status": "running"}, tmp_path_factory.mktemp("followed"))
-    path, seen, end = folder.path / "updates.records", 0, 0
+    path, followed, end = folder.path_of("updates"), History(), 0
     for part in parts:
         folder.append("updates", updates(end, end + part))
         end += part
         with path.open("ab") as file:
             file.write(b"half")  # of a record that is just being written
-        found = folder.read_records("updates", seen)
-        np.testing.assert_array_equal(found, updates(seen, end))
-        seen += len(found)
-    assert len(folder.read_records("updates", end)) == 0
-    assert len(folder.read_records("updates", end + 10)) == 0
-    assert len(folder.read_records("epochs")) == 0
+        followed.read("updates", path)
+        np.testing.assert_array_equal(followed.updates, updates(0, end))
+    followed.read("epochs", folder.path_of("epochs"))
+    assert len(followed.epochs) == 0
 
 
 # Read-only
@@ -351,7 +386,8 @@ def test_a_read_only_folder_is_a_clear_error_of_every_writer(run_folder, tmp_pat
     def refuse(path, flags):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(folder_module, "open_private", refuse)
+    monkeypatch.setattr(folder_module, "private", refuse)
+    monkeypatch.setattr(files, "private", refuse)
     for write in (
         lambda: run_folder.append("updates", updates(0, 1)), lambda: run_folder.replace("updates", updates(0, 1)),
         lambda: run_folder.write_description({}), lambda: run_folder.write_result({}),

@@ -3,17 +3,18 @@
 import os
 import threading
 import tracemalloc
-from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.watched import SCHEMA, TABLES
 from workbench.core.records import EPOCHS, UPDATES
-from workbench.runs.folder import RunFolder
-from workbench.runs.history import IN_MEMORY, History
-from workbench.runs.metrics import METRICS, TABLES
+from workbench.runs import history as history_module
+from workbench.runs.folder import RecordError, RunFolder
+from workbench.runs.history import History, Thinned
+from workbench.runs.metrics import METRICS
 
 
 def records_of(dtype, **columns):
@@ -35,27 +36,26 @@ def test_records_stay_in_order_and_earlier_views_never_change(sizes):
 
 
 @given(batches=st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=20), looks=st.booleans())
-def test_a_large_table_is_read_from_its_file_and_taken_back_when_the_disk_refuses(batches, looks, tmp_path_factory):
+def test_a_table_is_read_from_its_file_as_far_as_the_disk_has_taken_it(batches, looks, tmp_path_factory):
     """Some batches reach the file with those after them only. Whoever looks finds every record at any time."""
     folder = RunFolder(tmp_path_factory.mktemp("run"))
     history, views, end, waiting = History(), [], 0, []
-    with patch("workbench.runs.history.IN_MEMORY", 50 * UPDATES.itemsize):
-        for size, written in batches:
-            records = records_of(UPDATES, update=np.arange(end, end + size))
-            end += size
-            waiting.append(records)
-            if written:
-                folder.append("updates", np.concatenate(waiting))
-                waiting.clear()
-            history.append("updates", records, file=folder.path_of("updates") if written else None)
-            if looks:
-                views.append((history.updates, end))
+    for size, written in batches:
+        records = records_of(UPDATES, update=np.arange(end, end + size))
+        end += size
+        waiting.append(records)
+        if written:
+            folder.append("updates", np.concatenate(waiting))
+            waiting.clear()
+        history.append("updates", records, file=folder.path_of("updates") if written else None)
+        if looks:
+            views.append((history.updates, end))
     for view, length in [*views, (history.updates, end)]:
         np.testing.assert_array_equal(view["update"], np.arange(length))
         assert not view.flags.writeable
 
 
-def test_a_large_table_takes_no_memory_and_outlives_its_file(tmp_path):
+def test_a_large_table_takes_no_memory_and_what_was_read_outlives_its_file(tmp_path):
     folder, history = RunFolder(tmp_path), History()
     batch = 20_000
     tracemalloc.start()
@@ -68,26 +68,26 @@ def test_a_large_table_takes_no_memory_and_outlives_its_file(tmp_path):
         held = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    assert held < IN_MEMORY < 50 * batch * UPDATES.itemsize
+    assert held < 2**15 < 50 * batch * UPDATES.itemsize
+    read = history.updates
     folder.path_of("updates").unlink()
-    np.testing.assert_array_equal(history.updates["update"], np.arange(50 * batch))
-    more = records_of(UPDATES, update=np.arange(50 * batch, 51 * batch))
-    folder.append("updates", more)  # a new file, which does not hold the records before
-    history.append("updates", more, file=folder.path_of("updates"))
-    np.testing.assert_array_equal(history.updates["update"], np.arange(51 * batch))
+    np.testing.assert_array_equal(read["update"], np.arange(50 * batch))
+    with pytest.raises(RecordError, match=r"cannot read 1,000,000 records from .*updates\.records"):
+        _ = history.updates
+    folder.append("updates", records_of(UPDATES, update=[1]))  # a new file, which does not hold the records before
+    with pytest.raises(RecordError, match=r"cannot read 1,000,000 records"):
+        _ = history.updates
 
 
-def test_a_disk_that_refuses_now_and_then_leaves_no_more_files_open_than_one_that_does_not(tmp_path):
-    folder, history = RunFolder(tmp_path), History()
-    batch = IN_MEMORY // UPDATES.itemsize + 1
-    open_files = []
-    for start in range(0, 20 * batch, batch):
-        records = records_of(UPDATES, update=np.arange(start, start + batch))
-        folder.append("updates", records)
-        history.append("updates", records, file=None if start // batch % 2 else folder.path_of("updates"))
-        open_files.append(len(os.listdir("/dev/fd")))
-    assert len(set(open_files)) == 1
-    np.testing.assert_array_equal(history.updates["update"], np.arange(20 * batch))
+def test_a_history_holds_no_file_open_between_two_looks(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.append("updates", records_of(UPDATES, update=np.arange(1000)))
+    before = len(os.listdir("/dev/fd"))
+    history = History.of(folder)
+    for _ in range(3):
+        assert history.updates["update"][-1] == 999
+        assert history.series("losses/quantile_huber", most=10)[0][-1] == 896
+    assert len(os.listdir("/dev/fd")) == before
 
 
 def test_reading_from_another_thread_sees_whole_records_in_order():
@@ -142,7 +142,7 @@ def test_mistakes_are_refused_by_name():
         history["mean_q"]
     with pytest.raises(KeyError, match="no column 'reward'"):
         history.series("values/mean_q", over="reward")
-    with pytest.raises(KeyError, match="no table 'update'"):
+    with pytest.raises(KeyError, match="no table 'update'; did you mean updates"):
         history.append("update", np.zeros(1, UPDATES))
     with pytest.raises(TypeError, match="this table holds"):
         history.append("updates", np.zeros(1, EPOCHS))
@@ -150,11 +150,9 @@ def test_mistakes_are_refused_by_name():
 
 def test_repr_counts_records_and_losses():
     history = History()
-    assert repr(history) == "History(0 updates, 0 epochs, 0 events, 0 evaluations, 0 probes, 0 spans; lost: none)"
+    assert repr(history) == "History(0 updates, 0 epochs, 0 events, 0 evaluations; lost: none)"
     history.append("updates", np.zeros(1500, UPDATES), lost=3)
-    assert (
-        repr(history) == "History(1,500 updates, 0 epochs, 0 events, 0 evaluations, 0 probes, 0 spans; lost: 3 updates)"
-    )
+    assert repr(history) == "History(1,500 updates, 0 epochs, 0 events, 0 evaluations; lost: 3 updates)"
 
 
 def slow_series(rows, agents, combine):
@@ -204,11 +202,14 @@ def test_a_loss_that_is_not_a_number_stays_visible():
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_every_table_is_an_attribute(table):
-    history = History()
+def test_every_table_of_the_schema_is_there_and_no_other(table):
+    history = History(SCHEMA)
     history.append(table, np.zeros(2, TABLES[table]))
-    assert getattr(history, table).dtype == TABLES[table]
-    assert len(getattr(history, table)) == 2
+    assert history.table(table).dtype == TABLES[table] and len(history.table(table)) == history.counts[table] == 2
+    with pytest.raises(KeyError, match="the run has no table 'spams'; did you mean spans"):
+        history.table("spams")
+    with pytest.raises(KeyError, match="the run has no table 'spans'"):
+        History().table("spans")
 
 
 @given(points=st.integers(1, 300), most=st.integers(1, 100), agents=st.integers(1, 3))
@@ -224,3 +225,32 @@ def test_a_curve_that_is_only_looked_at_keeps_the_same_few_points_of_every_metri
     np.testing.assert_array_equal(epochs, x // 2)
     one, _ = history.series("losses/quantile_huber", agent=0, most=most)
     np.testing.assert_array_equal(one, x)
+
+
+@given(
+    points=st.integers(1, 400), agents=st.integers(1, 3), most=st.integers(1, 50), at_once=st.integers(1, 64),
+    cuts=st.lists(st.integers(0, 1200), max_size=8),
+)  # fmt: skip
+def test_the_pieces_that_records_come_in_make_no_difference_to_a_thinned_curve(points, agents, most, at_once, cuts):
+    records = np.zeros(points * agents, UPDATES)
+    records["update"], records["agent"] = np.repeat(np.arange(points), agents), np.tile(np.arange(agents), points)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(history_module, "AT_ONCE", at_once)
+        thinned = Thinned("update", most)
+        for cut in sorted(cuts):
+            thinned.of(records[:cut])
+        kept = thinned.of(records)
+    every = next(2**power for power in range(20) if points <= most * 2**power)
+    np.testing.assert_array_equal(kept, records[records["update"] % every == 0])
+    assert len(np.unique(kept["update"])) <= most and np.array_equal(thinned.of(records), kept)
+
+
+def test_a_record_that_comes_again_is_kept_again_in_a_thinned_curve():
+    records = np.zeros(12, UPDATES)
+    records["update"] = [0, 1, 2, 3, 4, 5, 2, 3, 4, 5, 6, 7]  # the place of a dead process was taken
+    assert Thinned("update", 4).of(records)["update"].tolist() == [0, 2, 4, 2, 4, 6]
+
+
+def test_no_point_at_all_is_refused():
+    with pytest.raises(ValueError, match="most is 0; at least one point must be kept"):
+        Thinned("update", 0)

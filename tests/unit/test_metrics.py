@@ -4,8 +4,9 @@ import re
 
 import pytest
 
+from tests.unit.watched import SCHEMA, TABLES
 from workbench.core.records import TABLES as CORE_TABLES
-from workbench.runs.metrics import AXES, COLUMNS, METRICS, TABLES, metric
+from workbench.runs.metrics import COLUMNS, METRICS
 
 
 def test_every_field_is_a_metric_or_an_explained_column_and_never_both():
@@ -27,7 +28,7 @@ def test_a_metric_has_a_grouped_name_a_unit_and_a_definition(each):
     assert re.fullmatch(r"[a-z]+/[a-z_]+", each.name)
     assert each.unit
     assert each.definition.endswith(".")
-    assert AXES[each.table] in TABLES[each.table].names
+    assert CORE_TABLES[each.table].axis in TABLES[each.table].names
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -44,9 +45,9 @@ def test_tables_are_packed_and_the_same_on_every_machine(table):
 )
 def test_an_unknown_name_is_refused_with_the_nearest(wrong, nearest):
     with pytest.raises(KeyError, match=f"{wrong}.*did you mean.*{nearest}"):
-        metric(wrong)
+        SCHEMA.metric(wrong)
 
 
 def test_a_name_like_no_other_is_refused_with_all_names():
     with pytest.raises(KeyError, match=r"known: losses/quantile_huber, .*charts/greedy_reward"):
-        metric("xyzzy")
+        SCHEMA.metric("xyzzy")

@@ -19,6 +19,7 @@ import workbench as wb
 from workbench.core.envs.treasurehunt import Treasurehunt, TreasurehuntConfig
 from workbench.core.records import UPDATES
 from workbench.runs.folder import RunFolder
+from workbench.runs.history import History
 from workbench.runs.run import Run
 from workbench.view.panel.charts import STANDARD, Choices
 from workbench.view.panel.drawing import SideBySide
@@ -420,5 +421,5 @@ def test_a_run_that_goes_on_elsewhere_is_followed_to_its_end_read_only(tmp_path:
     run.wait(DEADLINE_S)
     assert panel.wait(DEADLINE_S)
     assert follower.status == "finished" and "finished · epoch 60 of 60" in panel.status.value
-    np.testing.assert_array_equal(follower.history.updates, run.folder.read_history().updates)
+    np.testing.assert_array_equal(follower.history.updates, History.of(run.folder).updates)
     assert follower.result == run.result

@@ -13,7 +13,7 @@ from workbench.core.config import preset
 from workbench.core.shared.replay import Batch, Replay
 from workbench.core.shared.weight_store import WeightStore
 from workbench.diagnose.clean import CleanReplay, CleanWeightStore, distance, sample_index
-from workbench.diagnose.measurements import MEASUREMENTS, measurement_number
+from workbench.diagnose.measurements import MEASUREMENTS, measurement_number, measurements_of, probes_of
 from workbench.diagnose.probes import ALWAYS_BELOW, EVERY, ProbeBatch, measured_in_full
 
 CONFIG = preset("tiny").replace(device="cpu", epochs=8)
@@ -32,23 +32,23 @@ def runs(tmp_path_factory):
 def test_the_digests_are_the_same_with_and_without_probes(runs):
     without, with_probes = runs
     assert with_probes.result.digest == without.result.digest
-    assert len(without.history.probes) == 0
+    assert len(probes_of(without.history)) == 0
 
 
 def test_every_measurement_is_made_in_a_sound_run(runs):
-    measured = {name: len(runs[1].history.measured(name)) for name in MEASUREMENTS}
-    assert [name for name, count in measured.items() if not count] == []
+    counts = {name: len(measurements_of(runs[1].history, name)) for name in MEASUREMENTS}
+    assert [name for name, count in counts.items() if not count] == []
 
 
 def test_few_numbers_are_recorded_for_each_epoch_and_agent(runs):
     rounds = CONFIG.epochs * CONFIG.num_agents
-    assert len(runs[1].history.probes) < 50 * rounds
+    assert len(probes_of(runs[1].history)) < 50 * rounds
 
 
 def test_weights_differ_before_a_sync_and_not_after(runs):
     history = runs[1].history
-    assert (history.measured("sync/online_before")["value"][-4:] > 1e-4).all()
-    assert (history.measured("sync/online_after")["value"] == 0).all()
+    assert (measurements_of(history, "sync/online_before")["value"][-4:] > 1e-4).all()
+    assert (measurements_of(history, "sync/online_after")["value"] == 0).all()
 
 
 def test_an_unknown_measurement_is_refused_with_the_nearest():

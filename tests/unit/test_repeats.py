@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.watched import TABLES
 from workbench.core.records import EventKind
 from workbench.runs.history import History
-from workbench.runs.metrics import TABLES
 from workbench.runs.recovery.deduplication import Repeats, keys, until
 
 AGENTS = st.integers(0, 2)
@@ -55,7 +55,7 @@ def test_a_run_that_goes_back_any_number_of_times_is_recorded_once(table, length
         made_in_all += stop - began
     history.append(table, repeats.drop(table, whole[at:]))
     made_in_all += len(whole) - at
-    np.testing.assert_array_equal(getattr(history, table), whole)
+    np.testing.assert_array_equal(history.table(table), whole)
     assert repeats.dropped == made_in_all - len(whole)
 
 

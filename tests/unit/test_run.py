@@ -14,13 +14,13 @@ import pytest
 
 import workbench as wb
 from tests.unit import inprocess
+from tests.unit.watched import TABLES
 from workbench.core.envs.treasurehunt import Treasurehunt, TreasurehuntConfig
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.core.processes.worker import Modifier
 from workbench.runs import run as run_module
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.loaded import RunError
-from workbench.runs.metrics import TABLES
 
 CONFIG = wb.preset("tiny").replace(
     **{"epochs": 6, "evaluation.interval": 3, "evaluation.worlds": 2, "evaluation.final_worlds": 2, "device": "cpu"}
@@ -252,7 +252,7 @@ def test_a_run_is_the_same_when_it_is_loaded(launch):
     assert again.result == run.result and again.error is None
     np.testing.assert_array_equal(again.weights, run.weights)
     for table in TABLES:
-        np.testing.assert_array_equal(getattr(again.history, table), getattr(run.history, table))
+        np.testing.assert_array_equal(again.history.table(table), run.history.table(table))
     assert again.references == run.references and set(again.references) == {"random", "random_no_wall", "scripted"}
     assert again.progress["updates"] == run.progress["updates"] and again.progress["epochs"] == CONFIG.epochs
 
@@ -449,7 +449,7 @@ def test_records_that_found_the_disk_full_are_written_later_in_order(launch, dis
         assert run.wait().status == "finished"
     again = wb.load(run.folder.path)
     for table in TABLES:
-        np.testing.assert_array_equal(getattr(again.history, table), getattr(run.history, table))
+        np.testing.assert_array_equal(again.history.table(table), run.history.table(table))
 
 
 def test_a_run_on_a_full_disk_goes_on_in_memory_and_says_so_once(launch, disk):

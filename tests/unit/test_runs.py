@@ -8,10 +8,10 @@ import pytest
 
 import workbench as wb
 from tests.unit.finished import finished_run
+from tests.unit.watched import TABLES
 from workbench.cli import main
 from workbench.runs.folder import RecordError, RunFolder
 from workbench.runs.machine import process_mark
-from workbench.runs.metrics import TABLES
 from workbench.runs.recovery.checkpoint import CheckpointError
 
 

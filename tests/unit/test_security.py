@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import workbench as wb
+from tests.unit.watched import SCHEMA, TABLES
 from workbench.cli import main, notebooks
 from workbench.runs.folder import RecordError, RunFolder
-from workbench.runs.metrics import TABLES
 
 PACKAGE = Path(wb.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -27,7 +27,7 @@ def permissive():
 
 
 def test_a_run_folder_is_private_whatever_the_umask(permissive, tmp_path):
-    folder = RunFolder.create("run", {}, tmp_path / "data" / "runs")
+    folder = RunFolder.create("run", {}, tmp_path / "data" / "runs", SCHEMA)
     for table, dtype in TABLES.items():
         folder.append(table, np.zeros(1, dtype))
         folder.replace(table, np.zeros(2, dtype))

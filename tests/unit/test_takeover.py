@@ -121,7 +121,7 @@ def told_alike(history, expected):
     }
     for table, names in columns.items():
         for name in names:
-            found, wanted = getattr(history, table)[name], getattr(expected, table)[name]
+            found, wanted = history.table(table)[name], expected.table(table)[name]
             np.testing.assert_array_equal(found, wanted, f"{table}: {name}")
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import workbench as wb
+from tests.unit.watched import SCHEMA
 from workbench.cli import main
 from workbench.core.processes.supervisor import children_of
 from workbench.runs.folder import RunFolder
@@ -18,7 +19,7 @@ from workbench.runs.loaded import RunView
 from workbench.view.timeline.lanes import LOOKS, MAX_PIECES
 from workbench.view.timeline.perfetto import chrome_trace
 from workbench.view.timeline.recorder import WATCHED
-from workbench.view.timeline.span_kinds import SPANS, SpanKind
+from workbench.view.timeline.span_kinds import SPANS, SpanKind, spans_of
 from workbench.view.timeline.spans import depths, of_process
 from workbench.view.timeline.timeline import LAST_S
 
@@ -50,7 +51,8 @@ class HandMade(RunView):
 
     def __init__(self, path, processes=("actor", "learner 0"), status="running", recorded=True):
         description = {"processes": processes, "timeline": recorded, "clock_offset_ns": 5 * S}
-        super().__init__(RunFolder.create("made", description, path), CONFIG, "multiprocess", 1, History())
+        folder = RunFolder.create("made", description, path, SCHEMA)
+        super().__init__(folder, CONFIG, "multiprocess", 1, History(SCHEMA))
         self._status = status
 
     @property
@@ -87,12 +89,12 @@ def made(path, **options):
 
 def test_a_run_with_a_timeline_is_the_run_without_bit_for_bit(runs):
     assert runs["sequential"].result.digest == runs["multiprocess"].result.digest == runs["without"].result.digest
-    assert len(runs["without"].history.spans) == 0
+    assert len(spans_of(runs["without"].history)) == 0
 
 
 @pytest.mark.parametrize("mode", ["sequential", "multiprocess"])
 def test_every_piece_of_work_is_recorded_once(runs, mode):
-    spans = runs[mode].history.spans
+    spans = spans_of(runs[mode].history)
     counted = Counter(SpanKind(kind) for kind in spans["kind"])
     updates = CONFIG.total_updates * AGENTS
     assert counted[SpanKind.ACTING] == CONFIG.epochs
@@ -109,7 +111,7 @@ def test_every_piece_of_work_is_recorded_once(runs, mode):
 
 
 def test_spans_say_whose_and_which_epoch(runs):
-    spans = runs["multiprocess"].history.spans
+    spans = spans_of(runs["multiprocess"].history)
     acting, learning = (spans[spans["kind"] == kind] for kind in (SpanKind.ACTING, SpanKind.LEARNING))
     assert acting["epoch"].tolist() == list(range(CONFIG.epochs)) and set(acting["agent"]) == {-1}
     assert set(acting["process"]) == {0} and set(learning["process"]) == set(range(1, 1 + CONFIG.num_learners))
@@ -123,7 +125,7 @@ def test_spans_say_whose_and_which_epoch(runs):
 @pytest.mark.parametrize("mode", ["sequential", "multiprocess", "free"])
 def test_what_lies_in_what_is_as_the_calls_were(runs, mode):
     for process in range(len(runs[mode].timeline().processes)):
-        spans = of_process(runs[mode].history.spans, process)
+        spans = of_process(spans_of(runs[mode].history), process)
         inner = spans[depths(spans) == 1]
         assert set(inner["kind"]) <= {SpanKind.SYNCING, SpanKind.SAMPLING, SpanKind.UPDATING, SpanKind.WAITING,
                                       SpanKind.PUBLISHING, SpanKind.CHECKPOINTING}  # fmt: skip
@@ -134,7 +136,7 @@ def test_what_lies_in_what_is_as_the_calls_were(runs, mode):
 def test_all_processes_read_one_clock(runs):
     """An epoch is learnt from only after it was collected, and the start was one moment for all."""
     run = runs["multiprocess"]
-    spans, timeline = run.history.spans, run.timeline()
+    spans, timeline = spans_of(run.history), run.timeline()
     ends = spans["start"] + spans["duration"]
     collected = {span["epoch"]: end for span, end in zip(spans, ends, strict=True) if span["kind"] == SpanKind.ACTING}
     for span in spans[spans["kind"] == SpanKind.LEARNING]:
@@ -149,12 +151,12 @@ def test_all_processes_read_one_clock(runs):
 def test_a_call_that_is_broken_off_is_recorded_too(tmp_path):
     endless = CONFIG.replace(epochs=100_000, **{"exploration.decay_epochs": 10})
     with wb.launch(endless, "multiprocess", 0, out=tmp_path) as run:
-        while len(run.history.spans) < 200:
+        while len(spans_of(run.history)) < 200:
             assert not run._supervisor.wait(0.05), "the run ended by itself"
         assert run.timeline().shares().processes == ("actor", "learner 0", "learner 1")
     assert run.status == "stopped"
     for process in range(3):
-        assert of_process(run.history.spans, process)["kind"][-1] == SpanKind.WAITING, "they leave where they wait"
+        assert of_process(spans_of(run.history), process)["kind"][-1] == SpanKind.WAITING, "they leave where they wait"
 
 
 # --- shares --------------------------------------------------------------------------------------------------------

@@ -8,12 +8,14 @@ of a table under a public name; the other fields say when and where a record was
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from workbench.core.did_you_mean import did_you_mean
 
 Records: TypeAlias = npt.NDArray[np.void]
 """A structured array of shape (n,) whose dtype is that of a table."""
@@ -46,6 +48,10 @@ EVALUATIONS = np.dtype([
 """One record per greedy evaluation and agent."""
 
 
+POINT = np.dtype([("time", "<f8"), ("agent", "<i4"), ("epoch", "<i4"), ("update", "<i8")])
+"""What a hook's table begins with if its records are points of curves; each of its metrics adds a field."""
+
+
 class EventKind(IntEnum):
     """What happened to a policy."""
 
@@ -62,8 +68,8 @@ class RecordTable:
     dtype: np.dtype[np.void]
     capacity: int = 32768
     """Records per process that wait for the parent before the oldest is overwritten and counted as lost."""
-    axis: str = ""
-    """The column that metrics of this table are drawn over; "" where its records are no curves."""
+    axis: Literal["", "update", "epoch"] = ""
+    """The column that metrics of this table are drawn over; "" where its records are no points of curves."""
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Columns whose numbers stand for words: number k for the k-th word."""
 
@@ -101,15 +107,33 @@ TABLES: dict[str, RecordTable] = {
 """The core's tables, by name."""
 
 
-def tables_with(brought: Iterable[Mapping[str, RecordTable]]) -> dict[str, RecordTable]:
-    """The core's tables and those that hooks bring, by name.
+def tables_with(brought: Iterable[Mapping[str, RecordTable]], metrics: Iterable[Metric] = ()) -> dict[str, RecordTable]:
+    """The tables of a run, by name: the core's, those that hooks bring, and a field for each metric.
+
+    Args:
+        brought: tables of hooks.
+        metrics: of hooks and agents; one whose field its table lacks adds it, as float32.
 
     Raises:
-        ValueError: two different tables have the same name.
+        ValueError: two different tables have the same name, a metric belongs to no table or to one without an axis, or
+            a table with an axis lacks a column of :data:`POINT`.
     """
     tables = dict(TABLES)
     for more in brought:
         for name, table in more.items():
             if tables.setdefault(name, table) != table:
                 raise ValueError(f"two tables of records are named {name!r}; give the hook's table another name")
+            if table.axis and not set(POINT.fields or ()) <= set(table.dtype.fields or ()):
+                raise ValueError(f"table {name!r} has an axis and lacks time, agent, epoch or update; begin with POINT")
+    for metric in metrics:
+        if metric.table not in tables:
+            raise ValueError(
+                f"metric {metric.name!r} is of table {metric.table!r}, which there is none of; "
+                f"{did_you_mean(metric.table, tables)}"
+            )
+        table = tables[metric.table]
+        if not table.axis:
+            raise ValueError(f"metric {metric.name!r} is of table {metric.table!r}, which has no axis; give it one")
+        if metric.field not in (table.dtype.names or ()):
+            tables[metric.table] = replace(table, dtype=np.dtype([*table.dtype.descr, (metric.field, "<f4")]))
     return tables

@@ -16,6 +16,7 @@ import numpy as np
 
 from workbench.diagnose import rules
 from workbench.diagnose.catalogue import CHECKS, ids_of_check
+from workbench.diagnose.measurements import measurements_of, probes_of
 from workbench.diagnose.rules import (
     EVERY_EPOCH,
     EVERY_NEW_VERSION,
@@ -335,7 +336,7 @@ class Number(float):
 
 
 def _bias(evidence: Evidence) -> str:
-    bias = evidence.history.measured("data/bias")["value"]
+    bias = measurements_of(evidence.history, "data/bias")["value"]
     return f"the discount is off by {bias.mean():+.3g} on average" if len(bias) else ""
 
 
@@ -358,6 +359,6 @@ def _close(sentence: str) -> str:
 def _what_to_record(evidence: Evidence, rule: Rule) -> str:
     if rule.missing is not None:
         return rule.missing(evidence)
-    if len(evidence.history.probes) or len(evidence.history.epochs) < 2 * evidence.config.num_agents:
+    if len(probes_of(evidence.history)) or len(evidence.history.epochs) < 2 * evidence.config.num_agents:
         return f"Nothing that tells has been recorded (yet); needed: {rule.threshold}."
     return "The run was made without probes; launch it with probes (without --no-probes) to record what this takes."

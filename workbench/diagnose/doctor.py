@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from workbench.core.records import EventKind
 from workbench.diagnose import checks
 from workbench.diagnose.checks import CheckResult, judge, run_checks
+from workbench.diagnose.measurements import measurements_of
 from workbench.diagnose.rules import Evidence, Rule
 from workbench.runs.loaded import RunView
 from workbench.view.rich import Rich
@@ -200,7 +201,7 @@ def _part(whole: int, *measured: int) -> str:
 
 
 def _epsilon_at_syncs(evidence: Evidence) -> str:
-    before, after = (evidence.history.measured(f"sync/epsilon_{when}") for when in ("before", "after"))
+    before, after = (measurements_of(evidence.history, f"sync/epsilon_{when}") for when in ("before", "after"))
     if not len(before) or len(before) != len(after):
         return ""
     last = -1
@@ -213,8 +214,8 @@ def _epsilon_at_syncs(evidence: Evidence) -> str:
 def _distances(evidence: Evidence) -> str:
     told = []
     for half in ("online", "target"):
-        before = evidence.history.measured(f"sync/{half}_before")["value"]
-        after = evidence.history.measured(f"sync/{half}_after")["value"]
+        before = measurements_of(evidence.history, f"sync/{half}_before")["value"]
+        after = measurements_of(evidence.history, f"sync/{half}_after")["value"]
         if len(before) and len(after):
             told.append(f"{half} {before.mean():.3g} before and {after.mean():.3g} after")
     return f"Mean distance at a sync: {', '.join(told)}." if told else ""

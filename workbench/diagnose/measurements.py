@@ -6,11 +6,15 @@ A record of this table holds one number and what it is, a :class:`Measurement`, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workbench.core.did_you_mean import did_you_mean
-from workbench.core.records import RecordTable
+from workbench.core.records import Records, RecordTable
+
+if TYPE_CHECKING:
+    from workbench.runs.history import History
 
 PROBES = np.dtype([
     ("time", "<f8"), ("agent", "<i4"), ("epoch", "<i4"), ("measurement", "<i4"),
@@ -185,6 +189,25 @@ MEASUREMENTS: dict[str, Measurement] = {
 
 PROBE_TABLES = {"probes": RecordTable(PROBES, 32768, words={"measurement": tuple(MEASUREMENTS)})}
 """The table that a run with probes has beside the core's."""
+
+
+def probes_of(history: History) -> Records:
+    """What the probes of a run have recorded, (n,) of :data:`PROBES`; empty for a run without probes."""
+    return history.table("probes") if "probes" in history.schema.tables else np.empty(0, PROBES)
+
+
+def measurements_of(history: History, name: str) -> Records:
+    """Every record of one measurement, in the order of arrival.
+
+    Raises:
+        KeyError: there is no measurement of that name; the nearest are given.
+    """
+    number, probes = measurement_number(name), probes_of(history)
+    if len(probes):
+        words = history.schema.tables["probes"].words["measurement"]  # as they were when the run was made
+        number = words.index(name) if name in words else -1
+    found: Records = probes[probes["measurement"] == number]
+    return found
 
 
 def measurement_number(name: str) -> int:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from workbench.core.agents import schedules
 from workbench.core.config import Config
 from workbench.core.records import EventKind, Records
+from workbench.diagnose.measurements import measurements_of
 from workbench.runs.history import History
 from workbench.runs.result import greedy_reward
 from workbench.runs.settings_timeline import Course
@@ -178,7 +179,7 @@ def measured(
     """
 
     def measure(evidence: Evidence) -> Comparison | None:
-        found = evidence.history.measured(name)
+        found = measurements_of(evidence.history, name)
         found = found[~np.isnan(found["due"]) & ~(unknown & np.isnan(found["value"]))]
         return compared(found, found["value"], found["due"], holds(found["value"], found["due"]))
 
@@ -230,7 +231,7 @@ EVERY_EPOCH = Whole("epochs", lambda evidence: len(evidence.history.epochs))
 
 def version_at_first_action(evidence: Evidence) -> Comparison | None:
     """At a finite lag exactly the version of the dial; free-running one that is not older than due."""
-    found = evidence.history.measured("act/version")
+    found = measurements_of(evidence.history, "act/version")
     value, due = found["value"], found["due"]
     return compared(found, value, due, value >= due if evidence.lag is None else value == due)
 
@@ -282,14 +283,14 @@ def updates_between_publications(evidence: Evidence) -> Comparison | None:
 
 def q_on_both_sides(evidence: Evidence) -> Comparison | None:
     """Q of the fixed batch on the actor's side is the learner's of the same version, within a thousandth."""
-    published = evidence.history.measured("publish/q")
+    published = measurements_of(evidence.history, "publish/q")
     due = {
         (agent, version): value
         for agent, version, value in zip(
             published["agent"].tolist(), published["version"].tolist(), published["value"].tolist(), strict=True
         )
     }
-    synced = evidence.history.measured("sync/q")
+    synced = measurements_of(evidence.history, "sync/q")
     wanted = [due.get(pair) for pair in zip(synced["agent"].tolist(), synced["version"].tolist(), strict=True)]
     known = np.array([each is not None for each in wanted], np.bool_)
     synced, dues = synced[known], np.array([each for each in wanted if each is not None], np.float64)
@@ -314,7 +315,7 @@ def _epsilon(evidence: Evidence, records: Records) -> Comparison | None:
 
 def weights_move(evidence: Evidence) -> Comparison | None:
     """An update changes the online weights, unless its step size is 0."""
-    found = evidence.history.measured("learn/moved")
+    found = measurements_of(evidence.history, "learn/moved")
     course = evidence.course
     rate = np.array([
         schedules.learning_rate(course.at(epoch), course.schedule_position(update - 1, epoch))

@@ -1,7 +1,7 @@
 """The tables of a history as pandas frames, CSV and Parquet: one row per record, with the run it belongs to.
 
 Every field keeps its name, type and unit (:mod:`workbench.runs.metrics`). What is a number there and a word for
-people is written as the word: the kind of an event or of a span, and the measurement of a probe.
+people is written as the word, as the run's schema has it: the kind of an event, the measurement of a probe.
 """
 
 from __future__ import annotations
@@ -13,27 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.core.records import EventKind, Records
-from workbench.diagnose.measurements import MEASUREMENTS
 from workbench.export.needed import ExportError, need
 from workbench.runs.loaded import RunView
-from workbench.runs.metrics import TABLES
-from workbench.view.timeline.span_kinds import SpanKind
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RUN_COLUMNS = ("run", "mode", "lag", "faults", "seed")
 """Columns that say which run a row is of; ``lag`` is missing where a run is free-running."""
-_WORDS = {
-    ("events", "kind"): {kind.value: kind.name.lower() for kind in EventKind},
-    ("probes", "measurement"): dict(enumerate(MEASUREMENTS)),
-    ("spans", "kind"): {kind.value: kind.name.lower() for kind in SpanKind},
-}
 
 
 def to_pandas(runs: RunView | Sequence[RunView]) -> dict[str, pd.DataFrame]:
-    """Every table of one or more runs, as far as they are.
+    """Every table of one or more runs, as far as they are. A run has no rows in a table that it lacks.
 
     Args:
         runs: live or loaded; the rows of several follow each other.
@@ -45,9 +36,11 @@ def to_pandas(runs: RunView | Sequence[RunView]) -> dict[str, pd.DataFrame]:
         ExportError: there are no runs, or pandas is not installed.
     """
     pandas, several = need("pandas"), _several(runs)
-    return {
-        table: pandas.concat([_frame(pandas, run, table) for run in several], ignore_index=True) for table in TABLES
-    }
+    frames: dict[str, list[pd.DataFrame]] = {}
+    for run in several:
+        for table in run.history.schema.tables:
+            frames.setdefault(table, []).append(_frame(pandas, run, table))
+    return {table: pandas.concat(each, ignore_index=True) for table, each in frames.items()}
 
 
 def to_csv(runs: RunView | Sequence[RunView], out: Path | str) -> list[Path]:
@@ -102,7 +95,7 @@ def _several(runs: RunView | Sequence[RunView]) -> list[RunView]:
 
 
 def _frame(pandas: Any, run: RunView, table: str) -> pd.DataFrame:
-    records: Records = getattr(run.history, table)
+    records, words_of = run.history.table(table), run.history.schema.tables[table].words
     count = len(records)
     columns: dict[str, Any] = {
         "run": pandas.Series([run.name] * count, dtype="str"),
@@ -112,9 +105,11 @@ def _frame(pandas: Any, run: RunView, table: str) -> pd.DataFrame:
         "seed": np.full(count, run.config.seed, np.int64),
     }
     for field in records.dtype.names or ():
-        words = _WORDS.get((table, field))
         values = np.ascontiguousarray(records[field])
-        columns[field] = values if words is None else pandas.Series([words[int(each)] for each in values], dtype="str")
+        if words := dict(enumerate(words_of.get(field, ()))):
+            columns[field] = pandas.Series([words.get(each, str(each)) for each in values.tolist()], dtype="str")
+        else:
+            columns[field] = values
     frame: pd.DataFrame = pandas.DataFrame(columns)
     return frame
 

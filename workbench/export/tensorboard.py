@@ -18,7 +18,6 @@ import numpy as np
 
 from workbench.export.needed import ExportError, need
 from workbench.runs.loaded import RunView
-from workbench.runs.metrics import METRICS
 
 
 class Point(NamedTuple):
@@ -45,7 +44,7 @@ def to_tensorboard(run: RunView, out: Path | str) -> list[Path]:
         ExportError: nothing is recorded yet, or tensorboard is not installed.
     """
     writer = need("tensorboard.summary.writer.record_writer")
-    if not any(len(run.history.series(name)[0]) for name in METRICS):
+    if not any(len(run.history.series(name)[0]) for name in run.history):
         raise ExportError(f"run {run.name} is {run.status} and has recorded no curve; there is nothing to export")
     agents: list[int | None] = [None, *range(run.config.num_agents)]
     return [_write(writer.RecordWriter, run, agent, Path(out) / run.name) for agent in agents]
@@ -72,7 +71,7 @@ def _write(record_writer: Any, run: RunView, agent: int | None, folder: Path) ->
 
 def _events(run: RunView, agent: int | None) -> Iterator[Any]:
     event_pb2, summary_pb2 = need("tensorboard.compat.proto.event_pb2"), need("tensorboard.compat.proto.summary_pb2")
-    curves = {name: found for name in METRICS if (found := points(run, name, agent))}
+    curves = {name: found for name in run.history if (found := points(run, name, agent))}
     first = min((found[0].time for found in curves.values()), default=0.0)
     yield event_pb2.Event(wall_time=first, file_version="brain.Event:2")
     if agent is None:

@@ -12,6 +12,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 
+from workbench.core.records import TABLES
 from workbench.report.intervals import Estimate, interquartile_mean, stratified_bootstrap
 from workbench.report.material import (
     Material,
@@ -29,7 +30,7 @@ from workbench.report.material import (
 from workbench.report.selection import Group, ReportError
 from workbench.report.table import Table, interval, number
 from workbench.runs.loaded import LoadedRun
-from workbench.runs.metrics import AXES, METRICS
+from workbench.runs.metrics import METRICS
 from workbench.view.curves import moving_average
 from workbench.view.panel.drawing import REFERENCES
 from workbench.view.style import GREY, PRINT, run_style, style_axes
@@ -336,5 +337,5 @@ def _require_recorded(name: str, metric: str, groups: Sequence[Group]) -> None:
         what = "was not recorded" if count == 0 else "has a single point"
         raise ReportError(
             f"figure {name} needs the curve {metric}, which {what} in run {run.name}: {remedy}, or leave the run out "
-            f"(a curve needs at least {need} {AXES[table]}s)"
+            f"(a curve needs at least {need} {TABLES[table].axis}s)"
         )

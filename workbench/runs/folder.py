@@ -1,7 +1,7 @@
 """The run folder: everything that is kept of a run, in files that describe themselves.
 
-    run.json        format, dtypes of the tables, and the run's description
-    TABLE.records   raw fixed-size records of one table, appended while the run goes on
+    run.json        format, tables, metrics, and the run's description
+    TABLE.records   raw fixed-size records of one table, appended while the run is under way
     result.json     the outcome, once there is one
 
 Nothing in it is ever unpickled. Files are opened only while they are written, so nothing has to be closed and a killed
@@ -14,8 +14,7 @@ import fcntl
 import json
 import os
 import re
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -24,19 +23,21 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.records import Records
-from workbench.diagnose.measurements import MEASUREMENTS
-from workbench.runs.history import History
-from workbench.runs.metrics import TABLES
+from workbench.runs.files import private, whole_file
+from workbench.runs.metrics import Schema
 
-FORMAT = 2
-"""Version of the layout of a run folder. It is raised with every change to the tables or the files."""
+FORMAT = 3
+"""Version of the layout of a run folder. It is raised with every change to the files or to what the core records."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-_DTYPES = {name: [[field, dtype[field].str] for field in dtype.names or ()] for name, dtype in TABLES.items()}
 
 
 class RecordError(Exception):
     """A run folder cannot be made, written or read. The message names the path, the cause and the remedy."""
+
+
+class OldFormat(RecordError):
+    """A run folder was made by another version of this package. The message says what to do."""
 
 
 class RecordWarning(UserWarning):
@@ -61,19 +62,24 @@ def reference_path(name: str) -> Path:
 class RunFolder:
     """One run on disk. Made by :meth:`create`, found again by :meth:`open`."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._paths = {table: path / f"{table}.records" for table in TABLES}
+    def __init__(self, path: Path, schema: Schema | None = None) -> None:
+        self.path, self.schema = path, schema or Schema()
+        # kept: pathlib interns the parts of every path that it makes, and Python's table of those grows when they come
+        # and go ten times a second
+        self._paths = {table: path / f"{table}.records" for table in self.schema.tables}
         self._lock: int | None = None
 
     @classmethod
-    def create(cls, name: str, description: Mapping[str, Any], parent: Path | str | None = None) -> RunFolder:
+    def create(
+        cls, name: str, description: Mapping[str, Any], parent: Path | str | None = None, schema: Schema | None = None
+    ) -> RunFolder:
         """Make a new folder for a run and describe it.
 
         Args:
             name: 1 to 100 letters, digits, ``_``, ``-`` and ``.``, beginning with a letter, a digit or ``_``.
             description: what :meth:`write_description` takes.
             parent: where to make it; None for :func:`runs_folder`.
+            schema: tables and metrics of the run; None for the core's.
 
         Raises:
             RecordError: the name breaks the rule, the folder exists already, or the disk refuses.
@@ -91,7 +97,7 @@ class RunFolder:
             taken = os.path.lexists(path)
             reason = "it exists already; choose another name, or delete it first" if taken else error.strerror
             raise RecordError(f"cannot make the run folder {path}: {reason}") from error
-        folder = cls(path)
+        folder = cls(path, schema)
         try:
             folder.write_description(description)
         except BaseException:
@@ -105,28 +111,20 @@ class RunFolder:
         """The run folder at a path, to be read.
 
         Raises:
-            RecordError: there is none, it is damaged, or its format is another version's.
+            OldFormat: it was made by an earlier version, or by a later one.
+            RecordError: there is none, or it is damaged.
         """
-        folder = cls(Path(path).absolute())
-        head = folder._read_head()
-        if head.get("format") != FORMAT:
-            raise RecordError(
-                f"{folder.path} has format {head.get('format')!r}, this version reads format {FORMAT}; "
-                "open it with the version of workbench that made it"
-            )
-        if head.get("tables") != _DTYPES or not isinstance(head.get("description"), dict):
-            raise RecordError(
-                f"{folder.path / 'run.json'} is damaged: its tables or its description are not of format {FORMAT}"
-            )
-        if head.get("measurements") != list(MEASUREMENTS):
-            raise RecordError(
-                f"the probes of {folder.path} measured other things than this version knows; "
-                "open it with the version of workbench that made it"
-            )
-        return folder
+        path = Path(path).absolute()
+        head = _read_head(path)
+        try:
+            if not isinstance(head["description"], dict):
+                raise TypeError("the description is no object")
+            return cls(path, Schema.from_dict(head))
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise RecordError(f"{path / 'run.json'} is damaged: {error or type(error).__name__}") from None
 
     def hold(self) -> None:
-        """Let no other run go on in this folder until :meth:`release`, or until this process is gone.
+        """Let no other run use this folder until :meth:`release`, or until this process is gone.
 
         Raises:
             RecordError: another one does.
@@ -144,7 +142,7 @@ class RunFolder:
         self._lock = descriptor
 
     def release(self) -> None:
-        """Let others go on with the run; nothing happens if it is not held."""
+        """Let others resume the run; nothing happens if it is not held."""
         descriptor, self._lock = self._lock, None
         if descriptor is not None:
             os.close(descriptor)
@@ -157,51 +155,26 @@ class RunFolder:
         Raises:
             RecordError: the disk refuses; the old description is kept.
         """
-        self._write_json(
-            "run.json",
-            {"format": FORMAT, "tables": _DTYPES, "measurements": list(MEASUREMENTS), "description": dict(description)},
-        )
+        self._write_json("run.json", {"format": FORMAT, **self.schema.to_dict(), "description": dict(description)})
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write the outcome of the run, by the rules of :meth:`write_description`."""
         self._write_json("result.json", dict(result))
 
     def write_array(self, name: str, array: npt.NDArray[Any]) -> None:
-        """Write a plain array to a ``.npy`` file beside the others, whole or not at all.
-
-        Raises:
-            RecordError: the disk refuses.
-        """
-        path, part = self.path / name, self.path / f"{name}.part"
-        try:
-            with open(part, "wb", opener=open_private) as file:
-                np.save(file, array, allow_pickle=False)
-            part.replace(path)
-        except OSError as error:
-            with suppress(OSError):
-                part.unlink()
-            raise RecordError(f"cannot write {path}: {error.strerror or error}; make room and run again") from error
+        """Write a plain array to a ``.npy`` file beside the others, by the rules of :meth:`write_description`."""
+        self._write(self.path / name, lambda file: np.save(file, array, allow_pickle=False))
 
     def replace(self, table: str, records: Records) -> None:
-        """Write a table anew, whole or not at all, by the rules of :meth:`append`."""
-        if records.dtype != TABLES[table]:
-            raise TypeError(f"the records are {records.dtype}; table {table} holds {TABLES[table]}")
-        path = self.path_of(table)
-        part = path.with_suffix(".part")
-        try:
-            with open(part, "wb", opener=open_private) as file:
-                file.write(records.tobytes())
-            part.replace(path)
-        except OSError as error:
-            with suppress(OSError):
-                part.unlink()
-            raise RecordError(f"cannot write {path}: {error.strerror}; what was there before is kept") from error
+        """Write a whole table in place of what it held, by the rules of :meth:`write_description`."""
+        self._check(table, records)
+        self._write(self.path_of(table), lambda file: file.write(records.tobytes()))
 
     def append(self, table: str, records: Records) -> None:
         """Add records to the end of a table, all of them or none.
 
         Args:
-            table: key of :data:`~workbench.runs.metrics.TABLES`.
+            table: name of a table of the folder's schema.
             records: (n,) of the table's dtype.
 
         Raises:
@@ -209,11 +182,10 @@ class RunFolder:
             TypeError: the records have another dtype.
             RecordError: the disk refuses, for instance because it is full. The table is as before; try again later.
         """
-        if records.dtype != TABLES[table]:
-            raise TypeError(f"the records are {records.dtype}; table {table} holds {TABLES[table]}")
+        self._check(table, records)
         path = self.path_of(table)
         try:
-            with open(path, "ab", buffering=0, opener=open_private) as file:
+            with open(path, "ab", buffering=0, opener=private) as file:
                 _append_whole(cast(BinaryIO, file), records)
         except OSError as error:
             raise RecordError(
@@ -223,68 +195,37 @@ class RunFolder:
 
     def path_of(self, table: str) -> Path:
         """The file of a table."""
-        # kept: pathlib interns the parts of every path that it makes, and Python's table of those grows when they come
-        # and go ten times a second
         return self._paths[table]
 
     def read_description(self) -> dict[str, Any]:
         """What :meth:`write_description` wrote last."""
-        description: dict[str, Any] = self._read_head()["description"]
+        description: dict[str, Any] = _read_head(self.path)["description"]
         return description
 
     def read_result(self) -> dict[str, Any] | None:
         """What :meth:`write_result` wrote; None while the run has no result."""
         return _read_json(self.path / "result.json") if (self.path / "result.json").exists() else None
 
-    def read_history(self) -> History:
-        """All whole records of all tables. A record cut off by a crash is dropped, with a :class:`RecordWarning`."""
-        history = History()
-        for table in TABLES:
-            history.append(table, _read_whole(self.path_of(table), TABLES[table]), file=self.path_of(table))
-        return history
-
-    def read_records(self, table: str, first: int = 0) -> Records:
-        """Whole records of a table from number ``first`` on; one that is just being written is left for later."""
-        dtype, path = TABLES[table], self.path_of(table)
-        try:
-            count = max(0, path.stat().st_size // dtype.itemsize - first)
-            records: Records = np.fromfile(path, dtype, count=count, offset=first * dtype.itemsize)
-        except FileNotFoundError:
-            return np.empty(0, dtype)
-        except OSError as error:
-            raise RecordError(f"cannot read {path}: {error.strerror}") from error
-        return records
-
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
 
-    def _read_head(self) -> dict[str, Any]:
-        try:
-            there = (self.path / "run.json").exists()
-        except OSError as error:  # a name that no file system takes
-            raise RecordError(f"cannot read {self.path}: {error.strerror}") from None
-        if not there:
-            raise RecordError(f"{self.path} is no run folder: it has no run.json")
-        return _read_json(self.path / "run.json")
+    def _check(self, table: str, records: Records) -> None:
+        expected = self.schema.tables[table].dtype
+        if records.dtype != expected:
+            raise TypeError(f"the records are {records.dtype}; table {table} holds {expected}")
 
     def _write_json(self, name: str, data: dict[str, Any]) -> None:
-        path, part = self.path / name, self.path / f"{name}.part"
         text = json.dumps(data, indent=2, default=_plain) + "\n"
+        self._write(self.path / name, lambda file: file.write(text.encode()))
+
+    def _write(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
         try:
-            with open(part, "w", encoding="utf-8", opener=open_private) as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
+            with whole_file(path) as file:
+                write(file)
         except OSError as error:
-            with suppress(OSError):
-                part.unlink()
-            raise RecordError(f"cannot write {path}: {error.strerror}; what was there before is kept") from error
-
-
-def open_private(path: str, flags: int) -> int:
-    """An opener for :func:`open` whose new files only the user can read."""
-    return os.open(path, flags, 0o600)
+            raise RecordError(
+                f"cannot write {path}: {error.strerror or error}; what was there before is kept; make room"
+            ) from error
 
 
 def _append_whole(file: BinaryIO, records: Records) -> None:
@@ -301,30 +242,32 @@ def _append_whole(file: BinaryIO, records: Records) -> None:
         raise
 
 
-def _read_whole(path: Path, dtype: np.dtype[np.void]) -> Records:
-    try:
-        whole, rest = divmod(path.stat().st_size, dtype.itemsize)
-        records: Records = np.fromfile(path, dtype, count=whole)
-    except FileNotFoundError:
-        return np.empty(0, dtype)
-    except OSError as error:
-        raise RecordError(f"cannot read {path}: {error.strerror}") from error
-    if rest:
-        warnings.warn(
-            f"{path}: the last record is cut off after {rest} of {dtype.itemsize} bytes and was dropped; "
-            f"the {whole} before it are whole",
-            RecordWarning,
-            stacklevel=3,
-        )
-    return records
-
-
 def _plain(value: object) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{value!r} is a {type(value).__name__}; JSON has no such thing, and nothing is pickled")
+
+
+def _read_head(path: Path) -> dict[str, Any]:
+    """What run.json says, of this format."""
+    try:
+        there = (path / "run.json").exists()
+    except OSError as error:  # a name that no file system takes
+        raise RecordError(f"cannot read {path}: {error.strerror}") from None
+    if not there:
+        raise RecordError(f"{path} is no run folder: it has no run.json")
+    head = _read_json(path / "run.json")
+    found = head.get("format")
+    if found != FORMAT:
+        if type(found) is not int:
+            raise RecordError(f"{path / 'run.json'} is damaged: its format is {found!r}")
+        raise OldFormat(
+            f"{path} was made by {'an earlier' if found < FORMAT else 'a later'} version: format {found}; this version "
+            f"reads format {FORMAT}; run it again, or read it with the commit that its run.json names"
+        )
+    return head
 
 
 def _read_json(path: Path) -> dict[str, Any]:

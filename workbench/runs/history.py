@@ -1,18 +1,14 @@
 """The metrics of a run as NumPy arrays, while it runs and afterwards.
 
-Records are only ever added, so a view of the filled part never changes: a table can be read from any thread while the
-parent appends to it, and what was read stays as it was.
-
-A run of days makes more records than memory should hold. A table that has grown to :data:`IN_MEMORY` bytes, and that
-a file holds as well, is from then on a map of that file, whose pages the system may drop and read again.
+Records are only ever added, so what was read from a table stays as it was: a table can be read from any thread while
+the parent appends to it. A run of days makes more records than memory should hold, so a table is read from its file
+where there is one: as a map, which copies nothing and is gone when the array that was given out is.
 """
 
 from __future__ import annotations
 
-import mmap
-import os
 import threading
-import weakref
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,16 +16,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from workbench.core.did_you_mean import did_you_mean
 from workbench.core.records import Records
-from workbench.diagnose.measurements import measurement_number
-from workbench.runs.metrics import AXES, METRICS, TABLES, metric
-from workbench.runs.thinning import Thinned
+from workbench.runs.folder import RecordError, RecordWarning, RunFolder
+from workbench.runs.metrics import Schema
 
 Array = npt.NDArray[Any]
 
-IN_MEMORY = 2**14
-"""Bytes of a table above which it is read from its file, if there is one: so few that a run comes to hold all the
-files that it will ever hold open within minutes, also of its evaluations, which are rare."""
+AT_ONCE = 2**14
+"""Records that are looked at together when a curve is thinned, which bounds what that takes."""
 
 
 class History:
@@ -37,95 +32,112 @@ class History:
 
     ``history["values/mean_q"]`` is a metric as it was recorded, all agents in the order of arrival;
     :meth:`series` is a curve to draw; the tables themselves are structured arrays, read-only:
-    ``history.updates["loss"]``.
+    ``history.updates["loss"]``, and ``history.table("spans")`` for one that a hook has brought.
     """
 
-    def __init__(self) -> None:
-        self._tables = {name: _GrowingTable(dtype) for name, dtype in TABLES.items()}
-        self._lost = dict.fromkeys(TABLES, 0)
+    def __init__(self, schema: Schema | None = None) -> None:
+        """Nothing is recorded yet in the tables of a schema, by default the core's."""
+        self.schema = schema or Schema()
+        self._tables = {name: _Table(table.dtype) for name, table in self.schema.tables.items()}
+        self.lost = dict.fromkeys(self._tables, 0)
+        """Records that were overwritten before the parent read them, per table."""
         self._lock = threading.Lock()
         self._thinned: dict[tuple[str, int], Thinned] = {}
+
+    @classmethod
+    def of(cls, folder: RunFolder) -> History:
+        """What a run folder holds. A record cut off by a crash is dropped, with a :class:`RecordWarning`.
+
+        Raises:
+            RecordError: a file cannot be read.
+        """
+        history = cls(folder.schema)
+        for table, about in folder.schema.tables.items():
+            file, size = folder.path_of(table), about.dtype.itemsize
+            history.read(table, file)
+            if rest := _size(file) % size:
+                warnings.warn(
+                    f"{file}: the last record is cut off after {rest} of {size} bytes and was dropped; "
+                    f"the {history.counts[table]} before it are whole",
+                    RecordWarning,
+                    stacklevel=2,
+                )
+        return history
 
     def append(self, table: str, records: Records, lost: int = 0, file: Path | None = None) -> None:
         """Add records to a table, and the number of records that were lost on the way to it.
 
         Args:
-            table: key of :data:`~workbench.runs.metrics.TABLES`.
+            table: name of the table.
             records: (n,) of the table's dtype; copied.
-            lost: records counted as lost since the last call.
+            lost: records counted as lost since the last call, by the one thread that appends.
             file: holds the whole table by now, these records too, and will only be added to; None if there is none.
 
         Raises:
             KeyError: there is no such table.
             TypeError: the records have another dtype.
         """
-        if table not in self._tables:
-            raise KeyError(f"there is no table {table!r}; it must be one of {', '.join(TABLES)}")
-        with self._lock:
-            self._tables[table].append(records, file)
-            self._lost[table] += lost
+        self._table(table).append(records, file)
+        self.lost[table] += lost
+
+    def read(self, table: str, file: Path) -> None:
+        """Take a table to be what its file holds by now; a record that is just being written is left for later.
+
+        Raises:
+            KeyError: there is no such table.
+            RecordError: the file cannot be read.
+        """
+        self._table(table).read(file)
+
+    def table(self, name: str) -> Records:
+        """All records of a table so far, (n,), read-only.
+
+        Raises:
+            KeyError: the run has no such table; the nearest are named.
+            RecordError: its file is gone, or has become shorter.
+        """
+        return self._table(name).filled
 
     @property
     def updates(self) -> Records:
         """One record per update: :data:`~workbench.core.records.UPDATES`."""
-        return self._tables["updates"].filled
+        return self.table("updates")
 
     @property
     def epochs(self) -> Records:
         """One record per epoch and agent: :data:`~workbench.core.records.EPOCHS`."""
-        return self._tables["epochs"].filled
+        return self.table("epochs")
 
     @property
     def events(self) -> Records:
         """One record per publication and sync: :data:`~workbench.core.records.EVENTS`."""
-        return self._tables["events"].filled
+        return self.table("events")
 
     @property
     def evaluations(self) -> Records:
         """One record per greedy evaluation and agent: :data:`~workbench.core.records.EVALUATIONS`."""
-        return self._tables["evaluations"].filled
+        return self.table("evaluations")
 
     @property
-    def probes(self) -> Records:
-        """One record per measurement of a probe: :data:`~workbench.diagnose.measurements.PROBES`."""
-        return self._tables["probes"].filled
-
-    @property
-    def spans(self) -> Records:
-        """One record per span of a process: :data:`~workbench.view.timeline.span_kinds.SPANS`."""
-        return self._tables["spans"].filled
-
-    def measured(self, name: str) -> Records:
-        """Every record of one measurement, in the order of arrival.
-
-        Raises:
-            KeyError: there is no measurement of that name; the nearest are given.
-        """
-        probes = self.probes
-        found: Records = probes[probes["measurement"] == measurement_number(name)]
-        return found
-
-    @property
-    def lost(self) -> dict[str, int]:
-        """Records that were overwritten before the parent read them, per table."""
-        with self._lock:
-            return dict(self._lost)
+    def counts(self) -> dict[str, int]:
+        """Records so far, per table."""
+        return {name: table.count for name, table in self._tables.items()}
 
     def __getitem__(self, name: str) -> Array:
         """All values of a metric, (n,), in the order of arrival; unknown names raise KeyError with the nearest."""
-        chosen = metric(name)
-        values: Array = self._tables[chosen.table].filled[chosen.field]
+        chosen = self.schema.metric(name)
+        values: Array = self.table(chosen.table)[chosen.field]
         return values
 
     def __iter__(self) -> Iterator[str]:
-        return iter(METRICS)
+        return iter(self.schema.metrics)
 
     def keys(self) -> Iterator[str]:
         """Names of all metrics, so that ``dict(history)`` works."""
         return iter(self)
 
     def _ipython_key_completions_(self) -> list[str]:
-        return list(METRICS)
+        return list(self)
 
     def series(
         self, name: str, agent: int | None = None, over: str | None = None, most: int | None = None
@@ -133,17 +145,17 @@ class History:
         """A metric as a curve: of one agent, or of all agents together.
 
         The points are updates for what is recorded per update, epochs for the rest
-        (:data:`~workbench.runs.metrics.AXES`). A point recorded twice keeps its last record. Agents are averaged or
-        summed as the metric says (:attr:`~workbench.core.records.Metric.over_agents`), and only points that every
-        agent of the table has reached are kept, so that a sum never lacks an agent.
+        (:attr:`~workbench.core.records.RecordTable.axis`). A point recorded twice keeps its last record. Agents are
+        averaged or summed as the metric says (:attr:`~workbench.core.records.Metric.over_agents`), and only points that
+        every agent of the table has reached are kept, so that a sum never lacks an agent.
 
         Args:
             name: public name of the metric.
             agent: index of an agent; None for all together.
             over: another column of the same table for x, such as "time", "epoch" or "agent_steps"; of all agents
                 together, the greatest value at the point.
-            most: how many points to keep at most, every so-manyth one, where a curve is only looked at; None keeps
-                them all. Every metric of a table keeps the same points.
+            most: how many points to keep at most, evenly spread, where a curve is only looked at; None keeps them all.
+                Every metric of a table keeps the same points.
 
         Returns:
             x (n,) and y (n,) float64, in the order of the points; both empty while nothing is recorded.
@@ -151,9 +163,13 @@ class History:
         Raises:
             KeyError: unknown metric, or no such column in its table.
         """
-        chosen = metric(name)
-        records = self._tables[chosen.table].filled if most is None else self._thin(chosen.table, most)
-        over = over or AXES[chosen.table]
+        chosen, axis = self.schema.metric(name), self.schema.axis(name)
+        records = self.table(chosen.table)
+        if most is not None and chosen.table != "evaluations":  # those are few, and have gaps
+            with self._lock:
+                thinned = self._thinned.setdefault((chosen.table, most), Thinned(axis, most))
+            records = thinned.of(records)
+        over = over or axis
         columns = records.dtype.names or ()
         if over not in columns:
             raise KeyError(f"the table of {name} has no column {over!r}; choose one of {', '.join(columns)}")
@@ -162,22 +178,18 @@ class History:
         if len(records) == 0:
             return records[over], np.empty(0)
 
-        kept = _points_of_all_agents(records, AXES[chosen.table])
+        kept = _points_of_all_agents(records, axis)
         y = kept[chosen.field].astype(np.float64)
         combined = y.sum(axis=1) if chosen.over_agents == "sum" else y.mean(axis=1)
         return kept[over].max(axis=1), combined
 
-    def _thin(self, table: str, most: int) -> Records:
-        """Records of a table that a curve of so many points is made of."""
-        records = self._tables[table].filled
-        if table == "evaluations":  # those are few, and have gaps
-            return records
-        with self._lock:
-            thinned = self._thinned.setdefault((table, most), Thinned(AXES[table], most))
-        return thinned.of(records)
+    def _table(self, name: str) -> _Table:
+        if name not in self._tables:
+            raise KeyError(f"the run has no table {name!r}; {did_you_mean(name, self._tables)}")
+        return self._tables[name]
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{len(table.filled):,} {name}" for name, table in self._tables.items())
+        counts = ", ".join(f"{count:,} {name}" for name, count in self.counts.items())
         lost = ", ".join(f"{count:,} {name}" for name, count in self.lost.items() if count)
         return f"History({counts}; lost: {lost or 'none'})"
 
@@ -192,63 +204,108 @@ def _points_of_all_agents(records: Records, axis: str) -> Records:
     return complete
 
 
-class _GrowingTable:
-    """An array that grows by doubling, or the map of a file that grows. What ``filled`` gave once stays as it is."""
+class _Table:
+    """Records in a file that grows, and after them those that no file holds yet. What was given out stays as it is."""
 
     def __init__(self, dtype: np.dtype[np.void]) -> None:
-        self._dtype, self._count, self._lock = dtype, 0, threading.Lock()
-        self._buffer = np.empty(256, dtype)
-        self._filled = _read_only(self._buffer[:0])
-        self._on_file = False  # whether the table is read from its file
-        self._file: int | None = None  # descriptor, from the first time on; so deleting the file does no harm
+        self._dtype, self._lock = dtype, threading.Lock()
+        self.count = 0
+        self._file: Path | None = None
+        self._on_file = 0
+        self._waiting: list[Records] = []
 
     @property
     def filled(self) -> Records:
         """All records so far, (n,)."""
         with self._lock:
-            if len(self._filled) < self._count:  # mapped when somebody looks, not whenever something comes
-                self._filled = self._mapped()
-            return self._filled
+            parts = [] if self._file is None else [_mapped(self._file, self._dtype, self._on_file)]
+            if self._waiting:
+                self._waiting = [_read_only(np.concatenate(self._waiting))]
+            parts += self._waiting
+        if len(parts) == 1:
+            return parts[0]
+        return _read_only(np.concatenate([np.empty(0, self._dtype), *parts]))
 
-    def append(self, records: Records, path: Path | None) -> None:
+    def append(self, records: Records, file: Path | None) -> None:
         if records.dtype != self._dtype:
             raise TypeError(f"the records are {records.dtype}; this table holds {self._dtype}")
         with self._lock:
-            count = self._count + len(records)
-            if path is not None and count * self._dtype.itemsize > IN_MEMORY and self._rests_on(path, count):
-                if len(self._buffer):
-                    self._buffer = np.empty(0, self._dtype)
-                    self._filled = _read_only(self._buffer)
-                self._count, self._on_file = count, True
-                return
-            start, before = self._count, self._mapped() if self._on_file else self._filled
-            if count > len(self._buffer):
-                self._buffer = np.empty(max(count, 2 * start), self._dtype)
-                self._buffer[:start] = before
-            self._buffer[start:count] = records
-            self._filled, self._count, self._on_file = _read_only(self._buffer[:count]), count, False
+            self.count += len(records)
+            if file is None:
+                self._waiting.append(records.copy())
+            else:
+                self._file, self._on_file, self._waiting = file, self.count, []
 
-    def _rests_on(self, path: Path, count: int) -> bool:
-        """Whether a file holds so many records, and can be read; it is kept open as long as the table lives."""
-        try:
-            file = os.open(path, os.O_RDONLY) if self._file is None else self._file
-        except OSError:
-            return False
-        holds = os.fstat(file).st_size >= count * self._dtype.itemsize
-        if holds and self._file is None:
-            self._file = file
-            weakref.finalize(self, os.close, file)
-        elif self._file is None:
-            os.close(file)
-        return holds
-
-    def _mapped(self) -> Records:
-        assert self._file is not None
-        size = self._count * self._dtype.itemsize
-        records: Records = np.frombuffer(mmap.mmap(self._file, size, access=mmap.ACCESS_READ), self._dtype)
-        return records
+    def read(self, file: Path) -> None:
+        with self._lock:
+            self.count = _size(file) // self._dtype.itemsize
+            self._file, self._on_file, self._waiting = file, self.count, []
 
 
-def _read_only(view: Records) -> Records:
-    view.flags.writeable = False
-    return view
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise RecordError(f"cannot read {file}: {error.strerror}") from error
+
+
+def _mapped(file: Path, dtype: np.dtype[np.void], count: int) -> Records:
+    if count == 0:  # of nothing there is no map
+        return _read_only(np.empty(0, dtype))
+    try:
+        return np.memmap(file, dtype, "r", shape=(count,)).view(np.ndarray)
+    except (OSError, ValueError) as error:  # the second: it is shorter
+        raise RecordError(f"cannot read {count:,} records from {file}: {error}; its run wrote them there") from None
+
+
+def _read_only(records: Records) -> Records:
+    records.flags.writeable = False
+    return records
+
+
+class Thinned:
+    """The records of a growing table that a curve of few points is made of.
+
+    Their points are the multiples of a power of two, the smallest that leaves few enough. A curve of a run of days is
+    drawn from as many points as one of minutes, so it must cost no more time and no more memory: records are looked at
+    once, when they have come, and a choice that has become too large is thinned by half.
+    """
+
+    def __init__(self, axis: str, most: int) -> None:
+        """Nothing is chosen yet.
+
+        Args:
+            axis: the column that counts the points: 0, 1, 2 and so on, each with a record of every agent or more.
+            most: points to keep at most.
+
+        Raises:
+            ValueError: ``most`` is below 1.
+        """
+        if most < 1:
+            raise ValueError(f"most is {most}; at least one point must be kept")
+        self._axis, self._most, self._every, self._seen = axis, most, 1, 0
+        self._kept: Records | None = None
+        self._lock = threading.Lock()
+
+    def of(self, records: Records) -> Records:
+        """Those of a table's records that are kept, in their order.
+
+        Args:
+            records: (n,), all records of the table so far: those of the last call and what was added since.
+        """
+        with self._lock:
+            kept = records[:0] if self._kept is None else self._kept
+            for start in range(self._seen, len(records), AT_ONCE):
+                block = records[start : start + AT_ONCE]
+                while int(block[self._axis].max()) >= self._most * self._every:
+                    self._every *= 2
+                    kept = self._chosen(kept)
+                kept = np.concatenate([kept, self._chosen(block)])
+            self._kept, self._seen = kept, max(self._seen, len(records))
+            return kept
+
+    def _chosen(self, records: Records) -> Records:
+        chosen: Records = records[records[self._axis] % self._every == 0]
+        return chosen

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
-from workbench.runs.folder import RecordError, RunFolder, runs_folder
+from workbench.runs.folder import OldFormat, RecordError, RunFolder, runs_folder
 from workbench.runs.loaded import RunView, status_of
 from workbench.runs.recovery.checkpoint import kept_epochs
 
@@ -20,9 +20,9 @@ class RunInfo:
 
     path: Path
     status: str
-    """created, starting, running, finished, stopped, failed; "cut off" if its parent died; "unreadable"."""
+    """created, starting, running, finished, stopped, failed; "cut off" (no parent), "old format" or "unreadable"."""
     label: str
-    """Mode, lag and faults; what is wrong with an unreadable folder."""
+    """Mode, lag and faults; of a folder that cannot be read, why."""
     seed: int | None
     created: float
     """Seconds since 1970; 0 if unknown."""
@@ -100,4 +100,5 @@ def _info(path: Path) -> RunInfo:
         begun = records.exists() and records.stat().st_size > 0
         return RunInfo(path, status_of(said, begun), label, int(said["config"]["seed"]), created, newest)
     except (RecordError, KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
-        return RunInfo(path, "unreadable", str(error), None, 0.0, newest)
+        status = "old format" if isinstance(error, OldFormat) else "unreadable"
+        return RunInfo(path, status, str(error), None, 0.0, newest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +16,6 @@ from workbench.runs import machine
 from workbench.runs.folder import RecordError, RunFolder
 from workbench.runs.history import History
 from workbench.runs.live_settings import CHANGEABLE
-from workbench.runs.metrics import TABLES
 from workbench.runs.recovery.checkpoint import CheckpointError, checkpoint_of, kept_epochs
 from workbench.runs.result import Result
 from workbench.runs.settings_timeline import Course
@@ -231,7 +230,7 @@ class LoadedRun(RunView):
         try:
             config = Config.from_dict(said["config"], **given)
             check_launch(config, said["mode"], said["lag"])
-            _check_description(said)
+            _check_description(said, folder.schema.tables)
             course = Course(config, [(epoch, settings) for _, epoch, settings in changes_in(said)])
         except NotGiven as error:
             raise RecordError(f"{folder.path} cannot be read: {error}") from None
@@ -257,15 +256,14 @@ class LoadedRun(RunView):
         if len(self.description.get("resumed", [])) != resumed:  # its records begin anew at the checkpoint
             self.history, self._course = history_of(self.folder, self.description), None
             return self
-        for table in TABLES:
-            found = self.folder.read_records(table, len(getattr(self.history, table)))
-            self.history.append(table, found, file=self.folder.path_of(table))
+        for table in self.folder.schema.tables:
+            self.history.read(table, self.folder.path_of(table))
         return self
 
     @property
     def status(self) -> str:
         """As the run left it; "cut off" if its parent died before the end."""
-        return status_of(self.description, begun=len(self.history.epochs) > 0)
+        return status_of(self.description, begun=self.history.counts["epochs"] > 0)
 
     @property
     def incidents(self) -> tuple[str, ...]:
@@ -348,13 +346,13 @@ def incidents_in(description: Mapping[str, Any]) -> tuple[str, ...]:
 
 def history_of(folder: RunFolder, description: Mapping[str, Any]) -> History:
     """What is on disk of a run's records, and how many its description says were lost on the way there."""
-    history = folder.read_history()
+    history = History.of(folder)
     for table, lost in description.get("lost_records", {}).items():
-        history.append(table, np.empty(0, TABLES[table]), lost)
+        history.lost[table] = lost
     return history
 
 
-def _check_description(said: Mapping[str, Any]) -> None:
+def _check_description(said: Mapping[str, Any], tables: Collection[str]) -> None:
     """Refuse what nothing here could have written: the fields that are read, by type."""
     kinds: dict[str, Any] = {
         "status": str, "device": str, "error": (str, type(None)), "faults": list, "probes": bool,
@@ -385,7 +383,7 @@ def _check_description(said: Mapping[str, Any]) -> None:
         if not isinstance(each["settings"], Mapping) or not each["settings"].keys() <= set(CHANGEABLE):
             raise TypeError(f"a change is {each!r}")
     for table, lost in said.get("lost_records", {}).items():
-        if table not in TABLES or type(lost) is not int or not 0 <= lost < 2**62:
+        if table not in tables or type(lost) is not int or not 0 <= lost < 2**62:
             raise TypeError(f"of table {table!r}, {lost!r} records were lost")
     for policy, numbers in said.get("references", {}).items():
         if not isinstance(numbers, Mapping) or not all(isinstance(n, int | float) for n in numbers.values()):
@@ -398,9 +396,9 @@ def _check_history(history: History, course: Course, folder: RunFolder) -> None:
     # what free-running learners did ahead is not unmade where the replay ratio is lowered
     most = config.learning_epochs * int(course.largest(lambda each: each.pacing.updates_per_epoch))
     limits = {"agent": config.num_agents, "epoch": config.epochs + 1, "update": most + 1}
-    for table in TABLES:
-        records = getattr(history, table)
-        for field in limits.keys() & set(records.dtype.names):
+    for table in folder.schema.tables:
+        records = history.table(table)
+        for field in limits.keys() & set(records.dtype.names or ()):
             column = records[field]
             if len(column) and not -1 <= column.min() <= column.max() < limits[field]:
                 raise RecordError(

@@ -1,21 +1,20 @@
-"""What a run measures: the core's metrics, each with its definition, and the meaning of the other columns."""
+"""What a run measures: its tables of records and its metrics, as ``run.json`` says them.
+
+The core's metrics are here, each with its definition, and the meaning of the other columns. A hook or an agent brings
+its own (:attr:`workbench.core.processes.worker.Modifier.metrics`). Whoever reads a run goes by its :class:`Schema`.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
 import numpy as np
 
-from workbench.core import records
 from workbench.core.did_you_mean import did_you_mean
-from workbench.core.records import Metric
-from workbench.diagnose.measurements import PROBE_TABLES
-from workbench.view.timeline.span_kinds import SPAN_TABLES
-
-TABLES: dict[str, np.dtype[np.void]] = {
-    name: table.dtype for name, table in records.tables_with([PROBE_TABLES, SPAN_TABLES]).items()
-}
-
-AXES = {name: table.axis for name, table in records.TABLES.items() if table.axis}
-"""The column of a table that its metrics are drawn over."""
+from workbench.core.records import TABLES, Metric, RecordTable
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -106,13 +105,105 @@ COLUMNS: dict[str, str] = {
 """Fields that say when, where and under what a record was made."""
 
 
-def metric(name: str) -> Metric:
-    """The metric of that public name.
+@dataclass(frozen=True)
+class Schema:
+    """The tables and metrics of one run, by name."""
 
-    Raises:
-        KeyError: there is none; the nearest names are given.
-    """
-    if name in METRICS:
-        return METRICS[name]
-    aliases = {alias: each.name for each in METRICS.values() for alias in (each.name.split("/")[1], each.field)}
-    raise KeyError(f"there is no metric {name!r}; {did_you_mean(name, METRICS, aliases)}")
+    tables: Mapping[str, RecordTable] = field(default_factory=lambda: dict(TABLES))
+    metrics: Mapping[str, Metric] = field(default_factory=lambda: dict(METRICS))
+
+    @classmethod
+    def of(cls, tables: Mapping[str, RecordTable], metrics: Iterable[Metric] = ()) -> Schema:
+        """The schema of a run with these tables, whose metrics are the core's and more.
+
+        Raises:
+            ValueError: two different metrics have the same name, or a name or a dtype is none that a file may have.
+        """
+        known = dict(METRICS)
+        for each in metrics:
+            if known.setdefault(each.name, each) != each:
+                raise ValueError(f"two metrics are named {each.name!r}; give yours another name")
+        return cls.from_dict(cls(tables, known).to_dict())
+
+    def metric(self, name: str) -> Metric:
+        """The metric of that public name.
+
+        Raises:
+            KeyError: there is none; the nearest names are given.
+        """
+        if name in self.metrics:
+            return self.metrics[name]
+        by_part = {part: each.name for each in self.metrics.values() for part in (each.name.split("/")[-1], each.field)}
+        raise KeyError(f"there is no metric {name!r}; {did_you_mean(name, self.metrics, by_part)}")
+
+    def axis(self, name: str) -> str:
+        """The column that a metric is drawn over."""
+        return self.tables[self.metric(name).table].axis
+
+    def require(self, tables: Mapping[str, RecordTable]) -> None:
+        """Refuse tables that a run with this schema cannot write.
+
+        Raises:
+            ValueError: a table is missing here, or is another one; the message names it.
+        """
+        for name, table in tables.items():
+            kept = self.tables.get(name)
+            if kept is None or (kept.dtype, kept.words) != (table.dtype, table.words):
+                raise ValueError(f"table {name!r} is another than in the run; resume it with the hooks of its launch")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON. The capacity of a table, which says nothing of its records, is left out."""
+        return {
+            "tables": {
+                name: {
+                    "fields": [[field, table.dtype[field].str] for field in table.dtype.names or ()],
+                    "axis": table.axis, "words": {column: list(words) for column, words in table.words.items()},
+                }
+                for name, table in self.tables.items()
+            },
+            "metrics": [asdict(each) for each in self.metrics.values()],
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Schema:
+        """The inverse of :meth:`to_dict`, for what may come from anywhere.
+
+        Raises:
+            ValueError, TypeError, KeyError, AttributeError: it is no such thing, or lacks a table or a field that
+                every run has.
+        """
+        tables = {name: _table(name, **about) for name, about in data["tables"].items()}
+        for name, table in TABLES.items():
+            found, needed = tables[name].dtype, table.dtype
+            if any(each not in (found.names or ()) or found[each] != needed[each] for each in needed.names or ()):
+                raise ValueError(f"table {name!r} lacks a field that it must have")
+        metrics = [Metric(**each) for each in data["metrics"]]
+        for each in metrics:
+            texts = (each.name, each.unit, each.definition)
+            known = each.field in (tables[each.table].dtype.names or ()) and tables[each.table].axis
+            if not all(isinstance(text, str) for text in texts) or not _PUBLIC.fullmatch(each.name):
+                raise ValueError(f"a metric is named {each.name!r}")
+            if each.over_agents not in ("mean", "sum") or not known:
+                raise ValueError(f"metric {each.name!r} is none of its table")
+        return cls(tables, {each.name: each for each in metrics})
+
+
+def _table(name: str, fields: list[tuple[str, str]], axis: Any, words: dict[str, list[str]]) -> RecordTable:
+    """A table as it is described in a file: of plain numbers, under names that are safe as names of files."""
+    for text in (name, *(column for column, _ in fields)):
+        if not _NAME.fullmatch(text):
+            raise ValueError(f"a table or field is named {text!r}; it must be small letters, digits and '_'")
+    for column, kind in fields:
+        if not _KIND.fullmatch(kind):
+            raise ValueError(f"field {column!r} of table {name!r} is {kind!r}; it must be a plain number")
+    dtype = np.dtype([(column, kind) for column, kind in fields])
+    if axis not in ("", "update", "epoch") or {axis, *words} - {"", *(dtype.names or ())}:
+        raise ValueError(f"table {name!r} has words or an axis of no field")
+    if not all(isinstance(word, str) for column in words.values() for word in column):
+        raise ValueError(f"table {name!r} has words that are none")
+    return RecordTable(dtype, axis=axis, words={column: tuple(each) for column, each in words.items()})
+
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_PUBLIC = re.compile(rf"{_NAME.pattern}/{_NAME.pattern}")
+_KIND = re.compile(r"[<|][iuf][1248]")

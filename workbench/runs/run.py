@@ -32,7 +32,7 @@ from workbench.core.digest import array_digest
 from workbench.core.envs.base import WorldConfig
 from workbench.core.processes.blocks import Cut, Plan
 from workbench.core.processes.supervisor import ChildFailed, Listener, Supervisor, children_of
-from workbench.core.processes.worker import Modifier
+from workbench.core.processes.worker import Modifier, metrics_of, record_tables
 from workbench.core.records import Records
 from workbench.core.registry import check_importable
 from workbench.diagnose.faults import Fault, prepare
@@ -44,7 +44,7 @@ from workbench.runs.history import History
 from workbench.runs.limits import check_limits
 from workbench.runs.live_settings import CHANGEABLE
 from workbench.runs.loaded import RunError, RunView, changes_in, history_of, incidents_in, progress_numbers
-from workbench.runs.metrics import TABLES
+from workbench.runs.metrics import Schema
 from workbench.runs.recovery.checkpoint import Checkpoint, write_checkpoint
 from workbench.runs.recovery.deduplication import Repeats
 from workbench.runs.recovery.restarts import Incident
@@ -89,10 +89,10 @@ class Run(RunView, Listener):
         Raises:
             MemoryError: there is not enough of it; the folder says that the run failed.
         """
-        super().__init__(folder, plan.config, plan.mode, plan.lag, History(), description["faults"])
+        super().__init__(folder, plan.config, plan.mode, plan.lag, History(folder.schema), description["faults"])
         self._plan, self._description = plan, description
         self._warnings: dict[str, str] = {}
-        self._unwritten: dict[str, deque[Records]] = {table: deque() for table in TABLES}
+        self._unwritten: dict[str, deque[Records]] = {table: deque() for table in folder.schema.tables}
         self._repeats = Repeats()
         self._elapsed_before = 0.0 if start is None else float(start.description["elapsed_s"])
         self._result: Result | None = None
@@ -349,7 +349,7 @@ class Run(RunView, Listener):
 
     def keep_records(self) -> bool:
         """Write what waits; return whether all is on disk. A checkpoint without it would leave a gap in the history."""
-        kept = all([self._write_waiting(table) for table in TABLES if table != "spans"])
+        kept = all([self._write_waiting(table) for table in self._unwritten])
         if not kept:
             self._warnings.setdefault("waiting", "no checkpoint was written while records waited for the disk")
         return kept
@@ -518,7 +518,8 @@ def launch(
     plan = Plan(config, mode, lag, None if weights is None else _check_weights(config, weights), wrapped)
     description = describe(plan, str(device), [fault.text for fault in switched_on], probes, timeline)
     check_limits(plan)
-    folder = RunFolder.create(name or _new_name(config, mode, lag), description, out)
+    schema = Schema.of(record_tables(wrapped), metrics_of(wrapped))
+    folder = RunFolder.create(name or _new_name(config, mode, lag), description, out, schema)
     folder.hold()
     return begin(Run(plan, folder, description), start)
 

@@ -20,6 +20,7 @@ from workbench.diagnose.catalogue import CATALOGUE, Failure, check_of_fault, eff
 from workbench.diagnose.checks import CheckResult
 from workbench.diagnose.doctor import Diagnosis
 from workbench.diagnose.faults import FAULTS
+from workbench.diagnose.measurements import measurements_of, probes_of
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.run import Run, launch
 from workbench.view.panel.drawing import labels
@@ -147,7 +148,7 @@ def sync_figure(runs: Sequence[RunView]) -> Picture:
 
 def _require_probes(runs: Sequence[RunView]) -> None:
     for run in runs:
-        if len(run.history.epochs) and not len(run.history.probes):
+        if len(run.history.epochs) and not len(probes_of(run.history)):
             raise RunError(
                 f"run {run.name} was made without probes, so no distance of weights was recorded in it; launch it with "
                 "probes=True (on the command line: without --no-probes)"
@@ -156,7 +157,7 @@ def _require_probes(runs: Sequence[RunView]) -> None:
 
 def _by_epoch(run: RunView, measurement: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """A measurement over the epochs, mean over the agents."""
-    found = run.history.measured(measurement)
+    found = measurements_of(run.history, measurement)
     epochs, place = np.unique(found["epoch"], return_inverse=True)
     return epochs, np.bincount(place, found["value"], len(epochs)) / np.bincount(place, minlength=len(epochs))
 

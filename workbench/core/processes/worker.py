@@ -54,7 +54,7 @@ class Modifier:
     tables: ClassVar[Mapping[str, RecordTable]] = {}
     """Tables of records that it brings, by name: ``parts.channel[name].write(...)`` adds a record to one of them."""
     metrics: ClassVar[tuple[Metric, ...]] = ()
-    """Fields of these tables that are curves: each appears in the history, the charts and every export."""
+    """Curves: a field of a table each, its own or the core's; one that the table lacks is added to it, as float32."""
 
     def on_parts(self, parts: Parts) -> None:
         """Called when progress, replays, weight stores and channel are open."""
@@ -67,8 +67,13 @@ class Modifier:
 
 
 def record_tables(modifiers: Sequence[Modifier]) -> dict[str, RecordTable]:
-    """The tables of a run: the core's, and those that its modifiers bring."""
-    return tables_with(modifier.tables for modifier in modifiers)
+    """The tables of a run: the core's, and what its modifiers bring."""
+    return tables_with([each.tables for each in modifiers], metrics_of(modifiers))
+
+
+def metrics_of(modifiers: Sequence[Modifier]) -> list[Metric]:
+    """The metrics that modifiers bring."""
+    return [metric for modifier in modifiers for metric in modifier.metrics]
 
 
 @dataclass

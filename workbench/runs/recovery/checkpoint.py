@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.digest import array_digest
-from workbench.runs.folder import RecordError, open_private
+from workbench.runs.files import whole_file
+from workbench.runs.folder import RecordError
 
 FORMAT = 1
 """Version of what a checkpoint holds."""
@@ -57,7 +58,6 @@ def write_checkpoint(
         CheckpointError: the disk refuses. Checkpoints that were there before are kept.
     """
     path = _path(folder, epoch)
-    part = path.with_suffix(".part")
     head = {**description, "format": FORMAT, "epoch": epoch, "sha256": _digest(arrays)}
     text = np.frombuffer(json.dumps(head).encode(), np.uint8)
     try:
@@ -65,20 +65,14 @@ def write_checkpoint(
         for left in folder.glob("*.part"):  # by a writer that was killed
             with suppress(OSError):
                 left.unlink()
-        with open(part, "wb", opener=open_private) as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                for name, array in ({_DESCRIPTION: text} | dict(arrays)).items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        _write_array(member, array)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        with whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
+            for name, array in ({_DESCRIPTION: text} | dict(arrays)).items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    _write_array(member, array)
         _sync_folder(folder)
         for old in _found(folder)[keep:]:
             old.unlink()
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise CheckpointError(
             f"cannot write {path}: {error.strerror or error}; earlier checkpoints are kept, and the run goes on; "
             "make room"

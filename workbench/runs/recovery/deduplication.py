@@ -10,9 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.records import EventKind, Records
+from workbench.core.records import TABLES, EventKind, Records
 from workbench.runs.history import History
-from workbench.runs.metrics import TABLES
 
 Marks = dict[tuple[str, int, int], int]
 """Greatest key by table, agent and kind (0 where a table has one kind of record only)."""
@@ -24,13 +23,13 @@ class Repeats:
 
     def __init__(self) -> None:
         self._marks: Marks = {}
-        self._marked = dict.fromkeys(TABLES, 0)  # records that were looked at
+        self._marked: dict[str, int] = dict.fromkeys(TABLES, 0)  # records that were looked at
         self.dropped = 0
 
     def expect(self, history: History) -> None:
         """Everything that is in the history may come again."""
         for table, marked in self._marked.items():
-            records = getattr(history, table)
+            records = history.table(table)
             for start in range(marked, len(records), _AT_ONCE):  # a long run has more of them than memory should hold
                 _mark(self._marks, table, records[start : start + _AT_ONCE])
             self._marked[table] = len(records)
@@ -103,8 +102,8 @@ def until(
     elif table == "events":
         published = records["kind"] == EventKind.PUBLISH
         kept = np.where(published, records["version"] <= np.array(versions)[agent], records["epoch"] < epochs)
-    elif table == "spans":
-        kept = np.zeros(len(records), bool)  # of another clock, if the machine was started anew: a timeline begins here
+    elif not {"time", "epoch"} <= set(records.dtype.names or ()):  # such as a timeline, which begins again here, since
+        kept = np.zeros(len(records), bool)  # its clock is another one if the machine was restarted
     else:
         kept = records["epoch"] < epochs
     chosen: Records = records[kept]

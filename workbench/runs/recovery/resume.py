@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,15 @@ import numpy as np
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config, ConfigError, check_launch, differences, safe_to_change
 from workbench.core.processes.blocks import Plan
-from workbench.core.processes.worker import actor_state, agent_state, weight_store_layout
+from workbench.core.processes.worker import Modifier, actor_state, agent_state, record_tables, weight_store_layout
 from workbench.core.shared.replay import Replay
 from workbench.diagnose.faults import prepare
 from workbench.runs import machine
-from workbench.runs.folder import RecordWarning, RunFolder
+from workbench.runs.folder import RecordError, RecordWarning, RunFolder
+from workbench.runs.history import History
 from workbench.runs.limits import check_limits
 from workbench.runs.live_settings import CHANGEABLE
 from workbench.runs.loaded import Given, LoadedRun, RunError, elsewhere, given_classes, load
-from workbench.runs.metrics import TABLES
 from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, newest_checkpoint, set_aside
 from workbench.runs.recovery.deduplication import until
 from workbench.runs.run import Run, begin, describe_place, watching
@@ -100,6 +100,7 @@ def _gone_back(earlier: LoadedRun, config: Config | None, changes: dict[str, Any
     modifiers = (*faults, *watching(bool(description.get("timeline")), bool(description.get("probes"))))
     plan = Plan(wanted, earlier.mode, earlier.lag, None, modifiers)
     check_limits(plan)
+    _check_tables(earlier.folder, modifiers)
     _check_cut(plan, checkpoint)
     if earlier.status == "finished" and wanted.epochs == checkpoint.epoch:
         raise RunError(
@@ -145,6 +146,13 @@ def _from_here_on(
     settings = {name: value(wanted) for name, value in read.items() if value(wanted) != value(now)}
     kept = wanted.replace(**{name: value(launched) for name, value in read.items()})
     return ({"time": time.time(), "epoch": epoch, "settings": settings} if settings else None), kept
+
+
+def _check_tables(folder: RunFolder, modifiers: Sequence[Modifier]) -> None:
+    try:
+        folder.schema.require(record_tables(modifiers))
+    except ValueError as error:
+        raise RecordError(f"{folder.path} cannot be resumed: {error}") from None
 
 
 def _check_cut(plan: Plan, checkpoint: Checkpoint) -> None:
@@ -204,8 +212,8 @@ def _go_back(folder: RunFolder, checkpoint: Checkpoint) -> None:
     versions = [int(arrays[f"agent {agent}/version"]) for agent in agents]
     epochs, evaluated = int(arrays["actor/at"]), int(arrays["actor/evaluated"])
     set_aside(folder.path / "checkpoints", after=checkpoint.epoch)
-    history = folder.read_history()
-    for table in TABLES:
-        folder.replace(table, until(table, getattr(history, table), epochs, updates, versions, evaluated))
+    history = History.of(folder)
+    for table in folder.schema.tables:
+        folder.replace(table, until(table, history.table(table), epochs, updates, versions, evaluated))
     for name in ("result.json", "weights.npy"):
         (folder.path / name).unlink(missing_ok=True)

@@ -6,12 +6,14 @@ somebody asks for others, and :class:`Choices` holds one set of answers: which c
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from workbench.runs.metrics import AXES, METRICS
+from workbench.core.did_you_mean import did_you_mean
+from workbench.core.records import TABLES
+from workbench.runs.loaded import RunView
+from workbench.runs.metrics import METRICS
 
 SMOOTHING = 0.04
 """Default window of the moving averages, as a share of the run's length."""
@@ -60,31 +62,24 @@ class Chart:
     """Whether the rewards of the reference policies are drawn as lines."""
     due: Literal["epsilon", "replay_ratio", "grad_clip"] | None = None
     """What the configuration says the curve should be, or must not pass; drawn as a dotted line."""
+    over: str = "epoch"
+    """What the curves are recorded over: "update" or "epoch"."""
 
     @property
     def name(self) -> str:
         """The title without what it explains."""
         return self.title.partition(":")[0].partition(";")[0]
 
-    @property
-    def table(self) -> str:
-        """The table that its curves are recorded in."""
-        return METRICS[self.curves[0].metric].table
-
-    @property
-    def over(self) -> str:
-        """What the curves are recorded over: "update" or "epoch"."""
-        return AXES[self.table]
-
 
 def _plain(title: str, metric: str, noisy: bool = True, unit: str = "") -> Chart:
-    return Chart(title, unit or METRICS[metric].unit, (Curve(metric, noisy=noisy),))
+    of = METRICS[metric]
+    return Chart(title, unit or of.unit, (Curve(metric, noisy=noisy),), over=TABLES[of.table].axis)
 
 
 CHARTS: dict[str, Chart] = {
     "loss": _plain("Loss", "losses/quantile_huber", unit="quantile Huber loss"),
     "q": Chart("Q-values: mean (wide) and max (thin)", METRICS["values/mean_q"].unit,
-               (Curve("values/mean_q"), Curve("values/max_q", weight=0.7))),
+               (Curve("values/mean_q"), Curve("values/max_q", weight=0.7)), over="update"),
     "reward": Chart("Reward while exploring", "reward per epoch", (Curve("charts/reward"),),
                     marks="charts/greedy_reward", references=True),
     "epsilon": Chart("Epsilon in use; due: dotted", "probability", (Curve("charts/epsilon", noisy=False),),
@@ -93,7 +88,7 @@ CHARTS: dict[str, Chart] = {
     "lag_ms": _plain("Sync lag in time", "sync/lag_ms", unit="ms behind"),
     "lag_updates": _plain("Sync lag in updates", "sync/lag_updates", unit="updates behind"),
     "grad_norm": Chart("Gradient norm; clipped at: dotted", "Euclidean norm", (Curve("learning/grad_norm"),),
-                       due="grad_clip"),
+                       due="grad_clip", over="update"),
     "td_error": _plain("TD error", "losses/td_error"),
     "learning_rate": _plain("Step size", "learning/learning_rate", noisy=False, unit="learning rate"),
     "replay_ratio": Chart("Replay ratio; due: dotted", "updates per agent step",
@@ -101,20 +96,31 @@ CHARTS: dict[str, Chart] = {
     "sample_age": _plain("Age of the sampled rows", "replay/sample_age", unit="versions"),
     "replay_fill": _plain("Rows to sample from", "replay/fill", noisy=False),
     "steps_rate": Chart("Acting", "agent steps per s", (Curve("charts/reward", rate=True),)),
-    "updates_rate": Chart("Learning", "updates per s", (Curve("losses/quantile_huber", rate=True),)),
+    "updates_rate": Chart("Learning", "updates per s", (Curve("losses/quantile_huber", rate=True),), over="update"),
 }  # fmt: skip
-"""Every chart by its name."""
+"""Every chart of what the core measures, by its name."""
 
 STANDARD = ("loss", "q", "reward", "epsilon", "lag_versions", "lag_ms")
 """Charts that are drawn unless others are asked for."""
 
 
+def charts_of(runs: Sequence[RunView]) -> dict[str, Chart]:
+    """Every chart that can be drawn of some runs, by its name: :data:`CHARTS`, and one for each metric of a hook."""
+    more = {
+        name: Chart(name, metric.unit.replace("$", r"\$"), (Curve(name),), over=run.history.schema.axis(name))
+        for run in runs
+        for name, metric in run.history.schema.metrics.items()
+        if name not in METRICS
+    }
+    return CHARTS | more
+
+
 @dataclass(frozen=True)
 class Choices:
-    """What to draw and how. A choice that cannot be drawn raises ValueError when the object is built."""
+    """What to draw and how. A choice that no run could be drawn by raises ValueError when the object is built."""
 
     charts: tuple[str, ...] = STANDARD
-    """Names of charts, in the order in which they are drawn."""
+    """Names of charts (:func:`charts_of`), in the order in which they are drawn."""
     smoothing: float = SMOOTHING
     """Window of the moving averages as a share of a run's length; 0 draws what was recorded alone."""
     over: Axis = "own"
@@ -124,7 +130,10 @@ class Choices:
     """A logarithmic y axis, in every chart whose values are all above 0."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "charts", _known(self.charts))
+        charts = (self.charts,) if isinstance(self.charts, str) else self.charts
+        object.__setattr__(self, "charts", tuple(dict.fromkeys(charts)))
+        if not 1 <= len(self.charts) <= MAX_CHARTS:
+            raise ValueError(f"{len(self.charts)} charts are chosen; choose 1 to {MAX_CHARTS} of {', '.join(CHARTS)}")
         if not 0 <= self.smoothing < 1:
             raise ValueError(f"smoothing is {self.smoothing!r}; it must be a share of the run's length, 0 to below 1")
         if self.over not in AXIS_LABELS:
@@ -133,20 +142,11 @@ class Choices:
         if not whole and self.agents not in ("together", "each"):
             raise ValueError(f'agents is {self.agents!r}; it must be "together", "each" or the index of an agent')
 
-    def check_agents(self, counts: Iterable[int]) -> None:
-        """Refuse an agent that none of the runs has, given how many agents each has."""
-        most = max(counts)
+    def check(self, charts: Mapping[str, Chart], runs: Sequence[RunView]) -> None:
+        """Refuse a chart that is none of those that there are, and an agent that none of the runs has."""
+        for name in self.charts:
+            if name not in charts:
+                raise ValueError(f"there is no chart {name!r}; {did_you_mean(name, charts)}")
+        most = max(run.config.num_agents for run in runs)
         if isinstance(self.agents, int) and self.agents >= most:
             raise ValueError(f"agents is {self.agents}; the runs have agents 0 to {most - 1}")
-
-
-def _known(names: str | Sequence[str]) -> tuple[str, ...]:
-    chosen = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
-    for name in chosen:
-        if name not in CHARTS:
-            near = difflib.get_close_matches(str(name), CHARTS, n=3, cutoff=0.4)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(CHARTS)}"
-            raise ValueError(f"there is no chart {name!r}; {hint}")
-    if not 1 <= len(chosen) <= MAX_CHARTS:
-        raise ValueError(f"{len(chosen)} charts are chosen; choose 1 to {MAX_CHARTS} of {', '.join(CHARTS)}")
-    return chosen

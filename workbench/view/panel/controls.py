@@ -13,7 +13,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from workbench.view.html import quiet, warning
-from workbench.view.panel.charts import AXIS_LABELS, CHARTS, STANDARD, Choices
+from workbench.view.panel.charts import AXIS_LABELS, STANDARD, Chart, Choices
 
 SMOOTHINGS = {"none": 0.0, "1 %": 0.01, "4 %": 0.04, "10 %": 0.1, "25 %": 0.25}
 """Windows of the moving average that the form offers, as shares of a run's length."""
@@ -75,10 +75,12 @@ class ChoicesForm:
         widget: what is displayed; it holds all the others.
     """
 
-    def __init__(self, choices: Choices, num_agents: int, on_change: Callable[[Choices], None]) -> None:
-        """Show some choices; call ``on_change`` with the new ones when the user has changed something."""
+    def __init__(
+        self, choices: Choices, charts: Mapping[str, Chart], num_agents: int, on_change: Callable[[Choices], None]
+    ) -> None:
+        """Show some choices among charts; call ``on_change`` with the new ones when the user has changed something."""
         self._choices, self._on_change, self._filling = choices, on_change, False
-        self.boxes = {name: _box(chart.name) for name, chart in CHARTS.items()}
+        self.boxes = {name: _box(chart.name) for name, chart in charts.items()}
         self.over = widgets.Dropdown(
             options=[(label, axis) for axis, label in AXIS_LABELS.items()], description="x axis", layout=_free()
         )

@@ -16,7 +16,7 @@ from matplotlib.patheffects import withStroke
 
 from workbench.runs.loaded import RunView
 from workbench.view.curves import Points, decimate, moving_average
-from workbench.view.panel.charts import CHARTS, Agents, Chart, Choices, Curve
+from workbench.view.panel.charts import Agents, Chart, Choices, Curve, charts_of
 from workbench.view.panel.series import axis_label, axis_of, change_marks, curve_points, due_points, series
 from workbench.view.picture import DPI, Picture
 from workbench.view.style import GREY, INK, SMALL_SIZE, TEXT_SIZE, WARNING, few_ticks, log_ticks, run_style, style_axes
@@ -46,8 +46,9 @@ class SideBySide:
         if not self.runs:
             raise ValueError("there are no runs to draw; give at least one")
         self.choices = choices or Choices()
-        self.choices.check_agents(run.config.num_agents for run in self.runs)
-        charts = [CHARTS[name] for name in self.choices.charts]
+        known = charts_of(self.runs)
+        self.choices.check(known, self.runs)
+        self._charts = charts = [known[name] for name in self.choices.charts]
         rows, columns = _grid(len(charts))
         height = MARGIN + rows * ROW_HEIGHT
         self.figure = Picture(figsize=(WIDTH, height), dpi=dpi, facecolor="white")
@@ -66,8 +67,7 @@ class SideBySide:
         changed = False
         for index, run in enumerate(self.runs):
             history = run.history
-            changes = len(run.changes)
-            seen = (run.ended, len(history.updates), len(history.epochs), len(history.evaluations), changes)
+            seen = (run.ended, tuple(history.counts.values()), len(run.changes))
             if seen != self._seen[index]:
                 changed, self._seen[index] = True, seen
                 for plot in self._plots:
@@ -113,7 +113,7 @@ class SideBySide:
             note += f" Lines are moving averages over {100 * self.choices.smoothing:.2g} % of the run."
         self.figure.text(0.062, 0.108 / height, note, fontsize=SMALL_SIZE, color=GREY)
         self.figure.text(0.062, 0.300 / height, caption, fontsize=TEXT_SIZE, color=INK)
-        titles = [CHARTS[name].name for name in self.choices.charts]
+        titles = [chart.name for chart in self._charts]
         count = f"{NUMBERS[len(titles)].capitalize()} chart{'s' * (len(titles) > 1)}"
         self.figure.alt = f"{count}: {'; '.join(titles)}. Runs: {'; '.join(labels(self.runs))}. {caption}".strip()
 

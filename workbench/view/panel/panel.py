@@ -25,7 +25,7 @@ from workbench.runs.loaded import LoadedRun, RunError, RunView
 from workbench.runs.run import Run
 from workbench.view import html as pages
 from workbench.view.figures import draw_comparison
-from workbench.view.panel.charts import SMOOTHING, STANDARD, Agents, Axis, Choices
+from workbench.view.panel.charts import SMOOTHING, STANDARD, Agents, Axis, Choices, charts_of
 from workbench.view.panel.controls import Blocks, ChangeForm, ChoicesForm, button, row
 from workbench.view.panel.drawing import SideBySide, labels
 from workbench.view.panel.live import LIVE_DPI, LiveFrames
@@ -209,7 +209,8 @@ class Panel:
         self.image.add_class("wb-live")
         self._alt = widgets.HTML(pages.hidden(self._drawing.figure.alt))
         most = max(run.config.num_agents for run in self.runs)
-        self.form, self.changes = ChoicesForm(self.choices, most, self._draw_anew), ChangeForm(self._change)
+        self.form = ChoicesForm(self.choices, charts_of(self.runs), most, self._draw_anew)
+        self.changes = ChangeForm(self._change)
         self.processes, self.doctor = widgets.HTML(), widgets.HTML(pages.quiet("The doctor is looking."))
         blocks = {CURVES: self.form.widget, CHANGES: self.changes.widget,
                   PROCESSES: self.processes, DOCTOR: self.doctor}  # fmt: skip

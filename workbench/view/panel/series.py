@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from workbench.core.agents import schedules
 from workbench.runs.loaded import RunView
-from workbench.runs.metrics import METRICS
 from workbench.runs.settings_timeline import Course
 from workbench.view.curves import MAX_POINTS, Points
 from workbench.view.panel.charts import AXIS_LABELS, Axis, Chart, Curve
@@ -44,12 +43,13 @@ def series(run: RunView, metric: str, over: Axis, agent: int | None = None) -> P
         over: the x axis; "own" is the metric's own.
         agent: one agent; None for all together.
     """
-    table = METRICS[metric].table
-    over = ("update" if table == "updates" else "epoch") if over == "own" else over
     history = run.history
+    table, own = history.schema.metric(metric).table, history.schema.axis(metric)
     if over == "time":
         x, y = history.series(metric, agent, "time", MOST)
         return x - start_time(run), y
+    if over == "own":
+        over = "update" if own == "update" else "epoch"
     if over == "agent_steps" and table != "epochs":
         x, y = history.series(metric, agent, "epoch", MOST)
         return (x + 1.0) * run.config.steps_per_epoch, y
@@ -65,7 +65,8 @@ def curve_points(run: RunView, curve: Curve, over: Axis, agent: int | None) -> P
     x, y = series(run, curve.metric, over, agent)
     if not curve.rate:
         return x, y
-    count, _ = series(run, curve.metric, "agent_steps" if METRICS[curve.metric].table == "epochs" else "own", agent)
+    per_epoch = run.history.schema.metric(curve.metric).table == "epochs"
+    count, _ = series(run, curve.metric, "agent_steps" if per_epoch else "own", agent)
     times, _ = series(run, curve.metric, "time", agent)
     share = run.config.num_agents if agent is None else 1
     return rate(x, share * count, times)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.core.records import RecordTable, words_of
+from workbench.core.records import Records, RecordTable, words_of
+
+if TYPE_CHECKING:
+    from workbench.runs.history import History
 
 SPANS = np.dtype([
     ("start", "<i8"), ("duration", "<i8"), ("on_core", "<i8"),
@@ -48,3 +52,8 @@ class SpanKind(IntEnum):
 
 SPAN_TABLES = {"spans": RecordTable(SPANS, 32768, words={"kind": words_of(SpanKind)})}
 """The table that a run with a timeline has beside the core's."""
+
+
+def spans_of(history: History) -> Records:
+    """What the timeline of a run has recorded, (n,) of :data:`SPANS`; empty for a run without one."""
+    return history.table("spans") if "spans" in history.schema.tables else np.empty(0, SPANS)

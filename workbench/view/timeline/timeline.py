@@ -22,7 +22,7 @@ from workbench.view.picture import Picture, to_png
 from workbench.view.timeline.lanes import strip
 from workbench.view.timeline.perfetto import chrome_trace
 from workbench.view.timeline.shares import NO_WORK, Shares
-from workbench.view.timeline.span_kinds import SpanKind
+from workbench.view.timeline.span_kinds import SpanKind, spans_of
 from workbench.view.timeline.spans import of_process, time_of_kinds, time_on_core
 
 LAST_S = 3.0
@@ -57,7 +57,7 @@ class Timeline:
             RecordError: it recorded no timeline, or nothing yet.
         """
         description = run.folder.read_description()
-        self.run, self.spans = run, run.history.spans
+        self.run, self.spans = run, spans_of(run.history)
         self.processes: tuple[str, ...] = tuple(description["processes"])
         started = self._ends(SpanKind.STARTING)
         trained = self._ends(*_TRAINING)

@@ -1,0 +1,78 @@
+"""One line in a user's own file: a metric that appears wherever metrics do, live and in the folder."""
+
+import csv
+
+import numpy as np
+import pytest
+
+import workbench as wb
+from tests.unit.own_metric import WeightNorm
+from workbench.core.records import POINT, Metric, RecordTable, tables_with
+from workbench.runs.metrics import Schema
+from workbench.view.figures import side_by_side
+from workbench.view.panel.charts import charts_of
+
+CONFIG = wb.preset("tiny").replace(device="cpu", epochs=8)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    made = wb.launch(CONFIG, "sequential", 1, out=tmp_path_factory.mktemp("runs"), modifiers=[WeightNorm()])
+    made.wait(120)
+    return made
+
+
+def test_it_is_in_the_history_of_the_run_and_of_its_folder(run):
+    loaded = wb.load(run.folder.path)  # reads what run.json says, and imports nothing of the hook
+    for history in (run.history, loaded.history):
+        assert "weights/norm" in dict(history)
+        points, norms = history.series("weights/norm", agent=0)
+        assert len(points) > 1 and (norms > 0).all() and norms[0] != norms[-1]
+    np.testing.assert_array_equal(run.history["weights/norm"], loaded.history["weights/norm"])
+
+
+def test_it_is_among_the_charts_and_is_drawn_over_every_axis(run):
+    loaded = wb.load(run.folder.path)
+    assert charts_of([loaded])["weights/norm"].unit == "1"
+    for over in ("own", "epoch", "agent_steps", "update", "time"):
+        figure = side_by_side(loaded, charts=["loss", "weights/norm"], over=over)
+        _, axes = figure.axes
+        assert axes.get_title(loc="left") == "weights/norm" and any(len(line.get_xdata()) > 1 for line in axes.lines)
+
+
+def test_it_is_a_column_of_the_tables_for_other_tools(run, tmp_path):
+    paths = {path.stem: path for path in run.export("csv", tmp_path)}
+    with open(paths["weights"], newline="") as file:
+        rows = list(csv.DictReader(file))
+    np.testing.assert_array_equal([np.float32(row["norm"]) for row in rows], run.history["weights/norm"])
+    assert run.to_pandas()["weights"].columns[-1] == "norm"
+
+
+def test_a_run_without_the_hook_has_no_such_ring_table_or_chart(tmp_path):
+    with wb.launch(CONFIG, "sequential", 1, out=tmp_path, start=False, probes=False, timeline=False) as made:
+        assert list(made.history.schema.tables) == ["updates", "epochs", "events", "evaluations"]
+        assert "weights/norm" not in charts_of([made])
+        with pytest.raises(ValueError, match=r"there is no chart 'weights/norm'; known: loss"):
+            side_by_side(made, charts=["weights/norm"])
+
+
+LINE = Metric("weights/norm", "weights", "norm", "1", "How large.")
+
+
+@pytest.mark.parametrize(
+    ("tables", "metrics", "message"),
+    [
+        ({}, [LINE], "metric 'weights/norm' is of table 'weights', which there is none of"),
+        ({"weights": RecordTable(POINT)}, [LINE], "has no axis; give it one"),
+        ({"weights": RecordTable(np.dtype([("time", "<f8")]), axis="epoch")}, [LINE], "begin with POINT"),
+        ({"my weights": RecordTable(POINT)}, [], "is named 'my weights'; it must be small letters"),
+        ({"weights": RecordTable(np.dtype([("who", "<U9")]))}, [], "field 'who' of table 'weights' is '<U9'"),
+        ({"weights": RecordTable(POINT, axis="update")}, [LINE, Metric("weights/norm", "weights", "n", "1", "")],
+         "two metrics are named 'weights/norm'"),
+        ({"weights": RecordTable(POINT, axis="update")}, [Metric("norm", "weights", "norm", "1", "")],
+         "a metric is named 'norm'"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_such_a_line_is_refused_by_name(tables, metrics, message):
+    with pytest.raises(ValueError, match=message):
+        Schema.of(tables_with([tables], metrics), metrics)
