@@ -17,7 +17,7 @@ CELLS = (
     "wb.Panel(pair)",
     "print('the first run is', pair.sequential.status)",
     "wb.Panel(wb.load(pair.sequential.folder.path), charts=['loss'], over='time')",
-    "wb.Panel(wb.launch(config, modifiers=[FailsInAnEpoch()]))",
+    "wb.Panel(wb.launch(config, hooks=[FailsInAnEpoch()]))",
     "wb.WorldView(pair.sequential) if pair.sequential.status == 'running' else None",
 )
 PANEL, ATTACHED, BROKEN, WORLD = 1, 3, 4, 5

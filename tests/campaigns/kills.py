@@ -33,8 +33,9 @@ from tests.campaigns.command_line import command, parse, say, start
 from tests.campaigns.reference_files import ROOT, RunsFile
 from workbench.cli.options import at_least
 from workbench.core.config import Config, preset
-from workbench.core.processes.worker import Modifier, Parts
+from workbench.core.processes.worker import Parts
 from workbench.core.records import EventKind
+from workbench.core.train.hooks import Hook
 from workbench.diagnose.faults.fault import override
 from workbench.diagnose.measurements import measurements_of
 from workbench.runs.folder import reference_path
@@ -46,8 +47,10 @@ SETTINGS: tuple[tuple[str, int | None], ...] = (
     ("sequential", 0), ("sequential", 1), ("sequential", 3),
     ("multiprocess", 0), ("multiprocess", 1), ("multiprocess", 3), ("multiprocess", None),
 )  # fmt: skip
-PLACES = ("core/shared/weight_store.py", "core/shared/replay.py", "core/shared/counters.py",
-          "core/shared/record_ring.py", "runs/recovery/journal.py", "runs/recovery/state_keeper.py")  # fmt: skip
+PLACES = (
+    "core/shared/weight_store.py", "core/shared/replay.py", "core/shared/counters.py", "core/shared/record_ring.py",
+    "runs/recovery/journal.py", "runs/recovery/keepers.py",
+)  # fmt: skip
 """Modules in whose lines a process kills itself."""
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGSTOP")
 HARM = ("hangs", "torn_accepted", "digest_mismatches", "wrong_counts", "failed_runs")
@@ -76,7 +79,7 @@ run._supervisor.wait(60)
 """The script of a parent that is to die: at an epoch, or while it writes a checkpoint, with one before it."""
 
 
-class DiesAtALine(Modifier):
+class DiesAtALine(Hook):
     """One process kills itself when it has executed so many lines of a module; its successor does not."""
 
     def __init__(self, process: int, place: str, lines: int) -> None:
@@ -111,16 +114,16 @@ def die_at_line(place: str, lines: int) -> None:
 
 def die_in_checkpoint(number: int, lines: int) -> None:
     """Kill this process when it has executed so many lines of writing its checkpoint of that number, from 1 on."""
-    from workbench.core.processes.supervisor import Supervisor
+    from workbench.runs.recovery.gathering import Checkpoints
 
-    write, begun = Supervisor._write_checkpoint, itertools.count(1)
+    write, begun = Checkpoints.write, itertools.count(1)
 
     def dying(*arguments: Any) -> None:
         if next(begun) == number:
             die_at_line(CHECKPOINT, lines)
         write(*arguments)
 
-    Supervisor._write_checkpoint = dying  # type: ignore[method-assign, assignment]
+    Checkpoints.write = dying  # type: ignore[method-assign, assignment]
 
 
 @dataclass(frozen=True)
@@ -256,7 +259,7 @@ class Campaign:
                 place = PLACES[int(rng.integers(len(PLACES)))]
                 dying.append(DiesAtALine(process, place, int(rng.integers(1, 4000))))
         name = f"run-{record.number}"
-        run = launch(self._config, record.mode, record.lag, out=self._folder, name=name, modifiers=dying)
+        run = launch(self._config, record.mode, record.lag, out=self._folder, name=name, hooks=dying)
         deadline = time.monotonic() + LIMIT_S
         sent: list[tuple[str, float]] = []
         for _ in range(0 if inside else 4):

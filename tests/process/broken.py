@@ -1,9 +1,9 @@
 """Parts that fail on purpose, in a module that a spawned child can import."""
 
-from workbench.core.processes.worker import Modifier
+from workbench.core.train.hooks import Hook
 
 
-class FailsBeforeTheBarrier(Modifier):
+class FailsBeforeTheBarrier(Hook):
     """The process that makes the updates of agent 1 cannot put its parts together."""
 
     def on_trainer(self, trainer, parts):
@@ -11,7 +11,7 @@ class FailsBeforeTheBarrier(Modifier):
             raise LookupError("the trainer of agent 1 is broken")
 
 
-class FailsInAnUpdate(Modifier):
+class FailsInAnUpdate(Hook):
     """Agent 1 fails in its fifth update."""
 
     def on_trainer(self, trainer, parts):
@@ -40,7 +40,7 @@ class HangsInAnUpdate(FailsInAnUpdate):
         threading.Event().wait()
 
 
-class FailsInAnEpoch(Modifier):
+class FailsInAnEpoch(Hook):
     """The world of the actor falls to pieces in its third epoch."""
 
     def on_collector(self, collector, parts):
@@ -55,7 +55,7 @@ class FailsInAnEpoch(Modifier):
         collector.world.reset = reset
 
 
-class LeavesWithoutAWord(Modifier):
+class LeavesWithoutAWord(Hook):
     """The actor ends itself with an exit code, as a library might."""
 
     def on_collector(self, collector, parts):
@@ -64,7 +64,7 @@ class LeavesWithoutAWord(Modifier):
         os._exit(7)
 
 
-class HasNoDeviceMemory(Modifier):
+class HasNoDeviceMemory(Hook):
     """The first update of agent 1 finds no free device memory, each time."""
 
     def on_trainer(self, trainer, parts):
@@ -78,7 +78,7 @@ class HasNoDeviceMemory(Modifier):
             trainer.agents[1].update = update
 
 
-class ClockJumps(Modifier):
+class ClockJumps(Hook):
     """The wall clock of every child jumps in its third epoch or update."""
 
     def __init__(self, seconds):
@@ -91,7 +91,7 @@ class ClockJumps(Modifier):
         time.time = lambda: sound() + seconds * (progress.epochs_collected > 2)
 
 
-class WorksForLong(Modifier):
+class WorksForLong(Hook):
     """Every turn of an evaluation, and every update of one epoch, takes a while; together they take long."""
 
     SECONDS = 0.3
@@ -99,7 +99,7 @@ class WorksForLong(Modifier):
     def on_collector(self, collector, parts):
         import time
 
-        first = collector._greedy[0]
+        first = collector.greedy_policies[0]
         sound = first.act
 
         def act(stack, epsilon):
@@ -124,7 +124,7 @@ class WorksForLong(Modifier):
         agent.update = update
 
 
-class FailsOnAFullDisk(Modifier):
+class FailsOnAFullDisk(Hook):
     """The actor fails when nothing can be written to any file any more, its log included."""
 
     def on_collector(self, collector, parts):

@@ -19,7 +19,7 @@ CONFIG = wb.preset("tiny").replace(**{
 
 def start(*faults, lag=1, **changes):
     config = CONFIG.replace(**changes)
-    return wb.launch(config, lag=lag, modifiers=prepare(faults, config, "multiprocess", lag))
+    return wb.launch(config, lag=lag, hooks=prepare(faults, config, "multiprocess", lag))
 
 
 def failure(run):
@@ -39,7 +39,7 @@ def test_a_process_that_hangs_is_named_and_the_remedy_if_it_was_only_slow():
     run = start("hang_learner=4", **{"processes.hang_timeout_s": 5})
     message = failure(run)
     assert (
-        message.startswith("learner 0 (agents 0, 1) has given no sign of life for 5 s and was killed")
+        message.startswith("learner 0 (agents 0, 1) has sent no heartbeat for 5 s and was killed")
         and "processes.hang_timeout_s" in message
     )
 
@@ -56,7 +56,7 @@ def test_a_process_that_was_stopped_counts_as_hung_even_if_it_was_waiting(proces
             run.wait(0.1)
     stopped = run._supervisor.processes[process]
     os.kill(stopped.pid, signal.SIGSTOP)
-    assert re.match(rf"{stopped.name}.* has given no sign of life for 5 s and was killed", failure(run))
+    assert re.match(rf"{stopped.name}.* has sent no heartbeat for 5 s and was killed", failure(run))
 
 
 def test_a_snapshot_half_written_holds_nobody_up_and_the_last_whole_one_stays():

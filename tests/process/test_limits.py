@@ -82,7 +82,7 @@ def test_too_many_open_files_end_a_run_with_the_remedy_and_nothing_left(when, to
 
 
 def test_no_free_device_memory_is_said_with_the_remedy(tmp_path):
-    run = wb.launch(CONFIG, lag=1, out=tmp_path, modifiers=[broken.HasNoDeviceMemory()])
+    run = wb.launch(CONFIG, lag=1, out=tmp_path, hooks=[broken.HasNoDeviceMemory()])
     with pytest.raises(
         wb.ChildFailed,
         match=r"OutOfMemoryError: CUDA out of memory[\s\S]*no free device memory: lower learning\.batch_size",
@@ -93,7 +93,7 @@ def test_no_free_device_memory_is_said_with_the_remedy(tmp_path):
 
 @pytest.mark.parametrize("hours", [-5, 5])
 def test_a_clock_that_jumps_ends_nothing_restarts_nothing_and_makes_no_negative_duration(hours, tmp_path, monkeypatch):
-    run = wb.launch(CONFIG, lag=1, out=tmp_path, modifiers=[broken.ClockJumps(3600.0 * hours)])
+    run = wb.launch(CONFIG, lag=1, out=tmp_path, hooks=[broken.ClockJumps(3600.0 * hours)])
     wait_until(lambda: reached(run, 3))
     sound = time.time
     monkeypatch.setattr(time, "time", lambda: sound() + 3600 * hours)

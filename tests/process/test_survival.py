@@ -92,7 +92,7 @@ def test_a_stopped_process_is_killed_and_its_place_taken(folder):
     wait_until(lambda: reached(run, 5))
     os.kill(run.processes[1].pid, signal.SIGSTOP)
     assert run.wait(DEADLINE_S).digest == undisturbed("multiprocess", 1, folder)
-    assert "has given no sign of life for 3 s" in run.incidents[0]
+    assert "has sent no heartbeat for 3 s" in run.incidents[0]
 
 
 def test_a_process_that_dies_too_often_ends_the_run_with_the_reason(folder):
@@ -106,7 +106,7 @@ def test_a_process_that_dies_too_often_ends_the_run_with_the_reason(folder):
 
 
 def test_an_exception_that_comes_again_at_the_same_place_is_not_retried_for_ever(folder):
-    run = wb.launch(CONFIG, lag=1, out=folder, modifiers=[broken.FailsInAnUpdate()])
+    run = wb.launch(CONFIG, lag=1, out=folder, hooks=[broken.FailsInAnUpdate()])
     with pytest.raises(wb.ChildFailed, match=r"the same had happened to it before, at the same place:\nTraceback"):
         run.wait(DEADLINE_S)
     assert len(run.incidents) == 2
@@ -114,9 +114,9 @@ def test_an_exception_that_comes_again_at_the_same_place_is_not_retried_for_ever
 
 def test_a_hang_that_comes_again_at_the_same_place_is_not_retried_for_ever(folder):
     config = CONFIG.replace(**{"processes.hang_timeout_s": 4.0, "processes.restart_window_s": 0.1})
-    run = wb.launch(config, lag=1, out=folder, modifiers=[broken.HangsInAnUpdate()])
+    run = wb.launch(config, lag=1, out=folder, hooks=[broken.HangsInAnUpdate()])
     with pytest.raises(
-        wb.ChildFailed, match=r"^learner 1 \(agent 1\) has given no sign .*; the same had happened to it"
+        wb.ChildFailed, match=r"^learner 1 \(agent 1\) has sent no heartbeat .*; the same had happened to it"
     ):
         run.wait(DEADLINE_S)
     assert sum("learner 1" in said for said in run.incidents) == 2
@@ -128,7 +128,7 @@ def test_long_work_that_goes_on_is_no_hang(folder):
         "epochs": 12, "processes.hang_timeout_s": 4.0, "evaluation.interval": 0, "checkpoint.interval": 0,
         "pacing.updates_per_epoch": 16,
     })  # fmt: skip
-    run = wb.launch(config, lag=1, out=folder, modifiers=[broken.WorksForLong()])
+    run = wb.launch(config, lag=1, out=folder, hooks=[broken.WorksForLong()])
     assert run.wait(DEADLINE_S).status == "finished" and run.incidents == ()
 
 
@@ -137,7 +137,7 @@ def test_a_run_can_go_on_without_an_agents_learning(folder):
     run = wb.launch(config, lag=1, out=folder)
     wait_until(lambda: reached(run, 10))
     os.kill(run.processes[1].pid, signal.SIGKILL)
-    assert run.wait(DEADLINE_S).status == "finished" and "run goes on without it" in run.incidents[0]
+    assert run.wait(DEADLINE_S).status == "finished" and "run continues without it" in run.incidents[0]
     done = [int(run.history.updates["update"][run.history.updates["agent"] == agent].max()) for agent in (0, 1)]
     assert done[0] < done[1] == config.total_updates
 
@@ -147,37 +147,36 @@ def test_a_run_can_go_on_without_an_agents_learning(folder):
 
 def test_a_checkpoint_comes_after_the_records_of_what_it_holds(folder, monkeypatch):
     run = wb.launch(CONFIG.replace(**{"checkpoint.interval": 1}), lag=None, out=folder, start=False)
-    sound, missing, disk = run.take_checkpoint, [], RunFolder.open(run.folder.path)
-    shared = run._supervisor.shared
-    complete_cut = shared.complete_cut
+    checkpoints, missing, disk = run._checkpoints, [], RunFolder.open(run.folder.path)
+    sound, complete = checkpoints.write, checkpoints.complete
 
     def complete_late():
-        time.sleep(0.02)  # a slow round of the watching thread: a cut becomes complete after its records were moved
-        return complete_cut()
+        time.sleep(0.02)  # a slow round of the watching thread: one becomes complete after its records were moved
+        return complete()
 
-    def take(epoch, cut):
+    def write(epoch, contents):
         epochs, updates = disk.read_records("epochs")["epoch"], disk.read_records("updates")
-        made = sum(int(cut[f"agent {agent}/updates"]) for agent in range(CONFIG.num_agents))
+        made = sum(int(contents[f"agent {agent}/updates"]) for agent in range(CONFIG.num_agents))
         if len(epochs) < epoch * CONFIG.num_agents or len(updates) < made:
             missing.append(epoch)
-        sound(epoch, cut)
+        sound(epoch, contents)
 
-    monkeypatch.setattr(run, "take_checkpoint", take)
-    monkeypatch.setattr(shared, "complete_cut", complete_late)
+    monkeypatch.setattr(checkpoints, "write", write)
+    monkeypatch.setattr(checkpoints, "complete", complete_late)
     assert run.start().wait(DEADLINE_S).status == "finished" and run.checkpoints
     assert missing == []
 
 
 def test_a_slow_disk_does_not_hold_the_actor_up(tmp_path, monkeypatch):
     run = wb.launch(CONFIG.replace(epochs=1_000_000), lag=1, out=tmp_path, start=False)
-    sound, begun, finish = run.take_checkpoint, threading.Event(), threading.Event()
+    sound, begun, finish = run._checkpoints.write, threading.Event(), threading.Event()
 
-    def take(epoch, cut):
+    def write(epoch, contents):
         begun.set()
         finish.wait()
-        sound(epoch, cut)
+        sound(epoch, contents)
 
-    monkeypatch.setattr(run, "take_checkpoint", take)
+    monkeypatch.setattr(run._checkpoints, "write", write)
     with run.start():
         try:
             assert begun.wait(DEADLINE_S)
@@ -306,7 +305,7 @@ def test_runs_that_start_from_given_weights_are_equal_in_both_modes_and_survive_
 
 def test_a_last_checkpoint_that_goes_wrong_takes_no_result_with_it(tmp_path, monkeypatch):
     run = wb.launch(CONFIG.replace(epochs=6, **{"checkpoint.interval": 0}), lag=1, out=tmp_path, start=False)
-    monkeypatch.setattr(run, "take_checkpoint", lambda epoch, cut: 1 / 0)
+    monkeypatch.setattr(run._checkpoints, "as_left", lambda: 1 / 0)
     with pytest.raises(wb.ChildFailed, match="the run's end could not be recorded: ZeroDivisionError"):
         run.start().wait(DEADLINE_S)
     left = wb.load(run.folder.path)
@@ -418,7 +417,7 @@ def test_a_change_is_taken_up_by_every_process_recorded_and_kept_when_resumed(mo
         wait_until(lambda: len(again.history.updates) > before + 10)
         assert set(again.history.updates["learning_rate"][before:]) == {0.125}
     with wb.resume(run.folder.path, start=False, **{"checkpoint.interval": 7, "pacing": {"sync_interval": 3}}) as again:
-        (_, epoch, settings), newest = again.changes[-1], again.course.newest
+        (_, epoch, settings), newest = again.changes[-1], again.settings.newest
         assert settings == {"checkpoint.interval": 7, "pacing.sync_interval": 3}
         assert (newest.checkpoint.interval, newest.pacing.sync_interval) == (7, 3)
-        assert again.course.at(epoch - 1).checkpoint.interval == again.config.checkpoint.interval == 5
+        assert again.settings.at(epoch - 1).checkpoint.interval == again.config.checkpoint.interval == 5

@@ -8,49 +8,73 @@ import torch
 
 from workbench.core.agents.iqn_agent import Agent
 from workbench.core.digest import array_digest
-from workbench.core.processes.worker import actor_state, agent_state, weight_store_layout
+from workbench.core.processes.blocks import Plan
+from workbench.core.processes.worker import weight_store_layout
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.record_ring import Channel, ChannelReader
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore
-from workbench.core.train.loop import Collector, Trainer, run_sequential
+from workbench.core.train.loop import Collector, Trainer
+from workbench.core.train.sequential import run_sequential
 from workbench.runs.history import History
-from workbench.runs.recovery.journal import Journal
-from workbench.runs.recovery.state_keeper import NOTHING_KEPT, Recovery
 
 CPU = torch.device("cpu")
 
 
-def build(config, lag, journals=False):
+class Memory:
+    """Ordinary memory in place of a shared block."""
+
+    def __init__(self, layout):
+        self.bytes = np.zeros(layout.nbytes, np.uint8)
+        self._arrays = layout.create(self.bytes)
+
+    def open(self):
+        return self._arrays
+
+
+def build(config, lag, hooks=()):
     """Everything that a run is made of, with one collector and one trainer for all agents.
 
-    With ``journals``, their states are kept, so that :func:`new_collector` and :func:`new_trainer` can take over.
+    :func:`take_over` lets the hooks have it.
     """
     agents = range(config.num_agents)
     progress = Progress(Progress.layout(len(agents), 1).allocate())
-    replays = [Replay(config, Replay.layout(config).allocate()) for _ in agents]
-    stores = [WeightStore(weight_store_layout(config, lag).allocate()) for _ in agents]
+    replay_blocks = [Memory(Replay.layout(config)) for _ in agents]
+    store_blocks = [Memory(weight_store_layout(config, lag)) for _ in agents]
+    replays = [Replay(config, block.open()) for block in replay_blocks]
+    stores = [WeightStore(block.open()) for block in store_blocks]
     arrays = Channel.layout().allocate()
-    states = [actor_state(config), *(agent_state(config) for _ in agents)] if journals else []
-    kept = [Recovery(Journal(Journal.layout("journal", state).allocate())) for state in states]
+    plan = Plan(config, "sequential", lag, None, hooks)
+    blocks = {name: Memory(layout) for name, layout in plan.hook_layouts.items()}
     parts = SimpleNamespace(
         config=config, progress=progress, replays=replays, stores=stores, records=arrays,
-        reader=ChannelReader(arrays), kept=kept or [NOTHING_KEPT] * (1 + len(agents)),
+        reader=ChannelReader(arrays), blocks=blocks, hooks=hooks,
+        replay_blocks=replay_blocks, store_blocks=store_blocks,
+        job=SimpleNamespace(replays=replay_blocks, stores=store_blocks),
     )  # fmt: skip
     parts.channel = Channel(arrays)
-    parts.collector, parts.trainer = new_collector(parts), new_trainer(parts)
+    parts.collector, parts.trainer, parts.new = new_collector(parts), new_trainer(parts), {"collector", "trainer"}
     return parts
 
 
 def new_collector(parts):
     """A collector over the memory of a run, as it is before it restores anything."""
-    return Collector(parts.config, parts.replays, parts.stores, parts.progress, parts.channel, parts.kept[0])
+    return Collector(parts.config, parts.replays, parts.stores, parts.progress, parts.channel)
 
 
 def new_trainer(parts):
     """A trainer over the memory of a run, as it is before it restores anything."""
     learners = [Agent(parts.config, index, CPU) for index in range(parts.config.num_agents)]
-    return Trainer(parts.config, learners, parts.replays, parts.stores, parts.progress, parts.channel, parts.kept[1:])
+    return Trainer(parts.config, learners, parts.replays, parts.stores, parts.progress, parts.channel)
+
+
+def take_over(parts):
+    """Let the hooks restore what was kept, on each side that is new, as where a child puts its parts together."""
+    for side in ("collector", "trainer"):
+        if side in parts.new:
+            for hook in parts.hooks:
+                getattr(hook, f"on_{side}")(getattr(parts, side), parts)
+            parts.new.discard(side)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ Their bells are stand-ins that know whether they were rung, so a ring that is mi
 import math
 from contextlib import suppress
 from types import SimpleNamespace
-from unittest.mock import Mock, patch
+from unittest.mock import MagicMock, patch
 
 import numpy as np
 import pytest
@@ -176,9 +176,9 @@ class SimulatedRun:
             pause(paused)
             self.switch()
 
-        def note_and_write(course, announce):
-            self.changed = [(epoch, settings["pacing.updates_per_epoch"]) for epoch, settings in course.changes]
-            write(course, announce)
+        def note_and_write(timeline, announce):
+            self.changed = [(epoch, settings["pacing.updates_per_epoch"]) for epoch, settings in timeline.changes]
+            write(timeline, announce)
 
         with patch.object(self.progress, "pause", pause_and_switch), patch.object(changes, "set", note_and_write):
             for after, updates in self.wanted:
@@ -210,20 +210,26 @@ class SimulatedRun:
         return SimpleNamespace(index=index, config=self.config, lag=self.lag, agents=group)
 
     def parts(self, job):
+        settings = Changes(self.config, self.changes, self.switch).timeline
         agents = [FakeAgent(index, self) for index in job.agents]
         stores = [self.stores[index] for index in job.agents]
         replays = [SimpleNamespace(sample=self.sample, fill=lambda end: 0)] * len(agents)
+
+        def trainer():
+            made = Trainer(self.config, agents, replays, stores, self.progress, MagicMock())
+            made.settings = settings
+            return made
+
         return SimpleNamespace(
             progress=self.progress,
-            changes=(changes := Changes(self.config, self.changes, self.switch)),
-            pacing=lambda: Pacing(self.config, self.lag, self.progress, lambda: changes.course),
+            pacing=lambda: Pacing(self.config, self.lag, self.progress, settings),
             bell=SimpleNamespace(wait_until=lambda holds, progress: self.wait_until(job.index, holds)),
             ring_others=lambda: self.ring_others(job.index),
             ready=lambda: self.ready(job.index),
             collector=lambda: SimpleNamespace(
                 epoch=self.collect, evaluate_if_due=lambda epoch: None, finish=self.finish
             ),
-            trainer=lambda: Trainer(self.config, agents, replays, stores, self.progress, Mock()),
+            trainer=trainer,
         )
 
     def ready(self, process):

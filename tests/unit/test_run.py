@@ -17,7 +17,7 @@ from tests.unit import inprocess
 from tests.unit.watched import TABLES
 from workbench.core.envs.treasurehunt import Treasurehunt, TreasurehuntConfig
 from workbench.core.processes.supervisor import ChildFailed
-from workbench.core.processes.worker import Modifier
+from workbench.core.train.hooks import Hook
 from workbench.runs import run as run_module
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.loaded import RunError
@@ -30,13 +30,13 @@ CONFIG = wb.preset("tiny").replace(
 class InProcess:
     """Stands in for the supervisor: the test says when something happens, and it happens here."""
 
-    def __init__(self, plan, logs, listener, cut, epoch):
+    def __init__(self, plan, logs):
         config, lag = plan.config, plan.lag or 0
-        self.parts = inprocess.build(config, lag)
+        self.parts = inprocess.build(config, lag, plan.hooks)
         self.config, self.lag = config, lag
         self.progress, self.shared = self.parts.progress, self.parts
         self.error, self.startup_s, self.starts = None, 0.5, 0
-        self._listener, self._ended = listener, threading.Event()
+        self.children, self.listeners, self._ended = [], [], threading.Event()
 
     def start(self):
         self.starts += 1
@@ -57,15 +57,19 @@ class InProcess:
     def deliver(self):
         for table, (records, lost) in self.parts.reader.drain().items():
             if len(records) or lost:
-                self._listener.take_records(table, records, lost)
+                for listener in self.listeners:
+                    listener.take_records(table, records, lost)
 
     def end(self, whole=True):
         if whole:
             self.progress.report_end(0)
             self.parts.collector.finish()
         self.deliver()
-        self._listener.take_end()
+        for listener in self.listeners:
+            listener.end()
         self._ended.set()
+
+    drain = deliver
 
     def stop(self, now=False):
         if not self._ended.is_set() and self.starts:
@@ -304,7 +308,7 @@ def test_a_folder_that_exists_is_refused_and_left_alone(launch, tmp_path):
         lambda launch: launch(world=type("Mine", (TreasurehuntConfig,), {})),
         lambda launch: launch(world=type("Mine", (Treasurehunt,), {})),
         lambda launch: launch(world=dict),
-        lambda launch: launch(modifiers=[type("Mine", (Modifier,), {})()]),
+        lambda launch: launch(hooks=[type("Mine", (Hook,), {})()]),
     ],
 )  # fmt: skip
 def test_what_is_refused_leaves_no_folder(launch, tmp_path, refused):
@@ -313,10 +317,10 @@ def test_what_is_refused_leaves_no_folder(launch, tmp_path, refused):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("option", ["world", "modifiers"])
+@pytest.mark.parametrize("option", ["world", "hooks"])
 def test_a_class_of_a_notebook_cell_is_refused_with_the_reason_and_the_remedy(launch, monkeypatch, option):
     notebook = types.ModuleType("__main__")
-    base = TreasurehuntConfig if option == "world" else Modifier
+    base = TreasurehuntConfig if option == "world" else Hook
     notebook.Mine = type("Mine", (base,), {"__module__": "__main__"})
     monkeypatch.setitem(sys.modules, "__main__", notebook)
     value = notebook.Mine if option == "world" else [notebook.Mine()]
@@ -518,7 +522,7 @@ def test_a_run_is_paused_until_it_goes_on_and_a_checkpoint_is_a_wish(launch):
     run.proceed()
     assert not run.paused
     run.checkpoint()
-    assert run._supervisor.progress.checkpoint_wanted
+    assert run._checkpoints.counters.wanted
     run.stop()
 
 

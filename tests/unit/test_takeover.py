@@ -1,7 +1,7 @@
-"""Whoever takes a dead process's place ends with the same digests, wherever it died: every line is such a place.
+"""A process that takes a dead one's place ends with the same digests, at whatever line the other died.
 
 A process is cut off by an exception before a line of the code that shares memory, counted from its start. Its parts
-are then built anew over the same memory, restored, and cut off again, as often as the test says.
+are then built again over the same memory, restored, and cut off again, as often as the test says.
 """
 
 import sys
@@ -16,17 +16,19 @@ from hypothesis import strategies as st
 import workbench as wb
 from tests.unit import inprocess
 from workbench.core.shared.record_ring import Channel
-from workbench.core.train import loop
-from workbench.core.train.loop import Collector, run_sequential
+from workbench.core.train.loop import Collector
+from workbench.core.train.sequential import run_sequential
 from workbench.runs.history import History
 from workbench.runs.recovery.deduplication import Repeats
+from workbench.runs.recovery.keepers import Recovery
 
 CONFIG = wb.preset("tiny").replace(
     **{"epochs": 6, "device": "cpu", "world.max_turns": 5, "replay.learning_starts": 20, "agent.width": 16,
        "evaluation.interval": 2, "evaluation.worlds": 1, "evaluation.final_worlds": 1}
 )  # fmt: skip
-PACKAGE = Path(loop.__file__).parent
-PLACES = {str(PACKAGE / "loop.py"), *(str(path) for path in (PACKAGE / "exchange").glob("*.py"))}
+PACKAGE = Path(wb.__file__).parent
+ROOMS = ("core/train", "core/shared", "runs/recovery")
+PLACES = {str(path) for room in ROOMS for path in (PACKAGE / room).glob("*.py")}
 
 
 class CutOff(BaseException):
@@ -34,7 +36,7 @@ class CutOff(BaseException):
 
 
 def cut_off_at(line, work):
-    """Do some work up to its so-manieth line in :data:`PLACES`; None does it all. How many lines it had."""
+    """Do some work up to this line of those in :data:`PLACES`, None for all of it; how many lines it took."""
     lines = 0
 
     def trace(frame, event, _):
@@ -56,12 +58,9 @@ def cut_off_at(line, work):
     return lines
 
 
-def everything(parts, lag, whose="both"):
-    """A process's work from its start: restore what its predecessor kept, then go on to the end."""
-    if whose in ("both", "actor"):
-        parts.collector.restore()
-    if whose in ("both", "learner"):
-        parts.trainer.restore()
+def everything(parts, lag):
+    """A process's work from its start: restore what the one before it kept, then work to the end."""
+    inprocess.take_over(parts)
     parts.trainer.publish_initial()
     run_sequential(parts.collector, parts.trainer, lag, before_epoch=lambda: None)
     parts.collector.finish()
@@ -71,24 +70,25 @@ def everything(parts, lag, whose="both"):
 def undisturbed(lag):
     """Digests, history and number of lines of a run that nobody cut off."""
     with inprocess.as_in_a_child():
-        parts = inprocess.build(CONFIG, lag, journals=True)
+        parts = inprocess.build(CONFIG, lag, hooks=(Recovery(),))
         lines = cut_off_at(None, lambda: everything(parts, lag))
     return inprocess.digests(parts), inprocess.history(parts), lines
 
 
 def died_in(error):
-    """Whether it was the actor or the learner that was cut off, by whose frame was running."""
-    owners, at = [], error.__traceback__
+    """Which side was cut off, by whose frame was running."""
+    at = error.__traceback__
     while at is not None:
-        owners.append(at.tb_frame.f_locals.get("self"))
+        if isinstance(at.tb_frame.f_locals.get("self"), Collector) or at.tb_frame.f_code.co_name == "on_collector":
+            return "collector"
         at = at.tb_next
-    return "actor" if any(isinstance(owner, Collector) for owner in owners) else "learner"
+    return "trainer"
 
 
 def disturbed(lag, deaths, apart):
     """Digests and history of a run that was cut off at each of these lines; ``apart`` replaces only who died."""
-    parts = inprocess.build(CONFIG, lag, journals=True)
-    history, repeats, whose = History(), Repeats(), "both"
+    parts = inprocess.build(CONFIG, lag, hooks=(Recovery(),))
+    history, repeats = History(), Repeats()
 
     def collect_records():
         for table, (records, lost) in parts.reader.drain().items():
@@ -96,16 +96,14 @@ def disturbed(lag, deaths, apart):
 
     for death in [*deaths, None]:
         try:
-            cut_off_at(death, lambda whose=whose: everything(parts, lag, whose))
+            cut_off_at(death, lambda: everything(parts, lag))
         except CutOff as error:
             collect_records()
             repeats.expect(history)
-            whose = died_in(error) if apart else "both"
+            parts.new |= {died_in(error)} if apart else {"collector", "trainer"}
             parts.channel = parts.collector.channel = parts.trainer.channel = Channel(parts.records)
-            if whose in ("both", "actor"):
-                parts.collector = inprocess.new_collector(parts)
-            if whose in ("both", "learner"):
-                parts.trainer = inprocess.new_trainer(parts)
+            for side in parts.new:
+                setattr(parts, side, getattr(inprocess, f"new_{side}")(parts))
         else:
             break
     collect_records()

@@ -104,7 +104,7 @@ def test_every_piece_of_work_is_recorded_once(runs, mode):
     assert counted[SpanKind.SYNCING] == CONFIG.epochs + 1
     assert counted[SpanKind.EVALUATING] == CONFIG.epochs // CONFIG.evaluation.interval + 1
     assert counted[SpanKind.STARTING] == len(children_of(CONFIG, mode))
-    checkpoints = CONFIG.epochs // CONFIG.checkpoint.interval - runs[mode]._supervisor.progress.checkpoints_skipped
+    checkpoints = CONFIG.epochs // CONFIG.checkpoint.interval - runs[mode]._checkpoints.counters.skipped
     assert counted[SpanKind.CHECKPOINTING] == checkpoints * (1 + AGENTS) > 0
     assert set(counted) == {each.kind for each in WATCHED} | {SpanKind.STARTING}
     assert runs[mode].history.lost["spans"] == 0

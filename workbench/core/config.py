@@ -167,12 +167,12 @@ class ProcessConfig(Settings):
     stop_timeout_s: Annotated[float, above(0, "seconds")] = 20.0
     """Seconds that the children have to leave in order after a stop, before they are killed."""
     hang_timeout_s: Annotated[float, above(0, "seconds")] = 120.0
-    """Seconds without a sign of life after which a child counts as hung and is killed. It gives one after every turn of
+    """Seconds without a heartbeat after which a child counts as hung and is killed. It sends one after every turn of
     all worlds and every update, and while it waits."""
     actor_death: Literal["restart", "stop"] = "restart"
-    """What follows the death of the actor, or of a sequential run's only child: start it anew, or end the run."""
+    """What follows the death of the actor, or of a sequential run's only child: restart it, or end the run."""
     learner_death: Literal["restart", "stop", "continue"] = "restart"
-    """What follows the death of a learner; "continue" goes on without its agents' learning."""
+    """What follows the death of a learner; "continue" continues without its agents' learning."""
     max_restarts: Annotated[int, between(0, 1000, "restarts")] = 3
     """Restarts of one process within the window below, after which its next death ends the run."""
     restart_window_s: Annotated[float, above(0, "seconds")] = 60.0

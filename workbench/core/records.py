@@ -1,7 +1,7 @@
 """Records: what a process tells the parent of its work, in tables of fixed-size records.
 
 A table is a packed, little-endian structured dtype, the same in shared memory, in arrays and on disk. The core's own
-tables are here; a hook brings others (:attr:`workbench.core.processes.worker.Modifier.tables`). A metric is one field
+tables are here; a hook brings others (:attr:`workbench.core.train.hooks.Hook.tables`). A metric is one field
 of a table under a public name; the other fields say when and where a record was made.
 """
 

@@ -113,7 +113,7 @@ def evidence_of(run: RunView) -> Evidence:
     references = run.references if status == "finished" else {}
     error = None if run.error is None else str(run.error)
     incidents = run.folder.read_description().get("incidents", ())
-    changes = run.course.changes
+    changes = run.settings.changes
     return Evidence(run.config, run.mode, run.lag, status, error, run.history, references, now, incidents, changes)
 
 

@@ -28,10 +28,11 @@ from workbench.core.agents.iqn_agent import Agent
 from workbench.core.agents.policy import Choice
 from workbench.core.config import Config
 from workbench.core.processes.shared_memory import machine_fence
-from workbench.core.processes.worker import Modifier, Parts
+from workbench.core.processes.worker import Parts
 from workbench.core.seeding import twin
 from workbench.core.shared.replay import Batch
 from workbench.core.shared.weight_store import Snapshot, checksum
+from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.clean import CleanReplay, CleanWeightStore, Samples, distance, sample_index
 from workbench.diagnose.measurements import PROBE_TABLES, measurement_number
@@ -47,8 +48,8 @@ _STATES, _FRACTIONS = 8, 8
 Wrapped = Callable[..., Any]
 
 
-class Probes(Modifier):
-    """All probes. Give it last: ``launch(config, modifiers=[*faults, Probes()])``."""
+class Probes(Hook):
+    """All probes. Give it last: ``launch(config, hooks=[*faults, Probes()])``."""
 
     tables = PROBE_TABLES
 
@@ -94,7 +95,7 @@ class ProbeBatch:
 
 def _wrap(part: object, name: str, wrapper: Callable[[Wrapped], Wrapped]) -> None:
     """Put a wrapper around a method of this one object."""
-    vars(part)[name] = wrapper(getattr(part, name))
+    setattr(part, name, wrapper(getattr(part, name)))
 
 
 class _Side:
@@ -141,7 +142,7 @@ class _Acting(_Side):
             self._epoch, self._in_full = epoch, measured_in_full(epoch)
             if self.lag is not None:
                 self._version_due = [max(0, epoch - self.lag)] * len(self.stores)
-            elif epoch % self.collector.course.at(epoch).pacing.sync_interval == 0:
+            elif epoch % self.collector.settings().at(epoch).pacing.sync_interval == 0:
                 self._version_due = [store.newest for store in self.stores]
             for watched in self._watched:
                 watched.turn = 0
@@ -186,7 +187,9 @@ class _Acting(_Side):
         about = (agent, epoch, in_use.version, in_use.updates)
         steps = self.config.steps_per_epoch
         self.record("act/version", *about, in_use.version, self._version_due[agent])
-        self.record("act/epsilon", *about, watched.epsilon, schedules.epsilon(self.collector.course.at(epoch), epoch))
+        self.record(
+            "act/epsilon", *about, watched.epsilon, schedules.epsilon(self.collector.settings().at(epoch), epoch)
+        )
         self.record("act/rows", *about, replay.count, (epoch + 1) * steps)
         out_of_range = int(((watched.actions < 0) | (watched.actions >= watched.num_actions)).sum())
         self.record("act/out_of_range", *about, out_of_range, 0)
@@ -217,7 +220,7 @@ class _Acting(_Side):
 
     def _record_sync(self, epoch: int, agent: int, earlier: Snapshot, held: Samples | None) -> None:
         collector, now = self.collector, self.collector.in_use[agent]
-        due = schedules.epsilon(collector.course.at(epoch), epoch)
+        due = schedules.epsilon(collector.settings().at(epoch), epoch)
         about = (agent, epoch, now.version, now.updates)
         self.record("sync/epsilon_before", *about, self._watched[agent].epsilon, due)
         self.record("sync/epsilon_after", *about, collector.epsilon(epoch), due)
@@ -325,7 +328,7 @@ class _Learning(_Side):
         return call
 
     def _may_wait(self) -> int:
-        return self.trainer.course.at(self._phase.epoch).pacing.publish_interval - 1
+        return self.trainer.settings().at(self._phase.epoch).pacing.publish_interval - 1
 
     def _count_on(self) -> None:
         """Count updates on from those that the agent begins with: none, or those it had made before it was restored."""
@@ -336,7 +339,7 @@ class _Learning(_Side):
     def _learn(self, method: Wrapped, epoch: int, num_updates: int, end: int | None) -> None:
         self._count_on()
         due = self._collected.epochs_collected * self.config.steps_per_epoch  # before the count: it only grows
-        per_epoch = self.trainer.course.at(epoch).pacing.updates_per_epoch
+        per_epoch = self.trainer.settings().at(epoch).pacing.updates_per_epoch
         in_full = self.updates < ALWAYS_BELOW * per_epoch or self.updates - self._last_probed >= EVERY * per_epoch
         probed = self.updates + num_updates if in_full and num_updates else -1
         self._phase = _Phase(epoch, probed)

@@ -21,8 +21,8 @@ from workbench.core.config import Config
 from workbench.core.records import EventKind, Records
 from workbench.diagnose.measurements import measurements_of
 from workbench.runs.history import History
+from workbench.runs.live_settings import SettingsTimeline
 from workbench.runs.result import greedy_reward
-from workbench.runs.settings_timeline import Course
 
 SETTLED_S = 3.0
 """Records of a live run are compared across tables only when they are this old: tables arrive one after the other, a
@@ -61,9 +61,9 @@ class Evidence:
     """What was changed while the run went on: from which epoch on, and the settings by name."""
 
     @functools.cached_property
-    def course(self) -> Course:
+    def settings(self) -> SettingsTimeline:
         """The settings of each epoch."""
-        return Course(self.config, self.changes)
+        return SettingsTimeline(self.config, self.changes)
 
     @property
     def live(self) -> bool:
@@ -240,7 +240,7 @@ def syncs_against_epochs(evidence: Evidence) -> Comparison | None:
     """There is a sync event for every agent in every epoch in which one is due."""
     epochs = _settled(evidence, evidence.history.epochs)
     if evidence.lag is None:
-        interval = _by_epoch(epochs, lambda epoch: evidence.course.at(epoch).pacing.sync_interval)
+        interval = _by_epoch(epochs, lambda epoch: evidence.settings.at(epoch).pacing.sync_interval)
         epochs = epochs[epochs["epoch"] % interval == 0]
     if evidence.history.lost["events"]:
         return None
@@ -262,11 +262,11 @@ def versions_allowed(evidence: Evidence) -> int:
     """Most versions that a sound actor can be behind."""
     if evidence.lag is not None:
         return evidence.lag
-    course = evidence.course
-    epochs = course.largest(lambda config: config.pacing.max_ahead + config.pacing.max_behind)
-    epochs += course.largest(lambda config: config.pacing.sync_interval)
-    updates = epochs * course.largest(lambda config: config.pacing.updates_per_epoch)
-    return math.ceil(updates / course.smallest(lambda config: config.pacing.publish_interval)) + 1
+    settings = evidence.settings
+    epochs = settings.largest(lambda config: config.pacing.max_ahead + config.pacing.max_behind)
+    epochs += settings.largest(lambda config: config.pacing.sync_interval)
+    updates = epochs * settings.largest(lambda config: config.pacing.updates_per_epoch)
+    return math.ceil(updates / settings.smallest(lambda config: config.pacing.publish_interval)) + 1
 
 
 def updates_between_publications(evidence: Evidence) -> Comparison | None:
@@ -277,7 +277,7 @@ def updates_between_publications(evidence: Evidence) -> Comparison | None:
     follows = (later["agent"] == earlier["agent"]) & (later["version"] == earlier["version"] + 1)
     updates = (later["update"] - earlier["update"])[follows]
     interval = "publish_interval" if evidence.lag is None else "updates_per_epoch"
-    limit = evidence.course.largest(lambda config: getattr(config.pacing, interval))
+    limit = evidence.settings.largest(lambda config: getattr(config.pacing, interval))
     return compared(later[follows], updates, limit, updates <= limit)
 
 
@@ -309,16 +309,16 @@ def epsilon_published(evidence: Evidence) -> Comparison | None:
 
 
 def _epsilon(evidence: Evidence, records: Records) -> Comparison | None:
-    due = _by_epoch(records, lambda epoch: schedules.epsilon(evidence.course.at(epoch), epoch))
+    due = _by_epoch(records, lambda epoch: schedules.epsilon(evidence.settings.at(epoch), epoch))
     return compared(records, records["epsilon"], due, np.abs(records["epsilon"] - due) <= 1e-4)
 
 
 def weights_move(evidence: Evidence) -> Comparison | None:
     """An update changes the online weights, unless its step size is 0."""
     found = measurements_of(evidence.history, "learn/moved")
-    course = evidence.course
+    settings = evidence.settings
     rate = np.array([
-        schedules.learning_rate(course.at(epoch), course.schedule_position(update - 1, epoch))
+        schedules.learning_rate(settings.at(epoch), settings.schedule_position(update - 1, epoch))
         for update, epoch in zip(found["update"].tolist(), found["epoch"].tolist(), strict=True)
     ])  # fmt: skip
     return compared(found, found["value"], 0, (found["value"] > 0) | (rate < 1e-7))
@@ -339,21 +339,21 @@ def q_within_return(evidence: Evidence) -> Comparison | None:
 
 def updates_not_ahead(evidence: Evidence) -> Comparison | None:
     """No more updates than belong to the epochs collected, and what free-running learners may do ahead."""
-    updates, course = evidence.history.updates, evidence.course
-    ahead = course.largest(lambda config: math.floor(config.pacing.max_ahead * config.pacing.updates_per_epoch))
-    limit = _by_epoch(updates, lambda epoch: course.updates_due(epoch + 1)) + (ahead if evidence.lag is None else 0)
+    updates, settings = evidence.history.updates, evidence.settings
+    ahead = settings.largest(lambda config: math.floor(config.pacing.max_ahead * config.pacing.updates_per_epoch))
+    limit = _by_epoch(updates, lambda epoch: settings.updates_due(epoch + 1)) + (ahead if evidence.lag is None else 0)
     return compared(updates, updates["update"], limit, updates["update"] <= limit)
 
 
 def updates_not_behind(evidence: Evidence) -> Comparison | None:
     """No fewer updates when an epoch ends than were needed to start it."""
-    epochs, course = evidence.history.epochs, evidence.course
+    epochs, settings = evidence.history.epochs, evidence.settings
 
     def due(epoch: int) -> int:
         if evidence.lag is not None:
-            return course.updates_due(max(0, epoch - evidence.lag))
-        pacing = course.at(epoch).pacing
-        return course.updates_due(epoch) - math.floor(pacing.max_behind * pacing.updates_per_epoch)
+            return settings.updates_due(max(0, epoch - evidence.lag))
+        pacing = settings.at(epoch).pacing
+        return settings.updates_due(epoch) - math.floor(pacing.max_behind * pacing.updates_per_epoch)
 
     limit = _by_epoch(epochs, due)
     made = np.rint(epochs["replay_ratio"].astype(np.float64) * epochs["agent_steps"])
@@ -394,7 +394,7 @@ def no_silence(evidence: Evidence) -> Comparison | None:
         return None
     done = np.zeros(config.num_agents, np.int64)
     np.maximum.at(done, history.updates["agent"], history.updates["update"])
-    slowest, total = int(done.argmin()), evidence.course.total_updates
+    slowest, total = int(done.argmin()), evidence.settings.total_updates
     finished = done[slowest] >= total and evidence.next_epoch >= config.epochs
     silence = 0.0 if finished else float(evidence.now - times[-1])
     limit = max(config.processes.hang_timeout_s / 2, PAUSES * float(np.diff(times).max()))
@@ -411,7 +411,7 @@ def greedy_above_chance(evidence: Evidence) -> Comparison | None:
     if found is None:
         return None
     reward, chance = found
-    if reward <= chance and _way(evidence.course) < ENOUGH_WAY:
+    if reward <= chance and _way(evidence.settings) < ENOUGH_WAY:
         return None
     return single(reward, chance, reward <= chance, evidence.config.epochs)
 
@@ -421,11 +421,11 @@ def why_learning_is_open(evidence: Evidence) -> str:
     found = _greedy_and_chance(evidence)
     if found is None:
         return "Nothing is said about learning before the evaluation at the end of a run that finishes."
-    course = evidence.course
+    settings = evidence.settings
     return (
         f"The greedy reward per epoch is {found[0]:.4g}, not above chance that avoids walls ({found[1]:.4g} with "
         f"{STANDARD_ERRORS:g} standard errors), but that is no failure yet: the step sizes of the "
-        f"{course.total_updates} updates per agent add up to {_way(course):.2g}; it would count "
+        f"{settings.total_updates} updates per agent add up to {_way(settings):.2g}; it would count "
         f"as one from {ENOUGH_WAY:g} on. Give the run more epochs."
     )
 
@@ -442,15 +442,15 @@ def _greedy_and_chance(evidence: Evidence) -> tuple[float, float] | None:
     return reward, chance["mean"] + STANDARD_ERRORS * error
 
 
-def _way(course: Course) -> float:
+def _way(settings: SettingsTimeline) -> float:
     """Sum of the step sizes of a run's updates, told from a thousand epochs at most."""
-    some = np.unique(np.linspace(0, course.config.epochs - 1, min(course.config.epochs, 1000)).astype(int)).tolist()
+    some = np.unique(np.linspace(0, settings.config.epochs - 1, min(settings.config.epochs, 1000)).astype(int)).tolist()
 
     def way_of(epoch: int) -> float:
-        first, end = course.updates_due(epoch), course.updates_due(epoch + 1)
-        return (end - first) * schedules.learning_rate(course.at(epoch), course.schedule_position(first, epoch))
+        first, end = settings.updates_due(epoch), settings.updates_due(epoch + 1)
+        return (end - first) * schedules.learning_rate(settings.at(epoch), settings.schedule_position(first, epoch))
 
-    return course.config.epochs * float(np.mean([way_of(epoch) for epoch in some]))
+    return settings.config.epochs * float(np.mean([way_of(epoch) for epoch in some]))
 
 
 def _settled(evidence: Evidence, records: Records) -> Records:

@@ -84,7 +84,7 @@ class Comparison(Rich):
         sequential, multiprocess = self.runs
         if sequential.lag != multiprocess.lag or any(run.status != "finished" for run in self.runs):
             return None
-        if sequential.course.changes != multiprocess.course.changes:  # each was changed at an epoch of its own
+        if sequential.settings.changes != multiprocess.settings.changes:  # each was changed at an epoch of its own
             return None
         return sequential.result.digest == multiprocess.result.digest
 

@@ -15,26 +15,25 @@ import tempfile
 from pathlib import Path
 
 from workbench.core.processes.blocks import Plan
-from workbench.core.processes.worker import actor_state, agent_state, record_tables, weight_store_layout
+from workbench.core.processes.supervisor import TOO_MANY_FILES
+from workbench.core.processes.worker import weight_store_layout
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.record_ring import Channel
 from workbench.core.shared.replay import Replay
-from workbench.runs.live_settings import Changes
-from workbench.runs.recovery.journal import Journal
+from workbench.core.train.hooks import record_tables
+from workbench.runs.recovery.keepers import COPIES, JOURNALS
 
 REMEDIES = {
     "replays": "lower replay.capacity or world.num_worlds",
-    "copy for checkpoints": "set checkpoint.keep to 0, which saves the copy but leaves no checkpoints",
+    COPIES: "set checkpoint.keep to 0, which saves the copies but leaves no checkpoints",
     "weight stores": "lower agent.width or the lag",
-    "journals": "lower agent.width or world.num_worlds",
+    JOURNALS: "lower agent.width or world.num_worlds",
     "telemetry": "lower processes.learners",
 }
-"""What a run takes memory for, and how to make it less."""
+"""What a run takes memory for, and how to make it less. Hooks take memory under the titles of their layouts."""
 
 SPARE_FILES = 24
 """Files that are open for a moment only: logs, records, a checkpoint, the pipes of a child that is being started."""
-
-TOO_MANY_FILES = "too many open files: raise the limit (ulimit -n), or close what holds them, such as runs you hold"
 
 
 def check_limits(plan: Plan) -> None:
@@ -51,7 +50,7 @@ def check_limits(plan: Plan) -> None:
         parts = ", ".join(f"{_mib(needed[part])} for {part}" for part in largest)
         raise MemoryError(
             f"the run needs {_mib(sum(needed.values()))} of shared memory ({parts}); {_mib(available)} are available; "
-            f"{'; or '.join(REMEDIES[part] for part in largest)}"
+            f"{'; or '.join(REMEDIES.get(part, f'leave out the hook that brings {part}') for part in largest)}"
         )
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
         raise OSError(
@@ -67,26 +66,15 @@ def check_limits(plan: Plan) -> None:
 
 
 def memory_needed(plan: Plan) -> dict[str, int]:
-    """Bytes of all blocks of a run, by the keys of :data:`REMEDIES`."""
+    """Bytes of all blocks of a run, by what they are for, see :data:`REMEDIES`."""
     config, agents = plan.config, plan.config.num_agents
     replay, store = Replay.layout(config).nbytes, weight_store_layout(config, plan.lag).nbytes
-    actor, agent = actor_state(config), agent_state(config)
-    processes = num_processes(plan)
-
-    def journals(slots: int) -> int:
-        return Journal.layout("", actor, slots).nbytes + agents * Journal.layout("", agent, slots).nbytes
-
-    return {
-        "replays": agents * replay,
-        "copy for checkpoints": journals(1) + agents * (replay + store) if config.checkpoint.keep else 0,
-        "weight stores": agents * store,
-        "journals": journals(2),
-        "telemetry": (
-            processes * Channel.layout(record_tables(plan.modifiers)).nbytes
-            + Progress.layout(agents, processes).nbytes
-            + Changes.layout().nbytes
-        ),
-    }
+    processes, channel = num_processes(plan), Channel.layout(record_tables(plan.hooks))
+    telemetry = processes * channel.nbytes + Progress.layout(agents, processes).nbytes
+    needed = {"replays": agents * replay, "weight stores": agents * store, "telemetry": telemetry}
+    for layout in plan.hook_layouts.values():
+        needed[layout.title] = needed.get(layout.title, 0) + layout.nbytes
+    return needed
 
 
 def memory_available() -> int:
@@ -149,9 +137,7 @@ def num_processes(plan: Plan) -> int:
 def files_needed(plan: Plan) -> int:
     """Files that a run holds open in this process: blocks, and for each child its bell, its errors, its sentinel."""
     agents, processes = plan.config.num_agents, num_processes(plan)
-    journals = 1 + agents
-    blocks = 1 + 2 * agents + journals + (journals if plan.config.checkpoint.keep else 0) + processes
-    blocks += plan.weights is not None
+    blocks = 1 + 2 * agents + len(plan.hook_layouts) + processes + (plan.weights is not None)
     folder = 1  # held against others
     return folder + blocks + 2 * (processes + 1) + 3 * processes + SPARE_FILES
 
@@ -163,15 +149,6 @@ def files_left() -> int:
         return limit - len(os.listdir("/dev/fd"))
     except OSError:
         return 0
-
-
-def advice(error: BaseException) -> str:
-    """An error of the system in words, with the remedy where there is one."""
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return TOO_MANY_FILES
-    if isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EAGAIN):
-        return f"{error.strerror}: too little memory, or too many processes; end what you do not need"
-    return repr(error)
 
 
 def _mib(size: float) -> str:

@@ -1,22 +1,28 @@
-"""Settings that are changed while a run goes on: written by the parent, read by each process between two rounds.
+"""Settings that change while a run is under way: the parent writes them, each process reads them between two rounds.
 
-The block holds all changes as JSON text in two alternating slots, like any other state, each with the epoch from which
-on it holds. Nothing that is sized once, such as a network or a ring, can be changed.
+A change holds from one epoch on in every process, however far each has got when it is made. So the number of updates
+that belong to an epoch is known even where the replay ratio changes, a process that takes a dead one's place does its
+work again with the settings of then, and a reader of the run can tell what was due when. Nothing that is sized once,
+such as a network or a ring, can be changed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from workbench.core.config import Config, ConfigError
+from workbench.core.processes.blocks import Plan
+from workbench.core.processes.shared_memory import machine_fence
+from workbench.core.processes.worker import Parts
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.layout import Arrays, Layout
+from workbench.core.train.hooks import FixedSettings, Hook
 from workbench.runs.recovery.journal import Journal
-from workbench.runs.settings_timeline import Course
 
 CHANGEABLE = (
     "learning.learning_rate",
@@ -32,35 +38,139 @@ CHANGEABLE = (
     "evaluation.interval",
     "checkpoint.interval",
 )
-"""Settings that may be changed while a run goes on, by dotted name. Which ones a resumed run may begin with is in
+"""Settings that may be changed while a run is under way, by dotted name. Which ones a resumed run may begin with is in
 :data:`workbench.core.config.SAFE_TO_CHANGE`."""
+BLOCK = "changed settings"
+"""Name of the block of memory that the changes lie in."""
 _ROOM = 2**16
 
 
+class SettingsTimeline(FixedSettings):
+    """The configuration of each epoch of a run, and the updates that are due by then."""
+
+    def __init__(self, config: Config, changes: Iterable[tuple[int, Mapping[str, Any]]] = ()) -> None:
+        """Put changes on top of a configuration.
+
+        Args:
+            config: what the run was launched with.
+            changes: epochs, and the settings that have another value from there on, by dotted name, in the order in
+                which they were made. A later change of a setting is not undone by an earlier one.
+
+        Raises:
+            ConfigError: a setting is unknown, or a value breaks a rule.
+        """
+        super().__init__(config)
+        made: list[tuple[int, dict[str, Any]]] = []
+        for epoch, settings in changes:
+            for later, waiting in made:
+                if later > epoch:  # made before the run was resumed, for epochs after the checkpoint
+                    for name in settings:
+                        waiting.pop(name, None)
+            made.append((epoch, dict(settings)))
+        self.changes = sorted(((epoch, settings) for epoch, settings in made if settings), key=lambda each: each[0])
+        self._starts, self._configs = [0], [config]
+        for epoch, settings in self.changes:
+            self._starts.append(epoch)
+            self._configs.append(self._configs[-1].replace(**settings))
+
+    def at(self, epoch: int) -> Config:
+        """The configuration that an epoch is collected with, and that its updates are made with."""
+        return self._configs[max(0, bisect_right(self._starts, epoch) - 1)]
+
+    @property
+    def newest(self) -> Config:
+        """The configuration that holds from the last change on."""
+        return self._configs[-1]
+
+    def changed(self, epoch: int, settings: Mapping[str, Any]) -> SettingsTimeline:
+        """The timeline with one more change; raises ConfigError as the constructor does."""
+        return SettingsTimeline(self.config, [*self.changes, (epoch, settings)])
+
+    def largest(self, read: Callable[[Config], float]) -> float:
+        """The largest value of something that is read from a configuration, over all that hold at some time."""
+        return max(map(read, self._configs))
+
+    def smallest(self, read: Callable[[Config], float]) -> float:
+        """The smallest value, likewise."""
+        return min(map(read, self._configs))
+
+    def updates_due(self, epochs: int) -> int:
+        """Updates of each agent that belong to the first ``epochs`` epochs."""
+        return sum(length * config.pacing.updates_per_epoch for length, config in self._learning(epochs))
+
+    def schedule_position(self, update: int, epoch: int) -> float:
+        """Where an update stands in a schedule that is spread evenly over the epochs.
+
+        It is the number that the update would have if every epoch had as many as this one, so a schedule that counts
+        updates continues without a step where the replay ratio changes.
+
+        Args:
+            update: counted from 0.
+            epoch: the one with whose settings the update is made.
+
+        Returns:
+            A whole number as long as nothing was changed.
+        """
+        if len(self._configs) == 1:
+            return update
+        now = self.at(epoch).pacing.updates_per_epoch
+        epochs, left = 0, update
+        for length, config in self._learning(None):
+            here = config.pacing.updates_per_epoch
+            if length is None or left < length * here:
+                return epochs * now + left * now / here
+            epochs, left = epochs + length, left - length * here
+        raise AssertionError("the last configuration holds without end")
+
+    def _learning(self, epochs: int | None) -> Iterable[tuple[Any, Config]]:
+        """How many of the first epochs are followed by updates under each configuration; None for without end."""
+        for start, end, config in zip(self._starts, [*self._starts[1:], epochs], self._configs, strict=True):
+            first = max(start, self.first_learning)
+            if end is None:
+                yield None, config
+            else:
+                yield max(0, (end if epochs is None else min(end, epochs)) - first), config
+
+
+class LiveSettings(Hook):
+    """Lets every process look up the changes that the parent makes."""
+
+    def layouts(self, plan: Plan) -> dict[str, Layout]:
+        """One block for all changes."""
+        return {BLOCK: Changes.layout()}
+
+    def on_parts(self, parts: Parts) -> None:
+        """Look the settings up where the parent writes them."""
+        changes = Changes(parts.job.config, parts.blocks[BLOCK].open(), machine_fence())
+        parts.settings = changes.timeline
+
+
 class Changes:
-    """The course of a run, over arrays that :meth:`layout` describes."""
+    """The changes of a run, over arrays that :meth:`layout` describes.
+
+    They lie there as JSON text in two alternating slots, like any other state.
+    """
 
     def __init__(self, config: Config, arrays: Arrays, fence: Callable[[], None] | None = None) -> None:
-        self._journal, self._course, self._seen = Journal(arrays, fence), Course(config), -1
+        self._journal, self._timeline, self._seen = Journal(arrays, fence), SettingsTimeline(config), -1
 
     @staticmethod
     def layout() -> Layout:
         """The table of the one block that a run needs."""
-        return Journal.layout("changed settings", {"text": np.zeros(_ROOM, np.uint8)})
+        return Journal.layout(BLOCK, {"text": np.zeros(_ROOM, np.uint8)})
 
-    @property
-    def course(self) -> Course:
-        """The settings over the epochs as far as they are known now; the same object until something is changed."""
+    def timeline(self) -> SettingsTimeline:
+        """The settings as far as they are known now; the same object until something is changed."""
         while (step := self._journal.step) != self._seen:
             text = self._journal.load()["text"].tobytes().rstrip(b"\0")
-            if self._journal.step == step:  # else it may have been written over meanwhile; whoever changes is no loop
-                self._course, self._seen = Course(self._course.config, json.loads(text)), step
-        return self._course
+            if self._journal.step == step:  # else it may have been written over meanwhile
+                self._timeline, self._seen = SettingsTimeline(self._timeline.config, json.loads(text)), step
+        return self._timeline
 
     def make(self, progress: Progress, settings: Mapping[str, Any], announce: Callable[[int], object]) -> None:
-        """Change settings while processes go on; the parent's side, one thread at a time. The caller rings afterwards.
+        """Change settings while processes work; the parent's side, one thread at a time. The caller wakes them then.
 
-        No epoch can begin meanwhile. One may be going on, and the actor may just have been let into another; so the
+        No epoch can begin meanwhile. One may be under way, and the actor may just have been let into another; so the
         change holds from the one after these on, which no process has looked at: learners come after the actor.
 
         Args:
@@ -72,32 +182,32 @@ class Changes:
             ConfigError: a value breaks a rule, no epoch is left, or there is no room for more changes; nothing is
                 changed then.
         """
-        course = self.course
-        course.changed(course.config.epochs, settings)  # refuses what breaks a rule before anybody has to wait
+        timeline = self.timeline()
+        timeline.changed(timeline.config.epochs, settings)  # refuses what breaks a rule before a process has to wait
         paused = progress.paused
         progress.pause(True)
         try:
             epoch = progress.epochs_collected + 2
-            if epoch >= course.config.epochs:
+            if epoch >= timeline.config.epochs:
                 raise ConfigError(
-                    f"a change would hold from epoch {epoch} on; the run ends after {course.config.epochs} epochs. "
+                    f"a change would hold from epoch {epoch} on; the run ends after {timeline.config.epochs} epochs. "
                     "Let it end, and resume it with more"
                 )
-            self.set(course.changed(epoch, settings), lambda: announce(epoch))
+            self.set(timeline.changed(epoch, settings), lambda: announce(epoch))
         finally:
             progress.pause(paused)
 
-    def set(self, course: Course, announce: Callable[[], object] = lambda: None) -> None:
-        """Write a course, which differs from the one before in epochs only that no process has looked at.
+    def set(self, timeline: SettingsTimeline, announce: Callable[[], object] = lambda: None) -> None:
+        """Write a timeline, which differs from the one before in epochs only that no process has looked at.
 
         Raises:
-            ConfigError: so many changes were made that there is no room for more.
+            ConfigError: there were many changes, and no room is left for more.
         """
-        text = json.dumps(course.changes, separators=(",", ":")).encode()
+        text = json.dumps(timeline.changes, separators=(",", ":")).encode()
         if len(text) > _ROOM:
             raise ConfigError(
-                f"the changes of this run take {len(text):,} bytes; there is room for {_ROOM:,}. Stop the run and go "
-                "on with wb.launch(config, weights=run.weights)"
+                f"the changes of this run take {len(text):,} bytes; there is room for {_ROOM:,}. Stop the run and "
+                "continue with wb.launch(config, weights=run.weights)"
             )
         announce()
         room = np.zeros(_ROOM, np.uint8)

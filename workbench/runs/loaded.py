@@ -15,10 +15,9 @@ from workbench.core.registry import NotGiven
 from workbench.runs import machine
 from workbench.runs.folder import RecordError, RunFolder
 from workbench.runs.history import History
-from workbench.runs.live_settings import CHANGEABLE
+from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
 from workbench.runs.recovery.checkpoint import CheckpointError, checkpoint_of, kept_epochs
 from workbench.runs.result import Result
-from workbench.runs.settings_timeline import Course
 from workbench.view.rich import Rich
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class RunView(Rich):
         """``faults`` are those that are switched on, with their strengths."""
         self.folder, self.config, self.mode, self.lag, self.history = folder, config, mode, lag, history
         self.faults = tuple(faults)
-        self._course: tuple[int, Course] | None = None
+        self._settings: tuple[int, SettingsTimeline] | None = None
 
     @property
     def name(self) -> str:
@@ -201,12 +200,13 @@ class RunView(Rich):
         return []
 
     @property
-    def course(self) -> Course:
-        """The settings of each epoch: the configuration, and what was changed while the run went on."""
+    def settings(self) -> SettingsTimeline:
+        """The settings of each epoch: the configuration, and what was changed while the run was under way."""
         changes = self.changes
-        if self._course is None or self._course[0] != len(changes):
-            self._course = len(changes), Course(self.config, [(epoch, settings) for _, epoch, settings in changes])
-        return self._course[1]
+        if self._settings is None or self._settings[0] != len(changes):
+            timeline = SettingsTimeline(self.config, [(epoch, changed) for _, epoch, changed in changes])
+            self._settings = len(changes), timeline
+        return self._settings[1]
 
     @property
     def incidents(self) -> tuple[str, ...]:
@@ -231,7 +231,7 @@ class LoadedRun(RunView):
             config = Config.from_dict(said["config"], **given)
             check_launch(config, said["mode"], said["lag"])
             _check_description(said, folder.schema.tables)
-            course = Course(config, [(epoch, settings) for _, epoch, settings in changes_in(said)])
+            timeline = SettingsTimeline(config, [(epoch, changed) for _, epoch, changed in changes_in(said)])
         except NotGiven as error:
             raise RecordError(f"{folder.path} cannot be read: {error}") from None
         except ConfigError as error:
@@ -242,7 +242,7 @@ class LoadedRun(RunView):
         except (KeyError, TypeError) as error:
             raise RecordError(f"{folder.path / 'run.json'} is damaged: {error}") from None
         history = history_of(folder, said)
-        _check_history(history, course, folder)
+        _check_history(history, timeline, folder)
         super().__init__(folder, config, said["mode"], said["lag"], history, said.get("faults", ()))
 
     def refresh(self) -> LoadedRun:
@@ -254,7 +254,7 @@ class LoadedRun(RunView):
         resumed = len(self.description.get("resumed", []))
         self.description = self.folder.read_description()  # first: what it says is over has written its records
         if len(self.description.get("resumed", [])) != resumed:  # its records begin anew at the checkpoint
-            self.history, self._course = history_of(self.folder, self.description), None
+            self.history, self._settings = history_of(self.folder, self.description), None
             return self
         for table in self.folder.schema.tables:
             self.history.read(table, self.folder.path_of(table))
@@ -390,11 +390,11 @@ def _check_description(said: Mapping[str, Any], tables: Collection[str]) -> None
             raise TypeError(f"the reference {policy} is {numbers!r}")
 
 
-def _check_history(history: History, course: Course, folder: RunFolder) -> None:
+def _check_history(history: History, settings: SettingsTimeline, folder: RunFolder) -> None:
     """Refuse records of agents, epochs and updates that the run cannot have had."""
-    config = course.config
+    config = settings.config
     # what free-running learners did ahead is not unmade where the replay ratio is lowered
-    most = config.learning_epochs * int(course.largest(lambda each: each.pacing.updates_per_epoch))
+    most = config.learning_epochs * int(settings.largest(lambda each: each.pacing.updates_per_epoch))
     limits = {"agent": config.num_agents, "epoch": config.epochs + 1, "update": most + 1}
     for table in folder.schema.tables:
         records = history.table(table)

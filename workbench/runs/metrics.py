@@ -1,7 +1,7 @@
 """What a run measures: its tables of records and its metrics, as ``run.json`` says them.
 
 The core's metrics are here, each with its definition, and the meaning of the other columns. A hook or an agent brings
-its own (:attr:`workbench.core.processes.worker.Modifier.metrics`). Whoever reads a run goes by its :class:`Schema`.
+its own (:attr:`workbench.core.train.hooks.Hook.metrics`). Readers of a run go by its :class:`Schema`.
 """
 
 from __future__ import annotations

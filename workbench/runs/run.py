@@ -30,11 +30,12 @@ from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config, ConfigError, check_launch
 from workbench.core.digest import array_digest
 from workbench.core.envs.base import WorldConfig
-from workbench.core.processes.blocks import Cut, Plan
-from workbench.core.processes.supervisor import ChildFailed, Listener, Supervisor, children_of
-from workbench.core.processes.worker import Modifier, metrics_of, record_tables
+from workbench.core.processes.blocks import Plan
+from workbench.core.processes.shared_memory import machine_fence
+from workbench.core.processes.supervisor import ChildFailed, Supervisor, children_of
 from workbench.core.records import Records
 from workbench.core.registry import check_importable
+from workbench.core.train.hooks import Hook, Listener, metrics_of, record_tables
 from workbench.diagnose.faults import Fault, prepare
 from workbench.diagnose.probes import Probes
 from workbench.runs import machine
@@ -42,18 +43,23 @@ from workbench.runs import result as results
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.history import History
 from workbench.runs.limits import check_limits
-from workbench.runs.live_settings import CHANGEABLE
+from workbench.runs.live_settings import BLOCK, CHANGEABLE, Changes, LiveSettings
 from workbench.runs.loaded import RunError, RunView, changes_in, history_of, incidents_in, progress_numbers
 from workbench.runs.metrics import Schema
 from workbench.runs.recovery.checkpoint import Checkpoint, write_checkpoint
 from workbench.runs.recovery.deduplication import Repeats
-from workbench.runs.recovery.restarts import Incident
+from workbench.runs.recovery.gathering import Checkpoints, Contents
+from workbench.runs.recovery.keepers import Recovery
+from workbench.runs.recovery.restarts import Incident, RestartPolicy
 from workbench.runs.reference_policies import reference_rewards
 from workbench.runs.result import Result
 from workbench.view.timeline.recorder import Stopwatch
 
 REFERENCE_EPOCHS = 400
 """Epochs behind the reference lines of a run's figures, or as many as a world lets be played side by side."""
+
+OWN_HOOKS: tuple[Hook, ...] = (Recovery(), LiveSettings())
+"""What every run has, before all other hooks."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +73,9 @@ class ProcessView:
     pid: int | None
     alive: bool
     silence_s: float
-    """Seconds since its last sign of life, while it lives."""
+    """Seconds since its last heartbeat, while it lives."""
     restarts: int
-    """How often it was started anew."""
+    """How often it was restarted."""
 
 
 class Run(RunView, Listener):
@@ -105,16 +111,19 @@ class Run(RunView, Listener):
                 self._repeats.expect(self.history)  # what follows a kept state is done again, for one a publication
             logs = folder.path / "logs"
             logs.mkdir(mode=0o700, exist_ok=True)
-            self._supervisor = Supervisor(
-                dataclasses.replace(plan, config=plan.config.replace(device=device)), logs, self,
-                start.arrays if start else None, start.epoch if start else 0,
-            )  # fmt: skip
+            self._supervisor = Supervisor(dataclasses.replace(plan, config=plan.config.replace(device=device)), logs)
+            self._checkpoints = Checkpoints(self._supervisor, self._keep_records, self._write_checkpoint)
+            self._restarts = RestartPolicy(self._supervisor, self._note_incident)
+            self._supervisor.listeners += [self._restarts, self._checkpoints, self]
+            if start is not None:
+                self._checkpoints.put_back(start.arrays, start.epoch)
         except BaseException:
             folder.write_description(description | {"status": "failed"})
             folder.release()
             raise
+        self._changes = Changes(plan.config, self._supervisor.shared.blocks[BLOCK].open(), machine_fence())
         if self.changes:  # of the run that is resumed
-            self._supervisor.shared.changes.set(self.course)
+            self._changes.set(self.settings)
 
     def start(self) -> Run:
         """Start the children and return at once.
@@ -172,7 +181,7 @@ class Run(RunView, Listener):
         self._require_going("checkpointed")
         if not self.config.checkpoint.keep:
             raise RunError(f"run {self.name} keeps no checkpoints, as checkpoint.keep is 0; launch it with 1 or more")
-        self._supervisor.progress.want_checkpoint()
+        self._checkpoints.counters.want()
 
     changeable = CHANGEABLE
     """Settings that :meth:`change` takes."""
@@ -200,7 +209,7 @@ class Run(RunView, Listener):
                 )
         with self._steering:
             try:
-                self._supervisor.shared.changes.make(
+                self._changes.make(
                     self._supervisor.progress,
                     settings,
                     lambda epoch: self._note("changes", {"time": time.time(), "epoch": epoch, "settings": settings}),
@@ -224,9 +233,9 @@ class Run(RunView, Listener):
         return [
             ProcessView(
                 each.job.name, each.job.role, each.job.agents, each.process.pid, each.process.is_alive(),
-                silence_s if each.process.is_alive() else 0.0, each.restarts.count,
+                silence_s if each.process.is_alive() else 0.0, each.job.restarts,
             )
-            for each, silence_s in zip(supervisor.children, supervisor.silence_s, strict=True)
+            for each, silence_s in zip(supervisor.children, self._restarts.silence_s, strict=True)
         ]  # fmt: skip
 
     @property
@@ -337,7 +346,7 @@ class Run(RunView, Listener):
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    # --- called by the supervisor ----------------------------------------------------------------------------------
+    # --- called by the watching thread -----------------------------------------------------------------------------
 
     def take_records(self, table: str, records: Records, lost: int) -> None:
         """Keep records that are new, on disk and for whoever looks at the run."""
@@ -347,7 +356,7 @@ class Run(RunView, Listener):
         kept = self._write_waiting(table)
         self.history.append(table, records, lost, self.folder.path_of(table) if kept else None)
 
-    def keep_records(self) -> bool:
+    def _keep_records(self) -> bool:
         """Write what waits; return whether all is on disk. A checkpoint without it would leave a gap in the history."""
         kept = all([self._write_waiting(table) for table in self._unwritten])
         if not kept:
@@ -365,22 +374,22 @@ class Run(RunView, Listener):
             self._warnings.setdefault(table, str(error))
         return not waiting
 
-    def take_incident(self, incident: Incident) -> None:
-        """Write down a death; what its successor does again must not be counted twice."""
+    def _note_incident(self, incident: Incident) -> None:
+        """Write down a death; what the next process does again must not be counted twice."""
         self._repeats.expect(self.history)
         said = dataclasses.asdict(incident) | {"text": str(incident)}
         self._note("incidents", said)
 
-    def take_checkpoint(self, epoch: int, cut: Cut) -> None:
+    def _write_checkpoint(self, epoch: int, contents: Contents) -> None:
         """Write a checkpoint; a disk that refuses is a warning."""
         described = {
             **{name: self._description[name] for name in ("config", "mode", "lag", "faults")},
             "elapsed_s": self.progress["elapsed_s"], "created": time.time(), "versions": machine.versions(),
         }  # fmt: skip
         keep = self.config.checkpoint.keep
-        self._write(write_checkpoint, self.folder.path / "checkpoints", epoch, cut, described, keep)
+        self._write(write_checkpoint, self.folder.path / "checkpoints", epoch, contents, described, keep)
 
-    def take_end(self) -> None:
+    def end(self) -> None:
         """Sum up, and finish the folder."""
         supervisor = self._supervisor
         if supervisor.error is not None:
@@ -456,7 +465,7 @@ class Run(RunView, Listener):
             "status": status, "ended": time.time(), "error": str(self.error) if self.error else None,
             "references": self.references, "lost_records": self.history.lost,
             "repeated_records": self._repeats.dropped,
-            "skipped_checkpoints": self._supervisor.progress.checkpoints_skipped,
+            "skipped_checkpoints": self._checkpoints.counters.skipped,
         }  # fmt: skip
         with self._noting:
             self._description = self._description | ending
@@ -475,7 +484,7 @@ def launch(
     out: Path | str | None = None, weights: NDArray[np.float32] | None = None,
     world: str | type | WorldConfig | None = None, agent: str | type | AgentConfig | None = None,
     faults: Sequence[str | Fault] = (), probes: bool = True,
-    modifiers: Sequence[Modifier] = (), timeline: bool = True, start: bool = True,
+    hooks: Sequence[Hook] = (), timeline: bool = True, start: bool = True,
 ) -> Run:  # fmt: skip
     """Start a run and return at once.
 
@@ -492,7 +501,7 @@ def launch(
         agent: another agent, likewise.
         faults: failures of the catalogue to switch on, by name, with a strength if wanted: ``"sync_rarely=10"``.
         probes: whether the children measure what :meth:`Run.diagnose` decides by.
-        modifiers: what wraps or replaces parts in the children; see :class:`workbench.core.processes.worker.Modifier`.
+        hooks: what comes in from outside; see :class:`workbench.core.train.hooks.Hook`.
         timeline: whether the children record what they do when; see :meth:`Run.timeline`.
         start: False leaves it to ``run.start()``.
 
@@ -512,13 +521,13 @@ def launch(
     for choice in (config.world, config.agent, config.replay.sampler):
         check_importable(choice.group, type(choice))
     switched_on = prepare(faults, config, mode, lag)
-    wrapped = (*switched_on, *modifiers, *watching(timeline, probes))
-    for modifier in wrapped:
-        check_importable("modifier", type(modifier))
-    plan = Plan(config, mode, lag, None if weights is None else _check_weights(config, weights), wrapped)
+    brought = (*OWN_HOOKS, *switched_on, *hooks, *watching(timeline, probes))
+    for hook in brought:
+        check_importable("hook", type(hook))
+    plan = Plan(config, mode, lag, None if weights is None else _check_weights(config, weights), brought)
     description = describe(plan, str(device), [fault.text for fault in switched_on], probes, timeline)
     check_limits(plan)
-    schema = Schema.of(record_tables(wrapped), metrics_of(wrapped))
+    schema = Schema.of(record_tables(brought), metrics_of(brought))
     folder = RunFolder.create(name or _new_name(config, mode, lag), description, out, schema)
     folder.hold()
     return begin(Run(plan, folder, description), start)
@@ -587,6 +596,6 @@ def describe_place(plan: Plan) -> dict[str, Any]:
     }
 
 
-def watching(timeline: bool, probes: bool) -> list[Modifier]:
+def watching(timeline: bool, probes: bool) -> list[Hook]:
     """What only looks. The stopwatch comes first, so that the time of the probes is not taken for the work's."""
     return [*([Stopwatch()] if timeline else []), *([Probes()] if probes else [])]

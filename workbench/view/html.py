@@ -115,7 +115,7 @@ def process_table(runs: Sequence[RunView], names: Sequence[str]) -> str:
             rows.append([*map(text, cells), alive, text(silence), text(process.restarts)])
     if not rows:
         return quiet("No process is there yet.")
-    head = ("run", "process", "role", "agents", "pid", "state", "last sign of life", "restarts")
+    head = ("run", "process", "role", "agents", "pid", "state", "last heartbeat", "restarts")
     return table(head, rows)
 
 

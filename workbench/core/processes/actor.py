@@ -17,7 +17,6 @@ def act(job: Job) -> None:
         collector.evaluate_if_due(collected - 1)
     for epoch in range(collected, config.epochs):
         parts.bell.wait_until(partial(pacing.may_collect, epoch), parts.progress)
-        collector.course = parts.changes.course
         collector.epoch(epoch, pacing.version_for(epoch))
         parts.ring_others()
         collector.evaluate_if_due(epoch)

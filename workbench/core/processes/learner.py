@@ -28,7 +28,6 @@ def _learn_by_epoch(parts: Parts, trainer: Trainer, pacing: Pacing) -> None:
         parts.bell.wait_until(partial(pacing.may_learn, epoch), progress)
         for agent in trainer.agents:
             if progress.epochs_learned(agent) <= epoch:
-                trainer.course = parts.changes.course
                 trainer.epoch(agent, epoch)
                 parts.ring_others()
 
@@ -42,8 +41,7 @@ def _learn_freely(parts: Parts, trainer: Trainer, pacing: Pacing) -> None:
             lambda: pacing.all_learned(trainer.agents) or any(map(may, trainer.agents)), parts.progress
         )
         for agent in filter(may, trainer.agents):
-            epoch = parts.progress.epochs_collected - 1  # before the course, which is known that far then
-            trainer.course = parts.changes.course
+            epoch = parts.progress.epochs_collected - 1  # before its settings are looked up: they are known then
             trainer.updates(agent, epoch, pacing.updates_allowed(agent))
             if pacing.may_end(agent):
                 trainer.end(agent)

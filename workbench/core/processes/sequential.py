@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workbench.core.processes.worker import Job, Parts
-from workbench.core.train.loop import run_sequential
+from workbench.core.train.sequential import run_sequential
 
 
 def act_and_learn(job: Job) -> None:
@@ -14,11 +14,10 @@ def act_and_learn(job: Job) -> None:
     parts.ready()
     assert job.lag is not None, "check_launch refuses a free-running sequential run"
 
-    def go_on() -> None:
-        parts.tidy()
+    def before_epoch() -> None:
+        parts.trim_memory()
         parts.bell.wait_until(lambda: not parts.progress.paused, parts.progress)
-        collector.course = trainer.course = parts.changes.course
 
-    run_sequential(collector, trainer, job.lag, go_on)
+    run_sequential(collector, trainer, job.lag, before_epoch)
     parts.progress.report_end(job.index)
     collector.finish()

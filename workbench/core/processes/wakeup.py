@@ -3,7 +3,7 @@
 Whoever changes a counter rings the bells of those who may wait for it, after the change. A waiter looks at the
 counters, then sleeps until its bell rings. (That its parent dies is another thread's business: ``child.py``.) A ring
 is one byte; the bell holds no state, so a ring too many is harmless and a killed ringer leaves nothing behind. Now and
-then a waiter wakes to give a sign of life, so that the parent can tell it from one that hangs.
+then a waiter wakes to send a heartbeat, so that the parent can tell it from one that hangs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Bell:
     owner: int = 0
     """Place of the process that may wait among the run's processes."""
     alive_interval_s: float | None = None
-    """Seconds between two signs of life while it waits; None sleeps through."""
+    """Seconds between two heartbeats while it waits; None sleeps through."""
 
     @classmethod
     def create(cls, context: SpawnContext, owner: int = 0, alive_interval_s: float | None = None) -> Bell:
@@ -54,7 +54,7 @@ class Bell:
             self.drain()
             if progress.stopping:
                 raise Stopped
-            progress.report_alive(self.owner)
+            progress.beat(self.owner)
             if holds():
                 return
             connection.wait([self.reader], self.alive_interval_s)

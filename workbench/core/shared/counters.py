@@ -1,6 +1,6 @@
 """Counters of what has been done: who is ready, how many epochs are collected, how many updates are made.
 
-One block for the whole run, one writer for each word. Pacing decides from these counters alone who may go on; the
+One block for the whole run, one writer for each word. Pacing decides from these counters alone who may continue; the
 parent reads them for the status line. The digests that prove two runs equal are continued here, step by step.
 """
 
@@ -27,12 +27,10 @@ class Progress:
         self._learned = [Counter(word, fence) for word in _words(arrays["epochs_learned"])]
         self._updates = [Counter(word, fence) for word in _words(arrays["updates"])]
         self._stop = Counter(arrays["stop"], fence)
-        self._due = Counter(arrays["checkpoint_due"], fence)
-        self._kept = Counter(arrays["checkpoint_kept"], fence)
 
     @staticmethod
     def layout(num_agents: int, num_processes: int) -> Layout:
-        """The table for a run of so many agents and child processes."""
+        """The table for a run of ``num_agents`` agents in ``num_processes`` child processes."""
         table = (
             Field("stop", (1,), np.int64, RUNNING),  # written by the parent
             Field("epochs_collected", (1,), np.int64, 0),  # written by the actor, as are the next two
@@ -43,15 +41,10 @@ class Progress:
             Field("loss_digest", (num_agents, 32), np.uint8, 0),
             Field("ready_time", (num_processes,), np.float64, np.nan),  # written by each process, as is the next
             Field("end_time", (num_processes,), np.float64, np.nan),
-            Field("signs_of_life", (num_processes,), np.int64, 0),  # written by each process
+            Field("heartbeats", (num_processes,), np.int64, 0),  # written by each process
             Field("start_time", (1,), np.float64, np.nan),  # written by the parent: when the ready barrier opened
-            Field("paused", (1,), np.int64, 0),  # written by the parent, as are the next three
+            Field("paused", (1,), np.int64, 0),  # written by the parent, as is the next
             Field("frozen", (num_agents,), np.int64, 0),  # agents that learn no more, because their learner is gone
-            Field("checkpoints_wanted", (1,), np.int64, 0),  # how often a checkpoint was asked for
-            Field("checkpoint_kept", (1,), np.int64, -1),  # epoch of the newest checkpoint that is on disk
-            Field("checkpoint_due", (1,), np.int64, -1),  # written by the actor: epoch that is to be saved
-            Field("checkpoints_begun", (1,), np.int64, 0),  # by the actor: wishes that it has answered
-            Field("checkpoints_skipped", (1,), np.int64, 0),  # by the actor: the one before was not on disk yet
         )
         return Layout("progress", table)
 
@@ -101,14 +94,14 @@ class Progress:
         """Whether a process is done with its work."""
         return bool(np.isfinite(self._arrays["end_time"][process]))
 
-    def report_alive(self, process: int) -> None:
-        """A process gives a sign of life: it has made a turn or an update, or waits and was awake for a moment."""
-        self._arrays["signs_of_life"][process] += 1
+    def beat(self, process: int) -> None:
+        """A process is at work: it has made a turn or an update, or it waits and was awake for a moment."""
+        self._arrays["heartbeats"][process] += 1
 
-    def signs_of_life(self) -> list[int]:
-        """How many each process has given."""
-        signs: list[int] = self._arrays["signs_of_life"].tolist()
-        return signs
+    def heartbeats(self) -> list[int]:
+        """How many heartbeats there were of each process."""
+        beats: list[int] = self._arrays["heartbeats"].tolist()
+        return beats
 
     # --- what has been done ----------------------------------------------------------------------------------------
 
@@ -128,7 +121,7 @@ class Progress:
             _continue(digest, reward.tobytes())
 
     def report_collected(self, epochs: int, agent_steps: int) -> None:
-        """So many epochs are committed to the replays."""
+        """``epochs`` epochs are committed to the replays."""
         self._arrays["agent_steps"][0] = agent_steps
         self._collected.set(epochs)
 
@@ -147,18 +140,16 @@ class Progress:
         self._updates[agent].set(updates)
 
     def report_learned(self, agent: int, epochs: int) -> None:
-        """An agent's updates for so many epochs are made and published."""
+        """An agent's updates for ``epochs`` epochs are made and published."""
         self._learned[agent].set(epochs)
 
     def frozen(self, agent: int) -> bool:
-        """Whether an agent learns no more, because its learner is gone and the run goes on without it."""
+        """Whether an agent learns no more, because its learner is gone and the run continues without it."""
         return bool(self._arrays["frozen"][agent])
 
     def freeze(self, agent: int) -> None:
-        """Go on without an agent's learning: nobody waits for its updates any more."""
+        """Continue without an agent's learning: nobody waits for its updates any more."""
         self._arrays["frozen"][agent] = 1
-
-    # --- pausing and checkpoints -----------------------------------------------------------------------------------
 
     @property
     def paused(self) -> bool:
@@ -166,77 +157,31 @@ class Progress:
         return bool(self._arrays["paused"][0])
 
     def pause(self, paused: bool) -> None:
-        """Let no new epoch begin, or let the run go on. Waiters look when they are woken."""
+        """Let no new epoch begin, or let the run continue. Waiters look when they are woken."""
         self._arrays["paused"][0] = paused
 
-    @property
-    def checkpoint_due(self) -> int:
-        """Epoch whose state every process is to leave for a checkpoint; -1 before the first."""
-        return self._due.get()
+    # --- where one process takes the place of another ---------------------------------------------------------------
 
-    @property
-    def checkpoint_kept(self) -> int:
-        """Epoch of the newest checkpoint that the parent is done with; -1 before the first."""
-        return self._kept.get()
+    def digests(self) -> dict[str, NDArray[np.uint8]]:
+        """Chains over all rewards and all losses so far, (agents, 32) uint8 each."""
+        return {"rewards": self._arrays["reward_digest"].copy(), "losses": self._arrays["loss_digest"].copy()}
 
-    @property
-    def checkpoint_wanted(self) -> bool:
-        """Whether somebody has asked for a checkpoint that the actor has not begun."""
-        return bool(self._arrays["checkpoints_wanted"][0] > self._arrays["checkpoints_begun"][0])
+    def restore_rewards(self, digests: NDArray[np.uint8]) -> None:
+        """Go back to the digests of all rewards, (agents, 32) uint8, that :meth:`digests` gave."""
+        self._arrays["reward_digest"][:] = digests
 
-    @property
-    def checkpoints_skipped(self) -> int:
-        """Checkpoints that were left out because the one before was not on disk yet."""
-        return int(self._arrays["checkpoints_skipped"][0])
-
-    def want_checkpoint(self) -> None:
-        """Ask for a checkpoint at the end of the epoch that is being collected."""
-        self._arrays["checkpoints_wanted"][0] += 1
-
-    def begin_checkpoint(self, epoch: int) -> None:
-        """The actor has left its state of that epoch; each learner follows when it gets there."""
-        self._arrays["checkpoints_begun"][0] = self._arrays["checkpoints_wanted"][0]
-        self._due.set(epoch)
-
-    def skip_checkpoint(self) -> None:
-        """The actor leaves a checkpoint out."""
-        self._arrays["checkpoints_skipped"][0] += 1
-
-    def keep_checkpoint(self, epoch: int) -> None:
-        """The parent has written the checkpoint of that epoch, or has given it up."""
-        self._kept.set(epoch)
-
-    # --- where a process's place is taken by another ----------------------------------------------------------------
-
-    def chain_of_rewards(self) -> NDArray[np.uint8]:
-        """The digests of all rewards so far, (agents, 32) uint8."""
-        return self._arrays["reward_digest"].copy()
-
-    def chain_of_losses(self, agent: int) -> NDArray[np.uint8]:
-        """The digest of an agent's losses so far, (32,) uint8."""
-        chain: NDArray[np.uint8] = self._arrays["loss_digest"][agent].copy()
-        return chain
-
-    def restore_rewards(self, chain: NDArray[np.uint8]) -> None:
-        """Go back to what :meth:`chain_of_rewards` gave."""
-        self._arrays["reward_digest"][:] = chain
-
-    def restore_updates(self, agent: int, updates: int, chain: NDArray[np.uint8]) -> None:
-        """Go back to so many updates of an agent, and to what :meth:`chain_of_losses` gave then."""
-        self._arrays["loss_digest"][agent] = chain
+    def restore_updates(self, agent: int, updates: int, digest: NDArray[np.uint8]) -> None:
+        """Go back to that many updates of an agent, and to the digest of its losses then, (32,) uint8."""
+        self._arrays["loss_digest"][agent] = digest
         self._updates[agent].set(updates)
 
     def forget_ready(self, process: int) -> None:
-        """A process is about to be started anew."""
+        """A process is about to be restarted."""
         self._arrays["ready_time"][process] = np.nan
 
     def ready(self, process: int) -> bool:
         """Whether a child has built its parts."""
         return bool(np.isfinite(self._arrays["ready_time"][process]))
-
-    def digests(self) -> dict[str, NDArray[np.uint8]]:
-        """Chains over all rewards and all losses so far, (agents, 32) uint8 each."""
-        return {"rewards": self._arrays["reward_digest"].copy(), "losses": self._arrays["loss_digest"].copy()}
 
 
 def _words(array: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -199,9 +199,7 @@ class Replay:
     def newest_stack(self, turn: int) -> NDArray[np.uint8]:
         """The actor's state in ``turn`` of the epoch being written: (W, F, S) uint8, oldest frame first."""
         worlds = np.arange(self._worlds)
-        return self._stack(
-            np.full(self._worlds, self._slot), np.full(self._worlds, turn), self._episode_start, worlds, None
-        )
+        return self.stack(np.full(self._worlds, self._slot), np.full(self._worlds, turn), self._episode_start, worlds)
 
     @property
     def epochs_committed(self) -> int:
@@ -276,18 +274,22 @@ class Replay:
         rows["discount_t"].take(row, out=out.discount_t, mode="clip")
         rows["policy_version"].take(row, out=out.policy_version, mode="clip")
         start = rows["episode_start"].take(row)
-        self._stack(slot, turn, start, world, out.s_tm1)
-        self._stack(slot, turn + rows["span"].take(row), start, world, out.s_t)
+        self.stack(slot, turn, start, world, out.s_tm1)
+        self.stack(slot, turn + rows["span"].take(row), start, world, out.s_t)
 
-    def _stack(
-        self,
-        slot: NDArray[Any],
-        turn: NDArray[Any],
-        start: NDArray[Any],
-        world: NDArray[Any],
-        out: NDArray[np.uint8] | None,
-    ) -> NDArray[np.uint8]:
-        """The frames of ``turn`` and the F - 1 turns before it, oldest first; blank before the episode's start."""
+    def stack(
+        self, slot: NDArray[Any], turn: NDArray[Any], start: NDArray[Any], world: NDArray[Any],
+        out: NDArray[np.uint8] | None = None,
+    ) -> NDArray[np.uint8]:  # fmt: skip
+        """The one place where frames are stacked, for actor and learner: n states of F frames each, oldest first.
+
+        Args:
+            slot: (n,) epochs' places in the ring.
+            turn: (n,) turns of the newest frames.
+            start: (n,) first turns of the episodes; frames before are blank.
+            world: (n,) copies of the world.
+            out: (n, F, S) uint8 to fill; default a new array, which is returned.
+        """
         turns = turn[:, None] - self._back
         index = (slot[:, None] * (self._turns + 1) + turns) * self._worlds + world[:, None]
         stack = self._frames.take(index, axis=0, out=out, mode="clip")

@@ -13,20 +13,18 @@ from collections.abc import Callable, Iterable
 
 from workbench.core.config import Config
 from workbench.core.shared.counters import Progress
-from workbench.runs.settings_timeline import Course
+from workbench.core.train.hooks import FixedSettings, unchanged
 
 
 class Pacing:
     """The rules of one run."""
 
     def __init__(
-        self, config: Config, lag: int | None, progress: Progress, course: Callable[[], Course] | None = None
+        self, config: Config, lag: int | None, progress: Progress, settings: Callable[[], FixedSettings] | None = None
     ) -> None:
-        """``course`` gives the settings over the epochs, where they may be changed while the run goes on."""
-        unchanged = Course(config)
+        """``settings`` looks the settings up; default those of ``config`` in every epoch."""
         self._config, self._lag, self._progress = config, lag, progress
-        self._course = course or (lambda: unchanged)
-        self._first_epoch = config.epochs - config.learning_epochs  # the first epoch that is followed by updates
+        self._settings = settings or unchanged(config)
         self._agents = range(config.num_agents)
 
     def may_collect(self, epoch: int) -> bool:
@@ -37,9 +35,9 @@ class Pacing:
         learning = [agent for agent in self._agents if not progress.frozen(agent)]
         if self._lag is not None:
             return all(progress.epochs_learned(agent) >= epoch - self._lag for agent in learning)
-        course = self._course()
-        pacing = course.at(epoch).pacing
-        due = course.updates_due(epoch) - math.floor(pacing.max_behind * pacing.updates_per_epoch)
+        settings = self._settings()
+        pacing = settings.at(epoch).pacing
+        due = settings.updates_due(epoch) - math.floor(pacing.max_behind * pacing.updates_per_epoch)
         return all(progress.updates(agent) >= due for agent in learning)
 
     def may_learn(self, epoch: int) -> bool:
@@ -48,20 +46,19 @@ class Pacing:
 
     def updates_allowed(self, agent: int) -> int:
         """Free-running: how many updates an agent may make now."""
-        collected = self._progress.epochs_collected
-        if collected <= self._first_epoch:
+        collected, settings = self._progress.epochs_collected, self._settings()
+        if collected <= settings.first_learning:
             return 0  # fewer rows than learning_starts
-        course = self._course()
-        pacing = course.at(collected - 1).pacing
+        pacing = settings.at(collected - 1).pacing
         ahead = math.floor(pacing.max_ahead * pacing.updates_per_epoch)
-        limit = min(course.updates_due(collected) + ahead, course.total_updates)
+        limit = min(settings.updates_due(collected) + ahead, settings.total_updates)
         return max(0, limit - self._progress.updates(agent))
 
     def may_end(self, agent: int) -> bool:
         """Free-running: whether an agent has made every update of the run, and none can be added to them."""
         progress = self._progress
         collected_all = progress.epochs_collected >= self._config.epochs
-        return collected_all and progress.updates(agent) >= self._course().total_updates
+        return collected_all and progress.updates(agent) >= self._settings().total_updates
 
     def all_learned(self, agents: Iterable[int] | None = None) -> bool:
         """Whether these agents (default: all) have made and published every update of the run."""

@@ -1,7 +1,7 @@
 """Faults: failures of the catalogue, each switched on by name in an otherwise sound run.
 
 A fault wraps or replaces a part where a child process puts its parts together
-(:class:`workbench.core.processes.worker.Modifier`); what it wraps knows nothing of it. A module holds those of one
+(:class:`workbench.core.train.hooks.Hook`); what it wraps knows nothing of it. A module holds those of one
 room of the catalogue: ``data.py``, ``weights.py``, ``learning.py``, ``processes.py``.
 """
 
@@ -54,7 +54,7 @@ def make(name: str, strength: float | None = None) -> Fault:
 
 
 def prepare(faults: Sequence[str | Fault], config: Config, mode: str, lag: int | None) -> tuple[Fault, ...]:
-    """The faults of a run, ready to be given to it as modifiers.
+    """The faults of a run, ready to be given to it as hooks.
 
     Raises:
         FaultError: one is unknown, is given twice, makes no sense in such a run, or two would replace the same part.

@@ -86,14 +86,11 @@ class FramesMismatch(Fault):
 class _Unbroken(Replay):
     """Stacks frames as they lie in memory, whatever epoch they belong to."""
 
-    def _stack(
-        self,
-        slot: NDArray[Any],
-        turn: NDArray[Any],
-        start: NDArray[Any],
-        world: NDArray[Any],
-        out: NDArray[np.uint8] | None,
-    ) -> NDArray[np.uint8]:
+    def stack(
+        self, slot: NDArray[Any], turn: NDArray[Any], start: NDArray[Any], world: NDArray[Any],
+        out: NDArray[np.uint8] | None = None,
+    ) -> NDArray[np.uint8]:  # fmt: skip
+        """The frames before, whatever epoch they belong to."""
         turns = turn[:, None] - self._back
         index = ((slot[:, None] * (self._turns + 1) + turns) * self._worlds + world[:, None]) % len(self._frames)
         stack: NDArray[np.uint8] = self._frames.take(index, axis=0, out=out, mode="clip")
@@ -167,7 +164,7 @@ class _Endless(_Unbroken):
             r_t[goes_on] += (discount_t * rewards[:, step])[goes_on]
             discount_t[goes_on] *= self._gamma
         out.r_t[cut], out.discount_t[cut] = r_t, discount_t
-        out.s_t[cut] = self._stack(following, np.minimum(missing, self._turns), np.zeros_like(world), world, None)
+        out.s_t[cut] = self.stack(following, np.minimum(missing, self._turns), np.zeros_like(world), world)
 
 
 class SeparateHistory(Fault):

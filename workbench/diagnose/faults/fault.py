@@ -1,4 +1,4 @@
-"""What a fault is: a named modifier with a strength, and the helpers with which it wraps a part."""
+"""What a fault is: a named hook with a strength, and the helpers with which it wraps a part."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from workbench.core.config import MODES, Config, ConfigError
 from workbench.core.processes.shared_memory import machine_fence
-from workbench.core.processes.worker import Modifier, Parts
+from workbench.core.processes.worker import Parts
 from workbench.core.shared.replay import Replay
+from workbench.core.train.hooks import Hook
 
 ONE_PROCESS = "a sequential run has one process and nothing to disagree with; use mode='multiprocess'"
 NO_RACE = "nothing is written while it is read; use mode='multiprocess' with a lag of 1 or more, or None"
@@ -19,7 +20,7 @@ class FaultError(ConfigError):
     """A fault that does not exist, has an impossible strength, or makes no sense in the run that was asked for."""
 
 
-class Fault(Modifier):
+class Fault(Hook):
     """One failure of the catalogue, switched on in an otherwise sound run.
 
     Args:

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from workbench.core.config import Config
-from workbench.core.processes.shared_memory import machine_fence
 from workbench.core.processes.worker import Parts
 from workbench.core.train.loop import Trainer
 from workbench.diagnose.faults.fault import Fault, override
-from workbench.runs.live_settings import Changes
+from workbench.runs.live_settings import SettingsTimeline
 
 
 class DoubleTargetUpdate(Fault):
@@ -107,8 +106,15 @@ class UnpacedLearner(Fault):
     def on_parts(self, parts: Parts) -> None:
         """The learner's own copy of the settings lets it run ahead; see ``Pacing.updates_allowed``."""
         if parts.job.role == "learner":
-            config = parts.job.config.replace(**{"pacing.max_ahead": min(self.strength, 1e6)})
-            parts.changes = Changes(config, parts.job.changes.open(Changes.layout()), machine_fence())
+            live, ahead = parts.settings, {"pacing.max_ahead": min(self.strength, 1e6)}
+
+            def settings() -> SettingsTimeline:
+                """What was launched and changed, but for how far the learner may run ahead."""
+                now = live()
+                changes = now.changes if isinstance(now, SettingsTimeline) else []
+                return SettingsTimeline(now.config.replace(**ahead), changes)
+
+            parts.settings = settings
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """At a finite lag there is nothing to run ahead with."""

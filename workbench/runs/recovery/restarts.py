@@ -1,65 +1,93 @@
-"""Deaths of children and what follows them: who died and why, who may come back, how long one may be silent."""
+"""The restart policy: what follows the death of a child, how often one may be restarted, how long one may be silent."""
 
 from __future__ import annotations
 
-import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from workbench.core.config import ProcessConfig
+from workbench.core.processes.supervisor import Child, Supervisor
 from workbench.core.processes.worker import Role
-
-Action = Literal["restarted", "run goes on without it", "run ended"]
+from workbench.core.train.hooks import Action, Death, Listener, Verdict
 
 
 @dataclass(frozen=True)
-class Incident:
+class Incident(Death):
     """One death of a child, as it is shown and written to the run folder."""
 
     time: float
     """When it was seen, in seconds since 1970."""
-    process: str
-    agents: tuple[int, ...]
-    """Whose updates it made; none for the actor."""
-    cause: str
-    """How it ended: signal, exit code, a hang, or the last line of its traceback."""
-    epochs: int
-    """Epochs that were collected until then."""
-    updates: int
-    """Updates that its agents had made together, of all agents for the actor."""
-    restarts: int
-    """How often it had been started anew before."""
     action: Action
-
-    @property
-    def what_happened(self) -> str:
-        """Who died, of what, and how far the run was, in one line."""
-        whose = f" (agent{'s' * (len(self.agents) > 1)} {', '.join(map(str, self.agents))})" if self.agents else ""
-        return (
-            f"{self.process}{whose} {self.cause}; {self.epochs} epochs were collected until then, "
-            f"{self.updates} updates made"
-        )
 
     def __str__(self) -> str:
         return f"{self.what_happened}; {self.action}"
 
 
+class RestartPolicy(Listener):
+    """Restarts a run's children as its configuration says, and kills those that hang."""
+
+    def __init__(self, supervisor: Supervisor, note: Callable[[Incident], object]) -> None:
+        """Take the run's supervisor; ``note`` writes an incident down, before anything is done about it."""
+        self._supervisor, self._note = supervisor, note
+        self._limits, self._progress = supervisor.config.processes, supervisor.progress
+        self._restarts = {child.job.name: Restarts(self._limits) for child in supervisor.children}
+        self._roles = {child.job.name: child.job.role for child in supervisor.children}
+        self._silence = Silence(len(supervisor.children))
+
+    @property
+    def silence_s(self) -> list[float]:
+        """Seconds without a heartbeat, of each child."""
+        return self._silence.seconds
+
+    def after_death(self, death: Death, failure: str) -> Verdict:
+        """What the configuration says, and how often the same has happened."""
+        verdict = self._verdict(death, failure)
+        self._note(Incident(**vars(death), time=time.time(), action=verdict.action))
+        return verdict
+
+    def _verdict(self, death: Death, failure: str) -> Verdict:
+        if self._progress.stopping or not self._progress.started:
+            return Verdict("run ended")
+        wanted = policy(self._limits, self._roles[death.process])
+        if wanted == "continue":
+            return Verdict("run continues without it")
+        if wanted == "stop":
+            return Verdict("run ended")
+        why_not = self._restarts[death.process].why_not(failure, (death.epochs, death.updates))
+        return Verdict("run ended", why_not) if why_not else Verdict("restarted")
+
+    def look(self) -> None:
+        """Kill every child that has been silent for too long."""
+        children = self._supervisor.children
+        ready = [self._progress.ready(child.job.index) for child in children]
+        silences = self._silence.look(self._progress.heartbeats(), ready)
+        for child, silence_s in zip(children, silences, strict=True):
+            if child.process.is_alive():
+                self._look_at(child, ready[child.job.index], silence_s)
+
+    def _look_at(self, child: Child, ready: bool, silence_s: float) -> None:
+        limit = self._limits.hang_timeout_s
+        if not ready:  # restarted, and not there yet
+            limit, silence_s = self._limits.start_timeout_s, time.monotonic() - child.started
+        if silence_s > limit:
+            self._supervisor.kill(
+                child,
+                f"has sent no heartbeat for {limit:g} s and was killed. It hung or was stopped, see its log; "
+                "if one turn of all worlds, or one update, may take that long, raise processes.hang_timeout_s",
+            )
+
+
 class Restarts:
-    """How often one process may still be started anew."""
+    """How often one process may still be restarted."""
 
     def __init__(self, config: ProcessConfig) -> None:
         self._most, self._window_s = config.max_restarts, config.restart_window_s
         self._times: list[float] = []
         self._last_failure: tuple[str, tuple[int, int]] | None = None
 
-    @property
-    def count(self) -> int:
-        """Restarts so far."""
-        return len(self._times)
-
     def why_not(self, failure: str, done: tuple[int, int]) -> str:
-        """Why the process is not started again after this death; empty if it is, and then that is counted.
+        """Why the process is not restarted after this death; empty if it is, and then that is counted.
 
         Args:
             failure: what it raised, or that it hung; empty if it was killed or left without a word.
@@ -84,35 +112,27 @@ def policy(config: ProcessConfig, role: Role) -> str:
     return config.learner_death if role == "learner" else config.actor_death
 
 
-def how_it_ended(code: int) -> str:
-    """A process's exit code in words."""
-    if code < 0:
-        named = {number.value: number.name for number in signal.Signals}
-        return f"was ended by signal {-code} ({named.get(-code, 'without a name')})"
-    return f"exited with code {code} and no traceback; see its log"
-
-
 class Silence:
-    """For how long each child has given no sign of life, in time during which this process was awake itself."""
+    """For how long each child has sent no heartbeat, in time during which this process was awake itself."""
 
     def __init__(self, num_processes: int) -> None:
-        self._signs, self._seconds = [-1] * num_processes, [0.0] * num_processes
+        self._beats, self._seconds = [-1] * num_processes, [0.0] * num_processes
         self._looked = time.monotonic()
 
-    def look(self, signs: list[int], ready: list[bool]) -> list[float]:
+    def look(self, beats: list[int], ready: list[bool]) -> list[float]:
         """Seconds of silence of each child.
 
         Args:
-            signs: how many signs of life each has given, its predecessors included.
-            ready: whether each has built its parts; before that it gives none, and its silence has not begun.
+            beats: heartbeats of each, of the processes that it replaced included.
+            ready: whether each has built its parts; before that it sends none, and its silence has not begun.
         """
         now = time.monotonic()
         awake = min(now - self._looked, 1.0)  # more is a look that came late: a suspended machine, a Ctrl-Z
         self._looked = now
-        for process, (before, given) in enumerate(zip(self._signs, signs, strict=True)):
+        for process, (before, given) in enumerate(zip(self._beats, beats, strict=True)):
             silent = given == before and ready[process]
             self._seconds[process] = self._seconds[process] + awake if silent else 0.0
-        self._signs = list(signs)
+        self._beats = list(beats)
         return self.seconds
 
     @property

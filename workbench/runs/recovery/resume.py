@@ -14,8 +14,7 @@ import numpy as np
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config, ConfigError, check_launch, differences, safe_to_change
 from workbench.core.processes.blocks import Plan
-from workbench.core.processes.worker import Modifier, actor_state, agent_state, record_tables, weight_store_layout
-from workbench.core.shared.replay import Replay
+from workbench.core.train.hooks import Hook, record_tables
 from workbench.diagnose.faults import prepare
 from workbench.runs import machine
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
@@ -25,7 +24,8 @@ from workbench.runs.live_settings import CHANGEABLE
 from workbench.runs.loaded import Given, LoadedRun, RunError, elsewhere, given_classes, load
 from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, newest_checkpoint, set_aside
 from workbench.runs.recovery.deduplication import until
-from workbench.runs.run import Run, begin, describe_place, watching
+from workbench.runs.recovery.keepers import parts_of_checkpoint
+from workbench.runs.run import OWN_HOOKS, Run, begin, describe_place, watching
 
 
 def resume(
@@ -97,11 +97,11 @@ def _gone_back(earlier: LoadedRun, config: Config | None, changes: dict[str, Any
     resolve_device(wanted.processes.acting_device)
     description = {"faults": [], "incidents": [], "changes": []} | earlier.description
     faults = prepare(earlier.faults, wanted, earlier.mode, earlier.lag)
-    modifiers = (*faults, *watching(bool(description.get("timeline")), bool(description.get("probes"))))
-    plan = Plan(wanted, earlier.mode, earlier.lag, None, modifiers)
+    hooks = (*OWN_HOOKS, *faults, *watching(bool(description.get("timeline")), bool(description.get("probes"))))
+    plan = Plan(wanted, earlier.mode, earlier.lag, None, hooks)
     check_limits(plan)
-    _check_tables(earlier.folder, modifiers)
-    _check_cut(plan, checkpoint)
+    _check_tables(earlier.folder, hooks)
+    _check_fits(plan, checkpoint)
     if earlier.status == "finished" and wanted.epochs == checkpoint.epoch:
         raise RunError(
             f"run {earlier.name} is finished and has nothing left to do; make it longer (epochs={2 * wanted.epochs}), "
@@ -142,44 +142,40 @@ def _from_here_on(
 ) -> tuple[dict[str, Any] | None, Config]:
     """What is set for the rest of the run, as a change from the checkpoint on, and the configuration without it."""
     read = {name: operator.attrgetter(name) for name in names if name in CHANGEABLE and safe_to_change(name)}
-    now = earlier.course.at(epoch)
+    now = earlier.settings.at(epoch)
     settings = {name: value(wanted) for name, value in read.items() if value(wanted) != value(now)}
     kept = wanted.replace(**{name: value(launched) for name, value in read.items()})
     return ({"time": time.time(), "epoch": epoch, "settings": settings} if settings else None), kept
 
 
-def _check_tables(folder: RunFolder, modifiers: Sequence[Modifier]) -> None:
+def _check_tables(folder: RunFolder, hooks: Sequence[Hook]) -> None:
     try:
-        folder.schema.require(record_tables(modifiers))
+        folder.schema.require(record_tables(hooks))
     except ValueError as error:
         raise RecordError(f"{folder.path} cannot be resumed: {error}") from None
 
 
-def _check_cut(plan: Plan, checkpoint: Checkpoint) -> None:
-    """Refuse, before anything of the run is touched, a cut that is not through such a run.
+def _check_fits(plan: Plan, checkpoint: Checkpoint) -> None:
+    """Refuse, before anything of the run is touched, a checkpoint that is not of such a run.
 
     Raises:
         CheckpointError: mode or lag are others, or an array is missing, of another shape or dtype, or too much.
     """
-    config, said = plan.config, checkpoint.description
+    said = checkpoint.description
     if (said.get("mode"), said.get("lag")) != (plan.mode, plan.lag):
         raise CheckpointError(
             f"{checkpoint.path} is of a run with mode {said.get('mode')!r} and lag {said.get('lag')!r}; this one has "
             f"mode {plan.mode!r} and lag {plan.lag!r}; put back the run.json that belongs to it"
         )
-    agents = range(config.num_agents)
-    states = {"actor": actor_state(config)} | {f"agent {index}": agent_state(config) for index in agents}
+    states = parts_of_checkpoint(plan)
     wanted = {f"{owner}/{name}": _kind(value) for owner, state in states.items() for name, value in state.items()}
     wanted |= {f"{owner}/at": _kind(0) for owner in states}
-    replay, store = Replay.layout(config).nbytes, weight_store_layout(config, plan.lag).nbytes
-    wanted |= {f"actor/replay {index}": ((replay,), np.dtype(np.uint8)) for index in agents}
-    wanted |= {f"agent {index}/weight store": ((store,), np.dtype(np.uint8)) for index in agents}
     found = {name: _kind(array) for name, array in checkpoint.arrays.items()}
     wrong = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
     if wrong or not isinstance(said.get("elapsed_s"), int | float):
         raise CheckpointError(
-            f"{checkpoint.path} is no cut through a run of this configuration: {', '.join(wrong) or 'elapsed_s'} "
-            "missing, or of another shape or kind; start the run anew"
+            f"{checkpoint.path} is not of a run with this configuration: {', '.join(wrong) or 'elapsed_s'} "
+            "missing, or of another shape or kind; launch the run again"
         )
 
 

@@ -210,7 +210,7 @@ class _Plot:
     def _window(self, index: int, points: int) -> int:
         """Points under the moving average: a share of the run's length, as long as it is planned to be."""
         run = self._runs[index]
-        planned = run.course.total_updates if self._chart.over == "update" else run.config.epochs
+        planned = run.settings.total_updates if self._chart.over == "update" else run.config.epochs
         length = points if run.ended else min(planned, 2 * points)
         return round(self._choices.smoothing * length)
 
@@ -245,7 +245,7 @@ class _Plot:
         if axis == "time":
             return float(10 * 2 ** np.ceil(np.log2(max(reached, 10) / 10)))
         planned = {
-            "update": run.course.total_updates,
+            "update": run.settings.total_updates,
             "epoch": run.config.epochs,
             "agent_steps": run.config.epochs * run.config.steps_per_epoch,
         }

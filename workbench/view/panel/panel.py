@@ -311,7 +311,7 @@ class Panel:
         if changeable:
             fields = dict.fromkeys(name for run in changeable for name in getattr(run, "changeable", ()))
             now = next((run for run in changeable if _has_begun(run)), changeable[0])
-            newest = now.course.newest
+            newest = now.settings.newest
             self.changes.offer({name: operator.attrgetter(name)(newest) for name in fields})
         self.changes.made.value = pages.change_list(self.runs, names)
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.agents import schedules
+from workbench.runs.live_settings import SettingsTimeline
 from workbench.runs.loaded import RunView
-from workbench.runs.settings_timeline import Course
 from workbench.view.curves import MAX_POINTS, Points
 from workbench.view.panel.charts import AXIS_LABELS, Axis, Chart, Curve
 
@@ -95,17 +95,17 @@ def due_points(run: RunView, chart: Chart, over: Axis) -> Points:
     x, _ = series(run, metric, over)
     epochs, _ = run.history.series(metric, over="epoch", most=MOST)
     shown = np.unique(np.linspace(0, len(x) - 1, min(len(x), MAX_POINTS)).astype(np.intp))
-    course = run.course
-    due = [_due(chart, course, epoch) for epoch in epochs[shown].tolist()]
+    settings = run.settings
+    due = [_due(chart, settings, epoch) for epoch in epochs[shown].tolist()]
     return x[shown], np.array(due, np.float64)
 
 
-def _due(chart: Chart, course: Course, epoch: int) -> float:
+def _due(chart: Chart, settings: SettingsTimeline, epoch: int) -> float:
     if chart.due == "epsilon":
-        return schedules.epsilon(course.at(epoch), epoch)
+        return schedules.epsilon(settings.at(epoch), epoch)
     if chart.due == "replay_ratio":  # of all epochs so far, as it is recorded
-        return course.updates_due(epoch + 1) / ((epoch + 1) * course.config.steps_per_epoch)
-    return course.at(epoch).learning.grad_clip
+        return settings.updates_due(epoch + 1) / ((epoch + 1) * settings.config.steps_per_epoch)
+    return settings.at(epoch).learning.grad_clip
 
 
 def change_marks(run: RunView, chart: Chart, over: Axis) -> list[tuple[float, str]]:
@@ -115,7 +115,7 @@ def change_marks(run: RunView, chart: Chart, over: Axis) -> list[tuple[float, st
         if axis == "time":
             x = when - start_time(run)
         elif axis == "update":
-            x = run.course.updates_due(epoch)
+            x = run.settings.updates_due(epoch)
         else:
             x = epoch * (run.config.steps_per_epoch if axis == "agent_steps" else 1.0)
         marks.append((float(x), change_text(values)))

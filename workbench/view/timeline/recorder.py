@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.core.processes.worker import Modifier, Parts
+from workbench.core.processes.worker import Parts
+from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
 from workbench.view.timeline.span_kinds import SPAN_TABLES, SpanKind
 
@@ -25,7 +26,8 @@ class Watched:
     """A method whose calls are recorded."""
 
     part: str
-    """What has it: "bell", "collector", "trainer", or "replay" and "agent", of which a trainer has one per agent."""
+    """What has it: "bell", "collector", "trainer"; "replay" and "agent", of which a trainer has one per agent; or
+    "keeper", of which each agent has one, and the collector."""
     method: str
     kind: SpanKind
     takes: tuple[str, ...] = ()
@@ -39,8 +41,7 @@ WATCHED = (
     Watched("collector", "evaluate", SpanKind.EVALUATING, ("epoch",)),
     Watched("trainer", "learn", SpanKind.LEARNING, ("index", "epoch")),
     Watched("trainer", "publish", SpanKind.PUBLISHING, ("index", "epoch")),
-    Watched("collector", "leave_checkpoint", SpanKind.CHECKPOINTING, ("epoch",)),
-    Watched("trainer", "leave_checkpoint", SpanKind.CHECKPOINTING, ("index", "epoch")),
+    Watched("keeper", "leave_checkpoint", SpanKind.CHECKPOINTING, ("epoch",)),
     Watched("replay", "sample", SpanKind.SAMPLING),
     Watched("agent", "update", SpanKind.UPDATING),
 )
@@ -48,7 +49,7 @@ WATCHED = (
 another one gives a span within its span."""
 
 
-class Stopwatch(Modifier):
+class Stopwatch(Hook):
     """Records every process's spans. Give it after faults, whose time belongs to the run, and before probes."""
 
     tables = SPAN_TABLES
@@ -69,11 +70,12 @@ class Stopwatch(Modifier):
                     agent=NOBODY, epoch=NOBODY,
                 )  # fmt: skip
 
-        vars(parts)["ready"] = watched_ready
+        parts.ready = watched_ready  # type: ignore[method-assign]
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Watch the acting side."""
         _watch(parts, "collector", collector)
+        _watch(parts, "keeper", collector.keeper)
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Watch the learning side."""
@@ -81,6 +83,7 @@ class Stopwatch(Modifier):
         for index, agent in trainer.agents.items():
             _watch(parts, "replay", trainer.replays[index], index)
             _watch(parts, "agent", agent, index)
+            _watch(parts, "keeper", trainer.keepers[index], index)
 
 
 def _clocks_and_ring(parts: Parts) -> tuple[Callable[[], int], Callable[[], int], Callable[..., None], int]:
@@ -90,8 +93,8 @@ def _clocks_and_ring(parts: Parts) -> tuple[Callable[[], int], Callable[[], int]
 def _watch(parts: Parts, name: str, part: object, agent: int = NOBODY) -> None:
     """Put a wrapper around every watched method of this one object."""
     for watched in WATCHED:
-        if watched.part == name:
-            vars(part)[watched.method] = _timed(getattr(part, watched.method), watched, agent, parts)
+        if watched.part == name and hasattr(part, watched.method):  # a keeper that keeps nothing leaves no checkpoint
+            setattr(part, watched.method, _timed(getattr(part, watched.method), watched, agent, parts))
 
 
 def _timed(method: Callable[..., Any], watched: Watched, agent: int, parts: Parts) -> Callable[..., Any]:

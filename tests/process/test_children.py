@@ -181,21 +181,21 @@ def test_a_killed_child_is_named_and_the_others_leave(tmp_path, mode, process, n
 def test_a_child_that_hangs_is_named_and_the_others_leave(tmp_path):
     run = running(ENDLESS.replace(**MORTAL | {"processes.hang_timeout_s": 2.0}), out=tmp_path)
     os.kill(children(run)[2], signal.SIGSTOP)
-    with pytest.raises(wb.ChildFailed, match=r"^learner 1 \(agent 1\) has given no sign of life for 2 s"):
+    with pytest.raises(wb.ChildFailed, match=r"^learner 1 \(agent 1\) has sent no heartbeat for 2 s"):
         run.wait(DEADLINE_S)
     assert not any(exists(process) for process in children(run))
 
 
 @pytest.mark.parametrize(
-    ("modifier", "mode", "name", "error"),
+    ("hook", "mode", "name", "error"),
     [
         (broken.FailsBeforeTheBarrier, "multiprocess", "learner 1", "LookupError: the trainer of agent 1 is broken"),
         (broken.FailsInAnUpdate, "multiprocess", "learner 1", "ArithmeticError: the fifth update is broken"),
         (broken.FailsInAnEpoch, "sequential", "sequential", "RuntimeError: the third epoch is broken"),
     ],
 )
-def test_an_exception_in_a_child_reaches_the_caller_with_its_name_and_traceback(tmp_path, modifier, mode, name, error):
-    run = wb.launch(ENDLESS, mode, 1, out=tmp_path, modifiers=[modifier()])
+def test_an_exception_in_a_child_reaches_the_caller_with_its_name_and_traceback(tmp_path, hook, mode, name, error):
+    run = wb.launch(ENDLESS, mode, 1, out=tmp_path, hooks=[hook()])
     with pytest.raises(wb.ChildFailed) as caught:
         run.wait(DEADLINE_S)
     text = str(caught.value)
@@ -213,7 +213,7 @@ def test_an_exception_in_a_child_reaches_the_caller_with_its_name_and_traceback(
 
 
 def test_a_failure_is_told_also_where_the_disk_is_full_and_a_long_story_with_its_beginning_and_its_end(tmp_path):
-    run = wb.launch(ENDLESS.replace(**MORTAL), out=tmp_path, modifiers=[broken.FailsOnAFullDisk()])
+    run = wb.launch(ENDLESS.replace(**MORTAL), out=tmp_path, hooks=[broken.FailsOnAFullDisk()])
     with pytest.raises(wb.ChildFailed) as caught:
         run.wait(DEADLINE_S)
     text = str(caught.value)
@@ -222,7 +222,7 @@ def test_a_failure_is_told_also_where_the_disk_is_full_and_a_long_story_with_its
 
 
 def test_a_child_that_leaves_without_a_word_is_named(tmp_path):
-    run = wb.launch(ENDLESS, out=tmp_path, modifiers=[broken.LeavesWithoutAWord()])
+    run = wb.launch(ENDLESS, out=tmp_path, hooks=[broken.LeavesWithoutAWord()])
     with pytest.raises(wb.ChildFailed, match=r"^actor exited with code 7 and no traceback; see its log"):
         run.wait(DEADLINE_S)
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.core.config import ProcessConfig
-from workbench.runs.recovery import restarts as lives
-from workbench.runs.recovery.restarts import Incident, Restarts, Silence, how_it_ended, policy
+from workbench.core.processes.supervisor import how_it_ended
+from workbench.runs.recovery import restarts as restarts_module
+from workbench.runs.recovery.restarts import Incident, Restarts, Silence, policy
 
 
 class Clock:
@@ -29,7 +30,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(lives, "time", clock)
+    monkeypatch.setattr(restarts_module, "time", clock)
     return clock
 
 
@@ -41,7 +42,7 @@ def clock(monkeypatch):
 def test_so_many_restarts_within_any_window_and_no_more(gaps, most, window_s):
     with pytest.MonkeyPatch.context() as patch:
         clock = Clock()
-        patch.setattr(lives, "time", clock)
+        patch.setattr(restarts_module, "time", clock)
         restarts = Restarts(ProcessConfig(max_restarts=most, restart_window_s=window_s))
         allowed = []
         for place, gap in enumerate(gaps):
@@ -51,7 +52,6 @@ def test_so_many_restarts_within_any_window_and_no_more(gaps, most, window_s):
             assert bool(why_not) == (recent >= most)
             if not why_not:
                 allowed.append(clock.now)
-            assert restarts.count == len(allowed)
 
 
 def test_the_reason_for_no_restart_names_the_setting(clock):
@@ -95,7 +95,7 @@ def incident(**changes):
         ({}, "learner 1 (agent 1) was ended by signal 9 (SIGKILL); 12 epochs were collected until then, 34 updates"),
         ({"process": "actor", "agents": ()}, "actor was ended by"),
         ({"agents": (0, 2)}, "learner 1 (agents 0, 2) was ended by"),
-        ({"action": "run goes on without it"}, "made; run goes on without it"),
+        ({"action": "run continues without it"}, "made; run continues without it"),
     ],
 )  # fmt: skip
 def test_an_incident_says_in_one_line_who_died_how_and_what_followed(changes, text):

@@ -1,0 +1,147 @@
+"""The parent's side of checkpoints: gather what the processes have left, have it written, and put it back.
+
+Files are written in a thread of their own, so that a slow disk delays neither the watching thread nor the run.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.core.processes.supervisor import Supervisor
+from workbench.core.train.hooks import Listener
+from workbench.runs.recovery.keepers import counters_of, journals_of, owners
+
+Contents = dict[str, NDArray[Any]]
+"""What a checkpoint holds: arrays by ``owner/name``; owners are "actor", "agent 0" and so on, ``at`` their epochs."""
+
+
+class Checkpoints(Listener):
+    """The checkpoints of one run.
+
+    Attributes:
+        counters: which checkpoint is wanted, due and kept.
+    """
+
+    def __init__(
+        self, supervisor: Supervisor, keep_records: Callable[[], bool], write: Callable[[int, Contents], object]
+    ) -> None:
+        """Watch over a run.
+
+        Args:
+            supervisor: of the run.
+            keep_records: puts every record so far on disk and says whether it could: without them a checkpoint would
+                leave a gap in the history.
+            write: writes the checkpoint of an epoch; the arrays change once it returns.
+        """
+        self._supervisor, self._keep_records, self._write = supervisor, keep_records, write
+        self._shared, self._progress = supervisor.shared, supervisor.progress
+        self._steps_per_epoch = supervisor.config.steps_per_epoch
+        self.counters = counters_of(self._shared.blocks)
+        found = {owner: journals_of(owner, self._shared.blocks) for owner in owners(len(self._shared.replays))}
+        self._journals = {owner: journal for owner, (journal, _) in found.items()}
+        self._copies = {owner: copies for owner, (_, copies) in found.items() if copies is not None}
+        self._writer: threading.Thread | None = None
+
+    def look(self) -> None:
+        """Have a complete checkpoint written, after the records of what it holds."""
+        if self._writer is not None and self._writer.is_alive():
+            return
+        complete = self.complete()
+        if complete is None:
+            return
+        self._supervisor.drain()
+        if self._keep_records():
+            self._writer = threading.Thread(target=self.write, args=complete, name="checkpoint", daemon=True)
+            self._writer.start()
+
+    def write(self, epoch: int, contents: Contents) -> None:
+        """Have a checkpoint written; the processes may leave the next one then."""
+        try:
+            self._write(epoch, contents)
+        finally:
+            self.counters.keep(epoch)
+
+    def end(self) -> None:
+        """Keep the run as it was left, so that it can be resumed however it ended."""
+        if self._writer is not None:
+            self._writer.join()
+        contents = self.as_left() if self._copies else None
+        if contents is not None and self._keep_records():
+            self._write(self._progress.epochs_collected, contents)
+
+    def complete(self) -> tuple[int, Contents] | None:
+        """The checkpoint that every process has left its part of, until it is written; None if there is none.
+
+        An agent whose learning was given up is taken as it was left.
+        """
+        due = self.counters.due
+        if not self._copies or due <= self.counters.kept:
+            return None
+        contents: Contents = {}
+        for owner, copies in self._copies.items():
+            if owner != "actor" and self._progress.frozen(int(owner.split()[1])):
+                contents |= self._as_left(owner)
+            elif copies.step == due:
+                contents |= _under(owner, copies.load(), copies.step)
+            else:
+                return None
+        return due, contents
+
+    def as_left(self) -> Contents | None:
+        """The run as its processes have left it, all of which must be gone; None if one of them never got to begin."""
+        if any(journal.step < 0 for journal in self._journals.values()):
+            return None
+        return {name: array for owner in self._journals for name, array in self._as_left(owner).items()}
+
+    def put_back(self, contents: Contents, epoch: int) -> None:
+        """Lay a checkpoint into memory that no process has used yet; the children then continue from it.
+
+        Raises:
+            ValueError: it is of another run; the message names the array.
+        """
+        for owner, journal in self._journals.items():
+            state = {
+                name.removeprefix(f"{owner}/"): contents[name] for name in contents if name.startswith(f"{owner}/")
+            }
+            blocks = self._blocks_of(owner)
+            for name in ("at", *blocks):
+                if name not in state:
+                    raise ValueError(f"{owner}/{name} is missing")
+            step = int(state.pop("at"))
+            for name, block in blocks.items():
+                saved = state.pop(name)
+                if saved.shape != block.shape:
+                    raise ValueError(f"{owner}/{name} has {saved.shape[0]} bytes; this run's has {block.shape[0]}")
+                block[:] = saved
+            journal.save(step, state)
+        self._restore_progress(contents, epoch)
+        self.counters.begin(epoch)
+        self.counters.keep(epoch)
+
+    def _restore_progress(self, contents: Contents, epoch: int) -> None:
+        """Count what was done before the checkpoint, also for a run that is stopped before its children start."""
+        progress = self._progress
+        progress.report_collected(epoch, epoch * self._steps_per_epoch)
+        progress.restore_rewards(contents["actor/rewards"])
+        for agent in range(len(self._shared.replays)):
+            updates, losses, learned = (contents[f"agent {agent}/{name}"] for name in ("updates", "losses", "learned"))
+            progress.restore_updates(agent, int(updates), losses)
+            progress.report_learned(agent, int(learned))
+
+    def _as_left(self, owner: str) -> Contents:
+        journal = self._journals[owner]
+        return _under(owner, journal.load() | self._blocks_of(owner), journal.step)
+
+    def _blocks_of(self, owner: str) -> dict[str, NDArray[np.uint8]]:
+        if owner == "actor":
+            return {f"replay {index}": block.bytes for index, block in enumerate(self._shared.replay_blocks)}
+        return {"weight store": self._shared.store_blocks[int(owner.split()[1])].bytes}
+
+
+def _under(owner: str, state: Contents, step: int) -> Contents:
+    return {f"{owner}/{name}": array for name, array in state.items()} | {f"{owner}/at": np.array(step)}

@@ -1,0 +1,224 @@
+"""What a process leaves for the one that takes its place: its state at every step, now and then a copy for the disk.
+
+A checkpoint is the state of every process after the same epoch. The actor begins one before it reports that epoch, so
+each learner sees what is due before it can get there, and copies its part when it does. No process waits for another;
+the parent writes the file when every part is there (:mod:`workbench.runs.recovery.gathering`). Free-running learners
+copy their part at their next publication.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.core.processes.blocks import Plan
+from workbench.core.processes.shared_memory import Block, machine_fence
+from workbench.core.processes.worker import Parts, weight_store_layout
+from workbench.core.shared.layout import Arrays, Counter, Field, Layout
+from workbench.core.shared.replay import Replay
+from workbench.core.train.hooks import Hook, Keeper
+from workbench.core.train.loop import Collector, Trainer
+from workbench.runs.recovery.journal import Journal, State
+from workbench.runs.recovery.states import (
+    agent_state,
+    collector_state,
+    example_states,
+    restore_agent,
+    restore_collector,
+)
+
+JOURNALS, COPIES = "journals", "copies for checkpoints"
+"""Titles of the blocks that keep states, and of those that take copies."""
+
+
+def owners(num_agents: int) -> list[str]:
+    """Whose states are kept: the actor's, and each agent's, by its learner."""
+    return ["actor", *(f"agent {index}" for index in range(num_agents))]
+
+
+class Recovery(Hook):
+    """Keeps every process's state, so that another can take its place and the run can be resumed.
+
+    Give it before every other hook: what it restores is restored before anything is wrapped.
+    """
+
+    def layouts(self, plan: Plan) -> dict[str, Layout]:
+        """A journal for each owner; if checkpoints are wanted, also a place for a copy of its state and its blocks."""
+        agents = plan.config.num_agents
+        found = {"checkpoint counters": CheckpointCounters.layout()}
+        found |= _by_owner("journal of", agents, *(Journal.layout(JOURNALS, state) for state in example_states(plan)))
+        if plan.config.checkpoint.keep:
+            parts = parts_of_checkpoint(plan)
+            actor, agent = (Journal.layout(COPIES, parts[owner], slots=1) for owner in ("actor", "agent 0"))
+            found |= _by_owner("copy of", agents, actor, agent)
+        return found
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """Keep the states of the acting side, and continue from the newest that was kept before, if there is one."""
+        journal, copies = journals_of("actor", parts.blocks)
+        replays = {f"replay {index}": block.bytes for index, block in enumerate(parts.job.replays)}
+        collector.keeper = ActorKeeper(collector, journal, copies, counters_of(parts.blocks), replays)
+        if journal.step >= 0:
+            restore_collector(collector, journal.load())
+            collector.show(journal.step)
+        else:  # a process before it may have died between the rewards of the first epoch and the state behind them
+            collector.progress.restore_rewards(np.zeros_like(collector.progress.digests()["rewards"]))
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """The same for each agent of the learning side."""
+        for index in trainer.agents:
+            journal, copies = journals_of(f"agent {index}", parts.blocks)
+            store = {"weight store": parts.job.stores[index].bytes}
+            trainer.keepers[index] = AgentKeeper(trainer, index, journal, copies, counters_of(parts.blocks), store)
+            if journal.step >= 0:
+                restore_agent(trainer, index, journal.load())
+                trainer.show(index, journal.step)
+                trainer.progress.report_learned(index, trainer.learned[index])
+
+
+def _by_owner(name: str, num_agents: int, actor: Layout, agent: Layout) -> dict[str, Layout]:
+    """One table for all agents: a child is sent it once, and what it is sent must fit into a pipe."""
+    return {f"{name} {owner}": actor if owner == "actor" else agent for owner in owners(num_agents)}
+
+
+def parts_of_checkpoint(plan: Plan) -> dict[str, State]:
+    """What a checkpoint of a run holds, by owner, as examples of each shape and dtype: states, and bytes of blocks."""
+    agents, (actor, agent) = range(plan.config.num_agents), example_states(plan)
+    replay = np.zeros(Replay.layout(plan.config).nbytes, np.uint8)
+    store = np.zeros(weight_store_layout(plan.config, plan.lag).nbytes, np.uint8)
+    parts: dict[str, State] = {f"agent {index}": {**agent, "weight store": store} for index in agents}
+    return {"actor": {**actor, **{f"replay {index}": replay for index in agents}}, **parts}
+
+
+def journals_of(owner: str, blocks: Mapping[str, Block]) -> tuple[Journal, Journal | None]:
+    """An owner's journal, and its part of a checkpoint; None if none are written."""
+    copy, fence = blocks.get(f"copy of {owner}"), machine_fence()
+    journal = Journal(blocks[f"journal of {owner}"].open(), fence)
+    return journal, None if copy is None else Journal(copy.open(), fence)
+
+
+class StateKeeper(Keeper):
+    """Keeps the states of one owner."""
+
+    def __init__(
+        self, state: Callable[[], State], journal: Journal, copies: Journal | None, counters: CheckpointCounters,
+        blocks: Mapping[str, NDArray[np.uint8]],
+    ) -> None:  # fmt: skip
+        """Take the owner's state, the places to keep it, and the bytes of the blocks that the owner writes."""
+        self._state, self._journal, self._copies = state, journal, copies
+        self._counters, self._blocks = counters, blocks
+
+    def complete(self, epochs: int) -> None:
+        """Keep the state in shared memory."""
+        self._journal.save(epochs, self._state())
+
+    def leave_checkpoint(self, epoch: int) -> None:
+        """Copy state and blocks for the checkpoint of that epoch; the parent takes them from there."""
+        if self._copies is not None:
+            self._copies.save(epoch, {**self._state(), **self._blocks})
+
+
+class ActorKeeper(StateKeeper):
+    """Keeps the states of the acting side, and begins checkpoints: one at a time, others are skipped."""
+
+    def __init__(
+        self, collector: Collector, journal: Journal, copies: Journal | None, counters: CheckpointCounters,
+        blocks: Mapping[str, NDArray[np.uint8]],
+    ) -> None:  # fmt: skip
+        super().__init__(lambda: collector_state(collector), journal, copies, counters, blocks)
+        self._settings = collector.settings
+
+    def visible(self, epochs: int) -> None:
+        """Begin a checkpoint if one is asked for or due. No learner has got to this epoch: it is not reported yet."""
+        if self._begins(epochs):
+            self.leave_checkpoint(epochs)
+            self._counters.begin(epochs)
+
+    def _begins(self, epochs: int) -> bool:
+        counters, interval = self._counters, self._settings().at(epochs - 1).checkpoint.interval
+        wanted = counters.wanted or (interval > 0 and epochs % interval == 0)
+        if self._copies is None or not wanted or counters.due >= epochs:
+            return False
+        if counters.kept < counters.due:
+            counters.skip()
+            return False
+        return True
+
+
+class AgentKeeper(StateKeeper):
+    """Keeps the states of one agent's learning."""
+
+    def __init__(
+        self, trainer: Trainer, index: int, journal: Journal, copies: Journal | None, counters: CheckpointCounters,
+        blocks: Mapping[str, NDArray[np.uint8]],
+    ) -> None:  # fmt: skip
+        super().__init__(lambda: agent_state(trainer, index), journal, copies, counters, blocks)
+
+    def visible(self, epochs: int) -> None:
+        """Leave the agent's part of a checkpoint that is due, unless it is there."""
+        if self._copies is not None and epochs >= self._counters.due > self._copies.step:
+            self.leave_checkpoint(self._counters.due)
+
+
+class CheckpointCounters:
+    """Which checkpoint is wanted, due and kept, over arrays that :meth:`layout` describes; one writer for each word."""
+
+    def __init__(self, arrays: Arrays, fence: Callable[[], None] | None = None) -> None:
+        self._arrays = arrays
+        self._due, self._kept = Counter(arrays["due"], fence), Counter(arrays["kept"], fence)
+
+    @staticmethod
+    def layout() -> Layout:
+        """The table of a run."""
+        table = (
+            Field("wanted", (1,), np.int64, 0),  # by the parent: how often a checkpoint was asked for
+            Field("kept", (1,), np.int64, -1),  # by the parent: epoch of the newest that it is done with
+            Field("due", (1,), np.int64, -1),  # by the actor: epoch that is to be saved
+            Field("begun", (1,), np.int64, 0),  # by the actor: requests that it has answered
+            Field("skipped", (1,), np.int64, 0),  # by the actor: the one before was not on disk yet
+        )
+        return Layout("checkpoint counters", table)
+
+    @property
+    def due(self) -> int:
+        """Epoch whose state every process leaves for a checkpoint; -1 before the first."""
+        return self._due.get()
+
+    @property
+    def kept(self) -> int:
+        """Epoch of the newest checkpoint that the parent is done with; -1 before the first."""
+        return self._kept.get()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a checkpoint was asked for that the actor has not begun."""
+        return bool(self._arrays["wanted"][0] > self._arrays["begun"][0])
+
+    @property
+    def skipped(self) -> int:
+        """Checkpoints that were left out because the one before was not on disk yet."""
+        return int(self._arrays["skipped"][0])
+
+    def want(self) -> None:
+        """Ask for a checkpoint at the end of the epoch that is being collected."""
+        self._arrays["wanted"][0] += 1
+
+    def begin(self, epoch: int) -> None:
+        """The actor has left its state of that epoch; each learner follows when it gets there."""
+        self._arrays["begun"][0] = self._arrays["wanted"][0]
+        self._due.set(epoch)
+
+    def skip(self) -> None:
+        """The actor leaves a checkpoint out."""
+        self._arrays["skipped"][0] += 1
+
+    def keep(self, epoch: int) -> None:
+        """The parent has written the checkpoint of that epoch, or has given it up."""
+        self._kept.set(epoch)
+
+
+def counters_of(blocks: Mapping[str, Block]) -> CheckpointCounters:
+    """The counters of a run, in its blocks."""
+    return CheckpointCounters(blocks["checkpoint counters"].open(), machine_fence())
