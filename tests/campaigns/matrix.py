@@ -29,7 +29,7 @@ from workbench.core.processes.supervisor import ChildFailed
 from workbench.diagnose.catalogue import check_of_fault, ids_of_fault
 from workbench.diagnose.faults import FAULTS, Fault, make
 from workbench.report.fault_matrix import matrix_figure
-from workbench.report.statistics import difference_of_means
+from workbench.report.intervals import difference_of_means
 from workbench.runs.folder import data_folder, reference_path
 from workbench.runs.run import Run, launch
 from workbench.view.style import PRINT_DPI, print_settings

@@ -275,7 +275,8 @@ def test_a_figure_has_a_lane_per_process_and_names_what_is_long_enough(tmp_path)
     figure = made(tmp_path).timeline().figure()
     assert figure.axes[0].get_xlim() == pytest.approx((10 - LAST_S, 10))
     shown = texts(figure)
-    assert shown.count("waits") == 3 and {"acts, epoch 8", "learns, agent 0", "actor", "learner 0"} <= set(shown)
+    assert shown.count("waits") == 3 and {"acts, epoch 8", "learns, agent 0"} <= set(shown)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["actor", "learner 0"]
     assert "works 50%\non a core 20%\nwaits 50%" in shown
     assert "actor works 50% of the time and is on a core for 20% of it, waits 50%" in figure.alt
 

@@ -1,39 +1,45 @@
-"""Interquartile means and their bootstrap intervals: what a handful of runs says, and how surely.
+"""Means and differences of a handful of runs with bootstrap intervals: what the runs say, and how surely.
 
-Agarwal, Schwarzer, Castro, Courville and Bellemare, "Deep reinforcement learning at the edge of the statistical
-precipice", NeurIPS 2021, sections 4.1 and 4.3. Their library brings some ten packages for what is a few lines of NumPy
-here; SciPy's bootstrap would bring one of 35 MB.
+Interquartile means as in Agarwal, Schwarzer, Castro, Courville and Bellemare, "Deep reinforcement learning at the edge
+of the statistical precipice", NeurIPS 2021, sections 4.1 and 4.3. Their library brings some ten packages for what is a
+few lines of NumPy here; SciPy's bootstrap would bring one of 35 MB.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LEVEL = 0.95
+"""Share of the resampled numbers that lie inside an interval."""
 RESAMPLES = 2000
+RESAMPLES_OF_DIFFERENCES = 10_000
+"""The ends of an interval then move by about a hundredth of its width from seed to seed."""
 MIN_RUNS = 3
 """Runs that an interval needs. Of two, a bootstrap gives back the two values themselves."""
-_CHUNK = 64
-"""Points that are resampled at a time, which bounds the memory."""
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """An interquartile mean with its interval."""
+    """A number with its interval."""
 
     value: float
-    low: float
-    """Lower end; nan where there are fewer than :data:`MIN_RUNS` values."""
-    high: float
+    low: float = float("nan")
+    """Lower end; nan where there are too few values for an interval."""
+    high: float = float("nan")
+
+    @property
+    def measurable(self) -> bool:
+        """Whether the interval lies on one side of 0."""
+        return self.low > 0 or self.high < 0
 
 
-def interquartile_mean(values: ArrayLike, axis: int = -1) -> NDArray[np.float64]:
+def interquartile_mean(values: ArrayLike, axis: int = -1) -> Array:
     """Mean of what is left without the lowest and the highest quarter, each rounded down to whole values.
 
     Of fewer than four values it is their mean; ``scipy.stats.trim_mean(values, 0.25)`` rounds in the same way.
@@ -44,13 +50,12 @@ def interquartile_mean(values: ArrayLike, axis: int = -1) -> NDArray[np.float64]
     """
     ordered = np.sort(np.asarray(values, np.float64), axis=axis)
     count = ordered.shape[axis]
-    cut = count // 4
-    mean: NDArray[np.float64] = np.take(ordered, range(cut, count - cut), axis=axis).mean(axis=axis)
+    mean: Array = np.take(ordered, range(count // 4, count - count // 4), axis=axis).mean(axis=axis)
     return mean
 
 
 def stratified_bootstrap(
-    values: ArrayLike, strata: ArrayLike | None = None, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
+    values: ArrayLike, strata: ArrayLike | None = None, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[Array, Array]:
     """Percentile bootstrap interval of the interquartile mean, at each point.
 
@@ -62,7 +67,6 @@ def stratified_bootstrap(
     Args:
         values: (runs, points).
         strata: (runs,), the task of each run; None if there is one.
-        level: share of the resampled means inside the interval.
         resamples: how many.
         seed: of the resamples; the same arguments give the same interval.
 
@@ -70,41 +74,70 @@ def stratified_bootstrap(
         Lower and upper end, (points,) each; nan where a value is.
 
     Raises:
-        ValueError: there are fewer than :data:`MIN_RUNS` runs, or the level is no share.
+        ValueError: there are fewer than :data:`MIN_RUNS` runs.
     """
     values = np.asarray(values, np.float64)
-    runs, points = values.shape
-    if runs < MIN_RUNS:
-        raise ValueError(f"there are {runs} runs; an interval needs at least {MIN_RUNS}")
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; a share lies between 0 and 1")
-    drawn = _resamples(np.zeros(runs, np.intp) if strata is None else np.asarray(strata), resamples, seed)
-    low, high = np.empty(points), np.empty(points)
-    for start in range(0, points, _CHUNK):
-        chunk = slice(start, start + _CHUNK)
-        means = interquartile_mean(values[:, chunk][drawn], axis=1)
-        low[chunk], high[chunk] = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return low, high
+    if len(values) < MIN_RUNS:
+        raise ValueError(f"there are {len(values)} runs; an interval needs at least {MIN_RUNS}")
+    rng, task = np.random.default_rng(seed), np.zeros(len(values)) if strata is None else np.asarray(strata)
+    members = [np.flatnonzero(task == one) for one in np.unique(task)]
+    drawn = np.concatenate([own[rng.integers(len(own), size=(resamples, len(own)))] for own in members], axis=1)
+    ends = [_interval(interquartile_mean(point[drawn])) for point in values.T]
+    return np.array([low for low, _ in ends]), np.array([high for _, high in ends])
 
 
-def estimate(values: ArrayLike, strata: ArrayLike | None = None) -> Estimate:
+def estimate(values: ArrayLike, strata: ArrayLike | None = None, bands: bool = True) -> Estimate:
     """The interquartile mean of single numbers, one per run, with its interval if there are enough of them.
 
     Args:
         values: (runs,), at least one.
         strata: (runs,), the task of each run; None if there is one.
+        bands: False for no interval.
     """
     values = np.asarray(values, np.float64)
     value = float(interquartile_mean(values))
-    if len(values) < MIN_RUNS:
-        return Estimate(value, float("nan"), float("nan"))
+    if len(values) < MIN_RUNS or not bands:
+        return Estimate(value)
     low, high = stratified_bootstrap(values[:, None], strata)
     return Estimate(value, float(low[0]), float(high[0]))
 
 
-def _resamples(strata: NDArray[Any], resamples: int, seed: int) -> NDArray[np.intp]:
-    """Places of the runs that each resample draws, (resamples, runs)."""
+def difference_of_means(
+    first: Sequence[float], second: Sequence[float], seed: int = 0, resamples: int = RESAMPLES_OF_DIFFERENCES
+) -> Estimate:
+    """Mean of ``first`` minus mean of ``second``, with a percentile bootstrap interval if both have several values.
+
+    The groups are resampled independently of each other. Values are first pulled away from their group's mean by the
+    root of n / (n - 1): a bootstrap of n values draws from a spread that is too small by that factor, which matters
+    where n is 2 or 3 (Hesterberg 2015, "What teachers should know about the bootstrap", section 3.1). Even so, of the
+    intervals for 95 % some 82 % hold the true difference of two normal groups of 2, and 90 % with 3 to 5 in each.
+
+    Args:
+        first: values of one group.
+        second: values of the group that is subtracted.
+        seed: of the resamples; the same arguments give the same interval.
+        resamples: how many.
+
+    Raises:
+        ValueError: a group is empty.
+    """
+    if not len(first) or not len(second):
+        raise ValueError(f"the groups have {len(first)} and {len(second)} values; each needs at least 1")
+    value = float(np.mean(first) - np.mean(second))
+    if min(len(first), len(second)) < 2:
+        return Estimate(value)
     rng = np.random.default_rng(seed)
-    members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
-    drawn = [own[rng.integers(len(own), size=(resamples, len(own)))] for own in members]
-    return np.concatenate(drawn, axis=1)
+    return Estimate(value, *_interval(_means(first, rng, resamples) - _means(second, rng, resamples)))
+
+
+def _means(group: Sequence[float], rng: np.random.Generator, resamples: int) -> Array:
+    """Means of the resamples of a group, whose values are pulled apart first."""
+    values, count = np.asarray(group, np.float64), len(group)
+    widened = values.mean() + (values - values.mean()) * np.sqrt(count / (count - 1))
+    means: Array = widened[rng.integers(count, size=(resamples, count))].mean(axis=1)
+    return means
+
+
+def _interval(drawn: Array) -> tuple[float, float]:
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

@@ -6,13 +6,14 @@ from its settings alone, such as the kind of font in a PDF, is set for the time 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#dddddd"
@@ -95,6 +96,14 @@ def style_axes(axes: Axes, title: str, xlabel: str, ylabel: str, sizes: Sizes = 
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(GREY)
         spine.set_linewidth(0.8 * sizes.line)
+
+
+def legend_above(figure: Figure, handles: Sequence[Any], columns: int, sizes: Sizes = SCREEN) -> None:
+    """One legend above all axes of a figure with a constrained layout."""
+    figure.legend(
+        handles=list(handles), loc="outside upper left", ncols=columns, frameon=False, fontsize=sizes.text,
+        labelcolor=INK, handlelength=3.0, columnspacing=1.6, borderaxespad=0.2, borderpad=0.1,
+    )  # fmt: skip
 
 
 @contextmanager

@@ -14,27 +14,26 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from workbench.core.records import Records
-from workbench.view.picture import DPI, Picture
-from workbench.view.style import FAINT, GREY, INK, SMALL_SIZE, TITLE_SIZE
+from workbench.view.picture import DRAWING, Picture
+from workbench.view.style import FAINT, INK, Sizes, legend_above, style_axes
 from workbench.view.timeline.shares import Shares
 from workbench.view.timeline.span_kinds import SpanKind
 from workbench.view.timeline.spans import depths, of_process, time_of_kinds
 
-WIDTH, LANE, MARGIN = 11.0, 0.62, 1.25
-"""Width of the figure, height of a lane, and height of all that is no lane, in inches."""
-LEFT, RIGHT = 0.095, 0.875
-"""Sides of the lanes, as shares of the width."""
 ROWS = ((0.30, 0.92), (0.08, 0.28))
 """Lower and upper side of the two rows of a lane that is 1 high."""
 MAX_PIECES = 600
 """Pieces of a row that are drawn one by one."""
 COLUMNS = 300
 """Columns of a row that has more."""
+_MIDDLE = 1 - sum(ROWS[0]) / 2
 _LABEL_INCHES = 0.0097
 """Room that a letter of a label takes, for each point of its size."""
+_KEY_INCHES = 1.1
+"""Room that a kind takes in the key."""
 
 
 @dataclass(frozen=True)
@@ -64,44 +63,51 @@ LOOKS = {
 """Kinds that are drawn in the same row differ in lightness or in hatch, so a copy in grey can be read too."""
 _SHORT = (SpanKind.SYNCING, SpanKind.PUBLISHING, SpanKind.CHECKPOINTING)
 """Kinds that are drawn a hair wide at least, since where they happen matters more than how long they take."""
+SAID = {"working": "works", "waiting": "waits"}
+"""How shares are called beside a lane, where that is not their name."""
 
 
-def strip(spans: Records, shares: Shares, origin_ns: int, title: str) -> Picture:
-    """The figure.
+@dataclass(frozen=True)
+class Strip:
+    """A stretch of time of one run, as it is drawn."""
+
+    title: str
+    spans: Records
+    """(n,) of all processes."""
+    origin_ns: int
+    """The moment that is 0 s."""
+    stretch: Shares
+    """What is drawn."""
+    beside: Shares
+    """What is written beside the lanes, which may be about a longer stretch."""
+
+
+def draw_strips(picture: Picture, strips: Sequence[Strip], sizes: Sizes, told: Sequence[str]) -> None:
+    """Draw strips below each other, with one key above them.
 
     Args:
-        spans: (n,) of all processes.
-        shares: those of the stretch of time that is drawn; they are written beside the lanes.
-        origin_ns: the moment that is 0 s.
-        title: written above.
+        picture: empty, with a constrained layout, which is carried out here: what is written into a lane depends on its
+            width.
+        strips: one at least.
+        sizes: of the text.
+        told: names of the shares that are written beside each lane.
     """
-    lanes = len(shares.processes)
-    height = MARGIN + LANE * lanes
-    picture = Picture(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
-    axes = picture.add_axes((LEFT, 0.48 / height, RIGHT - LEFT, LANE * lanes / height))
-    axes.set_xlim(shares.start, shares.end)
-    axes.set_ylim(lanes, 0)
-    drawn: set[SpanKind] = set()
-    for lane in range(lanes):
-        drawn |= draw_lane(axes, lane, of_process(spans, lane), origin_ns, WIDTH * (RIGHT - LEFT), SMALL_SIZE - 1)
-    _dress(axes, shares)
-    picture.text(0.012, 1 - 0.2 / height, title, fontsize=TITLE_SIZE, color=INK, va="center")
-    _key(picture, sorted(drawn), 1 - 0.5 / height)
-    picture.alt = describe(shares)
-    return picture
+    lanes = [len(strip.stretch.processes) for strip in strips]
+    all_axes = picture.subplots(len(strips), 1, squeeze=False, gridspec_kw={"height_ratios": lanes})[:, 0]
+    for axes, strip in zip(all_axes, strips, strict=True):
+        _dress(axes, strip, sizes, told)
+    key = [*_key(strips), Patch(facecolor="white", edgecolor=FAINT, linewidth=0.7, label="other")]
+    legend_above(picture, key, max(1, int(picture.get_figwidth() / _KEY_INCHES)), sizes)
+    with DRAWING:
+        picture.draw_without_rendering()
+    picture.set_layout_engine("none")
+    for axes, strip, count in zip(all_axes, strips, lanes, strict=True):
+        inches = axes.get_position().width * picture.get_figwidth()
+        for lane in range(count):
+            _draw_lane(axes, lane, of_process(strip.spans, lane), strip.origin_ns, inches, sizes.small - 1)
 
 
-def describe(shares: Shares) -> str:
-    """The figure in words."""
-    lanes = [
-        f"{name} works {share['working']:.0%} of the time and is on a core for {share['on a core']:.0%} of it, "
-        f"waits {share['waiting']:.0%}"
-        for name, share in ((name, shares.of(name)) for name in shares.processes)
-    ]
-    return f"What each process did from {shares.start:.2f} s to {shares.end:.2f} s after the start: {'; '.join(lanes)}."
-
-
-def draw_lane(axes: Axes, lane: int, spans: Records, origin_ns: int, inches: float, size: float) -> set[SpanKind]:
+def _draw_lane(axes: Axes, lane: int, spans: Records, origin_ns: int, inches: float, size: float) -> None:
     """Draw both rows of a process.
 
     Args:
@@ -111,51 +117,47 @@ def draw_lane(axes: Axes, lane: int, spans: Records, origin_ns: int, inches: flo
         origin_ns: the moment that is 0 s.
         inches: width of the axes.
         size: of the names in long pieces, in points.
-
-    Returns:
-        The kinds that are seen.
     """
     start, end = axes.get_xlim()
     depth = depths(spans)
     bottom, top = lane + 1 - ROWS[0][0], lane + 1 - ROWS[0][1]
     axes.add_patch(Rectangle((start, top), end - start, bottom - top, fill=False, edgecolor=FAINT, linewidth=0.7))
-    drawn: set[SpanKind] = set()
     for level, (low, high) in enumerate(ROWS):
         row = spans[depth == level]
-        seconds = (row["start"] - origin_ns) / 1e9
-        row = row[(seconds < end) & (seconds + row["duration"] / 1e9 > start)]
+        row = row[_seen(row, origin_ns, start, end)]
         sides = lane + 1 - low, lane + 1 - high
         if len(row) > MAX_PIECES:
-            drawn |= _columns(axes, sides, row, origin_ns)
+            _columns(axes, sides, row, origin_ns)
             continue
-        drawn |= _pieces(axes, sides, row, origin_ns)
+        _pieces(axes, sides, row, origin_ns)
         if level == 0:
             _label(axes, sides, row, origin_ns, inches, size)
-    return drawn
 
 
-def _pieces(axes: Axes, sides: tuple[float, float], row: Records, origin_ns: int) -> set[SpanKind]:
+def _seen(spans: Records, origin_ns: int, start: float, end: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which spans reach into a stretch of time."""
+    seconds = (spans["start"] - origin_ns) / 1e9
+    return np.asarray((seconds < end) & (seconds + spans["duration"] / 1e9 > start))
+
+
+def _pieces(axes: Axes, sides: tuple[float, float], row: Records, origin_ns: int) -> None:
     """Every span by itself."""
     left = (row["start"] - origin_ns) / 1e9
     right = left + row["duration"] / 1e9
-    kinds = sorted({SpanKind(kind) for kind in row["kind"].tolist()})
-    for kind in kinds:
+    for kind in sorted({SpanKind(kind) for kind in row["kind"].tolist()}):
         own = row["kind"] == kind
         _fill(axes, kind, left[own], right[own], np.full(own.sum(), sides[0]), np.full(own.sum(), sides[1]))
-    return set(kinds)
 
 
-def _columns(axes: Axes, sides: tuple[float, float], row: Records, origin_ns: int) -> set[SpanKind]:
+def _columns(axes: Axes, sides: tuple[float, float], row: Records, origin_ns: int) -> None:
     """For every column of the picture, how its time was spent, one kind above the other."""
     edges = np.linspace(*axes.get_xlim(), COLUMNS + 1)
     spent = time_of_kinds(row, edges * 1e9 + origin_ns) / (1e9 * np.diff(edges))
     bottom = np.full(COLUMNS, sides[0])
-    kinds = [kind for kind in SpanKind if spent[kind].any()]
-    for kind in kinds:
+    for kind in (kind for kind in SpanKind if spent[kind].any()):
         top = bottom + (sides[1] - sides[0]) * spent[kind]
         _fill(axes, kind, edges[:-1], edges[1:], bottom, top)
         bottom = top
-    return set(kinds)
 
 
 Edges = np.ndarray[tuple[int], np.dtype[np.float64]]
@@ -208,46 +210,34 @@ def _texts(kind: SpanKind, span: np.void) -> Sequence[str]:
     return (name,)
 
 
-def _dress(axes: Axes, shares: Shares) -> None:
+def _dress(axes: Axes, strip: Strip, sizes: Sizes, told: Sequence[str]) -> None:
     """Names on the left, shares on the right, seconds below."""
-    axes.set_xlabel("seconds since the start", fontsize=SMALL_SIZE, color=GREY, labelpad=1)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=10, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_locator(NullLocator())
-    axes.tick_params(labelsize=SMALL_SIZE, color=GREY, labelcolor=INK, length=3)
-    axes.ticklabel_format(axis="x", useOffset=False, style="plain")
-    axes.grid(True, axis="x", color=FAINT, linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(GREY)
-    middle = 1 - sum(ROWS[0]) / 2
-    for lane, name in enumerate(shares.processes):
-        share = shares.of(name)
-        beside = axes.get_yaxis_transform()
-        axes.text(-0.012, lane + middle, name, transform=beside, ha="right", va="center", fontsize=9, color=INK)
+    names = strip.stretch.processes
+    style_axes(axes, strip.title, "seconds since the start", "", sizes)
+    axes.set_xlim(strip.stretch.start, strip.stretch.end)
+    axes.set_ylim(len(names), 0)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5 if sizes.line < 1 else 10, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+    axes.set_yticks([lane + _MIDDLE for lane in range(len(names))], names)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
+    axes.spines["left"].set_visible(False)
+    for lane, name in enumerate(names):
+        shares = strip.beside.of(name)
+        lines = (f"{SAID.get(share, share)} {shares[share]:.0%}" for share in told)
         axes.text(
-            1.01, lane + middle,
-            f"works {share['working']:.0%}\non a core {share['on a core']:.0%}\nwaits {share['waiting']:.0%}",
-            transform=beside, ha="left", va="center", fontsize=SMALL_SIZE, color=INK, linespacing=1.25,
+            1.01, lane + _MIDDLE, "\n".join(lines), transform=axes.get_yaxis_transform(), ha="left", va="center",
+            fontsize=sizes.small, color=INK, linespacing=1.2,
         )  # fmt: skip
 
 
-def key_of(kinds: Sequence[SpanKind]) -> list[Patch]:
-    """A box for each kind, and one for what was not recorded, for a legend."""
-    boxes = [
-        Patch(
-            facecolor=LOOKS[kind].colour, edgecolor=LOOKS[kind].line, hatch=LOOKS[kind].hatch, linewidth=0,
-            label=kind.name.lower(),
-        )
-        for kind in kinds
+def _key(strips: Sequence[Strip]) -> list[Patch]:
+    """A box for each kind that occurs in what is drawn."""
+    found = set[int]()
+    for strip in strips:
+        seen = _seen(strip.spans, strip.origin_ns, strip.stretch.start, strip.stretch.end)
+        found |= set(strip.spans["kind"][seen].tolist())
+    return [
+        Patch(facecolor=look.colour, edgecolor=look.line, hatch=look.hatch, linewidth=0, label=kind.name.lower())
+        for kind, look in LOOKS.items() if kind in found
     ]  # fmt: skip
-    return [*boxes, Patch(facecolor="white", edgecolor=FAINT, linewidth=0.7, label="other")]
-
-
-def _key(picture: Picture, kinds: list[SpanKind], top: float) -> None:
-    boxes = key_of(kinds)
-    picture.legend(
-        handles=boxes, loc="center left", bbox_to_anchor=(LEFT - 0.005, top), ncols=len(boxes), frameon=False,
-        fontsize=SMALL_SIZE, labelcolor=INK, handlelength=1.8, handleheight=0.9, columnspacing=1.2, handletextpad=0.5,
-        borderpad=0,
-    )  # fmt: skip

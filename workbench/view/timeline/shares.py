@@ -50,6 +50,15 @@ class Shares:
         return first | {name: share for name, share in named.items() if name != "waiting"}
 
     @property
+    def words(self) -> str:
+        """The main shares of every process in words."""
+        return "; ".join(
+            f"{name} works {of['working']:.0%} of the time and is on a core for {of['on a core']:.0%} of it, "
+            f"waits {of['waiting']:.0%}"
+            for name, of in ((name, self.of(name)) for name in self.processes)
+        )
+
+    @property
     def text(self) -> str:
         """The table as text."""
         rows = list(self._rows())

@@ -18,13 +18,16 @@ from workbench.core.config import ConfigError
 from workbench.core.records import Records
 from workbench.runs.folder import RecordError
 from workbench.runs.loaded import RunView
-from workbench.view.picture import Picture, to_png
-from workbench.view.timeline.lanes import strip
+from workbench.view.picture import DPI, Picture, to_png
+from workbench.view.style import SCREEN
+from workbench.view.timeline.lanes import Strip, draw_strips
 from workbench.view.timeline.perfetto import chrome_trace
 from workbench.view.timeline.shares import NO_WORK, Shares
 from workbench.view.timeline.span_kinds import SpanKind, spans_of
 from workbench.view.timeline.spans import of_process, time_of_kinds, time_on_core
 
+WIDTH, LANE, MARGIN = 11.0, 0.62, 1.0
+"""Width of the figure, height of a lane, and height of all that is no lane, in inches."""
 LAST_S = 3.0
 """Seconds that a figure shows if nothing else is asked for."""
 SHORTEST_S = 1e-3
@@ -78,9 +81,20 @@ class Timeline:
         Raises:
             ConfigError: that is not within the run.
         """
-        start, end = self._stretch(LAST_S, last, until)
+        shares = self._shares(*self._stretch(LAST_S, last, until))
+        picture = Picture(
+            figsize=(WIDTH, MARGIN + LANE * len(self.processes)), dpi=DPI, facecolor="white", layout="constrained"
+        )
         title = f"What each process did: {self.run.label}"
-        return strip(self.spans, self._shares(start, end), self.origin_ns, title)
+        draw_strips(picture, [self.strip(title, shares, shares)], SCREEN, ("working", "on a core", "waiting"))
+        picture.alt = (
+            f"What each process did from {shares.start:.2f} s to {shares.end:.2f} s after the start: {shares.words}."
+        )
+        return picture
+
+    def strip(self, title: str, stretch: Shares, beside: Shares) -> Strip:
+        """What is drawn of a stretch of time, and written beside it."""
+        return Strip(title, self.spans, self.origin_ns, stretch, beside)
 
     def shares(self, last: float | None = None, until: float | None = None) -> Shares:
         """How much of a stretch of time each process worked and waited; by default of all training.
