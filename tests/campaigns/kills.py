@@ -31,6 +31,7 @@ import numpy as np
 
 from tests.campaigns.command_line import command, parse, say, start
 from tests.campaigns.reference_files import ROOT, RunsFile
+from workbench.api import Run, launch, load, resume
 from workbench.cli.options import at_least
 from workbench.core.config import Config, preset
 from workbench.core.processes.worker import Parts
@@ -39,9 +40,6 @@ from workbench.core.train.hooks import Hook
 from workbench.diagnose.faults.fault import override
 from workbench.diagnose.measurements import measurements_of
 from workbench.runs.folder import reference_path
-from workbench.runs.loaded import load
-from workbench.runs.recovery.resume import resume
-from workbench.runs.run import Run, launch
 
 SETTINGS: tuple[tuple[str, int | None], ...] = (
     ("sequential", 0), ("sequential", 1), ("sequential", 3),
@@ -65,7 +63,7 @@ from pathlib import Path
 import numpy as np
 from workbench.core.config import Config
 from tests.campaigns.kills import die_in_checkpoint
-from workbench.runs.run import launch
+from workbench.api import launch
 config = Config.from_json(Path({config!r}).read_text())
 if {inside!r}:
     die_in_checkpoint({number!r}, {lines!r})

@@ -23,6 +23,7 @@ import numpy as np
 from tests.campaigns.command_line import command, parse, start
 from tests.campaigns.command_line import say as to_stderr
 from tests.campaigns.reference_files import RunsFile, figure_path
+from workbench.api import Run, launch
 from workbench.cli.options import Faults
 from workbench.core.config import Config, ConfigError, Mode, preset
 from workbench.core.processes.supervisor import ChildFailed
@@ -31,7 +32,6 @@ from workbench.diagnose.faults import FAULTS, Fault, make
 from workbench.report.fault_matrix import matrix_figure
 from workbench.report.intervals import difference_of_means
 from workbench.runs.folder import data_folder, reference_path
-from workbench.runs.run import Run, launch
 from workbench.view.style import PRINT_DPI, print_settings
 
 Budget = Literal["full", "quick"]

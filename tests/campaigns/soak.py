@@ -30,12 +30,12 @@ from numpy.typing import NDArray
 
 from tests.campaigns.command_line import command, parse, say, start
 from tests.campaigns.reference_files import provenance, write_json
+from workbench.api import Run, launch
 from workbench.cli.options import at_least
 from workbench.core.config import Config, ConfigError, preset
 from workbench.core.records import EventKind
 from workbench.runs.folder import reference_path
 from workbench.runs.history import History
-from workbench.runs.run import Run, launch
 
 PARENT = "parent"
 CHILDREN = "children"

@@ -5,11 +5,11 @@ from typing import ClassVar
 
 import torch
 
-from workbench.core.processes.worker import Modifier
 from workbench.core.records import POINT, Metric, RecordTable
+from workbench.core.train.hooks import Hook
 
 
-class WeightNorm(Modifier):
+class WeightNorm(Hook):
     """Records how large the weights of each agent are whenever they are published."""
 
     tables: ClassVar = {"weights": RecordTable(POINT, axis="update")}

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 import workbench as wb
 from workbench.core.processes.blocks import Plan
 from workbench.core.processes.supervisor import Supervisor
+from workbench.diagnose.probes import Probes
 from workbench.runs.recovery.gathering import Checkpoints
-from workbench.runs.run import OWN_HOOKS, vector_size, watching
+from workbench.runs.run import OWN_HOOKS, vector_size
+from workbench.view.timeline.recorder import Stopwatch
 
 CONFIG = wb.preset("tiny").replace(device="cpu")
 
@@ -125,7 +127,7 @@ def test_what_a_child_is_sent_fits_into_a_pipe(tmp_path):
     """Beyond what a pipe holds, the parent would wait for the child to read on, for ever if it is killed meanwhile."""
     config = CONFIG.replace(**{"world.num_agents": 50, "world.height": 12, "world.width": 12})
     weights = np.zeros((50, vector_size(config)), np.float32)
-    plan = Plan(config, "multiprocess", 1, weights, (*OWN_HOOKS, *watching(True, True)))
+    plan = Plan(config, "multiprocess", 1, weights, (*OWN_HOOKS, Stopwatch(), Probes()))
     supervisor = Supervisor(plan, tmp_path)
     sent = io.BytesIO()
     context.set_spawning_popen(Spawning())

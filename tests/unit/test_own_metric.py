@@ -17,7 +17,7 @@ CONFIG = wb.preset("tiny").replace(device="cpu", epochs=8)
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    made = wb.launch(CONFIG, "sequential", 1, out=tmp_path_factory.mktemp("runs"), modifiers=[WeightNorm()])
+    made = wb.launch(CONFIG, "sequential", 1, out=tmp_path_factory.mktemp("runs"), hooks=[WeightNorm()])
     made.wait(120)
     return made
 

@@ -34,13 +34,13 @@ def loaded(tmp_path, **description):
 
 
 def test_a_configuration_shows_every_setting_with_its_meaning():
-    page = QUICK._repr_html_()
+    page = pages.page(QUICK)
     notes = pages.field_notes(QUICK)
     assert set(notes) == set(field_names()) and all(notes.values())
     assert all(f"<code>{name}</code>" in page for name in field_names())
     assert "<b><code>12</code></b>, default <code>240</code>" in page
     assert notes["learning.gamma"] == "Discount per turn."
-    assert "All settings: default." in wb.Config()._repr_html_()
+    assert "All settings: default." in pages.page(wb.Config())
 
 
 def test_a_configuration_is_written_as_the_code_that_makes_it():
@@ -51,7 +51,7 @@ def test_a_configuration_is_written_as_the_code_that_makes_it():
 
 
 def test_a_run_shows_its_state_and_its_failure_escaped(tmp_path):
-    page = loaded(tmp_path, error="learner 0 failed:\n<zero>")._repr_html_()
+    page = pages.page(loaded(tmp_path, error="learner 0 failed:\n<zero>"))
     assert "failed" in page and "multiprocess, lag 1" in page and "&lt;zero&gt;" in page and "<zero>" not in page
 
 
@@ -66,7 +66,7 @@ def test_deaths_are_told_the_newest_of_them_in_full(tmp_path):
 
 def test_a_result_shows_every_quantity():
     result = Result.from_dict(RESULT)
-    page = result._repr_html_()
+    page = pages.page(result)
     for words in ("free-running", "0.5 / 2", "1 / -", "77", "abababab"):
         assert words in page, words
     assert repr(result).startswith("<Result of multiprocess, free-running, seed 3: finished, 1,000 agent steps")
@@ -76,7 +76,7 @@ def test_a_diagnosis_shows_what_failed_first_and_in_words():
     tables = evidence.sound_tables()
     evidence.measured(tables, "sync/online_after")["value"] = 0.0123
     diagnosis = examine(evidence.evidence(tables), "Run <x>")
-    page = diagnosis._repr_html_()
+    page = pages.page(diagnosis)
     assert "Run &lt;x&gt;" in page and "TRUE, because" in page
     assert page.index("FAIL") < page.index("&nbsp;pass")
     assert all(check.name in page for check in (*diagnosis.checks, *diagnosis.methods))
@@ -84,8 +84,8 @@ def test_a_diagnosis_shows_what_failed_first_and_in_words():
 
 def test_a_comparison_shows_states_first_and_the_table_at_the_end(tmp_path):
     with wb.compare(QUICK, out=tmp_path, start=False) as pair:
-        assert "created" in pair._repr_html_()
-    assert "stopped" in pair._repr_html_(), "a run that never began has no result"
+        assert "created" in pages.page(pair)
+    assert "stopped" in pages.page(pair), "a run that never began has no result"
     results = [Result.from_dict(RESULT), Result.from_dict(RESULT | {"greedy_reward": 66.0})]
     runs = [SimpleNamespace(result=result, label=name) for result, name in zip(results, ("<one>", "two"), strict=True)]
     ended = SimpleNamespace(runs=runs, identical=False, speedup=1.25)

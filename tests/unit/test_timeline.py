@@ -21,7 +21,7 @@ from workbench.view.timeline.perfetto import chrome_trace
 from workbench.view.timeline.recorder import WATCHED
 from workbench.view.timeline.span_kinds import SPANS, SpanKind, spans_of
 from workbench.view.timeline.spans import depths, of_process
-from workbench.view.timeline.timeline import LAST_S
+from workbench.view.timeline.timeline import LAST_S, Timeline
 
 CONFIG = wb.preset("tiny").replace(**{"device": "cpu", "epochs": 8, "checkpoint.interval": 5})
 AGENTS = CONFIG.num_agents
@@ -163,7 +163,7 @@ def test_a_call_that_is_broken_off_is_recorded_too(tmp_path):
 
 
 def test_shares_of_a_run_made_by_hand(tmp_path):
-    timeline = made(tmp_path).timeline()
+    timeline = Timeline(made(tmp_path))
     assert (timeline.trained, timeline.end) == (10.0, 12.0)
     shares = timeline.shares()
     actor, learner = shares.of("actor"), shares.of("learner 0")
@@ -191,7 +191,7 @@ def test_shares_of_every_process_add_up(runs, mode):
 
 
 def test_the_table_reads_the_same_as_text_markdown_and_html(tmp_path):
-    shares = made(tmp_path).timeline().shares()
+    shares = Timeline(made(tmp_path)).shares()
     head, actor, learner, *_ = shares.text.splitlines()
     columns = ["working", "on a core", "waiting", "other", "acting", "syncing", "learning", "sampling", "publishing"]
     assert re.split(r"\s{2,}", head.strip()) == columns
@@ -242,7 +242,7 @@ def test_the_trace_is_one_that_perfetto_opens(runs, mode, tmp_path):
 
 
 def test_a_trace_has_microseconds_since_the_start_and_says_when_that_was(tmp_path):
-    timeline = made(tmp_path).timeline()
+    timeline = Timeline(made(tmp_path))
     pieces = check_trace(timeline.trace(), ["actor", "learner 0"])
     (learning,) = [event for event in pieces if event["name"] == "learning"]
     assert (learning["ts"], learning["dur"], learning["pid"]) == (1e6, 8e6, 1)
@@ -272,7 +272,7 @@ def texts(figure):
 
 
 def test_a_figure_has_a_lane_per_process_and_names_what_is_long_enough(tmp_path):
-    figure = made(tmp_path).timeline().figure()
+    figure = Timeline(made(tmp_path)).figure()
     assert figure.axes[0].get_xlim() == pytest.approx((10 - LAST_S, 10))
     shown = texts(figure)
     assert shown.count("waits") == 3 and {"acts, epoch 8", "learns, agent 0"} <= set(shown)
@@ -294,7 +294,7 @@ def test_many_pieces_become_columns_that_hold_the_same_time(tmp_path):
     records["start"] = 1000 * S + np.arange(count) * S // 100
     records["duration"], records["kind"] = S // 400, np.where(np.arange(count) % 2, SpanKind.ACTING, SpanKind.WAITING)
     run.history.append("spans", records)
-    timeline = run.timeline()
+    timeline = Timeline(run)
     whole = timeline.figure(last=timeline.trained)
     boxes = {tuple(np.round(each.get_facecolor()[0], 3)): each for each in whole.axes[0].collections}
     areas = [
@@ -319,7 +319,7 @@ def test_in_a_notebook_a_timeline_is_a_picture_with_words(runs):
 
 
 def test_the_sliders_of_the_explorer_zoom(tmp_path):
-    explorer = made(tmp_path).timeline().explore()
+    explorer = Timeline(made(tmp_path)).explore()
     first = explorer.image.value
     assert explorer.figure().axes[0].get_xlim() == pytest.approx((7, 10))
     explorer.last.value = 0.5
@@ -345,9 +345,9 @@ def test_a_run_without_a_timeline_says_how_to_get_one(runs, tmp_path):
             run.timeline()
     run = HandMade(tmp_path).add(0, SpanKind.PUBLISHING, -1.5, -1).add(0, SpanKind.STARTING, -2, 0)
     with pytest.raises(wb.RecordError, match=r"running and nothing is recorded yet; ask again"):
-        run.timeline()
+        Timeline(run)
     with pytest.raises(wb.RecordError, match=r"it was stopped before any work was done"):
-        HandMade(tmp_path / "ended", status="stopped").timeline()
+        Timeline(HandMade(tmp_path / "ended", status="stopped"))
 
 
 @pytest.mark.parametrize(
@@ -363,7 +363,7 @@ def test_a_run_without_a_timeline_says_how_to_get_one(runs, tmp_path):
     ],
 )
 def test_a_stretch_of_time_outside_the_run_is_refused_with_the_bounds(tmp_path, stretch, message):
-    timeline = made(tmp_path).timeline()
+    timeline = Timeline(made(tmp_path))
     for ask in (timeline.figure, timeline.shares, timeline.trace):
         with pytest.raises(wb.ConfigError, match=message):
             ask(**stretch)
@@ -373,7 +373,7 @@ def test_an_unknown_ending_is_refused_with_those_that_are_known(tmp_path):
     with pytest.raises(
         wb.ConfigError, match=r"'x.gif'; the name must end in .png, .svg, .pdf, or in .json for a trace"
     ):
-        made(tmp_path).timeline().save(tmp_path / "x.gif")
+        Timeline(made(tmp_path)).save(tmp_path / "x.gif")
     assert not (tmp_path / "x.gif").exists()
 
 

@@ -97,7 +97,7 @@ def test_a_run_without_probes_cannot_be_drawn_and_says_what_to_launch_with():
 
 def test_the_menu_runs_a_fault_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))
-    menu = tour.FaultMenu(QUICK)
+    menu = tour.FaultMenu(QUICK, launch=wb.launch)
     assert {name for _, name in menu.choice.options} == set(FAULTS)
     menu.choice.value = "sync_never"
     menu.button.click()
@@ -108,7 +108,7 @@ def test_the_menu_runs_a_fault_and_reports(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_menu_says_why_a_fault_makes_no_sense() -> None:
-    menu = tour.FaultMenu(QUICK)
+    menu = tour.FaultMenu(QUICK, launch=wb.launch)
     menu.choice.value = "wraparound_ignored"
     menu.button.click()
     assert "never come round" in wait_for(menu.message, "value")

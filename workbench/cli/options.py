@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
+from workbench import api
 from workbench.core.config import Config, ConfigError, preset, presets
 from workbench.runs.folder import runs_folder
-from workbench.runs.loaded import LoadedRun, load
 
 Options = TypeVar("Options")
 
@@ -95,13 +95,13 @@ def at_least(least: int, **options: int) -> None:
             raise ConfigError(f"{name} is {value}; it must be {least} or more")
 
 
-def load_named(run: Path, own: Classes) -> LoadedRun:
+def load_named(run: Path, own: Classes) -> api.LoadedRun:
     """A run by the path of its folder, or by its name in the folder of the runs.
 
     Raises:
         RecordError: there is no run at either place, or it cannot be read.
     """
-    return load(named_path(run), **own.given)
+    return api.load(named_path(run), **own.given)
 
 
 def named_path(run: Path) -> Path:

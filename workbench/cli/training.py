@@ -10,7 +10,7 @@ from typing import Any
 
 import tyro
 
-import workbench
+from workbench import api
 from workbench.cli.options import (
     AllSettings,
     ChoiceName,
@@ -67,14 +67,14 @@ class RunOptions(TrainingOptions):
 def run(arguments: list[str]) -> int:
     """Train in one mode; print where the run is kept and what came out of it, as JSON."""
     options = parse("run", arguments, RunOptions)
-    made = workbench.launch(
+    made = api.launch(
         options.config, options.mode, lag_of(options.lag), name=options.name, out=options.out,
         faults=options.fault, probes=options.probes, timeline=options.timeline, start=False,
     )  # fmt: skip
     return _finish(made)
 
 
-def _finish(run: workbench.Run) -> int:
+def _finish(run: api.Run) -> int:
     """Train to the end; print where the run is kept and what came out of it, as JSON."""
     follow(run, [run])
     print(json.dumps({"folder": str(run.folder.path), **run.result.to_dict()}, indent=2))
@@ -98,7 +98,7 @@ def resume(arguments: list[str]) -> int:
     """Continue a run; print where it is kept and what came out of it, as JSON."""
     options = tyro.cli(ResumeOptions, prog="workbench resume", args=arguments)
     path, settings = named_path(options.run), options.own.given | _settings(options.set)
-    return _finish(workbench.resume(path, start=False, parent_is_gone=options.parent_is_gone, **settings))
+    return _finish(api.resume(path, start=False, parent_is_gone=options.parent_is_gone, **settings))
 
 
 def _settings(texts: tuple[str, ...]) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class RunsOptions:
 
 def runs(arguments: list[str]) -> int:
     """Print a line for every run."""
-    print(workbench.runs(tyro.cli(RunsOptions, prog="workbench runs", args=arguments).folder))
+    print(api.runs(tyro.cli(RunsOptions, prog="workbench runs", args=arguments).folder))
     return 0
 
 
@@ -153,7 +153,7 @@ def compare(arguments: list[str]) -> int:
     summary, figure = out / "summary.json", out / "side_by_side.png"
     if summary.exists():
         raise RecordError(f"{out} holds a comparison already; choose another --out, or delete it first")
-    pair = workbench.compare(
+    pair = api.compare(
         options.config, lag_of(options.lag), baseline_lag=options.baseline_lag, out=out / "runs", start=False
     )
     try:
@@ -165,7 +165,7 @@ def compare(arguments: list[str]) -> int:
     return 0 if all(run.status == "finished" for run in pair.runs) else 1
 
 
-def _write(pair: workbench.Comparison, summary: Path, figure: Path) -> None:
+def _write(pair: api.Comparison, summary: Path, figure: Path) -> None:
     from workbench.view.figures import comparison_figure  # here, so that only what draws waits for matplotlib
 
     pair.save(summary)

@@ -268,7 +268,7 @@ class Config(Settings):
         return settings.flat(self.to_dict())
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], **given: type | str) -> Config:
+    def from_dict(cls, data: Mapping[str, Any], **given: type | str | None) -> Config:
         """The inverse of :meth:`to_dict`. Missing fields take their defaults; unknown ones are refused by name.
 
         Args:
@@ -288,7 +288,7 @@ class Config(Settings):
         return json.dumps(self.to_dict(), indent=2)
 
     @classmethod
-    def from_json(cls, text: str, **given: type | str) -> Config:
+    def from_json(cls, text: str, **given: type | str | None) -> Config:
         """The inverse of :meth:`to_json`."""
         try:
             data = json.loads(text)

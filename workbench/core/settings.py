@@ -197,7 +197,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def from_dict(default: Any, data: Any, given: Mapping[str, type | str], root: Settings, prefix: str = "") -> Any:
+def from_dict(default: Any, data: Any, given: Mapping[str, type | str | None], root: Settings, prefix: str = "") -> Any:
     """The inverse of :func:`to_dict`. Missing fields take their defaults, unknown ones are refused by name.
 
     Args:

@@ -21,7 +21,6 @@ from workbench.diagnose.checks import CheckResult, judge, run_checks
 from workbench.diagnose.measurements import measurements_of
 from workbench.diagnose.rules import Evidence, Rule
 from workbench.runs.loaded import RunView
-from workbench.view.rich import Rich
 
 _WIDTH = 112
 _DECIDES = ("1 sync events", "2 weight distance", "4 counters", "6 self-test of the copy", "7 order of sync and action")
@@ -43,7 +42,7 @@ class Hypothesis:
 
 
 @dataclass(frozen=True)
-class Diagnosis(Rich):
+class Diagnosis:
     """What the records of a run say."""
 
     run: str

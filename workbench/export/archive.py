@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from workbench.export.needed import ExportError
 from workbench.runs.folder import RecordError, RunFolder, runs_folder
-from workbench.runs.loaded import LoadedRun, RunView, load
+from workbench.runs.loaded import LoadedRun, RunView
 
 SUFFIXES = (".tar.gz", ".zip")
 MAX_BYTES = 8 * 2**30
@@ -59,7 +59,7 @@ def archive(run: RunView | Path | str, out: Path | str) -> Path:
         ExportError: the run goes on, the folder holds a link, or the name has another ending.
         RecordError: there is no run.
     """
-    view = run if isinstance(run, RunView) else load(run)
+    view = run if isinstance(run, RunView) else LoadedRun(run)
     if not view.ended:
         raise ExportError(f"run {view.name} is {view.status}; stop it or wait for its end, then pack its folder")
     path = Path(out) / f"{view.name}.tar.gz" if Path(out).is_dir() else Path(out)
@@ -111,7 +111,7 @@ def unpack(path: Path | str, out: Path | str | None = None) -> LoadedRun:
             except RecordError as error:
                 raise RecordError(str(error).replace(str(fresh.absolute()), f"{path}: {name}")) from None
             os.replace(fresh, target)
-    return load(target)
+    return LoadedRun(target)
 
 
 def checked_name(members: Iterable[Member], path: Path) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from workbench.core.config import MODES, Config, field_names
 from workbench.core.settings import flat
 from workbench.runs.folder import RecordError, data_folder
-from workbench.runs.loaded import LoadedRun, RunView, load
+from workbench.runs.loaded import LoadedRun, RunView
 from workbench.runs.result import Result
 
 Runs = RunView | Path | str
@@ -111,7 +111,7 @@ def select(paths: Sequence[Runs], pool: Sequence[str] = ()) -> Selection:
     """
     if unknown := [name for name in pool if name not in field_names()]:
         raise ReportError(f"there is no setting {unknown[0]!r} to pool; `workbench run --help` lists them all")
-    runs = [load(path) for path in find_runs(paths)]
+    runs = [LoadedRun(path) for path in find_runs(paths)]
     left_out = [f"{run.name} is {run.status}; only finished runs are drawn" for run in runs if not _finished(run)]
     newest: dict[str, LoadedRun] = {}
     for run in sorted((run for run in runs if _finished(run)), key=_age):

@@ -8,17 +8,15 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from workbench.core.config import Config
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.runs import machine
 from workbench.runs.loaded import RunError
-from workbench.runs.run import Run, launch
-from workbench.view.rich import Rich
+from workbench.runs.run import Run
 
 
-class Comparison(Rich):
+class Comparison:
     """Two runs of one configuration. Made by :func:`compare`; also a context manager that stops both at the end."""
 
     def __init__(self, sequential: Run, multiprocess: Run) -> None:
@@ -36,7 +34,7 @@ class Comparison(Rich):
         """Whether both runs are over, however they ended."""
         return (self._stopped.is_set() and not self._thread.is_alive()) or all(run.ended for run in self.runs)
 
-    def start(self) -> Comparison:
+    def start(self) -> Self:
         """Start the first run now and the second when the first has ended; returns at once.
 
         Raises:
@@ -72,7 +70,7 @@ class Comparison(Rich):
         if self._thread.ident is not None:
             self._thread.join()
 
-    def __enter__(self) -> Comparison:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -162,29 +160,6 @@ _ROWS = (
     ("reward per epoch, last tenth", "reward.last_tenth"),
     ("greedy reward per epoch", "greedy_reward"),
 )
-
-
-def compare(
-    config: Config, lag: int | None = 1, *, baseline_lag: int | None = None, out: Path | str | None = None,
-    start: bool = True,
-) -> Comparison:  # fmt: skip
-    """Run both modes, one after the other, and return at once.
-
-    Args:
-        config: every setting of both runs.
-        lag: the multiprocess run's lag in epochs; None runs free.
-        baseline_lag: the sequential run's lag; default ``lag``, and 0 beside a free-running run.
-        out: folder that the run folders are made in; default ``data/runs``.
-        start: False leaves it to ``comparison.start()``.
-
-    Raises:
-        ConfigError: the configuration does not go with one of the modes, a lag, or this machine.
-    """
-    if baseline_lag is None:
-        baseline_lag = lag or 0
-    sequential = launch(config, "sequential", baseline_lag, out=out, start=False)
-    comparison = Comparison(sequential, launch(config, "multiprocess", lag, out=out, start=False))
-    return comparison.start() if start else comparison
 
 
 def _cell(result: dict[str, Any], path: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +18,8 @@ from workbench.runs.history import History
 from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
 from workbench.runs.recovery.checkpoint import CheckpointError, checkpoint_of, kept_epochs
 from workbench.runs.result import Result
-from workbench.view.rich import Rich
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from workbench.diagnose.doctor import Diagnosis
-    from workbench.view.timeline.timeline import Timeline
-
-
-Given = dict[str, type | str]
+Given = dict[str, type | str | None]
 """Classes of the user's own, by ``world``, ``agent`` and ``sampler``, as the caller gives them for a run folder."""
 
 
@@ -35,7 +27,7 @@ class RunError(RuntimeError):
     """A run was asked for something that its state does not allow."""
 
 
-class RunView(Rich):
+class RunView:
     """What can be looked at in any run, live or loaded from its folder."""
 
     def __init__(
@@ -147,50 +139,6 @@ class RunView(Rich):
         """Rewards of the reference policies in this run's world (mean, sd, epochs), in units of the reward curve."""
         raise NotImplementedError
 
-    def diagnose(self) -> Diagnosis:
-        """Check what the run has recorded so far: which failures of the catalogue show, with their figures."""
-        from workbench.diagnose.doctor import diagnose  # it looks at runs itself
-
-        return diagnose(self)
-
-    def timeline(self) -> Timeline:
-        """What each process did when, as far as it is recorded: a figure, a table, a trace, a view to zoom in.
-
-        Raises:
-            RecordError: the run recorded no timeline, or nothing yet.
-        """
-        from workbench.view.timeline.timeline import Timeline  # it draws, and looks at runs itself
-
-        return Timeline(self)
-
-    def to_pandas(self) -> dict[str, pd.DataFrame]:
-        """Every table of the history as a frame, by name, as far as it is recorded; see :mod:`workbench.export`.
-
-        Raises:
-            ExportError: pandas is not installed.
-        """
-        from workbench.export import to_pandas  # it looks at runs itself
-
-        return to_pandas(self)
-
-    def export(self, to: Literal["csv", "parquet", "tensorboard", "archive"], out: Path | str) -> list[Path]:
-        """Write the run for other tools or other people: ``run.export("csv", "tables")``.
-
-        Args:
-            to: "csv" or "parquet" (a file per table), "tensorboard" (event files), "archive" (the run folder as one
-                file, of a run that has ended).
-            out: folder to write to; for an archive a file that ends in ``.tar.gz`` or ``.zip``, or a folder.
-
-        Returns:
-            The files.
-
-        Raises:
-            ExportError: there is no such format, a package is not installed, or the run cannot be written as that.
-        """
-        from workbench.export import write
-
-        return write(self, to, out)
-
     def __repr__(self) -> str:
         return f"<Run {self.name}: {self.label}, {', '.join([self.status, *self.losses])}>"
 
@@ -223,8 +171,8 @@ class RunView(Rich):
 class LoadedRun(RunView):
     """A run read from its folder."""
 
-    def __init__(self, path: Path | str, **given: type | str) -> None:
-        """``given`` are the classes of the user's own that the run was made with, see :func:`load`."""
+    def __init__(self, path: Path | str, **given: type | str | None) -> None:
+        """``given`` are classes of the user's own that the run was made with: ``world=``, ``agent=``, ``sampler=``."""
         folder = RunFolder.open(path)
         self.description = said = folder.read_description()
         try:
@@ -404,29 +352,6 @@ def _check_history(history: History, settings: SettingsTimeline, folder: RunFold
                 raise RecordError(
                     f"{folder.path / table}.records is damaged: {field} goes from {column.min()} to {column.max()}"
                 )
-
-
-def load(
-    path: Path | str, world: str | type | None = None, agent: str | type | None = None,
-    sampler: str | type | None = None,
-) -> LoadedRun:  # fmt: skip
-    """An earlier run from its folder.
-
-    Args:
-        path: the folder.
-        world, agent, sampler: the class of your own that the run was made with, or its ``module:Class``. Nothing is
-            imported because the folder names it.
-
-    Raises:
-        RecordError: there is no run at that path, it is damaged or of another version, or was made with a class that is
-            not given here.
-    """
-    return LoadedRun(path, **given_classes(world=world, agent=agent, sampler=sampler))
-
-
-def given_classes(**classes: str | type | None) -> Given:
-    """Those that are given."""
-    return {kind: each for kind, each in classes.items() if each is not None}
 
 
 def progress_numbers(epochs: int, rows: int, agents: int, updates: int, elapsed_s: float) -> dict[str, float]:

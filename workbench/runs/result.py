@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from workbench.runs.history import History
-from workbench.view.rich import Rich
 
 
 @dataclass(frozen=True)
-class Result(Rich):
+class Result:
     """The summary of one run. Counts are over all agents; rewards are per epoch, summed over agents."""
 
     mode: str

@@ -1,4 +1,4 @@
-"""What a notebook calls: launch a run, compare both modes, load an earlier run.
+"""A run of this process: what it is asked, what it records, and how it is launched.
 
 Nothing here blocks unless it is called ``wait``. Both modes run in child processes; a run's records arrive in
 :attr:`Run.history` while it goes on.
@@ -15,29 +15,25 @@ import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.agents.base import AgentConfig
 from workbench.core.agents.flat_parameters import ParameterLayout
 from workbench.core.agents.iqn import build_network
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config, ConfigError, check_launch
 from workbench.core.digest import array_digest
-from workbench.core.envs.base import WorldConfig
 from workbench.core.processes.blocks import Plan
 from workbench.core.processes.shared_memory import machine_fence
 from workbench.core.processes.supervisor import ChildFailed, Supervisor, children_of
 from workbench.core.records import Records
 from workbench.core.registry import check_importable
 from workbench.core.train.hooks import Hook, Listener, metrics_of, record_tables
-from workbench.diagnose.faults import Fault, prepare
-from workbench.diagnose.probes import Probes
 from workbench.runs import machine
 from workbench.runs import result as results
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
@@ -53,7 +49,6 @@ from workbench.runs.recovery.keepers import Recovery
 from workbench.runs.recovery.restarts import Incident, RestartPolicy
 from workbench.runs.reference_policies import reference_rewards
 from workbench.runs.result import Result
-from workbench.view.timeline.recorder import Stopwatch
 
 REFERENCE_EPOCHS = 400
 """Epochs behind the reference lines of a run's figures, or as many as a world lets be played side by side."""
@@ -125,7 +120,7 @@ class Run(RunView, Listener):
         if self.changes:  # of the run that is resumed
             self._changes.set(self.settings)
 
-    def start(self) -> Run:
+    def start(self) -> Self:
         """Start the children and return at once.
 
         Raises:
@@ -340,7 +335,7 @@ class Run(RunView, Listener):
         self._supervisor.stop(now)
         self._supervisor.wait()
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -479,16 +474,18 @@ class Run(RunView, Listener):
             self._warnings.setdefault(write.__name__, str(error))
 
 
+R = TypeVar("R", bound=Run)
+
+
 def launch(
-    config: Config, mode: str = "multiprocess", lag: int | None = 1, *, name: str | None = None,
+    kind: type[R], config: Config, mode: str, lag: int | None, *, name: str | None = None,
     out: Path | str | None = None, weights: NDArray[np.float32] | None = None,
-    world: str | type | WorldConfig | None = None, agent: str | type | AgentConfig | None = None,
-    faults: Sequence[str | Fault] = (), probes: bool = True,
-    hooks: Sequence[Hook] = (), timeline: bool = True, start: bool = True,
-) -> Run:  # fmt: skip
+    hooks: Sequence[Hook] = (), faults: Sequence[str] = (), notes: Mapping[str, Any] | None = None, start: bool = True,
+) -> R:  # fmt: skip
     """Start a run and return at once.
 
     Args:
+        kind: class of the run: :class:`Run`, or one derived from it.
         config: every setting; see :func:`workbench.preset`.
         mode: "multiprocess" (an actor and learner processes) or "sequential" (the baseline, in one child process).
         lag: staleness in epochs: epoch e is collected with the weights that came out of the updates of epoch
@@ -496,44 +493,37 @@ def launch(
         name: name of the run folder; default made from mode, lag, seed and time.
         out: folder that the run folder is made in; default ``data/runs``.
         weights: (agents, vector size) float32 to start from, such as ``earlier.weights``.
-        world: another world than the configuration's: a registered name, ``module:Class``, its class of arguments, or
-            an object of that; see :meth:`Config.replace`. A class of your own must be in a module that can be imported.
-        agent: another agent, likewise.
-        faults: failures of the catalogue to switch on, by name, with a strength if wanted: ``"sync_rarely=10"``.
-        probes: whether the children measure what :meth:`Run.diagnose` decides by.
         hooks: what comes in from outside; see :class:`workbench.core.train.hooks.Hook`.
-        timeline: whether the children record what they do when; see :meth:`Run.timeline`.
+        faults: names of the faults among them; they are in the run's label and in its digests.
+        notes: what else the run folder is to say of the run, so that a resumed run gets the same hooks.
         start: False leaves it to ``run.start()``.
 
     Raises:
-        ConfigError: the configuration or a fault does not go with this mode, lag or machine, or a child process could
+        ConfigError: the configuration does not go with this mode, lag or machine, or a child process could
             not import a class of your own.
         RecordError: the run folder exists already or cannot be made.
         RunError: the weights do not fit.
         MemoryError: the run needs more memory than there is.
         OSError: the run needs more open files than there may be, or this process ignores SIGCHLD.
     """
-    chosen = {"world": world, "agent": agent}
-    config = config.replace(**{kind: wanted for kind, wanted in chosen.items() if wanted is not None})
     check_launch(config, mode, lag)
     device = resolve_device(config.device)
     resolve_device(config.processes.acting_device)
     for choice in (config.world, config.agent, config.replay.sampler):
         check_importable(choice.group, type(choice))
-    switched_on = prepare(faults, config, mode, lag)
-    brought = (*OWN_HOOKS, *switched_on, *hooks, *watching(timeline, probes))
+    brought = (*OWN_HOOKS, *hooks)
     for hook in brought:
         check_importable("hook", type(hook))
     plan = Plan(config, mode, lag, None if weights is None else _check_weights(config, weights), brought)
-    description = describe(plan, str(device), [fault.text for fault in switched_on], probes, timeline)
+    description = describe(plan, str(device), faults, notes or {})
     check_limits(plan)
     schema = Schema.of(record_tables(brought), metrics_of(brought))
     folder = RunFolder.create(name or _new_name(config, mode, lag), description, out, schema)
     folder.hold()
-    return begin(Run(plan, folder, description), start)
+    return begin(kind(plan, folder, description), start)
 
 
-def begin(run: Run, start: bool) -> Run:
+def begin(run: R, start: bool) -> R:
     """Start a run, if wanted; an interruption meanwhile ends it, as nobody would hold a handle to stop it with."""
     if start:
         try:
@@ -575,14 +565,13 @@ def _new_name(config: Config, mode: str, lag: int | None) -> str:
     return f"{stamp}-{mode}-{dial}-seed{config.seed}-{os.urandom(2).hex()}"
 
 
-def describe(plan: Plan, device: str, faults: list[str], probes: bool, timeline: bool) -> dict[str, Any]:
+def describe(plan: Plan, device: str, faults: Sequence[str], notes: Mapping[str, Any]) -> dict[str, Any]:
     """What a run folder says of a run that begins."""
     config = plan.config
     return {
         "status": "created", "mode": plan.mode, "lag": plan.lag, "config": config.to_dict(), "device": device,
         "device_name": machine.device_name(device), "threads": config.processes.threads,
-        "warm_start": plan.weights is not None, "faults": faults,
-        "probes": probes, "timeline": timeline, "created": time.time(), "ended": None,
+        "warm_start": plan.weights is not None, "faults": list(faults), **notes, "created": time.time(), "ended": None,
         "error": None, "incidents": [], "changes": [], "resumed": [], **describe_place(plan),
     }  # fmt: skip
 
@@ -594,8 +583,3 @@ def describe_place(plan: Plan) -> dict[str, Any]:
         "processes": [name for name, *_ in children_of(plan.config, plan.mode)],
         "clock_offset_ns": time.time_ns() - time.monotonic_ns(),
     }
-
-
-def watching(timeline: bool, probes: bool) -> list[Hook]:
-    """What only looks. The stopwatch comes first, so that the time of the probes is not taken for the work's."""
-    return [*([Stopwatch()] if timeline else []), *([Probes()] if probes else [])]

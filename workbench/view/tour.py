@@ -18,11 +18,11 @@ from workbench.core.agents import schedules
 from workbench.core.config import Config, ConfigError
 from workbench.diagnose.catalogue import CATALOGUE, Failure, check_of_fault, effect_text
 from workbench.diagnose.checks import CheckResult
-from workbench.diagnose.doctor import Diagnosis
+from workbench.diagnose.doctor import Diagnosis, diagnose
 from workbench.diagnose.faults import FAULTS
 from workbench.diagnose.measurements import measurements_of, probes_of
 from workbench.runs.loaded import RunError, RunView
-from workbench.runs.run import Run, launch
+from workbench.runs.run import Run
 from workbench.view.panel.drawing import labels
 from workbench.view.panel.panel import Panel
 from workbench.view.picture import DPI, Picture
@@ -200,15 +200,18 @@ class FaultMenu:
         panel: its curves.
     """
 
-    def __init__(self, config: Config, lag: int | None = 1, sound: RunView | None = None) -> None:
+    def __init__(
+        self, config: Config, lag: int | None = 1, sound: RunView | None = None, *, launch: Callable[..., Run]
+    ) -> None:
         """Make the menu.
 
         Args:
             config: settings of every run.
             lag: staleness in epochs; None runs free.
             sound: a run without faults to draw beside each.
+            launch: what starts a run: ``workbench.launch``.
         """
-        self._config, self._lag, self._sound = config, lag, sound
+        self._config, self._lag, self._sound, self._launch = config, lag, sound, launch
         self.run: Run | None = None
         self.panel: Panel | None = None
         self.choice = widgets.Dropdown(options=_options(), description="Fault", layout=widgets.Layout(width="50em"))
@@ -225,7 +228,7 @@ class FaultMenu:
         Raises:
             ConfigError: there is no such fault, or it makes no sense in this run.
         """
-        run = launch(self._config, lag=self._lag, faults=[fault])
+        run = self._launch(self._config, lag=self._lag, faults=[fault])
         panel = Panel([run] if self._sound is None else [self._sound, run])
         self.run, self.panel, self.button.disabled = run, panel, True
         self._curves.children = (panel.widget,)
@@ -250,7 +253,7 @@ class FaultMenu:
 
     def _report(self, run: Run, panel: Panel) -> None:
         panel.wait()
-        text = run.diagnose().text
+        text = diagnose(run).text
         if run is self.run:  # else another one was launched meanwhile
             self.button.disabled = False
             self.report.value = f'<pre style="{_TEXT}">{html.escape(text)}</pre>'

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from tests.campaigns.bench.parts import collecting_parts
+from workbench.api import launch
 from workbench.core.agents import schedules
 from workbench.core.agents.iqn_agent import Agent
 from workbench.core.config import Config
@@ -19,7 +20,6 @@ from workbench.core.seeding import stream
 from workbench.core.train.loop import collect, learn
 from workbench.runs.machine import cores
 from workbench.runs.result import Result
-from workbench.runs.run import launch
 
 
 def ceiling(config: Config, quick: bool) -> dict[str, Any]:

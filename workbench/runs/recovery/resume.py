@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,64 +15,53 @@ from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config, ConfigError, check_launch, differences, safe_to_change
 from workbench.core.processes.blocks import Plan
 from workbench.core.train.hooks import Hook, record_tables
-from workbench.diagnose.faults import prepare
 from workbench.runs import machine
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.history import History
 from workbench.runs.limits import check_limits
 from workbench.runs.live_settings import CHANGEABLE
-from workbench.runs.loaded import Given, LoadedRun, RunError, elsewhere, given_classes, load
+from workbench.runs.loaded import Given, LoadedRun, RunError, elsewhere
 from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, newest_checkpoint, set_aside
 from workbench.runs.recovery.deduplication import until
 from workbench.runs.recovery.keepers import parts_of_checkpoint
-from workbench.runs.run import OWN_HOOKS, Run, begin, describe_place, watching
+from workbench.runs.run import OWN_HOOKS, R, begin, describe_place
+
+HooksOf = Callable[[LoadedRun, Config], Sequence[Hook]]
+"""Makes the hooks that a run was launched with, for the configuration that it continues with."""
 
 
 def resume(
-    path: Path | str, config: Config | None = None, *, start: bool = True, parent_is_gone: bool = False,
-    world: str | type | None = None, agent: str | type | None = None, sampler: str | type | None = None,
-    **changes: Any,
-) -> Run:  # fmt: skip
-    """Go on with the run in a folder, and return at once. What was recorded after the checkpoint is made anew.
-
-    At a finite lag the run then ends with the digests of one that was never interrupted, unless settings that the
-    result depends on were changed.
+    kind: type[R], hooks_of: HooksOf, given: Given, path: Path | str, config: Config | None, start: bool,
+    parent_is_gone: bool, changes: Mapping[str, Any],
+) -> R:  # fmt: skip
+    """Continue the run in a folder from its newest checkpoint: :func:`workbench.resume`, with what it needs from above.
 
     Args:
+        kind: class of the run.
+        hooks_of: makes the hooks that the run was launched with.
+        given: classes of the user's own that the run was made with.
         path: the run's folder.
-        config: the configuration to go on with; default the run's own.
-        start: False leaves it to ``run.start()``.
-        parent_is_gone: the run was launched on a machine, or in a container, of another name, where its process cannot
-            be looked for from here, and that process is over. Makes no difference to a run of this machine.
-        world, agent, sampler: the class of your own that the run was made with, if it was; nothing is imported because
-            the run's folder names it.
-        changes: settings to change, by dotted name: ``resume(path, epochs=480)``. Safe to change are the number of
-            epochs, the device, and everything about evaluation, checkpoints, processes, and free-running pacing. Those
-                that can be changed while a run goes on are changes from the checkpoint on, as by :meth:`Run.change`.
-
-    Raises:
-        RunError: the run goes on, or is finished and not made longer.
-        RecordError: another run goes on in the folder.
-        CheckpointError: there is no whole checkpoint, or the configuration differs where it must not.
-        ConfigError: a change breaks a rule.
-        MemoryError, OSError: as for :func:`workbench.launch`.
+        config: the configuration to continue with; None for the run's own.
+        start: whether to start the run.
+        parent_is_gone: the run's process, on a machine that cannot be seen from here, is over.
+        changes: settings to change, by dotted name.
     """
     if not isinstance(config, Config | None):
         raise ConfigError(f"config is {config!r}; it must be a configuration, such as wb.load(path).config, or None")
-    given = given_classes(world=world, agent=agent, sampler=sampler)
     folder = _ended(path, parent_is_gone, given).folder
     folder.hold()
     try:
         earlier = _ended(path, parent_is_gone, given)  # it may have been resumed between the look and the lock
         earlier.folder = folder
-        return begin(_gone_back(earlier, config, changes, given), start)
+        wanted = (config or earlier.config).replace(**changes)
+        return begin(_gone_back(kind, hooks_of, given, earlier, wanted, set(_names(changes))), start)
     except BaseException:
         folder.release()
         raise
 
 
 def _ended(path: Path | str, parent_is_gone: bool, given: Given) -> LoadedRun:
-    found = load(path, **given)
+    found = LoadedRun(path, **given)
     if found.ended or (parent_is_gone and elsewhere(found.description)):
         return found
     if elsewhere(found.description):
@@ -84,20 +73,21 @@ def _ended(path: Path | str, parent_is_gone: bool, given: Given) -> LoadedRun:
     raise RunError(f"run {found.name} is {found.status}; stop it first, or wait for its end")
 
 
-def _gone_back(earlier: LoadedRun, config: Config | None, changes: dict[str, Any], given: Given) -> Run:
+def _gone_back(
+    kind: type[R], hooks_of: HooksOf, given: Given, earlier: LoadedRun, wanted: Config, asked_for: set[str]
+) -> R:
     """The run, set back to its newest checkpoint and not started yet."""
     checkpoint, refused = newest_checkpoint(earlier.folder.path / "checkpoints")
     for text in refused:
         warnings.warn(f"{text}; the one before it, of epoch {checkpoint.epoch}, is used", RecordWarning, stacklevel=3)
-    launched, wanted = _config_of(checkpoint, given), (config or earlier.config).replace(**changes)
+    launched = _config_of(checkpoint, given)
     changed = _check_changes(launched, wanted, checkpoint)
-    on_the_way, wanted = _from_here_on(earlier, launched, wanted, {*changed, *_names(changes)}, checkpoint.epoch)
+    on_the_way, wanted = _from_here_on(earlier, launched, wanted, {*changed, *asked_for}, checkpoint.epoch)
     check_launch(wanted, earlier.mode, earlier.lag)
     device = resolve_device(wanted.device)
     resolve_device(wanted.processes.acting_device)
     description = {"faults": [], "incidents": [], "changes": []} | earlier.description
-    faults = prepare(earlier.faults, wanted, earlier.mode, earlier.lag)
-    hooks = (*OWN_HOOKS, *faults, *watching(bool(description.get("timeline")), bool(description.get("probes"))))
+    hooks = (*OWN_HOOKS, *hooks_of(earlier, wanted))
     plan = Plan(wanted, earlier.mode, earlier.lag, None, hooks)
     check_limits(plan)
     _check_tables(earlier.folder, hooks)
@@ -117,7 +107,7 @@ def _gone_back(earlier: LoadedRun, config: Config | None, changes: dict[str, Any
     }  # fmt: skip
     _go_back(earlier.folder, checkpoint)
     earlier.folder.write_description(description)
-    return Run(plan, earlier.folder, description, checkpoint)
+    return kind(plan, earlier.folder, description, checkpoint)
 
 
 def _config_of(checkpoint: Checkpoint, given: Given) -> Config:

@@ -20,6 +20,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from workbench.diagnose.doctor import diagnose
 from workbench.runs.compare import Comparison
 from workbench.runs.loaded import LoadedRun, RunError, RunView
 from workbench.runs.run import Run
@@ -326,7 +327,7 @@ class Panel:
                 found.append(pages.quiet(f"{name}: not started"))
                 continue
             try:
-                found.append(pages.page(run.diagnose()))
+                found.append(pages.page(diagnose(run)))
             except Exception:  # of one run: the others still have something to say
                 found.append(pages.failure(f"the doctor of {name}", traceback.format_exc()))
         self.doctor.value = "<hr>".join(found)
