@@ -113,7 +113,7 @@ def test_the_newest_are_kept_and_the_newest_whole_one_is_used(tmp_path_factory, 
     for epoch in kept[::-1][:damaged]:
         (folder / f"epoch-{epoch:08d}.npz").write_bytes(b"PK")
     if damaged >= len(kept):
-        with pytest.raises(CheckpointError, match=r"no checkpoint in .* is whole: .*; start the run anew"):
+        with pytest.raises(CheckpointError, match=r"no checkpoint in .* is whole: .*; launch the run again"):
             newest_checkpoint(folder)
         return
     found, refused = newest_checkpoint(folder)

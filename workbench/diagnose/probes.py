@@ -40,7 +40,7 @@ from workbench.diagnose.measurements import PROBE_TABLES, measurement_number
 ALWAYS_BELOW = 16
 """Rounds (epochs, versions, phases of learning) from the start in which everything is measured."""
 EVERY = 4
-"""After that, everything is measured in one round of so many."""
+"""After that, everything is measured in one of this many rounds."""
 WORLDS = 4
 """Worlds of an epoch, from the first, whose states are compared."""
 _STATES, _FRACTIONS = 8, 8

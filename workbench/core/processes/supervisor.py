@@ -63,7 +63,7 @@ class Supervisor:
     """One run's children and everything that they share.
 
     Attributes:
-        listeners: told and asked in this order; whoever starts the run adds them before.
+        listeners: told and asked in this order; add them before the start.
     """
 
     def __init__(self, plan: Plan, logs: Path) -> None:
@@ -171,7 +171,7 @@ class Supervisor:
                     break
                 connection.wait([*(process.sentinel for process in self._alive()), self._wake.reader], LOOK_INTERVAL_S)
                 self._wake.drain()
-        except BaseException as error:  # a bug: the run must not go on unseen
+        except BaseException as error:  # a bug: the run must not continue unwatched
             self._fail(ChildFailed(f"the watching thread failed: {error!r}"))
             self._kill()
         finally:

@@ -22,7 +22,7 @@ LEARNERS_REPLAY, ACTORS_REPLAY = "the learner's replay", "the actor's replay"
 class ReplayNotShared(Fault):
     """Every process has a replay of its own, so the learner trains on the zeros that its own was made with.
 
-    The real cause in the original (002 2.3, 12.3): the buffer object was copied into each child.
+    The real cause in the original: the buffer object was copied into each child.
     """
 
     name, ids, check = "replay_not_shared", ("D1",), "data"
@@ -39,7 +39,7 @@ class ReplayNotShared(Fault):
 
 
 class _OwnReplay(Replay):
-    """Rows that nobody writes, drawn without asking how many there are."""
+    """Rows that no process writes, drawn without asking how many there are."""
 
     def sample(
         self, rng: np.random.Generator, batch_size: int, end: int | None = None, out: Batch | None = None
@@ -52,7 +52,7 @@ class _OwnReplay(Replay):
 
 
 class SpecMismatch(Fault):
-    """The learner believes in a wider view than the actor sees (002 1.2): refused when it opens the replay."""
+    """The learner expects a wider view than the actor sees: refused when it opens the replay."""
 
     name, ids, check = "spec_mismatch", ("D5",), "spec"
     modes = ("multiprocess",)
@@ -67,7 +67,7 @@ class SpecMismatch(Fault):
 
 
 class FramesMismatch(Fault):
-    """The learner stacks one frame more than the actor (002 1.3): refused when it opens the replay."""
+    """The learner stacks one frame more than the actor: refused when it opens the replay."""
 
     name, ids, check = "frames_mismatch", ("D6",), "spec"
     modes = ("multiprocess",)
@@ -99,7 +99,7 @@ class _Unbroken(Replay):
 
 
 class ActorHistoryCleared(Fault):
-    """The actor's frame history is cleared at each epoch, the ring is not (002 0.1, 6.2; 003 0.1).
+    """The actor's frame history is cleared at each epoch, the ring is not.
 
     At the start of an epoch the actor sees blank frames; the learner sees the end of the previous epoch in their place.
     To clear the history is right; that the ring keeps no break is what goes wrong.
@@ -115,7 +115,7 @@ class ActorHistoryCleared(Fault):
 
 
 class EpisodeBoundaryIgnored(Fault):
-    """Neither side notices that an epoch has ended (002 6.3, 10.2): in the original, ``done`` was never set.
+    """Neither side notices that an epoch has ended: in the original, ``done`` was never set.
 
     The first frames of an epoch are stacked on the last ones of the epoch before, for the actor and for the learner.
     With ``learning.n_step`` above 1 the last rows of an epoch also add up rewards of the next one, and bootstrap there.
@@ -147,7 +147,7 @@ class _Endless(_Unbroken):
         return super().sample(rng, batch_size, end, out)
 
     def read(self, out: Batch) -> None:
-        """Copy the rows and go on where the epoch's end cut them short."""
+        """Copy the rows and continue where the epoch's end cut them short."""
         super().read(out)
         slot, within = np.divmod(out.number % (self._num_epochs * self.steps_per_epoch), self.steps_per_epoch)
         turn, world = np.divmod(within, self._worlds)
@@ -168,7 +168,7 @@ class _Endless(_Unbroken):
 
 
 class SeparateHistory(Fault):
-    """The actor stacks frames out of a history of its own, which has fallen behind the replay (002 0.2, 6.1; 003 0.2).
+    """The actor stacks frames out of a history of its own, which has fallen behind the replay.
 
     The original added to both and took the sum of its code paths to keep them equal. As long as they are equal nothing
     is wrong; the strength says by how many turns they are not.
@@ -211,7 +211,7 @@ class _OwnHistory(Replay):
 
 
 class UnvalidatedSampling(Fault):
-    """Rows are drawn up to the epoch that is being written, and nobody looks at them again (002 2.1, 2.3; 004 4).
+    """Rows are drawn up to the epoch that is being written, and are not checked again.
 
     The original raised index and size before it wrote a row, and its learner took no lock.
     """
@@ -243,7 +243,7 @@ class _Unvalidated(Replay):
 
 
 class WraparoundIgnored(Fault):
-    """Rows are drawn by their place in the ring, as if the ring had never come round (002 2.2).
+    """Rows are drawn by their place in the ring, as if the ring had never come round.
 
     The original drew a place below the size and stacked on from there, across the write position: oldest on newest.
     """
@@ -283,7 +283,7 @@ class _ByPlace(_Unbroken):
 
 
 class TruncationAsTerminal(Fault):
-    """The time limit is written as the end of the world: nothing is bootstrapped from the last frame (002 10.2)."""
+    """The time limit is written as the end of the world: nothing is bootstrapped from the last frame."""
 
     name, ids, check = "truncation_as_terminal", ("D11",), "target"
 
@@ -300,7 +300,7 @@ class TruncationAsTerminal(Fault):
 
 
 class NstepMismatch(Fault):
-    """One reward, one step on, but the discount of n steps (002 7.3): gamma**3 = 0.970 in the original."""
+    """One reward, one step on, but the discount of n steps: gamma**3 = 0.970 in the original."""
 
     name, ids, check = "nstep_mismatch", ("D12",), "target"
     replaces = frozenset({ACTORS_REPLAY})
@@ -318,7 +318,7 @@ class NstepMismatch(Fault):
 
 
 class CorruptRows(Fault):
-    """Something writes into the replay that should not: random bytes in rows that were already complete (002 12.3)."""
+    """Something that should not writes into the replay: random bytes in rows that were already complete."""
 
     name, ids, check = "corrupt_rows", ("D13",), "integrity"
     unit, default, least = "rows per epoch and agent", 1, 1
@@ -343,7 +343,7 @@ class CorruptRows(Fault):
 
 
 class RewardScaleOff(Fault):
-    """Rewards reach the learner at another scale than was configured (002 7.1)."""
+    """Rewards reach the learner at another scale than was configured."""
 
     name, ids, check = "reward_scale_off", ("L10",), "value"
     unit, default, least, whole = "times the configured scale", 100.0, 1e-6, False
@@ -359,9 +359,9 @@ class RewardScaleOff(Fault):
 
 
 class UnflattenedObservation(Fault):
-    """An observation keeps an axis of length 1 that the replay has no place for (002 0.4, 1.1; 003 0.4).
+    """An observation keeps an axis of length 1 that the replay has no place for.
 
-    NumPy would have broadcast it away without a word; here the replay's door refuses it.
+    NumPy would silently have broadcast it away; here the replay refuses it.
     """
 
     name, ids, check = "unflattened_observation", ("D4",), "shape"
@@ -373,7 +373,7 @@ class UnflattenedObservation(Fault):
 
 
 class ActionOutOfRange(Fault):
-    """The network has one action more than the world (002 10.3): the world refuses it."""
+    """The network has one action more than the world: the world refuses it."""
 
     name, ids, check = "action_out_of_range", ("D16",), "action"
     refuses = True
@@ -391,7 +391,7 @@ class ActionOutOfRange(Fault):
 
 
 class StaleReset(Fault):
-    """A reset leaves the gems of the last epoch lying (002 10.1)."""
+    """A reset leaves the gems of the last epoch where they are."""
 
     name, ids, check = "stale_reset", ("D17",), "world"
 

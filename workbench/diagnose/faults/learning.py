@@ -15,7 +15,7 @@ from workbench.runs.live_settings import SettingsTimeline
 
 
 class DoubleTargetUpdate(Fault):
-    """The training step moves the target network, and so does the loop around it (002 0.3, 4.1, 4.2; 004 5)."""
+    """The training step moves the target network, and so does the loop around it."""
 
     name, ids, check = "double_target_update", ("L1",), "learner"
 
@@ -32,7 +32,7 @@ class DoubleTargetUpdate(Fault):
 
 
 class EvalModeTraining(Fault):
-    """The online network is left in evaluation mode, so noisy layers are silent (001).
+    """The online network is left in evaluation mode, so noisy layers are silent.
 
     The original's sequential trainer lost its noise that way after the first greedy action. Without noisy layers
     (``agent.noisy``) both modes compute the same, and only the flag shows it.
@@ -41,13 +41,13 @@ class EvalModeTraining(Fault):
     name, ids, check = "eval_mode_training", ("L2",), "learner"
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
-        """Whoever asks for training mode gets evaluation mode."""
+        """A call for training mode sets evaluation mode."""
         for agent in trainer.agents.values():
             override(agent.online, "train", lambda original, mode=True: original(False))
 
 
 class DeviceMismatch(Fault):
-    """A network is moved to another device than its batches are brought to (001; 002 8.1): the update refuses."""
+    """A network is moved to another device than its batches are brought to: the update refuses."""
 
     name, ids, check = "device_mismatch", ("L3",), "device"
     refuses = True
@@ -60,7 +60,7 @@ class DeviceMismatch(Fault):
 
 
 class NoGradientClipping(Fault):
-    """Gradients of any length are followed (001): the original's clipping was commented out in one of its two modes."""
+    """Gradients of any length are followed: the original's clipping was commented out in one of its two modes."""
 
     name, ids, check = "no_gradient_clipping", ("L4",), "learner"
 
@@ -71,7 +71,7 @@ class NoGradientClipping(Fault):
 
 
 class StepCounterStuck(Fault):
-    """Updates are made and not counted (001 1): schedules, records and publications all say 0."""
+    """Updates are made and not counted: schedules, records and publications all say 0."""
 
     name, ids, check = "step_counter_stuck", ("L5",), "learner"
 
@@ -93,7 +93,7 @@ class StepCounterStuck(Fault):
 
 
 class UnpacedLearner(Fault):
-    """The learner does not wait for new rows and runs far ahead on old ones (002 5.1).
+    """The learner does not wait for new rows and runs far ahead on old ones.
 
     The original's learners spun freely, 7 times as fast as its sequential loop. Here the number of updates stays that
     of the run; they are all made as soon as they can be, from the rows of the first epochs.

@@ -58,7 +58,7 @@ class _LearnerEnds(_Ends):
 
 
 class KillLearner(_LearnerEnds):
-    """A learner is killed (002 12.2; 004 7). In the original nobody was told and its agent acted on, frozen."""
+    """A learner is killed. In the original this went unnoticed, and its agent acted on, frozen."""
 
     name, ids = "kill_learner", ("P1",)
 
@@ -68,17 +68,17 @@ class KillLearner(_LearnerEnds):
 
 
 class HangLearner(_LearnerEnds):
-    """A learner hangs (004 7): alive for the system, and doing nothing ever again."""
+    """A learner hangs: the system sees it alive, but it never does anything again."""
 
     name, ids = "hang_learner", ("P2",)
 
     def happens(self) -> None:
-        """Wait for what nobody will ever do."""
+        """Wait for what never comes."""
         threading.Event().wait()
 
 
 class KillActor(_Ends):
-    """The actor is killed (002 12.2; 004 7). In the original that looked like a run that had finished."""
+    """The actor is killed. In the original that looked like a run that had finished."""
 
     name, ids = "kill_actor", ("P1",)
 
@@ -103,9 +103,9 @@ class KillActor(_Ends):
 
 
 class KillWhileWriting(_Ends):
-    """A learner is killed with half of a snapshot written. With a lock, the others would now wait for ever.
+    """A learner is killed with half of a snapshot written. With a lock, the others would now wait forever.
 
-    Here nobody waits: the last whole version can still be read, and the supervisor says who died.
+    Here no process waits: the last whole version can still be read, and the supervisor says which process died.
     """
 
     name, ids = "kill_while_writing", ("P3",)

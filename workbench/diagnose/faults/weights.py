@@ -31,7 +31,7 @@ Copy = Callable[[Vector, Vector], None]
 class _SharedModel(WeightStore):
     """The original's weight store: one model in shared memory, written and read in place, without a second look.
 
-    The model is the first slot. The regular slots are filled as well, for those who read with care. A reader always
+    The model is the first slot. The regular slots are filled as well, for careful readers. A reader always
     gets the newest there is: one model holds no older version.
     """
 
@@ -84,7 +84,7 @@ class _Torn(Fault):
 
 
 class TornWeightsPerParameter(_Torn):
-    """Weights are copied parameter by parameter while the learner writes them (004 1): a mixture that never existed."""
+    """Weights are copied parameter by parameter while the learner writes them: a mixture that never existed."""
 
     name, ids = "torn_weights_per_parameter", ("W1",)
 
@@ -105,7 +105,7 @@ class TornWeightsPerParameter(_Torn):
 
 
 class TornWeightsStateDict(_Torn):
-    """Weights are copied with ``load_state_dict``, which the seeds call atomic (000 6; 004 1). It is the same loop."""
+    """Weights are copied with ``load_state_dict``, which is often taken to be atomic. It is the same loop."""
 
     name, ids = "torn_weights_state_dict", ("W2",)
 
@@ -140,7 +140,7 @@ def _pause(seconds: float) -> None:
 
 
 class SyncNever(Fault):
-    """The actor acts with the initial weights for ever (000 1, 4; 002 3.1). The last evaluation still syncs."""
+    """The actor acts with the initial weights to the end. The last evaluation still syncs."""
 
     name, ids, check = "sync_never", ("W3",), "sync"
 
@@ -150,7 +150,7 @@ class SyncNever(Fault):
 
 
 class SyncRarely(Fault):
-    """The actor syncs far too rarely (000 4; 002 3.1): every 50 turns in the original, at the end of its epoch."""
+    """The actor syncs far too rarely: every 50 turns in the original, at the end of its epoch."""
 
     name, ids, check = "sync_rarely", ("W3",), "sync"
     unit, default, least = "epochs from one sync to the next", 10, 2
@@ -204,7 +204,7 @@ class _Publish(Fault):
 
 
 class PublishNever(_Publish):
-    """The learner keeps what it learns to itself (000 8; 002 3.1). The run ends with its initial weights."""
+    """The learner keeps what it learns to itself. The run ends with its initial weights."""
 
     name, ids = "publish_never", ("W4",)
 
@@ -214,18 +214,18 @@ class PublishNever(_Publish):
 
 
 class PublishRarely(_Publish):
-    """The learner publishes far too rarely (000 8; 002 3.1)."""
+    """The learner publishes far too rarely."""
 
     name, ids = "publish_rarely", ("W4",)
     unit, default, least = "publications of which one takes place", 10, 2
 
     def due(self, number: int) -> bool:
-        """One in so many."""
+        """One in every ``strength`` publications."""
         return number % int(self.strength) == 0
 
 
 class SyncNoop(Fault):
-    """Every sync takes place, is recorded, and leaves the weights as they were (000 2, 6)."""
+    """Every sync takes place, is recorded, and leaves the weights as they were."""
 
     name, ids, check = "sync_noop", ("W5",), "sync"
 
@@ -247,7 +247,7 @@ def _once() -> Callable[..., None]:
 
 
 class SyncAfterAction(Fault):
-    """A round acts first and syncs then (000 7), so it acts with the weights of the round before."""
+    """A round acts first and syncs then, so it acts with the weights of the round before."""
 
     name, ids, check = "sync_after_action", ("W6",), "sync"
 
@@ -273,7 +273,7 @@ class SyncAfterAction(Fault):
 
 
 class StaleEpsilon(Fault):
-    """Epsilon is fetched now and then and used until the next time (000 5; 002 3.2; 004 3).
+    """Epsilon is fetched now and then and used until the next time.
 
     In the original it was a plain attribute of a shared model, which no other process ever saw change.
     """
@@ -300,9 +300,9 @@ class StaleEpsilon(Fault):
 
 
 class TargetNotPublished(Fault):
-    """What is published holds the target network that the run began with (001 2; 002 3.3).
+    """What is published holds the target network that the run began with.
 
-    The actor never asks the target network, so this shows only to who starts another run from these weights.
+    The actor never uses the target network, so this shows only when another run is started from these weights.
     """
 
     name, ids, check = "target_not_published", ("W8",), "sync"
@@ -321,7 +321,7 @@ class TargetNotPublished(Fault):
 
 
 class OptimizerBeforeWeights(Fault):
-    """The optimiser was made for weights that were replaced afterwards, and goes on stepping those (001 1, 4).
+    """The optimiser was made for weights that were replaced afterwards, and still steps those.
 
     The seed's own case is milder: weights copied in place under a new optimiser, which has no moments yet that could
     be wrong, so nothing happens at all.
@@ -336,7 +336,7 @@ class OptimizerBeforeWeights(Fault):
 
 
 class SnapshotOnGpu(Fault):
-    """A snapshot is asked for in the memory of the device (002 8.3): it is refused, because others cannot read that."""
+    """A snapshot is asked for in the memory of the device: it is refused, because others cannot read that."""
 
     name, ids, check = "snapshot_on_gpu", ("W10",), "device"
     refuses = True

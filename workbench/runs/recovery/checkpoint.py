@@ -1,9 +1,9 @@
-"""Checkpoints: one cut through a run in one file, written beside and renamed, with checksums, read without pickle.
+"""Checkpoints: a run as it was after one epoch, in one file, written beside and renamed, read without pickle.
 
     checkpoints/epoch-00000120.npz     arrays by owner/name, and "description": JSON text as bytes
 
 Every array carries the archive's CRC-32, and the description the SHA-256 of them all, so a damaged or partial file is
-recognised; whoever reads then takes the one before, and says so.
+recognised; a reader then takes the one before, and says so.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Checkpoint:
     description: dict[str, Any]
     """What the writer said of the run: its configuration, mode, lag, counters."""
     arrays: dict[str, NDArray[Any]]
-    """The cut, by ``owner/name``."""
+    """What it holds, by ``owner/name``."""
 
 
 def write_checkpoint(
@@ -74,7 +74,7 @@ def write_checkpoint(
             old.unlink()
     except OSError as error:
         raise CheckpointError(
-            f"cannot write {path}: {error.strerror or error}; earlier checkpoints are kept, and the run goes on; "
+            f"cannot write {path}: {error.strerror or error}; earlier checkpoints are kept, and the run continues; "
             "make room"
         ) from error
     return path
@@ -114,9 +114,9 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
         except CheckpointError as error:
             refused.append(str(error))
     if refused:
-        raise CheckpointError(f"no checkpoint in {folder} is whole: {'; '.join(refused)}; start the run anew")
+        raise CheckpointError(f"no checkpoint in {folder} is whole: {'; '.join(refused)}; launch the run again")
     raise CheckpointError(
-        f"there is no checkpoint in {folder}; a run leaves them with checkpoint.keep above 0; start the run anew"
+        f"there is no checkpoint in {folder}; a run leaves them with checkpoint.keep above 0; launch the run again"
     )
 
 

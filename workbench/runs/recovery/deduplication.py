@@ -1,7 +1,7 @@
 """Records that come twice, or too early, because a process's place was taken or a run was resumed.
 
-Whoever takes a dead process's place goes on from the last state that was kept, and does what followed it again. What
-was recorded of that before is the same to the last digit in a deterministic run, and must not be counted twice.
+A process that takes a dead one's place continues from the last state that was kept, and does what followed it again.
+What was recorded of that before is the same to the last digit in a deterministic run, and must not be counted twice.
 Each record has a key that grows with every record of its agent and kind: the update, the epoch, the version.
 """
 

@@ -1,4 +1,4 @@
-"""A process's own state, left in shared memory at every step, so that whoever takes its place can go on from there.
+"""A process's own state, left in shared memory at every step, so that another process can continue from there.
 
 Steps alternate between two slots: a slot is written, then ``count`` is raised. A process that is killed while it writes
 leaves the other slot as it was. With one slot, the same block holds a copy for a checkpoint, which its owner writes

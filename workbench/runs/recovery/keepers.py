@@ -175,7 +175,7 @@ class CheckpointCounters:
         table = (
             Field("wanted", (1,), np.int64, 0),  # by the parent: how often a checkpoint was asked for
             Field("kept", (1,), np.int64, -1),  # by the parent: epoch of the newest that it is done with
-            Field("due", (1,), np.int64, -1),  # by the actor: epoch that is to be saved
+            Field("due", (1,), np.int64, -1),  # by the actor: epoch that every process saves next
             Field("begun", (1,), np.int64, 0),  # by the actor: requests that it has answered
             Field("skipped", (1,), np.int64, 0),  # by the actor: the one before was not on disk yet
         )

@@ -90,7 +90,7 @@ class Restarts:
         """Why the process is not restarted after this death; empty if it is, and then that is counted.
 
         Args:
-            failure: what it raised, or that it hung; empty if it was killed or left without a word.
+            failure: what it raised, or that it hung; empty if it was killed, or ended without an error.
             done: epochs and updates so far.
         """
         now = time.monotonic()
