@@ -137,7 +137,7 @@ def test_a_disk_that_takes_no_checkpoint_costs_the_checkpoint_and_not_the_run(tm
     told = [
         str(warning.message)
         for warning in given
-        if "earlier checkpoints are kept, and the run goes on" in str(warning.message)
+        if "earlier checkpoints are kept, and the run continues" in str(warning.message)
     ]
     assert len(told) == 1
     assert list((run.folder.path / "before").glob("*.npz"))

@@ -37,7 +37,7 @@ def test_a_second_start_or_an_early_look_does_not_hurt_the_run(tmp_path):
             run.start()
         with pytest.raises(RunError, match=r"its result is there after run\.wait\(\) or run\.stop\(\)"):
             _ = run.result
-        with pytest.raises(TimeoutError, match="it goes on"):
+        with pytest.raises(TimeoutError, match="it continues"):
             run.wait(timeout=0.01)
         with pytest.raises(RecordError, match="it exists already; choose another name"):
             wb.launch(QUICK, "multiprocess", 1, name="mine", out=tmp_path)

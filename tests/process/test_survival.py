@@ -343,7 +343,7 @@ def test_a_paused_run_begins_no_epoch_until_it_goes_on(folder):
     assert run.paused and run.status == "running" and before < CONFIG.epochs
     run.proceed()
     assert run.wait(DEADLINE_S).digest == undisturbed("multiprocess", 1, folder)
-    with pytest.raises(wb.RunError, match="is finished; only a run that is going on can be paused"):
+    with pytest.raises(wb.RunError, match="is finished; only a run that is under way can be paused"):
         run.pause()
 
 
@@ -355,7 +355,7 @@ def test_a_checkpoint_can_be_asked_for(folder):
         wait_until(lambda: any((run.folder.path / "checkpoints").glob("*.npz")))
 
 
-# Changes while a run goes on
+# Changes while a run is under way
 
 
 @pytest.mark.parametrize(("mode", "lag"), [("sequential", 1), ("multiprocess", 1), ("multiprocess", None)])
@@ -401,7 +401,9 @@ def test_a_change_is_taken_up_by_every_process_recorded_and_kept_when_resumed(mo
         run.change(**{"exploration.epsilon_start": 0.5, "exploration.epsilon_end": 0.5})
         wait_until(lambda: run.history.epochs["epsilon"][-1] == 0.5)
         wait_until(lambda: set(run.history.updates["agent"][run.history.updates["learning_rate"] == 0.125]) == {0, 1})
-        with pytest.raises(wb.ConfigError, match=r"agent.width cannot be changed while a run goes on; these can: lear"):
+        with pytest.raises(
+            wb.ConfigError, match=r"agent.width cannot be changed while a run is under way; these can: lear"
+        ):
             run.change(**{"agent.width": 64})
         with pytest.raises(wb.ConfigError, match=r"exploration.epsilon_end is 2.0; "):
             run.change(**{"exploration.epsilon_end": 2.0})

@@ -184,7 +184,7 @@ def test_a_disk_that_refuses_costs_the_new_checkpoint_and_no_other(tmp_path, mon
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint_module.os, "fsync", refuse)
         with pytest.raises(
-            CheckpointError, match=rf"{os.strerror(number)}; earlier checkpoints are kept, and the run goes on"
+            CheckpointError, match=rf"{os.strerror(number)}; earlier checkpoints are kept, and the run continues"
         ):
             write_checkpoint(folder, 4, CUT, SAID, keep=1)
     assert newest_checkpoint(folder)[0].epoch == 3 and len(list(folder.iterdir())) == 1

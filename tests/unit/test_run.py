@@ -173,7 +173,7 @@ def test_what_is_there_only_at_the_end_is_refused_before_it(launch):
             _ = run.result
         with pytest.raises(RunError, match="has no weights"):
             _ = run.weights
-        with pytest.raises(TimeoutError, match=r"after 0\.01 s; it goes on"):
+        with pytest.raises(TimeoutError, match=r"after 0\.01 s; it continues"):
             run.wait(timeout=0.01)
         if early == "starting":
             run._supervisor.open()
@@ -504,11 +504,11 @@ def test_only_a_run_that_is_going_on_can_be_paused_continued_or_checkpointed(lau
     run = launch(start=False)
     asked = {"paused": run.pause, "continued": run.proceed, "checkpointed": run.checkpoint}
     for what, ask in asked.items():
-        with pytest.raises(RunError, match=f"is created; only a run that is going on can be {what}"):
+        with pytest.raises(RunError, match=f"is created; only a run that is under way can be {what}"):
             ask()
     finish(run.start())
     for what, ask in asked.items():
-        with pytest.raises(RunError, match=f"is finished; only a run that is going on can be {what}"):
+        with pytest.raises(RunError, match=f"is finished; only a run that is under way can be {what}"):
             ask()
     assert not run.paused
 

@@ -56,7 +56,7 @@ class Comparison:
             raise RunError("this comparison was never started; call comparison.start()")
         self._thread.join(timeout)
         if self._thread.is_alive():
-            raise TimeoutError(f"the comparison is not over after {timeout:g} s; it goes on")
+            raise TimeoutError(f"the comparison is not over after {timeout:g} s; it continues")
         for run in self.runs:
             if run.error is not None:
                 raise run.error

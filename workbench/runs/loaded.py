@@ -1,4 +1,4 @@
-"""What can be looked at in a run, whether it goes on in this process or was read from its folder."""
+"""What can be looked at in a run, whether it is a run of this process or was read from its folder."""
 
 from __future__ import annotations
 
@@ -194,14 +194,14 @@ class LoadedRun(RunView):
         super().__init__(folder, config, said["mode"], said["lag"], history, said.get("faults", ()))
 
     def refresh(self) -> LoadedRun:
-        """Read what has come into the folder since; a run that goes on elsewhere is followed that way.
+        """Read what has come into the folder since; a run that is under way elsewhere is followed that way.
 
         Raises:
             RecordError: the folder is gone or damaged.
         """
         resumed = len(self.description.get("resumed", []))
         self.description = self.folder.read_description()  # first: what it says is over has written its records
-        if len(self.description.get("resumed", [])) != resumed:  # its records begin anew at the checkpoint
+        if len(self.description.get("resumed", [])) != resumed:  # its records begin again at the checkpoint
             self.history, self._settings = history_of(self.folder, self.description), None
             return self
         for table in self.folder.schema.tables:
@@ -255,7 +255,7 @@ class LoadedRun(RunView):
 
 
 def status_of(description: Mapping[str, Any], begun: bool) -> str:
-    """What a run's description says of its status; "cut off" if the run goes on by its own account and cannot.
+    """What a run's description says of its status; "cut off" if it says that it is under way and cannot be.
 
     Args:
         description: of the run, from its folder.

@@ -1,7 +1,7 @@
 """A run of this process: what it is asked, what it records, and how it is launched.
 
 Nothing here blocks unless it is called ``wait``. Both modes run in child processes; a run's records arrive in
-:attr:`Run.history` while it goes on.
+:attr:`Run.history` while it is under way.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Run(RunView, Listener):
             plan: what is run.
             folder: where it is recorded.
             description: what the folder says of it.
-            start: the checkpoint to go on from; the folder then holds what was recorded up to it.
+            start: the checkpoint to continue from; the folder then holds what was recorded up to it.
 
         Raises:
             MemoryError: there is not enough of it; the folder says that the run failed.
@@ -145,7 +145,7 @@ class Run(RunView, Listener):
         """Let no new epoch begin, until :meth:`proceed`; what has begun is finished.
 
         Raises:
-            RunError: the run is not going on.
+            RunError: the run is not under way.
         """
         self._require_going("paused")
         with self._steering:
@@ -155,7 +155,7 @@ class Run(RunView, Listener):
         """Go on after a :meth:`pause`.
 
         Raises:
-            RunError: the run is not going on.
+            RunError: the run is not under way.
         """
         self._require_going("continued")
         with self._steering:
@@ -171,7 +171,7 @@ class Run(RunView, Listener):
         """Ask for a checkpoint at the end of the epoch that is being collected; returns at once.
 
         Raises:
-            RunError: the run is not going on, or keeps no checkpoints.
+            RunError: the run is not under way, or keeps no checkpoints.
         """
         self._require_going("checkpointed")
         if not self.config.checkpoint.keep:
@@ -182,24 +182,24 @@ class Run(RunView, Listener):
     """Settings that :meth:`change` takes."""
 
     def change(self, **settings: Any) -> None:
-        """Change settings while the run goes on: ``run.change(**{"learning.learning_rate": 1e-4})``.
+        """Change settings while the run is under way: ``run.change(**{"learning.learning_rate": 1e-4})``.
 
         They hold from the epoch after the next on, in every process from the same one: no process can have begun it.
-        The change is kept in :attr:`changes`, and a resumed run goes on with it; the digests are then those of this
+        The change is kept in :attr:`changes`, and a resumed run continues with it; the digests are then those of this
         run alone.
-        With ``pacing.updates_per_epoch`` the replay ratio changes; the step size goes on from where it is, and comes to
-        its end at the end of the run as before.
+        With ``pacing.updates_per_epoch`` the replay ratio changes; the step size continues from where it is, and
+        comes to its end at the end of the run as before.
 
         Raises:
             ConfigError: a setting cannot be changed now, a value breaks a rule, or the run is in its last two epochs;
                 nothing is changed then.
-            RunError: the run is not going on.
+            RunError: the run is not under way.
         """
         self._require_going("changed")
         for name in settings:
             if name not in CHANGEABLE:
                 raise ConfigError(
-                    f"{name} cannot be changed while a run goes on; these can: {', '.join(CHANGEABLE)}. "
+                    f"{name} cannot be changed while a run is under way; these can: {', '.join(CHANGEABLE)}. "
                     "Launch a new run for another value"
                 )
         with self._steering:
@@ -219,7 +219,7 @@ class Run(RunView, Listener):
 
     def _require_going(self, what: str) -> None:
         if self.status not in ("starting", "running"):
-            raise RunError(f"run {self.name} is {self.status}; only a run that is going on can be {what}")
+            raise RunError(f"run {self.name} is {self.status}; only a run that is under way can be {what}")
 
     @property
     def processes(self) -> list[ProcessView]:
@@ -291,7 +291,7 @@ class Run(RunView, Listener):
 
     @property
     def newest_weights(self) -> NDArray[np.float32]:
-        """Weights as they were published last, also while the run goes on; raises RunError before there are any."""
+        """Weights as they were published last, also before the end; raises RunError before there are any."""
         if self.ended:
             return self.weights
         vectors = self._read_weights()
@@ -303,16 +303,16 @@ class Run(RunView, Listener):
         """Sleep until the run has ended; interrupting this does not hurt the run.
 
         Args:
-            timeout: at most so many seconds; None waits as long as it takes.
+            timeout: seconds at most; None waits as long as it takes.
 
         Raises:
-            TimeoutError: the run goes on.
+            TimeoutError: the run has not ended.
             ChildFailed: a child failed; the message has its name and traceback.
         """
         if self._status == "created":
             raise RunError(f"run {self.name} was never started; call run.start()")
         if not self._supervisor.wait(timeout):
-            raise TimeoutError(f"run {self.name} is still {self.status} after {timeout:g} s; it goes on")
+            raise TimeoutError(f"run {self.name} is still {self.status} after {timeout:g} s; it continues")
         for text in self.warnings:
             warnings.warn(text, RecordWarning, stacklevel=2)
         if self.error is not None:
@@ -344,7 +344,7 @@ class Run(RunView, Listener):
     # --- called by the watching thread -----------------------------------------------------------------------------
 
     def take_records(self, table: str, records: Records, lost: int) -> None:
-        """Keep records that are new, on disk and for whoever looks at the run."""
+        """Keep records that are new, on disk and in the history."""
         records = self._repeats.drop(table, records)
         if len(records):
             self._unwritten[table].append(records)
@@ -577,7 +577,7 @@ def describe(plan: Plan, device: str, faults: Sequence[str], notes: Mapping[str,
 
 
 def describe_place(plan: Plan) -> dict[str, Any]:
-    """What a run folder says of where a run goes on: machine, children, and the offset of their common clock."""
+    """What a run folder says of where a run is under way: machine, children, and the offset of their common clock."""
     return {
         "machine": machine.describe(),
         "processes": [name for name, *_ in children_of(plan.config, plan.mode)],
