@@ -133,7 +133,7 @@ class _Instruments(RunView):
         Args:
             to: "csv" or "parquet" (a file per table), "tensorboard" (event files), "archive" (the run folder as one
                 file, of a run that has ended).
-            out: folder to write to; for an archive a file that ends in ``.tar.gz`` or ``.zip``, or a folder.
+            out: folder to write to; for an archive a file that ends in ``.tar.gz``, or a folder.
 
         Returns:
             The files.

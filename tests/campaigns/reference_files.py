@@ -16,6 +16,7 @@ from typing import Any
 
 from workbench.core.config import Config
 from workbench.runs import machine
+from workbench.runs.files import write_whole
 from workbench.runs.folder import RecordError
 
 ROOT = machine.PACKAGE.parent
@@ -45,9 +46,7 @@ def machine_label(device: str) -> str:
 def write_json(path: Path, data: object) -> None:
     """Write a file whole or not at all, and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_whole(path, json.dumps(data, indent=2) + "\n")
 
 
 def figure_path(out: Path) -> Path:

@@ -36,6 +36,7 @@ from workbench.core.config import Config, ConfigError, preset
 from workbench.core.records import EventKind
 from workbench.runs.folder import reference_path
 from workbench.runs.history import History
+from workbench.runs.table import Table
 
 PARENT = "parent"
 CHILDREN = "children"
@@ -313,12 +314,17 @@ def _has_risen(values: Sequence[float]) -> bool:
 
 def table(data: dict[str, Any]) -> str:
     """The lines of a terminal."""
-    lines = [f"{'process':<12}{'of':<14}{'level':>10}{'grown':>10}{'noise':>10}"]
-    for line in data["growth"]:
-        numbers = "".join(f"{line.get(key, float('nan')):>10.2f}" for key in ("level", "grown", "noise"))
-        lines.append(f"{line['process']:<12}{line['quantity']:<14}{numbers}  {'flat' if line['flat'] else 'GROWS'}")
+    sizes = ("level", "grown", "noise")
+    rows = tuple(
+        (
+            f"{line['process']}, {line['quantity']}", *(f"{line.get(size, float('nan')):.2f}" for size in sizes),
+            "flat" if line["flat"] else "GROWS",
+        )
+        for line in data["growth"]
+    )  # fmt: skip
     counts = ("minutes", "kills", "deaths_seen", "epochs", "updates", "history", "left_in_dev_shm")
-    return "\n".join([*lines, *(f"{name}: {data[name]}" for name in counts)])
+    said = "\n".join(f"{name}: {data[name]}" for name in counts)
+    return Table(("process, quantity", *sizes, "verdict"), rows, said).text
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def test_names_that_could_leave_the_parent_or_surprise_are_refused_by_the_rule(t
 
 @given(name=st.text(max_size=8))
 def test_a_name_is_refused_or_is_one_visible_path_component(name):
-    if folder_module._NAME.fullmatch(name):
+    if folder_module.NAME.fullmatch(name):
         assert os.path.basename(name) == name
         assert not name.startswith((".", "-"))
 

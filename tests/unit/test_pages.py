@@ -67,7 +67,7 @@ def test_deaths_are_told_the_newest_of_them_in_full(tmp_path):
 def test_a_result_shows_every_quantity():
     result = Result.from_dict(RESULT)
     page = pages.page(result)
-    for words in ("free-running", "0.5 / 2", "1 / -", "77", "abababab"):
+    for words in ("free-running", "0.5000 / 2", "1 / -", "77", "abababab"):
         assert words in page, words
     assert repr(result).startswith("<Result of multiprocess, free-running, seed 3: finished, 1,000 agent steps")
 

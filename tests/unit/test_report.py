@@ -20,11 +20,11 @@ from workbench.cli import main
 from workbench.core.config import ConfigError
 from workbench.report import FIGURES, ReportError, Table, make
 from workbench.report.curves import aligned
-from workbench.report.intervals import MIN_RUNS, Estimate, interquartile_mean, stratified_bootstrap
+from workbench.report.intervals import MIN_RUNS, Estimate, interquartile_mean, interval, stratified_bootstrap
 from workbench.report.selection import select
 from workbench.report.speedup import bars_of_bench
 from workbench.report.sync_lag import MAX_BINS, even_bins, whole_bins
-from workbench.report.table import interval, number
+from workbench.runs.table import number
 
 numbers = st.floats(-1e6, 1e6)
 BENCH = sorted((Path(__file__).parents[2] / "data" / "reference").glob("bench_*.json"))[0]

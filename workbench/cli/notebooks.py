@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shutil
 import signal
 import sys
 import time
@@ -21,6 +20,7 @@ import tyro
 
 from workbench.cli.options import parse
 from workbench.runs import machine
+from workbench.runs.files import write_whole
 from workbench.runs.folder import RecordError, data_folder
 
 ROOT = machine.PACKAGE.parent
@@ -132,10 +132,7 @@ def execute_notebook(path: Path) -> None:
         text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
         where = f"cell {started[-1]}" if started else "before the first cell"
         raise NotebookFailed(f"{path}, {where}: {text}\nthe file was left as it was") from None
-    part = path.with_name(path.name + ".part")
-    nbformat.write(without_volatile_parts(notebook), part)
-    shutil.copymode(path, part)
-    part.replace(path)
+    write_whole(path, nbformat.writes(without_volatile_parts(notebook)) + "\n")
 
 
 def end_on_signal(signals: list[int]) -> None:

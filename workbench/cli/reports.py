@@ -163,7 +163,7 @@ class ExportOptions:
     to: Literal["csv", "parquet", "tensorboard", "archive"]
     """csv, parquet: a file per table. tensorboard: every metric as a curve. archive: the run folder as one file."""
     out: Path
-    """Folder to write to; for an archive a file that ends in .tar.gz or .zip, or a folder."""
+    """Folder to write to; for an archive a file that ends in .tar.gz, or a folder."""
     own: OwnClasses = field(default_factory=Classes)
 
 

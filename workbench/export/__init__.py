@@ -49,7 +49,7 @@ def write(run: RunView, to: str, out: Path | str) -> list[Path]:
     Args:
         run: live or loaded; an archive needs one that has ended.
         to: "csv" or "parquet" (a file per table), "tensorboard" (event files), "archive" (the run folder as one file).
-        out: folder to write to; for an archive a file that ends in ``.tar.gz`` or ``.zip``, or a folder.
+        out: folder to write to; for an archive a file that ends in ``.tar.gz``, or a folder.
 
     Returns:
         The files.

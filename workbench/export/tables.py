@@ -7,13 +7,14 @@ people is written as the word, as the run's schema has it: the kind of an event,
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from workbench.export.needed import ExportError, need
+from workbench.runs.files import whole_file
 from workbench.runs.loaded import RunView
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def to_csv(runs: RunView | Sequence[RunView], out: Path | str) -> list[Path]:
     Raises:
         ExportError: there are no runs, or pandas is not installed.
     """
-    return _write_all(runs, out, ".csv", lambda frame, path: frame.to_csv(path, index=False, lineterminator="\n"))
+    return _write_all(runs, out, ".csv", lambda frame, file: frame.to_csv(file, index=False, lineterminator="\n"))
 
 
 def to_parquet(runs: RunView | Sequence[RunView], out: Path | str) -> list[Path]:
@@ -80,9 +81,9 @@ def to_parquet(runs: RunView | Sequence[RunView], out: Path | str) -> list[Path]
     arrow, parquet = need("pyarrow"), need("pyarrow.parquet")
     about = json.dumps({run.name: run.folder.read_description() for run in _several(runs)}).encode()
 
-    def write(frame: pd.DataFrame, path: Path) -> None:
+    def write(frame: pd.DataFrame, file: BinaryIO) -> None:
         table = arrow.Table.from_pandas(frame, preserve_index=False)
-        parquet.write_table(table.replace_schema_metadata({**table.schema.metadata, b"workbench": about}), path)
+        parquet.write_table(table.replace_schema_metadata({**table.schema.metadata, b"workbench": about}), file)
 
     return _write_all(runs, out, ".parquet", write)
 
@@ -114,12 +115,15 @@ def _frame(pandas: Any, run: RunView, table: str) -> pd.DataFrame:
     return frame
 
 
-def _write_all(runs: RunView | Sequence[RunView], out: Path | str, suffix: str, write: Any) -> list[Path]:
+def _write_all(
+    runs: RunView | Sequence[RunView], out: Path | str, suffix: str, write: Callable[[pd.DataFrame, BinaryIO], None]
+) -> list[Path]:
     frames, folder = to_pandas(runs), Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for table, frame in frames.items():
         path = folder / f"{table}{suffix}"
-        write(frame, path)
+        with whole_file(path) as file:
+            write(frame, file)
         paths.append(path)
     return paths

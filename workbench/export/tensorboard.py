@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from workbench.export.needed import ExportError, need
+from workbench.runs.files import whole_file
 from workbench.runs.loaded import RunView
 
 
@@ -61,7 +62,7 @@ def _write(record_writer: Any, run: RunView, agent: int | None, folder: Path) ->
     folder = folder / ("all" if agent is None else f"agent-{agent}")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"events.out.tfevents.{run.name}"
-    with open(path, "wb") as file:
+    with whole_file(path) as file:
         writer = record_writer(file)
         for event in _events(run, agent):
             writer.write(event.SerializeToString(deterministic=True))

@@ -13,6 +13,6 @@ from workbench.report.figures import FIGURES
 from workbench.report.make import Report, make
 from workbench.report.material import ReportFigure
 from workbench.report.selection import ReportError
-from workbench.report.table import Table
+from workbench.runs.table import Table
 
 __all__ = ["FIGURES", "Report", "ReportError", "ReportFigure", "Table", "make"]

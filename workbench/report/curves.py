@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 
 from workbench.core.records import TABLES
-from workbench.report.intervals import Estimate, interquartile_mean, stratified_bootstrap
+from workbench.report.intervals import Estimate, interquartile_mean, interval, stratified_bootstrap
 from workbench.report.material import (
     Material,
     ReportFigure,
@@ -28,9 +28,9 @@ from workbench.report.material import (
     require_seeds,
 )
 from workbench.report.selection import Group, ReportError
-from workbench.report.table import Table, interval, number
 from workbench.runs.loaded import LoadedRun
 from workbench.runs.metrics import METRICS
+from workbench.runs.table import Table, number
 from workbench.view.curves import moving_average
 from workbench.view.panel.drawing import REFERENCES
 from workbench.view.style import GREY, PRINT, run_style, style_axes

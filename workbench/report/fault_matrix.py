@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarForm
 from workbench.diagnose.catalogue import CHECKS, effect_text
 from workbench.report.material import Columns, Material, ReportFigure
 from workbench.report.selection import ReportError
-from workbench.report.table import Table, number
+from workbench.runs.table import Table, number
 from workbench.view.picture import Picture
 from workbench.view.style import COLUMN_WIDTHS, FAINT, GREY, INK, PRINT, WARNING, print_settings, run_style, style_axes
 

@@ -7,11 +7,14 @@ few lines of NumPy here; SciPy's bootstrap would bring one of 35 MB.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from workbench.runs.table import number
 
 LEVEL = 0.95
 """Share of the resampled numbers that lie inside an interval."""
@@ -100,6 +103,15 @@ def estimate(values: ArrayLike, strata: ArrayLike | None = None, bands: bool = T
         return Estimate(value)
     low, high = stratified_bootstrap(values[:, None], strata)
     return Estimate(value, float(low[0]), float(high[0]))
+
+
+def interval(found: Estimate) -> str:
+    """An estimate with its interval in brackets, if it has one, all with the same decimals."""
+    if not math.isfinite(found.low):
+        return number(found.value)
+    largest = max(found.value, found.low, found.high, key=abs)
+    value, low, high = (number(each, largest) for each in (found.value, found.low, found.high))
+    return f"{value} [{low}, {high}]"
 
 
 def difference_of_means(

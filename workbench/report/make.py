@@ -18,8 +18,9 @@ from workbench.report.material import Columns, Material, ReportFigure
 from workbench.report.results import results_table
 from workbench.report.selection import ReportError, Runs, Selection, select
 from workbench.report.settings import lost_sentence, origin_sentence, settings_sentence, task_sentence
-from workbench.report.table import Table
+from workbench.runs.files import write_whole
 from workbench.runs.folder import reference_path
+from workbench.runs.table import Table
 from workbench.view.style import COLUMN_WIDTHS, PRINT_DPI, print_settings
 
 SUFFIXES = (".pdf", ".svg", ".png")
@@ -186,7 +187,7 @@ def _read(path: Path | str | None, campaign: str) -> Mapping[str, Any] | None:
 
 
 def _write(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="utf-8", newline="\n")
+    write_whole(path, text)
     return path
 
 

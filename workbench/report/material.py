@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from workbench.report.intervals import LEVEL, MIN_RUNS, RESAMPLES
 from workbench.report.selection import Group, ReportError, Selection
-from workbench.report.table import Table
+from workbench.runs.table import Table
 from workbench.view.picture import Picture
 from workbench.view.style import COLUMN_WIDTHS, INK, PRINT, print_settings, run_style
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from workbench.report.intervals import Estimate, estimate
+from workbench.report.intervals import Estimate, estimate, interval
 from workbench.report.selection import Group, Selection
-from workbench.report.table import Table, interval
 from workbench.runs.result import Result
+from workbench.runs.table import Table
 
 QUANTITIES: dict[str, Callable[[Result], float | None]] = {
     "greedy reward": lambda result: result.greedy_reward,

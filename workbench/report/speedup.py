@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-from workbench.report.intervals import Estimate, estimate
+from workbench.report.intervals import Estimate, estimate, interval
 from workbench.report.material import Material, ReportFigure, new_picture, panel_title
 from workbench.report.selection import Group, ReportError
-from workbench.report.table import Table, interval, number
+from workbench.runs.table import Table, number
 from workbench.view.style import GREY, INK, PRINT, run_style, style_axes
 
 HEAD = ("runs", "baseline", "speed-up", "ideal", "share of ideal", "wall time, s", "baseline's, s", "pairs")

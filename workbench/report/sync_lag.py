@@ -21,7 +21,7 @@ from workbench.report.material import (
     panels,
 )
 from workbench.report.selection import Group, ReportError
-from workbench.report.table import Table, number
+from workbench.runs.table import Table, number
 from workbench.view.style import GREY, PRINT, run_style, style_axes
 
 MAX_BINS = 12

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from workbench.report.material import Material, ReportFigure, new_picture, panel_title
 from workbench.report.selection import ReportError
-from workbench.report.table import Table
 from workbench.runs.folder import RecordError
+from workbench.runs.table import Table
 from workbench.view.style import PRINT
 from workbench.view.timeline.lanes import draw_strips
 from workbench.view.timeline.shares import SEEN, Shares

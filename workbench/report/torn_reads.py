@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from workbench.report.table import Table
+from workbench.runs.table import Table
 from workbench.view.picture import Picture
 from workbench.view.style import GREY, INK, SMALL_SIZE, TEXT_SIZE, RunStyle, run_style, style_axes
 

@@ -12,8 +12,10 @@ from typing import Any, Self
 
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.runs import machine
+from workbench.runs.files import write_whole
 from workbench.runs.loaded import RunError
 from workbench.runs.run import Run
+from workbench.runs.table import Table, number
 
 
 class Comparison:
@@ -110,7 +112,7 @@ class Comparison:
 
     def save(self, path: Path | str) -> None:
         """Write the :attr:`summary` as JSON."""
-        Path(path).write_text(json.dumps(self.summary, indent=2) + "\n", encoding="utf-8")
+        write_whole(Path(path), json.dumps(self.summary, indent=2) + "\n")
 
     @property
     def rows(self) -> list[tuple[str, ...]]:
@@ -121,13 +123,9 @@ class Comparison:
     @property
     def table(self) -> str:
         """The comparison as a table of text, one line per quantity; raises RunError before the end."""
-        rows = [("", *(run.label for run in self.runs)), *self.rows]
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         speedup = "not known" if self.speedup is None else f"{self.speedup:.2f}"
-        return "\n".join(
-            [*lines, "", f"identical to the last bit: {_IDENTICAL[self.identical]}", f"speed-up: {speedup}"]
-        )
+        said = f"identical to the last bit: {_IDENTICAL[self.identical]}\nspeed-up: {speedup}"
+        return Table(("", *(run.label for run in self.runs)), tuple(self.rows), said, numbers=False).text
 
     def __repr__(self) -> str:
         return f"<Comparison of {self.sequential!r} and {self.multiprocess!r}>"
@@ -166,12 +164,4 @@ def _cell(result: dict[str, Any], path: str) -> str:
     value: Any = result
     for key in path.split("."):
         value = value[key]
-    if value is None:
-        return "-"
-    return (
-        f"{value:,.3g}"
-        if isinstance(value, float) and abs(value) < 100
-        else f"{value:,.0f}"
-        if not isinstance(value, str)
-        else value
-    )
+    return value if isinstance(value, str) else number(value)

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and only the user can read."""
+"""Files that are written whole or not at all, and that only the user can read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write in the place of ``path``, which is replaced when the block ends, and kept if it raises.
 
     The new file, ``path`` with ``.part`` after it, lies beside the old one and is on the disk before it is renamed, so
-    that one of the two is always whole. A link in the place of either is never followed.
+    that one of the two is always whole. A link in the place of either is never followed. Only the user can read a file
+    that was not there before; one that was keeps its mode.
 
     Raises:
         OSError: the disk refuses.
@@ -23,6 +24,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     part.unlink(missing_ok=True)  # by a writer that was killed
     try:
         with open(part, "xb", opener=private) as file:
+            if path.is_file() and not path.is_symlink():
+                os.fchmod(file.fileno(), path.stat().st_mode)
             yield cast(BinaryIO, file)
             file.flush()
             os.fsync(file.fileno())

@@ -29,7 +29,7 @@ from workbench.runs.metrics import Schema
 FORMAT = 3
 """Version of the layout of a run folder. It is raised with every change to the files or to what the core records."""
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 class RecordError(Exception):
@@ -84,7 +84,7 @@ class RunFolder:
         Raises:
             RecordError: the name breaks the rule, the folder exists already, or the disk refuses.
         """
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise RecordError(
                 f"the run's name is {name!r}; it must be 1 to 100 letters, digits, '_', '-' and '.', "
                 "beginning with a letter, a digit or '_'"

@@ -12,6 +12,7 @@ from typing import Any, overload
 from workbench.runs.folder import OldFormat, RecordError, RunFolder, runs_folder
 from workbench.runs.loaded import RunView, status_of
 from workbench.runs.recovery.checkpoint import kept_epochs
+from workbench.runs.table import Table
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,15 @@ class RunList(Sequence[RunInfo]):
     def __repr__(self) -> str:
         if not self._found:
             return f"no runs in {self._folder}"
-        rows = [("name", "status", "run", "seed", "created", "checkpoint")]
-        rows += [
+        rows = tuple(
             (
                 each.name, each.status, each.label, "-" if each.seed is None else str(each.seed),
                 time.strftime("%Y-%m-%d %H:%M", time.localtime(each.created)) if each.created else "-",
                 "-" if each.checkpoint is None else f"epoch {each.checkpoint}",
             )
             for each in self._found
-        ]  # fmt: skip
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join(lines)
+        )  # fmt: skip
+        return Table(("name", "status", "run", "seed", "created", "checkpoint"), rows, numbers=False).text
 
 
 def runs(folder: Path | str | None = None) -> RunList:

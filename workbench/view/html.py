@@ -21,12 +21,12 @@ from workbench.diagnose.doctor import Diagnosis
 from workbench.runs.compare import Comparison
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.result import Result
+from workbench.runs.table import Table, html_table, number
 from workbench.view.panel.series import change_text
 from workbench.view.style import GREY, WARNING, run_style
 
 _HIDDEN = "position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)"
 _FAILURE = f"border-left: 3px solid {WARNING}; padding: 4px 8px; white-space: pre-wrap; line-height: 1.35"
-_CELL = "text-align: left; vertical-align: top; padding: 2px 14px 2px 0; white-space: normal"
 _MARKS = {"pass": "&#10003;&nbsp;pass", "fail": "&#10007;&nbsp;<b>FAIL</b>", "cannot tell": "?&nbsp;cannot&nbsp;tell"}
 
 # --- pieces ----------------------------------------------------------------------------------------------------------
@@ -35,16 +35,6 @@ _MARKS = {"pass": "&#10003;&nbsp;pass", "fail": "&#10007;&nbsp;<b>FAIL</b>", "ca
 def text(value: object) -> str:
     """A value as escaped text."""
     return html.escape(str(value))
-
-
-def table(head: Sequence[str], rows: Iterable[Iterable[str]], caption: str = "") -> str:
-    """A table; its cells are HTML already."""
-    style = f' style="{_CELL}"'
-    top = "".join(f'<th scope="col"{style}>{cell}</th>' for cell in head)
-    body = "".join(f"<tr>{''.join(f'<td{style}>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    title = f'<caption style="text-align: left; padding: 4px 0"><b>{caption}</b></caption>' if caption else ""
-    parts = f"{title}<thead><tr>{top}</tr></thead><tbody>{body}</tbody>"
-    return f'<table style="border-collapse: collapse; line-height: 1.35">{parts}</table>'
 
 
 def hidden(words: str) -> str:
@@ -116,17 +106,19 @@ def process_table(runs: Sequence[RunView], names: Sequence[str]) -> str:
     if not rows:
         return quiet("No process is there yet.")
     head = ("run", "process", "role", "agents", "pid", "state", "last heartbeat", "restarts")
-    return table(head, rows)
+    return html_table(head, rows)
 
 
 def change_list(runs: Sequence[RunView], names: Sequence[str]) -> str:
     """The changes that were made while the runs went on."""
-    rows = [
-        [text(name), f"{epoch:,}", text(change_text(values))]
+    rows = tuple(
+        (name, f"{epoch:,}", change_text(values))
         for run, name in zip(runs, names, strict=True)
         for _, epoch, values in run.changes
-    ]
-    return table(("run", "epoch", "changed to"), rows) if rows else quiet("Nothing was changed so far.")
+    )
+    if not rows:
+        return quiet("Nothing was changed so far.")
+    return Table(("run", "epoch", "changed to"), rows, numbers=False).html
 
 
 # --- what objects show -----------------------------------------------------------------------------------------------
@@ -154,16 +146,18 @@ def _config(config: Config) -> str:
         f"{config.num_agents} agents in {config.world.title}, {config.epochs:,} epochs of "
         f"{config.max_turns} turns, {config.total_updates:,} updates of each agent, seed {config.seed}"
     )
-    differ = table(head, map(row, changed), "Differs from the default") if changed else quiet("All settings: default.")
+    differ = quiet("All settings: default.")
+    if changed:
+        differ = html_table(head, map(row, changed), "Differs from the default")
     return (
         f"<div><b>{text(summary)}</b></div>{differ}"
-        f"<details><summary>All {len(values)} settings</summary>{table(head, map(row, values))}</details>"
+        f"<details><summary>All {len(values)} settings</summary>{html_table(head, map(row, values))}</details>"
     )
 
 
 @page.register
 def _result(result: Result) -> str:
-    return table(("quantity", "value"), ([text(name), text(value)] for name, value in result_rows(result)), "Result")
+    return Table(("quantity", "value"), tuple(result_rows(result)), "Result", numbers=False).html
 
 
 @page.register
@@ -178,7 +172,7 @@ def _run(run: RunView) -> str:
         ("updates", f"{progress['updates']:,.0f}, {progress['updates_per_s']:,.0f} per s"),
         ("folder", _short(run.folder.path)),
     ]
-    head = table(("", f"Run {text(run.name)}"), ([text(name), text(value)] for name, value in rows))
+    head = Table(("", f"Run {run.name}"), tuple((name, str(value)) for name, value in rows), numbers=False).html
     error = failure(run.label, str(run.error)) if run.error else ""
     return head + error + f"<details><summary>Configuration</summary>{page(run.config)}</details>"
 
@@ -189,11 +183,11 @@ def _comparison(pair: Comparison) -> str:
     try:
         rows = pair.rows
     except RunError:  # one has not ended, or was stopped before it began
-        states = ([text(run.label), text(run.status)] for run in pair.runs)
-        return table(("run", "status"), states, "Comparison")
+        states = tuple((run.label, run.status) for run in pair.runs)
+        return Table(("run", "status"), states, "Comparison", numbers=False).html
     identical = {True: "yes", False: "NO", None: "does not apply"}[pair.identical]
-    rows = [*rows, ("identical to the last bit", identical, ""), ("speed-up", _number(pair.speedup), "")]
-    return table(("quantity", *(text(run.label) for run in pair.runs)), (map(text, row) for row in rows), "Comparison")
+    rows = [*rows, ("identical to the last bit", identical, ""), ("speed-up", number(pair.speedup), "")]
+    return Table(("quantity", *(run.label for run in pair.runs)), tuple(rows), "Comparison", numbers=False).html
 
 
 @page.register
@@ -215,7 +209,7 @@ def _checks(results: Iterable[CheckResult]) -> str:
          text(f"[{' '.join(each.ids)}] {each.sentence}" if each.ids else each.sentence)]
         for each in sorted(results, key=lambda each: order[each.verdict])
     ]  # fmt: skip
-    return table(("check", "verdict", "found", "must hold", "that is to say"), rows)
+    return html_table(("check", "verdict", "found", "must hold", "that is to say"), rows)
 
 
 # --- what the pages are made of --------------------------------------------------------------------------------------
@@ -224,19 +218,19 @@ def _checks(results: Iterable[CheckResult]) -> str:
 def result_rows(result: Result) -> list[tuple[str, str]]:
     """Every quantity of a result, with its unit, as text."""
     lags = [
-        (f"sync lag, {unit}, mean / max", f"{_number(found['mean'])} / {_number(found['max'])}")
+        (f"sync lag, {unit}, mean / max", f"{number(found['mean'])} / {number(found['max'])}")
         for unit, found in result.sync_lag.items()
     ]
     dial = "free-running" if result.lag is None else f"lag {result.lag}"
     return [
         ("run", f"{result.mode}, {dial}, seed {result.seed}: {result.status}"),
-        ("wall time / start-up, s", f"{_number(result.wall_s)} / {_number(result.startup_s)}"),
-        ("agent steps", f"{result.agent_steps:,}, {_number(result.agent_steps_per_s)} per s"),
-        ("updates", f"{result.updates:,}, {_number(result.updates_per_s)} per s"),
-        ("replay ratio, updates per agent step", _number(result.replay_ratio)),
+        ("wall time / start-up, s", f"{number(result.wall_s)} / {number(result.startup_s)}"),
+        ("agent steps", f"{result.agent_steps:,}, {number(result.agent_steps_per_s)} per s"),
+        ("updates", f"{result.updates:,}, {number(result.updates_per_s)} per s"),
+        ("replay ratio, updates per agent step", number(result.replay_ratio)),
         *lags,
-        ("reward per epoch, first / last tenth", " / ".join(map(_number, result.reward.values()))),
-        ("greedy reward per epoch", _number(result.greedy_reward)),
+        ("reward per epoch, first / last tenth", " / ".join(map(number, result.reward.values()))),
+        ("greedy reward per epoch", number(result.greedy_reward)),
         *((f"digest of {name}", f"{value[:16]}...") for name, value in result.digest.items()),
     ]
 
@@ -264,12 +258,6 @@ def _notes_of(kind: type) -> dict[str, str]:
             words = below.value if isinstance(below, ast.Expr) else None
             notes[field.target.id] = str(words.value) if isinstance(words, ast.Constant) else ""
     return notes
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _short(path: Path) -> str:

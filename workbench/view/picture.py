@@ -17,6 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from workbench.runs.files import whole_file, write_whole
+
 DPI = 110
 """Dots per inch of a still figure."""
 NOTEBOOK_COLOURS = 256
@@ -49,10 +51,10 @@ class Picture(Figure):
         path, alt = Path(path), self.alt or None
         about = {".svg": {"Date": None, "Title": alt}, ".pdf": {"CreationDate": None, "Subject": alt}}
         if path.suffix == ".png":
-            path.write_bytes(to_png(self, dpi))
+            write_whole(path, to_png(self, dpi))
         elif path.suffix in about:
-            with matplotlib.rc_context({"svg.hashsalt": "workbench"}):
-                self.savefig(path, metadata=about[path.suffix], bbox_inches=None)
+            with matplotlib.rc_context({"svg.hashsalt": "workbench"}), whole_file(path) as file:
+                self.savefig(file, format=path.suffix[1:], metadata=about[path.suffix], bbox_inches=None)
         else:
             raise ValueError(f"cannot save a figure as {path.name!r}; the name must end in .png, .svg or .pdf")
         return path

@@ -23,6 +23,7 @@ from workbench.diagnose.faults import FAULTS
 from workbench.diagnose.measurements import measurements_of, probes_of
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.run import Run
+from workbench.runs.table import Table
 from workbench.view.panel.drawing import labels
 from workbench.view.panel.panel import Panel
 from workbench.view.picture import DPI, Picture
@@ -72,7 +73,7 @@ def verdict_table(diagnoses: Mapping[str, Diagnosis], of: Literal["checks", "met
     for diagnosis in diagnoses.values():
         for result in getattr(diagnosis, of):
             rows.setdefault(result.name, []).append(result.verdict)
-    return _columns([["", *diagnoses], *([name, *verdicts] for name, verdicts in rows.items())])
+    return Table(("", *diagnoses), tuple((name, *verdicts) for name, verdicts in rows.items()), numbers=False).text
 
 
 def sentences(results: Iterable[CheckResult]) -> str:
@@ -102,13 +103,6 @@ def _row(failure: Failure) -> list[str]:
 
 def _wrapped(text: str, indent: int) -> list[str]:
     return textwrap.wrap(text, _WIDTH, initial_indent=" " * indent, subsequent_indent=" " * indent)
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
 
 
 # --- the figure of the syncs -----------------------------------------------------------------------------------------

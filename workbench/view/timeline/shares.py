@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import textwrap
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.runs.table import Table
 from workbench.view.timeline.span_kinds import SpanKind
 
 WIDTH = 112
@@ -61,32 +60,16 @@ class Shares:
     @property
     def text(self) -> str:
         """The table as text."""
-        rows = list(self._rows())
-        first = max(len(row[0]) for row in rows)
-        widths = [max(len(row[column]) for row in rows) for column in range(1, len(rows[0]))]
-        lines = [
-            "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], widths, strict=True))])
-            for row in rows
-        ]
-        return "\n".join([*lines, "", *textwrap.wrap(self._caption, WIDTH)])
+        return f"{Table(*self._rows()).text}\n\n{textwrap.fill(self._caption, WIDTH)}"
 
     def __repr__(self) -> str:
         return self.text
 
     def _repr_markdown_(self) -> str:
-        head, *rows = (f"| {' | '.join(row)} |" for row in self._rows())
-        rule = f"|---|{'---:|' * (head.count('|') - 2)}"
-        return "\n".join([head, rule, *rows, "", self._caption])
+        return Table(*self._rows(), self._caption).markdown
 
     def _repr_html_(self) -> str:
-        head, *rows = self._rows()
-        right = ' style="text-align: right"'
-        lines = ["".join(f'<th scope="col"{right if name else ""}>{html.escape(name)}</th>' for name in head)]
-        for name, *cells in rows:
-            numbers = "".join(f"<td{right}>{cell}</td>" for cell in cells)
-            lines.append(f'<th scope="row" style="text-align: left">{html.escape(name)}</th>{numbers}')
-        body = "".join(f"<tr>{line}</tr>" for line in lines)
-        return f'<table><caption style="text-align: left">{html.escape(self._caption)}</caption>{body}</table>'
+        return Table(*self._rows(), self._caption).html
 
     @property
     def _caption(self) -> str:
@@ -97,13 +80,12 @@ class Shares:
             "the work was, each without what lies within it."
         )
 
-    def _rows(self) -> Iterator[list[str]]:
-        """Cells of the table with its head; kinds that did not occur are left out."""
+    def _rows(self) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+        """Head and rows of the table; kinds that did not occur are left out."""
         found = [
             kind.name.lower() for kind in SpanKind if kind != SpanKind.WAITING and (self.kinds[:, kind] > SEEN).any()
         ]
         columns = ["working", "on a core", "waiting", "other", *found]
-        yield ["", *columns]
-        for process in self.processes:
-            shares = self.of(process)
-            yield [process, *(f"{shares[column]:.1%}" for column in columns)]
+        shares = {process: self.of(process) for process in self.processes}
+        rows = ((process, *(f"{of[column]:.1%}" for column in columns)) for process, of in shares.items())
+        return ("", *columns), tuple(rows)

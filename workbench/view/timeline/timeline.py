@@ -16,6 +16,7 @@ import numpy as np
 
 from workbench.core.config import ConfigError
 from workbench.core.records import Records
+from workbench.runs.files import write_whole
 from workbench.runs.folder import RecordError
 from workbench.runs.loaded import RunView
 from workbench.view.picture import DPI, Picture, to_png
@@ -137,7 +138,7 @@ class Timeline:
         path = check_name(path)
         if path.suffix != ".json":
             return self.figure(last, until).save(path)
-        path.write_text(json.dumps(self.trace(last, until), separators=(",", ":")) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(self.trace(last, until), separators=(",", ":")) + "\n")
         return path
 
     def explore(self) -> Explorer:

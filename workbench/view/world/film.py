@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from workbench.runs.compare import Comparison
+from workbench.runs.files import write_whole
 from workbench.runs.loaded import RunView
 from workbench.view.html import text
 from workbench.view.panel.drawing import labels
@@ -52,9 +53,9 @@ class Film:
         """
         path = Path(path)
         if path.suffix == ".gif":
-            path.write_bytes(self.gif())
+            write_whole(path, self.gif())
         elif path.suffix == ".html":
-            path.write_text(self.html(), encoding="utf-8")
+            write_whole(path, self.html())
         else:
             raise ValueError(f"cannot save a film as {path.name!r}; the name must end in .gif or .html")
         return path

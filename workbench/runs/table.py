@@ -1,0 +1,127 @@
+"""A small table of text, written for every kind of reader: as text, Markdown, LaTeX or HTML."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a head."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+    """What stands below the text and the Markdown, and above the rows in HTML."""
+    numbers: bool = True
+    """Whether the columns after the first hold numbers, which are aligned to the right."""
+
+    def __post_init__(self) -> None:
+        if any(len(row) != len(self.head) for row in self.rows):
+            raise ValueError(f"a row has another length than the head, which has {len(self.head)} cells")
+
+    @property
+    def text(self) -> str:
+        """Columns for a terminal."""
+        rows = (self.head, *self.rows)
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(self._aligned(row, widths)).rstrip() for row in rows]
+        return "\n".join([*lines, *self._below])
+
+    @property
+    def markdown(self) -> str:
+        """Markdown, aligned so that it reads well as text too."""
+        rows = [[cell.replace("|", r"\|") for cell in row] for row in (self.head, *self.rows)]
+        widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [f"| {' | '.join(self._aligned(row, widths))} |" for row in rows]
+        left, right = [f":{'-' * (width + 1)}" for width in widths], [f"{'-' * (width + 1)}:" for width in widths]
+        rule = [left[0], *(right if self.numbers else left)[1:]]
+        return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:], *self._below, ""])
+
+    @property
+    def latex(self) -> str:
+        """A LaTeX ``tabular``; it needs ``\\usepackage{booktabs}``."""
+        rows = [" & ".join(map(_latex, row)) + r" \\" for row in (self.head, *self.rows)]
+        columns = "l" + ("r" if self.numbers else "l") * (len(self.head) - 1)
+        return "\n".join([
+            "% needs \\usepackage{booktabs}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule",
+            rows[0], r"\midrule", *rows[1:], r"\bottomrule", r"\end{tabular}", "",
+        ])  # fmt: skip
+
+    @property
+    def html(self) -> str:
+        """HTML, every cell escaped."""
+        rows = (map(html.escape, row) for row in self.rows)
+        return html_table(list(map(html.escape, self.head)), rows, html.escape(self.caption), self.numbers)
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown
+
+    def __repr__(self) -> str:
+        return f"<Table of {len(self.rows)} rows: {', '.join(self.head)}>"
+
+    def __str__(self) -> str:
+        return self.text
+
+    def _aligned(self, row: Sequence[str], widths: Sequence[int]) -> list[str]:
+        """The cells, each filled up to the width of its column."""
+        fill = str.rjust if self.numbers else str.ljust
+        return [row[0].ljust(widths[0]), *(fill(cell, width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+
+    @property
+    def _below(self) -> list[str]:
+        return ["", self.caption] if self.caption else []
+
+
+def html_table(head: Sequence[str], rows: Iterable[Iterable[str]], caption: str = "", numbers: bool = False) -> str:
+    """A table of cells that are HTML already, such as those with marks in them.
+
+    Args:
+        head: a cell for each column.
+        rows: as many cells each.
+        caption: a line above; none if it is empty.
+        numbers: whether the columns after the first are aligned to the right.
+    """
+    cell = "text-align: {}; vertical-align: top; padding: 2px 14px 2px 0; white-space: normal"
+    styles = [cell.format("left"), *[cell.format("right" if numbers else "left")] * (len(head) - 1)]
+    top = "".join(f'<th scope="col" style="{style}">{name}</th>' for style, name in zip(styles, head, strict=True))
+    lines = [
+        "".join(f'<td style="{style}">{content}</td>' for style, content in zip(styles, row, strict=True))
+        for row in rows
+    ]
+    title = f'<caption style="text-align: left; padding: 4px 0"><b>{caption}</b></caption>' if caption else ""
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return (
+        f'<table style="border-collapse: collapse; line-height: 1.35">{title}<thead><tr>{top}</tr></thead>'
+        f"<tbody>{body}</tbody></table>"
+    )
+
+
+def number(value: float | None, like: float | None = None) -> str:
+    """A number with four significant digits, or as a whole number if it is one; "-" where there is none.
+
+    Args:
+        value: the number.
+        like: another number, to take as many decimals as that one has.
+    """
+    if value is None or not math.isfinite(value):
+        return "-"
+    size = abs(value if like is None else like)
+    if 0 < size < 1e-3:
+        return f"{value:.3g}"
+    if size == 0 or (like is None and value == round(value)):
+        return f"{value:,.0f}"
+    return f"{value:,.{max(0, 3 - math.floor(math.log10(size)))}f}"
+
+
+def _latex(text: str) -> str:
+    return re.sub(r"[\\&%$#_{}~^<>]", lambda found: _LATEX[found[0]], text)
