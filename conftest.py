@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from workbench.core.processes import fork_server
+
 SHARED_MEMORY = Path("/dev/shm")
 
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -25,12 +27,12 @@ class Family:
         self.environment = {"WORKBENCH_TEST_" + uuid.uuid4().hex: "1"}
 
     def running(self) -> dict[int, str]:
-        """Process id to command line, without this process and the standard library's helper that leaves with it."""
+        """Process id to name and command line, without this process and those that stay as long as it does."""
         (name,) = self.environment
         return {
-            process: command.replace("\0", " ")
-            for process, (environment, command) in _read_all("environ", "cmdline")
-            if name in environment and process != os.getpid() and "resource_tracker" not in command
+            process: f"{said.strip()}: {command}".replace("\0", " ")
+            for process, (environment, said, command) in _read_all("environ", "comm", "cmdline")
+            if name in environment and process not in _staying() and "resource_tracker" not in command
         }
 
     def wait_gone(self, seconds: float = 10) -> dict[int, str]:
@@ -66,6 +68,7 @@ def nothing_left():
     """After the last test, notebooks included: no process that a test started, and no new name in shared memory."""
     names = _shared_names()
     yield
+    fork_server.end_servers()
     running = _session.wait_gone()
     assert not running, f"left running: {running}"
     left = {name for name in _shared_names() - names if not _in_use(name)}
@@ -78,6 +81,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("needs a CUDA device")
+
+
+def _staying() -> set[int]:
+    """This process, and its fork servers, which it keeps for its next run."""
+    return {os.getpid(), *(server.popen.pid for server in fork_server._servers)}
 
 
 def _read_all(*files: str) -> Iterator[tuple[int, tuple[str, ...]]]:

@@ -69,8 +69,9 @@ def run_cell(page: Page, number: int) -> Locator:
 
 
 def spawned(family: Any) -> list[str]:
-    """Command lines of the children that runs have started."""
-    return [command for command in family.running().values() if "spawn_main" in command]
+    """Names of the children that runs have started."""
+    names = [command.split(":")[0] for command in family.running().values()]
+    return [name for name in names if name.startswith(("actor", "learner", "sequential"))]
 
 
 def shared_names() -> set[str]:

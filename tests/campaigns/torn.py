@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,8 +25,9 @@ from tests.campaigns.command_line import command, parse, say, start
 from tests.campaigns.reference_files import figure_path, provenance, write_json
 from tests.campaigns.torn_protocols import ROWS, WEIGHTS, Protocol, Shared, num_floats
 from workbench.cli.options import at_least
-from workbench.core.processes.child import leave_with_parent
+from workbench.core.processes.fork_server import new_process
 from workbench.core.processes.shared_memory import machine_fence
+from workbench.core.processes.spawn import Process
 from workbench.core.shared.layout import Counter
 from workbench.core.shared.replay import ReplayError
 from workbench.core.shared.weight_store import WeightStore, WeightStoreError
@@ -107,7 +105,7 @@ def measure(
     cells = _cells(chosen, seed)
     order = np.random.default_rng(seed).permutation(len(cells))
     found: dict[int, dict[str, Any]] = {}
-    shared = Shared.create(multiprocessing.get_context("spawn"), chosen.widths)
+    shared = Shared.create(chosen.widths)
     with _Pair(shared) as pair:
         for done, index in enumerate(order):
             if say and done % 10 == 0:
@@ -151,13 +149,12 @@ class _Pair:
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
-        context = multiprocessing.get_context("spawn")
         self._pipes: dict[str, Connection] = {}
-        self._processes: dict[str, SpawnProcess] = {}
+        self._processes: dict[str, Process] = {}
         for role in ("writer", "reader"):
-            self._pipes[role], theirs = context.Pipe()
+            self._pipes[role], theirs = multiprocessing.Pipe()
             target = write_cells if role == "writer" else read_cells
-            self._processes[role] = context.Process(target=target, args=(shared, theirs), daemon=True, name=role)
+            self._processes[role] = new_process("auto", role, target, shared, theirs)
             self._processes[role].start()
             theirs.close()
 
@@ -303,8 +300,6 @@ def _read_cell(cell: Cell, protocol: Protocol, writes: Counter) -> dict[str, Any
 @contextlib.contextmanager
 def _questions(pipe: Connection) -> Iterator[Iterator[Any]]:
     """What the parent asks, until it closes the pipe or is gone; a failure is sent home as text."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the parent
-    threading.Thread(target=leave_with_parent, name="leave with parent", daemon=True).start()
     torch.set_num_threads(1)
     with contextlib.suppress(EOFError, ConnectionError):
         try:

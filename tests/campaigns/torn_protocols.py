@@ -6,9 +6,9 @@ existed: it is torn. :mod:`tests.campaigns.torn` sets a writer and a reader on e
 
 from __future__ import annotations
 
+import multiprocessing
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from multiprocessing.context import SpawnContext
 from multiprocessing.synchronize import Lock
 
 import numpy as np
@@ -70,7 +70,7 @@ class Shared:
     lock: Lock
 
     @classmethod
-    def create(cls, context: SpawnContext, widths: tuple[int, ...]) -> Shared:
+    def create(cls, widths: tuple[int, ...]) -> Shared:
         """Take the memory.
 
         Raises:
@@ -78,11 +78,11 @@ class Shared:
         """
         control = Layout("control", (Field("writes", (1,), np.int64, 0), Field("done", (1,), np.int64, -1)))
         return cls(
-            {width: Block.create(context, _vector_layout(num_floats(width))) for width in widths},
-            {width: Block.create(context, WeightStore.layout(num_floats(width), 0, slots=2)) for width in widths},
-            Block.create(context, Replay.layout(rows_config(0))),
-            Block.create(context, control),
-            context.Lock(),
+            {width: Block.create(_vector_layout(num_floats(width))) for width in widths},
+            {width: Block.create(WeightStore.layout(num_floats(width), 0, slots=2)) for width in widths},
+            Block.create(Replay.layout(rows_config(0))),
+            Block.create(control),
+            multiprocessing.get_context("spawn").Lock(),
         )
 
 

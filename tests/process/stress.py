@@ -1,9 +1,8 @@
-"""Writers at full speed for the stress test, in a module that a spawned child can import."""
+"""Writers at full speed for the stress test, in a module that a child process can import."""
 
 import numpy as np
 
 from workbench.core.config import Config, preset
-from workbench.core.processes.child import leave_with_parent
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore
 
@@ -20,23 +19,19 @@ def replay_config() -> Config:
     })  # fmt: skip
 
 
-def publish_for_ever(block, ready):
-    """Publish vectors that hold their version in every place, as fast as it goes, until the parent is gone."""
-    _leave_with_parent_in_a_thread()
+def publish_for_ever(block):
+    """Publish vectors that hold their version in every place, as fast as it goes."""
     store = WeightStore(block.open())
-    ready.send("ready")
     while True:
         version = store.newest + 1
         store.publish(lambda vector, version=version: vector.fill(version), version, 0.0)
 
 
-def write_for_ever(block, ready):
-    """Write epochs whose rows hold their number in every field, as fast as it goes, until the parent is gone."""
-    _leave_with_parent_in_a_thread()
+def write_for_ever(block):
+    """Write epochs whose rows hold their number in every field, as fast as it goes."""
     config = replay_config()
     replay = Replay(config, block.open())
     turns, size = config.max_turns, config.spec.agents[0].shape[0]
-    ready.send("ready")
     epoch = 0
     while True:
         replay.begin_epoch()
@@ -48,9 +43,3 @@ def write_for_ever(block, ready):
                 replay.write_step(turn, row, row.astype(np.float32), None, mark, 0.0, row.astype(np.float32))
         replay.commit_epoch()
         epoch += 1
-
-
-def _leave_with_parent_in_a_thread():
-    import threading
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()

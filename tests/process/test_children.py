@@ -75,6 +75,8 @@ def children(run):
 
 
 def exists(process):
+    if process is None:  # it has not said which process it is
+        return False
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, 0)
         return True
@@ -87,6 +89,7 @@ def exists(process):
 @pytest.mark.parametrize("mode", ["sequential", "multiprocess"])
 def test_when_a_finished_run_has_been_waited_for_its_processes_are_gone(tmp_path, mode):
     run = wb.launch(QUICK, mode, 1, out=tmp_path)
+    wait_until(lambda: None not in children(run))
     processes = children(run)
     assert all(exists(process) for process in processes)
     assert run.wait(DEADLINE_S).status == "finished"
@@ -144,7 +147,7 @@ def test_an_interrupt_while_children_are_started_ends_those_that_were(tmp_path, 
         run.start()
     run.stop()
     assert run.status == "failed" and "could not be started: KeyboardInterrupt" in str(run.error)
-    assert not exists(first.pid) and third.pid is None
+    assert not exists(first.pid) and not first.is_alive() and third.pid is None
     with pytest.raises(wb.ChildFailed):
         run.wait(DEADLINE_S)
 

@@ -190,7 +190,7 @@ def test_the_command_hears_its_children_end_also_where_whoever_started_it_does_n
 
 def test_ctrl_c_while_the_children_start_stops_them_without_a_word_from_them(family, tmp_path):
     with started(family, "run", *ENDLESS, "--out", tmp_path, "--name", "mine") as process:
-        wait_until(lambda: any("spawn_main" in command for command in family.running().values()), process)
+        wait_until(lambda: "actor: " in " ".join(family.running().values()), process)
         interrupt(process, "Ctrl-C")
         _, err = process.communicate(timeout=DEADLINE_S)
         assert process.returncode == 130
@@ -224,7 +224,7 @@ def test_a_child_that_dies_is_named_and_the_command_fails(family, tmp_path):
         "mine",
     ) as process:
         wait_until(lambda: first_records(tmp_path / "mine"), process)
-        (child,) = (number for number, command in family.running().items() if "spawn_main" in command)
+        (child,) = (number for number, command in family.running().items() if command.startswith("sequential: "))
         os.kill(child, signal.SIGKILL)
         out, err = process.communicate(timeout=DEADLINE_S)
         assert process.returncode == 1

@@ -1,12 +1,12 @@
 """No torn snapshot and no torn row, with a writer at full speed; and without the second look there are some."""
 
 import contextlib
-import multiprocessing
 
 import numpy as np
 import pytest
 
 from tests.process import stress
+from workbench.core.processes.fork_server import new_process
 from workbench.core.processes.shared_memory import Block
 from workbench.core.shared.replay import Batch, Replay, ReplayError
 from workbench.core.shared.weight_store import WeightStore, checksum
@@ -15,18 +15,15 @@ WEIGHT_STORE_READS = 200_000
 REPLAY_ROWS = 2_000_000
 BATCH = 512
 TRIES = 200_000
-CONTEXT = multiprocessing.get_context("spawn")
 
 
 @contextlib.contextmanager
 def writer(target, layout):
     """A block and a process that writes to it without pause."""
-    block = Block.create(CONTEXT, layout)
-    ready, tell = CONTEXT.Pipe(duplex=False)
-    process = CONTEXT.Process(target=target, args=(block, tell), daemon=True)
+    block = Block.create(layout)
+    process = new_process("auto", "writer", target, block)
     process.start()
     try:
-        assert ready.recv() == "ready"
         yield block
         assert process.is_alive()
     finally:

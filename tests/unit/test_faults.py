@@ -1,6 +1,5 @@
 """Every fault changes what it says it changes and nothing else, in parts over shared memory, without a process."""
 
-import multiprocessing
 import pickle
 import re
 from pathlib import Path
@@ -16,7 +15,7 @@ from workbench.core.config import ConfigError, preset
 from workbench.core.envs.treasurehunt import GEM
 from workbench.core.processes.blocks import Plan
 from workbench.core.processes.shared_memory import Block
-from workbench.core.processes.wakeup import Bell
+from workbench.core.processes.wakeup import Wakeup
 from workbench.core.processes.worker import Job, Parts, weight_store_layout
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.layout import LayoutMismatch
@@ -57,18 +56,13 @@ class Pair:
     """The actor's and the learner's parts of one run over the same memory; or one set of parts for both sides."""
 
     def __init__(self, *faults, config=CONFIG, mode="multiprocess", lag=1, publish=True):
-        context = multiprocessing.get_context("spawn")
-        agents = tuple(range(config.num_agents))
-
-        def create(layout):
-            return Block.create(context, layout)
-
+        create, agents = Block.create, tuple(range(config.num_agents))
         shared = {
             "progress": create(Progress.layout(len(agents), 2)),
             "replays": [create(Replay.layout(config)) for _ in agents],
             "stores": [create(weight_store_layout(config, lag)) for _ in agents],
             "channel": create(Channel.layout()),
-            "bells": [Bell.create(context, index) for index in range(2)],
+            "wakeups": [Wakeup.create(index) for index in range(2)],
         }
         made = tuple(pickle.loads(pickle.dumps(make(fault))) for fault in faults)
         hooks = (Recovery(), LiveSettings(), *made)
@@ -78,7 +72,7 @@ class Pair:
         def parts(role, index, owned):
             return Parts(
                 Job(
-                    name=role, role=role, index=index, config=config, lag=lag, agents=owned, errors=None, log="",
+                    name=role, role=role, index=index, config=config, lag=lag, agents=owned, log="",
                     weights=None, hooks=hooks, **shared,
                 )
             )  # fmt: skip
@@ -688,7 +682,7 @@ def test_silence_is_counted_while_the_parent_is_awake_itself(monkeypatch):
 
 def test_a_process_that_waits_sends_heartbeats_without_being_woken():
     progress = Progress(Progress.layout(1, 2).allocate())
-    bell = Bell.create(multiprocessing.get_context("spawn"), owner=1, alive_interval_s=0.001)
+    wakeup = Wakeup.create(owner=1, heartbeat_interval_s=0.001)
     looks = iter([False, False, False, True])
-    bell.wait_until(lambda: next(looks), progress)
+    wakeup.wait_until(lambda: next(looks), progress)
     assert progress.heartbeats() == [0, 4]

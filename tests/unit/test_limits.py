@@ -1,7 +1,6 @@
 """What a run needs is counted out and compared with what there is, before anything is taken."""
 
 import errno
-import multiprocessing
 import re
 import signal
 
@@ -10,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
+from workbench.core.processes import shared_memory
 from workbench.core.processes.blocks import Plan, Shared
-from workbench.core.processes.shared_memory import Block
 from workbench.core.processes.supervisor import in_words
 from workbench.core.shared.record_ring import Channel
 from workbench.runs import limits
@@ -41,15 +40,8 @@ def plan(config=QUICK, mode="multiprocess", lag=1):
 def test_what_is_counted_is_what_is_taken_to_the_byte(agents, worlds, keep, lag, mode):
     config = QUICK.replace(**{"world.num_agents": agents, "world.num_worlds": worlds, "checkpoint.keep": keep})
     wanted = plan(config, mode, lag if mode == "multiprocess" else lag or 0)
-    context, taken = multiprocessing.get_context("spawn"), []
-
-    def create(layout):
-        taken.append(layout.nbytes)
-        return Block.create(context, layout)
-
-    Shared(wanted, num_processes(wanted), create)
-    channels = num_processes(wanted) * Channel.layout().nbytes
-    assert sum(memory_needed(wanted).values()) == sum(taken) + channels
+    shared = Shared(wanted, num_processes(wanted))
+    assert sum(memory_needed(wanted).values()) == len(shared.progress_block.memory.map)
     assert REMEDIES.keys() - memory_needed(wanted).keys() == (set() if keep else {COPIES})
 
 
@@ -90,13 +82,15 @@ def test_blocks_that_fit_one_by_one_are_refused_together(monkeypatch):
     check_limits(plan())
 
 
-def test_available_is_what_the_system_says_and_no_more_than_the_file_systems_hold(monkeypatch):
+def test_available_is_what_the_system_says_and_no_more_than_a_file_system_holds(monkeypatch):
     assert 2**20 < memory_available() < 2**50
     monkeypatch.setattr(limits, "left_in_groups", lambda: [])
-    monkeypatch.setattr(limits.Path, "read_text", lambda self: "MemTotal:  99 kB\nMemAvailable:    7 kB\n")
+    monkeypatch.setattr(shared_memory, "IN_MEMORY", True)
+    monkeypatch.setattr(shared_memory.Path, "read_text", lambda self: "MemTotal:  99 kB\nMemAvailable:    7 kB\n")
     assert memory_available() == 7 * 1024
-    monkeypatch.setattr(limits.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 10}))
-    assert memory_available() <= 20
+    monkeypatch.setattr(shared_memory, "IN_MEMORY", False)
+    monkeypatch.setattr(shared_memory.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 10}))
+    assert memory_available() == 10
 
 
 @pytest.mark.parametrize(
@@ -125,15 +119,22 @@ def test_the_limit_of_a_container_or_a_batch_job_counts(controllers, names, tmp_
         check_limits(plan())
 
 
-def test_a_process_that_would_not_see_its_children_end_is_told_so(tmp_path):
+def test_a_process_that_would_not_see_its_spawned_children_end_is_told_so(tmp_path):
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         with pytest.raises(
             OSError, match=r"ignores SIGCHLD.*; call signal\.signal\(signal\.SIGCHLD, signal\.SIG_DFL\)"
         ):
-            wb.launch(QUICK, out=tmp_path)
+            wb.launch(QUICK.replace(**{"processes.start_method": "spawn"}), out=tmp_path)
     finally:
         signal.signal(signal.SIGCHLD, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fork_server_that_the_system_cannot_have_is_refused_by_name(monkeypatch, tmp_path):
+    monkeypatch.setattr(limits.fork_server, "available", lambda: False)
+    with pytest.raises(OSError, match=r"start_method is 'fork_server', which needs Linux 5\.3.*; set it to 'auto'"):
+        wb.launch(QUICK.replace(**{"processes.start_method": "fork_server"}), out=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -158,11 +159,9 @@ def test_an_error_of_the_system_comes_with_its_remedy(error, told):
 
 
 def test_a_want_of_open_files_is_not_called_a_want_of_memory(monkeypatch):
-    context = multiprocessing.get_context("spawn")
-
-    def refuse(kind, size):
+    def refuse(nbytes):
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(context, "RawArray", refuse, raising=False)
+    monkeypatch.setattr(shared_memory, "nameless_file", refuse)
     with pytest.raises(OSError, match="Too many open files"):
-        Block.create(context, Channel.layout())
+        shared_memory.Block.create(Channel.layout())

@@ -1,6 +1,6 @@
 """Shared memory has no name, and too much of it is refused with words instead of a dead kernel."""
 
-import multiprocessing
+import gc
 import os
 import tempfile
 
@@ -8,18 +8,28 @@ import numpy as np
 import pytest
 
 from workbench.core.processes import shared_memory as memory
-from workbench.core.processes.shared_memory import Block, FileFence, machine_fence
+from workbench.core.processes.shared_memory import Block, Descriptor, FileFence, allocate, machine_fence
 from workbench.core.shared.layout import Field, Layout, LayoutMismatch
 
-SPAWN = multiprocessing.get_context("spawn")
+
+@pytest.fixture(params=["file in memory", "unlinked file"], autouse=True)
+def kind(request, monkeypatch):
+    monkeypatch.setattr(memory, "IN_MEMORY", request.param == "file in memory")
+    if request.param == "file in memory" and not hasattr(os, "memfd_create"):
+        pytest.skip("this system has no files in memory")
 
 
-def layout_of(size):
-    return Layout("thing", (Field("a", (size,), np.float64, 7),))
+def layout_of(size, fill=7):
+    return Layout("thing", (Field("a", (size,), np.float64, fill),))
+
+
+def open_files():
+    gc.collect()
+    return len(os.listdir("/dev/fd"))
 
 
 def test_a_block_opens_as_what_it_was_made_as():
-    block = Block.create(SPAWN, layout_of(100))
+    block = Block.create(layout_of(100))
     block.open()["a"][3] = 5
     found = block.open(layout_of(100))["a"]
     assert found[3] == 5 and found[4] == 7
@@ -27,25 +37,59 @@ def test_a_block_opens_as_what_it_was_made_as():
         block.open(layout_of(99))
 
 
+def test_blocks_lie_side_by_side_and_none_reaches_into_another():
+    blocks = allocate({str(size): layout_of(size, size) for size in range(1, 40)})
+    for block in blocks.values():
+        block.open()["a"][:] += 1
+    assert all((block.open()["a"] == int(name) + 1).all() for name, block in blocks.items())
+
+
+def test_many_blocks_need_no_more_files_than_one():
+    before = open_files()
+    one = Block.create(layout_of(1))
+    files_of_one = open_files() - before
+    many = allocate({str(size): layout_of(size) for size in range(1, 200)})
+    assert open_files() - before == 2 * files_of_one <= 4
+    del one, many
+    assert open_files() == before
+
+
+def test_arrays_outlive_the_block_that_they_came_from():
+    array = Block.create(layout_of(1000)).open()["a"]
+    gc.collect()
+    assert (array == 7).all()
+
+
+def test_a_descriptor_closes_once_and_only_its_own_file():
+    first = Descriptor(os.open(os.devnull, os.O_RDONLY))
+    number = first.fileno()
+    first.close()
+    other = os.open(os.devnull, os.O_RDONLY)
+    del first
+    assert os.fstat(other) and other == number
+    os.close(other)
+
+
 @pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="shared memory lies elsewhere here")
-def test_a_block_leaves_no_name_behind_not_even_while_it_lives():
+def test_a_block_leaves_no_name_behind_not_even_while_it_lives(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = set(os.listdir("/dev/shm"))
-    block = Block.create(SPAWN, layout_of(1_000_000))
-    assert set(os.listdir("/dev/shm")) <= before
+    block = Block.create(layout_of(1_000_000))
+    assert set(os.listdir("/dev/shm")) <= before and list(tmp_path.iterdir()) == []
     assert block.open()["a"][-1] == 7
 
 
 @pytest.mark.parametrize("size", [2**45, 2**62, 2**70])
 def test_more_memory_than_there_is_is_refused_with_the_remedy(size):
-    with pytest.raises(MemoryError, match=r"^thing: \d+ MiB of shared memory cannot be had .*; lower replay\.capacity"):
-        Block.create(SPAWN, layout_of(size))
+    with pytest.raises(MemoryError, match=r"^\d+ MiB of shared memory are wanted for thing.*; lower replay\.capacity"):
+        Block.create(layout_of(size))
 
 
-def test_a_block_that_would_not_fit_into_its_file_system_is_never_touched(monkeypatch):
+def test_memory_that_would_not_fit_is_never_touched(monkeypatch):
     """Writing to a mapped file beyond what is left ends the process with a bus error."""
-    monkeypatch.setattr(memory, "_room", lambda: 1000)
+    monkeypatch.setattr(memory, "memory_available", lambda: 1000)
     with pytest.raises(MemoryError, match="0 MiB are left"):
-        Block.create(SPAWN, layout_of(1000))
+        Block.create(layout_of(1000))
 
 
 def test_only_machines_that_reorder_memory_need_a_fence(monkeypatch):

@@ -1,7 +1,7 @@
 """Nobody starts too early, nobody waits for ever, and both sides keep their bounds, in whatever order things happen.
 
 The real roles (actor, learner), the real trainer and weight stores run here in threads of which one moves at a time.
-Their bells are stand-ins that know whether they were rung, so a ring that is missing shows as a deadlock.
+Their wakeups are stand-ins that know whether they were notified, so a notification that is missing shows as a deadlock.
 """
 
 import math
@@ -223,8 +223,8 @@ class SimulatedRun:
         return SimpleNamespace(
             progress=self.progress,
             pacing=lambda: Pacing(self.config, self.lag, self.progress, settings),
-            bell=SimpleNamespace(wait_until=lambda holds, progress: self.wait_until(job.index, holds)),
-            ring_others=lambda: self.ring_others(job.index),
+            wakeup=SimpleNamespace(wait_until=lambda holds, progress: self.wait_until(job.index, holds)),
+            notify_others=lambda: self.notify_others(job.index),
             ready=lambda: self.ready(job.index),
             collector=lambda: SimpleNamespace(
                 epoch=self.collect, evaluate_if_due=lambda epoch: None, finish=self.finish
@@ -248,7 +248,7 @@ class SimulatedRun:
                 return
             self.interleaving.sleep_until(lambda: self.rung[process])
 
-    def ring_others(self, process):
+    def notify_others(self, process):
         self.switch()
         self.rung = [True] * len(self.rung)
 
@@ -331,10 +331,10 @@ def test_a_stop_lets_everybody_go_whatever_they_wait_for(config, lag, turns, sto
     assert set(run.outcomes) == {"finished"} or run.progress.stopping
 
 
-def test_the_simulation_notices_a_bell_that_nobody_rings(monkeypatch):
+def test_the_simulation_notices_a_notification_that_is_missing(monkeypatch):
     config = Config().replace(
         epochs=3, world={"max_turns": 1, "num_agents": 1}, replay={"learning_starts": 1}, learning={"batch_size": 1}
     )
-    monkeypatch.setattr(SimulatedRun, "ring_others", lambda self, process: None)
+    monkeypatch.setattr(SimulatedRun, "notify_others", lambda self, process: None)
     with pytest.raises(AssertionError, match="every side sleeps"):
         SimulatedRun(config, 0, []).run()

@@ -3,7 +3,6 @@
 import dataclasses
 import gc
 import json
-import multiprocessing
 
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ STEPS = 50
 
 @pytest.fixture(scope="module")
 def shared():
-    yield Shared.create(multiprocessing.get_context("spawn"), (WIDTH,))
+    yield Shared.create((WIDTH,))
     gc.collect()  # the lock has a name in the system until it is collected, and tracebacks hold it
 
 

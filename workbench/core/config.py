@@ -160,6 +160,9 @@ class ProcessConfig(Settings):
     """Threads that each process may use for its arithmetic."""
     time_slice_ms: Annotated[float, between(0.1, 100, "milliseconds, or 0 to leave it to the system", also=0)] = 100.0
     """Milliseconds that each process asks to keep its core while others wait for it; 0 leaves it to the system."""
+    start_method: Literal["auto", "fork_server", "spawn"] = "auto"
+    """How children are started: forked from a server that has imported everything ("auto", where the system can have
+    one), or each in a fresh interpreter."""
     acting_device: Device = "cpu"
     """Where actions are computed; small batches are fastest on the CPU."""
     start_timeout_s: Annotated[float, above(0, "seconds")] = 120.0

@@ -9,18 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import shutil
 import signal
-import tempfile
 from pathlib import Path
 
-from workbench.core.processes.blocks import Plan
+from workbench.core.processes import fork_server, shared_memory
+from workbench.core.processes.blocks import Plan, layouts
 from workbench.core.processes.supervisor import TOO_MANY_FILES
-from workbench.core.processes.worker import weight_store_layout
-from workbench.core.shared.counters import Progress
-from workbench.core.shared.record_ring import Channel
-from workbench.core.shared.replay import Replay
-from workbench.core.train.hooks import record_tables
 from workbench.runs.recovery.keepers import COPIES, JOURNALS
 
 REMEDIES = {
@@ -52,7 +46,13 @@ def check_limits(plan: Plan) -> None:
             f"the run needs {_mib(sum(needed.values()))} of shared memory ({parts}); {_mib(available)} are available; "
             f"{'; or '.join(REMEDIES.get(part, f'leave out the hook that brings {part}') for part in largest)}"
         )
-    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+    method = plan.config.processes.start_method
+    if method == "fork_server" and not fork_server.available():
+        raise OSError(
+            errno.ENOSYS,
+            "processes.start_method is 'fork_server', which needs Linux 5.3 or newer; set it to 'auto' or 'spawn'",
+        )
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN and (method == "spawn" or not fork_server.available()):
         raise OSError(
             errno.ECHILD,
             "this process ignores SIGCHLD, so it would see no child end; "
@@ -67,30 +67,17 @@ def check_limits(plan: Plan) -> None:
 
 def memory_needed(plan: Plan) -> dict[str, int]:
     """Bytes of all blocks of a run, by what they are for, see :data:`REMEDIES`."""
-    config, agents = plan.config, plan.config.num_agents
-    replay, store = Replay.layout(config).nbytes, weight_store_layout(config, plan.lag).nbytes
-    processes, channel = num_processes(plan), Channel.layout(record_tables(plan.hooks))
-    telemetry = processes * channel.nbytes + Progress.layout(agents, processes).nbytes
-    needed = {"replays": agents * replay, "weight stores": agents * store, "telemetry": telemetry}
-    for layout in plan.hook_layouts.values():
-        needed[layout.title] = needed.get(layout.title, 0) + layout.nbytes
+    needed: dict[str, int] = {}
+    for name, layout in layouts(plan, num_processes(plan)).items():
+        own = {"replay": "replays", "weight": "weight stores"}.get(name.split()[0], "telemetry")
+        part = layout.title if name in plan.hook_layouts else own
+        needed[part] = needed.get(part, 0) + layout.nbytes
     return needed
 
 
 def memory_available() -> int:
-    """Bytes that new blocks can have.
-
-    The least of what the system calls available, what the file systems of blocks hold, and what is left of the limit
-    that a container, a service or a batch job was given.
-    """
-    folders = [folder for folder in ("/dev/shm", tempfile.gettempdir()) if os.path.isdir(folder)]
-    room = sum({os.stat(folder).st_dev: shutil.disk_usage(folder).free for folder in folders}.values())
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:  # not Linux
-        return room
-    known = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
-    return min(room, known.get("MemAvailable", room), *left_in_groups())
+    """Bytes that new blocks can have: what the system has, less where a container, a service or a job has a limit."""
+    return min([shared_memory.memory_available(), *left_in_groups()])
 
 
 def left_in_groups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
@@ -135,11 +122,11 @@ def num_processes(plan: Plan) -> int:
 
 
 def files_needed(plan: Plan) -> int:
-    """Files that a run holds open in this process: blocks, and for each child its bell, its errors, its sentinel."""
-    agents, processes = plan.config.num_agents, num_processes(plan)
-    blocks = 1 + 2 * agents + len(plan.hook_layouts) + processes + (plan.weights is not None)
-    folder = 1  # held against others
-    return folder + blocks + 2 * (processes + 1) + 3 * processes + SPARE_FILES
+    """Files that a run holds open in this process, whatever its number of agents but for the processes they need."""
+    processes = num_processes(plan)
+    folder, memory, server = 1, 2, 1  # the memory's file is open, and mapped
+    wakeups = (processes + 1) * (1 if hasattr(os, "eventfd") else 2)
+    return folder + memory + server + wakeups + 2 * processes + SPARE_FILES  # a child's line, and what stands for it
 
 
 def files_left() -> int:

@@ -16,10 +16,10 @@ def act(job: Job) -> None:
     if collected:
         collector.evaluate_if_due(collected - 1)
     for epoch in range(collected, config.epochs):
-        parts.bell.wait_until(partial(pacing.may_collect, epoch), parts.progress)
+        parts.wakeup.wait_until(partial(pacing.may_collect, epoch), parts.progress)
         collector.epoch(epoch, pacing.version_for(epoch))
-        parts.ring_others()
+        parts.notify_others()
         collector.evaluate_if_due(epoch)
-    parts.bell.wait_until(pacing.all_learned, parts.progress)
+    parts.wakeup.wait_until(pacing.all_learned, parts.progress)
     parts.progress.report_end(job.index)
     collector.finish()

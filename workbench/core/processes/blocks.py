@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.config import Config
-from workbench.core.processes.shared_memory import Block, machine_fence
+from workbench.core.processes.shared_memory import allocate, machine_fence
 from workbench.core.processes.worker import warm_start_layout, weight_store_layout
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.layout import Layout
+from workbench.core.shared.record_ring import Channel
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore
-from workbench.core.train.hooks import Hook
+from workbench.core.train.hooks import Hook, record_tables
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Shared:
         blocks: those that hooks brought, by name.
     """
 
-    def __init__(self, plan: Plan, num_processes: int, create: Callable[[Layout], Block]) -> None:
+    def __init__(self, plan: Plan, num_processes: int) -> None:
         """Take the memory.
 
         Raises:
@@ -52,15 +52,29 @@ class Shared:
         """
         config, fence = plan.config, machine_fence()
         agents = range(config.num_agents)
-        self.progress_block = create(Progress.layout(len(agents), num_processes))
-        replay, store = Replay.layout(config), weight_store_layout(config, plan.lag)
-        self.replay_blocks = [create(replay) for _ in agents]
-        self.store_blocks = [create(store) for _ in agents]
-        self.blocks = {name: create(layout) for name, layout in plan.hook_layouts.items()}
-        self.weights_block = None
-        if plan.weights is not None:
-            self.weights_block = create(warm_start_layout(plan.weights))
+        found = allocate(layouts(plan, num_processes))
+        self.progress_block, self.weights_block = found["progress"], found.get("weights")
+        self.replay_blocks = [found[f"replay {index}"] for index in agents]
+        self.store_blocks = [found[f"weight store {index}"] for index in agents]
+        self.channel_blocks = [found[f"channel {index}"] for index in range(num_processes)]
+        self.blocks = {name: found[name] for name in plan.hook_layouts}
+        if self.weights_block is not None:
             self.weights_block.open()["weights"][:] = plan.weights
         self.progress = Progress(self.progress_block.open(), fence)
         self.replays = [Replay(config, block.open(), fence) for block in self.replay_blocks]
         self.stores = [WeightStore(block.open(), fence) for block in self.store_blocks]
+
+
+def layouts(plan: Plan, num_processes: int) -> dict[str, Layout]:
+    """What the processes of a run share, by name, in the order in which it lies in memory."""
+    config, agents = plan.config, range(plan.config.num_agents)
+    replay, store = Replay.layout(config), weight_store_layout(config, plan.lag)
+    channel = Channel.layout(record_tables(plan.hooks))
+    return {
+        "progress": Progress.layout(len(agents), num_processes),
+        **{f"replay {index}": replay for index in agents},
+        **{f"weight store {index}": store for index in agents},
+        **{f"channel {index}": channel for index in range(num_processes)},
+        **({} if plan.weights is None else {"weights": warm_start_layout(plan.weights)}),
+        **plan.hook_layouts,
+    }

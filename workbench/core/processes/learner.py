@@ -25,11 +25,11 @@ def learn(job: Job) -> None:
 def _learn_by_epoch(parts: Parts, trainer: Trainer, pacing: Pacing) -> None:
     progress = parts.progress
     for epoch in range(min(progress.epochs_learned(agent) for agent in trainer.agents), trainer.config.epochs):
-        parts.bell.wait_until(partial(pacing.may_learn, epoch), progress)
+        parts.wakeup.wait_until(partial(pacing.may_learn, epoch), progress)
         for agent in trainer.agents:
             if progress.epochs_learned(agent) <= epoch:
                 trainer.epoch(agent, epoch)
-                parts.ring_others()
+                parts.notify_others()
 
 
 def _learn_freely(parts: Parts, trainer: Trainer, pacing: Pacing) -> None:
@@ -37,7 +37,7 @@ def _learn_freely(parts: Parts, trainer: Trainer, pacing: Pacing) -> None:
         return not pacing.all_learned([agent]) and (pacing.updates_allowed(agent) > 0 or pacing.may_end(agent))
 
     while not pacing.all_learned(trainer.agents):
-        parts.bell.wait_until(
+        parts.wakeup.wait_until(
             lambda: pacing.all_learned(trainer.agents) or any(map(may, trainer.agents)), parts.progress
         )
         for agent in filter(may, trainer.agents):
@@ -45,4 +45,4 @@ def _learn_freely(parts: Parts, trainer: Trainer, pacing: Pacing) -> None:
             trainer.updates(agent, epoch, pacing.updates_allowed(agent))
             if pacing.may_end(agent):
                 trainer.end(agent)
-            parts.ring_others()
+            parts.notify_others()

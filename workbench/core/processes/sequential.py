@@ -16,7 +16,7 @@ def act_and_learn(job: Job) -> None:
 
     def before_epoch() -> None:
         parts.trim_memory()
-        parts.bell.wait_until(lambda: not parts.progress.paused, parts.progress)
+        parts.wakeup.wait_until(lambda: not parts.progress.paused, parts.progress)
 
     run_sequential(collector, trainer, job.lag, before_epoch)
     parts.progress.report_end(job.index)

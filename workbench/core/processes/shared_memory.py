@@ -1,21 +1,22 @@
-"""Nameless shared memory: blocks that exist only as long as somebody has them open.
+"""Shared memory without a name: all blocks of a run lie in one file that exists only as long as somebody has it open.
 
-A ``RawArray`` of a spawn context is an unlinked file whose descriptor goes to a child when it is spawned. It has no
-name, so nothing can be left in ``/dev/shm``, not even when a whole process group is killed at once.
+The file has no name, so nothing can be left behind, not even when a whole process group is killed at once. Children get
+its descriptor when they are started, and one file for all blocks keeps the number of descriptors small.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
+import mmap
 import os
 import platform
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable
-from ctypes import Array, c_byte
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from multiprocessing.context import SpawnContext
+from multiprocessing import reduction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,50 +24,116 @@ from numpy.typing import NDArray
 
 from workbench.core.shared.layout import Arrays, Layout
 
+IN_MEMORY = sys.platform == "linux" and hasattr(os, "memfd_create")
+"""Whether the system has files that lie in memory alone; elsewhere they are temporary files, unlinked at once."""
+
+
+class Descriptor:
+    """A file descriptor that closes with its last holder, and goes along when a child is sent what holds it."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        """The descriptor's number in this process."""
+        return self._number
+
+    def close(self) -> None:
+        """Close it now."""
+        number, self._number = self._number, -1
+        if number >= 0:
+            os.close(number)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, (reduction.DupFd(self._number),)
+
+
+def _received(duplicate: Any) -> Descriptor:
+    return Descriptor(duplicate.detach())
+
+
+def nameless_file(nbytes: int = 0) -> Descriptor:
+    """A new file without a name, of so many zero bytes."""
+    if IN_MEMORY:
+        file = Descriptor(os.memfd_create("workbench"))
+    else:
+        with tempfile.TemporaryFile() as temporary:
+            file = Descriptor(os.dup(temporary.fileno()))
+    os.truncate(file.fileno(), nbytes)
+    return file
+
+
+class Memory:
+    """A nameless file, mapped into this process. A child that is sent it maps the same file."""
+
+    def __init__(self, nbytes: int) -> None:
+        self._map(nameless_file(nbytes))
+
+    def _map(self, file: Descriptor) -> None:
+        self._file, self.map = file, mmap.mmap(file.fileno(), 0)
+
+    def __getstate__(self) -> Descriptor:
+        return self._file
+
+    def __setstate__(self, file: Descriptor) -> None:
+        self._map(file)
+
 
 @dataclass
 class Block:
-    """Shared memory and the layout that it was made with. It can be handed to a child at spawn, and only then."""
+    """A part of shared memory and the layout that it was made with. A child can be sent it when it is started."""
 
     layout: Layout
-    raw: Array[c_byte]
+    memory: Memory
+    offset: int = 0
 
     @classmethod
-    def create(cls, context: SpawnContext, layout: Layout) -> Block:
-        """Take the memory and write header and fill values.
-
-        Raises:
-            MemoryError: the system has not got that much; the message says how much was asked for.
-        """
-        try:
-            if layout.nbytes > _room():
-                raise MemoryError(f"{_room() / 2**20:.0f} MiB are left")
-            raw = context.RawArray(c_byte, layout.nbytes)
-            layout.create(raw)
-        except (OSError, MemoryError, OverflowError) as error:
-            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-                raise  # no want of memory
-            raise MemoryError(
-                f"{layout.title}: {layout.nbytes / 2**20:.0f} MiB of shared memory cannot be had ({error}); "
-                "lower replay.capacity or world.num_worlds"
-            ) from error
-        return cls(layout, raw)
+    def create(cls, layout: Layout) -> Block:
+        """A block in a file of its own; see :func:`allocate`."""
+        return allocate({layout.title: layout})[layout.title]
 
     @property
     def bytes(self) -> NDArray[np.uint8]:
         """The whole block, header and all: (nbytes,) uint8, a view."""
-        view: NDArray[np.uint8] = np.frombuffer(memoryview(self.raw).cast("B"), np.uint8)
-        return view
+        return np.frombuffer(self.memory.map, np.uint8, self.layout.nbytes, self.offset)
 
     def open(self, layout: Layout | None = None) -> Arrays:
         """The arrays, under the layout that the reader expects (default: the one it was made with)."""
-        return (layout or self.layout).open(self.raw)
+        return (layout or self.layout).open(self.bytes)
 
 
-def _room() -> int:
-    """Bytes left in the file systems that shared memory lies in; a write beyond them would kill this process."""
-    folders = [folder for folder in ("/dev/shm", tempfile.gettempdir()) if os.path.isdir(folder)]
-    return max(shutil.disk_usage(folder).free for folder in folders)
+def allocate(layouts: Mapping[str, Layout]) -> dict[str, Block]:
+    """Take one piece of memory for blocks of these layouts, and write their headers and fill values.
+
+    Raises:
+        MemoryError: the system does not have that much; the message says how much was asked for.
+        OSError: there are too many open files.
+    """
+    total = sum(layout.nbytes for layout in layouts.values())
+    room = memory_available()
+    if total > room:
+        raise MemoryError(
+            f"{total / 2**20:.0f} MiB of shared memory are wanted for {', '.join(layouts)[:200]}, and "
+            f"{room / 2**20:.0f} MiB are left; lower replay.capacity or world.num_worlds"
+        )
+    memory, offset, blocks = Memory(total), 0, {}
+    for name, layout in layouts.items():
+        block = blocks[name] = Block(layout, memory, offset)
+        layout.create(block.bytes)
+        offset += layout.nbytes
+    return blocks
+
+
+def memory_available() -> int:
+    """Bytes that shared memory can have; a write beyond them would end this process."""
+    if IN_MEMORY:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        known = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
+        return known["MemAvailable"]
+    return shutil.disk_usage(tempfile.gettempdir()).free
 
 
 def machine_fence() -> Callable[[], None] | None:

@@ -7,16 +7,13 @@ stops what is left. The caller's thread is never needed, so a notebook's cells s
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import errno
-import multiprocessing
 import signal
 import threading
 import time
 from dataclasses import dataclass
 from multiprocessing import connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +21,14 @@ import numpy as np
 from workbench.core.config import Config
 from workbench.core.processes import child
 from workbench.core.processes.blocks import Plan, Shared
+from workbench.core.processes.fork_server import HOW_UNKNOWN, new_process
 from workbench.core.processes.jupyter_shutdown import kernel_is_ending
-from workbench.core.processes.shared_memory import Block, machine_fence
-from workbench.core.processes.spawn import start_all
-from workbench.core.processes.wakeup import Bell
+from workbench.core.processes.shared_memory import machine_fence
+from workbench.core.processes.spawn import Process
+from workbench.core.processes.wakeup import Wakeup
 from workbench.core.processes.worker import Job, Role
-from workbench.core.shared.layout import Layout
-from workbench.core.shared.record_ring import Channel, ChannelReader
-from workbench.core.train.hooks import Death, Listener, Verdict, record_tables
+from workbench.core.shared.record_ring import ChannelReader
+from workbench.core.train.hooks import Death, Listener, Verdict
 
 LOOK_INTERVAL_S = 0.1
 """How often the watching thread looks around; a death wakes it at once."""
@@ -51,10 +48,8 @@ class Child:
     """One child: its job, its present process, and what was seen of it."""
 
     job: Job
-    process: SpawnProcess
-    errors: connection.Connection
+    process: Process
     started: float = 0.0
-    traceback: str = ""
     killed_because: str = ""
     gone: bool = False  # dead, and not replaced
 
@@ -76,47 +71,39 @@ class Supervisor:
         Raises:
             MemoryError: there is not enough memory.
         """
-        self._context = multiprocessing.get_context("spawn")
         self.config: Config = plan.config
         self.error: ChildFailed | None = None
         self.listeners: list[Listener] = []
         roles = children_of(plan.config, plan.mode)
-        self.shared = Shared(plan, len(roles), self._create)
+        self.shared = Shared(plan, len(roles))
         self.progress = self.shared.progress
-        channels = [self._create(Channel.layout(record_tables(plan.hooks))) for _ in roles]
-        self._channels = [ChannelReader(block.open(), machine_fence()) for block in channels]
-        alive_interval_s = plan.config.processes.hang_timeout_s / 4
-        self._bells = [Bell.create(self._context, index, alive_interval_s) for index in range(len(roles))]
+        self._channels = [ChannelReader(block.open(), machine_fence()) for block in self.shared.channel_blocks]
+        heartbeat_interval_s = plan.config.processes.hang_timeout_s / 4
+        self._wakeups = [Wakeup.create(index, heartbeat_interval_s) for index in range(len(roles))]
         self.children = [
-            self._child(plan, name, role, index, owned, channels[index], logs)
-            for index, (name, role, owned) in enumerate(roles)
+            self._child(plan, name, role, index, owned, logs) for index, (name, role, owned) in enumerate(roles)
         ]
-        self._wake = Bell.create(self._context)
+        self._wake = Wakeup.create()
         self._watcher = threading.Thread(target=self._watch, name="watch run", daemon=True)
         self._launch_time = np.nan
         self._stop_time = np.inf
         self._killed = False
         self._ended = threading.Event()
 
-    def _create(self, layout: Layout) -> Block:
-        return Block.create(self._context, layout)
-
-    def _child(
-        self, plan: Plan, name: str, role: Role, index: int, agents: tuple[int, ...], channel: Block, logs: Path
-    ) -> Child:
-        shared, (reader, writer) = self.shared, self._context.Pipe(duplex=False)
+    def _child(self, plan: Plan, name: str, role: Role, index: int, agents: tuple[int, ...], logs: Path) -> Child:
+        shared = self.shared
         job = Job(
             name, role, index, plan.config, plan.lag, agents, shared.progress_block, shared.replay_blocks,
-            shared.store_blocks, shared.blocks, channel, self._bells, writer,
+            shared.store_blocks, shared.blocks, shared.channel_blocks[index], self._wakeups,
             str(logs / f"{name.replace(' ', '-')}.log"), shared.weights_block, plan.hooks,
         )  # fmt: skip
-        return Child(job, self._process(job), reader)
+        return Child(job, self._process(job))
 
-    def _process(self, job: Job) -> SpawnProcess:
-        return self._context.Process(target=child.run, args=(job,), name=job.name, daemon=True)
+    def _process(self, job: Job) -> Process:
+        return new_process(self.config.processes.start_method, job.name, child.run, job)
 
     @property
-    def processes(self) -> list[SpawnProcess]:
+    def processes(self) -> list[Process]:
         """The present process of each child."""
         return [each.process for each in self.children]
 
@@ -126,7 +113,8 @@ class Supervisor:
             self._launch_time = time.monotonic()
             for each in self.children:
                 each.started = time.monotonic()
-            start_all(self.processes, then=self._watcher.start)
+                each.process.start()
+            self._watcher.start()
         except BaseException as error:
             if self._watcher.ident is None:
                 self._fail(ChildFailed(f"the children could not be started: {in_words(error)}"))
@@ -144,8 +132,8 @@ class Supervisor:
 
     def ring(self) -> None:
         """Wake every process: something has changed that it may be waiting for."""
-        for bell in [*self._bells, self._wake]:
-            bell.ring()
+        for wakeup in [*self._wakeups, self._wake]:
+            wakeup.notify()
 
     def abandon(self) -> None:
         """Count a run that was never started as ended."""
@@ -169,7 +157,8 @@ class Supervisor:
                 self._look()  # after asking who is alive: it sees what the dead left, and may restart them
                 if not alive and not self._alive():
                     break
-                connection.wait([*(process.sentinel for process in self._alive()), self._wake.reader], LOOK_INTERVAL_S)
+                sentinels = [process.sentinel for process in self._alive()]
+                connection.wait([*sentinels, self._wake.reader.fileno()], LOOK_INTERVAL_S)
                 self._wake.drain()
         except BaseException as error:  # a bug: the run must not continue unwatched
             self._fail(ChildFailed(f"the watching thread failed: {error!r}"))
@@ -177,7 +166,7 @@ class Supervisor:
         finally:
             self._end()
 
-    def _alive(self) -> list[SpawnProcess]:
+    def _alive(self) -> list[Process]:
         return [process for process in self.processes if process.is_alive()]
 
     def _end(self) -> None:
@@ -197,8 +186,8 @@ class Supervisor:
             self._kill()
         if not progress.started and not progress.stopping and progress.all_ready():
             progress.open_barrier()
-            for bell in self._bells:
-                bell.ring()
+            for wakeup in self._wakeups:
+                wakeup.notify()
         for each in self.children:
             self._look_at(each)
         if progress.started and not progress.stopping:
@@ -221,16 +210,7 @@ class Supervisor:
     # --- deaths ----------------------------------------------------------------------------------------------------
 
     def _look_at(self, each: Child) -> None:
-        code = each.process.exitcode  # before the pipe: what a process sent, it sent before it ended
-        with contextlib.suppress(EOFError):
-            if each.errors.poll():
-                each.traceback = each.errors.recv()
-                each.process.join(1.0)
-                code = each.process.exitcode
-                if code is None:
-                    each.process.kill()
-                    each.process.join()
-                    code = each.process.exitcode
+        code = each.process.exitcode
         if code is None or each.gone or self._killed:
             return
         done = self.progress.ended(each.job.index) and (each.job.role == "learner" or code == 0)
@@ -243,7 +223,7 @@ class Supervisor:
         """Do what must follow a death."""
         self.drain()  # the next process writes to the same rings
         job, progress = each.job, self.progress
-        traceback, each.traceback = each.traceback, ""
+        traceback = each.process.last_words
         killed, each.killed_because = each.killed_because, ""
         agents = job.agents or range(self.config.num_agents)
         raised = traceback.strip().splitlines()[-1][:MOST_SAID] if traceback else ""
@@ -270,7 +250,7 @@ class Supervisor:
         self.progress.forget_ready(each.job.index)
         each.process, each.started = self._process(each.job), time.monotonic()
         try:
-            start_all([each.process])
+            each.process.start()
         except OSError as error:
             each.gone = True
             self._fail(ChildFailed(f"{each.job.name} could not be restarted: {in_words(error)}"))
@@ -291,11 +271,9 @@ class Supervisor:
     def _kill(self) -> None:
         self._killed = True
         for process in self.processes:
-            if process.pid is not None and process.is_alive():
-                process.kill()
+            process.kill()
         for process in self.processes:
-            if process.pid is not None:
-                process.join()
+            process.join()
 
 
 def how_it_ended(code: int) -> str:
@@ -303,6 +281,8 @@ def how_it_ended(code: int) -> str:
     if code < 0:
         named = {number.value: number.name for number in signal.Signals}
         return f"was ended by signal {-code} ({named.get(-code, 'without a name')})"
+    if code == HOW_UNKNOWN:
+        return "ended; how is not known, since the fork server had died"
     return f"exited with code {code} and no traceback; see its log"
 
 

@@ -1,9 +1,9 @@
-"""Waiting that costs no CPU: a pipe for each process that may have to wait.
+"""Waiting that costs no CPU: a wakeup for each process that may have to wait.
 
-Whoever changes a counter rings the bells of those who may wait for it, after the change. A waiter looks at the
-counters, then sleeps until its bell rings. (That its parent dies is another thread's business: ``child.py``.) A ring
-is one byte; the bell holds no state, so a ring too many is harmless and a killed ringer leaves nothing behind. Now and
-then a waiter wakes to send a heartbeat, so that the parent can tell it from one that hangs.
+A process that changes a counter notifies those that may wait for it, after the change. A waiter looks at the counters,
+then sleeps until it is notified. (That its parent dies is another thread's business: ``child.py``.) A wakeup holds no
+state, so one too many is harmless and a process that is killed while it notifies leaves nothing behind. Now and then a
+waiter wakes to send a heartbeat, so that the parent can tell it from one that hangs.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import connection
-from multiprocessing.context import SpawnContext
 
+from workbench.core.processes.shared_memory import Descriptor
 from workbench.core.shared.counters import Progress
+
+ONE = (1).to_bytes(8, "little")
+"""What is written to notify: an event counter takes 8 bytes. In the other byte order it is a larger number, as good."""
 
 
 class Stopped(Exception):
@@ -23,26 +26,31 @@ class Stopped(Exception):
 
 
 @dataclass
-class Bell:
-    """One process's bell: it holds the reading end, everybody else may ring. Handed to children at spawn."""
+class Wakeup:
+    """Wakes one process, its owner; every other may notify it. It is sent to children when they are started."""
 
-    reader: connection.Connection
-    writer: connection.Connection
+    reader: Descriptor
+    writer: Descriptor
     owner: int = 0
     """Place of the process that may wait among the run's processes."""
-    alive_interval_s: float | None = None
+    heartbeat_interval_s: float | None = None
     """Seconds between two heartbeats while it waits; None sleeps through."""
 
     @classmethod
-    def create(cls, context: SpawnContext, owner: int = 0, alive_interval_s: float | None = None) -> Bell:
-        """A new bell."""
-        return cls(*context.Pipe(duplex=False), owner, alive_interval_s)
+    def create(cls, owner: int = 0, heartbeat_interval_s: float | None = None) -> Wakeup:
+        """A new wakeup: an event counter, which is one descriptor, or a pipe where the system has none."""
+        if hasattr(os, "eventfd"):
+            both = Descriptor(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+            return cls(both, both, owner, heartbeat_interval_s)
+        reader, writer = (Descriptor(number) for number in os.pipe())
+        for end in (reader, writer):
+            os.set_blocking(end.fileno(), False)
+        return cls(reader, writer, owner, heartbeat_interval_s)
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Wake the owner. Never blocks: a full pipe wakes it just as well."""
-        os.set_blocking(self.writer.fileno(), False)
         with contextlib.suppress(BlockingIOError, BrokenPipeError):
-            os.write(self.writer.fileno(), b"!")
+            os.write(self.writer.fileno(), ONE)
 
     def wait_until(self, holds: Callable[[], bool], progress: Progress) -> None:
         """Sleep until ``holds()``.
@@ -57,13 +65,10 @@ class Bell:
             progress.beat(self.owner)
             if holds():
                 return
-            connection.wait([self.reader], self.alive_interval_s)
+            connection.wait([self.reader.fileno()], self.heartbeat_interval_s)
 
     def drain(self) -> None:
-        """Forget every ring so far."""
-        os.set_blocking(self.reader.fileno(), False)
-        try:
+        """Forget every notification so far."""
+        with contextlib.suppress(BlockingIOError):
             while os.read(self.reader.fileno(), 4096):
                 pass
-        except BlockingIOError:
-            pass

@@ -10,7 +10,6 @@ import gc
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -23,7 +22,7 @@ from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config
 from workbench.core.processes import trim_memory
 from workbench.core.processes.shared_memory import Block, machine_fence
-from workbench.core.processes.wakeup import Bell
+from workbench.core.processes.wakeup import Wakeup
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.layout import Field, Layout
 from workbench.core.shared.record_ring import Channel
@@ -60,10 +59,8 @@ class Job:
     blocks: dict[str, Block]
     """What hooks brought, see :meth:`Hook.layouts`."""
     channel: Block
-    bells: list[Bell]
-    """One bell per process, by index."""
-    errors: Connection
-    """Where a traceback goes."""
+    wakeups: list[Wakeup]
+    """One per process, by index."""
     log: str
     """File that takes whatever the process prints."""
     weights: Block | None
@@ -85,15 +82,15 @@ class Parts:
             blocks: what hooks brought, by name.
         """
         config, fence = job.config, machine_fence()
-        num_processes = len(job.bells)
+        num_processes = len(job.wakeups)
         self.job, self.blocks, self.settings = job, job.blocks, unchanged(config)
         self.progress = Progress(job.progress.open(Progress.layout(config.num_agents, num_processes)), fence)
         self.replays = [Replay(config, block.open(Replay.layout(config)), fence) for block in job.replays]
         layout = weight_store_layout(config, job.lag)
         self.stores = [WeightStore(block.open(layout), fence) for block in job.stores]
         self.channel = Channel(job.channel.open(), fence)
-        self.bell = job.bells[job.index]
-        self.other_bells = [bell for index, bell in enumerate(job.bells) if index != job.index]
+        self.wakeup = job.wakeups[job.index]
+        self.other_wakeups = [wakeup for index, wakeup in enumerate(job.wakeups) if index != job.index]
         self._next_trim = 0.0
         for hook in job.hooks:
             hook.on_parts(self)
@@ -132,14 +129,14 @@ class Parts:
         gc.collect()
         gc.freeze()  # what is there now stays: a collection need not look at it again
         self.progress.report_ready(self.job.index)
-        self.bell.wait_until(lambda: self.progress.started, self.progress)
+        self.wakeup.wait_until(lambda: self.progress.started, self.progress)
         if self.job.restarts:
-            self.ring_others()  # the process before it may have died between a report and the ring
+            self.notify_others()  # the process before it may have died between a report and this
 
-    def ring_others(self) -> None:
+    def notify_others(self) -> None:
         """Wake every process that may be waiting for what this one has just done."""
-        for bell in self.other_bells:
-            bell.ring()
+        for wakeup in self.other_wakeups:
+            wakeup.notify()
         self.trim_memory()
 
     def trim_memory(self) -> None:

@@ -26,7 +26,7 @@ class Watched:
     """A method whose calls are recorded."""
 
     part: str
-    """What has it: "bell", "collector", "trainer"; "replay" and "agent", of which a trainer has one per agent; or
+    """What has it: "wakeup", "collector", "trainer"; "replay" and "agent", of which a trainer has one per agent; or
     "keeper", of which each agent has one, and the collector."""
     method: str
     kind: SpanKind
@@ -35,7 +35,7 @@ class Watched:
 
 
 WATCHED = (
-    Watched("bell", "wait_until", SpanKind.WAITING),
+    Watched("wakeup", "wait_until", SpanKind.WAITING),
     Watched("collector", "epoch", SpanKind.ACTING, ("epoch",)),
     Watched("collector", "sync", SpanKind.SYNCING, ("epoch",)),
     Watched("collector", "evaluate", SpanKind.EVALUATING, ("epoch",)),
@@ -56,7 +56,7 @@ class Stopwatch(Hook):
 
     def on_parts(self, parts: Parts) -> None:
         """Watch the waiting, and the start: from here to the end of ``parts.ready``."""
-        _watch(parts, "bell", parts.bell)
+        _watch(parts, "wakeup", parts.wakeup)
         now, on_core, write, process = _clocks_and_ring(parts)
         start, core_start, ready = now(), on_core(), parts.ready
 
