@@ -193,7 +193,7 @@ def _share(evidence: Evidence, rules: tuple[Rule, ...]) -> str:
 def _part(whole: int, *measured: int) -> str:
     """How many of all were measured: a range where the rules differ."""
     least, most = min(measured), max(measured)
-    whole = max(whole, most)  # while a run goes on, one table may be ahead of the other
+    whole = max(whole, most)  # of a live run one table may be ahead of the other
     if least == whole:
         return f"all {whole}"
     return f"{least} of {whole}" if least == most else f"{least} to {most} of {whole}"

@@ -28,12 +28,12 @@ SETTLED_S = 3.0
 """Records of a live run are compared across tables only when they are this old: tables arrive one after the other, a
 tenth of a second apart, or some seconds on a machine that has much else to do."""
 PAUSES = 5.0
-"""A run may fall silent for so many times its longest pause, or for half the time after which a process counts as hung.
-Shorter limits would blame a run for a machine that is busy elsewhere."""
+"""A run may pause for this many times its longest pause so far, or for half the time after which a process counts as
+hung. Shorter limits would blame a run for a machine that is busy elsewhere."""
 ENOUGH_WAY = 0.25
 """Sum of the step sizes of an agent's updates from which on having learned nothing counts as a failure. Adam moves a
 weight by about its step size per update, and the first weights are of size 0.05: with less than a few times that the
-network is still mostly the one that it began as. The seeds' step size of 2.5e-4 takes 1,000 updates."""
+network is still mostly the one that it began as. A step size of 2.5e-4 takes 1,000 updates."""
 FRESH_Q = 1.0
 """Size of Q that a network of fresh weights may show."""
 STANDARD_ERRORS = 3.0
@@ -58,7 +58,7 @@ class Evidence:
     incidents: Sequence[Mapping[str, Any]] = ()
     """Deaths of children, whatever followed: what the run folder says of each, ``text`` and ``epochs`` among it."""
     changes: Sequence[tuple[int, Mapping[str, Any]]] = ()
-    """What was changed while the run went on: from which epoch on, and the settings by name."""
+    """What was changed during the run: from which epoch on, and the settings by name."""
 
     @functools.cached_property
     def settings(self) -> SettingsTimeline:
@@ -117,7 +117,7 @@ Measure = Callable[[Evidence], Comparison | None]
 
 @dataclass(frozen=True)
 class Whole:
-    """All things of a kind, of which a probe may have looked at a part."""
+    """All things of one sort, of which a probe may have looked at a part."""
 
     name: str
     """In the plural."""

@@ -6,11 +6,10 @@
     report["greedy_reward"]          # in a notebook: the figure
     report.save("data/report")       # PDF, SVG, PNG, captions, LaTeX and Markdown tables
 
-:data:`~workbench.report.figures.FIGURES` lists what can be drawn, and is where a further figure is registered.
+:data:`~workbench.report.make.FIGURES` lists what can be drawn, and is where a further figure is registered.
 """
 
-from workbench.report.figures import FIGURES
-from workbench.report.make import Report, make
+from workbench.report.make import FIGURES, Report, make
 from workbench.report.material import ReportFigure
 from workbench.report.selection import ReportError
 from workbench.runs.table import Table

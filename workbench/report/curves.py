@@ -20,11 +20,8 @@ from workbench.report.material import (
     add_legend,
     band_sentence,
     group_sentence,
-    legend_columns,
-    new_picture,
-    panel_title,
+    line_look,
     panels,
-    printed,
     require_seeds,
 )
 from workbench.report.selection import Group, ReportError
@@ -33,7 +30,7 @@ from workbench.runs.metrics import METRICS
 from workbench.runs.table import Table, number
 from workbench.view.curves import moving_average
 from workbench.view.panel.drawing import REFERENCES
-from workbench.view.style import GREY, PRINT, run_style, style_axes
+from workbench.view.style import GREY, PRINT, run_style
 
 POINTS = 200
 """Points of a drawn curve."""
@@ -92,18 +89,14 @@ class Bundle:
 
     x: Array
     """(points,)."""
-    y: Array
-    """(runs, points)."""
     middle: Array
     """(points,) interquartile mean over the runs."""
-    low: Array | None
-    """(points,) lower end of the interval, or None without."""
-    high: Array | None
+    low: Array
+    """(points,) lower end of the interval; nan without."""
+    high: Array
 
     def at(self, place: int) -> Estimate:
         """The estimate at a point."""
-        if self.low is None or self.high is None:
-            return Estimate(float(self.middle[place]), float("nan"), float("nan"))
         return Estimate(float(self.middle[place]), float(self.low[place]), float(self.high[place]))
 
 
@@ -157,11 +150,9 @@ def draw(name: str, opening: str, shown: Sequence[Panel], material: Material) ->
             _require_recorded(name, curve.metric, groups)
     if material.bands:
         require_seeds(name, groups)
-    picture = new_picture(material, 0.35 + HEIGHT * (len(shown) if material.columns == "single" else 1))
-    all_axes = panels(material, picture, len(shown))
-    for place, (axes, panel) in enumerate(zip(all_axes, shown, strict=True)):
-        over = panel.curves[0].over
-        style_axes(axes, panel_title(place, len(shown), panel.title), X_LABELS[over], panel.unit, PRINT)
+    titles = [(panel.title, X_LABELS[panel.curves[0].over], panel.unit) for panel in shown]
+    picture, all_axes = panels(material, HEIGHT, titles)
+    for axes, panel in zip(all_axes, shown, strict=True):
         for index, group in enumerate(groups):
             for curve in panel.curves:
                 bundle, note = bundle_of(group, curve, material)
@@ -169,15 +160,13 @@ def draw(name: str, opening: str, shown: Sequence[Panel], material: Material) ->
                 _draw(axes, index, bundle, curve.thin)
                 rows += _rows(group, curve, bundle)
                 ends.append(_end(group, curve, bundle))
-        _frame(axes, over)
+        _frame(axes, panel.curves[0].over)
         if panel.references:
             _add_references(axes, material)
-    labels = [group.label for group in groups]
-    keys = [
-        Line2D([], [], label=label, marker=run_style(index).marker, **MARKS, **printed(index))
-        for index, label in enumerate(labels)
-    ]
-    add_legend(picture, keys, legend_columns(material, labels))
+    add_legend(
+        picture, material,
+        lambda index, label: Line2D([], [], label=label, marker=run_style(index).marker, **MARKS, **line_look(index)),
+    )  # fmt: skip
     table = Table(HEAD, tuple(rows))
     smooth = f"Noisy values are moving averages over {100 * material.smoothing:g} % of a run."
     noisy = any(_noisy(curve.metric) for panel in shown for curve in panel.curves) and material.smoothing > 0
@@ -185,7 +174,7 @@ def draw(name: str, opening: str, shown: Sequence[Panel], material: Material) ->
         opening, group_sentence(groups), band_sentence(material), *([smooth] if noisy else []), *sorted(notes),
         f"At the end: {'; '.join(ends)}.",
     ])  # fmt: skip
-    picture.alt = f"{opening} {', '.join(labels)}. At the end: {'; '.join(ends)}."
+    picture.alt = f"{opening} {', '.join(group.label for group in groups)}. At the end: {'; '.join(ends)}."
     return ReportFigure(picture, caption, table)
 
 
@@ -200,10 +189,9 @@ def bundle_of(group: Group, curve: Curve, material: Material) -> tuple[Bundle, s
     x, y = aligned([(x, y) for x, y, _ in found], hold=curve.over == "time")
     if not all(np.array_equal(own, x) for own, _, _ in found):
         notes.add(_HELD if curve.over == "time" else _CUT)
-    low = high = None
-    if material.bands:
-        low, high = stratified_bootstrap(y, group.strata)
-    return Bundle(x, y, interquartile_mean(y, axis=0), low, high), notes
+    none = np.full(len(x), np.nan)
+    low, high = stratified_bootstrap(y, group.strata) if material.bands else (none, none)
+    return Bundle(x, interquartile_mean(y, axis=0), low, high), notes
 
 
 def start_time(run: LoadedRun) -> float:
@@ -260,7 +248,7 @@ def _noisy(metric: str) -> bool:
 
 
 def _draw(axes: Any, index: int, bundle: Bundle, thin: bool) -> None:
-    style, look = run_style(index), printed(index)
+    style, look = run_style(index), line_look(index)
     look["linewidth"] *= 0.6 if thin else 1.0
     count = len(bundle.x)
     marks = range(count) if count <= FEW else range(count * (2 + index % 5) // 25, count, count // 5)
@@ -268,7 +256,7 @@ def _draw(axes: Any, index: int, bundle: Bundle, thin: bool) -> None:
         bundle.x, bundle.middle, **look, zorder=3 + index, marker=style.marker, **MARKS,
         markevery=list(marks),
     )  # fmt: skip
-    if bundle.low is not None and bundle.high is not None:
+    if np.isfinite(bundle.low).any():
         axes.fill_between(bundle.x, bundle.low, bundle.high, color=style.colour, alpha=0.16, linewidth=0, zorder=2)
         for edge in (bundle.low, bundle.high):  # seen where bands overlap, and in grey
             axes.plot(bundle.x, edge, color=style.colour, linewidth=0.3, alpha=0.6, zorder=2)

@@ -73,7 +73,7 @@ def matrix_figure(data: Mapping[str, Any], columns: Columns = "double") -> Repor
         f"{len(sound['alarms'])} alarms{spread}. Made on {machine['cpu']}, {machine['cores']} cores."
     )
     picture.alt = f"A row for each of {len(lines)} faults: effect on the reward, and the checks that noticed. {told}."
-    return ReportFigure(picture, caption, Table(HEAD, rows))
+    return ReportFigure(picture, caption, Table(HEAD, rows), of_runs=False)
 
 
 def _picture(lines: Lines, sound: Mapping[str, Any], columns: Columns) -> Picture:

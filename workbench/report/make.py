@@ -9,20 +9,36 @@ from __future__ import annotations
 import dataclasses
 import json
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.report.figures import FIGURES
+from workbench.report import curves
+from workbench.report.fault_matrix import fault_matrix
 from workbench.report.material import Columns, Material, ReportFigure
 from workbench.report.results import results_table
 from workbench.report.selection import ReportError, Runs, Selection, select
 from workbench.report.settings import lost_sentence, origin_sentence, settings_sentence, task_sentence
+from workbench.report.speedup import speedup
+from workbench.report.sync_lag import sync_lag
+from workbench.report.timeline import timeline
 from workbench.runs.files import write_whole
 from workbench.runs.folder import reference_path
 from workbench.runs.table import Table
 from workbench.view.style import COLUMN_WIDTHS, PRINT_DPI, print_settings
 
+FIGURES: dict[str, Callable[[Material], ReportFigure]] = {
+    "greedy_reward": curves.greedy_reward,
+    "reward": curves.reward,
+    "loss_and_q": curves.loss_and_q,
+    "sync_lag": sync_lag,
+    "speedup": speedup,
+    "timeline": timeline,
+    "fault_matrix": fault_matrix,
+}
+"""Name, which is also the file's, to the function that draws it, in the order of the report.
+
+A function raises :class:`~workbench.report.selection.ReportError` where the material is not enough."""
 SUFFIXES = (".pdf", ".svg", ".png")
 _WIDTH = 110
 
@@ -108,7 +124,7 @@ def make(
     Args:
         runs: runs, their folders, or folders that hold several.
         columns: width of the figures: "single" (3.4 inches) or "double" (7 inches).
-        figures: names of :data:`~workbench.report.figures.FIGURES`; each of them must succeed. Empty for all that can
+        figures: names of :data:`~workbench.report.make.FIGURES`; each of them must succeed. Empty for all that can
             be made of what is there; the others are named in :attr:`Report.left_out`.
         bands: whether to draw intervals over seeds, which need several.
         smoothing: window of the moving average over noisy curves, as a share of a run's length; 0 for none.
@@ -145,14 +161,11 @@ def draw(name: str, material: Material) -> ReportFigure:
     Raises:
         ReportError: there is no such figure, or it cannot be made of the material.
     """
-    kind = FIGURES[name]
     with print_settings():
-        figure = kind.draw(material)
+        figure = FIGURES[name](material)
         figure.picture.draw_without_rendering()
-        figure.picture.set_layout_engine(
-            "none"
-        )  # laid out once: whatever is shown or saved later, and how, looks alike
-    if not kind.of_runs:
+        figure.picture.set_layout_engine("none")  # laid out once: it looks alike whatever is shown or saved later
+    if not figure.of_runs:
         return figure
     about = material.selection
     ends = (lost_sentence(about), task_sentence(about), settings_sentence(about), origin_sentence(about))

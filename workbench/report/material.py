@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 
 from workbench.report.intervals import LEVEL, MIN_RUNS, RESAMPLES
 from workbench.report.selection import Group, ReportError, Selection
 from workbench.runs.table import Table
 from workbench.view.picture import Picture
-from workbench.view.style import COLUMN_WIDTHS, INK, PRINT, print_settings, run_style
+from workbench.view.style import COLUMN_WIDTHS, PRINT, legend_above, print_settings, run_style, style_axes
 
 Columns = Literal["single", "double"]
 """Width of a figure: one column of a two-column page, or the whole page."""
@@ -60,6 +63,8 @@ class ReportFigure:
     """What is drawn, from which runs, with which settings, and the numbers."""
     table: Table
     """The numbers of the figure."""
+    of_runs: bool = True
+    """Whether it is about the runs, so that its caption ends with their settings and origin."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, Any]]:
         with print_settings():
@@ -79,10 +84,20 @@ def new_picture(material: Material, height: float) -> Picture:
     return Picture(figsize=(material.width, height), dpi=150, facecolor="white", layout="constrained")
 
 
-def panels(material: Material, picture: Picture, count: int) -> list[Any]:
-    """Axes beside each other on a wide page, below each other in a column."""
-    rows, columns = (count, 1) if material.columns == "single" else (1, count)
-    return list(picture.subplots(rows, columns, squeeze=False).ravel())
+def panels(material: Material, height: float, labels: Sequence[tuple[str, str, str]]) -> tuple[Picture, list[Axes]]:
+    """A figure of some axes: beside each other on a wide page, below each other in a column.
+
+    Args:
+        material: says how wide it is.
+        height: of one panel, in inches.
+        labels: of each panel: its title, which gets a letter if there are several, and those of the x and the y axis.
+    """
+    rows, columns = (len(labels), 1) if material.columns == "single" else (1, len(labels))
+    picture = new_picture(material, 0.35 + height * rows)
+    all_axes: list[Axes] = list(picture.subplots(rows, columns, squeeze=False).ravel())
+    for place, (axes, (title, xlabel, ylabel)) in enumerate(zip(all_axes, labels, strict=True)):
+        style_axes(axes, panel_title(place, len(labels), title), xlabel, ylabel, PRINT)
+    return picture, all_axes
 
 
 def panel_title(place: int, count: int, text: str) -> str:
@@ -90,24 +105,31 @@ def panel_title(place: int, count: int, text: str) -> str:
     return f"({chr(ord('a') + place)}) {text}" if count > 1 else text
 
 
-def add_legend(picture: Picture, handles: list[Any], columns: int) -> None:
-    """One legend above all panels."""
-    picture.legend(
-        handles=handles, loc="outside upper left", ncols=columns, frameon=False, fontsize=PRINT.text, labelcolor=INK,
-        handlelength=3.0, columnspacing=1.6, borderaxespad=0.2, borderpad=0.1,
-    )  # fmt: skip
+def add_legend(picture: Picture, material: Material, key: Callable[[int, str], Artist]) -> None:
+    """One legend above all panels.
 
-
-def legend_columns(material: Material, labels: list[str]) -> int:
-    """Labels beside each other that a figure has room for."""
+    Args:
+        picture: the figure.
+        material: whose groups it names.
+        key: makes the key of a group, given its place and label.
+    """
+    labels = [group.label for group in material.groups]
     longest = max(map(len, labels)) * 0.058 + 0.6  # inches
-    return max(1, min(len(labels), int(material.width / longest)))
+    columns = max(1, min(len(labels), int(material.width / longest)))
+    legend_above(picture, [key(index, label) for index, label in enumerate(labels)], columns, PRINT)
 
 
-def printed(index: int) -> dict[str, Any]:
+def line_look(index: int) -> dict[str, Any]:
     """How the line of a group is drawn in print."""
     style = run_style(index)
     return {"color": style.colour, "linestyle": style.dashes, "linewidth": style.width * PRINT.line}
+
+
+def bar_look(index: int) -> dict[str, Any]:
+    """How the bars of a group are drawn: full where there is no hatch, white below one."""
+    style = run_style(index)
+    face = "white" if style.hatch else style.colour
+    return {"facecolor": face, "hatch": style.hatch, "edgecolor": style.colour, "linewidth": 0.6}
 
 
 def require_seeds(name: str, groups: tuple[Group, ...]) -> None:
@@ -128,7 +150,10 @@ def require_seeds(name: str, groups: tuple[Group, ...]) -> None:
 
 def group_sentence(groups: tuple[Group, ...]) -> str:
     """Which runs are drawn: each group with its seeds."""
-    named = [f"{group.label} (seeds {', '.join(map(str, group.seeds))}; {_runs(group)})" for group in groups]
+    named = [
+        f"{group.label} (seeds {', '.join(map(str, group.seeds))}; {len(group.runs)} run{'s' * (len(group.runs) > 1)})"
+        for group in groups
+    ]
     return f"Groups: {'; '.join(named)}."
 
 
@@ -142,7 +167,3 @@ def band_sentence(material: Material) -> str:
         f"stratified bootstrap over seeds (percentile, {RESAMPLES:,} resamples, resampling seed 0; Agarwal et al. "
         f"2021), which are too narrow where seeds are few.{pooled}"
     )
-
-
-def _runs(group: Group) -> str:
-    return "1 run" if len(group.runs) == 1 else f"{len(group.runs)} runs"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from workbench.report.intervals import Estimate, estimate, interval
+from workbench.report.intervals import estimate, interval
 from workbench.report.selection import Group, Selection
 from workbench.runs.result import Result
 from workbench.runs.table import Table
@@ -43,5 +43,4 @@ def _cell(group: Group, value: Callable[[Result], float | None], bands: bool) ->
     known = [each for each in found if each is not None]
     if len(known) < len(found):
         return "-"
-    made = estimate(known, group.strata)
-    return interval(made if bands else Estimate(made.value, float("nan"), float("nan")))
+    return interval(estimate(known, group.strata, bands))

@@ -7,7 +7,7 @@ alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,19 +165,10 @@ def _existing(path: Runs) -> Path:
 
 
 def _runs_below(path: Path) -> list[Path]:
-    found = list(_run_folders(path.resolve())) if path.is_dir() else []
+    found = [file.parent for file in path.resolve().rglob("run.json") if file.is_file()]
     if not found:
         raise ReportError(f"{path} is no run folder and holds none: there is no run.json in it or below it")
     return found
-
-
-def _run_folders(path: Path) -> Iterator[Path]:
-    if (path / "run.json").is_file():
-        yield path
-        return
-    for below in sorted(path.iterdir()):
-        if below.is_dir() and not below.is_symlink():
-            yield from _run_folders(below)
 
 
 def _finished(run: LoadedRun) -> bool:

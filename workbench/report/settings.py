@@ -17,12 +17,10 @@ def settings_sentence(selection: Selection) -> str:
         f"{name} = {shown(value)}" for name, value in common.items() if name in DEFAULTS and name not in _OWN_WORDS
         and value != DEFAULTS[name]
     ]  # fmt: skip
-    world = [f"{common['world.name']}"] if common.get("world.name") else []
     way = f" Changed on the way: {common['changed on the way']}." if common.get("changed on the way") else ""
-    extra = [name for name in ("warm start",) if common.get(name)]
-    text = ", ".join(changed) or "none"
-    which = f" World: {', '.join(world + extra)}." if world else ""
-    return f"Settings other than the defaults: {text}.{way}{which}"
+    warm = ", warm start" if common.get("warm start") else ""
+    world = f" World: {common['world.name']}{warm}." if "world.name" in common else ""
+    return f"Settings other than the defaults: {', '.join(changed) or 'none'}.{way}{world}"
 
 
 def task_sentence(selection: Selection) -> str:

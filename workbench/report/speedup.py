@@ -15,10 +15,10 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from workbench.report.intervals import Estimate, estimate, interval
-from workbench.report.material import Material, ReportFigure, new_picture, panel_title
+from workbench.report.material import Material, ReportFigure, bar_look, new_picture, panel_title
 from workbench.report.selection import Group, ReportError
 from workbench.runs.table import Table, number
-from workbench.view.style import GREY, INK, PRINT, run_style, style_axes
+from workbench.view.style import GREY, INK, PRINT, style_axes
 
 HEAD = ("runs", "baseline", "speed-up", "ideal", "share of ideal", "wall time, s", "baseline's, s", "pairs")
 _BENCH_BASELINES = {"against sequential on all cores": "sequential, all cores", "lag 0": "sequential, lag 0"}
@@ -62,7 +62,7 @@ def speedup(material: Material) -> ReportFigure:
     all_axes = picture.subplots(len(parts), 1, squeeze=False, gridspec_kw={"height_ratios": heights}).ravel()
     limit = 1.12 * max(max(bar.ideal, *bar.single, bar.found.value) for bar in bars)
     for place, (axes, (title, own)) in enumerate(zip(all_axes, parts, strict=True)):
-        style_axes(axes, panel_title(place, len(parts), title) if len(parts) > 1 else "", "", "", PRINT)
+        style_axes(axes, panel_title(place, len(parts), title if len(parts) > 1 else ""), "", "", PRINT)
         _draw(axes, own, material)
         axes.set_xlim(0, limit)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
@@ -86,20 +86,9 @@ def bars_of_runs(material: Material) -> list[Bar]:
         if baseline is not None and (walls := _pairs(group, baseline)):
             own, its = np.array(walls).T
             ratios = its / own
-            found = estimate(ratios) if material.bands else Estimate(estimate(ratios).value, np.nan, np.nan)
-            ideal = min(ideal_of(run) for run in group.runs)
-            bars.append(
-                Bar(
-                    group.label,
-                    baseline.label,
-                    found,
-                    tuple(ratios),
-                    ideal,
-                    float(median(own)),
-                    float(median(its)),
-                    place,
-                )
-            )
+            ideal, found = min(ideal_of(run) for run in group.runs), estimate(ratios, bands=material.bands)
+            walls_s = float(median(own)), float(median(its))
+            bars.append(Bar(group.label, baseline.label, found, tuple(ratios), ideal, *walls_s, place))
     return bars
 
 
@@ -114,15 +103,12 @@ def bars_of_bench(bench: Mapping[str, Any]) -> list[Bar]:
         agents = int(bench["modes"]["agents"])
         for name, value in bench["modes"]["speedup"].items():
             baseline = next((its for part, its in _BENCH_BASELINES.items() if part in name), "sequential, lag 1")
-            own = walls[name.removesuffix(", against sequential on all cores")]
-            its = median(walls[baseline])
+            label = name.removesuffix(", against sequential on all cores")
+            own, its = walls[label], median(walls[baseline])
             learners = min(agents, cores) if "auto" in name else agents
             ideal = min(cores, learners + ("lag 0" not in name))
-            label = name.removesuffix(", against sequential on all cores")
             singles = tuple(its / wall for wall in own)
-            bars.append(
-                Bar(label, baseline, Estimate(value, np.nan, np.nan), singles, ideal, median(own), its, len(bars))
-            )
+            bars.append(Bar(label, baseline, Estimate(value), singles, ideal, median(own), its, len(bars)))
     except (KeyError, TypeError, ValueError) as error:
         raise ReportError(
             f"the benchmark lacks {error}; give a file that `python -m tests.campaigns.bench` wrote"
@@ -169,11 +155,7 @@ def _which(group: Group, place: int) -> tuple[str, int]:
 def _draw(axes: Any, bars: list[Bar], material: Material) -> None:
     thick = 0.58
     for row, bar in enumerate(bars):
-        style = run_style(bar.style)
-        axes.barh(
-            row, bar.found.value, thick, facecolor=style.colour if not style.hatch else "white", hatch=style.hatch,
-            edgecolor=style.colour, linewidth=0.7, zorder=3,
-        )  # fmt: skip
+        axes.barh(row, bar.found.value, thick, zorder=3, **bar_look(bar.style))
         if np.isfinite(bar.found.low):
             ends = [[bar.found.value - bar.found.low], [bar.found.high - bar.found.value]]
             axes.errorbar(
@@ -184,12 +166,13 @@ def _draw(axes: Any, bars: list[Bar], material: Material) -> None:
                 bar.single, np.full(len(bar.single), row + 0.5 * thick - 0.1), "o", color=INK, markersize=2.2,
                 markerfacecolor="white", markeredgewidth=0.6, zorder=6,
             )  # fmt: skip
-        axes.plot(
-            [bar.ideal, bar.ideal], [row - 0.5, row + 0.5], color=INK, linewidth=1.1, linestyle=(0, (4, 1.5)), zorder=4
-        )
-    last = bars[0].ideal
+        axes.vlines(bar.ideal, row - 0.5, row + 0.5, color=INK, linewidth=1.1, linestyle=(0, (4, 1.5)), zorder=4)
+        axes.text(
+            0.03, row, f"{bar.found.value:.2f}", va="center", fontsize=PRINT.small, color=INK, zorder=7,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+        )  # fmt: skip
     axes.annotate(
-        "ideal", (last, -0.5), xytext=(0, 1.5), textcoords="offset points", ha="center", va="bottom",
+        "ideal", (bars[0].ideal, -0.5), xytext=(0, 1.5), textcoords="offset points", ha="center", va="bottom",
         fontsize=PRINT.small, color=INK,
     )  # fmt: skip
     axes.axvline(1.0, color=GREY, linewidth=0.6, zorder=1)
@@ -198,11 +181,6 @@ def _draw(axes: Any, bars: list[Bar], material: Material) -> None:
     axes.set_yticks(range(len(bars)), [f"{_short(bar.label)}{wrap}/ {_short(bar.baseline)}" for bar in bars])
     axes.tick_params(axis="y", length=0, labelsize=PRINT.small)
     axes.grid(False, axis="y")
-    for row, bar in enumerate(bars):
-        axes.text(
-            0.03, row, f"{bar.found.value:.2f}", va="center", fontsize=PRINT.small, color=INK, zorder=7,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
-        )  # fmt: skip
 
 
 def _short(label: str) -> str:

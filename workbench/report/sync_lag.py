@@ -10,19 +10,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from workbench.report.material import (
-    Material,
-    ReportFigure,
-    add_legend,
-    group_sentence,
-    legend_columns,
-    new_picture,
-    panel_title,
-    panels,
-)
+from workbench.report.material import Material, ReportFigure, add_legend, bar_look, group_sentence, panels
 from workbench.report.selection import Group, ReportError
 from workbench.runs.table import Table, number
-from workbench.view.style import GREY, PRINT, run_style, style_axes
+from workbench.view.style import GREY, PRINT
 
 MAX_BINS = 12
 SHOWN = (("sync/lag_versions", "Sync lag in versions", "versions"), ("sync/lag_ms", "Sync lag in time", "ms"))
@@ -35,16 +26,14 @@ def sync_lag(material: Material) -> ReportFigure:
     Raises:
         ReportError: a run recorded no epochs.
     """
-    groups, rows = material.groups, []
-    picture = new_picture(material, 0.35 + 1.9 * (2 if material.columns == "single" else 1))
-    for place, (axes, (metric, title, unit)) in enumerate(zip(panels(material, picture, 2), SHOWN, strict=True)):
-        style_axes(axes, panel_title(place, 2, title), f"{unit} behind", "share", PRINT)
+    groups, rows = material.groups, list[tuple[str, ...]]()
+    picture, all_axes = panels(material, 1.9, [(title, f"{unit} behind", "share") for _, title, unit in SHOWN])
+    for axes, (metric, _, unit) in zip(all_axes, SHOWN, strict=True):
         values = [_values(group, metric) for group in groups]
         edges = whole_bins(values) if unit == "versions" else even_bins(values)
         _draw(axes, values, edges, whole=unit == "versions")
         rows += [_row(group, unit, own) for group, own in zip(groups, values, strict=True)]
-    labels = [group.label for group in groups]
-    add_legend(picture, [_patch(index, label) for index, label in enumerate(labels)], legend_columns(material, labels))
+    add_legend(picture, material, _key)
     told = "; ".join(f"{row[0]}: mean {row[3]}, largest {row[6]} {row[1]}" for row in rows)
     caption = (
         "Sync lag in versions (a) and in milliseconds (b): how far the policy in use was behind the newest published "
@@ -90,11 +79,7 @@ def _draw(axes: Any, values: list[NDArray[np.float64]], edges: NDArray[np.float6
     for index, own in enumerate(values):
         share = np.histogram(np.minimum(own, edges[-1]), edges)[0] / len(own)
         left, there = edges[:-1] + np.diff(edges) * 0.08 + index * room / len(values), share > 0
-        style = run_style(index)
-        axes.bar(
-            left[there], share[there], (room / len(values))[there], align="edge", facecolor=_face(index),
-            hatch=style.hatch, edgecolor=style.colour, linewidth=0.6, zorder=3,
-        )  # fmt: skip
+        axes.bar(left[there], share[there], (room / len(values))[there], align="edge", zorder=3, **bar_look(index))
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -117,15 +102,9 @@ def _ranges(edges: NDArray[np.float64]) -> list[str]:
     return [name if len(names) <= 6 or place % 2 == 0 else "" for place, name in enumerate(names)]
 
 
-def _patch(index: int, label: str) -> Patch:
-    style = run_style(index)
-    return Patch(facecolor=_face(index), edgecolor=style.colour, hatch=2 * style.hatch, linewidth=0.6, label=label)
-
-
-def _face(index: int) -> Any:
-    """Full where there is no hatch, pale below one."""
-    style = run_style(index)
-    return style.colour if not style.hatch else "white"
+def _key(index: int, label: str) -> Patch:
+    look = bar_look(index)
+    return Patch(**look | {"hatch": 2 * look["hatch"]}, label=label)
 
 
 def _row(group: Group, unit: str, values: NDArray[np.float64]) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ def to_png(figure: Figure, dpi: float | None = None, colours: int | None = None)
     Args:
         figure: any figure.
         dpi: dots per inch; None for the figure's own.
-        colours: so many of the colours at most, 256 or fewer; None for all.
+        colours: number of colours at most, up to 256; None for all.
     """
     own, target = figure.dpi, io.BytesIO()
     canvas: Any = figure.canvas if isinstance(figure.canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)

@@ -1,6 +1,6 @@
 """The look of every figure, on the screen and in print.
 
-It is set on each artist: the settings of whoever calls, and other threads, are left alone. Only what matplotlib takes
+It is set on each artist: the settings of the caller, and other threads, are left alone. Only what matplotlib takes
 from its settings alone, such as the kind of font in a PDF, is set for the time of a drawing: :func:`print_settings`.
 """
 
@@ -121,7 +121,7 @@ def few_ticks(axis: Any) -> None:
 
 
 def log_ticks(axis: Any, decades: float) -> None:
-    """Few ticks for a logarithmic axis that spans so many decades, with plain numbers."""
+    """Few ticks for a logarithmic axis that spans a number of decades, with plain numbers."""
     axis.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 2.0, 5.0), numticks=5))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axis.set_minor_locator(NullLocator())
