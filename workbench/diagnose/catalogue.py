@@ -7,10 +7,12 @@ then. A claim that measuring has disproved, or has yet to measure, has a note.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from workbench.runs.table import markdown_rows
 
 CHECKS = (
     "data", "stack", "shape", "spec", "integrity", "target", "world", "action",
@@ -36,16 +38,13 @@ class Failure:
     """What measuring says, or where else it is shown."""
 
 
-def _failures(page: str) -> Iterator[Failure]:
-    """The rows of all tables of a Markdown page whose first cell is an id."""
-    for row in re.findall(r"^\| [DWLP]\d+ \|.*\|$", page, re.MULTILINE):
-        id_, title, source, faults, check, note = (cell.strip() for cell in row.strip("|").split("|"))
-        names = tuple(re.findall(r"`(\w+)`", faults))
-        yield Failure(id_, title, source, names, check.strip("`") or None, note)
+def _failure(id_: str, title: str, source: str, faults: str, check: str, note: str) -> Failure:
+    """A row of the page; names are in backticks there."""
+    return Failure(id_, title, source, tuple(re.findall(r"`(\w+)`", faults)), check.strip("`") or None, note)
 
 
 CATALOGUE: dict[str, Failure] = {
-    failure.id: failure for failure in _failures(Path(__file__).with_name("catalogue.md").read_text(encoding="utf-8"))
+    row[0]: _failure(*row) for row in markdown_rows(Path(__file__).with_name("catalogue.md"))
 }
 """Every failure by id, in the catalogue's order."""
 

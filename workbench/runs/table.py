@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -104,6 +105,18 @@ def html_table(head: Sequence[str], rows: Iterable[Iterable[str]], caption: str 
         f'<table style="border-collapse: collapse; line-height: 1.35">{title}<thead><tr>{top}</tr></thead>'
         f"<tbody>{body}</tbody></table>"
     )
+
+
+def markdown_rows(page: Path) -> list[tuple[str, ...]]:
+    """The cells of all tables of a Markdown page, without their heads."""
+    rows: list[tuple[str, ...]] = []
+    for line in page.read_text(encoding="utf-8").splitlines():
+        cells = tuple(cell.strip() for cell in line.split("|")[1:-1])
+        if cells and set(cells[0]) <= set(":-"):
+            rows.pop()  # what stands above the rule is the head
+        elif cells:
+            rows.append(cells)
+    return rows
 
 
 def number(value: float | None, like: float | None = None) -> str:
