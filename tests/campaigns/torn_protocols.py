@@ -80,7 +80,7 @@ class Shared:
         return cls(
             {width: Block.create(_vector_layout(num_floats(width))) for width in widths},
             {width: Block.create(WeightStore.layout(num_floats(width), 0, slots=2)) for width in widths},
-            Block.create(Replay.layout(rows_config(0))),
+            Block.create(Replay.layout(rows_config(0), rows_config(0).spec.agents[0])),
             Block.create(control),
             multiprocessing.get_context("spawn").Lock(),
         )
@@ -262,14 +262,15 @@ class Rows(Protocol):
 
     def __init__(self, shared: Shared, spare_epochs: int, seed: int) -> None:
         config = rows_config(spare_epochs)
-        self._replay = _CountingReplay(config, shared.rows.open(), machine_fence())
+        spec = config.spec.agents[0]
+        self._replay = _CountingReplay(config, spec, shared.rows.open(), machine_fence())
         self._turns, worlds = config.max_turns, config.num_worlds
         self._frame = np.zeros((worlds, *config.spec.agents[0].shape), np.uint8)
         self._action, self._reward = np.zeros(worlds, np.int64), np.zeros(worlds, np.float32)
-        self._probability = np.ones(worlds, np.float32)
+        self._probability, self._never = np.ones(worlds, np.float32), np.zeros(worlds, np.bool_)
         self._rng = stream(seed, "sampling")
         self.items = config.learning.batch_size
-        self.batch = Batch.allocate(self.items, config.agent.num_frames, self._frame.shape[1])
+        self.batch = Batch.allocate(self.items, config.agent.num_frames, spec)
 
     def write(self, number: int) -> None:
         """Write one epoch, all of it filled with the epoch's own number, as fast as the replay takes it."""
@@ -280,7 +281,8 @@ class Rows(Protocol):
         self._replay.begin_epoch()
         for turn in range(self._turns):
             self._replay.write_frame(turn, self._frame)
-            self._replay.write_step(turn, self._action, self._reward, None, epoch, 0.0, self._probability)
+            self._replay.write_step(turn, self._action, epoch, 0.0, self._probability)
+            self._replay.write_outcome(turn, self._reward, self._never, self._never, ~self._never)
         self._replay.write_frame(self._turns, self._frame)
         self._replay.commit_epoch()
 

@@ -30,8 +30,9 @@ def publish_for_ever(block):
 def write_for_ever(block):
     """Write epochs whose rows hold their number in every field, as fast as it goes."""
     config = replay_config()
-    replay = Replay(config, block.open())
+    replay = Replay(config, config.spec.agents[0], block.open())
     turns, size = config.max_turns, config.spec.agents[0].shape[0]
+    never = np.zeros(1, np.bool_)
     epoch = 0
     while True:
         replay.begin_epoch()
@@ -40,6 +41,7 @@ def write_for_ever(block):
             replay.write_frame(turn, np.full((1, size), mark, np.uint8))
             if turn < turns:
                 row = np.full(1, mark)
-                replay.write_step(turn, row, row.astype(np.float32), None, mark, 0.0, row.astype(np.float32))
+                replay.write_step(turn, row, mark, 0.0, row.astype(np.float32))
+                replay.write_outcome(turn, row.astype(np.float32), never, never, ~never)
         replay.commit_epoch()
         epoch += 1

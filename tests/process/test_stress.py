@@ -43,8 +43,8 @@ def store():
 @pytest.fixture
 def replay():
     config = stress.replay_config()
-    with writer(stress.write_for_ever, Replay.layout(config)) as block:
-        replay = Replay(config, block.open())
+    with writer(stress.write_for_ever, Replay.layout(config, config.spec.agents[0])) as block:
+        replay = Replay(config, config.spec.agents[0], block.open())
         while replay.count < 1000:
             pass
         yield replay
@@ -77,7 +77,7 @@ def broken(batch: Batch) -> int:
 
 def test_no_row_is_torn_in_two_million(replay):
     rng, rows, bad, refused = np.random.default_rng(0), 0, 0, 0
-    out = Batch.allocate(BATCH, 1, 25)
+    out = Batch.allocate(BATCH, 1, stress.replay_config().spec.agents[0])
     while rows < REPLAY_ROWS:
         try:
             replay.sample(rng, BATCH, out=out)
@@ -90,7 +90,7 @@ def test_no_row_is_torn_in_two_million(replay):
 
 
 def test_without_the_second_look_rows_are_torn(replay):
-    rng, out = np.random.default_rng(0), Batch.allocate(BATCH, 1, 25)
+    rng, out = np.random.default_rng(0), Batch.allocate(BATCH, 1, stress.replay_config().spec.agents[0])
 
     def bad() -> int:
         count = replay.count

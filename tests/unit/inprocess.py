@@ -39,9 +39,10 @@ def build(config, lag, hooks=()):
     """
     agents = range(config.num_agents)
     progress = Progress(Progress.layout(len(agents), 1).allocate())
-    replay_blocks = [Memory(Replay.layout(config)) for _ in agents]
+    specs = config.spec.agents
+    replay_blocks = [Memory(Replay.layout(config, spec)) for spec in specs]
     store_blocks = [Memory(weight_store_layout(config, lag)) for _ in agents]
-    replays = [Replay(config, block.open()) for block in replay_blocks]
+    replays = [Replay(config, spec, block.open()) for spec, block in zip(specs, replay_blocks, strict=True)]
     stores = [WeightStore(block.open()) for block in store_blocks]
     arrays = Channel.layout().allocate()
     plan = Plan(config, "sequential", lag, None, hooks)

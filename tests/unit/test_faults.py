@@ -59,7 +59,7 @@ class Pair:
         create, agents = Block.create, tuple(range(config.num_agents))
         shared = {
             "progress": create(Progress.layout(len(agents), 2)),
-            "replays": [create(Replay.layout(config)) for _ in agents],
+            "replays": [create(Replay.layout(config, spec)) for spec in config.spec.agents],
             "stores": [create(weight_store_layout(config, lag)) for _ in agents],
             "channel": create(Channel.layout()),
             "wakeups": [Wakeup.create(index) for index in range(2)],
@@ -83,7 +83,10 @@ class Pair:
         else:
             self.actor, self.learner = parts("actor", 0, ()), parts("learner", 1, agents)
         self.trainer, self.collector = self.learner.trainer(), self.actor.collector()
-        self.replays = [Replay(config, block.open()) for block in shared["replays"]]  # nobody has touched these
+        self.replays = [  # nobody has touched these
+            Replay(config, spec, block.open())
+            for spec, block in zip(config.spec.agents, shared["replays"], strict=True)
+        ]
         self.stores = [WeightStore(block.open()) for block in shared["stores"]]
         self.stacks, self.versions = [], []
         self._watch()
@@ -116,7 +119,7 @@ class Pair:
 
 def rows(replay, numbers, config=CONFIG):
     """The given rows as a replay gives them out."""
-    batch = Batch.allocate(len(numbers), config.agent.num_frames, config.spec.agents[0].shape[0])
+    batch = Batch.allocate(len(numbers), config.agent.num_frames, config.spec.agents[0])
     batch.number[:] = numbers
     replay.read(batch)
     return batch

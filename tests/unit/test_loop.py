@@ -12,6 +12,7 @@ import workbench as wb
 from tests.unit import inprocess
 from workbench.core.agents import schedules
 from workbench.core.config import Config, ConfigError
+from workbench.core.envs.base import Turn
 from workbench.core.records import EventKind
 from workbench.core.shared.replay import Batch, Replay
 from workbench.core.shared.weight_store import WeightStoreError
@@ -51,7 +52,12 @@ class ScriptedWorld:
 
     def act(self, agent, actions):
         self.calls.append(("act", agent))
-        return (100 * self.turn + 10 * agent + np.arange(self.config.num_worlds)).astype(np.float32)
+
+    def end_turn(self):
+        self.calls.append("end")
+        paid = 100 * self.turn + 10 * np.arange(2)[:, None] + np.arange(self.config.num_worlds)
+        never = np.zeros(paid.shape, np.bool_)
+        return Turn(paid.astype(np.float32), never, never, ~never)
 
 
 class ScriptedPolicy:
@@ -76,11 +82,11 @@ def test_an_epoch_is_played_in_turns_and_written_agent_by_agent():
         replay={"capacity": 12, "window": 6, "learning_starts": 6},
     )
     world, policies = ScriptedWorld(config.world), [ScriptedPolicy(1), ScriptedPolicy(3)]
-    arrays = [Replay.layout(config).allocate() for _ in range(2)]
-    replays = [Replay(config, block) for block in arrays]
+    arrays = [Replay.layout(config, config.spec.agents[0]).allocate() for _ in range(2)]
+    replays = [Replay(config, config.spec.agents[0], block) for block in arrays]
     rewards = collect(world, policies, replays, 0.5, versions=[7, 8])
 
-    one_turn = ["turn", ("observe", 0), ("act", 0), ("observe", 1), ("act", 1)]
+    one_turn = ["turn", ("observe", 0), ("act", 0), ("observe", 1), ("act", 1), "end"]
     assert world.calls == ["reset", *one_turn * 3, ("observe", 0), ("observe", 1)]
     np.testing.assert_allclose(rewards, [600 + 3 * 0.5, 600 + 30 + 3 * 0.5])  # sum over turns, mean over worlds
     for agent, replay in enumerate(replays):
@@ -107,7 +113,7 @@ class RecordingAgent:
     """Keeps the batches and step sizes that it was given."""
 
     def __init__(self, config):
-        self.batch = Batch.allocate(config.learning.batch_size, config.agent.num_frames, 25)
+        self.batch = Batch.allocate(config.learning.batch_size, config.agent.num_frames, config.spec.agents[0])
         self.updates, self.target_updates, self.given = 0, 0, []
 
     def update(self, learning_rate):

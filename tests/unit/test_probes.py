@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
+from tests.unit.worlds import Bare
 from workbench.core.agents.flat_parameters import ParameterLayout
 from workbench.core.agents.iqn import build_network
 from workbench.core.config import preset
@@ -109,29 +110,30 @@ def episodes(draw):
     """A replay of some epochs with terminations anywhere, and its clean reader."""
     turns, worlds = draw(st.integers(1, 8)), draw(st.integers(1, 3))
     config = CONFIG.replace(**{
-        "world.max_turns": turns, "world.num_worlds": worlds, "agent.num_frames": draw(st.integers(1, 4)),
+        "world": Bare(max_turns=turns, num_worlds=worlds, shape=(25,)), "agent.num_frames": draw(st.integers(1, 4)),
         "learning.n_step": draw(st.integers(1, 5)), "learning.reward_scale": draw(st.sampled_from([0.1, 1.0])),
         "learning.gamma": draw(st.sampled_from([0.0, 0.5, 0.99])),
         "replay.capacity": 4 * turns * worlds, "replay.window": 3 * turns * worlds, "replay.learning_starts": 1,
         "learning.batch_size": 1, "learning.accumulate": 1,
     })  # fmt: skip
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    arrays = Replay.layout(config).allocate()
-    replay = Replay(config, arrays)
+    arrays = Replay.layout(config, config.spec.agents[0]).allocate()
+    replay = Replay(config, config.spec.agents[0], arrays)
     for _ in range(draw(st.integers(1, 6))):
         replay.begin_epoch()
         for turn in range(turns):
             replay.write_frame(turn, rng.integers(1, 6, (worlds, 25)).astype(np.uint8))
-            ended = (rng.random(worlds) < 0.3) & (turn < turns - 1)
+            ended = rng.random(worlds) < 0.3
             reward = rng.normal(size=worlds).astype(np.float32)
-            replay.write_step(turn, rng.integers(0, 4, worlds), reward, ended, 3, 0.5, np.ones(worlds, np.float32))
+            replay.write_step(turn, rng.integers(0, 4, worlds), 3, 0.5, np.ones(worlds, np.float32))
+            replay.write_outcome(turn, reward, ended, ~ended & (rng.random(worlds) < 0.2), np.ones(worlds, np.bool_))
         replay.write_frame(turns, rng.integers(1, 6, (worlds, 25)).astype(np.uint8))
         replay.commit_epoch()
     return config, arrays, replay
 
 
 def drawn(config, replay, numbers):
-    batch = Batch.allocate(len(numbers), config.agent.num_frames, 25)
+    batch = Batch.allocate(len(numbers), config.agent.num_frames, config.spec.agents[0])
     batch.number[:] = numbers
     replay.read(batch)
     return batch
@@ -141,7 +143,7 @@ def drawn(config, replay, numbers):
 @given(episodes())
 def test_a_clean_reader_puts_together_what_the_replay_does(made):
     config, arrays, replay = made
-    clean = CleanReplay(config, arrays, None)
+    clean = CleanReplay(config, config.spec.agents[0], arrays, None)
     numbers = np.arange(max(replay.oldest_intact, replay.count - replay.window), replay.count)
     batch, rows = drawn(config, replay, numbers), clean.read(numbers)
     assert np.array_equal(batch.s_tm1, rows.stack)
@@ -157,7 +159,7 @@ def test_a_clean_reader_puts_together_what_the_replay_does(made):
 @given(episodes(), st.sampled_from(["older", "newest", "action", "return", "discount", "stored"]), st.data())
 def test_one_wrong_number_in_a_batch_is_counted_where_it_belongs(made, what, data):
     config, arrays, replay = made
-    clean = CleanReplay(config, arrays, None)
+    clean = CleanReplay(config, config.spec.agents[0], arrays, None)
     numbers = np.arange(max(replay.oldest_intact, replay.count - replay.window), replay.count)
     row = data.draw(st.integers(0, len(numbers) - 1))
     batch, counted = drawn(config, replay, numbers), "broken"
@@ -183,14 +185,18 @@ def test_one_wrong_number_in_a_batch_is_counted_where_it_belongs(made, what, dat
 
 
 def test_rows_that_the_writer_was_given_meanwhile_are_not_judged():
-    config, arrays = CONFIG, Replay.layout(CONFIG).allocate()
-    replay, clean = Replay(config, arrays), CleanReplay(config, arrays, None)
+    config, arrays = CONFIG, Replay.layout(CONFIG, CONFIG.spec.agents[0]).allocate()
+    replay, clean = (
+        Replay(config, config.spec.agents[0], arrays),
+        CleanReplay(config, config.spec.agents[0], arrays, None),
+    )
     frame, one = np.ones((1, 25), np.uint8), np.ones(1, np.float32)
     for _ in range(20):  # the ring holds as many epochs
         replay.begin_epoch()
         for turn in range(config.max_turns):
             replay.write_frame(turn, frame)
-            replay.write_step(turn, np.zeros(1, np.int64), one, None, 0, 0.0, one)
+            replay.write_step(turn, np.zeros(1, np.int64), 0, 0.0, one)
+            replay.write_outcome(turn, one, one < 0, one < 0, one > 0)
         replay.write_frame(config.max_turns, frame)
         replay.commit_epoch()
     batch, before = drawn(config, replay, np.arange(5)), clean.oldest_intact

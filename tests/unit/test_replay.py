@@ -4,28 +4,41 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.interleaving import Interleaving, Watched
+from tests.unit.worlds import Bare
 from workbench.core.config import Config
 from workbench.core.shared.replay import Batch, Replay, ReplayError, n_step_returns
 
 CELLS = 9  # in a view of radius 1
 
 
-def make_config(turns=3, worlds=1, frames=2, n_step=1, gamma=0.5, scale=1.0, window=3, capacity=None):
+def make_config(turns=3, worlds=1, frames=2, n_step=1, gamma=0.5, scale=1.0, window=3, capacity=None, **world):
     return Config().replace(
         epochs=10**6,
-        world={"max_turns": turns, "num_worlds": worlds, "vision_radius": 1},
+        world=Bare(max_turns=turns, num_worlds=worlds, **{"shape": (CELLS,)} | world),
         agent={"num_frames": frames},
         replay={"window": window, "capacity": capacity or window, "learning_starts": 1},
         learning={"batch_size": 1, "n_step": n_step, "gamma": gamma, "reward_scale": scale},
     )
 
 
+def arrays_of(config):
+    return Replay.layout(config, config.spec.agents[0]).allocate()
+
+
+def over(config, arrays, *fence):
+    return Replay(config, config.spec.agents[0], arrays, *fence)
+
+
 def make(config):
-    return Replay(config, Replay.layout(config).allocate())
+    return over(config, arrays_of(config))
+
+
+SPACES = [{}, {"shape": (3,), "dtype": "float32"}, {"shape": (2, 3, 1)}, {"shape": (), "dtype": "int64"}]
+"""Codes, a vector, a picture, a number."""
 
 
 @st.composite
@@ -40,6 +53,7 @@ def configs(draw):
         scale=draw(st.sampled_from([1.0, 0.1])),
         window=window,
         capacity=draw(st.integers(window, 2 * window + 2 * turns * worlds)),
+        **draw(st.sampled_from(SPACES)),
     )  # fmt: skip
 
 
@@ -48,7 +62,7 @@ class Transitions:
 
     def __init__(self, config):
         self.turns, self.worlds = config.max_turns, config.num_worlds
-        self.num_frames, self.learning = config.agent.num_frames, config.learning
+        self.num_frames, self.learning, self.spec = config.agent.num_frames, config.learning, config.spec.agents[0]
         self.epochs = []
 
     def __len__(self):
@@ -56,14 +70,22 @@ class Transitions:
 
     def stack(self, epoch, turn, start, world):
         frames = self.epochs[epoch]["frames"]
-        blank = np.zeros(CELLS, np.uint8)
+        blank = np.zeros(self.spec.shape, self.spec.dtype)
         turns = range(turn - self.num_frames + 1, turn + 1)
         return np.array([frames[t][world] if t >= start else blank for t in turns])
 
     def start(self, epoch, turn, world):
-        """First turn of the episode that a turn belongs to."""
-        ended = self.epochs[epoch]["terminated"]
-        return max([t + 1 for t in range(turn) if ended[t][world]], default=0)
+        """First turn of the episode that a turn belongs to; while the agent waits for one, the turn itself."""
+        data, start, waiting = self.epochs[epoch], 0, False
+        for t in range(turn):
+            ended = data["terminated"][t][world] or data["truncated"][t][world]
+            waiting = ended or (waiting and not data["valid"][t][world])
+            start = t + 1 if waiting else start
+        return start
+
+    def valid(self, number):
+        rest, world = divmod(number, self.worlds)
+        return bool(self.epochs[rest // self.turns]["valid"][rest % self.turns][world])
 
     def row(self, number):
         rest, world = divmod(number, self.worlds)
@@ -74,7 +96,7 @@ class Transitions:
             r_t += discount_t * self.learning.reward_scale * data["rewards"][t][world]
             discount_t *= 0.0 if data["terminated"][t][world] else self.learning.gamma
             reached = t + 1
-            if data["terminated"][t][world]:
+            if data["terminated"][t][world] or data["truncated"][t][world]:
                 break
         return {
             "s_tm1": self.stack(epoch, turn, start, world),
@@ -87,12 +109,15 @@ class Transitions:
 
 
 def random_epoch(config, rng, terminating=0.3):
-    turns, worlds = config.max_turns, config.num_worlds
+    turns, worlds, spec = config.max_turns, config.num_worlds, config.spec.agents[0]
+    terminated = rng.random((turns, worlds)) < terminating
     return {
-        "frames": rng.integers(1, 6, (turns + 1, worlds, CELLS)).astype(np.uint8),
+        "frames": rng.integers(1, 6, (turns + 1, worlds, *spec.shape)).astype(spec.dtype),
         "actions": rng.integers(0, 4, (turns, worlds)),
         "rewards": rng.normal(size=(turns, worlds)).astype(np.float32),
-        "terminated": rng.random((turns, worlds)) < terminating,
+        "terminated": terminated,
+        "truncated": ~terminated & (rng.random((turns, worlds)) < terminating),
+        "valid": rng.random((turns, worlds)) < 0.8,
     }
 
 
@@ -103,9 +128,8 @@ def write(replay, epoch, version, look=lambda turn: None):
         replay.write_frame(turn, frame)
         look(turn)
         chances = np.full(len(frame), 0.5, np.float32)
-        replay.write_step(
-            turn, epoch["actions"][turn], epoch["rewards"][turn], epoch["terminated"][turn], version, 0.1, chances
-        )
+        replay.write_step(turn, epoch["actions"][turn], version, 0.1, chances)
+        replay.write_outcome(turn, *(epoch[name][turn] for name in ("rewards", "terminated", "truncated", "valid")))
     replay.write_frame(len(epoch["actions"]), epoch["frames"][-1])
     replay.commit_epoch()
 
@@ -136,7 +160,7 @@ def test_every_row_that_is_left_equals_the_transition_that_was_written(config, n
     kept = -(-config.replay.capacity // replay.steps_per_epoch) * replay.steps_per_epoch
     assert replay.oldest_intact == max(0, len(model) - kept)
     numbers = np.arange(replay.oldest_intact, replay.count)
-    batch = Batch.allocate(len(numbers), config.agent.num_frames, CELLS)
+    batch = Batch.allocate(len(numbers), config.agent.num_frames, config.spec.agents[0])
     batch.number[:] = numbers
     replay.read(batch)
     assert_rows(batch, model)
@@ -146,8 +170,13 @@ def test_every_row_that_is_left_equals_the_transition_that_was_written(config, n
 def test_sampling_stays_in_the_window_below_the_end_and_returns_whole_rows(config, num_epochs, seed, data):
     replay, model = filled(config, num_epochs, seed)
     end = data.draw(st.none() | st.integers(replay.oldest_intact + 1, replay.count), "end")
-    batch = replay.sample(np.random.default_rng(seed), 40, end)
     high = replay.count if end is None else end
+    if not any(map(model.valid, range(max(0, high - config.replay.window, replay.oldest_intact), high))):
+        with pytest.raises(ReplayError, match="in whose turn the agent took part"):
+            replay.sample(np.random.default_rng(seed), 40, end)
+        return
+    batch = replay.sample(np.random.default_rng(seed), 40, end)
+    assert all(map(model.valid, batch.number.tolist()))
     assert batch.number.max() < high
     assert batch.number.min() >= max(0, high - config.replay.window, replay.oldest_intact)
     assert replay.fill(end) == min(high, config.replay.window)
@@ -165,7 +194,7 @@ def test_the_state_acted_in_is_the_state_learnt_from(config, num_epochs, seed):
             version,
             lambda turn, seen=acted_in: seen.append(replay.newest_stack(turn)),
         )
-        batch = Batch.allocate(replay.steps_per_epoch, config.agent.num_frames, CELLS)
+        batch = Batch.allocate(replay.steps_per_epoch, config.agent.num_frames, config.spec.agents[0])
         batch.number[:] = np.arange(replay.count - replay.steps_per_epoch, replay.count)
         replay.read(batch)
         np.testing.assert_array_equal(batch.s_tm1, np.concatenate(acted_in))
@@ -173,8 +202,9 @@ def test_the_state_acted_in_is_the_state_learnt_from(config, num_epochs, seed):
 
 @given(config=configs(), seed=st.integers(0, 2**32))
 def test_the_same_stream_draws_the_same_rows_into_any_batch(config, seed):
-    replay, _ = filled(config, 3, seed)
-    out = Batch.allocate(7, config.agent.num_frames, CELLS)
+    replay, model = filled(config, 3, seed)
+    assume(any(map(model.valid, range(len(model) - 1, max(0, len(model) - config.replay.window) - 1, -1))))
+    out = Batch.allocate(7, config.agent.num_frames, config.spec.agents[0])
     for array in vars(out).values():
         array.fill(77)
     new = replay.sample(np.random.default_rng(seed), 7)
@@ -186,9 +216,10 @@ def test_the_same_stream_draws_the_same_rows_into_any_batch(config, seed):
 
 def test_every_row_of_the_window_is_drawn_equally_often():
     config = make_config(turns=5, worlds=2, window=20, capacity=30)
-    replay, _ = filled(config, 4)
-    numbers = Counter(replay.sample(np.random.default_rng(0), 20_000, end=30).number.tolist())
-    assert set(numbers) == set(range(10, 30))
+    replay, model = filled(config, 4)
+    valid = list(filter(model.valid, range(10, 30)))
+    numbers = Counter(replay.sample(np.random.default_rng(0), 1000 * len(valid), end=30).number.tolist())
+    assert sorted(numbers) == valid and 10 < len(valid) < 20
     assert all(abs(count - 1000) < 5 * np.sqrt(1000) for count in numbers.values())
 
 
@@ -200,8 +231,8 @@ def test_every_row_of_the_window_is_drawn_equally_often():
 def test_returns_discounts_and_spans_equal_a_loop(turns, worlds, n_step, gamma, terminating, seed):
     rng = np.random.default_rng(seed)
     reward = rng.normal(size=(turns, worlds)).astype(np.float32)
-    terminated = rng.random((turns, worlds)) < terminating
-    r_t, discount_t, span = n_step_returns(reward, terminated, gamma, n_step)
+    terminated, truncated = rng.random((2, turns, worlds)) < terminating
+    r_t, discount_t, span = n_step_returns(reward, terminated, truncated, gamma, n_step)
     assert (r_t.dtype, discount_t.dtype, span.dtype) == (np.float32, np.float32, np.int16)
     for turn in range(turns):
         for world in range(worlds):
@@ -211,6 +242,8 @@ def test_returns_discounts_and_spans_equal_a_loop(turns, worlds, n_step, gamma, 
                 wanted_return += wanted_discount * reward[here]
                 wanted_discount *= 0.0 if terminated[here] else gamma
                 wanted_span += 1
+                if truncated[here]:
+                    break
             np.testing.assert_allclose(r_t[turn, world], wanted_return, rtol=1e-4, atol=1e-5)
             np.testing.assert_allclose(discount_t[turn, world], wanted_discount, rtol=1e-5)
             assert span[turn, world] == wanted_span
@@ -219,7 +252,7 @@ def test_returns_discounts_and_spans_equal_a_loop(turns, worlds, n_step, gamma, 
 def test_an_epochs_end_bootstraps_and_a_termination_does_not():
     reward = np.ones((3, 2), np.float32)
     terminated = np.array([[False, False], [False, True], [False, False]])
-    r_t, discount_t, span = n_step_returns(reward, terminated, 0.5, 3)
+    r_t, discount_t, span = n_step_returns(reward, terminated, np.zeros_like(terminated), 0.5, 3)
     np.testing.assert_allclose(r_t, [[1.75, 1.5], [1.5, 1.0], [1.0, 1.0]])
     np.testing.assert_allclose(discount_t, [[0.125, 0.0], [0.25, 0.0], [0.5, 0.5]])
     np.testing.assert_array_equal(span, [[3, 2], [2, 1], [1, 1]])
@@ -267,14 +300,14 @@ def test_a_frame_of_another_shape_or_dtype_is_refused_and_not_broadcast(frame):
 
 
 FULL = make_config(turns=3, worlds=2, frames=2, window=12)
-FIELDS = [field.name for field in Replay.layout(FULL).fields if field.name not in ("begun", "committed")]
+FIELDS = [name for name in arrays_of(FULL) if name not in ("begun", "committed")]
 
 
 @pytest.mark.parametrize("name", FIELDS)
 @given(data=st.data())
 def test_a_flipped_bit_anywhere_is_noticed(name, data):
-    arrays = Replay.layout(FULL).allocate()
-    replay = Replay(FULL, arrays)
+    arrays = arrays_of(FULL)
+    replay = over(FULL, arrays)
     for version in range(3):
         write(replay, random_epoch(FULL, np.random.default_rng(version)), version)
     numbers = np.arange(6, 18)
@@ -296,8 +329,8 @@ def test_a_row_in_the_place_of_another_is_noticed():
 
 
 def test_an_epoch_begun_and_never_committed_is_valid_and_two_are_not():
-    arrays = Replay.layout(FULL).allocate()
-    replay = Replay(FULL, arrays)
+    arrays = arrays_of(FULL)
+    replay = over(FULL, arrays)
     assert replay.check_valid() == (True, "")
     replay.begin_epoch()
     assert replay.check_valid() == (True, "")
@@ -341,6 +374,8 @@ def telling_epoch(config, epoch):
         "actions": np.full((turns, worlds), epoch),
         "rewards": np.full((turns, worlds), epoch, np.float32),
         "terminated": np.zeros((turns, worlds), bool),
+        "truncated": np.zeros((turns, worlds), bool),
+        "valid": np.ones((turns, worlds), bool),
     }
 
 
@@ -348,11 +383,11 @@ def telling_epoch(config, epoch):
 def test_however_the_two_sides_interleave_the_rows_drawn_are_whole(turns, spare, free):
     interleaving = Interleaving(turns)
     config = make_config(turns=2, frames=1, gamma=1.0, window=4, capacity=4 + 2 * spare)
-    arrays = Replay.layout(config).allocate()
+    arrays = arrays_of(config)
     for epoch in range(2):
-        write(Replay(config, arrays), telling_epoch(config, epoch), epoch)
+        write(over(config, arrays), telling_epoch(config, epoch), epoch)
     watched = {name: Watched.of(array, interleaving.switch) for name, array in arrays.items()}
-    writer, reader = (Replay(config, watched, interleaving.switch) for _ in range(2))
+    writer, reader = (over(config, watched, interleaving.switch) for _ in range(2))
 
     def act():
         for epoch in range(2, 6):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from workbench.core.agents.flat_parameters import ParameterLayout
 from workbench.core.config import Config
+from workbench.core.envs.base import AgentSpec
 from workbench.core.shared.layout import Arrays
 from workbench.core.shared.replay import Batch, Replay
 from workbench.core.shared.weight_store import Snapshot, WeightStore, WeightStoreError
@@ -81,10 +82,10 @@ class CleanWeightStore:
 class Rows:
     """Rows as they should be; n rows."""
 
-    stack: NDArray[np.uint8]
-    """(n, F, S): frames of the state that was acted in, oldest first, blank before the episode."""
-    stack_t: NDArray[np.uint8]
-    """(n, F, S): frames of the state to bootstrap from."""
+    stack: NDArray[Any]
+    """(n, F, *shape): frames of the state that was acted in, oldest first, blank before the episode."""
+    stack_t: NDArray[Any]
+    """(n, F, *shape): frames of the state to bootstrap from."""
     action: NDArray[np.int64]
     policy_version: NDArray[np.int64]
     r_t: NDArray[np.float64]
@@ -108,8 +109,8 @@ class Judged:
 class CleanReplay:
     """One agent's ring of rows."""
 
-    def __init__(self, config: Config, arrays: Arrays, fence: Fence) -> None:
-        self._arrays, self._replay = arrays, Replay(config, arrays, fence)
+    def __init__(self, config: Config, spec: AgentSpec, arrays: Arrays, fence: Fence) -> None:
+        self._arrays, self._replay = arrays, Replay(config, spec, arrays, fence)
         self._turns, self._worlds = config.max_turns, config.num_worlds
         self._frames, self._learning = config.agent.num_frames, config.learning
         self._window, self._scanned = config.replay.window, 0
@@ -150,9 +151,9 @@ class CleanReplay:
         known &= numbers >= self.oldest_intact
         if not known.any():
             return None
-        other = (batch.s_tm1[:, -1] != rows.stack[:, -1]).any(1)
+        other = _differ(batch.s_tm1[:, -1], rows.stack[:, -1])
         other |= (batch.a_tm1 != rows.action) | (batch.policy_version != rows.policy_version)
-        stacks = (batch.s_tm1 != rows.stack).any((1, 2)) | (batch.s_t != rows.stack_t).any((1, 2))
+        stacks = _differ(batch.s_tm1, rows.stack) | _differ(batch.s_t, rows.stack_t)
         returns = ~np.isclose(batch.r_t, rows.r_t, rtol=1e-4, atol=1e-4 * self._learning.reward_scale)
         off = batch.discount_t - rows.discount_t
         size = np.abs(rows.r_t[known]).mean() / self._learning.reward_scale
@@ -178,11 +179,9 @@ class CleanReplay:
         self._scanned += SCAN
         return self.broken(np.arange(first, min(first + SCAN, count)))
 
-    def _stack(
-        self, slot: NDArray[Any], turn: NDArray[Any], world: NDArray[Any], start: NDArray[Any]
-    ) -> NDArray[np.uint8]:
+    def _stack(self, slot: NDArray[Any], turn: NDArray[Any], world: NDArray[Any], start: NDArray[Any]) -> NDArray[Any]:
         frame = self._arrays["frame"]
-        stack = np.zeros((len(turn), self._frames, frame.shape[-1]), np.uint8)
+        stack = np.zeros((len(turn), self._frames, *frame.shape[3:]), frame.dtype)
         for back in range(self._frames):
             there = turn - back >= start
             stack[there, -1 - back] = frame[slot[there], turn[there] - back, world[there]]
@@ -191,18 +190,25 @@ class CleanReplay:
     def _returns(
         self, slot: NDArray[Any], turn: NDArray[Any], world: NDArray[Any]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-        """Return, discount and span of each row: (n,) each. An episode that ends starts a new one a turn later."""
-        reward, starts = self._arrays["reward"], self._arrays["episode_start"]
+        """Return, discount and span of each row: (n,) each."""
+        reward = self._arrays["reward"]
         r_t, discount_t = np.zeros(len(turn)), np.ones(len(turn))
         span, goes_on = np.zeros(len(turn), np.int64), np.ones(len(turn), np.bool_)
         last = self._turns - 1
         for k in range(min(self._learning.n_step, self._turns)):
             here = goes_on & (turn + k <= last)
-            now, following = np.minimum(turn + k, last), np.minimum(turn + k + 1, last)
+            now = np.minimum(turn + k, last)
             r_t[here] += (discount_t * reward[slot, now, world] * self._learning.reward_scale)[here]
             span[here] += discount_t[here] > 0  # with a discount of 0, what lies beyond does not count
-            terminated = here & (turn + k < last) & (starts[slot, following, world] > turn + k)
             discount_t[here] *= self._learning.gamma
-            discount_t[terminated] = 0.0
-            goes_on &= ~terminated
+            if "terminated" in self._arrays:
+                terminated, truncated = (self._arrays[name][slot, now, world] for name in ("terminated", "truncated"))
+                discount_t[here & terminated] = 0.0
+                goes_on &= ~(terminated | truncated)
         return r_t, discount_t, span
+
+
+def _differ(found: NDArray[Any], due: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which rows are not equal: (n,)."""
+    differ: NDArray[np.bool_] = (found != due).reshape(len(found), -1).any(1)
+    return differ

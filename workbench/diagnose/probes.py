@@ -27,6 +27,7 @@ from workbench.core.agents.iqn import QuantileNetwork, build_network
 from workbench.core.agents.iqn_agent import Agent
 from workbench.core.agents.policy import Choice
 from workbench.core.config import Config
+from workbench.core.envs.base import AgentSpec
 from workbench.core.processes.shared_memory import machine_fence
 from workbench.core.processes.worker import Parts
 from workbench.core.seeding import twin
@@ -106,7 +107,10 @@ class _Side:
         fence, job = machine_fence(), parts.job
         self.layout = ParameterLayout.of(build_network(self.config))
         self.stores = [CleanWeightStore(self.layout, block.open(), fence) for block in job.stores]
-        self.replays = [CleanReplay(self.config, block.open(), fence) for block in job.replays]
+        self.replays = [
+            CleanReplay(self.config, spec, block.open(), fence)
+            for spec, block in zip(self.config.spec.agents, job.replays, strict=True)
+        ]
         self._write = parts.channel["probes"].write
 
     def record(
@@ -126,7 +130,7 @@ class _Acting(_Side):
         self.collector = collector
         self._probe_batch = ProbeBatch(self.config, collector.policies[0].device)
         self._index = torch.from_numpy(sample_index(self.layout)).to(collector.policies[0].device)
-        self._watched = [_Watched(self.config) for _ in collector.policies]
+        self._watched = [_Watched(self.config, spec) for spec in self.config.spec.agents]
         self._reset_differs = math.nan
         self._epoch, self._in_full, self._version_due = 0, True, [0] * len(self.stores)
         _wrap(collector, "epoch", self._around_epoch)
@@ -196,7 +200,7 @@ class _Acting(_Side):
         if self._in_full and replay.count >= (epoch + 1) * steps:
             numbers = np.arange(epoch * steps, (epoch + 1) * steps)
             rows = replay.read(numbers.reshape(-1, self.config.num_worlds)[:, : watched.worlds].reshape(-1))
-            differs = (rows.stack != watched.stacks.reshape(rows.stack.shape)).any((1, 2))
+            differs = (rows.stack != watched.stacks.reshape(rows.stack.shape)).reshape(len(rows.stack), -1).any(1)
             self.record("act/stacks", *about, int(differs.sum()), 0)
             self.record("act/broken", *about, replay.broken(numbers), 0)
 
@@ -247,10 +251,10 @@ class _Acting(_Side):
 class _Watched:
     """What one policy was fed and chose in an epoch."""
 
-    def __init__(self, config: Config) -> None:
-        spec, turns = config.spec.agents[0], config.max_turns
+    def __init__(self, config: Config, spec: AgentSpec) -> None:
+        turns = config.max_turns
         self.worlds, self.num_actions = min(WORLDS, config.num_worlds), spec.num_actions
-        self.stacks = np.zeros((turns, self.worlds, config.agent.num_frames, math.prod(spec.shape)), np.uint8)
+        self.stacks = np.zeros((turns, self.worlds, config.agent.num_frames, *spec.shape), spec.dtype)
         self.actions = np.zeros((turns, config.num_worlds), np.int64)
         self.in_use = Snapshot(-1, -1, math.nan, math.nan, 0)
         self.epsilon, self.turn = math.nan, 0

@@ -38,7 +38,9 @@ def play(config: WorldConfig, policies: list[ReferencePolicy], epochs: int, seed
     for _ in range(config.spec().max_turns):
         world.begin_turn()
         for agent, policy in enumerate(policies):
-            rewards += world.act(agent, policy(world.observe(agent), rng))
+            world.act(agent, policy(world.observe(agent), rng))
+        for earned in world.end_turn().rewards:
+            rewards += earned
     return rewards
 
 

@@ -15,7 +15,8 @@ from workbench.core.agents.iqn import arguments_of, build_network
 from workbench.core.agents.iqn_agent import Agent
 from workbench.core.agents.policy import Policy
 from workbench.core.config import Config
-from workbench.core.envs.treasurehunt import NUM_ACTIONS, NUM_ENTITIES, Treasurehunt
+from workbench.core.envs.base import World
+from workbench.core.envs.treasurehunt import NUM_ACTIONS, NUM_ENTITIES
 from workbench.core.seeding import stream
 from workbench.core.shared.replay import Batch, Replay
 from workbench.core.shared.weight_store import WeightStore
@@ -44,17 +45,18 @@ def world_speed(config: Config, quick: bool) -> dict[str, Any]:
     for worlds in (1, 64):
         world = config.world.make(stream(0, "world"), worlds)
         turns = 200 if quick else 4000 // (1 if worlds == 1 else 4)
-        actions = stream(0, "reference").integers(NUM_ACTIONS, size=(turns, world.num_agents, worlds))
+        actions = stream(0, "reference").integers(NUM_ACTIONS, size=(turns, config.num_agents, worlds))
 
-        def play(world: Treasurehunt = world, actions: Any = actions) -> None:
+        def play(world: World = world, actions: Any = actions) -> None:
             """All turns, with a reset after each epoch."""
             for turn, chosen in enumerate(actions):
                 if turn % config.max_turns == 0:
                     world.reset()
                 world.begin_turn()
-                for agent in range(world.num_agents):
+                for agent in range(config.num_agents):
                     world.observe(agent)
                     world.act(agent, chosen[agent])
+                world.end_turn()
 
         (seconds,) = side_by_side([play], 3, _nothing)
         rates[f"{worlds} worlds"] = actions.size / seconds
@@ -81,11 +83,11 @@ def acting_speed(config: Config, quick: bool) -> dict[str, Any]:
     return {"unit": "agent steps per s with the network acting", **rates}
 
 
-def collecting_parts(config: Config) -> tuple[Treasurehunt, list[Replay], list[Policy]]:
+def collecting_parts(config: Config) -> tuple[World, list[Replay], list[Policy]]:
     """A world, with an empty replay and a policy of fresh weights per agent, on the CPU."""
     cpu, agents = torch.device("cpu"), range(config.num_agents)
     world = config.world.make(stream(config.seed, "world"))
-    replays = [Replay(config, Replay.layout(config).allocate()) for _ in agents]
+    replays = [Replay(config, spec, Replay.layout(config, spec).allocate()) for spec in config.spec.agents]
     policies = []
     for index in agents:
         policy = Policy(
@@ -176,9 +178,9 @@ def replay_speed(config: Config, quick: bool) -> dict[str, Any]:
     for _ in range(2 if quick else 20):
         collect(world, policies, replays, 1.0, [0] * len(policies))
     replay, rng = replays[0], stream(0, "sampling")
-    frame_size = math.prod(config.spec.agents[0].shape)
-    out = Batch.allocate(config.learning.batch_size, config.agent.num_frames, frame_size)
-    source = Batch.allocate(config.learning.batch_size, config.agent.num_frames, frame_size)
+    spec = config.spec.agents[0]
+    out = Batch.allocate(config.learning.batch_size, config.agent.num_frames, spec)
+    source = Batch.allocate(config.learning.batch_size, config.agent.num_frames, spec)
 
     def copy() -> None:
         for name, array in vars(source).items():
@@ -186,7 +188,7 @@ def replay_speed(config: Config, quick: bool) -> dict[str, Any]:
 
     size = config.learning.batch_size
     sample_s, copy_s = side_by_side([lambda: replay.sample(rng, size, out=out), copy], 200, _nothing)
-    ring = Replay.layout(config)
+    ring = Replay.layout(config, spec)
     rows = sum(np.prod(field.shape) * np.dtype(field.dtype).itemsize for field in ring.fields)
     return {
         "rows": size, "sample_us": 1e6 * sample_s, "copy_us": 1e6 * copy_s, "ratio": sample_s / copy_s,

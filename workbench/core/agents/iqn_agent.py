@@ -11,7 +11,6 @@ row differs only in its r_t and discount_t.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -75,8 +74,7 @@ class Agent:
         self.optimizer = _build_adam(self.parameters, config.learning.adam_eps)
         self.updates, self.target_updates = 0, 0
         self._rng = stream(config.seed, "learning_quantiles", index)
-        frame_size = math.prod(config.spec.agents[index].shape)
-        template = Batch.allocate(config.learning.batch_size, config.agent.num_frames, frame_size)
+        template = Batch.allocate(config.learning.batch_size, config.agent.num_frames, config.spec.agents[index])
         self._staging = Staging(_staged_fields(template, config, self.online.noise_size), device)
         self._staged = self._staging.device
         self.batch = Batch(**{name: self._staging.host[name] for name in vars(template)})

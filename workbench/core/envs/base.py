@@ -1,19 +1,44 @@
-"""What a world is for those who live in it: what it says of itself, and the turns in which it is played."""
+"""What a world is: what it says of itself, and the turns in which it is played.
+
+An epoch is a ``reset`` and then ``max_turns`` turns, in all copies at once. A turn is::
+
+    world.begin_turn()
+    for agent in range(agents):
+        observation = world.observe(agent)   # (num_worlds, *shape): frame t of the agent
+        world.act(agent, actions)            # (num_worlds,) int64
+    turn = world.end_turn()                  # rewards, terminated, truncated, valid
+
+so it serves agents that act one after the other, each seeing what the earlier ones did, and agents that act at once.
+After the last turn every agent observes once more. The end of an epoch truncates whatever episode is under way: values
+bootstrap from that last observation.
+
+**Episodes that end inside an epoch.** An agent's part of an episode ends in a copy with the turn that says
+``terminated`` (no value follows) or ``truncated`` (the value of what follows counts). Its next frame is the last one of
+that episode, which a truncated row bootstraps from. Until the copy begins a new episode the agent takes no part: its
+turns are not ``valid``, they are stored and never drawn, and what it chooses is ignored. A copy in which every agent's
+part has ended begins a new episode in the next turn, its reset turn, which is valid for no agent; the first frame of
+the new episode is seen in the turn after that. This is next-step autoreset as in Gymnasium::
+
+    turn             t          t + 1            t + 2
+    observation      s_t        s_T, the last    s_0 of the next episode
+    terminated       True       False            False
+    valid            True       False            True
+
+A turn that is not valid for an agent without an end before it (it is another's move) belongs to its episode: what it
+earns then counts for the row before.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core import registry
 from workbench.core.settings import Choice, between
-
-if TYPE_CHECKING:
-    from workbench.core.envs.treasurehunt import Treasurehunt
 
 ReferencePolicy = Callable[[NDArray[Any], np.random.Generator], NDArray[np.int64]]
 """From the observations of one agent, (num_worlds, *shape), and a generator to its actions, (num_worlds,) int64."""
@@ -36,11 +61,6 @@ class AgentSpec:
     code_names: tuple[str, ...] = ()
     """What codes stand for, from 0 on, if they have names."""
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of one observation."""
-        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
-
 
 @dataclass(frozen=True)
 class EnvSpec:
@@ -50,10 +70,61 @@ class EnvSpec:
     """One for each agent, in the order in which they act."""
     max_turns: int
     """Turns of an epoch."""
+    whole_epochs: bool = False
+    """Whether every episode lasts for the whole epoch and every agent takes part in every turn; ends are not stored."""
     reward_bound: float | None = None
     """Largest size of one reward, if it is known."""
     max_copies: int = 65536
     """Most copies that one process should play side by side."""
+
+
+class Turn(NamedTuple):
+    """What a turn has brought; arrays of shape (agents, num_worlds), good until the next turn begins."""
+
+    rewards: NDArray[np.float32]
+    terminated: NDArray[np.bool_]
+    """The agent's part of the episode has come to its natural end with this turn."""
+    truncated: NDArray[np.bool_]
+    """It was cut off with this turn, by a time limit for instance."""
+    valid: NDArray[np.bool_]
+    """The agent took part in this turn."""
+
+
+class World(Protocol):
+    """Any number of copies of a world, ready to play once made. See the head of this file for the order of calls."""
+
+    rng: np.random.Generator
+    """The only source of chance, a PCG64."""
+    num_worlds: int
+    """Copies."""
+
+    def reset(self) -> None:
+        """Begin an epoch: a new episode in every copy."""
+
+    def begin_turn(self) -> None:
+        """Let the world move before the agents do."""
+
+    def observe(self, agent: int) -> NDArray[Any]:
+        """What one agent sees: (num_worlds, *shape) of its spec's dtype, an array that is not changed later."""
+
+    def act(self, agent: int, actions: NDArray[np.int64]) -> None:
+        """Take one agent's actions, (num_worlds,) int64. Those of agents that take no part are ignored.
+
+        Raises:
+            ValueError: there is no such action.
+        """
+
+    def end_turn(self) -> Turn:
+        """Let the world answer, when every agent has acted."""
+
+    def get_state(self) -> dict[str, Any]:
+        """A copy of all that the future depends on, by name; "rng" is the state of the generator.
+
+        Only asked for between two epochs, where a world that a reset sets up entirely has nothing but its generator.
+        """
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from what :meth:`get_state` returned."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +151,7 @@ class WorldConfig(Choice):
         """What the world is. It is asked for often: keep it, if it takes long to find out."""
         raise NotImplementedError
 
-    def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> Treasurehunt:
+    def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> World:
         """A world that is ready to play.
 
         Args:

@@ -1,8 +1,8 @@
 """Treasurehunt: agents collect gems in a walled gridworld, of which any number of copies run side by side.
 
-A turn is :meth:`Treasurehunt.begin_turn`, then for every agent in fixed order :meth:`Treasurehunt.observe` and
-:meth:`Treasurehunt.act`, so that an agent sees what the earlier ones did. All copies lie in one flat array of cells and
-a position is an index into it: a view is one gather, a move one gather and one scatter, whatever the number of copies.
+Agents act one after the other, so that an agent sees what the earlier ones did. All copies lie in one flat array of
+cells and a position is an index into it: a view is one gather, a move one gather and one scatter, whatever the number
+of copies.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.envs.base import AgentSpec, EnvSpec, ReferencePolicy, WorldConfig
+from workbench.core.envs.base import AgentSpec, EnvSpec, ReferencePolicy, Turn, WorldConfig
 from workbench.core.settings import SHARE, at_least, between, require
 
 BLANK, EMPTY, WALL, SAND, GEM, AGENT = range(6)
@@ -67,7 +67,7 @@ class TreasurehuntConfig(WorldConfig):
         frame_size = (2 * self.vision_radius + 1) ** 2
         agent = AgentSpec((frame_size,), "uint8", NUM_ACTIONS, NUM_ENTITIES, _MOVES, _NAMES)
         bound, copies = max(abs(self.gem_reward), abs(self.wall_reward)), 20_000_000 // (self.height * self.width)
-        return EnvSpec((agent,) * self.num_agents, self.max_turns, bound, max(2, copies))
+        return EnvSpec((agent,) * self.num_agents, self.max_turns, True, bound, max(2, copies))
 
     @property
     def title(self) -> str:
@@ -119,8 +119,11 @@ class Treasurehunt:
         self._moves = np.array([-columns, columns, -1, 1])
         reach = np.arange(-radius, radius + 1)
         self._window = (reach[:, None] * columns + reach).reshape(-1)
-        self._rewards = np.zeros(NUM_ENTITIES + 1, np.float32)
-        self._rewards[[GEM, WALL]] = config.gem_reward, config.wall_reward
+        self._values = np.zeros(NUM_ENTITIES + 1, np.float32)
+        self._values[[GEM, WALL]] = config.gem_reward, config.wall_reward
+        everywhere = self._positions.shape
+        ends = np.zeros(everywhere, np.bool_)  # no episode ends but with its epoch
+        self._turn = Turn(np.zeros(everywhere, np.float32), ends, ends, np.ones(everywhere, np.bool_))
         self._draws = np.empty(self._inner.shape, np.float32)
         self._spawns = np.empty(self._inner.shape, np.bool_)
         self.reset()
@@ -165,8 +168,8 @@ class Treasurehunt:
         frame: NDArray[np.uint8] = self._flat.take(self._positions[agent][:, None] + self._window)
         return frame
 
-    def act(self, agent: int, actions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Move one agent in all worlds and return its rewards: (num_worlds,) float32.
+    def act(self, agent: int, actions: NDArray[np.int64]) -> None:
+        """Move one agent in all worlds.
 
         Args:
             agent: whose turn it is.
@@ -181,12 +184,15 @@ class Treasurehunt:
         origin = self._positions[agent]
         aim = origin + self._moves.take(actions)
         entity = self._flat.take(aim)
-        rewards: NDArray[np.float32] = self._rewards.take(entity)
+        self._values.take(entity, out=self._turn.rewards[agent])
         goal = np.where(_CAN_ENTER.take(entity), aim, origin)
         self._flat[origin] = EMPTY
         self._flat[goal] = AGENT
         self._positions[agent] = goal
-        return rewards
+
+    def end_turn(self) -> Turn:
+        """What the agents have earned. Everyone took part and no episode has ended."""
+        return self._turn
 
     def get_state(self) -> dict[str, Any]:
         """A copy of everything that the future depends on: cells, positions, and the state of the generator."""

@@ -61,18 +61,22 @@ class Shared:
         if self.weights_block is not None:
             self.weights_block.open()["weights"][:] = plan.weights
         self.progress = Progress(self.progress_block.open(), fence)
-        self.replays = [Replay(config, block.open(), fence) for block in self.replay_blocks]
+        self.replays = [
+            Replay(config, spec, block.open(), fence)
+            for spec, block in zip(config.spec.agents, self.replay_blocks, strict=True)
+        ]
         self.stores = [WeightStore(block.open(), fence) for block in self.store_blocks]
 
 
 def layouts(plan: Plan, num_processes: int) -> dict[str, Layout]:
     """What the processes of a run share, by name, in the order in which it lies in memory."""
     config, agents = plan.config, range(plan.config.num_agents)
-    replay, store = Replay.layout(config), weight_store_layout(config, plan.lag)
+    specs, store = config.spec.agents, weight_store_layout(config, plan.lag)
+    rings = {spec: Replay.layout(config, spec) for spec in specs}  # one object for all that are alike
     channel = Channel.layout(record_tables(plan.hooks))
     return {
         "progress": Progress.layout(len(agents), num_processes),
-        **{f"replay {index}": replay for index in agents},
+        **{f"replay {index}": rings[spec] for index, spec in enumerate(specs)},
         **{f"weight store {index}": store for index in agents},
         **{f"channel {index}": channel for index in range(num_processes)},
         **({} if plan.weights is None else {"weights": warm_start_layout(plan.weights)}),

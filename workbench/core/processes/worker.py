@@ -85,7 +85,10 @@ class Parts:
         num_processes = len(job.wakeups)
         self.job, self.blocks, self.settings = job, job.blocks, unchanged(config)
         self.progress = Progress(job.progress.open(Progress.layout(config.num_agents, num_processes)), fence)
-        self.replays = [Replay(config, block.open(Replay.layout(config)), fence) for block in job.replays]
+        self.replays = [
+            Replay(config, spec, block.open(Replay.layout(config, spec)), fence)
+            for spec, block in zip(config.spec.agents, job.replays, strict=True)
+        ]
         layout = weight_store_layout(config, job.lag)
         self.stores = [WeightStore(block.open(layout), fence) for block in job.stores]
         self.channel = Channel(job.channel.open(), fence)

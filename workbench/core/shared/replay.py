@@ -2,7 +2,9 @@
 
 The ring is made of whole epochs. An epoch of T turns in W worlds has T + 1 frames (the last one is only bootstrapped
 from) and T * W rows, numbered for ever: ``number = (epoch * T + turn) * W + world``. A frame is stored once, as bytes,
-and stacked when read. The row's return, discount and span are computed once, when the epoch is committed.
+and stacked when read. The row's return, discount and span are computed once, when the epoch is committed; no row
+crosses an episode's end, and rows of turns in which the agent took no part are never drawn (see
+:mod:`workbench.core.envs.base`).
 
 The writer raises ``begun``, writes the epoch, then raises ``committed``. A reader draws from committed rows, copies
 them, looks at ``begun`` again, and redraws the rows whose epoch has been given up to the writer meanwhile. That second
@@ -20,11 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.config import Config
+from workbench.core.envs.base import AgentSpec
 from workbench.core.shared.layout import Arrays, Counter, Field, Layout
 
 MAX_REDRAWS = 1000
 UNWRITTEN = 0xEE
-"""What codes are before the first write."""
+"""What observations of bytes are before the first write; those of floats are nan."""
+ENDS = ("terminated", "truncated", "valid")
+"""Columns of worlds whose episodes end inside an epoch."""
 
 
 class ReplayError(RuntimeError):
@@ -33,50 +38,51 @@ class ReplayError(RuntimeError):
 
 @dataclass
 class Batch:
-    """Rows drawn from a replay. B rows, F stacked frames, oldest first, of S codes each."""
+    """Rows drawn from a replay. B rows, F stacked frames, oldest first, in the shape and dtype of the agent's spec."""
 
-    s_tm1: NDArray[np.uint8]
-    """(B, F, S) uint8: codes of the state that was acted in; frames before the episode are 0."""
+    s_tm1: NDArray[Any]
+    """(B, F, *shape): the state that was acted in; frames before the episode are 0."""
     a_tm1: NDArray[np.int64]
     """(B,) int64: action."""
     r_t: NDArray[np.float32]
     """(B,) float32: scaled, discounted return over the turns that the row spans."""
     discount_t: NDArray[np.float32]
     """(B,) float32: product of the discounts over those turns; 0 after a termination."""
-    s_t: NDArray[np.uint8]
-    """(B, F, S) uint8: codes of the state to bootstrap from."""
+    s_t: NDArray[Any]
+    """(B, F, *shape): the state to bootstrap from."""
     number: NDArray[np.int64]
     """(B,) int64: absolute number of the row."""
     policy_version: NDArray[np.int64]
     """(B,) int64: version of the policy that chose the action."""
 
     @classmethod
-    def allocate(cls, batch_size: int, num_frames: int, frame_size: int, empty: Callable[..., Any] = np.zeros) -> Batch:
-        """An empty batch; ``empty(shape, dtype)`` makes each array."""
-        state = (batch_size, num_frames, frame_size)
+    def allocate(cls, batch_size: int, num_frames: int, spec: AgentSpec) -> Batch:
+        """An empty batch."""
+        state = (batch_size, num_frames, *spec.shape)
         return cls(
-            s_tm1=empty(state, np.uint8),
-            a_tm1=empty(batch_size, np.int64),
-            r_t=empty(batch_size, np.float32),
-            discount_t=empty(batch_size, np.float32),
-            s_t=empty(state, np.uint8),
-            number=empty(batch_size, np.int64),
-            policy_version=empty(batch_size, np.int64),
+            s_tm1=np.zeros(state, spec.dtype),
+            a_tm1=np.zeros(batch_size, np.int64),
+            r_t=np.zeros(batch_size, np.float32),
+            discount_t=np.zeros(batch_size, np.float32),
+            s_t=np.zeros(state, spec.dtype),
+            number=np.zeros(batch_size, np.int64),
+            policy_version=np.zeros(batch_size, np.int64),
         )
 
 
 def n_step_returns(
-    reward: NDArray[np.float32], terminated: NDArray[np.bool_], gamma: float, n_step: int
+    reward: NDArray[np.float32], terminated: NDArray[np.bool_], truncated: NDArray[np.bool_], gamma: float, n_step: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int16]]:
     """Returns, discounts and spans of every row of an epoch.
 
     r_t = sum_{k < m} gamma^k R_{t+k}, discount_t = gamma^m, where m = min(n, turns to the end), and the sum stops
-    behind a termination, whose discount is 0 (Sutton and Barto 2018, section 7.1). The end of the epoch is a
-    truncation: its discount stays, so the value of the last frame is bootstrapped from.
+    behind a termination, whose discount is 0 (Sutton and Barto 2018, section 7.1). A truncation keeps its discount, so
+    the value of the last frame is bootstrapped from; the end of the epoch is one.
 
     Args:
         reward: (T, W) float32, reward of each turn.
         terminated: (T, W) bool, whether the episode ended in a terminal state with this turn.
+        truncated: (T, W) bool, whether it was cut off with this turn.
         gamma: discount per turn.
         n_step: most turns that a row spans.
 
@@ -86,49 +92,54 @@ def n_step_returns(
     turns = len(reward)
     r_t = np.zeros_like(reward)
     discount_t = np.ones_like(reward)
-    span = np.zeros(reward.shape, np.int16)
+    span, open_ = np.zeros(reward.shape, np.int16), np.ones(reward.shape, np.bool_)
     for k in range(min(n_step, turns)):
         here = slice(0, turns - k)  # rows whose turn t + k lies inside the epoch
-        r_t[here] += discount_t[here] * reward[k:]
-        span[here] += discount_t[here] > 0
-        discount_t[here] *= np.where(terminated[k:], np.float32(0.0), np.float32(gamma))
+        r_t[here] += np.where(open_[here], discount_t[here] * reward[k:], np.float32(0.0))
+        span[here] += open_[here]
+        step = np.where(terminated[k:], np.float32(0.0), np.float32(gamma))
+        discount_t[here] *= np.where(open_[here], step, np.float32(1.0))
+        open_[here] &= (discount_t[here] > 0) & ~truncated[k:]
     return r_t, discount_t, span
 
 
 class Replay:
     """The ring of one agent, over arrays that :meth:`layout` describes."""
 
-    def __init__(self, config: Config, arrays: Arrays, fence: Callable[[], None] | None = None) -> None:
-        self._turns, self._worlds = config.max_turns, config.num_worlds
+    def __init__(
+        self, config: Config, spec: AgentSpec, arrays: Arrays, fence: Callable[[], None] | None = None
+    ) -> None:
+        self.spec = spec
+        self.turns, self._worlds, self._whole_epochs = config.max_turns, config.num_worlds, config.spec.whole_epochs
         self._frames_stacked = config.agent.num_frames
         self._gamma, self._n_step = config.learning.gamma, config.learning.n_step
         self._reward_scale = np.float32(config.learning.reward_scale)
         self._arrays = arrays
         self._num_epochs = len(arrays["action"])
-        self._frames = arrays["frame"].reshape(-1, arrays["frame"].shape[-1])
-        self._rows = {
-            name: arrays[name].reshape(-1)
-            for name in ("action", "r_t", "discount_t", "span", "episode_start", "policy_version", "number")
+        self._frames = arrays["frame"].reshape(-1, *spec.shape)
+        self.rows = {
+            name: array.reshape(-1) for name, array in arrays.items() if name not in ("begun", "committed", "frame")
         }
         self._begun = Counter(arrays["begun"], fence)
         self._committed = Counter(arrays["committed"], fence)
-        self._terminated = np.zeros((self._turns, self._worlds), np.bool_)
         self._episode_start = np.zeros(self._worlds, np.int32)
+        self._between = np.zeros(self._worlds, np.bool_)  # copies in which the agent waits for its next episode
         self._back = np.arange(self._frames_stacked - 1, -1, -1)
-        self.steps_per_epoch = self._turns * self._worlds
+        self.steps_per_epoch = self.turns * self._worlds
         self.window = config.replay.window
 
     @staticmethod
-    def layout(config: Config) -> Layout:
+    def layout(config: Config, spec: AgentSpec) -> Layout:
         """The table of arrays for one agent's ring."""
         turns, worlds = config.max_turns, config.num_worlds
         epochs = -(-config.replay.capacity // config.steps_per_epoch)
-        frame_size = math.prod(config.spec.agents[0].shape)
         row = (epochs, turns, worlds)
+        unwritten = np.nan if np.dtype(spec.dtype).kind == "f" else UNWRITTEN if spec.dtype == "uint8" else 0
+        ends = () if config.spec.whole_epochs else tuple(Field(name, row, np.bool_, 0) for name in ENDS)
         table = (
             Field("begun", (1,), np.int64, 0),  # epochs given to the writer
             Field("committed", (1,), np.int64, 0),  # epochs complete
-            Field("frame", (epochs, turns + 1, worlds, frame_size), np.uint8, UNWRITTEN),  # codes seen
+            Field("frame", (epochs, turns + 1, worlds, *spec.shape), spec.dtype, unwritten),  # what was seen
             Field("action", row, np.int16, -99),
             Field("reward", row, np.float32, -4242.0),  # as the world paid it
             Field("r_t", row, np.float32, -4242.0),
@@ -140,6 +151,7 @@ class Replay:
             Field("probability", row, np.float32, -42.0),  # of the action under epsilon-greedy
             Field("number", row, np.int64, -99),
             Field("stamp", row, np.uint32, 0xDEAD),  # checksum of the row, see row_stamps
+            *ends,
         )
         return Layout(f"replay of {config.agent.num_frames} stacked frames", table)
 
@@ -148,56 +160,79 @@ class Replay:
     def begin_epoch(self) -> None:
         """Take the oldest epoch of the ring for writing; its rows are void from here on."""
         self._begun.set(self._committed.get() + 1)
-        self._terminated[:] = False
+        self._between[:] = False
         self._episode_start[:] = 0
 
-    def write_frame(self, turn: int, frame: NDArray[np.uint8]) -> None:
+    def write_frame(self, turn: int, frame: NDArray[Any]) -> None:
         """Store what the agent sees before its action in ``turn`` (0 to T; T is the frame after the last turn).
 
         Args:
             turn: turn of the epoch.
-            frame: (W, S) uint8 codes.
+            frame: (W, *shape) of the spec's dtype.
 
         Raises:
             ReplayError: another shape or dtype; NumPy would broadcast or cast it without a word.
         """
-        expected = self._arrays["frame"].shape[2:]
-        if frame.shape != expected or frame.dtype != np.uint8:
+        stored = self._arrays["frame"]
+        if frame.shape != stored.shape[2:] or frame.dtype != stored.dtype:
             raise ReplayError(
-                f"a frame of shape {frame.shape} and dtype {frame.dtype} was given; this replay holds {expected} "
-                "of uint8 (worlds, cells in view); flatten or cast it where it is made"
+                f"a frame of shape {frame.shape} and dtype {frame.dtype} was given; this replay holds "
+                f"{stored.shape[2:]} of {stored.dtype} (copies of the world, then the observation); shape or cast it "
+                "where it is made"
             )
-        self._arrays["frame"][self._slot, turn] = frame
+        stored[self._slot, turn] = frame
 
     def write_step(
-        self, turn: int, action: NDArray[np.int64], reward: NDArray[np.float32], terminated: NDArray[np.bool_] | None,
-        policy_version: int, epsilon: float, probability: NDArray[np.float32],
+        self, turn: int, action: NDArray[np.int64], policy_version: int, epsilon: float,
+        probability: NDArray[np.float32],
     ) -> None:  # fmt: skip
-        """Store one agent step in every world; all arrays are (W,)."""
+        """Store what one agent did in every world; all arrays are (W,)."""
         arrays, slot = self._arrays, self._slot
         arrays["action"][slot, turn] = action
-        arrays["reward"][slot, turn] = reward
         arrays["policy_version"][slot, turn] = policy_version
         arrays["epsilon"][slot, turn] = epsilon
         arrays["probability"][slot, turn] = probability
         arrays["episode_start"][slot, turn] = self._episode_start
-        if terminated is not None and terminated.any():
-            self._terminated[turn] = terminated
-            self._episode_start[terminated] = turn + 1
+
+    def write_outcome(
+        self, turn: int, reward: NDArray[np.float32], terminated: NDArray[np.bool_], truncated: NDArray[np.bool_],
+        valid: NDArray[np.bool_],
+    ) -> None:  # fmt: skip
+        """Store what the turn has brought, when it is over; all arrays are (W,).
+
+        An episode starts with the first valid turn after an end. That is known only when the turn is over, so while the
+        agent waits for it, every turn is taken for the first one.
+        """
+        arrays, slot = self._arrays, self._slot
+        arrays["reward"][slot, turn] = reward
+        if self._whole_epochs:
+            return
+        for name, column in zip(ENDS, (terminated, truncated, valid), strict=True):
+            arrays[name][slot, turn] = column
+        ended = terminated | truncated
+        self._between = ended | (self._between & ~valid)
+        self._episode_start[self._between] = turn + 1
 
     def commit_epoch(self) -> None:
         """Complete the rows of the epoch and show them to readers."""
         arrays, slot, epoch = self._arrays, self._slot, self._begun.get() - 1
         scaled = arrays["reward"][slot] * self._reward_scale
-        r_t, discount_t, span = n_step_returns(scaled, self._terminated, self._gamma, self._n_step)
+        r_t, discount_t, span = n_step_returns(scaled, *self.ends(slot), self._gamma, self._n_step)
         arrays["r_t"][slot], arrays["discount_t"][slot], arrays["span"][slot] = r_t, discount_t, span
         first = epoch * self.steps_per_epoch
         arrays["number"][slot].reshape(-1)[:] = np.arange(first, first + self.steps_per_epoch)
         arrays["stamp"][slot] = row_stamps(arrays, slot)
         self._committed.set(epoch + 1)
 
-    def newest_stack(self, turn: int) -> NDArray[np.uint8]:
-        """The actor's state in ``turn`` of the epoch being written: (W, F, S) uint8, oldest frame first."""
+    def ends(self, slot: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Where episodes end in an epoch, by termination and by truncation: (T, W) each."""
+        if self._whole_epochs:
+            never = np.zeros((self.turns, self._worlds), np.bool_)
+            return never, never
+        return self._arrays["terminated"][slot], self._arrays["truncated"][slot]
+
+    def newest_stack(self, turn: int) -> NDArray[Any]:
+        """The actor's state in ``turn`` of the epoch being written: (W, F, *shape), oldest frame first."""
         worlds = np.arange(self._worlds)
         return self.stack(np.full(self._worlds, self._slot), np.full(self._worlds, turn), self._episode_start, worlds)
 
@@ -238,29 +273,44 @@ class Replay:
             out: a batch of ``batch_size`` rows to fill; default a new one.
 
         Raises:
-            ReplayError: there are no rows yet, ``end`` lies in the future, or the writer overwrites rows faster than
-                they can be copied.
+            ReplayError: there are no rows yet, ``end`` lies in the future, the agent took part in hardly any of the
+                turns, or the writer overwrites rows faster than they can be copied.
         """
-        out = out or Batch.allocate(batch_size, self._frames_stacked, self._frames.shape[1])
+        out = out or Batch.allocate(batch_size, self._frames_stacked, self.spec)
         count = self.count
         end = count if end is None else end
         if not 0 < end <= count:
             raise ReplayError(f"rows below {end} were asked for; {count} are committed; wait for the actor's epoch")
-        low = max(0, end - self.window)
-        out.number[:] = rng.integers(low, end, batch_size)
-        self.read(out)
+        low, lost = max(0, end - self.window), np.ones(batch_size, np.bool_)
         for _ in range(MAX_REDRAWS):
+            self._draw(rng, low, end, out.number, lost)
+            self.read(out)
             lost = out.number < self.oldest_intact
             if not lost.any():
                 return out
             low = max(low, self.oldest_intact)
             if low >= end:
                 break
-            out.number[lost] = rng.integers(low, end, int(lost.sum()))
-            self.read(out)
         raise ReplayError(
             f"the writer overwrote the rows {low} to {end} while they were read, {MAX_REDRAWS} times over; "
             "raise replay.capacity or lower replay.window"
+        )
+
+    def _draw(
+        self, rng: np.random.Generator, low: int, end: int, numbers: NDArray[np.int64], lost: NDArray[np.bool_]
+    ) -> None:
+        """Draw the lost ones of these row numbers until each is of a turn in which the agent took part."""
+        valid = self.rows.get("valid")
+        for _ in range(MAX_REDRAWS):
+            numbers[lost] = rng.integers(low, end, int(lost.sum()))
+            if valid is None:
+                return
+            lost = ~valid.take(numbers, mode="wrap")
+            if not lost.any():
+                return
+        raise ReplayError(
+            f"{MAX_REDRAWS} draws found too few rows below {end} in whose turn the agent took part; raise "
+            "replay.learning_starts, or see whether the world lets it take part at all"
         )
 
     def read(self, out: Batch) -> None:
@@ -268,7 +318,7 @@ class Replay:
         row = out.number % (self._num_epochs * self.steps_per_epoch)
         slot, within = np.divmod(row, self.steps_per_epoch)
         turn, world = np.divmod(within, self._worlds)
-        rows = self._rows
+        rows = self.rows
         out.a_tm1[:] = rows["action"].take(row)
         rows["r_t"].take(row, out=out.r_t, mode="clip")
         rows["discount_t"].take(row, out=out.discount_t, mode="clip")
@@ -279,8 +329,8 @@ class Replay:
 
     def stack(
         self, slot: NDArray[Any], turn: NDArray[Any], start: NDArray[Any], world: NDArray[Any],
-        out: NDArray[np.uint8] | None = None,
-    ) -> NDArray[np.uint8]:  # fmt: skip
+        out: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:  # fmt: skip
         """The one place where frames are stacked, for actor and learner: n states of F frames each, oldest first.
 
         Args:
@@ -288,12 +338,16 @@ class Replay:
             turn: (n,) turns of the newest frames.
             start: (n,) first turns of the episodes; frames before are blank.
             world: (n,) copies of the world.
-            out: (n, F, S) uint8 to fill; default a new array, which is returned.
+            out: (n, F, *shape) to fill; default a new array, which is returned.
         """
         turns = turn[:, None] - self._back
-        index = (slot[:, None] * (self._turns + 1) + turns) * self._worlds + world[:, None]
-        stack = self._frames.take(index, axis=0, out=out, mode="clip")
-        stack *= (turns >= start[:, None])[:, :, None]
+        index = (slot[:, None] * (self.turns + 1) + turns) * self._worlds + world[:, None]
+        stack: NDArray[Any] = self._frames.take(index, axis=0, out=out, mode="clip")
+        there = turns >= start[:, None]
+        if stack.dtype == np.uint8:  # ten times as fast as writing zeros where the mask says so
+            stack *= there.reshape(*there.shape, *(1,) * len(self.spec.shape))
+        else:
+            stack[~there] = 0  # a product would keep a nan
         return stack
 
     # --- looking after it ----------------------------------------------------------------------------------------
@@ -349,10 +403,14 @@ def row_stamps(arrays: Mapping[str, NDArray[Any]], index: Any) -> NDArray[np.uin
         frames, next_frames = frame[index], frame[slot, turn + 1, world]
     else:
         frames, next_frames = frame[index, :-1], frame[index, 1:]
-    weights = np.arange(1, 2 * frame.shape[-1], 2, dtype=np.uint32) * np.uint32(2654435761)
+    size = math.prod(frame.shape[3:]) * max(1, frame.itemsize // 4)  # words in a frame
+    shape = arrays["action"][index].shape
+    frames, next_frames = (_words(each).reshape(*shape, size) for each in (frames, next_frames))
+    weights = np.arange(1, 2 * size, 2, dtype=np.uint32) * np.uint32(2654435761)
     stamp: NDArray[np.uint32] = (frames * weights).sum(-1, dtype=np.uint32)
     stamp += (next_frames * weights).sum(-1, dtype=np.uint32) * np.uint32(0x85EBCA6B)
-    words = np.concatenate([_words(arrays[name][index]) for name in _STAMPED], axis=-1)
+    stamped = (*_STAMPED, *(name for name in ENDS if name in arrays))
+    words = np.concatenate([_words(arrays[name][index]) for name in stamped], axis=-1)
     odd = np.arange(words.shape[-1], dtype=np.uint32) * np.uint32(2 * 0x1000193) + np.uint32(0x9E3779B1)
     stamp += (words * odd).sum(-1, dtype=np.uint32)
     return stamp
@@ -361,5 +419,7 @@ def row_stamps(arrays: Mapping[str, NDArray[Any]], index: Any) -> NDArray[np.uin
 def _words(field: NDArray[Any]) -> NDArray[np.uint32]:
     """The bits of every number as 32-bit words, in a new last axis."""
     if field.itemsize < 4:
+        if field.dtype.kind in "bf":  # their bits, not their numbers
+            field = field.view(f"u{field.itemsize}")
         return field.astype(np.uint32)[..., None]
     return np.ascontiguousarray(field).view(np.uint32).reshape(*field.shape, field.itemsize // 4)

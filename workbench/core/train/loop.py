@@ -20,7 +20,7 @@ from workbench.core.agents.iqn_agent import UPDATE_METRICS, Agent
 from workbench.core.agents.policy import Policy
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config
-from workbench.core.envs.treasurehunt import Treasurehunt
+from workbench.core.envs.base import World
 from workbench.core.records import EventKind
 from workbench.core.seeding import stream
 from workbench.core.shared.counters import Progress
@@ -31,13 +31,13 @@ from workbench.core.train.hooks import Keeper, unchanged
 
 
 def collect(
-    world: Treasurehunt, policies: Sequence[Policy], replays: Sequence[Replay], epsilon: float, versions: Sequence[int],
+    world: World, policies: Sequence[Policy], replays: Sequence[Replay], epsilon: float, versions: Sequence[int],
     before_commit: Callable[[NDArray[np.float64]], None] | None = None, heartbeat: Callable[[], object] = lambda: None,
 ) -> NDArray[np.float64]:  # fmt: skip
     """Play one epoch and write it to the replays.
 
     Args:
-        world: the world; it is reset first.
+        world: the world; it is reset first. See :mod:`workbench.core.envs.base` for the turns.
         policies: one per agent, holding the weights to act with.
         replays: one per agent, written here and read back for the stacks that the policies see.
         epsilon: probability of a random action.
@@ -52,17 +52,21 @@ def collect(
     world.reset()
     for replay in replays:
         replay.begin_epoch()
-    for turn in range(world.config.max_turns):
+    turns = replays[0].turns
+    for turn in range(turns):
         world.begin_turn()
         for agent, (policy, replay) in enumerate(zip(policies, replays, strict=True)):
             replay.write_frame(turn, world.observe(agent))
             choice = policy.act(replay.newest_stack(turn), epsilon)
-            reward = world.act(agent, choice.action)
-            replay.write_step(turn, choice.action, reward, None, versions[agent], epsilon, choice.probability)
-            rewards[agent] += reward.mean(dtype=np.float64)
+            world.act(agent, choice.action)
+            replay.write_step(turn, choice.action, versions[agent], epsilon, choice.probability)
+        outcome = world.end_turn()
+        for replay, of_agent in zip(replays, zip(*outcome, strict=True), strict=True):
+            replay.write_outcome(turn, *of_agent)
+        rewards += outcome.rewards.mean(axis=1, dtype=np.float64)
         heartbeat()
     for agent, replay in enumerate(replays):
-        replay.write_frame(world.config.max_turns, world.observe(agent))
+        replay.write_frame(turns, world.observe(agent))
     if before_commit is not None:
         before_commit(rewards)
     for replay in replays:
@@ -205,7 +209,8 @@ class Collector:
         """Play greedy epochs side by side with the weights in use, on worlds and streams that nothing else uses."""
         if worlds not in self._evaluations:
             task = evaluation_config(self.config, worlds)
-            self._evaluations[worlds] = task, [Replay(task, Replay.layout(task).allocate()) for _ in self._agents]
+            rings = [Replay(task, spec, Replay.layout(task, spec).allocate()) for spec in task.spec.agents]
+            self._evaluations[worlds] = task, rings
         task, replays = self._evaluations[worlds]
         for policy, vector in zip(self.greedy_policies, self.vectors, strict=True):
             policy.load(vector)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,11 @@ class ReplayNotShared(Fault):
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """The learner draws from memory of this process."""
         for agent in trainer.replays:
-            arrays = Replay.layout(trainer.config).allocate()
+            spec = trainer.config.spec.agents[agent]
+            arrays = Replay.layout(trainer.config, spec).allocate()
             for array in arrays.values():
                 array.fill(0)
-            trainer.replays[agent] = _OwnReplay(trainer.config, arrays)
+            trainer.replays[agent] = _OwnReplay(trainer.config, spec, arrays)
 
 
 class _OwnReplay(Replay):
@@ -45,25 +47,24 @@ class _OwnReplay(Replay):
         self, rng: np.random.Generator, batch_size: int, end: int | None = None, out: Batch | None = None
     ) -> Batch:
         """Any row below ``end``, written or not."""
-        out = out or Batch.allocate(batch_size, self._frames_stacked, self._frames.shape[1])
+        out = out or Batch.allocate(batch_size, self._frames_stacked, self.spec)
         out.number[:] = rng.integers(0, self.window if end is None else end, batch_size)
         self.read(out)
         return out
 
 
 class SpecMismatch(Fault):
-    """The learner expects a wider view than the actor sees: refused when it opens the replay."""
+    """The learner expects larger observations than the actor sees: refused when it opens the replay."""
 
     name, ids, check = "spec_mismatch", ("D5",), "spec"
     modes = ("multiprocess",)
     refuses = True
 
     def on_parts(self, parts: Parts) -> None:
-        """A learner opens the replays under another configuration than the actor."""
+        """A learner opens the replays for observations of another shape."""
         if parts.job.role == "learner":
-            world: Any = parts.job.config.world
-            changes = {"world.vision_radius": world.vision_radius + 1}
-            parts.replays = [reopen(Replay, parts, i, **changes) for i in _agents(parts)]
+            specs = [dataclasses.replace(spec, shape=(*spec.shape, 2)) for spec in parts.job.config.spec.agents]
+            parts.replays = [reopen(Replay, parts, i, spec=spec) for i, spec in enumerate(specs)]
 
 
 class FramesMismatch(Fault):
@@ -77,7 +78,7 @@ class FramesMismatch(Fault):
         """A learner opens the replays under another configuration than the actor."""
         if parts.job.role == "learner":
             frames = parts.job.config.agent.num_frames
-            parts.replays = [reopen(Replay, parts, i, **{"agent.num_frames": frames + 1}) for i in _agents(parts)]
+            parts.replays = [reopen(Replay, parts, i, {"agent.num_frames": frames + 1}) for i in _agents(parts)]
 
 
 # --- how frames are stacked ------------------------------------------------------------------------------------------
@@ -92,7 +93,7 @@ class _Unbroken(Replay):
     ) -> NDArray[np.uint8]:  # fmt: skip
         """The frames before, whatever epoch they belong to."""
         turns = turn[:, None] - self._back
-        index = ((slot[:, None] * (self._turns + 1) + turns) * self._worlds + world[:, None]) % len(self._frames)
+        index = ((slot[:, None] * (self.turns + 1) + turns) * self._worlds + world[:, None]) % len(self._frames)
         stack: NDArray[np.uint8] = self._frames.take(index, axis=0, out=out, mode="clip")
         stack *= stack != UNWRITTEN  # frames that were never written are blank, as in the original's zeroed ring
         return stack
@@ -152,19 +153,19 @@ class _Endless(_Unbroken):
         slot, within = np.divmod(out.number % (self._num_epochs * self.steps_per_epoch), self.steps_per_epoch)
         turn, world = np.divmod(within, self._worlds)
         begins = (out.number // self.steps_per_epoch + 1) * self.steps_per_epoch  # number of the next epoch's first row
-        missing = turn + self._n_step - self._turns  # steps that the end has cut off
+        missing = turn + self._n_step - self.turns  # steps that the end has cut off
         cut = (missing > 0) & (begins < self._end)
         if not cut.any():
             return
         following, missing, world = (slot[cut] + 1) % self._num_epochs, missing[cut], world[cut]
         rewards = self._arrays["reward"][following, :, world] * self._reward_scale  # (n, turns)
         r_t, discount_t = out.r_t[cut], out.discount_t[cut]
-        for step in range(min(self._n_step, self._turns)):
+        for step in range(min(self._n_step, self.turns)):
             goes_on = step < missing
             r_t[goes_on] += (discount_t * rewards[:, step])[goes_on]
             discount_t[goes_on] *= self._gamma
         out.r_t[cut], out.discount_t[cut] = r_t, discount_t
-        out.s_t[cut] = self.stack(following, np.minimum(missing, self._turns), np.zeros_like(world), world)
+        out.s_t[cut] = self.stack(following, np.minimum(missing, self.turns), np.zeros_like(world), world)
 
 
 class SeparateHistory(Fault):
@@ -194,7 +195,7 @@ class _OwnHistory(Replay):
     def begin_epoch(self) -> None:
         """Begin the epoch, and the second memory with blanks."""
         super().begin_epoch()
-        blank = np.zeros((self._worlds, self._frames.shape[1]), np.uint8)
+        blank = np.zeros((self._worlds, *self.spec.shape), self.spec.dtype)
         self._history = [blank] * (self._frames_stacked + self.behind)
 
     def write_frame(self, turn: int, frame: NDArray[np.uint8]) -> None:
@@ -235,7 +236,7 @@ class _Unvalidated(Replay):
         self, rng: np.random.Generator, batch_size: int, end: int | None = None, out: Batch | None = None
     ) -> Batch:
         """Rows up to the end of the epoch that is being written, whatever ``end`` says, and no second look."""
-        out = out or Batch.allocate(batch_size, self._frames_stacked, self._frames.shape[1])
+        out = out or Batch.allocate(batch_size, self._frames_stacked, self.spec)
         end = self._begun.get() * self.steps_per_epoch
         out.number[:] = rng.integers(max(0, end - self.window), end, batch_size)
         self.read(out)
@@ -272,7 +273,7 @@ class _ByPlace(_Unbroken):
         self, rng: np.random.Generator, batch_size: int, end: int | None = None, out: Batch | None = None
     ) -> Batch:
         """Places in the ring below its size, taken for row numbers."""
-        out = out or Batch.allocate(batch_size, self._frames_stacked, self._frames.shape[1])
+        out = out or Batch.allocate(batch_size, self._frames_stacked, self.spec)
         size = min(self.count if end is None else end, self._num_epochs * self.steps_per_epoch)
         out.number[:] = rng.integers(0, size, batch_size)
         self.read(out)
@@ -289,14 +290,16 @@ class TruncationAsTerminal(Fault):
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """The last turn of every epoch is marked as terminated."""
-        last = collector.config.max_turns - 1
 
-        def write_step(original: Any, turn: int, action: Any, reward: Any, terminated: Any, *rest: Any) -> None:
-            """Store the step; that of the last turn as a termination."""
-            original(turn, action, reward, np.full(len(reward), True) if turn == last else terminated, *rest)
+        def ends(original: Any, slot: int) -> Any:
+            """The ends of the epoch, and one more."""
+            terminated, truncated = original(slot)
+            terminated = terminated.copy()
+            terminated[-1] = True
+            return terminated, truncated
 
         for replay in collector.replays:
-            override(replay, "write_step", write_step)
+            override(replay, "ends", ends)
 
 
 class NstepMismatch(Fault):
@@ -309,7 +312,7 @@ class NstepMismatch(Fault):
         """Rows are completed with one step and gamma**n."""
         learning = collector.config.learning
         changes = {"learning.n_step": 1, "learning.gamma": learning.gamma**learning.n_step}
-        collector.replays = [reopen(Replay, parts, i, **changes) for i in _agents(parts)]
+        collector.replays = [reopen(Replay, parts, i, changes) for i in _agents(parts)]
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """It takes n > 1."""
@@ -352,7 +355,7 @@ class RewardScaleOff(Fault):
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Rows are completed with another scale."""
         scale = collector.config.learning.reward_scale * self.strength
-        collector.replays = [reopen(Replay, parts, i, **{"learning.reward_scale": scale}) for i in _agents(parts)]
+        collector.replays = [reopen(Replay, parts, i, {"learning.reward_scale": scale}) for i in _agents(parts)]
 
 
 # --- what goes in and out of the world -------------------------------------------------------------------------------

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from workbench.core.config import MODES, Config, ConfigError
+from workbench.core.envs.base import AgentSpec
 from workbench.core.processes.shared_memory import machine_fence
 from workbench.core.processes.worker import Parts
 from workbench.core.shared.replay import Replay
@@ -83,10 +84,17 @@ def override(owner: object, method: str, function: Callable[..., Any]) -> None:
     setattr(owner, method, functools.partial(function, getattr(owner, method)))
 
 
-def reopen(kind: type[Replay], parts: Parts, agent: int, **changes: Any) -> Replay:
-    """An agent's replay opened once more: by another class, or under a configuration with some settings changed."""
-    config = parts.job.config.replace(**changes)
-    return kind(config, parts.job.replays[agent].open(Replay.layout(config)), machine_fence())
+def reopen(
+    kind: type[Replay],
+    parts: Parts,
+    agent: int,
+    changes: Mapping[str, Any] | None = None,
+    spec: AgentSpec | None = None,
+) -> Replay:  # fmt: skip
+    """An agent's replay opened once more: by another class, for another spec, or with some settings changed."""
+    config = parts.job.config.replace(**changes or {})
+    spec = spec or config.spec.agents[agent]
+    return kind(config, spec, parts.job.replays[agent].open(Replay.layout(config, spec)), machine_fence())
 
 
 def why_no_race(mode: str, lag: int | None) -> str:

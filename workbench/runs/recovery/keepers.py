@@ -86,10 +86,11 @@ def _by_owner(name: str, num_agents: int, actor: Layout, agent: Layout) -> dict[
 def parts_of_checkpoint(plan: Plan) -> dict[str, State]:
     """What a checkpoint of a run holds, by owner, as examples of each shape and dtype: states, and bytes of blocks."""
     agents, (actor, agent) = range(plan.config.num_agents), example_states(plan)
-    replay = np.zeros(Replay.layout(plan.config).nbytes, np.uint8)
+    sizes = [Replay.layout(plan.config, spec).nbytes for spec in plan.config.spec.agents]
     store = np.zeros(weight_store_layout(plan.config, plan.lag).nbytes, np.uint8)
     parts: dict[str, State] = {f"agent {index}": {**agent, "weight store": store} for index in agents}
-    return {"actor": {**actor, **{f"replay {index}": replay for index in agents}}, **parts}
+    replays = {f"replay {index}": np.zeros(size, np.uint8) for index, size in enumerate(sizes)}
+    return {"actor": {**actor, **replays}, **parts}
 
 
 def journals_of(owner: str, blocks: Mapping[str, Block]) -> tuple[Journal, Journal | None]:

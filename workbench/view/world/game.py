@@ -100,8 +100,9 @@ class Game:
         self.moves = spec.action_names or tuple(f"action {number}" for number in range(spec.num_actions))
         device, rng = torch.device("cpu"), stream(seed, "viewing", 1)  # the policies draw nothing: they are only asked
         self._policies = [Policy(self.config, device, rng, rng, noise=False) for _ in range(self.num_agents)]
-        layout = Replay.layout(self.config)
-        self._replays = [Replay(self.config, layout.allocate()) for _ in range(self.num_agents)]
+        self._replays = [
+            Replay(self.config, spec, Replay.layout(self.config, spec).allocate()) for spec in self.config.spec.agents
+        ]
         self._taus = torch.from_numpy(FRACTIONS)[None]
         self.load(weights)
         self.begin()
@@ -159,11 +160,15 @@ class Game:
         if self.over:
             return
         choice = np.array([self.sight.choice])
-        self.rewards[self.agent] += self._world.act(self.agent, choice)[0]
+        self._world.act(self.agent, choice)
         self.agent += 1
         if self.agent < self.num_agents:
             self._see()
             return
+        outcome = self._world.end_turn()
+        for replay, of_agent in zip(self._replays, zip(*outcome, strict=True), strict=True):
+            replay.write_outcome(self.turn, *of_agent)
+        self.rewards += outcome.rewards[:, 0]
         self.turn, self.agent = self.turn + 1, 0
         if self.over:
             self._see()  # the last frame, which is only looked at
