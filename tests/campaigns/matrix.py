@@ -22,6 +22,7 @@ import numpy as np
 
 from tests.campaigns.command_line import command, parse, start
 from tests.campaigns.command_line import say as to_stderr
+from tests.campaigns.difference import difference_of_means, measurable
 from tests.campaigns.reference_files import RunsFile, figure_path
 from workbench.api import Run, launch
 from workbench.cli.options import Faults
@@ -30,7 +31,6 @@ from workbench.core.processes.supervisor import ChildFailed
 from workbench.diagnose.catalogue import check_of_fault, ids_of_fault
 from workbench.diagnose.faults import FAULTS, Fault, make
 from workbench.report.fault_matrix import matrix_figure
-from workbench.report.intervals import difference_of_means
 from workbench.runs.folder import data_folder, reference_path
 from workbench.view.style import PRINT_DPI, print_settings
 
@@ -338,8 +338,8 @@ def _effect(runs: Sequence[Record], sound: Sequence[Record]) -> dict[str, Any]:
         return {"effect": None, "effect_interval": None, "measurable": None, "rewards": own}
     found = difference_of_means(own, [same[seed] for seed in sorted(same)])
     interval = [found.low, found.high] if np.isfinite(found.low) else None
-    measurable = found.measurable if interval else None
-    return {"effect": found.value, "effect_interval": interval, "measurable": measurable, "rewards": own}
+    told = measurable(found) if interval else None
+    return {"effect": found.value, "effect_interval": interval, "measurable": told, "rewards": own}
 
 
 def _task(run: Record) -> tuple[int | None, str]:

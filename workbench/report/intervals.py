@@ -1,6 +1,6 @@
-"""Means and differences of a handful of runs with bootstrap intervals: what the runs say, and how surely.
+"""Interquartile means of a handful of runs with bootstrap intervals: what the runs say, and how surely.
 
-Interquartile means as in Agarwal, Schwarzer, Castro, Courville and Bellemare, "Deep reinforcement learning at the edge
+As in Agarwal, Schwarzer, Castro, Courville and Bellemare, "Deep reinforcement learning at the edge
 of the statistical precipice", NeurIPS 2021, sections 4.1 and 4.3. Their library brings some ten packages for what is a
 few lines of NumPy here; SciPy's bootstrap would bring one of 35 MB.
 """
@@ -8,7 +8,6 @@ few lines of NumPy here; SciPy's bootstrap would bring one of 35 MB.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +18,6 @@ from workbench.runs.table import number
 LEVEL = 0.95
 """Share of the resampled numbers that lie inside an interval."""
 RESAMPLES = 2000
-RESAMPLES_OF_DIFFERENCES = 10_000
-"""The ends of an interval then move by about a hundredth of its width from seed to seed."""
 MIN_RUNS = 3
 """Runs that an interval needs. Of two, a bootstrap gives back the two values themselves."""
 
@@ -35,11 +32,6 @@ class Estimate:
     low: float = float("nan")
     """Lower end; nan where there are too few values for an interval."""
     high: float = float("nan")
-
-    @property
-    def measurable(self) -> bool:
-        """Whether the interval lies on one side of 0."""
-        return self.low > 0 or self.high < 0
 
 
 def interquartile_mean(values: ArrayLike, axis: int = -1) -> Array:
@@ -85,7 +77,7 @@ def stratified_bootstrap(
     rng, task = np.random.default_rng(seed), np.zeros(len(values)) if strata is None else np.asarray(strata)
     members = [np.flatnonzero(task == one) for one in np.unique(task)]
     drawn = np.concatenate([own[rng.integers(len(own), size=(resamples, len(own)))] for own in members], axis=1)
-    ends = [_interval(interquartile_mean(point[drawn])) for point in values.T]
+    ends = [percentile_interval(interquartile_mean(point[drawn])) for point in values.T]
     return np.array([low for low, _ in ends]), np.array([high for _, high in ends])
 
 
@@ -114,42 +106,7 @@ def interval(found: Estimate) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def difference_of_means(
-    first: Sequence[float], second: Sequence[float], seed: int = 0, resamples: int = RESAMPLES_OF_DIFFERENCES
-) -> Estimate:
-    """Mean of ``first`` minus mean of ``second``, with a percentile bootstrap interval if both have several values.
-
-    The groups are resampled independently of each other. Values are first pulled away from their group's mean by the
-    root of n / (n - 1): a bootstrap of n values draws from a spread that is too small by that factor, which matters
-    where n is 2 or 3 (Hesterberg 2015, "What teachers should know about the bootstrap", section 3.1). Even so, of the
-    intervals for 95 % some 82 % hold the true difference of two normal groups of 2, and 90 % with 3 to 5 in each.
-
-    Args:
-        first: values of one group.
-        second: values of the group that is subtracted.
-        seed: of the resamples; the same arguments give the same interval.
-        resamples: how many.
-
-    Raises:
-        ValueError: a group is empty.
-    """
-    if not len(first) or not len(second):
-        raise ValueError(f"the groups have {len(first)} and {len(second)} values; each needs at least 1")
-    value = float(np.mean(first) - np.mean(second))
-    if min(len(first), len(second)) < 2:
-        return Estimate(value)
-    rng = np.random.default_rng(seed)
-    return Estimate(value, *_interval(_means(first, rng, resamples) - _means(second, rng, resamples)))
-
-
-def _means(group: Sequence[float], rng: np.random.Generator, resamples: int) -> Array:
-    """Means of the resamples of a group, whose values are pulled apart first."""
-    values, count = np.asarray(group, np.float64), len(group)
-    widened = values.mean() + (values - values.mean()) * np.sqrt(count / (count - 1))
-    means: Array = widened[rng.integers(count, size=(resamples, count))].mean(axis=1)
-    return means
-
-
-def _interval(drawn: Array) -> tuple[float, float]:
+def percentile_interval(drawn: Array) -> tuple[float, float]:
+    """What the middle :data:`LEVEL` of resampled numbers, (n,), lies between."""
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
