@@ -27,7 +27,7 @@ from workbench.runs.table import Table
 from workbench.view.panel.drawing import labels
 from workbench.view.panel.panel import Panel
 from workbench.view.picture import DPI, Picture
-from workbench.view.style import GREY, INK, TEXT_SIZE, WARNING, run_style, style_axes
+from workbench.view.style import GREY, WARNING, legend_above, run_style, style_axes
 
 ROOMS = {"D": "Data path", "W": "Weights and epsilon", "L": "Learning step", "P": "Processes"}
 """What the first letter of an id stands for."""
@@ -118,7 +118,7 @@ def sync_figure(runs: Sequence[RunView]) -> Picture:
         RunError: a run was made without probes.
     """
     _require_probes(runs)
-    figure = Picture(figsize=(11.0, 3.7), dpi=DPI, facecolor="white")
+    figure = Picture(figsize=(11.0, 3.7), dpi=DPI, facecolor="white", layout="constrained")
     lag, epsilon, distance = figure.subplots(1, 3)
     style_axes(lag, "Sync lag", "epoch", "versions behind")
     style_axes(epsilon, "Epsilon in use; due: crosses", "epoch", "probability")
@@ -130,12 +130,7 @@ def sync_figure(runs: Sequence[RunView]) -> Picture:
         _draw(distance, index, *_by_epoch(run, "sync/online_after"))
     _draw_due(epsilon, runs[0].config)
     names = labels(runs)
-    figure.legend(
-        handles=[_line(index, label=name) for index, name in enumerate(names)], loc="upper left", ncols=3,
-        bbox_to_anchor=(0.05, 1.0), frameon=False, fontsize=TEXT_SIZE, labelcolor=INK, handlelength=3.2,
-    )  # fmt: skip
-    rows = -(-len(names) // 3)
-    figure.subplots_adjust(0.062, 0.14, right=0.985, top=0.90 - 0.06 * rows, wspace=0.28)
+    legend_above(figure, [_line(index, label=name) for index, name in enumerate(names)], 3)
     figure.alt = f"Three charts: sync lag, epsilon in use and due, weight distance at each sync. {'; '.join(names)}."
     return figure
 
