@@ -29,7 +29,7 @@ def sound(tmp_path_factory):
     """The folder of a whole run, without its checkpoints."""
     parts = inprocess.run(CONFIG, 1)
     plan = Plan(CONFIG, "sequential", 1, None, ())
-    said = describe(plan, "cpu", [], True, True) | {"status": "finished", "ended": 1.0}
+    said = describe(plan, "cpu", [], {"probes": True, "timeline": True}) | {"status": "finished", "ended": 1.0}
     folder = RunFolder.create("sound", said, tmp_path_factory.mktemp("runs"), SCHEMA)
     history = inprocess.history(parts)
     for table, dtype in TABLES.items():
@@ -236,6 +236,6 @@ def test_a_checkpoint_of_other_arrays_is_refused_and_named(resumable, no_child, 
     elif how == "another name":
         arrays[f"{name}s"] = array
     write_checkpoint(path / "checkpoints", whole.epoch, arrays, whole.description, keep=1)
-    with pytest.raises(CheckpointError, match=rf"is no cut through a run of this configuration: {re.escape(name)}"):
+    with pytest.raises(CheckpointError, match=rf"is not of a run with this configuration: {re.escape(name)}"):
         wb.resume(path, epochs=8)
     assert records(path) == records(resumable)

@@ -63,7 +63,7 @@ def test_the_baseline_of_a_comparison_has_the_same_lag_unless_told_otherwise():
         (["--world.num-agents", "none"], "--world.num-agents"),
         (["--mode", "parallel"], "sequential"),
         (["--lag", "some"], "--lag"),
-        (["--world.num-agents", "0"], "at least one agent"),
+        (["--world.num-agents", "0"], "num_agents is 0"),
     ],
 )
 def test_options_that_cannot_be_are_refused_by_name(arguments, message, capsys):
