@@ -31,6 +31,7 @@ from workbench.runs.listing import runs
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.recovery import resume as resuming
 from workbench.runs.result import Result
+from workbench.runs.uninterrupted import uninterrupted
 from workbench.view.timeline.recorder import Stopwatch
 
 if TYPE_CHECKING:
@@ -206,6 +207,7 @@ def launch(
     )  # fmt: skip
 
 
+@uninterrupted(undo=lambda pair: pair.stop())
 def compare(
     config: Config, lag: int | None = 1, *, baseline_lag: int | None = None, out: Path | str | None = None,
     start: bool = True,

@@ -16,6 +16,7 @@ from workbench.runs.files import write_whole
 from workbench.runs.loaded import RunError
 from workbench.runs.run import Run
 from workbench.runs.table import Table, number
+from workbench.runs.uninterrupted import uninterrupted
 
 
 class Comparison:
@@ -64,6 +65,7 @@ class Comparison:
                 raise run.error
         return self.summary
 
+    @uninterrupted(undo=lambda stopped: None)
     def stop(self) -> None:
         """End both runs in order and wait for their children to leave."""
         self._stopped.set()

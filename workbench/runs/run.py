@@ -49,6 +49,7 @@ from workbench.runs.recovery.keepers import Recovery
 from workbench.runs.recovery.restarts import Incident, RestartPolicy
 from workbench.runs.reference_policies import reference_rewards
 from workbench.runs.result import Result
+from workbench.runs.uninterrupted import uninterrupted
 
 REFERENCE_EPOCHS = 400
 """Epochs behind the reference lines of a run's figures, or as many as a world lets be played side by side."""
@@ -120,6 +121,7 @@ class Run(RunView, Listener):
         if self.changes:  # of the run that is resumed
             self._changes.set(self.settings)
 
+    @uninterrupted(undo=lambda run: run.stop())
     def start(self) -> Self:
         """Start the children and return at once.
 
@@ -325,6 +327,13 @@ class Run(RunView, Listener):
         Either way the run can be resumed from where it was; ``now`` kills the children instead of letting them finish
         what they are at.
         """
+        self._stop_undisturbed(now)
+
+    @uninterrupted(undo=lambda stopped: None)
+    def _stop_undisturbed(self, now: bool) -> None:
+        self._stop(now)
+
+    def _stop(self, now: bool = False) -> None:
         with self._lock:
             if self._status == "created":
                 self._finish_folder("stopped")
@@ -477,6 +486,7 @@ class Run(RunView, Listener):
 R = TypeVar("R", bound=Run)
 
 
+@uninterrupted(undo=lambda run: run.stop())
 def launch(
     kind: type[R], config: Config, mode: str, lag: int | None, *, name: str | None = None,
     out: Path | str | None = None, weights: NDArray[np.float32] | None = None,
@@ -524,7 +534,7 @@ def launch(
 
 
 def begin(run: R, start: bool) -> R:
-    """Start a run, if wanted; an interruption meanwhile ends it, as nobody would hold a handle to stop it with."""
+    """Start a run, if wanted; if that fails, it has ended."""
     if start:
         try:
             run.start()
@@ -546,7 +556,7 @@ _live: weakref.WeakSet[Run] = weakref.WeakSet()
 def _stop_all() -> None:
     """An interpreter that ends in order ends its runs in order."""
     for run in list(_live):
-        run.stop()
+        run._stop()  # in this thread: none can be started any more
 
 
 def _check_weights(config: Config, weights: NDArray[np.float32]) -> NDArray[np.float32]:

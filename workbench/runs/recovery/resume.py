@@ -25,11 +25,13 @@ from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, newe
 from workbench.runs.recovery.deduplication import until
 from workbench.runs.recovery.keepers import parts_of_checkpoint
 from workbench.runs.run import OWN_HOOKS, R, begin, describe_place
+from workbench.runs.uninterrupted import uninterrupted
 
 HooksOf = Callable[[LoadedRun, Config], Sequence[Hook]]
 """Makes the hooks that a run was launched with, for the configuration that it continues with."""
 
 
+@uninterrupted(undo=lambda run: run.stop())
 def resume(
     kind: type[R], hooks_of: HooksOf, given: Given, path: Path | str, config: Config | None, start: bool,
     parent_is_gone: bool, changes: Mapping[str, Any],

@@ -1,0 +1,61 @@
+"""Calls that an interrupt must not cut in two: launching, resuming and stopping runs.
+
+Python raises KeyboardInterrupt in the main thread, between any two lines. So the work of such a call is done in a
+thread of its own, where no interrupt arrives, and the caller only waits for it. A caller who is interrupted gets the
+interrupt at once; the work is then finished and undone in the background.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def uninterrupted(undo: Callable[[T], object]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """A decorator: the function is called in a thread of its own, and its caller waits for the result.
+
+    If the caller is interrupted, the function is not called at all if it has not begun. Else a thread named "after an
+    interrupt" waits for its end and undoes it; the interpreter does not exit before that.
+
+    Args:
+        undo: called with the result of an interrupted call, since nobody else has it then.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(function)
+        def call(*arguments: P.args, **named: P.kwargs) -> T:
+            if threading.current_thread() is not threading.main_thread():  # no interrupt is raised here
+                return function(*arguments, **named)
+            done: Future[T] = Future()
+            try:
+                work = functools.partial(_work, done, function, *arguments, **named)
+                threading.Thread(target=work, name=f"uninterrupted {function.__name__}").start()
+                return done.result()  # no line may follow: an interrupt before it would lose the result
+            except BaseException as error:
+                if not (done.done() and done.exception() is error) and not done.cancel():
+                    threading.Thread(target=_undo, args=(done, undo), name="after an interrupt").start()
+                del done  # its exception refers to this frame; without this the frame would refer back
+                raise
+
+        return call
+
+    return decorate
+
+
+def _work(done: Future[T], function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> None:
+    if done.set_running_or_notify_cancel():
+        try:
+            done.set_result(function(*arguments, **named))
+        except BaseException as error:
+            done.set_exception(error)
+
+
+def _undo(done: Future[T], undo: Callable[[T], object]) -> None:
+    if done.exception() is None:
+        undo(done.result())
