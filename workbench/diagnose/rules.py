@@ -244,18 +244,15 @@ def syncs_against_epochs(evidence: Evidence) -> Comparison | None:
         epochs = epochs[epochs["epoch"] % interval == 0]
     if evidence.history.lost["events"]:
         return None
-    synced = evidence.events(EventKind.SYNC)
-    there = set(zip(synced["agent"].tolist(), synced["epoch"].tolist(), strict=True))
-    found = [pair in there for pair in zip(epochs["agent"].tolist(), epochs["epoch"].tolist(), strict=True)]
+    there = set(evidence.events(EventKind.SYNC)[["agent", "epoch"]].tolist())
+    found = [pair in there for pair in epochs[["agent", "epoch"]].tolist()]
     return compared(epochs, np.array(found, np.float64), 1, found)
 
 
 def lag_in_versions(evidence: Evidence) -> Comparison | None:
     """The actor is behind by no more versions than the dial, or pacing, allows."""
-    epochs = evidence.history.epochs
-    return compared(
-        epochs, epochs["sync_lag_versions"], limit := versions_allowed(evidence), epochs["sync_lag_versions"] <= limit
-    )
+    epochs, limit = evidence.history.epochs, versions_allowed(evidence)
+    return compared(epochs, epochs["sync_lag_versions"], limit, epochs["sync_lag_versions"] <= limit)
 
 
 def versions_allowed(evidence: Evidence) -> int:
@@ -284,16 +281,10 @@ def updates_between_publications(evidence: Evidence) -> Comparison | None:
 def q_on_both_sides(evidence: Evidence) -> Comparison | None:
     """Q of the fixed batch on the actor's side is the learner's of the same version, within a thousandth."""
     published = measurements_of(evidence.history, "publish/q")
-    due = {
-        (agent, version): value
-        for agent, version, value in zip(
-            published["agent"].tolist(), published["version"].tolist(), published["value"].tolist(), strict=True
-        )
-    }
+    due = dict(zip(published[["agent", "version"]].tolist(), published["value"].tolist(), strict=True))
     synced = measurements_of(evidence.history, "sync/q")
-    wanted = [due.get(pair) for pair in zip(synced["agent"].tolist(), synced["version"].tolist(), strict=True)]
-    known = np.array([each is not None for each in wanted], np.bool_)
-    synced, dues = synced[known], np.array([each for each in wanted if each is not None], np.float64)
+    synced = synced[np.array([pair in due for pair in synced[["agent", "version"]].tolist()], np.bool_)]
+    dues = np.array([due[pair] for pair in synced[["agent", "version"]].tolist()], np.float64)
     holds = np.abs(synced["value"] - dues) <= 1e-3 * np.maximum(1.0, np.abs(dues))
     return compared(synced, synced["value"], dues, holds)
 
@@ -319,7 +310,7 @@ def weights_move(evidence: Evidence) -> Comparison | None:
     settings = evidence.settings
     rate = np.array([
         schedules.learning_rate(settings.at(epoch), settings.schedule_position(update - 1, epoch))
-        for update, epoch in zip(found["update"].tolist(), found["epoch"].tolist(), strict=True)
+        for update, epoch in found[["update", "epoch"]].tolist()
     ])  # fmt: skip
     return compared(found, found["value"], 0, (found["value"] > 0) | (rate < 1e-7))
 
