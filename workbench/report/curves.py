@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 
 from workbench.core.records import TABLES
@@ -30,7 +29,7 @@ from workbench.runs.metrics import METRICS
 from workbench.runs.table import Table, number
 from workbench.view.curves import moving_average
 from workbench.view.panel.drawing import REFERENCES
-from workbench.view.style import GREY, PRINT, run_style
+from workbench.view.style import GREY, PRINT, few_ticks, run_style
 
 POINTS = 200
 """Points of a drawn curve."""
@@ -266,8 +265,7 @@ def _frame(axes: Any, over: str) -> None:
     axes.set_xlim(left=0)
     axes.margins(y=0.08)
     if over == "time":
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
-        axes.xaxis.set_major_formatter(ScalarFormatter())
+        few_ticks(axes.xaxis)
 
 
 def _add_references(axes: Any, material: Material) -> None:

@@ -8,14 +8,25 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from workbench.diagnose.catalogue import CHECKS, effect_text
 from workbench.report.material import Columns, Material, ReportFigure
 from workbench.report.selection import ReportError
 from workbench.runs.table import Table, number
 from workbench.view.picture import Picture
-from workbench.view.style import COLUMN_WIDTHS, FAINT, GREY, INK, PRINT, WARNING, print_settings, run_style, style_axes
+from workbench.view.style import (
+    COLUMN_WIDTHS,
+    FAINT,
+    GREY,
+    INK,
+    PRINT,
+    WARNING,
+    few_ticks,
+    print_settings,
+    run_style,
+    style_axes,
+)
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -97,8 +108,7 @@ def _picture(lines: Lines, sound: Mapping[str, Any], columns: Columns) -> Pictur
 def _effects(axes: Axes, lines: Lines, sound: Mapping[str, Any], small: float) -> None:
     style_axes(axes, "", "greedy reward, fault minus sound", "", PRINT)
     axes.xaxis.label.set_fontsize(small + 0.8)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    few_ticks(axes.xaxis)
     _rows(axes, lines)
     axes.set_yticklabels([line["name"] for line in lines])
     axes.tick_params(axis="y", labelsize=small, length=0)

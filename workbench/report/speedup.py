@@ -12,13 +12,12 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from workbench.report.intervals import Estimate, estimate, interval
 from workbench.report.material import Material, ReportFigure, bar_look, new_picture, panel_title
 from workbench.report.selection import Group, ReportError
 from workbench.runs.table import Table, number
-from workbench.view.style import GREY, INK, PRINT, style_axes
+from workbench.view.style import GREY, INK, PRINT, few_ticks, style_axes
 
 HEAD = ("runs", "baseline", "speed-up", "ideal", "share of ideal", "wall time, s", "baseline's, s", "pairs")
 _BENCH_BASELINES = {"against sequential on all cores": "sequential, all cores", "lag 0": "sequential, lag 0"}
@@ -65,8 +64,7 @@ def speedup(material: Material) -> ReportFigure:
         style_axes(axes, panel_title(place, len(parts), title if len(parts) > 1 else ""), "", "", PRINT)
         _draw(axes, own, material)
         axes.set_xlim(0, limit)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
-        axes.xaxis.set_major_formatter(ScalarFormatter())
+        few_ticks(axes.xaxis, 6)
     all_axes[-1].set_xlabel("speed-up: baseline's wall time / wall time", fontsize=PRINT.text, color=GREY)
     if material.bench is not None:
         _add_ceiling(all_axes[-1], material.bench)

@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, ScalarFormatter, StrMethodFormatter
 
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#dddddd"
 WARNING = "#b00020"
@@ -115,9 +115,10 @@ def print_settings() -> Iterator[None]:
         yield
 
 
-def few_ticks(axis: Any) -> None:
-    """At most five ticks at round numbers."""
-    axis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
+def few_ticks(axis: Any, most: int = 4) -> None:
+    """Ticks at round numbers, so few that they bound at most this many intervals; as plain numbers."""
+    axis.set_major_locator(MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(ScalarFormatter(useOffset=False))
 
 
 def log_ticks(axis: Any, decades: float) -> None:

@@ -14,11 +14,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from workbench.core.records import Records
 from workbench.view.picture import DRAWING, Picture
-from workbench.view.style import FAINT, INK, Sizes, legend_above, style_axes
+from workbench.view.style import FAINT, INK, Sizes, few_ticks, legend_above, style_axes
 from workbench.view.timeline.shares import Shares
 from workbench.view.timeline.span_kinds import SpanKind
 from workbench.view.timeline.spans import depths, of_process, time_of_kinds
@@ -216,8 +215,7 @@ def _dress(axes: Axes, strip: Strip, sizes: Sizes, told: Sequence[str]) -> None:
     style_axes(axes, strip.title, "seconds since the start", "", sizes)
     axes.set_xlim(strip.stretch.start, strip.stretch.end)
     axes.set_ylim(len(names), 0)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5 if sizes.line < 1 else 10, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+    few_ticks(axes.xaxis, 5 if sizes.line < 1 else 10)
     axes.set_yticks([lane + _MIDDLE for lane in range(len(names))], names)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
