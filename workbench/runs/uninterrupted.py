@@ -11,13 +11,13 @@ import functools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def uninterrupted(undo: Callable[[T], object]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+def uninterrupted(undo: Callable[[Any], object]) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """A decorator: the function is called in a thread of its own, and its caller waits for the result.
 
     If the caller is interrupted, the function is not called at all if it has not begun. Else a thread named "after an
