@@ -22,17 +22,21 @@ CELLS = (
 )
 PANEL, ATTACHED, BROKEN, WORLD = 1, 3, 4, 5
 FRAME = """async () => {
-    const picture = document.querySelectorAll("SELECTOR")[NUMBER];
-    if (!picture || !picture.complete || !picture.naturalWidth) return null;
-    const answer = await fetch(picture.src).catch(() => null);  // a frame may be replaced while it is asked for
-    if (!answer) return null;
-    const digest = await crypto.subtle.digest("SHA-256", await answer.arrayBuffer());
+    const node = document.querySelectorAll("SELECTOR")[NUMBER];
+    if (!node) return null;
+    const charts = [...node.querySelectorAll("canvas")];
+    if (!charts.length && !node.naturalWidth) return null;
+    const read = async () => node.complete ? await (await fetch(node.src)).arrayBuffer() : null;
+    const drawn = () => new TextEncoder().encode(charts.map(chart => chart.toDataURL()).join());
+    const bytes = charts.length ? drawn() : await read().catch(() => null);  // a frame may be replaced meanwhile
+    if (!bytes) return null;
+    const digest = await crypto.subtle.digest("SHA-256", bytes);
     return Array.from(new Uint8Array(digest), byte => byte.toString(16).padStart(2, "0")).join("");
 }"""
 
 
-def wait_for_frames(page: Page, count: int, selector: str = "img.wb-live", number: int = 0) -> list[str]:
-    """Digests of so many different frames of a picture."""
+def wait_for_frames(page: Page, count: int, selector: str = ".wb-panel", number: int = 0) -> list[str]:
+    """Digests of so many different frames of a panel, or of a picture."""
     seen: list[str] = []
     script = FRAME.replace("SELECTOR", selector).replace("NUMBER", str(number))
 
@@ -82,16 +86,17 @@ def shared_names() -> set[str]:
 def drive(server: Lab, page: Page, book: Path) -> None:
     """What a user does with panel and world view, from Run All to Stop."""
     run_all(server, page)
-    page.locator("img.wb-live").first.wait_for()
+    page.locator(".wb-panel canvas").first.wait_for()
     wait_for_frames(page, 1)
     panel = cell(page, PANEL)
-    panel.locator(".widget-html", has_text="sequential, lag 1: not started").first.wait_for()
+    panel.locator(".wb-facts", has_text="not started").first.wait_for()
 
     press(panel, "Start")
     wait_for_frames(page, 4)
     run_cell(page, 2).locator(".jp-OutputArea-output", has_text="the first run is running").wait_for()
     ARTEFACTS.mkdir(exist_ok=True)
     page.screenshot(path=ARTEFACTS / "live_panel.png")
+    keep_up(page)
     choose_and_change(page, panel)
     attach(page)
     look_at_the_world(page)
@@ -102,35 +107,45 @@ def drive(server: Lab, page: Page, book: Path) -> None:
     wait_for_frames(page, 3)
 
     press(panel, "Stop")
-    stopped = page.locator(".jupyter-widgets", has_text="sequential, lag 1: stopped")
-    stopped.filter(has_text="multiprocess, lag 1: stopped").first.wait_for()
+    panel.locator(".wb-facts", has_text="stopped before it began").wait_for()
+    panel.locator(".wb-facts", has_text="stopped · epoch").wait_for()
     page.screenshot(path=ARTEFACTS / "live_panel_stopped.png")
+
+
+def keep_up(page: Page) -> None:
+    """The charts are drawn again and again."""
+
+    def redraws() -> int:
+        return int(page.locator(".wb-panel").first.get_attribute("data-redraws") or 0)
+
+    before = redraws()
+    wait_until(lambda: redraws() > before + 12, "the charts move")
 
 
 def choose_and_change(page: Page, panel: Locator) -> None:
     """The blocks, with keys alone where keys do; pause and change; the doctor."""
-    panel.locator("button.widget-toggle-button", has_text="Curves").focus()
+    panel.locator("summary", has_text="Curves").focus()
     page.keyboard.press("Space")
     box = panel.locator("label", has_text="TD error").locator("input")
     box.wait_for()
     box.focus()
     page.keyboard.press("Space")
-    panel.locator("span", has_text="Seven charts").first.wait_for(state="attached")
+    panel.locator("figure", has_text="TD error").wait_for()
     wait_for_frames(page, 2)
 
     press(panel, "Pause")
-    panel.locator(".widget-html", has_text="sequential, lag 1: paused").first.wait_for()
+    panel.locator(".wb-facts", has_text="paused · epoch").wait_for()
     press(panel, "Checkpoint")
     press(panel, "Continue")
-    panel.locator(".widget-html", has_text="sequential, lag 1: running").first.wait_for()
+    panel.locator(".wb-facts", has_text="running · epoch").wait_for()
 
-    press(panel, "Change while running")
-    panel.locator(".widget-text", has_text="learning.learning_rate").locator("input").first.fill("5e-4")
+    panel.locator("summary", has_text="Change while running").click()
+    panel.locator("label", has_text="learning.learning_rate").locator("input").fill("5e-4")
     press(panel, "Apply")
     panel.locator("td", has_text="learning_rate = 0.0005").first.wait_for()
-    press(panel, "Processes")
+    panel.locator("summary", has_text="Processes").click()
     panel.locator("td", has_text="alive").first.wait_for()
-    press(panel, "Doctor")
+    panel.locator("summary", has_text="Doctor").click()
     panel.locator("td", has_text="every frame has shape and dtype of the replay").first.wait_for()
     page.screenshot(path=ARTEFACTS / "live_panel_open.png")
 
@@ -138,7 +153,7 @@ def choose_and_change(page: Page, panel: Locator) -> None:
 def attach(page: Page) -> None:
     """A second panel that only looks, and one of a run that fails."""
     attached = run_cell(page, ATTACHED)
-    attached.locator(".widget-html", has_text="read only").first.wait_for()
+    attached.locator(".wb-facts", has_text="read only").wait_for()
     for name in ("Start", "Pause", "Continue", "Stop", "Checkpoint"):
         attached.locator("button.jupyter-button:disabled", has_text=name).first.wait_for()
     wait_for_frames(page, 2, number=1)

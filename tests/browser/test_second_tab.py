@@ -30,7 +30,7 @@ PANEL, WAIT, STATUS, RESUME, RESUMED = 1, 2, 3, 4, 5
 
 def says(panel: Locator, words: str) -> None:
     """Wait until a panel's line of the run says something."""
-    panel.locator(".widget-html", has_text=words).first.wait_for()
+    panel.locator(".wb-facts", has_text=words).first.wait_for()
 
 
 def from_menu(page: Page, menu: str, item: str) -> None:
@@ -42,7 +42,7 @@ def from_menu(page: Page, menu: str, item: str) -> None:
 def two_tabs(server: Lab, page: Page, book: Path) -> None:
     """A button of one tab shows in the other; a tab that is closed takes nothing with it."""
     panel = cell(page, PANEL)
-    says(panel, "sequential, lag 1: running")
+    says(panel, "running")
     page.keyboard.press("Control+s")
     wait_until(lambda: "Panel of" in book.read_text(), "the notebook was saved with its panel")
     second = page.context.new_page()
@@ -52,14 +52,14 @@ def two_tabs(server: Lab, page: Page, book: Path) -> None:
     wait_for_frames(page, 2)
 
     press(panel, "Pause")
-    says(cell(second, PANEL), "sequential, lag 1: paused")
+    says(cell(second, PANEL), "paused")
     second.bring_to_front()
     press(cell(second, PANEL), "Continue")
-    says(panel, "sequential, lag 1: running")
+    says(panel, "running")
     second.close()
     page.bring_to_front()
     wait_for_frames(page, 3)
-    says(panel, "sequential, lag 1: running")
+    says(panel, "running")
 
 
 def interrupt(page: Page, family: Any) -> None:
@@ -83,13 +83,13 @@ def restart(server: Lab, page: Page, family: Any, folder: Path) -> None:
     wait_until(lambda: wb.load(folder).ended and not spawned(family), "the run has ended with its kernel")
     wait_until(server.connected, "the page is connected to the new kernel")
     run_cell(page, RESUME).locator(".jp-OutputArea-output", has_text="resumed").first.wait_for()
-    says(run_cell(page, RESUMED), "sequential, lag 1: running")
+    says(run_cell(page, RESUMED), "running")
     kept = wb.load(folder).description["resumed"][-1]["epoch"]
     assert kept > 0, "it began anew"
     wait_until(lambda: wb.load(folder).progress["epochs"] > kept, f"it has gone beyond epoch {kept}")
     wait_for_frames(page, 3, number=1)
     press(cell(page, RESUMED), "Stop")
-    says(cell(page, RESUMED), "sequential, lag 1: stopped")
+    says(cell(page, RESUMED), "stopped")
 
 
 def first_cells(server: Lab, page: Page) -> None:

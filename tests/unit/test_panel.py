@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import multiprocessing
 import threading
@@ -22,7 +23,7 @@ from workbench.runs.folder import RunFolder
 from workbench.runs.history import History
 from workbench.runs.run import Run
 from workbench.view.panel.charts import STANDARD, Choices
-from workbench.view.panel.drawing import SideBySide
+from workbench.view.panel.feed import Feed
 
 QUICK = wb.preset("tiny")
 ENDLESS = QUICK.replace(epochs=1_000_000)
@@ -46,29 +47,51 @@ class Falling(TreasurehuntConfig):
 
 
 class Frames:
-    """Counts the pictures that a page would be sent, and waits for them."""
+    """Counts the messages with rows that a page would be sent, and waits for them."""
 
     def __init__(self, panel: wb.Panel) -> None:
-        self.pictures = [bytes(panel.image.value)]
-        self._new = threading.Condition()
-        panel.image.observe(self._take, "value")
+        self.messages: list[tuple[dict[str, Any], bytes]] = []
+        self._new, self._send = threading.Condition(), panel.widget.send
+        panel.widget.send = self._take
 
-    def _take(self, change: Any) -> None:
+    def _take(self, content: dict[str, Any], buffers: list[bytes]) -> None:
         with self._new:
-            self.pictures.append(bytes(change["new"]))
+            self.messages.append((content, buffers[0]))
             self._new.notify_all()
+        self._send(content, buffers)
 
     def wait_for(self, count: int) -> None:
-        """Sleep until so many pictures have been sent."""
+        """Sleep until so many messages have been sent."""
         with self._new:
-            assert self._new.wait_for(lambda: len(self.pictures) >= count, DEADLINE_S), "the picture stands still"
+            assert self._new.wait_for(lambda: len(self.messages) >= count, DEADLINE_S), "the charts stand still"
 
 
-def wait_until(widget: Any, trait: str, holds: Callable[[Any], bool]) -> None:
-    """Sleep until a trait of a widget is as wanted."""
+def press(panel: wb.Panel, name: str) -> None:
+    """What a page says when a button is pressed."""
+    say(panel, press=name)
+
+
+def say(panel: wb.Panel, **said: Any) -> None:
+    """A message from a page."""
+    panel.widget._handle_custom_msg(said, [])
+
+
+def wait_until(panel: wb.Panel, holds: Callable[[dict[str, Any]], bool], trait: str = "state") -> None:
+    """Sleep until what a page is told is as wanted."""
     reached = threading.Event()
-    widget.observe(lambda change: reached.set() if holds(change["new"]) else None, trait)
-    assert holds(getattr(widget, trait)) or reached.wait(DEADLINE_S), f"{trait} is still {getattr(widget, trait)!r}"
+    panel.widget.observe(lambda change: reached.set() if holds(change["new"]) else None, trait)
+    now = getattr(panel.widget, trait)
+    assert holds(now) or reached.wait(DEADLINE_S), f"{trait} is still {getattr(panel.widget, trait)!r}"
+
+
+def can(*names: str) -> Callable[[dict[str, Any]], bool]:
+    """Whether these buttons can be pressed."""
+    return lambda state: set(names) <= set(state["able"])
+
+
+def facts(panel: wb.Panel) -> str:
+    """The lines of all runs."""
+    return "; ".join(run["facts"] for run in panel.widget.state["runs"])
 
 
 @pytest.fixture(autouse=True)
@@ -79,47 +102,64 @@ def nothing_left() -> Iterator[None]:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("panel")]
 
 
-def test_start_draws_frames_that_differ_and_stop_leaves_nothing(tmp_path: Path) -> None:
+def test_start_sends_rows_and_stop_leaves_nothing(tmp_path: Path) -> None:
     with wb.compare(ENDLESS, lag=1, out=tmp_path, start=False) as pair:
         panel = wb.Panel(pair)
         frames = Frames(panel)
-        assert not panel.start_button.disabled and panel.stop_button.disabled
-        assert "not started" in panel.status.value
+        assert panel.widget.state["able"] == ["start"] and "not started" in facts(panel)
 
-        panel.start_button.click()
+        press(panel, "start")
         frames.wait_for(4)
-        assert len(set(frames.pictures)) == len(frames.pictures), "a frame was sent that shows nothing new"
-        assert all(picture.startswith(b"\x89PNG") for picture in frames.pictures)
-        wait_until(panel.status, "value", lambda text: "agent steps/s" in text and "waits for its turn" in text)
-        wait_until(panel.stop_button, "disabled", lambda disabled: not disabled)
-        assert panel.start_button.disabled
+        assert all(content["lines"] and rows for content, rows in frames.messages), "nothing new was sent"
+        wait_until(panel, lambda state: "agent steps/s" in state["runs"][0]["facts"])
+        assert "waits for its turn" in facts(panel)
+        wait_until(panel, can("stop", "pause"))
+        assert "start" not in panel.widget.state["able"]
 
-        panel.stop_button.click()
+        press(panel, "stop")
         assert panel.wait(DEADLINE_S)
         assert [run.status for run in panel.runs] == ["stopped", "stopped"]
-    assert panel.start_button.disabled and panel.message.value == ""
+        assert panel.widget.state["runs"][1]["facts"] == "stopped before it began"
+    wait_until(panel, lambda state: state["able"] == [])
+    assert panel.widget.state["message"] == ""
 
 
-def test_the_last_frame_shows_the_end_and_the_thread_leaves(tmp_path: Path) -> None:
+def test_the_last_rows_show_the_end_and_the_thread_leaves(tmp_path: Path) -> None:
     run = wb.launch(QUICK, mode="sequential", lag=0, out=tmp_path)
     panel = wb.Panel(run)
     assert panel.wait(DEADLINE_S)
     assert run.status == "finished"
-    assert "finished · epoch 12 of 12 · 88 updates" in panel.status.value
-    assert panel.start_button.disabled
-    wait_until(panel.stop_button, "disabled", bool)
+    assert "finished · epoch 12 of 12 · 88 updates" in facts(panel)
+    wait_until(panel, lambda state: state["able"] == [])
     fresh = wb.Panel(run)
     assert fresh.wait(DEADLINE_S)
+    assert panel.widget.last["rows"] == fresh.widget.last["rows"] != b""
     assert panel.figure()._repr_png_() == fresh.figure()._repr_png_()
+
+
+def test_an_await_ends_with_the_runs_and_leaves_the_kernel_free(tmp_path: Path) -> None:
+    run = wb.launch(QUICK, mode="sequential", lag=0, out=tmp_path)
+    panel = wb.Panel(run)
+
+    async def cell() -> int:
+        turns, waiting = 0, asyncio.ensure_future(panel._until_over())
+        while not waiting.done():
+            turns += 1
+            await asyncio.sleep(0.01)
+        await panel
+        return turns
+
+    assert asyncio.run(cell()) > 1
+    assert run.status == "finished"
 
 
 def test_a_failing_child_tells_the_panel_its_whole_traceback(tmp_path: Path) -> None:
     run = wb.launch(QUICK, mode="sequential", lag=0, out=tmp_path, world=Falling, start=False)
     panel = wb.Panel([run])
-    panel.start_button.click()
+    press(panel, "start")
     assert panel.wait(DEADLINE_S)
-    assert run.status == "failed" and "failed before the end of its first epoch" in panel.status.value
-    shown = panel.failures.value
+    assert run.status == "failed" and facts(panel) == "failed before the end of its first epoch"
+    shown = panel.widget.state["failures"]
     assert "<b>fell</b>" not in shown
     assert "RuntimeError: the map <b>fell</b> & broke" in html.unescape(shown)
     assert "Traceback (most recent call last)" in shown and "in act" in shown
@@ -132,7 +172,7 @@ def test_a_click_that_comes_too_late_starts_nothing(tmp_path: Path) -> None:
     panel.start()
     assert panel.wait(DEADLINE_S)
     assert [run.status for run in pair.runs] == ["stopped", "stopped"]
-    assert panel.start_button.disabled and panel.stop_button.disabled
+    assert panel.widget.state["able"] == [] and facts(panel) == "stopped before it began; stopped before it began"
 
 
 def test_what_goes_wrong_with_a_button_is_told_in_the_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,9 +183,9 @@ def test_what_goes_wrong_with_a_button_is_told_in_the_panel(tmp_path: Path, monk
         raise OSError("no <more> processes")
 
     monkeypatch.setattr(run, "start", refuse)
-    panel.start_button.click()
-    wait_until(panel.message, "value", lambda text: "no &lt;more&gt; processes" in text)
-    wait_until(panel.start_button, "disabled", lambda disabled: not disabled)
+    press(panel, "start")
+    wait_until(panel, lambda state: "no &lt;more&gt; processes" in state["message"])
+    wait_until(panel, can("start"))
     run.stop()
     assert panel.wait(DEADLINE_S)
 
@@ -155,10 +195,10 @@ def test_a_click_returns_before_its_work_is_done(tmp_path: Path, monkeypatch: py
     panel = wb.Panel(run)
     clicked, started = threading.Event(), []
     monkeypatch.setattr(run, "start", lambda: started.append(clicked.wait(10)))
-    panel.start_button.click()
-    assert panel.start_button.disabled and panel.stop_button.disabled
+    press(panel, "start")
+    assert panel.widget.state["able"] == []
     clicked.set()
-    wait_until(panel.start_button, "disabled", lambda disabled: not disabled)
+    wait_until(panel, can("start"))
     assert started == [True]
     run.stop()
     assert panel.wait(DEADLINE_S)
@@ -185,73 +225,115 @@ def loaded(tmp_path: Path, **description: Any) -> wb.LoadedRun:
 def test_a_loaded_run_is_shown_as_it_was_left(tmp_path: Path) -> None:
     panel = wb.Panel(loaded(tmp_path, error="learner 0 failed:\nZeroDivisionError: <zero>"))
     assert panel.wait(DEADLINE_S)
-    assert panel.start_button.disabled and panel.stop_button.disabled
-    assert "learner 0 failed:\nZeroDivisionError: <zero>" in html.unescape(panel.failures.value)
-    assert "<zero>" not in panel.failures.value
+    assert panel.widget.state["able"] == []
+    assert "learner 0 failed:\nZeroDivisionError: <zero>" in html.unescape(panel.widget.state["failures"])
+    assert "<zero>" not in panel.widget.state["failures"]
 
 
-def test_a_notebook_shows_widgets_a_picture_and_words_for_it(tmp_path: Path) -> None:
-    panel = wb.Panel([loaded(tmp_path)])
+class Shown:
+    """What a notebook would be told to show, in place of its messages."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.outputs: list[dict[str, Any]] = []
+        monkeypatch.setattr("workbench.view.panel.panel.display", self._display)
+
+    def _display(self, data: dict[str, Any], raw: bool, metadata: Any = None, display_id: bool = False) -> Any:
+        self.outputs.append(data)
+        place = len(self.outputs) - 1
+
+        def update(data: dict[str, Any], raw: bool, metadata: dict[str, Any]) -> None:
+            assert metadata["image/png"]["alt"].startswith("Picture of the panel. ")
+            self.outputs[place] = data
+
+        return SimpleNamespace(update=update) if display_id else None
+
+
+def test_a_notebook_shows_the_widget_and_a_picture_once_a_run_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = Shown(monkeypatch)
+    run = wb.launch(QUICK, mode="sequential", lag=0, out=tmp_path, start=False)
+    panel = wb.Panel(run)
+    panel._ipython_display_()
+    widget, twin = shown.outputs
+    assert widget["application/vnd.jupyter.widget-view+json"]["model_id"] == panel.widget.model_id
+    assert widget["text/plain"] == "<Panel of sequential, lag 0: live in a running notebook>"
+    assert twin == {"text/plain": ""}
+    press(panel, "start")
     assert panel.wait(DEADLINE_S)
-    shown = panel._repr_mimebundle_()
-    assert shown["application/vnd.jupyter.widget-view+json"]["model_id"] == panel.widget.model_id
-    assert shown["text/plain"] == "<Panel of multiprocess, lag 1: live in a running notebook>"
-    assert "wb-live" in panel.image._dom_classes
-    assert any(
-        "Six charts" in getattr(child, "value", "") for child in panel.widget.children if child is not panel.image
+    assert shown.outputs[1]["image/png"].startswith(b"\x89PNG")
+    panel._ipython_display_()  # of a run that has ended: the picture is there at once
+    assert shown.outputs[3]["image/png"] == shown.outputs[1]["image/png"]
+
+
+def test_a_page_that_says_hello_gets_all_rows(tmp_path: Path) -> None:
+    panel = wb.Panel([loaded(tmp_path)], charts=["loss"], over="update")
+    assert panel.wait(DEADLINE_S)
+    frames = Frames(panel)
+    say(panel, hello=True)
+    ((content, rows),) = frames.messages
+    assert content["version"] == panel.widget.drawing["version"]
+    assert content["lines"][0][:4] == [0, 0, 7, 2]
+    np.testing.assert_array_equal(
+        np.frombuffer(rows, np.float32).reshape(7, 2), np.column_stack([np.arange(1, 8), np.arange(7)])
     )
 
 
-def test_a_picture_that_cannot_be_drawn_is_told_whole_and_the_run_goes_on(
+def test_charts_that_cannot_be_drawn_are_told_whole_and_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with wb.launch(ENDLESS, mode="sequential", lag=0, out=tmp_path) as run:
         panel = wb.Panel(run)
 
-        def fail(drawing: SideBySide) -> bool:
+        def fail(feed: Feed) -> None:
             raise ZeroDivisionError("no <room>")
 
-        monkeypatch.setattr(SideBySide, "update", fail)
+        monkeypatch.setattr(Feed, "update", fail)
         assert panel.wait(DEADLINE_S)
-        assert "stands still" in panel.message.value and not run.ended
-        assert "ZeroDivisionError: no &lt;room&gt;" in panel.failures.value and "Traceback" in panel.failures.value
+        state = panel.widget.state
+        assert "stand still" in state["message"] and not run.ended
+        assert "ZeroDivisionError: no &lt;room&gt;" in state["failures"] and "Traceback" in state["failures"]
 
 
 # --- choosing curves -------------------------------------------------------------------------------------------------
 
 
-def shown(panel: wb.Panel) -> bytes:
-    return bytes(panel.image.value)
-
-
-def test_the_form_chooses_what_is_drawn_also_after_the_end(tmp_path: Path) -> None:
+def test_a_page_chooses_what_is_drawn_also_after_the_end(tmp_path: Path) -> None:
     panel = wb.Panel([loaded(tmp_path)])
     assert panel.wait(DEADLINE_S)
-    before = shown(panel)
-    panel.form.boxes["td_error"].value = True
+    frames, before = Frames(panel), panel.widget.drawing["version"]
+    say(panel, choose={"charts": [*STANDARD, "td_error"]})
     assert panel.choices.charts == (*STANDARD, "td_error")
-    assert shown(panel) != before and "Seven charts" in panel._alt.value
-    panel.form.over.value, panel.form.agents.value = "time", "each"
-    panel.form.smoothing.value, panel.form.log.value = 0.0, True
+    assert len(panel.widget.drawing["charts"]) == 7 and panel.widget.drawing["version"] == before + 1
+    assert frames.messages[-1][0]["version"] == before + 1
+    say(panel, choose={"over": "time", "agents": "each"})
+    panel.widget.smoothing, panel.widget.log = 0.0, True
     assert panel.choices == Choices((*STANDARD, "td_error"), 0.0, "time", "each", True)
     assert len(panel.figure().axes) == 7
-    panel.form.standard.click()
-    assert panel.choices.charts == STANDARD and not panel.form.boxes["td_error"].value
+    say(panel, choose={"charts": panel.widget.drawing["offered"]["standard"]})
+    assert panel.choices.charts == STANDARD
 
 
-def test_a_choice_that_cannot_be_drawn_leaves_the_picture_and_says_why(tmp_path: Path) -> None:
+def test_a_choice_that_cannot_be_drawn_leaves_the_charts_and_says_why(tmp_path: Path) -> None:
     panel = wb.Panel([loaded(tmp_path)], charts=["loss"])
     assert panel.wait(DEADLINE_S)
-    before = shown(panel)
-    panel.form.boxes["loss"].value = False
-    assert "0 charts are chosen; choose 1 to 12" in panel.form.message.value
-    assert shown(panel) == before and panel.choices.charts == ("loss",)
-    panel.form.boxes["q"].value = True
-    assert panel.form.message.value == "" and panel.choices.charts == ("q",)
+    say(panel, choose={"charts": []})
+    assert "0 charts are chosen; choose 1 to 12" in panel.widget.state["message"]
+    assert panel.choices.charts == ("loss",)
+    say(panel, choose={"charts": ["q"]})
+    assert panel.widget.state["message"] == "" and panel.choices.charts == ("q",)
     with pytest.raises(ValueError, match=r"no chart 'grad_nrm'; did you mean grad_norm"):
         panel.choose(charts=["grad_nrm"])
     panel.choose(charts=["grad_norm"], log=True)
-    assert panel.form.boxes["grad_norm"].value and panel.form.log.value
+    assert panel.widget.drawing["choices"]["charts"] == ("grad_norm",) and panel.widget.log
+
+
+def test_the_smoothing_of_the_page_is_that_of_what_is_drawn_next(tmp_path: Path) -> None:
+    panel = wb.Panel([loaded(tmp_path)], charts=["loss"])
+    panel.widget.smoothing = 0.25
+    panel.choose(charts=["q"])
+    assert panel.choices.smoothing == panel.widget.smoothing == 0.25
+    assert panel.wait(DEADLINE_S)
 
 
 def test_an_empty_list_of_runs_is_refused() -> None:
@@ -297,15 +379,15 @@ def running(tmp_path: Path, able: list[Any]) -> Iterator[wb.Run]:
 
 def test_pause_continue_and_checkpoint_do_what_they_say(running: wb.Run, able: list[Any]) -> None:
     panel = wb.Panel(running)
-    wait_until(panel.pause_button, "disabled", lambda disabled: not disabled)
-    assert panel.continue_button.disabled
-    panel.pause_button.click()
-    wait_until(panel.continue_button, "disabled", lambda disabled: not disabled)
-    assert panel.pause_button.disabled and ": paused · epoch" in html.unescape(panel.status.value).replace("</b>", "")
-    panel.checkpoint_button.click()
-    wait_until(panel.checkpoint_button, "disabled", lambda disabled: not disabled)
-    panel.continue_button.click()
-    wait_until(panel.pause_button, "disabled", lambda disabled: not disabled)
+    wait_until(panel, can("pause"))
+    assert "proceed" not in panel.widget.state["able"]
+    press(panel, "pause")
+    wait_until(panel, can("proceed"))
+    assert "pause" not in panel.widget.state["able"] and facts(panel).startswith("paused · epoch")
+    press(panel, "checkpoint")
+    wait_until(panel, can("checkpoint"))
+    press(panel, "proceed")
+    wait_until(panel, can("pause"))
     assert able == ["pause", "checkpoint", "proceed"]
     panel.close()
 
@@ -318,7 +400,7 @@ def test_who_asks_an_ended_run_to_pause_is_told_how_it_ended(running: wb.Run) ->
         panel.pause()
     with pytest.raises(wb.RunError, match="there is nothing to continue"):
         panel.proceed()
-    assert all(each.disabled for each in (panel.pause_button, panel.continue_button, panel.checkpoint_button))
+    wait_until(panel, lambda state: state["able"] == [])
 
 
 def test_what_the_runs_cannot_do_is_not_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,69 +408,59 @@ def test_what_the_runs_cannot_do_is_not_offered(tmp_path: Path, monkeypatch: pyt
         monkeypatch.delattr(Run, name, raising=False)
     with wb.launch(ENDLESS, mode="sequential", lag=0, out=tmp_path) as run:
         panel = wb.Panel(run)
-        wait_until(panel.stop_button, "disabled", lambda disabled: not disabled)
-        assert all(each.disabled for each in (panel.pause_button, panel.continue_button, panel.checkpoint_button))
-        hidden = {title for title, each in panel.blocks.buttons.items() if each.layout.display == "none"}
-        assert hidden == {"Change while running", "Processes"}
+        wait_until(panel, can("stop"))
+        assert panel.widget.state["able"] == ["stop"]
+        assert list(panel.widget.pages) == ["Doctor"]
         with pytest.raises(wb.RunError, match=r"these runs have no pause\(\)"):
             panel.pause()
         panel.close()
 
 
 def test_a_change_is_made_drawn_and_listed_and_one_that_is_refused_is_told(running: wb.Run, able: list[Any]) -> None:
-    panel = wb.Panel(running, charts=["learning_rate"])
-    form = panel.changes
-    wait_until(form.apply, "disabled", lambda disabled: not disabled)
-    assert form.fields["learning.learning_rate"].value == "0.001"
-    form.apply.click()
-    assert "Nothing was edited" in form.message.value
-    form.fields["learning.learning_rate"].value = "2e-4"
-    form.apply.click()
-    assert able == [{"learning.learning_rate": 2e-4}] and "Done" in form.message.value
-    assert "learning_rate = 0.0002" in form.made.value
-    wait_until(form.fields["learning.learning_rate"], "value", lambda text: text == "0.0002")
+    panel, title = wb.Panel(running, charts=["learning_rate"]), "Change while running"
+    wait_until(panel, lambda state: state["changeable"])
+    assert panel.widget.state["fields"]["learning.learning_rate"] == "0.001"
+    say(panel, change={})
+    assert "Nothing was edited" in panel.widget.pages[title]
+    say(panel, change={"learning.learning_rate": "2e-4"})
+    assert able == [{"learning.learning_rate": 2e-4}] and "Done" in panel.widget.pages[title]
+    assert "learning_rate = 0.0002" in panel.widget.pages[title] and panel.widget.state["applied"] == 1
+    wait_until(panel, lambda state: state["fields"]["learning.learning_rate"] == "0.0002")
     drawn = panel.figure().axes[0]
     assert "learning_rate = 0.0002" in [text.get_text() for text in drawn.texts]
-    form.fields["learning.learning_rate"].value = "fast"
-    form.apply.click()
-    assert "learning.learning_rate is 'fast'; it must be a number" in html.unescape(form.message.value)
-    form.fields["learning.learning_rate"].value = "-1"
-    form.apply.click()
-    assert "it must be above 0" in form.message.value
-    assert len(able) == 1
+    say(panel, change={"learning.learning_rate": "fast"})
+    assert "learning.learning_rate is 'fast'; it must be a number" in html.unescape(panel.widget.pages[title])
+    say(panel, change={"learning.learning_rate": "-1"})
+    assert "it must be above 0" in panel.widget.pages[title]
+    assert len(able) == 1 and panel.widget.state["applied"] == 1
     panel.close()
 
 
 # --- blocks ----------------------------------------------------------------------------------------------------------
 
 
-def test_blocks_are_closed_until_they_are_opened(tmp_path: Path) -> None:
-    panel = wb.Panel([loaded(tmp_path)])
-    assert panel.wait(DEADLINE_S)
-    curves = panel.blocks.buttons["Curves"]
-    assert panel.form.widget.layout.display == "none" and curves.icon == "caret-right"
-    curves.value = True
-    assert panel.form.widget.layout.display is None and curves.icon == "caret-down"
-
-
 def test_the_doctor_looks_when_he_is_asked_in(tmp_path: Path) -> None:
     panel = wb.Panel(loaded(tmp_path))
     assert panel.wait(DEADLINE_S)
-    assert "the doctor is looking" in panel.doctor.value.lower()
-    panel.blocks.buttons["Doctor"].value = True
-    wait_until(panel.doctor, "value", lambda text: "every frame has shape and dtype" in text)
-    assert "sync verification" in panel.doctor.value and "cannot&nbsp;tell" in panel.doctor.value
+    assert "the doctor is looking" in panel.widget.pages["Doctor"].lower()
+    say(panel, open="Doctor", shown=True)
+    wait_until(panel, lambda pages: "every frame has shape and dtype" in pages["Doctor"], "pages")
+    assert "sync verification" in panel.widget.pages["Doctor"] and "cannot&nbsp;tell" in panel.widget.pages["Doctor"]
 
 
 def test_processes_are_told_apart_by_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     actor = SimpleNamespace(name="actor", role="actor", agents=(), pid=7, alive=True, silence_s=0.25, restarts=0)
     dead = SimpleNamespace(name="<learner>", role="learner", agents=(0, 1), pid=8, alive=False, silence_s=9, restarts=2)
+    later = SimpleNamespace(name="late", role="learner", agents=(), pid=None, alive=False, silence_s=0, restarts=0)
     monkeypatch.setattr(Run, "processes", [actor, dead], raising=False)
     run = wb.launch(QUICK, mode="sequential", lag=0, out=tmp_path, start=False)
     panel = wb.Panel(run)
-    panel.blocks.buttons["Processes"].value = True
-    assert "alive" in panel.processes.value and "gone" in panel.processes.value
-    assert "&lt;learner&gt;" in panel.processes.value and "0, 1" in panel.processes.value
+    say(panel, open="Processes", shown=True)
+    shown = panel.widget.pages["Processes"]
+    assert "alive" in shown and "gone" in shown and "not started" not in shown
+    assert "&lt;learner&gt;" in shown and "0, 1" in shown
+    monkeypatch.setattr(Run, "processes", [later], raising=False)
+    wait_until(panel, lambda pages: "not started" in pages["Processes"] and "gone" not in pages["Processes"], "pages")
     run.stop()
     assert panel.wait(DEADLINE_S)
 
@@ -403,7 +475,7 @@ def test_two_panels_on_one_run_both_live(tmp_path: Path) -> None:
         for each in frames:
             each.wait_for(3)
         one.close()
-        frames[1].wait_for(len(frames[1].pictures) + 2)
+        frames[1].wait_for(len(frames[1].messages) + 2)
         run.stop()
         assert two.wait(DEADLINE_S)
 
@@ -413,13 +485,12 @@ def test_a_run_that_goes_on_elsewhere_is_followed_to_its_end_read_only(tmp_path:
     follower = wb.load(run.folder.path)
     panel = wb.Panel(follower)
     frames = Frames(panel)
-    assert "read only" in panel.status.value
-    assert all(each.disabled for each in panel._buttons)
+    assert "read only" in facts(panel) and panel.widget.state["able"] == []
     with pytest.raises(wb.RunError, match="started elsewhere can only be looked at"):
         panel.pause()
     frames.wait_for(3)
     run.wait(DEADLINE_S)
     assert panel.wait(DEADLINE_S)
-    assert follower.status == "finished" and "finished · epoch 60 of 60" in panel.status.value
+    assert follower.status == "finished" and "finished · epoch 60 of 60" in facts(panel)
     np.testing.assert_array_equal(follower.history.updates, History.of(run.folder).updates)
     assert follower.result == run.result

@@ -22,11 +22,13 @@ from workbench.runs.compare import Comparison
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.result import Result
 from workbench.runs.table import Table, html_table, number
-from workbench.view.panel.series import change_text
-from workbench.view.style import GREY, WARNING, run_style
+from workbench.view.panel.feed import change_text
+from workbench.view.style import GREY, WARNING
 
 _HIDDEN = "position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)"
-_FAILURE = f"border-left: 3px solid {WARNING}; padding: 4px 8px; white-space: pre-wrap; line-height: 1.35"
+_FAILURE = (
+    f"border-left: 3px solid var(--wb-warning, {WARNING}); padding: 4px 8px; white-space: pre-wrap; line-height: 1.35"
+)
 _MARKS = {"pass": "&#10003;&nbsp;pass", "fail": "&#10007;&nbsp;<b>FAIL</b>", "cannot tell": "?&nbsp;cannot&nbsp;tell"}
 
 # --- pieces ----------------------------------------------------------------------------------------------------------
@@ -54,32 +56,15 @@ def warning(words: str) -> str:
 
 def marked(words: str) -> str:
     """One line with the mark of a warning, which is not read out again whenever it is shown anew."""
-    return f'<span style="color: {WARNING}">&#9888; {text(words)}</span>'
+    return f'<span style="color: var(--wb-warning, {WARNING})">&#9888; {text(words)}</span>'
 
 
 def quiet(words: str) -> str:
     """One line that does not."""
-    return f'<span style="color: {GREY}">{text(words)}</span>'
+    return f'<span style="color: var(--wb-grey, {GREY})">{text(words)}</span>'
 
 
 # --- the panel -------------------------------------------------------------------------------------------------------
-
-
-def status_line(index: int, name: str, run: RunView, facts: Sequence[str]) -> str:
-    """A run in one line: its key in the legend, its name, how far it is, and facts in words."""
-    style = run_style(index)
-    line = "solid" if style.dashes == "solid" else "dashed"
-    key = f"display: inline-block; width: 2em; vertical-align: middle; border-top: 3px {line} {style.colour}"
-    done, planned = (0, 1) if run.status == "created" else (run.progress["epochs"], run.config.epochs)
-    share = f"{done / planned:.0%}"
-    bar = (
-        f'<progress max="{planned}" value="{done:.0f}" aria-label="{text(name)}" title="{share}" '
-        f'style="width: 9em; vertical-align: middle">{share}</progress>'
-    )
-    return (
-        f'<div style="line-height: 1.6"><span style="{key}"></span> {bar} <b>{text(name)}</b>: '
-        f"{text(' · '.join(facts))}</div>"
-    )
 
 
 def incident_lines(runs: Sequence[RunView], names: Sequence[str], most: int = 3) -> str:
@@ -100,7 +85,8 @@ def process_table(runs: Sequence[RunView], names: Sequence[str]) -> str:
         for process in getattr(run, "processes", None) or ():
             silence = "-" if process.silence_s is None else f"{process.silence_s:.1f} s ago"
             agents = ", ".join(map(str, process.agents)) or "-"
-            alive = "&#10003; alive" if process.alive else "&#10007; <b>gone</b>"
+            gone = "&#10007; <b>gone</b>" if process.pid else "not started"
+            alive = "&#10003; alive" if process.alive else gone
             cells = [name, process.name, process.role, agents, process.pid or "-"]
             rows.append([*map(text, cells), alive, text(silence), text(process.restarts)])
     if not rows:

@@ -24,7 +24,7 @@ from workbench.diagnose.measurements import measurements_of, probes_of
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.run import Run
 from workbench.runs.table import Table
-from workbench.view.panel.drawing import labels
+from workbench.view.naming import labels
 from workbench.view.panel.panel import Panel
 from workbench.view.picture import DPI, Picture
 from workbench.view.style import GREY, WARNING, legend_above, run_style, style_axes

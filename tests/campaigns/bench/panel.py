@@ -1,7 +1,7 @@
 """What an open panel costs: time of the run, answers of the kernel, memory, and size of the notebook.
 
 Everything is measured from outside a kernel, as a front end sees it: cells are sent to it, and every message that comes
-back, pictures among them, is received.
+back, rows of the charts among them, is received.
 """
 
 from __future__ import annotations
@@ -37,7 +37,13 @@ config = wb.Config.from_json({config!r})
 run = wb.launch(config, {mode!r}, 1, out={folder!r}, probes=False)
 """
 SHOW = "panel = wb.Panel(run)\npanel"
-FRAMES = "from IPython.display import display\nframes = []\npanel.image.observe(lambda _: frames.append(0), 'value')"
+FRAMES = """
+frames, send = [], panel.widget.send
+def count(content, buffers):
+    frames.append(len(buffers[0]))
+    send(content, buffers)
+panel.widget.send = count
+"""
 WEIGH = """
 import json
 from ipywidgets import Widget

@@ -1,24 +1,25 @@
-"""The live panel of a notebook: a picture that is redrawn while the runs go on, buttons, a line per run, and blocks.
+"""The live panel of a notebook: charts that move while the runs do, buttons, a line for each run, and blocks that open.
 
-A thread that the panel owns looks at the runs at most twice a second, and only reads: cells stay free, a cell that
-blocks does not stop the picture, and nothing that is drawn can change a run. The picture is an ordinary image widget,
-so it comes back after the page was reloaded. Without a front end everything works the same.
+A thread that the panel owns looks at the runs several times a second, and only reads: cells stay free, a cell that
+blocks does not stop the charts, and nothing that is drawn can change a run. The browser draws (``widget.py``); the
+thread sends it what is new. Without a front end everything works the same.
 
-What can be drawn is in ``charts.py``, the widgets are in ``controls.py``, the thread in ``watching.py``. This module
-says what each of them does to the runs.
+What can be drawn is in ``charts.py``, the numbers in ``feed.py``, the thread in ``watching.py``. This module says what
+each of them does to the runs.
 """
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import operator
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-import ipywidgets as widgets
+from IPython.display import display
 
 from workbench.diagnose.doctor import diagnose
 from workbench.runs.compare import Comparison
@@ -26,40 +27,40 @@ from workbench.runs.loaded import LoadedRun, RunError, RunView
 from workbench.runs.run import Run
 from workbench.view import html as pages
 from workbench.view.figures import draw_comparison
-from workbench.view.panel.charts import SMOOTHING, STANDARD, Agents, Axis, Choices, charts_of
-from workbench.view.panel.controls import Blocks, ChangeForm, ChoicesForm, button, row
-from workbench.view.panel.drawing import SideBySide, labels
-from workbench.view.panel.live import LIVE_DPI, LiveFrames
+from workbench.view.naming import labels
+from workbench.view.panel.charts import SMOOTHING, STANDARD, Agents, Axis, Choices
+from workbench.view.panel.drawing import SideBySide
+from workbench.view.panel.feed import Feed
 from workbench.view.panel.watching import Seldom, TimeLeft, Watcher, in_words
-from workbench.view.picture import Picture
+from workbench.view.panel.widget import Charts
+from workbench.view.picture import NOTEBOOK_COLOURS, Picture, to_png
 
-CURVES, CHANGES, PROCESSES, DOCTOR = "Curves", "Change while running", "Processes", "Doctor"
+CHANGES, PROCESSES, DOCTOR = "Change while running", "Processes", "Doctor"
+AWAITED_S = 0.1
+"""Seconds between two looks of an ``await``."""
 
 
 class Panel:
     """Live view of a comparison, of one run, or of several.
 
     Show it by naming it in the last line of a cell. It can be made before the runs are started, and then its Start
-    button starts them. Runs of :func:`workbench.load` are followed as long as they go on elsewhere, and can only be
-    looked at. Everything that a button does is a method too.
+    button starts them. Runs of :func:`workbench.load` are followed while they run elsewhere, and can only be
+    looked at. Everything that a button does is a method too. ``await panel`` sleeps until the runs have ended, and
+    leaves the kernel free for the buttons.
+
+    Below the panel a picture appears as each run ends, for readers without a kernel. A page that shows the panel
+    hides it.
 
     Attributes:
-        widget: what is displayed; it holds all the others.
-        image: the picture, a PNG that changes.
-        start_button, pause_button, continue_button, stop_button, checkpoint_button: do what they say. One that makes no
-            sense now, or that the runs cannot do, is disabled.
-        message: what went wrong with a button, if anything did.
-        status: a line per run, and the newest deaths of processes, if there were any.
-        failures: tracebacks of children, if there are any.
-        form: chooses curves. changes: changes runs while they go on. processes, doctor: tables.
-        blocks: opens and closes these four.
+        widget: what is displayed.
+        runs, names: what is shown, and what each is called.
     """
 
     def __init__(
         self, runs: Comparison | RunView | Sequence[RunView], smoothing: float = SMOOTHING,
         charts: Sequence[str] = STANDARD, over: Axis = "own", agents: Agents = "together", log: bool = False,
     ) -> None:  # fmt: skip
-        """Draw the first frame and begin to watch.
+        """Read what there is and begin to watch.
 
         Args:
             runs: a comparison, a run, or several runs.
@@ -73,19 +74,24 @@ class Panel:
             ValueError: there are no runs, or a choice cannot be drawn; the message says which.
         """
         self._comparison = runs if isinstance(runs, Comparison) else None
-        self._drawing = SideBySide(
-            runs.runs if isinstance(runs, Comparison) else runs,
-            Choices(tuple(charts), smoothing, over, agents, log), LIVE_DPI,
-        )  # fmt: skip
-        self._frames = LiveFrames(self._drawing)
-        self.runs = self._drawing.runs
+        shown = runs.runs if isinstance(runs, Comparison) else runs
+        self._feed = Feed(shown, Choices(tuple(charts), smoothing, over, agents, log))
+        self.runs, self.names = self._feed.runs, labels(self._feed.runs)
         self._own = [run for run in self.runs if isinstance(run, Run)]
         self._followed = [run for run in self.runs if isinstance(run, LoadedRun) and not run.ended]
         self._left = [TimeLeft() for _ in self.runs]
         self._checkups = Seldom()
         self._action: threading.Thread | None = None
-        self._telling, self._redrawing, self._checking = threading.RLock(), threading.RLock(), threading.Lock()
-        self._build_widgets()
+        self._telling, self._drawing, self._checking = threading.RLock(), threading.RLock(), threading.Lock()
+        self._message, self._failure, self._changed, self._applied = "", "", "", 0
+        self._diagnoses = pages.quiet("The doctor is looking.")
+        self._open: set[str] = set()
+        self._twins: list[Any] = []
+        self._pictured = 0  # runs that had ended when the picture was drawn last
+        self.widget = Charts()
+        self.widget.show(self._feed)
+        self.widget.on_msg(self._receive)
+        self.widget.observe(self._restyle, ["smoothing", "log"])
         self._tell()
         self._watcher = Watcher(self._look, self._give_up)
 
@@ -109,15 +115,15 @@ class Panel:
             run.stop()
 
     def pause(self) -> None:
-        """Let every run that goes on pause.
+        """Let every running run pause.
 
         Raises:
             RunError: there is none that can; the message says why.
         """
-        self._each("pause", "pause", _goes_on)
+        self._each("pause", "pause", _is_running)
 
     def proceed(self) -> None:
-        """Let every run that is paused go on; raises RunError if none is."""
+        """Let every paused run continue; raises RunError if none is."""
         self._each("proceed", "continue", _is_paused)
 
     def checkpoint(self) -> None:
@@ -125,7 +131,7 @@ class Panel:
         self._each("checkpoint", "checkpoint", _has_begun)
 
     def change(self, **values: Any) -> None:
-        """Change settings of every run that goes on and allows it: ``change(**{"learning.learning_rate": 1e-4})``.
+        """Change settings of every running run that allows it: ``change(**{"learning.learning_rate": 1e-4})``.
 
         Raises:
             RunError: no run can be changed now.
@@ -140,24 +146,37 @@ class Panel:
             choices: fields of :class:`workbench.view.panel.charts.Choices`.
 
         Raises:
-            ValueError: a choice cannot be drawn; the picture stays.
+            ValueError: a choice cannot be drawn; the charts stay.
         """
-        wanted = dataclasses.replace(self.choices, **choices)
-        self._draw_anew(wanted)
-        self.form.show(wanted)
+        feed = Feed(self.runs, dataclasses.replace(self.choices, **choices))
+        with self._drawing:
+            feed.update()
+            self._feed = feed
+            self.widget.show(feed)
+            self._send(everything=True)
 
     @property
     def choices(self) -> Choices:
         """What is drawn."""
-        return self._drawing.choices
+        return dataclasses.replace(self._feed.choices, smoothing=self.widget.smoothing, log=self.widget.log)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Sleep until the runs have ended and the last frame is drawn, at most ``timeout`` seconds; whether so."""
+        """Sleep until the runs have ended and all is drawn, at most ``timeout`` seconds; whether so."""
         return self._watcher.wait(timeout)
 
+    def __await__(self) -> Generator[Any, None, None]:
+        """Sleep like :meth:`wait`, with the kernel free: buttons work. An interrupt ends the sleep, not the runs."""
+        return self._until_over().__await__()
+
+    async def _until_over(self) -> None:
+        while not self.wait(0):
+            await asyncio.sleep(AWAITED_S)
+
     def close(self) -> None:
-        """Watch no longer. The last frame stays, and the runs go on."""
+        """Watch no longer. The charts stay as they are, and the runs continue."""
         self._watcher.close()
+        with self._drawing:
+            self.widget.keep(self._feed)
 
     def figure(self) -> Picture:
         """A still figure of the runs as they are now, for the end of a notebook or for a report."""
@@ -166,11 +185,26 @@ class Panel:
         return SideBySide(self.runs, self.choices).figure
 
     def __repr__(self) -> str:
-        return f"<Panel of {'; '.join(labels(self.runs))}: live in a running notebook>"
+        return f"<Panel of {'; '.join(self.names)}: live in a running notebook>"
 
-    def _repr_mimebundle_(self, **settings: Any) -> dict[str, Any]:
-        shown: dict[str, Any] = self.widget._repr_mimebundle_(**settings)
-        return shown | {"text/plain": repr(self)}
+    def _ipython_display_(self) -> None:
+        """Show the widget, and below it the place of the picture, which is empty while the runs continue."""
+        data, about = self.widget._repr_mimebundle_() or ({}, {})
+        display(data | {"text/plain": repr(self)}, metadata=about, raw=True)
+        with self._drawing:
+            self._twins.append(display({"text/plain": ""}, raw=True, display_id=True))
+            if self._pictured or self._over():
+                self._draw_picture()
+
+    def _draw_picture(self) -> None:
+        """Renew the picture wherever the panel is displayed."""
+        self._pictured = sum(run.ended for run in self.runs)
+        if not self._twins:
+            return
+        figure = self.figure()
+        shown = {"image/png": to_png(figure, colours=NOTEBOOK_COLOURS), "text/plain": repr(figure)}
+        for twin in filter(None, self._twins):
+            twin.update(shown, raw=True, metadata={"image/png": {"alt": f"Picture of the panel. {figure.alt}"}})
 
     def _each(self, method: str, word: str, fits: Callable[[Run], bool], **values: Any) -> None:
         """Call a method of every run that has it and is in the right state for it."""
@@ -186,135 +220,138 @@ class Panel:
             return "runs that were started elsewhere can only be looked at"
         if not able:
             return f"these runs have no {method}()"
-        named = zip(labels(self.runs), self.runs, strict=True)
+        named = zip(self.names, self.runs, strict=True)
         return "; ".join(f"{name} is {_state(run)}" for name, run in named)
 
-    # --- widgets ---------------------------------------------------------------------------------------------------
+    # --- what the browser says -------------------------------------------------------------------------------------
 
-    def _build_widgets(self) -> None:
-        self.start_button = button("Start", "play", "Start what has not been started", "success")
-        self.pause_button = button("Pause", "pause", "Let the runs wait")
-        self.continue_button = button("Continue", "step-forward", "Let paused runs go on")
-        self.stop_button = button("Stop", "stop", "End the runs in order", "warning")
-        self.checkpoint_button = button("Checkpoint", "save", "Write a checkpoint to the run folder")
-        actions = {
-            self.start_button: self.start, self.pause_button: self.pause, self.continue_button: self.proceed,
-            self.stop_button: self.stop, self.checkpoint_button: self.checkpoint,
-        }  # fmt: skip
-        self._buttons = tuple(actions)
-        for each, action in actions.items():
-            each.on_click(lambda _, action=action: self._in_background(action))
-        self.message, self.status, self.failures = widgets.HTML(), widgets.HTML(), widgets.HTML()
-        self.image = widgets.Image(value=self._frames.png(), format="png")
-        self.image.layout = widgets.Layout(align_self="flex-start", max_width="100%", object_fit="contain")
-        self.image.add_class("wb-live")
-        self._alt = widgets.HTML(pages.hidden(self._drawing.figure.alt))
-        most = max(run.config.num_agents for run in self.runs)
-        self.form = ChoicesForm(self.choices, charts_of(self.runs), most, self._draw_anew)
-        self.changes = ChangeForm(self._change)
-        self.processes, self.doctor = widgets.HTML(), widgets.HTML(pages.quiet("The doctor is looking."))
-        blocks = {CURVES: self.form.widget, CHANGES: self.changes.widget,
-                  PROCESSES: self.processes, DOCTOR: self.doctor}  # fmt: skip
-        self.blocks = Blocks(blocks, self._opened)
-        self.widget = widgets.VBox([
-            row([*self._buttons, self.message]), self.status, self.image, self._alt, self.failures, self.blocks.widget,
-        ])  # fmt: skip
+    def _receive(self, widget: Charts, said: dict[str, Any], buffers: object) -> None:
+        """A page asks for all rows, a button was pressed, something was chosen, changed or opened."""
+        if "hello" in said:
+            self._send(everything=True)
+        elif "press" in said:
+            actions = {"start": self.start, "pause": self.pause, "proceed": self.proceed, "stop": self.stop,
+                       "checkpoint": self.checkpoint}  # fmt: skip
+            self._in_background(actions[said["press"]])
+        elif "choose" in said:
+            self._try(lambda: self.choose(**said["choose"]))
+        elif "change" in said:
+            self._change(said["change"])
+        elif "open" in said:
+            (self._open.add if said["shown"] else self._open.discard)(said["open"])
+            self._tell()
+            if said["shown"] and said["open"] == DOCTOR:
+                threading.Thread(target=self._diagnose, args=(True,), name="panel doctor", daemon=True).start()
 
     def _in_background(self, action: Callable[[], None]) -> None:
         """Do what a button asks for. It may take seconds, and the kernel must stay free meanwhile."""
-        for each in self._buttons:
-            each.disabled = True
-        self.message.value = ""
-
-        def act() -> None:
-            try:
-                action()
-            except Exception as error:
-                self.message.value = pages.warning(str(error) or type(error).__name__)
-            finally:
-                self._action = None
-                self._tell()
-
-        self._action = threading.Thread(target=act, name="panel button", daemon=True)
+        self._action = threading.Thread(target=self._try, args=(action,), name="panel button", daemon=True)
+        self._tell()
         self._action.start()
 
-    def _change(self, values: dict[str, Any]) -> None:
-        self.change(**values)
+    def _try(self, action: Callable[[], None]) -> None:
+        """Do something, and say in the panel what went wrong, if anything did."""
+        self._message = ""
+        try:
+            action()
+        except Exception as error:
+            self._message = pages.warning(str(error) or type(error).__name__)
+        finally:
+            self._action = None
+            self._tell()
+
+    def _change(self, edited: dict[str, str]) -> None:
+        """Make the changes that were typed."""
+        try:
+            if edited:
+                self.change(**{name: number(name, words) for name, words in edited.items()})
+            self._changed = pages.quiet("Done." if edited else "Nothing was edited.")
+            self._applied += bool(edited)
+        except Exception as error:  # whatever the run has against it is told here
+            self._changed = pages.warning(str(error) or type(error).__name__)
         self._tell()
 
-    def _draw_anew(self, choices: Choices) -> None:
-        with self._redrawing:
-            self._drawing = SideBySide(self.runs, choices, LIVE_DPI)
-            self._frames = LiveFrames(self._drawing)
-            self.image.value = self._frames.png()
-            self._alt.value = pages.hidden(self._drawing.figure.alt)
-
-    def _opened(self) -> None:
-        """A block was opened: fill it now, whether or not somebody still watches."""
-        self._tell()
-        if self.blocks.is_open(DOCTOR):
-            threading.Thread(target=self._diagnose, args=(True,), name="panel doctor", daemon=True).start()
+    def _restyle(self, change: Any) -> None:
+        self._feed.choices = self.choices
 
     # --- looking ---------------------------------------------------------------------------------------------------
+
+    def _over(self) -> bool:
+        return all(run.ended for run in (*self._own, *self._followed))
 
     def _look(self) -> bool:
         """Bring everything up to date; whether nothing more will come."""
         for run in self._followed:
             run.refresh()
-        over = all(run.ended for run in (*self._own, *self._followed))  # before drawing: the last frame has everything
-        self._tell()
-        with self._redrawing:
-            if self._drawing.update():
-                self.image.value = self._frames.png()
-        if self.blocks.is_open(DOCTOR):
+        over = self._over()  # before reading: the last look has everything
+        ended = sum(run.ended for run in self.runs)
+        with self._drawing:
+            self._feed.update()
+            self._send()
+            self._tell()
+            if over:
+                self.widget.keep(self._feed)
+            if ended > self._pictured:
+                self._draw_picture()
+        if DOCTOR in self._open:
             self._diagnose(over)
         return over
 
+    def _send(self, everything: bool = False) -> None:
+        with self._drawing:
+            self.widget.tell(self._feed, everything)
+
     def _give_up(self, error: Exception) -> None:
-        self.message.value = pages.warning("the picture stands still, as it could not be drawn; the runs go on")
-        self.failures.value = pages.failure("panel", "".join(traceback.format_exception(error)))
+        self._message = pages.warning("the charts stand still, as they could not be drawn; the runs continue")
+        self._failure = pages.failure("panel", "".join(traceback.format_exception(error)))
+        self._tell()
 
     def _tell(self) -> None:
-        """Bring everything but the picture and the doctor's table up to date."""
+        """Bring words and buttons up to date."""
         with self._telling:
-            if self._action is None:
-                self._offer_buttons()
-            names = labels(self.runs)
-            self.status.value = "".join(
-                pages.status_line(index, name, run, self._facts(index, run))
-                for index, (name, run) in enumerate(zip(names, self.runs, strict=True))
-            ) + pages.incident_lines(self.runs, names)
-            self.failures.value = "".join(
-                pages.failure(name, str(run.error)) for name, run in zip(names, self.runs, strict=True) if run.error
-            )
-            self.blocks.offer(PROCESSES, any(hasattr(run, "processes") for run in self.runs))
-            if self.blocks.is_open(PROCESSES):
-                self.processes.value = pages.process_table(self.runs, names)
-            self._offer_changes(names)
+            named = list(zip(self.names, self.runs, strict=True))
+            changeable = [run for run in self._own if getattr(run, "changeable", ()) and not run.ended]
+            failures = [pages.failure(name, str(run.error)) for name, run in named if run.error]
+            self.widget.state = {
+                "able": self._able() if self._action is None else [],
+                "runs": [self._line(index, run) for index, run in enumerate(self.runs)],
+                "message": self._message,
+                "incidents": pages.incident_lines(self.runs, self.names),
+                "failures": "".join(failures) + self._failure,
+                "fields": self._fields(changeable),
+                "changeable": any(_has_begun(run) for run in changeable),
+                "applied": self._applied,
+            }
+            offered = {}
+            if changeable or any(run.changes for run in self.runs):
+                offered[CHANGES] = self._changed + pages.change_list(self.runs, self.names)
+            if any(hasattr(type(run), "processes") for run in self.runs):
+                offered[PROCESSES] = pages.process_table(self.runs, self.names) if PROCESSES in self._open else ""
+            self.widget.pages = offered | {DOCTOR: self._diagnoses}
 
-    def _offer_buttons(self) -> None:
+    def _able(self) -> list[str]:
+        """Buttons that make sense now, and that the runs can obey."""
         started = any(run.status != "created" for run in self._own)
         waiting = any(run.status == "created" for run in self._own)
-        self.start_button.disabled = not waiting or (started and self._comparison is not None)
-        self.stop_button.disabled = not started or all(run.ended for run in self._own)
-        self.pause_button.disabled = not self._can("pause", _goes_on)
-        self.continue_button.disabled = not self._can("proceed", _is_paused)
-        self.checkpoint_button.disabled = not self._can("checkpoint", _has_begun)
+        able = {
+            "start": waiting and not (started and self._comparison is not None),
+            "stop": started and not all(run.ended for run in self._own),
+            "pause": self._can("pause", _is_running),
+            "proceed": self._can("proceed", _is_paused),
+            "checkpoint": self._can("checkpoint", _has_begun),
+        }
+        return [name for name, sense in able.items() if sense]
 
     def _can(self, method: str, fits: Callable[[Run], bool]) -> bool:
         return any(callable(getattr(run, method, None)) and fits(run) for run in self._own)
 
-    def _offer_changes(self, names: Sequence[str]) -> None:
-        changeable = [run for run in self._own if getattr(run, "changeable", ()) and not run.ended]
-        made = any(run.changes for run in self.runs)
-        self.blocks.offer(CHANGES, bool(changeable) or made)
-        self.changes.apply.disabled = not any(_has_begun(run) for run in changeable)
-        if changeable:
-            fields = dict.fromkeys(name for run in changeable for name in getattr(run, "changeable", ()))
-            now = next((run for run in changeable if _has_begun(run)), changeable[0])
-            newest = now.settings.newest
-            self.changes.offer({name: operator.attrgetter(name)(newest) for name in fields})
-        self.changes.made.value = pages.change_list(self.runs, names)
+    def _fields(self, changeable: Sequence[Run]) -> dict[str, str]:
+        """Settings that can be changed, with their present values."""
+        if not changeable:
+            return {}
+        names = dict.fromkeys(name for run in changeable for name in run.changeable)
+        newest = next((run for run in changeable if _has_begun(run)), changeable[0]).settings.newest
+        return {name: repr(operator.attrgetter(name)(newest)) for name in names}
 
     def _diagnose(self, now: bool) -> None:
         with self._checking:
@@ -322,7 +359,7 @@ class Panel:
 
     def _write_diagnoses(self) -> None:
         found = []
-        for name, run in zip(labels(self.runs), self.runs, strict=True):
+        for name, run in zip(self.names, self.runs, strict=True):
             if run.status == "created":
                 found.append(pages.quiet(f"{name}: not started"))
                 continue
@@ -330,7 +367,13 @@ class Panel:
                 found.append(pages.page(diagnose(run)))
             except Exception:  # of one run: the others still have something to say
                 found.append(pages.failure(f"the doctor of {name}", traceback.format_exc()))
-        self.doctor.value = "<hr>".join(found)
+        self._diagnoses = "<hr>".join(found)
+        self._tell()
+
+    def _line(self, index: int, run: RunView) -> dict[str, Any]:
+        """How far a run is, and what is to be said of it."""
+        done = 0 if run.status == "created" else _epochs(run)
+        return {"share": round(done / run.config.epochs, 4), "facts": " · ".join(self._facts(index, run))}
 
     def _facts(self, index: int, run: RunView) -> list[str]:
         """Status and progress of a run, in words."""
@@ -338,10 +381,12 @@ class Panel:
             started = any(each.status != "created" for each in self._own)
             return ["waits for its turn" if started and self._comparison is not None else "not started"]
         progress, starts = run.progress, run.config.replay.learning_starts
-        left = self._left[index].look(time.monotonic(), progress["epochs"], run.config.epochs, _goes_on(run))
+        epochs = _epochs(run)
+        left = self._left[index].look(time.monotonic(), epochs, run.config.epochs, _is_running(run))
         if run.ended and not progress["epochs"]:
-            return [f"{run.status} before the end of its first epoch"]
-        facts = [_state(run), *run.losses, f"epoch {progress['epochs']:,.0f} of {run.config.epochs:,}"]
+            began = progress["elapsed_s"] or len(run.history.events)
+            return [f"{run.status} before {'the end of its first epoch' if began else 'it began'}"]
+        facts = [_state(run), *run.losses, f"epoch {epochs:,} of {run.config.epochs:,}"]
         if run in self._followed and not run.ended:
             facts.insert(1, "started elsewhere, read only")
         if not run.ended and progress["rows"] < starts:
@@ -359,7 +404,7 @@ def _is_paused(run: RunView) -> bool:
     return bool(getattr(run, "paused", False)) and not run.ended
 
 
-def _goes_on(run: RunView) -> bool:
+def _is_running(run: RunView) -> bool:
     return run.status == "running" and not _is_paused(run)
 
 
@@ -369,3 +414,23 @@ def _has_begun(run: RunView) -> bool:
 
 def _state(run: RunView) -> str:
     return "paused" if _is_paused(run) else run.status
+
+
+def _epochs(run: RunView) -> int:
+    """Epochs that are recorded, and so drawn: what a run has done beyond them comes with the next records."""
+    epochs = run.history.epochs
+    return int(epochs["epoch"][-1]) + 1 if len(epochs) else 0
+
+
+def number(name: str, words: str) -> int | float:
+    """A number as it was typed.
+
+    Raises:
+        ValueError: it is none.
+    """
+    for kind in (int, float):
+        try:
+            return kind(words.replace("_", ""))
+        except ValueError:
+            continue
+    raise ValueError(f"{name} is {words!r}; it must be a number, such as 0.0005 or 5e-4")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from workbench.runs.machine import cores
 
-MIN_INTERVAL_S = 0.5
+MIN_INTERVAL_S = 0.2
 """Shortest time between two looks at the runs."""
 MAX_SHARE = 0.01
 """Largest share of the machine's cores that looking and drawing may take from the runs."""
@@ -82,7 +82,7 @@ class Seldom:
 
 
 class TimeLeft:
-    """Seconds that a run still needs if it goes on as fast as it lately did."""
+    """Seconds that a run still needs if it continues as fast as it lately did."""
 
     def __init__(self) -> None:
         self._looks: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)
@@ -94,7 +94,7 @@ class TimeLeft:
             now: seconds on a clock that does not jump.
             done: how much is done.
             planned: how much there is to do.
-            moving: whether the run goes on; one that is paused or over has no time left to tell.
+            moving: whether the run is running; one that is paused or over has no time left to tell.
 
         Returns:
             Seconds; None as long as that cannot be told.

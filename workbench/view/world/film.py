@@ -21,7 +21,7 @@ from workbench.runs.compare import Comparison
 from workbench.runs.files import write_whole
 from workbench.runs.loaded import RunView
 from workbench.view.html import text
-from workbench.view.panel.drawing import labels
+from workbench.view.naming import labels
 from workbench.view.picture import Picture, to_png
 from workbench.view.style import GREY, INK, SMALL_SIZE, TITLE_SIZE
 from workbench.view.world.board import Board, when

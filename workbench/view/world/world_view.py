@@ -17,8 +17,7 @@ import ipywidgets as widgets
 from workbench.runs.compare import Comparison
 from workbench.runs.loaded import RunError, RunView
 from workbench.view import html as pages
-from workbench.view.panel.controls import button, row
-from workbench.view.panel.drawing import labels
+from workbench.view.naming import labels
 from workbench.view.picture import DRAWING, Picture, to_png
 from workbench.view.world.board import WorldPicture, describe
 from workbench.view.world.game import Game
@@ -239,6 +238,16 @@ class WorldView:
             self._picture.show(self.game, self._name)
             self.image.value = to_png(self._picture.figure)
         self._alt.value = pages.hidden(describe(self.game, self._name))
+
+
+def button(text: str, icon: str, tooltip: str) -> Any:
+    """A button as wide as its text."""
+    return widgets.Button(description=text, icon=icon, tooltip=tooltip, layout=widgets.Layout(width="auto"))
+
+
+def row(parts: Sequence[Any]) -> Any:
+    """Widgets in a row that wraps where the page is narrow."""
+    return widgets.HBox(list(parts), layout=widgets.Layout(flex_flow="row wrap", align_items="center"))
 
 
 def _has_weights(run: RunView) -> bool:

@@ -1,0 +1,235 @@
+"""The charts in a real browser, fed by hand: how they look, and how they answer pointer and keys."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page
+
+from tests.browser import pictures, stub
+from tests.browser.lab import wait_until
+from tests.browser.test_live_panel import press, wait_for_frames
+from tests.unit.test_figures import GENERATED, QUICK, RecordedRun
+from workbench.view.panel.charts import CHARTS, Choices
+
+pytestmark = pytest.mark.browser
+PAPERS = {"light": "#ffffff", "dark": "#111111"}
+LONG = (
+    "the baseline, without any change", "a learning rate ten times larger, with decay", "n-step returns of five",
+    "priorities, alpha 0.6", "a-very-long-name-that-nobody-would-choose-but-that-must-not-break-what-stands-beside-it",
+)  # fmt: skip
+
+
+def trained(seed: int, mode: str = "sequential", name: str = GENERATED, agents: int = 2, epochs: int = 150) -> Any:
+    """A run with made-up, noisy records that are the same every time."""
+    config = QUICK.replace(epochs=epochs, **{"world.num_agents": agents, "world.height": 15, "world.width": 15})
+    run, rng, each = RecordedRun(mode, 1, config, name), np.random.default_rng(seed), 20
+    update, epoch = np.arange(1, epochs * each + 1), np.arange(epochs)
+    for agent in range(agents):
+        noise, done = rng.random(len(update)), update / len(update)
+        run.record(
+            "updates", agent=np.full(len(update), agent), update=update, epoch=(update - 1) // each,
+            time=100 + update * 0.01, loss=np.exp(-3 * done) * (1 + 0.5 * noise) + 0.05, mean_q=5 * done + 0.1 * seed,
+            max_q=9 * done + noise, td_error=noise, grad_norm=20 * noise**2, learning_rate=1e-3 * (1 - done),
+            sample_age=update / 30,
+        )  # fmt: skip
+        run.record(
+            "epochs", agent=np.full(epochs, agent), epoch=epoch, time=100 + epoch * each * 0.01,
+            agent_steps=(epoch + 1) * config.world.steps_per_epoch, replay_ratio=each / config.world.steps_per_epoch,
+            reward=30 * np.tanh(3 * epoch / epochs) + rng.normal(size=epochs) * 4,
+            epsilon=np.maximum(0.02, 1 - 2 * epoch / epochs), sync_lag_ms=300 * rng.random(epochs),
+            sync_lag_versions=rng.integers(0, 3, epochs), sync_lag_updates=rng.integers(0, 60, epochs),
+        )  # fmt: skip
+        run.record(
+            "evaluations", agent=np.full(10, agent), epoch=epochs // 10 * np.arange(10), reward=np.arange(10) * 3
+        )
+    return run
+
+
+def two() -> list[Any]:
+    return [trained(0), trained(1, "multiprocess", epochs=120)]
+
+
+def five() -> list[Any]:
+    runs = [trained(seed, name=name, epochs=60) for seed, name in enumerate(LONG)]
+    runs[1].made = [(100.0, 20, {"learning.learning_rate": 0.1}), (100.0, 21, {"learning.learning_rate": 0.01})]
+    return runs
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with stub.browser() as started:
+        yield started
+
+
+@pytest.mark.parametrize("theme", PAPERS)
+@pytest.mark.parametrize("width", [1400, 900])
+def test_a_panel_looks_as_committed(browser: Browser, tmp_path: Path, theme: str, width: int) -> None:
+    page = stub.show(browser, tmp_path, two(), Choices(), width - 250, PAPERS[theme])  # a notebook has margins
+    check_legible(page)
+    shot = page.locator(".wb-panel").screenshot(animations="disabled")
+    pictures.check(shot, f"panel_{theme}_{width}.png", tmp_path)
+    page.close()
+
+
+@pytest.mark.parametrize(("runs", "choices"), [
+    (five, Choices(tuple(CHARTS)[:12])),
+    (lambda: [trained(0, agents=50, epochs=40)], Choices(agents="each")),
+], ids=["five_runs_twelve_charts", "fifty_agents"])  # fmt: skip
+def test_much_at_once_has_room(browser: Browser, tmp_path: Path, runs: Any, choices: Choices, request: Any) -> None:
+    page = stub.show(browser, tmp_path, runs(), choices, 650, PAPERS["dark"])
+    check_legible(page)
+    shot = page.locator(".wb-panel").screenshot(animations="disabled")
+    pictures.check(shot, f"{request.node.callspec.id}.png", tmp_path)
+    page.close()
+
+
+def check_legible(page: Page) -> None:
+    """Text is large enough and stands out; nothing is cut off by the panel's edge."""
+    found = page.evaluate("""() => {
+        const panel = document.querySelector(".wb-panel"), edge = panel.getBoundingClientRect().right + 1;
+        const texts = [...panel.querySelectorAll("button, b, span, label, figcaption, summary, output")]
+            .filter(each => each.innerText?.trim() && each.getClientRects().length);
+        const numbers = text => text.match(/[.0-9]+/g).slice(0, 3).map(Number);
+        const light = colour => colour.map(each => each / 255)
+            .map(each => each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4)
+            .reduce((sum, each, place) => sum + [0.2126, 0.7152, 0.0722][place] * each, 0);
+        const paper = light(numbers(getComputedStyle(document.body).backgroundColor));
+        const contrast = colour => {
+            const [high, low] = [light(numbers(colour)), paper].sort((a, b) => b - a);
+            return (high + 0.05) / (low + 0.05);
+        };
+        return {
+            size: Math.min(...texts.map(each => parseFloat(getComputedStyle(each).fontSize))),
+            contrast: Math.min(...texts.map(each => contrast(getComputedStyle(each).color))),
+            cut: texts.filter(each => each.getBoundingClientRect().right > edge).map(each => each.innerText),
+        };
+    }""")
+    assert found["size"] >= 11 and found["contrast"] >= 4.5 and found["cut"] == []
+
+
+@pytest.fixture
+def shown(browser: Browser, tmp_path: Path) -> Iterator[Page]:
+    page = stub.show(browser, tmp_path, two(), Choices(), 1150, PAPERS["light"])
+    yield page
+    page.close()
+
+
+def changes(page: Page, before: str) -> str:
+    """Wait until the charts look different; returns how."""
+
+    def other() -> str:
+        (now,) = wait_for_frames(page, 1)
+        return now if now != before else ""
+
+    return str(wait_until(other, "the charts look different"))
+
+
+def test_the_cursor_shows_all_runs_in_all_charts(shown: Page) -> None:
+    loss, reward = shown.locator(".wb-chart").nth(0), shown.locator(".wb-chart").nth(2)
+    loss.locator(".u-over").hover(position={"x": 100, "y": 60})
+    texts = loss.locator(".wb-readout div").all_inner_texts()
+    assert len(texts) == 3 and texts[0].startswith("updates of each agent") and "multiprocess" in texts[2]
+    assert reward.locator(".wb-readout div").count() == 2, "a chart over epochs shows the same moment"
+    shown.mouse.move(2, 2)
+    assert shown.locator(".wb-readout:visible").count() == 0
+
+
+def test_dragging_zooms_in_and_a_double_click_out(shown: Page) -> None:
+    (whole,) = wait_for_frames(shown, 1)
+    over = shown.locator(".u-over").nth(0)
+    box = over.bounding_box()
+    assert box is not None
+    shown.mouse.move(box["x"] + 40, box["y"] + 50)
+    shown.mouse.down()
+    shown.mouse.move(box["x"] + 140, box["y"] + 60, steps=4)
+    shown.mouse.up()
+    near = changes(shown, whole)
+    over.dblclick(position={"x": 100, "y": 60})
+    assert changes(shown, near) == whole
+
+
+def test_a_key_of_the_legend_hides_its_run_in_all_charts(shown: Page) -> None:
+    (whole,) = wait_for_frames(shown, 1)
+    key = shown.locator(".wb-key").nth(1)
+    assert shown.locator(".wb-key").all_inner_texts() == ["sequential", "multiprocess"]
+    key.focus()
+    shown.keyboard.press("Enter")
+    assert key.get_attribute("aria-pressed") == "false"
+    without = changes(shown, whole)
+    shown.locator(".u-over").nth(0).hover(position={"x": 100, "y": 60})
+    assert shown.locator(".wb-readout", has_text="multiprocess").count() == 0
+    shown.mouse.move(2, 2)
+    key.click()
+    assert changes(shown, without) == whole and key.get_attribute("aria-pressed") == "true"
+
+
+def test_smoothing_and_log_scale_are_drawn_and_told_to_the_kernel(shown: Page) -> None:
+    (before,) = wait_for_frames(shown, 1)
+    shown.locator("input[type=range]").fill("0")
+    shown.locator("output", has_text="off").wait_for()
+    before = changes(shown, before)
+    press(shown, "Log scale")
+    changes(shown, before)
+    assert shown.locator("button", has_text="Log scale").get_attribute("aria-pressed") == "true"
+    assert shown.evaluate("[values.smoothing, values.log]") == [0, True]
+    shown.locator(".wb-chart", has_text="Reward").locator(".wb-note", has_text="some values are 0 or below").wait_for()
+
+
+def test_keys_move_the_cursor_and_zoom(shown: Page) -> None:
+    loss = shown.locator(".wb-chart").nth(0)
+    (whole,) = wait_for_frames(shown, 1)
+    loss.focus()
+    for _ in range(9):
+        shown.keyboard.press("ArrowLeft")
+    loss.locator(".wb-readout", has_text="sequential").wait_for()
+    assert "sequential" in shown.locator(".wb-hidden").inner_text()
+    shown.keyboard.press("+")
+    near = changes(shown, whole)
+    shown.keyboard.press("Escape")
+    assert changes(shown, near) == whole
+    assert loss.get_attribute("aria-label").startswith("Loss. sequential: 0.")
+
+
+def test_what_is_chosen_pressed_and_opened_is_told_to_the_kernel(shown: Page) -> None:
+    press(shown, "Stop")
+    shown.locator("summary", has_text="Curves").click()
+    shown.locator("label", has_text="TD error").locator("input").click()
+    shown.locator("label", has_text="x axis").locator("select").select_option("wall time, s")
+    shown.locator("summary", has_text="Change").click()
+    shown.locator("label", has_text="learning_rate").locator("input").fill("5e-4")
+    press(shown, "Apply")
+    said = shown.evaluate("said")
+    charts = ["loss", "q", "reward", "epsilon", "lag_versions", "lag_ms", "td_error"]
+    wanted = (
+        {"hello": True}, {"press": "stop"}, {"open": "Curves", "shown": True}, {"choose": {"charts": charts}},
+        {"choose": {"over": "time"}}, {"change": {"learning.learning_rate": "5e-4"}},
+    )  # fmt: skip
+    assert [each for each in wanted if each not in said] == []
+    assert shown.locator("button:disabled", has_text="Start").count() == 1
+
+
+def test_what_is_shown_can_be_saved(shown: Page, tmp_path: Path) -> None:
+    saved = {}
+    panel: Locator = shown.locator(".wb-panel")
+    for name in ("PNG", "CSV"):
+        with shown.expect_download() as download:
+            press(panel, name)
+        saved[name] = tmp_path / download.value.suggested_filename
+        download.value.save_as(saved[name])
+    with Image.open(saved["PNG"]) as picture:
+        assert picture.width > 1000 and len(np.unique(np.asarray(picture.convert("L")))) > 10
+    head, *rows = saved["CSV"].read_text().splitlines()
+    assert head == "chart,run,agent,line,x axis,x,lowest,highest,mean,shown"
+    mine = '"Reward while exploring","sequential","all","charts/reward","epoch",'
+    assert sum(row.startswith(mine) for row in rows) == 150
+
+
+def test_the_theme_is_followed(shown: Page) -> None:
+    (light,) = wait_for_frames(shown, 1)
+    shown.evaluate("document.body.style.background = '#111111'; document.body.dataset.theme = 'dark'")
+    changes(shown, light)
+    check_legible(shown)

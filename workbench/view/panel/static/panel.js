@@ -1,0 +1,625 @@
+// The panel in the browser. The kernel sends rows of lines as they come; everything that is seen is drawn here, by uPlot
+// (axes, cursor, zoom) and by `Chart.draw` (the lines, straight from the rows).
+
+const ACTIONS = [
+  ["start", "Start", "Start what has not been started"],
+  ["pause", "Pause", "Let the runs wait"],
+  ["proceed", "Continue", "Let paused runs continue"],
+  ["stop", "Stop", "End the runs in order"],
+  ["checkpoint", "Checkpoint", "Write a checkpoint to the run folder"],
+];
+const MARKS = { o: "●", s: "■", "^": "▲", D: "◆", v: "▼", P: "+", X: "×" };
+const THEMES = {
+  light: { ink: "#222222", grey: "#5f5f5f", faint: "#dddddd", paper: "#ffffff", warning: "#b00020" },
+  dark: { ink: "#eeeeee", grey: "#b4b4b4", faint: "#3d3d3d", paper: "#111111", warning: "#ff8a80" },
+};
+const HEIGHT = 200, FONT = "12px system-ui, sans-serif", LINE = 14, VALUES = 10;
+
+const format = (value) => {
+  if (value == null || Number.isNaN(value)) return "";
+  const size = Math.abs(value);
+  if (size >= 1e7 || (size && size < 1e-3)) return value.toExponential(size >= 1e7 ? 2 : 1);
+  return value.toLocaleString("en", size < 1000 ? { maximumSignificantDigits: 4 } : { maximumFractionDigits: 0 });
+};
+
+function element(tag, properties = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name in node) node[name] = value;
+    else node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+// Place of the last of n ascending values that is not above x; 0 if all are.
+function last(n, at, x) {
+  let low = 0, high = n - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (at(middle) <= x) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
+// A line of a chart: rows of x and value, or of x, lowest, highest and mean where one row stands for many points.
+class Line {
+  constructor(spec) {
+    Object.assign(this, spec, { rows: new Float32Array(0), columns: 2, count: 0, span: 0 });
+  }
+  splice(keep, count, columns, span, fresh) {
+    const rows = new Float32Array((keep + count) * columns);
+    rows.set(this.rows.subarray(0, keep * columns));
+    rows.set(fresh, keep * columns);
+    Object.assign(this, { rows, columns, span, count: keep + count, smoothed: null });
+  }
+  x(i) { return this.rows[i * this.columns]; }
+  low(i) { return this.rows[i * this.columns + 1]; }
+  high(i) { return this.rows[i * this.columns + (this.columns >> 1)]; }
+  mean(i) { return this.rows[i * this.columns + this.columns - 1]; }
+  before(x) { return last(this.count, (i) => this.x(i), x); }
+  nearest(x) {
+    const i = this.before(x);
+    return i + 1 < this.count && this.x(i + 1) - x < x - this.x(i) ? i + 1 : i;
+  }
+  // Means over a window that is a share of the run; at both ends the window is cut off.
+  average(share) {
+    if (this.smoothed?.share === share) return this.smoothed.values;
+    const half = Math.floor(Math.round(share * this.span) / 2), values = new Float32Array(this.count);
+    for (let i = 0; i < this.count; i++) {
+      let sum = 0, n = 0;
+      for (let j = Math.max(0, i - half); j <= Math.min(this.count - 1, i + half); j++) {
+        if (!Number.isNaN(this.mean(j))) { sum += this.mean(j); n++; }
+      }
+      values[i] = n ? sum / n : NaN;
+    }
+    this.smoothed = { share, values };
+    return values;
+  }
+}
+
+class Chart {
+  constructor(panel, number, spec) {
+    Object.assign(this, { panel, number, spec, end: 1, note: "", changes: [], dirty: true, visible: true });
+    this.lines = panel.lines.filter((line) => line.chart === number);
+    this.plot = element("div", { className: "wb-plot" });
+    this.readout = element("div", { className: "wb-readout", hidden: true });
+    this.remark = element("span", { className: "wb-note" });
+    this.plot.append(this.readout);
+    const title = element("figcaption", {}, element("b", {}, spec.title), " ", this.remark);
+    this.node = element("figure", { tabIndex: 0, role: "group", className: "wb-chart" }, title, this.plot);
+    this.node.addEventListener("keydown", (event) => this.key(event));
+    this.node.addEventListener("blur", () => panel.point(null));
+  }
+  get shown() { return this.lines.filter((line) => !this.panel.hidden.has(line.run) && line.count); }
+  get log() { return this.panel.log && this.positive; }
+  get range() { return this.panel.zoomed(this.spec.axis) ?? [0, this.end]; }
+  averaged(line) { return line.kind === "curve" && line.noisy && this.panel.smoothing > 0; }
+  value(line, i) { return this.averaged(line) ? line.average(this.panel.smoothing)[i] : line.mean(i); }
+  bare(line) { return this.averaged(line) && this.panel.each; } // no recorded values behind the average
+
+  // Lowest and highest value in view, and whether all are above 0.
+  measure() {
+    const [from, to] = this.range;
+    let low = Infinity, high = -Infinity;
+    for (const line of this.shown) {
+      for (let i = line.before(from); i <= Math.min(line.count - 1, line.before(to) + 1); i++) {
+        low = Math.min(low, (this.bare(line) ? this.value(line, i) : line.low(i)) || low);
+        high = Math.max(high, (this.bare(line) ? this.value(line, i) : line.high(i)) || high);
+        if (line.low(i) === 0) { low = Math.min(low, 0); high = Math.max(high, 0); }
+      }
+    }
+    for (const [mean] of this.spec.references) { low = Math.min(low, mean); high = Math.max(high, mean); }
+    if (low > high) [low, high] = [0, 1];
+    this.positive = low > 0;
+    return [low, high];
+  }
+  scale() {
+    const [low, high] = this.extremes;
+    if (!this.log) return uPlot.rangeNum(low, high, 0.08, true);
+    const steps = [1, 2, 5, 10], power = (value) => 10 ** Math.floor(Math.log10(value));
+    return [steps.findLast((step) => step * power(low) <= low) * power(low),
+      steps.find((step) => step * power(high) >= high) * power(high)];
+  }
+  build() {
+    const { colours } = this.panel, tick = { stroke: colours.grey, size: 4, width: 1 };
+    const axis = { stroke: colours.grey, font: FONT, labelFont: FONT, ticks: tick, labelGap: 0, labelSize: 18,
+      grid: { stroke: colours.faint, width: 1 }, values: (_, splits) => splits.map(format) };
+    const wide = (u, values) => 14 + Math.max(24, ...(values ?? []).map((text) => 7 * text.length));
+    const whole = [1, 2, 5].flatMap((n) => [...Array(10).keys()].map((e) => n * 10 ** e)).sort((a, b) => a - b);
+    this.u?.destroy();
+    this.u = new uPlot({
+      width: this.plot.clientWidth || 300, height: HEIGHT, legend: { show: false }, padding: [8, 26, 0, 0],
+      series: [{}, { paths: () => null, points: { show: false } }],
+      scales: { x: { time: false, range: () => this.range },
+        y: { distr: this.log ? 3 : 1, range: () => this.scale() } },
+      axes: [{ ...axis, label: this.spec.label, size: 28, incrs: whole, space: 60 },
+        { ...axis, label: this.spec.unit, size: wide, space: 34 }],
+      cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false },
+        bind: { dblclick: () => () => this.panel.zoom(null) } },
+      hooks: { draw: [(u) => this.draw(u)], setCursor: [(u) => this.moved(u)], setSelect: [(u) => this.select(u)] },
+    }, [this.range, [1, 1]], this.plot);
+    this.built = this.log;
+  }
+  refresh() {
+    this.dirty = false;
+    this.extremes = this.measure();
+    if (!this.u || this.built !== this.log) this.build();
+    else this.u.setData([this.range, [1, 1]]);
+    const linear = this.panel.log && !this.log && this.shown.length ? "linear: some values are 0 or below" : "";
+    this.remark.textContent = this.note || linear;
+    this.remark.classList.toggle("wb-warning", this.note !== "" && this.shown.length > 0);
+    this.node.setAttribute("aria-label", `${this.spec.title}. ${this.words() || this.note}`);
+    this.panel.node.dataset.redraws = 1 + Number(this.panel.node.dataset.redraws ?? 0);
+  }
+  words() {
+    const shown = this.shown.filter((line) => line.kind === "curve").slice(0, VALUES);
+    return shown.map((line) => `${this.name(line)}: ${format(this.value(line, line.count - 1))}`).join("; ");
+  }
+  name(line) {
+    const name = this.panel.runs[line.run].name;
+    return line.agent === null ? name : `${name}, agent ${line.agent}`;
+  }
+
+  draw(u) {
+    const { ctx } = u, { left, top, width, height } = u.bbox, ratio = uPlot.pxRatio, { colours, runs } = this.panel;
+    const X = (x) => u.valToPos(x, "x", true), Y = (y) => u.valToPos(y, "y", true);
+    const [from, to] = this.range;
+    const path = (points, colour, line, dash = [], alpha = 1) => {
+      Object.assign(ctx, { strokeStyle: colour, lineWidth: line * ratio, globalAlpha: alpha, lineJoin: "round" });
+      ctx.setLineDash(dash.map((part) => part * line * ratio));
+      ctx.beginPath();
+      let drawn = 0;
+      for (const point of points) {
+        if (Number.isNaN(point[1])) drawn = 0;
+        else if (drawn++) ctx.lineTo(...point);
+        else ctx.moveTo(...point);
+      }
+      ctx.stroke();
+      ctx.globalAlpha = 1;
+    };
+    const write = (text, x, y, colour, align = "left", outline = colours.paper) => {
+      Object.assign(ctx, { font: `${12 * ratio}px system-ui, sans-serif`, textAlign: align, textBaseline: "middle" });
+      Object.assign(ctx, { strokeStyle: outline, lineWidth: 3 * ratio, fillStyle: colour });
+      ctx.setLineDash([]);
+      ctx.strokeText(text, x, y);
+      ctx.fillText(text, x, y);
+    };
+    const each = (line, take) => {
+      for (let i = line.before(from); i <= Math.min(line.count - 1, line.before(to) + 1); i++) take(i);
+    };
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(left, top, width, height);
+    ctx.clip();
+    for (const [mean] of this.spec.references) path([[left, Y(mean)], [left + width, Y(mean)]], colours.grey, 1, [2, 3]);
+    for (const [x, , run] of this.changes) path([[X(x), top], [X(x), top + height]], this.panel.colour(run), 1, [6, 2]);
+    const faint = this.shown.filter((line) => this.averaged(line) && !this.bare(line));
+    for (const [line, smooth] of [...faint.map((line) => [line, false]), ...this.shown.map((line) => [line, true])]) {
+      const points = [], averaged = smooth && this.averaged(line), run = runs[line.run];
+      each(line, (i) => {
+        if (averaged || line.columns === 2) points.push([X(line.x(i)), Y(averaged ? this.value(line, i) : line.mean(i))]);
+        else points.push([X(line.x(i)), Y(line.low(i))], [X(line.x(i)), Y(line.high(i))]);
+      });
+      const colour = this.panel.colour(line.run), width = this.panel.each ? 1.2 : run.width * line.weight;
+      if (line.kind === "due") path(points, colours.ink, 1.2, [1, 2.2]);
+      else if (line.kind === "marks") {
+        for (const [x, y] of points) write(MARKS[run.marker], x, y, colours.paper, "center", colour);
+      } else if (!smooth) path(points, colour, line.weight, [], 0.6 / (1 + runs.length));
+      else path(points, colour, width, run.dashes, this.panel.each ? 0.7 : 1);
+      if (points.length < 3 && line.kind === "curve") for (const [x, y] of points) write("●", x, y, colour, "center");
+    }
+    let place = top - 6 * ratio; // names of the references, each above its line if there is room
+    for (const [mean, text] of [...this.spec.references].reverse()) {
+      const above = Y(mean) - 8 * ratio, free = place + LINE * ratio;
+      place = above > free ? above : Math.max(Y(mean) + 8 * ratio, free);
+      write(`${text}, ${format(Math.round(mean))}`, left + width - 4 * ratio, place, colours.grey, "right");
+    }
+    this.label(u, write, X, Y);
+    ctx.restore();
+  }
+  // Numbers of agents at the ends of their lines, and what was changed, as far as there is room.
+  label(u, write, X, Y) {
+    const { ctx } = u, ratio = uPlot.pxRatio, taken = [];
+    if (this.panel.each) {
+      for (const line of this.shown.filter((each) => each.kind === "curve")) {
+        const i = line.before(this.range[1]), { top, height } = u.bbox, half = (LINE / 2) * ratio;
+        const y = Math.min(Math.max(Y(this.value(line, i)), top + half), top + height - half);
+        if (taken.some((other) => Math.abs(other - y) < LINE * ratio)) continue;
+        taken.push(y);
+        write(line.agent, Math.min(X(line.x(i)), u.bbox.left + u.bbox.width - 2 * ratio), y, this.panel.colours.ink, "right");
+      }
+    }
+    if (this.spec.references.length && this.panel.charts.length > 1) return; // their names have no room beside these
+    let free = -Infinity;
+    for (const [x, text] of [...this.changes].sort((a, b) => a[0] - b[0])) {
+      if (X(x) < free) continue;
+      free = X(x) + LINE * ratio;
+      ctx.save();
+      ctx.translate(X(x) + 8 * ratio, u.bbox.top + 4 * ratio);
+      ctx.rotate(Math.PI / 2);
+      write(text, 0, 0, this.panel.colours.ink);
+      ctx.restore();
+    }
+  }
+
+  moved(u) {
+    if (u.cursor.left >= 0) this.panel.point({ chart: this, axis: this.spec.axis, x: u.posToVal(u.cursor.left, "x") });
+    else if (this.panel.cursor?.chart === this) this.panel.point(null);
+  }
+  select(u) {
+    const { left, width } = u.select;
+    u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+    if (width > 4) this.panel.zoom(this.spec.axis, [u.posToVal(left, "x"), u.posToVal(left + width, "x")]);
+  }
+  // The cursor is at x: show it, and the values of all runs there; in the chart under the pointer with their names.
+  point(x, named) {
+    if (!this.u) return;
+    const [from, to] = this.range, seen = x !== null && x >= from && x <= to;
+    const left = seen ? this.u.valToPos(x, "x") : -10;
+    if (!named || !seen) this.u.setCursor({ left, top: seen ? 0 : -10 }, false);
+    const rows = new Map();
+    for (const line of seen ? this.shown.filter((each) => each.kind === "curve") : []) {
+      const name = this.name(line), value = format(this.value(line, line.nearest(x)));
+      if (rows.has(name)) rows.get(name).push(value);
+      else if (rows.size <= VALUES) rows.set(name, [line.run, value]);
+    }
+    const list = [...rows].slice(0, VALUES).map(([name, [run, ...values]]) =>
+      element("div", {}, this.panel.swatch(run), values.join(" / "), named ? ` ${name}` : ""));
+    if (rows.size > VALUES) list.push(element("div", {}, "and more"));
+    if (seen && named) list.unshift(element("div", {}, `${this.spec.label} ${format(x)}`));
+    this.readout.replaceChildren(...list);
+    this.readout.hidden = !list.length;
+    this.readout.classList.toggle("wb-left", left > this.u.over.clientWidth / 2);
+  }
+  key(event) {
+    const [from, to] = this.range, span = to - from, { cursor } = this.panel;
+    const x = cursor?.axis === this.spec.axis ? cursor.x : to;
+    const moves = { ArrowLeft: -0.02, ArrowRight: 0.02 }, zooms = { "+": 0.5, "-": 2 };
+    if (event.key in moves) {
+      const to_ = Math.min(to, Math.max(from, x + moves[event.key] * span));
+      this.panel.point({ chart: this, axis: this.spec.axis, x: to_, keys: true });
+    } else if (event.key in zooms) {
+      const half = (zooms[event.key] * span) / 2, start = Math.max(0, x - half);
+      this.panel.zoom(this.spec.axis, [start, Math.min(this.end, start + 2 * half)]);
+    } else if (event.key === "Escape") this.panel.zoom(null);
+    else return;
+    event.preventDefault();
+  }
+}
+
+class Panel {
+  constructor(model, node) {
+    Object.assign(this, { model, node, hidden: new Set(), charts: [], lines: [], edited: {} });
+    this.actions = element("div", { className: "wb-row" });
+    this.buttons = ACTIONS.map(([name, text, title]) => this.button(text, title, () => model.send({ press: name })));
+    this.message = element("span", {});
+    this.actions.append(...this.buttons, this.message);
+    this.keys = element("div", { className: "wb-keys", role: "group", "aria-label": "Runs" });
+    this.grid = element("div", { className: "wb-charts" });
+    this.told = element("p", { className: "wb-hidden", role: "status", "aria-live": "polite" });
+    this.incidents = element("div", {});
+    this.failures = element("div", {});
+    this.blocks = element("div", {});
+    node.classList.add("wb-panel");
+    node.append(this.actions, this.keys, this.incidents, this.tools(), this.grid, this.told, this.failures, this.blocks);
+    this.sizes = new ResizeObserver(() => this.resize());
+    this.sizes.observe(this.grid);
+    this.sight = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) {
+        const chart = this.charts.find((each) => each.node === target);
+        if (chart) chart.visible = isIntersecting;
+      }
+      this.paint();
+    }, { rootMargin: "300px" });
+    this.looks = new MutationObserver(() => this.dress());
+    this.looks.observe(document.body, { attributes: true });
+    const events = { drawing: () => this.rebuild(), state: () => this.tell(), pages: () => this.tell(),
+      "msg:custom": (head, buffers) => this.take(head, buffers[0]) };
+    for (const name of ["smoothing", "log"]) events[name] = () => this.restyle();
+    for (const [name, act] of Object.entries(events)) model.on(name.startsWith("msg") ? name : `change:${name}`, act);
+    this.leave = () => {
+      for (const [name, act] of Object.entries(events)) model.off(name.startsWith("msg") ? name : `change:${name}`, act);
+      [this.sizes, this.sight, this.looks].forEach((each) => each.disconnect());
+      this.charts.forEach((chart) => chart.u?.destroy());
+      clearInterval(this.speaking);
+    };
+    this.speaking = setInterval(() => this.speak(), 10000);
+    this.dress();
+    this.rebuild();
+    this.tell();
+    model.send({ hello: true });
+  }
+  get smoothing() { return this.model.get("smoothing"); }
+  get log() { return this.model.get("log"); }
+  get each() { return this.layout.choices.agents === "each"; }
+
+  button(text, title, act, properties = {}) {
+    return element("button", { type: "button", className: "jupyter-button wb-button", title, onclick: act,
+      ...properties }, text);
+  }
+  tools() {
+    const shares = element("input", { type: "range", min: 0, max: 25, step: 1, "aria-label": "smoothing, % of the run" });
+    const said = element("output", {});
+    const log = this.button("Log scale", "Logarithmic y axis where all values are above 0", () => {
+      this.model.set("log", !this.log);
+      this.model.save_changes();
+      this.restyle();
+    });
+    shares.oninput = () => {
+      this.model.set("smoothing", shares.value / 100);
+      this.model.save_changes();
+      this.restyle();
+    };
+    this.settings = () => {
+      log.setAttribute("aria-pressed", this.log);
+      shares.value = 100 * this.smoothing;
+      said.textContent = this.smoothing ? `${format(100 * this.smoothing)} %` : "off";
+    };
+    return element("div", { className: "wb-row wb-tools" }, element("label", {}, "Smoothing ", shares), said, log,
+      this.button("Reset zoom", "Show the whole runs (double-click a chart)", () => this.zoom(null)),
+      this.button("PNG", "Save a picture of what is shown", () => this.savePicture()),
+      this.button("CSV", "Save the values that are shown", () => this.saveValues()));
+  }
+
+  // --- looks
+
+  dress() {
+    let node = this.node, paper = "";
+    while (node && (!paper || paper === "rgba(0, 0, 0, 0)" || paper === "transparent")) {
+      paper = getComputedStyle(node).backgroundColor;
+      node = node.parentElement;
+    }
+    const [red, green, blue, alpha = 1] = (paper.match(/[\d.]+/g) ?? [255, 255, 255]).map(Number);
+    const dark = alpha && 0.299 * red + 0.587 * green + 0.114 * blue < 128;
+    if (this.colours && this.dark === dark) return;
+    this.dark = dark;
+    this.colours = { ...THEMES[dark ? "dark" : "light"], ...(alpha ? { paper } : {}) };
+    this.node.style.colorScheme = dark ? "dark" : "light";
+    for (const [name, colour] of Object.entries(this.colours)) this.node.style.setProperty(`--wb-${name}`, colour);
+    if (this.layout) this.restyle(true);
+  }
+  colour(run) {
+    const { colour } = this.runs[run];
+    return this.dark && colour === "#000000" ? "#ffffff" : colour;
+  }
+  swatch(run) {
+    const { width, dashes } = this.runs[run], picture = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    const dash = dashes.map((part) => part * width).join(" ");
+    Object.entries({ width: 26, height: 10, "aria-hidden": true }).forEach(([name, value]) => picture.setAttribute(name, value));
+    picture.innerHTML = `<path d="M0 5H26" stroke="${this.colour(run)}" stroke-width="${width}" stroke-dasharray="${dash}"/>`;
+    return picture;
+  }
+  restyle(whole = false) {
+    this.settings();
+    if (whole) for (const chart of this.charts) { chart.u?.destroy(); chart.u = null; }
+    this.tell();
+    this.soil(this.charts);
+  }
+  resize() {
+    for (const { u, plot } of this.charts) {
+      if (u && plot.clientWidth && plot.clientWidth !== u.width) u.setSize({ width: plot.clientWidth, height: HEIGHT });
+    }
+  }
+
+  // --- data
+
+  rebuild() {
+    const layout = this.model.get("drawing"), { version, kept } = this.model.get("last") ?? {};
+    this.charts.forEach((chart) => chart.u?.destroy());
+    this.layout = layout;
+    this.runs = layout.runs;
+    this.view = null;
+    this.cursor = null;
+    this.lines = layout.lines.map((spec) => new Line(spec));
+    this.charts = layout.charts.map((spec, number) => new Chart(this, number, spec));
+    this.node.setAttribute("role", "group");
+    this.node.setAttribute("aria-label", `Panel of ${this.runs.map((run) => run.name).join("; ")}`);
+    const count = this.charts.length;
+    this.grid.style.setProperty("--wb-columns", count <= 3 ? count : count === 4 ? 2 : count <= 9 ? 3 : 4);
+    this.grid.replaceChildren(...this.charts.map((chart) => chart.node));
+    this.sight.disconnect();
+    this.charts.forEach((chart) => this.sight.observe(chart.node));
+    if (kept && version === layout.version) this.take(kept, this.model.get("last").rows);
+    this.pages = null;
+    this.restyle();
+  }
+  take(head, buffer) {
+    if (head.version !== this.layout.version) return;
+    const rows = new Float32Array(buffer.buffer.slice(buffer.byteOffset, buffer.byteOffset + buffer.byteLength));
+    let from = 0;
+    for (const [number, keep, count, columns, span] of head.lines) {
+      this.lines[number].splice(keep, count, columns, span, rows.subarray(from, from + count * columns));
+      from += count * columns;
+    }
+    head.charts.forEach((news, number) => Object.assign(this.charts[number], news));
+    const touched = new Set(head.lines.map(([number]) => this.lines[number].chart));
+    this.soil(this.charts.filter((chart) => touched.has(chart.number)));
+  }
+  soil(charts) {
+    charts.forEach((chart) => { chart.dirty = true; });
+    this.painting ??= requestAnimationFrame(() => this.paint());
+  }
+  paint() {
+    this.painting = null;
+    for (const chart of this.charts) if (chart.dirty && chart.visible && chart.plot.clientWidth) chart.refresh();
+    if (this.cursor) this.point(this.cursor);
+  }
+
+  // --- cursor and zoom; what one chart shows over epochs, another shows over updates
+
+  convert(x, from, to) {
+    if (from === to) return x;
+    const known = this.lines.find((line) => line.kind === "updates" && line.count && !this.hidden.has(line.run));
+    if (!known) return null;
+    const [source, target] = to === "update" ? ["x", "mean"] : ["mean", "x"];
+    const i = Math.min(last(known.count, (k) => known[source](k), x), Math.max(known.count - 2, 0)), j = i + 1;
+    if (j >= known.count) return known[target](i);
+    const share = (x - known[source](i)) / (known[source](j) - known[source](i) || 1);
+    return known[target](i) + share * (known[target](j) - known[target](i));
+  }
+  point(cursor) {
+    this.cursor = cursor;
+    for (const chart of this.charts) {
+      const x = cursor && this.convert(cursor.x, cursor.axis, chart.spec.axis), named = chart === cursor?.chart;
+      chart.point(x, named && !cursor.keys);
+      if (named && cursor.keys) {
+        chart.point(x, true);
+        chart.u.setCursor({ left: chart.u.valToPos(x, "x"), top: 0 }, false);
+        this.told.textContent = chart.readout.innerText;
+      }
+    }
+  }
+  zoom(axis, range) {
+    this.view = axis && { axis, range };
+    this.soil(this.charts);
+  }
+  zoomed(axis) {
+    const range = this.view?.range.map((x) => this.convert(x, this.view.axis, axis));
+    return range && range[0] !== null && range[1] > range[0] ? range : null;
+  }
+
+  // --- words
+
+  tell() {
+    const state = this.model.get("state"), pages = this.model.get("pages");
+    ACTIONS.forEach(([name], number) => { this.buttons[number].disabled = !state.able.includes(name); });
+    this.message.innerHTML = state.message;
+    this.incidents.innerHTML = state.incidents;
+    this.failures.innerHTML = state.failures;
+    if (this.keys.children.length !== this.runs.length || this.keys.dataset.dark !== String(this.dark)) {
+      this.keys.dataset.dark = this.dark;
+      this.keys.replaceChildren(...this.runs.map(({ name }, run) => element("div", { className: "wb-row" },
+        this.button("", "Show or hide this run in all charts", () => this.toggle(run), { className: "wb-key" }),
+        element("progress", { max: 1, value: 0, "aria-label": name }), element("span", { className: "wb-facts" }))));
+      [...this.keys.children].forEach(({ firstChild }, run) =>
+        firstChild.append(this.swatch(run), element("b", {}, this.runs[run].name)));
+    }
+    state.runs.forEach(({ share, facts }, run) => {
+      const [key, progress, words] = this.keys.children[run].children;
+      key.setAttribute("aria-pressed", !this.hidden.has(run));
+      progress.value = share;
+      words.textContent = facts;
+    });
+    if (this.pages === null || Object.keys(pages).join() !== Object.keys(this.pages).join()) this.open(pages);
+    for (const [title, page] of Object.entries(pages)) {
+      if (this.pages[title].said !== page) this.pages[title].body.innerHTML = this.pages[title].said = page;
+    }
+    this.offer(state);
+  }
+  toggle(run) {
+    if (!this.hidden.delete(run)) this.hidden.add(run);
+    this.restyle();
+  }
+  // The blocks that open: choices, changes, and pages that the kernel writes.
+  open(pages) {
+    const opened = new Set([...this.blocks.querySelectorAll("details[open]")].map((each) => each.dataset.title));
+    const block = (title, ...parts) => element("details", { "data-title": title, open: opened.has(title),
+      ontoggle: (event) => this.model.send({ open: title, shown: event.target.open }) },
+      element("summary", {}, title), ...parts);
+    this.pages = {};
+    this.form = element("div", { className: "wb-form" });
+    this.fields = {};
+    const apply = this.button("Apply", "Make the changes; the runs continue", () => this.model.send({ change: this.edited }));
+    this.apply = apply;
+    this.blocks.replaceChildren(block("Curves", this.choices()));
+    for (const title of Object.keys(pages)) {
+      const body = element("div", {}), parts = title.startsWith("Change") ? [this.form, apply, body] : [body];
+      this.pages[title] = { body };
+      this.blocks.append(block(title, ...parts));
+    }
+  }
+  choices() {
+    const { choices, offered } = this.layout, choose = (what) => this.model.send({ choose: what });
+    const boxes = Object.entries(offered.charts).map(([name, text]) => {
+      const box = element("input", { type: "checkbox", checked: choices.charts.includes(name), value: name });
+      box.onchange = () => {
+        const rest = choices.charts.filter((each) => each !== name);
+        box.checked = choices.charts.includes(name); // until the kernel agrees
+        choose({ charts: rest.length < choices.charts.length ? rest : [...rest, name] });
+      };
+      return element("label", {}, box, text);
+    });
+    const list = (text, name, options) => {
+      const made = element("select", { onchange: (event) => choose({ [name]: options[event.target.selectedIndex][0] }) },
+        ...options.map(([value, words]) => element("option", { selected: value === choices[name] }, words)));
+      return element("label", {}, `${text} `, made);
+    };
+    return element("div", { className: "wb-row wb-choices" }, ...boxes, list("x axis", "over", offered.over),
+      list("agents", "agents", offered.agents),
+      this.button("Standard charts", "The charts that are shown at first", () => choose({ charts: offered.standard })));
+  }
+  offer({ fields, changeable, applied }) {
+    this.apply.disabled = !changeable;
+    if (applied !== this.applied) this.edited = {};
+    this.applied = applied;
+    for (const [name, value] of Object.entries(fields)) {
+      if (!this.fields[name]) {
+        this.fields[name] = element("input", { oninput: ({ target }) => { this.edited[name] = target.value; } });
+        this.form.append(element("label", {}, element("span", {}, name), this.fields[name]));
+      }
+      if (this.edited[name] === value) delete this.edited[name];
+      if (!(name in this.edited)) this.fields[name].value = value;
+    }
+  }
+  speak() {
+    const runs = this.model.get("state").runs.map(({ facts }, run) => `${this.runs[run].name}: ${facts}`);
+    const values = this.charts.slice(0, 3).map((chart) => `${chart.spec.title}: ${chart.words()}`);
+    const words = [...runs, ...values].join(". ");
+    if (this.told.textContent !== words) this.told.textContent = words;
+  }
+
+  // --- files
+
+  save(name, content) {
+    const link = element("a", { href: URL.createObjectURL(content), download: name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+  savePicture() {
+    const ratio = uPlot.pxRatio, place = (node) => {
+      const [own, all] = [node.getBoundingClientRect(), this.node.getBoundingClientRect()];
+      return [(own.left - all.left) * ratio, (own.top - all.top) * ratio];
+    };
+    const bottom = this.grid.getBoundingClientRect().bottom - this.node.getBoundingClientRect().top;
+    const picture = element("canvas", { width: this.node.clientWidth * ratio, height: bottom * ratio });
+    const ctx = picture.getContext("2d");
+    ctx.fillStyle = this.colours.paper;
+    ctx.fillRect(0, 0, picture.width, picture.height);
+    Object.assign(ctx, { fillStyle: this.colours.ink, font: `bold ${13 * ratio}px system-ui, sans-serif`, textBaseline: "top" });
+    for (const node of this.node.querySelectorAll("figcaption b, .wb-key:not([aria-pressed=false]) b")) {
+      ctx.fillText(node.textContent, ...place(node));
+    }
+    for (const node of this.keys.querySelectorAll(".wb-key:not([aria-pressed=false])")) {
+      const run = [...this.keys.children].indexOf(node.parentElement), [x, y] = place(node.querySelector("svg"));
+      Object.assign(ctx, { strokeStyle: this.colour(run), lineWidth: this.runs[run].width * ratio });
+      ctx.setLineDash(this.runs[run].dashes.map((part) => part * ctx.lineWidth));
+      ctx.stroke(new Path2D(`M${x} ${y + 5 * ratio}h${26 * ratio}`));
+    }
+    for (const { u } of this.charts) if (u) ctx.drawImage(u.ctx.canvas, ...place(u.ctx.canvas));
+    picture.toBlob((blob) => this.save("panel.png", blob));
+  }
+  saveValues() {
+    const quote = (text) => `"${String(text).replaceAll('"', '""')}"`;
+    const rows = ["chart,run,agent,line,x axis,x,lowest,highest,mean,shown"];
+    for (const chart of this.charts) {
+      const [from, to] = chart.range, { title, label } = chart.spec;
+      for (const line of chart.shown) {
+        const head = [title, this.runs[line.run].name, line.agent ?? "all", line.metric, label].map(quote).join();
+        for (let i = 0; i < line.count; i++) {
+          if (line.x(i) < from || line.x(i) > to) continue;
+          rows.push([head, line.x(i), line.low(i), line.high(i), line.mean(i), chart.value(line, i)].join());
+        }
+      }
+    }
+    this.save("panel.csv", new Blob([`${rows.join("\n")}\n`], { type: "text/csv" }));
+  }
+}
+
+export default {
+  render({ model, el }) {
+    const panel = new Panel(model, el);
+    return () => panel.leave();
+  },
+};

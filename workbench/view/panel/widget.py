@@ -1,0 +1,120 @@
+"""The panel's widget: what is drawn in the browser, by ``static/panel.js`` with uPlot, which lies beside it.
+
+The kernel describes the charts once (``drawing``) and then sends rows as they come, as binary messages.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+from workbench.view.naming import labels
+from workbench.view.panel.charts import AXIS_LABELS, STANDARD, charts_of
+from workbench.view.panel.drawing import references
+from workbench.view.panel.feed import Feed, axis_label, axis_of, change_marks
+from workbench.view.style import run_style
+
+STATIC = Path(__file__).parent / "static"
+
+
+def _text(*names: str) -> str:
+    return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in names)
+
+
+class Charts(anywidget.AnyWidget):
+    """Buttons, charts and pages in one widget.
+
+    Attributes:
+        drawing: charts, lines and runs, and what there is to choose from.
+        smoothing, log: what the browser changes by itself.
+        state: a line for each run, what the buttons can do, messages.
+        pages: HTML by the title of the block that shows it.
+        last: all rows, once the runs have ended: a saved notebook that is trusted shows them without a kernel.
+    """
+
+    _esm = _text("vendor/uPlot.iife.min.js", "panel.js")
+    _css = _text("vendor/uPlot.min.css", "panel.css")
+    drawing = traitlets.Dict().tag(sync=True)
+    smoothing = traitlets.Float().tag(sync=True)
+    log = traitlets.Bool().tag(sync=True)
+    state = traitlets.Dict().tag(sync=True)
+    pages = traitlets.Dict().tag(sync=True)
+    last = traitlets.Dict().tag(sync=True)
+
+    def show(self, feed: Feed) -> None:
+        """Draw the lines of another feed from now on; their rows are still to be sent."""
+        version = self.drawing.get("version", 0) + 1
+        with self.hold_sync():
+            self.drawing = _drawing(feed) | {"version": version}
+            self.smoothing, self.log, self.last = feed.choices.smoothing, feed.choices.log, {}
+
+    def tell(self, feed: Feed, everything: bool = False) -> int:
+        """Send what the feed has that is new, or everything; returns the bytes of the rows."""
+        lines, rows = feed.news(everything)
+        if lines:
+            self.send(self._head(feed, lines), [rows])
+        return len(rows)
+
+    def keep(self, feed: Feed) -> None:
+        """Keep all rows in the widget's state."""
+        lines, rows = feed.news(everything=True)
+        self.last = {"version": self.drawing["version"], "kept": self._head(feed, lines), "rows": rows}
+
+    def _head(self, feed: Feed, lines: list[list[float]]) -> dict[str, Any]:
+        charts = [
+            {"end": feed.end(number), "note": feed.note(number), "changes": _changes(feed, number)}
+            for number in range(len(feed.charts))
+        ]
+        return {"version": self.drawing["version"], "lines": lines, "charts": charts}
+
+
+def _drawing(feed: Feed) -> dict[str, Any]:
+    choices, together = feed.choices, feed.choices.agents == "together"
+    agents: list[tuple[int | str, str]] = [("together", "together"), ("each", "each")]
+    agents += [(agent, f"agent {agent}") for agent in range(max(run.config.num_agents for run in feed.runs))]
+    return {
+        "runs": [_run(index, name) for index, name in enumerate(labels(feed.runs))],
+        "charts": [
+            {
+                "title": chart.title,
+                "unit": chart.unit,
+                "label": axis_label(chart, choices.over),
+                "axis": axis_of(chart, choices.over),
+                "references": references(feed.runs) if chart.references and together else [],
+            }
+            for chart in feed.charts
+        ],
+        "lines": [
+            {
+                "chart": line.chart,
+                "run": line.run,
+                "agent": line.agent,
+                "kind": line.kind,
+                "metric": line.curve.metric,
+                "noisy": line.curve.noisy,
+                "weight": line.curve.weight,
+            }
+            for line in feed.lines
+        ],
+        "choices": {"charts": choices.charts, "over": choices.over, "agents": choices.agents},
+        "offered": {
+            "charts": {name: chart.name for name, chart in charts_of(feed.runs).items()},
+            "over": list(AXIS_LABELS.items()),
+            "agents": agents,
+            "standard": STANDARD,
+        },
+    }
+
+
+def _run(index: int, name: str) -> dict[str, Any]:
+    style = run_style(index)
+    dashes = [] if style.dashes == "solid" else style.dashes[1]
+    return {"name": name, "colour": style.colour, "dashes": dashes, "width": style.width, "marker": style.marker}
+
+
+def _changes(feed: Feed, number: int) -> list[tuple[float, str, int]]:
+    marks = ((change_marks(run, feed.charts[number], feed.choices.over), run) for run in feed.runs)
+    return [(x, text, index) for index, (found, _) in enumerate(marks) for x, text in found]
