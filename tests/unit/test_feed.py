@@ -88,11 +88,14 @@ def test_an_update_costs_some_bytes_and_one_without_news_none() -> None:
     assert told(feed, {0: np.zeros((500, 2), np.float32)}) == 8
 
 
+@pytest.mark.parametrize("at_once", [1, 3, 1000])
 @given(
     order=st.permutations([(agent, number) for agent in range(3) for number in range(1, 9)]),
     cuts=st.lists(st.integers(0, 24), max_size=6),
 )
-def test_all_agents_together_are_as_the_history_joins_them(order: list[tuple[int, int]], cuts: list[int]) -> None:
+def test_all_agents_together_are_as_the_history_joins_them(
+    at_once: int, order: list[tuple[int, int]], cuts: list[int]
+) -> None:
     counts = dict.fromkeys(range(3), 0)
     run = RecordedRun()
     feed, records = Feed(run, Choices(("loss", "updates_rate"))), []
@@ -102,7 +105,9 @@ def test_all_agents_together_are_as_the_history_joins_them(order: list[tuple[int
     for start, end in itertools.pairwise(sorted({0, *cuts, len(records)})):
         agents, numbers = zip(*records[start:end], strict=True)
         run.record("updates", agent=agents, update=numbers, loss=np.array(agents) * 10.0 + numbers)
-        feed.update()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("workbench.view.panel.feed.AT_ONCE", at_once)
+            feed.update()
         x, y = run.history.series("losses/quantile_huber")
         np.testing.assert_array_equal(feed.lines[0].rows[:, 0], x)
         np.testing.assert_allclose(feed.lines[0].rows[:, 3], y)

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from tests.unit.watched import SCHEMA, TABLES
 from workbench.core.records import EPOCHS, UPDATES
-from workbench.runs import history as history_module
 from workbench.runs.folder import RecordError, RunFolder
-from workbench.runs.history import History, Thinned
+from workbench.runs.history import History
 from workbench.runs.metrics import METRICS
 
 
@@ -86,7 +85,7 @@ def test_a_history_holds_no_file_open_between_two_looks(tmp_path):
     history = History.of(folder)
     for _ in range(3):
         assert history.updates["update"][-1] == 999
-        assert history.series("losses/quantile_huber", most=10)[0][-1] == 896
+        assert history.series("losses/quantile_huber")[0][-1] == 999
     assert len(os.listdir("/dev/fd")) == before
 
 
@@ -210,47 +209,3 @@ def test_every_table_of_the_schema_is_there_and_no_other(table):
         history.table("spams")
     with pytest.raises(KeyError, match="the run has no table 'spans'"):
         History().table("spans")
-
-
-@given(points=st.integers(1, 300), most=st.integers(1, 100), agents=st.integers(1, 3))
-def test_a_curve_that_is_only_looked_at_keeps_the_same_few_points_of_every_metric(points, most, agents):
-    history = History()
-    update, agent = np.repeat(np.arange(points), agents), np.tile(np.arange(agents), points)
-    history.append("updates", records_of(UPDATES, update=update, agent=agent, epoch=update // 2, loss=update * 2.0))
-    x, loss = history.series("losses/quantile_huber", most=most)
-    epochs, _ = history.series("values/mean_q", over="epoch", most=most)
-    assert 0 < len(x) <= max(most, 1) and x[0] == 0
-    assert len(set(np.diff(x))) <= 1  # evenly
-    np.testing.assert_array_equal(loss, 2 * x)
-    np.testing.assert_array_equal(epochs, x // 2)
-    one, _ = history.series("losses/quantile_huber", agent=0, most=most)
-    np.testing.assert_array_equal(one, x)
-
-
-@given(
-    points=st.integers(1, 400), agents=st.integers(1, 3), most=st.integers(1, 50), at_once=st.integers(1, 64),
-    cuts=st.lists(st.integers(0, 1200), max_size=8),
-)  # fmt: skip
-def test_the_pieces_that_records_come_in_make_no_difference_to_a_thinned_curve(points, agents, most, at_once, cuts):
-    records = np.zeros(points * agents, UPDATES)
-    records["update"], records["agent"] = np.repeat(np.arange(points), agents), np.tile(np.arange(agents), points)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(history_module, "AT_ONCE", at_once)
-        thinned = Thinned("update", most)
-        for cut in sorted(cuts):
-            thinned.of(records[:cut])
-        kept = thinned.of(records)
-    every = next(2**power for power in range(20) if points <= most * 2**power)
-    np.testing.assert_array_equal(kept, records[records["update"] % every == 0])
-    assert len(np.unique(kept["update"])) <= most and np.array_equal(thinned.of(records), kept)
-
-
-def test_a_record_that_comes_again_is_kept_again_in_a_thinned_curve():
-    records = np.zeros(12, UPDATES)
-    records["update"] = [0, 1, 2, 3, 4, 5, 2, 3, 4, 5, 6, 7]  # the place of a dead process was taken
-    assert Thinned("update", 4).of(records)["update"].tolist() == [0, 2, 4, 2, 4, 6]
-
-
-def test_no_point_at_all_is_refused():
-    with pytest.raises(ValueError, match="most is 0; at least one point must be kept"):
-        Thinned("update", 0)

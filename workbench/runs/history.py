@@ -23,9 +23,6 @@ from workbench.runs.metrics import Schema
 
 Array = npt.NDArray[Any]
 
-AT_ONCE = 2**14
-"""Records that are looked at together when a curve is thinned, which bounds what that takes."""
-
 
 class History:
     """Every record of a run, one growing table per kind.
@@ -41,8 +38,6 @@ class History:
         self._tables = {name: _Table(table.dtype) for name, table in self.schema.tables.items()}
         self.lost = dict.fromkeys(self._tables, 0)
         """Records that were overwritten before the parent read them, per table."""
-        self._lock = threading.Lock()
-        self._thinned: dict[tuple[str, int], Thinned] = {}
 
     @classmethod
     def of(cls, folder: RunFolder) -> History:
@@ -139,9 +134,7 @@ class History:
     def _ipython_key_completions_(self) -> list[str]:
         return list(self)
 
-    def series(
-        self, name: str, agent: int | None = None, over: str | None = None, most: int | None = None
-    ) -> tuple[Array, Array]:
+    def series(self, name: str, agent: int | None = None, over: str | None = None) -> tuple[Array, Array]:
         """A metric as a curve: of one agent, or of all agents together.
 
         The points are updates for what is recorded per update, epochs for the rest
@@ -154,8 +147,6 @@ class History:
             agent: index of an agent; None for all together.
             over: another column of the same table for x, such as "time", "epoch" or "agent_steps"; of all agents
                 together, the greatest value at the point.
-            most: how many points to keep at most, evenly spread, where a curve is only looked at; None keeps them all.
-                Every metric of a table keeps the same points.
 
         Returns:
             x (n,) and y (n,) float64, in the order of the points; both empty while nothing is recorded.
@@ -165,10 +156,6 @@ class History:
         """
         chosen, axis = self.schema.metric(name), self.schema.axis(name)
         records = self.table(chosen.table)
-        if most is not None and chosen.table != "evaluations":  # those are few, and have gaps
-            with self._lock:
-                thinned = self._thinned.setdefault((chosen.table, most), Thinned(axis, most))
-            records = thinned.of(records)
         over = over or axis
         columns = records.dtype.names or ()
         if over not in columns:
@@ -263,49 +250,3 @@ def _mapped(file: Path, dtype: np.dtype[np.void], count: int) -> Records:
 def _read_only(records: Records) -> Records:
     records.flags.writeable = False
     return records
-
-
-class Thinned:
-    """The records of a growing table that a curve of few points is made of.
-
-    Their points are the multiples of a power of two, the smallest that leaves few enough. A curve of a run of days is
-    drawn from as many points as one of minutes, so it must cost no more time and no more memory: records are looked at
-    once, when they have come, and a choice that has become too large is thinned by half.
-    """
-
-    def __init__(self, axis: str, most: int) -> None:
-        """Nothing is chosen yet.
-
-        Args:
-            axis: the column that counts the points: 0, 1, 2 and so on, each with a record of every agent or more.
-            most: points to keep at most.
-
-        Raises:
-            ValueError: ``most`` is below 1.
-        """
-        if most < 1:
-            raise ValueError(f"most is {most}; at least one point must be kept")
-        self._axis, self._most, self._every, self._seen = axis, most, 1, 0
-        self._kept: Records | None = None
-        self._lock = threading.Lock()
-
-    def of(self, records: Records) -> Records:
-        """Those of a table's records that are kept, in their order.
-
-        Args:
-            records: (n,), all records of the table so far: those of the last call and what was added since.
-        """
-        with self._lock:
-            kept = records[:0] if self._kept is None else self._kept
-            for start in range(self._seen, len(records), AT_ONCE):
-                block = records[start : start + AT_ONCE]
-                while int(block[self._axis].max()) >= self._most * self._every:
-                    self._every *= 2
-                    kept = self._chosen(kept)
-                kept = np.concatenate([kept, self._chosen(block)])
-            self._kept, self._seen = kept, max(self._seen, len(records))
-            return kept
-
-    def _chosen(self, records: Records) -> Records:
-        chosen: Records = records[records[self._axis] % self._every == 0]
-        return chosen

@@ -30,7 +30,6 @@ WIDTH, ROW_HEIGHT = 11.0, 2.4
 MARGIN = 1.2
 """Height in inches that legend, labels and footer take."""
 REFERENCES = {"random": "random", "random_no_wall": "random, never into a wall", "scripted": "scripted: nearest gem"}
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
 class SideBySide:
@@ -89,8 +88,7 @@ class SideBySide:
         self.figure.text(0.062, 0.108 / height, note, fontsize=SMALL_SIZE, color=GREY)
         self.figure.text(0.062, 0.300 / height, caption, fontsize=TEXT_SIZE, color=INK)
         titles = [chart.name for chart in self._feed.charts]
-        count = f"{NUMBERS[len(titles)].capitalize()} chart{'s' * (len(titles) > 1)}"
-        self.figure.alt = f"{count}: {'; '.join(titles)}. Runs: {'; '.join(labels(self.runs))}. {caption}".strip()
+        self.figure.alt = f"Charts: {'; '.join(titles)}. Runs: {'; '.join(labels(self.runs))}. {caption}".strip()
 
 
 def _grid(charts: int) -> tuple[int, int]:

@@ -27,6 +27,8 @@ MOST = 1_000
 MOST_OF_CHART = 12_000
 """Rows of a chart at most, where many lines share it; each still has :data:`LEAST`."""
 LEAST = 100
+AT_ONCE = 2**16
+"""Records that are read together, which bounds the memory that reading takes."""
 RATE_WINDOW = 0.02
 """Share of a curve's rows that a rate is measured over."""
 
@@ -98,8 +100,8 @@ class Reader:
         self._waiting: Records | None = None
         self._reached = dict.fromkeys(agents, -1)
 
-    def read(self, history: History) -> tuple[bool, Records]:
-        """What is new: whether everything begins again, and the points (n, agents), oldest first.
+    def read(self, history: History) -> Iterator[tuple[bool, Records]]:
+        """What is new, in portions: whether everything begins again, and the points (n, agents), oldest first.
 
         It begins again when the history is another one (a resumed run), when a further agent has its first record, and
         with every evaluation.
@@ -110,18 +112,20 @@ class Reader:
             again = True  # those are few, and one may replace another of its epoch
         if again:
             self._forget(history=history)
-        fresh = records[self._seen :]
-        if not len(fresh):
-            return again, fresh
-        if self._agent is not None:
-            self._seen = len(records)
-            return again, fresh[fresh["agent"] == self._agent][:, None]
-        agents = np.unique(fresh["agent"]).tolist()
-        if not self._reached.keys() >= set(agents):
-            self._forget(sorted({*self._reached, *agents}), history)
-            again, fresh = True, records
-        self._seen = len(records)
-        return again, self._complete(fresh, history.schema.tables[self._table].axis)
+        while self._seen < len(records):
+            fresh = records[self._seen : self._seen + AT_ONCE]
+            agents = {*self._reached, *np.unique(fresh["agent"]).tolist()}
+            if self._agent is None and agents != self._reached.keys():
+                self._forget(sorted(agents), history)
+                again = True
+                continue
+            self._seen += len(fresh)
+            mine = fresh[fresh["agent"] == self._agent][:, None]
+            axis = history.schema.tables[self._table].axis
+            yield again, mine if self._agent is not None else self._complete(fresh, axis)
+            again = False
+        if again:
+            yield again, records[:, None]
 
     def _complete(self, fresh: Records, axis: str) -> Records:
         rows = fresh if self._waiting is None else np.concatenate([self._waiting, fresh])
@@ -258,13 +262,13 @@ class Feed:
         """Take up what the runs have recorded since the last call."""
         for (index, *_), (reader, lines) in self._readers.items():
             run = self.runs[index]
-            again, points = reader.read(run.history)
-            self._starts[index] = self._starts[index] or start_time(run)
-            for line in lines:
-                if again:
-                    line.clear()
-                if len(points):
-                    line.take(run, points, self._starts[index])
+            for again, points in reader.read(run.history):
+                self._starts[index] = self._starts[index] or start_time(run)
+                for line in lines:
+                    if again:
+                        line.clear()
+                    if len(points):
+                        line.take(run, points, self._starts[index])
         for line in self.lines:
             line.span = self._length(line) / line.buckets.size
 

@@ -75,38 +75,27 @@ def _drawing(feed: Feed) -> dict[str, Any]:
     choices, together = feed.choices, feed.choices.agents == "together"
     agents: list[tuple[int | str, str]] = [("together", "together"), ("each", "each")]
     agents += [(agent, f"agent {agent}") for agent in range(max(run.config.num_agents for run in feed.runs))]
+    charts = [
+        {
+            "title": chart.title, "unit": chart.unit, "label": axis_label(chart, choices.over),
+            "axis": axis_of(chart, choices.over),
+            "references": references(feed.runs) if chart.references and together else [],
+        }
+        for chart in feed.charts
+    ]  # fmt: skip
+    lines = [
+        {
+            "chart": line.chart, "run": line.run, "agent": line.agent, "kind": line.kind,
+            "metric": line.curve.metric, "noisy": line.curve.noisy, "weight": line.curve.weight,
+        }
+        for line in feed.lines
+    ]  # fmt: skip
+    known = {name: chart.name for name, chart in charts_of(feed.runs).items()}
     return {
-        "runs": [_run(index, name) for index, name in enumerate(labels(feed.runs))],
-        "charts": [
-            {
-                "title": chart.title,
-                "unit": chart.unit,
-                "label": axis_label(chart, choices.over),
-                "axis": axis_of(chart, choices.over),
-                "references": references(feed.runs) if chart.references and together else [],
-            }
-            for chart in feed.charts
-        ],
-        "lines": [
-            {
-                "chart": line.chart,
-                "run": line.run,
-                "agent": line.agent,
-                "kind": line.kind,
-                "metric": line.curve.metric,
-                "noisy": line.curve.noisy,
-                "weight": line.curve.weight,
-            }
-            for line in feed.lines
-        ],
+        "runs": [_run(index, name) for index, name in enumerate(labels(feed.runs))], "charts": charts, "lines": lines,
         "choices": {"charts": choices.charts, "over": choices.over, "agents": choices.agents},
-        "offered": {
-            "charts": {name: chart.name for name, chart in charts_of(feed.runs).items()},
-            "over": list(AXIS_LABELS.items()),
-            "agents": agents,
-            "standard": STANDARD,
-        },
-    }
+        "offered": {"charts": known, "over": list(AXIS_LABELS.items()), "agents": agents, "standard": STANDARD},
+    }  # fmt: skip
 
 
 def _run(index: int, name: str) -> dict[str, Any]:
@@ -116,5 +105,5 @@ def _run(index: int, name: str) -> dict[str, Any]:
 
 
 def _changes(feed: Feed, number: int) -> list[tuple[float, str, int]]:
-    marks = ((change_marks(run, feed.charts[number], feed.choices.over), run) for run in feed.runs)
-    return [(x, text, index) for index, (found, _) in enumerate(marks) for x, text in found]
+    marks = (change_marks(run, feed.charts[number], feed.choices.over) for run in feed.runs)
+    return [(x, text, index) for index, found in enumerate(marks) for x, text in found]

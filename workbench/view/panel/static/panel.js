@@ -315,12 +315,12 @@ class Panel {
     }, { rootMargin: "300px" });
     this.looks = new MutationObserver(() => this.dress());
     this.looks.observe(document.body, { attributes: true });
-    const events = { drawing: () => this.rebuild(), state: () => this.tell(), pages: () => this.tell(),
-      "msg:custom": (head, buffers) => this.take(head, buffers[0]) };
-    for (const name of ["smoothing", "log"]) events[name] = () => this.restyle();
-    for (const [name, act] of Object.entries(events)) model.on(name.startsWith("msg") ? name : `change:${name}`, act);
+    const events = { "msg:custom": (head, buffers) => this.take(head, buffers[0]),
+      "change:drawing": () => this.rebuild(), "change:state": () => this.tell(), "change:pages": () => this.tell(),
+      "change:smoothing": () => this.restyle(), "change:log": () => this.restyle() };
+    for (const [name, act] of Object.entries(events)) model.on(name, act);
     this.leave = () => {
-      for (const [name, act] of Object.entries(events)) model.off(name.startsWith("msg") ? name : `change:${name}`, act);
+      for (const [name, act] of Object.entries(events)) model.off(name, act);
       [this.sizes, this.sight, this.looks].forEach((each) => each.disconnect());
       this.charts.forEach((chart) => chart.u?.destroy());
       clearInterval(this.speaking);
@@ -342,16 +342,13 @@ class Panel {
   tools() {
     const shares = element("input", { type: "range", min: 0, max: 25, step: 1, "aria-label": "smoothing, % of the run" });
     const said = element("output", {});
-    const log = this.button("Log scale", "Logarithmic y axis where all values are above 0", () => {
-      this.model.set("log", !this.log);
-      this.model.save_changes();
-      this.restyle();
-    });
-    shares.oninput = () => {
-      this.model.set("smoothing", shares.value / 100);
+    const set = (name, value) => {
+      this.model.set(name, value);
       this.model.save_changes();
       this.restyle();
     };
+    const log = this.button("Log scale", "Logarithmic y axis where all values are above 0", () => set("log", !this.log));
+    shares.oninput = () => set("smoothing", shares.value / 100);
     this.settings = () => {
       log.setAttribute("aria-pressed", this.log);
       shares.value = 100 * this.smoothing;
@@ -494,7 +491,7 @@ class Panel {
         this.button("", "Show or hide this run in all charts", () => this.toggle(run), { className: "wb-key" }),
         element("progress", { max: 1, value: 0, "aria-label": name }), element("span", { className: "wb-facts" }))));
       [...this.keys.children].forEach(({ firstChild }, run) =>
-        firstChild.append(this.swatch(run), element("b", {}, this.runs[run].name)));
+        firstChild.append(this.swatch(run), element("b", { "data-run": run }, this.runs[run].name)));
     }
     state.runs.forEach(({ share, facts }, run) => {
       const [key, progress, words] = this.keys.children[run].children;
@@ -587,15 +584,10 @@ class Panel {
     const ctx = picture.getContext("2d");
     ctx.fillStyle = this.colours.paper;
     ctx.fillRect(0, 0, picture.width, picture.height);
-    Object.assign(ctx, { fillStyle: this.colours.ink, font: `bold ${13 * ratio}px system-ui, sans-serif`, textBaseline: "top" });
+    Object.assign(ctx, { font: `bold ${13 * ratio}px system-ui, sans-serif`, textBaseline: "top" });
     for (const node of this.node.querySelectorAll("figcaption b, .wb-key:not([aria-pressed=false]) b")) {
+      ctx.fillStyle = node.dataset.run ? this.colour(Number(node.dataset.run)) : this.colours.ink;
       ctx.fillText(node.textContent, ...place(node));
-    }
-    for (const node of this.keys.querySelectorAll(".wb-key:not([aria-pressed=false])")) {
-      const run = [...this.keys.children].indexOf(node.parentElement), [x, y] = place(node.querySelector("svg"));
-      Object.assign(ctx, { strokeStyle: this.colour(run), lineWidth: this.runs[run].width * ratio });
-      ctx.setLineDash(this.runs[run].dashes.map((part) => part * ctx.lineWidth));
-      ctx.stroke(new Path2D(`M${x} ${y + 5 * ratio}h${26 * ratio}`));
     }
     for (const { u } of this.charts) if (u) ctx.drawImage(u.ctx.canvas, ...place(u.ctx.canvas));
     picture.toBlob((blob) => this.save("panel.png", blob));
