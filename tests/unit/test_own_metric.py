@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import workbench as wb
-from tests.unit.own_metric import WeightNorm
+from tests.unit.own_metric import Spread, WatchedIQN, WeightNorm
 from workbench.core.records import POINT, Metric, RecordTable, tables_with
 from workbench.runs.metrics import Schema
 from workbench.view.figures import side_by_side
@@ -46,6 +46,15 @@ def test_it_is_a_column_of_the_tables_for_other_tools(run, tmp_path):
         rows = list(csv.DictReader(file))
     np.testing.assert_array_equal([np.float32(row["norm"]) for row in rows], run.history["weights/norm"])
     assert run.to_pandas()["weights"].columns[-1] == "norm"
+
+
+def test_an_agent_may_measure_more_than_others_with_every_update(tmp_path):
+    config = CONFIG.replace(agent=WatchedIQN())
+    made = wb.launch(config, "sequential", 1, out=tmp_path, hooks=[Spread()], probes=False)
+    made.wait(120)
+    updates, spreads = made.history.series("weights/spread", agent=1)
+    assert len(updates) == config.total_updates and (spreads > 0).all()
+    assert made.to_pandas()["updates"].columns[-1] == "spread" and "weights/spread" in charts_of([made])
 
 
 def test_a_run_without_the_hook_has_no_such_ring_table_or_chart(tmp_path):

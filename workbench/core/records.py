@@ -17,79 +17,83 @@ import numpy.typing as npt
 
 from workbench.core.did_you_mean import did_you_mean
 
+# A structured array of shape (n,) whose dtype is that of a table.
 Records: TypeAlias = npt.NDArray[np.void]
-"""A structured array of shape (n,) whose dtype is that of a table."""
 
+# One record per update, written by the learner of the agent.
 UPDATES = np.dtype([
     ("time", "<f8"), ("agent", "<i4"), ("epoch", "<i4"), ("update", "<i8"),
     ("loss", "<f4"), ("mean_q", "<f4"), ("max_q", "<f4"), ("td_error", "<f4"),
     ("grad_norm", "<f4"), ("learning_rate", "<f4"), ("target_updates", "<i8"),
     ("sample_age", "<f4"), ("replay_fill", "<i8"),
 ])  # fmt: skip
-"""One record per update, written by the learner of the agent."""
 
+# One record per epoch and agent, written by the actor after the epoch's last action.
 EPOCHS = np.dtype([
     ("time", "<f8"), ("agent", "<i4"), ("epoch", "<i4"), ("agent_steps", "<i8"),
     ("reward", "<f8"), ("epsilon", "<f4"), ("policy_version", "<i8"), ("policy_updates", "<i8"),
     ("sync_lag_versions", "<i8"), ("sync_lag_updates", "<i8"), ("sync_lag_ms", "<f8"), ("replay_ratio", "<f4"),
 ])  # fmt: skip
-"""One record per epoch and agent, written by the actor after the epoch's last action."""
 
+# One record per publication (by the learner) and per sync (by the actor), also one that finds nothing new.
 EVENTS = np.dtype([
     ("time", "<f8"), ("kind", "<i4"), ("agent", "<i4"), ("epoch", "<i4"),
     ("version_before", "<i8"), ("version", "<i8"), ("update", "<i8"), ("epsilon", "<f4"),
 ])  # fmt: skip
-"""One record per publication (by the learner) and per sync (by the actor), also one that finds nothing new."""
 
+# One record per greedy evaluation and agent.
 EVALUATIONS = np.dtype([
     ("time", "<f8"), ("agent", "<i4"), ("epoch", "<i4"), ("version", "<i8"), ("update", "<i8"),
     ("reward", "<f8"), ("worlds", "<i4"), ("final", "<i1"),
 ])  # fmt: skip
-"""One record per greedy evaluation and agent."""
 
-
+# What a hook's table begins with if its records are points of curves; each of its metrics adds a field.
 POINT = np.dtype([("time", "<f8"), ("agent", "<i4"), ("epoch", "<i4"), ("update", "<i8")])
-"""What a hook's table begins with if its records are points of curves; each of its metrics adds a field."""
 
 
 class EventKind(IntEnum):
     """What happened to a policy."""
 
-    PUBLISH = 1
-    """A learner put a new version into the weight store."""
-    SYNC = 2
-    """The actor took a version out of the weight store."""
+    PUBLISH = 1  # a learner put a new version into the weight store
+    SYNC = 2  # the actor took a version out of the weight store
 
 
 @dataclass(frozen=True)
 class RecordTable:
-    """A table of records: of the core, or of a hook that measures something."""
+    """A table of records: of the core, or of a hook that measures something.
+
+    Attributes:
+        dtype: of a record.
+        capacity: records per process that wait for the parent before the oldest is overwritten and counted as lost.
+        axis: the column that its metrics are drawn over; "" where its records are no points of curves.
+        words: columns whose numbers stand for words: number k for the k-th word.
+    """
 
     dtype: np.dtype[np.void]
     capacity: int = 32768
-    """Records per process that wait for the parent before the oldest is overwritten and counted as lost."""
     axis: Literal["", "update", "epoch"] = ""
-    """The column that metrics of this table are drawn over; "" where its records are no points of curves."""
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Columns whose numbers stand for words: number k for the k-th word."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One measured quantity: the one line that makes a field of a table a curve."""
+    """One measured quantity: the one line that makes a field of a table a curve.
+
+    Attributes:
+        name: public name, ``group/quantity``.
+        table: name of the table.
+        field: of the table.
+        unit: of one value.
+        definition: what exactly is measured.
+        over_agents: how the agents' values become one curve.
+    """
 
     name: str
-    """Public name, ``group/quantity``."""
     table: str
-    """Name of the table."""
     field: str
-    """Field of the table."""
     unit: str
-    """Unit of one value."""
     definition: str
-    """What exactly is measured."""
     over_agents: Literal["mean", "sum"] = "mean"
-    """How the agents' values become one curve."""
 
 
 def words_of(kinds: type[IntEnum]) -> tuple[str, ...]:
@@ -98,13 +102,13 @@ def words_of(kinds: type[IntEnum]) -> tuple[str, ...]:
     return tuple(named.get(number, "") for number in range(max(named) + 1))
 
 
+# The core's tables, by name.
 TABLES: dict[str, RecordTable] = {
     "updates": RecordTable(UPDATES, 16384, axis="update"),
     "epochs": RecordTable(EPOCHS, 4096, axis="epoch"),
     "events": RecordTable(EVENTS, 8192, words={"kind": words_of(EventKind)}),
     "evaluations": RecordTable(EVALUATIONS, 512, axis="epoch"),
 }
-"""The core's tables, by name."""
 
 
 def tables_with(brought: Iterable[Mapping[str, RecordTable]], metrics: Iterable[Metric] = ()) -> dict[str, RecordTable]:

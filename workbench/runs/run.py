@@ -527,7 +527,7 @@ def launch(
     plan = Plan(config, mode, lag, None if weights is None else _check_weights(config, weights), brought)
     description = describe(plan, str(device), faults, notes or {})
     check_limits(plan)
-    schema = Schema.of(record_tables(brought), metrics_of(brought))
+    schema = Schema.of(record_tables(config, brought), metrics_of(config, brought))
     folder = RunFolder.create(name or _new_name(config, mode, lag), description, out, schema)
     folder.hold()
     return begin(kind(plan, folder, description), start)

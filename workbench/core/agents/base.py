@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from workbench.core.records import Metric
 from workbench.core.settings import Choice, between
 
 
@@ -16,5 +17,6 @@ class AgentConfig(Choice):
     """
 
     group: ClassVar[str] = "agent"
+    metrics: ClassVar[tuple[Metric, ...]] = ()  # what its updates return beyond loss, Q-values, TD error and gradient
     num_frames: Annotated[int, between(1, 65536, "frames")] = 1
     """Newest observations stacked into one state, in frames."""

@@ -73,7 +73,7 @@ def layouts(plan: Plan, num_processes: int) -> dict[str, Layout]:
     config, agents = plan.config, range(plan.config.num_agents)
     specs, store = config.spec.agents, weight_store_layout(config, plan.lag)
     rings = {spec: Replay.layout(config, spec) for spec in specs}  # one object for all that are alike
-    channel = Channel.layout(record_tables(plan.hooks))
+    channel = Channel.layout(record_tables(config, plan.hooks))
     return {
         "progress": Progress.layout(len(agents), num_processes),
         **{f"replay {index}": rings[spec] for index, spec in enumerate(specs)},

@@ -62,14 +62,14 @@ class Hook:
         """Called with the learning side of a group of agents, before the ready barrier."""
 
 
-def record_tables(hooks: Sequence[Hook]) -> dict[str, RecordTable]:
-    """The tables of a run: the core's, and what its hooks bring."""
-    return tables_with([hook.tables for hook in hooks], metrics_of(hooks))
+def record_tables(config: Config, hooks: Sequence[Hook]) -> dict[str, RecordTable]:
+    """The tables of a run: the core's, with what its agent measures, and what its hooks bring."""
+    return tables_with([hook.tables for hook in hooks], metrics_of(config, hooks))
 
 
-def metrics_of(hooks: Iterable[Hook]) -> list[Metric]:
-    """The metrics that hooks bring."""
-    return [metric for hook in hooks for metric in hook.metrics]
+def metrics_of(config: Config, hooks: Iterable[Hook]) -> list[Metric]:
+    """The metrics that a run's agent and its hooks bring."""
+    return [*config.agent.metrics, *(metric for hook in hooks for metric in hook.metrics)]
 
 
 class Keeper:

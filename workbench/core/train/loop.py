@@ -320,12 +320,13 @@ class Trainer:
             return schedules.learning_rate(config, settings.schedule_position(update, epoch))
 
         learned = learn(agent, self.replays[index], self.sampling[index], num_updates, end, rate, self.heartbeat)
+        names = (*UPDATE_METRICS, *(metric.field for metric in self.config.agent.metrics))
         for row, metrics in enumerate(learned.metrics):
             self.channel["updates"].write(
                 time=learned.finished[row], agent=index, epoch=epoch, update=first + row + 1,
                 learning_rate=rate(first + row), target_updates=learned.target_updates[row],
                 sample_age=newest - learned.policy_version[row], replay_fill=learned.fill[row],
-                **dict(zip(UPDATE_METRICS, metrics, strict=True)),
+                **dict(zip(names, metrics, strict=True)),
             )  # fmt: skip
         self.unpublished[index] += num_updates
         self.progress.report_updates(index, agent.updates, learned.metrics[:, 0])

@@ -92,7 +92,7 @@ def _gone_back(
     hooks = (*OWN_HOOKS, *hooks_of(earlier, wanted))
     plan = Plan(wanted, earlier.mode, earlier.lag, None, hooks)
     check_limits(plan)
-    _check_tables(earlier.folder, hooks)
+    _check_tables(earlier.folder, plan)
     _check_fits(plan, checkpoint)
     if earlier.status == "finished" and wanted.epochs == checkpoint.epoch:
         raise RunError(
@@ -140,9 +140,9 @@ def _from_here_on(
     return ({"time": time.time(), "epoch": epoch, "settings": settings} if settings else None), kept
 
 
-def _check_tables(folder: RunFolder, hooks: Sequence[Hook]) -> None:
+def _check_tables(folder: RunFolder, plan: Plan) -> None:
     try:
-        folder.schema.require(record_tables(hooks))
+        folder.schema.require(record_tables(plan.config, plan.hooks))
     except ValueError as error:
         raise RecordError(f"{folder.path} cannot be resumed: {error}") from None
 
