@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tests.campaigns.bench import panel, parts, runs
+from tests.campaigns.bench import launches, panel, parts, runs
 from tests.campaigns.command_line import command, parse, say
 from tests.campaigns.reference_files import machine_label, write_json
 from workbench.core.agents.staging import resolve_device
@@ -76,6 +76,7 @@ def run_bench(device: torch.device, out: Path, quick: bool, asked: str) -> dict[
         "update": lambda: parts.update_speed(config, device, quick),
         "replay": lambda: parts.replay_speed(config, quick),
         "weight store": lambda: parts.weight_store_speed(config, device, quick),
+        "start-up": lambda: launches.start_up(config, quick),
         "ceiling": lambda: runs.ceiling(config, quick),
         "modes": lambda: runs.modes(config, quick),
     }
