@@ -16,6 +16,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 NAMED = [Requirement(text) for text in [*PROJECT["dependencies"], *EXTRAS["export"], *EXTRAS["test"]]]
 DIRECT = [item for item in NAMED if item.name != PROJECT["name"]]  # an extra may include another one
 README = (ROOT / "README.md").read_text()
+PAGES = [README, (ROOT / "notebooks" / "reference.md").read_text(), (ROOT / "workbench" / "README.md").read_text()]
 CI = (ROOT / ".ci" / "run").read_text()
 
 
@@ -102,17 +103,24 @@ def test_the_readme_shows_every_command_and_no_other():
     assert set(words) == set(COMMANDS)
 
 
-def test_what_the_readme_shows_of_the_package_is_there():
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    assert len(README.splitlines()) <= 120
+    links = re.findall(r"\]\((?!http)([^)]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_what_the_pages_show_of_the_package_is_there():
     import workbench
 
-    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    blocks = [block for page in PAGES for block in re.findall(r"```python\n(.*?)```", page, re.S)]
     names = {name for block in blocks for name in re.findall(r"\bwb\.(\w+)", block)}
     assert {"compare", "launch", "load", "preset", "Panel"} <= names
     assert [name for name in names if not hasattr(workbench, name)] == []
 
 
-def test_the_readme_shows_the_folders_of_the_package_as_they_are():
-    shown = re.search(r"```\n(workbench/.*?)```", README, re.S).group(1)
+def test_the_page_on_the_package_shows_its_folders_as_they_are():
+    shown = re.search(r"```\n(workbench/.*?)```", PAGES[-1], re.S).group(1)
     inside = [line for line in shown.splitlines() if line.startswith("  ")]
     words = {word for line in inside for word in re.findall(r"\w+\.py|\b\w+/", line)}
     assert [word for word in words if not (ROOT / "workbench" / word).exists()] == []

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workbench.core.agents.base import AgentConfig
-from workbench.core.config import Config
+from workbench.core.config import Config, ConfigError
 from workbench.core.settings import above, between, require
 
 _WIDE = between(1, 65536)
@@ -171,9 +171,17 @@ class QuantileNetwork(nn.Module):
 
 
 def build_network(config: Config) -> QuantileNetwork:
-    """The network of every agent of a configuration, on the CPU, without values."""
+    """The network of every agent of a configuration, on the CPU, without values.
+
+    Raises:
+        ConfigError: the world's agents differ, or their observations are not made of codes.
+    """
     spec = config.spec.agents[0]
-    assert spec.num_codes is not None
+    if spec.num_codes is None or any(other != spec for other in config.spec.agents):
+        raise ConfigError(
+            f"agent is 'iqn' and the world's first agent is {spec}; it needs agents that are alike, with "
+            "observations of codes; give AgentSpec num_codes, or use a world that has them"
+        )
     return QuantileNetwork(arguments_of(config), math.prod(spec.shape), spec.num_codes, spec.num_actions)
 
 
