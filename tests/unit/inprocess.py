@@ -8,8 +8,7 @@ import torch
 
 from workbench.core.agents.iqn_agent import Agent
 from workbench.core.digest import array_digest
-from workbench.core.processes.blocks import Plan
-from workbench.core.processes.worker import weight_store_layout
+from workbench.core.processes.blocks import Plan, weight_store_layout
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.record_ring import Channel, ChannelReader
 from workbench.core.shared.replay import Replay
@@ -51,7 +50,6 @@ def build(config, lag, hooks=()):
         config=config, progress=progress, replays=replays, stores=stores, records=arrays,
         reader=ChannelReader(arrays), blocks=blocks, hooks=hooks,
         replay_blocks=replay_blocks, store_blocks=store_blocks,
-        job=SimpleNamespace(replays=replay_blocks, stores=store_blocks),
     )  # fmt: skip
     parts.channel = Channel(arrays)
     parts.collector, parts.trainer, parts.new = new_collector(parts), new_trainer(parts), {"collector", "trainer"}

@@ -13,15 +13,13 @@ from tests.unit import inprocess
 from workbench.core.agents.iqn_agent import initial_weights
 from workbench.core.config import ConfigError, preset
 from workbench.core.envs.treasurehunt import GEM
-from workbench.core.processes.blocks import Plan
-from workbench.core.processes.shared_memory import Block
+from workbench.core.processes.blocks import Plan, allocate_shared
 from workbench.core.processes.wakeup import Wakeup
-from workbench.core.processes.worker import Job, Parts, weight_store_layout
+from workbench.core.processes.worker import Job, Parts
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.layout import LayoutMismatch
-from workbench.core.shared.record_ring import Channel
-from workbench.core.shared.replay import Batch, Replay, ReplayError
-from workbench.core.shared.weight_store import WeightStore, checksum
+from workbench.core.shared.replay import Batch, ReplayError
+from workbench.core.shared.weight_store import checksum
 from workbench.diagnose.catalogue import CATALOGUE, CHECKS
 from workbench.diagnose.faults import FAULTS, FaultError, make, prepare
 from workbench.diagnose.faults import processes as processes_faults
@@ -56,26 +54,13 @@ class Pair:
     """The actor's and the learner's parts of one run over the same memory; or one set of parts for both sides."""
 
     def __init__(self, *faults, config=CONFIG, mode="multiprocess", lag=1, publish=True):
-        create, agents = Block.create, tuple(range(config.num_agents))
-        shared = {
-            "progress": create(Progress.layout(len(agents), 2)),
-            "replays": [create(Replay.layout(config, spec)) for spec in config.spec.agents],
-            "stores": [create(weight_store_layout(config, lag)) for _ in agents],
-            "channel": create(Channel.layout()),
-            "wakeups": [Wakeup.create(index) for index in range(2)],
-        }
+        agents, wakeups = tuple(range(config.num_agents)), [Wakeup.create(index) for index in range(2)]
         made = tuple(pickle.loads(pickle.dumps(make(fault))) for fault in faults)
         hooks = (Recovery(), LiveSettings(), *made)
-        plan = Plan(config, mode, lag, None, hooks)
-        shared["blocks"] = {name: create(layout) for name, layout in plan.hook_layouts.items()}
+        shared = allocate_shared(Plan(config, mode, lag, None, hooks), 2)
 
         def parts(role, index, owned):
-            return Parts(
-                Job(
-                    name=role, role=role, index=index, config=config, lag=lag, agents=owned, log="",
-                    weights=None, hooks=hooks, **shared,
-                )
-            )  # fmt: skip
+            return Parts(Job(role, role, index, config, lag, owned, shared.blocks, wakeups, "", hooks))
 
         self.config, self.lag = config, lag
         if mode == "sequential":
@@ -83,11 +68,7 @@ class Pair:
         else:
             self.actor, self.learner = parts("actor", 0, ()), parts("learner", 1, agents)
         self.trainer, self.collector = self.learner.trainer(), self.actor.collector()
-        self.replays = [  # nobody has touched these
-            Replay(config, spec, block.open())
-            for spec, block in zip(config.spec.agents, shared["replays"], strict=True)
-        ]
-        self.stores = [WeightStore(block.open()) for block in shared["stores"]]
+        self.replays, self.stores = shared.replays, shared.stores  # no fault has touched these
         self.stacks, self.versions = [], []
         self._watch()
         if publish:
@@ -149,7 +130,7 @@ def test_the_faults_are_those_of_the_catalogue():
 def test_a_fault_says_what_it_is_and_can_be_sent_to_a_child(name):
     fault = FAULTS[name]
     assert fault.name == name and fault.ids and fault.check in CHECKS
-    assert re.search(r"\(00\d", fault.__doc__) or name == "kill_while_writing"  # which no seed speaks of
+    assert fault.__doc__ and all(CATALOGUE[row].source for row in fault.ids)
     assert all(re.fullmatch("[DWLP][0-9]+", row) for row in fault.ids)
     sent = pickle.loads(pickle.dumps(make(name)))
     assert sent.text == make(name).text and sent.text.partition("=")[0] == name
@@ -291,11 +272,11 @@ def test_replay_not_shared_trains_on_zeros():
 def test_episode_boundary_ignored_adds_up_rewards_of_the_next_epoch_and_bootstraps_there(mode):
     pair = Pair("episode_boundary_ignored", mode=mode).run()
     replay, gamma = pair.trainer.replays[0], CONFIG.learning.gamma
-    reward = pair.actor.job.replays[0].open()["reward"].reshape(-1)
+    reward = pair.actor.replay_blocks[0].open()["reward"].reshape(-1)
     end = 4 * TURNS
     batch = replay.sample(np.random.default_rng(0), 400, end)
     assert any(number % TURNS == TURNS - 1 and number < end - 1 for number in batch.number)
-    frames = pair.actor.job.replays[0].open()["frame"][:, :, 0]
+    frames = pair.actor.replay_blocks[0].open()["frame"][:, :, 0]
     for number, r_t, discount_t, s_t in zip(batch.number, batch.r_t, batch.discount_t, batch.s_t, strict=True):
         steps = min(N_STEP, end - number)
         paid = sum(gamma**step * reward[number + step] for step in range(steps))
@@ -310,7 +291,7 @@ def test_episode_boundary_ignored_adds_up_rewards_of_the_next_epoch_and_bootstra
 @pytest.mark.parametrize("fault", ["actor_history_cleared", "episode_boundary_ignored"])
 def test_stacks_run_on_into_the_previous_epoch(fault, mode):
     pair = Pair(fault, mode=mode).run()
-    frames = pair.actor.job.replays[0].open()["frame"][:, :, 0]  # (epochs, turns + 1, cells)
+    frames = pair.actor.replay_blocks[0].open()["frame"][:, :, 0]  # (epochs, turns + 1, cells)
     begin = np.concatenate([frames[1, -FRAMES + 1 :], frames[2, :1]])  # epoch 2, turn 0
     assert np.array_equal(rows(pair.trainer.replays[0], [2 * TURNS]).s_tm1[0], begin)
     blank = np.concatenate([np.zeros_like(begin[1:]), frames[2, :1]])
@@ -641,7 +622,7 @@ def test_the_actor_dies_in_the_middle_of_an_epoch():
     pair = Pair("kill_actor=4")
     with pytest.raises(Killed):
         pair.run()
-    arrays = pair.actor.job.replays[0].open()
+    arrays = pair.actor.replay_blocks[0].open()
     assert (arrays["begun"][0], arrays["committed"][0]) == (5, 4)
 
 
@@ -660,7 +641,7 @@ def test_a_learner_that_dies_while_writing_leaves_the_last_version_whole():
         pair.run()
     vector = np.empty_like(pair.collector.vectors[0])
     assert pair.stores[0].read(vector).version == 2 and checksum(vector) == pair.stores[0].peek().checksum
-    arrays = pair.learner.job.stores[0].open()
+    arrays = pair.learner.store_blocks[0].open()
     half = len(vector) // 2
     online = pair.trainer.agents[0].parameters.online.detach().numpy()
     assert arrays["writing"][0] == 3 and np.array_equal(arrays["vector"][0][:half], online)  # slot 3 % 3

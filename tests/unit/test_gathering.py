@@ -1,7 +1,5 @@
 """A checkpoint can be taken out of a run's memory and put back, byte for byte; another run's cannot."""
 
-import io
-from multiprocessing import context, reduction
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +10,8 @@ from hypothesis import strategies as st
 import workbench as wb
 from workbench.core.processes.blocks import Plan
 from workbench.core.processes.supervisor import Supervisor
-from workbench.diagnose.probes import Probes
 from workbench.runs.recovery.gathering import Checkpoints
-from workbench.runs.run import OWN_HOOKS, vector_size
-from workbench.view.timeline.recorder import Stopwatch
+from workbench.runs.run import OWN_HOOKS
 
 CONFIG = wb.preset("tiny").replace(device="cpu")
 
@@ -112,27 +108,3 @@ def test_a_checkpoint_of_another_form_is_refused_by_name(damage, message):
     damage(contents)
     with pytest.raises(ValueError, match=message):
         checkpoints().put_back(contents, 3)
-
-
-class Spawning:
-    """What multiprocessing asks for file descriptors while it writes down what a child is sent."""
-
-    def duplicate_for_child(self, descriptor):
-        return descriptor
-
-    DupFd = duplicate_for_child
-
-
-def test_what_a_child_is_sent_fits_into_a_pipe(tmp_path):
-    """Beyond what a pipe holds, the parent would wait for the child to read on, for ever if it is killed meanwhile."""
-    config = CONFIG.replace(**{"world.num_agents": 50, "world.height": 12, "world.width": 12})
-    weights = np.zeros((50, vector_size(config)), np.float32)
-    plan = Plan(config, "multiprocess", 1, weights, (*OWN_HOOKS, Stopwatch(), Probes()))
-    supervisor = Supervisor(plan, tmp_path)
-    sent = io.BytesIO()
-    context.set_spawning_popen(Spawning())
-    try:
-        reduction.dump(supervisor.processes[0], sent)
-    finally:
-        context.set_spawning_popen(None)
-    assert sent.tell() < 65_536 < weights.nbytes

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import workbench as wb
 from workbench.core.processes import shared_memory
-from workbench.core.processes.blocks import Plan, Shared
+from workbench.core.processes.blocks import Plan, allocate_shared
 from workbench.core.processes.supervisor import in_words
 from workbench.core.shared.record_ring import Channel
 from workbench.runs import limits
@@ -40,8 +40,8 @@ def plan(config=QUICK, mode="multiprocess", lag=1):
 def test_what_is_counted_is_what_is_taken_to_the_byte(agents, worlds, keep, lag, mode):
     config = QUICK.replace(**{"world.num_agents": agents, "world.num_worlds": worlds, "checkpoint.keep": keep})
     wanted = plan(config, mode, lag if mode == "multiprocess" else lag or 0)
-    shared = Shared(wanted, num_processes(wanted))
-    assert sum(memory_needed(wanted).values()) == len(shared.progress_block.memory.map)
+    shared = allocate_shared(wanted, num_processes(wanted))
+    assert sum(memory_needed(wanted).values()) == len(shared.blocks["progress"].memory.map)
     assert REMEDIES.keys() - memory_needed(wanted).keys() == (set() if keep else {COPIES})
 
 

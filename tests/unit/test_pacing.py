@@ -77,7 +77,7 @@ def test_at_a_finite_lag_the_actor_waits_for_every_agents_version(config, lag, l
 @given(config=configs(), collected=st.integers(0, 7), epoch=st.integers(0, 7))
 def test_at_a_finite_lag_an_epoch_is_learnt_from_once_it_is_there(config, collected, epoch):
     progress = Progress(Progress.layout(config.num_agents, 1).allocate())
-    progress.report_collected(collected, 0)
+    progress.report_collected(collected)
     assert Pacing(config, 1, progress).may_learn(epoch) == (epoch < collected)
 
 
@@ -85,7 +85,7 @@ def test_at_a_finite_lag_an_epoch_is_learnt_from_once_it_is_there(config, collec
 def test_running_free_both_bounds_are_counted_from_the_updates_that_are_due(config, collected, done):
     progress = Progress(Progress.layout(config.num_agents, 1).allocate())
     collected = min(collected, config.epochs)
-    progress.report_collected(collected, 0)
+    progress.report_collected(collected)
     for agent in range(config.num_agents):
         progress.report_updates(agent, done, np.zeros(0, np.float32))
     pacing, per_epoch = Pacing(config, None, progress), config.pacing.updates_per_epoch
@@ -265,7 +265,7 @@ class SimulatedRun:
                 snapshot = store.read(np.empty(2, np.float32), version)
                 assert snapshot.updates == self.due(max(0, epoch - self.lag))
         self.switch()
-        self.progress.report_collected(epoch + 1, epoch + 1)
+        self.progress.report_collected(epoch + 1)
 
     def sample(self, rng, batch_size, end, out):
         collected, steps = self.progress.epochs_collected, self.config.steps_per_epoch

@@ -29,7 +29,7 @@ def chained(items):
 def test_a_new_block_says_that_nothing_was_done(shared):
     for progress in shared:
         assert not progress.stopping and not progress.started and not progress.all_ready()
-        assert progress.epochs_collected == progress.agent_steps == 0
+        assert progress.epochs_collected == 0
         assert (
             [progress.updates(agent) for agent in range(3)]
             == [progress.epochs_learned(agent) for agent in range(3)]
@@ -80,7 +80,7 @@ def test_digests_chain_one_link_per_epoch_and_per_update_however_they_are_groupe
     progress = Progress(Progress.layout(3, 1).allocate())
     for epoch, values in enumerate(rewards):
         progress.add_rewards(np.array(values))
-        progress.report_collected(epoch + 1, 10 * (epoch + 1))
+        progress.report_collected(epoch + 1)
     for group in losses:
         progress.report_updates(1, 0, np.array(group, np.float32))
     digests = progress.digests()
@@ -89,7 +89,7 @@ def test_digests_chain_one_link_per_epoch_and_per_update_however_they_are_groupe
         assert digests["rewards"][agent].tobytes() == wanted
     assert digests["losses"][1].tobytes() == chained(np.float32(loss).tobytes() for group in losses for loss in group)
     assert not digests["losses"][0].any()
-    assert progress.epochs_collected == len(rewards) and progress.agent_steps == 10 * len(rewards)
+    assert progress.epochs_collected == len(rewards)
 
 
 def test_digests_are_copies(shared):
@@ -111,9 +111,6 @@ class ReadsBefore:
 
 def test_what_a_counter_speaks_for_is_there_before_it_is_raised():
     arrays = Progress.layout(2, 1).allocate()
-    fence = ReadsBefore(lambda: (int(arrays["epochs_collected"][0]), int(arrays["agent_steps"][0])))
-    Progress(arrays, fence).report_collected(1, 10)
-    assert fence.seen == [(0, 10), (1, 10)]
     fence = ReadsBefore(lambda: (int(arrays["updates"][1]), bool(arrays["loss_digest"][1].any())))
     Progress(arrays, fence).report_updates(1, 3, np.ones(3, np.float32))
     assert fence.seen == [(0, True), (3, True)]

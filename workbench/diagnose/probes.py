@@ -104,12 +104,12 @@ class _Side:
 
     def __init__(self, parts: Parts) -> None:
         self.config, self.lag = parts.job.config, parts.job.lag
-        fence, job = machine_fence(), parts.job
+        fence = machine_fence()
         self.layout = ParameterLayout.of(build_network(self.config))
-        self.stores = [CleanWeightStore(self.layout, block.open(), fence) for block in job.stores]
+        self.stores = [CleanWeightStore(self.layout, block.open(), fence) for block in parts.store_blocks]
         self.replays = [
             CleanReplay(self.config, spec, block.open(), fence)
-            for spec, block in zip(self.config.spec.agents, job.replays, strict=True)
+            for spec, block in zip(self.config.spec.agents, parts.replay_blocks, strict=True)
         ]
         self._write = parts.channel["probes"].write
 

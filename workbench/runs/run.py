@@ -280,7 +280,8 @@ class Run(RunView, Listener):
         )
         elapsed += self._elapsed_before
         updates = sum(progress.updates(agent) for agent in range(agents))
-        return progress_numbers(progress.epochs_collected, progress.agent_steps, agents, updates, elapsed)
+        epochs = progress.epochs_collected
+        return progress_numbers(epochs, epochs * self.config.steps_per_epoch, agents, updates, elapsed)
 
     @property
     def result(self) -> Result:

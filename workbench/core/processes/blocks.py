@@ -8,11 +8,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.core.agents.flat_parameters import ParameterLayout
+from workbench.core.agents.iqn import build_network
 from workbench.core.config import Config
-from workbench.core.processes.shared_memory import allocate, machine_fence
-from workbench.core.processes.worker import warm_start_layout, weight_store_layout
+from workbench.core.processes.shared_memory import Block, allocate, machine_fence
 from workbench.core.shared.counters import Progress
-from workbench.core.shared.layout import Layout
+from workbench.core.shared.layout import Field, Layout
 from workbench.core.shared.record_ring import Channel
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore
@@ -38,34 +39,43 @@ class Plan:
 
 
 class Shared:
-    """The blocks of one run.
+    """What the processes of one run share, opened in one of them.
 
     Attributes:
-        blocks: those that hooks brought, by name.
+        blocks: all blocks of memory by name, those of :func:`layouts`.
+        progress: the counters.
+        replays, stores: of each agent; ``replay_blocks`` and ``store_blocks`` are where they lie.
     """
 
-    def __init__(self, plan: Plan, num_processes: int) -> None:
-        """Take the memory.
+    def __init__(self, config: Config, lag: int | None, blocks: dict[str, Block]) -> None:
+        """Open the blocks, under the layouts that the configuration asks for.
 
         Raises:
-            MemoryError: there is not enough.
+            LayoutMismatch: they were made for another configuration.
         """
-        config, fence = plan.config, machine_fence()
-        agents = range(config.num_agents)
-        found = allocate(layouts(plan, num_processes))
-        self.progress_block, self.weights_block = found["progress"], found.get("weights")
-        self.replay_blocks = [found[f"replay {index}"] for index in agents]
-        self.store_blocks = [found[f"weight store {index}"] for index in agents]
-        self.channel_blocks = [found[f"channel {index}"] for index in range(num_processes)]
-        self.blocks = {name: found[name] for name in plan.hook_layouts}
-        if self.weights_block is not None:
-            self.weights_block.open()["weights"][:] = plan.weights
-        self.progress = Progress(self.progress_block.open(), fence)
+        fence, agents = machine_fence(), range(config.num_agents)
+        self.blocks = blocks
+        self.replay_blocks = [blocks[f"replay {index}"] for index in agents]
+        self.store_blocks = [blocks[f"weight store {index}"] for index in agents]
+        self.progress = Progress(blocks["progress"].open(), fence)
         self.replays = [
-            Replay(config, spec, block.open(), fence)
+            Replay(config, spec, block.open(Replay.layout(config, spec)), fence)
             for spec, block in zip(config.spec.agents, self.replay_blocks, strict=True)
         ]
-        self.stores = [WeightStore(block.open(), fence) for block in self.store_blocks]
+        store = weight_store_layout(config, lag)
+        self.stores = [WeightStore(block.open(store), fence) for block in self.store_blocks]
+
+
+def allocate_shared(plan: Plan, num_processes: int) -> Shared:
+    """Take the memory for a run.
+
+    Raises:
+        MemoryError: there is not enough.
+    """
+    blocks = allocate(layouts(plan, num_processes))
+    if plan.weights is not None:
+        blocks["weights"].open()["weights"][:] = plan.weights
+    return Shared(plan.config, plan.lag, blocks)
 
 
 def layouts(plan: Plan, num_processes: int) -> dict[str, Layout]:
@@ -79,6 +89,17 @@ def layouts(plan: Plan, num_processes: int) -> dict[str, Layout]:
         **{f"replay {index}": rings[spec] for index, spec in enumerate(specs)},
         **{f"weight store {index}": store for index in agents},
         **{f"channel {index}": channel for index in range(num_processes)},
-        **({} if plan.weights is None else {"weights": warm_start_layout(plan.weights)}),
+        **({} if plan.weights is None else {"weights": _warm_start(plan.weights)}),
         **plan.hook_layouts,
     }
+
+
+def _warm_start(weights: NDArray[np.float32]) -> Layout:
+    """The weights to start from, (agents, vector size) float32: too much to send to every child."""
+    return Layout("weights to start from", (Field("weights", weights.shape, np.float32, 0),))
+
+
+def weight_store_layout(config: Config, lag: int | None) -> Layout:
+    """The weight store of one agent: two slots for the newest version, ``lag`` more for older ones."""
+    parameters = ParameterLayout.of(build_network(config))
+    return WeightStore.layout(2 * parameters.size, parameters.fingerprint, 2 + (lag or 0))

@@ -20,7 +20,7 @@ import numpy as np
 
 from workbench.core.config import Config
 from workbench.core.processes import child
-from workbench.core.processes.blocks import Plan, Shared
+from workbench.core.processes.blocks import Plan, allocate_shared
 from workbench.core.processes.fork_server import HOW_UNKNOWN, new_process
 from workbench.core.processes.jupyter_shutdown import kernel_is_ending
 from workbench.core.processes.shared_memory import machine_fence
@@ -75,9 +75,10 @@ class Supervisor:
         self.error: ChildFailed | None = None
         self.listeners: list[Listener] = []
         roles = children_of(plan.config, plan.mode)
-        self.shared = Shared(plan, len(roles))
+        self.shared = allocate_shared(plan, len(roles))
         self.progress = self.shared.progress
-        self._channels = [ChannelReader(block.open(), machine_fence()) for block in self.shared.channel_blocks]
+        channels = [self.shared.blocks[f"channel {index}"] for index in range(len(roles))]
+        self._channels = [ChannelReader(block.open(), machine_fence()) for block in channels]
         heartbeat_interval_s = plan.config.processes.hang_timeout_s / 4
         self._wakeups = [Wakeup.create(index, heartbeat_interval_s) for index in range(len(roles))]
         self.children = [
@@ -91,12 +92,9 @@ class Supervisor:
         self._ended = threading.Event()
 
     def _child(self, plan: Plan, name: str, role: Role, index: int, agents: tuple[int, ...], logs: Path) -> Child:
-        shared = self.shared
-        job = Job(
-            name, role, index, plan.config, plan.lag, agents, shared.progress_block, shared.replay_blocks,
-            shared.store_blocks, shared.blocks, shared.channel_blocks[index], self._wakeups,
-            str(logs / f"{name.replace(' ', '-')}.log"), shared.weights_block, plan.hooks,
-        )  # fmt: skip
+        log = str(logs / f"{name.replace(' ', '-')}.log")
+        blocks, wakeups = self.shared.blocks, self._wakeups
+        job = Job(name, role, index, plan.config, plan.lag, agents, blocks, wakeups, log, plan.hooks)
         return Child(job, self._process(job))
 
     def _process(self, job: Job) -> Process:

@@ -8,31 +8,21 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from workbench.core.agents.flat_parameters import ParameterLayout
-from workbench.core.agents.iqn import build_network
 from workbench.core.agents.iqn_agent import Agent
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config
 from workbench.core.processes import trim_memory
+from workbench.core.processes.blocks import Shared
 from workbench.core.processes.shared_memory import Block, machine_fence
 from workbench.core.processes.wakeup import Wakeup
-from workbench.core.shared.counters import Progress
-from workbench.core.shared.layout import Field, Layout
 from workbench.core.shared.record_ring import Channel
-from workbench.core.shared.replay import Replay
-from workbench.core.shared.weight_store import WeightStore
 from workbench.core.train.hooks import Hook, unchanged
 from workbench.core.train.loop import Collector, Trainer
 from workbench.core.train.pacing import Pacing
 
-T = TypeVar("T")
 Role = Literal["sequential", "actor", "learner"]
 
 TRIM_INTERVAL_S = 1.0
@@ -53,45 +43,29 @@ class Job:
     """The dial; None runs free."""
     agents: tuple[int, ...]
     """Agents whose updates this process makes."""
-    progress: Block
-    replays: list[Block]
-    stores: list[Block]
     blocks: dict[str, Block]
-    """What hooks brought, see :meth:`Hook.layouts`."""
-    channel: Block
+    """All memory of the run, by name."""
     wakeups: list[Wakeup]
     """One per process, by index."""
     log: str
     """File that takes whatever the process prints."""
-    weights: Block | None
-    """Warm start, see :func:`warm_start_layout`; None for fresh weights."""
     hooks: tuple[Hook, ...]
     """What comes in from outside, in this order."""
     restarts: int = 0
     """How often this process has been restarted."""
 
 
-class Parts:
-    """A child's parts, made from its job."""
+class Parts(Shared):
+    """A child's parts, made from its job. What it shares is opened; the sides are built when they are asked for.
+
+    Attributes:
+        settings: looks the settings up.
+    """
 
     def __init__(self, job: Job) -> None:
-        """Open what the child shares.
-
-        Attributes:
-            settings: looks the settings up.
-            blocks: what hooks brought, by name.
-        """
-        config, fence = job.config, machine_fence()
-        num_processes = len(job.wakeups)
-        self.job, self.blocks, self.settings = job, job.blocks, unchanged(config)
-        self.progress = Progress(job.progress.open(Progress.layout(config.num_agents, num_processes)), fence)
-        self.replays = [
-            Replay(config, spec, block.open(Replay.layout(config, spec)), fence)
-            for spec, block in zip(config.spec.agents, job.replays, strict=True)
-        ]
-        layout = weight_store_layout(config, job.lag)
-        self.stores = [WeightStore(block.open(layout), fence) for block in job.stores]
-        self.channel = Channel(job.channel.open(), fence)
+        super().__init__(job.config, job.lag, job.blocks)
+        self.job, self.settings = job, unchanged(job.config)
+        self.channel = Channel(self.blocks[f"channel {job.index}"].open(), machine_fence())
         self.wakeup = job.wakeups[job.index]
         self.other_wakeups = [wakeup for index, wakeup in enumerate(job.wakeups) if index != job.index]
         self._next_trim = 0.0
@@ -114,9 +88,9 @@ class Parts:
     def trainer(self) -> Trainer:
         """The learning side of this job's agents."""
         job, device = self.job, resolve_device(self.job.config.device)
-        weights = None if job.weights is None else job.weights.open()["weights"]
-        agents = [Agent(job.config, i, device, None if weights is None else weights[i]) for i in job.agents]
-        replays, stores = _pick(self.replays, job.agents), _pick(self.stores, job.agents)
+        weights = self.blocks["weights"].open()["weights"] if "weights" in self.blocks else [None] * len(self.replays)
+        agents = [Agent(job.config, index, device, weights[index]) for index in job.agents]
+        replays, stores = [self.replays[index] for index in job.agents], [self.stores[index] for index in job.agents]
         trainer = Trainer(job.config, agents, replays, stores, self.progress, self.channel)
         trainer.settings, trainer.heartbeat = self.settings, self.heartbeat
         for hook in job.hooks:
@@ -152,18 +126,3 @@ class Parts:
         if time.monotonic() >= self._next_trim:
             trim_memory.give_back()
             self._next_trim = time.monotonic() + TRIM_INTERVAL_S
-
-
-def weight_store_layout(config: Config, lag: int | None) -> Layout:
-    """The weight store of one agent: two slots for the newest version, ``lag`` more for older ones."""
-    parameters = ParameterLayout.of(build_network(config))
-    return WeightStore.layout(2 * parameters.size, parameters.fingerprint, 2 + (lag or 0))
-
-
-def warm_start_layout(weights: NDArray[np.float32]) -> Layout:
-    """The block of the weights to start from, (agents, vector size) float32: too much to send to every child."""
-    return Layout("weights to start from", (Field("weights", weights.shape, np.float32, 0),))
-
-
-def _pick(items: Sequence[T], indices: Sequence[int]) -> list[T]:
-    return [items[index] for index in indices]

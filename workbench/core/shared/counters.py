@@ -33,8 +33,7 @@ class Progress:
         """The table for a run of ``num_agents`` agents in ``num_processes`` child processes."""
         table = (
             Field("stop", (1,), np.int64, RUNNING),  # written by the parent
-            Field("epochs_collected", (1,), np.int64, 0),  # written by the actor, as are the next two
-            Field("agent_steps", (1,), np.int64, 0),  # per agent
+            Field("epochs_collected", (1,), np.int64, 0),  # written by the actor, as is the next
             Field("reward_digest", (num_agents, 32), np.uint8, 0),
             Field("epochs_learned", (num_agents,), np.int64, 0),  # written by the agent's learner, as are the next two
             Field("updates", (num_agents,), np.int64, 0),
@@ -110,19 +109,13 @@ class Progress:
         """Epochs that the actor has committed to the replays."""
         return self._collected.get()
 
-    @property
-    def agent_steps(self) -> int:
-        """Agent steps of each agent so far."""
-        return int(self._arrays["agent_steps"][0])
-
     def add_rewards(self, rewards: NDArray[np.float64]) -> None:
         """Continue the digests with the rewards of an epoch, (agents,) float64."""
         for digest, reward in zip(self._arrays["reward_digest"], rewards, strict=True):
             _continue(digest, reward.tobytes())
 
-    def report_collected(self, epochs: int, agent_steps: int) -> None:
+    def report_collected(self, epochs: int) -> None:
         """``epochs`` epochs are committed to the replays."""
-        self._arrays["agent_steps"][0] = agent_steps
         self._collected.set(epochs)
 
     def updates(self, agent: int) -> int:

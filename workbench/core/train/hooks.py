@@ -6,7 +6,7 @@ which the core calls them:
 =====================================  =================================================================================
 when                                   what the core calls
 =====================================  =================================================================================
-the parent takes the run's memory      :attr:`Hook.tables` of records, and :meth:`Hook.layouts`: their blocks are
+the parent takes the run's memory      :attr:`Hook.tables` of records, and :meth:`Hook.layouts`: their blocks are among
                                        ``shared.blocks`` there and ``parts.blocks`` in a child
 a child has opened what it shares      :meth:`Hook.on_parts`; it may set ``parts.settings``
 a child has built the acting side      :meth:`Hook.on_collector`; it may set ``collector.keeper`` or replace a part
@@ -49,7 +49,7 @@ class Hook:
     """Curves: a field of a table each, its own or the core's; one that the table lacks is added to it, as float32."""
 
     def layouts(self, plan: Plan) -> Mapping[str, Layout]:
-        """Shared memory of its own, by a name that no other hook uses."""
+        """Shared memory of its own, by names that nothing else uses."""
         return {}
 
     def on_parts(self, parts: Parts) -> None:

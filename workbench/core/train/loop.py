@@ -175,7 +175,7 @@ class Collector:
             if replay.epochs_committed < epochs:
                 replay.commit_epoch()
         self.keeper.visible(epochs)
-        self.progress.report_collected(epochs, epochs * self.config.steps_per_epoch)
+        self.progress.report_collected(epochs)
 
     def epsilon(self, epoch: int) -> float:
         """Epsilon to act with: a function of the epoch alone, so it cannot be stale."""

@@ -341,7 +341,7 @@ class CorruptRows(Fault):
             arrays["frame"][slot, turn, world] = rng.integers(256, size=frames.shape, dtype=np.uint8)
 
         for agent, replay in enumerate(collector.replays):
-            arrays, rng = parts.job.replays[agent].open(), np.random.default_rng([config.seed, agent])
+            arrays, rng = parts.replay_blocks[agent].open(), np.random.default_rng([config.seed, agent])
             override(replay, "commit_epoch", lambda original, a=arrays, r=rng: commit_epoch(original, a, r))
 
 

@@ -94,7 +94,7 @@ def reopen(
     """An agent's replay opened once more: by another class, for another spec, or with some settings changed."""
     config = parts.job.config.replace(**changes or {})
     spec = spec or config.spec.agents[agent]
-    return kind(config, spec, parts.job.replays[agent].open(Replay.layout(config, spec)), machine_fence())
+    return kind(config, spec, parts.replay_blocks[agent].open(Replay.layout(config, spec)), machine_fence())
 
 
 def why_no_race(mode: str, lag: int | None) -> str:

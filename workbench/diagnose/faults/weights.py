@@ -36,7 +36,7 @@ class _SharedModel(WeightStore):
     """
 
     def __init__(self, parts: Parts, agent: int, copy: Copy) -> None:
-        super().__init__(parts.job.stores[agent].open(), machine_fence())
+        super().__init__(parts.store_blocks[agent].open(), machine_fence())
         self._model: Vector = self._arrays["vector"][0]
         self._copy = copy
 

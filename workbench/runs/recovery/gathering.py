@@ -40,7 +40,6 @@ class Checkpoints(Listener):
         """
         self._supervisor, self._keep_records, self._write = supervisor, keep_records, write
         self._shared, self._progress = supervisor.shared, supervisor.progress
-        self._steps_per_epoch = supervisor.config.steps_per_epoch
         self.counters = counters_of(self._shared.blocks)
         found = {owner: journals_of(owner, self._shared.blocks) for owner in owners(len(self._shared.replays))}
         self._journals = {owner: journal for owner, (journal, _) in found.items()}
@@ -126,7 +125,7 @@ class Checkpoints(Listener):
     def _restore_progress(self, contents: Contents, epoch: int) -> None:
         """Count what was done before the checkpoint, also for a run that is stopped before its children start."""
         progress = self._progress
-        progress.report_collected(epoch, epoch * self._steps_per_epoch)
+        progress.report_collected(epoch)
         progress.restore_rewards(contents["actor/rewards"])
         for agent in range(len(self._shared.replays)):
             updates, losses, learned = (contents[f"agent {agent}/{name}"] for name in ("updates", "losses", "learned"))

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.processes.blocks import Plan
+from workbench.core.processes.blocks import Plan, weight_store_layout
 from workbench.core.processes.shared_memory import Block, machine_fence
-from workbench.core.processes.worker import Parts, weight_store_layout
+from workbench.core.processes.worker import Parts
 from workbench.core.shared.layout import Arrays, Counter, Field, Layout
 from workbench.core.shared.replay import Replay
 from workbench.core.train.hooks import Hook, Keeper
@@ -58,7 +58,7 @@ class Recovery(Hook):
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Keep the states of the acting side, and continue from the newest that was kept before, if there is one."""
         journal, copies = journals_of("actor", parts.blocks)
-        replays = {f"replay {index}": block.bytes for index, block in enumerate(parts.job.replays)}
+        replays = {f"replay {index}": block.bytes for index, block in enumerate(parts.replay_blocks)}
         collector.keeper = ActorKeeper(collector, journal, copies, counters_of(parts.blocks), replays)
         if journal.step >= 0:
             restore_collector(collector, journal.load())
@@ -70,7 +70,7 @@ class Recovery(Hook):
         """The same for each agent of the learning side."""
         for index in trainer.agents:
             journal, copies = journals_of(f"agent {index}", parts.blocks)
-            store = {"weight store": parts.job.stores[index].bytes}
+            store = {"weight store": parts.store_blocks[index].bytes}
             trainer.keepers[index] = AgentKeeper(trainer, index, journal, copies, counters_of(parts.blocks), store)
             if journal.step >= 0:
                 restore_agent(trainer, index, journal.load())
@@ -79,7 +79,7 @@ class Recovery(Hook):
 
 
 def _by_owner(name: str, num_agents: int, actor: Layout, agent: Layout) -> dict[str, Layout]:
-    """One table for all agents: a child is sent it once, and what it is sent must fit into a pipe."""
+    """One table for all agents, which a child is sent once."""
     return {f"{name} {owner}": actor if owner == "actor" else agent for owner in owners(num_agents)}
 
 
