@@ -4,7 +4,8 @@ Everything that is offered here is made in :mod:`workbench.api`, which is import
 a child process, which needs none of it, starts sooner.
 """
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from workbench.api import *
@@ -13,41 +14,16 @@ else:
 
     del runs  # the folder is imported once and for all, so its name stays free for the function that lists runs
 
-__all__ = [
-    "ChildFailed",
-    "Comparison",
-    "Config",
-    "ConfigError",
-    "LoadedRun",
-    "Panel",
-    "RecordError",
-    "Result",
-    "Run",
-    "RunError",
-    "Timeline",
-    "WorldView",
-    "compare",
-    "comparison_figure",
-    "export",
-    "film",
-    "launch",
-    "load",
-    "preset",
-    "presets",
-    "report",
-    "resume",
-    "runs",
-    "side_by_side",
-]
-
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
+def __getattr__(name: str) -> Any:
+    if name != "__all__" and name.startswith("_"):
         raise AttributeError(f"module 'workbench' has no attribute {name!r}")
-    from workbench import api
-
+    api = import_module("workbench.api")
+    if name == "__all__":
+        return api.__all__
+    if name not in api.__all__:
+        raise AttributeError(f"module 'workbench' has no attribute {name!r}")
     return getattr(api, name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return list(__getattr__("__all__"))

@@ -56,7 +56,7 @@ def test_arguments_of_ones_own_class_are_checked_and_named_like_the_others():
 def test_a_configuration_with_ones_own_class_survives_json_if_the_caller_gives_the_class():
     config = Config().replace(world=Hall, **{"world.names": ("x",)})
     for given in (Hall, Owner, PATH):
-        assert Config.from_json(config.to_json(), world=given) == config
+        assert Config.from_dict(json.loads(config.to_json()), world=given) == config
     assert eval(repr(config)) == config  # as code that makes the same
 
 

@@ -290,15 +290,6 @@ class Config(Settings):
         """JSON text of :meth:`to_dict`."""
         return json.dumps(self.to_dict(), indent=2)
 
-    @classmethod
-    def from_json(cls, text: str, **given: type | str | None) -> Config:
-        """The inverse of :meth:`to_json`."""
-        try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"the configuration is not JSON: {error}") from None
-        return cls.from_dict(data, **given)
-
     @property
     def replay_ratio(self) -> float:
         """Updates per agent step, per agent."""

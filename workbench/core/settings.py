@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import operator
 import re
 import types
 import typing
@@ -145,11 +144,6 @@ def known_names(settings: Settings) -> list[str]:
     """Dotted names of every setting and of every group."""
     names = list(field_names(settings))
     return list(dict.fromkeys([*names, *(name.rpartition(".")[0] for name in names if "." in name)]))
-
-
-def value_of(settings: Settings, name: str) -> Any:
-    """The setting of a dotted name."""
-    return operator.attrgetter(name)(settings)
 
 
 def changed(settings: Any, changes: Mapping[Any, Any], root: Settings, prefix: str = "") -> Any:

@@ -322,16 +322,13 @@ class Run(RunView, Listener):
             raise self.error
         return self.result
 
+    @uninterrupted(undo=lambda stopped: None)
     def stop(self, now: bool = False) -> None:
         """End the run in order and wait for its children to leave. A run that has ended stays as it is.
 
         Either way the run can be resumed from where it was; ``now`` kills the children instead of letting them finish
         what they are at.
         """
-        self._stop_undisturbed(now)
-
-    @uninterrupted(undo=lambda stopped: None)
-    def _stop_undisturbed(self, now: bool) -> None:
         self._stop(now)
 
     def _stop(self, now: bool = False) -> None:

@@ -7,10 +7,10 @@ room of the catalogue: ``data.py``, ``weights.py``, ``learning.py``, ``processes
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from workbench.core.config import Config
+from workbench.core.did_you_mean import did_you_mean
 from workbench.diagnose.faults import data, learning, processes, weights
 from workbench.diagnose.faults.fault import Fault, FaultError
 
@@ -42,9 +42,7 @@ def make(name: str, strength: float | None = None) -> Fault:
     """
     name, equals, text = str(name).partition("=")
     if name not in FAULTS:
-        near = difflib.get_close_matches(name, FAULTS, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known faults: {', '.join(FAULTS)}"
-        raise FaultError(f"there is no fault {name!r}; {hint}")
+        raise FaultError(f"there is no fault {name!r}; {did_you_mean(name, FAULTS)}")
     if equals:
         try:
             strength = float(text)
