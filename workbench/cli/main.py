@@ -41,7 +41,7 @@ COMMANDS = {
     "unpack": Command(reports.unpack, "open a run that was packed into one file"),
     "film": Command(reports.film, "a greedy epoch of some runs, side by side, as an animation"),
     "lab": Command(notebooks.lab, "open JupyterLab on the notebooks; further arguments go to JupyterLab"),
-    "notebooks": Command(notebooks.execute, "execute the notebooks and save them with their outputs"),
+    "notebooks": Command(notebooks.notebooks, "execute the notebooks and save them with their outputs"),
 }
 
 

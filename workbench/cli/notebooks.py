@@ -12,13 +12,12 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import tyro
 
-from workbench.cli.options import parse
+from workbench.cli.options import command
 from workbench.runs import machine
 from workbench.runs.files import write_whole
 from workbench.runs.folder import RecordError, data_folder
@@ -74,21 +73,16 @@ def require_private(arguments: Sequence[str]) -> None:
         )
 
 
-@dataclass(frozen=True)
-class NotebooksOptions:
+@command
+def notebooks(paths: tyro.conf.Positional[tuple[Path, ...]] = ()) -> int:
     """Execute notebooks from top to bottom and save them with their outputs. One that fails is left as it was.
 
     WORKBENCH_BUDGET=quick in the environment makes the notebooks use small runs.
+
+    Args:
+        paths: Notebooks to execute. Default: all in notebooks/, in order.
     """
-
-    paths: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Notebooks to execute. Default: all in notebooks/, in order."""
-
-
-def execute(arguments: list[str]) -> int:
-    """Execute notebooks and save them in place."""
-    options = parse("notebooks", arguments, lambda _: NotebooksOptions())
-    paths = options.paths or sorted(NOTEBOOKS.glob("*.ipynb"))
+    paths = paths or tuple(sorted(NOTEBOOKS.glob("*.ipynb")))
     _require_notebooks(bool(paths))
     for path in paths:
         print(f"executing {path.name}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,8 @@ class Classes:
 
 OwnClasses = Annotated[Classes, tyro.conf.arg(name="")]
 """The options of :class:`Classes`, without a prefix."""
+NONE = Classes()
+"""No classes of your own."""
 
 ChoiceName = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
 """A registered name, or ``module:Class``; it decides which options there are."""
@@ -77,6 +80,21 @@ def parse(
     )
     default = defaults(config)
     return tyro.cli(type(default), prog=f"{program} {command}", args=arguments, default=default)
+
+
+def command(function: Callable[..., int]) -> Callable[[Sequence[str]], int]:
+    """A decorator: the function's parameters become options, its docstring the help, and what it returns the exit code.
+
+    The result takes the words after the command. It exits with code 2 and a message if they cannot be understood, with
+    code 0 after ``--help``.
+    """
+
+    @functools.wraps(function)
+    def act(arguments: Sequence[str]) -> int:
+        code: int = tyro.cli(function, prog=f"workbench {function.__name__}", args=arguments)
+        return code
+
+    return act
 
 
 def lag_of(option: Lag) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import tyro
 
 from workbench import api
 from workbench.cli.options import (
+    NONE,
     AllSettings,
     ChoiceName,
-    Classes,
     Faults,
     Lag,
     OwnClasses,
     PresetName,
+    command,
     lag_of,
     named_path,
     parse,
@@ -81,24 +82,22 @@ def _finish(run: api.Run) -> int:
     return 0 if run.status == "finished" else 1
 
 
-@dataclass(frozen=True)
-class ResumeOptions:
-    """Continue a run from its newest checkpoint, in its own folder, and wait for the end."""
+@command
+def resume(
+    run: tyro.conf.Positional[Path], set: tuple[str, ...] = (), parent_is_gone: bool = False, own: OwnClasses = NONE
+) -> int:
+    """Continue a run from its newest checkpoint, in its own folder, and wait for the end; print the result as JSON.
 
-    run: tyro.conf.Positional[Path]
-    """Folder of the run, or its name in data/runs."""
-    set: tuple[str, ...] = ()
-    """Settings to change, such as ``epochs=480`` or ``device=cuda``; only what leaves the work done so far as it is."""
-    own: OwnClasses = field(default_factory=Classes)
-    parent_is_gone: bool = False
-    """The process of the run, on a machine or in a container of another name, is over; it cannot be seen from here."""
-
-
-def resume(arguments: list[str]) -> int:
-    """Continue a run; print where it is kept and what came out of it, as JSON."""
-    options = tyro.cli(ResumeOptions, prog="workbench resume", args=arguments)
-    path, settings = named_path(options.run), options.own.given | _settings(options.set)
-    return _finish(api.resume(path, start=False, parent_is_gone=options.parent_is_gone, **settings))
+    Args:
+        run: Folder of the run, or its name in data/runs.
+        set: Settings to change, such as ``epochs=480`` or ``device=cuda``; only what leaves the work done so far as it
+            is.
+        parent_is_gone: The process of the run, on a machine or in a container of another name, is over; it cannot be
+            seen from here.
+        own: Classes of your own that the run was made with.
+    """
+    settings = own.given | _settings(set)
+    return _finish(api.resume(named_path(run), start=False, parent_is_gone=parent_is_gone, **settings))
 
 
 def _settings(texts: tuple[str, ...]) -> dict[str, Any]:
@@ -116,17 +115,14 @@ def _settings(texts: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-@dataclass(frozen=True)
-class RunsOptions:
-    """List the runs of a folder, oldest first, with their status: also those whose parent died."""
+@command
+def runs(folder: tyro.conf.Positional[Path | None] = None) -> int:
+    """List the runs of a folder, oldest first, with their status: also those whose parent died.
 
-    folder: tyro.conf.Positional[Path | None] = None
-    """Folder that run folders lie in. Default: data/runs."""
-
-
-def runs(arguments: list[str]) -> int:
-    """Print a line for every run."""
-    print(api.runs(tyro.cli(RunsOptions, prog="workbench runs", args=arguments).folder))
+    Args:
+        folder: Folder that run folders lie in. Default: data/runs.
+    """
+    print(api.runs(folder))
     return 0
 
 
