@@ -4,8 +4,7 @@ Everything that is offered here is made in :mod:`workbench.api`, which is import
 a child process, which needs none of it, starts sooner.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from workbench.api import *
@@ -14,16 +13,41 @@ else:
 
     del runs  # the folder is imported once and for all, so its name stays free for the function that lists runs
 
-def __getattr__(name: str) -> Any:
-    if name != "__all__" and name.startswith("_"):
+__all__ = [
+    "ChildFailed",
+    "Comparison",
+    "Config",
+    "ConfigError",
+    "LoadedRun",
+    "Panel",
+    "RecordError",
+    "Result",
+    "Run",
+    "RunError",
+    "Timeline",
+    "WorldView",
+    "compare",
+    "comparison_figure",
+    "export",
+    "film",
+    "launch",
+    "load",
+    "preset",
+    "presets",
+    "report",
+    "resume",
+    "runs",
+    "side_by_side",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
         raise AttributeError(f"module 'workbench' has no attribute {name!r}")
-    api = import_module("workbench.api")
-    if name == "__all__":
-        return api.__all__
-    if name not in api.__all__:
-        raise AttributeError(f"module 'workbench' has no attribute {name!r}")
+    from workbench import api
+
     return getattr(api, name)
 
 
 def __dir__() -> list[str]:
-    return list(__getattr__("__all__"))
+    return __all__

@@ -38,7 +38,7 @@ def trained(seed: int, mode: str = "sequential", name: str = GENERATED, agents: 
         )  # fmt: skip
         run.record(
             "epochs", agent=np.full(epochs, agent), epoch=epoch, time=100 + epoch * each * 0.01,
-            agent_steps=(epoch + 1) * config.world.steps_per_epoch, replay_ratio=each / config.world.steps_per_epoch,
+            agent_steps=(epoch + 1) * config.steps_per_epoch, replay_ratio=each / config.steps_per_epoch,
             reward=30 * np.tanh(3 * epoch / epochs) + rng.normal(size=epochs) * 4,
             epsilon=np.maximum(0.02, 1 - 2 * epoch / epochs), sync_lag_ms=300 * rng.random(epochs),
             sync_lag_versions=rng.integers(0, 3, epochs), sync_lag_updates=rng.integers(0, 60, epochs),

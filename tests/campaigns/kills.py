@@ -58,13 +58,13 @@ CHECKPOINT = "runs/recovery/checkpoint.py"
 LIMIT_S = 120.0
 """A run that has not ended after this counts as hung; one takes some ten seconds."""
 PARENT = """
-import os, sys, threading, time
+import json, os, sys, threading, time
 from pathlib import Path
 import numpy as np
 from workbench.core.config import Config
 from tests.campaigns.kills import die_in_checkpoint
 from workbench.api import launch
-config = Config.from_json(Path({config!r}).read_text())
+config = Config.from_dict(json.loads(Path({config!r}).read_text()))
 if {inside!r}:
     die_in_checkpoint({number!r}, {lines!r})
 run = launch(config, {mode!r}, {lag!r}, out={out!r}, name={name!r})

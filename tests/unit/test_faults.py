@@ -155,7 +155,7 @@ def test_the_text_holds_the_strength():
     [
         ("sync_nver", "there is no fault 'sync_nver'; did you mean sync_never"),
         ("torn_weights", "did you mean torn_weights_state_dict or torn_weights_per_parameter"),
-        ("", "there is no fault ''; known faults: replay_not_shared, "),
+        ("", "there is no fault ''; known: replay_not_shared, "),
         ("sync_never=3", "sync_never was given the strength 3; it has none, so leave it out"),
         ("sync_rarely=1", "sync_rarely has the strength 1; it must be a whole number of 2 to 1e+06 (epochs from one"),
         ("sync_rarely=2.5", "sync_rarely has the strength 2.5; it must be a whole number"),
@@ -551,13 +551,13 @@ def test_unpaced_learner_may_make_every_update_at_once():
 REFUSALS = {
     "unflattened_observation": (
         ReplayError,
-        "a frame of shape (1, 1, 25) and dtype uint8 was given; this replay holds (1, 25) of uint8 (worlds, cells in "
-        "view); flatten or cast it where it is made",
+        "a frame of shape (1, 1, 25) and dtype uint8 was given; this replay holds (1, 25) of uint8 (copies of the "
+        "world, then the observation); shape or cast it where it is made",
     ),
     "spec_mismatch": (
         LayoutMismatch,
         "the block was made as a 'replay of 3 stacked frames' with 'frame' of shape (20, 21, 1, 25) and dtype uint8 "
-        "and is opened as one with 'frame' of shape (20, 21, 1, 49) and dtype uint8; use one configuration on both "
+        "and is opened as one with 'frame' of shape (20, 21, 1, 25, 2) and dtype uint8; use one configuration on both "
         "sides",
     ),
     "frames_mismatch": (

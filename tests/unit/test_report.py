@@ -537,7 +537,7 @@ def test_the_command_writes_what_it_can_and_says_what_it_cannot(runs, tmp_path, 
     assert main(["figures", str(runs), "--out", str(tmp_path / "out"), "--columns", "single"]) == 0
     shown = capsys.readouterr()
     assert "no figure fault_matrix: figure fault_matrix needs the file of a matrix" in shown.err
-    assert "| greedy reward " in shown.out and f"files in {tmp_path / 'out'}" in shown.out
+    assert "greedy reward " in shown.out and f"files in {tmp_path / 'out'}" in shown.out
     assert (tmp_path / "out" / "greedy_reward.pdf").exists()
 
 

@@ -201,7 +201,7 @@ def test_the_table_reads_the_same_as_text_markdown_and_html(tmp_path):
     assert {line.count("|") for line in markdown[:4]} == {len(columns) + 2}
     page = shares._repr_html_()
     assert re.findall(r'<th scope="col"[^>]*>([^<]+)<', page) == columns
-    assert re.findall(r"<td[^>]*>([^<]+)<", page) == actor.split()[1:] + learner.split()[2:]
+    assert re.findall(r"<td[^>]*>([^<]+)<", page) == [*actor.split(), "learner 0", *learner.split()[2:]]
 
 
 # --- trace ---------------------------------------------------------------------------------------------------------

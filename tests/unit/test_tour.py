@@ -74,7 +74,15 @@ def test_the_figure_of_the_syncs_draws_means_of_the_agents():
     tables = made.sound_tables()
     made.measured(tables, "sync/online_after", agent=0, epoch=4)["value"] = 0.03
     runs = [
-        SimpleNamespace(label=label, name=label, config=made.CONFIG, history=made.evidence(rows).history)
+        SimpleNamespace(
+            label=label,
+            name=label,
+            config=made.CONFIG,
+            mode="multiprocess",
+            lag=1,
+            faults=(),
+            history=made.evidence(rows).history,
+        )
         for label, rows in (("sound", None), ("faulty", tables))
     ]
     lag, epsilon, distance = tour.sync_figure(runs).axes

@@ -121,4 +121,4 @@ def _pss_mib(pid: int) -> float:
 
 def main() -> None:
     """Measure with the configuration that comes on stdin, and print the numbers as JSON."""
-    print(json.dumps(measure(Config.from_json(sys.stdin.read()))))
+    print(json.dumps(measure(Config.from_dict(json.load(sys.stdin)))))

@@ -31,9 +31,10 @@ BARS = {"slow_down": 0.02, "latency_ms": 50.0, "growth_mib": 5.0}
 """At most this much slower, this long to answer at the median, and this much more memory and notebook in the end."""
 DEADLINE_S = 300.0
 LAUNCH = """
+import json
 import time
 import workbench as wb
-config = wb.Config.from_json({config!r})
+config = wb.Config.from_dict(json.loads({config!r}))
 run = wb.launch(config, {mode!r}, 1, out={folder!r}, probes=False)
 """
 SHOW = "panel = wb.Panel(run)\npanel"
