@@ -140,7 +140,7 @@ def choose_and_change(page: Page, panel: Locator) -> None:
     panel.locator(".wb-facts", has_text="running · epoch").wait_for()
 
     panel.locator("summary", has_text="Change while running").click()
-    panel.locator("label", has_text="learning.learning_rate").locator("input").fill("5e-4")
+    panel.get_by_role("textbox", name="learning.learning_rate", exact=True).fill("5e-4")
     press(panel, "Apply")
     panel.locator("td", has_text="learning_rate = 0.0005").first.wait_for()
     panel.locator("summary", has_text="Processes").click()

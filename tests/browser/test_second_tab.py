@@ -52,8 +52,8 @@ def two_tabs(server: Lab, page: Page, book: Path) -> None:
     wait_for_frames(page, 2)
 
     press(panel, "Pause")
+    second.bring_to_front()  # a tab in the background draws nothing
     says(cell(second, PANEL), "paused")
-    second.bring_to_front()
     press(cell(second, PANEL), "Continue")
     says(panel, "running")
     second.close()

@@ -70,7 +70,7 @@ def test_a_snapshot_half_written_holds_nobody_up_and_the_last_whole_one_stays():
 def test_two_sides_that_disagree_on_the_observation_are_told_both_shapes():
     message = failure(start("spec_mismatch"))
     assert message.startswith("learner 0 (agents 0, 1) failed: ") and ":\nTraceback" in message
-    assert "'frame' of shape (20, 21, 1, 25)" in message and "'frame' of shape (20, 21, 1, 49)" in message
+    assert "'frame' of shape (20, 21, 1, 25)" in message and "'frame' of shape (20, 21, 1, 25, 2)" in message
     assert "use one configuration on both sides" in message
 
 
