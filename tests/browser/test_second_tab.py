@@ -108,7 +108,7 @@ def first_cells(server: Lab, page: Page) -> None:
 
 @pytest.mark.browser
 @pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason="three new frames were not seen in 90 s after the interrupt, on a loaded machine")
+@pytest.mark.xfail(strict=False, reason="after the interrupt, three new frames were not seen in 90 s")
 def test_a_run_outlives_tabs_and_interrupts_and_is_resumed_after_a_restart(tmp_path: Path, family: Any) -> None:
     notebooks = tmp_path / "notebooks"
     notebooks.mkdir()
