@@ -70,7 +70,6 @@ def test_the_world_view_looks_as_committed_and_the_panel_follows_the_theme(page:
 
 @pytest.mark.browser
 @pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason="JupyterLab was not seen to hold the picture yet; why is not known")
 def test_the_panel_leaves_a_picture(page: Page, tmp_path: Path) -> None:
     leave_a_picture(page, tmp_path / "notebooks" / "pictures.ipynb")
 
@@ -86,7 +85,7 @@ def follow_the_theme(page: Page) -> None:
 
 def leave_a_picture(page: Page, book: Path) -> None:
     """Beside the panel itself it would be seen twice; the saved notebook holds it."""
-    hidden = page.locator(".jp-OutputArea-output img[alt^='Picture of the panel']")
+    hidden = cell(page, PANEL).locator(".jp-RenderedImage img")
     hidden.wait_for(state="attached")
     assert not hidden.is_visible()
     page.keyboard.press("Control+s")

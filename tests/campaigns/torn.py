@@ -49,9 +49,9 @@ class Budget:
     spare_epochs: tuple[int, ...]
     """Epochs of the ring that are not open to sampling."""
     reads: int
-    """A cell ends after so many reads,"""
+    """A cell ends after this many reads,"""
     seconds: float
-    """or after so many seconds."""
+    """or after this many seconds."""
 
 
 BUDGETS = {

@@ -94,7 +94,7 @@ class Protocol(ABC):
     """One way, seen from the writer (:meth:`write`) or from the reader (:meth:`read`, then :meth:`look`)."""
 
     items = 1
-    """What one read copies: one vector, or so many rows."""
+    """What one read copies: one vector, or a number of rows."""
 
     @property
     def retries(self) -> int:

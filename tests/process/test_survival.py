@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
 
 
 def reached(run, epochs):
-    """Whether the run has collected so many epochs. A run that has ended never will."""
+    """Whether the run has collected this many epochs. A run that has ended never will."""
     assert not run.ended, f"{run.status}: {run.error}"
     return run.progress["epochs"] >= epochs
 

@@ -184,7 +184,7 @@ def records(path):
 def test_a_run_that_could_be_resumed_with_another_value_in_its_description(
     resumable, no_child, tmp_path_factory, data, value, gone
 ):
-    """It goes on as one that was stopped, or is refused in the documented way and loses nothing."""
+    """It is resumed like one that was stopped, or is refused in the documented way and loses nothing."""
     path = copy_of(resumable, tmp_path_factory.mktemp("altered"))
     alter(path / "run.json", data, value, gone, within="description")
     try:

@@ -427,7 +427,7 @@ def test_the_ring_must_hold_the_window_and_what_the_lag_lets_the_actor_write(tur
 
 
 def keeps_its_window(epochs, steps, window, ahead):
-    """Whether a ring of so many epochs still has the window of an epoch when ``ahead`` more have begun."""
+    """Whether a ring of this many epochs still has the window of an epoch when ``ahead`` more have begun."""
     learnt = 1000  # any epoch late enough for a full window
     end, begun = (learnt + 1) * steps, learnt + 1 + ahead
     slots = {number // steps % epochs for number in range(end - window, end)} if epochs else set()

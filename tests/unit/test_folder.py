@@ -360,7 +360,7 @@ def test_a_package_inside_another_projects_repository_has_no_commit(tmp_path):
     assert machine.commit(package) == {"commit": None, "dirty": None}
 
 
-# Following one that goes on
+# Following one that is still running
 
 
 @given(parts=st.lists(st.integers(0, 5), max_size=6))

@@ -36,7 +36,7 @@ def test_records_stay_in_order_and_earlier_views_never_change(sizes):
 
 @given(batches=st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=20), looks=st.booleans())
 def test_a_table_is_read_from_its_file_as_far_as_the_disk_has_taken_it(batches, looks, tmp_path_factory):
-    """Some batches reach the file with those after them only. Whoever looks finds every record at any time."""
+    """Some batches reach the file with those after them only. A reader finds every record at any time."""
     folder = RunFolder(tmp_path_factory.mktemp("run"))
     history, views, end, waiting = History(), [], 0, []
     for size, written in batches:

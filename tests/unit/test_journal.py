@@ -16,7 +16,7 @@ def state(step):
 
 
 def journals(slots=2):
-    """The same journal twice, as its writer and whoever reads it after that have it."""
+    """The same journal twice, as its writer has it and as a later reader has it."""
     arrays = Journal.layout("a journal", EMPTY, slots).allocate()
     return arrays, Journal(arrays), Journal(arrays)
 

@@ -1,4 +1,4 @@
-"""A block of bytes gives back what was put into it, to whoever names the same table, and to nobody else."""
+"""A block of bytes gives back what was put into it, to a reader that names the same table, and to no other."""
 
 import gc
 import struct

@@ -47,7 +47,7 @@ def configs(draw):
 
 
 def updates_due(config, epochs_collected):
-    """Updates of an agent that belong to so many epochs, counted out."""
+    """Updates of an agent that belong to a number of epochs, counted out."""
     steps = config.max_turns * config.num_worlds
     learnt_from = [epoch for epoch in range(epochs_collected) if (epoch + 1) * steps >= config.replay.learning_starts]
     return len(learnt_from) * config.pacing.updates_per_epoch
@@ -168,7 +168,7 @@ class SimulatedRun:
         return run
 
     def change(self):
-        """The parent's part: let the replay ratio change after so many epochs."""
+        """The parent's part: let the replay ratio change after a number of epochs."""
         pause, changes = self.progress.pause, Changes(self.config, self.changes, self.switch)
         write, announced = changes.set, []
 
@@ -193,7 +193,7 @@ class SimulatedRun:
         return [self.config.pacing.updates_per_epoch, *(n for at, n in self.changed if at <= epoch)][-1]
 
     def due(self, epochs):
-        """Updates of an agent that belong to so many epochs, counted out."""
+        """Updates of an agent that belong to a number of epochs, counted out."""
         steps, starts = self.config.steps_per_epoch, self.config.replay.learning_starts
         return sum(self.per_epoch(epoch) for epoch in range(epochs) if (epoch + 1) * steps >= starts)
 

@@ -61,7 +61,7 @@ class Frames:
         self._send(content, buffers)
 
     def wait_for(self, count: int) -> None:
-        """Sleep until so many messages have been sent."""
+        """Sleep until this many messages have been sent."""
         with self._new:
             assert self._new.wait_for(lambda: len(self.messages) >= count, DEADLINE_S), "the charts stand still"
 

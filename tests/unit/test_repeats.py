@@ -22,7 +22,7 @@ def records(table, rows):
 
 
 def rows_of(table, length):
-    """The records that a run of so many steps makes of a table, of two agents, in order."""
+    """The records that a run of this many steps makes of a table, of two agents, in order."""
     for step in range(length):
         for agent in range(2):
             if table == "updates":

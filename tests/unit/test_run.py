@@ -99,7 +99,7 @@ def launch(tmp_path):
 
 
 def work(run, epochs=CONFIG.epochs):
-    """The run's supervisor, after so many epochs."""
+    """The run's supervisor, after a number of epochs."""
     run._supervisor.open()
     run._supervisor.play(range(epochs))
     return run._supervisor

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from workbench.view.panel.watching import Seldom, TimeLeft, Watcher, in_words
+from workbench.view.panel.watching import Throttle, TimeLeft, Watcher, in_words
 
 
 def test_the_time_left_follows_how_fast_the_run_lately_was():
@@ -31,11 +31,11 @@ def test_lengths_of_time_in_words(seconds, words):
     assert in_words(seconds) == words
 
 
-def test_what_is_costly_is_done_seldom_unless_it_is_asked_for():
+def test_what_is_costly_is_throttled_unless_it_is_asked_for():
     done = []
-    seldom = Seldom(interval_s=1e6)
+    throttle = Throttle(interval_s=1e6)
     for now in (False, False, True, False):
-        seldom.do(lambda: done.append(1), now)
+        throttle.do(lambda: done.append(1), now)
     assert len(done) == 2
 
 

@@ -87,15 +87,15 @@ class Trial:
     def end_turn(self) -> Turn:
         """Some leave; where all have left before, a new episode begins."""
         chance = self.rng.random((2, 3, self.num_worlds))
-        valid, anew = ~self.out, self.out.all(0)
+        valid, restarted = ~self.out, self.out.all(0)
         terminated = valid & (chance[0] < self.config.ending)
         truncated = valid & ~terminated & (chance[1] < self.config.ending)
         luck = self.rng.integers(100, size=self.num_worlds)
         self.out |= terminated | truncated
         self.step += 1
-        self.out[:, anew] = False
-        self.step[anew], self.luck[anew] = 0, luck[anew]
-        self.episode[anew] += 1
+        self.out[:, restarted] = False
+        self.step[restarted], self.luck[restarted] = 0, luck[restarted]
+        self.episode[restarted] += 1
         return Turn(self.earned.copy(), terminated, truncated, valid)
 
     def get_state(self) -> dict[str, Any]:

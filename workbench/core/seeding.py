@@ -18,7 +18,7 @@ ROLES = (
     "initialisation",  # initial weights
     "evaluation",  # worlds, quantile fractions of greedy evaluation
     "reference",  # random and scripted reference policies
-    "viewing",  # the world of whoever looks on
+    "viewing",  # the world of a live view
 )
 
 

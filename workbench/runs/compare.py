@@ -52,7 +52,7 @@ class Comparison:
         """Sleep until both runs have ended; return the :attr:`summary`.
 
         Raises:
-            TimeoutError: they go on.
+            TimeoutError: they are still running.
             ChildFailed: a child of one of them failed.
         """
         if self._thread.ident is None:

@@ -154,7 +154,7 @@ class Run(RunView, Listener):
             self._supervisor.progress.pause(True)
 
     def proceed(self) -> None:
-        """Go on after a :meth:`pause`.
+        """Continue after a :meth:`pause`.
 
         Raises:
             RunError: the run is not under way.

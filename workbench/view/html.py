@@ -55,7 +55,7 @@ def warning(words: str) -> str:
 
 
 def marked(words: str) -> str:
-    """One line with the mark of a warning, which is not read out again whenever it is shown anew."""
+    """One line with the mark of a warning, which a screen reader does not read again each time it is redrawn."""
     return f'<span style="color: var(--wb-warning, {WARNING})">&#9888; {text(words)}</span>'
 
 
@@ -68,7 +68,7 @@ def quiet(words: str) -> str:
 
 
 def incident_lines(runs: Sequence[RunView], names: Sequence[str], most: int = 3) -> str:
-    """The newest deaths of processes, of each run at most so many; nothing while there are none."""
+    """The newest deaths of processes, a few of each run; nothing while there are none."""
     lines = []
     for run, name in zip(runs, names, strict=True):
         incidents = run.incidents
@@ -96,7 +96,7 @@ def process_table(runs: Sequence[RunView], names: Sequence[str]) -> str:
 
 
 def change_list(runs: Sequence[RunView], names: Sequence[str]) -> str:
-    """The changes that were made while the runs went on."""
+    """The changes that were made while the runs were running."""
     rows = tuple(
         (name, f"{epoch:,}", change_text(values))
         for run, name in zip(runs, names, strict=True)

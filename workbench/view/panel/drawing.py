@@ -92,7 +92,7 @@ class SideBySide:
 
 
 def _grid(charts: int) -> tuple[int, int]:
-    """Rows and columns for so many charts."""
+    """Rows and columns for a number of charts."""
     columns = charts if charts <= 3 else 2 if charts == 4 else 3 if charts <= 9 else 4
     return -(-charts // columns), columns
 

@@ -409,7 +409,7 @@ def _due_in(what: str, settings: SettingsTimeline, epoch: int) -> float:
 
 
 def change_marks(run: RunView, chart: Chart, over: Axis) -> list[tuple[float, str]]:
-    """Where to draw the changes that were made to a run while it went on, and what to write at each."""
+    """Where to draw the changes that were made to a run while it was running, and what to write at each."""
     axis, marks = axis_of(chart, over), []
     for when, epoch, values in run.changes:
         if axis == "time":

@@ -31,7 +31,7 @@ from workbench.view.naming import labels
 from workbench.view.panel.charts import SMOOTHING, STANDARD, Agents, Axis, Choices
 from workbench.view.panel.drawing import SideBySide
 from workbench.view.panel.feed import Feed
-from workbench.view.panel.watching import Seldom, TimeLeft, Watcher, in_words
+from workbench.view.panel.watching import Throttle, TimeLeft, Watcher, in_words
 from workbench.view.panel.widget import Charts
 from workbench.view.picture import NOTEBOOK_COLOURS, Picture, to_png
 
@@ -80,7 +80,7 @@ class Panel:
         self._own = [run for run in self.runs if isinstance(run, Run)]
         self._followed = [run for run in self.runs if isinstance(run, LoadedRun) and not run.ended]
         self._left = [TimeLeft() for _ in self.runs]
-        self._checkups = Seldom()
+        self._checkups = Throttle()
         self._action: threading.Thread | None = None
         self._telling, self._drawing, self._checking = threading.RLock(), threading.RLock(), threading.Lock()
         self._message, self._failure, self._changed, self._applied = "", "", "", 0
@@ -371,7 +371,7 @@ class Panel:
         self._tell()
 
     def _line(self, index: int, run: RunView) -> dict[str, Any]:
-        """How far a run is, and what is to be said of it."""
+        """How far a run is, and what there is to say about it."""
         done = 0 if run.status == "created" else _epochs(run)
         return {"share": round(done / run.config.epochs, 4), "facts": " · ".join(self._facts(index, run))}
 

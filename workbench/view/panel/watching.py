@@ -63,7 +63,7 @@ class Watcher:
             self._on_error(error)
 
 
-class Seldom:
+class Throttle:
     """Lets something costly happen now and then: not before an interval has passed, nor above a share of the cores."""
 
     def __init__(self, interval_s: float = DOCTOR_INTERVAL_S, share: float = DOCTOR_SHARE) -> None:

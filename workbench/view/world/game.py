@@ -176,7 +176,7 @@ class Game:
             self._begin_turn()
 
     def play_to(self, agent: int) -> None:
-        """Go on to the next time that it is an agent's turn, or to the end of the epoch; one move at least."""
+        """Play at least one move, up to the next turn of an agent or the end of the epoch."""
         self.move()
         while not self.over and self.agent != agent:
             self.move()

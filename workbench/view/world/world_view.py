@@ -1,4 +1,4 @@
-"""A live view of a run's world: a game that is played with its newest weights, for whoever wants to see what they do.
+"""A live view of a run's world: a game that is played with its newest weights, to see what they do.
 
 The game is its own (``game.py``): nothing that is clicked here can touch a run. One picture widget is
 redrawn, by a click or by a thread that plays at a quiet pace and takes newer weights as each epoch begins.
@@ -71,7 +71,7 @@ class WorldView:
         self._show()
 
     def step(self) -> None:
-        """Go on to the next turn of the agent; at the end of an epoch, begin another."""
+        """Continue to the next turn of the agent; at the end of an epoch, begin another."""
         with self._lock:
             if self.game.over:
                 self._begin()
@@ -189,7 +189,7 @@ class WorldView:
         self.play_button = widgets.ToggleButton(
             description="Play", icon="play", tooltip="Play by itself", layout=widgets.Layout(width="auto")
         )
-        self.epoch_button = button("New epoch", "refresh", "Begin anew with the newest weights")
+        self.epoch_button = button("New epoch", "refresh", "Start a new epoch with the newest weights")
         self.agent = widgets.Dropdown(description="agent", layout=widgets.Layout(width="auto"))
         self.run = widgets.Dropdown(
             options=list(zip(labels(self.runs), self.runs, strict=True)), value=self._watched, description="run",
