@@ -80,6 +80,7 @@ _DRAWN = {
     "film": "workbench.view.world.film",
     "side_by_side": "workbench.view.figures",
 }
+# Classes that have a page of their own in a notebook, and where they are.
 _SHOWN = {
     "Comparison": "workbench.runs.compare",
     "Config": "workbench.core.config",
@@ -87,7 +88,6 @@ _SHOWN = {
     "Result": "workbench.runs.result",
     "RunView": "workbench.runs.loaded",
 }
-"""Classes that have a page of their own in a notebook, and where they are."""
 
 
 def __getattr__(name: str) -> Any:

@@ -22,8 +22,8 @@ from workbench.runs import machine
 from workbench.runs.files import write_whole
 from workbench.runs.folder import RecordError, data_folder
 
+# The clone of the repository that this package lies in.
 ROOT = machine.PACKAGE.parent
-"""The clone of the repository that this package lies in."""
 NOTEBOOKS = ROOT / "notebooks"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 

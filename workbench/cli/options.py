@@ -17,22 +17,25 @@ from workbench.runs.folder import runs_folder
 
 Options = TypeVar("Options")
 
+# Every setting as an option of its own, without a prefix.
 AllSettings = Annotated[Config, tyro.conf.arg(name="")]
-"""Every setting as an option of its own, without a prefix."""
 
 PresetName = Annotated[str, tyro.conf.arg(metavar="{" + ",".join(presets()) + "}")]
 
 
 @dataclass(frozen=True)
 class Classes:
-    """Classes of your own that the runs were made with. Nothing is imported because a run folder names it."""
+    """Classes of your own that the runs were made with. Nothing is imported because a run folder names it.
+
+    Attributes:
+        world: World that is not part of this package, as ``module:Class``.
+        agent: Agent that is not part of this package, as ``module:Class``.
+        sampler: Sampler that is not part of this package, as ``module:Class``.
+    """
 
     world: str | None = None
-    """World that is not part of this package, as ``module:Class``."""
     agent: str | None = None
-    """Agent that is not part of this package, as ``module:Class``."""
     sampler: str | None = None
-    """Sampler that is not part of this package, as ``module:Class``."""
 
     @property
     def given(self) -> dict[str, Any]:
@@ -40,19 +43,19 @@ class Classes:
         return {kind: path for kind, path in vars(self).items() if path is not None}
 
 
+# The options of :class:`Classes`, without a prefix.
 OwnClasses = Annotated[Classes, tyro.conf.arg(name="")]
-"""The options of :class:`Classes`, without a prefix."""
+# No classes of your own.
 NONE = Classes()
-"""No classes of your own."""
 
+# A registered name, or ``module:Class``; it decides which options there are.
 ChoiceName = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
-"""A registered name, or ``module:Class``; it decides which options there are."""
 
+# A number of epochs, or free-running.
 Lag = int | Literal["free"]
-"""A number of epochs, or free-running."""
 
+# Faults by name, an option for each: ``--fault sync_rarely=10 --fault corrupt_rows``.
 Faults = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME[=STRENGTH]")]
-"""Faults by name, an option for each: ``--fault sync_rarely=10 --fault corrupt_rows``."""
 
 
 def parse(

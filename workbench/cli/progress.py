@@ -13,8 +13,8 @@ from workbench.runs.compare import Comparison
 from workbench.runs.run import Run
 
 REFRESH_S = 0.25
+# Seconds between two lines where there is no terminal, as in a log file.
 LINE_EVERY_S = 10.0
-"""Seconds between two lines where there is no terminal, as in a log file."""
 BAR = "{percentage:3.0f}% |{bar:20}| {remaining} left  {desc}"
 
 tqdm.monitor_interval = 0  # no thread of its own

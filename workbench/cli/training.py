@@ -32,37 +32,43 @@ from workbench.runs.folder import RecordError, data_folder
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What every command that trains takes."""
+    """What every command that trains takes.
+
+    Attributes:
+        preset: Named settings to start from; every other option changes one of them.
+        world: World, by its registered name or as module:Class; its arguments are the options --world.*.
+        agent: Agent, likewise.
+        sampler: Sampler of the replay, likewise.
+        lag: Epochs by which acting may run ahead of learning: 0 is lock-step, "free" is held by the pacing alone.
+    """
 
     config: AllSettings
     preset: PresetName = "treasurehunt"
-    """Named settings to start from; every other option changes one of them."""
     world: ChoiceName = None
-    """World, by its registered name or as module:Class; its arguments are the options --world.*."""
     agent: ChoiceName = None
-    """Agent, likewise."""
     sampler: ChoiceName = None
-    """Sampler of the replay, likewise."""
     lag: Lag = 1
-    """Epochs by which acting may run ahead of learning: 0 is lock-step, "free" is held by the pacing alone."""
 
 
 @dataclass(frozen=True)
 class RunOptions(TrainingOptions):
-    """Train in one mode, in child processes, and wait for the end. The result is printed as JSON."""
+    """Train in one mode, in child processes, and wait for the end. The result is printed as JSON.
+
+    Attributes:
+        mode: An actor and learner processes, or the sequential baseline in one process.
+        out: Folder that the run folder is made in. Default: data/runs.
+        name: Name of the run folder. Default: time, mode, lag and seed.
+        fault: A failure to switch on, one of workbench.diagnose.faults.FAULTS; can be given several times.
+        probes: Whether to measure what ``workbench doctor`` decides by.
+        timeline: Whether to record what each process does when, for ``workbench timeline``.
+    """
 
     mode: Mode = "multiprocess"
-    """An actor and learner processes, or the sequential baseline in one process."""
     out: Path | None = None
-    """Folder that the run folder is made in. Default: data/runs."""
     name: str | None = None
-    """Name of the run folder. Default: time, mode, lag and seed."""
     fault: Faults = ()
-    """A failure to switch on, one of workbench.diagnose.faults.FAULTS; can be given several times."""
     probes: bool = True
-    """Whether to measure what ``workbench doctor`` decides by."""
     timeline: bool = True
-    """Whether to record what each process does when, for ``workbench timeline``."""
 
 
 def run(arguments: list[str]) -> int:
@@ -131,12 +137,15 @@ class CompareOptions(TrainingOptions):
     """Train in both modes, one after the other. Ends with a table, a figure and a summary file.
 
     --lag is that of the multiprocess run.
+
+    Attributes:
+        baseline_lag: Lag of the sequential run, in epochs. Default: the same lag; 0, the classic one, beside a free
+            run.
+        out: Folder for summary.json, side_by_side.png and the run folders. Default: a new one in data/comparisons.
     """
 
     baseline_lag: int | None = None
-    """Lag of the sequential run, in epochs. Default: the same lag; 0, the classic one, beside a free run."""
     out: Path | None = None
-    """Folder for summary.json, side_by_side.png and the run folders. Default: a new one in data/comparisons."""
 
 
 def compare(arguments: list[str]) -> int:

@@ -14,28 +14,31 @@ from typing import Any
 
 from workbench.runs.table import markdown_rows
 
+# Names of all checks, in the order in which they are shown.
 CHECKS = (
     "data", "stack", "shape", "spec", "integrity", "target", "world", "action",
     "sync", "epsilon", "optimizer", "device",
     "learner", "value", "pacing", "supervisor", "learning",
 )  # fmt: skip
-"""Names of all checks, in the order in which they are shown."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One row of the catalogue."""
+    """One row of the catalogue.
+
+    Attributes:
+        id: Letter of the room (D data, W weights and epsilon, L learning step, P processes) and a number.
+        faults: Names of the faults that switch it on; empty where it is no switch.
+        check: Name of the check that must notice, one of :data:`CHECKS`; None where no check of a run can.
+        note: What measuring says, or where else it is shown.
+    """
 
     id: str
-    """Letter of the room (D data, W weights and epsilon, L learning step, P processes) and a number."""
     title: str
     source: str
     faults: tuple[str, ...] = ()
-    """Names of the faults that switch it on; empty where it is no switch."""
     check: str | None = None
-    """Name of the check that must notice, one of :data:`CHECKS`; None where no check of a run can."""
     note: str = ""
-    """What measuring says, or where else it is shown."""
 
 
 def _failure(id_: str, title: str, source: str, faults: str, check: str, note: str) -> Failure:
@@ -43,10 +46,10 @@ def _failure(id_: str, title: str, source: str, faults: str, check: str, note: s
     return Failure(id_, title, source, tuple(re.findall(r"`(\w+)`", faults)), check.strip("`") or None, note)
 
 
+# Every failure by id, in the catalogue's order.
 CATALOGUE: dict[str, Failure] = {
     row[0]: _failure(*row) for row in markdown_rows(Path(__file__).with_name("catalogue.md"))
 }
-"""Every failure by id, in the catalogue's order."""
 
 
 def ids_of_check(check: str) -> tuple[str, ...]:

@@ -32,29 +32,32 @@ from workbench.diagnose.rules import (
 
 Verdict = Literal["pass", "fail", "cannot tell"]
 
+# Distance of weights that counts as none; an update moves them by some 1e-3.
 NO_WEIGHTS = 1e-7
-"""Distance of weights that counts as none; an update moves them by some 1e-3."""
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The verdict of one check."""
+    """The verdict of one check.
+
+    Attributes:
+        ids: Ids of the failures that it speaks for.
+        figure: What was found, such as "0 of 24 epochs".
+        threshold: What must hold.
+        epoch: First epoch that shows the failure.
+        broken: What the broken rules are about: "weights", "target", "epsilon".
+        measured: Which share of the run was looked at, as a sentence; empty where that goes without saying.
+    """
 
     name: str
     ids: tuple[str, ...]
-    """Ids of the failures that it speaks for."""
     verdict: Verdict
     figure: str
-    """What was found, such as "0 of 24 epochs"."""
     threshold: str
-    """What must hold."""
     sentence: str
     epoch: int | None = None
-    """First epoch that shows the failure."""
     broken: tuple[str, ...] = ()
-    """What the broken rules are about: "weights", "target", "epsilon"."""
     measured: str = ""
-    """Which share of the run was looked at, as a sentence; empty where that goes without saying."""
 
     @property
     def told(self) -> str:
@@ -147,6 +150,7 @@ EPSILON_PUBLISHED = Rule(
     about="epsilon",
 )  # fmt: skip
 
+# The rules of each check. The first broken one gives the figure.
 CHECK_RULES: dict[str, tuple[Rule, ...]] = {
     "data": (
         Rule(not_refused(r"rows below .* were asked for"), "epochs", "no learner is refused its rows",
@@ -274,7 +278,6 @@ CHECK_RULES: dict[str, tuple[Rule, ...]] = {
              missing=rules.why_learning_is_open),
     ),
 }  # fmt: skip
-"""The rules of each check. The first broken one gives the figure."""
 
 
 # --- verdicts --------------------------------------------------------------------------------------------------------

@@ -21,14 +21,14 @@ from workbench.core.shared.layout import Arrays
 from workbench.core.shared.replay import Batch, Replay
 from workbench.core.shared.weight_store import Snapshot, WeightStore, WeightStoreError
 
+# Numbers of each parameter that weights are compared on.
 SAMPLE = 512
-"""Numbers of each parameter that weights are compared on."""
+# Rows of the window whose stamps are looked at in one go.
 SCAN = 256
-"""Rows of the window whose stamps are looked at in one go."""
 
 Fence = Callable[[], None] | None
+# Sampled weights of an online and a target network.
 Samples = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Sampled weights of an online and a target network."""
 
 
 def sample_index(layout: ParameterLayout) -> NDArray[np.int64]:
@@ -80,12 +80,15 @@ class CleanWeightStore:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows as they should be; n rows."""
+    """Rows as they should be; n rows.
+
+    Attributes:
+        stack: (n, F, *shape): frames of the state that was acted in, oldest first, blank before the episode.
+        stack_t: (n, F, *shape): frames of the state to bootstrap from.
+    """
 
     stack: NDArray[Any]
-    """(n, F, *shape): frames of the state that was acted in, oldest first, blank before the episode."""
     stack_t: NDArray[Any]
-    """(n, F, *shape): frames of the state to bootstrap from."""
     action: NDArray[np.int64]
     policy_version: NDArray[np.int64]
     r_t: NDArray[np.float64]
@@ -94,16 +97,19 @@ class Rows:
 
 @dataclass(frozen=True)
 class Judged:
-    """How a batch compares to the rows that it claims to hold. All counts are of rows."""
+    """How a batch compares to the rows that it claims to hold. All counts are of rows.
+
+    Attributes:
+        bias: Mean of the discount minus the one due.
+        scale: Mean size of the returns over that of the raw rewards' returns; nan if all of those are 0.
+    """
 
     broken: int
     stacks: int
     returns: int
     discounts: int
     bias: float
-    """Mean of the discount minus the one due."""
     scale: float
-    """Mean size of the returns over that of the raw rewards' returns; nan if all of those are 0."""
 
 
 class CleanReplay:

@@ -23,33 +23,39 @@ from workbench.diagnose.rules import Evidence, Rule
 from workbench.runs.loaded import RunView
 
 _WIDTH = 112
+# The methods without which the hypothesis is not called false.
 _DECIDES = ("1 sync events", "2 weight distance", "4 counters", "6 self-test of the copy", "7 order of sync and action")
-"""The methods without which the hypothesis is not called false."""
+# What the verdict says of the other things that can be late.
 _BUT = {
     "target": "But the TARGET network did not arrive; no actor uses it, so only a run that starts from it suffers:",
     "epsilon": "But EPSILON was not the one due, which is easily mistaken for a sync that failed:",
 }
-"""What the verdict says of the other things that can be late."""
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """The hypothesis that the actor's (local) model does not sync from the learner's (shared) model."""
+    """The hypothesis that the actor's (local) model does not sync from the learner's (shared) model.
+
+    Attributes:
+        holds: None where that cannot be told.
+    """
 
     holds: bool | None
-    """None where that cannot be told."""
     sentence: str
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the records of a run say."""
+    """What the records of a run say.
+
+    Attributes:
+        run: Name, label and status of the run.
+        methods: The eight methods of sync verification.
+    """
 
     run: str
-    """Name, label and status of the run."""
     checks: tuple[CheckResult, ...]
     methods: tuple[CheckResult, ...]
-    """The eight methods of sync verification."""
     hypothesis: Hypothesis
 
     @property
@@ -161,14 +167,17 @@ _FEW, _BINS = 12, 5
 
 @dataclass(frozen=True)
 class Method:
-    """One way to find out whether the actor's weights are in sync with the learner's."""
+    """One way to find out whether the actor's weights are in sync with the learner's.
+
+    Attributes:
+        ids: Ids of the failures that it speaks for.
+        numbers: What else it has to say; empty where nothing is recorded.
+    """
 
     name: str
     ids: tuple[str, ...]
-    """Ids of the failures that it speaks for."""
     rules: tuple[Rule, ...]
     numbers: Callable[[Evidence], str] = lambda _: ""
-    """What else it has to say; empty where nothing is recorded."""
 
 
 def run_methods(evidence: Evidence) -> tuple[CheckResult, ...]:
@@ -250,6 +259,7 @@ def _first_use(evidence: Evidence) -> str:
     return f"From a publication to its first use it took {1e3 * float(np.mean(waits)):.1f} ms on average."
 
 
+# The eight methods, in the order of their numbers.
 METHODS = (
     Method("1 sync events", ("W3", "W7"), (checks.SYNCS, checks.EPSILON_SYNCED), _epsilon_at_syncs),
     Method("2 weight distance", ("W5", "W8"), (checks.ONLINE, checks.TARGET_HELD), _distances),
@@ -262,4 +272,3 @@ METHODS = (
     Method("8 publication", ("W4", "W8"),
            (checks.PUBLISHED, checks.PUBLISHED_TARGET, checks.WAITING, checks.RATE), _first_use),
 )  # fmt: skip
-"""The eight methods, in the order of their numbers."""

@@ -18,27 +18,31 @@ from workbench.runs.table import markdown_rows
 if TYPE_CHECKING:
     from workbench.runs.history import History
 
+# One record per measurement: what was found (``value``), and what should have been or the limit (``due``, nan where
+# there is no such thing), both in the unit of the measurement; ``measurement`` is the place of its name in
+# :data:`MEASUREMENTS`, ``agent`` -1 for all or none of them.
 PROBES = np.dtype([
     ("time", "<f8"), ("agent", "<i4"), ("epoch", "<i4"), ("measurement", "<i4"),
     ("version", "<i8"), ("update", "<i8"), ("value", "<f8"), ("due", "<f8"),
 ])  # fmt: skip
-"""One record per measurement: what was found (``value``), and what should have been or the limit (``due``, nan where
-there is no such thing), both in the unit of the measurement; ``measurement`` is the place of its name in
-:data:`MEASUREMENTS`, ``agent`` -1 for all or none of them."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One quantity that a probe records beside what is due."""
+    """One quantity that a probe records beside what is due.
+
+    Attributes:
+        name: Public name, ``part/quantity``.
+        unit: Unit of value and due.
+        definition: What exactly is measured, and what is due.
+    """
 
     name: str
-    """Public name, ``part/quantity``."""
     unit: str
-    """Unit of value and due."""
     definition: str
-    """What exactly is measured, and what is due."""
 
 
+# Every measurement by name, as ``measurements.md`` lists them.
 MEASUREMENTS: dict[str, Measurement] = {
     each.name: each
     for each in (
@@ -46,10 +50,9 @@ MEASUREMENTS: dict[str, Measurement] = {
         for name, unit, definition in markdown_rows(Path(__file__).with_name("measurements.md"))
     )
 }
-"""Every measurement by name, as ``measurements.md`` lists them."""
 
+# The table that a run with probes has beside the core's.
 PROBE_TABLES = {"probes": RecordTable(PROBES, 32768, words={"measurement": tuple(MEASUREMENTS)})}
-"""The table that a run with probes has beside the core's."""
 
 
 def probes_of(history: History) -> Records:

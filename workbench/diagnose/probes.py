@@ -38,12 +38,12 @@ from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.clean import CleanReplay, CleanWeightStore, Samples, distance, sample_index
 from workbench.diagnose.measurements import PROBE_TABLES, measurement_number
 
+# Rounds (epochs, versions, phases of learning) from the start in which everything is measured.
 ALWAYS_BELOW = 16
-"""Rounds (epochs, versions, phases of learning) from the start in which everything is measured."""
+# After that, everything is measured in one of this many rounds.
 EVERY = 4
-"""After that, everything is measured in one of this many rounds."""
+# Worlds of an epoch, from the first, whose states are compared.
 WORLDS = 4
-"""Worlds of an epoch, from the first, whose states are compared."""
 _STATES, _FRACTIONS = 8, 8
 
 Wrapped = Callable[..., Any]
@@ -276,11 +276,14 @@ class _Watched:
 
 @dataclass
 class _Phase:
-    """One phase of learning of one agent."""
+    """One phase of learning of one agent.
+
+    Attributes:
+        probed_update: The update after which everything is measured; -1 for none.
+    """
 
     epoch: int = -1
     probed_update: int = -1
-    """The update after which everything is measured; -1 for none."""
     void: int = 0
     void_below: int = 0
     training: list[bool] = field(default_factory=list)

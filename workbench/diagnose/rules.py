@@ -24,41 +24,45 @@ from workbench.runs.history import History
 from workbench.runs.live_settings import SettingsTimeline
 from workbench.runs.result import greedy_reward
 
+# Records of a live run are compared across tables only when they are this old: tables arrive one after the other, a
+# tenth of a second apart, or some seconds on a machine that has much else to do.
 SETTLED_S = 3.0
-"""Records of a live run are compared across tables only when they are this old: tables arrive one after the other, a
-tenth of a second apart, or some seconds on a machine that has much else to do."""
+# A run may pause for this many times its longest pause so far, or for half the time after which a process counts as
+# hung. Shorter limits would blame a run for a machine that is busy elsewhere.
 PAUSES = 5.0
-"""A run may pause for this many times its longest pause so far, or for half the time after which a process counts as
-hung. Shorter limits would blame a run for a machine that is busy elsewhere."""
+# Sum of the step sizes of an agent's updates from which on having learned nothing counts as a failure. Adam moves a
+# weight by about its step size per update, and the first weights are of size 0.05: with less than a few times that
+# the network is still mostly the one that it began as. A step size of 2.5e-4 takes 1,000 updates.
 ENOUGH_WAY = 0.25
-"""Sum of the step sizes of an agent's updates from which on having learned nothing counts as a failure. Adam moves a
-weight by about its step size per update, and the first weights are of size 0.05: with less than a few times that the
-network is still mostly the one that it began as. A step size of 2.5e-4 takes 1,000 updates."""
+# Size of Q that a network of fresh weights may show.
 FRESH_Q = 1.0
-"""Size of Q that a network of fresh weights may show."""
+# A greedy reward counts as above chance if it is so by this many standard errors: luck does that once in 700 times.
 STANDARD_ERRORS = 3.0
-"""A greedy reward counts as above chance if it is so by this many standard errors: luck does that once in 700 times."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a diagnosis may look at."""
+    """All that a diagnosis may look at.
+
+    Attributes:
+        error: Why the run failed, with the child's name and traceback.
+        references: Rewards of the reference policies; empty if unknown.
+        now: When the records were looked at; of a run that is over, when it ended. Seconds since 1970.
+        incidents: Deaths of children, whatever followed: what the run folder says of each, ``text`` and ``epochs``
+            among it.
+        changes: What was changed during the run: from which epoch on, and the settings by name.
+    """
 
     config: Config
     mode: str
     lag: int | None
     status: str
     error: str | None
-    """Why the run failed, with the child's name and traceback."""
     history: History
     references: Mapping[str, Mapping[str, float]]
-    """Rewards of the reference policies; empty if unknown."""
     now: float
-    """When the records were looked at; of a run that is over, when it ended. Seconds since 1970."""
     incidents: Sequence[Mapping[str, Any]] = ()
-    """Deaths of children, whatever followed: what the run folder says of each, ``text`` and ``epochs`` among it."""
     changes: Sequence[tuple[int, Mapping[str, Any]]] = ()
-    """What was changed during the run: from which epoch on, and the settings by name."""
 
     @functools.cached_property
     def settings(self) -> SettingsTimeline:
@@ -81,13 +85,17 @@ class Evidence:
         return found
 
 
+# Which record stands for all where none is broken.
 Shows = Literal["furthest", "largest", "smallest"]
-"""Which record stands for all where none is broken."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was found against what is due; n records."""
+    """What was found against what is due; n records.
+
+    Attributes:
+        detail: What the numbers do not say, for the sentence.
+    """
 
     agent: NDArray[np.int64]
     epoch: NDArray[np.int64]
@@ -95,7 +103,6 @@ class Comparison:
     due: NDArray[np.float64]
     broken: NDArray[np.bool_]
     detail: str = ""
-    """What the numbers do not say, for the sentence."""
 
     def place(self, shows: Shows) -> int:
         """Place of the record to show: of the broken ones, if there are any, the one furthest off."""
@@ -117,10 +124,13 @@ Measure = Callable[[Evidence], Comparison | None]
 
 @dataclass(frozen=True)
 class Whole:
-    """All things of one sort, of which a probe may have looked at a part."""
+    """All things of one sort, of which a probe may have looked at a part.
+
+    Attributes:
+        name: In the plural.
+    """
 
     name: str
-    """In the plural."""
     count: Callable[[Evidence], int]
 
 
@@ -131,23 +141,25 @@ class Rule:
     ``bad`` and ``good`` are filled with count, value, due, epoch, first and detail. A number can have its noun behind a
     colon, in the singular: ``{value:row}`` is "1 row" or "3 rows". Where the record to show belongs to an agent,
     ``bad`` comes behind its agent and epoch; and before the number of broken records, if there are several records.
+
+    Attributes:
+        things: What is counted, in the plural.
+        needed: Whether a check cannot pass without it.
+        whole: What a part of is looked at; None where it is everything there is.
+        about: What it says something of: the weights that the actor acts with, the target network, epsilon.
+        missing: Why nothing can be told where the measure has nothing; None if it is only that records are not there.
     """
 
     measure: Measure
     things: str
-    """What is counted, in the plural."""
     threshold: str
     bad: str
     good: str = "{count} {things} kept to that"
     needed: bool = True
-    """Whether a check cannot pass without it."""
     shows: Shows = "furthest"
     whole: Whole | None = None
-    """What a part of is looked at; None where it is everything there is."""
     about: Literal["weights", "target", "epsilon"] = "weights"
-    """What it says something of: the weights that the actor acts with, the target network, epsilon."""
     missing: Callable[[Evidence], str] | None = None
-    """Why nothing can be told where the measure has nothing; None if it is only that records are not there."""
 
 
 def compared(records: Records, value: Any, due: Any, holds: Any, detail: str = "") -> Comparison | None:

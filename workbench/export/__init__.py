@@ -34,13 +34,13 @@ __all__ = [
     "write",
 ]
 
+# What a run can be written as, and how.
 FORMATS: dict[str, Callable[[RunView, Path | str], list[Path]]] = {
     "csv": to_csv,
     "parquet": to_parquet,
     "tensorboard": to_tensorboard,
     "archive": lambda run, out: [archive(run, out)],
 }
-"""What a run can be written as, and how."""
 
 
 def write(run: RunView, to: str, out: Path | str) -> list[Path]:

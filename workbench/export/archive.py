@@ -20,8 +20,8 @@ from workbench.runs.folder import NAME, RecordError, RunFolder, runs_folder
 from workbench.runs.loaded import LoadedRun, RunView
 
 SUFFIX = ".tar.gz"
+# An archive that unfolds to more is refused; a run of a day is well below.
 MAX_BYTES = 8 * 2**30
-"""An archive that unfolds to more is refused; a run of a day is well below."""
 
 
 def archive(run: RunView | Path | str, out: Path | str) -> Path:

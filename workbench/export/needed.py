@@ -7,8 +7,8 @@ from typing import Any
 
 from workbench.runs.folder import RecordError
 
+# The extra of this package that brings pandas, pyarrow and tensorboard.
 EXTRA = "export"
-"""The extra of this package that brings pandas, pyarrow and tensorboard."""
 
 
 class ExportError(RecordError):

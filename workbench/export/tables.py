@@ -20,8 +20,8 @@ from workbench.runs.loaded import RunView
 if TYPE_CHECKING:
     import pandas as pd
 
+# Columns that say which run a row is of; ``lag`` is missing where a run is free-running.
 RUN_COLUMNS = ("run", "mode", "lag", "faults", "seed")
-"""Columns that say which run a row is of; ``lag`` is missing where a run is free-running."""
 
 
 def to_pandas(runs: RunView | Sequence[RunView]) -> dict[str, pd.DataFrame]:

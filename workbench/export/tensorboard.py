@@ -22,12 +22,15 @@ from workbench.runs.loaded import RunView
 
 
 class Point(NamedTuple):
-    """One value of a curve."""
+    """One value of a curve.
+
+    Attributes:
+        time: Seconds since 1970, UTC.
+        step: Update or epoch, as the metric's table has it.
+    """
 
     time: float
-    """Seconds since 1970, UTC."""
     step: int
-    """Update or epoch, as the metric's table has it."""
     value: float
 
 

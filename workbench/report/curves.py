@@ -31,16 +31,16 @@ from workbench.view.curves import moving_average
 from workbench.view.panel.drawing import REFERENCES
 from workbench.view.style import GREY, PRINT, few_ticks, run_style
 
+# Points of a drawn curve.
 POINTS = 200
-"""Points of a drawn curve."""
+# Where on the x axis the table gives numbers.
 SHARES = (0.25, 0.5, 0.75, 1.0)
-"""Where on the x axis the table gives numbers."""
+# Height of a panel in inches.
 HEIGHT = 2.05
-"""Height of a panel in inches."""
+# A curve of so few points has a mark on each; any other has five, at other places than those of the next group.
 FEW = 30
-"""A curve of so few points has a mark on each; any other has five, at other places than those of the next group."""
+# Marks on a line, which tell groups apart in grey.
 MARKS: dict[str, Any] = {"markersize": 2.8, "markeredgewidth": 0.6, "markerfacecolor": "white"}
-"""Marks on a line, which tell groups apart in grey."""
 
 _HELD = (
     "Over wall time, curves are interpolated from where the last run of a group begins; a run that has finished keeps "
@@ -56,25 +56,31 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Curve:
-    """One metric of a panel."""
+    """One metric of a panel.
+
+    Attributes:
+        over: "agent_steps", "time" or "update".
+        name: What tells it from the panel's other curve.
+    """
 
     metric: str
     over: str
-    """"agent_steps", "time" or "update"."""
     name: str = ""
-    """What tells it from the panel's other curve."""
     thin: bool = False
 
 
 @dataclass(frozen=True)
 class Panel:
-    """What one of the axes shows."""
+    """What one of the axes shows.
+
+    Attributes:
+        references: Whether the rewards of the reference policies are drawn.
+    """
 
     title: str
     unit: str
     curves: tuple[Curve, ...]
     references: bool = False
-    """Whether the rewards of the reference policies are drawn."""
 
 
 X_LABELS = {"agent_steps": "agent steps, all agents", "time": "wall time, s", "update": "updates of each agent"}
@@ -84,14 +90,17 @@ HEAD = ("group", "curve", "over", "at", "interquartile mean", "runs")
 
 @dataclass(frozen=True)
 class Bundle:
-    """The curves of a group on one x axis."""
+    """The curves of a group on one x axis.
+
+    Attributes:
+        x: (points,).
+        middle: (points,) interquartile mean over the runs.
+        low: (points,) lower end of the interval; nan without.
+    """
 
     x: Array
-    """(points,)."""
     middle: Array
-    """(points,) interquartile mean over the runs."""
     low: Array
-    """(points,) lower end of the interval; nan without."""
     high: Array
 
     def at(self, place: int) -> Estimate:

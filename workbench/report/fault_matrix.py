@@ -30,13 +30,13 @@ from workbench.view.style import (
 
 Lines = Sequence[Mapping[str, Any]]
 
+# What makes the file of a matrix.
 COMMAND = "python -m tests.campaigns.matrix"
-"""What makes the file of a matrix."""
 
+# Height of a row in inches.
 ROW = {"single": 0.118, "double": 0.128}
-"""Height of a row in inches."""
+# Size of the names in points.
 TEXT = {"single": 4.8, "double": 5.6}
-"""Size of the names in points."""
 HEAD = ("fault", "must be noticed by", "noticed", "in epoch", "effect on greedy reward", "noticed as well by")
 COST, OTHER = run_style(0).colour, run_style(4).colour
 

@@ -15,22 +15,25 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench.runs.table import number
 
+# Share of the resampled numbers that lie inside an interval.
 LEVEL = 0.95
-"""Share of the resampled numbers that lie inside an interval."""
 RESAMPLES = 2000
+# Runs that an interval needs. Of two, a bootstrap gives back the two values themselves.
 MIN_RUNS = 3
-"""Runs that an interval needs. Of two, a bootstrap gives back the two values themselves."""
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval."""
+    """A number with its interval.
+
+    Attributes:
+        low: Lower end; nan where there are too few values for an interval.
+    """
 
     value: float
     low: float = float("nan")
-    """Lower end; nan where there are too few values for an interval."""
     high: float = float("nan")
 
 

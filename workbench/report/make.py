@@ -27,6 +27,9 @@ from workbench.runs.folder import reference_path
 from workbench.runs.table import Table
 from workbench.view.style import COLUMN_WIDTHS, PRINT_DPI, print_settings
 
+# Name, which is also the file's, to the function that draws it, in the order of the report.
+#
+# A function raises :class:`~workbench.report.selection.ReportError` where the material is not enough.
 FIGURES: dict[str, Callable[[Material], ReportFigure]] = {
     "greedy_reward": curves.greedy_reward,
     "reward": curves.reward,
@@ -36,23 +39,23 @@ FIGURES: dict[str, Callable[[Material], ReportFigure]] = {
     "timeline": timeline,
     "fault_matrix": fault_matrix,
 }
-"""Name, which is also the file's, to the function that draws it, in the order of the report.
-
-A function raises :class:`~workbench.report.selection.ReportError` where the material is not enough."""
 SUFFIXES = (".pdf", ".svg", ".png")
 _WIDTH = 110
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The figures of some runs. ``report["sync_lag"]`` shows one in a notebook."""
+    """The figures of some runs. ``report["sync_lag"]`` shows one in a notebook.
+
+    Attributes:
+        results: What every group reached.
+        left_out: Figures that could not be made, and why.
+    """
 
     figures: Mapping[str, ReportFigure]
     results: Table
-    """What every group reached."""
     selection: Selection
     left_out: Mapping[str, str]
-    """Figures that could not be made, and why."""
 
     def __getitem__(self, name: str) -> ReportFigure:
         if name in self.left_out:

@@ -15,28 +15,31 @@ from workbench.runs.table import Table
 from workbench.view.picture import Picture
 from workbench.view.style import COLUMN_WIDTHS, PRINT, legend_above, print_settings, run_style, style_axes
 
+# Width of a figure: one column of a two-column page, or the whole page.
 Columns = Literal["single", "double"]
-"""Width of a figure: one column of a two-column page, or the whole page."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """What the figures of one report may draw."""
+    """What the figures of one report may draw.
+
+    Attributes:
+        bands: Whether intervals over seeds are drawn; they need several.
+        smoothing: Window of the moving average over what is noisy, as a share of a run's length.
+        matrix: What ``python -m tests.campaigns.matrix`` wrote.
+        bench: What ``python -m tests.campaigns.bench`` wrote.
+        last: Seconds that a timeline shows; None for a few epochs.
+        until: Where they end, in seconds since the start.
+    """
 
     selection: Selection
     columns: Columns = "double"
     bands: bool = True
-    """Whether intervals over seeds are drawn; they need several."""
     smoothing: float = 0.05
-    """Window of the moving average over what is noisy, as a share of a run's length."""
     matrix: Mapping[str, Any] | None = None
-    """What ``python -m tests.campaigns.matrix`` wrote."""
     bench: Mapping[str, Any] | None = None
-    """What ``python -m tests.campaigns.bench`` wrote."""
     last: float | None = None
-    """Seconds that a timeline shows; None for a few epochs."""
     until: float | None = None
-    """Where they end, in seconds since the start."""
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -56,15 +59,18 @@ class Material:
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """One figure of a report."""
+    """One figure of a report.
+
+    Attributes:
+        caption: What is drawn, from which runs, with which settings, and the numbers.
+        table: The numbers of the figure.
+        of_runs: Whether it is about the runs, so that its caption ends with their settings and origin.
+    """
 
     picture: Picture
     caption: str
-    """What is drawn, from which runs, with which settings, and the numbers."""
     table: Table
-    """The numbers of the figure."""
     of_runs: bool = True
-    """Whether it is about the runs, so that its caption ends with their settings and origin."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, Any]]:
         with print_settings():

@@ -12,6 +12,7 @@ from workbench.report.selection import Group, Selection
 from workbench.runs.result import Result
 from workbench.runs.table import Table
 
+# Name of each row, and the number of a run that it is about.
 QUANTITIES: dict[str, Callable[[Result], float | None]] = {
     "greedy reward": lambda result: result.greedy_reward,
     "reward, last tenth": lambda result: result.reward["last_tenth"],
@@ -22,7 +23,6 @@ QUANTITIES: dict[str, Callable[[Result], float | None]] = {
     "sync lag, versions": lambda result: result.sync_lag["versions"]["mean"],
     "sync lag, ms": lambda result: result.sync_lag["milliseconds"]["mean"],
 }
-"""Name of each row, and the number of a run that it is about."""
 
 
 def results_table(selection: Selection, bands: bool = True) -> Table:

@@ -21,8 +21,8 @@ from workbench.runs.folder import RecordError, data_folder
 from workbench.runs.loaded import LoadedRun, RunView
 from workbench.runs.result import Result
 
+# A run, its folder, or a folder that holds several.
 Runs = RunView | Path | str
-"""A run, its folder, or a folder that holds several."""
 
 
 class ReportError(RecordError):
@@ -31,15 +31,18 @@ class ReportError(RecordError):
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one mode, lag, set of faults and settings, by seed."""
+    """Runs of one mode, lag, set of faults and settings, by seed.
+
+    Attributes:
+        label: As short as tells the groups of a report apart.
+        settings: Every setting by dotted name but the seed and those that are pooled; the device as it was resolved.
+        strata: (runs,): which of the pooled tasks each run is of; all 0 where nothing is pooled.
+    """
 
     label: str
-    """As short as tells the groups of a report apart."""
     runs: tuple[LoadedRun, ...]
     settings: Mapping[str, Any]
-    """Every setting by dotted name but the seed and those that are pooled; the device as it was resolved."""
     strata: NDArray[np.intp]
-    """(runs,): which of the pooled tasks each run is of; all 0 where nothing is pooled."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -69,13 +72,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Selection:
-    """The groups of a report, and what was left out of them."""
+    """The groups of a report, and what was left out of them.
+
+    Attributes:
+        pooled: Settings that may differ within a group; their values are the strata.
+        left_out: A sentence for each run that is in no group.
+    """
 
     groups: tuple[Group, ...]
     pooled: tuple[str, ...] = ()
-    """Settings that may differ within a group; their values are the strata."""
     left_out: tuple[str, ...] = ()
-    """A sentence for each run that is in no group."""
 
     @property
     def runs(self) -> tuple[LoadedRun, ...]:
@@ -145,8 +151,8 @@ def _changes(run: LoadedRun) -> str:
     return "; ".join(made)
 
 
+# The default of every setting, by dotted name.
 DEFAULTS = flat(Config().to_dict())
-"""The default of every setting, by dotted name."""
 
 
 def shown(value: Any) -> str:

@@ -25,18 +25,21 @@ _BENCH_BASELINES = {"against sequential on all cores": "sequential, all cores", 
 
 @dataclass(frozen=True)
 class Bar:
-    """One speed-up."""
+    """One speed-up.
+
+    Attributes:
+        single: Each pair of runs, or each repetition.
+        style: Place of the group in the report, which has the same style in every figure.
+    """
 
     label: str
     baseline: str
     found: Estimate
     single: tuple[float, ...]
-    """Each pair of runs, or each repetition."""
     ideal: float
     wall_s: float
     baseline_s: float
     style: int
-    """Place of the group in the report, which has the same style in every figure."""
 
 
 def speedup(material: Material) -> ReportFigure:

@@ -12,10 +12,10 @@ from workbench.view.timeline.shares import SEEN, Shares
 from workbench.view.timeline.span_kinds import SpanKind
 from workbench.view.timeline.timeline import Timeline
 
+# Epochs that are shown if no stretch of time is asked for.
 EPOCHS = 4
-"""Epochs that are shown if no stretch of time is asked for."""
+# Heights in inches: a lane, what is above and below the lanes of a run, the key.
 LANE, REST, KEY = 0.31, 0.57, 0.3
-"""Heights in inches: a lane, what is above and below the lanes of a run, the key."""
 _FIRST = ("working", "on a core", "waiting", "other")
 
 

@@ -14,8 +14,8 @@ from workbench.runs.table import Table
 from workbench.view.picture import Picture
 from workbench.view.style import GREY, INK, SMALL_SIZE, TEXT_SIZE, RunStyle, run_style, style_axes
 
+# Width and height in inches.
 SIZE = (11.0, 6.6)
-"""Width and height in inches."""
 Cells = list[dict[str, Any]]
 Result = Mapping[str, Any]
 HEAD = ("pause ms", "reads", "writes", "torn / million", "wrong / million", "retries", "us / read")

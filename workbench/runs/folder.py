@@ -26,8 +26,8 @@ from workbench.core.records import Records
 from workbench.runs.files import private, whole_file
 from workbench.runs.metrics import Schema
 
+# Version of the layout of a run folder. It is raised with every change to the files or to what the core records.
 FORMAT = 3
-"""Version of the layout of a run folder. It is raised with every change to the files or to what the core records."""
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 

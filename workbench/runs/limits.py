@@ -17,6 +17,7 @@ from workbench.core.processes.blocks import Plan, layouts
 from workbench.core.processes.supervisor import TOO_MANY_FILES
 from workbench.runs.recovery.keepers import COPIES, JOURNALS
 
+# What a run takes memory for, and how to make it less. Hooks take memory under the titles of their layouts.
 REMEDIES = {
     "replays": "lower replay.capacity or world.num_worlds",
     COPIES: "set checkpoint.keep to 0, which saves the copies but leaves no checkpoints",
@@ -24,10 +25,9 @@ REMEDIES = {
     JOURNALS: "lower agent.width or world.num_worlds",
     "telemetry": "lower processes.learners",
 }
-"""What a run takes memory for, and how to make it less. Hooks take memory under the titles of their layouts."""
 
+# Files that are open for a moment only: logs, records, a checkpoint, the pipes of a child that is being started.
 SPARE_FILES = 24
-"""Files that are open for a moment only: logs, records, a checkpoint, the pipes of a child that is being started."""
 
 
 def check_limits(plan: Plan) -> None:

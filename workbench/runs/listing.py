@@ -17,18 +17,22 @@ from workbench.runs.table import Table
 
 @dataclass(frozen=True)
 class RunInfo:
-    """One run folder."""
+    """One run folder.
+
+    Attributes:
+        status: created, starting, running, finished, stopped, failed; "cut off" (no parent), "old format" or
+            "unreadable".
+        label: Mode, lag and faults; of a folder that cannot be read, why.
+        created: Seconds since 1970; 0 if unknown.
+        checkpoint: Epoch of the newest checkpoint; None if there is none.
+    """
 
     path: Path
     status: str
-    """created, starting, running, finished, stopped, failed; "cut off" (no parent), "old format" or "unreadable"."""
     label: str
-    """Mode, lag and faults; of a folder that cannot be read, why."""
     seed: int | None
     created: float
-    """Seconds since 1970; 0 if unknown."""
     checkpoint: int | None
-    """Epoch of the newest checkpoint; None if there is none."""
 
     @property
     def name(self) -> str:

@@ -24,6 +24,8 @@ from workbench.core.shared.layout import Arrays, Layout
 from workbench.core.train.hooks import FixedSettings, Hook
 from workbench.runs.recovery.journal import Journal
 
+# Settings that may be changed while a run is under way, by dotted name. Which ones a resumed run may begin with is in
+# :data:`workbench.core.config.SAFE_TO_CHANGE`.
 CHANGEABLE = (
     "learning.learning_rate",
     "learning.learning_rate_end",
@@ -38,10 +40,8 @@ CHANGEABLE = (
     "evaluation.interval",
     "checkpoint.interval",
 )
-"""Settings that may be changed while a run is under way, by dotted name. Which ones a resumed run may begin with is in
-:data:`workbench.core.config.SAFE_TO_CHANGE`."""
+# Name of the block of memory that the changes lie in.
 BLOCK = "changed settings"
-"""Name of the block of memory that the changes lie in."""
 _ROOM = 2**16
 
 

@@ -19,8 +19,8 @@ from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
 from workbench.runs.recovery.checkpoint import CheckpointError, checkpoint_of, kept_epochs
 from workbench.runs.result import Result
 
+# Classes of the user's own, by ``world``, ``agent`` and ``sampler``, as the caller gives them for a run folder.
 Given = dict[str, type | str | None]
-"""Classes of the user's own, by ``world``, ``agent`` and ``sampler``, as the caller gives them for a run folder."""
 
 
 class RunError(RuntimeError):

@@ -89,6 +89,7 @@ METRICS: dict[str, Metric] = {
     )
 }  # fmt: skip
 
+# Fields that say when, where and under what a record was made.
 COLUMNS: dict[str, str] = {
     "time": "When the record was made: seconds since 1970, UTC.",
     "agent": "Index of the agent; -1 for all or none of them.",
@@ -102,7 +103,6 @@ COLUMNS: dict[str, str] = {
     "worlds": "Greedy epochs behind the mean, run side by side as worlds.",
     "final": "1 for the evaluation after the last update, else 0.",
 }
-"""Fields that say when, where and under what a record was made."""
 
 
 @dataclass(frozen=True)

@@ -15,31 +15,35 @@ from workbench.runs.history import History
 
 @dataclass(frozen=True)
 class Result:
-    """The summary of one run. Counts are over all agents; rewards are per epoch, summed over agents."""
+    """The summary of one run. Counts are over all agents; rewards are per epoch, summed over agents.
+
+    Attributes:
+        status: "finished", "stopped" or "failed".
+        wall_s: Seconds from the opening of the ready barrier to the last update.
+        startup_s: Seconds from the start of the children to the opening of the barrier.
+        replay_ratio: Updates per agent step.
+        sync_lag: Mean and max over epochs and agents, in versions, updates, milliseconds; taken at each epoch's last
+            action.
+        reward: Mean reward over the first and over the last tenth of the epochs, while exploring.
+        greedy_reward: Mean reward of the greedy epochs after the last update; None if the run did not get there.
+        digest: SHA-256 of the final weights, the rows in the replays, all rewards and all losses.
+    """
 
     mode: str
     lag: int | None
     seed: int
     status: str
-    """"finished", "stopped" or "failed"."""
     wall_s: float
-    """Seconds from the opening of the ready barrier to the last update."""
     startup_s: float
-    """Seconds from the start of the children to the opening of the barrier."""
     agent_steps: int
     updates: int
     agent_steps_per_s: float
     updates_per_s: float
     replay_ratio: float | None
-    """Updates per agent step."""
     sync_lag: dict[str, dict[str, float | None]]
-    """Mean and max over epochs and agents, in versions, updates, milliseconds; taken at each epoch's last action."""
     reward: dict[str, float | None]
-    """Mean reward over the first and over the last tenth of the epochs, while exploring."""
     greedy_reward: float | None
-    """Mean reward of the greedy epochs after the last update; None if the run did not get there."""
     digest: dict[str, str]
-    """SHA-256 of the final weights, the rows in the replays, all rewards and all losses."""
 
     def __repr__(self) -> str:
         dial = "free-running" if self.lag is None else f"lag {self.lag}"

@@ -51,27 +51,30 @@ from workbench.runs.reference_policies import reference_rewards
 from workbench.runs.result import Result
 from workbench.runs.uninterrupted import uninterrupted
 
+# Epochs behind the reference lines of a run's figures, or as many as a world lets be played side by side.
 REFERENCE_EPOCHS = 400
-"""Epochs behind the reference lines of a run's figures, or as many as a world lets be played side by side."""
 
+# What every run has, before all other hooks.
 OWN_HOOKS: tuple[Hook, ...] = (Recovery(), LiveSettings())
-"""What every run has, before all other hooks."""
 
 
 @dataclass(frozen=True)
 class ProcessView:
-    """One child of a run as it is now."""
+    """One child of a run as it is now.
+
+    Attributes:
+        agents: Whose updates it makes.
+        silence_s: Seconds since its last heartbeat, while it lives.
+        restarts: How often it was restarted.
+    """
 
     name: str
     role: str
     agents: tuple[int, ...]
-    """Whose updates it makes."""
     pid: int | None
     alive: bool
     silence_s: float
-    """Seconds since its last heartbeat, while it lives."""
     restarts: int
-    """How often it was restarted."""
 
 
 class Run(RunView, Listener):

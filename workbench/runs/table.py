@@ -17,14 +17,17 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a head."""
+    """Rows of text under a head.
+
+    Attributes:
+        caption: What stands below the text and the Markdown, and above the rows in HTML.
+        numbers: Whether the columns after the first hold numbers, which are aligned to the right.
+    """
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
-    """What stands below the text and the Markdown, and above the rows in HTML."""
     numbers: bool = True
-    """Whether the columns after the first hold numbers, which are aligned to the right."""
 
     def __post_init__(self) -> None:
         if any(len(row) != len(self.head) for row in self.rows):

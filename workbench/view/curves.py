@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+# Points of a drawn curve. A chart is a few hundred pixels wide; more points cost time and show nothing.
 MAX_POINTS = 600
-"""Points of a drawn curve. A chart is a few hundred pixels wide; more points cost time and show nothing."""
 
+# x (n,) and y (n,), float64.
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""x (n,) and y (n,), float64."""
 
 
 def decimate(x: ArrayLike, y: ArrayLike, limit: int = MAX_POINTS) -> Points:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from workbench.runs.loaded import RunView
 
+# Names of run folders that nobody chose: time, mode, lag, seed and a random ending.
 GENERATED = re.compile(r"\d{8}-\d{6}-.*-seed\d+-[0-9a-f]+")
-"""Names of run folders that nobody chose: time, mode, lag, seed and a random ending."""
 
 
 def labels(runs: Sequence[RunView]) -> list[str]:

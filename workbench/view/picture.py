@@ -19,20 +19,23 @@ from PIL import Image
 
 from workbench.runs.files import whole_file, write_whole
 
+# Dots per inch of a still figure.
 DPI = 110
-"""Dots per inch of a still figure."""
+# Colours of a picture in a notebook. An eye sees no more of them in a chart, and the file is a third as large.
 NOTEBOOK_COLOURS = 256
-"""Colours of a picture in a notebook. An eye sees no more of them in a chart, and the file is a third as large."""
 
+# Held while anything is drawn: matplotlib's text is not safe in several threads, and every panel has one.
 DRAWING = threading.RLock()
-"""Held while anything is drawn: matplotlib's text is not safe in several threads, and every panel has one."""
 
 
 class Picture(Figure):
-    """A figure that draws itself: shown as PNG in any notebook, whatever the backend, and saved the same every time."""
+    """A figure that draws itself: shown as PNG in any notebook, whatever the backend, and saved the same every time.
+
+    Attributes:
+        alt: What the picture shows, for readers who cannot see it.
+    """
 
     alt: str = ""
-    """What the picture shows, for readers who cannot see it."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

@@ -19,8 +19,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#dddddd"
 WARNING = "#b00020"
 
+# Sizes of text on the screen, in points.
 TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 10.5, 9.0, 8.0
-"""Sizes of text on the screen, in points."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,13 @@ class Sizes:
 
 
 SCREEN = Sizes(TITLE_SIZE, TEXT_SIZE, SMALL_SIZE, 1.0)
+# For figures that are printed at the size they are drawn in: text as large as that of a caption.
 PRINT = Sizes(title=8.0, text=7.0, small=6.5, line=0.58)
-"""For figures that are printed at the size they are drawn in: text as large as that of a caption."""
+# Widths of printed figures in inches: one column of a two-column page, or the whole page.
 COLUMN_WIDTHS = {"single": 3.4, "double": 7.0}
-"""Widths of printed figures in inches: one column of a two-column page, or the whole page."""
+# Dots per inch of a printed figure's PNG.
 PRINT_DPI = 300
-"""Dots per inch of a printed figure's PNG."""
+# What is set beside matplotlib's own defaults while a printed figure is drawn and saved.
 PRINT_SETTINGS: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same letters
     "pdf.fonttype": 42,  # fonts are embedded as TrueType: publishers refuse Type 3
@@ -47,10 +48,9 @@ PRINT_SETTINGS: Any = {
     "svg.hashsalt": "workbench",  # names inside the file are the same every time
     "hatch.linewidth": 0.6,
 }
-"""What is set beside matplotlib's own defaults while a printed figure is drawn and saved."""
 
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-"""Okabe and Ito's colours, which colour-blind readers can tell apart."""
 _DASHES: tuple[Any, ...] = ("solid", (0, (3.0, 1.6)), (0, (1.0, 1.2)), (0, (5.0, 1.5, 1.0, 1.5)))
 _WIDTHS = (2.6, 1.5)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -59,15 +59,19 @@ _HATCHES = ("", "/////", "|||||", "xxxx", "-----", "\\\\\\\\\\", "++++")
 
 @dataclass(frozen=True)
 class RunStyle:
-    """How the curves of one run are drawn."""
+    """How the curves of one run are drawn.
+
+    Attributes:
+        width: In points. The first run is drawn wide and the others narrow and dashed on top, so equal curves are all
+            seen.
+        hatch: Pattern of its bars.
+    """
 
     colour: str
     dashes: Any
     width: float
-    """In points. The first run is drawn wide and the others narrow and dashed on top, so equal curves are all seen."""
     marker: str
     hatch: str
-    """Pattern of its bars."""
 
 
 def run_style(index: int) -> RunStyle:

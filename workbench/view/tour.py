@@ -29,8 +29,8 @@ from workbench.view.panel.panel import Panel
 from workbench.view.picture import DPI, Picture
 from workbench.view.style import GREY, WARNING, legend_above, run_style, style_axes
 
+# What the first letter of an id stands for.
 ROOMS = {"D": "Data path", "W": "Weights and epsilon", "L": "Learning step", "P": "Processes"}
-"""What the first letter of an id stands for."""
 _WIDTH = 112
 _TEXT = "white-space: pre-wrap; line-height: 1.35"
 

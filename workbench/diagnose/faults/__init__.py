@@ -16,6 +16,7 @@ from workbench.diagnose.faults.fault import Fault, FaultError
 
 __all__ = ["FAULTS", "Fault", "FaultError", "make", "prepare"]
 
+# Every fault by its name, in the order of the catalogue.
 FAULTS: dict[str, type[Fault]] = {
     fault.name: fault
     for fault in (
@@ -31,7 +32,6 @@ FAULTS: dict[str, type[Fault]] = {
         processes.KillLearner, processes.KillActor, processes.HangLearner, processes.KillWhileWriting,
     )
 }  # fmt: skip
-"""Every fault by its name, in the order of the catalogue."""
 
 
 def make(name: str, strength: float | None = None) -> Fault:

@@ -29,30 +29,32 @@ class Fault(Hook):
 
     Raises:
         FaultError: the fault has no strength, or not this one.
+
+    Attributes:
+        name: Name under which it is switched on, and which the catalogue lists.
+        ids: Rows of the catalogue that it stands for.
+        check: Name of the check that must notice.
+        modes: Modes in which it makes sense; :meth:`why_not` says why not in the others.
+        refuses: Whether a sound system refuses it with an error, so that the run fails.
+        unit: What the strength counts; empty if there is none.
+        default: Strength unless another is given.
+        least: Smallest strength that makes sense.
+        most: Greatest strength that can be given.
+        whole: Whether the strength is a whole number.
+        replaces: Parts that it puts another in place of; two faults cannot replace the same one.
     """
 
     name: ClassVar[str]
-    """Name under which it is switched on, and which the catalogue lists."""
     ids: ClassVar[tuple[str, ...]]
-    """Rows of the catalogue that it stands for."""
     check: ClassVar[str]
-    """Name of the check that must notice."""
     modes: ClassVar[tuple[str, ...]] = MODES
-    """Modes in which it makes sense; :meth:`why_not` says why not in the others."""
     refuses: ClassVar[bool] = False
-    """Whether a sound system refuses it with an error, so that the run fails."""
     unit: ClassVar[str] = ""
-    """What the strength counts; empty if there is none."""
     default: ClassVar[float] = 0
-    """Strength unless another is given."""
     least: ClassVar[float] = 0
-    """Smallest strength that makes sense."""
     most: ClassVar[float] = 1_000_000
-    """Greatest strength that can be given."""
     whole: ClassVar[bool] = True
-    """Whether the strength is a whole number."""
     replaces: ClassVar[frozenset[str]] = frozenset()
-    """Parts that it puts another in place of; two faults cannot replace the same one."""
 
     def __init__(self, strength: float | None = None) -> None:
         if strength is not None and not self.unit:

@@ -22,8 +22,8 @@ from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.faults.fault import Fault, override, why_no_race
 
 Vector = NDArray[np.float32]
+# Copies a snapshot: (source, target).
 Copy = Callable[[Vector, Vector], None]
-"""Copies a snapshot: (source, target)."""
 
 # --- torn copies -----------------------------------------------------------------------------------------------------
 

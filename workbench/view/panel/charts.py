@@ -15,12 +15,13 @@ from workbench.core.records import TABLES
 from workbench.runs.loaded import RunView
 from workbench.runs.metrics import METRICS
 
+# Default window of the moving averages, as a share of the run's length.
 SMOOTHING = 0.04
-"""Default window of the moving averages, as a share of the run's length."""
+# Charts in one picture. More are too small to read and too slow to draw live.
 MAX_CHARTS = 12
-"""Charts in one picture. More are too small to read and too slow to draw live."""
 
 Axis = Literal["own", "epoch", "agent_steps", "update", "time"]
+# What charts can be drawn over. "own" is updates for what is recorded per update, and epochs for the rest.
 AXIS_LABELS: dict[Axis, str] = {
     "own": "what it is recorded over",
     "epoch": "epoch",
@@ -28,42 +29,47 @@ AXIS_LABELS: dict[Axis, str] = {
     "update": "updates of each agent",
     "time": "wall time, s",
 }
-"""What charts can be drawn over. "own" is updates for what is recorded per update, and epochs for the rest."""
 
+# One agent, all as one curve (mean or sum, as the metric says), or a curve for each.
 Agents = int | Literal["together", "each"]
-"""One agent, all as one curve (mean or sum, as the metric says), or a curve for each."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One metric in a chart."""
+    """One metric in a chart.
+
+    Attributes:
+        weight: Width of its line, relative to the run's.
+        noisy: Whether a moving average is drawn over the recorded values.
+        rate: Whether the points per second are drawn, of all agents, in place of the values.
+    """
 
     metric: str
     weight: float = 1.0
-    """Width of its line, relative to the run's."""
     noisy: bool = True
-    """Whether a moving average is drawn over the recorded values."""
     rate: bool = False
-    """Whether the points per second are drawn, of all agents, in place of the values."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """What one pair of axes shows."""
+    """What one pair of axes shows.
+
+    Attributes:
+        unit: Label of the y axis.
+        curves: All recorded in one table.
+        marks: Metric drawn as markers.
+        references: Whether the rewards of the reference policies are drawn as lines.
+        due: What the configuration says the curve should be, or must not pass; drawn as a dotted line.
+        over: What the curves are recorded over: "update" or "epoch".
+    """
 
     title: str
     unit: str
-    """Label of the y axis."""
     curves: tuple[Curve, ...]
-    """All recorded in one table."""
     marks: str | None = None
-    """Metric drawn as markers."""
     references: bool = False
-    """Whether the rewards of the reference policies are drawn as lines."""
     due: Literal["epsilon", "replay_ratio", "grad_clip"] | None = None
-    """What the configuration says the curve should be, or must not pass; drawn as a dotted line."""
     over: str = "epoch"
-    """What the curves are recorded over: "update" or "epoch"."""
 
     @property
     def name(self) -> str:
@@ -76,6 +82,7 @@ def _plain(title: str, metric: str, noisy: bool = True, unit: str = "") -> Chart
     return Chart(title, unit or of.unit, (Curve(metric, noisy=noisy),), over=TABLES[of.table].axis)
 
 
+# Every chart of what the core measures, by its name.
 CHARTS: dict[str, Chart] = {
     "loss": _plain("Loss", "losses/quantile_huber", unit="quantile Huber loss"),
     "q": Chart("Q-values: mean (wide) and max (thin)", METRICS["values/mean_q"].unit,
@@ -98,10 +105,9 @@ CHARTS: dict[str, Chart] = {
     "steps_rate": Chart("Acting", "agent steps per s", (Curve("charts/reward", rate=True),)),
     "updates_rate": Chart("Learning", "updates per s", (Curve("losses/quantile_huber", rate=True),), over="update"),
 }  # fmt: skip
-"""Every chart of what the core measures, by its name."""
 
+# Charts that are drawn unless others are asked for.
 STANDARD = ("loss", "q", "reward", "epsilon", "lag_versions", "lag_ms")
-"""Charts that are drawn unless others are asked for."""
 
 
 def charts_of(runs: Sequence[RunView]) -> dict[str, Chart]:
@@ -117,17 +123,20 @@ def charts_of(runs: Sequence[RunView]) -> dict[str, Chart]:
 
 @dataclass(frozen=True)
 class Choices:
-    """What to draw and how. A choice that no run could be drawn by raises ValueError when the object is built."""
+    """What to draw and how. A choice that no run could be drawn by raises ValueError when the object is built.
+
+    Attributes:
+        charts: Names of charts (:func:`charts_of`), in the order in which they are drawn.
+        smoothing: Window of the moving averages as a share of a run's length; 0 draws what was recorded alone.
+        over: The x axis.
+        log: A logarithmic y axis, in every chart whose values are all above 0.
+    """
 
     charts: tuple[str, ...] = STANDARD
-    """Names of charts (:func:`charts_of`), in the order in which they are drawn."""
     smoothing: float = SMOOTHING
-    """Window of the moving averages as a share of a run's length; 0 draws what was recorded alone."""
     over: Axis = "own"
-    """The x axis."""
     agents: Agents = "together"
     log: bool = False
-    """A logarithmic y axis, in every chart whose values are all above 0."""
 
     def __post_init__(self) -> None:
         charts = (self.charts,) if isinstance(self.charts, str) else self.charts

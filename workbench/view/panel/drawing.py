@@ -21,14 +21,14 @@ from workbench.view.panel.feed import Feed, Line, axis_label, change_marks
 from workbench.view.picture import DPI, Picture
 from workbench.view.style import GREY, INK, SMALL_SIZE, TEXT_SIZE, WARNING, few_ticks, log_ticks, run_style, style_axes
 
+# Rows of a line at most; each is drawn as two points.
 MOST_ROWS = 300
-"""Rows of a line at most; each is drawn as two points."""
+# Greedy evaluations drawn per run; of more, the best and the worst of every stretch.
 MAX_MARKS = 40
-"""Greedy evaluations drawn per run; of more, the best and the worst of every stretch."""
+# Width of the drawing and height that each row of charts adds, in inches.
 WIDTH, ROW_HEIGHT = 11.0, 2.4
-"""Width of the drawing and height that each row of charts adds, in inches."""
+# Height in inches that legend, labels and footer take.
 MARGIN = 1.2
-"""Height in inches that legend, labels and footer take."""
 REFERENCES = {"random": "random", "random_no_wall": "random, never into a wall", "scripted": "scripted: nearest gem"}
 
 

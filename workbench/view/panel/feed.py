@@ -22,18 +22,18 @@ from workbench.runs.loaded import RunView
 from workbench.view.curves import MAX_POINTS, Points
 from workbench.view.panel.charts import AXIS_LABELS, Axis, Chart, Choices, Curve, charts_of
 
+# Rows of a curve at most: a chart is no more pixels wide.
 MOST = 1_000
-"""Rows of a curve at most: a chart is no more pixels wide."""
+# Rows of a chart at most, where many lines share it; each still has :data:`LEAST`.
 MOST_OF_CHART = 12_000
-"""Rows of a chart at most, where many lines share it; each still has :data:`LEAST`."""
 LEAST = 100
+# Records that are read together, which bounds the memory that reading takes.
 AT_ONCE = 2**16
-"""Records that are read together, which bounds the memory that reading takes."""
+# Share of a curve's rows that a rate is measured over.
 RATE_WINDOW = 0.02
-"""Share of a curve's rows that a rate is measured over."""
 
+# (n, 4) float64: x, the lowest, the highest and the mean value; nan where no value is finite.
 Rows = NDArray[np.float64]
-"""(n, 4) float64: x, the lowest, the highest and the mean value; nan where no value is finite."""
 
 
 class Buckets:
@@ -149,30 +149,33 @@ def _by_point(rows: Records, axis: str, agents: int) -> Records:
 
 @dataclass
 class Line:
-    """One line of a chart: what it shows, and its rows so far."""
+    """One line of a chart: what it shows, and its rows so far.
+
+    Attributes:
+        chart: Place of the chart; -1 for a line that no chart shows.
+        run: Place of the run.
+        agent: Whose; None for all together.
+        kind: A metric; greedy evaluations; what is due; or the updates at each epoch, which match charts over either.
+        table: Where it is recorded.
+        times: When the points were recorded, for a rate.
+        span: Length of the run in rows, which smoothing takes a share of.
+        _sent: Rows that were sent.
+        _told: Points, size of the buckets and span at that time.
+    """
 
     chart: int
-    """Place of the chart; -1 for a line that no chart shows."""
     run: int
-    """Place of the run."""
     agent: int | None
-    """Whose; None for all together."""
     kind: Literal["curve", "marks", "due", "updates"]
-    """A metric; greedy evaluations; what is due; or the updates at each epoch, which match charts over either."""
     curve: Curve
     table: str
-    """Where it is recorded."""
     axis: Axis
     buckets: Buckets
     times: Buckets
-    """When the points were recorded, for a rate."""
     due: str | None = None
     span: float = 0.0
-    """Length of the run in rows, which smoothing takes a share of."""
     _sent: int = 0
-    """Rows that were sent."""
     _told: tuple[int, int, float] = (-1, 1, 0.0)
-    """Points, size of the buckets and span at that time."""
 
     def take(self, run: RunView, points: Records, start: float) -> None:
         """Add points, (n, agents) records; ``start`` is the time that wall time is counted from."""

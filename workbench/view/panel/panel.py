@@ -36,8 +36,8 @@ from workbench.view.panel.widget import Charts
 from workbench.view.picture import NOTEBOOK_COLOURS, Picture, to_png
 
 CHANGES, PROCESSES, DOCTOR = "Change while running", "Processes", "Doctor"
+# Seconds between two looks of an ``await``.
 AWAITED_S = 0.1
-"""Seconds between two looks of an ``await``."""
 
 
 class Panel:

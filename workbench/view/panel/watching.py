@@ -13,16 +13,16 @@ from collections.abc import Callable
 
 from workbench.runs.machine import cores
 
+# Shortest time between two looks at the runs.
 MIN_INTERVAL_S = 0.2
-"""Shortest time between two looks at the runs."""
+# Largest share of the machine's cores that looking and drawing may take from the runs.
 MAX_SHARE = 0.01
-"""Largest share of the machine's cores that looking and drawing may take from the runs."""
+# Shortest time between two diagnoses.
 DOCTOR_INTERVAL_S = 5.0
-"""Shortest time between two diagnoses."""
+# Largest share of the machine's cores that diagnoses may take.
 DOCTOR_SHARE = 0.01
-"""Largest share of the machine's cores that diagnoses may take."""
+# Looks that the time left is worked out from, a minute or more.
 REMEMBERED = 120
-"""Looks that the time left is worked out from, a minute or more."""
 
 
 class Watcher:

@@ -22,31 +22,35 @@ from workbench.view.timeline.shares import Shares
 from workbench.view.timeline.span_kinds import SpanKind
 from workbench.view.timeline.spans import depths, of_process, time_of_kinds
 
+# Lower and upper side of the two rows of a lane that is 1 high.
 ROWS = ((0.30, 0.92), (0.08, 0.28))
-"""Lower and upper side of the two rows of a lane that is 1 high."""
+# Pieces of a row that are drawn one by one.
 MAX_PIECES = 600
-"""Pieces of a row that are drawn one by one."""
+# Columns of a row that has more.
 COLUMNS = 300
-"""Columns of a row that has more."""
 _MIDDLE = 1 - sum(ROWS[0]) / 2
+# Room that a letter of a label takes, for each point of its size.
 _LABEL_INCHES = 0.0097
-"""Room that a letter of a label takes, for each point of its size."""
+# Room that a kind takes in the key.
 _KEY_INCHES = 1.1
-"""Room that a kind takes in the key."""
 
 
 @dataclass(frozen=True)
 class _Look:
-    """How a kind is drawn."""
+    """How a kind is drawn.
+
+    Attributes:
+        line: Colour of the hatch.
+        text: Colour of a label.
+    """
 
     colour: str
     hatch: str = ""
     line: str = "white"
-    """Colour of the hatch."""
     text: str = "white"
-    """Colour of a label."""
 
 
+# Kinds that are drawn in the same row differ in lightness or in hatch, so a copy in grey can be read too.
 LOOKS = {
     SpanKind.STARTING: _Look("#eeeeee", "..", "#999999", INK),
     SpanKind.WAITING: _Look("#fdf1ea", "////", "#D55E00", "#8a3d00"),
@@ -59,26 +63,28 @@ LOOKS = {
     SpanKind.PUBLISHING: _Look("#8a4b08"),
     SpanKind.CHECKPOINTING: _Look("#56B4E9", "xx", "white", INK),
 }
-"""Kinds that are drawn in the same row differ in lightness or in hatch, so a copy in grey can be read too."""
+# Kinds that are drawn a hair wide at least, since where they happen matters more than how long they take.
 _SHORT = (SpanKind.SYNCING, SpanKind.PUBLISHING, SpanKind.CHECKPOINTING)
-"""Kinds that are drawn a hair wide at least, since where they happen matters more than how long they take."""
+# How shares are called beside a lane, where that is not their name.
 SAID = {"working": "works", "waiting": "waits"}
-"""How shares are called beside a lane, where that is not their name."""
 
 
 @dataclass(frozen=True)
 class Strip:
-    """A stretch of time of one run, as it is drawn."""
+    """A stretch of time of one run, as it is drawn.
+
+    Attributes:
+        spans: (n,) of all processes.
+        origin_ns: The moment that is 0 s.
+        stretch: What is drawn.
+        beside: What is written beside the lanes, which may be about a longer stretch.
+    """
 
     title: str
     spans: Records
-    """(n,) of all processes."""
     origin_ns: int
-    """The moment that is 0 s."""
     stretch: Shares
-    """What is drawn."""
     beside: Shares
-    """What is written beside the lanes, which may be about a longer stretch."""
 
 
 def draw_strips(picture: Picture, strips: Sequence[Strip], sizes: Sizes, told: Sequence[str]) -> None:

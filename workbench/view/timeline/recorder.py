@@ -17,23 +17,28 @@ from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
 from workbench.view.timeline.span_kinds import SPAN_TABLES, SpanKind
 
+# In place of the index of an agent or of an epoch that a span does not belong to.
 NOBODY = -1
-"""In place of the index of an agent or of an epoch that a span does not belong to."""
 
 
 @dataclass(frozen=True)
 class Watched:
-    """A method whose calls are recorded."""
+    """A method whose calls are recorded.
+
+    Attributes:
+        part: What has it: "wakeup", "collector", "trainer"; "replay" and "agent", of which a trainer has one per agent;
+            or "keeper", of which each agent has one, and the collector.
+        takes: Its first arguments by name; "index" is that of an agent, "epoch" that of an epoch.
+    """
 
     part: str
-    """What has it: "wakeup", "collector", "trainer"; "replay" and "agent", of which a trainer has one per agent; or
-    "keeper", of which each agent has one, and the collector."""
     method: str
     kind: SpanKind
     takes: tuple[str, ...] = ()
-    """Its first arguments by name; "index" is that of an agent, "epoch" that of an epoch."""
 
 
+# Every method that is watched, besides the start of a process. A method of the same part that is called within
+# another one gives a span within its span.
 WATCHED = (
     Watched("wakeup", "wait_until", SpanKind.WAITING),
     Watched("collector", "epoch", SpanKind.ACTING, ("epoch",)),
@@ -45,8 +50,6 @@ WATCHED = (
     Watched("replay", "sample", SpanKind.SAMPLING),
     Watched("agent", "update", SpanKind.UPDATING),
 )
-"""Every method that is watched, besides the start of a process. A method of the same part that is called within
-another one gives a span within its span."""
 
 
 class Stopwatch(Hook):

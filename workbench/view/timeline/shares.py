@@ -11,26 +11,29 @@ from numpy.typing import NDArray
 from workbench.runs.table import Table
 from workbench.view.timeline.span_kinds import SpanKind
 
+# Letters in a line below the table.
 WIDTH = 112
-"""Letters in a line below the table."""
+# Smallest share of a kind that has a column: less would be 0.0% in every row.
 SEEN = 5e-5
-"""Smallest share of a kind that has a column: less would be 0.0% in every row."""
+# Kinds that do not count as working.
 NO_WORK = (SpanKind.STARTING, SpanKind.WAITING)
-"""Kinds that do not count as working."""
 
 
 @dataclass(frozen=True)
 class Shares:
-    """Shares of the time from ``start`` to ``end``; each process's row adds up to 1."""
+    """Shares of the time from ``start`` to ``end``; each process's row adds up to 1.
+
+    Attributes:
+        start: Seconds since the start of the run.
+        kinds: (processes, NUM_KINDS): share of each kind by itself, without what lies within it.
+        on_core: (processes,): share in which the process worked and was on a core.
+    """
 
     processes: tuple[str, ...]
     start: float
-    """Seconds since the start of the run."""
     end: float
     kinds: NDArray[np.float64]
-    """(processes, NUM_KINDS): share of each kind by itself, without what lies within it."""
     on_core: NDArray[np.float64]
-    """(processes,): share in which the process worked and was on a core."""
 
     def of(self, process: str) -> dict[str, float]:
         """A process's shares by name: working, on a core, waiting, other (not recorded), then of each kind.

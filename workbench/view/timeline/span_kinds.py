@@ -12,17 +12,16 @@ from workbench.core.records import Records, RecordTable, words_of
 if TYPE_CHECKING:
     from workbench.runs.history import History
 
+# One record per piece of work or of waiting of a process, written when it is over. Times are in nanoseconds.
+#
+# ``start`` is on the machine's monotonic clock, the same for all of its processes; the run's description has what to
+# add for time since 1970, ``clock_offset_ns``. ``on_core`` says how much of ``duration`` the main thread was on a
+# core; for the rest it waited, for another process, a device or a core. ``process`` is the place among the run's
+# processes, whose names are in the description; ``agent`` and ``epoch`` are -1 where the work belongs to none.
 SPANS = np.dtype([
     ("start", "<i8"), ("duration", "<i8"), ("on_core", "<i8"),
     ("process", "<i2"), ("kind", "<i2"), ("agent", "<i4"), ("epoch", "<i4"),
 ])  # fmt: skip
-"""One record per piece of work or of waiting of a process, written when it is over. Times are in nanoseconds.
-
-``start`` is on the machine's monotonic clock, the same for all of its processes; the run's description has what to add
-for time since 1970, ``clock_offset_ns``. ``on_core`` says how much of ``duration`` the main thread was on a core; for
-the rest it waited, for another process, a device or a core. ``process`` is the place among the run's processes, whose
-names are in the description; ``agent`` and ``epoch`` are -1 where the work belongs to none.
-"""
 
 
 class SpanKind(IntEnum):
@@ -50,8 +49,8 @@ class SpanKind(IntEnum):
     """Saving what is needed to resume the run."""
 
 
+# The table that a run with a timeline has beside the core's.
 SPAN_TABLES = {"spans": RecordTable(SPANS, 32768, words={"kind": words_of(SpanKind)})}
-"""The table that a run with a timeline has beside the core's."""
 
 
 def spans_of(history: History) -> Records:

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from workbench.core.records import Records
 from workbench.view.timeline.span_kinds import SpanKind
 
+# Length of an axis that is indexed by :class:`~workbench.view.timeline.span_kinds.SpanKind`; place 0 stays empty.
 NUM_KINDS = max(SpanKind) + 1
-"""Length of an axis that is indexed by :class:`~workbench.view.timeline.span_kinds.SpanKind`; place 0 stays empty."""
 
 
 def of_process(spans: Records, process: int) -> Records:

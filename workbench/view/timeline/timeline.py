@@ -27,12 +27,12 @@ from workbench.view.timeline.shares import NO_WORK, Shares
 from workbench.view.timeline.span_kinds import SpanKind, spans_of
 from workbench.view.timeline.spans import of_process, time_of_kinds, time_on_core
 
+# Width of the figure, height of a lane, and height of all that is no lane, in inches.
 WIDTH, LANE, MARGIN = 11.0, 0.62, 1.0
-"""Width of the figure, height of a lane, and height of all that is no lane, in inches."""
+# Seconds that a figure shows if nothing else is asked for.
 LAST_S = 3.0
-"""Seconds that a figure shows if nothing else is asked for."""
+# Shortest stretch of time that can be shown.
 SHORTEST_S = 1e-3
-"""Shortest stretch of time that can be shown."""
 _TRAINING = (SpanKind.ACTING, SpanKind.LEARNING, SpanKind.PUBLISHING)
 _PICTURES = (".png", ".svg", ".pdf")
 _HIDDEN = "position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)"

@@ -23,8 +23,8 @@ from workbench.view.world.game import Game, Sight
 FLOOR, STONE, DUNE = "#f4f1ea", "#5b6470", "#e3d3a8"
 GEM_COLOUR, AGENT_COLOUR, CHOSEN = "#009E73", "#56B4E9", "#0072B2"
 SPREAD = "#E69F00"
+# Rows and columns that an action of that name leads to; others get no arrow.
 STEPS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
-"""Rows and columns that an action of that name leads to; others get no arrow."""
 _ARROWS = {"up": "↑ up", "down": "↓ down", "left": "← left", "right": "→ right"}
 _HALO = [withStroke(linewidth=2.5, foreground="white")]
 

@@ -27,14 +27,14 @@ from workbench.view.style import GREY, INK, SMALL_SIZE, TITLE_SIZE
 from workbench.view.world.board import Board, when
 from workbench.view.world.game import Game
 
+# Dots per inch of a frame.
 DPI = 80
-"""Dots per inch of a frame."""
+# Colours of a frame: enough for a few flat ones and the smooth edges between them.
 COLOURS = 32
-"""Colours of a frame: enough for a few flat ones and the smooth edges between them."""
+# Milliseconds that a turn is shown.
 TURN_MS = 250
-"""Milliseconds that a turn is shown."""
+# Milliseconds that the end is shown.
 LAST_MS = 2000
-"""Milliseconds that the end is shown."""
 MAX_COLUMNS = 3
 
 

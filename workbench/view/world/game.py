@@ -21,8 +21,8 @@ from workbench.core.shared.replay import Replay
 from workbench.core.train.loop import evaluation_config
 from workbench.runs.loaded import RunError
 
+# (32,) float32: quantile fractions at which the network is asked.
 FRACTIONS = (np.arange(32, dtype=np.float32) + 0.5) / 32
-"""(32,) float32: quantile fractions at which the network is asked."""
 
 
 @runtime_checkable
@@ -46,17 +46,20 @@ _OFFERED = "cells, positions and window(agent)"
 
 @dataclass(frozen=True)
 class Sight:
-    """What an agent sees when it is its turn, and what it makes of it."""
+    """What an agent sees when it is its turn, and what it makes of it.
+
+    Attributes:
+        row: Where it stands, in cells from the top of the map, border included.
+        frame: (side, side) uint8: entity codes of its window; the agent itself is in the centre.
+        quantiles: (32, A) float32: quantiles of the return of each move, in units of scaled reward.
+    """
 
     agent: int
     turn: int
     row: int
-    """Where it stands, in cells from the top of the map, border included."""
     column: int
     frame: NDArray[np.uint8]
-    """(side, side) uint8: entity codes of its window; the agent itself is in the centre."""
     quantiles: NDArray[np.float32]
-    """(32, A) float32: quantiles of the return of each move, in units of scaled reward."""
 
     @property
     def q(self) -> NDArray[np.float32]:

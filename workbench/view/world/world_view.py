@@ -22,12 +22,12 @@ from workbench.view.picture import DRAWING, Picture, to_png
 from workbench.view.world.board import WorldPicture, describe
 from workbench.view.world.game import Game
 
+# Dots per inch of a frame.
 DPI = 80
-"""Dots per inch of a frame."""
+# Seconds between two turns while it plays.
 TURN_S = 0.5
-"""Seconds between two turns while it plays."""
+# Largest share of a core that playing may take.
 MAX_SHARE = 0.2
-"""Largest share of a core that playing may take."""
 
 
 class WorldView:
