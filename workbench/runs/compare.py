@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.runs import machine
+from workbench.runs.awaiting import Awaitable, advise
 from workbench.runs.files import write_whole
 from workbench.runs.loaded import RunError
 from workbench.runs.run import Run
@@ -19,7 +20,7 @@ from workbench.runs.table import Table, number
 from workbench.runs.uninterrupted import uninterrupted
 
 
-class Comparison:
+class Comparison(Awaitable[dict[str, Any]]):
     """Two runs of one configuration. Made by :func:`compare`; also a context manager that stops both at the end."""
 
     def __init__(self, sequential: Run, multiprocess: Run) -> None:
@@ -57,6 +58,7 @@ class Comparison:
         """
         if self._thread.ident is None:
             raise RunError("this comparison was never started; call comparison.start()")
+        advise("pair", timeout)
         self._thread.join(timeout)
         if self._thread.is_alive():
             raise TimeoutError(f"the comparison is not over after {timeout:g} s; it continues")

@@ -36,6 +36,7 @@ from workbench.core.registry import check_importable
 from workbench.core.train.hooks import Hook, Listener, metrics_of, record_tables
 from workbench.runs import machine
 from workbench.runs import result as results
+from workbench.runs.awaiting import Awaitable, advise
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.history import History
 from workbench.runs.limits import check_limits
@@ -77,7 +78,7 @@ class ProcessView:
     restarts: int
 
 
-class Run(RunView, Listener):
+class Run(RunView, Listener, Awaitable[Result]):
     """A run of this process. Made by :func:`launch`; also a context manager that stops it at the end."""
 
     def __init__(
@@ -317,6 +318,7 @@ class Run(RunView, Listener):
         """
         if self._status == "created":
             raise RunError(f"run {self.name} was never started; call run.start()")
+        advise("run", timeout)
         if not self._supervisor.wait(timeout):
             raise TimeoutError(f"run {self.name} is still {self.status} after {timeout:g} s; it continues")
         for text in self.warnings:

@@ -5,14 +5,13 @@ Every text that comes from elsewhere is escaped here. What matters is said in wo
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
 import html
-import inspect
-import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import docstring_parser
 
 from workbench.core.config import Config
 from workbench.core.settings import Settings, fields_of
@@ -222,7 +221,7 @@ def result_rows(result: Result) -> list[tuple[str, str]]:
 
 
 def field_notes(settings: Settings, prefix: str = "") -> dict[str, str]:
-    """What every setting means, under its dotted name: the words below each field in the source."""
+    """What every setting means, under its dotted name: the words of its class's docstring."""
     own: dict[str, str] = {}
     for kind in reversed(type(settings).__mro__):
         own |= _notes_of(kind) if dataclasses.is_dataclass(kind) else {}
@@ -236,14 +235,8 @@ def field_notes(settings: Settings, prefix: str = "") -> dict[str, str]:
 
 @functools.cache
 def _notes_of(kind: type) -> dict[str, str]:
-    (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    assert isinstance(body, ast.ClassDef)
-    notes = {}
-    for field, below in zip(body.body, [*body.body[1:], None], strict=True):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            words = below.value if isinstance(below, ast.Expr) else None
-            notes[field.target.id] = str(words.value) if isinstance(words, ast.Constant) else ""
-    return notes
+    said = docstring_parser.parse_from_object(kind).params
+    return {each.arg_name: " ".join((each.description or "").split()) for each in said}
 
 
 def _short(path: Path) -> str:

@@ -22,6 +22,7 @@ from typing import Any
 from IPython.display import display
 
 from workbench.diagnose.doctor import diagnose
+from workbench.runs.awaiting import INTERVAL_S, with_buttons
 from workbench.runs.compare import Comparison
 from workbench.runs.loaded import LoadedRun, RunError, RunView
 from workbench.runs.run import Run
@@ -36,8 +37,6 @@ from workbench.view.panel.widget import Charts
 from workbench.view.picture import NOTEBOOK_COLOURS, Picture, to_png
 
 CHANGES, PROCESSES, DOCTOR = "Change while running", "Processes", "Doctor"
-# Seconds between two looks of an ``await``.
-AWAITED_S = 0.1
 
 
 class Panel:
@@ -170,10 +169,11 @@ class Panel:
 
     async def _until_over(self) -> None:
         while not self.wait(0):
-            await asyncio.sleep(AWAITED_S)
+            await asyncio.sleep(INTERVAL_S)
 
     def close(self) -> None:
         """Watch no longer. The charts stay as they are, and the runs continue."""
+        with_buttons.discard(self)
         self._watcher.close()
         with self._drawing:
             self.widget.keep(self._feed)
@@ -189,6 +189,8 @@ class Panel:
 
     def _ipython_display_(self) -> None:
         """Show the widget, and below it the place of the picture, which is empty while the runs continue."""
+        if not self._over():
+            with_buttons.add(self)
         data, about = self.widget._repr_mimebundle_() or ({}, {})
         display(data | {"text/plain": repr(self)}, metadata=about, raw=True)
         with self._drawing:
@@ -290,6 +292,7 @@ class Panel:
             self._send()
             self._tell()
             if over:
+                with_buttons.discard(self)
                 self.widget.keep(self._feed)
             if ended > self._pictured:
                 self._draw_picture()

@@ -1,0 +1,47 @@
+"""``await run``: sleep until something has ended, and leave the kernel of a notebook free meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Generator
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
+
+# Seconds between two looks.
+INTERVAL_S = 0.1
+
+# What has buttons in this notebook now, and is not over.
+with_buttons: WeakSet[Any] = WeakSet()
+
+Outcome = TypeVar("Outcome", covariant=True)
+
+
+class Awaitable(Generic[Outcome]):
+    """Something with a ``wait`` that can be awaited as well. An interrupt ends the sleep, not what is waited for."""
+
+    @abstractmethod
+    def wait(self, timeout: float | None = None) -> Outcome:
+        """Sleep until it has ended, and return what came out; raises TimeoutError after ``timeout`` seconds."""
+
+    def __await__(self) -> Generator[Any, None, Outcome]:
+        """Sleep like :meth:`wait`, while buttons work."""
+        return self._until_it_has_ended().__await__()
+
+    async def _until_it_has_ended(self) -> Outcome:
+        while True:
+            try:
+                return self.wait(0)
+            except TimeoutError:
+                await asyncio.sleep(INTERVAL_S)
+
+
+def advise(word: str, timeout: float | None) -> None:
+    """Say what to write in a notebook in place of a wait that keeps its buttons waiting too."""
+    if not with_buttons or timeout == 0:
+        return
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # a script, or a thread of its own: no button waits
+        return
+    print(f"Buttons do nothing during {word}.wait(); in a notebook write `await {word}`.")
