@@ -155,6 +155,9 @@ class LoadedRun(_Instruments, loading.LoadedRun):
     """A run read from its folder."""
 
 
+loading.opened_as = LoadedRun
+
+
 class Comparison(comparing.Comparison):
     """Two runs of one configuration. Made by :func:`compare`; also a context manager that stops both at the end."""
 

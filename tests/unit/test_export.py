@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import workbench
+import workbench as wb
 from tests.unit.finished import CONFIG, finished_run
 from tests.unit.watched import TABLES
 from workbench.cli import main
@@ -183,6 +184,7 @@ def test_a_run_that_was_packed_is_the_same_run_elsewhere(run, tmp_path):
     (run.folder.path / "logs" / "actor.log").write_text("words")
     packed = archive(run, tmp_path / "packed.tar.gz")
     opened = unpack(packed, tmp_path / "colleague")
+    assert isinstance(opened, wb.LoadedRun)  # with all that it can do
     assert opened.folder.path == tmp_path / "colleague" / "free"
     assert opened.description == run.description and opened.result == run.result
     for table in TABLES:

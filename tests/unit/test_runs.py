@@ -43,6 +43,18 @@ def test_a_run_whose_parent_died_is_cut_off_and_damage_is_named(tmp_path):
     assert {each.name: each.status for each in wb.runs(tmp_path)} == {"cut-off": "cut off", "damaged": "unreadable"}
 
 
+def test_a_run_of_an_older_version_is_listed_as_such_in_a_line_that_can_be_read(tmp_path):
+    path = finished_run(tmp_path, name="old")
+    head = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps(head | {"format": 2}))
+    (found,) = wb.runs(tmp_path)
+    assert found.status == "old format" and "format 2" in found.label
+    assert "was made by an earlier version: format 2" in repr(wb.runs(tmp_path))
+    assert all(len(line) <= 160 for line in repr(wb.runs(tmp_path)).splitlines())
+    with pytest.raises(RecordError, match="format 2"):
+        wb.load(path)
+
+
 @pytest.mark.parametrize(
     "change",
     [

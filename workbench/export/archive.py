@@ -15,6 +15,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from workbench.export.needed import ExportError
+from workbench.runs import loaded
 from workbench.runs.files import whole_file
 from workbench.runs.folder import NAME, RecordError, RunFolder, runs_folder
 from workbench.runs.loaded import LoadedRun, RunView
@@ -95,7 +96,7 @@ def unpack(path: Path | str, out: Path | str | None = None) -> LoadedRun:
         except RecordError as error:
             raise RecordError(str(error).replace(str(unpacked.absolute()), f"{path}: {name}")) from None
         unpacked.replace(target)
-    return LoadedRun(target)
+    return loaded.opened_as(target)
 
 
 def _without_origin(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from workbench.runs.folder import OldFormat, RecordError, RunFolder, runs_folder
 from workbench.runs.loaded import RunView, status_of
 from workbench.runs.recovery.checkpoint import kept_epochs
 from workbench.runs.table import Table
+
+# Characters of a line that are given to what a run is, or to why its folder cannot be read.
+WIDTH = 72
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ class RunList(Sequence[RunInfo]):
             return f"no runs in {self._folder}"
         rows = tuple(
             (
-                each.name, each.status, each.label, "-" if each.seed is None else str(each.seed),
+                each.name, each.status, textwrap.shorten(each.label, WIDTH, placeholder=" ..."),
+                "-" if each.seed is None else str(each.seed),
                 time.strftime("%Y-%m-%d %H:%M", time.localtime(each.created)) if each.created else "-",
                 "-" if each.checkpoint is None else f"epoch {each.checkpoint}",
             )
@@ -103,4 +108,5 @@ def _info(path: Path) -> RunInfo:
         return RunInfo(path, status_of(said, begun), label, int(said["config"]["seed"]), created, newest)
     except (RecordError, KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
         status = "old format" if isinstance(error, OldFormat) else "unreadable"
-        return RunInfo(path, status, str(error), None, 0.0, newest)
+        why = str(error).removeprefix(str(path)).lstrip(f"{os.sep} ")
+        return RunInfo(path, status, why, None, 0.0, newest)

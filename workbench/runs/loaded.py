@@ -365,3 +365,7 @@ def progress_numbers(epochs: int, rows: int, agents: int, updates: int, elapsed_
         "agent_steps_per_s": rows * agents / elapsed_s if elapsed_s else 0.0,
         "updates_per_s": updates / elapsed_s if elapsed_s else 0.0,
     }
+
+
+# What a run is loaded as by those who know this file only: ``api.py`` names its own class, which has more methods.
+opened_as: type[LoadedRun] = LoadedRun
