@@ -22,6 +22,7 @@ from workbench.core.processes.shared_memory import Block, machine_fence
 from workbench.core.seeding import stream
 from workbench.core.shared.layout import Arrays, Counter, Field, Layout
 from workbench.core.shared.replay import Batch, Replay
+from workbench.core.shared.sampling import UniformSampler
 from workbench.core.shared.weight_store import Snapshot, WeightStore
 
 LAYERS = 4
@@ -57,16 +58,19 @@ def rows_config(spare_epochs: int) -> Config:
 
 @dataclass
 class Shared:
-    """The memory that writer and reader share, handed to both at spawn."""
+    """The memory that writer and reader share, handed to both at spawn.
+
+    Attributes:
+        vectors: By width of the network: two slots and a version. Ways other than the weight store use these.
+        stores: By width of the network.
+        rows: Of a replay.
+        control: Writes done, and the number of the newest cell that the reader is done with.
+    """
 
     vectors: dict[int, Block]
-    """By width of the network: two slots and a version. Ways other than the weight store use these."""
     stores: dict[int, Block]
-    """By width of the network."""
     rows: Block
-    """Of a replay."""
     control: Block
-    """Writes done, and the number of the newest cell that the reader is done with."""
     lock: Lock
 
     @classmethod
@@ -269,6 +273,7 @@ class Rows(Protocol):
         self._action, self._reward = np.zeros(worlds, np.int64), np.zeros(worlds, np.float32)
         self._probability, self._never = np.ones(worlds, np.float32), np.zeros(worlds, np.bool_)
         self._rng = stream(seed, "sampling")
+        self._sampler = UniformSampler(self._rng)
         self.items = config.learning.batch_size
         self.batch = Batch.allocate(self.items, config.agent.num_frames, spec)
 
@@ -314,7 +319,7 @@ class Validated(Rows):
 
     def read(self) -> None:
         """One batch, uniformly from the window."""
-        self._replay.sample(self._rng, self.items, out=self.batch)
+        self._replay.sample(self._sampler, self.batch)
         self._samples += 1
 
 

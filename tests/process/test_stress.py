@@ -9,6 +9,7 @@ from tests.process import stress
 from workbench.core.processes.fork_server import new_process
 from workbench.core.processes.shared_memory import Block
 from workbench.core.shared.replay import Batch, Replay, ReplayError
+from workbench.core.shared.sampling import UniformSampler
 from workbench.core.shared.weight_store import WeightStore, checksum
 
 WEIGHT_STORE_READS = 200_000
@@ -76,11 +77,11 @@ def broken(batch: Batch) -> int:
 
 
 def test_no_row_is_torn_in_two_million(replay):
-    rng, rows, bad, refused = np.random.default_rng(0), 0, 0, 0
+    sampler, rows, bad, refused = UniformSampler(np.random.default_rng(0)), 0, 0, 0
     out = Batch.allocate(BATCH, 1, stress.replay_config().spec.agents[0])
     while rows < REPLAY_ROWS:
         try:
-            replay.sample(rng, BATCH, out=out)
+            replay.sample(sampler, out)
         except ReplayError:  # the writer went round the whole ring in one copy, and the replay said so
             refused += 1
             assert refused < TRIES

@@ -6,16 +6,19 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from workbench.core.agents.iqn_agent import Agent
+from workbench.core.agents.flat_parameters import padded, unpadded
 from workbench.core.digest import array_digest
 from workbench.core.processes.blocks import Plan, weight_store_layout
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.record_ring import Channel, ChannelReader
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore
+from workbench.core.train.hooks import record_tables
+from workbench.core.train.learners import OneByOne
 from workbench.core.train.loop import Collector, Trainer
 from workbench.core.train.sequential import run_sequential
 from workbench.runs.history import History
+from workbench.runs.metrics import Schema
 
 CPU = torch.device("cpu")
 
@@ -40,10 +43,10 @@ def build(config, lag, hooks=()):
     progress = Progress(Progress.layout(len(agents), 1).allocate())
     specs = config.spec.agents
     replay_blocks = [Memory(Replay.layout(config, spec)) for spec in specs]
-    store_blocks = [Memory(weight_store_layout(config, lag)) for _ in agents]
+    store_blocks = [Memory(weight_store_layout(config, spec, lag)) for spec in specs]
     replays = [Replay(config, spec, block.open()) for spec, block in zip(specs, replay_blocks, strict=True)]
     stores = [WeightStore(block.open()) for block in store_blocks]
-    arrays = Channel.layout().allocate()
+    arrays = Channel.layout(record_tables(config, hooks)).allocate()
     plan = Plan(config, "sequential", lag, None, hooks)
     blocks = {name: Memory(layout) for name, layout in plan.hook_layouts.items()}
     parts = SimpleNamespace(
@@ -63,8 +66,9 @@ def new_collector(parts):
 
 def new_trainer(parts):
     """A trainer over the memory of a run, as it is before it restores anything."""
-    learners = [Agent(parts.config, index, CPU) for index in range(parts.config.num_agents)]
-    return Trainer(parts.config, learners, parts.replays, parts.stores, parts.progress, parts.channel)
+    indices = range(parts.config.num_agents)
+    learner = OneByOne(parts.config, indices, parts.replays, CPU, [None for _ in indices])
+    return Trainer(parts.config, learner, parts.stores, parts.progress, parts.channel)
 
 
 def take_over(parts):
@@ -99,7 +103,7 @@ def run(config, lag):
 
 def history(parts):
     """The records that have come since the last call."""
-    records = History()
+    records = History(Schema.of(record_tables(parts.config, parts.hooks)))
     for table, (found, lost) in parts.reader.drain().items():
         records.append(table, found, lost)
     return records
@@ -107,17 +111,17 @@ def history(parts):
 
 def weights(parts):
     """The newest snapshot of every agent: (agents, vector size) float32."""
-    vectors = [np.empty(agent.parameters.vector.numel(), np.float32) for agent in parts.trainer.agents.values()]
+    vectors = [np.empty(2 * parts.config.agent.layout(spec).size, np.float32) for spec in parts.config.spec.agents]
     for store, vector in zip(parts.stores, vectors, strict=True):
         store.read(vector)
-    return np.stack(vectors)
+    return padded(vectors)
 
 
 def digests(parts):
     """The four digests of a run's result, from the same numbers."""
     chains = parts.progress.digests()
     return {
-        "weights": array_digest(*weights(parts)),
+        "weights": array_digest(*unpadded(weights(parts), parts.config)),
         "replay": array_digest(*(field for replay in parts.replays for field in replay.contents().values())),
         "rewards": array_digest(chains["rewards"]),
         "losses": array_digest(chains["losses"]),

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from workbench.core.agents.iqn import IQNConfig
+from workbench.core.agents.iqn_agent import IQNConfig
 from workbench.core.records import POINT, Metric, RecordTable
 from workbench.core.train.hooks import Hook
 

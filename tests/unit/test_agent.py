@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from workbench.core.agents.base import UPDATE_METRICS
 from workbench.core.agents.flat_parameters import to_numpy
-from workbench.core.agents.iqn import build_network
-from workbench.core.agents.iqn_agent import UPDATE_METRICS, Agent, initial_weights
+from workbench.core.agents.iqn_agent import IQNAgent
 from workbench.core.agents.staging import Staging, available_devices, resolve_device
+from workbench.core.agents.value_agent import initial_weights
 from workbench.core.config import ConfigError, preset
 from workbench.core.seeding import stream
 
@@ -76,10 +77,10 @@ def plain_batch(config, batch, online, target, rng):
 
 def plain_updates(config, updates, learning_rate):
     """The same updates with separate parameters, loops for the loss, and torch's own clipping and plain Adam."""
-    online, target = build_network(config), build_network(config)
+    online, target = config.agent.network(config.spec.agents[0]), config.agent.network(config.spec.agents[0])
     for network in (online, target):
         network.initialise(stream(config.seed, "initialisation", 0))
-    rng, batch, metrics = stream(config.seed, "learning_quantiles", 0), Agent(config, 0, CPU).batch, []
+    rng, batch, metrics = stream(config.seed, "learning_quantiles", 0), IQNAgent(config, 0, CPU).batch, []
     optimizer = torch.optim.Adam(online.parameters(), lr=learning_rate, eps=config.learning.adam_eps, foreach=False)
     for update in range(updates):
         fill(batch, update)
@@ -99,7 +100,7 @@ def plain_updates(config, updates, learning_rate):
 @pytest.mark.parametrize("change", [{}, {"learning.double": False}, {"learning.grad_clip": 1e6}])
 def test_update_is_its_plain_transcription(change):
     config = CONFIG.replace(**change)
-    agent = Agent(config, 0, CPU)
+    agent = IQNAgent(config, 0, CPU)
     metrics = train(agent, updates=3)
     online, target, plain_metrics = plain_updates(config, 3, 1e-2)
     np.testing.assert_allclose(metrics, plain_metrics, rtol=1e-3, atol=1e-5)
@@ -109,14 +110,14 @@ def test_update_is_its_plain_transcription(change):
 
 
 def test_double_and_single_choice_of_the_action_differ():
-    double, single = (Agent(CONFIG.replace(**{"learning.double": double}), 0, CPU) for double in (True, False))
+    double, single = (IQNAgent(CONFIG.replace(**{"learning.double": double}), 0, CPU) for double in (True, False))
     assert (train(double)[1:] != train(single)[1:]).any()
 
 
 def test_next_state_counts_through_the_discount_alone():
     vectors = []
     for seed in (0, 1):
-        agent = Agent(CONFIG, 0, CPU)
+        agent = IQNAgent(CONFIG, 0, CPU)
         fill(agent.batch)
         agent.batch.discount_t[:] = 0.0
         agent.batch.s_t[...] = np.random.default_rng(seed).integers(0, 6, agent.batch.s_t.shape)
@@ -127,11 +128,11 @@ def test_next_state_counts_through_the_discount_alone():
 
 def test_n_step_and_gamma_do_not_enter_the_update():
     other = CONFIG.replace(**{"learning.n_step": 9, "learning.gamma": 0.5})
-    np.testing.assert_array_equal(train(Agent(CONFIG, 0, CPU)), train(Agent(other, 0, CPU)))
+    np.testing.assert_array_equal(train(IQNAgent(CONFIG, 0, CPU)), train(IQNAgent(other, 0, CPU)))
 
 
 def test_micro_batches_add_up_to_the_batch():
-    one, four = (Agent(CONFIG.replace(**{"learning.accumulate": n}), 0, CPU) for n in (1, 4))
+    one, four = (IQNAgent(CONFIG.replace(**{"learning.accumulate": n}), 0, CPU) for n in (1, 4))
     for _ in range(5):
         np.testing.assert_allclose(train(one, 1), train(four, 1), rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(to_numpy(one.parameters.gradient), to_numpy(four.parameters.gradient), atol=1e-5)
@@ -139,14 +140,14 @@ def test_micro_batches_add_up_to_the_batch():
 
 @pytest.mark.parametrize("clip", [1e-3, 1e6])
 def test_gradient_is_shortened_to_the_norm_and_recorded_before(clip):
-    agent = Agent(CONFIG.replace(**{"learning.grad_clip": clip}), 0, CPU)
+    agent = IQNAgent(CONFIG.replace(**{"learning.grad_clip": clip}), 0, CPU)
     norm = train(agent, 1)[0, UPDATE_METRICS.index("grad_norm")]
     left = float(torch.linalg.vector_norm(agent.parameters.gradient))
     assert norm > 1e-2 and left == pytest.approx(min(clip, norm), rel=1e-4)
 
 
 def test_learning_rate_is_that_of_the_call():
-    agent = Agent(CONFIG, 0, CPU)
+    agent = IQNAgent(CONFIG, 0, CPU)
     before = to_numpy(agent.parameters.online)
     train(agent, 1, learning_rate=0.0)
     np.testing.assert_array_equal(before, to_numpy(agent.parameters.online))
@@ -155,7 +156,7 @@ def test_learning_rate_is_that_of_the_call():
 
 
 def test_metrics_are_five_floats_of_their_own_memory():
-    agent = Agent(CONFIG, 0, CPU)
+    agent = IQNAgent(CONFIG, 0, CPU)
     fill(agent.batch)
     first = agent.update(1e-2)
     kept = first.clone()
@@ -166,7 +167,7 @@ def test_metrics_are_five_floats_of_their_own_memory():
 def test_a_small_batch_is_fitted():
     """A bandit: each state pays for one action. The values come near the rewards, the best action is found."""
     config = CONFIG.replace(**{"learning.batch_size": 16, "agent.num_quantiles": 8})
-    agent = Agent(config, 0, CPU)
+    agent = IQNAgent(config, 0, CPU)
     state = np.arange(16) // 4  # four states, every action tried once in each
     for update in range(300):
         agent.batch.s_tm1[...] = 1 + state[:, None, None]
@@ -184,7 +185,7 @@ def test_a_small_batch_is_fitted():
 
 
 def test_target_moves_at_every_interval_and_is_counted():
-    agent = Agent(CONFIG.replace(**{"learning.target_interval": 3}), 0, CPU)
+    agent = IQNAgent(CONFIG.replace(**{"learning.target_interval": 3}), 0, CPU)
     for update in range(1, 8):
         before, target = vector_of(agent), to_numpy(agent.parameters.target)
         train(agent, 1, seed=update)
@@ -195,7 +196,7 @@ def test_target_moves_at_every_interval_and_is_counted():
 
 
 def test_target_moves_once_per_update_by_its_share():
-    agent = Agent(CONFIG, 0, CPU)
+    agent = IQNAgent(CONFIG, 0, CPU)
     for update in range(4):
         target = to_numpy(agent.parameters.target)
         train(agent, 1, seed=update)
@@ -206,7 +207,7 @@ def test_target_moves_once_per_update_by_its_share():
 
 def test_update_sets_training_mode_so_noisy_layers_learn():
     config = CONFIG.replace(**{"agent.noisy": True})
-    agent = Agent(config, 0, CPU)
+    agent = IQNAgent(config, 0, CPU)
     agent.online.eval()
     agent.target.eval()
     before = agent.online.hidden.weight_sigma.detach().clone()
@@ -216,7 +217,7 @@ def test_update_sets_training_mode_so_noisy_layers_learn():
 
 
 def test_every_pass_of_an_update_has_its_own_noise():
-    agent, seen = Agent(CONFIG.replace(**{"agent.noisy": True}), 0, CPU), []
+    agent, seen = IQNAgent(CONFIG.replace(**{"agent.noisy": True}), 0, CPU), []
     for network in (agent.online, agent.target):
         network.hidden.register_forward_pre_hook(lambda layer, _: seen.append(layer.noise_in.clone()))
     train(agent, 2)
@@ -228,7 +229,7 @@ def test_every_pass_of_an_update_has_its_own_noise():
 
 
 def test_networks_start_equal_and_agents_start_different():
-    first, second = vector_of(Agent(CONFIG, 0, CPU)), vector_of(Agent(CONFIG, 1, CPU))
+    first, second = vector_of(IQNAgent(CONFIG, 0, CPU)), vector_of(IQNAgent(CONFIG, 1, CPU))
     half = len(first) // 2
     np.testing.assert_array_equal(first[:half], first[half:])
     np.testing.assert_array_equal(first, initial_weights(CONFIG, 0))
@@ -236,10 +237,10 @@ def test_networks_start_equal_and_agents_start_different():
 
 
 def test_warm_start_copies_the_weights_and_trains_on_from_them():
-    agent = Agent(CONFIG, 0, CPU)
+    agent = IQNAgent(CONFIG, 0, CPU)
     train(agent, 5)
     given, kept = vector_of(agent), vector_of(agent)
-    warm = Agent(CONFIG, 0, CPU, weights=given)
+    warm = IQNAgent(CONFIG, 0, CPU, weights=given)
     given[:] = 0.0
     np.testing.assert_array_equal(vector_of(warm), kept)
     train(warm, 1, learning_rate=1e-4)
@@ -249,7 +250,7 @@ def test_warm_start_copies_the_weights_and_trains_on_from_them():
 
 
 def test_optimiser_holds_the_weights_that_the_network_uses():
-    agent = Agent(CONFIG, 0, CPU, weights=initial_weights(CONFIG, 1))
+    agent = IQNAgent(CONFIG, 0, CPU, weights=initial_weights(CONFIG, 1))
     (parameter,) = agent.optimizer.param_groups[0]["params"]
     assert parameter is agent.parameters.online
     assert parameter.data_ptr() == agent.online.psi.weight.data_ptr() == agent.parameters.vector.data_ptr()
@@ -262,19 +263,21 @@ def test_no_address_changes():
     def addresses(agent):
         adam = agent.optimizer.state[agent.parameters.online]
         tensors = [*agent.online.parameters(), *agent.target.parameters(), agent.parameters.gradient, *adam.values()]
-        return [tensor.data_ptr() for tensor in tensors] + [array.ctypes.data for array in vars(agent.batch).values()]
+        return [tensor.data_ptr() for tensor in tensors] + [
+            array.ctypes.data for array in agent.batch.arrays().values()
+        ]
 
-    agent = Agent(CONFIG, 0, CPU)
+    agent = IQNAgent(CONFIG, 0, CPU)
     before = addresses(agent)
     train(agent)
     agent.set_state(agent.get_state())
     train(agent)
     assert addresses(agent) == before
-    assert all(array.ctypes.data % 64 == 0 for array in vars(agent.batch).values())
+    assert all(array.ctypes.data % 64 == 0 for array in agent.batch.arrays().values())
 
 
 def test_snapshot_is_a_copy_in_host_memory():
-    agent = Agent(CONFIG, 0, CPU)
+    agent = IQNAgent(CONFIG, 0, CPU)
     out = np.empty(agent.parameters.vector.numel(), np.float32)
     agent.snapshot(out)
     kept = vector_of(agent)
@@ -286,13 +289,13 @@ def test_snapshot_is_a_copy_in_host_memory():
 @pytest.mark.parametrize("out", [np.empty(3, np.float32), torch.empty(3)])
 def test_snapshot_refuses_another_place(out):
     with pytest.raises(ValueError, match="snapshot"):
-        Agent(CONFIG, 0, CPU).snapshot(out)
+        IQNAgent(CONFIG, 0, CPU).snapshot(out)
 
 
 @pytest.mark.parametrize("index", [-1, 2])
 def test_an_agent_that_does_not_live_in_the_world_is_refused(index):
     with pytest.raises(ValueError, match=f"index is {index}"):
-        Agent(CONFIG, index, CPU)
+        IQNAgent(CONFIG, index, CPU)
 
 
 # --- bits -----------------------------------------------------------------------------------------------------------
@@ -300,7 +303,7 @@ def test_an_agent_that_does_not_live_in_the_world_is_refused(index):
 
 def run(seed=0, index=0, weights=None):
     torch.set_num_threads(1)
-    agent = Agent(CONFIG.replace(seed=seed), index, CPU, weights)
+    agent = IQNAgent(CONFIG.replace(seed=seed), index, CPU, weights)
     return train(agent, 4), vector_of(agent)
 
 
@@ -327,7 +330,7 @@ def test_another_process_gets_the_same_bits():
 
 
 def test_agents_trained_in_turn_do_not_touch_each_other():
-    first, second = Agent(CONFIG, 0, CPU), Agent(CONFIG, 1, CPU)
+    first, second = IQNAgent(CONFIG, 0, CPU), IQNAgent(CONFIG, 1, CPU)
     for update in range(4):
         train(first, 1, seed=update)
         train(second, 1, seed=update)
@@ -338,11 +341,11 @@ def test_agents_trained_in_turn_do_not_touch_each_other():
 @pytest.mark.parametrize("noisy", [False, True])
 def test_state_round_trip_continues_bit_for_bit(noisy):
     config = CONFIG.replace(**{"agent.noisy": noisy})
-    agent = Agent(config, 0, CPU)
+    agent = IQNAgent(config, 0, CPU)
     train(agent, 3)
     state = agent.get_state()
     metrics = train(agent, 3, seed=3)
-    other = Agent(config, 1, CPU)
+    other = IQNAgent(config, 1, CPU)
     train(other, 1)
     other.set_state(state)
     assert_same((metrics, vector_of(agent)), (train(other, 3, seed=3), vector_of(other)))
@@ -351,7 +354,7 @@ def test_state_round_trip_continues_bit_for_bit(noisy):
 
 
 def test_state_is_a_copy_of_plain_arrays_and_whole_numbers():
-    agent = Agent(CONFIG, 0, CPU)
+    agent = IQNAgent(CONFIG, 0, CPU)
     state = agent.get_state()
     assert all(isinstance(value, (np.ndarray, int)) for value in state.values())
     assert all(value.dtype != object for value in state.values() if isinstance(value, np.ndarray))
@@ -371,14 +374,14 @@ def test_state_is_a_copy_of_plain_arrays_and_whole_numbers():
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(change, message):
-    agent = Agent(CONFIG, 0, CPU)
+    agent = IQNAgent(CONFIG, 0, CPU)
     train(agent, 3)
     with pytest.raises(ValueError, match=message):
         agent.set_state(agent.get_state() | change)
 
 
 def test_check_valid_sees_another_optimiser():
-    agent = Agent(CONFIG, 0, CPU)
+    agent = IQNAgent(CONFIG, 0, CPU)
     agent.optimizer = torch.optim.Adam(agent.online.parameters())
     assert agent.check_valid() == (False, "the optimiser was made for other weights")
 
@@ -420,7 +423,7 @@ def test_staging_brings_every_field_to_the_device(name):
 @pytest.mark.gpu
 @gpu
 def test_cuda_agrees_with_cpu():
-    cpu, cuda = Agent(CONFIG, 0, CPU), Agent(CONFIG, 0, torch.device("cuda"))
+    cpu, cuda = IQNAgent(CONFIG, 0, CPU), IQNAgent(CONFIG, 0, torch.device("cuda"))
     np.testing.assert_allclose(train(cpu, 5), train(cuda, 5), rtol=1e-2, atol=1e-3)
 
 
@@ -430,7 +433,7 @@ def test_cuda_repeats_its_bits_with_deterministic_algorithms(monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     try:
-        first, second = Agent(CONFIG, 0, torch.device("cuda")), Agent(CONFIG, 0, torch.device("cuda"))
+        first, second = IQNAgent(CONFIG, 0, torch.device("cuda")), IQNAgent(CONFIG, 0, torch.device("cuda"))
         assert_same((train(first, 20), vector_of(first)), (train(second, 20), vector_of(second)))
     finally:
         torch.use_deterministic_algorithms(False)
@@ -439,7 +442,7 @@ def test_cuda_repeats_its_bits_with_deterministic_algorithms(monkeypatch):
 @pytest.mark.gpu
 @gpu
 def test_cuda_update_never_waits_for_the_device():
-    agent = Agent(CONFIG, 0, torch.device("cuda"))
+    agent = IQNAgent(CONFIG, 0, torch.device("cuda"))
     train(agent)
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -451,7 +454,7 @@ def test_cuda_update_never_waits_for_the_device():
 @pytest.mark.gpu
 @gpu
 def test_cuda_batch_may_be_filled_again_at_once():
-    quick, slow = Agent(CONFIG, 0, torch.device("cuda")), Agent(CONFIG, 0, torch.device("cuda"))
+    quick, slow = IQNAgent(CONFIG, 0, torch.device("cuda")), IQNAgent(CONFIG, 0, torch.device("cuda"))
     for update in range(50):
         train(quick, 1, seed=update)
         train(slow, 1, seed=update)
@@ -462,7 +465,7 @@ def test_cuda_batch_may_be_filled_again_at_once():
 @pytest.mark.gpu
 @gpu
 def test_cuda_snapshot_holds_the_last_update():
-    agent = Agent(CONFIG, 0, torch.device("cuda"))
+    agent = IQNAgent(CONFIG, 0, torch.device("cuda"))
     train(agent, 10)
     out = np.empty(agent.parameters.vector.numel(), np.float32)
     agent.snapshot(out)

@@ -10,7 +10,7 @@ import torch
 
 import workbench
 from tests.unit import inprocess
-from workbench.core.agents.iqn_agent import initial_weights
+from workbench.core.agents.value_agent import initial_weights
 from workbench.core.config import ConfigError, preset
 from workbench.core.envs.treasurehunt import GEM
 from workbench.core.processes.blocks import Plan, allocate_shared
@@ -19,6 +19,7 @@ from workbench.core.processes.worker import Job, Parts
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.layout import LayoutMismatch
 from workbench.core.shared.replay import Batch, ReplayError
+from workbench.core.shared.sampling import UniformSampler
 from workbench.core.shared.weight_store import checksum
 from workbench.diagnose.catalogue import CATALOGUE, CHECKS
 from workbench.diagnose.faults import FAULTS, FaultError, make, prepare
@@ -48,6 +49,11 @@ STRENGTHS = [name for name in NAMES if FAULTS[name].unit]
 def one_thread():
     with inprocess.as_in_a_child():
         yield
+
+
+def draw(replay, seed, rows, end):
+    batch = Batch.allocate(rows, FRAMES, CONFIG.spec.agents[0])
+    return replay.sample(UniformSampler(np.random.default_rng(seed)), batch, end)
 
 
 class Pair:
@@ -274,7 +280,7 @@ def test_episode_boundary_ignored_adds_up_rewards_of_the_next_epoch_and_bootstra
     replay, gamma = pair.trainer.replays[0], CONFIG.learning.gamma
     reward = pair.actor.replay_blocks[0].open()["reward"].reshape(-1)
     end = 4 * TURNS
-    batch = replay.sample(np.random.default_rng(0), 400, end)
+    batch = draw(replay, 0, 400, end)
     assert any(number % TURNS == TURNS - 1 and number < end - 1 for number in batch.number)
     frames = pair.actor.replay_blocks[0].open()["frame"][:, :, 0]
     for number, r_t, discount_t, s_t in zip(batch.number, batch.r_t, batch.discount_t, batch.s_t, strict=True):
@@ -319,7 +325,7 @@ def test_unvalidated_sampling_draws_rows_that_are_being_written():
     pair.trainer.learn(0, 3, 20, 4 * TURNS)
     numbers, late = drawn(pair).number, 0
     for _ in range(20):
-        late += int((pair.trainer.replays[0].sample(np.random.default_rng(_), 64, 4 * TURNS).number >= 4 * TURNS).sum())
+        late += int((draw(pair.trainer.replays[0], _, 64, 4 * TURNS).number >= 4 * TURNS).sum())
     assert late and numbers.max() < 5 * TURNS
     assert pair.replays[0].broken_rows(np.arange(4 * TURNS, 5 * TURNS)) == TURNS  # what it takes for rows
 
@@ -328,7 +334,7 @@ def test_unvalidated_sampling_draws_rows_that_are_being_written():
 def test_wraparound_ignored_draws_other_rows_than_it_believes(mode):
     pair = Pair("wraparound_ignored", config=RING.replace(epochs=12), mode=mode).run(9)
     numbers = np.concatenate([
-        pair.trainer.replays[0].sample(np.random.default_rng(seed), 64, 9 * TURNS).number for seed in range(9)
+        draw(pair.trainer.replays[0], seed, 64, 9 * TURNS).number for seed in range(9)
     ])  # fmt: skip
     assert numbers.max() < 6 * TURNS and (numbers < 3 * TURNS).any()  # the ring holds epochs 3 to 8
     assert pair.replays[0].broken_rows(numbers) == (numbers < 3 * TURNS).sum()

@@ -9,23 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from workbench.core.agents.iqn import (
-    IQNConfig,
-    NoisyLinear,
-    QuantileNetwork,
-    build_network,
-    draw_noise,
-    quantile_huber_loss,
-    select_actions,
-)
+from workbench.core.agents.iqn import QuantileNetwork, quantile_huber_loss, select_actions
+from workbench.core.agents.networks import NoisyLinear, draw_noise
 from workbench.core.config import Config
+from workbench.core.envs.base import AgentSpec
 
 FRAMES, CELLS, ENTITIES, ACTIONS = 3, 4, 5, 4
 
 
 def make_network(noisy=False, seed=0):
-    config = IQNConfig(num_frames=FRAMES, width=6, num_cosines=5, noisy=noisy)
-    network = QuantileNetwork(config, CELLS, ENTITIES, ACTIONS)
+    network = QuantileNetwork(AgentSpec((CELLS,), "uint8", ACTIONS, ENTITIES), FRAMES, 6, 5, noisy)
     network.initialise(np.random.default_rng(seed))
     return network
 
@@ -113,8 +106,9 @@ def test_initial_weights_stay_in_their_bound():
         assert 0.5 * bound < layer.weight.abs().max() <= bound
 
 
-def test_build_network_fits_the_world():
-    network = build_network(Config())
+def test_the_network_fits_the_world():
+    config = Config()
+    network = config.agent.network(config.spec.agents[0])
     assert network.psi.weight.shape == (250, 5 * 25 * 5)
     assert network.head.weight.shape == (1 + 4, 250)
 

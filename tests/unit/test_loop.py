@@ -15,8 +15,10 @@ from workbench.core.config import Config, ConfigError
 from workbench.core.envs.base import Turn
 from workbench.core.records import EventKind
 from workbench.core.shared.replay import Batch, Replay
+from workbench.core.shared.sampling import UniformSampler
 from workbench.core.shared.weight_store import WeightStoreError
-from workbench.core.train.loop import collect, evaluation_config, learn
+from workbench.core.train.learners import learn
+from workbench.core.train.loop import collect, evaluation_config
 from workbench.runs.reference_policies import reference_rewards
 
 SMALL = wb.preset("tiny").replace(**{"epochs": 8, "evaluation.interval": 0, "evaluation.final_worlds": 2})
@@ -128,7 +130,7 @@ class RecordingAgent:
 def test_updates_draw_below_the_end_and_say_what_they_drew():
     parts = inprocess.run(FIVE_EPOCHS, 1)
     replay, agent = parts.replays[0], RecordingAgent(FIVE_EPOCHS)
-    learned = learn(agent, replay, np.random.default_rng(3), 4, 60, lambda update: 0.1 * update)
+    learned = learn(agent, replay, UniformSampler(np.random.default_rng(3)), 4, 60, lambda update: 0.1 * update)
     expected = np.random.default_rng(3)
     for update, (numbers, rate) in enumerate(agent.given):
         np.testing.assert_array_equal(numbers, expected.integers(0, 60, FIVE_EPOCHS.learning.batch_size))
@@ -142,7 +144,8 @@ def test_updates_draw_below_the_end_and_say_what_they_drew():
 
 def test_no_updates_are_no_trouble():
     parts = inprocess.run(FIVE_EPOCHS, 1)
-    learned = learn(RecordingAgent(FIVE_EPOCHS), parts.replays[0], np.random.default_rng(3), 0, 60, lambda update: 0.1)
+    sampler = UniformSampler(np.random.default_rng(3))
+    learned = learn(RecordingAgent(FIVE_EPOCHS), parts.replays[0], sampler, 0, 60, lambda update: 0.1)
     assert all(len(field) == 0 for field in vars(learned).values())
 
 

@@ -21,6 +21,7 @@ from workbench.core.processes import actor, learner
 from workbench.core.processes.wakeup import Stopped
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.weight_store import WeightStore
+from workbench.core.train.learners import OneByOne
 from workbench.core.train.loop import Trainer
 from workbench.core.train.pacing import Pacing
 from workbench.runs.live_settings import Changes
@@ -216,7 +217,11 @@ class SimulatedRun:
         replays = [SimpleNamespace(sample=self.sample, fill=lambda end: 0)] * len(agents)
 
         def trainer():
-            made = Trainer(self.config, agents, replays, stores, self.progress, MagicMock())
+            learner = OneByOne(self.config, (), (), torch.device("cpu"), ())
+            learner.agents = dict(zip(job.agents, agents, strict=True))
+            learner.replays = dict(zip(job.agents, replays, strict=True))
+            learner.samplers = dict.fromkeys(job.agents)
+            made = Trainer(self.config, learner, stores, self.progress, MagicMock())
             made.settings = settings
             return made
 
@@ -267,7 +272,7 @@ class SimulatedRun:
         self.switch()
         self.progress.report_collected(epoch + 1)
 
-    def sample(self, rng, batch_size, end, out):
+    def sample(self, sampler, out, end):
         collected, steps = self.progress.epochs_collected, self.config.steps_per_epoch
         assert collected * steps >= self.config.replay.learning_starts
         if end is not None:

@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.core.agents.flat_parameters import ParameterLayout, ParameterVector
-from workbench.core.agents.iqn import IQNConfig, QuantileNetwork
+from workbench.core.agents.iqn import QuantileNetwork
+from workbench.core.envs.base import AgentSpec
 
 CPU = torch.device("cpu")
 
 
 def make_network(width=6, noisy=False, actions=4):
-    return QuantileNetwork(IQNConfig(num_frames=1, width=width, num_cosines=3, noisy=noisy), 9, 5, actions)
+    return QuantileNetwork(AgentSpec((9,), "uint8", actions, 5), 1, width, 3, noisy)
 
 
 def make_vector():

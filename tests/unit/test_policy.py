@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.core.agents.iqn_agent import initial_weights
-from workbench.core.agents.policy import Policy
+from workbench.core.agents.iqn_agent import IQNPolicy
+from workbench.core.agents.value_agent import initial_weights
 from workbench.core.config import preset
 
 CPU = torch.device("cpu")
@@ -18,7 +18,7 @@ gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 
 
 def make_policy(config=CONFIG, seed=0, device=CPU, weights=None, **options):
-    policy = Policy(config, device, np.random.default_rng(seed), np.random.default_rng(seed + 1), **options)
+    policy = IQNPolicy(config, 0, device, np.random.default_rng(seed), np.random.default_rng(seed + 1), **options)
     policy.load(initial_weights(config, 0) if weights is None else weights)
     return policy
 
@@ -70,7 +70,7 @@ def test_as_many_random_numbers_are_drawn_whatever_is_chosen():
     states = []
     for epsilon in (0.0, 0.4, 1.0):
         exploration, quantiles = np.random.default_rng(0), np.random.default_rng(1)
-        policy = Policy(CONFIG, CPU, exploration, quantiles)
+        policy = IQNPolicy(CONFIG, 0, CPU, exploration, quantiles)
         policy.load(initial_weights(CONFIG, 0))
         for step in range(5):
             policy.act(make_stack(3, step), epsilon)
@@ -139,7 +139,7 @@ def test_layer_noise_changes_values_and_is_absent_without():
 
 
 def test_acting_without_weights_is_refused():
-    policy = Policy(CONFIG, CPU, np.random.default_rng(0), np.random.default_rng(1))
+    policy = IQNPolicy(CONFIG, 0, CPU, np.random.default_rng(0), np.random.default_rng(1))
     with pytest.raises(RuntimeError, match="load"):
         policy.act(make_stack(1), 0.0)
 

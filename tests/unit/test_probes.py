@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 import workbench as wb
 from tests.unit.worlds import Bare
-from workbench.core.agents.flat_parameters import ParameterLayout
-from workbench.core.agents.iqn import build_network
 from workbench.core.config import preset
 from workbench.core.shared.replay import Batch, Replay
 from workbench.core.shared.weight_store import WeightStore
@@ -64,9 +62,9 @@ def test_everything_is_measured_at_first_and_then_now_and_again():
 
 
 def test_the_probe_batch_sees_a_change_of_any_parameter_and_changes_nothing():
-    network = build_network(CONFIG)
+    network = CONFIG.agent.network(CONFIG.spec.agents[0])
     network.initialise(np.random.default_rng(0))
-    batch = ProbeBatch(CONFIG, torch.device("cpu"))
+    batch = ProbeBatch(CONFIG.spec.agents[0], CONFIG.agent.num_frames, torch.device("cpu"))
     before = batch.value(network)
     assert network.training
     assert batch.value(network) == before
@@ -81,7 +79,7 @@ def test_the_probe_batch_sees_a_change_of_any_parameter_and_changes_nothing():
 
 
 def test_the_sample_of_weights_holds_numbers_of_every_parameter():
-    layout = ParameterLayout.of(build_network(CONFIG))
+    layout = CONFIG.agent.layout(CONFIG.spec.agents[0])
     index = set(sample_index(layout).tolist())
     for name, offset, shape in zip(layout.names, layout.offsets, layout.shapes, strict=True):
         own = set(range(offset, offset + int(np.prod(shape))))
@@ -89,7 +87,7 @@ def test_the_sample_of_weights_holds_numbers_of_every_parameter():
 
 
 def test_a_clean_weight_store_reads_a_version_while_it_is_there_and_says_when_it_is_not():
-    layout = ParameterLayout.of(build_network(CONFIG))
+    layout = CONFIG.agent.layout(CONFIG.spec.agents[0])
     arrays = WeightStore.layout(2 * layout.size, layout.fingerprint, 2).allocate()
     store, clean = WeightStore(arrays), CleanWeightStore(layout, arrays, None)
     assert clean.peek() is None

@@ -11,6 +11,7 @@ from tests.unit.interleaving import Interleaving, Watched
 from tests.unit.worlds import Bare
 from workbench.core.config import Config
 from workbench.core.shared.replay import Batch, Replay, ReplayError, n_step_returns
+from workbench.core.shared.sampling import UniformSampler
 
 CELLS = 9  # in a view of radius 1
 
@@ -31,6 +32,11 @@ def arrays_of(config):
 
 def over(config, arrays, *fence):
     return Replay(config, config.spec.agents[0], arrays, *fence)
+
+
+def draw(replay, seed, rows, end=None):
+    batch = Batch.allocate(rows, replay.num_frames, replay.spec)
+    return replay.sample(UniformSampler(np.random.default_rng(seed)), batch, end)
 
 
 def make(config):
@@ -173,9 +179,9 @@ def test_sampling_stays_in_the_window_below_the_end_and_returns_whole_rows(confi
     high = replay.count if end is None else end
     if not any(map(model.valid, range(max(0, high - config.replay.window, replay.oldest_intact), high))):
         with pytest.raises(ReplayError, match="in whose turn the agent took part"):
-            replay.sample(np.random.default_rng(seed), 40, end)
+            draw(replay, seed, 40, end)
         return
-    batch = replay.sample(np.random.default_rng(seed), 40, end)
+    batch = draw(replay, seed, 40, end)
     assert all(map(model.valid, batch.number.tolist()))
     assert batch.number.max() < high
     assert batch.number.min() >= max(0, high - config.replay.window, replay.oldest_intact)
@@ -205,11 +211,11 @@ def test_the_same_stream_draws_the_same_rows_into_any_batch(config, seed):
     replay, model = filled(config, 3, seed)
     assume(any(map(model.valid, range(len(model) - 1, max(0, len(model) - config.replay.window) - 1, -1))))
     out = Batch.allocate(7, config.agent.num_frames, config.spec.agents[0])
-    for array in vars(out).values():
+    for array in out.arrays().values():
         array.fill(77)
-    new = replay.sample(np.random.default_rng(seed), 7)
-    assert replay.sample(np.random.default_rng(seed), 7, out=out) is out
-    for name, array in vars(new).items():
+    new = draw(replay, seed, 7)
+    assert replay.sample(UniformSampler(np.random.default_rng(seed)), out) is out
+    for name, array in new.arrays().items():
         np.testing.assert_array_equal(array, getattr(out, name), err_msg=name)
         assert array.dtype == getattr(out, name).dtype
 
@@ -218,7 +224,7 @@ def test_every_row_of_the_window_is_drawn_equally_often():
     config = make_config(turns=5, worlds=2, window=20, capacity=30)
     replay, model = filled(config, 4)
     valid = list(filter(model.valid, range(10, 30)))
-    numbers = Counter(replay.sample(np.random.default_rng(0), 1000 * len(valid), end=30).number.tolist())
+    numbers = Counter(draw(replay, 0, 1000 * len(valid), 30).number.tolist())
     assert sorted(numbers) == valid and 10 < len(valid) < 20
     assert all(abs(count - 1000) < 5 * np.sqrt(1000) for count in numbers.values())
 
@@ -258,6 +264,36 @@ def test_an_epochs_end_bootstraps_and_a_termination_does_not():
     np.testing.assert_array_equal(span, [[3, 2], [2, 1], [1, 1]])
 
 
+@given(config=configs(), num_epochs=st.integers(1, 4), seed=st.integers(0, 2**32))
+def test_a_window_holds_the_turns_that_its_row_spans_one_by_one(config, num_epochs, seed):
+    replay, model = filled(config, num_epochs, seed)
+    n_step, numbers = config.learning.n_step, np.arange(replay.oldest_intact, replay.count)
+    batch = Batch.allocate(len(numbers), config.agent.num_frames, config.spec.agents[0], n_step=n_step)
+    batch.number[:] = numbers
+    replay.read(batch)
+    assert_rows(batch, model)
+    window, gamma = batch.window, np.float32(config.learning.gamma)
+    for index, number in enumerate(numbers.tolist()):
+        rest, world = divmod(number, config.num_worlds)
+        epoch, turn = divmod(rest, config.max_turns)
+        data, start, span = model.epochs[epoch], model.start(epoch, turn, world), window.span[index]
+        for step in range(n_step):
+            inside, t = step < span, turn + step
+            assert window.actions[index, step] == (data["actions"][t][world] if inside else 0)
+            reward = data["rewards"][t][world] * np.float32(config.learning.reward_scale) if inside else 0
+            np.testing.assert_allclose(window.rewards[index, step], reward)
+            assert window.probabilities[index, step] == (0.5 if inside else 0)
+            goes_on = inside and not data["terminated"][t][world]
+            assert window.discounts[index, step] == (gamma if goes_on else 0)
+        for step in range(n_step + 1):
+            wanted = model.stack(epoch, turn + min(step, span), start, world)
+            np.testing.assert_array_equal(window.states[index, step], wanted)
+        total, product = 0.0, 1.0
+        for step in range(span):
+            total, product = total + product * window.rewards[index, step], product * window.discounts[index, step]
+        np.testing.assert_allclose((total, product), (batch.r_t[index], batch.discount_t[index]), rtol=1e-4, atol=1e-5)
+
+
 # Refusals
 
 
@@ -265,20 +301,20 @@ def test_an_empty_replay_and_rows_of_the_future_are_refused():
     replay = make(make_config())
     for end in (None, 0, 1):
         with pytest.raises(ReplayError, match="0 are committed"):
-            replay.sample(np.random.default_rng(0), 1, end)
+            draw(replay, 0, 1, end)
     replay, _ = filled(make_config(), 2)
     for end in (7, 0, -1):
         with pytest.raises(ReplayError, match=f"rows below {end} were asked for; 6 are committed"):
-            replay.sample(np.random.default_rng(0), 1, end)
+            draw(replay, 0, 1, end)
     replay.begin_epoch()
     with pytest.raises(ReplayError, match="rows below 9"):
-        replay.sample(np.random.default_rng(0), 1, 9)
+        draw(replay, 0, 1, 9)
 
 
 def test_rows_that_are_all_given_to_the_writer_are_refused():
     replay, _ = filled(make_config(turns=3, window=3, capacity=6), 5)
     with pytest.raises(ReplayError, match=r"raise replay\.capacity or lower replay\.window"):
-        replay.sample(np.random.default_rng(0), 4, end=9)
+        draw(replay, 0, 4, 9)
 
 
 @pytest.mark.parametrize(
@@ -394,10 +430,10 @@ def test_however_the_two_sides_interleave_the_rows_drawn_are_whole(turns, spare,
             write(writer, telling_epoch(config, epoch), epoch)
 
     def learn():
-        found, rng = [], np.random.default_rng(0)
+        found, sampler = [], UniformSampler(np.random.default_rng(0))
         for _ in range(3):
             try:
-                found.append(reader.sample(rng, 4, None if free else 4))
+                found.append(reader.sample(sampler, Batch.allocate(4, 1, reader.spec), None if free else 4))
             except ReplayError as error:
                 assert "overwrote the rows" in str(error)
         return found

@@ -238,7 +238,7 @@ def test_progress_counts_while_the_run_goes_on(launch):
 
 def test_weights_can_start_another_run(launch):
     weights = finish(launch()).weights
-    assert weights.shape == (2, run_module.vector_size(CONFIG)) and weights.dtype == np.float32
+    assert weights.shape == (2, 2 * CONFIG.agent.layout(CONFIG.spec.agents[0]).size) and weights.dtype == np.float32
     assert launch(weights=weights, start=False).folder.read_description()["warm_start"] is True
     for wrong in (weights[:1], weights[:, :-1], weights[0]):
         with pytest.raises(RunError, match=r"weights have shape .* needs \(2, \d+\)"):

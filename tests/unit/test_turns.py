@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 import workbench as wb
 from tests.unit import inprocess
 from tests.unit.worlds import Trial, TrialConfig
+from workbench.core.agents.flat_parameters import unpadded
 from workbench.core.envs.treasurehunt import Treasurehunt
 from workbench.core.seeding import stream
 from workbench.core.shared.replay import Batch, ReplayError
+from workbench.core.shared.sampling import UniformSampler
 
 CONFIG = wb.preset("tiny").replace(
     **{"world": TrialConfig(num_worlds=2, alike=True), "epochs": 6, "device": "cpu", "replay.learning_starts": 24,
@@ -26,6 +28,11 @@ def batch_of(parts, agent):
     batch.number[:] = rows["number"]
     replay.read(batch)
     return batch, rows
+
+
+def drawn_from(replay, rows):
+    batch = Batch.allocate(rows, CONFIG.agent.num_frames, replay.spec)
+    return replay.sample(UniformSampler(np.random.default_rng(0)), batch)
 
 
 @settings(max_examples=10, deadline=None)
@@ -57,11 +64,11 @@ def test_turns_in_which_an_agent_takes_no_part_are_stored_and_never_drawn():
     for agent in range(3):
         replay, contents = parts.replays[agent], parts.replays[agent].contents()
         idle = set(contents["number"][~contents["valid"]].tolist())
-        drawn = replay.sample(np.random.default_rng(0), 2000).number.tolist()
+        drawn = drawn_from(replay, 2000).number.tolist()
         assert idle and not idle & set(drawn)
     with pytest.raises(ReplayError, match="in whose turn the agent took part"):
         parts.replays[0].rows["valid"][:] = False
-        parts.replays[0].sample(np.random.default_rng(0), 1)
+        drawn_from(parts.replays[0], 1)
 
 
 def test_an_ended_copy_begins_again_in_the_turn_after_its_reset_turn():
@@ -83,14 +90,16 @@ def test_treasurehunt_answers_without_a_new_array():
     assert not {"terminated", "truncated", "valid"} & set(inprocess.build(wb.preset("tiny"), 0).replays[0].contents())
 
 
+@pytest.mark.parametrize("alike", [True, False])
 @pytest.mark.parametrize("lag", [0, 1, 3])
-def test_a_world_whose_episodes_end_learns_the_same_however_late_its_learners_are(lag):
-    wanted = inprocess.digests(inprocess.run(CONFIG, lag))
+def test_a_world_whose_episodes_end_learns_the_same_however_late_its_learners_are(lag, alike):
+    config = CONFIG.replace(**{"world.alike": alike})
+    wanted = inprocess.digests(inprocess.run(config, lag))
     with inprocess.as_in_a_child():
-        parts = inprocess.build(CONFIG, lag)
+        parts = inprocess.build(config, lag)
         parts.trainer.publish_initial()
-        for epoch in range(CONFIG.epochs + lag):
-            if epoch < CONFIG.epochs:
+        for epoch in range(config.epochs + lag):
+            if epoch < config.epochs:
                 parts.collector.epoch(epoch, max(0, epoch - lag))
                 parts.collector.evaluate_if_due(epoch)
             if epoch >= lag:
@@ -98,4 +107,4 @@ def test_a_world_whose_episodes_end_learns_the_same_however_late_its_learners_ar
                     parts.trainer.epoch(agent, epoch - lag)
         parts.collector.finish()
     assert inprocess.digests(parts) == wanted
-    assert (np.abs(inprocess.weights(parts)) < 1e6).all()
+    assert all(np.isfinite(vector).all() for vector in unpadded(inprocess.weights(parts), config))

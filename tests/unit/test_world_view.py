@@ -19,7 +19,6 @@ from workbench.core.envs.treasurehunt import AGENT, GEM, TreasurehuntConfig
 from workbench.core.seeding import stream
 from workbench.runs.folder import RunFolder
 from workbench.runs.recovery.checkpoint import CheckpointError
-from workbench.runs.run import vector_size
 from workbench.view.world.board import describe
 from workbench.view.world.film import film
 from workbench.view.world.game import FRACTIONS, Game
@@ -32,7 +31,8 @@ DEADLINE_S = 120.0
 def some_weights(config=QUICK, seed=0):
     """Initial weights of every agent, twice over for online and target."""
     rng = np.random.default_rng(seed)
-    return rng.normal(0, 0.3, (config.num_agents, vector_size(config))).astype(np.float32)
+    size = config.agent.layout(config.spec.agents[0]).size
+    return rng.normal(0, 0.3, (config.num_agents, 2 * size)).astype(np.float32)
 
 
 def kept(tmp_path, name="earlier", config=QUICK, weights=None, given=None, **description):
@@ -217,7 +217,7 @@ def test_a_live_run_is_looked_at_through_its_weight_store(tmp_path):
             assert time.monotonic() < deadline
         view = WorldView(run)
         first = run.newest_weights
-        assert first.shape == (2, vector_size(QUICK)) and np.isfinite(first).all()
+        assert first.shape == (2, 2 * QUICK.agent.layout(QUICK.spec.agents[0]).size) and np.isfinite(first).all()
         view.new_epoch()
         assert bytes(view.image.value).startswith(b"\x89PNG")
     np.testing.assert_array_equal(run.newest_weights, run.weights)

@@ -18,6 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from workbench.core import registry, settings
 from workbench.core.agents.base import AgentConfig
+from workbench.core.did_you_mean import did_you_mean
 from workbench.core.envs.base import EnvSpec, WorldConfig
 from workbench.core.registry import ConfigError as ConfigError
 from workbench.core.settings import SHARE, Pattern, Settings, above, at_least, between, require
@@ -154,8 +155,9 @@ class ProcessConfig(Settings):
     """How the work is spread over processes, threads and devices. Nothing here changes a result on one device."""
 
     group: ClassVar[str] = "processes"
-    learners: Annotated[int | Literal["auto", "per_agent"], at_least(1)] = "per_agent"
-    """Learner processes: one per agent, as many as there are cores ("auto"), or a number."""
+    learners: Annotated[int | str, at_least(1)] = "per_agent"
+    """Learner processes: one per agent ("per_agent"), as many as there are cores ("auto"), a number, or one process
+    with a registered learner that updates all agents at once, by its name."""
     threads: Annotated[int, between(1, 1024, "threads")] = 1
     """Threads that each process may use for its arithmetic."""
     time_slice_ms: Annotated[float, between(0.1, 100, "milliseconds, or 0 to leave it to the system", also=0)] = 100.0
@@ -180,6 +182,14 @@ class ProcessConfig(Settings):
     """Restarts of one process within the window below, after which its next death ends the run."""
     restart_window_s: Annotated[float, above(0, "seconds")] = 60.0
     """Seconds that the limit of restarts is counted over."""
+
+    def check(self) -> None:
+        """Learners are named by what there is."""
+        words = ["auto", "per_agent", *registry.names("learner")]
+        require(
+            isinstance(self.learners, int) or self.learners in words, "processes.learners", self.learners,
+            f"it must be a number or a name; {did_you_mean(self.learners, words)}",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -219,6 +229,8 @@ class Config(Settings):
             isinstance(learners, str) or learners <= self.num_agents, "processes.learners", learners,
             f"there are {self.num_agents} agents to share out; use at most that many",
         )  # fmt: skip
+        for spec in dict.fromkeys(self.spec.agents):
+            self.agent.check_spec(spec)
 
     @functools.cached_property
     def spec(self) -> EnvSpec:
@@ -312,6 +324,8 @@ class Config(Settings):
         learners, agents = self.processes.learners, self.num_agents
         if learners == "per_agent":
             return agents
+        if learners in registry.names("learner"):
+            return 1
         if learners == "auto":
             return min(
                 agents, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

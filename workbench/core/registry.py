@@ -1,4 +1,4 @@
-"""Names of worlds, agents and samplers: which class of arguments a name in a configuration stands for.
+"""Names of worlds, agents, samplers and learners: which class a name in a configuration stands for.
 
 A class is registered by itself or as ``"module:Class"``, which is imported when the name is first used. A name with a
 colon that is not registered is a class of the user's own: it is imported because the caller names it, never because a
@@ -24,8 +24,9 @@ class NotGiven(ConfigError):
 
 _REGISTERED: dict[tuple[str, str], type | str] = {
     ("world", "treasurehunt"): "workbench.core.envs.treasurehunt:TreasurehuntConfig",
-    ("agent", "iqn"): "workbench.core.agents.iqn:IQNConfig",
+    ("agent", "iqn"): "workbench.core.agents.iqn_agent:IQNConfig",
     ("replay.sampler", "uniform"): "workbench.core.shared.sampling:UniformConfig",
+    ("learner", "one_by_one"): "workbench.core.train.learners:OneByOne",
 }
 """By kind (the dotted name of the setting) and name."""
 
@@ -34,9 +35,9 @@ def register(kind: str, name: str, config_class: type | str) -> None:
     """Give a class of arguments a name that configurations and run folders may use.
 
     Args:
-        kind: "world", "agent" or "replay.sampler".
-        name: the name; the class says the same as its ``name``.
-        config_class: the class, or ``"module:Class"``.
+        kind: "world", "agent", "replay.sampler" or "learner".
+        name: the name.
+        config_class: the class of its arguments (of a learner, the learner itself), or its ``"module:Class"``.
     """
     _REGISTERED[kind, name] = config_class
 
@@ -73,6 +74,12 @@ def find(kind: str, wanted: str | type) -> type[Any]:
         )
     check_importable(kind, own)
     return own
+
+
+def learner(name: Any) -> Any:
+    """The learner of a registered name."""
+    registered = _REGISTERED["learner", name]
+    return _imported("learner", registered) if isinstance(registered, str) else registered
 
 
 def read(kind: str, name: object, given: type | str | None) -> type[Any]:

@@ -22,10 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.core.agents import schedules
-from workbench.core.agents.flat_parameters import ParameterLayout
-from workbench.core.agents.iqn import QuantileNetwork, build_network
-from workbench.core.agents.iqn_agent import Agent
-from workbench.core.agents.policy import Choice
+from workbench.core.agents.base import Chosen
+from workbench.core.agents.networks import ValueNetwork
+from workbench.core.agents.value_agent import EpsilonGreedy, ValueAgent
 from workbench.core.config import Config
 from workbench.core.envs.base import AgentSpec
 from workbench.core.processes.shared_memory import machine_fence
@@ -44,7 +43,7 @@ ALWAYS_BELOW = 16
 EVERY = 4
 # Worlds of an epoch, from the first, whose states are compared.
 WORLDS = 4
-_STATES, _FRACTIONS = 8, 8
+_STATES = 8
 
 Wrapped = Callable[..., Any]
 
@@ -60,8 +59,9 @@ class Probes(Hook):
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Measure on the learning side."""
-        for index in trainer.agents:
-            _Learning(trainer, index, parts)
+        for index, agent in trainer.agents.items():
+            if isinstance(agent, ValueAgent):  # of others nothing is known that could be looked at
+                _Learning(trainer, agent, index, parts)
 
 
 def measured_in_full(round_: int) -> bool:
@@ -75,21 +75,19 @@ def measured_sparsely(round_: int) -> bool:
 
 
 class ProbeBatch:
-    """A fixed batch of made-up states and fractions, the same in every process."""
+    """A fixed batch of made-up states, the same in every process."""
 
-    def __init__(self, config: Config, device: torch.device) -> None:
-        shape = (_STATES, config.agent.num_frames, math.prod(config.spec.agents[0].shape))
+    def __init__(self, spec: AgentSpec, num_frames: int, device: torch.device) -> None:
+        shape = (_STATES, num_frames, *spec.shape)
         codes = (np.arange(math.prod(shape), dtype=np.uint64) * np.uint64(2654435761) >> np.uint64(16)) % np.uint64(6)
-        fractions = np.tile((np.arange(_FRACTIONS, dtype=np.float32) + 0.5) / _FRACTIONS, (_STATES, 1))
-        self._states = torch.from_numpy(codes.astype(np.uint8).reshape(shape)).to(device)
-        self._fractions = torch.from_numpy(fractions).to(device)
+        self._states = torch.from_numpy(codes.astype(spec.dtype).reshape(shape)).to(device)
 
     @torch.no_grad()
-    def value(self, network: QuantileNetwork) -> float:
+    def value(self, network: ValueNetwork) -> float:
         """Greatest Q of each state, mean over the states; without layer noise."""
         training = network.training
         network.eval()
-        q = network.values(network.embed(network.encode(self._states)), self._fractions)
+        q = network.q(self._states)
         network.train(training)
         return float(q.amax(1).mean())
 
@@ -104,12 +102,15 @@ class _Side:
 
     def __init__(self, parts: Parts) -> None:
         self.config, self.lag = parts.job.config, parts.job.lag
-        fence = machine_fence()
-        self.layout = ParameterLayout.of(build_network(self.config))
-        self.stores = [CleanWeightStore(self.layout, block.open(), fence) for block in parts.store_blocks]
+        fence, specs = machine_fence(), self.config.spec.agents
+        self.layouts = [self.config.agent.layout(spec) for spec in specs]
+        self.stores = [
+            CleanWeightStore(layout, block.open(), fence)
+            for layout, block in zip(self.layouts, parts.store_blocks, strict=True)
+        ]
         self.replays = [
             CleanReplay(self.config, spec, block.open(), fence)
-            for spec, block in zip(self.config.spec.agents, parts.replay_blocks, strict=True)
+            for spec, block in zip(specs, parts.replay_blocks, strict=True)
         ]
         self._write = parts.channel["probes"].write
 
@@ -128,8 +129,9 @@ class _Acting(_Side):
     def __init__(self, collector: Collector, parts: Parts) -> None:
         super().__init__(parts)
         self.collector = collector
-        self._probe_batch = ProbeBatch(self.config, collector.policies[0].device)
-        self._index = torch.from_numpy(sample_index(self.layout)).to(collector.policies[0].device)
+        specs, device = self.config.spec.agents, collector.policies[0].device
+        self._probe_batches = [ProbeBatch(spec, self.config.agent.num_frames, device) for spec in specs]
+        self._places = [torch.from_numpy(sample_index(layout)).to(device) for layout in self.layouts]
         self._watched = [_Watched(self.config, spec) for spec in self.config.spec.agents]
         self._reset_differs = math.nan
         self._epoch, self._in_full, self._version_due = 0, True, [0] * len(self.stores)
@@ -161,12 +163,12 @@ class _Acting(_Side):
         watched = self._watched[agent]
 
         def wrapper(act: Wrapped) -> Wrapped:
-            def watched_act(stack: NDArray[np.uint8], epsilon: float) -> Choice:
+            def watched_act(stack: NDArray[np.uint8], epsilon: float) -> Chosen:
                 if watched.turn == 0:
                     watched.in_use = self.collector.in_use[agent]
                 if self._in_full:
                     watched.before(stack)
-                choice: Choice = act(stack, epsilon)
+                choice: Chosen = act(stack, epsilon)
                 watched.after(choice)
                 return choice
 
@@ -220,7 +222,8 @@ class _Acting(_Side):
         """What the actor holds before a sync to a version, if the sync will be measured in full."""
         coming = self.stores[agent].newest if version is None else version
         held = self.collector.in_use[agent].version
-        return self._held(agent) if held >= 0 and coming != held and measured_in_full(coming) else None
+        known = isinstance(self.collector.policies[agent], EpsilonGreedy)
+        return self._held(agent) if known and held >= 0 and coming != held and measured_in_full(coming) else None
 
     def _record_sync(self, epoch: int, agent: int, earlier: Snapshot, held: Samples | None) -> None:
         collector, now = self.collector, self.collector.in_use[agent]
@@ -233,8 +236,11 @@ class _Acting(_Side):
         self.record("sync/checksum", *about, checksum(collector.vectors[agent]) == now.checksum, 1)
         if not measured_in_full(now.version):
             return
+        policy: Any = collector.policies[agent]
+        if not isinstance(policy, EpsilonGreedy):
+            return  # what it acts with cannot be looked at
         if measured_sparsely(now.version):
-            self.record("sync/q", *about, self._probe_batch.value(collector.policies[agent].network))
+            self.record("sync/q", *about, self._probe_batches[agent].value(policy.network))
         if (published := self.stores[agent].sample(now.version)) is None:
             return  # overwritten meanwhile, as a free-running learner may
         for place, half in enumerate(("online", "target")):
@@ -244,8 +250,9 @@ class _Acting(_Side):
 
     def _held(self, agent: int) -> Samples:
         """Sampled weights that the actor holds: online as it acts with them, target as it copied it."""
-        online = _sampled(self.collector.policies[agent].weights, self._index)
-        return online, self.stores[agent].of_half(self.collector.vectors[agent][self.layout.size :])
+        policy: Any = self.collector.policies[agent]
+        online = _sampled(policy.weights, self._places[agent])
+        return online, self.stores[agent].of_half(self.collector.vectors[agent][self.layouts[agent].size :])
 
 
 class _Watched:
@@ -264,7 +271,7 @@ class _Watched:
         seen = stack[: self.worlds]
         self.stacks[self.turn] = seen if seen.shape == self.stacks.shape[1:] else 255  # no such code: it differs
 
-    def after(self, choice: Choice) -> None:
+    def after(self, choice: Chosen) -> None:
         """Keep what it chose, and the epsilon behind the first choice."""
         self.actions[self.turn] = choice.action
         if self.turn == 0:
@@ -292,13 +299,13 @@ class _Phase:
 class _Learning(_Side):
     """The probes of one agent's learner."""
 
-    def __init__(self, trainer: Trainer, index: int, parts: Parts) -> None:
+    def __init__(self, trainer: Trainer, agent: ValueAgent, index: int, parts: Parts) -> None:
         super().__init__(parts)
-        self.trainer, self.index, self.agent = trainer, index, trainer.agents[index]
+        self.trainer, self.index, self.agent = trainer, index, agent
         self.replay, self.store = self.replays[index], self.stores[index]
         self._collected = parts.progress
-        self._probe_batch = ProbeBatch(self.config, self.agent.device)
-        self._places = torch.from_numpy(sample_index(self.layout)).to(self.agent.device)
+        self._probe_batch = ProbeBatch(self.config.spec.agents[index], self.config.agent.num_frames, agent.device)
+        self._places = torch.from_numpy(sample_index(self.layouts[index])).to(agent.device)
         self.updates, self._published, self._phase, self._host = 0, 0, _Phase(), math.nan
         self._counts, self._last_probed = False, 0
         _wrap(trainer, "learn", self._of_this_agent(self._learn))
@@ -375,8 +382,8 @@ class _Learning(_Side):
                 return metrics
             self._last_probed = self.updates
             online, target = self._weights()
-            hook = self.agent.online.hidden.register_forward_pre_hook(
-                lambda layer, _: self._phase.training.append(layer.training)
+            hook = self.agent.online.register_forward_pre_hook(
+                lambda network, _: self._phase.training.append(network.training)
             )
             metrics = update(learning_rate)
             hook.remove()
@@ -458,7 +465,7 @@ def _sampled(weights: Tensor, places: Tensor) -> NDArray[np.float64]:
     return sampled
 
 
-def _optimizer_holds(agent: Agent) -> bool:
+def _optimizer_holds(agent: ValueAgent) -> bool:
     """Whether the optimiser's only parameter is the vector that both networks' parameters are views of."""
     parameters, held = agent.parameters, [each for group in agent.optimizer.param_groups for each in group["params"]]
     if len(held) != 1 or held[0] is not parameters.online:
@@ -472,6 +479,6 @@ def _are_views(network: torch.nn.Module, views: dict[str, Tensor]) -> bool:
     return all(name in views and each.data_ptr() == views[name].data_ptr() for name, each in named)
 
 
-def _optimizer_steps(agent: Agent) -> float:
+def _optimizer_steps(agent: ValueAgent) -> float:
     state = agent.optimizer.state.get(agent.optimizer.param_groups[0]["params"][0], {})
     return float(state["step"]) if "step" in state else math.nan

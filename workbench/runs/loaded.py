@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.core.agents.flat_parameters import padded
 from workbench.core.config import Config, ConfigError, check_launch
 from workbench.core.registry import NotGiven
 from workbench.runs import machine
@@ -92,6 +93,8 @@ class RunView:
     def weights(self) -> NDArray[np.float32]:
         """Final weights, (agents, vector size) float32: online network first, then target network.
 
+        Agents whose spaces differ have vectors of different sizes: shorter ones are followed by nan.
+
         They can be given to :func:`launch` as a warm start.
 
         Raises:
@@ -130,7 +133,7 @@ class RunView:
         found = checkpoint_of(self.folder.path / "checkpoints", checkpoint)
         try:
             vectors = [found.arrays[f"agent {agent}/vector"] for agent in range(self.config.num_agents)]
-            return np.stack(vectors).astype(np.float32, casting="no")
+            return padded([np.asarray(vector).astype(np.float32, casting="no") for vector in vectors])
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{found.path} holds no weights of this run's agents: {error}") from None
 

@@ -23,8 +23,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.agents.flat_parameters import ParameterLayout
-from workbench.core.agents.iqn import build_network
+from workbench.core.agents.flat_parameters import padded, unpadded
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config, ConfigError, check_launch
 from workbench.core.digest import array_digest
@@ -304,7 +303,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         vectors = self._read_weights()
         if not vectors:
             raise RunError(f"run {self.name} is {self.status} and has published no weights yet; start it, or wait")
-        return np.stack(vectors)
+        return padded(vectors)
 
     def wait(self, timeout: float | None = None) -> Result:
         """Sleep until the run has ended; interrupting this does not hurt the run.
@@ -450,7 +449,8 @@ class Run(RunView, Listener, Awaitable[Result]):
     def _read_weights(self) -> list[NDArray[np.float32]]:
         """The newest snapshot of every agent; none at all if the run ended before the initial ones were there."""
         stores = self._supervisor.shared.stores
-        vectors = [np.empty(vector_size(self.config), np.float32) for _ in stores]
+        specs = self.config.spec.agents
+        vectors = [np.empty(2 * self.config.agent.layout(spec).size, np.float32) for spec in specs]
         if any(store.newest < 0 for store in stores):
             return []
         for store, vector in zip(stores, vectors, strict=True):
@@ -467,7 +467,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         if self._result is not None:
             self._write(self.folder.write_result, self._result.to_dict())
             if vectors := self._read_weights():
-                self._write(self.folder.write_array, "weights.npy", np.stack(vectors))
+                self._write(self.folder.write_array, "weights.npy", padded(vectors))
         ending = {
             "status": status, "ended": time.time(), "error": str(self.error) if self.error else None,
             "references": self.references, "lost_records": self.history.lost,
@@ -547,11 +547,6 @@ def begin(run: R, start: bool) -> R:
     return run
 
 
-def vector_size(config: Config) -> int:
-    """Floats in a snapshot of one agent: online and target network."""
-    return 2 * ParameterLayout.of(build_network(config)).size
-
-
 _live: weakref.WeakSet[Run] = weakref.WeakSet()
 
 
@@ -563,12 +558,10 @@ def _stop_all() -> None:
 
 
 def _check_weights(config: Config, weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    expected = (config.num_agents, vector_size(config))
-    if np.shape(weights) != expected:
-        raise RunError(
-            f"weights have shape {np.shape(weights)}; this configuration needs {expected} (agents, online and target "
-            "parameters); take them from a run with the same world and network"
-        )
+    try:
+        unpadded(weights, config)
+    except ValueError as error:
+        raise RunError(str(error)) from None
     return np.ascontiguousarray(weights, np.float32)
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.core.agents.iqn import arguments_of, build_network
-from workbench.core.agents.iqn_agent import Agent
-from workbench.core.agents.policy import Policy
+from workbench.core.agents.base import Policy
+from workbench.core.agents.iqn_agent import IQNAgent, arguments_of
 from workbench.core.config import Config
 from workbench.core.envs.base import World
 from workbench.core.envs.treasurehunt import NUM_ACTIONS, NUM_ENTITIES
 from workbench.core.seeding import stream
 from workbench.core.shared.replay import Batch, Replay
+from workbench.core.shared.sampling import UniformSampler
 from workbench.core.shared.weight_store import WeightStore
 from workbench.core.train.loop import collect, evaluation_config
 
@@ -90,11 +90,10 @@ def collecting_parts(config: Config) -> tuple[World, list[Replay], list[Policy]]
     replays = [Replay(config, spec, Replay.layout(config, spec).allocate()) for spec in config.spec.agents]
     policies = []
     for index in agents:
-        policy = Policy(
-            config, cpu, stream(config.seed, "exploration", index), stream(config.seed, "acting_quantiles", index)
-        )
+        exploration, values = (stream(config.seed, role, index) for role in ("exploration", "acting_quantiles"))
+        policy = config.agent.policy(config, index, cpu, exploration, values)
         vector = np.empty(policy.vector_size, np.float32)
-        Agent(config, index, cpu).snapshot(vector)
+        config.agent.make(config, index, cpu).snapshot(vector)
         policy.load(vector)
         policies.append(policy)
     return world, replays, policies
@@ -102,7 +101,7 @@ def collecting_parts(config: Config) -> tuple[World, list[Replay], list[Policy]]
 
 def update_speed(config: Config, device: torch.device, quick: bool) -> dict[str, Any]:
     """One update beside the bare matrix products of the same shapes, in milliseconds."""
-    agent = Agent(config, 0, device)
+    agent = IQNAgent(config, 0, device)
     fill(agent.batch, stream(0, "sampling"))
     products = matrix_products(config, device)
     wait = torch.cuda.synchronize if device.type == "cuda" else _nothing
@@ -177,34 +176,36 @@ def replay_speed(config: Config, quick: bool) -> dict[str, Any]:
     world, replays, policies = collecting_parts(config)
     for _ in range(2 if quick else 20):
         collect(world, policies, replays, 1.0, [0] * len(policies))
-    replay, rng = replays[0], stream(0, "sampling")
+    replay, sampler = replays[0], UniformSampler(stream(0, "sampling"))
     spec = config.spec.agents[0]
     out = Batch.allocate(config.learning.batch_size, config.agent.num_frames, spec)
     source = Batch.allocate(config.learning.batch_size, config.agent.num_frames, spec)
 
     def copy() -> None:
-        for name, array in vars(source).items():
+        for name, array in source.arrays().items():
             np.copyto(getattr(out, name), array)
 
     size = config.learning.batch_size
-    sample_s, copy_s = side_by_side([lambda: replay.sample(rng, size, out=out), copy], 200, _nothing)
+    sample_s, copy_s = side_by_side([lambda: replay.sample(sampler, out), copy], 200, _nothing)
     ring = Replay.layout(config, spec)
     rows = sum(np.prod(field.shape) * np.dtype(field.dtype).itemsize for field in ring.fields)
     return {
         "rows": size, "sample_us": 1e6 * sample_s, "copy_us": 1e6 * copy_s, "ratio": sample_s / copy_s,
         "bytes_per_row_stored": float(rows / np.prod(ring.fields[3].shape)),
-        "bytes_per_row_stacked": sum(array.nbytes for array in vars(out).values()) / size,
+        "bytes_per_row_stacked": sum(array.nbytes for array in out.arrays().values()) / size,
     }  # fmt: skip
 
 
 def weight_store_speed(config: Config, device: torch.device, quick: bool) -> dict[str, Any]:
     """Publish and sync of one agent's two networks beside ``load_state_dict`` of the same two networks."""
-    agent = Agent(config, 0, device)
+    agent = IQNAgent(config, 0, device)
     size = agent.parameters.vector.numel()
     store = WeightStore(WeightStore.layout(size, agent.parameters.layout.fingerprint, 2).allocate())
-    policy = Policy(config, torch.device("cpu"), stream(0, "exploration"), stream(0, "acting_quantiles"))
+    policy = config.agent.policy(
+        config, 0, torch.device("cpu"), stream(0, "exploration"), stream(0, "acting_quantiles")
+    )
     vector = np.empty(size, np.float32)
-    shared = [build_network(config) for _ in "ot"]
+    shared = [arguments_of(config).network(config.spec.agents[0]) for _ in "ot"]
 
     def publish() -> None:
         store.publish(agent.snapshot, 0, 0.0)

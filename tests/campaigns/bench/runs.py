@@ -14,10 +14,11 @@ import torch
 from tests.campaigns.bench.parts import collecting_parts
 from workbench.api import launch
 from workbench.core.agents import schedules
-from workbench.core.agents.iqn_agent import Agent
 from workbench.core.config import Config
 from workbench.core.seeding import stream
-from workbench.core.train.loop import collect, learn
+from workbench.core.shared.sampling import UniformSampler
+from workbench.core.train.learners import learn
+from workbench.core.train.loop import collect
 from workbench.runs.machine import cores
 from workbench.runs.result import Result
 
@@ -73,8 +74,8 @@ def update_loop(config: Config, index: int, updates: int, pipe: Connection) -> N
     world, replays, policies = collecting_parts(config)
     for _ in range(12):
         collect(world, policies, replays, 1.0, [0])
-    agent = Agent(config, 0, torch.device(config.device))
-    sampling = stream(config.seed + index, "sampling")
+    agent = config.agent.make(config, 0, torch.device(config.device))
+    sampling = UniformSampler(stream(config.seed + index, "sampling"))
     learn(agent, replays[0], sampling, 10, None, lambda update: schedules.learning_rate(config, update))
     pipe.send("ready")
     pipe.recv()

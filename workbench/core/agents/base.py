@@ -1,12 +1,116 @@
-"""What the rest of the core asks of an agent, and nothing more."""
+"""What the rest of the core asks of an agent: a learning side, an acting side, and arguments that make both."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.core.envs.base import AgentSpec
 from workbench.core.records import Metric
-from workbench.core.settings import Choice, between
+from workbench.core.settings import Choice, between, require
+
+if TYPE_CHECKING:
+    import torch
+
+    from workbench.core.agents.flat_parameters import ParameterLayout
+    from workbench.core.config import Config
+    from workbench.core.shared.replay import Batch
+
+
+# What every update returns: of the batch, before the step. An agent that does not measure one returns nan for it.
+UPDATE_METRICS = ("loss", "mean_q", "max_q", "td_error", "grad_norm")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a policy chose in W worlds, and how likely that was.
+
+    Attributes:
+        action: (W,) int64, the action to take.
+        greedy: (W,) int64, the action with the greatest value.
+        probability: (W,) float32, of ``action`` under the epsilon-greedy policy.
+        q: (W, A) float32, value of every action.
+    """
+
+    action: NDArray[np.int64]
+    greedy: NDArray[np.int64]
+    probability: NDArray[np.float32]
+    q: NDArray[np.float32]
+
+
+class Policy(Protocol):
+    """The acting side of an agent, with weights of its own.
+
+    Attributes:
+        vector_size: floats in a snapshot.
+        device: where values are computed.
+    """
+
+    vector_size: int
+    device: torch.device
+
+    def load(self, vector: NDArray[np.float32]) -> None:
+        """Act with a snapshot, (vector_size,) float32 in host memory, from now on; it is copied.
+
+        Raises:
+            ValueError: it is not a snapshot of such an agent.
+        """
+
+    def act(self, stack: NDArray[Any], epsilon: float) -> Chosen:
+        """Choose an action in every world. As many random numbers are drawn whatever is chosen.
+
+        Args:
+            stack: (W, F, *shape) of the spec's dtype, oldest frame first.
+            epsilon: probability of a uniformly random action.
+        """
+
+
+class Agent(Protocol):
+    """The learning side of an agent.
+
+    Attributes:
+        index: which agent of the world it is; it addresses the random streams.
+        batch: host arrays to fill before :meth:`update`, which may be filled again when it has returned.
+        updates, target_updates: how many there were.
+    """
+
+    index: int
+    batch: Batch
+    updates: int
+    target_updates: int
+
+    def update(self, learning_rate: float) -> torch.Tensor:
+        """Make one update from ``batch``.
+
+        Returns:
+            (5 + M,) float32 on the device, which may still compute it: :data:`UPDATE_METRICS`, then the ``metrics``
+            of its arguments.
+        """
+
+    def td_errors(self) -> NDArray[np.float32]:
+        """(B,) float32: |TD error| of each row of the last update. Only asked for by samplers that take them back."""
+
+    def snapshot(self, out: NDArray[np.float32]) -> None:
+        """Copy the weights, as they are after the last update, into host memory: (2 * layout.size,) float32."""
+
+    def get_state(self, copy: bool = True) -> dict[str, Any]:
+        """All that its future depends on, as arrays and whole numbers whose shapes never change.
+
+        "vector" is the snapshot.
+
+        Without ``copy``, arrays that lie in host memory already may be given as they are, until the next update.
+        """
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from what :meth:`get_state` returned.
+
+        Raises:
+            ValueError: it is the state of another agent.
+        """
 
 
 @dataclass(frozen=True)
@@ -17,6 +121,52 @@ class AgentConfig(Choice):
     """
 
     group: ClassVar[str] = "agent"
-    metrics: ClassVar[tuple[Metric, ...]] = ()  # what its updates return beyond loss, Q-values, TD error and gradient
+    metrics: ClassVar[tuple[Metric, ...]] = ()  # what its updates return beyond UPDATE_METRICS
     num_frames: Annotated[int, between(1, 65536, "frames")] = 1
     """Newest observations stacked into one state, in frames."""
+
+    def check_spec(self, spec: AgentSpec) -> None:
+        """Refuse observations or actions that it cannot be built for, before a process is started.
+
+        Raises:
+            ConfigError: the reason, and what to do.
+        """
+        kind = np.dtype(spec.dtype).kind
+        require(kind in "biuf", "world", spec, f"this agent takes observations of numbers, not of dtype {spec.dtype}")
+
+    def layout(self, spec: AgentSpec) -> ParameterLayout:
+        """Where its parameters lie in a snapshot, which holds them twice: online, then target network."""
+        raise NotImplementedError
+
+    def make(
+        self, config: Config, index: int, device: torch.device, weights: NDArray[np.float32] | None = None
+    ) -> Agent:
+        """The learning side of one agent of the world.
+
+        Args:
+            config: the whole configuration.
+            index: which agent.
+            device: where updates are computed.
+            weights: snapshot to start from (a warm start), copied; else fresh ones from the agent's own stream.
+        """
+        raise NotImplementedError
+
+    def policy(
+        self, config: Config, index: int, device: torch.device, exploration: np.random.Generator,
+        values: np.random.Generator, noise: bool = True,
+    ) -> Policy:  # fmt: skip
+        """The acting side of one agent of the world.
+
+        Args:
+            config: the whole configuration.
+            index: which agent.
+            device: where values are computed.
+            exploration: stream of random actions.
+            values: stream of what a value depends on, such as quantile fractions. It may be the same generator.
+            noise: whether layers that are noisy in learning are noisy here; evaluations act without.
+        """
+        raise NotImplementedError
+
+    def example_state(self, config: Config, index: int) -> dict[str, Any]:
+        """A state such as :meth:`Agent.get_state` gives, for its names, shapes and dtypes."""
+        raise NotImplementedError

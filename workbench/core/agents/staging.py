@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workbench.core.config import ConfigError
+from workbench.core.registry import ConfigError
 
 ALIGNMENT = 64
 """Bytes. Arrays start on cache lines, so that the same sums are made in the same order in every process."""

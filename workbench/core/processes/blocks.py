@@ -8,9 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.agents.flat_parameters import ParameterLayout
-from workbench.core.agents.iqn import build_network
 from workbench.core.config import Config
+from workbench.core.envs.base import AgentSpec
 from workbench.core.processes.shared_memory import Block, allocate, machine_fence
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.layout import Field, Layout
@@ -22,15 +21,18 @@ from workbench.core.train.hooks import Hook, record_tables
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is, before anything of it exists."""
+    """What a run is, before anything of it exists.
+
+    Attributes:
+        weights: (agents, vector size) float32 to start from, or None.
+        hooks: What comes in from outside, in this order.
+    """
 
     config: Config
     mode: str
     lag: int | None
     weights: NDArray[np.float32] | None
-    """(agents, vector size) float32 to start from, or None."""
     hooks: tuple[Hook, ...]
-    """What comes in from outside, in this order."""
 
     @cached_property
     def hook_layouts(self) -> dict[str, Layout]:
@@ -62,8 +64,10 @@ class Shared:
             Replay(config, spec, block.open(Replay.layout(config, spec)), fence)
             for spec, block in zip(config.spec.agents, self.replay_blocks, strict=True)
         ]
-        store = weight_store_layout(config, lag)
-        self.stores = [WeightStore(block.open(store), fence) for block in self.store_blocks]
+        self.stores = [
+            WeightStore(block.open(weight_store_layout(config, spec, lag)), fence)
+            for spec, block in zip(config.spec.agents, self.store_blocks, strict=True)
+        ]
 
 
 def allocate_shared(plan: Plan, num_processes: int) -> Shared:
@@ -80,14 +84,14 @@ def allocate_shared(plan: Plan, num_processes: int) -> Shared:
 
 def layouts(plan: Plan, num_processes: int) -> dict[str, Layout]:
     """What the processes of a run share, by name, in the order in which it lies in memory."""
-    config, agents = plan.config, range(plan.config.num_agents)
-    specs, store = config.spec.agents, weight_store_layout(config, plan.lag)
+    config, specs = plan.config, plan.config.spec.agents
     rings = {spec: Replay.layout(config, spec) for spec in specs}  # one object for all that are alike
+    stores = {spec: weight_store_layout(config, spec, plan.lag) for spec in specs}
     channel = Channel.layout(record_tables(config, plan.hooks))
     return {
-        "progress": Progress.layout(len(agents), num_processes),
+        "progress": Progress.layout(len(specs), num_processes),
         **{f"replay {index}": rings[spec] for index, spec in enumerate(specs)},
-        **{f"weight store {index}": store for index in agents},
+        **{f"weight store {index}": stores[spec] for index, spec in enumerate(specs)},
         **{f"channel {index}": channel for index in range(num_processes)},
         **({} if plan.weights is None else {"weights": _warm_start(plan.weights)}),
         **plan.hook_layouts,
@@ -99,7 +103,7 @@ def _warm_start(weights: NDArray[np.float32]) -> Layout:
     return Layout("weights to start from", (Field("weights", weights.shape, np.float32, 0),))
 
 
-def weight_store_layout(config: Config, lag: int | None) -> Layout:
-    """The weight store of one agent: two slots for the newest version, ``lag`` more for older ones."""
-    parameters = ParameterLayout.of(build_network(config))
+def weight_store_layout(config: Config, spec: AgentSpec, lag: int | None) -> Layout:
+    """The weight store of an agent with that spec: two slots for the newest version, ``lag`` more for older ones."""
+    parameters = config.agent.layout(spec)
     return WeightStore.layout(2 * parameters.size, parameters.fingerprint, 2 + (lag or 0))

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from workbench.core import registry
 from workbench.core.config import Config
 from workbench.core.processes import child
 from workbench.core.processes.blocks import Plan, allocate_shared
@@ -29,6 +30,7 @@ from workbench.core.processes.wakeup import Wakeup
 from workbench.core.processes.worker import Job, Role
 from workbench.core.shared.record_ring import ChannelReader
 from workbench.core.train.hooks import Death, Listener, Verdict
+from workbench.core.train.learners import MakeLearner
 
 LOOK_INTERVAL_S = 0.1
 """How often the watching thread looks around; a death wakes it at once."""
@@ -93,8 +95,8 @@ class Supervisor:
 
     def _child(self, plan: Plan, name: str, role: Role, index: int, agents: tuple[int, ...], logs: Path) -> Child:
         log = str(logs / f"{name.replace(' ', '-')}.log")
-        blocks, wakeups = self.shared.blocks, self._wakeups
-        job = Job(name, role, index, plan.config, plan.lag, agents, blocks, wakeups, log, plan.hooks)
+        blocks, wakeups, learner = self.shared.blocks, self._wakeups, learner_class(plan.config)
+        job = Job(name, role, index, plan.config, plan.lag, agents, blocks, wakeups, log, plan.hooks, learner)
         return Child(job, self._process(job))
 
     def _process(self, job: Job) -> Process:
@@ -291,6 +293,13 @@ def in_words(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EAGAIN):
         return f"{error.strerror}: too little memory, or too many processes; end what you do not need"
     return repr(error)
+
+
+def learner_class(config: Config) -> MakeLearner:
+    """What makes the updates in each process that learns."""
+    wanted = config.processes.learners
+    made: MakeLearner = registry.learner(wanted if wanted in registry.names("learner") else "one_by_one")
+    return made
 
 
 def children_of(config: Config, mode: str) -> list[tuple[str, Role, tuple[int, ...]]]:

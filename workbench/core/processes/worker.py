@@ -11,7 +11,10 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from workbench.core.agents.iqn_agent import Agent
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.core.agents.flat_parameters import unpadded
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config
 from workbench.core.processes import trim_memory
@@ -20,6 +23,7 @@ from workbench.core.processes.shared_memory import Block, machine_fence
 from workbench.core.processes.wakeup import Wakeup
 from workbench.core.shared.record_ring import Channel
 from workbench.core.train.hooks import Hook, unchanged
+from workbench.core.train.learners import MakeLearner, OneByOne
 from workbench.core.train.loop import Collector, Trainer
 from workbench.core.train.pacing import Pacing
 
@@ -31,28 +35,33 @@ TRIM_INTERVAL_S = 1.0
 
 @dataclass
 class Job:
-    """One child's work. Every field can be sent to a spawned process, and only at spawn."""
+    """One child's work. Every field can be sent to a spawned process, and only at spawn.
+
+    Attributes:
+        name: Name of the process in messages and logs: "actor", "learner 2", "sequential".
+        index: Place among the run's processes.
+        lag: The dial; None runs free.
+        agents: Agents whose updates this process makes.
+        blocks: All memory of the run, by name.
+        wakeups: One per process, by index.
+        log: File that takes whatever the process prints.
+        hooks: What comes in from outside, in this order.
+        learner: What makes the updates.
+        restarts: How often this process has been restarted.
+    """
 
     name: str
-    """Name of the process in messages and logs: "actor", "learner 2", "sequential"."""
     role: Role
     index: int
-    """Place among the run's processes."""
     config: Config
     lag: int | None
-    """The dial; None runs free."""
     agents: tuple[int, ...]
-    """Agents whose updates this process makes."""
     blocks: dict[str, Block]
-    """All memory of the run, by name."""
     wakeups: list[Wakeup]
-    """One per process, by index."""
     log: str
-    """File that takes whatever the process prints."""
     hooks: tuple[Hook, ...]
-    """What comes in from outside, in this order."""
+    learner: MakeLearner = OneByOne
     restarts: int = 0
-    """How often this process has been restarted."""
 
 
 class Parts(Shared):
@@ -88,10 +97,12 @@ class Parts(Shared):
     def trainer(self) -> Trainer:
         """The learning side of this job's agents."""
         job, device = self.job, resolve_device(self.job.config.device)
-        weights = self.blocks["weights"].open()["weights"] if "weights" in self.blocks else [None] * len(self.replays)
-        agents = [Agent(job.config, index, device, weights[index]) for index in job.agents]
+        weights: list[NDArray[np.float32] | None] = [None] * len(self.replays)
+        if "weights" in self.blocks:
+            weights = [*unpadded(self.blocks["weights"].open()["weights"], job.config)]
         replays, stores = [self.replays[index] for index in job.agents], [self.stores[index] for index in job.agents]
-        trainer = Trainer(job.config, agents, replays, stores, self.progress, self.channel)
+        learner = job.learner(job.config, job.agents, replays, device, [weights[index] for index in job.agents])
+        trainer = Trainer(job.config, learner, stores, self.progress, self.channel)
         trainer.settings, trainer.heartbeat = self.settings, self.heartbeat
         for hook in job.hooks:
             hook.on_trainer(trainer, self)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from workbench.core.config import Config
 from workbench.core.envs.base import AgentSpec
 from workbench.core.shared.layout import Arrays, Counter, Field, Layout
+from workbench.core.shared.sampling import Sampler
 
 MAX_REDRAWS = 1000
 UNWRITTEN = 0xEE
@@ -37,37 +38,84 @@ class ReplayError(RuntimeError):
 
 
 @dataclass
+class Window:
+    """The turns that each row of a batch spans, one by one: n of them, of which a row uses its first ``span``.
+
+    For corrections that depend on the learner's current network. Beyond the span everything is 0, and the states repeat
+    the last one.
+
+    Attributes:
+        states: (B, n + 1, F, *shape): the states before each turn, and the one to bootstrap from.
+        actions: (B, n) int64.
+        rewards: (B, n) float32, scaled and not discounted.
+        probabilities: (B, n) float32: of the action under the policy that chose it.
+        discounts: (B, n) float32: gamma, or 0 behind a termination.
+        span: (B,) int64: turns that the row spans, at least 1.
+    """
+
+    states: NDArray[Any]
+    actions: NDArray[np.int64]
+    rewards: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    discounts: NDArray[np.float32]
+    span: NDArray[np.int64]
+
+
+@dataclass
 class Batch:
-    """Rows drawn from a replay. B rows, F stacked frames, oldest first, in the shape and dtype of the agent's spec."""
+    """Rows drawn from a replay. B rows, F stacked frames, oldest first, in the shape and dtype of the agent's spec.
+
+    Attributes:
+        s_tm1: (B, F, *shape): the state that was acted in; frames before the episode are 0.
+        a_tm1: (B,) int64: action.
+        r_t: (B,) float32: scaled, discounted return over the turns that the row spans.
+        discount_t: (B,) float32: product of the discounts over those turns; 0 after a termination.
+        s_t: (B, F, *shape): the state to bootstrap from.
+        number: (B,) int64: absolute number of the row.
+        policy_version: (B,) int64: version of the policy that chose the action.
+        weight: (B,) float32: importance weight, the greatest 1; None where all rows have the same.
+        window: The turns one by one; None where nobody asked for them.
+    """
 
     s_tm1: NDArray[Any]
-    """(B, F, *shape): the state that was acted in; frames before the episode are 0."""
     a_tm1: NDArray[np.int64]
-    """(B,) int64: action."""
     r_t: NDArray[np.float32]
-    """(B,) float32: scaled, discounted return over the turns that the row spans."""
     discount_t: NDArray[np.float32]
-    """(B,) float32: product of the discounts over those turns; 0 after a termination."""
     s_t: NDArray[Any]
-    """(B, F, *shape): the state to bootstrap from."""
     number: NDArray[np.int64]
-    """(B,) int64: absolute number of the row."""
     policy_version: NDArray[np.int64]
-    """(B,) int64: version of the policy that chose the action."""
+    weight: NDArray[np.float32] | None = None
+    window: Window | None = None
 
     @classmethod
-    def allocate(cls, batch_size: int, num_frames: int, spec: AgentSpec) -> Batch:
-        """An empty batch."""
-        state = (batch_size, num_frames, *spec.shape)
-        return cls(
-            s_tm1=np.zeros(state, spec.dtype),
-            a_tm1=np.zeros(batch_size, np.int64),
-            r_t=np.zeros(batch_size, np.float32),
-            discount_t=np.zeros(batch_size, np.float32),
-            s_t=np.zeros(state, spec.dtype),
-            number=np.zeros(batch_size, np.int64),
-            policy_version=np.zeros(batch_size, np.int64),
+    def allocate(
+        cls, batch_size: int, num_frames: int, spec: AgentSpec, weighted: bool = False, n_step: int = 0
+    ) -> Batch:
+        """An empty batch, with importance weights, and with a window of ``n_step`` turns, if they are wanted."""
+        rows, state = batch_size, (num_frames, *spec.shape)
+        window = Window(
+            states=np.zeros((rows, n_step + 1, *state), spec.dtype),
+            actions=np.zeros((rows, n_step), np.int64),
+            rewards=np.zeros((rows, n_step), np.float32),
+            probabilities=np.zeros((rows, n_step), np.float32),
+            discounts=np.zeros((rows, n_step), np.float32),
+            span=np.zeros(rows, np.int64),
         )
+        return cls(
+            s_tm1=np.zeros((rows, *state), spec.dtype),
+            a_tm1=np.zeros(rows, np.int64),
+            r_t=np.zeros(rows, np.float32),
+            discount_t=np.zeros(rows, np.float32),
+            s_t=np.zeros((rows, *state), spec.dtype),
+            number=np.zeros(rows, np.int64),
+            policy_version=np.zeros(rows, np.int64),
+            weight=np.zeros(rows, np.float32) if weighted else None,
+            window=window if n_step else None,
+        )
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Its arrays by name, apart from the window."""
+        return {name: array for name, array in vars(self).items() if isinstance(array, np.ndarray)}
 
 
 def n_step_returns(
@@ -111,7 +159,7 @@ class Replay:
     ) -> None:
         self.spec = spec
         self.turns, self._worlds, self._whole_epochs = config.max_turns, config.num_worlds, config.spec.whole_epochs
-        self._frames_stacked = config.agent.num_frames
+        self.num_frames = config.agent.num_frames
         self._gamma, self._n_step = config.learning.gamma, config.learning.n_step
         self._reward_scale = np.float32(config.learning.reward_scale)
         self._arrays = arrays
@@ -124,7 +172,7 @@ class Replay:
         self._committed = Counter(arrays["committed"], fence)
         self._episode_start = np.zeros(self._worlds, np.int32)
         self._between = np.zeros(self._worlds, np.bool_)  # copies in which the agent waits for its next episode
-        self._back = np.arange(self._frames_stacked - 1, -1, -1)
+        self._back = np.arange(self.num_frames - 1, -1, -1)
         self.steps_per_epoch = self.turns * self._worlds
         self.window = config.replay.window
 
@@ -261,32 +309,31 @@ class Replay:
         """Rows that sampling draws from, with the window ending before row ``end`` (default: the newest)."""
         return min(self.count if end is None else end, self.window)
 
-    def sample(
-        self, rng: np.random.Generator, batch_size: int, end: int | None = None, out: Batch | None = None
-    ) -> Batch:
-        """Draw rows uniformly, with replacement, from the newest ``window`` rows before ``end``.
+    def sample(self, sampler: Sampler, out: Batch, end: int | None = None) -> Batch:
+        """Fill a batch with rows out of the newest ``window`` ones before ``end``.
 
         Args:
-            rng: the agent's sampling stream.
-            batch_size: rows to draw.
+            sampler: chooses them.
+            out: the batch, which is returned.
             end: draw rows with a number below this; default all that are committed.
-            out: a batch of ``batch_size`` rows to fill; default a new one.
 
         Raises:
             ReplayError: there are no rows yet, ``end`` lies in the future, the agent took part in hardly any of the
                 turns, or the writer overwrites rows faster than they can be copied.
         """
-        out = out or Batch.allocate(batch_size, self._frames_stacked, self.spec)
         count = self.count
         end = count if end is None else end
         if not 0 < end <= count:
             raise ReplayError(f"rows below {end} were asked for; {count} are committed; wait for the actor's epoch")
-        low, lost = max(0, end - self.window), np.ones(batch_size, np.bool_)
+        low, lost = max(0, end - self.window), np.ones(len(out.number), np.bool_)
         for _ in range(MAX_REDRAWS):
-            self._draw(rng, low, end, out.number, lost)
+            self._draw(sampler, low, end, out.number, lost)
             self.read(out)
             lost = out.number < self.oldest_intact
             if not lost.any():
+                if out.weight is not None:
+                    out.weight[:] = sampler.weights(out.number)
+                    out.weight /= out.weight.max()
                 return out
             low = max(low, self.oldest_intact)
             if low >= end:
@@ -296,13 +343,11 @@ class Replay:
             "raise replay.capacity or lower replay.window"
         )
 
-    def _draw(
-        self, rng: np.random.Generator, low: int, end: int, numbers: NDArray[np.int64], lost: NDArray[np.bool_]
-    ) -> None:
+    def _draw(self, sampler: Sampler, low: int, end: int, numbers: NDArray[np.int64], lost: NDArray[np.bool_]) -> None:
         """Draw the lost ones of these row numbers until each is of a turn in which the agent took part."""
         valid = self.rows.get("valid")
         for _ in range(MAX_REDRAWS):
-            numbers[lost] = rng.integers(low, end, int(lost.sum()))
+            numbers[lost] = sampler.draw(low, end, int(lost.sum()))
             if valid is None:
                 return
             lost = ~valid.take(numbers, mode="wrap")
@@ -324,8 +369,29 @@ class Replay:
         rows["discount_t"].take(row, out=out.discount_t, mode="clip")
         rows["policy_version"].take(row, out=out.policy_version, mode="clip")
         start = rows["episode_start"].take(row)
+        span = rows["span"].take(row)
         self.stack(slot, turn, start, world, out.s_tm1)
-        self.stack(slot, turn + rows["span"].take(row), start, world, out.s_t)
+        self.stack(slot, turn + span, start, world, out.s_t)
+        if out.window is not None:
+            self._read_window(out.window, slot, turn, start, world, span)
+
+    def _read_window(
+        self, out: Window, slot: NDArray[Any], turn: NDArray[Any], start: NDArray[Any], world: NDArray[Any],
+        span: NDArray[Any],
+    ) -> None:  # fmt: skip
+        """Copy the turns that rows span, one by one."""
+        arrays, out.span[:] = self._arrays, span
+        for step in range(out.states.shape[1]):
+            reached = turn + np.minimum(step, span)
+            out.states[:, step] = self.stack(slot, reached, start, world)
+            if step == out.actions.shape[1]:
+                break
+            here, index = step < span, (slot, np.minimum(reached, self.turns - 1), world)
+            out.actions[:, step] = np.where(here, arrays["action"][index], 0)
+            out.rewards[:, step] = np.where(here, arrays["reward"][index] * self._reward_scale, 0)
+            out.probabilities[:, step] = np.where(here, arrays["probability"][index], 0)
+            ends = False if self._whole_epochs else arrays["terminated"][index]
+            out.discounts[:, step] = np.where(here & ~np.asarray(ends), self._gamma, 0)
 
     def stack(
         self, slot: NDArray[Any], turn: NDArray[Any], start: NDArray[Any], world: NDArray[Any],

@@ -1,11 +1,42 @@
-"""Which rows of a replay a learner draws."""
+"""Which rows of a replay a learner draws. A sampler belongs to one learner alone, so any keeps both modes equal."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.core.seeding import rng_words, set_rng_words
 from workbench.core.settings import Choice
+
+if TYPE_CHECKING:
+    from workbench.core.config import Config
+
+
+class Sampler(Protocol):
+    """Chooses row numbers of one agent's replay."""
+
+    def draw(self, low: int, high: int, count: int) -> NDArray[np.int64]:
+        """Choose rows: (count,) int64 numbers from ``low`` to ``high``, exclusive.
+
+        Rows below ``low`` are out of the window or given to the writer; they never come back. A row that turns out to
+        be overwritten, or one that its agent took no part in, is drawn again.
+        """
+
+    def weights(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Importance weights of a whole batch, (B,) float32. Only asked for if the arguments say ``weighted``."""
+
+    def update(self, numbers: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:
+        """Take back |TD error| of each row, (B,). Only called if the arguments say ``takes_errors``."""
+
+    def get_state(self) -> dict[str, Any]:
+        """All that its draws depend on, as arrays whose shapes never change."""
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from what :meth:`get_state` returned."""
 
 
 @dataclass(frozen=True)
@@ -13,11 +44,54 @@ class SamplerConfig(Choice):
     """Arguments of a sampler. A sampler's own dataclass is derived from it.
 
     Its name in a configuration is the registered one, or ``module:Class``.
+
+    Attributes:
+        weighted: Whether rows have importance weights; a batch then carries them, and the loss of each row is
+            multiplied.
+        takes_errors: Whether TD errors are given back after each update, which then waits for the device.
     """
 
     group: ClassVar[str] = "replay.sampler"
+    weighted: ClassVar[bool] = False
+    takes_errors: ClassVar[bool] = False
+
+    def make(self, config: Config, rng: np.random.Generator) -> Sampler:
+        """The sampler of one agent; ``rng`` is the agent's sampling stream."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class UniformConfig(SamplerConfig):
     """Every row of the window is as likely as any other, with replacement."""
+
+    def make(self, config: Config, rng: np.random.Generator) -> UniformSampler:
+        """The sampler."""
+        return UniformSampler(rng)
+
+
+class UniformSampler:
+    """Draws uniformly, with replacement."""
+
+    config_class: ClassVar[type[SamplerConfig]] = UniformConfig
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+
+    def draw(self, low: int, high: int, count: int) -> NDArray[np.int64]:
+        """Numbers from ``low`` to ``high``, exclusive."""
+        return self.rng.integers(low, high, count)
+
+    def weights(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        """All 1."""
+        return np.ones(len(numbers), np.float32)
+
+    def update(self, numbers: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:
+        """Errors change nothing."""
+
+    def get_state(self) -> dict[str, Any]:
+        """The state of the generator."""
+        return {"rng": rng_words(self.rng)}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from there."""
+        set_rng_words(self.rng, state["rng"])

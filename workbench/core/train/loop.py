@@ -1,23 +1,21 @@
 """The algorithm, written once: collect an epoch, learn from it, and what surrounds the two in every mode.
 
-``collect`` and ``learn`` are the whole of it. :class:`Collector` and :class:`Trainer` put the snapshots and the records
-around them, one epoch at a time. The sequential baseline calls both in a loop (``sequential.py``); the actor process
-calls the one, a learner process the other. Nothing here knows that processes exist: waiting is done outside.
+``collect`` here and ``learn`` in ``learners.py`` are the whole of it. :class:`Collector` and :class:`Trainer` put the
+snapshots and the records around them, one epoch at a time. The sequential baseline calls both in a loop
+(``sequential.py``); the actor process calls the one, a learner process the other. Nothing here knows that processes
+exist: waiting is done outside.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from workbench.core.agents import schedules
-from workbench.core.agents.iqn_agent import UPDATE_METRICS, Agent
-from workbench.core.agents.policy import Policy
+from workbench.core.agents.base import UPDATE_METRICS, Policy
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config
 from workbench.core.envs.base import World
@@ -28,6 +26,7 @@ from workbench.core.shared.record_ring import Channel
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import Snapshot, WeightStore
 from workbench.core.train.hooks import Keeper, unchanged
+from workbench.core.train.learners import Learner
 
 
 def collect(
@@ -74,50 +73,6 @@ def collect(
     return rewards
 
 
-@dataclass(frozen=True)
-class Learned:
-    """What a number of updates of one agent looked like; U updates."""
-
-    metrics: NDArray[np.float32]
-    """(U, 5) float32: :data:`workbench.core.agents.iqn_agent.UPDATE_METRICS` of each update."""
-    policy_version: NDArray[np.float64]
-    """(U,) float64: mean version of the policies that chose the batch's actions."""
-    target_updates: NDArray[np.int64]
-    """(U,) int64: target updates of the agent after each update."""
-    fill: NDArray[np.int64]
-    """(U,) int64: rows that each update could draw from."""
-    finished: NDArray[np.float64]
-    """(U,) float64: when each update had been issued, in seconds since 1970."""
-
-
-def learn(
-    agent: Agent, replay: Replay, sampling: np.random.Generator, num_updates: int, end: int | None,
-    learning_rate: Callable[[int], float], heartbeat: Callable[[], object] = lambda: None,
-) -> Learned:  # fmt: skip
-    """Make a number of updates of one agent from its replay.
-
-    Args:
-        agent: networks and optimiser; changed in place.
-        replay: the agent's rows.
-        sampling: the agent's sampling stream.
-        num_updates: updates to make.
-        end: draw rows with a number below this; None for all that are committed at each draw.
-        learning_rate: step size of the update with that index.
-        heartbeat: called after every update.
-    """
-    metrics, version, targets, fill, finished = [], [], [], [], []
-    for _ in range(num_updates):
-        batch = replay.sample(sampling, len(agent.batch.number), end, out=agent.batch)
-        version.append(batch.policy_version.mean())
-        fill.append(replay.fill(end))
-        metrics.append(agent.update(learning_rate(agent.updates)))
-        targets.append(agent.target_updates)
-        finished.append(time.time())
-        heartbeat()
-    stacked = torch.stack(metrics).cpu().numpy() if metrics else np.empty((0, 5), np.float32)
-    return Learned(stacked, np.array(version), np.array(targets), np.array(fill), np.array(finished))
-
-
 class Collector:
     """The acting side of a run: sync, collect, record; now and then evaluate greedily."""
 
@@ -145,9 +100,12 @@ class Collector:
         self.world = config.world.make(stream(seed, "world"))
         exploration = [stream(seed, "exploration", i) for i in self._agents]
         quantiles = [stream(seed, "acting_quantiles", i) for i in self._agents]
-        self.policies = [Policy(config, device, *rngs) for rngs in zip(exploration, quantiles, strict=True)]
+        policy = config.agent.policy
+        self.policies = [policy(config, i, device, exploration[i], quantiles[i]) for i in self._agents]
         self._evaluation_streams = [stream(seed, "evaluation", i) for i in range(config.num_agents + 1)]
-        self.greedy_policies = [Policy(config, device, rng, rng, noise=False) for rng in self._evaluation_streams[:-1]]
+        self.greedy_policies = [
+            policy(config, i, device, rng, rng, noise=False) for i, rng in enumerate(self._evaluation_streams[:-1])
+        ]
         self._evaluations: dict[int, tuple[Config, list[Replay]]] = {}  # what playing in that many worlds takes
         self.streams = [*exploration, *quantiles, *self._evaluation_streams]
         self.vectors = [np.empty(policy.vector_size, np.float32) for policy in self.policies]
@@ -246,30 +204,28 @@ class Trainer:
     """The learning side of a run, for a group of agents: learn, record, publish."""
 
     def __init__(
-        self, config: Config, agents: Sequence[Agent], replays: Sequence[Replay], stores: Sequence[WeightStore],
-        progress: Progress, channel: Channel,
-    ) -> None:  # fmt: skip
-        """Take the group's agents, with the replay and the weight store of each, in the same order.
+        self, config: Config, learner: Learner, stores: Sequence[WeightStore], progress: Progress, channel: Channel
+    ) -> None:
+        """Take the learner of the group's agents, and the weight store of each, in the same order.
 
         Attributes:
+            agents, replays, samplers: those of the learner, by index of the agent.
             settings: looks the settings up, at each epoch again.
             keepers: by agent, each is told when its updates are complete and when their weights are visible.
             heartbeat: called after every update.
-            sampling: by agent, the stream that rows are drawn with.
             unpublished: by agent, updates since the last publication.
             learned: by agent, epochs whose updates are made.
             versions: by agent, the version that its weights are published as, or are about to be.
         """
         self.settings = unchanged(config)
         self.heartbeat: Callable[[], object] = lambda: None
-        self.config, self.agents = config, {agent.index: agent for agent in agents}
-        self.replays = {agent.index: replay for agent, replay in zip(agents, replays, strict=True)}
-        self.stores = {agent.index: store for agent, store in zip(agents, stores, strict=True)}
-        self.sampling = {agent.index: stream(config.seed, "sampling", agent.index) for agent in agents}
+        self.config, self.learner = config, learner
+        self.agents, self.replays, self.samplers = learner.agents, learner.replays, learner.samplers
+        self.stores = dict(zip(self.agents, stores, strict=True))
         self.progress, self.channel = progress, channel
-        self.keepers = {agent.index: Keeper() for agent in agents}
-        self.unpublished = {agent.index: 0 for agent in agents}
-        self.learned = {agent.index: 0 for agent in agents}
+        self.keepers = {index: Keeper() for index in self.agents}
+        self.unpublished = dict.fromkeys(self.agents, 0)
+        self.learned = dict.fromkeys(self.agents, 0)
         self.versions = {index: store.newest for index, store in self.stores.items()}
 
     def publish_initial(self) -> None:
@@ -319,7 +275,7 @@ class Trainer:
         def rate(update: int) -> float:
             return schedules.learning_rate(config, settings.schedule_position(update, epoch))
 
-        learned = learn(agent, self.replays[index], self.sampling[index], num_updates, end, rate, self.heartbeat)
+        learned = self.learner.learn(index, num_updates, end, rate, self.heartbeat)
         names = (*UPDATE_METRICS, *(metric.field for metric in self.config.agent.metrics))
         for row, metrics in enumerate(learned.metrics):
             self.channel["updates"].write(

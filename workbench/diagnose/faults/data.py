@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.agents.policy import Choice
+from workbench.core.agents.base import Chosen
 from workbench.core.config import Config
 from workbench.core.processes.worker import Parts
 from workbench.core.shared.replay import UNWRITTEN, Batch, Replay
+from workbench.core.shared.sampling import Sampler
 from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.faults.fault import Fault, override, reopen, why_no_race
 
@@ -43,12 +44,9 @@ class ReplayNotShared(Fault):
 class _OwnReplay(Replay):
     """Rows that no process writes, drawn without asking how many there are."""
 
-    def sample(
-        self, rng: np.random.Generator, batch_size: int, end: int | None = None, out: Batch | None = None
-    ) -> Batch:
+    def sample(self, sampler: Sampler, out: Batch, end: int | None = None) -> Batch:
         """Any row below ``end``, written or not."""
-        out = out or Batch.allocate(batch_size, self._frames_stacked, self.spec)
-        out.number[:] = rng.integers(0, self.window if end is None else end, batch_size)
+        out.number[:] = sampler.draw(0, self.window if end is None else end, len(out.number))
         self.read(out)
         return out
 
@@ -140,12 +138,10 @@ class _Endless(_Unbroken):
 
     _end = 0
 
-    def sample(
-        self, rng: np.random.Generator, batch_size: int, end: int | None = None, out: Batch | None = None
-    ) -> Batch:
+    def sample(self, sampler: Sampler, out: Batch, end: int | None = None) -> Batch:
         """As the replay does; rows are completed from what lies below the same ``end``, so timing changes nothing."""
         self._end = self.count if end is None else end
-        return super().sample(rng, batch_size, end, out)
+        return super().sample(sampler, out, end)
 
     def read(self, out: Batch) -> None:
         """Copy the rows and continue where the epoch's end cut them short."""
@@ -196,7 +192,7 @@ class _OwnHistory(Replay):
         """Begin the epoch, and the second memory with blanks."""
         super().begin_epoch()
         blank = np.zeros((self._worlds, *self.spec.shape), self.spec.dtype)
-        self._history = [blank] * (self._frames_stacked + self.behind)
+        self._history = [blank] * (self.num_frames + self.behind)
 
     def write_frame(self, turn: int, frame: NDArray[np.uint8]) -> None:
         """Store the frame in both memories."""
@@ -205,7 +201,7 @@ class _OwnHistory(Replay):
 
     def newest_stack(self, turn: int) -> NDArray[np.uint8]:
         """The oldest frames of the second memory, which are ``behind`` turns late."""
-        return np.stack(self._history[: self._frames_stacked], axis=1)
+        return np.stack(self._history[: self.num_frames], axis=1)
 
 
 # --- how rows are drawn ----------------------------------------------------------------------------------------------
@@ -232,13 +228,10 @@ class UnvalidatedSampling(Fault):
 
 
 class _Unvalidated(Replay):
-    def sample(
-        self, rng: np.random.Generator, batch_size: int, end: int | None = None, out: Batch | None = None
-    ) -> Batch:
+    def sample(self, sampler: Sampler, out: Batch, end: int | None = None) -> Batch:
         """Rows up to the end of the epoch that is being written, whatever ``end`` says, and no second look."""
-        out = out or Batch.allocate(batch_size, self._frames_stacked, self.spec)
         end = self._begun.get() * self.steps_per_epoch
-        out.number[:] = rng.integers(max(0, end - self.window), end, batch_size)
+        out.number[:] = sampler.draw(max(0, end - self.window), end, len(out.number))
         self.read(out)
         return out
 
@@ -269,13 +262,10 @@ class WraparoundIgnored(Fault):
 
 
 class _ByPlace(_Unbroken):
-    def sample(
-        self, rng: np.random.Generator, batch_size: int, end: int | None = None, out: Batch | None = None
-    ) -> Batch:
+    def sample(self, sampler: Sampler, out: Batch, end: int | None = None) -> Batch:
         """Places in the ring below its size, taken for row numbers."""
-        out = out or Batch.allocate(batch_size, self._frames_stacked, self.spec)
         size = min(self.count if end is None else end, self._num_epochs * self.steps_per_epoch)
-        out.number[:] = rng.integers(0, size, batch_size)
+        out.number[:] = sampler.draw(0, size, len(out.number))
         self.read(out)
         return out
 
@@ -384,10 +374,10 @@ class ActionOutOfRange(Fault):
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Actions 0 to 3 come out as 1 to 4."""
 
-        def act(original: Any, stack: Any, epsilon: float) -> Choice:
+        def act(original: Any, stack: Any, epsilon: float) -> Chosen:
             """The choice, one action further up."""
-            choice: Choice = original(stack, epsilon)
-            return Choice(choice.action + 1, choice.greedy, choice.probability, choice.q)
+            choice: Chosen = original(stack, epsilon)
+            return Chosen(choice.action + 1, choice.greedy, choice.probability, choice.q)
 
         for policy in collector.policies:
             override(policy, "act", act)

@@ -6,12 +6,14 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from workbench.core.agents.value_agent import ValueAgent
 from workbench.core.config import MODES, Config, ConfigError
 from workbench.core.envs.base import AgentSpec
 from workbench.core.processes.shared_memory import machine_fence
 from workbench.core.processes.worker import Parts
 from workbench.core.shared.replay import Replay
 from workbench.core.train.hooks import Hook
+from workbench.core.train.loop import Trainer
 
 ONE_PROCESS = "a sequential run has one process and nothing to disagree with; use mode='multiprocess'"
 NO_RACE = "nothing is written while it is read; use mode='multiprocess' with a lag of 1 or more, or None"
@@ -102,3 +104,8 @@ def reopen(
 def why_no_race(mode: str, lag: int | None) -> str:
     """Why two sides never meet in such a run; empty if they do."""
     return NO_RACE if mode == "sequential" or lag == 0 else ""
+
+
+def value_agents(trainer: Trainer) -> list[ValueAgent]:
+    """The agents of a group into whose networks and optimiser one can reach."""
+    return [agent for agent in trainer.agents.values() if isinstance(agent, ValueAgent)]

@@ -10,7 +10,7 @@ from torch import Tensor
 from workbench.core.config import Config
 from workbench.core.processes.worker import Parts
 from workbench.core.train.loop import Trainer
-from workbench.diagnose.faults.fault import Fault, override
+from workbench.diagnose.faults.fault import Fault, override, value_agents
 from workbench.runs.live_settings import SettingsTimeline
 
 
@@ -27,7 +27,7 @@ class DoubleTargetUpdate(Fault):
             original()
             original()
 
-        for agent in trainer.agents.values():
+        for agent in value_agents(trainer):
             override(agent, "update_target", update_target)
 
 
@@ -42,7 +42,7 @@ class EvalModeTraining(Fault):
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """A call for training mode sets evaluation mode."""
-        for agent in trainer.agents.values():
+        for agent in value_agents(trainer):
             override(agent.online, "train", lambda original, mode=True: original(False))
 
 
@@ -54,7 +54,7 @@ class DeviceMismatch(Fault):
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """The online network moves: to the CPU, or from the CPU to CUDA, or where there is none to torch's "meta"."""
-        for agent in trainer.agents.values():
+        for agent in value_agents(trainer):
             elsewhere = "cuda" if torch.cuda.is_available() else "meta"
             agent.online.to("cpu" if agent.device.type != "cpu" else elsewhere)
 
@@ -66,7 +66,7 @@ class NoGradientClipping(Fault):
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """The norm above which gradients are shortened is out of reach."""
-        for agent in trainer.agents.values():
+        for agent in value_agents(trainer):
             agent.config = agent.config.replace(**{"learning.grad_clip": 1e30})
 
 
@@ -84,7 +84,7 @@ class StepCounterStuck(Fault):
             agent.updates = 0
             return metrics
 
-        for agent in trainer.agents.values():
+        for agent in value_agents(trainer):
             override(agent, "update", lambda original, rate, agent=agent: update(original, agent, rate))
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:

@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from workbench.core.agents.flat_parameters import ParameterLayout, bind
-from workbench.core.agents.iqn import QuantileNetwork, build_network
-from workbench.core.agents.iqn_agent import Agent
+from workbench.core.agents.networks import ValueNetwork
+from workbench.core.agents.value_agent import arguments_of
 from workbench.core.config import Config
 from workbench.core.processes.shared_memory import machine_fence
 from workbench.core.processes.worker import Parts
 from workbench.core.shared.weight_store import Snapshot, WeightStore
 from workbench.core.train.loop import Collector, Trainer
-from workbench.diagnose.faults.fault import Fault, override, why_no_race
+from workbench.diagnose.faults.fault import Fault, override, value_agents, why_no_race
 
 Vector = NDArray[np.float32]
 # Copies a snapshot: (source, target).
@@ -90,7 +90,7 @@ class TornWeightsPerParameter(_Torn):
 
     def copier(self, config: Config) -> Copy:
         """A loop over the parameters of both networks, with a pause after each."""
-        layout, pause_s = ParameterLayout.of(build_network(config)), self.strength / 1e6
+        layout, pause_s = config.agent.layout(config.spec.agents[0]), self.strength / 1e6
 
         def copy(source: Vector, target: Vector) -> None:
             """Both networks, one parameter at a time."""
@@ -111,7 +111,8 @@ class TornWeightsStateDict(_Torn):
 
     def copier(self, config: Config) -> Copy:
         """``load_state_dict`` of both networks, with a pause before each layer."""
-        networks, pause_s = (build_network(config), build_network(config)), self.strength / 1e6
+        arguments, spec, pause_s = arguments_of(config), config.spec.agents[0], self.strength / 1e6
+        networks = arguments.network(spec), arguments.network(spec)
         size = ParameterLayout.of(networks[0]).size
         for layer in networks[1].children():
             layer.register_load_state_dict_pre_hook(lambda *_: _pause(pause_s))  # type: ignore[no-untyped-call]  # torch
@@ -125,7 +126,7 @@ class TornWeightsStateDict(_Torn):
         return copy
 
 
-def _load_state_dict(networks: tuple[QuantileNetwork, QuantileNetwork], source: Vector, target: Vector) -> None:
+def _load_state_dict(networks: tuple[ValueNetwork, ValueNetwork], source: Vector, target: Vector) -> None:
     for network, vector in zip(networks, (source, target), strict=True):
         bind(network, torch.from_numpy(vector))
     networks[1].load_state_dict(networks[0].state_dict())
@@ -315,7 +316,7 @@ class TargetNotPublished(Fault):
             original(out)
             out[len(first) :] = first
 
-        for agent in trainer.agents.values():
+        for agent in value_agents(trainer):
             first = agent.parameters.target.detach().cpu().numpy().copy()
             override(agent, "snapshot", lambda original, out, first=first: snapshot(original, first, out))
 
@@ -331,8 +332,8 @@ class OptimizerBeforeWeights(Fault):
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Every agent gets the optimiser of an agent that is thrown away."""
-        for agent in trainer.agents.values():
-            agent.optimizer = Agent(agent.config, agent.index, agent.device).optimizer
+        for agent in value_agents(trainer):
+            agent.optimizer = type(agent)(agent.config, agent.index, agent.device).optimizer
 
 
 class SnapshotOnGpu(Fault):
@@ -343,6 +344,6 @@ class SnapshotOnGpu(Fault):
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Snapshots are taken into a tensor on the learner's device."""
-        for agent in trainer.agents.values():
+        for agent in value_agents(trainer):
             device = agent.device
             override(agent, "snapshot", lambda original, out, device=device: original(torch.from_numpy(out).to(device)))

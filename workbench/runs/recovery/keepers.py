@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.core.envs.base import AgentSpec
 from workbench.core.processes.blocks import Plan, weight_store_layout
 from workbench.core.processes.shared_memory import Block, machine_fence
 from workbench.core.processes.worker import Parts
@@ -46,13 +47,10 @@ class Recovery(Hook):
 
     def layouts(self, plan: Plan) -> dict[str, Layout]:
         """A journal for each owner; if checkpoints are wanted, also a place for a copy of its state and its blocks."""
-        agents = plan.config.num_agents
         found = {"checkpoint counters": CheckpointCounters.layout()}
-        found |= _by_owner("journal of", agents, *(Journal.layout(JOURNALS, state) for state in example_states(plan)))
+        found |= _layouts("journal of", JOURNALS, example_states(plan), slots=2)
         if plan.config.checkpoint.keep:
-            parts = parts_of_checkpoint(plan)
-            actor, agent = (Journal.layout(COPIES, parts[owner], slots=1) for owner in ("actor", "agent 0"))
-            found |= _by_owner("copy of", agents, actor, agent)
+            found |= _layouts("copy of", COPIES, parts_of_checkpoint(plan), slots=1)
         return found
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
@@ -78,19 +76,25 @@ class Recovery(Hook):
                 trainer.progress.report_learned(index, trainer.learned[index])
 
 
-def _by_owner(name: str, num_agents: int, actor: Layout, agent: Layout) -> dict[str, Layout]:
-    """One table for all agents, which a child is sent once."""
-    return {f"{name} {owner}": actor if owner == "actor" else agent for owner in owners(num_agents)}
+def _layouts(name: str, title: str, states: Mapping[str, State], slots: int) -> dict[str, Layout]:
+    """A table for the states of each owner; agents that are alike share one, so that a child is sent it once."""
+    tables = {id(state): Journal.layout(title, state, slots) for state in states.values()}
+    return {f"{name} {owner}": tables[id(state)] for owner, state in states.items()}
 
 
 def parts_of_checkpoint(plan: Plan) -> dict[str, State]:
     """What a checkpoint of a run holds, by owner, as examples of each shape and dtype: states, and bytes of blocks."""
-    agents, (actor, agent) = range(plan.config.num_agents), example_states(plan)
-    sizes = [Replay.layout(plan.config, spec).nbytes for spec in plan.config.spec.agents]
-    store = np.zeros(weight_store_layout(plan.config, plan.lag).nbytes, np.uint8)
-    parts: dict[str, State] = {f"agent {index}": {**agent, "weight store": store} for index in agents}
-    replays = {f"replay {index}": np.zeros(size, np.uint8) for index, size in enumerate(sizes)}
-    return {"actor": {**actor, **replays}, **parts}
+    specs, states = plan.config.spec.agents, example_states(plan)
+    replays = {f"replay {i}": _bytes(Replay.layout(plan.config, spec)) for i, spec in enumerate(specs)}
+    parts: dict[AgentSpec, State] = {}
+    for index, spec in enumerate(specs):
+        store = _bytes(weight_store_layout(plan.config, spec, plan.lag))
+        parts.setdefault(spec, {**states[f"agent {index}"], "weight store": store})
+    return {"actor": {**states["actor"], **replays}} | {f"agent {i}": parts[spec] for i, spec in enumerate(specs)}
+
+
+def _bytes(layout: Layout) -> NDArray[np.uint8]:
+    return np.zeros(layout.nbytes, np.uint8)
 
 
 def journals_of(owner: str, blocks: Mapping[str, Block]) -> tuple[Journal, Journal | None]:

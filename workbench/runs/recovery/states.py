@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.agents.flat_parameters import ParameterLayout
-from workbench.core.agents.iqn import build_network
+from workbench.core.envs.base import AgentSpec
 from workbench.core.processes.blocks import Plan
 from workbench.core.seeding import rng_words, set_rng_words, stream
 from workbench.core.shared.weight_store import WeightStoreError
@@ -61,7 +60,7 @@ def agent_state(trainer: Trainer, index: int) -> State:
     """The learning of one agent, as it is right before a version is published."""
     return {
         **trainer.agents[index].get_state(copy=False),
-        "sampling": rng_words(trainer.sampling[index]),
+        **{f"sampler_{name}": value for name, value in trainer.samplers[index].get_state().items()},
         "losses": trainer.progress.digests()["losses"][index],
         "version": trainer.versions[index],
         "learned": trainer.learned[index],
@@ -72,16 +71,16 @@ def restore_agent(trainer: Trainer, index: int, state: dict[str, NDArray[Any]]) 
     """Make a new learning side continue with one agent from a state that :func:`agent_state` gave."""
     agent = trainer.agents[index]
     agent.set_state(state)
-    set_rng_words(trainer.sampling[index], state["sampling"])
+    sampler = trainer.samplers[index]
+    sampler.set_state({name: state[f"sampler_{name}"] for name in sampler.get_state()})
     trainer.progress.restore_updates(index, agent.updates, state["losses"])
     trainer.versions[index], trainer.learned[index] = int(state["version"]), int(state["learned"])
 
 
-def example_states(plan: Plan) -> tuple[State, State]:
-    """A state of the acting side and one of an agent, for their shapes and dtypes."""
+def example_states(plan: Plan) -> dict[str, State]:
+    """A state of each owner, of the acting side first, for their shapes and dtypes. Agents that are alike share one."""
     config, agents = plan.config, plan.config.num_agents
     world = config.world.make(stream(config.seed, "world")).get_state()
-    size = ParameterLayout.of(build_network(config)).size
     words, digest = np.zeros(6, np.uint64), np.zeros(32, np.uint8)
     acting: State = {
         **{f"world_{name}": words if name == "rng" else value for name, value in world.items()},
@@ -90,11 +89,9 @@ def example_states(plan: Plan) -> tuple[State, State]:
         "rewards": np.zeros((agents, 32), np.uint8),
         "evaluated": 0,
     }
-    learning: State = {
-        "vector": np.zeros(2 * size, np.float32),
-        **{name: np.zeros(size, np.float32) for name in ("exp_avg", "exp_avg_sq")},
-        **dict.fromkeys(("step", "updates", "target_updates"), 0),
-        "rng": words, "sampling": words, "losses": digest,
-        **dict.fromkeys(("version", "learned"), 0),
-    }  # fmt: skip
-    return acting, learning
+    sampler = config.replay.sampler.make(config, stream(config.seed, "sampling")).get_state()
+    drawing = {f"sampler_{name}": value for name, value in sampler.items()} | {"losses": digest}
+    learning: dict[AgentSpec, State] = {}
+    for index, spec in enumerate(config.spec.agents):
+        learning.setdefault(spec, config.agent.example_state(config, index) | drawing | {"version": 0, "learned": 0})
+    return {"actor": acting} | {f"agent {index}": learning[spec] for index, spec in enumerate(config.spec.agents)}

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from workbench.core.agents.policy import Policy
+from workbench.core.agents.flat_parameters import unpadded
+from workbench.core.agents.iqn import QuantileNetwork
 from workbench.core.config import Config
 from workbench.core.seeding import stream
 from workbench.core.shared.replay import Replay
@@ -51,7 +52,7 @@ class Sight:
     Attributes:
         row: Where it stands, in cells from the top of the map, border included.
         frame: (side, side) uint8: entity codes of its window; the agent itself is in the centre.
-        quantiles: (32, A) float32: quantiles of the return of each move, in units of scaled reward.
+        quantiles: (32 or 1, A) float32: quantiles of the return of each move, or its value, in units of scaled reward.
     """
 
     agent: int
@@ -102,7 +103,10 @@ class Game:
         self.code_names = spec.code_names
         self.moves = spec.action_names or tuple(f"action {number}" for number in range(spec.num_actions))
         device, rng = torch.device("cpu"), stream(seed, "viewing", 1)  # the policies draw nothing: they are only asked
-        self._policies = [Policy(self.config, device, rng, rng, noise=False) for _ in range(self.num_agents)]
+        policy = config.agent.policy
+        self._policies: list[Any] = [
+            policy(self.config, index, device, rng, rng, noise=False) for index in range(self.num_agents)
+        ]
         self._replays = [
             Replay(self.config, spec, Replay.layout(self.config, spec).allocate()) for spec in self.config.spec.agents
         ]
@@ -112,9 +116,11 @@ class Game:
 
     def load(self, weights: NDArray[np.float32]) -> None:
         """Play on with other weights, (agents, vector size) float32."""
-        if len(weights) != self.num_agents:
-            raise RunError(f"weights are of {len(weights)} agents; this world has {self.num_agents}")
-        for policy, vector in zip(self._policies, weights, strict=True):
+        try:
+            vectors = unpadded(weights, self.config)
+        except ValueError as error:
+            raise RunError(str(error)) from None
+        for policy, vector in zip(self._policies, vectors, strict=True):
             policy.load(np.ascontiguousarray(vector))
 
     def begin(self) -> None:
@@ -154,7 +160,10 @@ class Game:
         stack = torch.from_numpy(self._replays[agent].newest_stack(self.turn))
         network = self._policies[agent].network
         with torch.no_grad():
-            quantiles = network.quantiles(network.embed(network.encode(stack)), self._taus)[0].numpy()
+            if isinstance(network, QuantileNetwork):
+                quantiles = network.quantiles(network.embed(network.encode(stack)), self._taus)[0].numpy()
+            else:  # the value alone: all of its quantiles are one
+                quantiles = network.q(stack).numpy()
         row, column = self.positions[agent]
         return Sight(agent, self.turn, int(row), int(column), self._world.window(agent)[0], quantiles)
 

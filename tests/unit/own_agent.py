@@ -1,0 +1,116 @@
+"""An agent and a sampler as a user would write them: values by one linear layer, rows drawn by their errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench.core.agents.networks import Linear, ValueNetwork
+from workbench.core.agents.value_agent import EpsilonGreedy, ValueAgent, ValueConfig
+from workbench.core.seeding import rng_words, set_rng_words
+from workbench.core.settings import between
+from workbench.core.shared.sampling import SamplerConfig
+
+
+@dataclass(frozen=True)
+class LinearConfig(ValueConfig):
+    """Q-learning on one linear layer."""
+
+    half: Annotated[float, between(0, 1)] = 0.5
+    """Share of the square in the loss."""
+
+    def network(self, spec):
+        """The layer."""
+        return LinearNetwork(spec, self.num_frames)
+
+    def make(self, config, index, device, weights=None):
+        """The learning side."""
+        return LinearAgent(config, index, device, weights)
+
+    def policy(self, config, index, device, exploration, values, noise=True):
+        """The acting side."""
+        return LinearPolicy(config, index, device, exploration, values, noise)
+
+
+class LinearNetwork(ValueNetwork):
+    """Q(s, a) = w_a s + b_a."""
+
+    def __init__(self, spec, num_frames):
+        super().__init__(spec, num_frames)
+        self.layer = Linear(self.num_inputs, spec.num_actions)
+
+    def q(self, state: Tensor) -> Tensor:
+        """(B, F, *shape) to (B, A)."""
+        return self.layer(self.encode(state))
+
+    forward = q
+
+
+class LinearAgent(ValueAgent):
+    """One-step or n-step Q-learning with a squared error."""
+
+    config_class = LinearConfig
+
+    def row_losses(self, staged, rows):
+        """Loss, Q(s_tm1, a_tm1), |TD error|."""
+        s_tm1, a_tm1, r_t, discount_t, s_t = (staged[n][rows] for n in ("s_tm1", "a_tm1", "r_t", "discount_t", "s_t"))
+        q = self.online(s_tm1).gather(1, a_tm1.unsqueeze(1)).squeeze(1)
+        with torch.no_grad():
+            target = r_t + discount_t * self.target(s_t).amax(1)
+        return self.config.agent.half * (target - q) ** 2, q, (target - q).abs()
+
+
+class LinearPolicy(EpsilonGreedy):
+    """Acts by the layer."""
+
+    def q(self, device):
+        """(W, A)."""
+        return self.network.q(device["state"])
+
+
+@dataclass(frozen=True)
+class RecentErrors(SamplerConfig):
+    """Rows with large errors twice as often."""
+
+    weighted: ClassVar[bool] = True
+    takes_errors: ClassVar[bool] = True
+
+    def make(self, config, rng):
+        """The sampler."""
+        return ErrorSampler(config.replay.window, rng)
+
+
+class ErrorSampler:
+    """Draws two candidates for each row and takes the one with the larger error."""
+
+    config_class = RecentErrors
+
+    def __init__(self, window, rng):
+        self.rng, self.errors = rng, np.ones(window)
+
+    def draw(self, low, high, count):
+        """The worse of two."""
+        one, other = self.rng.integers(low, high, (2, count))
+        size = len(self.errors)
+        return np.where(self.errors[one % size] >= self.errors[other % size], one, other)
+
+    def weights(self, numbers):
+        """Smaller for larger errors."""
+        return (1 / (1 + self.errors[numbers % len(self.errors)])).astype(np.float32)
+
+    def update(self, numbers, td_errors):
+        """Remember them."""
+        self.errors[numbers % len(self.errors)] = td_errors
+
+    def get_state(self):
+        """Generator and errors."""
+        return {"rng": rng_words(self.rng), "errors": self.errors}
+
+    def set_state(self, state):
+        """Continue from there."""
+        set_rng_words(self.rng, state["rng"])
+        self.errors[:] = state["errors"]

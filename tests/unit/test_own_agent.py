@@ -1,0 +1,185 @@
+"""Agents, samplers and learners that are not ours, and worlds whose agents differ, in the same plumbing."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+import workbench as wb
+from tests.unit import inprocess
+from tests.unit.own_agent import LinearAgent, LinearConfig, RecentErrors
+from tests.unit.worlds import Bare, TrialConfig
+from workbench.core import registry
+from workbench.core.agents.flat_parameters import padded, unpadded
+from workbench.core.agents.iqn import QuantileNetwork
+from workbench.core.agents.value_agent import ValueAgent, _layout
+from workbench.core.processes.supervisor import children_of, learner_class
+from workbench.core.records import Metric
+from workbench.core.train.hooks import record_tables
+from workbench.core.train.learners import OneByOne
+
+TINY = wb.preset("tiny").replace(
+    **{"epochs": 6, "device": "cpu", "evaluation.interval": 3, "evaluation.worlds": 2, "evaluation.final_worlds": 2}
+)
+OWN = TINY.replace(**{"agent": LinearConfig(num_frames=2), "replay.sampler": RecentErrors})
+DIFFERENT = TINY.replace(world=TrialConfig(), **{"replay.learning_starts": 24, "agent.width": 8})
+
+
+def late(config, lag):
+    """The run with every learner as late as it may be."""
+    with inprocess.as_in_a_child():
+        parts = inprocess.build(config, lag)
+        parts.trainer.publish_initial()
+        for epoch in range(config.epochs + lag):
+            if epoch < config.epochs:
+                parts.collector.epoch(epoch, max(0, epoch - lag))
+                parts.collector.evaluate_if_due(epoch)
+            if epoch >= lag:
+                for agent in parts.trainer.agents:
+                    parts.trainer.epoch(agent, epoch - lag)
+        parts.collector.finish()
+    return parts
+
+
+@pytest.mark.parametrize("lag", [0, 2])
+@pytest.mark.parametrize("changes", [{}, {"agent": "iqn"}, {"replay.sampler": "uniform"}])
+def test_an_own_agent_and_an_own_sampler_give_the_same_in_both_modes(lag, changes):
+    config = OWN.replace(**changes)
+    parts = inprocess.run(config, lag)
+    assert inprocess.digests(parts) == inprocess.digests(late(config, lag))
+    assert (parts.trainer.agents[0].updates, parts.trainer.agents[0].target_updates) == (20, 20)
+
+
+def test_an_own_agent_learns_what_it_says_it_learns():
+    config = OWN.replace(**{"world": Bare(shape=(2,), dtype="float32", num_codes=None, num_actions=2),
+                            "learning.learning_rate": 0.05, "learning.learning_rate_schedule": "constant",
+                            "agent.num_frames": 1, "replay.sampler": "uniform",
+                            "replay.learning_starts": 16})  # fmt: skip
+    agent = LinearAgent(config, 0, torch.device("cpu"))
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        agent.batch.s_tm1[:] = rng.normal(size=agent.batch.s_tm1.shape)
+        agent.batch.a_tm1[:] = rng.integers(0, 2, len(agent.batch.a_tm1))
+        agent.batch.r_t[:] = agent.batch.s_tm1[:, 0, 0] * np.where(agent.batch.a_tm1 == 0, 1, -1)
+        agent.batch.discount_t[:] = 0
+        agent.update(0.05)
+    np.testing.assert_allclose(agent.online.layer.weight.detach(), [[1, 0], [-1, 0]], atol=0.05)
+
+
+def test_errors_come_back_to_the_sampler_and_weights_scale_the_loss():
+    config = OWN.replace(**{"learning.accumulate": 2, "learning.grad_clip": 1000.0})
+    parts = inprocess.run(config, 0)
+    sampler = parts.trainer.samplers[0]
+    assert (sampler.errors != 1).sum() > 20
+    batch = parts.trainer.agents[0].batch
+    assert batch.weight.max() == 1 and 0 < batch.weight.min() < 1
+    plain, weighted = (LinearAgent(config, 0, torch.device("cpu")) for _ in range(2))
+    for agent, scale in ((plain, 1.0), (weighted, 0.25)):
+        for name, array in batch.arrays().items():
+            getattr(agent.batch, name)[...] = array
+        agent.batch.weight[:] = scale
+        agent.update(1e-3)
+    np.testing.assert_allclose(weighted.parameters.gradient, 0.25 * plain.parameters.gradient, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(plain.td_errors(), weighted.td_errors())
+
+
+def test_the_metrics_of_an_agent_are_in_the_updates_table_by_name():
+    class Telling(LinearConfig):
+        metrics = (Metric("learning/bias", "updates", "bias", "1", "The first bias."),)
+
+        def make(self, config, index, device, weights=None):
+            return TellingAgent(config, index, device, weights)
+
+    class TellingAgent(LinearAgent):
+        def update(self, learning_rate):
+            loss, *_ = super().update(learning_rate)
+            absent = [torch.tensor(np.nan)] * 4
+            return torch.stack((loss, *absent, self.online.layer.bias[0].detach()))
+
+    config = OWN.replace(agent=Telling(num_frames=2))
+    assert record_tables(config, ())["updates"].dtype.names[-1] == "bias"
+    updates = inprocess.history(inprocess.run(config, 0)).updates
+    assert np.isfinite(updates["bias"]).all() and len(set(updates["bias"])) > 10
+    assert np.isnan(updates["max_q"]).all() and np.isfinite(updates["loss"]).all()
+
+
+# Spaces that differ
+
+
+def test_agents_that_differ_are_trained_side_by_side_and_their_weights_fit_into_one_array(tmp_path):
+    parts = inprocess.run(DIFFERENT, 1)
+    inputs = [agent.online.psi.weight.shape[1] for agent in parts.trainer.agents.values()]
+    assert inputs == [3 * 3, 3 * 16, 3 * 6 * 7]  # floats, bytes from 0 to 1, codes one-hot, of 3 frames each
+    heads = [agent.online.head.weight.shape[0] for agent in parts.trainer.agents.values()]
+    assert heads == [1 + 2, 1 + 3, 1 + 5]
+    weights = inprocess.weights(parts)
+    sizes = [len(vector) for vector in unpadded(weights, DIFFERENT)]
+    assert weights.shape == (3, max(sizes)) and len(set(sizes)) == 3
+    for row, size in zip(weights, sizes, strict=True):
+        assert np.isfinite(row[:size]).all() and np.isnan(row[size:]).all()
+    np.testing.assert_array_equal(padded(unpadded(weights, DIFFERENT)), weights)
+    for index, agent in parts.trainer.agents.items():
+        again = DIFFERENT.agent.make(DIFFERENT, index, torch.device("cpu"), unpadded(weights, DIFFERENT)[index])
+        np.testing.assert_array_equal(again.get_state()["vector"], agent.get_state()["vector"])
+    made = wb.launch(DIFFERENT, mode="sequential", lag=0, out=tmp_path, weights=weights, start=False)
+    made.stop()
+    with pytest.raises(wb.RunError, match=r"weights have shape \(3, \d+\); this configuration needs"):
+        wb.launch(DIFFERENT, mode="sequential", lag=0, out=tmp_path, weights=weights[:, :-1], start=False)
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "<U3"])
+def test_observations_that_an_agent_cannot_take_are_refused_before_anything_is_made(dtype):
+    with pytest.raises(wb.ConfigError, match="this agent takes observations of numbers"):
+        TINY.replace(world=Bare(dtype=dtype, num_codes=None), **{"replay.learning_starts": 16})
+
+
+# Learners
+
+
+class BothAtOnce(OneByOne):
+    """Makes the updates of all its agents when one is asked for."""
+
+    def learn(self, index, num_updates, end, learning_rate, heartbeat):
+        if not hasattr(self, "kept"):
+            self.kept = {}
+        if index not in self.kept:
+            for each in self.agents:
+                self.kept[each] = super().learn(each, num_updates, end, learning_rate, heartbeat)
+        return self.kept.pop(index)
+
+
+def test_a_registered_learner_owns_all_agents_in_one_process(monkeypatch):
+    monkeypatch.setitem(registry._REGISTERED, ("learner", "both"), f"{__name__}:BothAtOnce")
+    config = TINY.replace(**{"processes.learners": "both"})
+    assert config.num_learners == 1 and learner_class(config).__name__ == "BothAtOnce"
+    assert children_of(config, "multiprocess")[1] == ("learner 0", "learner", (0, 1))
+    with pytest.raises(wb.ConfigError, match="did you mean both"):
+        TINY.replace(**{"processes.learners": "boht"})
+    with inprocess.as_in_a_child():
+        parts = inprocess.build(config, 0)
+        made = BothAtOnce(config, (0, 1), parts.replays, torch.device("cpu"), (None, None))
+        parts.trainer.learner = made
+        parts.trainer.agents, parts.trainer.samplers = made.agents, made.samplers
+        inprocess.run_sequential(parts.collector, parts.trainer, 0, before_epoch=parts.trainer.publish_initial)
+        parts.collector.finish()
+    assert inprocess.digests(parts) == inprocess.digests(inprocess.run(TINY, 0))
+
+
+# What the parent builds
+
+
+def test_the_parent_learns_the_size_of_a_vector_from_one_network_without_memory(tmp_path, monkeypatch):
+    built, original = [], QuantileNetwork.__init__
+
+    def counted(self, *arguments, **named):
+        original(self, *arguments, **named)
+        built.append(self.psi.weight.device.type)
+
+    monkeypatch.setattr(QuantileNetwork, "__init__", counted)
+    _layout.cache_clear()
+    for name in "ab":
+        wb.launch(TINY, out=tmp_path, name=name, start=False).stop()
+    assert built == ["meta"]
+    assert isinstance(TINY.agent.make(TINY, 0, torch.device("cpu")), ValueAgent)
+    assert dataclasses.asdict(TINY)["agent"]["width"] == 32

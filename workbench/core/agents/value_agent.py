@@ -1,0 +1,389 @@
+"""What value-based agents have in common: two networks, an optimiser, the update's frame, epsilon-greedy acting.
+
+An agent of this kind is three small classes: its arguments (:class:`ValueConfig`), which build its network; its
+learning side (:class:`ValueAgent`), which says what the loss of a row is; its acting side (:class:`EpsilonGreedy`),
+which says what the values of a state are. :mod:`workbench.core.agents.iqn_agent` is one.
+
+The weights come first and the optimiser is made for them; other weights can only be copied into their place. Names
+carry their time index: an action a_tm1 in state s_tm1 paid r_t and led to s_t.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workbench.core.agents.base import AgentConfig, Chosen
+from workbench.core.agents.flat_parameters import ParameterLayout, ParameterVector, bind, to_numpy
+from workbench.core.agents.networks import ValueNetwork
+from workbench.core.agents.staging import Field, Staging
+from workbench.core.config import Config
+from workbench.core.envs.base import AgentSpec
+from workbench.core.seeding import rng_words, set_rng_words, stream
+from workbench.core.shared.replay import Batch
+
+
+@dataclass(frozen=True)
+class ValueConfig(AgentConfig):
+    """Arguments of a value-based agent: those of its network, from which everything else follows."""
+
+    def network(self, spec: AgentSpec) -> ValueNetwork:
+        """A network without values, on torch's default device."""
+        raise NotImplementedError
+
+    def layout(self, spec: AgentSpec) -> ParameterLayout:
+        """Where the network's parameters lie; found out once for each pair of arguments and spec."""
+        return _layout(self, spec)
+
+    def example_state(self, config: Config, index: int) -> dict[str, Any]:
+        """Weights, moments of the optimiser, counters, and the generator."""
+        size = self.layout(config.spec.agents[index]).size
+        return {
+            "vector": np.zeros(2 * size, np.float32),
+            **{name: np.zeros(size, np.float32) for name in ("exp_avg", "exp_avg_sq")},
+            **dict.fromkeys(("step", "updates", "target_updates"), 0),
+            "rng": np.zeros(6, np.uint64),
+        }
+
+
+@functools.lru_cache(maxsize=64)
+def _layout(arguments: ValueConfig, spec: AgentSpec) -> ParameterLayout:
+    with torch.device("meta"):  # shapes alone: no memory, no time
+        return ParameterLayout.of(arguments.network(spec))
+
+
+def initial_weights(config: Config, index: int) -> NDArray[np.float32]:
+    """The snapshot that an agent starts from, (2 * size,) float32: online and target network are equal."""
+    arguments = arguments_of(config)
+    online, target = (arguments.network(config.spec.agents[index]) for _ in range(2))
+    parameters = ParameterVector(online, target, torch.device("cpu"))
+    online.initialise(stream(config.seed, "initialisation", index))
+    parameters.target.copy_(parameters.online.data)
+    return to_numpy(parameters.vector)
+
+
+def arguments_of(config: Config) -> ValueConfig:
+    """The arguments of a configuration's agent, which must be value-based."""
+    assert isinstance(config.agent, ValueConfig), f"{config.agent!r} are not the arguments of a value-based agent"
+    return config.agent
+
+
+class ValueAgent:
+    """The learning side of one agent.
+
+    Attributes:
+        batch: host arrays to fill before :meth:`update`, which may be filled again when it has returned.
+        online, target: the networks.
+        parameters: the vector behind both.
+        optimizer: Adam over the online half of that vector.
+        updates, target_updates: how many there were.
+
+    Args:
+        config: everything about the agent.
+        index: which agent; it addresses the random streams.
+        device: where updates are computed.
+        weights: snapshot to start from (a warm start), (2 * size,) float32, copied; else :func:`initial_weights`.
+
+    Raises:
+        ValueError: there is no agent of that index, or the weights are those of another network.
+    """
+
+    def __init__(
+        self, config: Config, index: int, device: torch.device, weights: NDArray[np.float32] | None = None
+    ) -> None:
+        if not 0 <= index < config.num_agents:
+            raise ValueError(f"index is {index}; the agents are 0 to {config.num_agents - 1}")
+        self.config, self.index, self.device = config, index, device
+        arguments, spec = arguments_of(config), config.spec.agents[index]
+        self.online, self.target = (arguments.network(spec).to(device) for _ in range(2))
+        self.parameters = ParameterVector(self.online, self.target, device)
+        self.parameters.load(initial_weights(config, index) if weights is None else weights)
+        self.optimizer = _build_adam(self.parameters, config.learning.adam_eps)
+        self.updates, self.target_updates = 0, 0
+        self._rng = stream(config.seed, "learning_quantiles", index)
+        batch = Batch.allocate(
+            config.learning.batch_size, config.agent.num_frames, spec, config.replay.sampler.weighted
+        )
+        fields = {name: (array.shape, array.dtype) for name, array in batch.arrays().items()}
+        self._staging = Staging(fields | self.random_fields(), device)
+        self._staged = self._staging.device
+        for name in fields:
+            setattr(batch, name, self._staging.host[name])
+        self.batch = batch
+        self._td_error = torch.zeros(config.learning.batch_size, device=device)
+        pinned = device.type == "cuda"
+        self._pinned = torch.empty_like(self.parameters.vector, device="cpu", pin_memory=True) if pinned else None
+
+    # --- what an agent of one kind adds ----------------------------------------------------------------------------
+
+    def random_fields(self) -> dict[str, Field]:
+        """Random numbers that an update needs beside its batch: name to shape and dtype."""
+        return {}
+
+    def draw(self, rng: np.random.Generator, host: Mapping[str, NDArray[Any]]) -> None:
+        """Draw them, for one update."""
+
+    def row_losses(self, staged: Mapping[str, Tensor], rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Of some rows of the batch, (rows,) each: the loss, with its gradient; Q(s_tm1, a_tm1); |TD error|."""
+        raise NotImplementedError
+
+    # --- what all have in common -----------------------------------------------------------------------------------
+
+    def update(self, learning_rate: float) -> Tensor:
+        """Make one update from ``batch``, without waiting for what the device makes of it.
+
+        Args:
+            learning_rate: step size of this update.
+
+        Returns:
+            (5,) float32 on the device: loss, mean and greatest Q, TD error, norm of the gradient before clipping, all
+            measured before the step.
+
+        Raises:
+            ValueError: a network has been moved away from the device that batches are brought to.
+        """
+        self._check_devices()
+        self.draw(self._rng, self._staging.host)
+        self._staging.upload()
+        self.online.train()
+        self.target.train()
+        self.optimizer.param_groups[0]["lr"].fill_(learning_rate)
+        metrics = self._descend()
+        self.updates += 1
+        if self.updates % self.config.learning.target_interval == 0:
+            self.update_target()
+        return metrics
+
+    def td_errors(self) -> NDArray[np.float32]:
+        """(B,) float32: |TD error| of each row of the last update."""
+        return to_numpy(self._td_error)
+
+    def _check_devices(self) -> None:
+        for name, network in (("online", self.online), ("target", self.target)):
+            device = next(network.parameters()).device
+            if device != self.parameters.vector.device:
+                raise ValueError(
+                    f"the {name} network is on {device} and the batch on {self.parameters.vector.device}; both must "
+                    "be on one device. Choose it with the setting 'device' and move no network afterwards"
+                )
+
+    def _descend(self) -> Tensor:
+        """One optimiser step on what is staged: gradients of all micro-batches, clipped to a norm, Adam.
+
+        Only work for the device, with the same shapes and addresses every time.
+        """
+        learning, gradient = self.config.learning, self.parameters.gradient
+        gradient.zero_()
+        rows = learning.batch_size // learning.accumulate
+        parts = [self._accumulate(slice(start, start + rows)) for start in range(0, learning.batch_size, rows)]
+        loss, q_tm1, self._td_error = (torch.cat(part) for part in zip(*parts, strict=True))
+        norm = torch.linalg.vector_norm(gradient)
+        gradient.mul_(learning.grad_clip / norm.clamp(min=learning.grad_clip))
+        self.optimizer.step()
+        return torch.stack((loss.mean(), q_tm1.mean(), q_tm1.max(), self._td_error.mean(), norm))
+
+    def _accumulate(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Add the gradient of a micro-batch's share of the loss; see :meth:`row_losses`."""
+        loss, q_tm1, td_error = self.row_losses(self._staged, rows)
+        if "weight" in self._staged:
+            loss = loss * self._staged["weight"][rows]
+        torch.autograd.backward(loss.sum() / self.config.learning.batch_size)
+        return loss.detach(), q_tm1.detach(), td_error.detach()
+
+    def update_target(self) -> None:
+        """The one place in which the target network moves: target += tau * (online - target)."""
+        self.parameters.target.lerp_(self.parameters.online.data, self.config.learning.tau)
+        self.target_updates += 1
+
+    def snapshot(self, out: NDArray[np.float32]) -> None:
+        """Copy both networks' weights, as they are after the last update, into host memory: (2 * size,) float32.
+
+        Raises:
+            ValueError: ``out`` is no such array.
+        """
+        self.parameters.layout.check_vector(out)
+        if self._pinned is None:
+            np.copyto(out, self.parameters.vector.cpu().numpy())
+        else:
+            self._pinned.copy_(self.parameters.vector, non_blocking=True)
+            torch.cuda.current_stream(self.device).synchronize()
+            np.copyto(out, self._pinned.numpy())
+
+    def get_state(self, copy: bool = True) -> dict[str, Any]:
+        """Everything that the future depends on, as NumPy arrays and whole numbers.
+
+        Without ``copy``, arrays that lie in host memory already are given as they are, until the next update.
+        """
+        stepped = self.optimizer.param_groups[0]["params"][0]  # the online half, unless somebody has changed that
+        adam, to_host = self.optimizer.state[stepped], to_numpy if copy else _in_host_memory
+        return {
+            "vector": to_host(self.parameters.vector),
+            "exp_avg": to_host(adam["exp_avg"]),
+            "exp_avg_sq": to_host(adam["exp_avg_sq"]),
+            "step": int(adam["step"].item()),
+            "updates": self.updates,
+            "target_updates": self.target_updates,
+            "rng": rng_words(self._rng),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from what :meth:`get_state` returned. Everything is copied into its place; no array is replaced.
+
+        Raises:
+            ValueError: the state is that of another network, or one that no agent can be in (see :meth:`check_valid`).
+        """
+        adam, size = self.optimizer.state[self.parameters.online], self.parameters.layout.size
+        for name in ("exp_avg", "exp_avg_sq"):
+            if state[name].shape != (size,):
+                raise ValueError(f"state[{name!r}] has shape {state[name].shape}; this network needs ({size},)")
+        self.parameters.load(state["vector"])
+        for name in ("exp_avg", "exp_avg_sq"):
+            adam[name].copy_(torch.from_numpy(np.array(state[name])))
+        adam["step"].fill_(int(state["step"]))
+        self.updates, self.target_updates = int(state["updates"]), int(state["target_updates"])
+        set_rng_words(self._rng, state["rng"])
+        valid, why = self.check_valid()
+        if not valid:
+            raise ValueError(f"the state is not one of an agent: {why}; use an unchanged result of get_state")
+
+    def check_valid(self) -> tuple[bool, str]:
+        """Whether networks, optimiser and counters belong together, and why not if they do not."""
+        valid, why = self.parameters.check_valid()
+        if not valid:
+            return False, why
+        adam = self.optimizer.state.get(self.parameters.online)
+        if adam is None or self.optimizer.param_groups[0]["params"][0] is not self.parameters.online:
+            return False, "the optimiser was made for other weights"
+        if int(adam["step"].item()) != self.updates:
+            return False, f"the optimiser has made {int(adam['step'].item())} steps in {self.updates} updates"
+        due = self.updates // self.config.learning.target_interval
+        if self.target_updates != due:
+            return False, f"there were {self.target_updates} target updates where {due} were due"
+        return True, ""
+
+
+class EpsilonGreedy:
+    """The acting side: acts with the weights of the last :meth:`load`.
+
+    Args:
+        config: everything about the agent.
+        index: which agent.
+        device: where values are computed.
+        exploration: stream of random actions.
+        values: stream of what values depend on. It may be the same generator.
+        noise: whether noisy layers are noisy; without, they act with their means, as in an evaluation.
+    """
+
+    def __init__(
+        self, config: Config, index: int, device: torch.device, exploration: np.random.Generator,
+        values: np.random.Generator, noise: bool = True,
+    ) -> None:  # fmt: skip
+        self.config, self.device, self.spec = config, device, config.spec.agents[index]
+        self.network = arguments_of(config).network(self.spec).to(device).train(noise)
+        self.layout = ParameterLayout.of(self.network)
+        self.vector_size = 2 * self.layout.size
+        self._exploration, self._rng = exploration, values
+        self._weights = Staging({"online": ((self.layout.size,), np.float32)}, device)
+        bind(self.network, self._weights.device["online"])
+        self._loaded = False
+        self._stage(config.num_worlds)
+
+    # --- what an agent of one kind adds ----------------------------------------------------------------------------
+
+    def random_fields(self, num_worlds: int) -> dict[str, Field]:
+        """Random numbers that a choice needs beside the state: name to shape and dtype."""
+        return {}
+
+    def draw(self, rng: np.random.Generator, host: Mapping[str, NDArray[Any]]) -> None:
+        """Draw them, for one choice."""
+
+    def staged(self, device: Mapping[str, Tensor]) -> None:
+        """Called when the memory has been taken whose addresses do not change from here on."""
+
+    def q(self, device: Mapping[str, Tensor]) -> Tensor:
+        """(W, A): value of every action in what is staged as "state"."""
+        raise NotImplementedError
+
+    # --- what all have in common -----------------------------------------------------------------------------------
+
+    @property
+    def weights(self) -> Tensor:
+        """(layout.size,) float32: the online weights that it acts with, on its device."""
+        return self._weights.device["online"]
+
+    def load(self, vector: NDArray[np.float32]) -> None:
+        """Copy the online half of a snapshot, (vector_size,) float32 in host memory.
+
+        Raises:
+            ValueError: it is not a snapshot of such a network.
+        """
+        self.layout.check_vector(vector)
+        np.copyto(self._weights.host["online"], vector[: self.layout.size])
+        self._weights.upload()
+        self._loaded = True
+
+    def act(self, stack: NDArray[Any], epsilon: float) -> Chosen:
+        """Choose an action in every world. As many random numbers are drawn whatever is chosen.
+
+        Args:
+            stack: (W, F, *shape) of the spec's dtype, oldest frame first.
+            epsilon: probability of a uniformly random action.
+
+        Raises:
+            ValueError: the stack has another shape or dtype.
+            RuntimeError: no weights have been loaded.
+        """
+        if len(stack) != len(self._inputs.host["state"]):
+            self._stage(len(stack))
+        q = self._values(stack)
+        greedy = q.argmax(1)
+        chance, choice = self._exploration.random((2, len(stack)))
+        action = np.where(chance < epsilon, (choice * q.shape[1]).astype(np.int64), greedy)
+        probability = (epsilon / q.shape[1] + (1.0 - epsilon) * (action == greedy)).astype(np.float32)
+        return Chosen(action, greedy, probability, q)
+
+    def _values(self, stack: NDArray[Any]) -> NDArray[np.float32]:
+        """(W, F, *shape) to (W, A) float32, a new array."""
+        inputs = self._inputs
+        if not self._loaded:
+            raise RuntimeError("this policy has no weights yet; call load() with a snapshot before act()")
+        state = inputs.host["state"]
+        if stack.shape != state.shape or stack.dtype != state.dtype:
+            raise ValueError(
+                f"the stack is {stack.dtype} of shape {stack.shape}; this network takes {state.dtype} of shape "
+                f"(worlds, {', '.join(map(str, state.shape[1:]))})"
+            )
+        state[...] = stack
+        self.draw(self._rng, inputs.host)
+        inputs.upload()
+        with torch.no_grad():
+            q: NDArray[np.float32] = self.q(inputs.device).cpu().numpy()
+        return q
+
+    def _stage(self, num_worlds: int) -> None:
+        shape = (num_worlds, self.config.agent.num_frames, *self.spec.shape)
+        fields: dict[str, Field] = {"state": (shape, np.dtype(self.spec.dtype))}
+        self._inputs = Staging(fields | self.random_fields(num_worlds), self.device)
+        self.staged(self._inputs.device)
+
+
+def _in_host_memory(tensor: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = tensor.detach().cpu().numpy()
+    return array
+
+
+def _build_adam(parameters: ParameterVector, eps: float) -> torch.optim.Adam:
+    """Adam over the online half as one parameter, its state in place, so that no address changes from here on."""
+    online = parameters.online
+    rate = torch.zeros((), device=online.device)  # a tensor: a captured graph reads it at each replay
+    optimizer = torch.optim.Adam([online], lr=rate, eps=eps, fused=True, capturable=online.is_cuda)
+    zeros = {name: torch.zeros_like(online.data) for name in ("exp_avg", "exp_avg_sq")}
+    optimizer.state[online] = {"step": torch.zeros((), device=online.device), **zeros}
+    return optimizer

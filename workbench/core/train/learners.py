@@ -1,0 +1,133 @@
+"""Who makes the updates of a process's agents: one after the other by default.
+
+A learner owns the agents of its process, one, a group or all of them, with what each learns from. It is asked for the
+updates of one agent at a time; one that makes those of several agents in one go keeps the others' until they are asked
+for. The results of an agent must be those of its own updates either way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from workbench.core.agents.base import Agent
+from workbench.core.config import Config
+from workbench.core.seeding import stream
+from workbench.core.shared.replay import Replay
+from workbench.core.shared.sampling import Sampler
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a number of updates of one agent looked like; U updates.
+
+    Attributes:
+        metrics: (U, M) float32: the metrics of the agent's arguments, of each update.
+        policy_version: (U,) float64: mean version of the policies that chose the batch's actions.
+        target_updates: (U,) int64: target updates of the agent after each update.
+        fill: (U,) int64: rows that each update could draw from.
+        finished: (U,) float64: when each update had been issued, in seconds since 1970.
+    """
+
+    metrics: NDArray[np.float32]
+    policy_version: NDArray[np.float64]
+    target_updates: NDArray[np.int64]
+    fill: NDArray[np.int64]
+    finished: NDArray[np.float64]
+
+
+def learn(
+    agent: Agent, replay: Replay, sampler: Sampler, num_updates: int, end: int | None,
+    learning_rate: Callable[[int], float], heartbeat: Callable[[], object] = lambda: None, takes_errors: bool = False,
+) -> Learned:  # fmt: skip
+    """Make a number of updates of one agent from its replay.
+
+    Args:
+        agent: networks and optimiser; changed in place.
+        replay: the agent's rows.
+        sampler: chooses among them.
+        num_updates: updates to make.
+        end: draw rows with a number below this; None for all that are committed at each draw.
+        learning_rate: step size of the update with that index.
+        heartbeat: called after every update.
+        takes_errors: whether the sampler wants the TD errors of each update.
+    """
+    metrics, version, targets, fill, finished = [], [], [], [], []
+    for _ in range(num_updates):
+        batch = replay.sample(sampler, agent.batch, end)
+        version.append(batch.policy_version.mean())
+        fill.append(replay.fill(end))
+        metrics.append(agent.update(learning_rate(agent.updates)))
+        if takes_errors:
+            sampler.update(batch.number, agent.td_errors())
+        targets.append(agent.target_updates)
+        finished.append(time.time())
+        heartbeat()
+    stacked = torch.stack(metrics).cpu().numpy() if metrics else np.empty((0, 1), np.float32)
+    return Learned(stacked, np.array(version), np.array(targets), np.array(fill), np.array(finished))
+
+
+class Learner(Protocol):
+    """Makes the updates of some agents.
+
+    Attributes:
+        agents, replays, samplers: by index of the agent.
+    """
+
+    agents: dict[int, Agent]
+    replays: dict[int, Replay]
+    samplers: dict[int, Sampler]
+
+    def learn(
+        self, index: int, num_updates: int, end: int | None, learning_rate: Callable[[int], float],
+        heartbeat: Callable[[], object],
+    ) -> Learned:  # fmt: skip
+        """The updates of one agent; see :func:`learn`."""
+
+
+class OneByOne:
+    """Updates its agents one after the other, each as it is asked for."""
+
+    def __init__(
+        self, config: Config, indices: Sequence[int], replays: Sequence[Replay], device: torch.device,
+        weights: Sequence[NDArray[np.float32] | None],
+    ) -> None:  # fmt: skip
+        """Make the agents of those indices.
+
+        Args:
+            config: everything about them.
+            indices: which agents.
+            replays: one for each, in the same order.
+            device: where updates are computed.
+            weights: a snapshot to start from for each; None for fresh ones.
+        """
+        self.agents = {
+            index: config.agent.make(config, index, device, start)
+            for index, start in zip(indices, weights, strict=True)
+        }
+        self.replays = dict(zip(indices, replays, strict=True))
+        sampler = config.replay.sampler
+        self.samplers = {index: sampler.make(config, stream(config.seed, "sampling", index)) for index in indices}
+        self._takes_errors = sampler.takes_errors
+
+    def learn(
+        self, index: int, num_updates: int, end: int | None, learning_rate: Callable[[int], float],
+        heartbeat: Callable[[], object],
+    ) -> Learned:  # fmt: skip
+        """The updates of one agent, made now."""
+        return learn(
+            self.agents[index], self.replays[index], self.samplers[index], num_updates, end, learning_rate, heartbeat,
+            self._takes_errors,
+        )  # fmt: skip
+
+
+MakeLearner = Callable[
+    [Config, Sequence[int], Sequence[Replay], torch.device, Sequence[NDArray[np.float32] | None]], Learner
+]
+"""What a learner is registered as: its class, called as :class:`OneByOne` is."""
