@@ -10,30 +10,10 @@ import torch
 from torch import Tensor
 
 from workbench.core.agents.networks import Linear, ValueNetwork
-from workbench.core.agents.value_agent import EpsilonGreedy, ValueAgent, ValueConfig
+from workbench.core.agents.value_agent import ValueAgent, ValueConfig
 from workbench.core.seeding import rng_words, set_rng_words
 from workbench.core.settings import between
 from workbench.core.shared.sampling import SamplerConfig
-
-
-@dataclass(frozen=True)
-class LinearConfig(ValueConfig):
-    """Q-learning on one linear layer."""
-
-    half: Annotated[float, between(0, 1)] = 0.5
-    """Share of the square in the loss."""
-
-    def network(self, spec):
-        """The layer."""
-        return LinearNetwork(spec, self.num_frames)
-
-    def make(self, config, index, device, weights=None):
-        """The learning side."""
-        return LinearAgent(config, index, device, weights)
-
-    def policy(self, config, index, device, exploration, values, noise=True):
-        """The acting side."""
-        return LinearPolicy(config, index, device, exploration, values, noise)
 
 
 class LinearNetwork(ValueNetwork):
@@ -53,23 +33,26 @@ class LinearNetwork(ValueNetwork):
 class LinearAgent(ValueAgent):
     """One-step or n-step Q-learning with a squared error."""
 
-    config_class = LinearConfig
-
     def row_losses(self, staged, rows):
         """Loss, Q(s_tm1, a_tm1), |TD error|."""
         s_tm1, a_tm1, r_t, discount_t, s_t = (staged[n][rows] for n in ("s_tm1", "a_tm1", "r_t", "discount_t", "s_t"))
         q = self.online(s_tm1).gather(1, a_tm1.unsqueeze(1)).squeeze(1)
         with torch.no_grad():
             target = r_t + discount_t * self.target(s_t).amax(1)
-        return self.config.agent.half * (target - q) ** 2, q, (target - q).abs()
+        return self.arguments.half * (target - q) ** 2, q, (target - q).abs()
 
 
-class LinearPolicy(EpsilonGreedy):
-    """Acts by the layer."""
+@dataclass(frozen=True)
+class LinearConfig(ValueConfig):
+    """Q-learning on one linear layer."""
 
-    def q(self, device):
-        """(W, A)."""
-        return self.network.q(device["state"])
+    agent_class: ClassVar[type[ValueAgent]] = LinearAgent
+    half: Annotated[float, between(0, 1)] = 0.5
+    """Share of the square in the loss."""
+
+    def network(self, spec):
+        """The layer."""
+        return LinearNetwork(spec, self.num_frames)
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,20 @@ def test_errors_come_back_to_the_sampler_and_weights_scale_the_loss():
     np.testing.assert_array_equal(plain.td_errors(), weighted.td_errors())
 
 
+def test_an_agent_that_asks_for_it_is_given_every_turn_that_a_row_spans():
+    class Correcting(LinearConfig):
+        window = True
+
+    parts = inprocess.run(OWN.replace(agent=Correcting(num_frames=2)), 0)
+    batch, gamma = parts.trainer.agents[0].batch, np.float32(TINY.learning.gamma)
+    assert batch.states.shape == (16, TINY.learning.n_step + 1, *batch.s_tm1.shape[1:])
+    np.testing.assert_array_equal(batch.states[:, 0], batch.s_tm1)
+    np.testing.assert_array_equal(batch.states[np.arange(16), batch.span], batch.s_t)
+    np.testing.assert_array_equal(batch.actions[:, 0], batch.a_tm1)
+    np.testing.assert_allclose((batch.rewards * gamma ** np.arange(TINY.learning.n_step)).sum(1), batch.r_t, rtol=1e-5)
+    assert ((batch.probabilities[:, 0] > 0) & (batch.probabilities[:, 0] <= 1)).all()
+
+
 def test_the_metrics_of_an_agent_are_in_the_updates_table_by_name():
     class Telling(LinearConfig):
         metrics = (Metric("learning/bias", "updates", "bias", "1", "The first bias."),)

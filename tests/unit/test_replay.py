@@ -272,7 +272,7 @@ def test_a_window_holds_the_turns_that_its_row_spans_one_by_one(config, num_epoc
     batch.number[:] = numbers
     replay.read(batch)
     assert_rows(batch, model)
-    window, gamma = batch.window, np.float32(config.learning.gamma)
+    window, gamma = batch, np.float32(config.learning.gamma)
     for index, number in enumerate(numbers.tolist()):
         rest, world = divmod(number, config.num_worlds)
         epoch, turn = divmod(rest, config.max_turns)

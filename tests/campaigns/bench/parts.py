@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from workbench.core.agents.base import Policy
-from workbench.core.agents.iqn_agent import IQNAgent, arguments_of
+from workbench.core.agents.iqn_agent import IQNAgent, IQNConfig
 from workbench.core.config import Config
 from workbench.core.envs.base import World
 from workbench.core.envs.treasurehunt import NUM_ACTIONS, NUM_ENTITIES
@@ -124,7 +124,8 @@ def matrix_products(config: Config, device: torch.device) -> Callable[[], None]:
     Three passes forward (online at s_tm1; online at s_t to choose, whose head works on the mean over fractions; target
     at s_t), and for the first of them the gradients of all weights and of the inputs of head, hidden and embedding.
     """
-    agent, learning = arguments_of(config), config.learning
+    agent, learning = config.agent, config.learning
+    assert isinstance(agent, IQNConfig)
     rows, width = learning.batch_size, agent.width
     inputs = agent.num_frames * math.prod(config.spec.agents[0].shape) * NUM_ENTITIES
     heads = 1 + NUM_ACTIONS
@@ -205,7 +206,7 @@ def weight_store_speed(config: Config, device: torch.device, quick: bool) -> dic
         config, 0, torch.device("cpu"), stream(0, "exploration"), stream(0, "acting_quantiles")
     )
     vector = np.empty(size, np.float32)
-    shared = [arguments_of(config).network(config.spec.agents[0]) for _ in "ot"]
+    shared = [agent.arguments.network(config.spec.agents[0]) for _ in "ot"]
 
     def publish() -> None:
         store.publish(agent.snapshot, 0, 0.0)

@@ -158,6 +158,6 @@ def unpadded(weights: NDArray[np.float32], config: Config) -> list[NDArray[np.fl
     return [row[:size] for row, size in zip(weights, sizes, strict=True)]
 
 
-def to_numpy(tensor: Tensor) -> NDArray[Any]:
-    """A copy of a tensor in host memory."""
-    return np.array(tensor.detach().cpu().numpy())
+def to_numpy(tensor: Tensor, copy: bool = True) -> NDArray[Any]:
+    """A tensor in host memory; without ``copy``, the tensor's own memory if it lies there already."""
+    return np.array(tensor.detach().cpu().numpy(), copy=copy or None)

@@ -19,12 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workbench.core.agents.base import AgentConfig
 from workbench.core.agents.iqn import QuantileNetwork, quantile_huber_loss, select_actions
 from workbench.core.agents.networks import draw_noise
 from workbench.core.agents.staging import Field
 from workbench.core.agents.value_agent import EpsilonGreedy, ValueAgent, ValueConfig
-from workbench.core.config import Config
 from workbench.core.envs.base import AgentSpec
 from workbench.core.settings import above, between
 
@@ -33,73 +31,24 @@ _FRACTIONS = between(1, 4096, "fractions")
 _NOISES = ("noise_tm1", "noise_t", "noise_policy")
 
 
-@dataclass(frozen=True)
-class IQNConfig(ValueConfig):
-    """The implicit quantile network (Dabney et al. 2018) with dueling heads, and its loss."""
-
-    num_frames: Annotated[int, between(1, 65536, "frames")] = 5
-    """Newest observations stacked into one state, in frames."""
-    width: Annotated[int, _WIDE] = 250
-    """Units of every hidden layer."""
-    num_cosines: Annotated[int, _WIDE] = 64
-    """Cosine features that embed a quantile fraction."""
-    noisy: bool = False
-    """Replace the layers after the embedding by factorised noisy layers (Fortunato et al. 2018)."""
-    num_quantiles: Annotated[int, _FRACTIONS] = 12
-    """N: quantile fractions of the online network in the loss."""
-    num_target_quantiles: Annotated[int, _FRACTIONS] = 12
-    """N': quantile fractions of the target network in the loss."""
-    num_policy_quantiles: Annotated[int, _FRACTIONS] = 12
-    """K: quantile fractions averaged to compare actions."""
-    huber_kappa: Annotated[float, above(0)] = 1.0
-    """Threshold of the Huber loss, in units of reward."""
-
-    def network(self, spec: AgentSpec) -> QuantileNetwork:
-        """The network of an agent with that spec."""
-        return QuantileNetwork(spec, self.num_frames, self.width, self.num_cosines, self.noisy)
-
-    def make(
-        self, config: Config, index: int, device: torch.device, weights: NDArray[np.float32] | None = None
-    ) -> IQNAgent:
-        """The learning side."""
-        return IQNAgent(config, index, device, weights)
-
-    def policy(
-        self, config: Config, index: int, device: torch.device, exploration: np.random.Generator,
-        values: np.random.Generator, noise: bool = True,
-    ) -> IQNPolicy:  # fmt: skip
-        """The acting side."""
-        return IQNPolicy(config, index, device, exploration, values, noise)
-
-    @property
-    def fractions(self) -> dict[str, int]:
-        """How many fractions an update draws: of the online network, of the target network, to compare actions."""
-        return {
-            "tau_tm1": self.num_quantiles,
-            "tau_t": self.num_target_quantiles,
-            "tau_policy": self.num_policy_quantiles,
-        }
-
-
 class IQNAgent(ValueAgent):
     """The learning side."""
 
-    config_class: ClassVar[type[AgentConfig]] = IQNConfig
+    arguments: IQNConfig
     online: QuantileNetwork
     target: QuantileNetwork
 
     def random_fields(self) -> dict[str, Field]:
         """Fractions and layer noise."""
         rows, noise = self.config.learning.batch_size, self.online.noise_size
-        fractions = arguments_of(self.config).fractions
         return {
-            **{name: ((rows, count), np.float32) for name, count in fractions.items()},
+            **{name: ((rows, count), np.float32) for name, count in self.arguments.fractions.items()},
             **{name: ((noise,), np.float32) for name in _NOISES},
         }
 
     def draw(self, rng: np.random.Generator, host: Mapping[str, NDArray[Any]]) -> None:
         """Fractions from 0 to 1, and noise."""
-        for name in arguments_of(self.config).fractions:
+        for name in self.arguments.fractions:
             rng.random(dtype=np.float32, out=host[name])
         for name in _NOISES:
             draw_noise(rng, host[name])
@@ -110,7 +59,7 @@ class IQNAgent(ValueAgent):
         target = self._targets(staged, rows)
         self.online.set_noise(staged["noise_tm1"])
         z_tm1 = select_actions(self.online(s_tm1, tau_tm1), a_tm1)
-        loss, td_error = quantile_huber_loss(z_tm1, tau_tm1, target, arguments_of(self.config).huber_kappa)
+        loss, td_error = quantile_huber_loss(z_tm1, tau_tm1, target, self.arguments.huber_kappa)
         return loss, z_tm1.mean(1), td_error
 
     @torch.no_grad()
@@ -133,11 +82,12 @@ class IQNAgent(ValueAgent):
 class IQNPolicy(EpsilonGreedy):
     """The acting side: the value of an action is the mean over K fractions."""
 
+    arguments: IQNConfig
     network: QuantileNetwork
 
     def random_fields(self, num_worlds: int) -> dict[str, Field]:
         """Fractions and layer noise."""
-        fractions = (num_worlds, arguments_of(self.config).num_policy_quantiles)
+        fractions = (num_worlds, self.arguments.num_policy_quantiles)
         return {"tau": (fractions, np.float32), "noise": ((self.network.noise_size,), np.float32)}
 
     def draw(self, rng: np.random.Generator, host: Mapping[str, NDArray[Any]]) -> None:
@@ -154,7 +104,39 @@ class IQNPolicy(EpsilonGreedy):
         return self.network.values(self.network.embed(self.network.encode(device["state"])), device["tau"])
 
 
-def arguments_of(config: Config) -> IQNConfig:
-    """The arguments of a configuration's agent, which must be this one."""
-    assert isinstance(config.agent, IQNConfig), f"{config.agent!r} are not the arguments of this agent"
-    return config.agent
+@dataclass(frozen=True)
+class IQNConfig(ValueConfig):
+    """The implicit quantile network (Dabney et al. 2018) with dueling heads, and its loss."""
+
+    agent_class: ClassVar[type[ValueAgent]] = IQNAgent
+    policy_class: ClassVar[type[EpsilonGreedy]] = IQNPolicy
+
+    num_frames: Annotated[int, between(1, 65536, "frames")] = 5
+    """Newest observations stacked into one state, in frames."""
+    width: Annotated[int, _WIDE] = 250
+    """Units of every hidden layer."""
+    num_cosines: Annotated[int, _WIDE] = 64
+    """Cosine features that embed a quantile fraction."""
+    noisy: bool = False
+    """Replace the layers after the embedding by factorised noisy layers (Fortunato et al. 2018)."""
+    num_quantiles: Annotated[int, _FRACTIONS] = 12
+    """N: quantile fractions of the online network in the loss."""
+    num_target_quantiles: Annotated[int, _FRACTIONS] = 12
+    """N': quantile fractions of the target network in the loss."""
+    num_policy_quantiles: Annotated[int, _FRACTIONS] = 12
+    """K: quantile fractions averaged to compare actions."""
+    huber_kappa: Annotated[float, above(0)] = 1.0
+    """Threshold of the Huber loss, in units of reward."""
+
+    def network(self, spec: AgentSpec) -> QuantileNetwork:
+        """The network of an agent with that spec."""
+        return QuantileNetwork(spec, self.num_frames, self.width, self.num_cosines, self.noisy)
+
+    @property
+    def fractions(self) -> dict[str, int]:
+        """How many fractions an update draws: of the online network, of the target network, to compare actions."""
+        return {
+            "tau_tm1": self.num_quantiles,
+            "tau_t": self.num_target_quantiles,
+            "tau_policy": self.num_policy_quantiles,
+        }

@@ -1,8 +1,8 @@
 """What value-based agents have in common: two networks, an optimiser, the update's frame, epsilon-greedy acting.
 
-An agent of this kind is three small classes: its arguments (:class:`ValueConfig`), which build its network; its
-learning side (:class:`ValueAgent`), which says what the loss of a row is; its acting side (:class:`EpsilonGreedy`),
-which says what the values of a state are. :mod:`workbench.core.agents.iqn_agent` is one.
+An agent of this kind is a network, a learning side (:class:`ValueAgent`), which says what the loss of a row is, and
+arguments (:class:`ValueConfig`), which name the two. Its acting side (:class:`EpsilonGreedy`) asks the network for the
+values of a state. :mod:`workbench.core.agents.iqn_agent` is one.
 
 The weights come first and the optimiser is made for them; other weights can only be copied into their place. Names
 carry their time index: an action a_tm1 in state s_tm1 paid r_t and led to s_t.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,35 +28,6 @@ from workbench.core.config import Config
 from workbench.core.envs.base import AgentSpec
 from workbench.core.seeding import rng_words, set_rng_words, stream
 from workbench.core.shared.replay import Batch
-
-
-@dataclass(frozen=True)
-class ValueConfig(AgentConfig):
-    """Arguments of a value-based agent: those of its network, from which everything else follows."""
-
-    def network(self, spec: AgentSpec) -> ValueNetwork:
-        """A network without values, on torch's default device."""
-        raise NotImplementedError
-
-    def layout(self, spec: AgentSpec) -> ParameterLayout:
-        """Where the network's parameters lie; found out once for each pair of arguments and spec."""
-        return _layout(self, spec)
-
-    def example_state(self, config: Config, index: int) -> dict[str, Any]:
-        """Weights, moments of the optimiser, counters, and the generator."""
-        size = self.layout(config.spec.agents[index]).size
-        return {
-            "vector": np.zeros(2 * size, np.float32),
-            **{name: np.zeros(size, np.float32) for name in ("exp_avg", "exp_avg_sq")},
-            **dict.fromkeys(("step", "updates", "target_updates"), 0),
-            "rng": np.zeros(6, np.uint64),
-        }
-
-
-@functools.lru_cache(maxsize=64)
-def _layout(arguments: ValueConfig, spec: AgentSpec) -> ParameterLayout:
-    with torch.device("meta"):  # shapes alone: no memory, no time
-        return ParameterLayout.of(arguments.network(spec))
 
 
 def initial_weights(config: Config, index: int) -> NDArray[np.float32]:
@@ -79,6 +50,7 @@ class ValueAgent:
     """The learning side of one agent.
 
     Attributes:
+        arguments: of its kind.
         batch: host arrays to fill before :meth:`update`, which may be filled again when it has returned.
         online, target: the networks.
         parameters: the vector behind both.
@@ -102,21 +74,20 @@ class ValueAgent:
             raise ValueError(f"index is {index}; the agents are 0 to {config.num_agents - 1}")
         self.config, self.index, self.device = config, index, device
         arguments, spec = arguments_of(config), config.spec.agents[index]
+        self.arguments = arguments
         self.online, self.target = (arguments.network(spec).to(device) for _ in range(2))
         self.parameters = ParameterVector(self.online, self.target, device)
         self.parameters.load(initial_weights(config, index) if weights is None else weights)
         self.optimizer = _build_adam(self.parameters, config.learning.adam_eps)
         self.updates, self.target_updates = 0, 0
         self._rng = stream(config.seed, "learning_quantiles", index)
-        batch = Batch.allocate(
-            config.learning.batch_size, config.agent.num_frames, spec, config.replay.sampler.weighted
+        learning, sampler = config.learning, config.replay.sampler
+        fields = Batch.fields(
+            learning.batch_size, arguments.num_frames, spec, sampler.weighted, learning.n_step * arguments.window
         )
-        fields = {name: (array.shape, array.dtype) for name, array in batch.arrays().items()}
-        self._staging = Staging(fields | self.random_fields(), device)
+        self._staging = Staging({**fields, **self.random_fields()}, device)
         self._staged = self._staging.device
-        for name in fields:
-            setattr(batch, name, self._staging.host[name])
-        self.batch = batch
+        self.batch = Batch(**{name: self._staging.host[name] for name in fields})
         self._td_error = torch.zeros(config.learning.batch_size, device=device)
         pinned = device.type == "cuda"
         self._pinned = torch.empty_like(self.parameters.vector, device="cpu", pin_memory=True) if pinned else None
@@ -222,11 +193,11 @@ class ValueAgent:
         Without ``copy``, arrays that lie in host memory already are given as they are, until the next update.
         """
         stepped = self.optimizer.param_groups[0]["params"][0]  # the online half, unless somebody has changed that
-        adam, to_host = self.optimizer.state[stepped], to_numpy if copy else _in_host_memory
+        adam = self.optimizer.state[stepped]
         return {
-            "vector": to_host(self.parameters.vector),
-            "exp_avg": to_host(adam["exp_avg"]),
-            "exp_avg_sq": to_host(adam["exp_avg_sq"]),
+            "vector": to_numpy(self.parameters.vector, copy),
+            "exp_avg": to_numpy(adam["exp_avg"], copy),
+            "exp_avg_sq": to_numpy(adam["exp_avg_sq"], copy),
             "step": int(adam["step"].item()),
             "updates": self.updates,
             "target_updates": self.target_updates,
@@ -286,7 +257,8 @@ class EpsilonGreedy:
         values: np.random.Generator, noise: bool = True,
     ) -> None:  # fmt: skip
         self.config, self.device, self.spec = config, device, config.spec.agents[index]
-        self.network = arguments_of(config).network(self.spec).to(device).train(noise)
+        self.arguments = arguments_of(config)
+        self.network = self.arguments.network(self.spec).to(device).train(noise)
         self.layout = ParameterLayout.of(self.network)
         self.vector_size = 2 * self.layout.size
         self._exploration, self._rng = exploration, values
@@ -309,7 +281,7 @@ class EpsilonGreedy:
 
     def q(self, device: Mapping[str, Tensor]) -> Tensor:
         """(W, A): value of every action in what is staged as "state"."""
-        raise NotImplementedError
+        return self.network.q(device["state"])
 
     # --- what all have in common -----------------------------------------------------------------------------------
 
@@ -374,9 +346,56 @@ class EpsilonGreedy:
         self.staged(self._inputs.device)
 
 
-def _in_host_memory(tensor: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = tensor.detach().cpu().numpy()
-    return array
+@dataclass(frozen=True)
+class ValueConfig(AgentConfig):
+    """Arguments of a value-based agent: those of its network, from which everything else follows.
+
+    Attributes:
+        agent_class: the learning side.
+        policy_class: the acting side.
+        window: whether its batches carry the n-step window.
+    """
+
+    agent_class: ClassVar[type[ValueAgent]]
+    policy_class: ClassVar[type[EpsilonGreedy]] = EpsilonGreedy
+    window: ClassVar[bool] = False
+
+    def network(self, spec: AgentSpec) -> ValueNetwork:
+        """A network without values, on torch's default device."""
+        raise NotImplementedError
+
+    def layout(self, spec: AgentSpec) -> ParameterLayout:
+        """Where the network's parameters lie; found out once for each pair of arguments and spec."""
+        return _layout(self, spec)
+
+    def make(
+        self, config: Config, index: int, device: torch.device, weights: NDArray[np.float32] | None = None
+    ) -> ValueAgent:
+        """The learning side."""
+        return self.agent_class(config, index, device, weights)
+
+    def policy(
+        self, config: Config, index: int, device: torch.device, exploration: np.random.Generator,
+        values: np.random.Generator, noise: bool = True,
+    ) -> EpsilonGreedy:  # fmt: skip
+        """The acting side."""
+        return self.policy_class(config, index, device, exploration, values, noise)
+
+    def example_state(self, config: Config, index: int) -> dict[str, Any]:
+        """Weights, moments of the optimiser, counters, and the generator."""
+        size = self.layout(config.spec.agents[index]).size
+        return {
+            "vector": np.zeros(2 * size, np.float32),
+            **{name: np.zeros(size, np.float32) for name in ("exp_avg", "exp_avg_sq")},
+            **dict.fromkeys(("step", "updates", "target_updates"), 0),
+            "rng": np.zeros(6, np.uint64),
+        }
+
+
+@functools.lru_cache(maxsize=64)
+def _layout(arguments: ValueConfig, spec: AgentSpec) -> ParameterLayout:
+    with torch.device("meta"):  # shapes alone: no memory, no time
+        return ParameterLayout.of(arguments.network(spec))
 
 
 def _build_adam(parameters: ParameterVector, eps: float) -> torch.optim.Adam:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from workbench.core.config import Config
 from workbench.core.envs.base import AgentSpec
@@ -38,32 +38,11 @@ class ReplayError(RuntimeError):
 
 
 @dataclass
-class Window:
-    """The turns that each row of a batch spans, one by one: n of them, of which a row uses its first ``span``.
-
-    For corrections that depend on the learner's current network. Beyond the span everything is 0, and the states repeat
-    the last one.
-
-    Attributes:
-        states: (B, n + 1, F, *shape): the states before each turn, and the one to bootstrap from.
-        actions: (B, n) int64.
-        rewards: (B, n) float32, scaled and not discounted.
-        probabilities: (B, n) float32: of the action under the policy that chose it.
-        discounts: (B, n) float32: gamma, or 0 behind a termination.
-        span: (B,) int64: turns that the row spans, at least 1.
-    """
-
-    states: NDArray[Any]
-    actions: NDArray[np.int64]
-    rewards: NDArray[np.float32]
-    probabilities: NDArray[np.float32]
-    discounts: NDArray[np.float32]
-    span: NDArray[np.int64]
-
-
-@dataclass
 class Batch:
     """Rows drawn from a replay. B rows, F stacked frames, oldest first, in the shape and dtype of the agent's spec.
+
+    What depends on the learner's current network reads the n-step window, the turns that a row spans one by one: the
+    first ``span`` of n. Beyond the span everything is 0, and the states repeat the last one.
 
     Attributes:
         s_tm1: (B, F, *shape): the state that was acted in; frames before the episode are 0.
@@ -74,7 +53,12 @@ class Batch:
         number: (B,) int64: absolute number of the row.
         policy_version: (B,) int64: version of the policy that chose the action.
         weight: (B,) float32: importance weight, the greatest 1; None where all rows have the same.
-        window: The turns one by one; None where nobody asked for them.
+        span: (B,) int64: turns that the row spans, at least 1; None, as all that follows, without a window.
+        states: (B, n + 1, F, *shape): the states before each turn, and the one to bootstrap from.
+        actions: (B, n) int64.
+        rewards: (B, n) float32, scaled and not discounted.
+        probabilities: (B, n) float32: of the action under the policy that chose it.
+        discounts: (B, n) float32: gamma, or 0 behind a termination.
     """
 
     s_tm1: NDArray[Any]
@@ -85,37 +69,45 @@ class Batch:
     number: NDArray[np.int64]
     policy_version: NDArray[np.int64]
     weight: NDArray[np.float32] | None = None
-    window: Window | None = None
+    span: NDArray[np.int64] | None = None
+    states: NDArray[Any] | None = None
+    actions: NDArray[np.int64] | None = None
+    rewards: NDArray[np.float32] | None = None
+    probabilities: NDArray[np.float32] | None = None
+    discounts: NDArray[np.float32] | None = None
+
+    @staticmethod
+    def fields(
+        batch_size: int, num_frames: int, spec: AgentSpec, weighted: bool = False, n_step: int = 0
+    ) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Shape and dtype of each array, with weights, and with a window of ``n_step`` turns, if they are wanted."""
+        one, many, state = (batch_size,), (batch_size, n_step), (num_frames, *spec.shape)
+        fields: dict[str, tuple[tuple[int, ...], DTypeLike]] = {
+            "s_tm1": ((*one, *state), spec.dtype), "a_tm1": (one, np.int64),
+            "r_t": (one, np.float32), "discount_t": (one, np.float32),
+            "s_t": ((*one, *state), spec.dtype), "number": (one, np.int64), "policy_version": (one, np.int64),
+        }  # fmt: skip
+        if weighted:
+            fields["weight"] = one, np.float32
+        if n_step:
+            fields |= {
+                "span": (one, np.int64), "states": ((batch_size, n_step + 1, *state), spec.dtype),
+                "actions": (many, np.int64), "rewards": (many, np.float32),
+                "probabilities": (many, np.float32), "discounts": (many, np.float32),
+            }  # fmt: skip
+        return {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in fields.items()}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Its arrays by name."""
+        return {name: array for name, array in vars(self).items() if array is not None}
 
     @classmethod
     def allocate(
         cls, batch_size: int, num_frames: int, spec: AgentSpec, weighted: bool = False, n_step: int = 0
     ) -> Batch:
-        """An empty batch, with importance weights, and with a window of ``n_step`` turns, if they are wanted."""
-        rows, state = batch_size, (num_frames, *spec.shape)
-        window = Window(
-            states=np.zeros((rows, n_step + 1, *state), spec.dtype),
-            actions=np.zeros((rows, n_step), np.int64),
-            rewards=np.zeros((rows, n_step), np.float32),
-            probabilities=np.zeros((rows, n_step), np.float32),
-            discounts=np.zeros((rows, n_step), np.float32),
-            span=np.zeros(rows, np.int64),
-        )
-        return cls(
-            s_tm1=np.zeros((rows, *state), spec.dtype),
-            a_tm1=np.zeros(rows, np.int64),
-            r_t=np.zeros(rows, np.float32),
-            discount_t=np.zeros(rows, np.float32),
-            s_t=np.zeros((rows, *state), spec.dtype),
-            number=np.zeros(rows, np.int64),
-            policy_version=np.zeros(rows, np.int64),
-            weight=np.zeros(rows, np.float32) if weighted else None,
-            window=window if n_step else None,
-        )
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Its arrays by name, apart from the window."""
-        return {name: array for name, array in vars(self).items() if isinstance(array, np.ndarray)}
+        """A batch of zeros; see :meth:`fields`."""
+        fields = cls.fields(batch_size, num_frames, spec, weighted, n_step)
+        return cls(**{name: np.zeros(*each) for name, each in fields.items()})
 
 
 def n_step_returns(
@@ -372,26 +364,27 @@ class Replay:
         span = rows["span"].take(row)
         self.stack(slot, turn, start, world, out.s_tm1)
         self.stack(slot, turn + span, start, world, out.s_t)
-        if out.window is not None:
-            self._read_window(out.window, slot, turn, start, world, span)
+        if out.span is not None:
+            out.span[:] = span
+            self._read_window(out, slot, turn, start, world, span)
 
     def _read_window(
-        self, out: Window, slot: NDArray[Any], turn: NDArray[Any], start: NDArray[Any], world: NDArray[Any],
+        self, out: Batch, slot: NDArray[Any], turn: NDArray[Any], start: NDArray[Any], world: NDArray[Any],
         span: NDArray[Any],
     ) -> None:  # fmt: skip
         """Copy the turns that rows span, one by one."""
-        arrays, out.span[:] = self._arrays, span
-        for step in range(out.states.shape[1]):
+        arrays, window = self._arrays, vars(out)
+        n_step = window["actions"].shape[1]
+        for step in range(n_step + 1):
             reached = turn + np.minimum(step, span)
-            out.states[:, step] = self.stack(slot, reached, start, world)
-            if step == out.actions.shape[1]:
-                break
-            here, index = step < span, (slot, np.minimum(reached, self.turns - 1), world)
-            out.actions[:, step] = np.where(here, arrays["action"][index], 0)
-            out.rewards[:, step] = np.where(here, arrays["reward"][index] * self._reward_scale, 0)
-            out.probabilities[:, step] = np.where(here, arrays["probability"][index], 0)
-            ends = False if self._whole_epochs else arrays["terminated"][index]
-            out.discounts[:, step] = np.where(here & ~np.asarray(ends), self._gamma, 0)
+            window["states"][:, step] = self.stack(slot, reached, start, world)
+            if step < n_step:
+                here, index = step < span, (slot, np.minimum(reached, self.turns - 1), world)
+                ends = np.False_ if self._whole_epochs else arrays["terminated"][index]
+                window["actions"][:, step] = np.where(here, arrays["action"][index], 0)
+                window["rewards"][:, step] = np.where(here, arrays["reward"][index] * self._reward_scale, 0)
+                window["probabilities"][:, step] = np.where(here, arrays["probability"][index], 0)
+                window["discounts"][:, step] = np.where(here & ~ends, self._gamma, 0)
 
     def stack(
         self, slot: NDArray[Any], turn: NDArray[Any], start: NDArray[Any], world: NDArray[Any],
