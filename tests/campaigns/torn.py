@@ -26,7 +26,6 @@ from tests.campaigns.reference_files import figure_path, provenance, write_json
 from tests.campaigns.torn_protocols import ROWS, WEIGHTS, Protocol, Shared, num_floats
 from workbench.cli.options import at_least
 from workbench.core.processes.fork_server import new_process
-from workbench.core.processes.shared_memory import machine_fence
 from workbench.core.processes.spawn import Process
 from workbench.core.shared.layout import Counter
 from workbench.core.shared.replay import ReplayError
@@ -180,7 +179,7 @@ class _Pair:
 
     def kill_the_writer(self, width: int) -> dict[str, Any]:
         """Kill the writer while it holds the mutex and is half way through a publication; what is left for others?"""
-        store = WeightStore(self._shared.stores[width].open(), machine_fence())
+        store = WeightStore(self._shared.stores[width].open())
         self._ask("writer", width)
         self._processes["writer"].kill()
         self._processes["writer"].join()
@@ -224,7 +223,7 @@ class _Pair:
 def write_cells(shared: Shared, pipe: Connection) -> None:
     """The writer: for each cell write until the reader is done; for a width, begin what a kill is to interrupt."""
     control = shared.control.open()
-    writes, done = Counter(control["writes"], machine_fence()), Counter(control["done"], machine_fence())
+    writes, done = Counter(control["writes"]), Counter(control["done"])
     with _questions(pipe) as questions:
         for question in questions:
             if isinstance(question, Cell):
@@ -250,7 +249,7 @@ def _write_cell(cell: Cell, protocol: Protocol, writes: Counter, done: Counter, 
 
 def _write_half(shared: Shared, width: int, writes: Counter, pipe: Connection) -> None:
     number = writes.get() + 1
-    store = WeightStore(shared.stores[width].open(), machine_fence())
+    store = WeightStore(shared.stores[width].open())
 
     def write(out: Any) -> None:
         out[: len(out) // 2] = number
@@ -264,7 +263,7 @@ def _write_half(shared: Shared, width: int, writes: Counter, pipe: Connection) -
 def read_cells(shared: Shared, pipe: Connection) -> None:
     """The reader: for each cell read, look and count."""
     control = shared.control.open()
-    writes, done = Counter(control["writes"], machine_fence()), Counter(control["done"], machine_fence())
+    writes, done = Counter(control["writes"]), Counter(control["done"])
     with _questions(pipe) as questions:
         for cell in questions:
             counts = _read_cell(cell, cell.protocol(shared), writes)

@@ -18,12 +18,12 @@ from torch import nn
 
 from workbench.core.agents.flat_parameters import bind
 from workbench.core.config import Config
-from workbench.core.processes.shared_memory import Block, machine_fence
+from workbench.core.processes.shared_memory import Block
 from workbench.core.seeding import stream
 from workbench.core.shared.layout import Arrays, Counter, Field, Layout
 from workbench.core.shared.replay import Batch, Replay
 from workbench.core.shared.sampling import UniformSampler
-from workbench.core.shared.weight_store import Snapshot, WeightStore
+from workbench.core.shared.weight_store import WeightStore
 
 LAYERS = 4
 LOCK_TIMEOUT = 5.0
@@ -127,7 +127,7 @@ class Vector(Protocol):
     def __init__(self, shared: Shared, width: int) -> None:
         arrays = shared.vectors[width].open()
         self.slots: NDArray[np.float32] = arrays["vector"]
-        self.version = Counter(arrays["version"], machine_fence())
+        self.version = Counter(arrays["version"])
         self.mine = np.zeros(num_floats(width), np.float32)
         """The writer's own weights, or the reader's copy."""
         self.label: int | None = None
@@ -246,16 +246,15 @@ class OurWeightStore(Vector):
 
 
 class _CountingWeightStore(WeightStore):
-    """The weight store, counting the copies that :meth:`read` makes: it looks up the header once before each."""
+    """The weight store, counting the copies that :meth:`read` makes: it takes the second look once after each."""
 
     def __init__(self, arrays: Arrays) -> None:
-        super().__init__(arrays, machine_fence())
+        super().__init__(arrays)
         self.copies = 0
 
-    def peek(self, version: int | None = None) -> Snapshot:
-        """The header, counted."""
+    def _overwritten(self, version: int) -> bool:
         self.copies += 1
-        return super().peek(version)
+        return super()._overwritten(version)
 
 
 # --- replay rows -------------------------------------------------------------------------------------------------
@@ -267,7 +266,7 @@ class Rows(Protocol):
     def __init__(self, shared: Shared, spare_epochs: int, seed: int) -> None:
         config = rows_config(spare_epochs)
         spec = config.spec.agents[0]
-        self._replay = _CountingReplay(config, spec, shared.rows.open(), machine_fence())
+        self._replay = _CountingReplay(config, spec, shared.rows.open())
         self._turns, worlds = config.max_turns, config.num_worlds
         self._frame = np.zeros((worlds, *config.spec.agents[0].shape), np.uint8)
         self._action, self._reward = np.zeros(worlds, np.int64), np.zeros(worlds, np.float32)

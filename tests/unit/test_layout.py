@@ -1,5 +1,6 @@
 """A block of bytes gives back what was put into it, to a reader that names the same table, and to no other."""
 
+import fcntl
 import gc
 import struct
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench.core.shared import layout
 from workbench.core.shared.layout import ALIGNMENT, Counter, Field, Layout, LayoutMismatch
 
 dtypes = st.sampled_from([np.uint8, np.int16, np.int32, np.int64, np.uint64, np.float32, np.float64])
@@ -139,20 +141,26 @@ class Journal:
         self.seen.append(int(self.word[0]))
 
 
-def test_a_counter_without_a_fence_is_the_word():
-    word = np.zeros(1, np.int64)
-    counter = Counter(word)
-    counter.set(2**62)
-    assert counter.get() == word[0] == 2**62
-
-
-def test_a_fence_stands_before_and_behind_every_access():
+def test_a_fence_stands_before_and_behind_every_access(monkeypatch):
     word = np.zeros(1, np.int64)
     fence = Journal(word)
-    counter = Counter(word, fence)
+    monkeypatch.setattr(layout, "fence", fence)
+    counter = Counter(word)
     counter.set(5)
     assert fence.seen == [0, 5]
     assert counter.get() == 5 and fence.seen == [0, 5, 5, 5]
+
+
+def test_only_machines_that_reorder_memory_take_a_lock_and_they_give_it_back_each_time(monkeypatch):
+    taken = []
+    monkeypatch.setattr(layout.fcntl, "lockf", lambda file, what: taken.append(what))
+    monkeypatch.setattr(layout, "KEEPS_ORDER", True)
+    layout.fence()
+    assert taken == []
+    monkeypatch.setattr(layout, "KEEPS_ORDER", False)
+    for _ in range(2):
+        layout.fence()
+    assert taken == 2 * [fcntl.LOCK_EX, fcntl.LOCK_UN]
 
 
 def test_the_word_is_stored_in_one_piece():

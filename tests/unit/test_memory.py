@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from workbench.core.processes import shared_memory as memory
-from workbench.core.processes.shared_memory import Block, Descriptor, FileFence, allocate, machine_fence
+from workbench.core.processes.shared_memory import Block, Descriptor, allocate
 from workbench.core.shared.layout import Field, Layout, LayoutMismatch
 
 
@@ -90,21 +90,3 @@ def test_memory_that_would_not_fit_is_never_touched(monkeypatch):
     monkeypatch.setattr(memory, "memory_available", lambda: 1000)
     with pytest.raises(MemoryError, match="0 MiB are left"):
         Block.create(layout_of(1000))
-
-
-def test_only_machines_that_reorder_memory_need_a_fence(monkeypatch):
-    monkeypatch.setattr(memory.platform, "machine", lambda: "x86_64")
-    assert machine_fence() is None
-    monkeypatch.setattr(memory.platform, "machine", lambda: "arm64")
-    with tempfile.TemporaryFile() as file:
-        monkeypatch.setattr(memory.tempfile, "TemporaryFile", lambda: file)
-        fence = machine_fence()
-        assert isinstance(fence, FileFence)
-        fence()
-
-
-def test_a_fence_is_given_back_each_time():
-    with tempfile.TemporaryFile() as file:
-        first, second = FileFence(file), FileFence(file)
-        for fence in (first, second, first):
-            fence()

@@ -30,8 +30,8 @@ def arrays_of(config):
     return Replay.layout(config, config.spec.agents[0]).allocate()
 
 
-def over(config, arrays, *fence):
-    return Replay(config, config.spec.agents[0], arrays, *fence)
+def over(config, arrays):
+    return Replay(config, config.spec.agents[0], arrays)
 
 
 def draw(replay, seed, rows, end=None):
@@ -423,7 +423,7 @@ def test_however_the_two_sides_interleave_the_rows_drawn_are_whole(turns, spare,
     for epoch in range(2):
         write(over(config, arrays), telling_epoch(config, epoch), epoch)
     watched = {name: Watched.of(array, interleaving.switch) for name, array in arrays.items()}
-    writer, reader = (over(config, watched, interleaving.switch) for _ in range(2))
+    writer, reader = (over(config, watched) for _ in range(2))
 
     def act():
         for epoch in range(2, 6):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.core.seeding import ROLES, stream, twin
+from workbench.core.seeding import ROLES, stream
+from workbench.diagnose.probes import twin
 
 
 def numbers(seed, role, agent=0):

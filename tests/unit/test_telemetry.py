@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.core.records import RecordTable, tables_with
+from workbench.core.shared import layout
 from workbench.core.shared.record_ring import Channel, ChannelReader, Ring, RingReader
 
 FIELDS = 16
@@ -121,7 +122,7 @@ def test_without_the_second_look_a_torn_record_would_be_delivered():
     assert (numbers_of(got), lost) == ([1, 2, 3], 1)
 
 
-def test_the_count_is_raised_after_the_record_is_stored():
+def test_the_count_is_raised_after_the_record_is_stored(monkeypatch):
     class Watched:
         def __init__(self, array, name):
             self.array, self.name = array, name
@@ -139,7 +140,8 @@ def test_the_count_is_raised_after_the_record_is_stored():
 
     order = []
     count, records = make_memory(4)
-    ring = Ring(Watched(count, "count"), Watched(records, "record"), fence=lambda: order.append("fence"))
+    ring = Ring(Watched(count, "count"), Watched(records, "record"))
+    monkeypatch.setattr(layout, "fence", lambda: order.append("fence"))
     order.clear()
     ring.write(**record_of(0))
     assert order == ["record", "fence", "count", "fence"]

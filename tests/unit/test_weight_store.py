@@ -189,8 +189,8 @@ def test_however_the_two_sides_interleave_what_is_read_is_whole(turns, slots, la
     arrays = WeightStore.layout(SIZE, 0, slots).allocate()
     watched = {name: Watched.of(array, interleaving.switch) for name, array in arrays.items()}
     writer = publish(WeightStore(arrays))
-    writer = WeightStore(watched, interleaving.switch)
-    reader = WeightStore(watched, interleaving.switch)
+    writer = WeightStore(watched)
+    reader = WeightStore(watched)
 
     def write():
         for version in range(1, 7):

@@ -295,7 +295,7 @@ class Config(Settings):
             ConfigError: a setting is unknown or refused, or a class is not the one that is named or not given.
         """
         classes = {{"sampler": "replay.sampler"}.get(kind, kind): each for kind, each in given.items()}
-        config: Config = settings.from_dict(cls(), data, classes, cls())
+        config: Config = settings.from_dict(cls(), data, classes)
         return config
 
     def to_json(self) -> str:

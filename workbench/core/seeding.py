@@ -54,10 +54,3 @@ def set_rng_words(rng: np.random.Generator, words: NDArray[np.uint64]) -> None:
         "has_uint32": has_uint32,
         "uinteger": uinteger,
     }
-
-
-def twin(rng: np.random.Generator) -> np.random.Generator:
-    """A PCG64 generator of its own that goes on with the same numbers."""
-    other = np.random.Generator(np.random.PCG64(0))
-    other.bit_generator.state = rng.bit_generator.state
-    return other

@@ -12,7 +12,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -146,7 +146,10 @@ def known_names(settings: Settings) -> list[str]:
     return list(dict.fromkeys([*names, *(name.rpartition(".")[0] for name in names if "." in name)]))
 
 
-def changed(settings: Any, changes: Mapping[Any, Any], root: Settings, prefix: str = "") -> Any:
+def changed(
+    settings: Any, changes: Mapping[Any, Any], root: Settings, prefix: str = "",
+    choose: Callable[[Choice, Any], Any] | None = None,
+) -> Any:  # fmt: skip
     """A copy of a group with changes by field, by dotted name, or by a mapping for a group.
 
     A world, agent or sampler can also be given by registered name, by ``module:Class`` or as a class. Arguments that
@@ -155,6 +158,7 @@ def changed(settings: Any, changes: Mapping[Any, Any], root: Settings, prefix: s
     Raises:
         ConfigError: an unknown field (the nearest known ones are named) or a refused value.
     """
+    choose = choose or _chosen
     fields, values, nested = fields_of(type(settings)), dict[str, Any](), dict[str, dict[Any, Any]]()
     for name, value in changes.items():
         head, dot, rest = str(name).partition(".")
@@ -166,13 +170,13 @@ def changed(settings: Any, changes: Mapping[Any, Any], root: Settings, prefix: s
         elif isinstance(before, Settings) and isinstance(value, Mapping):
             nested.setdefault(head, {}).update(value)
         else:
-            values[head] = _chosen(before, value) if isinstance(before, Choice) else value
+            values[head] = choose(before, value) if isinstance(before, Choice) else value
     for head, inner in nested.items():
         owner = values.get(head, getattr(settings, head))
         require(isinstance(owner, Settings), f"{prefix}{head}", owner, f"it must be {_described(fields[head])}")
         if isinstance(owner, Choice) and "name" in inner:
-            owner = _chosen(owner, inner.pop("name"))
-        values[head] = changed(owner, inner, root, f"{prefix}{head}.")
+            owner = choose(owner, inner.pop("name"))
+        values[head] = changed(owner, inner, root, f"{prefix}{head}.", choose)
     return dataclasses.replace(settings, **values)
 
 
@@ -191,33 +195,22 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def from_dict(default: Any, data: Any, given: Mapping[str, type | str | None], root: Settings, prefix: str = "") -> Any:
+def from_dict(default: Any, data: Any, given: Mapping[str, type | str | None]) -> Any:
     """The inverse of :func:`to_dict`. Missing fields take their defaults, unknown ones are refused by name.
 
     Args:
-        default: the group with its default values.
+        default: the whole configuration with its default values.
         data: what was read.
         given: classes of the user's own by dotted name of the choice. No other class is imported because ``data``
             names it.
-        root: the whole configuration, for the nearest names.
-        prefix: dotted name of the group, with a dot at its end.
     """
-    group = prefix.rstrip(".")
-    require(isinstance(data, Mapping), group or "the configuration", data, "it must be an object of fields")
-    data = dict(data)
-    if isinstance(default, Choice):
-        wanted = data.pop("name", registry.name_of(type(default)))
-        found = registry.read(group, wanted, given.get(group))
-        default = default if type(default) is found else found()
-    fields, values = fields_of(type(default)), {}
-    for name, value in data.items():
-        if name not in fields:
-            raise unknown(f"{prefix}{name}", root)
-        inner = getattr(default, name)
-        values[name] = (
-            from_dict(inner, value, given, root, f"{prefix}{name}.") if isinstance(inner, Settings) else value
-        )
-    return dataclasses.replace(default, **values)
+
+    def choose(before: Choice, wanted: Any) -> Any:
+        found = registry.read(before.group, wanted, given.get(before.group))
+        return before if type(before) is found else found()
+
+    require(isinstance(data, Mapping), "the configuration", data, "it must be an object of fields")
+    return changed(default, data, default, choose=choose)
 
 
 def unknown(name: str, root: Settings) -> ConfigError:

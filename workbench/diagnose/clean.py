@@ -7,7 +7,6 @@ by the code that is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +25,6 @@ SAMPLE = 512
 # Rows of the window whose stamps are looked at in one go.
 SCAN = 256
 
-Fence = Callable[[], None] | None
 # Sampled weights of an online and a target network.
 Samples = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -46,8 +44,8 @@ def distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 class CleanWeightStore:
     """One agent's weight store, read a sample at a time."""
 
-    def __init__(self, layout: ParameterLayout, arrays: Arrays, fence: Fence) -> None:
-        self._vector, self._weight_store = arrays["vector"], WeightStore(arrays, fence)
+    def __init__(self, layout: ParameterLayout, arrays: Arrays) -> None:
+        self._vector, self._weight_store = arrays["vector"], WeightStore(arrays)
         self._index, self._size = sample_index(layout), layout.size
 
     @property
@@ -115,8 +113,8 @@ class Judged:
 class CleanReplay:
     """One agent's ring of rows."""
 
-    def __init__(self, config: Config, spec: AgentSpec, arrays: Arrays, fence: Fence) -> None:
-        self._arrays, self._replay = arrays, Replay(config, spec, arrays, fence)
+    def __init__(self, config: Config, spec: AgentSpec, arrays: Arrays) -> None:
+        self._arrays, self._replay = arrays, Replay(config, spec, arrays)
         self._turns, self._worlds = config.max_turns, config.num_worlds
         self._frames, self._learning = config.agent.num_frames, config.learning
         self._window, self._scanned = config.replay.window, 0

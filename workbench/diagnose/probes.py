@@ -27,9 +27,7 @@ from workbench.core.agents.networks import ValueNetwork
 from workbench.core.agents.value_agent import EpsilonGreedy, ValueAgent
 from workbench.core.config import Config
 from workbench.core.envs.base import AgentSpec
-from workbench.core.processes.shared_memory import machine_fence
 from workbench.core.processes.worker import Parts
-from workbench.core.seeding import twin
 from workbench.core.shared.replay import Batch
 from workbench.core.shared.weight_store import Snapshot, checksum
 from workbench.core.train.hooks import Hook
@@ -102,15 +100,14 @@ class _Side:
 
     def __init__(self, parts: Parts) -> None:
         self.config, self.lag = parts.job.config, parts.job.lag
-        fence, specs = machine_fence(), self.config.spec.agents
+        specs = self.config.spec.agents
         self.layouts = [self.config.agent.layout(spec) for spec in specs]
         self.stores = [
-            CleanWeightStore(layout, block.open(), fence)
+            CleanWeightStore(layout, block.open())
             for layout, block in zip(self.layouts, parts.store_blocks, strict=True)
         ]
         self.replays = [
-            CleanReplay(self.config, spec, block.open(), fence)
-            for spec, block in zip(specs, parts.replay_blocks, strict=True)
+            CleanReplay(self.config, spec, block.open()) for spec, block in zip(specs, parts.replay_blocks, strict=True)
         ]
         self._write = parts.channel["probes"].write
 
@@ -458,6 +455,13 @@ class _Learning(_Side):
         """Sampled weights of the agent's networks, as they are now."""
         parameters = self.agent.parameters
         return _sampled(parameters.online.data, self._places), _sampled(parameters.target, self._places)
+
+
+def twin(rng: np.random.Generator) -> np.random.Generator:
+    """A PCG64 generator of its own that continues with the same numbers."""
+    other = np.random.Generator(np.random.PCG64(0))
+    other.bit_generator.state = rng.bit_generator.state
+    return other
 
 
 def _sampled(weights: Tensor, places: Tensor) -> NDArray[np.float64]:

@@ -17,7 +17,6 @@ import numpy as np
 
 from workbench.core.config import Config, ConfigError
 from workbench.core.processes.blocks import Plan
-from workbench.core.processes.shared_memory import machine_fence
 from workbench.core.processes.worker import Parts
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.layout import Arrays, Layout
@@ -141,7 +140,7 @@ class LiveSettings(Hook):
 
     def on_parts(self, parts: Parts) -> None:
         """Look the settings up where the parent writes them."""
-        changes = Changes(parts.job.config, parts.blocks[BLOCK].open(), machine_fence())
+        changes = Changes(parts.job.config, parts.blocks[BLOCK].open())
         parts.settings = changes.timeline
 
 
@@ -151,8 +150,8 @@ class Changes:
     They lie there as JSON text in two alternating slots, like any other state.
     """
 
-    def __init__(self, config: Config, arrays: Arrays, fence: Callable[[], None] | None = None) -> None:
-        self._journal, self._timeline, self._seen = Journal(arrays, fence), SettingsTimeline(config), -1
+    def __init__(self, config: Config, arrays: Arrays) -> None:
+        self._journal, self._timeline, self._seen = Journal(arrays), SettingsTimeline(config), -1
 
     @staticmethod
     def layout() -> Layout:

@@ -28,7 +28,6 @@ from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config, ConfigError, check_launch
 from workbench.core.digest import array_digest
 from workbench.core.processes.blocks import Plan
-from workbench.core.processes.shared_memory import machine_fence
 from workbench.core.processes.supervisor import ChildFailed, Supervisor, children_of
 from workbench.core.records import Records
 from workbench.core.registry import check_importable
@@ -120,7 +119,7 @@ class Run(RunView, Listener, Awaitable[Result]):
             folder.write_description(description | {"status": "failed"})
             folder.release()
             raise
-        self._changes = Changes(plan.config, self._supervisor.shared.blocks[BLOCK].open(), machine_fence())
+        self._changes = Changes(plan.config, self._supervisor.shared.blocks[BLOCK].open())
         if self.changes:  # of the run that is resumed
             self._changes.set(self.settings)
 

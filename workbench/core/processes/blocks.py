@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from workbench.core.config import Config
 from workbench.core.envs.base import AgentSpec
-from workbench.core.processes.shared_memory import Block, allocate, machine_fence
+from workbench.core.processes.shared_memory import Block, allocate
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.layout import Field, Layout
 from workbench.core.shared.record_ring import Channel
@@ -55,17 +55,17 @@ class Shared:
         Raises:
             LayoutMismatch: they were made for another configuration.
         """
-        fence, agents = machine_fence(), range(config.num_agents)
+        agents = range(config.num_agents)
         self.blocks = blocks
         self.replay_blocks = [blocks[f"replay {index}"] for index in agents]
         self.store_blocks = [blocks[f"weight store {index}"] for index in agents]
-        self.progress = Progress(blocks["progress"].open(), fence)
+        self.progress = Progress(blocks["progress"].open())
         self.replays = [
-            Replay(config, spec, block.open(Replay.layout(config, spec)), fence)
+            Replay(config, spec, block.open(Replay.layout(config, spec)))
             for spec, block in zip(config.spec.agents, self.replay_blocks, strict=True)
         ]
         self.stores = [
-            WeightStore(block.open(weight_store_layout(config, spec, lag)), fence)
+            WeightStore(block.open(weight_store_layout(config, spec, lag)))
             for spec, block in zip(config.spec.agents, self.store_blocks, strict=True)
         ]
 

@@ -6,14 +6,12 @@ its descriptor when they are started, and one file for all blocks keeps the numb
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
-import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import reduction
 from pathlib import Path
@@ -134,26 +132,3 @@ def memory_available() -> int:
         known = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
         return known["MemAvailable"]
     return shutil.disk_usage(tempfile.gettempdir()).free
-
-
-def machine_fence() -> Callable[[], None] | None:
-    """What orders memory across processes on this machine: nothing on x86-64, a file lock elsewhere.
-
-    x86-64 keeps the order of stores and of loads. Elsewhere taking and giving back a lock on an unlinked file orders
-    them; the kernel gives the lock back when its holder is killed, so it cannot be left held.
-    """
-    if platform.machine().lower() in ("x86_64", "amd64", "i686", "i386"):
-        return None
-    return FileFence(tempfile.TemporaryFile())
-
-
-class FileFence:
-    """A full memory barrier made of a lock on a file that no other process needs to share."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def __call__(self) -> None:
-        """Take the lock and give it back."""
-        fcntl.lockf(self._file, fcntl.LOCK_EX)
-        fcntl.lockf(self._file, fcntl.LOCK_UN)

@@ -24,7 +24,6 @@ from workbench.core.processes import child
 from workbench.core.processes.blocks import Plan, allocate_shared
 from workbench.core.processes.fork_server import HOW_UNKNOWN, new_process
 from workbench.core.processes.jupyter_shutdown import kernel_is_ending
-from workbench.core.processes.shared_memory import machine_fence
 from workbench.core.processes.spawn import Process
 from workbench.core.processes.wakeup import Wakeup
 from workbench.core.processes.worker import Job, Role
@@ -80,7 +79,7 @@ class Supervisor:
         self.shared = allocate_shared(plan, len(roles))
         self.progress = self.shared.progress
         channels = [self.shared.blocks[f"channel {index}"] for index in range(len(roles))]
-        self._channels = [ChannelReader(block.open(), machine_fence()) for block in channels]
+        self._channels = [ChannelReader(block.open()) for block in channels]
         heartbeat_interval_s = plan.config.processes.hang_timeout_s / 4
         self._wakeups = [Wakeup.create(index, heartbeat_interval_s) for index in range(len(roles))]
         self.children = [

@@ -19,7 +19,7 @@ from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config
 from workbench.core.processes import trim_memory
 from workbench.core.processes.blocks import Shared
-from workbench.core.processes.shared_memory import Block, machine_fence
+from workbench.core.processes.shared_memory import Block
 from workbench.core.processes.wakeup import Wakeup
 from workbench.core.shared.record_ring import Channel
 from workbench.core.train.hooks import Hook, unchanged
@@ -74,7 +74,7 @@ class Parts(Shared):
     def __init__(self, job: Job) -> None:
         super().__init__(job.config, job.lag, job.blocks)
         self.job, self.settings = job, unchanged(job.config)
-        self.channel = Channel(self.blocks[f"channel {job.index}"].open(), machine_fence())
+        self.channel = Channel(self.blocks[f"channel {job.index}"].open())
         self.wakeup = job.wakeups[job.index]
         self.other_wakeups = [wakeup for index, wakeup in enumerate(job.wakeups) if index != job.index]
         self._next_trim = 0.0

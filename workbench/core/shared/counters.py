@@ -7,7 +7,6 @@ parent reads them for the status line. The digests that prove two runs equal are
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +20,12 @@ RUNNING, STOP = 0, 1
 class Progress:
     """The counters of one run, over arrays that :meth:`layout` describes."""
 
-    def __init__(self, arrays: Arrays, fence: Callable[[], None] | None = None) -> None:
+    def __init__(self, arrays: Arrays) -> None:
         self._arrays = arrays
-        self._collected = Counter(arrays["epochs_collected"], fence)
-        self._learned = [Counter(word, fence) for word in _words(arrays["epochs_learned"])]
-        self._updates = [Counter(word, fence) for word in _words(arrays["updates"])]
-        self._stop = Counter(arrays["stop"], fence)
+        self._collected = Counter(arrays["epochs_collected"])
+        self._learned = [Counter(word) for word in _words(arrays["epochs_learned"])]
+        self._updates = [Counter(word) for word in _words(arrays["updates"])]
+        self._stop = Counter(arrays["stop"])
 
     @staticmethod
     def layout(num_agents: int, num_processes: int) -> Layout:

@@ -6,12 +6,15 @@ disagree on a shape or a dtype are told what differs instead of reading each oth
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import itertools
 import json
 import math
-from collections.abc import Callable
+import platform
+import tempfile
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -101,33 +104,44 @@ class Layout:
         return arrays
 
 
-class Counter:
-    """A word that one process sets and others read, ordered against the data that it speaks for.
+# x86-64 keeps the order of stores and of loads; weakly ordered machines (Apple silicon, other ARM) do not
+KEEPS_ORDER = platform.machine().lower() in ("x86_64", "amd64", "i686", "i386")
 
-    x86-64 keeps the order of stores and of loads, so ``fence`` is None there. On weakly ordered machines (Apple
-    silicon, other ARM) ``fence`` is called before and after every access and must order memory across processes; see
-    :func:`workbench.core.processes.shared_memory.machine_fence`.
+
+def fence() -> None:
+    """Order memory across processes, where the machine does not do so itself.
+
+    Taking and giving back a lock on an unlinked file is a full barrier; no other process needs to share the file. The
+    kernel gives the lock back when its holder is killed, so it cannot be left held.
     """
+    if not KEEPS_ORDER:
+        fcntl.lockf(_fence_file(), fcntl.LOCK_EX)
+        fcntl.lockf(_fence_file(), fcntl.LOCK_UN)
 
-    def __init__(self, word: NDArray[np.int64], fence: Callable[[], None] | None = None) -> None:
-        self._word, self._fence = word, fence
+
+@functools.cache
+def _fence_file() -> IO[bytes]:
+    return tempfile.TemporaryFile()
+
+
+class Counter:
+    """A word that one process sets and others read, ordered against the data that it speaks for."""
+
+    def __init__(self, word: NDArray[np.int64]) -> None:
+        self._word = word
 
     def get(self) -> int:
         """The value now; data read after this call is at least as new."""
-        if self._fence is not None:
-            self._fence()
-            value = int(self._word[0])
-            self._fence()
-            return value
-        return int(self._word[0])
+        fence()
+        value = int(self._word[0])
+        fence()
+        return value
 
     def set(self, value: int) -> None:
-        """Set the value; data stored before this call is visible to whoever sees it."""
-        if self._fence is not None:
-            self._fence()
+        """Set the value; data stored before this call is there for everyone who sees it."""
+        fence()
         self._word[0] = value
-        if self._fence is not None:
-            self._fence()
+        fence()
 
 
 def _first_difference(found: str, expected: str) -> str:

@@ -4,15 +4,12 @@ One process writes, one reads. The writer stores a record and then raises the co
 It never waits: when the reader is slow it overwrites the oldest records, and the reader counts them as lost. After
 copying, the reader looks at the count a second time and drops what may have been overwritten meanwhile.
 
-The order of the two stores is what makes this sound. x86-64 keeps it; on weakly ordered machines (Apple silicon, other
-ARM) both sides need a ``fence``, see :class:`workbench.core.shared.layout.Counter`.
-
-A process has one ring for each table of records, all of them in one block of memory: its :class:`Channel`.
+The order of the two stores is what makes this sound; see :class:`workbench.core.shared.layout.Counter`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -22,25 +19,23 @@ from workbench.core.records import TABLES, Records, RecordTable
 from workbench.core.shared.layout import Arrays, Counter, Field, Layout
 
 Count = npt.NDArray[np.int64]
-Fence = Callable[[], None]
 
 
 class Ring:
     """The writer's side of a ring. A new writer over the same memory continues where the last one ended."""
 
-    def __init__(self, count: Count, records: Records, fence: Fence | None = None) -> None:
+    def __init__(self, count: Count, records: Records) -> None:
         """Take the given memory, shared or not; nothing is cleared.
 
         Args:
             count: (1,) int64, records written since the memory was zeroed.
             records: (capacity,) of any structured dtype; record number n lies in slot n mod capacity.
-            fence: orders memory across processes; None where the machine does so itself.
 
         Raises:
             ValueError: the memory has another shape or dtype.
         """
         _check_memory(count, records)
-        self._count, self._records, self._capacity = Counter(count, fence), records, len(records)
+        self._count, self._records, self._capacity = Counter(count), records, len(records)
         self._names = records.dtype.names or ()
         self._written = self._count.get()
 
@@ -72,10 +67,10 @@ class Ring:
 class RingReader:
     """The reader's side of a ring."""
 
-    def __init__(self, count: Count, records: Records, fence: Fence | None = None) -> None:
+    def __init__(self, count: Count, records: Records) -> None:
         """Take the same memory as the writer's :class:`Ring`; reading starts at record 0."""
         _check_memory(count, records)
-        self._count, self._records, self._capacity = Counter(count, fence), records, len(records)
+        self._count, self._records, self._capacity = Counter(count), records, len(records)
         self._read = 0
 
     def drain(self) -> tuple[Records, int]:
@@ -101,8 +96,8 @@ class RingReader:
 class Channel:
     """The writing end of one process's rings, by table: ``channel["epochs"].write(agent=0, ...)``."""
 
-    def __init__(self, arrays: Arrays, fence: Fence | None = None) -> None:
-        self._rings = {name: Ring(arrays[_count_of(name)], arrays[name], fence) for name in _tables_in(arrays)}
+    def __init__(self, arrays: Arrays) -> None:
+        self._rings = {name: Ring(arrays[_count_of(name)], arrays[name]) for name in _tables_in(arrays)}
 
     @staticmethod
     def layout(tables: Mapping[str, RecordTable] = TABLES) -> Layout:
@@ -121,8 +116,8 @@ class Channel:
 class ChannelReader:
     """The reading end, held by the parent."""
 
-    def __init__(self, arrays: Arrays, fence: Fence | None = None) -> None:
-        self._readers = {name: RingReader(arrays[_count_of(name)], arrays[name], fence) for name in _tables_in(arrays)}
+    def __init__(self, arrays: Arrays) -> None:
+        self._readers = {name: RingReader(arrays[_count_of(name)], arrays[name]) for name in _tables_in(arrays)}
 
     def drain(self) -> dict[str, tuple[Records, int]]:
         """New records of each table, and how many were lost before them."""

@@ -14,7 +14,7 @@ look is what makes a row whole: without it a fast writer tears rows (``tests/pro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,9 +146,7 @@ def n_step_returns(
 class Replay:
     """The ring of one agent, over arrays that :meth:`layout` describes."""
 
-    def __init__(
-        self, config: Config, spec: AgentSpec, arrays: Arrays, fence: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, config: Config, spec: AgentSpec, arrays: Arrays) -> None:
         self.spec = spec
         self.turns, self._worlds, self._whole_epochs = config.max_turns, config.num_worlds, config.spec.whole_epochs
         self.num_frames = config.agent.num_frames
@@ -160,8 +158,8 @@ class Replay:
         self.rows = {
             name: array.reshape(-1) for name, array in arrays.items() if name not in ("begun", "committed", "frame")
         }
-        self._begun = Counter(arrays["begun"], fence)
-        self._committed = Counter(arrays["committed"], fence)
+        self._begun = Counter(arrays["begun"])
+        self._committed = Counter(arrays["committed"])
         self._episode_start = np.zeros(self._worlds, np.int32)
         self._between = np.zeros(self._worlds, np.bool_)  # copies in which the agent waits for its next episode
         self._back = np.arange(self.num_frames - 1, -1, -1)

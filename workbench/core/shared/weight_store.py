@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,14 +40,17 @@ class Snapshot:
     """:func:`checksum` of the vector."""
 
 
+_ABOUT = tuple(field.name for field in fields(Snapshot))
+
+
 class WeightStore:
     """Snapshots of one agent, over arrays that :meth:`layout` describes."""
 
-    def __init__(self, arrays: Arrays, fence: Callable[[], None] | None = None) -> None:
+    def __init__(self, arrays: Arrays) -> None:
         self._arrays = arrays
         self._slots = len(arrays["vector"])
-        self._writing = Counter(arrays["writing"], fence)
-        self._newest = Counter(arrays["newest"], fence)
+        self._writing = Counter(arrays["writing"])
+        self._newest = Counter(arrays["newest"])
 
     @staticmethod
     def layout(vector_size: int, fingerprint: int, slots: int) -> Layout:
@@ -79,7 +82,7 @@ class WeightStore:
         self._writing.set(version)
         write(self._arrays["vector"][slot])
         snapshot = Snapshot(version, updates, epsilon, time.time(), checksum(self._arrays["vector"][slot]))
-        for name in ("version", "updates", "epsilon", "time", "checksum"):
+        for name in _ABOUT:
             self._arrays[name][slot] = getattr(snapshot, name)
         self._newest.set(version)
         return snapshot
@@ -91,17 +94,13 @@ class WeightStore:
             WeightStoreError: the version is not published yet, is overwritten, or the learner publishes faster than a
                 vector can be copied.
         """
-        for _ in range(MAX_RETRIES):
-            snapshot = self.peek(version)
-            np.copyto(out, self._arrays["vector"][snapshot.version % self._slots])
-            if not self._overwritten(snapshot.version):
-                return snapshot
-        raise WeightStoreError(
-            f"no whole snapshot in {MAX_RETRIES} tries, newest {self.newest}; raise pacing.publish_interval"
-        )
+        return self._look(version, out)
 
     def peek(self, version: int | None = None) -> Snapshot:
         """What belongs to one version (default: the newest), without its vector."""
+        return self._look(version, None)
+
+    def _look(self, version: int | None, out: NDArray[np.float32] | None) -> Snapshot:
         for _ in range(MAX_RETRIES):
             wanted = self.newest if version is None else version
             if not 0 <= wanted <= self.newest:
@@ -109,18 +108,16 @@ class WeightStore:
                     f"version {wanted} is not published yet; the newest is {self.newest}; wait for the learner"
                 )
             slot = wanted % self._slots
-            found = Snapshot(
-                int(self._arrays["version"][slot]), int(self._arrays["updates"][slot]),
-                float(self._arrays["epsilon"][slot]), float(self._arrays["time"][slot]),
-                int(self._arrays["checksum"][slot]),
-            )  # fmt: skip
+            found = Snapshot(*(self._arrays[name][slot].item() for name in _ABOUT))
+            if out is not None:
+                np.copyto(out, self._arrays["vector"][slot])
             if not self._overwritten(wanted):
                 return found
             if version is not None:
                 oldest = self._writing.get() - self._slots + 1
                 raise WeightStoreError(f"version {wanted} is overwritten; the oldest kept is {oldest}")
         raise WeightStoreError(
-            f"no whole header in {MAX_RETRIES} tries, newest {self.newest}; raise pacing.publish_interval"
+            f"no whole snapshot in {MAX_RETRIES} tries, newest {self.newest}; raise pacing.publish_interval"
         )
 
     def _overwritten(self, version: int) -> bool:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from workbench.core.agents.value_agent import ValueAgent
 from workbench.core.config import MODES, Config, ConfigError
 from workbench.core.envs.base import AgentSpec
-from workbench.core.processes.shared_memory import machine_fence
 from workbench.core.processes.worker import Parts
 from workbench.core.shared.replay import Replay
 from workbench.core.train.hooks import Hook
@@ -98,7 +97,7 @@ def reopen(
     """An agent's replay opened once more: by another class, for another spec, or with some settings changed."""
     config = parts.job.config.replace(**changes or {})
     spec = spec or config.spec.agents[agent]
-    return kind(config, spec, parts.replay_blocks[agent].open(Replay.layout(config, spec)), machine_fence())
+    return kind(config, spec, parts.replay_blocks[agent].open(Replay.layout(config, spec)))
 
 
 def why_no_race(mode: str, lag: int | None) -> str:

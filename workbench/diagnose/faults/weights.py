@@ -15,7 +15,6 @@ from workbench.core.agents.flat_parameters import ParameterLayout, bind
 from workbench.core.agents.networks import ValueNetwork
 from workbench.core.agents.value_agent import arguments_of
 from workbench.core.config import Config
-from workbench.core.processes.shared_memory import machine_fence
 from workbench.core.processes.worker import Parts
 from workbench.core.shared.weight_store import Snapshot, WeightStore
 from workbench.core.train.loop import Collector, Trainer
@@ -36,7 +35,7 @@ class _SharedModel(WeightStore):
     """
 
     def __init__(self, parts: Parts, agent: int, copy: Copy) -> None:
-        super().__init__(parts.store_blocks[agent].open(), machine_fence())
+        super().__init__(parts.store_blocks[agent].open())
         self._model: Vector = self._arrays["vector"][0]
         self._copy = copy
 

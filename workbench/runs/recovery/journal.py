@@ -7,7 +7,7 @@ only when the last one is on disk. One process writes; another reads when the wr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,8 @@ State = Mapping[str, NDArray[Any] | int]
 class Journal:
     """The states of one process, over arrays that :meth:`layout` describes."""
 
-    def __init__(self, arrays: Arrays, fence: Callable[[], None] | None = None) -> None:
-        self._count = Counter(arrays["count"], fence)
+    def __init__(self, arrays: Arrays) -> None:
+        self._count = Counter(arrays["count"])
         self._steps = arrays["at"]
         self._fields = {name: array for name, array in arrays.items() if name not in ("count", "at")}
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from workbench.core.envs.base import AgentSpec
 from workbench.core.processes.blocks import Plan, weight_store_layout
-from workbench.core.processes.shared_memory import Block, machine_fence
+from workbench.core.processes.shared_memory import Block
 from workbench.core.processes.worker import Parts
 from workbench.core.shared.layout import Arrays, Counter, Field, Layout
 from workbench.core.shared.replay import Replay
@@ -99,9 +99,9 @@ def _bytes(layout: Layout) -> NDArray[np.uint8]:
 
 def journals_of(owner: str, blocks: Mapping[str, Block]) -> tuple[Journal, Journal | None]:
     """An owner's journal, and its part of a checkpoint; None if none are written."""
-    copy, fence = blocks.get(f"copy of {owner}"), machine_fence()
-    journal = Journal(blocks[f"journal of {owner}"].open(), fence)
-    return journal, None if copy is None else Journal(copy.open(), fence)
+    copy = blocks.get(f"copy of {owner}")
+    journal = Journal(blocks[f"journal of {owner}"].open())
+    return journal, None if copy is None else Journal(copy.open())
 
 
 class StateKeeper(Keeper):
@@ -170,9 +170,9 @@ class AgentKeeper(StateKeeper):
 class CheckpointCounters:
     """Which checkpoint is wanted, due and kept, over arrays that :meth:`layout` describes; one writer for each word."""
 
-    def __init__(self, arrays: Arrays, fence: Callable[[], None] | None = None) -> None:
+    def __init__(self, arrays: Arrays) -> None:
         self._arrays = arrays
-        self._due, self._kept = Counter(arrays["due"], fence), Counter(arrays["kept"], fence)
+        self._due, self._kept = Counter(arrays["due"]), Counter(arrays["kept"])
 
     @staticmethod
     def layout() -> Layout:
@@ -226,4 +226,4 @@ class CheckpointCounters:
 
 def counters_of(blocks: Mapping[str, Block]) -> CheckpointCounters:
     """The counters of a run, in its blocks."""
-    return CheckpointCounters(blocks["checkpoint counters"].open(), machine_fence())
+    return CheckpointCounters(blocks["checkpoint counters"].open())
