@@ -304,7 +304,10 @@ class Panel {
     this.blocks = element("div", {});
     node.classList.add("wb-panel");
     node.append(this.actions, this.keys, this.incidents, this.tools(), this.grid, this.told, this.failures, this.blocks);
-    this.sizes = new ResizeObserver(() => this.resize());
+    this.sizes = new ResizeObserver(() => {
+      this.dress(); // only a node that is shown has a paper
+      this.resize();
+    });
     this.sizes.observe(this.grid);
     this.sight = new IntersectionObserver((entries) => {
       for (const { target, isIntersecting } of entries) {
@@ -372,7 +375,7 @@ class Panel {
     const dark = alpha && 0.299 * red + 0.587 * green + 0.114 * blue < 128;
     if (this.colours && this.dark === dark) return;
     this.dark = dark;
-    this.colours = { ...THEMES[dark ? "dark" : "light"], ...(alpha ? { paper } : {}) };
+    this.colours = { ...THEMES[dark ? "dark" : "light"], ...(paper && alpha ? { paper } : {}) };
     this.node.style.colorScheme = dark ? "dark" : "light";
     for (const [name, colour] of Object.entries(this.colours)) this.node.style.setProperty(`--wb-${name}`, colour);
     if (this.layout) this.restyle(true);
