@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.agents.base import AgentConfig
-from workbench.core.config import Config, ConfigError, check_launch, preset, presets
+from workbench.core.config import Config, ConfigError, check_launch
 from workbench.core.envs.base import WorldConfig
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.core.train.hooks import Hook
@@ -29,6 +29,7 @@ from workbench.runs import run as running
 from workbench.runs.folder import RecordError
 from workbench.runs.listing import runs
 from workbench.runs.loaded import RunError, RunView
+from workbench.runs.presets import preset, presets
 from workbench.runs.recovery import resume as resuming
 from workbench.runs.result import Result
 from workbench.runs.uninterrupted import uninterrupted

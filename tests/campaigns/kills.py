@@ -33,13 +33,14 @@ from tests.campaigns.command_line import command, parse, say, start
 from tests.campaigns.reference_files import ROOT, RunsFile
 from workbench.api import Run, launch, load, resume
 from workbench.cli.options import at_least
-from workbench.core.config import Config, preset
+from workbench.core.config import Config
 from workbench.core.processes.worker import Parts
 from workbench.core.records import EventKind
 from workbench.core.train.hooks import Hook
 from workbench.diagnose.faults.fault import override
 from workbench.diagnose.measurements import measurements_of
 from workbench.runs.folder import reference_path
+from workbench.runs.presets import preset
 
 SETTINGS: tuple[tuple[str, int | None], ...] = (
     ("sequential", 0), ("sequential", 1), ("sequential", 3),

@@ -26,12 +26,13 @@ from tests.campaigns.difference import difference_of_means, measurable
 from tests.campaigns.reference_files import RunsFile, figure_path
 from workbench.api import Run, launch
 from workbench.cli.options import Faults
-from workbench.core.config import Config, ConfigError, Mode, preset
+from workbench.core.config import Config, ConfigError, Mode
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.diagnose.catalogue import check_of_fault, ids_of_fault
 from workbench.diagnose.faults import FAULTS, Fault, make
 from workbench.report.fault_matrix import matrix_figure
 from workbench.runs.folder import data_folder, reference_path
+from workbench.runs.presets import preset
 from workbench.view.style import PRINT_DPI, print_settings
 
 Budget = Literal["full", "quick"]

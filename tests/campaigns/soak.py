@@ -32,10 +32,11 @@ from tests.campaigns.command_line import command, parse, say, start
 from tests.campaigns.reference_files import provenance, write_json
 from workbench.api import Run, launch
 from workbench.cli.options import at_least
-from workbench.core.config import Config, ConfigError, preset
+from workbench.core.config import Config, ConfigError
 from workbench.core.records import EventKind
 from workbench.runs.folder import reference_path
 from workbench.runs.history import History
+from workbench.runs.presets import preset
 from workbench.runs.table import Table
 
 PARENT = "parent"

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from workbench.core.config import Config, preset
+from workbench.core.config import Config
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore
+from workbench.runs.presets import preset
 
 VECTOR = 65_536
 PATTERN = 251

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.campaigns.soak import CHILDREN, PARENT, growth, is_sound, run_soak, table, trend
-from workbench.core.config import preset
+from workbench.runs.presets import preset
 
 MINUTES = 2.0
 CONFIG = preset("tiny").replace(

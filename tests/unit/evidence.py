@@ -6,11 +6,11 @@ import numpy as np
 
 from tests.unit.watched import SCHEMA, TABLES
 from workbench.core.agents import schedules
-from workbench.core.config import preset
 from workbench.core.records import EVALUATIONS, EventKind
 from workbench.diagnose.measurements import MEASUREMENTS, measurement_number
 from workbench.diagnose.rules import Evidence
 from workbench.runs.history import History
+from workbench.runs.presets import preset
 
 CONFIG = preset("tiny").replace(epochs=6)
 LAG = 1

@@ -3,10 +3,10 @@
 import numpy as np
 
 from tests.unit.watched import SCHEMA, TABLES
-from workbench.core.config import preset
 from workbench.core.records import EventKind
 from workbench.diagnose.measurements import measurement_number
 from workbench.runs.folder import RunFolder
+from workbench.runs.presets import preset
 from workbench.view.timeline.span_kinds import SpanKind
 
 CONFIG = preset("tiny").replace(device="cpu")

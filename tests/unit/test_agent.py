@@ -12,8 +12,9 @@ from workbench.core.agents.flat_parameters import to_numpy
 from workbench.core.agents.iqn_agent import IQNAgent
 from workbench.core.agents.staging import Staging, available_devices, resolve_device
 from workbench.core.agents.value_agent import initial_weights
-from workbench.core.config import ConfigError, preset
+from workbench.core.config import ConfigError
 from workbench.core.seeding import stream
+from workbench.runs.presets import preset
 
 CPU = torch.device("cpu")
 CONFIG = preset("tiny").replace(**{

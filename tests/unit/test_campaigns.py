@@ -13,8 +13,8 @@ from tests.campaigns import bench, kills, learning, matrix, policies, soak, torn
 from tests.campaigns.learning import LearningFile
 from tests.campaigns.reference_files import commits_of, machine_label, older_than_core
 from workbench.cli.main import exit_code
-from workbench.core.config import preset
 from workbench.runs.folder import RecordError
+from workbench.runs.presets import preset
 
 CAMPAIGNS = {
     "bench": bench, "kills": kills, "learning": learning, "matrix": matrix, "policies": policies, "soak": soak,

@@ -15,11 +15,10 @@ from workbench.core.config import (
     check_launch,
     differences,
     field_names,
-    preset,
-    presets,
-    safe_to_change,
 )
 from workbench.core.envs.treasurehunt import TreasurehuntConfig
+from workbench.runs.presets import preset, presets
+from workbench.runs.recovery.resume import safe_to_change
 
 FIELDS = tuple(field_names())
 

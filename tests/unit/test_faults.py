@@ -11,7 +11,7 @@ import torch
 import workbench
 from tests.unit import inprocess
 from workbench.core.agents.value_agent import initial_weights
-from workbench.core.config import ConfigError, preset
+from workbench.core.config import ConfigError
 from workbench.core.envs.treasurehunt import GEM
 from workbench.core.processes.blocks import Plan, allocate_shared
 from workbench.core.processes.wakeup import Wakeup
@@ -26,6 +26,7 @@ from workbench.diagnose.faults import FAULTS, FaultError, make, prepare
 from workbench.diagnose.faults import processes as processes_faults
 from workbench.diagnose.faults import weights as weights_faults
 from workbench.runs.live_settings import LiveSettings
+from workbench.runs.presets import preset
 from workbench.runs.recovery import restarts
 from workbench.runs.recovery.keepers import Recovery
 

@@ -15,10 +15,11 @@ from IPython.core.formatters import DisplayFormatter
 
 from tests.unit.watched import TABLES
 from workbench.api import load
-from workbench.core.config import Config, preset
+from workbench.core.config import Config
 from workbench.runs.folder import RunFolder
 from workbench.runs.history import History
 from workbench.runs.loaded import RunView
+from workbench.runs.presets import preset
 from workbench.runs.result import Result
 from workbench.view.curves import MAX_POINTS, decimate, moving_average
 from workbench.view.figures import comparison_figure, side_by_side, to_png

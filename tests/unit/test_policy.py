@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from workbench.core.agents.iqn_agent import IQNPolicy
 from workbench.core.agents.value_agent import initial_weights
-from workbench.core.config import preset
+from workbench.runs.presets import preset
 
 CPU = torch.device("cpu")
 CONFIG = preset("tiny")

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 import workbench as wb
 from tests.unit.worlds import Bare
-from workbench.core.config import preset
 from workbench.core.shared.replay import Batch, Replay
 from workbench.core.shared.weight_store import WeightStore
 from workbench.diagnose.clean import CleanReplay, CleanWeightStore, distance, sample_index
 from workbench.diagnose.measurements import MEASUREMENTS, measurement_number, measurements_of, probes_of
 from workbench.diagnose.probes import ALWAYS_BELOW, EVERY, ProbeBatch, measured_in_full
+from workbench.runs.presets import preset
 
 CONFIG = preset("tiny").replace(device="cpu", epochs=8)
 

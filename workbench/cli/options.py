@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from workbench import api
-from workbench.core.config import Config, ConfigError, preset, presets
+from workbench.core.config import Config, ConfigError
 from workbench.runs.folder import runs_folder
+from workbench.runs.presets import preset, presets
 
 Options = TypeVar("Options")
 

@@ -24,7 +24,7 @@ from workbench.core.train.hooks import FixedSettings, Hook
 from workbench.runs.recovery.journal import Journal
 
 # Settings that may be changed while a run is under way, by dotted name. Which ones a resumed run may begin with is in
-# :data:`workbench.core.config.SAFE_TO_CHANGE`.
+# :data:`workbench.runs.recovery.resume.SAFE_TO_CHANGE`.
 CHANGEABLE = (
     "learning.learning_rate",
     "learning.learning_rate_end",

@@ -16,9 +16,10 @@ from tests.campaigns.bench import launches, panel, parts, runs
 from tests.campaigns.command_line import command, parse, say
 from tests.campaigns.reference_files import machine_label, write_json
 from workbench.core.agents.staging import resolve_device
-from workbench.core.config import ConfigError, preset
+from workbench.core.config import ConfigError
 from workbench.runs import machine
 from workbench.runs.folder import reference_path
+from workbench.runs.presets import preset
 
 
 @dataclass(frozen=True)

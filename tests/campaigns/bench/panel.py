@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from tests.campaigns.reference_files import provenance, write_json
 from tests.campaigns.soak import usage
-from workbench.core.config import Config, preset
+from workbench.core.config import Config
+from workbench.runs.presets import preset
 
 BARS = {"slow_down": 0.02, "latency_ms": 50.0, "growth_mib": 5.0}
 """At most this much slower, this long to answer at the median, and this much more memory and notebook in the end."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from workbench.core.agents.staging import resolve_device
-from workbench.core.config import Config, ConfigError, check_launch, differences, safe_to_change
+from workbench.core.config import Config, ConfigError, check_launch, differences
 from workbench.core.processes.blocks import Plan
 from workbench.core.train.hooks import Hook, record_tables
 from workbench.runs import machine
@@ -27,8 +27,13 @@ from workbench.runs.recovery.keepers import parts_of_checkpoint
 from workbench.runs.run import OWN_HOOKS, R, begin, describe_place
 from workbench.runs.uninterrupted import uninterrupted
 
+# Makes the hooks that a run was launched with, for the configuration that it continues with.
 HooksOf = Callable[[LoadedRun, Config], Sequence[Hook]]
-"""Makes the hooks that a run was launched with, for the configuration that it continues with."""
+
+# Settings that :func:`workbench.resume` takes: fields, and groups of fields (with a dot at the end). Which ones a run
+# takes while it continues is in :data:`workbench.runs.live_settings.CHANGEABLE`.
+SAFE_TO_CHANGE = ("epochs", "device", "evaluation.", "checkpoint.", "processes.", "pacing.publish_interval",
+                  "pacing.sync_interval", "pacing.max_ahead", "pacing.max_behind")  # fmt: skip
 
 
 @uninterrupted(undo=lambda run: run.stop())
@@ -205,3 +210,8 @@ def _go_back(folder: RunFolder, checkpoint: Checkpoint) -> None:
         folder.replace(table, until(table, history.table(table), epochs, updates, versions, evaluated))
     for name in ("result.json", "weights.npy"):
         (folder.path / name).unlink(missing_ok=True)
+
+
+def safe_to_change(name: str) -> bool:
+    """Whether a resumed run may have another value of this setting."""
+    return any(name == safe or (safe.endswith(".") and name.startswith(safe)) for safe in SAFE_TO_CHANGE)
