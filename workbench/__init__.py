@@ -14,31 +14,10 @@ else:
     del runs  # the folder is imported once and for all, so its name stays free for the function that lists runs
 
 __all__ = [
-    "ChildFailed",
-    "Comparison",
-    "Config",
-    "ConfigError",
-    "LoadedRun",
-    "Panel",
-    "RecordError",
-    "Result",
-    "Run",
-    "RunError",
-    "Timeline",
-    "WorldView",
-    "compare",
-    "comparison_figure",
-    "export",
-    "film",
-    "launch",
-    "load",
-    "preset",
-    "presets",
-    "report",
-    "resume",
-    "runs",
-    "side_by_side",
-]
+    "ChildFailed", "Comparison", "Config", "ConfigError", "LoadedRun", "Panel", "RecordError", "Result", "Run",
+    "RunError", "Timeline", "WorldView", "compare", "comparison_figure", "export", "film", "launch", "load", "preset",
+    "presets", "report", "resume", "runs", "side_by_side",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:

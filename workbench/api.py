@@ -47,31 +47,10 @@ if TYPE_CHECKING:
     from workbench.view.world.world_view import WorldView
 
 __all__ = [
-    "ChildFailed",
-    "Comparison",
-    "Config",
-    "ConfigError",
-    "LoadedRun",
-    "Panel",
-    "RecordError",
-    "Result",
-    "Run",
-    "RunError",
-    "Timeline",
-    "WorldView",
-    "compare",
-    "comparison_figure",
-    "export",
-    "film",
-    "launch",
-    "load",
-    "preset",
-    "presets",
-    "report",
-    "resume",
-    "runs",
-    "side_by_side",
-]
+    "ChildFailed", "Comparison", "Config", "ConfigError", "LoadedRun", "Panel", "RecordError", "Result", "Run",
+    "RunError", "Timeline", "WorldView", "compare", "comparison_figure", "export", "film", "launch", "load", "preset",
+    "presets", "report", "resume", "runs", "side_by_side",
+]  # fmt: skip
 
 _DRAWN = {
     "Panel": "workbench.view.panel.panel",

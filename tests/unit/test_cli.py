@@ -10,9 +10,9 @@ import pytest
 
 from workbench import ChildFailed, ConfigError, RecordError, RunError, preset, presets
 from workbench.cli import main
-from workbench.cli.main import COMMANDS, Command
+from workbench.cli.main import COMMANDS
 from workbench.cli.notebooks import NotebookFailed, execute_notebook, without_volatile_parts
-from workbench.cli.options import lag_of, parse
+from workbench.cli.options import parse
 from workbench.cli.progress import follow
 from workbench.cli.training import CompareOptions, RunOptions
 from workbench.core.config import field_names
@@ -48,7 +48,7 @@ def test_every_setting_is_an_option_with_its_docstring_as_help(command, capsys):
 
 
 def test_the_lag_is_a_number_or_free():
-    assert [lag_of(run_options("--lag", word).lag) for word in ("0", "3", "free")] == [0, 3, None]
+    assert [run_options("--lag", word).epochs_ahead for word in ("0", "3", "free")] == [0, 3, None]
 
 
 def test_the_baseline_of_a_comparison_has_the_same_lag_unless_told_otherwise():
@@ -116,7 +116,7 @@ def test_what_goes_wrong_is_told_and_has_an_exit_code(error, code, monkeypatch, 
     def act(arguments):
         raise error
 
-    monkeypatch.setitem(COMMANDS, "run", Command(act, ""))
+    monkeypatch.setitem(COMMANDS, "run", act)
     assert main(["run"]) == code
     assert ("interrupted" if code == 130 else "told") in capsys.readouterr().err
 
@@ -125,14 +125,14 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     def act(arguments):
         raise AttributeError("a mistake of ours")
 
-    monkeypatch.setitem(COMMANDS, "run", Command(act, ""))
+    monkeypatch.setitem(COMMANDS, "run", act)
     with pytest.raises(AttributeError):
         main(["run"])
 
 
 def test_arguments_reach_a_command_as_they_are(monkeypatch):
     seen = []
-    monkeypatch.setitem(COMMANDS, "lab", Command(lambda arguments: seen.extend(arguments) or 0, ""))
+    monkeypatch.setitem(COMMANDS, "lab", lambda arguments: seen.extend(arguments) or 0)
     assert main(["lab", "--port", "8899", "--help", "-x=1", "word"]) == 0
     assert seen == ["--port", "8899", "--help", "-x=1", "word"]
 

@@ -10,7 +10,6 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TextIO
 
 from workbench.cli import notebooks, reports, training
 from workbench.core.config import ConfigError
@@ -22,27 +21,15 @@ from workbench.runs.loaded import RunError
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
 
-class Command(NamedTuple):
-    """A word after ``workbench``: what does it, given the rest of the line, and what the help says of it."""
+Action = Callable[[list[str]], int]
 
-    act: Callable[[list[str]], int]
-    help: str
-
-
-COMMANDS = {
-    "run": Command(training.run, "train in one mode, sequential or multiprocess"),
-    "resume": Command(training.resume, "continue a run that was stopped, was cut off or has failed"),
-    "runs": Command(training.runs, "list the runs of a folder with their status"),
-    "compare": Command(training.compare, "train in both modes and compare: a table, a figure and a summary file"),
-    "doctor": Command(reports.doctor, "check what a run has recorded, and say what is wrong with it"),
-    "timeline": Command(reports.timeline, "show what each process of a run did when: shares, a figure, a trace"),
-    "figures": Command(reports.figures, "make the figures of a report from run folders"),
-    "export": Command(reports.export, "give a run to pandas, TensorBoard, or a colleague"),
-    "unpack": Command(reports.unpack, "open a run that was packed into one file"),
-    "film": Command(reports.film, "a greedy epoch of some runs, side by side, as an animation"),
-    "lab": Command(notebooks.lab, "open JupyterLab on the notebooks; further arguments go to JupyterLab"),
-    "notebooks": Command(notebooks.notebooks, "execute the notebooks and save them with their outputs"),
-}
+# What a word after ``workbench`` calls, given the rest of the line. The help shows the first line of its docstring.
+COMMANDS: dict[str, Action] = {
+    action.__name__: action for action in (
+        training.run, training.resume, training.runs, training.compare, reports.doctor, reports.timeline,
+        reports.figures, reports.export, reports.unpack, reports.film, notebooks.lab, notebooks.notebooks,
+    )
+}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,19 +38,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: what follows the word ``workbench``; None takes it from the command line.
     """
-    parser = _parser()
+    parser = argparse.ArgumentParser(
+        prog="workbench",
+        description="One multi-agent trainer, run sequentially and multiprocess, side by side.",
+        epilog="Every command explains its options: workbench COMMAND --help",
+    )
+    parser.add_argument("--version", action="version", version=f"workbench {machine.versions()['workbench']}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, action in COMMANDS.items():  # which parses the rest
+        commands.add_parser(name, help=(action.__doc__ or "").partition("\n")[0], add_help=False)
     chosen, rest = parser.parse_known_args(arguments)
     if chosen.command is None:
         parser.print_help(sys.stderr)
         return REFUSED
-    return exit_code(COMMANDS[chosen.command].act, rest)
+    return exit_code(COMMANDS[chosen.command], rest)
 
 
-def exit_code(act: Callable[[list[str]], int], arguments: list[str]) -> int:
+def exit_code(action: Action, arguments: list[str]) -> int:
     """Call what a command line stands for, and turn what goes wrong into a message on stderr and a code.
 
     Args:
-        act: takes the arguments and returns an exit code.
+        action: takes the arguments and returns an exit code.
         arguments: the words after the command.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's stop is as orderly as Ctrl-C
@@ -71,7 +66,7 @@ def exit_code(act: Callable[[list[str]], int], arguments: list[str]) -> int:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     warnings.showwarning = _show_warning
     try:
-        return act(arguments)
+        return action(arguments)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
     except (ConfigError, RecordError, MemoryError) as error:
@@ -80,26 +75,10 @@ def exit_code(act: Callable[[list[str]], int], arguments: list[str]) -> int:
         return _say(error, FAILED)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="workbench",
-        description="One multi-agent trainer, run sequentially and multiprocess, side by side.",
-        epilog="Every command explains its options: workbench COMMAND --help",
-    )
-    parser.add_argument("--version", action="version", version=f"workbench {machine.versions()['workbench']}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for name, command in COMMANDS.items():
-        commands.add_parser(name, help=command.help, add_help=False)  # the command itself parses the rest
-    return parser
-
-
 def _say(message: object, code: int) -> int:
     print(f"workbench: {message or type(message).__name__}", file=sys.stderr)
     return code
 
 
-def _show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int,
-    file: TextIO | None = None, line: str | None = None,
-) -> None:  # fmt: skip
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     print(f"workbench: warning: {message}", file=sys.stderr)

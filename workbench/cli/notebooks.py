@@ -6,6 +6,7 @@ Kernels run on the Python that runs this command, import this package, and keep 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import re
 import signal
@@ -33,7 +34,7 @@ class NotebookFailed(Exception):
 
 
 def lab(arguments: list[str]) -> NoReturn:
-    """Become JupyterLab on the notebooks, for this machine only and with a token; arguments are passed on.
+    """Open JupyterLab on the notebooks, for this machine only; further arguments go to JupyterLab.
 
     Raises:
         RecordError: there are no notebooks, or an argument would open the server to others; nothing starts then.
@@ -46,8 +47,8 @@ def lab(arguments: list[str]) -> NoReturn:
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OPENS = re.compile(
-    r"--(?:ip|(?:\w+\.)?(?:ip|token|password|hashed_password|password_required|allow_remote_access|disable_check_xsrf"
-    r"|allow_unauthenticated_access|allow_origin|allow_origin_pat))(?:=(.*))?"
+    r"--(?:\w+\.)?(ip|token|password|hashed_password|password_required|allow_remote_access|disable_check_xsrf"
+    r"|allow_unauthenticated_access|allow_origin|allow_origin_pat)(?:=(.*))?"
 )
 
 
@@ -60,17 +61,14 @@ def require_private(arguments: Sequence[str]) -> None:
     Raises:
         RecordError: an address that others reach, a token or password given here, or a check switched off.
     """
-    for place, argument in enumerate(arguments):
-        match = _OPENS.fullmatch(argument)
-        if match is None:
-            continue
-        value = match[1] if match[1] is not None else next(iter(arguments[place + 1 :]), "")
-        if re.fullmatch(r"--(\w+\.)?ip(=.*)?", argument) and value in LOOPBACK:
-            continue
-        raise RecordError(
-            f"{argument} is refused: JupyterLab stays on this machine, with the token that it makes; from elsewhere, "
-            "forward a port (ssh -L), or start jupyter lab yourself"
-        )
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
+        if match := _OPENS.fullmatch(argument):
+            name, value = match.groups(default=following)
+            if name != "ip" or value not in LOOPBACK:
+                raise RecordError(
+                    f"{argument} is refused: JupyterLab stays on this machine, with the token that it makes; from "
+                    "elsewhere, forward a port (ssh -L), or start jupyter lab yourself"
+                )
 
 
 @command
@@ -166,9 +164,8 @@ def without_volatile_parts(notebook: Any) -> Any:
 
 def kernel_environment() -> dict[str, str]:
     """Environment for kernels: this package can be imported, and the data folder is the one of this command."""
-    search = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {
-        "PYTHONPATH": os.pathsep.join(search),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         "WORKBENCH_DATA": str(data_folder().absolute()),
         "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this environment, not one of the same name in the home folder
     }

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 import tyro
 
@@ -38,22 +38,11 @@ class Classes:
     agent: str | None = None
     sampler: str | None = None
 
-    @property
-    def given(self) -> dict[str, Any]:
-        """Those that are given, by kind."""
-        return {kind: path for kind, path in vars(self).items() if path is not None}
-
 
 # The options of :class:`Classes`, without a prefix.
 OwnClasses = Annotated[Classes, tyro.conf.arg(name="")]
 # No classes of your own.
 NONE = Classes()
-
-# A registered name, or ``module:Class``; it decides which options there are.
-ChoiceName = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
-
-# A number of epochs, or free-running.
-Lag = int | Literal["free"]
 
 # Faults by name, an option for each: ``--fault sync_rarely=10 --fault corrupt_rows``.
 Faults = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME[=STRENGTH]")]
@@ -101,11 +90,6 @@ def command(function: Callable[..., int]) -> Callable[[Sequence[str]], int]:
     return act
 
 
-def lag_of(option: Lag) -> int | None:
-    """The dial as the package takes it: None for free-running."""
-    return None if option == "free" else option
-
-
 def at_least(least: int, **options: int) -> None:
     """Refuse numbers that are too small.
 
@@ -123,7 +107,7 @@ def load_named(run: Path, own: Classes) -> api.LoadedRun:
     Raises:
         RecordError: there is no run at either place, or it cannot be read.
     """
-    return api.load(named_path(run), **own.given)
+    return api.load(named_path(run), **vars(own))
 
 
 def named_path(run: Path) -> Path:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from workbench import export as exports
 from workbench.cli.options import NONE, OwnClasses, at_least, command, load_named
 from workbench.core.config import ConfigError
 
@@ -145,8 +146,6 @@ def export(
         out: Folder to write to; for an archive a file that ends in .tar.gz, or a folder.
         own: Classes of your own that the run was made with.
     """
-    from workbench import export as exports
-
     for path in exports.write(load_named(run, own), to, out):
         print(path)
     return 0
@@ -154,13 +153,11 @@ def export(
 
 @command
 def unpack(archive: tyro.conf.Positional[Path], out: Path | None = None) -> int:
-    """Open an archive that ``workbench export --to archive`` made. Whatever would leave the run's folder is refused.
+    """Open a run that `workbench export --to archive` packed. Whatever would leave the run's folder is refused.
 
     Args:
         archive: The file.
         out: Folder that gets the run folder. Default: data/runs.
     """
-    from workbench import export as exports
-
     print(exports.unpack(archive, out).folder.path)
     return 0

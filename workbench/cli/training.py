@@ -6,28 +6,19 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from workbench import api
-from workbench.cli.options import (
-    NONE,
-    AllSettings,
-    ChoiceName,
-    Faults,
-    Lag,
-    OwnClasses,
-    PresetName,
-    command,
-    lag_of,
-    named_path,
-    parse,
-)
+from workbench.cli.options import NONE, AllSettings, Faults, OwnClasses, PresetName, command, named_path, parse
 from workbench.cli.progress import follow
 from workbench.core.config import ConfigError, Mode, check_name
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.runs.folder import RecordError, data_folder
+
+# A registered name, or ``module:Class``; it decides which options there are.
+ChoiceName = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
 
 
 @dataclass(frozen=True)
@@ -47,7 +38,12 @@ class TrainingOptions:
     world: ChoiceName = None
     agent: ChoiceName = None
     sampler: ChoiceName = None
-    lag: Lag = 1
+    lag: int | Literal["free"] = 1
+
+    @property
+    def epochs_ahead(self) -> int | None:
+        """The lag as the package takes it: None for free-running."""
+        return None if self.lag == "free" else self.lag
 
 
 @dataclass(frozen=True)
@@ -72,10 +68,10 @@ class RunOptions(TrainingOptions):
 
 
 def run(arguments: list[str]) -> int:
-    """Train in one mode; print where the run is kept and what came out of it, as JSON."""
+    """Train in one mode, sequential or multiprocess; print where the run is kept and its result, as JSON."""
     options = parse("run", arguments, RunOptions)
     made = api.launch(
-        options.config, options.mode, lag_of(options.lag), name=options.name, out=options.out,
+        options.config, options.mode, options.epochs_ahead, name=options.name, out=options.out,
         faults=options.fault, probes=options.probes, timeline=options.timeline, start=False,
     )  # fmt: skip
     return _finish(made)
@@ -102,7 +98,7 @@ def resume(
             seen from here.
         own: Classes of your own that the run was made with.
     """
-    settings = own.given | _settings(set)
+    settings = vars(own) | _settings(set)
     return _finish(api.resume(named_path(run), start=False, parent_is_gone=parent_is_gone, **settings))
 
 
@@ -149,7 +145,7 @@ class CompareOptions(TrainingOptions):
 
 
 def compare(arguments: list[str]) -> int:
-    """Train in both modes; write DIR/summary.json and DIR/side_by_side.png, print the table.
+    """Train in both modes and compare: a table, a figure and a summary file.
 
     Both files are written even if a run failed, as far as the runs got.
     """
@@ -159,7 +155,7 @@ def compare(arguments: list[str]) -> int:
     if summary.exists():
         raise RecordError(f"{out} holds a comparison already; choose another --out, or delete it first")
     pair = api.compare(
-        options.config, lag_of(options.lag), baseline_lag=options.baseline_lag, out=out / "runs", start=False
+        options.config, options.epochs_ahead, baseline_lag=options.baseline_lag, out=out / "runs", start=False
     )
     try:
         follow(pair, pair.runs)

@@ -23,16 +23,8 @@ from workbench.export.tensorboard import to_tensorboard
 from workbench.runs.loaded import RunView
 
 __all__ = [
-    "FORMATS",
-    "ExportError",
-    "archive",
-    "to_csv",
-    "to_pandas",
-    "to_parquet",
-    "to_tensorboard",
-    "unpack",
-    "write",
-]
+    "FORMATS", "ExportError", "archive", "to_csv", "to_pandas", "to_parquet", "to_tensorboard", "unpack", "write",
+]  # fmt: skip
 
 # What a run can be written as, and how.
 FORMATS: dict[str, Callable[[RunView, Path | str], list[Path]]] = {

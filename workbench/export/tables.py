@@ -20,8 +20,8 @@ from workbench.runs.loaded import RunView
 if TYPE_CHECKING:
     import pandas as pd
 
-# Columns that say which run a row is of; ``lag`` is missing where a run is free-running.
-RUN_COLUMNS = ("run", "mode", "lag", "faults", "seed")
+# Columns that say which run a row is of, and their types; ``lag`` is missing where a run is free-running.
+RUN_COLUMNS = {"run": "str", "mode": "str", "lag": "Int64", "faults": "str", "seed": "int64"}
 
 
 def to_pandas(runs: RunView | Sequence[RunView]) -> dict[str, pd.DataFrame]:
@@ -97,20 +97,16 @@ def _several(runs: RunView | Sequence[RunView]) -> list[RunView]:
 
 def _frame(pandas: Any, run: RunView, table: str) -> pd.DataFrame:
     records, words_of = run.history.table(table), run.history.schema.tables[table].words
-    count = len(records)
+    which = (run.name, run.mode, run.lag, " ".join(run.faults), run.config.seed)
     columns: dict[str, Any] = {
-        "run": pandas.Series([run.name] * count, dtype="str"),
-        "mode": pandas.Series([run.mode] * count, dtype="str"),
-        "lag": pandas.array([run.lag] * count, dtype="Int64"),
-        "faults": pandas.Series([" ".join(run.faults)] * count, dtype="str"),
-        "seed": np.full(count, run.config.seed, np.int64),
+        name: pandas.Series([value] * len(records), dtype=dtype)
+        for (name, dtype), value in zip(RUN_COLUMNS.items(), which, strict=True)
     }
     for field in records.dtype.names or ():
-        values = np.ascontiguousarray(records[field])
+        columns[field] = np.ascontiguousarray(records[field])
         if words := dict(enumerate(words_of.get(field, ()))):
-            columns[field] = pandas.Series([words.get(each, str(each)) for each in values.tolist()], dtype="str")
-        else:
-            columns[field] = values
+            told = [words.get(each, str(each)) for each in records[field].tolist()]
+            columns[field] = pandas.Series(told, dtype="str")
     frame: pd.DataFrame = pandas.DataFrame(columns)
     return frame
 
@@ -120,10 +116,8 @@ def _write_all(
 ) -> list[Path]:
     frames, folder = to_pandas(runs), Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for table, frame in frames.items():
-        path = folder / f"{table}{suffix}"
+    paths = [folder / f"{table}{suffix}" for table in frames]
+    for path, frame in zip(paths, frames.values(), strict=True):
         with whole_file(path) as file:
             write(frame, file)
-        paths.append(path)
     return paths
