@@ -22,9 +22,10 @@ from workbench.runs.loaded import RunView
 from workbench.runs.presets import preset
 from workbench.runs.result import Result
 from workbench.view.curves import MAX_POINTS, decimate, moving_average
-from workbench.view.figures import comparison_figure, side_by_side, to_png
+from workbench.view.figures import comparison_figure, side_by_side
 from workbench.view.panel.charts import AXIS_LABELS, CHARTS, STANDARD, Axis
 from workbench.view.panel.feed import rate
+from workbench.view.picture import to_png
 
 QUICK = preset("tiny")
 GENERATED = "20260101-000000-by-hand-seed0-abcd"

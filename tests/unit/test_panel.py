@@ -403,19 +403,6 @@ def test_who_asks_an_ended_run_to_pause_is_told_how_it_ended(running: wb.Run) ->
     wait_until(panel, lambda state: state["able"] == [])
 
 
-def test_what_the_runs_cannot_do_is_not_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("pause", "proceed", "checkpoint", "change", "changeable", "changes", "processes"):
-        monkeypatch.delattr(Run, name, raising=False)
-    with wb.launch(ENDLESS, mode="sequential", lag=0, out=tmp_path) as run:
-        panel = wb.Panel(run)
-        wait_until(panel, can("stop"))
-        assert panel.widget.state["able"] == ["stop"]
-        assert list(panel.widget.pages) == ["Doctor"]
-        with pytest.raises(wb.RunError, match=r"these runs have no pause\(\)"):
-            panel.pause()
-        panel.close()
-
-
 def test_a_change_is_made_drawn_and_listed_and_one_that_is_refused_is_told(running: wb.Run, able: list[Any]) -> None:
     panel, title = wb.Panel(running, charts=["learning_rate"]), "Change while running"
     wait_until(panel, lambda state: state["changeable"])

@@ -8,10 +8,8 @@ from workbench.runs import machine
 from workbench.runs.compare import Comparison
 from workbench.runs.loaded import RunView
 from workbench.view.panel.charts import SMOOTHING, STANDARD, Agents, Axis, Choices
-from workbench.view.panel.drawing import SideBySide
-from workbench.view.picture import Picture, to_png
-
-__all__ = ["Picture", "comparison_figure", "side_by_side", "to_png"]
+from workbench.view.panel.drawing import draw
+from workbench.view.picture import Picture
 
 
 def side_by_side(
@@ -31,20 +29,16 @@ def side_by_side(
     Raises:
         ValueError: there are no runs, or a choice cannot be drawn; the message says which.
     """
-    return SideBySide(runs, Choices(tuple(charts), smoothing, over, agents, log)).figure
+    return draw(runs, Choices(tuple(charts), smoothing, over, agents, log))
 
 
 def comparison_figure(pair: Comparison, smoothing: float = SMOOTHING) -> Picture:
     """The figure of a comparison, with a line that says whether the runs are identical and how their times compare."""
-    return draw_comparison(pair, Choices(smoothing=smoothing))
+    return draw(pair.runs, Choices(smoothing=smoothing), verdict(pair))
 
 
-def draw_comparison(pair: Comparison, choices: Choices) -> Picture:
-    """The same with other choices."""
-    return SideBySide(pair.runs, choices, caption=_verdict(pair)).figure
-
-
-def _verdict(pair: Comparison) -> str:
+def verdict(pair: Comparison) -> str:
+    """How a comparison ended, in one line."""
     if pair.speedup is None:
         return f"Not both finished: {', '.join(f'{run.label} {run.status}' for run in pair.runs)}."
     identical = {True: "yes", False: "NO", None: "does not apply"}[pair.identical]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import docstring_parser
@@ -50,7 +50,16 @@ def failure(name: str, words: str) -> str:
 
 def warning(words: str) -> str:
     """One line that asks for attention."""
-    return f'<span role="alert">{marked(words)}</span>' if words else ""
+    return f'<span role="alert">{marked(words)}</span>'
+
+
+def attempt(action: Callable[[], object]) -> str:
+    """Do what a user asks for; a warning that says what went wrong, or nothing."""
+    try:
+        action()
+    except Exception as error:
+        return warning(str(error) or type(error).__name__)
+    return ""
 
 
 def marked(words: str) -> str:

@@ -59,7 +59,7 @@ class Chart:
         curves: All recorded in one table.
         marks: Metric drawn as markers.
         references: Whether the rewards of the reference policies are drawn as lines.
-        due: What the configuration says the curve should be, or must not pass; drawn as a dotted line.
+        due: Whether what the configuration says the curve should be, or must not pass, is drawn as a dotted line.
         over: What the curves are recorded over: "update" or "epoch".
     """
 
@@ -68,7 +68,7 @@ class Chart:
     curves: tuple[Curve, ...]
     marks: str | None = None
     references: bool = False
-    due: Literal["epsilon", "replay_ratio", "grad_clip"] | None = None
+    due: bool = False
     over: str = "epoch"
 
     @property
@@ -89,17 +89,16 @@ CHARTS: dict[str, Chart] = {
                (Curve("values/mean_q"), Curve("values/max_q", weight=0.7)), over="update"),
     "reward": Chart("Reward while exploring", "reward per epoch", (Curve("charts/reward"),),
                     marks="charts/greedy_reward", references=True),
-    "epsilon": Chart("Epsilon in use; due: dotted", "probability", (Curve("charts/epsilon", noisy=False),),
-                     due="epsilon"),
+    "epsilon": Chart("Epsilon in use; due: dotted", "probability", (Curve("charts/epsilon", noisy=False),), due=True),
     "lag_versions": _plain("Sync lag in versions", "sync/lag_versions", unit="versions behind"),
     "lag_ms": _plain("Sync lag in time", "sync/lag_ms", unit="ms behind"),
     "lag_updates": _plain("Sync lag in updates", "sync/lag_updates", unit="updates behind"),
     "grad_norm": Chart("Gradient norm; clipped at: dotted", "Euclidean norm", (Curve("learning/grad_norm"),),
-                       due="grad_clip", over="update"),
+                       due=True, over="update"),
     "td_error": _plain("TD error", "losses/td_error"),
     "learning_rate": _plain("Step size", "learning/learning_rate", noisy=False, unit="learning rate"),
     "replay_ratio": Chart("Replay ratio; due: dotted", "updates per agent step",
-                          (Curve("charts/replay_ratio", noisy=False),), due="replay_ratio"),
+                          (Curve("charts/replay_ratio", noisy=False),), due=True),
     "sample_age": _plain("Age of the sampled rows", "replay/sample_age", unit="versions"),
     "replay_fill": _plain("Rows to sample from", "replay/fill", noisy=False),
     "steps_rate": Chart("Acting", "agent steps per s", (Curve("charts/reward", rate=True),)),

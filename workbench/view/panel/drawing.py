@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 
 from workbench.runs.loaded import RunView
 from workbench.view.curves import Points, decimate, moving_average
@@ -19,7 +18,7 @@ from workbench.view.naming import labels
 from workbench.view.panel.charts import Agents, Chart, Choices
 from workbench.view.panel.feed import Feed, Line, axis_label, change_marks
 from workbench.view.picture import DPI, Picture
-from workbench.view.style import GREY, INK, SMALL_SIZE, TEXT_SIZE, WARNING, few_ticks, log_ticks, run_style, style_axes
+from workbench.view.style import GREY, HALO, INK, SMALL_SIZE, TEXT_SIZE, WARNING, log_ticks, run_style, style_axes
 
 # Rows of a line at most; each is drawn as two points.
 MOST_ROWS = 300
@@ -32,63 +31,49 @@ MARGIN = 1.2
 REFERENCES = {"random": "random", "random_no_wall": "random, never into a wall", "scripted": "scripted: nearest gem"}
 
 
-class SideBySide:
-    """The figure of some runs as far as they are."""
+def draw(runs: RunView | Sequence[RunView], choices: Choices, caption: str = "") -> Picture:
+    """The figure of some runs as far as they are, with a line below that the caller writes.
 
-    def __init__(
-        self, runs: RunView | Sequence[RunView], choices: Choices | None = None, dpi: float = DPI, caption: str = ""
-    ) -> None:
-        """Draw what the runs have recorded so far.
+    Raises:
+        ValueError: there are no runs, or none has the agent that was chosen.
+    """
+    feed = Feed(runs, choices, MOST_ROWS)
+    feed.update()
+    rows, columns = _grid(len(feed.charts))
+    height = MARGIN + rows * ROW_HEIGHT
+    figure = Picture(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
+    grid = figure.add_gridspec(rows, columns)
+    for place in range(len(feed.charts)):
+        _Plot(figure.add_subplot(grid[place]), feed, place)
+    averaged = choices.smoothing > 0 and any(each.noisy for chart in feed.charts for each in chart.curves)
+    keys = _keys(feed, averaged)
+    figure.legend(
+        handles=keys, loc="upper left", bbox_to_anchor=(0.05, 1.0), ncols=4, frameon=False,
+        fontsize=TEXT_SIZE, labelcolor=INK, handlelength=3.2, columnspacing=2.0,
+    )  # fmt: skip
+    note = f" Lines are moving averages over {100 * choices.smoothing:.2g} % of the run." if averaged else ""
+    figure.text(0.062, 0.108 / height, _whose(choices.agents) + note, fontsize=SMALL_SIZE, color=GREY)
+    figure.text(0.062, 0.300 / height, caption, fontsize=TEXT_SIZE, color=INK)
+    titles = "; ".join(chart.name for chart in feed.charts)
+    figure.alt = f"Charts: {titles}. Runs: {'; '.join(labels(feed.runs))}. {caption}".strip()
+    top = 1 - (0.45 + 0.24 * -(-len(keys) // 4)) / height
+    figure.subplots_adjust(0.062, 0.93 / height, right=0.985, top=top, wspace=0.26, hspace=0.45)
+    return figure
 
-        Raises:
-            ValueError: there are no runs, or none has the agent that was chosen.
-        """
-        self.choices = choices or Choices()
-        self._feed = Feed(runs, self.choices, MOST_ROWS)
-        self._feed.update()
-        self.runs, charts = self._feed.runs, self._feed.charts
-        rows, columns = _grid(len(charts))
-        height = MARGIN + rows * ROW_HEIGHT
-        self.figure = Picture(figsize=(WIDTH, height), dpi=dpi, facecolor="white")
-        grid = self.figure.add_gridspec(rows, columns)
-        self._plots = [_Plot(self.figure.add_subplot(grid[place]), self._feed, place) for place in range(len(charts))]
-        keys = self._add_legend()
-        self._add_footer(caption, height)
-        top = 1 - (0.45 + 0.24 * keys) / height
-        self.figure.subplots_adjust(0.062, 0.93 / height, right=0.985, top=top, wspace=0.26, hspace=0.45)
 
-    def _add_legend(self) -> int:
-        """One legend for all charts; returns its rows."""
-        keys = []
-        for index, label in enumerate(labels(self.runs)):
-            style = run_style(index)
-            keys.append(Line2D([], [], color=style.colour, linestyle=style.dashes, linewidth=style.width, label=label))
-        each = self.choices.agents == "each"
-        if each:
-            keys.append(Line2D([], [], color=GREY, marker="$0$", linewidth=1.2, label="an agent, by its number"))
-        elif any(chart.marks for chart in self._feed.charts):
-            marks = Line2D([], [], color=GREY, marker="o", fillstyle="none", linewidth=0, label="greedy evaluation")
-            keys.append(marks)
-        if not each and self._averaged:
-            keys.append(Line2D([], [], color=GREY, alpha=0.5, linewidth=0.8, label="as recorded"))
-        self.figure.legend(
-            handles=keys, loc="upper left", bbox_to_anchor=(0.05, 1.0), ncols=4, frameon=False,
-            fontsize=TEXT_SIZE, labelcolor=INK, handlelength=3.2, columnspacing=2.0,
-        )  # fmt: skip
-        return -(-len(keys) // 4)
-
-    @property
-    def _averaged(self) -> bool:
-        return self.choices.smoothing > 0 and any(each.noisy for chart in self._feed.charts for each in chart.curves)
-
-    def _add_footer(self, caption: str, height: float) -> None:
-        note = _whose(self.choices.agents)
-        if self._averaged:
-            note += f" Lines are moving averages over {100 * self.choices.smoothing:.2g} % of the run."
-        self.figure.text(0.062, 0.108 / height, note, fontsize=SMALL_SIZE, color=GREY)
-        self.figure.text(0.062, 0.300 / height, caption, fontsize=TEXT_SIZE, color=INK)
-        titles = [chart.name for chart in self._feed.charts]
-        self.figure.alt = f"Charts: {'; '.join(titles)}. Runs: {'; '.join(labels(self.runs))}. {caption}".strip()
+def _keys(feed: Feed, averaged: bool) -> list[Line2D]:
+    """What the legend explains."""
+    keys = [
+        Line2D([], [], color=style.colour, linestyle=style.dashes, linewidth=style.width, label=label)
+        for style, label in zip(map(run_style, range(len(feed.runs))), labels(feed.runs), strict=True)
+    ]
+    if feed.choices.agents == "each":
+        return [*keys, Line2D([], [], color=GREY, marker="$0$", linewidth=1.2, label="an agent, by its number")]
+    if any(chart.marks for chart in feed.charts):
+        keys.append(Line2D([], [], color=GREY, marker="o", fillstyle="none", linewidth=0, label="greedy evaluation"))
+    if averaged:
+        keys.append(Line2D([], [], color=GREY, alpha=0.5, linewidth=0.8, label="as recorded"))
+    return keys
 
 
 def _grid(charts: int) -> tuple[int, int]:
@@ -165,8 +150,6 @@ class _Plot:
         log = self._choices.log and limited and low > 0 and not empty
         if log:
             axes.set_yscale("log")
-        else:
-            few_ticks(axes.yaxis)
         if limited:
             low, high = np.log10([low, high]) if log else (low, high)
             margin = 0.06 * (high - low) or (0.3 if log else 0.06 * abs(high)) or 1.0
@@ -178,7 +161,7 @@ class _Plot:
         linear = "linear: some values are 0 or below" if self._choices.log and not log and not empty else ""
         axes.text(
             0.5, 0.5 if empty else 0.93, note or linear, transform=axes.transAxes, ha="center", va="center",
-            fontsize=TEXT_SIZE, color=WARNING if note and not empty else GREY, path_effects=_HALO, zorder=20,
+            fontsize=TEXT_SIZE, color=WARNING if note and not empty else GREY, path_effects=HALO, zorder=20,
         )  # fmt: skip
 
     def _mark_change(self, index: int, x: float, text: str) -> None:
@@ -186,7 +169,7 @@ class _Plot:
         self._axes.axvline(x, color=run_style(index).colour, linewidth=1.0, linestyle=(0, (6, 2)), zorder=1)
         self._axes.annotate(
             text, (x, 1.0), xycoords=self._axes.get_xaxis_transform(), xytext=(2, -2), textcoords="offset points",
-            rotation=90, ha="left", va="top", fontsize=SMALL_SIZE, color=INK, path_effects=_HALO, zorder=15,
+            rotation=90, ha="left", va="top", fontsize=SMALL_SIZE, color=INK, path_effects=HALO, zorder=15,
             annotation_clip=True,
         )  # fmt: skip
 
@@ -200,11 +183,8 @@ class _Plot:
                 f"{text}, {mean:.0f}", (0.0 if left else 1.0, mean), xycoords=self._axes.get_yaxis_transform(),
                 xytext=(2 if left else -2, -2 if below else 2), textcoords="offset points",
                 ha="left" if left else "right", va="top" if below else "bottom", fontsize=SMALL_SIZE, color=GREY,
-                path_effects=_HALO, zorder=9,
+                path_effects=HALO, zorder=9,
             )  # fmt: skip
-
-
-_HALO = [withStroke(linewidth=2.5, foreground="white")]
 
 
 def references(runs: Sequence[RunView]) -> list[tuple[float, str]]:

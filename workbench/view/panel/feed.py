@@ -93,12 +93,8 @@ class Reader:
 
     def __init__(self, table: str, agent: int | None) -> None:
         self._table, self._agent = table, agent
-        self._forget()
-
-    def _forget(self, agents: Sequence[int] = (), history: History | None = None) -> None:
-        self._history, self._seen = history, 0
-        self._waiting: Records | None = None
-        self._reached = dict.fromkeys(agents, -1)
+        self._history: History | None = None
+        self._seen = 0
 
     def read(self, history: History) -> Iterator[tuple[bool, Records]]:
         """What is new, in portions: whether everything begins again, and the points (n, agents), oldest first.
@@ -106,29 +102,31 @@ class Reader:
         It begins again when the history is another one (a resumed run), when a further agent has its first record, and
         with every evaluation.
         """
-        records = history.table(self._table)
+        records, axis = history.table(self._table), history.schema.tables[self._table].axis
         again = history is not self._history or len(records) < self._seen
-        if self._table == "evaluations" and len(records) > self._seen:
-            again = True  # those are few, and one may replace another of its epoch
+        again |= self._table == "evaluations" and len(records) > self._seen  # one may replace another of its epoch
+        self._history = history
         if again:
-            self._forget(history=history)
+            self._begin(records, set())
         while self._seen < len(records):
             fresh = records[self._seen : self._seen + AT_ONCE]
             agents = {*self._reached, *np.unique(fresh["agent"]).tolist()}
             if self._agent is None and agents != self._reached.keys():
-                self._forget(sorted(agents), history)
+                self._begin(records, agents)
                 again = True
                 continue
             self._seen += len(fresh)
             mine = fresh[fresh["agent"] == self._agent][:, None]
-            axis = history.schema.tables[self._table].axis
             yield again, mine if self._agent is not None else self._complete(fresh, axis)
             again = False
         if again:
             yield again, records[:, None]
 
+    def _begin(self, records: Records, agents: set[int]) -> None:
+        self._seen, self._waiting, self._reached = 0, records[:0], dict.fromkeys(agents, -1)
+
     def _complete(self, fresh: Records, axis: str) -> Records:
-        rows = fresh if self._waiting is None else np.concatenate([self._waiting, fresh])
+        rows = np.concatenate([self._waiting, fresh])
         for agent in self._reached:
             mine = fresh[axis][fresh["agent"] == agent]
             self._reached[agent] = max(self._reached[agent], int(mine.max(initial=-1)))
@@ -157,10 +155,8 @@ class Line:
         agent: Whose; None for all together.
         kind: A metric; greedy evaluations; what is due; or the updates at each epoch, which match charts over either.
         table: Where it is recorded.
-        times: When the points were recorded, for a rate.
+        most: Rows at most.
         span: Length of the run in rows, which smoothing takes a share of.
-        _sent: Rows that were sent.
-        _told: Points, size of the buckets and span at that time.
     """
 
     chart: int
@@ -170,12 +166,18 @@ class Line:
     curve: Curve
     table: str
     axis: Axis
-    buckets: Buckets
-    times: Buckets
-    due: str | None = None
+    most: int
     span: float = 0.0
-    _sent: int = 0
-    _told: tuple[int, int, float] = (-1, 1, 0.0)
+
+    def __post_init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all points."""
+        self.buckets = Buckets(self.most)
+        self.times = Buckets(self.most)  # when the points were recorded, for a rate
+        self._sent = 0  # rows that were sent
+        self._told = (-1, 1, 0.0)  # points, size of the buckets and span at that time
 
     def take(self, run: RunView, points: Records, start: float) -> None:
         """Add points, (n, agents) records; ``start`` is the time that wall time is counted from."""
@@ -183,11 +185,6 @@ class Line:
         self.buckets.append(x, y)
         if self.curve.rate:
             self.times.append(x, positions(run, self.table, "time", points, start))
-
-    def clear(self) -> None:
-        """Forget all points."""
-        self.buckets, self.times = Buckets(self.buckets.most), Buckets(self.times.most)
-        self._sent, self._told = 0, (-1, 1, 0.0)
 
     @property
     def rows(self) -> Rows:
@@ -220,15 +217,14 @@ class Line:
         if self.kind == "updates":
             return positions(run, self.table, "update", points, 0.0)
         if self.kind == "due":
-            return _due(run, str(self.due), points["epoch"].max(axis=1))
+            return _due(run, self.curve.metric, points["epoch"].max(axis=1))
         if self.curve.rate:
             share = run.config.num_agents if self.agent is None else 1
             counter: Axis = "agent_steps" if self.table == "epochs" else "update"
             return share * positions(run, self.table, counter, points, 0.0)
         metric = run.history.schema.metric(self.curve.metric)
-        values: NDArray[np.float64] = points[metric.field].astype(np.float64)
-        joined: NDArray[np.float64] = values.sum(axis=1) if metric.over_agents == "sum" else values.mean(axis=1)
-        return joined
+        values = points[metric.field].astype(np.float64)
+        return np.asarray(values.sum(axis=1) if metric.over_agents == "sum" else values.mean(axis=1))
 
 
 class Feed:
@@ -259,19 +255,18 @@ class Feed:
         for line in self.lines:
             key = line.run, line.table, line.agent
             self._readers.setdefault(key, (Reader(line.table, line.agent), []))[1].append(line)
-        self._starts = [0.0] * len(self.runs)
 
     def update(self) -> None:
         """Take up what the runs have recorded since the last call."""
         for (index, *_), (reader, lines) in self._readers.items():
             run = self.runs[index]
             for again, points in reader.read(run.history):
-                self._starts[index] = self._starts[index] or start_time(run)
+                start = start_time(run)
                 for line in lines:
                     if again:
                         line.clear()
                     if len(points):
-                        line.take(run, points, self._starts[index])
+                        line.take(run, points, start)
         for line in self.lines:
             line.span = self._length(line) / line.buckets.size
 
@@ -303,16 +298,13 @@ class Feed:
     def _agents(self, run: RunView) -> list[int | None]:
         """Whose curves are drawn of a run; None stands for all together."""
         chosen, count = self.choices.agents, run.config.num_agents
-        if chosen == "together":
-            return [None]
-        return list(range(count)) if chosen == "each" else [agent for agent in range(count) if agent == chosen]
+        return [None] if chosen == "together" else [agent for agent in range(count) if chosen in ("each", agent)]
 
     def _lines_of(self, index: int) -> Iterator[Line]:
         agents, schema = self._agents(self.runs[index]), self.runs[index].history.schema
 
-        def line(chart: int, agent: int | None, kind: Any, curve: Curve, axis: Axis, due: str | None = None) -> Line:
-            table, rows = schema.metric(curve.metric).table, (Buckets(self._most), Buckets(self._most))
-            return Line(chart, index, agent, kind, curve, table, axis, *rows, due)
+        def line(chart: int, agent: int | None, kind: Any, curve: Curve, axis: Axis) -> Line:
+            return Line(chart, index, agent, kind, curve, schema.metric(curve.metric).table, axis, self._most)
 
         for number, chart in enumerate(self.charts):
             if chart.curves[0].metric not in schema.metrics:  # another run's hook measures it
@@ -323,7 +315,7 @@ class Feed:
             if chart.marks and self.choices.agents != "each":
                 yield from (line(number, agent, "marks", Curve(chart.marks, noisy=False), axis) for agent in agents)
             if chart.due:
-                yield line(number, None, "due", chart.curves[0], axis, chart.due)
+                yield line(number, None, "due", chart.curves[0], axis)
         if len({axis_of(chart, self.choices.over) for chart in self.charts}) > 1:
             yield line(-1, None, "updates", Curve("charts/replay_ratio"), "epoch")
 
@@ -342,14 +334,9 @@ class Feed:
             return reached
         if axis == "time":
             return float(10 * 2 ** np.ceil(np.log2(max(reached, 10) / 10)))
-        steps = run.config.steps_per_epoch
-        planned = {
-            "update": run.settings.total_updates,
-            "epoch": run.config.epochs,
-            "agent_steps": run.config.epochs * steps,
-        }
-        length, least = float(planned[axis]), 10 * steps if axis == "agent_steps" else 10
-        while length / 2 > max(reached, least):
+        unit = run.config.steps_per_epoch if axis == "agent_steps" else 1
+        length = float(run.settings.total_updates if axis == "update" else unit * run.config.epochs)
+        while length / 2 > max(reached, 10 * unit):
             length /= 2
         return max(length, reached)
 
@@ -396,32 +383,32 @@ def rate(x: NDArray[Any], count: NDArray[Any], times: NDArray[Any]) -> Points:
     return np.asarray(x[window:], np.float64), y
 
 
-def _due(run: RunView, what: str, epochs: NDArray[np.int64]) -> NDArray[np.float64]:
+def _due(run: RunView, metric: str, epochs: NDArray[np.int64]) -> NDArray[np.float64]:
     """What a curve should be in some epochs, or must not pass, by the configuration and the changes of the run."""
     asked = np.unique(np.linspace(0, len(epochs) - 1, min(len(epochs), MAX_POINTS)).astype(np.intp))
-    due = [_due_in(what, run.settings, epoch) for epoch in epochs[asked].tolist()]
+    due = [_due_in(metric, run.settings, epoch) for epoch in epochs[asked].tolist()]
     return np.interp(epochs, epochs[asked], due)
 
 
-def _due_in(what: str, settings: SettingsTimeline, epoch: int) -> float:
-    if what == "epsilon":
+def _due_in(metric: str, settings: SettingsTimeline, epoch: int) -> float:
+    if metric == "charts/epsilon":
         return schedules.epsilon(settings.at(epoch), epoch)
-    if what == "replay_ratio":  # of all epochs so far, as it is recorded
+    if metric == "charts/replay_ratio":  # of all epochs so far, as it is recorded
         return settings.updates_due(epoch + 1) / ((epoch + 1) * settings.config.steps_per_epoch)
     return settings.at(epoch).learning.grad_clip
 
 
 def change_marks(run: RunView, chart: Chart, over: Axis) -> list[tuple[float, str]]:
     """Where to draw the changes that were made to a run while it was running, and what to write at each."""
-    axis, marks = axis_of(chart, over), []
+    marks = []
     for when, epoch, values in run.changes:
-        if axis == "time":
-            x = when - start_time(run)
-        elif axis == "update":
-            x = run.settings.updates_due(epoch)
-        else:
-            x = epoch * (run.config.steps_per_epoch if axis == "agent_steps" else 1.0)
-        marks.append((float(x), change_text(values)))
+        places = {
+            "time": when - start_time(run),
+            "update": run.settings.updates_due(epoch),
+            "agent_steps": epoch * run.config.steps_per_epoch,
+            "epoch": epoch,
+        }
+        marks.append((float(places[axis_of(chart, over)]), change_text(values)))
     return marks
 
 

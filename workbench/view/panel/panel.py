@@ -27,10 +27,10 @@ from workbench.runs.compare import Comparison
 from workbench.runs.loaded import LoadedRun, RunError, RunView
 from workbench.runs.run import Run
 from workbench.view import html as pages
-from workbench.view.figures import draw_comparison
+from workbench.view.figures import verdict
 from workbench.view.naming import labels
 from workbench.view.panel.charts import SMOOTHING, STANDARD, Agents, Axis, Choices
-from workbench.view.panel.drawing import SideBySide
+from workbench.view.panel.drawing import draw
 from workbench.view.panel.feed import Feed
 from workbench.view.panel.watching import Throttle, TimeLeft, Watcher, in_words
 from workbench.view.panel.widget import Charts
@@ -80,8 +80,8 @@ class Panel:
         self._followed = [run for run in self.runs if isinstance(run, LoadedRun) and not run.ended]
         self._left = [TimeLeft() for _ in self.runs]
         self._checkups = Throttle()
-        self._action: threading.Thread | None = None
-        self._telling, self._drawing, self._checking = threading.RLock(), threading.RLock(), threading.Lock()
+        self._busy = False  # with what a button asked for
+        self._telling, self._drawing = threading.RLock(), threading.RLock()
         self._message, self._failure, self._changed, self._applied = "", "", "", 0
         self._diagnoses = pages.quiet("The doctor is looking.")
         self._open: set[str] = set()
@@ -107,11 +107,8 @@ class Panel:
 
     def stop(self) -> None:
         """End the runs in order and wait for their children to leave."""
-        if self._comparison is not None:
-            self._comparison.stop()
-            return
-        for run in self._own:
-            run.stop()
+        for each in self._own if self._comparison is None else [self._comparison]:
+            each.stop()
 
     def pause(self) -> None:
         """Let every running run pause.
@@ -119,15 +116,15 @@ class Panel:
         Raises:
             RunError: there is none that can; the message says why.
         """
-        self._each("pause", "pause", _is_running)
+        self._each("pause", "pause")
 
     def proceed(self) -> None:
         """Let every paused run continue; raises RunError if none is."""
-        self._each("proceed", "continue", _is_paused)
+        self._each("proceed", "continue")
 
     def checkpoint(self) -> None:
         """Let every run that has begun and not ended write a checkpoint; raises RunError if there is none."""
-        self._each("checkpoint", "checkpoint", _has_begun)
+        self._each("checkpoint", "checkpoint")
 
     def change(self, **values: Any) -> None:
         """Change settings of every running run that allows it: ``change(**{"learning.learning_rate": 1e-4})``.
@@ -136,7 +133,7 @@ class Panel:
             RunError: no run can be changed now.
             ConfigError: a value is refused.
         """
-        self._each("change", "change", _has_begun, **values)
+        self._each("change", "change", **values)
 
     def choose(self, **choices: Any) -> None:
         """Draw something else: ``choose(charts=("loss", "grad_norm"), over="time", log=True)``.
@@ -152,7 +149,7 @@ class Panel:
             feed.update()
             self._feed = feed
             self.widget.show(feed)
-            self._send(everything=True)
+            self.widget.tell(feed, everything=True)
 
     @property
     def choices(self) -> Choices:
@@ -180,9 +177,8 @@ class Panel:
 
     def figure(self) -> Picture:
         """A still figure of the runs as they are now, for the end of a notebook or for a report."""
-        if self._comparison is not None and self._comparison.ended:
-            return draw_comparison(self._comparison, self.choices)
-        return SideBySide(self.runs, self.choices).figure
+        pair = self._comparison
+        return draw(self.runs, self.choices, verdict(pair) if pair is not None and pair.ended else "")
 
     def __repr__(self) -> str:
         return f"<Panel of {'; '.join(self.names)}: live in a running notebook>"
@@ -208,33 +204,34 @@ class Panel:
         for twin in filter(None, self._twins):
             twin.update(shown, raw=True, metadata={"image/png": {"alt": f"Picture of the panel. {figure.alt}"}})
 
-    def _each(self, method: str, word: str, fits: Callable[[Run], bool], **values: Any) -> None:
-        """Call a method of every run that has it and is in the right state for it."""
-        able = [run for run in self._own if callable(getattr(run, method, None))]
-        fitting = [run for run in able if fits(run)]
+    def _each(self, method: str, word: str, **values: Any) -> None:
+        """Call a method of every run that is in the right state for it."""
+        fitting = self._fitting(method)
         if not fitting:
-            raise RunError(f"there is nothing to {word}: {self._why_not(method, bool(able))}")
+            states = [f"{name} is {_state(run)}" for name, run in zip(self.names, self.runs, strict=True)]
+            why = "; ".join(states) if self._own else "runs that were started elsewhere can only be looked at"
+            raise RunError(f"there is nothing to {word}: {why}")
         for run in fitting:
             getattr(run, method)(**values)
 
-    def _why_not(self, method: str, able: bool) -> str:
-        if not self._own:
-            return "runs that were started elsewhere can only be looked at"
-        if not able:
-            return f"these runs have no {method}()"
-        named = zip(self.names, self.runs, strict=True)
-        return "; ".join(f"{name} is {_state(run)}" for name, run in named)
+    def _fitting(self, method: str) -> list[Run]:
+        """The runs that are in the right state for a method."""
+        fits = {"pause": _is_running, "proceed": _is_paused}.get(method, _has_begun)
+        return [run for run in self._own if fits(run)]
 
     # --- what the browser says -------------------------------------------------------------------------------------
 
     def _receive(self, widget: Charts, said: dict[str, Any], buffers: object) -> None:
         """A page asks for all rows, a button was pressed, something was chosen, changed or opened."""
         if "hello" in said:
-            self._send(everything=True)
-        elif "press" in said:
+            with self._drawing:
+                self.widget.tell(self._feed, everything=True)
+        elif "press" in said:  # it may take seconds, and the kernel must stay free meanwhile
             actions = {"start": self.start, "pause": self.pause, "proceed": self.proceed, "stop": self.stop,
                        "checkpoint": self.checkpoint}  # fmt: skip
-            self._in_background(actions[said["press"]])
+            self._busy = True
+            self._tell()
+            self._in_background("button", self._try, actions[said["press"]])
         elif "choose" in said:
             self._try(lambda: self.choose(**said["choose"]))
         elif "change" in said:
@@ -243,34 +240,24 @@ class Panel:
             (self._open.add if said["shown"] else self._open.discard)(said["open"])
             self._tell()
             if said["shown"] and said["open"] == DOCTOR:
-                threading.Thread(target=self._diagnose, args=(True,), name="panel doctor", daemon=True).start()
+                self._in_background("doctor", self._diagnose, True)
 
-    def _in_background(self, action: Callable[[], None]) -> None:
-        """Do what a button asks for. It may take seconds, and the kernel must stay free meanwhile."""
-        self._action = threading.Thread(target=self._try, args=(action,), name="panel button", daemon=True)
-        self._tell()
-        self._action.start()
+    def _in_background(self, name: str, action: Callable[..., None], *arguments: Any) -> None:
+        threading.Thread(target=action, args=arguments, name=f"panel {name}", daemon=True).start()
 
     def _try(self, action: Callable[[], None]) -> None:
         """Do something, and say in the panel what went wrong, if anything did."""
-        self._message = ""
-        try:
-            action()
-        except Exception as error:
-            self._message = pages.warning(str(error) or type(error).__name__)
-        finally:
-            self._action = None
-            self._tell()
+        self._message = pages.attempt(action)
+        self._busy = False
+        self._tell()
 
     def _change(self, edited: dict[str, str]) -> None:
         """Make the changes that were typed."""
-        try:
-            if edited:
-                self.change(**{name: number(name, words) for name, words in edited.items()})
-            self._changed = pages.quiet("Done." if edited else "Nothing was edited.")
-            self._applied += bool(edited)
-        except Exception as error:  # whatever the run has against it is told here
-            self._changed = pages.warning(str(error) or type(error).__name__)
+        wrong = ""
+        if edited:
+            wrong = pages.attempt(lambda: self.change(**{name: number(name, words) for name, words in edited.items()}))
+            self._applied += not wrong
+        self._changed = wrong or pages.quiet("Done." if edited else "Nothing was edited.")
         self._tell()
 
     def _restyle(self, change: Any) -> None:
@@ -289,7 +276,7 @@ class Panel:
         ended = sum(run.ended for run in self.runs)
         with self._drawing:
             self._feed.update()
-            self._send()
+            self.widget.tell(self._feed)
             self._tell()
             if over:
                 with_buttons.discard(self)
@@ -300,10 +287,6 @@ class Panel:
             self._diagnose(over)
         return over
 
-    def _send(self, everything: bool = False) -> None:
-        with self._drawing:
-            self.widget.tell(self._feed, everything)
-
     def _give_up(self, error: Exception) -> None:
         self._message = pages.warning("the charts stand still, as they could not be drawn; the runs continue")
         self._failure = pages.failure("panel", "".join(traceback.format_exception(error)))
@@ -312,11 +295,11 @@ class Panel:
     def _tell(self) -> None:
         """Bring words and buttons up to date."""
         with self._telling:
-            named = list(zip(self.names, self.runs, strict=True))
-            changeable = [run for run in self._own if getattr(run, "changeable", ()) and not run.ended]
+            named = zip(self.names, self.runs, strict=True)
+            changeable = [run for run in self._own if not run.ended]
             failures = [pages.failure(name, str(run.error)) for name, run in named if run.error]
             self.widget.state = {
-                "able": self._able() if self._action is None else [],
+                "able": [] if self._busy else self._able(),
                 "runs": [self._line(index, run) for index, run in enumerate(self.runs)],
                 "message": self._message,
                 "incidents": pages.incident_lines(self.runs, self.names),
@@ -328,37 +311,33 @@ class Panel:
             offered = {}
             if changeable or any(run.changes for run in self.runs):
                 offered[CHANGES] = self._changed + pages.change_list(self.runs, self.names)
-            if any(hasattr(type(run), "processes") for run in self.runs):
+            if self._own:
                 offered[PROCESSES] = pages.process_table(self.runs, self.names) if PROCESSES in self._open else ""
             self.widget.pages = offered | {DOCTOR: self._diagnoses}
 
     def _able(self) -> list[str]:
-        """Buttons that make sense now, and that the runs can obey."""
-        started = any(run.status != "created" for run in self._own)
+        """Buttons that make sense now."""
         waiting = any(run.status == "created" for run in self._own)
         able = {
-            "start": waiting and not (started and self._comparison is not None),
-            "stop": started and not all(run.ended for run in self._own),
-            "pause": self._can("pause", _is_running),
-            "proceed": self._can("proceed", _is_paused),
-            "checkpoint": self._can("checkpoint", _has_begun),
+            "start": waiting and not (self._started and self._comparison is not None),
+            "stop": self._started and not all(run.ended for run in self._own),
         }
+        able |= {method: bool(self._fitting(method)) for method in ("pause", "proceed", "checkpoint")}
         return [name for name, sense in able.items() if sense]
 
-    def _can(self, method: str, fits: Callable[[Run], bool]) -> bool:
-        return any(callable(getattr(run, method, None)) and fits(run) for run in self._own)
+    @property
+    def _started(self) -> bool:
+        return any(run.status != "created" for run in self._own)
 
     def _fields(self, changeable: Sequence[Run]) -> dict[str, str]:
         """Settings that can be changed, with their present values."""
         if not changeable:
             return {}
-        names = dict.fromkeys(name for run in changeable for name in run.changeable)
-        newest = next((run for run in changeable if _has_begun(run)), changeable[0]).settings.newest
-        return {name: repr(operator.attrgetter(name)(newest)) for name in names}
+        shown = next(filter(_has_begun, changeable), changeable[0])
+        return {name: repr(operator.attrgetter(name)(shown.settings.newest)) for name in shown.changeable}
 
     def _diagnose(self, now: bool) -> None:
-        with self._checking:
-            self._checkups.do(self._write_diagnoses, now)
+        self._checkups.do(self._write_diagnoses, now)
 
     def _write_diagnoses(self) -> None:
         found = []
@@ -381,8 +360,7 @@ class Panel:
     def _facts(self, index: int, run: RunView) -> list[str]:
         """Status and progress of a run, in words."""
         if run.status == "created":
-            started = any(each.status != "created" for each in self._own)
-            return ["waits for its turn" if started and self._comparison is not None else "not started"]
+            return ["waits for its turn" if self._started and self._comparison is not None else "not started"]
         progress, starts = run.progress, run.config.replay.learning_starts
         epochs = _epochs(run)
         left = self._left[index].look(time.monotonic(), epochs, run.config.epochs, _is_running(run))

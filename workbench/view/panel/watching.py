@@ -15,12 +15,10 @@ from workbench.runs.machine import cores
 
 # Shortest time between two looks at the runs.
 MIN_INTERVAL_S = 0.2
-# Largest share of the machine's cores that looking and drawing may take from the runs.
-MAX_SHARE = 0.01
 # Shortest time between two diagnoses.
 DOCTOR_INTERVAL_S = 5.0
-# Largest share of the machine's cores that diagnoses may take.
-DOCTOR_SHARE = 0.01
+# Largest share of the machine's cores that looking and drawing may take from the runs; diagnoses may take as much.
+MAX_SHARE = 0.01
 # Looks that the time left is worked out from, a minute or more.
 REMEMBERED = 120
 
@@ -55,30 +53,30 @@ class Watcher:
         try:
             while True:
                 began = time.thread_time()
-                over = self._look()
-                spent = time.thread_time() - began
-                if over or self._closing.wait(max(MIN_INTERVAL_S, spent / (MAX_SHARE * cores()))):
+                if self._look() or self._closing.wait(_rest_after(began, MIN_INTERVAL_S)):
                     return
         except Exception as error:
             self._on_error(error)
 
 
-class Throttle:
-    """Lets something costly happen now and then: not before an interval has passed, nor above a share of the cores."""
+def _rest_after(began: float, least: float) -> float:
+    """Seconds to rest after work that this thread began at some time of its own clock, and at least ``least``."""
+    return max(least, (time.thread_time() - began) / (MAX_SHARE * cores()))
 
-    def __init__(self, interval_s: float = DOCTOR_INTERVAL_S, share: float = DOCTOR_SHARE) -> None:
-        self._interval_s, self._share, self._next = interval_s, share, 0.0
+
+class Throttle:
+    """Lets something costly happen now and then, one thread at a time: not before an interval has passed."""
+
+    def __init__(self, interval_s: float = DOCTOR_INTERVAL_S) -> None:
+        self._interval_s, self._next, self._lock = interval_s, 0.0, threading.Lock()
 
     def do(self, action: Callable[[], None], now: bool = False) -> None:
         """Do it if it is time, or ``now`` in any case; what it cost decides when the next time is."""
-        if not now and time.monotonic() < self._next:
-            return
-        began = time.thread_time()
-        try:
-            action()
-        finally:
-            spent = time.thread_time() - began
-            self._next = time.monotonic() + max(self._interval_s, spent / (self._share * cores()))
+        with self._lock:
+            if now or time.monotonic() >= self._next:
+                began = time.thread_time()
+                action()
+                self._next = time.monotonic() + _rest_after(began, self._interval_s)
 
 
 class TimeLeft:

@@ -13,11 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, Rectangle
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from workbench.view.picture import Picture
-from workbench.view.style import FAINT, GREY, INK, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE, few_ticks
+from workbench.view.style import FAINT, GREY, HALO, INK, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE, few_ticks
 from workbench.view.world.game import Game, Sight
 
 FLOOR, STONE, DUNE = "#f4f1ea", "#5b6470", "#e3d3a8"
@@ -26,7 +25,6 @@ SPREAD = "#E69F00"
 # Rows and columns that an action of that name leads to; others get no arrow.
 STEPS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 _ARROWS = {"up": "↑ up", "down": "↓ down", "left": "← left", "right": "→ right"}
-_HALO = [withStroke(linewidth=2.5, foreground="white")]
 
 
 class Board:
@@ -167,7 +165,7 @@ class WorldPicture:
             arrow = FancyArrowPatch(
                 (centre + right * inner, centre + down * inner), (xs[1], ys[1]), arrowstyle="-|>", shrinkA=0, shrinkB=0,
                 mutation_scale=20 if chosen else 13, linewidth=3.4 if chosen else 1.6, color=INK, zorder=7,
-                path_effects=_HALO,
+                path_effects=HALO,
             )  # fmt: skip
             drawn.append(self._window_axes.add_patch(arrow))
         return drawn
@@ -187,7 +185,7 @@ class WorldPicture:
             words = f"{seeing.q[move]:.2f}" + ("  chosen" if chosen else "")
             drawn.append(axes.annotate(
                 words, (seeing.q[move], move), xytext=(0, 11), textcoords="offset points", ha="center",
-                fontsize=TEXT_SIZE, color=INK, fontweight="bold" if chosen else "normal", path_effects=_HALO,
+                fontsize=TEXT_SIZE, color=INK, fontweight="bold" if chosen else "normal", path_effects=HALO,
             ))  # fmt: skip
         margin = 0.12 * max(float(high.max() - low.min()), 1e-3)
         axes.set_xlim(low.min() - margin, high.max() + margin)
