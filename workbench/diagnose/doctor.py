@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.records import EventKind
-from workbench.diagnose import checks
-from workbench.diagnose.checks import CheckResult, judge, run_checks
+from workbench.diagnose.checks import CHECK_RULES, CheckResult, judge, run_checks
 from workbench.diagnose.measurements import measurements_of
-from workbench.diagnose.rules import Evidence, Rule
+from workbench.diagnose.rules import WHOLES, Evidence, Rule
 from workbench.runs.loaded import RunView
 
 _WIDTH = 112
@@ -171,12 +170,13 @@ class Method:
 
     Attributes:
         ids: Ids of the failures that it speaks for.
+        rules: Those that it takes from the checks, ``check.rule``.
         numbers: What else it has to say; empty where nothing is recorded.
     """
 
     name: str
     ids: tuple[str, ...]
-    rules: tuple[Rule, ...]
+    rules: tuple[str, ...]
     numbers: Callable[[Evidence], str] = lambda _: ""
 
 
@@ -184,17 +184,18 @@ def run_methods(evidence: Evidence) -> tuple[CheckResult, ...]:
     """The eight methods, each with its numbers and with how much of the run it looked at."""
     judged = []
     for method in METHODS:
-        result = judge(evidence, method.name, method.ids, method.rules).with_more(method.numbers(evidence))
-        judged.append(dataclasses.replace(result, measured=_share(evidence, method.rules)))
+        rules = [CHECK_RULES[check][name] for check, _, name in (rule.partition(".") for rule in method.rules)]
+        result = judge(evidence, method.name, method.ids, rules).with_more(method.numbers(evidence))
+        judged.append(dataclasses.replace(result, measured=_share(evidence, rules)))
     return tuple(judged)
 
 
-def _share(evidence: Evidence, rules: tuple[Rule, ...]) -> str:
+def _share(evidence: Evidence, rules: Sequence[Rule]) -> str:
     """What of all there was the rules have measured: costly measurements are made in a part of the rounds only."""
     shares: dict[str, list[int]] = {}
     for rule in rules:
         if rule.whole is not None and (found := rule.measure(evidence)) is not None:
-            shares.setdefault(rule.whole.name, [rule.whole.count(evidence)]).append(len(found.value))
+            shares.setdefault(rule.whole, [WHOLES[rule.whole](evidence)]).append(len(found.value))
     told = ", ".join(f"{_part(*counts)} {name}" for name, counts in shares.items())
     return f"Measured: {told}." if told else ""
 
@@ -261,14 +262,14 @@ def _first_use(evidence: Evidence) -> str:
 
 # The eight methods, in the order of their numbers.
 METHODS = (
-    Method("1 sync events", ("W3", "W7"), (checks.SYNCS, checks.EPSILON_SYNCED), _epsilon_at_syncs),
-    Method("2 weight distance", ("W5", "W8"), (checks.ONLINE, checks.TARGET_HELD), _distances),
-    Method("3 versions", ("W3", "W4", "W11"), (checks.LAG,), _lags),
-    Method("4 counters", ("W3", "W4"), (checks.SYNCS, checks.RATE)),
-    Method("5 epsilon", ("W7",), (checks.EPSILON, checks.EPSILON_ACTED)),
+    Method("1 sync events", ("W3", "W7"), ("sync.syncs", "epsilon.synced"), _epsilon_at_syncs),
+    Method("2 weight distance", ("W5", "W8"), ("sync.online", "sync.target"), _distances),
+    Method("3 versions", ("W3", "W4", "W11"), ("sync.lag",), _lags),
+    Method("4 counters", ("W3", "W4"), ("sync.syncs", "sync.rate")),
+    Method("5 epsilon", ("W7",), ("epsilon.in_use", "epsilon.acted")),
     Method("6 self-test of the copy", ("W1", "W2", "W5", "W8"),
-           (checks.CHECKSUM, checks.ONLINE, checks.TARGET_HELD, checks.EPSILON_PUBLISHED, checks.SAME_Q)),
-    Method("7 order of sync and action", ("W6",), (checks.VERSION,)),
+           ("integrity.checksum", "sync.online", "sync.target", "epsilon.published", "sync.same_q")),
+    Method("7 order of sync and action", ("W6",), ("sync.version",)),
     Method("8 publication", ("W4", "W8"),
-           (checks.PUBLISHED, checks.PUBLISHED_TARGET, checks.WAITING, checks.RATE), _first_use),
+           ("sync.published", "sync.published_target", "sync.waiting", "sync.rate"), _first_use),
 )  # fmt: skip

@@ -123,18 +123,6 @@ Measure = Callable[[Evidence], Comparison | None]
 
 
 @dataclass(frozen=True)
-class Whole:
-    """All things of one sort, of which a probe may have looked at a part.
-
-    Attributes:
-        name: In the plural.
-    """
-
-    name: str
-    count: Callable[[Evidence], int]
-
-
-@dataclass(frozen=True)
 class Rule:
     """One thing that must hold.
 
@@ -145,7 +133,7 @@ class Rule:
     Attributes:
         things: What is counted, in the plural.
         needed: Whether a check cannot pass without it.
-        whole: What a part of is looked at; None where it is everything there is.
+        whole: What only a part of is looked at, one of :data:`WHOLES`; None where it is everything there is.
         about: What it says something of: the weights that the actor acts with, the target network, epsilon.
         missing: Why nothing can be told where the measure has nothing; None if it is only that records are not there.
     """
@@ -157,7 +145,7 @@ class Rule:
     good: str = "{count} {things} kept to that"
     needed: bool = True
     shows: Shows = "furthest"
-    whole: Whole | None = None
+    whole: str | None = None
     about: Literal["weights", "target", "epsilon"] = "weights"
     missing: Callable[[Evidence], str] | None = None
 
@@ -179,28 +167,33 @@ def single(value: float, due: float, broken: bool, epoch: int, detail: str = "")
 # --- rules made from one measurement -------------------------------------------------------------------------------
 
 
-def measured(
-    name: str, holds: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]], unknown: bool = False
-) -> Measure:
+# How what was found must compare to what is due, within a tolerance; false where what was found is nan.
+_HOLDS: Mapping[str, Callable[[Any, Any, Any], Any]] = {
+    "=": lambda value, due, tolerance: np.abs(value - due) <= tolerance,
+    "<=": lambda value, due, tolerance: value <= due + tolerance,
+    ">=": lambda value, due, tolerance: value >= due - tolerance,
+    ">": lambda value, due, tolerance: value > due + tolerance,
+}
+
+
+def measured(name: str, holds: str, tolerance: float, relative: float, unknown: bool) -> Measure:
     """Whether what was measured goes with what is due, wherever something is due.
 
     Args:
         name: of the measurement.
-        holds: of value and due, (n,) each; it must be false where the value is nan.
+        holds: how they must compare: "=", "<=", ">=" or ">".
+        tolerance: how far off the value may be, in the measurement's unit.
+        relative: how far off it may be besides, as a share of what is due.
         unknown: whether nan means that there was nothing to measure; such records are left out.
     """
 
     def measure(evidence: Evidence) -> Comparison | None:
         found = measurements_of(evidence.history, name)
         found = found[~np.isnan(found["due"]) & ~(unknown & np.isnan(found["value"]))]
-        return compared(found, found["value"], found["due"], holds(found["value"], found["due"]))
+        value, due = found["value"], found["due"]
+        return compared(found, value, due, _HOLDS[holds](value, due, tolerance + relative * np.abs(due)))
 
     return measure
-
-
-def equal(name: str, tolerance: float = 0.0, relative: float = 0.0, unknown: bool = False) -> Measure:
-    """What was measured is what is due, within a tolerance."""
-    return measured(name, lambda value, due: np.abs(value - due) <= tolerance + relative * np.abs(due), unknown)
 
 
 def not_refused(pattern: str) -> Measure:
@@ -233,10 +226,13 @@ def _new_versions(evidence: Evidence) -> int:
     return int((synced["version"] != synced["version_before"]).sum())
 
 
-EVERY_SYNC = Whole("syncs", lambda evidence: len(evidence.events(EventKind.SYNC)))
-EVERY_NEW_VERSION = Whole("syncs that found a new version", _new_versions)
-EVERY_PUBLICATION = Whole("publications", lambda evidence: len(evidence.events(EventKind.PUBLISH)))
-EVERY_EPOCH = Whole("epochs", lambda evidence: len(evidence.history.epochs))
+# How many things of one sort there are, of which a probe may have looked at a part; by their name in the plural.
+WHOLES: Mapping[str, Callable[[Evidence], int]] = {
+    "epochs": lambda evidence: len(evidence.history.epochs),
+    "publications": lambda evidence: len(evidence.events(EventKind.PUBLISH)),
+    "syncs": lambda evidence: len(evidence.events(EventKind.SYNC)),
+    "syncs that found a new version": _new_versions,
+}
 
 # --- rules of their own ----------------------------------------------------------------------------------------------
 
