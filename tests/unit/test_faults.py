@@ -1,7 +1,6 @@
 """Every fault changes what it says it changes and nothing else, in parts over shared memory, without a process."""
 
 import pickle
-import re
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ from workbench.core.shared.layout import LayoutMismatch
 from workbench.core.shared.replay import Batch, ReplayError
 from workbench.core.shared.sampling import UniformSampler
 from workbench.core.shared.weight_store import checksum
-from workbench.diagnose.catalogue import CATALOGUE, CHECKS
 from workbench.diagnose.faults import FAULTS, FaultError, make, prepare
 from workbench.diagnose.faults import processes as processes_faults
 from workbench.diagnose.faults import weights as weights_faults
@@ -136,18 +134,10 @@ def test_the_faults_are_those_of_the_catalogue():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_fault_says_what_it_is_and_can_be_sent_to_a_child(name):
     fault = FAULTS[name]
-    assert fault.name == name and fault.ids and fault.check in CHECKS
-    assert fault.__doc__ and all(CATALOGUE[row].source for row in fault.ids)
-    assert all(re.fullmatch("[DWLP][0-9]+", row) for row in fault.ids)
+    assert fault.name == name and fault.__doc__
     sent = pickle.loads(pickle.dumps(make(name)))
     assert sent.text == make(name).text and sent.text.partition("=")[0] == name
     assert make(sent.text).strength == sent.strength
-
-
-def test_ids_and_checks_are_those_of_the_catalogue():
-    for name, fault in FAULTS.items():
-        rows = [row for row in CATALOGUE.values() if name in row.faults]
-        assert tuple(row.id for row in rows) == fault.ids and {row.check for row in rows} == {fault.check}
 
 
 def test_the_text_holds_the_strength():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from workbench.core.agents import schedules
 from workbench.core.config import Config, ConfigError
-from workbench.diagnose.catalogue import CATALOGUE, Failure, check_of_fault, effect_text
+from workbench.diagnose.catalogue import CATALOGUE, Failure, check_of_fault, effect_text, ids_of_fault
 from workbench.diagnose.checks import CheckResult
 from workbench.diagnose.doctor import Diagnosis, diagnose
 from workbench.diagnose.faults import FAULTS
@@ -250,7 +250,7 @@ class FaultMenu:
 
 def _options() -> Iterable[tuple[str, str]]:
     titles = {fault: row.title for row in reversed(CATALOGUE.values()) for fault in row.faults}
-    return [(f"{name} ({', '.join(fault.ids)}): {titles[name]}", name) for name, fault in FAULTS.items()]
+    return [(f"{name} ({', '.join(ids_of_fault(name))}): {titles[name]}", name) for name in FAULTS]
 
 
 def _in_background(action: Callable[[], None]) -> None:

@@ -11,27 +11,21 @@ from collections.abc import Sequence
 
 from workbench.core.config import Config
 from workbench.core.did_you_mean import did_you_mean
+from workbench.diagnose.catalogue import fault_names
 from workbench.diagnose.faults import data, learning, processes, weights
 from workbench.diagnose.faults.fault import Fault, FaultError
 
 __all__ = ["FAULTS", "Fault", "FaultError", "make", "prepare"]
 
-# Every fault by its name, in the order of the catalogue.
-FAULTS: dict[str, type[Fault]] = {
+_CLASSES = {
     fault.name: fault
-    for fault in (
-        data.ReplayNotShared, data.ActorHistoryCleared, data.SeparateHistory, data.UnflattenedObservation,
-        data.SpecMismatch, data.FramesMismatch, data.UnvalidatedSampling, data.WraparoundIgnored,
-        data.EpisodeBoundaryIgnored, data.TruncationAsTerminal, data.NstepMismatch, data.CorruptRows,
-        data.ActionOutOfRange, data.StaleReset,
-        weights.TornWeightsPerParameter, weights.TornWeightsStateDict, weights.SyncNever, weights.SyncRarely,
-        weights.PublishNever, weights.PublishRarely, weights.SyncNoop, weights.SyncAfterAction, weights.StaleEpsilon,
-        weights.TargetNotPublished, weights.OptimizerBeforeWeights, weights.SnapshotOnGpu,
-        learning.DoubleTargetUpdate, learning.EvalModeTraining, learning.DeviceMismatch, learning.NoGradientClipping,
-        learning.StepCounterStuck, data.RewardScaleOff, learning.UnpacedLearner,
-        processes.KillLearner, processes.KillActor, processes.HangLearner, processes.KillWhileWriting,
-    )
-}  # fmt: skip
+    for module in (data, weights, learning, processes)
+    for fault in vars(module).values()
+    if isinstance(fault, type) and issubclass(fault, Fault) and hasattr(fault, "name")
+}
+
+# Every fault by its name, in the order of the catalogue.
+FAULTS: dict[str, type[Fault]] = {name: _CLASSES[name] for name in fault_names()}
 
 
 def make(name: str, strength: float | None = None) -> Fault:
@@ -64,7 +58,7 @@ def prepare(faults: Sequence[str | Fault], config: Config, mode: str, lag: int |
         for other in made[:index]:
             if other.name == fault.name:
                 raise FaultError(f"{fault.name} is given twice; a run has a fault once, leave one out")
-            if common := fault.replaces & other.replaces:
+            if common := fault.replaces.keys() & other.replaces.keys():
                 raise FaultError(
                     f"{other.name} and {fault.name} both replace {' and '.join(sorted(common))}; "
                     "switch one of them on at a time"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,31 +15,9 @@ from workbench.core.processes.worker import Parts
 from workbench.core.shared.replay import UNWRITTEN, Batch, Replay
 from workbench.core.shared.sampling import Sampler
 from workbench.core.train.loop import Collector, Trainer
-from workbench.diagnose.faults.fault import Fault, override, reopen, why_no_race
-
-LEARNERS_REPLAY, ACTORS_REPLAY = "the learner's replay", "the actor's replay"
+from workbench.diagnose.faults.fault import ACTORS_REPLAY, LEARNERS_REPLAY, Fault, ReplayFault, override, reopen
 
 # --- whose rows ------------------------------------------------------------------------------------------------------
-
-
-class ReplayNotShared(Fault):
-    """Every process has a replay of its own, so the learner trains on the zeros that its own was made with.
-
-    The real cause in the original: the buffer object was copied into each child.
-    """
-
-    name, ids, check = "replay_not_shared", ("D1",), "data"
-    modes = ("multiprocess",)
-    replaces = frozenset({LEARNERS_REPLAY})
-
-    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
-        """The learner draws from memory of this process."""
-        for agent in trainer.replays:
-            spec = trainer.config.spec.agents[agent]
-            arrays = Replay.layout(trainer.config, spec).allocate()
-            for array in arrays.values():
-                array.fill(0)
-            trainer.replays[agent] = _OwnReplay(trainer.config, spec, arrays)
 
 
 class _OwnReplay(Replay):
@@ -51,10 +30,30 @@ class _OwnReplay(Replay):
         return out
 
 
+class ReplayNotShared(Fault):
+    """Every process has a replay of its own, so the learner trains on the zeros that its own was made with.
+
+    The real cause in the original: the buffer object was copied into each child.
+    """
+
+    name = "replay_not_shared"
+    modes = ("multiprocess",)
+    replaces: ClassVar = {LEARNERS_REPLAY: _OwnReplay}
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """The learner draws from memory of this process."""
+        for agent in trainer.replays:
+            spec = trainer.config.spec.agents[agent]
+            arrays = Replay.layout(trainer.config, spec).allocate()
+            for array in arrays.values():
+                array.fill(0)
+            trainer.replays[agent] = _OwnReplay(trainer.config, spec, arrays)
+
+
 class SpecMismatch(Fault):
     """The learner expects larger observations than the actor sees: refused when it opens the replay."""
 
-    name, ids, check = "spec_mismatch", ("D5",), "spec"
+    name = "spec_mismatch"
     modes = ("multiprocess",)
     refuses = True
 
@@ -68,7 +67,7 @@ class SpecMismatch(Fault):
 class FramesMismatch(Fault):
     """The learner stacks one frame more than the actor: refused when it opens the replay."""
 
-    name, ids, check = "frames_mismatch", ("D6",), "spec"
+    name = "frames_mismatch"
     modes = ("multiprocess",)
     refuses = True
 
@@ -76,7 +75,8 @@ class FramesMismatch(Fault):
         """A learner opens the replays under another configuration than the actor."""
         if parts.job.role == "learner":
             frames = parts.job.config.agent.num_frames
-            parts.replays = [reopen(Replay, parts, i, {"agent.num_frames": frames + 1}) for i in _agents(parts)]
+            agents = range(parts.job.config.num_agents)
+            parts.replays = [reopen(Replay, parts, i, {"agent.num_frames": frames + 1}) for i in agents]
 
 
 # --- how frames are stacked ------------------------------------------------------------------------------------------
@@ -97,40 +97,15 @@ class _Unbroken(Replay):
         return stack
 
 
-class ActorHistoryCleared(Fault):
+class ActorHistoryCleared(ReplayFault):
     """The actor's frame history is cleared at each epoch, the ring is not.
 
     At the start of an epoch the actor sees blank frames; the learner sees the end of the previous epoch in their place.
     To clear the history is right; that the ring keeps no break is what goes wrong.
     """
 
-    name, ids, check = "actor_history_cleared", ("D2",), "stack"
-    replaces = frozenset({LEARNERS_REPLAY})
-
-    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
-        """The learner's stacks run on into the previous epoch."""
-        for agent in trainer.replays:
-            trainer.replays[agent] = reopen(_Unbroken, parts, agent)
-
-
-class EpisodeBoundaryIgnored(Fault):
-    """Neither side notices that an epoch has ended: in the original, ``done`` was never set.
-
-    The first frames of an epoch are stacked on the last ones of the epoch before, for the actor and for the learner.
-    With ``learning.n_step`` above 1 the last rows of an epoch also add up rewards of the next one, and bootstrap there.
-    """
-
-    name, ids, check = "episode_boundary_ignored", ("D10",), "stack"
-    replaces = frozenset({LEARNERS_REPLAY, ACTORS_REPLAY})
-
-    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
-        """The learner's stacks run on into the previous epoch, its returns into the next."""
-        for agent in trainer.replays:
-            trainer.replays[agent] = reopen(_Endless, parts, agent)
-
-    def on_collector(self, collector: Collector, parts: Parts) -> None:
-        """So do the actor's."""
-        collector.replays = [reopen(_Unbroken, parts, i) for i in _agents(parts)]
+    name = "actor_history_cleared"
+    replaces: ClassVar = {LEARNERS_REPLAY: _Unbroken}
 
 
 class _Endless(_Unbroken):
@@ -164,23 +139,15 @@ class _Endless(_Unbroken):
         out.s_t[cut] = self.stack(following, np.minimum(missing, self.turns), np.zeros_like(world), world)
 
 
-class SeparateHistory(Fault):
-    """The actor stacks frames out of a history of its own, which has fallen behind the replay.
+class EpisodeBoundaryIgnored(ReplayFault):
+    """Neither side notices that an epoch has ended: in the original, ``done`` was never set.
 
-    The original added to both and took the sum of its code paths to keep them equal. As long as they are equal nothing
-    is wrong; the strength says by how many turns they are not.
+    The first frames of an epoch are stacked on the last ones of the epoch before, for the actor and for the learner.
+    With ``learning.n_step`` above 1 the last rows of an epoch also add up rewards of the next one, and bootstrap there.
     """
 
-    name, ids, check = "separate_history", ("D3",), "stack"
-    unit, default, least = "turns that the actor's history is behind", 1, 1
-    replaces = frozenset({ACTORS_REPLAY})
-
-    def on_collector(self, collector: Collector, parts: Parts) -> None:
-        """The actor's replay stacks out of a second, late memory."""
-        collector.replays = [reopen(_OwnHistory, parts, i) for i in _agents(parts)]
-        for replay in collector.replays:
-            assert isinstance(replay, _OwnHistory)
-            replay.behind = int(self.strength)
+    name = "episode_boundary_ignored"
+    replaces: ClassVar = {LEARNERS_REPLAY: _Endless, ACTORS_REPLAY: _Unbroken}
 
 
 class _OwnHistory(Replay):
@@ -204,27 +171,26 @@ class _OwnHistory(Replay):
         return np.stack(self._history[: self.num_frames], axis=1)
 
 
-# --- how rows are drawn ----------------------------------------------------------------------------------------------
+class SeparateHistory(ReplayFault):
+    """The actor stacks frames out of a history of its own, which has fallen behind the replay.
 
-
-class UnvalidatedSampling(Fault):
-    """Rows are drawn up to the epoch that is being written, and are not checked again.
-
-    The original raised index and size before it wrote a row, and its learner took no lock.
+    The original added to both and took the sum of its code paths to keep them equal. As long as they are equal nothing
+    is wrong; the strength says by how many turns they are not.
     """
 
-    name, ids, check = "unvalidated_sampling", ("D7", "D8"), "integrity"
-    modes = ("multiprocess",)
-    replaces = frozenset({LEARNERS_REPLAY})
+    name = "separate_history"
+    unit, default, least = "turns that the actor's history is behind", 1, 1
+    replaces: ClassVar = {ACTORS_REPLAY: _OwnHistory}
 
-    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
-        """The learner draws from whatever has been begun."""
-        for agent in trainer.replays:
-            trainer.replays[agent] = reopen(_Unvalidated, parts, agent)
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """The actor's replay stacks out of a second, late memory."""
+        super().on_collector(collector, parts)
+        for replay in collector.replays:
+            assert isinstance(replay, _OwnHistory)
+            replay.behind = int(self.strength)
 
-    def why_not(self, config: Config, mode: str, lag: int | None) -> str:
-        """It takes a writer that is at work meanwhile."""
-        return why_no_race(mode, lag)
+
+# --- how rows are drawn ----------------------------------------------------------------------------------------------
 
 
 class _Unvalidated(Replay):
@@ -236,19 +202,34 @@ class _Unvalidated(Replay):
         return out
 
 
-class WraparoundIgnored(Fault):
+class UnvalidatedSampling(ReplayFault):
+    """Rows are drawn up to the epoch that is being written, and are not checked again.
+
+    The original raised index and size before it wrote a row, and its learner took no lock.
+    """
+
+    name = "unvalidated_sampling"
+    modes, races = ("multiprocess",), True
+    replaces: ClassVar = {LEARNERS_REPLAY: _Unvalidated}
+
+
+class _ByPlace(_Unbroken):
+    def sample(self, sampler: Sampler, out: Batch, end: int | None = None) -> Batch:
+        """Places in the ring below its size, taken for row numbers."""
+        size = min(self.count if end is None else end, self._num_epochs * self.steps_per_epoch)
+        out.number[:] = sampler.draw(0, size, len(out.number))
+        self.read(out)
+        return out
+
+
+class WraparoundIgnored(ReplayFault):
     """Rows are drawn by their place in the ring, as if the ring had never come round.
 
     The original drew a place below the size and stacked on from there, across the write position: oldest on newest.
     """
 
-    name, ids, check = "wraparound_ignored", ("D9",), "integrity"
-    replaces = frozenset({LEARNERS_REPLAY})
-
-    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
-        """The learner draws places, not numbers."""
-        for agent in trainer.replays:
-            trainer.replays[agent] = reopen(_ByPlace, parts, agent)
+    name = "wraparound_ignored"
+    replaces: ClassVar = {LEARNERS_REPLAY: _ByPlace}
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """It takes a ring that comes round."""
@@ -261,22 +242,13 @@ class WraparoundIgnored(Fault):
         )
 
 
-class _ByPlace(_Unbroken):
-    def sample(self, sampler: Sampler, out: Batch, end: int | None = None) -> Batch:
-        """Places in the ring below its size, taken for row numbers."""
-        size = min(self.count if end is None else end, self._num_epochs * self.steps_per_epoch)
-        out.number[:] = sampler.draw(0, size, len(out.number))
-        self.read(out)
-        return out
-
-
 # --- what a row says -------------------------------------------------------------------------------------------------
 
 
 class TruncationAsTerminal(Fault):
     """The time limit is written as the end of the world: nothing is bootstrapped from the last frame."""
 
-    name, ids, check = "truncation_as_terminal", ("D11",), "target"
+    name = "truncation_as_terminal"
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """The last turn of every epoch is marked as terminated."""
@@ -292,17 +264,15 @@ class TruncationAsTerminal(Fault):
             override(replay, "ends", ends)
 
 
-class NstepMismatch(Fault):
+class NstepMismatch(ReplayFault):
     """One reward, one step on, but the discount of n steps: gamma**3 = 0.970 in the original."""
 
-    name, ids, check = "nstep_mismatch", ("D12",), "target"
-    replaces = frozenset({ACTORS_REPLAY})
+    name = "nstep_mismatch"
+    replaces: ClassVar = {ACTORS_REPLAY: Replay}
 
-    def on_collector(self, collector: Collector, parts: Parts) -> None:
+    def changes(self, config: Config) -> Mapping[str, Any]:
         """Rows are completed with one step and gamma**n."""
-        learning = collector.config.learning
-        changes = {"learning.n_step": 1, "learning.gamma": learning.gamma**learning.n_step}
-        collector.replays = [reopen(Replay, parts, i, changes) for i in _agents(parts)]
+        return {"learning.n_step": 1, "learning.gamma": config.learning.gamma**config.learning.n_step}
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """It takes n > 1."""
@@ -313,7 +283,7 @@ class NstepMismatch(Fault):
 class CorruptRows(Fault):
     """Something that should not writes into the replay: random bytes in rows that were already complete."""
 
-    name, ids, check = "corrupt_rows", ("D13",), "integrity"
+    name = "corrupt_rows"
     unit, default, least = "rows per epoch and agent", 1, 1
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
@@ -335,17 +305,16 @@ class CorruptRows(Fault):
             override(replay, "commit_epoch", lambda original, a=arrays, r=rng: commit_epoch(original, a, r))
 
 
-class RewardScaleOff(Fault):
+class RewardScaleOff(ReplayFault):
     """Rewards reach the learner at another scale than was configured."""
 
-    name, ids, check = "reward_scale_off", ("L10",), "value"
+    name = "reward_scale_off"
     unit, default, least, whole = "times the configured scale", 100.0, 1e-6, False
-    replaces = frozenset({ACTORS_REPLAY})
+    replaces: ClassVar = {ACTORS_REPLAY: Replay}
 
-    def on_collector(self, collector: Collector, parts: Parts) -> None:
+    def changes(self, config: Config) -> Mapping[str, Any]:
         """Rows are completed with another scale."""
-        scale = collector.config.learning.reward_scale * self.strength
-        collector.replays = [reopen(Replay, parts, i, {"learning.reward_scale": scale}) for i in _agents(parts)]
+        return {"learning.reward_scale": config.learning.reward_scale * self.strength}
 
 
 # --- what goes in and out of the world -------------------------------------------------------------------------------
@@ -357,7 +326,7 @@ class UnflattenedObservation(Fault):
     NumPy would silently have broadcast it away; here the replay refuses it.
     """
 
-    name, ids, check = "unflattened_observation", ("D4",), "shape"
+    name = "unflattened_observation"
     refuses = True
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
@@ -368,7 +337,7 @@ class UnflattenedObservation(Fault):
 class ActionOutOfRange(Fault):
     """The network has one action more than the world: the world refuses it."""
 
-    name, ids, check = "action_out_of_range", ("D16",), "action"
+    name = "action_out_of_range"
     refuses = True
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
@@ -386,7 +355,7 @@ class ActionOutOfRange(Fault):
 class StaleReset(Fault):
     """A reset leaves the gems of the last epoch where they are."""
 
-    name, ids, check = "stale_reset", ("D17",), "world"
+    name = "stale_reset"
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """After a reset, gems are put back wherever no agent stands now."""
@@ -406,7 +375,3 @@ class StaleReset(Fault):
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """It takes a world with gems."""
         return "" if "gem" in config.spec.agents[0].code_names else "this world has no gems; choose treasurehunt"
-
-
-def _agents(parts: Parts) -> range:
-    return range(parts.job.config.num_agents)

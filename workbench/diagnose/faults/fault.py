@@ -12,10 +12,11 @@ from workbench.core.envs.base import AgentSpec
 from workbench.core.processes.worker import Parts
 from workbench.core.shared.replay import Replay
 from workbench.core.train.hooks import Hook
-from workbench.core.train.loop import Trainer
+from workbench.core.train.loop import Collector, Trainer
 
 ONE_PROCESS = "a sequential run has one process and nothing to disagree with; use mode='multiprocess'"
 NO_RACE = "nothing is written while it is read; use mode='multiprocess' with a lag of 1 or more, or None"
+LEARNERS_REPLAY, ACTORS_REPLAY = "the learner's replay", "the actor's replay"
 
 
 class FaultError(ConfigError):
@@ -33,29 +34,27 @@ class Fault(Hook):
 
     Attributes:
         name: Name under which it is switched on, and which the catalogue lists.
-        ids: Rows of the catalogue that it stands for.
-        check: Name of the check that must notice.
         modes: Modes in which it makes sense; :meth:`why_not` says why not in the others.
+        races: Whether it takes a writer that is at work while others read.
         refuses: Whether a sound system refuses it with an error, so that the run fails.
         unit: What the strength counts; empty if there is none.
         default: Strength unless another is given.
         least: Smallest strength that makes sense.
         most: Greatest strength that can be given.
         whole: Whether the strength is a whole number.
-        replaces: Parts that it puts another in place of; two faults cannot replace the same one.
+        replaces: Parts that it puts another in place of, and of which class; two faults cannot replace the same one.
     """
 
     name: ClassVar[str]
-    ids: ClassVar[tuple[str, ...]]
-    check: ClassVar[str]
     modes: ClassVar[tuple[str, ...]] = MODES
+    races: ClassVar[bool] = False
     refuses: ClassVar[bool] = False
     unit: ClassVar[str] = ""
     default: ClassVar[float] = 0
     least: ClassVar[float] = 0
     most: ClassVar[float] = 1_000_000
     whole: ClassVar[bool] = True
-    replaces: ClassVar[frozenset[str]] = frozenset()
+    replaces: ClassVar[Mapping[str, type]] = {}
 
     def __init__(self, strength: float | None = None) -> None:
         if strength is not None and not self.unit:
@@ -76,10 +75,33 @@ class Fault(Hook):
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """Why the fault makes no sense in such a run, and what to do; empty if it does."""
+        if self.races and (mode == "sequential" or lag == 0):
+            return NO_RACE
         return "" if mode in self.modes else ONE_PROCESS
 
     def __repr__(self) -> str:
         return f"<fault {self.text}>"
+
+
+class ReplayFault(Fault):
+    """The replays of the learner, of the actor or of both are of another class, or opened with other settings."""
+
+    def changes(self, config: Config) -> Mapping[str, Any]:
+        """Settings that they are opened with, by dotted name."""
+        return {}
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """Open the learner's replays once more, if they are among those replaced."""
+        for agent in trainer.replays if LEARNERS_REPLAY in self.replaces else ():
+            trainer.replays[agent] = self._reopened(LEARNERS_REPLAY, parts, agent)
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """Open the actor's replays once more, if they are among those replaced."""
+        for agent in range(len(collector.replays)) if ACTORS_REPLAY in self.replaces else ():
+            collector.replays[agent] = self._reopened(ACTORS_REPLAY, parts, agent)
+
+    def _reopened(self, part: str, parts: Parts, agent: int) -> Replay:
+        return reopen(self.replaces[part], parts, agent, self.changes(parts.job.config))
 
 
 def override(owner: object, method: str, function: Callable[..., Any]) -> None:
@@ -98,11 +120,6 @@ def reopen(
     config = parts.job.config.replace(**changes or {})
     spec = spec or config.spec.agents[agent]
     return kind(config, spec, parts.replay_blocks[agent].open(Replay.layout(config, spec)))
-
-
-def why_no_race(mode: str, lag: int | None) -> str:
-    """Why two sides never meet in such a run; empty if they do."""
-    return NO_RACE if mode == "sequential" or lag == 0 else ""
 
 
 def value_agents(trainer: Trainer) -> list[ValueAgent]:

@@ -17,7 +17,7 @@ from workbench.runs.live_settings import SettingsTimeline
 class DoubleTargetUpdate(Fault):
     """The training step moves the target network, and so does the loop around it."""
 
-    name, ids, check = "double_target_update", ("L1",), "learner"
+    name = "double_target_update"
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Every target update happens twice."""
@@ -38,7 +38,7 @@ class EvalModeTraining(Fault):
     (``agent.noisy``) both modes compute the same, and only the flag shows it.
     """
 
-    name, ids, check = "eval_mode_training", ("L2",), "learner"
+    name = "eval_mode_training"
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """A call for training mode sets evaluation mode."""
@@ -49,7 +49,7 @@ class EvalModeTraining(Fault):
 class DeviceMismatch(Fault):
     """A network is moved to another device than its batches are brought to: the update refuses."""
 
-    name, ids, check = "device_mismatch", ("L3",), "device"
+    name = "device_mismatch"
     refuses = True
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
@@ -62,7 +62,7 @@ class DeviceMismatch(Fault):
 class NoGradientClipping(Fault):
     """Gradients of any length are followed: the original's clipping was commented out in one of its two modes."""
 
-    name, ids, check = "no_gradient_clipping", ("L4",), "learner"
+    name = "no_gradient_clipping"
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """The norm above which gradients are shortened is out of reach."""
@@ -73,7 +73,7 @@ class NoGradientClipping(Fault):
 class StepCounterStuck(Fault):
     """Updates are made and not counted: schedules, records and publications all say 0."""
 
-    name, ids, check = "step_counter_stuck", ("L5",), "learner"
+    name = "step_counter_stuck"
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """The counter goes back to 0 after every update."""
@@ -99,7 +99,7 @@ class UnpacedLearner(Fault):
     of the run; they are all made as soon as they can be, from the rows of the first epochs.
     """
 
-    name, ids, check = "unpaced_learner", ("L13",), "pacing"
+    name = "unpaced_learner"
     modes = ("multiprocess",)
     unit, default, least = "epochs' worth of updates that it may be ahead", 1_000_000, 2
 

@@ -19,7 +19,6 @@ from workbench.diagnose.faults.fault import Fault, override
 class _Ends(Fault):
     """Something happens to one process in an epoch of the run, and not again to the one that takes its place."""
 
-    check = "supervisor"
     modes = ("multiprocess",)
     unit, default = "as the epoch in which it happens", 5
 
@@ -60,7 +59,7 @@ class _LearnerEnds(_Ends):
 class KillLearner(_LearnerEnds):
     """A learner is killed. In the original this went unnoticed, and its agent acted on, frozen."""
 
-    name, ids = "kill_learner", ("P1",)
+    name = "kill_learner"
 
     def happens(self) -> None:
         """No handler, no farewell."""
@@ -70,7 +69,7 @@ class KillLearner(_LearnerEnds):
 class HangLearner(_LearnerEnds):
     """A learner hangs: the system sees it alive, but it never does anything again."""
 
-    name, ids = "hang_learner", ("P2",)
+    name = "hang_learner"
 
     def happens(self) -> None:
         """Wait for what never comes."""
@@ -80,7 +79,7 @@ class HangLearner(_LearnerEnds):
 class KillActor(_Ends):
     """The actor is killed. In the original that looked like a run that had finished."""
 
-    name, ids = "kill_actor", ("P1",)
+    name = "kill_actor"
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """It dies in the middle of that epoch, with rows half written."""
@@ -108,7 +107,7 @@ class KillWhileWriting(_Ends):
     Here no process waits: the last whole version can still be read, and the supervisor says which process died.
     """
 
-    name, ids = "kill_while_writing", ("P3",)
+    name = "kill_while_writing"
     unit, least = "as the publication in which it happens", 1
 
     def last(self, config: Config, lag: int | None) -> int:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from workbench.core.agents.flat_parameters import ParameterLayout, bind
-from workbench.core.agents.networks import ValueNetwork
+from workbench.core.agents.flat_parameters import bind
 from workbench.core.agents.value_agent import arguments_of
 from workbench.core.config import Config
 from workbench.core.processes.worker import Parts
 from workbench.core.shared.weight_store import Snapshot, WeightStore
 from workbench.core.train.loop import Collector, Trainer
-from workbench.diagnose.faults.fault import Fault, override, value_agents, why_no_race
+from workbench.diagnose.faults.fault import Fault, override, value_agents
 
 Vector = NDArray[np.float32]
-# Copies a snapshot: (source, target).
+# Copies one network's half of a snapshot: (source, target).
 Copy = Callable[[Vector, Vector], None]
 
 # --- torn copies -----------------------------------------------------------------------------------------------------
@@ -37,7 +35,11 @@ class _SharedModel(WeightStore):
     def __init__(self, parts: Parts, agent: int, copy: Copy) -> None:
         super().__init__(parts.store_blocks[agent].open())
         self._model: Vector = self._arrays["vector"][0]
-        self._copy = copy
+        self._copy_half = copy
+
+    def _copy(self, source: Vector, target: Vector) -> None:
+        for source_half, target_half in zip(np.split(source, 2), np.split(target, 2), strict=True):
+            self._copy_half(source_half, target_half)
 
     def publish(self, write: Callable[[Vector], object], updates: int, epsilon: float) -> Snapshot:
         """Publish with care, then copy the same into the shared model without."""
@@ -56,13 +58,12 @@ class _SharedModel(WeightStore):
 class _Torn(Fault):
     """Both sides of the exchange use one shared model and copy it with :meth:`copier`."""
 
-    check = "integrity"
-    modes = ("multiprocess",)
+    modes, races = ("multiprocess",), True
     unit, default, whole = "microseconds between two copies", 1000.0, False
-    replaces = frozenset({"the weight stores"})
+    replaces: ClassVar = {"the weight stores": _SharedModel}
 
     def copier(self, config: Config) -> Copy:
-        """The way in which a model is copied."""
+        """The way in which a network is copied."""
         raise NotImplementedError
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
@@ -77,28 +78,22 @@ class _Torn(Fault):
         collector.stores = [_SharedModel(parts, agent, copy) for agent in range(len(collector.stores))]
         _sync_to_newest(collector)
 
-    def why_not(self, config: Config, mode: str, lag: int | None) -> str:
-        """It takes a learner that publishes while the actor syncs."""
-        return why_no_race(mode, lag)
-
 
 class TornWeightsPerParameter(_Torn):
     """Weights are copied parameter by parameter while the learner writes them: a mixture that never existed."""
 
-    name, ids = "torn_weights_per_parameter", ("W1",)
+    name = "torn_weights_per_parameter"
 
     def copier(self, config: Config) -> Copy:
-        """A loop over the parameters of both networks, with a pause after each."""
+        """A loop over the parameters, with a pause after each."""
         layout, pause_s = config.agent.layout(config.spec.agents[0]), self.strength / 1e6
 
         def copy(source: Vector, target: Vector) -> None:
-            """Both networks, one parameter at a time."""
-            for start in (0, layout.size):
-                half = slice(start, start + layout.size)
-                sources, targets = layout.views(source[half]), layout.views(target[half])
-                for parameter in layout.names:
-                    targets[parameter][...] = sources[parameter]
-                    _pause(pause_s)
+            """One parameter at a time."""
+            sources, targets = layout.views(source), layout.views(target)
+            for parameter in layout.names:
+                targets[parameter][...] = sources[parameter]
+                _pause(pause_s)
 
         return copy
 
@@ -106,29 +101,22 @@ class TornWeightsPerParameter(_Torn):
 class TornWeightsStateDict(_Torn):
     """Weights are copied with ``load_state_dict``, which is often taken to be atomic. It is the same loop."""
 
-    name, ids = "torn_weights_state_dict", ("W2",)
+    name = "torn_weights_state_dict"
 
     def copier(self, config: Config) -> Copy:
-        """``load_state_dict`` of both networks, with a pause before each layer."""
+        """``load_state_dict`` from one network to another, with a pause before each layer."""
         arguments, spec, pause_s = arguments_of(config), config.spec.agents[0], self.strength / 1e6
         networks = arguments.network(spec), arguments.network(spec)
-        size = ParameterLayout.of(networks[0]).size
         for layer in networks[1].children():
             layer.register_load_state_dict_pre_hook(lambda *_: _pause(pause_s))  # type: ignore[no-untyped-call]  # torch
 
         def copy(source: Vector, target: Vector) -> None:
-            """Both networks, one ``load_state_dict`` each."""
-            for start in (0, size):
-                half = slice(start, start + size)
-                _load_state_dict(networks, source[half], target[half])
+            """One ``load_state_dict``."""
+            for network, vector in zip(networks, (source, target), strict=True):
+                bind(network, torch.from_numpy(vector))
+            networks[1].load_state_dict(networks[0].state_dict())
 
         return copy
-
-
-def _load_state_dict(networks: tuple[ValueNetwork, ValueNetwork], source: Vector, target: Vector) -> None:
-    for network, vector in zip(networks, (source, target), strict=True):
-        bind(network, torch.from_numpy(vector))
-    networks[1].load_state_dict(networks[0].state_dict())
 
 
 def _pause(seconds: float) -> None:
@@ -142,7 +130,7 @@ def _pause(seconds: float) -> None:
 class SyncNever(Fault):
     """The actor acts with the initial weights to the end. The last evaluation still syncs."""
 
-    name, ids, check = "sync_never", ("W3",), "sync"
+    name = "sync_never"
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Only the first sync and the one after the run take place."""
@@ -152,7 +140,7 @@ class SyncNever(Fault):
 class SyncRarely(Fault):
     """The actor syncs far too rarely: every 50 turns in the original, at the end of its epoch."""
 
-    name, ids, check = "sync_rarely", ("W3",), "sync"
+    name = "sync_rarely"
     unit, default, least = "epochs from one sync to the next", 10, 2
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
@@ -179,8 +167,6 @@ def _sync_in(collector: Collector, due: Callable[[int], bool]) -> None:
 class _Publish(Fault):
     """Some publications are left out; the actor takes the newest there is, whatever version was agreed."""
 
-    check = "sync"
-
     def due(self, number: int) -> bool:
         """Whether the publication of that number takes place; 0 is the initial weights."""
         raise NotImplementedError
@@ -206,7 +192,7 @@ class _Publish(Fault):
 class PublishNever(_Publish):
     """The learner keeps what it learns to itself. The run ends with its initial weights."""
 
-    name, ids = "publish_never", ("W4",)
+    name = "publish_never"
 
     def due(self, number: int) -> bool:
         """The initial weights only."""
@@ -216,7 +202,7 @@ class PublishNever(_Publish):
 class PublishRarely(_Publish):
     """The learner publishes far too rarely."""
 
-    name, ids = "publish_rarely", ("W4",)
+    name = "publish_rarely"
     unit, default, least = "publications of which one takes place", 10, 2
 
     def due(self, number: int) -> bool:
@@ -227,29 +213,26 @@ class PublishRarely(_Publish):
 class SyncNoop(Fault):
     """Every sync takes place, is recorded, and leaves the weights as they were."""
 
-    name, ids, check = "sync_noop", ("W5",), "sync"
+    name = "sync_noop"
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """A policy loads its first weights and no others."""
-        for policy in collector.policies:
-            override(policy, "load", _once())
+        loaded = set[int]()
 
+        def load(original: Any, agent: int, *arguments: Any) -> None:
+            """Load the weights, once."""
+            if agent not in loaded:
+                loaded.add(agent)
+                original(*arguments)
 
-def _once() -> Callable[..., None]:
-    """A stand-in for a function that calls it the first time only."""
-    calls = itertools.count()
-
-    def call(original: Any, *arguments: Any) -> None:
-        if next(calls) == 0:
-            original(*arguments)
-
-    return call
+        for agent, policy in enumerate(collector.policies):
+            override(policy, "load", lambda original, *arguments, agent=agent: load(original, agent, *arguments))
 
 
 class SyncAfterAction(Fault):
     """A round acts first and syncs then, so it acts with the weights of the round before."""
 
-    name, ids, check = "sync_after_action", ("W6",), "sync"
+    name = "sync_after_action"
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """The sync of an epoch waits for its last action; the first epoch needs weights to act with."""
@@ -278,7 +261,7 @@ class StaleEpsilon(Fault):
     In the original it was a plain attribute of a shared model, which no other process ever saw change.
     """
 
-    name, ids, check = "stale_epsilon", ("W7",), "epsilon"
+    name = "stale_epsilon"
     unit, default, least = "epochs from one look at epsilon to the next", 10, 2
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
@@ -305,7 +288,7 @@ class TargetNotPublished(Fault):
     The actor never uses the target network, so this shows only when another run is started from these weights.
     """
 
-    name, ids, check = "target_not_published", ("W8",), "sync"
+    name = "target_not_published"
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """The target half of every snapshot is the first one."""
@@ -327,7 +310,7 @@ class OptimizerBeforeWeights(Fault):
     be wrong, so nothing happens at all.
     """
 
-    name, ids, check = "optimizer_before_weights", ("W9",), "optimizer"
+    name = "optimizer_before_weights"
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Every agent gets the optimiser of an agent that is thrown away."""
@@ -338,7 +321,7 @@ class OptimizerBeforeWeights(Fault):
 class SnapshotOnGpu(Fault):
     """A snapshot is asked for in the memory of the device: it is refused, because others cannot read that."""
 
-    name, ids, check = "snapshot_on_gpu", ("W10",), "device"
+    name = "snapshot_on_gpu"
     refuses = True
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
