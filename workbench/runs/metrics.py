@@ -1,7 +1,7 @@
 """What a run measures: its tables of records and its metrics, as ``run.json`` says them.
 
-The core's metrics are here, each with its definition, and the meaning of the other columns. A hook or an agent brings
-its own (:attr:`workbench.core.train.hooks.Hook.metrics`). Readers of a run go by its :class:`Schema`.
+The core's metrics are in ``metrics.md``, each with its definition, and the meaning of the other columns. A hook or an
+agent brings its own (:attr:`workbench.core.train.hooks.Hook.metrics`). Readers of a run go by its :class:`Schema`.
 """
 
 from __future__ import annotations
@@ -9,100 +9,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import numpy as np
 
 from workbench.core.did_you_mean import did_you_mean
 from workbench.core.records import TABLES, Metric, RecordTable
+from workbench.runs.table import markdown_rows
 
+_ROWS = [[cell.strip("`") for cell in row] for row in markdown_rows(Path(__file__).with_name("metrics.md"))]
+
+# The core's metrics by name, and what the other columns of its tables say, as ``metrics.md`` lists them.
 METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric(
-            "losses/quantile_huber", "updates", "loss", "scaled reward",
-            "Quantile Huber loss of the update, before the step: summed over the online fractions, averaged over the "
-            "target fractions and the batch (Dabney et al. 2018, equation 3).",
-        ),
-        Metric(
-            "losses/td_error", "updates", "td_error", "scaled reward",
-            "Mean of |target - value| over the batch and all pairs of online and target fractions.",
-        ),
-        Metric(
-            "values/mean_q", "updates", "mean_q", "scaled reward",
-            "Mean over the batch of the online Q(s_tm1, a_tm1), before the step.",
-        ),
-        Metric(
-            "values/max_q", "updates", "max_q", "scaled reward",
-            "Greatest online Q(s_tm1, a_tm1) of the batch, before the step.",
-        ),
-        Metric(
-            "learning/grad_norm", "updates", "grad_norm", "1",
-            "Euclidean norm of the gradient over all parameters of the agent, before clipping.",
-        ),
-        Metric("learning/learning_rate", "updates", "learning_rate", "1", "Step size of the optimiser in the update."),
-        Metric(
-            "learning/target_updates", "updates", "target_updates", "target updates",
-            "Target updates of this agent so far, this update's included.",
-        ),
-        Metric(
-            "replay/sample_age", "updates", "sample_age", "versions",
-            "Mean over the batch of the newest published version minus the version that chose the row's action. Rows "
-            "live long in a replay, so this is large by nature; it is no sync lag.",
-        ),
-        Metric("replay/fill", "updates", "replay_fill", "rows", "Rows that the update could have sampled."),
-        Metric(
-            "charts/reward", "epochs", "reward", "reward per epoch",
-            "Unscaled reward of this agent, summed over the epoch's turns, mean over the worlds, while it explores.",
-            over_agents="sum",
-        ),
-        Metric("charts/epsilon", "epochs", "epsilon", "probability", "Epsilon that the actor used in the epoch."),
-        Metric(
-            "charts/replay_ratio", "epochs", "replay_ratio", "updates per agent step",
-            "Updates of this agent so far divided by its agent steps so far.",
-        ),
-        Metric(
-            "sync/policy_version", "epochs", "policy_version", "versions",
-            "Version that chose the epoch's last action; 0 is the initial weights.",
-        ),
-        Metric(
-            "sync/policy_updates", "epochs", "policy_updates", "updates",
-            "Updates behind the policy that chose the epoch's last action.",
-        ),
-        Metric(
-            "sync/lag_versions", "epochs", "sync_lag_versions", "versions",
-            "Newest published version minus the version in use, at the epoch's last action.",
-        ),
-        Metric(
-            "sync/lag_updates", "epochs", "sync_lag_updates", "updates",
-            "Updates that the learner has done minus the updates behind the policy in use, at the epoch's last action.",
-        ),
-        Metric(
-            "sync/lag_ms", "epochs", "sync_lag_ms", "ms",
-            "Publication time of the newest version minus that of the version in use, at the epoch's last action.",
-        ),
-        Metric(
-            "charts/greedy_reward", "evaluations", "reward", "reward per epoch",
-            "Unscaled reward of this agent per greedy epoch, mean over worlds that only the evaluation uses.",
-            over_agents="sum",
-        ),
-    )
-}  # fmt: skip
-
-# Fields that say when, where and under what a record was made.
-COLUMNS: dict[str, str] = {
-    "time": "When the record was made: seconds since 1970, UTC.",
-    "agent": "Index of the agent; -1 for all or none of them.",
-    "epoch": ("Index of the epoch, counted from 0; in an event, the first epoch that the version can be used in."),
-    "update": "Updates of this agent so far, the recorded one included; in an event, those behind the version.",
-    "agent_steps": "Agent steps of this agent so far, this epoch's included.",
-    "kind": "What happened: an EventKind.",
-    "version_before": "The version that was replaced.",
-    "version": "The version that was published, taken over or evaluated; 0 is the initial weights.",
-    "epsilon": "Epsilon that goes with the version.",
-    "worlds": "Greedy epochs behind the mean, run side by side as worlds.",
-    "final": "1 for the evaluation after the last update, else 0.",
+    name: Metric(name, table, field, unit, definition, cast(Literal["mean", "sum"], over_agents))
+    for name, table, field, unit, over_agents, definition in (row for row in _ROWS if len(row) == 6)
 }
+COLUMNS: dict[str, str] = {column: meaning for column, meaning in (row for row in _ROWS if len(row) == 2)}
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def markdown_rows(page: Path) -> list[tuple[str, ...]]:
     """The cells of all tables of a Markdown page, without their heads."""
     rows: list[tuple[str, ...]] = []
     for line in page.read_text(encoding="utf-8").splitlines():
-        cells = tuple(cell.strip() for cell in line.split("|")[1:-1])
+        cells = tuple(cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1])
         if cells and set(cells[0]) <= set(":-"):
             rows.pop()  # what stands above the rule is the head
         elif cells:
