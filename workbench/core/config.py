@@ -33,15 +33,18 @@ MANY = between(1, 1_000_000)
 
 @dataclass(frozen=True)
 class ReplayConfig(Settings):
-    """One ring of transitions per agent."""
+    """One ring of transitions per agent.
+
+    Attributes:
+        capacity: Rows that the ring of an agent holds, rounded up to whole epochs. Old rows are overwritten.
+        window: Sampling draws from this many rows, the newest ones before the agreed position.
+        learning_starts: No update is made before this many rows are there, in rows per agent.
+    """
 
     group: ClassVar[str] = "replay"
     capacity: Annotated[int, at_least(1, "row")] = 13_000
-    """Rows that the ring of an agent holds, rounded up to whole epochs. Old rows are overwritten."""
     window: Annotated[int, at_least(1, "row")] = 12_000
-    """Sampling draws from this many rows, the newest ones before the agreed position."""
     learning_starts: Annotated[int, at_least(1, "row")] = 500
-    """No update is made before this many rows are there, in rows per agent."""
     sampler: SamplerConfig = field(default_factory=lambda: registry.default("replay.sampler"))
 
     def check(self) -> None:
@@ -58,35 +61,39 @@ class ReplayConfig(Settings):
 
 @dataclass(frozen=True)
 class LearningConfig(Settings):
-    """One update of one agent: n-step quantile regression with a softly updated target network."""
+    """One update of one agent: n-step quantile regression with a softly updated target network.
+
+    Attributes:
+        batch_size: Rows per update.
+        accumulate: Micro-batches per update; gradients are averaged, so 4 x 16 equals 1 x 64 to rounding.
+        learning_rate: Step size of Adam at the first update.
+        learning_rate_schedule: How the step size goes from ``learning_rate`` to ``learning_rate_end`` over the run's
+            updates.
+        learning_rate_end: Step size that a schedule other than "constant" ends with.
+        adam_eps: Adam's epsilon, added to the root of the second moment.
+        tau: Share of the online network that flows into the target network at each target update.
+        target_interval: Updates between two target updates.
+        gamma: Discount per turn.
+        n_step: Turns that a row's return spans; it stops at an episode's end.
+        double: Choose the bootstrap action with the online network, value it with the target network.
+        grad_clip: Largest norm of the gradient over all parameters of an agent; longer gradients are shortened to it.
+        reward_scale: Rewards are multiplied by this on their way into a row's return; the raw reward is kept beside it.
+    """
 
     group: ClassVar[str] = "learning"
     batch_size: Annotated[int, MANY] = 64
-    """Rows per update."""
     accumulate: Annotated[int, MANY] = 1
-    """Micro-batches per update; gradients are averaged, so 4 x 16 equals 1 x 64 to rounding."""
     learning_rate: Annotated[float, above(0)] = 1e-3
-    """Step size of Adam at the first update."""
     learning_rate_schedule: Literal["constant", "linear", "cosine"] = "linear"
-    """How the step size goes from ``learning_rate`` to ``learning_rate_end`` over the run's updates."""
     learning_rate_end: Annotated[float, at_least(0)] = 1e-4
-    """Step size that a schedule other than "constant" ends with."""
     adam_eps: Annotated[float, above(0)] = 1e-8
-    """Adam's epsilon, added to the root of the second moment."""
     tau: Annotated[float, above(0, most=1)] = 0.005
-    """Share of the online network that flows into the target network at each target update."""
     target_interval: Annotated[int, MANY] = 1
-    """Updates between two target updates."""
     gamma: Annotated[float, SHARE] = 0.99
-    """Discount per turn."""
     n_step: Annotated[int, between(1, 10_000, "turns")] = 3
-    """Turns that a row's return spans; it stops at an episode's end."""
     double: bool = True
-    """Choose the bootstrap action with the online network, value it with the target network."""
     grad_clip: Annotated[float, above(0)] = 1.0
-    """Largest norm of the gradient over all parameters of an agent; longer gradients are shortened to it."""
     reward_scale: Annotated[float, above(0)] = 1.0
-    """Rewards are multiplied by this on their way into a row's return; the raw reward is kept beside it."""
 
     def check(self) -> None:
         """A batch is made of whole micro-batches."""
@@ -98,90 +105,110 @@ class LearningConfig(Settings):
 
 @dataclass(frozen=True)
 class ExplorationConfig(Settings):
-    """Epsilon-greedy exploration; epsilon is a function of the epoch alone."""
+    """Epsilon-greedy exploration; epsilon is a function of the epoch alone.
+
+    Attributes:
+        epsilon_start: Probability of a random action in the first epoch.
+        epsilon_end: Probability of a random action once the decay is over.
+        decay_epochs: Epochs over which epsilon falls linearly.
+    """
 
     group: ClassVar[str] = "exploration"
     epsilon_start: Annotated[float, SHARE] = 1.0
-    """Probability of a random action in the first epoch."""
     epsilon_end: Annotated[float, SHARE] = 0.02
-    """Probability of a random action once the decay is over."""
     decay_epochs: Annotated[int, at_least(1, "epoch")] = 80
-    """Epochs over which epsilon falls linearly."""
 
 
 @dataclass(frozen=True)
 class PacingConfig(Settings):
-    """How many updates belong to an epoch, and how far the two sides may drift apart when they run free."""
+    """How many updates belong to an epoch, and how far the two sides may drift apart when they run free.
+
+    Attributes:
+        updates_per_epoch: Updates of each agent per epoch. Replay ratio (updates per agent step) = this / (max_turns *
+            num_worlds).
+        max_ahead: Free-running only: epochs' worth of updates that a learner may do beyond the replay ratio.
+        max_behind: Free-running only: epochs' worth of updates that a learner may be short of before the actor waits
+            for it.
+        publish_interval: Free-running only: updates between two publications of an agent. At a finite lag: once per
+            epoch.
+        sync_interval: Free-running only: epochs between two syncs of the actor. At a finite lag: every epoch.
+    """
 
     group: ClassVar[str] = "pacing"
     updates_per_epoch: Annotated[int, MANY] = 5
-    """Updates of each agent per epoch. Replay ratio (updates per agent step) = this / (max_turns * num_worlds)."""
     max_ahead: Annotated[float, between(0, 1e6, "epochs' worth of updates")] = 1.0
-    """Free-running only: epochs' worth of updates that a learner may do beyond the replay ratio."""
     max_behind: Annotated[float, between(1, 1e6, "epochs' worth of updates; below 1 no epoch could start")] = 2.0
-    """Free-running only: epochs' worth of updates that a learner may be short of before the actor waits for it."""
     publish_interval: Annotated[int, MANY] = 5
-    """Free-running only: updates between two publications of an agent. At a finite lag: once per epoch."""
     sync_interval: Annotated[int, MANY] = 1
-    """Free-running only: epochs between two syncs of the actor. At a finite lag: every epoch."""
 
 
 @dataclass(frozen=True)
 class EvaluationConfig(Settings):
-    """Greedy evaluation on worlds and random streams of its own, so that it changes nothing in the run."""
+    """Greedy evaluation on worlds and random streams of its own, so that it changes nothing in the run.
+
+    Attributes:
+        interval: Epochs between two greedy evaluations; 0 evaluates only at the end.
+        worlds: Greedy epochs per periodic evaluation, run side by side.
+        final_worlds: Greedy epochs of the evaluation after the last update.
+    """
 
     group: ClassVar[str] = "evaluation"
     interval: Annotated[int, at_least(0, "epochs (0: only at the end)")] = 20
-    """Epochs between two greedy evaluations; 0 evaluates only at the end."""
     worlds: Annotated[int, between(1, 65536, "epochs")] = 16
-    """Greedy epochs per periodic evaluation, run side by side."""
     final_worlds: Annotated[int, between(1, 65536, "epochs")] = 256
-    """Greedy epochs of the evaluation after the last update."""
 
 
 @dataclass(frozen=True)
 class CheckpointConfig(Settings):
-    """What is left on disk so that a run can be resumed. Nothing here changes a result."""
+    """What is left on disk so that a run can be resumed. Nothing here changes a result.
+
+    Attributes:
+        interval: Epochs between two checkpoints while the run goes on; 0 writes them at its end and on request only.
+        keep: Checkpoints that are kept, the newest ones; 0 writes none at all.
+    """
 
     group: ClassVar[str] = "checkpoint"
     interval: Annotated[int, at_least(0, "epochs (0: only at the end)")] = 60
-    """Epochs between two checkpoints while the run goes on; 0 writes them at its end and on request only."""
     keep: Annotated[int, between(0, 1000, "checkpoints (0 writes none)")] = 2
-    """Checkpoints that are kept, the newest ones; 0 writes none at all."""
 
 
 @dataclass(frozen=True)
 class ProcessConfig(Settings):
-    """How the work is spread over processes, threads and devices. Nothing here changes a result on one device."""
+    """How the work is spread over processes, threads and devices. Nothing here changes a result on one device.
+
+    Attributes:
+        learners: Learner processes: one per agent ("per_agent"), as many as there are cores ("auto"), a number, or one
+            process with a registered learner that updates all agents at once, by its name.
+        threads: Threads that each process may use for its arithmetic.
+        time_slice_ms: Milliseconds that each process asks to keep its core while others wait for it; 0 leaves it to the
+            system.
+        start_method: How children are started: forked from a server that has imported everything ("auto", where the
+            system can have one), or each in a fresh interpreter.
+        acting_device: Where actions are computed; small batches are fastest on the CPU.
+        start_timeout_s: Seconds within which every child must report that it is ready.
+        stop_timeout_s: Seconds that the children have to leave in order after a stop, before they are killed.
+        hang_timeout_s: Seconds without a heartbeat after which a child counts as hung and is killed. It sends one after
+            every turn of all worlds and every update, and while it waits.
+        actor_death: What follows the death of the actor, or of a sequential run's only child: restart it, or end the
+            run.
+        learner_death: What follows the death of a learner; "continue" continues without its agents' learning.
+        max_restarts: Restarts of one process within the window below, after which its next death ends the run.
+        restart_window_s: Seconds that the limit of restarts is counted over.
+    """
 
     group: ClassVar[str] = "processes"
     learners: Annotated[int | str, at_least(1)] = "per_agent"
-    """Learner processes: one per agent ("per_agent"), as many as there are cores ("auto"), a number, or one process
-    with a registered learner that updates all agents at once, by its name."""
     threads: Annotated[int, between(1, 1024, "threads")] = 1
-    """Threads that each process may use for its arithmetic."""
     time_slice_ms: Annotated[float, between(0.1, 100, "milliseconds, or 0 to leave it to the system", also=0)] = 100.0
-    """Milliseconds that each process asks to keep its core while others wait for it; 0 leaves it to the system."""
     start_method: Literal["auto", "fork_server", "spawn"] = "auto"
-    """How children are started: forked from a server that has imported everything ("auto", where the system can have
-    one), or each in a fresh interpreter."""
     acting_device: Device = "cpu"
-    """Where actions are computed; small batches are fastest on the CPU."""
     start_timeout_s: Annotated[float, above(0, "seconds")] = 120.0
-    """Seconds within which every child must report that it is ready."""
     stop_timeout_s: Annotated[float, above(0, "seconds")] = 20.0
-    """Seconds that the children have to leave in order after a stop, before they are killed."""
     hang_timeout_s: Annotated[float, above(0, "seconds")] = 120.0
-    """Seconds without a heartbeat after which a child counts as hung and is killed. It sends one after every turn of
-    all worlds and every update, and while it waits."""
     actor_death: Literal["restart", "stop"] = "restart"
-    """What follows the death of the actor, or of a sequential run's only child: restart it, or end the run."""
     learner_death: Literal["restart", "stop", "continue"] = "restart"
-    """What follows the death of a learner; "continue" continues without its agents' learning."""
     max_restarts: Annotated[int, between(0, 1000, "restarts")] = 3
-    """Restarts of one process within the window below, after which its next death ends the run."""
     restart_window_s: Annotated[float, above(0, "seconds")] = 60.0
-    """Seconds that the limit of restarts is counted over."""
 
     def check(self) -> None:
         """Learners are named by what there is."""
@@ -194,14 +221,17 @@ class ProcessConfig(Settings):
 
 @dataclass(frozen=True)
 class Config(Settings):
-    """Everything that a run depends on, apart from its mode and its lag."""
+    """Everything that a run depends on, apart from its mode and its lag.
+
+    Attributes:
+        seed: Root of every random stream of the run.
+        epochs: Epochs of the world to collect and learn from.
+        device: Where updates are computed: "cpu", "cuda", "cuda:1", "mps", or "auto" (CUDA, then MPS, then CPU).
+    """
 
     seed: Annotated[int, between(0, 2**63 - 1)] = 0
-    """Root of every random stream of the run."""
     epochs: Annotated[int, at_least(1, "epoch")] = 240
-    """Epochs of the world to collect and learn from."""
     device: Device = "auto"
-    """Where updates are computed: "cpu", "cuda", "cuda:1", "mps", or "auto" (CUDA, then MPS, then CPU)."""
     world: WorldConfig = field(default_factory=lambda: registry.default("world"))
     agent: AgentConfig = field(default_factory=lambda: registry.default("agent"))
     replay: ReplayConfig = field(default_factory=ReplayConfig)

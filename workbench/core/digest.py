@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+# What a chain starts from.
 START = bytes(32)
-"""What a chain starts from."""
 
 
 def chain(previous: bytes, data: bytes | bytearray | memoryview) -> bytes:

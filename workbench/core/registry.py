@@ -22,13 +22,13 @@ class NotGiven(ConfigError):
     """A file names a class that is not registered, and the caller did not give it."""
 
 
+# By kind (the dotted name of the setting) and name.
 _REGISTERED: dict[tuple[str, str], type | str] = {
     ("world", "treasurehunt"): "workbench.core.envs.treasurehunt:TreasurehuntConfig",
     ("agent", "iqn"): "workbench.core.agents.iqn_agent:IQNConfig",
     ("replay.sampler", "uniform"): "workbench.core.shared.sampling:UniformConfig",
     ("learner", "one_by_one"): "workbench.core.train.learners:OneByOne",
 }
-"""By kind (the dotted name of the setting) and name."""
 
 
 def register(kind: str, name: str, config_class: type | str) -> None:

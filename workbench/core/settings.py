@@ -25,15 +25,18 @@ from workbench.core.registry import ConfigError
 
 @dataclass(frozen=True)
 class Bound:
-    """Which numbers a field takes: from ``low`` to ``high``, or above ``low`` if that is left out itself."""
+    """Which numbers a field takes: from ``low`` to ``high``, or above ``low`` if that is left out itself.
+
+    Attributes:
+        unit: What follows the numbers in the message.
+        also: A number outside the bounds that the field takes too.
+    """
 
     low: float
     high: float = math.inf
     unit: str = ""
-    """What follows the numbers in the message."""
     above: bool = False
     also: float = math.nan
-    """A number outside the bounds that the field takes too."""
 
     def holds(self, value: Any) -> bool:
         """Whether the field takes a number; a word that it takes beside numbers has no bounds."""
@@ -52,11 +55,14 @@ class Bound:
 
 @dataclass(frozen=True)
 class Pattern:
-    """Which texts a field takes."""
+    """Which texts a field takes.
+
+    Attributes:
+        words: The rule as the message gives it.
+    """
 
     expression: str
     words: str
-    """The rule as the message gives it."""
 
     def holds(self, value: str) -> bool:
         """Whether the field takes a text."""
@@ -95,10 +101,13 @@ def require(holds: bool, name: str, value: object, rule: str) -> None:
 
 
 class Settings:
-    """A group of settings. A subclass is a frozen dataclass; its fields are checked when it is built."""
+    """A group of settings. A subclass is a frozen dataclass; its fields are checked when it is built.
+
+    Attributes:
+        group: Dotted name of the group; "" for the whole configuration.
+    """
 
     group: ClassVar[str] = ""
-    """Dotted name of the group; "" for the whole configuration."""
 
     def __post_init__(self) -> None:
         for name, annotation in fields_of(type(self)).items():

@@ -118,12 +118,14 @@ class AgentConfig(Choice):
     """Arguments of an agent. An agent's own dataclass is derived from it.
 
     Its name in a configuration is the registered one, or ``module:Class``.
+
+    Attributes:
+        num_frames: Newest observations stacked into one state, in frames.
     """
 
     group: ClassVar[str] = "agent"
     metrics: ClassVar[tuple[Metric, ...]] = ()  # what its updates return beyond UPDATE_METRICS
     num_frames: Annotated[int, between(1, 65536, "frames")] = 1
-    """Newest observations stacked into one state, in frames."""
 
     def check_spec(self, spec: AgentSpec) -> None:
         """Refuse observations or actions that it cannot be built for, before a process is started.

@@ -106,27 +106,30 @@ class IQNPolicy(EpsilonGreedy):
 
 @dataclass(frozen=True)
 class IQNConfig(ValueConfig):
-    """The implicit quantile network (Dabney et al. 2018) with dueling heads, and its loss."""
+    """The implicit quantile network (Dabney et al. 2018) with dueling heads, and its loss.
+
+    Attributes:
+        num_frames: Newest observations stacked into one state, in frames.
+        width: Units of every hidden layer.
+        num_cosines: Cosine features that embed a quantile fraction.
+        noisy: Replace the layers after the embedding by factorised noisy layers (Fortunato et al. 2018).
+        num_quantiles: N: quantile fractions of the online network in the loss.
+        num_target_quantiles: N': quantile fractions of the target network in the loss.
+        num_policy_quantiles: K: quantile fractions averaged to compare actions.
+        huber_kappa: Threshold of the Huber loss, in units of reward.
+    """
 
     agent_class: ClassVar[type[ValueAgent]] = IQNAgent
     policy_class: ClassVar[type[EpsilonGreedy]] = IQNPolicy
 
     num_frames: Annotated[int, between(1, 65536, "frames")] = 5
-    """Newest observations stacked into one state, in frames."""
     width: Annotated[int, _WIDE] = 250
-    """Units of every hidden layer."""
     num_cosines: Annotated[int, _WIDE] = 64
-    """Cosine features that embed a quantile fraction."""
     noisy: bool = False
-    """Replace the layers after the embedding by factorised noisy layers (Fortunato et al. 2018)."""
     num_quantiles: Annotated[int, _FRACTIONS] = 12
-    """N: quantile fractions of the online network in the loss."""
     num_target_quantiles: Annotated[int, _FRACTIONS] = 12
-    """N': quantile fractions of the target network in the loss."""
     num_policy_quantiles: Annotated[int, _FRACTIONS] = 12
-    """K: quantile fractions averaged to compare actions."""
     huber_kappa: Annotated[float, above(0)] = 1.0
-    """Threshold of the Huber loss, in units of reward."""
 
     def network(self, spec: AgentSpec) -> QuantileNetwork:
         """The network of an agent with that spec."""

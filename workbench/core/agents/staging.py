@@ -17,11 +17,11 @@ from torch import Tensor
 
 from workbench.core.registry import ConfigError
 
+# Bytes. Arrays start on cache lines, so that the same sums are made in the same order in every process.
 ALIGNMENT = 64
-"""Bytes. Arrays start on cache lines, so that the same sums are made in the same order in every process."""
 
+# Shape and dtype of one staged array.
 Field = tuple[tuple[int, ...], type[np.generic] | np.dtype[Any]]
-"""Shape and dtype of one staged array."""
 
 
 def available_devices() -> tuple[str, ...]:

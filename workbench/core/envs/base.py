@@ -40,63 +40,77 @@ from numpy.typing import NDArray
 from workbench.core import registry
 from workbench.core.settings import Choice, between
 
+# From the observations of one agent, (num_worlds, *shape), and a generator to its actions, (num_worlds,) int64.
 ReferencePolicy = Callable[[NDArray[Any], np.random.Generator], NDArray[np.int64]]
-"""From the observations of one agent, (num_worlds, *shape), and a generator to its actions, (num_worlds,) int64."""
 
 
 @dataclass(frozen=True)
 class AgentSpec:
-    """What one agent sees and can do."""
+    """What one agent sees and can do.
+
+    Attributes:
+        shape: Shape of one observation.
+        dtype: NumPy name of its dtype. Observations are stored in it; encoding them is the agent's business.
+        num_actions: Its actions are 0 to this, exclusive.
+        num_codes: If an observation is made of codes of kinds: how many kinds. Codes are 1 to this, 0 is nothing at
+            all.
+        action_names: What its actions are called, if they have names.
+        code_names: What codes stand for, from 0 on, if they have names.
+    """
 
     shape: tuple[int, ...]
-    """Shape of one observation."""
     dtype: str
-    """NumPy name of its dtype. Observations are stored in it; encoding them is the agent's business."""
     num_actions: int
-    """Its actions are 0 to this, exclusive."""
     num_codes: int | None = None
-    """If an observation is made of codes of kinds: how many kinds. Codes are 1 to this, 0 is nothing at all."""
     action_names: tuple[str, ...] = ()
-    """What its actions are called, if they have names."""
     code_names: tuple[str, ...] = ()
-    """What codes stand for, from 0 on, if they have names."""
 
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """What a world is, known before there is one."""
+    """What a world is, known before there is one.
+
+    Attributes:
+        agents: One for each agent, in the order in which they act.
+        max_turns: Turns of an epoch.
+        whole_epochs: Whether every episode lasts for the whole epoch and every agent takes part in every turn; ends are
+            not stored.
+        reward_bound: Largest size of one reward, if it is known.
+        max_copies: Most copies that one process should play side by side.
+    """
 
     agents: tuple[AgentSpec, ...]
-    """One for each agent, in the order in which they act."""
     max_turns: int
-    """Turns of an epoch."""
     whole_epochs: bool = False
-    """Whether every episode lasts for the whole epoch and every agent takes part in every turn; ends are not stored."""
     reward_bound: float | None = None
-    """Largest size of one reward, if it is known."""
     max_copies: int = 65536
-    """Most copies that one process should play side by side."""
 
 
 class Turn(NamedTuple):
-    """What a turn has brought; arrays of shape (agents, num_worlds), good until the next turn begins."""
+    """What a turn has brought; arrays of shape (agents, num_worlds), good until the next turn begins.
+
+    Attributes:
+        terminated: The agent's part of the episode has come to its natural end with this turn.
+        truncated: It was cut off with this turn, by a time limit for instance.
+        valid: The agent took part in this turn.
+    """
 
     rewards: NDArray[np.float32]
     terminated: NDArray[np.bool_]
-    """The agent's part of the episode has come to its natural end with this turn."""
     truncated: NDArray[np.bool_]
-    """It was cut off with this turn, by a time limit for instance."""
     valid: NDArray[np.bool_]
-    """The agent took part in this turn."""
 
 
 class World(Protocol):
-    """Any number of copies of a world, ready to play once made. See the head of this file for the order of calls."""
+    """Any number of copies of a world, ready to play once made. See the head of this file for the order of calls.
+
+    Attributes:
+        rng: The only source of chance, a PCG64.
+        num_worlds: Copies.
+    """
 
     rng: np.random.Generator
-    """The only source of chance, a PCG64."""
     num_worlds: int
-    """Copies."""
 
     def reset(self) -> None:
         """Begin an epoch: a new episode in every copy."""
@@ -132,11 +146,13 @@ class WorldConfig(Choice):
     """Arguments of a world. A world's own dataclass is derived from it and says what the world is and how it is made.
 
     Its name in a configuration is the registered one, or ``module:Class``.
+
+    Attributes:
+        num_worlds: Copies of the world that run side by side and feed the same replays.
     """
 
     group: ClassVar[str] = "world"
     num_worlds: Annotated[int, between(1, 65536, "copies")] = 1
-    """Copies of the world that run side by side and feed the same replays."""
 
     @property
     def title(self) -> str:

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from workbench.core.envs.base import AgentSpec, EnvSpec, ReferencePolicy, Turn, WorldConfig
 from workbench.core.settings import SHARE, at_least, between, require
 
+# Entity codes. BLANK is no frame at all (before an epoch); SAND is a kind that the seeds count and never place.
 BLANK, EMPTY, WALL, SAND, GEM, AGENT = range(6)
-"""Entity codes. BLANK is no frame at all (before an epoch); SAND is a kind that the seeds count and never place."""
+# Kinds of entity in a one-hot frame: codes 1 to 5. A BLANK cell is all zeros.
 NUM_ENTITIES = 5
-"""Kinds of entity in a one-hot frame: codes 1 to 5. A BLANK cell is all zeros."""
 UP, DOWN, LEFT, RIGHT = range(4)
 NUM_ACTIONS = 4
 
@@ -35,24 +35,27 @@ _CAN_ENTER = np.isin(np.arange(NUM_ENTITIES + 1), (EMPTY, GEM))
 
 @dataclass(frozen=True)
 class TreasurehuntConfig(WorldConfig):
-    """Treasurehunt: a walled gridworld in which agents collect gems. Defaults are those of the seeds."""
+    """Treasurehunt: a walled gridworld in which agents collect gems. Defaults are those of the seeds.
+
+    Attributes:
+        height: Rows of the map, in cells, the border of wall included.
+        width: Columns of the map, in cells, the border of wall included.
+        num_agents: Agents in each world; every one has its own network, replay and learner.
+        vision_radius: An agent sees the (2r+1) x (2r+1) cells around itself, in cells.
+        max_turns: Turns in an epoch; then the world is reset. The cut is a truncation: values bootstrap through it.
+        spawn_prob: Probability per turn that an empty inner cell becomes a gem.
+        gem_reward: Reward for moving onto a gem.
+        wall_reward: Reward for walking into a wall.
+    """
 
     height: Annotated[int, _CELLS] = 10
-    """Rows of the map, in cells, the border of wall included."""
     width: Annotated[int, _CELLS] = 10
-    """Columns of the map, in cells, the border of wall included."""
     num_agents: Annotated[int, at_least(1, "agent")] = 5
-    """Agents in each world; every one has its own network, replay and learner."""
     vision_radius: Annotated[int, between(1, 50, "cells")] = 2
-    """An agent sees the (2r+1) x (2r+1) cells around itself, in cells."""
     max_turns: Annotated[int, between(1, 1_000_000, "turns")] = 50
-    """Turns in an epoch; then the world is reset. The cut is a truncation: values bootstrap through it."""
     spawn_prob: Annotated[float, SHARE] = 0.02
-    """Probability per turn that an empty inner cell becomes a gem."""
     gem_reward: Annotated[float, _REWARD] = 10.0
-    """Reward for moving onto a gem."""
     wall_reward: Annotated[float, _REWARD] = -1.0
-    """Reward for walking into a wall."""
 
     def check(self) -> None:
         """Every agent stands in a cell of its own."""

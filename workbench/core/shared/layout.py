@@ -31,13 +31,16 @@ class LayoutMismatch(ValueError):
 
 
 class Field(NamedTuple):
-    """One array of a block."""
+    """One array of a block.
+
+    Attributes:
+        fill: Value before the first write; improbable where a use of unwritten memory should show.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: DTypeLike
     fill: float
-    """Value before the first write; improbable where a use of unwritten memory should show."""
 
 
 @dataclass(frozen=True)

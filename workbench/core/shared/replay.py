@@ -27,10 +27,10 @@ from workbench.core.shared.layout import Arrays, Counter, Field, Layout
 from workbench.core.shared.sampling import Sampler
 
 MAX_REDRAWS = 1000
+# What observations of bytes are before the first write; those of floats are nan.
 UNWRITTEN = 0xEE
-"""What observations of bytes are before the first write; those of floats are nan."""
+# Columns of worlds whose episodes end inside an epoch.
 ENDS = ("terminated", "truncated", "valid")
-"""Columns of worlds whose episodes end inside an epoch."""
 
 
 class ReplayError(RuntimeError):

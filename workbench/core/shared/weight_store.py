@@ -26,18 +26,21 @@ class WeightStoreError(RuntimeError):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What belongs to a published vector."""
+    """What belongs to a published vector.
+
+    Attributes:
+        version: Publications so far; 0 is the initial weights.
+        updates: Updates of the agent that are in these weights.
+        epsilon: Epsilon due when the snapshot was published.
+        time: When it was published, in seconds since 1970.
+        checksum: :func:`checksum` of the vector.
+    """
 
     version: int
-    """Publications so far; 0 is the initial weights."""
     updates: int
-    """Updates of the agent that are in these weights."""
     epsilon: float
-    """Epsilon due when the snapshot was published."""
     time: float
-    """When it was published, in seconds since 1970."""
     checksum: int
-    """:func:`checksum` of the vector."""
 
 
 _ABOUT = tuple(field.name for field in fields(Snapshot))

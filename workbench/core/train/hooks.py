@@ -41,12 +41,16 @@ class Hook:
 
     A hook is made in the parent and sent to every child, in the order of the launch. Each method is called once in
     every process that has such a part. To wrap a method of a part, set the attribute of that one object.
+
+    Attributes:
+        tables: Tables of records that it brings, by name: ``parts.channel[name].write(...)`` adds a record to one of
+            them.
+        metrics: Curves: a field of a table each, its own or the core's; one that the table lacks is added to it, as
+            float32.
     """
 
     tables: ClassVar[Mapping[str, RecordTable]] = {}
-    """Tables of records that it brings, by name: ``parts.channel[name].write(...)`` adds a record to one of them."""
     metrics: ClassVar[tuple[Metric, ...]] = ()
-    """Curves: a field of a table each, its own or the core's; one that the table lacks is added to it, as float32."""
 
     def layouts(self, plan: Plan) -> Mapping[str, Layout]:
         """Shared memory of its own, by names that nothing else uses."""
@@ -119,19 +123,22 @@ def unchanged(config: Config) -> Callable[[], FixedSettings]:
 
 @dataclass(frozen=True)
 class Death:
-    """The death of a child."""
+    """The death of a child.
+
+    Attributes:
+        agents: Whose updates it made; none for the actor.
+        cause: How it ended: signal, exit code, why it was killed, or the last line of its traceback.
+        epochs: Epochs collected until then.
+        updates: Updates that its agents had made together, of all agents for the actor.
+        restarts: How often it had been restarted before.
+    """
 
     process: str
     agents: tuple[int, ...]
-    """Whose updates it made; none for the actor."""
     cause: str
-    """How it ended: signal, exit code, why it was killed, or the last line of its traceback."""
     epochs: int
-    """Epochs collected until then."""
     updates: int
-    """Updates that its agents had made together, of all agents for the actor."""
     restarts: int
-    """How often it had been restarted before."""
 
     @property
     def what_happened(self) -> str:

@@ -127,7 +127,7 @@ class OneByOne:
         )  # fmt: skip
 
 
+# What a learner is registered as: its class, called as :class:`OneByOne` is.
 MakeLearner = Callable[
     [Config, Sequence[int], Sequence[Replay], torch.device, Sequence[NDArray[np.float32] | None]], Learner
 ]
-"""What a learner is registered as: its class, called as :class:`OneByOne` is."""
