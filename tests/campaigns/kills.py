@@ -4,8 +4,9 @@
 
 Kills come from outside (SIGKILL, SIGTERM, SIGSTOP and then SIGKILL, at a random moment of wall time) and from inside: a
 process counts the lines that it executes in a module which touches shared memory, and kills itself at one of them. So
-kills fall into the middle of a publication, of a row, of a record, of a kept state and of a copy for a checkpoint. Some
-runs lose their parent instead, at a random moment or in the middle of writing a checkpoint, and are resumed.
+kills fall into the middle of a publication, of a row, of a record, of a kept state and of a copy for a checkpoint. Runs
+that are disturbed from outside lose the fork server of their children as well, between the other kills. Some runs lose
+their parent instead, at a random moment or in the middle of writing a checkpoint, and are resumed.
 
 Everything is drawn from one seed; what the clock decides, such as where a kill from outside falls, differs from time to
 time. At a finite lag the digests must be those of a run that was left alone.
@@ -31,6 +32,7 @@ import numpy as np
 
 from tests.campaigns.command_line import command, parse, say, start
 from tests.campaigns.reference_files import ROOT, RunsFile
+from tests.campaigns.signals import SIGNALS, end, server_pid
 from workbench.api import Run, launch, load, resume
 from workbench.cli.options import at_least
 from workbench.core.config import Config
@@ -51,7 +53,6 @@ PLACES = (
     "runs/recovery/journal.py", "runs/recovery/keepers.py",
 )  # fmt: skip
 """Modules in whose lines a process kills itself."""
-SIGNALS = ("SIGKILL", "SIGTERM", "SIGSTOP")
 HARM = ("hangs", "torn_accepted", "digest_mismatches", "wrong_counts", "failed_runs")
 """What a kill must never do. Counted are the runs that it happened to."""
 CHECKPOINT = "runs/recovery/checkpoint.py"
@@ -130,7 +131,7 @@ class Kill:
     """One process's death."""
 
     role: str
-    """actor, learner, sequential, or parent."""
+    """actor, learner, sequential, parent, or server."""
     how: str
     """A signal from outside, or "at a line" or "in a checkpoint" from inside."""
     where: str = ""
@@ -261,10 +262,13 @@ class Campaign:
         run = launch(self._config, record.mode, record.lag, out=self._folder, name=name, hooks=dying)
         deadline = time.monotonic() + LIMIT_S
         sent: list[tuple[str, float]] = []
-        for _ in range(0 if inside else 4):
+        before = int(rng.integers(4))
+        for kill in range(0 if inside else 4):
             wait, victim, how = rng.uniform(0.0, 0.4), int(rng.integers(processes)), SIGNALS[int(rng.integers(3))]
             self._pause_until_alive(run, victim, deadline)
             time.sleep(wait)
+            if kill == before and not run.ended and end(server_pid(), "SIGKILL"):
+                record.kills.append(Kill("server", "SIGKILL"))
             sent += self._kill(run, victim, how, record)
         while not run.ended and time.monotonic() < deadline:
             run._supervisor.wait(0.5)
@@ -290,15 +294,8 @@ class Campaign:
     def _kill(self, run: Run, victim: int, how: str, record: Disturbed) -> list[tuple[str, float]]:
         """Kill a process, if it is there; its name and when the signal was sent that ended it."""
         each = run.processes[victim]
-        if run.ended or each.pid is None or not each.alive:
-            return []
-        try:
-            if how == "SIGSTOP":
-                os.kill(each.pid, signal.SIGSTOP)
-                time.sleep(0.05)
-            at = time.time()
-            os.kill(each.pid, signal.SIGKILL if how == "SIGSTOP" else getattr(signal, how))
-        except ProcessLookupError:
+        at = None if run.ended or not each.alive else end(each.pid, how)
+        if at is None:
             return []
         record.kills.append(Kill(each.role, how))
         return [(each.name, at)]

@@ -16,7 +16,6 @@ libraries and the records that a large history is read from, are dropped by the 
 from __future__ import annotations
 
 import os
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,9 +29,11 @@ from numpy.typing import NDArray
 
 from tests.campaigns.command_line import command, parse, say, start
 from tests.campaigns.reference_files import provenance, write_json
+from tests.campaigns.signals import SIGNALS, end, server_pid
 from workbench.api import Run, launch
 from workbench.cli.options import at_least
 from workbench.core.config import Config, ConfigError
+from workbench.core.processes import fork_server
 from workbench.core.records import EventKind
 from workbench.runs.folder import reference_path
 from workbench.runs.history import History
@@ -40,9 +41,10 @@ from workbench.runs.presets import preset
 from workbench.runs.table import Table
 
 PARENT = "parent"
+SERVER = "fork server"
+"""The process that a run's children are forked from, where the system can have one."""
 CHILDREN = "children"
 """The name under which growth from one life of a child to its next is told, of all children together."""
-SIGNALS = ("SIGKILL", "SIGTERM", "SIGSTOP")
 SAMPLES = 720
 """Samples of a soak, whatever its length: every 5 s in an hour."""
 WARM_UP = 1 / 4
@@ -71,7 +73,7 @@ class Soak:
         self._rng = np.random.default_rng(seed)
         self._shm_before = shm()
         self._run = launch(config, "multiprocess", None, out=folder, name="soak")
-        names = [PARENT, *(each.name for each in self._run.processes)]
+        names = [PARENT, *([SERVER] if fork_server.available() else []), *(each.name for each in self._run.processes)]
         # all of it now: what is watched includes this process, which must not grow by its own notes
         self._samples = np.full((2 * SAMPLES, len(names), len(FIELDS)), np.nan)
         self._names_in_shm = np.full((2 * SAMPLES, 3), np.nan)
@@ -115,8 +117,10 @@ class Soak:
             return
         row = self._samples[self._count]
         before = self._samples[self._count - 1] if self._count else row
-        for name, pid in [(PARENT, os.getpid()), *((each.name, each.pid) for each in self._run.processes)]:
-            taken, place = None if pid is None else usage(pid), self._places[name]
+        pids = {PARENT: os.getpid(), SERVER: server_pid()} | {each.name: each.pid for each in self._run.processes}
+        for name, place in self._places.items():
+            pid = pids[name]
+            taken = None if pid is None else usage(pid)
             if taken is not None:
                 same = before[place, 1] == pid
                 age = before[place, 2] + at - before[place, 0] if same else 0.0
@@ -129,13 +133,8 @@ class Soak:
         victim = self._run.processes[int(self._rng.integers(len(self._run.processes)))]
         how = SIGNALS[int(self._rng.integers(len(SIGNALS)))]
         self.kills.append({"t": round(at, 2), "process": victim.name, "signal": how})
-        if victim.pid is None or not victim.alive:
+        if not victim.alive or end(victim.pid, how) is None:
             self.kills[-1]["signal"] = "none: it was not alive"
-            return
-        os.kill(victim.pid, getattr(signal, how))
-        if how == "SIGSTOP":
-            time.sleep(0.2)
-            os.kill(victim.pid, signal.SIGKILL)
 
     def _said(self) -> str:
         kill, parent = self.kills[-1], self._samples[self._count - 1, self._places[PARENT]]
@@ -179,7 +178,7 @@ def growth(processes: Mapping[str, Mapping[str, Sequence[float]]], seconds: floa
         A line per process and quantity: level, growth per hour, growth in the whole time, and whether that is noise.
     """
     settled = {name: _settled(table, seconds) for name, table in processes.items()}
-    lives = {name: _medians_of_lives(table) for name, table in settled.items() if name != PARENT}
+    lives = {name: _medians_of_lives(table) for name, table in settled.items() if name not in (PARENT, SERVER)}
     children = [np.concatenate(column) for column in zip(*(table.values() for table in lives.values()), strict=True)]
     owner = np.repeat(np.arange(len(lives)), [len(table["t"]) for table in lives.values()])
     between = dict(zip(FIELDS, children, strict=True))

@@ -17,7 +17,7 @@ def test_no_kill_does_any_harm(tmp_path, capsys):
     assert data["kills"] >= 8 and data["failures"] == []
     for by in ("by_mode", "by_role", "by_how"):
         assert sum(line["kills"] for line in data[by].values()) == data["kills"]
-    assert set(data["by_role"]) <= {"actor", "learner", "sequential", "parent"}
+    assert set(data["by_role"]) <= {"actor", "learner", "sequential", "parent", "server"}
     assert data["seen_after_ms"]["deaths"] > 0
     assert "digest_mismatches: 0" in capsys.readouterr().out
 
