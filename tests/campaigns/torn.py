@@ -33,7 +33,7 @@ from workbench.core.shared.weight_store import WeightStore, WeightStoreError
 from workbench.report.torn_reads import count, rows_table, torn_reads, weights_table
 from workbench.runs.folder import reference_path
 
-PATIENCE = 60.0
+PATIENCE = 600.0
 """Seconds without a word from a child after which it is given up; importing torch takes some of them."""
 
 
@@ -168,7 +168,6 @@ class _Pair:
             if process.is_alive():
                 process.kill()
                 process.join()
-            process.close()
 
     def measure(self, cell: Cell) -> dict[str, Any]:
         """Let the writer begin, the reader read, and both end."""
@@ -201,9 +200,12 @@ class _Pair:
 
     def _answer(self, role: str) -> Any:
         pipe, process = self._pipes[role], self._processes[role]
-        ready = connection.wait([pipe, process.sentinel], PATIENCE)
+        while process.is_alive():
+            ready = connection.wait([pipe, process.sentinel], PATIENCE)
+            if pipe in ready or not ready:
+                break  # a sentinel that is ready may also mean that there is something to ask the process for
         try:
-            answer = pipe.recv() if pipe in ready else None
+            answer = pipe.recv() if pipe.poll() else None
         except EOFError:
             answer = None
         if answer is None:

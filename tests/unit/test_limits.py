@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import workbench as wb
 from workbench.core.processes import shared_memory
 from workbench.core.processes.blocks import Plan, allocate_shared
-from workbench.core.processes.supervisor import in_words
+from workbench.core.processes.spawn import in_words
 from workbench.core.shared.record_ring import Channel
 from workbench.runs import limits
 from workbench.runs.limits import (

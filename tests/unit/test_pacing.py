@@ -255,7 +255,8 @@ class SimulatedRun:
 
     def notify_others(self, process):
         self.switch()
-        self.rung = [True] * len(self.rung)
+        for other in [0] if process else range(1, len(self.rung)):
+            self.rung[other] = True
 
     # --- what must hold whenever somebody moves ----------------------------------------------------------------------
 

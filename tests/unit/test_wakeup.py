@@ -83,5 +83,5 @@ def test_notifying_never_blocks_and_many_notifications_are_as_good_as_one(wakeup
 def test_notifying_a_process_that_is_gone_does_no_harm(monkeypatch):
     monkeypatch.delattr(os, "eventfd", raising=False)
     wakeup = Wakeup.create()
-    wakeup.reader.close()
+    del wakeup.reader
     wakeup.notify()

@@ -25,7 +25,7 @@ class Plan:
 
     Attributes:
         weights: (agents, vector size) float32 to start from, or None.
-        hooks: What comes in from outside, in this order.
+        hooks: what comes in from outside, in this order.
     """
 
     config: Config

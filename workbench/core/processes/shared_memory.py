@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from workbench.core.shared.layout import Arrays, Layout
 
+# Whether the system has files that lie in memory alone; elsewhere they are temporary files, unlinked at once.
 IN_MEMORY = sys.platform == "linux" and hasattr(os, "memfd_create")
-"""Whether the system has files that lie in memory alone; elsewhere they are temporary files, unlinked at once."""
 
 
 class Descriptor:
@@ -31,19 +31,14 @@ class Descriptor:
 
     def __init__(self, number: int) -> None:
         self._number = number
+        os.set_inheritable(number, False)
 
     def fileno(self) -> int:
         """The descriptor's number in this process."""
         return self._number
 
-    def close(self) -> None:
-        """Close it now."""
-        number, self._number = self._number, -1
-        if number >= 0:
-            os.close(number)
-
     def __del__(self) -> None:
-        self.close()
+        os.close(self._number)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _received, (reduction.DupFd(self._number),)
@@ -68,16 +63,13 @@ class Memory:
     """A nameless file, mapped into this process. A child that is sent it maps the same file."""
 
     def __init__(self, nbytes: int) -> None:
-        self._map(nameless_file(nbytes))
-
-    def _map(self, file: Descriptor) -> None:
-        self._file, self.map = file, mmap.mmap(file.fileno(), 0)
+        self.__setstate__(nameless_file(nbytes))
 
     def __getstate__(self) -> Descriptor:
         return self._file
 
     def __setstate__(self, file: Descriptor) -> None:
-        self._map(file)
+        self._file, self.map = file, mmap.mmap(file.fileno(), 0)
 
 
 @dataclass
@@ -110,8 +102,7 @@ def allocate(layouts: Mapping[str, Layout]) -> dict[str, Block]:
         MemoryError: the system does not have that much; the message says how much was asked for.
         OSError: there are too many open files.
     """
-    total = sum(layout.nbytes for layout in layouts.values())
-    room = memory_available()
+    total, room = sum(layout.nbytes for layout in layouts.values()), memory_available()
     if total > room:
         raise MemoryError(
             f"{total / 2**20:.0f} MiB of shared memory are wanted for {', '.join(layouts)[:200]}, and "
@@ -119,16 +110,15 @@ def allocate(layouts: Mapping[str, Layout]) -> dict[str, Block]:
         )
     memory, offset, blocks = Memory(total), 0, {}
     for name, layout in layouts.items():
-        block = blocks[name] = Block(layout, memory, offset)
-        layout.create(block.bytes)
+        blocks[name] = Block(layout, memory, offset)
+        layout.create(blocks[name].bytes)
         offset += layout.nbytes
     return blocks
 
 
 def memory_available() -> int:
     """Bytes that shared memory can have; a write beyond them would end this process."""
-    if IN_MEMORY:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        known = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
-        return known["MemAvailable"]
-    return shutil.disk_usage(tempfile.gettempdir()).free
+    if not IN_MEMORY:
+        return shutil.disk_usage(tempfile.gettempdir()).free
+    (line,) = (line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable:"))
+    return int(line.split()[1]) * 1024

@@ -8,35 +8,42 @@ never run again in a child, and a caller may be a script, a notebook's kernel, a
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import connection, context, reduction, util
 from typing import Any
 
-from workbench.core.processes.child import LAST_WORDS, Line, Received, Surroundings
+from workbench.core.processes.child import Line, Received
 from workbench.core.processes.shared_memory import Descriptor, nameless_file
 
-BOOTSTRAP = "import sys; sys.path[:] = sys.argv[1:]; from workbench.core.processes.{module} import {function}; {call}"
+TOO_MANY_FILES = "too many open files: raise the limit (ulimit -n), or close what holds them, such as runs you hold"
+BOOTSTRAP = "import sys; sys.path[:] = sys.argv[1:]; from workbench.core.processes import child, fork_server; "
 
 
-class Process(ABC):
-    """A child process that runs ``target(*arguments)`` and leaves with this one. Any thread may ask it anything."""
+class Process:
+    """A child that runs ``target(*arguments)`` in a fresh interpreter. Any thread may ask it anything.
+
+    Attributes:
+        sentinel: a descriptor that is readable when the child has ended, or when there is something to ask it for.
+        last_words: the traceback of a child that failed; there once :attr:`exitcode` is.
+    """
 
     def __init__(self, name: str, target: Callable[..., object], *arguments: Any) -> None:
         """Nothing is started yet. Target and arguments are pickled when it is."""
-        self.name = name
-        self.last_words = ""
-        """The traceback of a child that failed; there once :attr:`exitcode` is."""
+        self.name, self.sentinel, self.last_words = name, -1, ""
         self._work = target, arguments
         self._lock = threading.RLock()
         self._line: Line | None = None
         self._pidfd: Descriptor | None = None
+        self._said: dict[str, Any] = {}
         self._exitcode: int | None = None
 
     def start(self) -> None:
@@ -47,121 +54,112 @@ class Process(ABC):
         """
         with self._lock, _packed(self.name, self._work) as sent:
             self._line, theirs = Line.pair()
-            with theirs:
-                try:
-                    self._begin(theirs, sent)
-                except BaseException:
-                    self.close()  # whatever was begun leaves
-                    raise
+            self._line.setblocking(False)
+            self.sentinel, self._said = self._line.fileno(), {}
+            try:
+                self._begin(self._line, theirs, sent)
+            except BaseException:
+                self._line = None  # what has been begun leaves
+                raise
+            finally:
+                theirs.close()
 
-    @abstractmethod
-    def _begin(self, theirs: Line, sent: list[int]) -> None:
-        """Make a process that has the child's end of the line and these descriptors, and runs ``child.main``."""
+    def _begin(self, ours: Line, theirs: Line, sent: list[int]) -> None:
+        call = f"child.main({theirs.fileno()}, {sent})"
+        self._popen = interpreter(call, [theirs.fileno(), *sent], {signal.SIGINT})  # until the child ignores it
+        self._said["pid"] = self._popen.pid
+        self._watch(pidfd_of(self._popen.pid))
+
+    def _watch(self, pidfd: Descriptor | None) -> None:
+        if pidfd is not None:
+            self._pidfd, self.sentinel = pidfd, pidfd.fileno()
 
     @property
-    @abstractmethod
     def pid(self) -> int | None:
-        """The child's process id; None before there is one."""
+        """The child's process id; None until it is known."""
+        self.is_alive()  # hears what it has told
+        pid: int | None = self._said.get("pid")
+        return pid
 
     @property
     def exitcode(self) -> int | None:
         """How the child ended, as :class:`subprocess.Popen` says it; None while it lives or was not started."""
         with self._lock:
             if self._exitcode is None and self._line is not None:
-                self._exitcode = self._look()
+                self._exitcode = self._look(self._line)
+                if self._exitcode is not None:
+                    self.last_words = self._said.get("words", "")
+                    self._line = self._pidfd = None
             return self._exitcode
 
-    @abstractmethod
-    def _look(self) -> int | None:
-        """The exit code if the child has ended. Its last words must be heard then."""
+    def _look(self, line: Line) -> int | None:
+        code = self._popen.poll()
+        if code is not None:
+            self._hear(line)
+        return code
+
+    def _hear(self, line: Line) -> bool:
+        """Take in what was said on the line so far; whether that was the last of it."""
+        try:
+            while True:
+                said, given, *_ = socket.recv_fds(line, 65536, 1)
+                if not said:
+                    return True
+                for message in said.splitlines():
+                    self._said |= json.loads(message)
+                if given:
+                    self._watch(Descriptor(given[0]))
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            return True
 
     def is_alive(self) -> bool:
         """Whether the child was started and has not ended."""
-        return self.exitcode is None and self._line is not None
+        with self._lock:
+            return self.exitcode is None and self._line is not None
 
-    @abstractmethod
     def kill(self) -> None:
         """End the child at once. One that has ended, or was not started, is left alone."""
+        if self.is_alive():
+            self._popen.kill()
 
     def join(self, timeout: float | None = None) -> None:
         """Sleep until the child has ended, at most ``timeout`` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while self.is_alive() and (deadline is None or time.monotonic() < deadline):
-            connection.wait([self.sentinel], None if deadline is None else max(0.0, deadline - time.monotonic()))
-
-    @property
-    def sentinel(self) -> int:
-        """A descriptor that becomes readable when the child ends, or when there is something to ask it for."""
-        found = self._pidfd or self._line
-        assert found is not None, f"{self.name} was not started"
-        return found.fileno()
-
-    def close(self) -> None:
-        """Give back the descriptors of a child that has ended; what is known of it stays."""
-        with self._lock:
-            for held in (self._line, self._pidfd):
-                if held is not None:
-                    held.close()
-            self._line = self._pidfd = None
-
-    def _hear_last_words(self) -> int | None:
-        """Keep the traceback that a dead child has left; return its exit code if it left in order, or failed."""
-        assert self._line is not None
-        said = self._line.everything()
-        if len(said) < LAST_WORDS.size:
-            return None
-        self.last_words = said[LAST_WORDS.size :].decode(errors="replace")
-        return int(LAST_WORDS.unpack_from(said)[0])
-
-
-class Spawned(Process):
-    """A child in a fresh interpreter, which imports everything again."""
-
-    _popen: subprocess.Popen[bytes] | None = None
-
-    def _begin(self, theirs: Line, sent: list[int]) -> None:
-        call = f"main({theirs.fileno()}, {sent})"
-        with deaf_to(signal.SIGINT):  # until the child ignores it by itself
-            self._popen = interpreter("child", "main", call, [theirs.fileno(), *sent])
-        self._pidfd = pidfd_of(self._popen.pid)
-
-    @property
-    def pid(self) -> int | None:
-        """The child's process id; None before the start."""
-        return None if self._popen is None else self._popen.pid
-
-    def _look(self) -> int | None:
-        code = None if self._popen is None else self._popen.poll()
-        if code is not None:
-            self._hear_last_words()
-        return code
-
-    def kill(self) -> None:
-        """End the child at once."""
-        if self._popen is not None:
-            self._popen.kill()
+            connection.wait([self.sentinel], None if deadline is None else deadline - time.monotonic())
 
 
 def interpreter(
-    module: str, function: str, call: str, descriptors: list[int], **variables: str
+    call: str, descriptors: list[int], deaf_to: Iterable[signal.Signals], **variables: str
 ) -> subprocess.Popen[bytes]:
-    """Start a fresh interpreter with this one's options and search path; it calls a function of this package."""
+    """Start a fresh interpreter with this one's options and search path, which blocks signals from its first moment on.
+
+    Args:
+        call: what it executes.
+        descriptors: what it inherits.
+        deaf_to: the signals.
+        variables: added to its environment.
+    """
     options = util._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    bootstrap = BOOTSTRAP.format(module=module, function=function, call=call)
-    return subprocess.Popen(
-        [sys.executable, *options, "-c", bootstrap, *map(os.fspath, sys.path)],
-        stdin=subprocess.DEVNULL, pass_fds=descriptors, env=os.environ | variables,
-    )  # fmt: skip
-
-
-@contextlib.contextmanager
-def deaf_to(*signals: signal.Signals) -> Iterator[None]:
-    """Block signals in this thread; processes that are started meanwhile block them from their first moment on."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, deaf_to)
     try:
-        yield
+        return subprocess.Popen(
+            [sys.executable, *options, "-c", BOOTSTRAP + call, *map(os.fspath, sys.path)],
+            stdin=subprocess.DEVNULL, pass_fds=descriptors, env=os.environ | variables,
+        )  # fmt: skip
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def in_words(error: BaseException) -> str:
+    """An error of the system, with the remedy where there is one."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return TOO_MANY_FILES
+    if isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EAGAIN):
+        return f"{error.strerror}: too little memory, or too many processes; end what you do not need"
+    return repr(error)
 
 
 def pidfd_of(pid: int) -> Descriptor | None:
@@ -175,27 +173,27 @@ def pidfd_of(pid: int) -> Descriptor | None:
 class _Packing:
     """What multiprocessing asks for descriptors while it pickles what a child is sent."""
 
-    def __init__(self) -> None:
-        self.numbers: list[int] = []
+    DupFd = Received
+
+    def __init__(self, file: Descriptor) -> None:
+        self.numbers = [file.fileno()]
 
     def duplicate_for_child(self, number: int) -> int:
         """Send a descriptor along; its place among those that are sent."""
         self.numbers.append(number)
-        return len(self.numbers)
-
-    DupFd = Received
+        return len(self.numbers) - 1
 
 
 @contextlib.contextmanager
 def _packed(name: str, work: object) -> Iterator[list[int]]:
     """The descriptors that a child is sent: first the file that holds its work, then what that refers to."""
-    packing, file, parent = _Packing(), nameless_file(), pidfd_of(os.getpid())
-    surroundings = Surroundings(name, list(sys.path), list(sys.argv), os.getcwd(), dict(os.environ), parent)
+    file, parent = nameless_file(), pidfd_of(os.getpid())
+    packing = _Packing(file)
     with open(os.dup(file.fileno()), "wb") as writer:
         context.set_spawning_popen(packing)  # type: ignore[arg-type]
         try:
-            for each in (surroundings, work):
-                reduction.dump(each, writer)
+            reduction.dump((name, parent, os.getcwd(), sys.path, sys.argv, dict(os.environ)), writer)
+            reduction.dump(work, writer)
         finally:
             context.set_spawning_popen(None)
-    yield [file.fileno(), *packing.numbers]
+    yield packing.numbers

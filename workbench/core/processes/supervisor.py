@@ -8,8 +8,8 @@ stops what is left. The caller's thread is never needed, so a notebook's cells s
 from __future__ import annotations
 
 import dataclasses
-import errno
 import signal
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -23,21 +23,15 @@ from workbench.core.config import Config
 from workbench.core.processes import child
 from workbench.core.processes.blocks import Plan, allocate_shared
 from workbench.core.processes.fork_server import HOW_UNKNOWN, new_process
-from workbench.core.processes.jupyter_shutdown import kernel_is_ending
-from workbench.core.processes.spawn import Process
+from workbench.core.processes.spawn import Process, in_words
 from workbench.core.processes.wakeup import Wakeup
 from workbench.core.processes.worker import Job, Role
 from workbench.core.shared.record_ring import ChannelReader
 from workbench.core.train.hooks import Death, Listener, Verdict
 from workbench.core.train.learners import MakeLearner
 
-LOOK_INTERVAL_S = 0.1
-"""How often the watching thread looks around; a death wakes it at once."""
-
-MOST_SAID = 400
-"""Characters of an exception's own words that go into the line about a death; the traceback has them all."""
-
-TOO_MANY_FILES = "too many open files: raise the limit (ulimit -n), or close what holds them, such as runs you hold"
+LOOK_INTERVAL_S = 0.1  # between two rounds of the watching thread; a death wakes it at once
+MOST_SAID = 400  # characters of an exception that go into the line about a death; the traceback has them all
 
 
 class ChildFailed(RuntimeError):
@@ -160,7 +154,7 @@ class Supervisor:
                 connection.wait([*sentinels, self._wake.reader.fileno()], LOOK_INTERVAL_S)
                 self._wake.drain()
         except BaseException as error:  # a bug: the run must not continue unwatched
-            self._fail(ChildFailed(f"the watching thread failed: {error!r}"))
+            self._fail(ChildFailed(f"the watching thread failed: {in_words(error)}"))
             self._kill()
         finally:
             self._end()
@@ -173,16 +167,14 @@ class Supervisor:
             try:
                 finish()
             except BaseException as error:  # a caller that waits must be let go
-                self._fail(ChildFailed(f"the run's end could not be recorded: {error!r}"))
+                self._fail(ChildFailed(f"the run's end could not be recorded: {in_words(error)}"))
+        self.listeners.clear()  # they know this supervisor: without them, all memory goes with the run's last holder
         self._ended.set()
 
     def _look(self) -> None:
         """One round: records, barrier, deaths, listeners, time limits."""
         self.drain()
         progress, limits = self.progress, self.config.processes
-        if not self._killed and kernel_is_ending():
-            self.stop(now=True)
-            self._kill()
         if not progress.started and not progress.stopping and progress.all_ready():
             progress.open_barrier()
             for wakeup in self._wakeups:
@@ -210,6 +202,9 @@ class Supervisor:
 
     def _look_at(self, each: Child) -> None:
         code = each.process.exitcode
+        if not self._killed and _kernel_is_ending():  # asked after the child: that may be why it ended
+            self.stop(now=True)
+            self._kill()
         if code is None or each.gone or self._killed:
             return
         done = self.progress.ended(each.job.index) and (each.job.role == "learner" or code == 0)
@@ -275,6 +270,17 @@ class Supervisor:
             process.join()
 
 
+def _kernel_is_ending() -> bool:
+    """Whether this process is a notebook's kernel that was told to shut down or to restart.
+
+    It then ends its children one by one, with SIGTERM and again with SIGTERM (ipykernel, ``Kernel._at_shutdown``),
+    which must not be taken for deaths that restarts make good.
+    """
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return bool(getattr(shell, "exit_now", False))
+
+
 def how_it_ended(code: int) -> str:
     """A process's exit code in words."""
     if code < 0:
@@ -283,15 +289,6 @@ def how_it_ended(code: int) -> str:
     if code == HOW_UNKNOWN:
         return "ended; how is not known, since the fork server had died"
     return f"exited with code {code} and no traceback; see its log"
-
-
-def in_words(error: BaseException) -> str:
-    """An error of the system, with the remedy where there is one."""
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return TOO_MANY_FILES
-    if isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EAGAIN):
-        return f"{error.strerror}: too little memory, or too many processes; end what you do not need"
-    return repr(error)
 
 
 def learner_class(config: Config) -> MakeLearner:

@@ -2,8 +2,9 @@
 
 A learner's weights, moments and batch fill a core's cache. Linux gives a normal process about 1.4 ms at a time on a
 machine of 2 cores, so that with a learner per agent each comes back to a cache that others have filled: asking for
-100 ms makes such a run about an eighth faster (``tests.campaigns.bench`` measures both). It takes no time from anybody:
-shares stay equal, and whoever asks for less, such as a notebook's kernel, still goes first when it wakes.
+100 ms makes such a run about an eighth faster (``tests.campaigns.bench`` measures both). It takes no time from any
+other process: shares stay equal, and one that asks for less, such as a notebook's kernel, still runs first when it
+wakes.
 
 Source: sched_setattr(2); Linux honours ``sched_runtime`` of a normal process since 6.12 and ignored it before.
 """
@@ -16,10 +17,9 @@ import platform
 import struct
 import sys
 
-SYSTEM_CALL = {"x86_64": 314, "aarch64": 274}
-"""Number of ``sched_setattr`` by machine; the standard library has no such call."""
+SYSTEM_CALL = {"x86_64": 314, "aarch64": 274}  # sched_setattr by machine; the standard library has no such call
+# Size, policy, flags, nice, priority, runtime (ns), deadline, period, and two bounds of utilisation.
 ATTRIBUTES = struct.Struct("=IIQiIQQQII")
-"""size, policy, flags, nice, priority, runtime (ns), deadline, period, and two bounds of utilisation."""
 NORMAL = 0
 
 

@@ -17,8 +17,7 @@ from multiprocessing import connection
 from workbench.core.processes.shared_memory import Descriptor
 from workbench.core.shared.counters import Progress
 
-ONE = (1).to_bytes(8, "little")
-"""What is written to notify: an event counter takes 8 bytes. In the other byte order it is a larger number, as good."""
+ONE = (1).to_bytes(8, "little")  # an event counter takes 8 bytes; in the other byte order this is a number as good
 
 
 class Stopped(Exception):
@@ -27,22 +26,27 @@ class Stopped(Exception):
 
 @dataclass
 class Wakeup:
-    """Wakes one process, its owner; every other may notify it. It is sent to children when they are started."""
+    """Wakes one process, its owner; others may notify it. It is sent to children when they are started.
+
+    Attributes:
+        reader: readable when the owner was notified.
+        writer: where others write; the same, for an event counter.
+        owner: its place among the run's processes.
+        heartbeat_interval_s: seconds between two heartbeats while it waits; None sleeps through.
+    """
 
     reader: Descriptor
     writer: Descriptor
     owner: int = 0
-    """Place of the process that may wait among the run's processes."""
     heartbeat_interval_s: float | None = None
-    """Seconds between two heartbeats while it waits; None sleeps through."""
 
     @classmethod
     def create(cls, owner: int = 0, heartbeat_interval_s: float | None = None) -> Wakeup:
         """A new wakeup: an event counter, which is one descriptor, or a pipe where the system has none."""
         if hasattr(os, "eventfd"):
-            both = Descriptor(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
-            return cls(both, both, owner, heartbeat_interval_s)
-        reader, writer = (Descriptor(number) for number in os.pipe())
+            reader = writer = Descriptor(os.eventfd(0))
+        else:
+            reader, writer = (Descriptor(number) for number in os.pipe())
         for end in (reader, writer):
             os.set_blocking(end.fileno(), False)
         return cls(reader, writer, owner, heartbeat_interval_s)

@@ -1,4 +1,4 @@
-"""What a child process is given when it is spawned, and how it puts its parts together from that.
+"""What a child process is given when it is started, and how it puts its parts together from that.
 
 This is where hooks come in: the roles (``actor.py``, ``learner.py``, ``sequential.py``) take what :class:`Parts` hands
 them, and no part knows how another was made.
@@ -6,8 +6,10 @@ them, and no part knows how another was made.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +19,6 @@ from numpy.typing import NDArray
 from workbench.core.agents.flat_parameters import unpadded
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config
-from workbench.core.processes import trim_memory
 from workbench.core.processes.blocks import Shared
 from workbench.core.processes.shared_memory import Block
 from workbench.core.processes.wakeup import Wakeup
@@ -29,25 +30,25 @@ from workbench.core.train.pacing import Pacing
 
 Role = Literal["sequential", "actor", "learner"]
 
-TRIM_INTERVAL_S = 1.0
-"""Seconds between two times that a child gives freed memory back; each takes less than a millisecond."""
+TRIM_INTERVAL_S = 1.0  # between two times that a child gives freed memory back; each takes less than a millisecond
+_malloc_trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of the GNU C library
 
 
 @dataclass
 class Job:
-    """One child's work. Every field can be sent to a spawned process, and only at spawn.
+    """One child's work. It can be sent to a child, and only when that is started.
 
     Attributes:
-        name: Name of the process in messages and logs: "actor", "learner 2", "sequential".
-        index: Place among the run's processes.
-        lag: The dial; None runs free.
-        agents: Agents whose updates this process makes.
-        blocks: All memory of the run, by name.
-        wakeups: One per process, by index.
-        log: File that takes whatever the process prints.
-        hooks: What comes in from outside, in this order.
-        learner: What makes the updates.
-        restarts: How often this process has been restarted.
+        name: of the process in messages and logs: "actor", "learner 2", "sequential".
+        index: place among the run's processes.
+        lag: the dial; None runs free.
+        agents: those whose updates this process makes.
+        blocks: all memory of the run, by name.
+        wakeups: one per process, by index.
+        log: file that takes whatever the process prints.
+        hooks: what comes in from outside, in this order.
+        learner: what makes the updates.
+        restarts: how often this process has been restarted.
     """
 
     name: str
@@ -76,7 +77,8 @@ class Parts(Shared):
         self.job, self.settings = job, unchanged(job.config)
         self.channel = Channel(self.blocks[f"channel {job.index}"].open())
         self.wakeup = job.wakeups[job.index]
-        self.other_wakeups = [wakeup for index, wakeup in enumerate(job.wakeups) if index != job.index]
+        # the actor waits for learners, and they wait for it alone
+        self.other_wakeups = job.wakeups[1:] if job.index == 0 else job.wakeups[:1]
         self._next_trim = 0.0
         for hook in job.hooks:
             hook.on_parts(self)
@@ -135,5 +137,15 @@ class Parts(Shared):
         """
         gc.collect()
         if time.monotonic() >= self._next_trim:
-            trim_memory.give_back()
+            give_back()
             self._next_trim = time.monotonic() + TRIM_INTERVAL_S
+
+
+def give_back() -> None:
+    """Give freed memory back to the system, also what lies between pieces in use.
+
+    The library does this by itself only for the end of the heap. What lies before a piece that happens to be in use
+    stays, and how much that is differs from one process to the next and changes for no reason.
+    """
+    if _malloc_trim is not None:
+        _malloc_trim(0)

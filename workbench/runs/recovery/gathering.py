@@ -72,6 +72,7 @@ class Checkpoints(Listener):
         contents = self.as_left() if self._copies else None
         if contents is not None and self._keep_records():
             self._write(self._progress.epochs_collected, contents)
+        del self._keep_records, self._write  # methods of the run that holds this: it must not be held in turn
 
     def complete(self) -> tuple[int, Contents] | None:
         """The checkpoint that every process has left its part of, until it is written; None if there is none.

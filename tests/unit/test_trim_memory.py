@@ -5,20 +5,20 @@ import os
 import pytest
 
 from tests.campaigns.soak import usage
-from workbench.core.processes import trim_memory as heap
+from workbench.core.processes import worker
 
 
-@pytest.mark.skipif(heap._trim is None, reason="this library of C keeps what it likes")
+@pytest.mark.skipif(worker._malloc_trim is None, reason="this library of C keeps what it likes")
 def test_memory_that_was_freed_between_pieces_in_use_is_given_back():
     pieces = [bytearray(b"x") * 100_000 for _ in range(600)]  # too small for pages of their own
     kept = pieces[::20]
     del pieces
     before = usage(os.getpid())["memory_mib"]
-    heap.give_back()
+    worker.give_back()
     assert before - usage(os.getpid())["memory_mib"] > 20
     assert all(piece == bytearray(b"x") * 100_000 for piece in kept)
 
 
 def test_another_library_of_c_is_left_alone(monkeypatch):
-    monkeypatch.setattr(heap, "_trim", None)
-    heap.give_back()
+    monkeypatch.setattr(worker, "_malloc_trim", None)
+    worker.give_back()
