@@ -39,7 +39,7 @@ class RecordedRun(RunView):
     def __init__(
         self, mode: str = "sequential", lag: int | None = 1, config: Config = QUICK, name: str = GENERATED
     ) -> None:
-        super().__init__(RunFolder(Path(name)), config, mode, lag, History())
+        super().__init__(RunFolder(Path(name)), config, History(), {"mode": mode, "lag": lag})
         self.state = "running"
         self.outcome: Result | None = None
         self.made: list[tuple[float, int, dict[str, Any]]] = []

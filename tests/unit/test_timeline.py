@@ -52,7 +52,7 @@ class HandMade(RunView):
     def __init__(self, path, processes=("actor", "learner 0"), status="running", recorded=True):
         description = {"processes": processes, "timeline": recorded, "clock_offset_ns": 5 * S}
         folder = RunFolder.create("made", description, path, SCHEMA)
-        super().__init__(folder, CONFIG, "multiprocess", 1, History(SCHEMA))
+        super().__init__(folder, CONFIG, History(SCHEMA), description | {"mode": "multiprocess", "lag": 1})
         self._status = status
 
     @property

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import textwrap
 import time
-from collections.abc import Sequence
+from collections import UserList
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from workbench.runs.folder import OldFormat, RecordError, RunFolder, runs_folder
 from workbench.runs.loaded import RunView, status_of
@@ -44,27 +45,17 @@ class RunInfo:
         return self.path.name
 
 
-class RunList(Sequence[RunInfo]):
+class RunList(UserList[RunInfo]):
     """Runs, oldest first, that show themselves as a table."""
 
-    def __init__(self, found: Sequence[RunInfo], folder: Path) -> None:
-        self._found, self._folder = list(found), folder
-
-    @overload
-    def __getitem__(self, index: int) -> RunInfo: ...
-    @overload
-    def __getitem__(self, index: slice) -> RunList: ...
-    def __getitem__(self, index: int | slice) -> RunInfo | RunList:
-        if isinstance(index, slice):
-            return RunList(self._found[index], self._folder)
-        return self._found[index]
-
-    def __len__(self) -> int:
-        return len(self._found)
+    def __init__(self, found: Iterable[RunInfo] = (), folder: Path | None = None) -> None:
+        """``folder`` is where they were looked for."""
+        super().__init__(found)
+        self._folder = folder
 
     def __repr__(self) -> str:
-        if not self._found:
-            return f"no runs in {self._folder}"
+        if not self:
+            return f"no runs in {self._folder}" if self._folder else "no runs"
         rows = tuple(
             (
                 each.name, each.status, textwrap.shorten(each.label, WIDTH, placeholder=" ..."),
@@ -72,7 +63,7 @@ class RunList(Sequence[RunInfo]):
                 time.strftime("%Y-%m-%d %H:%M", time.localtime(each.created)) if each.created else "-",
                 "-" if each.checkpoint is None else f"epoch {each.checkpoint}",
             )
-            for each in self._found
+            for each in self
         )  # fmt: skip
         return Table(("name", "status", "run", "seed", "created", "checkpoint"), rows, numbers=False).text
 

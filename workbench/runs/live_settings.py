@@ -26,19 +26,11 @@ from workbench.runs.recovery.journal import Journal
 # Settings that may be changed while a run is under way, by dotted name. Which ones a resumed run may begin with is in
 # :data:`workbench.runs.recovery.resume.SAFE_TO_CHANGE`.
 CHANGEABLE = (
-    "learning.learning_rate",
-    "learning.learning_rate_end",
-    "exploration.epsilon_start",
-    "exploration.epsilon_end",
-    "exploration.decay_epochs",
-    "pacing.updates_per_epoch",
-    "pacing.publish_interval",
-    "pacing.sync_interval",
-    "pacing.max_ahead",
-    "pacing.max_behind",
-    "evaluation.interval",
-    "checkpoint.interval",
-)
+    "learning.learning_rate", "learning.learning_rate_end",
+    "exploration.epsilon_start", "exploration.epsilon_end", "exploration.decay_epochs",
+    "pacing.updates_per_epoch", "pacing.publish_interval", "pacing.sync_interval", "pacing.max_ahead",
+    "pacing.max_behind", "evaluation.interval", "checkpoint.interval",
+)  # fmt: skip
 # Name of the block of memory that the changes lie in.
 BLOCK = "changed settings"
 _ROOM = 2**16
@@ -67,10 +59,15 @@ class SettingsTimeline(FixedSettings):
                         waiting.pop(name, None)
             made.append((epoch, dict(settings)))
         self.changes = sorted(((epoch, settings) for epoch, settings in made if settings), key=lambda each: each[0])
-        self._starts, self._configs = [0], [config]
+        # of each configuration: when it begins, in epochs, in epochs that were followed by updates, in updates
+        self._starts, self._learned, self._updates, self._configs = [0], [0], [0], [config]
         for epoch, settings in self.changes:
+            learned, last = max(0, epoch - self.first_learning), self._configs[-1]
+            more = (learned - self._learned[-1]) * last.pacing.updates_per_epoch
             self._starts.append(epoch)
-            self._configs.append(self._configs[-1].replace(**settings))
+            self._learned.append(learned)
+            self._updates.append(self._updates[-1] + more)
+            self._configs.append(last.replace(**settings))
 
     def at(self, epoch: int) -> Config:
         """The configuration that an epoch is collected with, and that its updates are made with."""
@@ -95,7 +92,9 @@ class SettingsTimeline(FixedSettings):
 
     def updates_due(self, epochs: int) -> int:
         """Updates of each agent that belong to the first ``epochs`` epochs."""
-        return sum(length * config.pacing.updates_per_epoch for length, config in self._learning(epochs))
+        learned = max(0, epochs - self.first_learning)
+        at = bisect_right(self._learned, learned) - 1
+        return self._updates[at] + (learned - self._learned[at]) * self._configs[at].pacing.updates_per_epoch
 
     def schedule_position(self, update: int, epoch: int) -> float:
         """Where an update stands in a schedule that is spread evenly over the epochs.
@@ -112,23 +111,9 @@ class SettingsTimeline(FixedSettings):
         """
         if len(self._configs) == 1:
             return update
-        now = self.at(epoch).pacing.updates_per_epoch
-        epochs, left = 0, update
-        for length, config in self._learning(None):
-            here = config.pacing.updates_per_epoch
-            if length is None or left < length * here:
-                return epochs * now + left * now / here
-            epochs, left = epochs + length, left - length * here
-        raise AssertionError("the last configuration holds without end")
-
-    def _learning(self, epochs: int | None) -> Iterable[tuple[Any, Config]]:
-        """How many of the first epochs are followed by updates under each configuration; None for without end."""
-        for start, end, config in zip(self._starts, [*self._starts[1:], epochs], self._configs, strict=True):
-            first = max(start, self.first_learning)
-            if end is None:
-                yield None, config
-            else:
-                yield max(0, (end if epochs is None else min(end, epochs)) - first), config
+        now, at = self.at(epoch).pacing.updates_per_epoch, bisect_right(self._updates, update) - 1
+        here = self._configs[at].pacing.updates_per_epoch
+        return self._learned[at] * now + (update - self._updates[at]) * now / here
 
 
 class LiveSettings(Hook):

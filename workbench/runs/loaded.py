@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,15 +29,14 @@ class RunError(RuntimeError):
 
 
 class RunView:
-    """What can be looked at in any run, live or loaded from its folder."""
+    """What can be looked at in any run, live or loaded from its folder: what its description and its records say."""
 
-    def __init__(
-        self, folder: RunFolder, config: Config, mode: str, lag: int | None, history: History,
-        faults: Sequence[str] = (),
-    ) -> None:  # fmt: skip
-        """``faults`` are those that are switched on, with their strengths."""
-        self.folder, self.config, self.mode, self.lag, self.history = folder, config, mode, lag, history
-        self.faults = tuple(faults)
+    def __init__(self, folder: RunFolder, config: Config, history: History, description: dict[str, Any]) -> None:
+        """``description`` is what the folder says of the run; its ``faults`` are those that are switched on."""
+        self.folder, self.config, self.history, self.description = folder, config, history, description
+        self.mode: str = description["mode"]
+        self.lag: int | None = description["lag"]
+        self.faults: tuple[str, ...] = tuple(description.get("faults", ()))
         self._settings: tuple[int, SettingsTimeline] | None = None
 
     @property
@@ -48,7 +47,7 @@ class RunView:
     @property
     def device(self) -> str:
         """Device that the updates were computed on."""
-        return str(self.folder.read_description().get("device", "unknown"))
+        return str(self.description.get("device", "unknown"))
 
     @property
     def label(self) -> str:
@@ -62,8 +61,8 @@ class RunView:
 
     @property
     def status(self) -> str:
-        """One of created, starting, running, finished, stopped, failed; of a loaded run also "cut off"."""
-        raise NotImplementedError
+        """One of created, starting, running, finished, stopped, failed; "cut off" if its parent died before the end."""
+        return status_of(self.description, begun=self.history.counts["epochs"] > 0)
 
     @property
     def ended(self) -> bool:
@@ -73,21 +72,30 @@ class RunView:
     @property
     def error(self) -> BaseException | None:
         """Why the run failed, with the child's name and traceback; None if it did not."""
-        raise NotImplementedError
+        return RunError(self.description["error"]) if self.description.get("error") else None
 
     @property
     def progress(self) -> dict[str, float]:
         """Where the run is: epochs collected, agent steps and updates of all agents, rows per agent, seconds, rates."""
-        raise NotImplementedError
+        epochs, updates, agents = self.history.epochs, self.history.updates, self.config.num_agents
+        times = np.concatenate([epochs["time"], updates["time"]])
+        elapsed = float(np.ptp(times)) if len(times) else 0.0
+        steps = int(epochs["agent_steps"].max(initial=0))
+        return progress_numbers(steps // self.config.steps_per_epoch, steps, agents, len(updates), elapsed)
 
     @property
     def result(self) -> Result:
         """Outcome, throughput and digests.
 
         Raises:
-            RunError: the run has not ended.
+            RunError: the run has not ended, or never got to write them.
         """
-        raise NotImplementedError
+        data = self.folder.read_result()
+        if data is None:
+            raise RunError(
+                f"run {self.name} is {self.status} and left no result; its history is there as far as it got"
+            )
+        return Result.from_dict(data)
 
     @property
     def weights(self) -> NDArray[np.float32]:
@@ -139,8 +147,12 @@ class RunView:
 
     @property
     def references(self) -> dict[str, dict[str, float]]:
-        """Rewards of the reference policies in this run's world (mean, sd, epochs), in units of the reward curve."""
-        raise NotImplementedError
+        """Rewards of the reference policies in this run's world (mean, sd, epochs), in units of the reward curve.
+
+        Empty for a run that was cut off before it had them.
+        """
+        found: dict[str, dict[str, float]] = self.description.get("references", {})
+        return found
 
     def __repr__(self) -> str:
         return f"<Run {self.name}: {self.label}, {', '.join([self.status, *self.losses])}>"
@@ -148,7 +160,8 @@ class RunView:
     @property
     def changes(self) -> list[tuple[float, int, dict[str, Any]]]:
         """Changes so far, oldest first: when (seconds since 1970), from which epoch on, settings by name."""
-        return []
+        made = self.description.get("changes", ())
+        return [(each["time"], each["epoch"], dict(each["settings"])) for each in made]
 
     @property
     def settings(self) -> SettingsTimeline:
@@ -162,7 +175,7 @@ class RunView:
     @property
     def incidents(self) -> tuple[str, ...]:
         """Deaths of children and what followed them, oldest first."""
-        return ()
+        return tuple(each["text"] for each in self.description.get("incidents", ()))
 
     @property
     def losses(self) -> list[str]:
@@ -177,12 +190,13 @@ class LoadedRun(RunView):
     def __init__(self, path: Path | str, **given: type | str | None) -> None:
         """``given`` are classes of the user's own that the run was made with: ``world=``, ``agent=``, ``sampler=``."""
         folder = RunFolder.open(path)
-        self.description = said = folder.read_description()
+        said = folder.read_description()
         try:
             config = Config.from_dict(said["config"], **given)
             check_launch(config, said["mode"], said["lag"])
             _check_description(said, folder.schema.tables)
-            timeline = SettingsTimeline(config, [(epoch, changed) for _, epoch, changed in changes_in(said)])
+            super().__init__(folder, config, history_of(folder, said), said)
+            _check_history(self)
         except NotGiven as error:
             raise RecordError(f"{folder.path} cannot be read: {error}") from None
         except ConfigError as error:
@@ -192,9 +206,6 @@ class LoadedRun(RunView):
             ) from error
         except (KeyError, TypeError) as error:
             raise RecordError(f"{folder.path / 'run.json'} is damaged: {error}") from None
-        history = history_of(folder, said)
-        _check_history(history, timeline, folder)
-        super().__init__(folder, config, said["mode"], said["lag"], history, said.get("faults", ()))
 
     def refresh(self) -> LoadedRun:
         """Read what has come into the folder since; a run that is under way elsewhere is followed that way.
@@ -210,51 +221,6 @@ class LoadedRun(RunView):
         for table in self.folder.schema.tables:
             self.history.read(table, self.folder.path_of(table))
         return self
-
-    @property
-    def status(self) -> str:
-        """As the run left it; "cut off" if its parent died before the end."""
-        return status_of(self.description, begun=self.history.counts["epochs"] > 0)
-
-    @property
-    def incidents(self) -> tuple[str, ...]:
-        """Deaths of children and what followed them, as the run left them."""
-        return incidents_in(self.description)
-
-    @property
-    def result(self) -> Result:
-        """Outcome, throughput and digests; raises RunError if the run never got to write them."""
-        data = self.folder.read_result()
-        if data is None:
-            raise RunError(
-                f"run {self.name} is {self.status} and left no result; its history is there as far as it got"
-            )
-        return Result.from_dict(data)
-
-    @property
-    def changes(self) -> list[tuple[float, int, dict[str, Any]]]:
-        """Changes as the run left them."""
-        return changes_in(self.description)
-
-    @property
-    def error(self) -> RunError | None:
-        """What the run left as the reason of its failure."""
-        return RunError(self.description["error"]) if self.description.get("error") else None
-
-    @property
-    def progress(self) -> dict[str, float]:
-        """Where the run got to."""
-        epochs, updates, agents = self.history.epochs, self.history.updates, self.config.num_agents
-        times = np.concatenate([epochs["time"], updates["time"]])
-        elapsed = float(np.ptp(times)) if len(times) else 0.0
-        steps = int(epochs["agent_steps"].max(initial=0))
-        return progress_numbers(steps // self.config.steps_per_epoch, steps, agents, len(updates), elapsed)
-
-    @property
-    def references(self) -> dict[str, dict[str, float]]:
-        """Rewards of the reference policies in the run's world, as the run left them; empty if it was cut off."""
-        found: dict[str, dict[str, float]] = self.description.get("references", {})
-        return found
 
 
 def status_of(description: Mapping[str, Any], begun: bool) -> str:
@@ -285,16 +251,6 @@ def elsewhere(description: Mapping[str, Any]) -> bool:
     return bool(description.get("machine", {}).get("host", platform.node()) != platform.node())
 
 
-def changes_in(description: Mapping[str, Any]) -> list[tuple[float, int, dict[str, Any]]]:
-    """What a run's description says of changes: when, from which epoch on, settings by name."""
-    return [(each["time"], each["epoch"], dict(each["settings"])) for each in description.get("changes", ())]
-
-
-def incidents_in(description: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a run's description says of deaths of children and what followed them, oldest first."""
-    return tuple(each["text"] for each in description.get("incidents", ()))
-
-
 def history_of(folder: RunFolder, description: Mapping[str, Any]) -> History:
     """What is on disk of a run's records, and how many its description says were lost on the way there."""
     history = History.of(folder)
@@ -303,57 +259,63 @@ def history_of(folder: RunFolder, description: Mapping[str, Any]) -> History:
     return history
 
 
+def _all(of: Any, holds: Callable[[Any], bool]) -> bool:
+    return isinstance(of, list) and all(map(holds, of))
+
+
+def _is_number(found: Any) -> bool:
+    return isinstance(found, int | float)
+
+
+def _is_count(found: Any) -> bool:
+    return type(found) is int and 0 <= found < 2**62
+
+
+# What the fields of a description that are read must be.
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "status": lambda it: it in ("created", "starting", "running", "finished", "stopped", "failed"),
+    "device": lambda it: isinstance(it, str),
+    "error": lambda it: isinstance(it, str | None),
+    "ended": lambda it: it is None or _is_number(it),
+    "probes": lambda it: isinstance(it, bool),
+    "resumed": lambda it: isinstance(it, list),
+    "faults": lambda it: _all(it, lambda fault: isinstance(fault, str)),
+    "incidents": lambda it: _all(it, lambda incident: isinstance(incident["text"], str)),
+    "changes": lambda it: _all(
+        it, lambda each: _is_number(each["time"]) and _is_count(each["epoch"])
+        and each["settings"].keys() <= set(CHANGEABLE)
+    ),
+    "machine": lambda it: type(it["pid"]) is int and 0 < it["pid"] < 2**31 and isinstance(it["host"], str)
+    and isinstance(it.get("process"), str | None),
+    "lost_records": lambda it: all(map(_is_count, it.values())),
+    "references": lambda it: all(_is_number(number) for policy in it.values() for number in policy.values()),
+}  # fmt: skip
+
+
 def _check_description(said: Mapping[str, Any], tables: Collection[str]) -> None:
-    """Refuse what nothing here could have written: the fields that are read, by type."""
-    kinds: dict[str, Any] = {
-        "status": str, "device": str, "error": (str, type(None)), "faults": list, "probes": bool,
-        "ended": (int, float, type(None)), "references": dict, "incidents": list, "resumed": list, "machine": dict,
-        "lost_records": dict, "changes": list,
-    }  # fmt: skip
-    for name, kind in kinds.items():
-        if name in said and not isinstance(said[name], kind):
+    """Refuse what nothing here could have written."""
+    for name in ("status", *(_FIELDS.keys() & said)):
+        try:
+            known = _FIELDS[name](said[name])
+        except (KeyError, TypeError, AttributeError):
+            known = False
+        if not known or (name == "lost_records" and not said[name].keys() <= set(tables)):
             raise TypeError(f"{name} is {said[name]!r}")
-    of = said.get("machine", {"pid": 1, "host": ""})
-    if type(of["pid"]) is not int or not 0 < of["pid"] < 2**31 or not isinstance(of["host"], str):
-        raise TypeError(f"machine is {of!r}")
-    if not isinstance(of.get("process"), str | None):
-        raise TypeError(f"machine is {of!r}")
-    if said["status"] not in ("created", "starting", "running", "finished", "stopped", "failed"):
-        raise TypeError(f"status is {said['status']!r}")
-    if not all(isinstance(fault, str) for fault in said.get("faults", [])):
-        raise TypeError(f"faults is {said['faults']!r}")
-    if not all(isinstance(incident["text"], str) for incident in said.get("incidents", [])):
-        raise TypeError(f"incidents is {said['incidents']!r}")
-    for each in said.get("changes", []):
-        if (
-            not isinstance(each["time"], int | float)
-            or type(each["epoch"]) is not int
-            or not 0 <= each["epoch"] < 2**62
-        ):
-            raise TypeError(f"a change is {each!r}")
-        if not isinstance(each["settings"], Mapping) or not each["settings"].keys() <= set(CHANGEABLE):
-            raise TypeError(f"a change is {each!r}")
-    for table, lost in said.get("lost_records", {}).items():
-        if table not in tables or type(lost) is not int or not 0 <= lost < 2**62:
-            raise TypeError(f"of table {table!r}, {lost!r} records were lost")
-    for policy, numbers in said.get("references", {}).items():
-        if not isinstance(numbers, Mapping) or not all(isinstance(n, int | float) for n in numbers.values()):
-            raise TypeError(f"the reference {policy} is {numbers!r}")
 
 
-def _check_history(history: History, settings: SettingsTimeline, folder: RunFolder) -> None:
+def _check_history(run: RunView) -> None:
     """Refuse records of agents, epochs and updates that the run cannot have had."""
-    config = settings.config
+    config = run.config
     # what free-running learners did ahead is not unmade where the replay ratio is lowered
-    most = config.learning_epochs * int(settings.largest(lambda each: each.pacing.updates_per_epoch))
+    most = config.learning_epochs * int(run.settings.largest(lambda each: each.pacing.updates_per_epoch))
     limits = {"agent": config.num_agents, "epoch": config.epochs + 1, "update": most + 1}
-    for table in folder.schema.tables:
-        records = history.table(table)
+    for table in run.folder.schema.tables:
+        records = run.history.table(table)
         for field in limits.keys() & set(records.dtype.names or ()):
             column = records[field]
             if len(column) and not -1 <= column.min() <= column.max() < limits[field]:
                 raise RecordError(
-                    f"{folder.path / table}.records is damaged: {field} goes from {column.min()} to {column.max()}"
+                    f"{run.folder.path / table}.records is damaged: {field} goes from {column.min()} to {column.max()}"
                 )
 
 

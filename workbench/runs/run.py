@@ -39,7 +39,7 @@ from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.history import History
 from workbench.runs.limits import check_limits
 from workbench.runs.live_settings import BLOCK, CHANGEABLE, Changes, LiveSettings
-from workbench.runs.loaded import RunError, RunView, changes_in, history_of, incidents_in, progress_numbers
+from workbench.runs.loaded import RunError, RunView, history_of, progress_numbers
 from workbench.runs.metrics import Schema
 from workbench.runs.recovery.checkpoint import Checkpoint, write_checkpoint
 from workbench.runs.recovery.deduplication import Repeats
@@ -93,8 +93,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         Raises:
             MemoryError: there is not enough of it; the folder says that the run failed.
         """
-        super().__init__(folder, plan.config, plan.mode, plan.lag, History(folder.schema), description["faults"])
-        self._plan, self._description = plan, description
+        super().__init__(folder, plan.config, History(folder.schema), description)
         self._warnings: dict[str, str] = {}
         self._unwritten: dict[str, deque[Records]] = {table: deque() for table in folder.schema.tables}
         self._repeats = Repeats()
@@ -136,8 +135,8 @@ class Run(RunView, Listener, Awaitable[Result]):
             self._status = "starting"
         _live.add(self)
         try:
-            self._description |= {"status": "starting"}
-            self._write(self.folder.write_description, self._description)
+            self.description = {**self.description, "status": "starting"}
+            self._write(self.folder.write_description, self.description)
         except BaseException:  # an interrupt: nothing is there yet that could be waited for
             self._status = "created"
             _live.discard(self)
@@ -216,11 +215,6 @@ class Run(RunView, Listener, Awaitable[Result]):
             finally:
                 self._supervisor.ring()
 
-    @property
-    def changes(self) -> list[tuple[float, int, dict[str, Any]]]:
-        """Changes so far, oldest first: when (seconds since 1970), from which epoch on, settings by name."""
-        return changes_in(self._description)
-
     def _require_going(self, what: str) -> None:
         if self.status not in ("starting", "running"):
             raise RunError(f"run {self.name} is {self.status}; only a run that is under way can be {what}")
@@ -236,11 +230,6 @@ class Run(RunView, Listener, Awaitable[Result]):
             )
             for each, silence_s in zip(supervisor.children, self._restarts.silence_s, strict=True)
         ]  # fmt: skip
-
-    @property
-    def incidents(self) -> tuple[str, ...]:
-        """Deaths of children and what followed them, oldest first."""
-        return incidents_in(self._description)
 
     @property
     def status(self) -> str:
@@ -388,7 +377,7 @@ class Run(RunView, Listener, Awaitable[Result]):
     def _write_checkpoint(self, epoch: int, contents: Contents) -> None:
         """Write a checkpoint; a disk that refuses is a warning."""
         described = {
-            **{name: self._description[name] for name in ("config", "mode", "lag", "faults")},
+            **{name: self.description[name] for name in ("config", "mode", "lag", "faults")},
             "elapsed_s": self.progress["elapsed_s"], "created": time.time(), "versions": machine.versions(),
         }  # fmt: skip
         keep = self.config.checkpoint.keep
@@ -412,7 +401,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         except BaseException as error:
             status = "failed"
             ending = {"status": status, "ended": time.time(), "error": repr(error)}
-            self._write(self.folder.write_description, self._description | ending)
+            self._write(self.folder.write_description, self.description | ending)
             raise
         finally:
             self._status = status  # last: who sees it finds everything written
@@ -459,8 +448,8 @@ class Run(RunView, Listener, Awaitable[Result]):
     def _note(self, name: str, entry: dict[str, Any]) -> None:
         """Add to one of the description's lists, on disk too."""
         with self._noting:
-            self._description = self._description | {name: [*self._description[name], entry]}
-            self._write(self.folder.write_description, self._description)
+            self.description = self.description | {name: [*self.description[name], entry]}
+            self._write(self.folder.write_description, self.description)
 
     def _finish_folder(self, status: str) -> None:
         if self._result is not None:
@@ -474,8 +463,8 @@ class Run(RunView, Listener, Awaitable[Result]):
             "skipped_checkpoints": self._checkpoints.counters.skipped,
         }  # fmt: skip
         with self._noting:
-            self._description = self._description | ending
-            self._write(self.folder.write_description, self._description)
+            self.description = self.description | ending
+            self._write(self.folder.write_description, self.description)
 
     def _write(self, write: Callable[..., object], *what: Any) -> None:
         """Write to the run folder; a disk that refuses is a warning, not the end of a run."""
