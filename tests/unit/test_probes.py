@@ -89,7 +89,7 @@ def test_the_sample_of_weights_holds_numbers_of_every_parameter():
 def test_a_clean_weight_store_reads_a_version_while_it_is_there_and_says_when_it_is_not():
     layout = CONFIG.agent.layout(CONFIG.spec.agents[0])
     arrays = WeightStore.layout(2 * layout.size, layout.fingerprint, 2).allocate()
-    store, clean = WeightStore(arrays), CleanWeightStore(layout, arrays, None)
+    store, clean = WeightStore(arrays), CleanWeightStore(layout, arrays)
     assert clean.peek() is None
     assert clean.sample(0) is None
     for version in range(3):
@@ -141,7 +141,7 @@ def drawn(config, replay, numbers):
 @given(episodes())
 def test_a_clean_reader_puts_together_what_the_replay_does(made):
     config, arrays, replay = made
-    clean = CleanReplay(config, config.spec.agents[0], arrays, None)
+    clean = CleanReplay(config, config.spec.agents[0], arrays)
     numbers = np.arange(max(replay.oldest_intact, replay.count - replay.window), replay.count)
     batch, rows = drawn(config, replay, numbers), clean.read(numbers)
     assert np.array_equal(batch.s_tm1, rows.stack)
@@ -157,7 +157,7 @@ def test_a_clean_reader_puts_together_what_the_replay_does(made):
 @given(episodes(), st.sampled_from(["older", "newest", "action", "return", "discount", "stored"]), st.data())
 def test_one_wrong_number_in_a_batch_is_counted_where_it_belongs(made, what, data):
     config, arrays, replay = made
-    clean = CleanReplay(config, config.spec.agents[0], arrays, None)
+    clean = CleanReplay(config, config.spec.agents[0], arrays)
     numbers = np.arange(max(replay.oldest_intact, replay.count - replay.window), replay.count)
     row = data.draw(st.integers(0, len(numbers) - 1))
     batch, counted = drawn(config, replay, numbers), "broken"
@@ -186,7 +186,7 @@ def test_rows_that_the_writer_was_given_meanwhile_are_not_judged():
     config, arrays = CONFIG, Replay.layout(CONFIG, CONFIG.spec.agents[0]).allocate()
     replay, clean = (
         Replay(config, config.spec.agents[0], arrays),
-        CleanReplay(config, config.spec.agents[0], arrays, None),
+        CleanReplay(config, config.spec.agents[0], arrays),
     )
     frame, one = np.ones((1, 25), np.uint8), np.ones(1, np.float32)
     for _ in range(20):  # the ring holds as many epochs

@@ -10,6 +10,7 @@ of a learner's, and 1.8 % of a sequential run's.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ from workbench.core.shared.weight_store import Snapshot, checksum
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.clean import CleanReplay, CleanWeightStore, Samples, distance, sample_index
+from workbench.diagnose.faults.fault import override
 from workbench.diagnose.measurements import PROBE_TABLES, measurement_number
 
 # Rounds (epochs, versions, phases of learning) from the start in which everything is measured.
@@ -90,11 +92,6 @@ class ProbeBatch:
         return float(q.amax(1).mean())
 
 
-def _wrap(part: object, name: str, wrapper: Callable[[Wrapped], Wrapped]) -> None:
-    """Put a wrapper around a method of this one object."""
-    setattr(part, name, wrapper(getattr(part, name)))
-
-
 class _Side:
     """What both sides share: clean readers of every agent's blocks, and the way to the record."""
 
@@ -131,59 +128,46 @@ class _Acting(_Side):
         self._places = [torch.from_numpy(sample_index(layout)).to(device) for layout in self.layouts]
         self._watched = [_Watched(self.config, spec) for spec in self.config.spec.agents]
         self._reset_differs = math.nan
-        self._epoch, self._in_full, self._version_due = 0, True, [0] * len(self.stores)
-        _wrap(collector, "epoch", self._around_epoch)
-        _wrap(collector, "sync", self._around_sync)
-        _wrap(collector.world, "reset", self._around_reset)
+        self._in_full, self._version_due = True, [0] * len(self.stores)
+        override(collector, "epoch", self._collect)
+        override(collector, "sync", self._sync)
+        override(collector.world, "reset", self._reset)
         for agent, policy in enumerate(collector.policies):
-            _wrap(policy, "act", self._around_act(agent))
+            override(policy, "act", functools.partial(self._act, agent=agent))
 
     # --- an epoch --------------------------------------------------------------------------------------------------
 
-    def _around_epoch(self, collect: Wrapped) -> Wrapped:
-        def epoch(epoch: int, version: int | None) -> None:
-            self._epoch, self._in_full = epoch, measured_in_full(epoch)
-            if self.lag is not None:
-                self._version_due = [max(0, epoch - self.lag)] * len(self.stores)
-            elif epoch % self.collector.settings().at(epoch).pacing.sync_interval == 0:
-                self._version_due = [store.newest for store in self.stores]
-            for watched in self._watched:
-                watched.turn = 0
-            collect(epoch, version)
-            for agent, watched in enumerate(self._watched):
-                self._record_epoch(epoch, agent, watched)
-            self.record("world/reset", -1, epoch, -1, -1, self._reset_differs, 0)
+    def _collect(self, collect: Wrapped, epoch: int, version: int | None) -> None:
+        self._in_full = measured_in_full(epoch)
+        if self.lag is not None:
+            self._version_due = [max(0, epoch - self.lag)] * len(self.stores)
+        elif epoch % self.collector.settings().at(epoch).pacing.sync_interval == 0:
+            self._version_due = [store.newest for store in self.stores]
+        for watched in self._watched:
+            watched.turn = 0
+        collect(epoch, version)
+        for agent, watched in enumerate(self._watched):
+            self._record_epoch(epoch, agent, watched)
+        self.record("world/reset", -1, epoch, -1, -1, self._reset_differs, 0)
 
-        return epoch
-
-    def _around_act(self, agent: int) -> Callable[[Wrapped], Wrapped]:
+    def _act(self, act: Wrapped, stack: NDArray[np.uint8], epsilon: float, *, agent: int) -> Chosen:
         watched = self._watched[agent]
+        if watched.turn == 0:
+            watched.in_use = self.collector.in_use[agent]
+        if self._in_full:
+            watched.before(stack)
+        choice: Chosen = act(stack, epsilon)
+        watched.after(choice)
+        return choice
 
-        def wrapper(act: Wrapped) -> Wrapped:
-            def watched_act(stack: NDArray[np.uint8], epsilon: float) -> Chosen:
-                if watched.turn == 0:
-                    watched.in_use = self.collector.in_use[agent]
-                if self._in_full:
-                    watched.before(stack)
-                choice: Chosen = act(stack, epsilon)
-                watched.after(choice)
-                return choice
-
-            return watched_act
-
-        return wrapper
-
-    def _around_reset(self, reset: Wrapped) -> Wrapped:
-        def watched_reset() -> None:
-            world: Any = self.collector.world
-            rng = twin(world.rng) if self._in_full and hasattr(world, "cells") else None
-            reset()
-            self._reset_differs = math.nan
-            if rng is not None:
-                fresh: Any = self.config.world.make(rng)
-                self._reset_differs = int((fresh.cells != world.cells).sum())
-
-        return watched_reset
+    def _reset(self, reset: Wrapped) -> None:
+        world: Any = self.collector.world
+        rng = twin(world.rng) if self._in_full and hasattr(world, "cells") else None
+        reset()
+        self._reset_differs = math.nan
+        if rng is not None:
+            fresh: Any = self.config.world.make(rng)
+            self._reset_differs = int((fresh.cells != world.cells).sum())
 
     def _record_epoch(self, epoch: int, agent: int, watched: _Watched) -> None:
         in_use, replay = watched.in_use, self.replays[agent]
@@ -205,15 +189,12 @@ class _Acting(_Side):
 
     # --- a sync ----------------------------------------------------------------------------------------------------
 
-    def _around_sync(self, sync: Wrapped) -> Wrapped:
-        def watched_sync(epoch: int, version: int | None) -> None:
-            agents = range(len(self.stores))
-            earlier, held = list(self.collector.in_use), [self._held_before(agent, version) for agent in agents]
-            sync(epoch, version)
-            for agent in agents:
-                self._record_sync(epoch, agent, earlier[agent], held[agent])
-
-        return watched_sync
+    def _sync(self, sync: Wrapped, epoch: int, version: int | None) -> None:
+        agents = range(len(self.stores))
+        earlier, held = list(self.collector.in_use), [self._held_before(agent, version) for agent in agents]
+        sync(epoch, version)
+        for agent in agents:
+            self._record_sync(epoch, agent, earlier[agent], held[agent])
 
     def _held_before(self, agent: int, version: int | None) -> Samples | None:
         """What the actor holds before a sync to a version, if the sync will be measured in full."""
@@ -305,41 +286,31 @@ class _Learning(_Side):
         self._places = torch.from_numpy(sample_index(self.layouts[index])).to(agent.device)
         self.updates, self._published, self._phase, self._host = 0, 0, _Phase(), math.nan
         self._counts, self._last_probed = False, 0
-        _wrap(trainer, "learn", self._of_this_agent(self._learn))
-        _wrap(trainer, "publish", self._of_this_agent(self._publish))
-        _wrap(trainer, "epoch", self._of_this_agent(self._rounds(lambda: 0)))
-        _wrap(trainer, "updates", self._of_this_agent(self._rounds(self._may_wait)))
-        _wrap(trainer.replays[index], "sample", self._around_sample)
-        _wrap(self.agent, "update", self._around_update)
-        _wrap(self.agent, "snapshot", self._around_snapshot)
+        watched: dict[str, Wrapped] = {"learn": self._learn, "publish": self._publish}
+        watched |= {"epoch": self._epoch, "updates": self._updates}
+        for name, method in watched.items():
+            override(trainer, name, functools.partial(self._of_this_agent, method))
+        override(trainer.replays[index], "sample", self._sample)
+        override(agent, "update", self._update)
+        override(agent, "snapshot", self._snapshot)
 
-    def _of_this_agent(self, watched: Wrapped) -> Callable[[Wrapped], Wrapped]:
-        """A wrapper for a method of the trainer that takes the agent's index first; other agents pass through."""
-
-        def wrapper(method: Wrapped) -> Wrapped:
-            def call(index: int, *arguments: Any, **named: Any) -> Any:
-                if index != self.index:
-                    return method(index, *arguments, **named)
-                return watched(method, *arguments, **named)
-
-            return call
-
-        return wrapper
+    def _of_this_agent(self, watched: Wrapped, method: Wrapped, index: int, *rest: Any, **named: Any) -> Any:
+        """A call of a method of the trainer that takes an agent's index first; other agents pass through."""
+        return watched(method, *rest, **named) if index == self.index else method(index, *rest, **named)
 
     def measured(self, name: str, value: float, due: float = math.nan) -> None:
         self.record(name, self.index, self._phase.epoch, self.store.newest, self.updates, value, due)
 
     # --- a phase of learning ---------------------------------------------------------------------------------------
 
-    def _rounds(self, may_wait: Callable[[], int]) -> Wrapped:
-        def call(method: Wrapped, *arguments: Any, **named: Any) -> None:
-            method(self.index, *arguments, **named)
-            self.measured("learn/waiting", self.updates - self._published, may_wait())
+    def _epoch(self, method: Wrapped, *arguments: Any, **named: Any) -> None:
+        method(self.index, *arguments, **named)
+        self.measured("learn/waiting", self.updates - self._published, 0)
 
-        return call
-
-    def _may_wait(self) -> int:
-        return self.trainer.settings().at(self._phase.epoch).pacing.publish_interval - 1
+    def _updates(self, method: Wrapped, *arguments: Any, **named: Any) -> None:
+        method(self.index, *arguments, **named)
+        may_wait = self.trainer.settings().at(self._phase.epoch).pacing.publish_interval - 1
+        self.measured("learn/waiting", self.updates - self._published, may_wait)
 
     def _count_on(self) -> None:
         """Count updates on from those that the agent begins with: none, or those it had made before it was restored."""
@@ -361,34 +332,28 @@ class _Learning(_Side):
             interval = self.config.learning.target_interval
             self.measured("learn/target_updates", self.agent.target_updates, self.updates // interval)
 
-    def _around_sample(self, sample: Wrapped) -> Wrapped:
-        def watched_sample(*arguments: Any, **named: Any) -> Batch:
-            self._phase.void_below = self.replay.oldest_intact
-            batch: Batch = sample(*arguments, **named)
-            void = (batch.number < self._phase.void_below) | (batch.number >= self.replay.count)
-            self._phase.void += int(void.sum())
-            return batch
+    def _sample(self, sample: Wrapped, *arguments: Any, **named: Any) -> Batch:
+        self._phase.void_below = self.replay.oldest_intact
+        batch: Batch = sample(*arguments, **named)
+        void = (batch.number < self._phase.void_below) | (batch.number >= self.replay.count)
+        self._phase.void += int(void.sum())
+        return batch
 
-        return watched_sample
-
-    def _around_update(self, update: Wrapped) -> Wrapped:
-        def watched_update(learning_rate: float) -> Tensor:
-            self.updates += 1
-            if self.updates != self._phase.probed_update:
-                metrics: Tensor = update(learning_rate)
-                return metrics
-            self._last_probed = self.updates
-            online, target = self._weights()
-            hook = self.agent.online.register_forward_pre_hook(
-                lambda network, _: self._phase.training.append(network.training)
-            )
-            metrics = update(learning_rate)
-            hook.remove()
-            self._record_update(online, target)
-            self._record_batch()
+    def _update(self, update: Wrapped, learning_rate: float) -> Tensor:
+        self.updates += 1
+        if self.updates != self._phase.probed_update:
+            metrics: Tensor = update(learning_rate)
             return metrics
-
-        return watched_update
+        self._last_probed = self.updates
+        online, target = self._weights()
+        hook = self.agent.online.register_forward_pre_hook(
+            lambda network, _: self._phase.training.append(network.training)
+        )
+        metrics = update(learning_rate)
+        hook.remove()
+        self._record_update(online, target)
+        self._record_batch()
+        return metrics
 
     def _record_update(self, online_before: NDArray[np.float64], target_before: NDArray[np.float64]) -> None:
         agent, learning = self.agent, self.config.learning
@@ -422,12 +387,9 @@ class _Learning(_Side):
 
     # --- a publication ---------------------------------------------------------------------------------------------
 
-    def _around_snapshot(self, snapshot: Wrapped) -> Wrapped:
-        def watched_snapshot(out: Any) -> None:
-            self._host = isinstance(out, np.ndarray)
-            snapshot(out)
-
-        return watched_snapshot
+    def _snapshot(self, snapshot: Wrapped, out: Any) -> None:
+        self._host = isinstance(out, np.ndarray)
+        snapshot(out)
 
     def _publish(self, method: Wrapped, epoch: int) -> None:
         self._count_on()
