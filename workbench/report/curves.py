@@ -7,22 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.lines import Line2D
+from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from workbench.core.records import TABLES
-from workbench.report.intervals import Estimate, interquartile_mean, interval, stratified_bootstrap
-from workbench.report.material import (
-    Material,
-    ReportFigure,
-    add_legend,
-    band_sentence,
-    group_sentence,
-    line_look,
-    panels,
-    require_seeds,
-)
+from workbench.report.intervals import LEVEL, MIN_RUNS, Estimate, interquartile_mean, interval, stratified_bootstrap
+from workbench.report.material import Material, ReportFigure, add_legend, group_sentence, line_look, panels
 from workbench.report.selection import Group, ReportError
 from workbench.runs.loaded import LoadedRun
 from workbench.runs.metrics import METRICS
@@ -157,7 +148,7 @@ def draw(name: str, opening: str, shown: Sequence[Panel], material: Material) ->
         for curve in panel.curves:
             _require_recorded(name, curve.metric, groups)
     if material.bands:
-        require_seeds(name, groups)
+        _require_seeds(name, groups)
     titles = [(panel.title, X_LABELS[panel.curves[0].over], panel.unit) for panel in shown]
     picture, all_axes = panels(material, HEIGHT, titles)
     for axes, panel in zip(all_axes, shown, strict=True):
@@ -165,21 +156,21 @@ def draw(name: str, opening: str, shown: Sequence[Panel], material: Material) ->
             for curve in panel.curves:
                 bundle, note = bundle_of(group, curve, material)
                 notes |= note
-                _draw(axes, index, bundle, curve.thin)
+                _draw(axes, index, bundle, group.label, curve.thin)
                 rows += _rows(group, curve, bundle)
                 ends.append(_end(group, curve, bundle))
-        _frame(axes, panel.curves[0].over)
+        axes.set_xlim(left=0)
+        axes.margins(y=0.08)
+        if panel.curves[0].over == "time":
+            few_ticks(axes.xaxis)
         if panel.references:
             _add_references(axes, material)
-    add_legend(
-        picture, material,
-        lambda index, label: Line2D([], [], label=label, marker=run_style(index).marker, **MARKS, **line_look(index)),
-    )  # fmt: skip
+    add_legend(picture)
     table = Table(HEAD, tuple(rows))
     smooth = f"Noisy values are moving averages over {100 * material.smoothing:g} % of a run."
     noisy = any(_noisy(curve.metric) for panel in shown for curve in panel.curves) and material.smoothing > 0
     caption = " ".join([
-        opening, group_sentence(groups), band_sentence(material), *([smooth] if noisy else []), *sorted(notes),
+        opening, group_sentence(groups), material.band_sentence, *([smooth] if noisy else []), *sorted(notes),
         f"At the end: {'; '.join(ends)}.",
     ])  # fmt: skip
     picture.alt = f"{opening} {', '.join(group.label for group in groups)}. At the end: {'; '.join(ends)}."
@@ -255,14 +246,14 @@ def _noisy(metric: str) -> bool:
     return METRICS[metric].table != "evaluations"
 
 
-def _draw(axes: Any, index: int, bundle: Bundle, thin: bool) -> None:
+def _draw(axes: Axes, index: int, bundle: Bundle, label: str, thin: bool) -> None:
     style, look = run_style(index), line_look(index)
     look["linewidth"] *= 0.6 if thin else 1.0
     count = len(bundle.x)
     marks = range(count) if count <= FEW else range(count * (2 + index % 5) // 25, count, count // 5)
     axes.plot(
-        bundle.x, bundle.middle, **look, zorder=3 + index, marker=style.marker, **MARKS,
-        markevery=list(marks),
+        bundle.x, bundle.middle, label=label, zorder=3 + index, marker=style.marker, markevery=list(marks),
+        **look, **MARKS,
     )  # fmt: skip
     if np.isfinite(bundle.low).any():
         axes.fill_between(bundle.x, bundle.low, bundle.high, color=style.colour, alpha=0.16, linewidth=0, zorder=2)
@@ -270,14 +261,7 @@ def _draw(axes: Any, index: int, bundle: Bundle, thin: bool) -> None:
             axes.plot(bundle.x, edge, color=style.colour, linewidth=0.3, alpha=0.6, zorder=2)
 
 
-def _frame(axes: Any, over: str) -> None:
-    axes.set_xlim(left=0)
-    axes.margins(y=0.08)
-    if over == "time":
-        few_ticks(axes.xaxis)
-
-
-def _add_references(axes: Any, material: Material) -> None:
+def _add_references(axes: Axes, material: Material) -> None:
     """A line for each reference policy, where all runs are of one world."""
     runs = material.selection.runs
     if material.normalised:
@@ -334,3 +318,15 @@ def _require_recorded(name: str, metric: str, groups: Sequence[Group]) -> None:
             f"figure {name} needs the curve {metric}, which {what} in run {run.name}: {remedy}, or leave the run out "
             f"(a curve needs at least {need} {TABLES[table].axis}s)"
         )
+
+
+def _require_seeds(name: str, groups: Sequence[Group]) -> None:
+    """Refuse an interval over too few seeds."""
+    for group in groups:
+        if len(group.runs) < MIN_RUNS:
+            seeds = ", ".join(map(str, group.seeds))
+            raise ReportError(
+                f"figure {name} needs at least {MIN_RUNS} seeds of each group for its {100 * LEVEL:.0f} % bands; "
+                f"{group.label} has {len(group.runs)} (seed {seeds}). Add runs with other seeds (`workbench run "
+                f"--seed N`), or draw without bands (--no-bands, bands=False)"
+            )

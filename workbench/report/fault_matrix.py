@@ -8,25 +8,13 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from workbench.diagnose.catalogue import CHECKS, effect_text
-from workbench.report.material import Columns, Material, ReportFigure
+from workbench.report.material import Columns, Material, ReportFigure, line_look, new_picture
 from workbench.report.selection import ReportError
 from workbench.runs.table import Table, number
 from workbench.view.picture import Picture
-from workbench.view.style import (
-    COLUMN_WIDTHS,
-    FAINT,
-    GREY,
-    INK,
-    PRINT,
-    WARNING,
-    few_ticks,
-    print_settings,
-    run_style,
-    style_axes,
-)
+from workbench.view.style import FAINT, GREY, INK, PRINT, WARNING, few_ticks, legend_above, print_settings, style_axes
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -38,7 +26,7 @@ ROW = {"single": 0.118, "double": 0.128}
 # Size of the names in points.
 TEXT = {"single": 4.8, "double": 5.6}
 HEAD = ("fault", "must be noticed by", "noticed", "in epoch", "effect on greedy reward", "noticed as well by")
-COST, OTHER = run_style(0).colour, run_style(4).colour
+COST, OTHER = line_look(0)["color"], line_look(4)["color"]
 
 
 def fault_matrix(material: Material) -> ReportFigure:
@@ -89,29 +77,36 @@ def matrix_figure(data: Mapping[str, Any], columns: Columns = "double") -> Repor
 
 def _picture(lines: Lines, sound: Mapping[str, Any], columns: Columns) -> Picture:
     wide, small = columns == "double", TEXT[columns]
-    top, bottom = (0.66 if wide else 0.54), 0.42
-    height = top + bottom + ROW[columns] * max(len(lines), 4)
-    picture = Picture(figsize=(COLUMN_WIDTHS[columns], height), dpi=150, facecolor="white")
-    low, high = bottom / height, 1 - top / height
-    left, middle, width = (0.205, 0.495, 0.485) if wide else (0.345, 0.685, 0.300)
-    effects = picture.add_axes((left, low, middle - left - 0.015, high - low))
-    who = picture.add_axes((middle, low, width, high - low))
+    picture = new_picture(columns, 1.05 + ROW[columns] * max(len(lines), 4))
+    effects, who = picture.subplots(1, 2, sharey=True, width_ratios=(1, 1.5) if wide else (1, 0.7))
+    style_axes(effects, "", "greedy reward, fault minus sound", "", PRINT)
+    style_axes(who, "", "", "", PRINT)
+    effects.set_ylim(len(lines) - 0.5, -0.5)
+    effects.set_yticks(range(len(lines)), [line["name"] for line in lines], fontsize=small)
+    effects.tick_params(axis="y", length=0)
     _effects(effects, lines, sound, small)
+    who.spines[["left", "bottom"]].set_visible(False)
+    who.tick_params(length=0, pad=1)
     if wide:
         _grid(who, lines, small)
     else:
         _verdicts(who, lines, small)
-    _key(picture, height, wide)
+    look: dict[str, Any] = {"linewidth": 0.9, "markersize": 3.4, "markeredgewidth": 0.7}
+    other: dict[str, Any] = {"marker": "o", "label": "noticed as well"} if wide else {"label": "+n: others noticed"}
+    key = [
+        Line2D([], [], marker="o", color=COST, label="effect, interval without 0", **look),
+        Line2D([], [], marker="o", color=GREY, markerfacecolor="white", label="not measurable", **look),
+        Line2D(
+            [], [], marker="s", color=COST, linestyle="none", label="must notice: the epoch in which it did", **look
+        ),
+        Line2D([], [], color=OTHER, linestyle="none", **other, **look),
+    ]
+    legend_above(picture, key, 2 if wide else 1, PRINT)
     return picture
 
 
 def _effects(axes: Axes, lines: Lines, sound: Mapping[str, Any], small: float) -> None:
-    style_axes(axes, "", "greedy reward, fault minus sound", "", PRINT)
-    axes.xaxis.label.set_fontsize(small + 0.8)
     few_ticks(axes.xaxis)
-    _rows(axes, lines)
-    axes.set_yticklabels([line["name"] for line in lines])
-    axes.tick_params(axis="y", labelsize=small, length=0)
     if sound["reward_sd"] is not None:
         axes.axvspan(-sound["reward_sd"], sound["reward_sd"], color=FAINT, linewidth=0, zorder=0)
     axes.axvline(0, color=GREY, linewidth=0.6)
@@ -123,22 +118,18 @@ def _effects(axes: Axes, lines: Lines, sound: Mapping[str, Any], small: float) -
                 style="italic",
             )  # fmt: skip
             continue
-        colour = COST if line["measurable"] else GREY
-        if line["effect_interval"] is not None:
-            axes.plot(line["effect_interval"], [row, row], color=colour, linewidth=0.9, solid_capstyle="butt")
-        face = colour if line["measurable"] else "white"
+        colour, face = (COST, COST) if line["measurable"] else (GREY, "white")
+        ends = line["effect_interval"] or [line["effect"]] * 2
+        axes.plot(ends, [row, row], color=colour, linewidth=0.9, solid_capstyle="butt")
         axes.plot([line["effect"]], [row], "o", color=colour, markersize=2.6, markerfacecolor=face, markeredgewidth=0.7)
     axes.margins(x=0.06)
 
 
 def _grid(axes: Axes, lines: Lines, small: float) -> None:
     """A column per check."""
-    _bare(axes, lines)
     axes.set_xlim(-0.6, len(CHECKS) - 0.4)
-    axes.xaxis.set_major_locator(FixedLocator(range(len(CHECKS))))
-    axes.set_xticklabels(CHECKS, rotation=55, ha="left", rotation_mode="anchor", fontsize=small)
+    axes.set_xticks(range(len(CHECKS)), CHECKS, rotation=55, ha="left", rotation_mode="anchor", fontsize=small)
     axes.xaxis.tick_top()
-    axes.tick_params(length=0, pad=1)
     for row, line in enumerate(lines):
         for column, check in enumerate(CHECKS):
             share = line["noticed_in"].get(check, 0) / len(line["seeds"])
@@ -150,9 +141,9 @@ def _grid(axes: Axes, lines: Lines, small: float) -> None:
 
 def _verdicts(axes: Axes, lines: Lines, small: float) -> None:
     """One column: the check that must notice, its square, and how many others noticed."""
-    _bare(axes, lines)
     axes.grid(False)
     axes.set_xlim(0, 1)
+    axes.set_xticks([])
     for row, line in enumerate(lines):
         share = line["noticed_in"].get(line["expected_probe"], 0) / len(line["seeds"])
         others = sum(check != line["expected_probe"] for check in line["noticed_by"])
@@ -168,42 +159,6 @@ def _square(
     axes.add_patch(Rectangle((column - wide / 2, row - 0.41), wide, 0.82, fill=share == 1, color=edge, linewidth=0.7))
     text, colour = ("no", WARNING) if epoch is None else (str(epoch), "white" if share == 1 else WARNING)
     axes.text(column, row, text, color=colour, fontsize=small - 0.9, ha="center", va="center_baseline")
-
-
-def _bare(axes: Axes, lines: Lines) -> None:
-    style_axes(axes, "", "", "", PRINT)
-    _rows(axes, lines)
-    axes.set_yticklabels([])
-    axes.xaxis.set_major_locator(NullLocator())
-    for side in ("left", "bottom"):
-        axes.spines[side].set_visible(False)
-    axes.tick_params(length=0)
-
-
-def _rows(axes: Axes, lines: Lines) -> None:
-    axes.set_ylim(len(lines) - 0.5, -0.5)
-    axes.yaxis.set_major_locator(FixedLocator(range(len(lines))))
-    axes.yaxis.set_minor_locator(NullLocator())
-
-
-def _key(picture: Picture, height: float, wide: bool) -> None:
-    def mark(marker: str, colour: str, label: str, face: str | None = None, line: bool = False) -> Line2D:
-        return Line2D(
-            [], [], linestyle="-" if line else "none", linewidth=0.9, marker=marker, color=colour, markersize=3.4,
-            markerfacecolor=face or colour, markeredgewidth=0.7, label=label,
-        )  # fmt: skip
-
-    handles = [
-        mark("o", COST, "effect, interval without 0", line=True),
-        mark("o", GREY, "not measurable", "white", line=True),
-        mark("s", COST, "must notice: the epoch in which it did"),
-        mark("o", OTHER, "noticed as well") if wide else Line2D([], [], linestyle="none", label="+n: others noticed"),
-    ]
-    picture.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(0.0, 1 - 0.04 / height), ncols=1,
-        frameon=False, fontsize=PRINT.small - (0.3 if wide else 1.2), labelcolor=INK, handlelength=1.6,
-        columnspacing=1.2, handletextpad=0.5, borderpad=0, labelspacing=0.3,
-    )  # fmt: skip
 
 
 def _row(line: Mapping[str, Any]) -> tuple[str, ...]:

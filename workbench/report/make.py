@@ -80,41 +80,34 @@ class Report:
         """
         folder = Path(out)
         folder.mkdir(parents=True, exist_ok=True)
-        written = []
+        pictures, texts = list[Path](), dict[str, str]()
         for name, figure in self.figures.items():
             with print_settings():
-                written += [figure.picture.save(folder / f"{name}{suffix}", PRINT_DPI) for suffix in SUFFIXES]
-            written.append(_write(folder / f"{name}.txt", textwrap.fill(figure.caption, _WIDTH) + "\n"))
-            written += _write_table(folder / name, figure.table)
-        written += _write_table(folder / "results", self.results)
-        written.append(_write(folder / "report.md", self.page))
-        return written
+                pictures += [figure.picture.save(folder / f"{name}{suffix}", PRINT_DPI) for suffix in SUFFIXES]
+            texts[f"{name}.txt"] = textwrap.fill(figure.caption, _WIDTH) + "\n"
+            texts |= {f"{name}.md": figure.table.markdown, f"{name}.tex": figure.table.latex}
+        texts |= {"results.md": self.results.markdown, "results.tex": self.results.latex, "report.md": self.page}
+        for name, text in texts.items():
+            write_whole(folder / name, text)
+        return [*pictures, *(folder / name for name in texts)]
 
     @property
     def page(self) -> str:
         """All figures with their captions and tables, in Markdown; it links to the files beside it."""
         parts = ["# Report\n", "## Results\n", self.results.markdown]
         for name, figure in self.figures.items():
-            parts += [
-                f"## {name}\n",
-                f"![{figure.picture.alt}]({name}.png)\n",
-                f"{figure.caption}\n",
-                figure.table.markdown,
-            ]
+            picture = f"![{figure.picture.alt}]({name}.png)\n"
+            parts += [f"## {name}\n", picture, f"{figure.caption}\n", figure.table.markdown]
         if self.left_out:
-            parts += [
-                "## Figures that could not be made\n",
-                *(f"- {name}: {why}\n" for name, why in self.left_out.items()),
-            ]
+            reasons = (f"- {name}: {why}\n" for name, why in self.left_out.items())
+            parts += ["## Figures that could not be made\n", *reasons]
         if self.selection.left_out:
             parts += ["## Runs that were left out\n", *(f"- {why}\n" for why in self.selection.left_out)]
         return "\n".join(parts)
 
     def __repr__(self) -> str:
-        runs = len(self.selection.runs)
-        return (
-            f"<Report on {runs} runs in {len(self.selection.groups)} groups: {', '.join(self.figures) or 'no figure'}>"
-        )
+        about = f"{len(self.selection.runs)} runs in {len(self.selection.groups)} groups"
+        return f"<Report on {about}: {', '.join(self.figures) or 'no figure'}>"
 
 
 def make(
@@ -146,8 +139,7 @@ def make(
     _check(columns, figures, smoothing)
     selection = select([runs] if isinstance(runs, Runs) else list(runs), pool)
     material = Material(selection, columns, bands, smoothing, _read_matrix(matrix), _read(bench, "bench"), last, until)
-    made: dict[str, ReportFigure] = {}
-    left_out: dict[str, str] = {}
+    made, left_out = dict[str, ReportFigure](), dict[str, str]()
     for name in figures or FIGURES:
         try:
             made[name] = draw(name, material)
@@ -200,15 +192,3 @@ def _read(path: Path | str | None, campaign: str) -> Mapping[str, Any] | None:
     if not isinstance(data, dict):
         raise ReportError(f"{path} holds a {type(data).__name__}; {remedy}")
     return data
-
-
-def _write(path: Path, text: str) -> Path:
-    write_whole(path, text)
-    return path
-
-
-def _write_table(stem: Path, table: Table) -> list[Path]:
-    return [
-        _write(stem.with_name(f"{stem.name}.md"), table.markdown),
-        _write(stem.with_name(f"{stem.name}.tex"), table.latex),
-    ]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
-from workbench.report.intervals import LEVEL, MIN_RUNS, RESAMPLES
-from workbench.report.selection import Group, ReportError, Selection
+from workbench.report.intervals import LEVEL, RESAMPLES
+from workbench.report.selection import Group, Selection
 from workbench.runs.table import Table
 from workbench.view.picture import Picture
 from workbench.view.style import COLUMN_WIDTHS, PRINT, legend_above, print_settings, run_style, style_axes
@@ -47,14 +46,21 @@ class Material:
         return self.selection.groups
 
     @property
-    def width(self) -> float:
-        """Width of a figure in inches."""
-        return COLUMN_WIDTHS[self.columns]
-
-    @property
     def normalised(self) -> bool:
         """Whether worlds are pooled, so that rewards must be put on one scale: random 0, scripted 1."""
         return any(name.startswith("world.") for name in self.selection.pooled)
+
+    @property
+    def band_sentence(self) -> str:
+        """What line and band are."""
+        if not self.bands:
+            return "Lines are interquartile means over the runs of a group; no intervals are drawn."
+        pooled = f" Strata: {', '.join(self.selection.pooled)}." if self.selection.pooled else ""
+        return (
+            f"Lines are interquartile means over the runs of a group; bands are {100 * LEVEL:.0f} % intervals by "
+            f"stratified bootstrap over seeds (percentile, {RESAMPLES:,} resamples, resampling seed 0; Agarwal et al. "
+            f"2021), which are too narrow where seeds are few.{pooled}"
+        )
 
 
 @dataclass(frozen=True)
@@ -80,14 +86,14 @@ class ReportFigure:
         return f"<ReportFigure: {self.caption.partition('. ')[0]}>"
 
 
-def new_picture(material: Material, height: float) -> Picture:
-    """An empty figure of the report's width.
+def new_picture(columns: Columns, height: float) -> Picture:
+    """An empty figure.
 
     Args:
-        material: says how wide it is.
+        columns: says how wide it is.
         height: in inches.
     """
-    return Picture(figsize=(material.width, height), dpi=150, facecolor="white", layout="constrained")
+    return Picture(figsize=(COLUMN_WIDTHS[columns], height), dpi=150, facecolor="white", layout="constrained")
 
 
 def panels(material: Material, height: float, labels: Sequence[tuple[str, str, str]]) -> tuple[Picture, list[Axes]]:
@@ -99,7 +105,7 @@ def panels(material: Material, height: float, labels: Sequence[tuple[str, str, s
         labels: of each panel: its title, which gets a letter if there are several, and those of the x and the y axis.
     """
     rows, columns = (len(labels), 1) if material.columns == "single" else (1, len(labels))
-    picture = new_picture(material, 0.35 + height * rows)
+    picture = new_picture(material.columns, 0.35 + height * rows)
     all_axes: list[Axes] = list(picture.subplots(rows, columns, squeeze=False).ravel())
     for place, (axes, (title, xlabel, ylabel)) in enumerate(zip(all_axes, labels, strict=True)):
         style_axes(axes, panel_title(place, len(labels), title), xlabel, ylabel, PRINT)
@@ -111,18 +117,11 @@ def panel_title(place: int, count: int, text: str) -> str:
     return f"({chr(ord('a') + place)}) {text}" if count > 1 else text
 
 
-def add_legend(picture: Picture, material: Material, key: Callable[[int, str], Artist]) -> None:
-    """One legend above all panels.
-
-    Args:
-        picture: the figure.
-        material: whose groups it names.
-        key: makes the key of a group, given its place and label.
-    """
-    labels = [group.label for group in material.groups]
+def add_legend(picture: Picture) -> None:
+    """One legend above all panels, of what has a label in the first of them."""
+    handles, labels = picture.axes[0].get_legend_handles_labels()
     longest = max(map(len, labels)) * 0.058 + 0.6  # inches
-    columns = max(1, min(len(labels), int(material.width / longest)))
-    legend_above(picture, [key(index, label) for index, label in enumerate(labels)], columns, PRINT)
+    legend_above(picture, handles, max(1, min(len(labels), int(picture.get_figwidth() / longest))), PRINT)
 
 
 def line_look(index: int) -> dict[str, Any]:
@@ -138,22 +137,6 @@ def bar_look(index: int) -> dict[str, Any]:
     return {"facecolor": face, "hatch": style.hatch, "edgecolor": style.colour, "linewidth": 0.6}
 
 
-def require_seeds(name: str, groups: tuple[Group, ...]) -> None:
-    """Refuse an interval over too few seeds.
-
-    Raises:
-        ReportError: it names the figure, the group, its seeds and the remedy.
-    """
-    for group in groups:
-        if len(group.runs) < MIN_RUNS:
-            seeds = ", ".join(map(str, group.seeds))
-            raise ReportError(
-                f"figure {name} needs at least {MIN_RUNS} seeds of each group for its {100 * LEVEL:.0f} % bands; "
-                f"{group.label} has {len(group.runs)} (seed {seeds}). Add runs with other seeds (`workbench run "
-                f"--seed N`), or draw without bands (--no-bands, bands=False)"
-            )
-
-
 def group_sentence(groups: tuple[Group, ...]) -> str:
     """Which runs are drawn: each group with its seeds."""
     named = [
@@ -161,15 +144,3 @@ def group_sentence(groups: tuple[Group, ...]) -> str:
         for group in groups
     ]
     return f"Groups: {'; '.join(named)}."
-
-
-def band_sentence(material: Material) -> str:
-    """What line and band are."""
-    if not material.bands:
-        return "Lines are interquartile means over the runs of a group; no intervals are drawn."
-    pooled = f" Strata: {', '.join(material.selection.pooled)}." if material.selection.pooled else ""
-    return (
-        f"Lines are interquartile means over the runs of a group; bands are {100 * LEVEL:.0f} % intervals by "
-        f"stratified bootstrap over seeds (percentile, {RESAMPLES:,} resamples, resampling seed 0; Agarwal et al. "
-        f"2021), which are too narrow where seeds are few.{pooled}"
-    )

@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from workbench.report.intervals import Estimate, estimate, interval
 from workbench.report.material import Material, ReportFigure, bar_look, new_picture, panel_title
@@ -60,7 +61,7 @@ def speedup(material: Material) -> ReportFigure:
         )
     bars = [bar for _, own in parts for bar in own]
     heights = [0.62 + (0.31 if material.columns == "double" else 0.40) * len(own) for _, own in parts]
-    picture = new_picture(material, 0.1 + sum(heights))
+    picture = new_picture(material.columns, 0.1 + sum(heights))
     all_axes = picture.subplots(len(parts), 1, squeeze=False, gridspec_kw={"height_ratios": heights}).ravel()
     limit = 1.12 * max(max(bar.ideal, *bar.single, bar.found.value) for bar in bars)
     for place, (axes, (title, own)) in enumerate(zip(all_axes, parts, strict=True)):
@@ -69,14 +70,27 @@ def speedup(material: Material) -> ReportFigure:
         axes.set_xlim(0, limit)
         few_ticks(axes.xaxis, 6)
     all_axes[-1].set_xlabel("speed-up: baseline's wall time / wall time", fontsize=PRINT.text, color=GREY)
-    if material.bench is not None:
-        _add_ceiling(all_axes[-1], material.bench)
-    table = Table(HEAD, tuple(_row(bar) for bar in bars))
     told = "; ".join(
         f"{bar.label} against {bar.baseline}: {interval(bar.found)}, ideal {number(bar.ideal)}" for bar in bars
     )
+    caption = (
+        "Speed-up: wall time of the baseline over wall time, both from the moment when every process was ready. "
+        "Dashed: ideal, the processes that can work at the same time on the machine's cores. Circles: single pairs of "
+        "runs of the same seed, or repetitions."
+    )
+    if material.groups:
+        intervals = ", with 95 % bootstrap intervals where there are at least 3" if material.bands else ""
+        caption += f" Bars are interquartile means over seeds{intervals}."
+    if material.bench is not None:
+        ceiling = material.bench["ceiling"]
+        two = float(ceiling["two_copies"]["speedup"])
+        all_axes[-1].axvline(two, color=GREY, linewidth=0.9, linestyle=(0, (1, 1.2)), zorder=4)
+        caption += (
+            f" Benchmark: ratios of medians, {material.bench.get('device_name')}, {ceiling['cores']} cores; dotted: "
+            f"{two:.2f}, what two independent copies of the update loop reach there."
+        )
     picture.alt = f"Bars of speed-up with the ideal: {told}."
-    return ReportFigure(picture, _caption(told, material), table)
+    return ReportFigure(picture, f"{caption} {told}.", Table(HEAD, tuple(map(_row, bars))))
 
 
 def bars_of_runs(material: Material) -> list[Bar]:
@@ -153,15 +167,13 @@ def _which(group: Group, place: int) -> tuple[str, int]:
     return run.config.replace(seed=0, processes={"learners": "per_agent", "threads": 1}).to_json(), run.config.seed
 
 
-def _draw(axes: Any, bars: list[Bar], material: Material) -> None:
+def _draw(axes: Axes, bars: list[Bar], material: Material) -> None:
     thick = 0.58
+    whiskers = {"ecolor": INK, "elinewidth": 0.9, "capsize": 2.2, "capthick": 0.9, "zorder": 5}
     for row, bar in enumerate(bars):
-        axes.barh(row, bar.found.value, thick, zorder=3, **bar_look(bar.style))
-        if np.isfinite(bar.found.low):
-            ends = [[bar.found.value - bar.found.low], [bar.found.high - bar.found.value]]
-            axes.errorbar(
-                bar.found.value, row, xerr=ends, color=INK, linewidth=0.9, capsize=2.2, capthick=0.9, zorder=5
-            )
+        value = bar.found.value
+        ends = [[value - bar.found.low], [bar.found.high - value]]  # nan where there is no interval
+        axes.barh(row, value, thick, xerr=ends, error_kw=whiskers, zorder=3, **bar_look(bar.style))
         if len(bar.single) > 1:
             axes.plot(
                 bar.single, np.full(len(bar.single), row + 0.5 * thick - 0.1), "o", color=INK, markersize=2.2,
@@ -169,7 +181,7 @@ def _draw(axes: Any, bars: list[Bar], material: Material) -> None:
             )  # fmt: skip
         axes.vlines(bar.ideal, row - 0.5, row + 0.5, color=INK, linewidth=1.1, linestyle=(0, (4, 1.5)), zorder=4)
         axes.text(
-            0.03, row, f"{bar.found.value:.2f}", va="center", fontsize=PRINT.small, color=INK, zorder=7,
+            0.03, row, f"{value:.2f}", va="center", fontsize=PRINT.small, color=INK, zorder=7,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
         )  # fmt: skip
     axes.annotate(
@@ -185,36 +197,8 @@ def _draw(axes: Any, bars: list[Bar], material: Material) -> None:
 
 
 def _short(label: str) -> str:
-    return (
-        label.replace("multiprocess, ", "").replace("sequential", "seq.").replace("system's time slices", "no slices")
-    )
-
-
-def _add_ceiling(axes: Any, bench: Mapping[str, Any]) -> None:
-    """What independent copies of the update loop reached on that machine."""
-    reached = float(bench["ceiling"]["two_copies"]["speedup"])
-    axes.axvline(reached, color=GREY, linewidth=0.9, linestyle=(0, (1, 1.2)), zorder=4)
-
-
-def _caption(told: str, material: Material) -> str:
-    sentences = [
-        "Speed-up: wall time of the baseline over wall time, both from the moment when every process was ready. "
-        "Dashed: ideal, the processes that can work at the same time on the machine's cores. Circles: single pairs of "
-        "runs of the same seed, or repetitions.",
-    ]
-    if material.groups:
-        sentences.append(
-            "Bars are interquartile means over seeds" + (
-                ", with 95 % bootstrap intervals where there are at least 3." if material.bands else "."
-            )
-        )  # fmt: skip
-    if material.bench is not None:
-        two = float(material.bench["ceiling"]["two_copies"]["speedup"])
-        sentences.append(
-            f"Benchmark: ratios of medians, {material.bench.get('device_name')}, {material.bench['ceiling']['cores']} "
-            f"cores; dotted: {two:.2f}, what two independent copies of the update loop reach there."
-        )
-    return " ".join([*sentences, f"{told}."])
+    short = label.replace("multiprocess, ", "").replace("sequential", "seq.")
+    return short.replace("system's time slices", "no slices")
 
 
 def _row(bar: Bar) -> tuple[str, ...]:

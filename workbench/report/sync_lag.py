@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.patches import Patch
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
@@ -15,6 +15,7 @@ from workbench.report.selection import Group, ReportError
 from workbench.runs.table import Table, number
 from workbench.view.style import GREY, PRINT
 
+Array = NDArray[np.float64]
 MAX_BINS = 12
 SHOWN = (("sync/lag_versions", "Sync lag in versions", "versions"), ("sync/lag_ms", "Sync lag in time", "ms"))
 HEAD = ("group", "unit", "epochs x agents", "mean", "median", "95 % below", "largest")
@@ -31,9 +32,9 @@ def sync_lag(material: Material) -> ReportFigure:
     for axes, (metric, _, unit) in zip(all_axes, SHOWN, strict=True):
         values = [_values(group, metric) for group in groups]
         edges = whole_bins(values) if unit == "versions" else even_bins(values)
-        _draw(axes, values, edges, whole=unit == "versions")
+        _draw(axes, groups, values, edges, whole=unit == "versions")
         rows += [_row(group, unit, own) for group, own in zip(groups, values, strict=True)]
-    add_legend(picture, material, _key)
+    add_legend(picture)
     told = "; ".join(f"{row[0]}: mean {row[3]}, largest {row[6]} {row[1]}" for row in rows)
     caption = (
         "Sync lag in versions (a) and in milliseconds (b): how far the policy in use was behind the newest published "
@@ -45,14 +46,14 @@ def sync_lag(material: Material) -> ReportFigure:
     return ReportFigure(picture, caption, Table(HEAD, tuple(rows)))
 
 
-def whole_bins(values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+def whole_bins(values: list[Array]) -> Array:
     """Edges of at most :data:`MAX_BINS` bins that each hold equally many whole numbers, from 0 to the largest value."""
     largest = max(int(own.max()) for own in values)
     width = -(-(largest + 1) // MAX_BINS)
     return np.arange(0, largest + width + 1, width, dtype=np.float64) - np.float64(0.5)
 
 
-def even_bins(values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+def even_bins(values: list[Array]) -> Array:
     """Edges of :data:`MAX_BINS` equal bins from 0, or from the smallest value below it, to what 98 % of all are below.
 
     The last bin takes everything above as well, so that a few stragglers do not press all others into one bin.
@@ -60,11 +61,11 @@ def even_bins(values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     low = min(0.0, *(float(own.min()) for own in values))
     high = float(np.quantile(np.concatenate(values), 0.98))
     high = high if high > low + 1e-6 else low + 1.0  # a nanosecond is no lag
-    edges: NDArray[np.float64] = np.linspace(low, high, MAX_BINS + 1)
+    edges: Array = np.linspace(low, high, MAX_BINS + 1)
     return edges
 
 
-def _values(group: Group, metric: str) -> NDArray[np.float64]:
+def _values(group: Group, metric: str) -> Array:
     for run in group.runs:
         if not len(run.history.epochs):
             raise ReportError(
@@ -73,13 +74,16 @@ def _values(group: Group, metric: str) -> NDArray[np.float64]:
     return np.concatenate([run.history[metric].astype(np.float64) for run in group.runs])
 
 
-def _draw(axes: Any, values: list[NDArray[np.float64]], edges: NDArray[np.float64], whole: bool) -> None:
+def _draw(axes: Axes, groups: Sequence[Group], values: list[Array], edges: Array, whole: bool) -> None:
     """Bars of all groups beside each other in each bin."""
     room = np.diff(edges) * 0.84
     for index, own in enumerate(values):
         share = np.histogram(np.minimum(own, edges[-1]), edges)[0] / len(own)
         left, there = edges[:-1] + np.diff(edges) * 0.08 + index * room / len(values), share > 0
-        axes.bar(left[there], share[there], (room / len(values))[there], align="edge", zorder=3, **bar_look(index))
+        axes.bar(
+            left[there], share[there], (room / len(values))[there], align="edge", zorder=3, label=groups[index].label,
+            **bar_look(index),
+        )  # fmt: skip
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -96,17 +100,12 @@ def _draw(axes: Any, values: list[NDArray[np.float64]], edges: NDArray[np.float6
     axes.tick_params(axis="x", length=0 if whole else 3)
 
 
-def _ranges(edges: NDArray[np.float64]) -> list[str]:
+def _ranges(edges: Array) -> list[str]:
     """Names of the bins; every other one only, where there are many."""
     names = [f"{low + 0.5:.0f}-{high - 0.5:.0f}" for low, high in itertools.pairwise(edges)]
     return [name if len(names) <= 6 or place % 2 == 0 else "" for place, name in enumerate(names)]
 
 
-def _key(index: int, label: str) -> Patch:
-    look = bar_look(index)
-    return Patch(**look | {"hatch": 2 * look["hatch"]}, label=label)
-
-
-def _row(group: Group, unit: str, values: NDArray[np.float64]) -> tuple[str, ...]:
+def _row(group: Group, unit: str, values: Array) -> tuple[str, ...]:
     numbers = values.mean(), np.median(values), np.quantile(values, 0.95), values.max()
     return group.label, unit, f"{len(values):,}", *(number(float(each)) for each in numbers)

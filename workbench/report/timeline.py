@@ -28,7 +28,7 @@ def timeline(material: Material) -> ReportFigure:
     """
     shown = _timelines(material)
     windows, training = _windows(shown, material), [each.shares() for each in shown]
-    picture = new_picture(material, KEY + sum(REST + LANE * len(each.processes) for each in shown))
+    picture = new_picture(material.columns, KEY + sum(REST + LANE * len(each.processes) for each in shown))
     strips = [
         each.strip(panel_title(place, len(shown), each.run.label), window, shares)
         for place, (each, window, shares) in enumerate(zip(shown, windows, training, strict=True))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
 from workbench.runs.table import Table
 from workbench.view.picture import Picture
-from workbench.view.style import GREY, INK, SMALL_SIZE, TEXT_SIZE, RunStyle, run_style, style_axes
+from workbench.view.style import GREY, INK, SMALL_SIZE, TEXT_SIZE, run_style, style_axes
 
 # Width and height in inches.
 SIZE = (11.0, 6.6)
@@ -27,29 +27,28 @@ def torn_reads(result: Result) -> Picture:
     Args:
         result: what the campaign wrote, such as ``data/reference/torn_reads.json``.
     """
-    picture = Picture(figsize=SIZE, dpi=110, facecolor="white")
     weights, rows = result["weights"], result["rows"]
-    sizes, styles = sorted({cell["floats"] for cell in weights}), _styles(weights)
-    grid = picture.add_gridspec(
-        2, max(3, len(sizes)), left=0.075, right=0.985, top=0.94, bottom=0.165, wspace=0.28, hspace=0.46
-    )
-    for column, floats in enumerate(sizes):
-        axes = picture.add_subplot(grid[0, column])
+    sizes = sorted({cell["floats"] for cell in weights})
+    picture = Picture(figsize=SIZE, dpi=110, facecolor="white", layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+    above, (costs, row_rates, corner, *_) = picture.subplots(2, max(3, len(sizes)))
+    for axes, floats in zip(above, sizes, strict=False):
         style_axes(axes, f"Weights: {floats:,} floats", "pause of the writer, ms", "torn reads per million")
-        chosen = [cell for cell in weights if cell["floats"] == floats]
-        _rates(axes, [(styles[way], _of(chosen, way=way)) for way in styles], ("torn",))
-    _costs(picture.add_subplot(grid[1, 0]), weights, styles)
-    _row_rates(picture.add_subplot(grid[1, 1]), rows)
-    corner = grid[1, 2].get_position(picture)
-    handles = [_line(style, label=way) for way, style in styles.items()]
-    picture.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(corner.x0 - 0.02, corner.y1 + 0.05), frameon=False,
-        title="Ways to hand over weights", alignment="left", title_fontsize=TEXT_SIZE, fontsize=TEXT_SIZE,
-        labelcolor=INK, handlelength=3.2, borderpad=0,
+        _rates(axes, _lines(weights, floats=floats), ("torn",))
+    _costs(costs, weights)
+    style_axes(row_rates, "Rows: torn, or another than drawn", "pause of the writer, ms", "rows per million")
+    _rates(row_rates, _lines(rows), ("torn", "wrong"))
+    look: dict[str, Any] = {"frameon": False, "labelcolor": INK, "borderpad": 0, "loc": "upper left"}
+    row_rates.legend(bbox_to_anchor=(-0.02, -0.18), fontsize=SMALL_SIZE - 1, **look)
+    corner.legend(
+        *above[0].get_legend_handles_labels(), title="Ways to hand over weights", alignment="left", handlelength=3.2,
+        title_fontsize=TEXT_SIZE, fontsize=TEXT_SIZE, **look,
     )  # fmt: skip
     story = "\n".join(textwrap.wrap(killed_story(result["killed_writer"]), 50))
-    picture.text(corner.x0 - 0.02, corner.y0, story, fontsize=SMALL_SIZE, color=INK, va="bottom", linespacing=1.3)
-    picture.text(0.075, 0.02, _footer(result), fontsize=SMALL_SIZE, color=GREY)
+    corner.text(0, 0, story, fontsize=SMALL_SIZE, color=INK, linespacing=1.3)
+    for axes in picture.axes:
+        if not axes.lines:
+            axes.set_axis_off()
+    picture.supxlabel(_footer(result), x=0.01, ha="left", fontsize=SMALL_SIZE, color=GREY)
     picture.alt = "Torn reads per million of six ways to hand over weights, cost of a read, and torn or wrong rows."
     return picture
 
@@ -100,78 +99,58 @@ def _row(cell: Mapping[str, Any], size: str) -> tuple[str, ...]:
     return (cell["way"], f"{cell[size]:,}", f"{cell['pause_ms']:g}", *(f"{cell[name]:,.0f}" for name in names), cost)
 
 
-def _rates(axes: Axes, lines: Iterable[tuple[RunStyle, Cells]], names: tuple[str, ...]) -> None:
+def _lines(cells: Cells, **values: Any) -> dict[str, Cells]:
+    """The cells of each way, or of each way and number of spare epochs, that have some values."""
+    lines: dict[str, Cells] = {}
+    for cell in cells:
+        spare = (
+            f", {cell['spare_epochs']} spare epoch{'s' * (cell['spare_epochs'] != 1)}" if "spare_epochs" in cell else ""
+        )
+        lines.setdefault(cell["way"] + spare, []).extend(_of([cell], **values))
+    return lines
+
+
+def _rates(axes: Axes, lines: dict[str, Cells], names: tuple[str, ...]) -> None:
     """Rates per million over the pause, on an axis that is logarithmic and has a place for none at all."""
-    lines = list(lines)
-    pauses = sorted({cell["pause_ms"] for _, cells in lines for cell in cells})
-    for place, (style, cells) in enumerate(lines):
+    pauses = sorted({cell["pause_ms"] for cells in lines.values() for cell in cells})
+    for place, (label, cells) in enumerate(lines.items()):
         cells = sorted(cells, key=lambda cell: cell["pause_ms"])
         aside = 0.024 * len(pauses) * (place - (len(lines) - 1) / 2)  # so that marks at the same height are all seen
         x = [pauses.index(cell["pause_ms"]) + aside for cell in cells]
-        y = [sum(cell[f"{name}_per_million"] for name in names) for cell in cells]
-        axes.add_line(_line(style, x, y))
+        _plot(axes, place, x, [sum(cell[f"{name}_per_million"] for name in names) for cell in cells], label)
     axes.set_yscale("symlog", linthresh=10, linscale=0.6)
     axes.set_ylim(-3, 2e6)
     axes.set_xlim(-0.4, len(pauses) - 0.6)
-    axes.yaxis.set_major_locator(FixedLocator([0, 10, 1e2, 1e3, 1e4, 1e5, 1e6]))
+    axes.set_yticks([0, 10, 1e2, 1e3, 1e4, 1e5, 1e6])
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(_count))
-    axes.xaxis.set_major_locator(FixedLocator(range(len(pauses))))
-    axes.set_xticklabels([f"{pause:g}" for pause in pauses])
+    axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set_xticks(range(len(pauses)), [f"{pause:g}" for pause in pauses])
 
 
-def _costs(axes: Axes, weights: Cells, styles: dict[str, RunStyle]) -> None:
+def _costs(axes: Axes, weights: Cells) -> None:
     pause = max(cell["pause_ms"] for cell in weights)
     style_axes(axes, f"Cost of a read, writer pausing {pause:g} ms", "floats", "median, microseconds")
-    for way, style in styles.items():
-        cells = [cell for cell in _of(weights, way=way, pause_ms=pause) if cell["read_us"] is not None]
-        cells.sort(key=lambda cell: cell["floats"])
-        axes.add_line(_line(style, [cell["floats"] for cell in cells], [cell["read_us"] for cell in cells]))
+    for place, (label, cells) in enumerate(_lines(weights, pause_ms=pause).items()):
+        known = sorted((cell["floats"], cell["read_us"]) for cell in cells if cell["read_us"] is not None)
+        _plot(axes, place, [floats for floats, _ in known], [cost for _, cost in known], label)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.autoscale_view()
     axes.xaxis.set_major_locator(FixedLocator(sorted({cell["floats"] for cell in weights})))
     axes.xaxis.set_minor_locator(NullLocator())
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(_count))
+    axes.xaxis.set_major_formatter(EngFormatter(places=1, sep=""))
+    axes.yaxis.set_major_formatter("{x:g}")
 
 
-def _row_rates(axes: Axes, rows: Cells) -> None:
-    style_axes(axes, "Rows: torn, or another than drawn", "pause of the writer, ms", "rows per million")
-    pairs = sorted({(cell["way"], cell["spare_epochs"]) for cell in rows})
-    lines = [(run_style(i), _of(rows, way=way, spare_epochs=spare)) for i, (way, spare) in enumerate(pairs)]
-    _rates(axes, lines, ("torn", "wrong"))
-    keys = [_line(run_style(i), label=f"{way}, {_spare(spare)}") for i, (way, spare) in enumerate(pairs)]
-    axes.legend(
-        handles=keys, loc="upper left", bbox_to_anchor=(-0.02, -0.2), ncols=2, frameon=False, fontsize=SMALL_SIZE - 1,
-        labelcolor=INK, handlelength=2.6, columnspacing=1.0, borderpad=0,
-    )  # fmt: skip
-
-
-def _spare(epochs: int) -> str:
-    return f"{epochs} spare epoch" + ("" if epochs == 1 else "s")
-
-
-def _styles(cells: Cells) -> dict[str, RunStyle]:
-    """Style of each way, in the order in which they were measured."""
-    return {way: run_style(index) for index, way in enumerate(dict.fromkeys(cell["way"] for cell in cells))}
-
-
-def _line(style: RunStyle, x: Iterable[float] = (), y: Iterable[float] = (), label: str = "") -> Line2D:
-    return Line2D(
-        list(x), list(y), color=style.colour, linestyle=style.dashes, linewidth=1.5, marker=style.marker,
+def _plot(axes: Axes, place: int, x: list[float], y: list[float], label: str) -> None:
+    style = run_style(place)
+    axes.plot(
+        x, y, color=style.colour, linestyle=style.dashes, linewidth=1.5, marker=style.marker,
         markersize=5, markerfacecolor="white", markeredgewidth=1.3, label=label, clip_on=False, zorder=3,
     )  # fmt: skip
 
 
 def _of(cells: Cells, **values: Any) -> Cells:
     return [cell for cell in cells if all(cell[name] == value for name, value in values.items())]
-
-
-def _count(value: float, _: int) -> str:
-    if value >= 1e6:
-        return f"{value / 1e6:.3g}M"
-    return f"{value / 1e3:.3g}k" if value >= 1e3 else f"{value:g}"
 
 
 def _footer(result: Result) -> str:
