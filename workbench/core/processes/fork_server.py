@@ -187,7 +187,7 @@ def serve(line: int, parent: int) -> None:
     """
     import torch
 
-    from workbench.core.processes import actor, learner, sequential, supervisor  # noqa: F401
+    from workbench.core.processes import actor, learner, sequential  # noqa: F401
 
     torch.optim.Adam([torch.zeros(1)])  # the first optimiser of a process imports a third of torch
     Path("/proc/self/comm").write_text("fork server")
