@@ -7,7 +7,7 @@ from workbench.core.records import EventKind
 from workbench.diagnose.measurements import measurement_number
 from workbench.runs.folder import RunFolder
 from workbench.runs.presets import preset
-from workbench.view.timeline.span_kinds import SpanKind
+from workbench.view.timeline.spans import SpanKind
 
 CONFIG = preset("tiny").replace(device="cpu")
 START = 1_700_000_000.0

@@ -4,8 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.view.timeline.span_kinds import SPANS, SpanKind
-from workbench.view.timeline.spans import NUM_KINDS, depths, of_process, time_of_kinds, time_on_core
+from workbench.view.timeline.spans import NUM_KINDS, SPANS, SpanKind, depths, of_process, time_of_kinds, time_on_core
 
 LENGTH = 40
 KINDS = st.sampled_from(list(SpanKind))

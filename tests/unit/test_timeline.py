@@ -17,11 +17,9 @@ from workbench.runs.folder import RunFolder
 from workbench.runs.history import History
 from workbench.runs.loaded import RunView
 from workbench.view.timeline.lanes import LOOKS, MAX_PIECES
-from workbench.view.timeline.perfetto import chrome_trace
 from workbench.view.timeline.recorder import WATCHED
-from workbench.view.timeline.span_kinds import SPANS, SpanKind, spans_of
-from workbench.view.timeline.spans import depths, of_process
-from workbench.view.timeline.timeline import LAST_S, Timeline
+from workbench.view.timeline.spans import SPANS, SpanKind, depths, of_process, spans_of
+from workbench.view.timeline.timeline import LAST_S, Timeline, chrome_trace
 
 CONFIG = wb.preset("tiny").replace(**{"device": "cpu", "epochs": 8, "checkpoint.interval": 5})
 AGENTS = CONFIG.num_agents

@@ -3,7 +3,7 @@
 from workbench.core.records import tables_with
 from workbench.diagnose.measurements import PROBE_TABLES
 from workbench.runs.metrics import Schema
-from workbench.view.timeline.span_kinds import SPAN_TABLES
+from workbench.view.timeline.spans import SPAN_TABLES
 
 SCHEMA = Schema.of(tables_with([PROBE_TABLES, SPAN_TABLES]))
 TABLES = {name: table.dtype for name, table in SCHEMA.tables.items()}

@@ -19,7 +19,7 @@ from workbench.runs.loaded import LoadedRun
 from workbench.runs.metrics import METRICS
 from workbench.runs.table import Table, number
 from workbench.view.curves import moving_average
-from workbench.view.panel.drawing import REFERENCES
+from workbench.view.figures import REFERENCES
 from workbench.view.style import GREY, PRINT, few_ticks, run_style
 
 # Points of a drawn curve.

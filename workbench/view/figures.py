@@ -1,15 +1,36 @@
-"""Figures for reports and for the last cell of a notebook: the panel's drawing, held still."""
+"""Charts of some runs as a figure: for reports, for the last cell of a notebook, and wherever no JavaScript runs.
+
+:mod:`.panel.charts` says what can be drawn, and :mod:`.panel.feed` has the numbers, as for the live charts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from workbench.runs import machine
 from workbench.runs.compare import Comparison
 from workbench.runs.loaded import RunView
-from workbench.view.panel.charts import SMOOTHING, STANDARD, Agents, Axis, Choices
-from workbench.view.panel.drawing import draw
-from workbench.view.picture import Picture
+from workbench.view.curves import Points, decimate, moving_average
+from workbench.view.naming import labels
+from workbench.view.panel.charts import SMOOTHING, STANDARD, Agents, Axis, Chart, Choices
+from workbench.view.panel.feed import Feed, Line, axis_label, change_marks
+from workbench.view.picture import DPI, Picture
+from workbench.view.style import GREY, HALO, INK, SMALL_SIZE, TEXT_SIZE, WARNING, log_ticks, run_style, style_axes
+
+# Rows of a line at most; each is drawn as two points.
+MOST_ROWS = 300
+# Greedy evaluations drawn per run; of more, the best and the worst of every stretch.
+MAX_MARKS = 40
+# Width of the drawing and height that each row of charts adds, in inches.
+WIDTH, ROW_HEIGHT = 11.0, 2.4
+# Height in inches that legend, labels and footer take.
+MARGIN = 1.2
+REFERENCES = {"random": "random", "random_no_wall": "random, never into a wall", "scripted": "scripted: nearest gem"}
 
 
 def side_by_side(
@@ -49,3 +70,167 @@ def verdict(pair: Comparison) -> str:
         f"Identical to the last bit: {identical}.  Speed-up {pair.speedup:.2f} ({walls}).  "
         f"{machine.cores()} cores, {each} per process, {pair.sequential.device}."
     )
+
+
+def draw(runs: RunView | Sequence[RunView], choices: Choices, caption: str = "") -> Picture:
+    """The figure of some runs as far as they are, with a line below that the caller writes.
+
+    Raises:
+        ValueError: there are no runs, or none has the agent that was chosen.
+    """
+    feed = Feed(runs, choices, MOST_ROWS)
+    feed.update()
+    rows, columns = _grid(len(feed.charts))
+    height = MARGIN + rows * ROW_HEIGHT
+    figure = Picture(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
+    grid = figure.add_gridspec(rows, columns)
+    for place in range(len(feed.charts)):
+        _Plot(figure.add_subplot(grid[place]), feed, place)
+    averaged = choices.smoothing > 0 and any(each.noisy for chart in feed.charts for each in chart.curves)
+    keys = _keys(feed, averaged)
+    figure.legend(
+        handles=keys, loc="upper left", bbox_to_anchor=(0.05, 1.0), ncols=4, frameon=False,
+        fontsize=TEXT_SIZE, labelcolor=INK, handlelength=3.2, columnspacing=2.0,
+    )  # fmt: skip
+    note = f" Lines are moving averages over {100 * choices.smoothing:.2g} % of the run." if averaged else ""
+    figure.text(0.062, 0.108 / height, _whose(choices.agents) + note, fontsize=SMALL_SIZE, color=GREY)
+    figure.text(0.062, 0.300 / height, caption, fontsize=TEXT_SIZE, color=INK)
+    titles = "; ".join(chart.name for chart in feed.charts)
+    figure.alt = f"Charts: {titles}. Runs: {'; '.join(labels(feed.runs))}. {caption}".strip()
+    top = 1 - (0.45 + 0.24 * -(-len(keys) // 4)) / height
+    figure.subplots_adjust(0.062, 0.93 / height, right=0.985, top=top, wspace=0.26, hspace=0.45)
+    return figure
+
+
+def _keys(feed: Feed, averaged: bool) -> list[Line2D]:
+    """What the legend explains."""
+    keys = [
+        Line2D([], [], color=style.colour, linestyle=style.dashes, linewidth=style.width, label=label)
+        for style, label in zip(map(run_style, range(len(feed.runs))), labels(feed.runs), strict=True)
+    ]
+    if feed.choices.agents == "each":
+        return [*keys, Line2D([], [], color=GREY, marker="$0$", linewidth=1.2, label="an agent, by its number")]
+    if any(chart.marks for chart in feed.charts):
+        keys.append(Line2D([], [], color=GREY, marker="o", fillstyle="none", linewidth=0, label="greedy evaluation"))
+    if averaged:
+        keys.append(Line2D([], [], color=GREY, alpha=0.5, linewidth=0.8, label="as recorded"))
+    return keys
+
+
+def _grid(charts: int) -> tuple[int, int]:
+    """Rows and columns for a number of charts."""
+    columns = charts if charts <= 3 else 2 if charts == 4 else 3 if charts <= 9 else 4
+    return -(-charts // columns), columns
+
+
+def _whose(agents: Agents) -> str:
+    if agents == "together":
+        return "All agents together: rewards and rates are their sum, everything else is their mean."
+    return "One line for each agent." if agents == "each" else f"Agent {agents} alone."
+
+
+class _Plot:
+    """One chart: its axes with the lines of every run."""
+
+    def __init__(self, axes: Axes, feed: Feed, number: int) -> None:
+        self._axes, self._feed, self._choices = axes, feed, feed.choices
+        self._chart: Chart = feed.charts[number]
+        style_axes(axes, self._chart.title, axis_label(self._chart, self._choices.over), self._chart.unit)
+        lines = [line for line in feed.lines if line.chart == number]
+        for line in lines:
+            self._draw(line)
+        for index, run in enumerate(feed.runs):
+            for x, text in change_marks(run, self._chart, self._choices.over):
+                self._mark_change(index, x, text)
+        if self._chart.references and self._choices.agents == "together":
+            self._add_references()
+        axes.set_xlim(0, feed.end(number))
+        self._scale(feed.note(number), [line.rows for line in lines if line.kind in ("curve", "marks")])
+
+    def _draw(self, line: Line) -> None:
+        """A line as recorded, faint where its moving average is drawn over it."""
+        rows, style = line.rows, run_style(line.run)
+        if line.kind == "due":
+            self._axes.plot(rows[:, 0], rows[:, 3], color=INK, linewidth=1.1, linestyle=(0, (1.0, 2.2)), zorder=1)
+            return
+        recorded = np.repeat(rows[:, 0], 2), rows[:, 1:3].ravel()
+        if line.buckets.size == 1 or line.curve.rate:
+            recorded = rows[:, 0], rows[:, 3]
+        if line.kind == "marks":
+            x, y = decimate(*recorded, MAX_MARKS)
+            self._axes.plot(
+                x, y, color=style.colour, marker=style.marker, markersize=8 - 2.5 * min(line.run, 1), linestyle="none",
+                markerfacecolor="white", markeredgewidth=1.3, zorder=10 + line.run, clip_on=False,
+            )  # fmt: skip
+            return
+        strong: dict[str, Any] = {
+            "linestyle": style.dashes, "linewidth": style.width * line.curve.weight, "zorder": 3 + line.run,
+        }  # fmt: skip
+        each = self._choices.agents == "each"
+        if each:  # the line carries the agent's number
+            place = (0.07 * (line.agent or 0) % 0.4, 0.4)
+            strong |= {"marker": f"${line.agent}$", "markevery": place, "linewidth": 0.9, "markersize": 6}
+        if not (line.curve.noisy and self._choices.smoothing):
+            self._plot(line, recorded, strong)
+            return
+        if not each:
+            self._plot(line, recorded, {"alpha": 0.3, "linewidth": 0.8 * line.curve.weight, "zorder": 2})
+        window = round(self._choices.smoothing * line.span)
+        self._plot(line, moving_average(rows[:, 0], rows[:, 3], window), strong)
+
+    def _plot(self, line: Line, points: Points, look: dict[str, Any]) -> None:
+        dot = {"marker": "o"} if len(points[0]) < 3 and "marker" not in look else {}  # one point is no line
+        self._axes.plot(*points, color=run_style(line.run).colour, **({"markersize": 4} | dot | look))
+
+    def _scale(self, note: str, drawn: list[Any]) -> None:
+        """Set scale and limits, and say so where there is nothing to see or not everything can be seen."""
+        axes, empty = self._axes, not any(map(len, drawn))
+        axes.relim()
+        low, high = axes.dataLim.intervaly
+        limited = bool(np.isfinite([low, high]).all())
+        log = self._choices.log and limited and low > 0 and not empty
+        if log:
+            axes.set_yscale("log")
+        if limited:
+            low, high = np.log10([low, high]) if log else (low, high)
+            margin = 0.06 * (high - low) or (0.3 if log else 0.06 * abs(high)) or 1.0
+            margin *= 2 if self._chart.references else 1  # room for the names of the lines
+            bottom, top = low - margin, high + margin
+            axes.set_ylim(*(10.0 ** np.array([bottom, top]) if log else (bottom, top)))
+            if log:
+                log_ticks(axes.yaxis, top - bottom)
+        linear = "linear: some values are 0 or below" if self._choices.log and not log and not empty else ""
+        axes.text(
+            0.5, 0.5 if empty else 0.93, note or linear, transform=axes.transAxes, ha="center", va="center",
+            fontsize=TEXT_SIZE, color=WARNING if note and not empty else GREY, path_effects=HALO, zorder=20,
+        )  # fmt: skip
+
+    def _mark_change(self, index: int, x: float, text: str) -> None:
+        """A line with a label where a run was changed."""
+        self._axes.axvline(x, color=run_style(index).colour, linewidth=1.0, linestyle=(0, (6, 2)), zorder=1)
+        self._axes.annotate(
+            text, (x, 1.0), xycoords=self._axes.get_xaxis_transform(), xytext=(2, -2), textcoords="offset points",
+            rotation=90, ha="left", va="top", fontsize=SMALL_SIZE, color=INK, path_effects=HALO, zorder=15,
+            annotation_clip=True,
+        )  # fmt: skip
+
+    def _add_references(self) -> None:
+        """A line for each reference policy, named where learning curves leave room."""
+        means = references(self._feed.runs)
+        for place, (mean, text) in enumerate(means):
+            self._axes.axhline(mean, color=GREY, linewidth=0.9, linestyle=(0, (1.5, 2.0)), zorder=1)
+            left, below = place == len(means) - 1, place == 0
+            self._axes.annotate(
+                f"{text}, {mean:.0f}", (0.0 if left else 1.0, mean), xycoords=self._axes.get_yaxis_transform(),
+                xytext=(2 if left else -2, -2 if below else 2), textcoords="offset points",
+                ha="left" if left else "right", va="top" if below else "bottom", fontsize=SMALL_SIZE, color=GREY,
+                path_effects=HALO, zorder=9,
+            )  # fmt: skip
+
+
+def references(runs: Sequence[RunView]) -> list[tuple[float, str]]:
+    """Mean reward and name of each reference policy, lowest first; none if the runs are of different worlds."""
+    if any(run.config.world != runs[0].config.world for run in runs):
+        return []
+    known = next((run.references for run in runs if run.references), {})
+    return sorted((known[name]["mean"], text) for name, text in REFERENCES.items() if name in known)

@@ -151,7 +151,24 @@ def _config(config: Config) -> str:
 
 @page.register
 def _result(result: Result) -> str:
-    return Table(("quantity", "value"), tuple(result_rows(result)), "Result", numbers=False).html
+    """Every quantity of a result, with its unit."""
+    lags = [
+        (f"sync lag, {unit}, mean / max", f"{number(found['mean'])} / {number(found['max'])}")
+        for unit, found in result.sync_lag.items()
+    ]
+    dial = "free-running" if result.lag is None else f"lag {result.lag}"
+    rows = [
+        ("run", f"{result.mode}, {dial}, seed {result.seed}: {result.status}"),
+        ("wall time / start-up, s", f"{number(result.wall_s)} / {number(result.startup_s)}"),
+        ("agent steps", f"{result.agent_steps:,}, {number(result.agent_steps_per_s)} per s"),
+        ("updates", f"{result.updates:,}, {number(result.updates_per_s)} per s"),
+        ("replay ratio, updates per agent step", number(result.replay_ratio)),
+        *lags,
+        ("reward per epoch, first / last tenth", " / ".join(map(number, result.reward.values()))),
+        ("greedy reward per epoch", number(result.greedy_reward)),
+        *((f"digest of {name}", f"{value[:16]}...") for name, value in result.digest.items()),
+    ]
+    return Table(("quantity", "value"), tuple(rows), "Result", numbers=False).html
 
 
 @page.register
@@ -207,26 +224,6 @@ def _checks(results: Iterable[CheckResult]) -> str:
 
 
 # --- what the pages are made of --------------------------------------------------------------------------------------
-
-
-def result_rows(result: Result) -> list[tuple[str, str]]:
-    """Every quantity of a result, with its unit, as text."""
-    lags = [
-        (f"sync lag, {unit}, mean / max", f"{number(found['mean'])} / {number(found['max'])}")
-        for unit, found in result.sync_lag.items()
-    ]
-    dial = "free-running" if result.lag is None else f"lag {result.lag}"
-    return [
-        ("run", f"{result.mode}, {dial}, seed {result.seed}: {result.status}"),
-        ("wall time / start-up, s", f"{number(result.wall_s)} / {number(result.startup_s)}"),
-        ("agent steps", f"{result.agent_steps:,}, {number(result.agent_steps_per_s)} per s"),
-        ("updates", f"{result.updates:,}, {number(result.updates_per_s)} per s"),
-        ("replay ratio, updates per agent step", number(result.replay_ratio)),
-        *lags,
-        ("reward per epoch, first / last tenth", " / ".join(map(number, result.reward.values()))),
-        ("greedy reward per epoch", number(result.greedy_reward)),
-        *((f"digest of {name}", f"{value[:16]}...") for name, value in result.digest.items()),
-    ]
 
 
 def field_notes(settings: Settings, prefix: str = "") -> dict[str, str]:

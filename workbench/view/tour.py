@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import textwrap
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from workbench.core.agents import schedules
-from workbench.core.config import Config, ConfigError
+from workbench.core.config import Config
 from workbench.diagnose.catalogue import CATALOGUE, Failure, check_of_fault, effect_text, ids_of_fault
 from workbench.diagnose.checks import CheckResult
 from workbench.diagnose.doctor import Diagnosis, diagnose
@@ -24,10 +23,11 @@ from workbench.diagnose.measurements import measurements_of, probes_of
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.run import Run
 from workbench.runs.table import Table
+from workbench.view import html as pages
 from workbench.view.naming import labels
 from workbench.view.panel.panel import Panel
 from workbench.view.picture import DPI, Picture
-from workbench.view.style import GREY, WARNING, legend_above, run_style, style_axes
+from workbench.view.style import GREY, legend_above, run_style, style_axes
 
 # What the first letter of an id stands for.
 ROOMS = {"D": "Data path", "W": "Weights and epsilon", "L": "Learning step", "P": "Processes"}
@@ -233,11 +233,9 @@ class FaultMenu:
         return shown | {"text/plain": repr(self)}
 
     def _run_choice(self) -> None:
-        self.button.disabled, self.message.value = True, ""
-        try:
-            self.launch(self.choice.value)
-        except ConfigError as error:
-            self.message.value = f'<span style="color: {WARNING}">{html.escape(str(error))}</span>'
+        self.button.disabled = True
+        self.message.value = pages.attempt(lambda: self.launch(self.choice.value))
+        if self.message.value:
             self.button.disabled = False
 
     def _report(self, run: Run, panel: Panel) -> None:
@@ -245,7 +243,7 @@ class FaultMenu:
         text = diagnose(run).text
         if run is self.run:  # else another one was launched meanwhile
             self.button.disabled = False
-            self.report.value = f'<pre style="{_TEXT}">{html.escape(text)}</pre>'
+            self.report.value = f'<pre style="{_TEXT}">{pages.text(text)}</pre>'
 
 
 def _options() -> Iterable[tuple[str, str]]:

@@ -16,10 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench.core.agents import schedules
 from workbench.core.records import Records
+from workbench.runs.compare import Comparison
 from workbench.runs.history import History
 from workbench.runs.live_settings import SettingsTimeline
 from workbench.runs.loaded import RunView
 from workbench.view.curves import MAX_POINTS, Points
+from workbench.view.naming import listed
 from workbench.view.panel.charts import AXIS_LABELS, Axis, Chart, Choices, Curve, charts_of
 
 # Rows of a curve at most: a chart is no more pixels wide.
@@ -235,16 +237,13 @@ class Feed:
         lines: in the order in which they are drawn.
     """
 
-    def __init__(self, runs: RunView | Sequence[RunView], choices: Choices, most: int = MOST) -> None:
+    def __init__(self, runs: Comparison | RunView | Sequence[RunView], choices: Choices, most: int = MOST) -> None:
         """Nothing is read yet.
 
         Raises:
             ValueError: there are no runs, or none has the agent that was chosen.
         """
-        self.runs = (runs,) if isinstance(runs, RunView) else tuple(runs)
-        if not self.runs:
-            raise ValueError("there are no runs to draw; give at least one")
-        self.choices = choices
+        self.runs, self.choices = listed(runs, "draw"), choices
         known = charts_of(self.runs)
         choices.check(known, self.runs)
         self.charts = [known[name] for name in choices.charts]

@@ -27,10 +27,9 @@ from workbench.runs.compare import Comparison
 from workbench.runs.loaded import LoadedRun, RunError, RunView
 from workbench.runs.run import Run
 from workbench.view import html as pages
-from workbench.view.figures import verdict
+from workbench.view.figures import draw, verdict
 from workbench.view.naming import labels
 from workbench.view.panel.charts import SMOOTHING, STANDARD, Agents, Axis, Choices
-from workbench.view.panel.drawing import draw
 from workbench.view.panel.feed import Feed
 from workbench.view.panel.watching import Throttle, TimeLeft, Watcher, in_words
 from workbench.view.panel.widget import Charts
@@ -73,8 +72,7 @@ class Panel:
             ValueError: there are no runs, or a choice cannot be drawn; the message says which.
         """
         self._comparison = runs if isinstance(runs, Comparison) else None
-        shown = runs.runs if isinstance(runs, Comparison) else runs
-        self._feed = Feed(shown, Choices(tuple(charts), smoothing, over, agents, log))
+        self._feed = Feed(runs, Choices(tuple(charts), smoothing, over, agents, log))
         self.runs, self.names = self._feed.runs, labels(self._feed.runs)
         self._own = [run for run in self.runs if isinstance(run, Run)]
         self._followed = [run for run in self.runs if isinstance(run, LoadedRun) and not run.ended]

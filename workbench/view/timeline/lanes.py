@@ -14,13 +14,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch, Rectangle
+from numpy.typing import NDArray
 
 from workbench.core.records import Records
 from workbench.view.picture import DRAWING, Picture
 from workbench.view.style import FAINT, INK, Sizes, few_ticks, legend_above, style_axes
 from workbench.view.timeline.shares import Shares
-from workbench.view.timeline.span_kinds import SpanKind
-from workbench.view.timeline.spans import depths, of_process, time_of_kinds
+from workbench.view.timeline.spans import SpanKind, depths, of_process, time_of_kinds
 
 # Lower and upper side of the two rows of a lane that is 1 high.
 ROWS = ((0.30, 0.92), (0.08, 0.28))
@@ -65,8 +65,10 @@ LOOKS = {
 }
 # Kinds that are drawn a hair wide at least, since where they happen matters more than how long they take.
 _SHORT = (SpanKind.SYNCING, SpanKind.PUBLISHING, SpanKind.CHECKPOINTING)
-# How shares are called beside a lane, where that is not their name.
-SAID = {"working": "works", "waiting": "waits"}
+# How shares are called beside a lane and kinds within one, where that is not their name.
+SAID = {"working": "works", "waiting": "waits", "acting": "acts", "learning": "learns", "evaluating": "evaluates"}
+# (n,) float64, seconds.
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,7 @@ def _draw_lane(axes: Axes, lane: int, spans: Records, origin_ns: int, inches: fl
     bottom, top = lane + 1 - ROWS[0][0], lane + 1 - ROWS[0][1]
     axes.add_patch(Rectangle((start, top), end - start, bottom - top, fill=False, edgecolor=FAINT, linewidth=0.7))
     for level, (low, high) in enumerate(ROWS):
-        row = spans[depth == level]
-        row = row[_seen(row, origin_ns, start, end)]
+        row = _within(spans[depth == level], origin_ns, start, end)
         sides = lane + 1 - low, lane + 1 - high
         if len(row) > MAX_PIECES:
             _columns(axes, sides, row, origin_ns)
@@ -139,16 +140,22 @@ def _draw_lane(axes: Axes, lane: int, spans: Records, origin_ns: int, inches: fl
             _label(axes, sides, row, origin_ns, inches, size)
 
 
-def _seen(spans: Records, origin_ns: int, start: float, end: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Which spans reach into a stretch of time."""
-    seconds = (spans["start"] - origin_ns) / 1e9
-    return np.asarray((seconds < end) & (seconds + spans["duration"] / 1e9 > start))
+def _seconds(spans: Records, origin_ns: int) -> tuple[Array, Array]:
+    """When spans begin and end, in seconds since the start."""
+    left = (spans["start"] - origin_ns) / 1e9
+    return left, left + spans["duration"] / 1e9
+
+
+def _within(spans: Records, origin_ns: int, start: float, end: float) -> Records:
+    """The spans that reach into a stretch of time."""
+    left, right = _seconds(spans, origin_ns)
+    inside: Records = spans[(left < end) & (right > start)]
+    return inside
 
 
 def _pieces(axes: Axes, sides: tuple[float, float], row: Records, origin_ns: int) -> None:
     """Every span by itself."""
-    left = (row["start"] - origin_ns) / 1e9
-    right = left + row["duration"] / 1e9
+    left, right = _seconds(row, origin_ns)
     for kind in sorted({SpanKind(kind) for kind in row["kind"].tolist()}):
         own = row["kind"] == kind
         _fill(axes, kind, left[own], right[own], np.full(own.sum(), sides[0]), np.full(own.sum(), sides[1]))
@@ -165,49 +172,36 @@ def _columns(axes: Axes, sides: tuple[float, float], row: Records, origin_ns: in
         bottom = top
 
 
-Edges = np.ndarray[tuple[int], np.dtype[np.float64]]
-
-
-def _fill(axes: Axes, kind: SpanKind, left: Edges, right: Edges, bottom: Edges, top: Edges) -> None:
+def _fill(axes: Axes, kind: SpanKind, left: Array, right: Array, bottom: Array, top: Array) -> None:
     """Boxes of one kind."""
-    look = LOOKS[kind]
-    corners = list(np.stack([left, bottom, left, top, right, top, right, bottom], axis=1).reshape(-1, 4, 2))
-    axes.add_collection(
-        PolyCollection(
-            corners, facecolors=look.colour, edgecolors=look.colour if kind in _SHORT else look.line, hatch=look.hatch,
-            linewidths=0.8 if kind in _SHORT else 0.0, antialiaseds=True, zorder=3 if kind in _SHORT else 2,
-        ),
-        autolim=False,
+    look, short = LOOKS[kind], kind in _SHORT
+    boxes = PolyCollection(
+        list(np.stack([left, bottom, left, top, right, top, right, bottom], axis=1).reshape(-1, 4, 2)),
+        facecolors=look.colour, edgecolors=look.colour if short else look.line, hatch=look.hatch,
+        linewidths=0.8 if short else 0.0, antialiaseds=True, zorder=3 if short else 2,
     )  # fmt: skip
+    axes.add_collection(boxes, autolim=False)
 
 
-def _label(
-    axes: Axes, sides: tuple[float, float], row: Records, origin_ns: int, inches: float, size: float
-) -> None:  # fmt: skip
+def _label(axes: Axes, sides: tuple[float, float], row: Records, origin_ns: int, inches: float, size: float) -> None:
     """Name what is long enough to hold its name."""
     start, end = axes.get_xlim()
-    seconds = (row["start"] - origin_ns) / 1e9
-    left, right = np.maximum(seconds, start), np.minimum(seconds + row["duration"] / 1e9, end)
+    left, right = np.clip(_seconds(row, origin_ns), start, end)
     room, letter = (right - left) / (end - start) * inches, _LABEL_INCHES * size
     for place in np.flatnonzero(room > 4 * letter):
         span, kind = row[place], SpanKind(row["kind"][place])
         text = next((each for each in _texts(kind, span) if len(each) * letter < room[place]), "")
         look = LOOKS[kind]
-        box = {"facecolor": look.colour, "edgecolor": "none", "pad": 1.2} if look.hatch else None
+        box = {"facecolor": look.colour, "edgecolor": "none", "pad": 1.2} if look.hatch and text else None
         axes.text(
             (left[place] + right[place]) / 2, sum(sides) / 2, text, ha="center", va="center", fontsize=size,
-            color=look.text, bbox=box if text else None, zorder=4, clip_on=True,
+            color=look.text, bbox=box, zorder=4, clip_on=True,
         )  # fmt: skip
 
 
 def _texts(kind: SpanKind, span: np.void) -> Sequence[str]:
     """What may be written into a box, the longest first."""
-    name = {
-        SpanKind.WAITING: "waits",
-        SpanKind.ACTING: "acts",
-        SpanKind.LEARNING: "learns",
-        SpanKind.EVALUATING: "evaluates",
-    }.get(kind, kind.name.lower())
+    name = SAID.get(kind.name.lower(), kind.name.lower())
     if kind == SpanKind.LEARNING:
         return f"{name}, agent {span['agent']}", f"agent {span['agent']}", f"{span['agent']}"
     if span["epoch"] >= 0:
@@ -239,8 +233,8 @@ def _key(strips: Sequence[Strip]) -> list[Patch]:
     """A box for each kind that occurs in what is drawn."""
     found = set[int]()
     for strip in strips:
-        seen = _seen(strip.spans, strip.origin_ns, strip.stretch.start, strip.stretch.end)
-        found |= set(strip.spans["kind"][seen].tolist())
+        seen = _within(strip.spans, strip.origin_ns, strip.stretch.start, strip.stretch.end)
+        found |= set(seen["kind"].tolist())
     return [
         Patch(facecolor=look.colour, edgecolor=look.line, hatch=look.hatch, linewidth=0, label=kind.name.lower())
         for kind, look in LOOKS.items() if kind in found

@@ -15,7 +15,7 @@ from typing import Any
 from workbench.core.processes.worker import Parts
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
-from workbench.view.timeline.span_kinds import SPAN_TABLES, SpanKind
+from workbench.view.timeline.spans import SPAN_TABLES, SpanKind
 
 # In place of the index of an agent or of an epoch that a span does not belong to.
 NOBODY = -1
@@ -60,20 +60,8 @@ class Stopwatch(Hook):
     def on_parts(self, parts: Parts) -> None:
         """Watch the waiting, and the start: from here to the end of ``parts.ready``."""
         _watch(parts, "wakeup", parts.wakeup)
-        now, on_core, write, process = _clocks_and_ring(parts)
-        start, core_start, ready = now(), on_core(), parts.ready
-
-        def watched_ready() -> None:
-            try:
-                ready()
-            finally:
-                kind = SpanKind.STARTING
-                write(
-                    start=start, duration=now() - start, on_core=on_core() - core_start, process=process, kind=kind,
-                    agent=NOBODY, epoch=NOBODY,
-                )  # fmt: skip
-
-        parts.ready = watched_ready  # type: ignore[method-assign]
+        began = time.monotonic_ns(), time.thread_time_ns()
+        parts.ready = _timed(parts.ready, SpanKind.STARTING, parts, began=began)  # type: ignore[method-assign]
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Watch the acting side."""
@@ -89,31 +77,39 @@ class Stopwatch(Hook):
             _watch(parts, "keeper", trainer.keepers[index], index)
 
 
-def _clocks_and_ring(parts: Parts) -> tuple[Callable[[], int], Callable[[], int], Callable[..., None], int]:
-    return time.monotonic_ns, time.thread_time_ns, parts.channel["spans"].write, parts.job.index
-
-
 def _watch(parts: Parts, name: str, part: object, agent: int = NOBODY) -> None:
     """Put a wrapper around every watched method of this one object."""
-    for watched in WATCHED:
-        if watched.part == name and hasattr(part, watched.method):  # a keeper that keeps nothing leaves no checkpoint
-            setattr(part, watched.method, _timed(getattr(part, watched.method), watched, agent, parts))
+    for each in WATCHED:
+        if each.part == name and hasattr(part, each.method):  # a keeper that keeps nothing leaves no checkpoint
+            setattr(part, each.method, _timed(getattr(part, each.method), each.kind, parts, each.takes, agent))
 
 
-def _timed(method: Callable[..., Any], watched: Watched, agent: int, parts: Parts) -> Callable[..., Any]:
-    """The method, with a span written after every call, also after one that raises."""
-    now, on_core, write, process = _clocks_and_ring(parts)
-    kind, takes = int(watched.kind), watched.takes
+def _timed(
+    method: Callable[..., Any], kind: SpanKind, parts: Parts, takes: tuple[str, ...] = (), agent: int = NOBODY,
+    began: tuple[int, int] | None = None,
+) -> Callable[..., Any]:  # fmt: skip
+    """The method, with a span written after every call, also after one that raises.
+
+    Args:
+        method: called with all its arguments.
+        kind: what the span says.
+        parts: of the process.
+        takes: names of the first arguments, as in :class:`Watched`.
+        agent: whose work it is, if the arguments do not say.
+        began: when the span starts, on the clock and on this thread's; None for each call.
+    """
+    now, on_core, write, process = time.monotonic_ns, time.thread_time_ns, parts.channel["spans"].write, parts.job.index
+    code = int(kind)
 
     def call(*arguments: Any, **named: Any) -> Any:
-        start, core_start = now(), on_core()
+        start, core_start = began or (now(), on_core())
         try:
             return method(*arguments, **named)
         finally:
             took, took_on_core = now() - start, on_core() - core_start
             about = dict(zip(takes, arguments, strict=False)) | named
             write(
-                start=start, duration=took, on_core=took_on_core, process=process, kind=kind,
+                start=start, duration=took, on_core=took_on_core, process=process, kind=code,
                 agent=about.get("index", agent), epoch=about.get("epoch", NOBODY),
             )  # fmt: skip
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workbench.runs.table import Table
-from workbench.view.timeline.span_kinds import SpanKind
+from workbench.view.timeline.spans import SpanKind
 
 # Letters in a line below the table.
 WIDTH = 112
@@ -61,34 +61,32 @@ class Shares:
         )
 
     @property
-    def text(self) -> str:
-        """The table as text."""
-        return f"{Table(*self._rows()).text}\n\n{textwrap.fill(self._caption, WIDTH)}"
-
-    def __repr__(self) -> str:
-        return self.text
-
-    def _repr_markdown_(self) -> str:
-        return Table(*self._rows(), self._caption).markdown
-
-    def _repr_html_(self) -> str:
-        return Table(*self._rows(), self._caption).html
-
-    @property
-    def _caption(self) -> str:
-        return (
+    def table(self) -> Table:
+        """A row for each process; kinds that did not occur are left out."""
+        found = [
+            kind.name.lower() for kind in SpanKind if kind != SpanKind.WAITING and (self.kinds[:, kind] > SEEN).any()
+        ]
+        columns = ("working", "on a core", "waiting", "other", *found)
+        shares = {process: self.of(process) for process in self.processes}
+        rows = ((process, *(f"{of[column]:.1%}" for column in columns)) for process, of in shares.items())
+        caption = (
             f"Shares of the time from {self.start:,.2f} s to {self.end:,.2f} s after the start. On a core is a part of "
             "working: for the rest the process waited for a core or a device. Other is neither recorded work nor "
             "waiting: probes, say, or a core that was lost between two pieces of work. The columns after it say what "
             "the work was, each without what lies within it."
         )
+        return Table(("", *columns), tuple(rows), caption)
 
-    def _rows(self) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-        """Head and rows of the table; kinds that did not occur are left out."""
-        found = [
-            kind.name.lower() for kind in SpanKind if kind != SpanKind.WAITING and (self.kinds[:, kind] > SEEN).any()
-        ]
-        columns = ["working", "on a core", "waiting", "other", *found]
-        shares = {process: self.of(process) for process in self.processes}
-        rows = ((process, *(f"{of[column]:.1%}" for column in columns)) for process, of in shares.items())
-        return ("", *columns), tuple(rows)
+    @property
+    def text(self) -> str:
+        """The table as text."""
+        return replace(self.table, caption=textwrap.fill(self.table.caption, WIDTH)).text
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_markdown_(self) -> str:
+        return self.table.markdown
+
+    def _repr_html_(self) -> str:
+        return self.table.html

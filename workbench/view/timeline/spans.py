@@ -1,4 +1,4 @@
-"""What the spans of a process add up to: which of them lie within which, and how long each kind took by itself.
+"""What a process did when: the timeline's table of records, the kinds of its spans, and what these add up to.
 
 A process does one thing at a time, so of two of its spans one lies within the other, or they do not overlap. A moment
 belongs to the innermost span around it.
@@ -7,15 +7,67 @@ belongs to the innermost span around it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from workbench.core.records import Records
-from workbench.view.timeline.span_kinds import SpanKind
+from workbench.core.records import Records, RecordTable, words_of
 
-# Length of an axis that is indexed by :class:`~workbench.view.timeline.span_kinds.SpanKind`; place 0 stays empty.
+if TYPE_CHECKING:
+    from workbench.runs.history import History
+
+# One record per piece of work or of waiting of a process, written when it is over. Times are in nanoseconds.
+#
+# ``start`` is on the machine's monotonic clock, the same for all of its processes; the run's description has what to
+# add for time since 1970, ``clock_offset_ns``. ``on_core`` says how much of ``duration`` the main thread was on a
+# core; for the rest it waited, for another process, a device or a core. ``process`` is the place among the run's
+# processes, whose names are in the description; ``agent`` and ``epoch`` are -1 where the work belongs to none.
+SPANS = np.dtype([
+    ("start", "<i8"), ("duration", "<i8"), ("on_core", "<i8"),
+    ("process", "<i2"), ("kind", "<i2"), ("agent", "<i4"), ("epoch", "<i4"),
+])  # fmt: skip
+
+
+class SpanKind(IntEnum):
+    """What a process did for a while. Of two spans, one within the other, the inner one says more exactly what.
+
+    Attributes:
+        STARTING: From the opening of its parts to the opening of the barrier that all processes start behind.
+        WAITING: For another process: until an epoch may be collected, or updates may be made.
+        ACTING: An epoch of the world: the sync, if one is due, then every turn, then the records of the epoch.
+        SYNCING: Taking policies out of the weight stores.
+        EVALUATING: Greedy epochs.
+        LEARNING: A phase of learning of one agent: its updates, and the records of them.
+        SAMPLING: Drawing a batch from the replay.
+        UPDATING: One update, without the drawing of its batch; on a GPU the issuing of the work, which is waited for
+            later.
+        PUBLISHING: Putting a policy into its weight store.
+        CHECKPOINTING: Saving what is needed to resume the run.
+    """
+
+    STARTING = 1
+    WAITING = 2
+    ACTING = 3
+    SYNCING = 4
+    EVALUATING = 5
+    LEARNING = 6
+    SAMPLING = 7
+    UPDATING = 8
+    PUBLISHING = 9
+    CHECKPOINTING = 10
+
+
+# Length of an axis that is indexed by :class:`SpanKind`; place 0 stays empty.
 NUM_KINDS = max(SpanKind) + 1
+# The table that a run with a timeline has beside the core's.
+SPAN_TABLES = {"spans": RecordTable(SPANS, 32768, words={"kind": words_of(SpanKind)})}
+
+
+def spans_of(history: History) -> Records:
+    """What the timeline of a run has recorded, (n,) of :data:`SPANS`; empty for a run without one."""
+    return history.table("spans") if "spans" in history.schema.tables else np.empty(0, SPANS)
 
 
 def of_process(spans: Records, process: int) -> Records:

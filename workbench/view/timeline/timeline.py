@@ -5,9 +5,9 @@ It is made of what has been recorded when it is asked for. What a process is in 
 
 from __future__ import annotations
 
-import html
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,12 @@ from workbench.core.records import Records
 from workbench.runs.files import write_whole
 from workbench.runs.folder import RecordError
 from workbench.runs.loaded import RunView
+from workbench.view.html import hidden
 from workbench.view.picture import DPI, Picture, to_png
 from workbench.view.style import SCREEN
 from workbench.view.timeline.lanes import Strip, draw_strips
-from workbench.view.timeline.perfetto import chrome_trace
 from workbench.view.timeline.shares import NO_WORK, Shares
-from workbench.view.timeline.span_kinds import SpanKind, spans_of
-from workbench.view.timeline.spans import of_process, time_of_kinds, time_on_core
+from workbench.view.timeline.spans import SpanKind, of_process, spans_of, time_of_kinds, time_on_core
 
 # Width of the figure, height of a lane, and height of all that is no lane, in inches.
 WIDTH, LANE, MARGIN = 11.0, 0.62, 1.0
@@ -35,7 +34,6 @@ LAST_S = 3.0
 SHORTEST_S = 1e-3
 _TRAINING = (SpanKind.ACTING, SpanKind.LEARNING, SpanKind.PUBLISHING)
 _PICTURES = (".png", ".svg", ".pdf")
-_HIDDEN = "position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)"
 
 
 class Timeline:
@@ -48,7 +46,7 @@ class Timeline:
     Attributes:
         run: the run.
         processes: names of the processes.
-        spans: :data:`~workbench.view.timeline.span_kinds.SPANS` of all processes, read-only.
+        spans: :data:`~workbench.view.timeline.spans.SPANS` of all processes, read-only.
         origin_ns: the start, on the clock of the spans.
         trained: when training ended, or where it is now.
         end: when the last recorded span ended.
@@ -86,11 +84,10 @@ class Timeline:
         picture = Picture(
             figsize=(WIDTH, MARGIN + LANE * len(self.processes)), dpi=DPI, facecolor="white", layout="constrained"
         )
-        title = f"What each process did: {self.run.label}"
-        draw_strips(picture, [self.strip(title, shares, shares)], SCREEN, ("working", "on a core", "waiting"))
-        picture.alt = (
-            f"What each process did from {shares.start:.2f} s to {shares.end:.2f} s after the start: {shares.words}."
-        )
+        did = "What each process did"
+        strip = self.strip(f"{did}: {self.run.label}", shares, shares)
+        draw_strips(picture, [strip], SCREEN, ("working", "on a core", "waiting"))
+        picture.alt = f"{did} from {shares.start:.2f} s to {shares.end:.2f} s after the start: {shares.words}."
         return picture
 
     def strip(self, title: str, stretch: Shares, beside: Shares) -> Strip:
@@ -192,14 +189,14 @@ class Explorer:
     def __init__(self, timeline: Timeline) -> None:
         self.timeline = timeline
         longest = timeline.end
-        wide = widgets.Layout(width="48%")
+        look = {"continuous_update": False, "layout": widgets.Layout(width="48%")}
         self.until = widgets.FloatSlider(
             timeline.trained, min=SHORTEST_S, max=longest, step=longest / 1000, readout_format=".2f",
-            description="until (s)", continuous_update=False, layout=wide,
+            description="until (s)", **look,
         )  # fmt: skip
         self.last = widgets.FloatLogSlider(
             min(LAST_S, timeline.trained), min=math.log10(max(SHORTEST_S, longest / 1e5)), max=math.log10(longest),
-            step=0.05, readout_format=".3g", description="last (s)", continuous_update=False, layout=wide,
+            step=0.05, readout_format=".3g", description="last (s)", **look,
         )  # fmt: skip
         self.image, self._alt = widgets.Image(format="png"), widgets.HTML()
         self.image.layout = widgets.Layout(align_self="flex-start", max_width="100%", object_fit="contain")
@@ -216,7 +213,7 @@ class Explorer:
     def _draw(self) -> None:
         figure = self.figure()
         self.image.value = to_png(figure)
-        self._alt.value = f'<span style="{_HIDDEN}">{html.escape(figure.alt)}</span>'
+        self._alt.value = hidden(figure.alt)
 
     def __repr__(self) -> str:
         return f"<{self.timeline!r} to look around in: live in a running notebook>"
@@ -252,3 +249,37 @@ def _why_none(run: RunView, recorded: bool) -> str:
 def _below(seconds: float) -> str:
     """The greatest number of milliseconds that is not more, in seconds."""
     return f"{math.floor(1e3 * seconds) / 1e3:g}"
+
+
+def chrome_trace(spans: Records, processes: Sequence[str], origin_ns: int, about: dict[str, Any]) -> dict[str, Any]:
+    """Spans in the JSON format of Chrome, as a dictionary, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
+
+    Format: "Trace Event Format", Google, 2016: complete events (``ph`` X) with times in microseconds, and metadata
+    events (``ph`` M) that name the processes.
+
+    Args:
+        spans: (n,) of any processes, in any order.
+        processes: name of each process, by its place.
+        origin_ns: the moment that becomes time 0; earlier spans get negative times.
+        about: what is kept of the run beside the events.
+    """
+    events: list[dict[str, Any]] = []
+    for place, name in enumerate(processes):
+        events += [
+            {"ph": "M", "name": "process_name", "pid": place, "tid": place, "args": {"name": name}},
+            {"ph": "M", "name": "process_sort_index", "pid": place, "tid": place, "args": {"sort_index": place}},
+            {"ph": "M", "name": "thread_name", "pid": place, "tid": place, "args": {"name": name}},
+        ]
+    events += [_event(span, origin_ns) for span in spans.tolist()]
+    return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": about}
+
+
+def _event(span: tuple[int, ...], origin_ns: int) -> dict[str, Any]:
+    start, duration, on_core, process, kind, agent, epoch = span
+    name = SpanKind(kind).name.lower()
+    arguments: dict[str, float] = {key: value for key, value in (("agent", agent), ("epoch", epoch)) if value >= 0}
+    arguments["on a core, ms"] = on_core / 1e6
+    return {
+        "ph": "X", "name": name, "cat": name, "ts": (start - origin_ns) / 1e3, "dur": duration / 1e3,
+        "pid": process, "tid": process, "args": arguments,
+    }  # fmt: skip

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from workbench.view.picture import Picture
@@ -56,7 +57,7 @@ class Board:
         (self._chosen,) = axes.plot(
             [], [], marker="o", markersize=size, color=CHOSEN, zorder=5, markeredgewidth=2.0, **marks
         )
-        self._axes, self._numbers, self._font = axes, dict[int, Any](), min(0.42 * cell, 12)
+        self._axes, self._numbers, self._font = axes, list[Text](), min(0.42 * cell, 12)
 
     def show(self, cells: NDArray[np.uint8], numbered: Mapping[int, Sequence[int]], chosen: int | None = None) -> None:
         """Draw some cells, (rows, columns) entity codes.
@@ -72,22 +73,18 @@ class Board:
         _put(self._gems, np.argwhere(self._where(cells, "gem")))
         _put(self._agents, np.argwhere(self._where(cells, "agent")))
         _put(self._chosen, np.array([numbered[chosen]] if chosen is not None else np.empty((0, 2))))
-        for number in self._numbers.values():
-            number.set_visible(False)
-        for agent, (row, column) in numbered.items():
-            number = self._number(agent)
-            number.set(position=(column, row), color="white" if agent == chosen else INK, visible=True)
+        for number in self._numbers:
+            number.remove()
+        self._numbers = [
+            self._axes.text(
+                column, row, str(agent), ha="center", va="center", fontsize=self._font, fontweight="bold", zorder=10,
+                color="white" if agent == chosen else INK,
+            ) for agent, (row, column) in numbered.items()
+        ]  # fmt: skip
 
     def _where(self, cells: NDArray[np.uint8], name: str) -> NDArray[np.bool_]:
         found: NDArray[np.bool_] = cells == self._codes.get(name, -1)
         return found
-
-    def _number(self, agent: int) -> Any:
-        if agent not in self._numbers:
-            self._numbers[agent] = self._axes.text(
-                0, 0, str(agent), ha="center", va="center", fontsize=self._font, fontweight="bold", zorder=10
-            )
-        return self._numbers[agent]
 
 
 class WorldPicture:
@@ -171,20 +168,15 @@ class WorldPicture:
         return drawn
 
     def _draw_values(self, seeing: Sight) -> list[Any]:
-        axes, drawn = self._values, list[Any]()
-        (low, high), (inner_low, inner_high) = seeing.spread(), seeing.spread(0.25, 0.75)
-        for move in range(len(seeing.q)):
-            drawn += axes.plot([low[move], high[move]], [move] * 2, color=SPREAD, linewidth=4, solid_capstyle="butt")
-            drawn += axes.plot(
-                [inner_low[move], inner_high[move]], [move] * 2, color=SPREAD, linewidth=11, solid_capstyle="butt"
-            )
+        axes, moves, (low, high) = self._values, range(len(seeing.q)), seeing.spread()
+        drawn: list[Any] = [axes.hlines(moves, low, high, color=SPREAD, linewidth=4, zorder=2)]
+        drawn.append(axes.hlines(moves, *seeing.spread(0.25, 0.75), color=SPREAD, linewidth=11, zorder=2))
+        for move, value in enumerate(seeing.q.tolist()):
             chosen = move == seeing.choice
-            drawn += axes.plot(
-                [seeing.q[move]], [move], marker="D" if chosen else "o", markersize=9 if chosen else 6, color=INK
-            )
-            words = f"{seeing.q[move]:.2f}" + ("  chosen" if chosen else "")
+            drawn += axes.plot(value, move, marker="D" if chosen else "o", markersize=9 if chosen else 6, color=INK)
+            words = f"{value:.2f}" + ("  chosen" if chosen else "")
             drawn.append(axes.annotate(
-                words, (seeing.q[move], move), xytext=(0, 11), textcoords="offset points", ha="center",
+                words, (value, move), xytext=(0, 11), textcoords="offset points", ha="center",
                 fontsize=TEXT_SIZE, color=INK, fontweight="bold" if chosen else "normal", path_effects=HALO,
             ))  # fmt: skip
         margin = 0.12 * max(float(high.max() - low.min()), 1e-3)

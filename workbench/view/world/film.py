@@ -13,15 +13,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from matplotlib.axes import Axes
 from PIL import Image
 
 from workbench.runs.compare import Comparison
 from workbench.runs.files import write_whole
 from workbench.runs.loaded import RunView
 from workbench.view.html import text
-from workbench.view.naming import labels
+from workbench.view.naming import labels, listed
 from workbench.view.picture import Picture, to_png
 from workbench.view.style import GREY, INK, SMALL_SIZE, TITLE_SIZE
 from workbench.view.world.board import Board, when
@@ -100,65 +99,50 @@ def film(
         ValueError: there are no runs.
         RunError: a run has no weights (yet), or its world cannot be drawn.
     """
-    given = runs.runs if isinstance(runs, Comparison) else [runs] if isinstance(runs, RunView) else list(runs)
-    if not given:
-        raise ValueError("there are no runs to film; give at least one")
-    games = [Game(run.config, _weights(run, checkpoint), seed) for run in given]
-    names = labels(given)
-    of = "" if checkpoint is None else _named(checkpoint)
-    frames = list(_frames(games, names, of))
+    given = listed(runs, "film")
+    games = [Game(run.config, run.newest_weights if checkpoint is None else run.weights_at(checkpoint), seed)
+             for run in given]  # fmt: skip
+    names, of = labels(given), "newest checkpoint" if checkpoint == "newest" else f"checkpoint of epoch {checkpoint}"
+    frames = list(_frames(games, names, "" if checkpoint is None else f" · {of}"))
     earned = ", ".join(f"{name}: {game.rewards.sum():.0f}" for name, game in zip(names, games, strict=True))
-    weights = f", weights of the {of}" if of else ""
+    weights = "" if checkpoint is None else f", weights of the {of}"
     return Film(frames, f"one greedy epoch{weights}, seed {seed}; reward of {earned}")
 
 
-def _weights(run: RunView, checkpoint: int | Literal["newest"] | None) -> NDArray[np.float32]:
-    return run.newest_weights if checkpoint is None else run.weights_at(checkpoint)
-
-
-def _named(checkpoint: int | Literal["newest"]) -> str:
-    return "newest checkpoint" if checkpoint == "newest" else f"checkpoint of epoch {checkpoint}"
-
-
 def _frames(games: Sequence[Game], names: Sequence[str], weights: str) -> Iterator[bytes]:
-    scene = _Scene(games, names, weights)
-    yield scene.draw()
-    while not all(game.over for game in games):
+    """The games side by side, turn by turn, as PNG."""
+    columns = min(len(games), MAX_COLUMNS)
+    rows = -(-len(games) // columns)
+    width, height, edge = 3.9 * columns, 4.5 * rows, 0.16
+    figure = Picture(figsize=(width, height), dpi=DPI, facecolor="white")
+    grid = figure.add_gridspec(rows, columns, wspace=0.08, hspace=0.24)
+    scenes = [_Scene(figure.add_subplot(grid[place]), game, names[place]) for place, game in enumerate(games)]
+    figure.subplots_adjust(edge / width, 0.36 / height, 1 - edge / width, 1 - 0.42 / height)
+    while True:
+        for scene in scenes:
+            scene.draw(weights)
+        yield to_png(figure, colours=COLOURS)
+        if all(game.over for game in games):
+            return
         for game in games:
             game.play_to(0)
-        yield scene.draw()
 
 
 class _Scene:
-    """The boards of some games in one picture."""
+    """A game on its board."""
 
-    def __init__(self, games: Sequence[Game], names: Sequence[str], weights: str) -> None:
-        self._games, self._names, self._weights = games, names, f" · {weights}" if weights else ""
-        columns = min(len(games), MAX_COLUMNS)
-        rows = -(-len(games) // columns)
-        width, height = 3.9 * columns, 4.5 * rows
-        self._figure = Picture(figsize=(width, height), dpi=DPI, facecolor="white")
-        grid = self._figure.add_gridspec(rows, columns, wspace=0.08, hspace=0.24)
-        self._boards, self._heads, self._feet = [], [], []
-        for place, game in enumerate(games):
-            axes = self._figure.add_subplot(grid[place])
-            self._boards.append(Board(axes, game.cells, game.code_names, 72 * 3.4))
-            self._heads.append(axes.set_title("", loc="left", fontsize=TITLE_SIZE, color=INK))
-            self._feet.append(axes.text(
-                0, -0.03, "", transform=axes.transAxes, va="top", fontsize=SMALL_SIZE, color=GREY
-            ))  # fmt: skip
-        edge = 0.16
-        self._figure.subplots_adjust(edge / width, 0.36 / height, 1 - edge / width, 1 - 0.42 / height)
+    def __init__(self, axes: Axes, game: Game, name: str) -> None:
+        self._game, self._name = game, name
+        self._board = Board(axes, game.cells, game.code_names, 72 * 3.4)
+        self._head = axes.set_title("", loc="left", fontsize=TITLE_SIZE, color=INK)
+        self._foot = axes.text(0, -0.03, "", transform=axes.transAxes, va="top", fontsize=SMALL_SIZE, color=GREY)
 
-    def draw(self) -> bytes:
-        """The games as they are now, as PNG."""
-        for game, name, board, head, foot in zip(
-            self._games, self._names, self._boards, self._heads, self._feet, strict=True
-        ):
-            board.show(game.cells, dict(enumerate(game.positions.tolist())))
-            head.set_text(f"{name}: reward {game.rewards.sum():.0f}")
-            foot.set_text(f"{when(game)} · {game.gems} gems{self._weights}")
-        return to_png(self._figure, colours=COLOURS)
+    def draw(self, weights: str) -> None:
+        """Show the game as it is now, and whose weights play."""
+        game = self._game
+        self._board.show(game.cells, dict(enumerate(game.positions.tolist())))
+        self._head.set_text(f"{self._name}: reward {game.rewards.sum():.0f}")
+        self._foot.set_text(f"{when(game)} · {game.gems} gems{weights}")
 
 
 _PAGE = """<!DOCTYPE html>

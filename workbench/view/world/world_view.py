@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets as widgets
@@ -17,9 +17,9 @@ import ipywidgets as widgets
 from workbench.runs.compare import Comparison
 from workbench.runs.loaded import RunError, RunView
 from workbench.view import html as pages
-from workbench.view.naming import labels
+from workbench.view.naming import labels, listed
 from workbench.view.picture import DRAWING, Picture, to_png
-from workbench.view.world.board import WorldPicture, describe
+from workbench.view.world.board import WorldPicture
 from workbench.view.world.game import Game
 
 # Dots per inch of a frame.
@@ -56,10 +56,7 @@ class WorldView:
             ValueError: there are no runs, or no such agent.
             RunError: the run has no weights yet, or its world cannot be drawn.
         """
-        given = runs.runs if isinstance(runs, Comparison) else [runs] if isinstance(runs, RunView) else runs
-        self.runs, self._seed = tuple(given), seed
-        if not self.runs:
-            raise ValueError("there are no runs to look at; give at least one")
+        self.runs, self._seed = listed(runs, "look at"), seed
         self._watched = next((run for run in self.runs if _has_weights(run)), self.runs[0])
         self._check_agent(agent)
         self._agent, self._lock, self._pause = agent, threading.RLock(), threading.Event()
@@ -185,16 +182,18 @@ class WorldView:
     # --- widgets ---------------------------------------------------------------------------------------------------
 
     def _build_widgets(self) -> None:
-        self.step_button = button("Step", "step-forward", "On to the next turn")
-        self.play_button = widgets.ToggleButton(
-            description="Play", icon="play", tooltip="Play by itself", layout=widgets.Layout(width="auto")
-        )
-        self.epoch_button = button("New epoch", "refresh", "Start a new epoch with the newest weights")
-        self.agent = widgets.Dropdown(description="agent", layout=widgets.Layout(width="auto"))
-        self.run = widgets.Dropdown(
-            options=list(zip(labels(self.runs), self.runs, strict=True)), value=self._watched, description="run",
-            layout=widgets.Layout(width="auto", display=None if len(self.runs) > 1 else "none"),
-        )  # fmt: skip
+        def made(kind: Any, description: str, **settings: Any) -> Any:
+            """A control as wide as its text."""
+            return kind(description=description, layout=widgets.Layout(width="auto"), **settings)
+
+        self.step_button = made(widgets.Button, "Step", icon="step-forward", tooltip="On to the next turn")
+        self.play_button = made(widgets.ToggleButton, "Play", icon="play", tooltip="Play by itself")
+        newest = "Start a new epoch with the newest weights"
+        self.epoch_button = made(widgets.Button, "New epoch", icon="refresh", tooltip=newest)
+        self.agent = made(widgets.Dropdown, "agent")
+        named = list(zip(labels(self.runs), self.runs, strict=True))
+        self.run = made(widgets.Dropdown, "run", options=named, value=self._watched)
+        self.run.layout.display = None if len(self.runs) > 1 else "none"
         self.message, self._alt = widgets.HTML(), widgets.HTML()
         self.image = widgets.Image(value=b"", format="png")
         self.image.layout = widgets.Layout(align_self="flex-start", max_width="100%", object_fit="contain")
@@ -202,52 +201,39 @@ class WorldView:
         self._list_agents()
         self.step_button.on_click(lambda _: self._try(self.step))
         self.epoch_button.on_click(lambda _: self._try(self.new_epoch))
-        self.play_button.observe(self._toggle, "value")
+        self.play_button.observe(lambda change: self._toggle(change["new"]), "value")
         self.agent.observe(lambda change: self._choose_agent(change["new"]), "value")
-        self.run.observe(lambda change: self._try(self.watch, change["new"]), "value")
-        controls = [self.step_button, self.play_button, self.epoch_button, self.agent, self.run]
-        self.widget = widgets.VBox([row(controls), self.message, self.image, self._alt])
+        self.run.observe(lambda change: self._try(lambda: self.watch(change["new"])), "value")
+        row = widgets.HBox([self.step_button, self.play_button, self.epoch_button, self.agent, self.run])
+        row.layout = widgets.Layout(flex_flow="row wrap", align_items="center")  # wraps where the page is narrow
+        self.widget = widgets.VBox([row, self.message, self.image, self._alt])
 
     def _list_agents(self) -> None:
-        agents = range(self.game.num_agents)
-        if tuple(self.agent.options) != tuple(agents):
-            self.agent.options = tuple(agents)
+        agents = tuple(range(self.game.num_agents))
+        if self.agent.options != agents:
+            self.agent.options = agents
         self.agent.value = self._agent
 
     def _choose_agent(self, agent: int | None) -> None:
         if agent is not None and agent != self._agent:
-            self._try(self.look_through, agent)
+            self._try(lambda: self.look_through(agent))
 
-    def _toggle(self, change: Any) -> None:
-        self.play_button.icon = "pause" if change["new"] else "play"
-        self.play_button.description = "Pause" if change["new"] else "Play"
-        if change["new"]:
+    def _toggle(self, playing: bool) -> None:
+        self.play_button.description = "Pause" if playing else "Play"
+        self.play_button.icon = self.play_button.description.lower()
+        if playing:
             self.play()
         else:
             self._pause.set()  # the player leaves by itself: the kernel must not wait for it
 
-    def _try(self, action: Any, *arguments: Any) -> None:
-        self.message.value = ""
-        try:
-            action(*arguments)
-        except Exception as error:
-            self.message.value = pages.warning(str(error) or type(error).__name__)
+    def _try(self, action: Callable[[], None]) -> None:
+        self.message.value = pages.attempt(action)
 
     def _show(self) -> None:
         with DRAWING:
             self._picture.show(self.game, self._name)
             self.image.value = to_png(self._picture.figure)
-        self._alt.value = pages.hidden(describe(self.game, self._name))
-
-
-def button(text: str, icon: str, tooltip: str) -> Any:
-    """A button as wide as its text."""
-    return widgets.Button(description=text, icon=icon, tooltip=tooltip, layout=widgets.Layout(width="auto"))
-
-
-def row(parts: Sequence[Any]) -> Any:
-    """Widgets in a row that wraps where the page is narrow."""
-    return widgets.HBox(list(parts), layout=widgets.Layout(flex_flow="row wrap", align_items="center"))
+        self._alt.value = pages.hidden(self._picture.figure.alt)
 
 
 def _has_weights(run: RunView) -> bool:
