@@ -19,6 +19,7 @@ from tests.unit.interleaving import Interleaving
 from workbench.core.config import Config, ConfigError, check_launch
 from workbench.core.processes import actor, learner
 from workbench.core.processes.wakeup import Stopped
+from workbench.core.shared import layout
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.weight_store import WeightStore
 from workbench.core.train.learners import OneByOne
@@ -140,9 +141,9 @@ class SimulatedRun:
         self.interleaving = Interleaving(turns)
         self.steps = 0
         agents, processes = config.num_agents, config.num_learners + 1
-        self.progress = Progress(Progress.layout(agents, processes).allocate(), self.switch)
-        layout = WeightStore.layout(2, 0, 2 + (lag or 0))
-        self.stores = [WeightStore(layout.allocate(), self.switch) for _ in range(agents)]
+        self.progress = Progress(Progress.layout(agents, processes).allocate())
+        slots = WeightStore.layout(2, 0, 2 + (lag or 0))
+        self.stores = [WeightStore(slots.allocate()) for _ in range(agents)]
         self.rung = [False] * processes
         self.begun = 0
         self.outcomes = []
@@ -151,7 +152,11 @@ class SimulatedRun:
         groups = [
             range(first, self.config.num_agents, self.config.num_learners) for first in range(self.config.num_learners)
         ]
-        with patch.object(actor, "Parts", self.parts), patch.object(learner, "Parts", self.parts):
+        with (
+            patch.object(actor, "Parts", self.parts),
+            patch.object(learner, "Parts", self.parts),
+            patch.object(layout, "fence", self.switch),  # another side may move at every access of a counter
+        ):
             sides = [self.side(actor.act, self.job(0, ()))]
             sides += [self.side(learner.learn, self.job(index + 1, group)) for index, group in enumerate(groups)]
             sides += [self.change] if self.wanted else []
@@ -170,7 +175,7 @@ class SimulatedRun:
 
     def change(self):
         """The parent's part: let the replay ratio change after a number of epochs."""
-        pause, changes = self.progress.pause, Changes(self.config, self.changes, self.switch)
+        pause, changes = self.progress.pause, Changes(self.config, self.changes)
         write, announced = changes.set, []
 
         def pause_and_switch(paused):
@@ -211,7 +216,7 @@ class SimulatedRun:
         return SimpleNamespace(index=index, config=self.config, lag=self.lag, agents=group)
 
     def parts(self, job):
-        settings = Changes(self.config, self.changes, self.switch).timeline
+        settings = Changes(self.config, self.changes).timeline
         agents = [FakeAgent(index, self) for index in job.agents]
         stores = [self.stores[index] for index in job.agents]
         replays = [SimpleNamespace(sample=self.sample, fill=lambda end: 0)] * len(agents)
