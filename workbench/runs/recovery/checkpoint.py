@@ -25,8 +25,8 @@ from workbench.core.digest import array_digest
 from workbench.runs.files import whole_file
 from workbench.runs.folder import RecordError
 
+# Version of what a checkpoint holds.
 FORMAT = 1
-"""Version of what a checkpoint holds."""
 
 _NAME = re.compile(r"epoch-(\d{8,19})\.npz")
 _DESCRIPTION = "description"
@@ -38,15 +38,18 @@ class CheckpointError(RecordError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint as it was read."""
+    """A checkpoint as it was read.
+
+    Attributes:
+        epoch: Epochs that were collected.
+        description: What the writer said of the run: its configuration, mode, lag, counters.
+        arrays: What it holds, by ``owner/name``.
+    """
 
     path: Path
     epoch: int
-    """Epochs that were collected."""
     description: dict[str, Any]
-    """What the writer said of the run: its configuration, mode, lag, counters."""
     arrays: dict[str, NDArray[Any]]
-    """What it holds, by ``owner/name``."""
 
 
 def write_checkpoint(

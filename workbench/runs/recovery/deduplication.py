@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from workbench.core.records import TABLES, EventKind, Records
 from workbench.runs.history import History
 
+# Greatest key by table, agent and kind (0 where a table has one kind of record only).
 Marks = dict[tuple[str, int, int], int]
-"""Greatest key by table, agent and kind (0 where a table has one kind of record only)."""
 _AT_ONCE = 2**16
 
 

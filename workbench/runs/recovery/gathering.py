@@ -16,8 +16,8 @@ from workbench.core.processes.supervisor import Supervisor
 from workbench.core.train.hooks import Listener
 from workbench.runs.recovery.keepers import counters_of, journals_of, owners
 
+# What a checkpoint holds: arrays by ``owner/name``; owners are "actor", "agent 0" and so on, ``at`` their epochs.
 Contents = dict[str, NDArray[Any]]
-"""What a checkpoint holds: arrays by ``owner/name``; owners are "actor", "agent 0" and so on, ``at`` their epochs."""
 
 
 class Checkpoints(Listener):

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from workbench.core.shared.layout import Arrays, Counter, Field, Layout
 
+# Arrays of fixed shape and dtype, and whole numbers, by name.
 State = Mapping[str, NDArray[Any] | int]
-"""Arrays of fixed shape and dtype, and whole numbers, by name."""
 
 
 class Journal:

@@ -30,8 +30,8 @@ from workbench.runs.recovery.states import (
     restore_collector,
 )
 
+# Titles of the blocks that keep states, and of those that take copies.
 JOURNALS, COPIES = "journals", "copies for checkpoints"
-"""Titles of the blocks that keep states, and of those that take copies."""
 
 
 def owners(num_agents: int) -> list[str]:

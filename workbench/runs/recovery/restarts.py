@@ -14,10 +14,13 @@ from workbench.core.train.hooks import Action, Death, Listener, Verdict
 
 @dataclass(frozen=True)
 class Incident(Death):
-    """One death of a child, as it is shown and written to the run folder."""
+    """One death of a child, as it is shown and written to the run folder.
+
+    Attributes:
+        time: When it was seen, in seconds since 1970.
+    """
 
     time: float
-    """When it was seen, in seconds since 1970."""
     action: Action
 
     def __str__(self) -> str:
