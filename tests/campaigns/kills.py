@@ -80,7 +80,7 @@ run._supervisor.wait(60)
 
 
 class DiesAtALine(Hook):
-    """One process kills itself when it has executed so many lines of a module; its successor does not."""
+    """One process kills itself when it has executed that many lines of a module; its successor does not."""
 
     def __init__(self, process: int, place: str, lines: int) -> None:
         """``process`` is the place among the run's processes; ``place`` one of :data:`PLACES`."""
@@ -97,7 +97,7 @@ class DiesAtALine(Hook):
 
 
 def die_at_line(place: str, lines: int) -> None:
-    """Kill this process when this thread has executed so many lines of a module, from its next calls on."""
+    """Kill this process when this thread has executed that many lines of a module, from its next calls on."""
     left = [lines]
 
     def at_line(frame: FrameType, event: str, argument: object) -> Callable[..., Any]:
@@ -113,7 +113,7 @@ def die_at_line(place: str, lines: int) -> None:
 
 
 def die_in_checkpoint(number: int, lines: int) -> None:
-    """Kill this process when it has executed so many lines of writing its checkpoint of that number, from 1 on."""
+    """Kill this process when it has executed that many lines of writing its checkpoint of that number, from 1 on."""
     from workbench.runs.recovery.gathering import Checkpoints
 
     write, begun = Checkpoints.write, itertools.count(1)

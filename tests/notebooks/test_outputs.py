@@ -50,7 +50,7 @@ def faults_of_cell(cell: Any) -> Iterator[str]:
     if cell.cell_type != "code":
         return
     if CHECKED in cell.source and not (cell.execution_count and cell.outputs):
-        yield "is to be checked, but has nothing to compare with"
+        yield "should be checked, but has nothing to compare with"
     for output in cell.outputs:
         if output.output_type == "error":
             yield f"failed: {output.ename}"

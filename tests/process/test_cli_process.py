@@ -174,7 +174,7 @@ def test_an_interruption_stops_a_run_in_order(how, family, tmp_path):
     assert load(tmp_path / "mine").progress["epochs"] == longer
 
 
-def test_the_command_hears_its_children_end_also_where_whoever_started_it_does_not(family, tmp_path):
+def test_the_command_hears_its_children_end_also_where_its_own_starter_does_not(family, tmp_path):
     """A shell that ignores SIGCHLD hands that on."""
     code = (
         "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"

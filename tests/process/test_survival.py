@@ -122,7 +122,7 @@ def test_a_hang_that_comes_again_at_the_same_place_is_not_retried_for_ever(folde
     assert sum("learner 1" in said for said in run.incidents) == 2
 
 
-def test_long_work_that_goes_on_is_no_hang(folder):
+def test_long_work_that_is_running_is_no_hang(folder):
     """An evaluation, and the updates of an epoch, that take longer than the limit; no turn and no update does."""
     config = CONFIG.replace(**{
         "epochs": 12, "processes.hang_timeout_s": 4.0, "evaluation.interval": 0, "checkpoint.interval": 0,
@@ -278,7 +278,7 @@ def test_a_resumed_run_that_is_stopped_before_it_has_begun_is_where_it_was(folde
     assert wb.resume(run.folder.path).wait(DEADLINE_S).digest == undisturbed("multiprocess", 1, folder)
 
 
-def test_a_run_that_somebody_goes_on_with_is_left_alone(tmp_path):
+def test_a_run_that_somebody_resumed_is_left_alone(tmp_path):
     run = wb.launch(CONFIG, lag=1, out=tmp_path)
     wait_until(lambda: reached(run, 8))
     run.stop()
@@ -327,13 +327,13 @@ def test_only_what_is_safe_can_be_changed_and_the_change_is_recorded(folder, tmp
     assert wb.load(run.folder.path).description["resumed"][0]["changed"] == {"epochs": [40, 50]}
 
 
-def test_a_run_that_goes_on_cannot_be_resumed(tmp_path):
+def test_a_run_that_is_running_cannot_be_resumed(tmp_path):
     endless = wb.launch(CONFIG.replace(epochs=1_000_000), out=tmp_path)
     with endless as run, pytest.raises(wb.RunError, match="stop it first"):
         wb.resume(run.folder.path)
 
 
-def test_a_paused_run_begins_no_epoch_until_it_goes_on(folder):
+def test_a_paused_run_begins_no_epoch_until_it_continues(folder):
     run = wb.launch(CONFIG, lag=1, out=folder)
     wait_until(lambda: reached(run, 3))
     run.pause()

@@ -104,7 +104,7 @@ def record(path, config=None, **options) -> LearningFile:
     return LearningFile(path, config or preset("tiny"), "cpu", "a command", **options)
 
 
-def test_a_learning_record_goes_on_where_it_was_interrupted(tmp_path):
+def test_a_learning_record_continues_where_it_was_interrupted(tmp_path):
     path = tmp_path / "reference" / "learning.json"
     first = record(path)
     assert list(first.missing([0, 1], 1)) == [

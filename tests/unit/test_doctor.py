@@ -98,7 +98,7 @@ def test_a_check_is_found_by_name_and_an_unknown_name_is_refused():
         diagnosis["sink"]
 
 
-def test_a_run_is_diagnosed_while_it_goes_on_after_the_end_and_from_its_folder(tmp_path):
+def test_a_run_is_diagnosed_while_it_is_running_after_the_end_and_from_its_folder(tmp_path):
     config = wb.preset("tiny").replace(device="cpu", epochs=8)
     run = wb.launch(config, "sequential", 1, out=tmp_path)
     with run:

@@ -214,7 +214,7 @@ def test_what_cannot_be_packed_is_refused(run, tmp_path):
         archive(tmp_path / "nowhere", tmp_path / "run.tar.gz")
 
 
-def test_a_run_that_goes_on_is_not_packed(tmp_path):
+def test_a_run_that_is_running_is_not_packed(tmp_path):
     waiting = workbench.launch(CONFIG, "sequential", out=tmp_path, start=False)
     with waiting, pytest.raises(ExportError, match="is created; stop it or wait for its end"):
         archive(waiting, tmp_path / "run.tar.gz")

@@ -350,7 +350,7 @@ def test_nstep_mismatch_discounts_one_reward_by_n_steps(mode):
 
 @both
 @pytest.mark.parametrize("strength", [1, 3, 1000])
-def test_corrupt_rows_breaks_so_many_rows_of_every_epoch(strength, mode):
+def test_corrupt_rows_breaks_a_number_of_rows_of_every_epoch(strength, mode):
     pair = Pair(f"corrupt_rows={strength}", mode=mode).run(3)
     for replay in pair.replays:
         broken = [replay.broken_rows(np.arange(epoch * TURNS, (epoch + 1) * TURNS)) for epoch in range(3)]
@@ -433,7 +433,7 @@ def test_publications_are_left_out_and_the_actor_takes_what_there_is(fault, newe
     assert pair.versions == versions and pair.trainer.agents[0].updates == 12
 
 
-def test_a_free_running_learner_goes_on_when_it_does_not_publish():
+def test_a_free_running_learner_continues_when_it_does_not_publish():
     config = CONFIG.replace(**{"pacing.publish_interval": 2})
     pair = Pair("publish_never", config=config, lag=None)
     for epoch in range(CONFIG.epochs):

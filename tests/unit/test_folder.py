@@ -364,7 +364,7 @@ def test_a_package_inside_another_projects_repository_has_no_commit(tmp_path):
 
 
 @given(parts=st.lists(st.integers(0, 5), max_size=6))
-def test_whoever_follows_gets_every_record_once_and_leaves_half_a_record_for_later(tmp_path_factory, parts):
+def test_a_follower_gets_every_record_once_and_leaves_half_a_record_for_later(tmp_path_factory, parts):
     folder = RunFolder.create("run", {"status": "running"}, tmp_path_factory.mktemp("followed"))
     path, followed, end = folder.path_of("updates"), History(), 0
     for part in parts:

@@ -223,7 +223,7 @@ def test_a_version_that_is_not_there_is_never_acted_with():
 # Running free
 
 
-def test_running_free_publishes_every_so_many_updates_and_at_the_end():
+def test_running_free_publishes_every_few_updates_and_at_the_end():
     config = SMALL.replace(**{"pacing.publish_interval": 5})
     parts = inprocess.build(config, None)
     trainer = parts.trainer
@@ -243,7 +243,7 @@ def test_running_free_publishes_every_so_many_updates_and_at_the_end():
     np.testing.assert_array_equal(published["update"], [*range(0, config.total_updates, 5), config.total_updates])
 
 
-def test_running_free_syncs_to_the_newest_every_so_many_epochs():
+def test_running_free_syncs_to_the_newest_every_few_epochs():
     config = SMALL.replace(**{"pacing.sync_interval": 3})
     parts = inprocess.build(config, None)
     parts.trainer.publish_initial()

@@ -131,7 +131,7 @@ def test_no_more_runs_than_jobs_go_on_at_a_time(fakes, tmp_path, jobs):
     assert FakeRun.most == jobs and FakeRun.stopped == 0
 
 
-def test_an_interruption_stops_what_goes_on_and_loses_nothing_that_was_kept(fakes, tmp_path):
+def test_an_interruption_stops_what_is_running_and_loses_nothing_that_was_kept(fakes, tmp_path):
     kept = []
 
     def keep(what):

@@ -279,7 +279,7 @@ def test_a_page_that_says_hello_gets_all_rows(tmp_path: Path) -> None:
     )
 
 
-def test_charts_that_cannot_be_drawn_are_told_whole_and_the_run_goes_on(
+def test_charts_that_cannot_be_drawn_are_told_whole_and_the_run_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with wb.launch(ENDLESS, mode="sequential", lag=0, out=tmp_path) as run:
@@ -467,7 +467,7 @@ def test_two_panels_on_one_run_both_live(tmp_path: Path) -> None:
         assert two.wait(DEADLINE_S)
 
 
-def test_a_run_that_goes_on_elsewhere_is_followed_to_its_end_read_only(tmp_path: Path) -> None:
+def test_a_run_that_runs_elsewhere_is_followed_to_its_end_read_only(tmp_path: Path) -> None:
     run = wb.launch(QUICK.replace(epochs=60), mode="sequential", lag=0, out=tmp_path)
     follower = wb.load(run.folder.path)
     panel = wb.Panel(follower)

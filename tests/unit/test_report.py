@@ -484,7 +484,7 @@ def test_a_table_is_aligned_in_markdown_and_escaped_in_latex():
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_same_runs_give_the_same_bytes_wherever_they_lie_and_whoever_asks(runs, tmp_path):
+def test_the_same_runs_give_the_same_bytes_wherever_they_lie(runs, tmp_path):
     """In another process with other hashes, other settings of matplotlib, another order, and copies of the folders."""
     copies = tmp_path / "copies"
     shutil.copytree(runs, copies)

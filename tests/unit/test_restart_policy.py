@@ -39,7 +39,7 @@ def clock(monkeypatch):
     most=st.integers(0, 4),
     window_s=st.floats(0.5, 60),
 )
-def test_so_many_restarts_within_any_window_and_no_more(gaps, most, window_s):
+def test_a_number_of_restarts_within_any_window_and_no_more(gaps, most, window_s):
     with pytest.MonkeyPatch.context() as patch:
         clock = Clock()
         patch.setattr(restarts_module, "time", clock)

@@ -222,7 +222,7 @@ def test_the_result_is_what_the_parts_say(launch):
     assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
 
 
-def test_progress_counts_while_the_run_goes_on(launch):
+def test_progress_counts_while_the_run_is_running(launch):
     run = launch()
     assert run.progress["epochs"] == run.progress["elapsed_s"] == run.progress["updates_per_s"] == 0
     work(run, epochs=4)
@@ -456,7 +456,7 @@ def test_records_that_found_the_disk_full_are_written_later_in_order(launch, dis
         np.testing.assert_array_equal(again.history.table(table), run.history.table(table))
 
 
-def test_a_run_on_a_full_disk_goes_on_in_memory_and_says_so_once(launch, disk):
+def test_a_run_on_a_full_disk_continues_in_memory_and_says_so_once(launch, disk):
     disk.full = False
     run = launch(start=False)
     disk.full = True
@@ -513,7 +513,7 @@ def test_only_a_run_that_is_going_on_can_be_paused_continued_or_checkpointed(lau
     assert not run.paused
 
 
-def test_a_run_is_paused_until_it_goes_on_and_a_checkpoint_is_a_wish(launch):
+def test_a_run_is_paused_until_it_continues_and_a_checkpoint_is_a_wish(launch):
     run = launch()
     work(run, 1)
     run.pause()

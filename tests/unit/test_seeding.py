@@ -44,7 +44,7 @@ def test_an_unknown_role_is_refused_with_the_known_ones(role):
 
 
 @given(drawn=st.integers(0, 5))
-def test_a_twin_goes_on_with_the_same_numbers_and_leaves_the_other_where_it_was(drawn):
+def test_a_twin_continues_with_the_same_numbers_and_leaves_the_other_where_it_was(drawn):
     rng = stream(3, "world")
     rng.random(drawn, np.float32)  # an odd number leaves half a word behind
     other = twin(rng)

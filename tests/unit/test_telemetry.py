@@ -147,7 +147,7 @@ def test_the_count_is_raised_after_the_record_is_stored(monkeypatch):
     assert order == ["record", "fence", "count", "fence"]
 
 
-def test_a_new_writer_goes_on_where_a_killed_one_ended():
+def test_a_new_writer_continues_where_a_killed_one_ended():
     memory = make_memory(8)
     reader = RingReader(*memory)
     Ring(*memory).write(**record_of(0))

@@ -127,7 +127,7 @@ def test_looking_draws_from_no_stream_of_the_run():
 # --- the view --------------------------------------------------------------------------------------------------------
 
 
-def test_the_buttons_step_and_begin_anew_and_the_list_chooses_the_eyes(tmp_path):
+def test_the_buttons_step_and_start_again_and_the_list_chooses_the_eyes(tmp_path):
     view = WorldView(kept(tmp_path), agent=1)
     assert view.game.agent == 1 and view.game.turn == 0
     before = bytes(view.image.value)
@@ -150,7 +150,7 @@ def test_the_buttons_step_and_begin_anew_and_the_list_chooses_the_eyes(tmp_path)
     assert view.figure().alt == html.unescape(view._alt.value).split(">", 1)[1].rsplit("<", 1)[0]
 
 
-def test_play_goes_on_by_itself_until_it_is_paused(tmp_path):
+def test_play_continues_by_itself_until_it_is_paused(tmp_path):
     view = WorldView(kept(tmp_path))
     seen, new = [], threading.Condition()
 

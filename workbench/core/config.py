@@ -163,7 +163,7 @@ class CheckpointConfig(Settings):
     """What is left on disk so that a run can be resumed. Nothing here changes a result.
 
     Attributes:
-        interval: Epochs between two checkpoints while the run goes on; 0 writes them at its end and on request only.
+        interval: Epochs between two checkpoints while the run is running; 0 writes them at its end and on request only.
         keep: Checkpoints that are kept, the newest ones; 0 writes none at all.
     """
 

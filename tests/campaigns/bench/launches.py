@@ -26,7 +26,7 @@ WAYS = ("spawn", "fork_server")
 LIMIT_S = 120.0
 """What has not happened after this counts as failed; everything here takes seconds."""
 BARS = {"second_launch_s": 0.1, "tree_mib": 0.3, "restart_s": 0.5}
-"""At most this share of spawn's second launch and memory; and at most so many seconds until a killed learner works."""
+"""At most this share of spawn's second launch and memory; and this many seconds until a killed learner works."""
 
 
 def start_up(config: Config, quick: bool) -> dict[str, Any]:

@@ -172,7 +172,7 @@ def slow_down(config: Config, repeats: int, say: Callable[[str], None]) -> dict[
 
 
 def latency(config: Config, count: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """How long the kernel takes to answer while its panel draws a run that goes on, and without a panel."""
+    """How long the kernel takes to answer while its panel draws a run that is running, and without a panel."""
     pauses = random.Random(seed)
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="workbench-panel-") as folder, kernel() as front:

@@ -44,7 +44,7 @@ def ceiling(config: Config, quick: bool) -> dict[str, Any]:
 
 
 def _copies(config: Config, copies: int, updates: int) -> float:
-    """Seconds until so many processes, started together, have each made ``updates`` updates."""
+    """Seconds until a number of processes, started together, have each made ``updates`` updates."""
     context = multiprocessing.get_context("spawn")
     pipes = [context.Pipe() for _ in range(copies)]
     processes = [

@@ -49,7 +49,7 @@ def _received(duplicate: Any) -> Descriptor:
 
 
 def nameless_file(nbytes: int = 0) -> Descriptor:
-    """A new file without a name, of so many zero bytes."""
+    """A new file without a name, of that many zero bytes."""
     if IN_MEMORY:
         file = Descriptor(os.memfd_create("workbench"))
     else:

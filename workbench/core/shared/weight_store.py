@@ -59,7 +59,7 @@ class WeightStore:
     def layout(vector_size: int, fingerprint: int, slots: int) -> Layout:
         """The table for vectors of ``vector_size`` float32 whose names and shapes hash to ``fingerprint``.
 
-        ``slots`` versions are kept: two for whoever reads the newest only, ``lag + 2`` for a reader at a lag.
+        ``slots`` versions are kept: two for a reader of the newest alone, ``lag + 2`` for a reader at a lag.
         """
         table = (
             Field("writing", (1,), np.int64, -1),  # version being written, or last written

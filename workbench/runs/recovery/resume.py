@@ -1,4 +1,4 @@
-"""Go on with a run that was stopped, cut off or has failed, from the newest checkpoint in its folder."""
+"""Continue a run that was stopped, cut off or has failed, from the newest checkpoint in its folder."""
 
 from __future__ import annotations
 
