@@ -153,7 +153,7 @@ def _inherited() -> Any:
     limits = [resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")]
     umask = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("Umask")]
     share = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0)
-    return sys.executable, sys.path[:], dict(os.environ), files, limits, umask, share, os.getpgrp()
+    return sys.executable, sys.path[:], dict(os.environ), files, limits, umask, share
 
 
 @atexit.register
@@ -192,8 +192,6 @@ def serve(line: int, parent: int) -> None:
     torch.optim.Adam([torch.zeros(1)])  # the first optimiser of a process imports a third of torch
     Path("/proc/self/comm").write_text("fork server")
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    group = os.getpgrp()
-    os.setpgid(0, 0)  # a notebook's kernel ends its group before it leaves, and waits for who is deaf to that
     gc.collect()
     gc.freeze()  # what is there now stays in pages that all children share
     requests = Line(fileno=line)
@@ -208,7 +206,7 @@ def serve(line: int, parent: int) -> None:
                     said, given, *_ = socket.recv_fds(requests, 4, 1, socket.MSG_CMSG_CLOEXEC)
                     wanted = bool(said)
                     if given:
-                        _fork(Line(fileno=given[0]), children, [line, parent], group)
+                        _fork(Line(fileno=given[0]), children, [line, parent])
             else:
                 assert isinstance(ready, int)
                 pid, theirs = children.pop(ready)
@@ -217,8 +215,8 @@ def serve(line: int, parent: int) -> None:
                 theirs.close()
 
 
-def _fork(theirs: Line, children: dict[int, tuple[int, Line]], held: list[int], group: int) -> None:
-    """Fork a child, which lets go of all that belongs to the server and to other children, and joins a group."""
+def _fork(theirs: Line, children: dict[int, tuple[int, Line]], held: list[int]) -> None:
+    """Fork a child, which lets go of all that belongs to the server and to other children."""
     try:
         pid = os.fork()
     except OSError as error:
@@ -231,7 +229,7 @@ def _fork(theirs: Line, children: dict[int, tuple[int, Line]], held: list[int], 
         for number in (*held, *children):
             os.close(number)
         children.clear()
-        os.setpgid(0, group)
+        os.setpgid(0, 0)  # as a spawned one
         np.random.seed()  # a spawned child would have states of its own, too
         sys.modules["torch"].default_generator.seed()
         me = Descriptor(os.pidfd_open(os.getpid()))

@@ -136,6 +136,10 @@ def interpreter(
 ) -> subprocess.Popen[bytes]:
     """Start a fresh interpreter with this one's options and search path, which blocks signals from its first moment on.
 
+    It leads a process group of its own. In its parent's group, a server that dies while one of its children is stopped
+    would have the system hang up on the whole group, parent included; and a notebook's kernel, before it leaves, waits
+    for everyone in its group.
+
     Args:
         call: what it executes.
         descriptors: what it inherits.
@@ -147,7 +151,7 @@ def interpreter(
     try:
         return subprocess.Popen(
             [sys.executable, *options, "-c", BOOTSTRAP + call, *map(os.fspath, sys.path)],
-            stdin=subprocess.DEVNULL, pass_fds=descriptors, env=os.environ | variables,
+            stdin=subprocess.DEVNULL, pass_fds=descriptors, env=os.environ | variables, process_group=0,
         )  # fmt: skip
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
