@@ -20,7 +20,8 @@ def describe(path, *descriptors):
     torch.ones(600, 600) @ torch.ones(600, 600)
     said = {
         "name": status["Name"], "umask": status["Umask"], "blocked": status["SigBlk"], "ignored": status["SigIgn"],
-        "cores": status["Cpus_allowed"], "nice": os.getpriority(os.PRIO_PROCESS, 0), "alone": os.getpgrp() == os.getpid(),
+        "cores": status["Cpus_allowed"], "nice": os.getpriority(os.PRIO_PROCESS, 0),
+        "leads its group": os.getpgrp() == os.getpid(),
         "environment": dict(os.environ), "folder": os.getcwd(), "path": sys.path, "arguments": sys.argv,
         "input": os.readlink("/proc/self/fd/0"), "output": os.readlink("/proc/self/fd/1"),
         "errors": os.readlink("/proc/self/fd/2"), "main": sorted(vars(sys.modules["__main__"])),

@@ -27,7 +27,7 @@ config = wb.preset("tiny").replace(device="cpu", epochs=1_000_000)
 run = wb.launch(config, {mode!r}, out={out!r})
 """
 SAY_WHEN_IT_RUNS = """
-while run.status == "starting":
+while run.status == "starting" or (run.status == "running" and not run.progress["epochs"]):
     time.sleep(0.05)
 print(run.status, flush=True)
 """
