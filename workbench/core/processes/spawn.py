@@ -158,11 +158,14 @@ def interpreter(
 
 
 def in_words(error: BaseException) -> str:
-    """An error of the system, with the remedy where there is one."""
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+    """An error of the system, or one that comes of it, with the remedy where there is one."""
+    system: BaseException | None = error
+    while system and not isinstance(system, OSError):
+        system = system.__cause__ or system.__context__
+    if isinstance(system, OSError) and system.errno in (errno.EMFILE, errno.ENFILE):
         return TOO_MANY_FILES
-    if isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EAGAIN):
-        return f"{error.strerror}: too little memory, or too many processes; end what you do not need"
+    if isinstance(system, OSError) and system.errno in (errno.ENOMEM, errno.EAGAIN):
+        return f"{system.strerror}: too little memory, or too many processes; end what you do not need"
     return repr(error)
 
 
