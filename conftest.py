@@ -71,7 +71,10 @@ def nothing_left():
     fork_server.end_servers()
     running = _session.wait_gone()
     assert not running, f"left running: {running}"
-    left = {name for name in _shared_names() - names if not _in_use(name)}
+    left, deadline = _shared_names() - names, time.monotonic() + 10
+    while left and time.monotonic() < deadline:  # others have names for a moment, too
+        left = {name for name in left & _shared_names() if not _in_use(name)}
+        time.sleep(0.1 if left else 0)
     assert not left, f"left in {SHARED_MEMORY}: {sorted(left)}"
 
 
