@@ -98,7 +98,7 @@ def test_a_stopped_process_is_killed_and_its_place_taken(folder):
 def test_a_process_that_dies_too_often_ends_the_run_with_the_reason(folder):
     with wb.launch(CONFIG.replace(epochs=1_000_000, **{"processes.max_restarts": 1}), lag=1, out=folder) as run:
         for death in range(2):
-            wait_until(lambda: run.status == "running" and run.processes[1].alive)
+            wait_until(lambda: run.status == "running" and run.processes[1].alive and run.processes[1].pid)
             os.kill(run.processes[1].pid, signal.SIGKILL)
             wait_until(lambda death=death: len(run.incidents) > death)
         with pytest.raises(wb.ChildFailed, match=r"it was restarted once within 60 s, and processes.max_restarts"):
