@@ -287,14 +287,14 @@ class Campaign:
 
     def _pause_until_alive(self, run: Run, victim: int, deadline: float) -> None:
         while not run.ended and time.monotonic() < deadline:
-            if run.status == "running" and run.processes[victim].alive:
+            if run.status == "running" and run.processes[victim].alive and run.processes[victim].pid:
                 return
             time.sleep(0.005)
 
     def _kill(self, run: Run, victim: int, how: str, record: Disturbed) -> list[tuple[str, float]]:
         """Kill a process, if it is there; its name and when the signal was sent that ended it."""
         each = run.processes[victim]
-        at = None if run.ended or not each.alive else end(each.pid, how)
+        at = None if run.ended or not (each.alive and each.pid) else end(each.pid, how)
         if at is None:
             return []
         record.kills.append(Kill(each.role, how))

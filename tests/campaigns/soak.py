@@ -133,7 +133,7 @@ class Soak:
         victim = self._run.processes[int(self._rng.integers(len(self._run.processes)))]
         how = SIGNALS[int(self._rng.integers(len(SIGNALS)))]
         self.kills.append({"t": round(at, 2), "process": victim.name, "signal": how})
-        if not victim.alive or end(victim.pid, how) is None:
+        if not (victim.alive and victim.pid) or end(victim.pid, how) is None:
             self.kills[-1]["signal"] = "none: it was not alive"
 
     def _said(self) -> str:
