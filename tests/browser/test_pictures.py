@@ -19,6 +19,10 @@ STYLE = """
 """
 PARTS = {"words and buttons": (0, 0, 900, 108), "a chart": (0, 130, 350, 340)}
 """Left, top, right and bottom of parts of the committed picture of the panel, in pixels."""
+TO_WHOLE_PIXELS = """node => {
+    const { x, y } = node.getBoundingClientRect();
+    node.style.transform = `translate(${Math.round(x) - x}px, ${Math.round(y) - y}px)`;
+}"""
 PANEL, WORLD = 1, 2
 
 
@@ -64,6 +68,7 @@ def page(tmp_path: Path, family: Any, finished: list[str]) -> Iterator[Page]:
 def test_the_world_view_looks_as_committed_and_the_panel_follows_the_theme(page: Page, tmp_path: Path) -> None:
     world = cell(page, WORLD).locator(".jp-OutputArea-output .widget-vbox").first
     page.mouse.move(0, 0)
+    world.evaluate(TO_WHOLE_PIXELS)
     pictures.check(world.screenshot(style=STYLE, animations="disabled"), "world_view.png", tmp_path)
     follow_the_theme(page)
 

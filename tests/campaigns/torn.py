@@ -33,7 +33,7 @@ from workbench.core.shared.weight_store import WeightStore, WeightStoreError
 from workbench.report.torn_reads import count, rows_table, torn_reads, weights_table
 from workbench.runs.folder import reference_path
 
-PATIENCE = 600.0
+PATIENCE = 60.0
 """Seconds without a word from a child after which it is given up; importing torch takes some of them."""
 
 

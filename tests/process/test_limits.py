@@ -67,7 +67,12 @@ if when != "launch":
     [
         ("launch", r"OSError .*the run needs \d+ open files, this process may open \d+ more; .*ulimit -n"),
         ("start", r"ChildFailed the children could not be started: too many open files: raise the limit \(ulimit -n\)"),
-        ("restart", r"ChildFailed .*too many open files: raise the limit"),  # whichever file is the first too many
+        # the file that is one too many is the new child's, or one that the parent looks into just then
+        (
+            "restart",
+            r"ChildFailed (learner 0 could not be restarted|the watching thread failed): too many open files: "
+            r"raise the limit \(ulimit -n\)",
+        ),
     ],
 )
 def test_too_many_open_files_end_a_run_with_the_remedy_and_nothing_left(when, told, tmp_path, family):

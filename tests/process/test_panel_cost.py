@@ -10,7 +10,6 @@ from tests.campaigns.bench.panel import BARS, held
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.xfail(strict=False, reason="the measurement does not follow the panel that the browser draws yet")
 def test_the_cost_of_a_panel_is_measured_and_judged(tmp_path, capsys):
     out = tmp_path / "panel.json"
     code = main(["--panel", "--quick", "--out", str(out)])

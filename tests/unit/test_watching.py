@@ -39,6 +39,14 @@ def test_what_is_costly_is_throttled_unless_it_is_asked_for():
     assert len(done) == 2
 
 
+def test_what_is_costly_and_fails_is_not_tried_again_at_once():
+    done, throttle = [], Throttle(interval_s=1e6)
+    with pytest.raises(ZeroDivisionError):
+        throttle.do(lambda: 1 / 0)
+    throttle.do(lambda: done.append(1))
+    assert not done
+
+
 def test_a_watcher_looks_until_it_has_seen_the_end_and_tells_what_went_wrong():
     errors, looks = [], iter([False, True])
     watcher = Watcher(lambda: next(looks), errors.append)

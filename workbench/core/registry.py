@@ -43,12 +43,12 @@ def register(kind: str, name: str, config_class: type | str) -> None:
 
 
 def names(kind: str) -> list[str]:
-    """The registered names of a kind."""
+    """The names that worlds, agents, samplers or learners are registered under."""
     return [name for each, name in _REGISTERED if each == kind]
 
 
 def default(kind: str) -> Any:
-    """The first registered choice of a kind, with its own defaults."""
+    """The world, agent or sampler that was registered first, with its default arguments."""
     return find(kind, names(kind)[0])()
 
 

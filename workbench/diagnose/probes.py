@@ -111,6 +111,7 @@ class _Side:
     def record(
         self, name: str, agent: int, epoch: int, version: int, update: int, value: float, due: float = math.nan
     ) -> None:
+        """Write down a measured value beside what was due; nan where nothing is."""
         self._write(
             time=time.time(), agent=agent, epoch=epoch, measurement=measurement_number(name), version=version,
             update=update, value=value, due=due,

@@ -214,6 +214,11 @@ class _Table:
         return _read_only(np.concatenate([np.empty(0, self._dtype), *parts]))
 
     def append(self, records: Records, file: Path | None) -> None:
+        """Add records, (n,). If there is a file, it holds them and all before them; else they are kept in memory.
+
+        Raises:
+            TypeError: they are records of another table.
+        """
         if records.dtype != self._dtype:
             raise TypeError(f"the records are {records.dtype}; this table holds {self._dtype}")
         with self._lock:

@@ -28,8 +28,11 @@ def uninterrupted(undo: Callable[[Any], object]) -> Callable[[Callable[P, T]], C
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        """The function, called as said above."""
+
         @functools.wraps(function)
         def call(*arguments: P.args, **named: P.kwargs) -> T:
+            """The function's result, or the interrupt."""
             if threading.current_thread() is not threading.main_thread():  # no interrupt is raised here
                 return function(*arguments, **named)
             done: Future[T] = Future()

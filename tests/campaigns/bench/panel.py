@@ -122,7 +122,7 @@ class Kernel:
 @contextmanager
 def kernel() -> Iterator[Kernel]:
     """A kernel of this Python, which ends with the block."""
-    manager = KernelManager(kernel_name="python3", transport="ipc")
+    manager = KernelManager(kernel_name="python3")
     assert manager.kernel_spec is not None
     manager.kernel_spec.argv[0] = sys.executable
     manager.start_kernel(cwd=str(Path(__file__).parents[2]))

@@ -75,8 +75,10 @@ class Throttle:
         with self._lock:
             if now or time.monotonic() >= self._next:
                 began = time.thread_time()
-                action()
-                self._next = time.monotonic() + _rest_after(began, self._interval_s)
+                try:
+                    action()
+                finally:  # what fails is costly, too
+                    self._next = time.monotonic() + _rest_after(began, self._interval_s)
 
 
 class TimeLeft:

@@ -102,6 +102,7 @@ def _timed(
     code = int(kind)
 
     def call(*arguments: Any, **named: Any) -> Any:
+        """The method, and a record of the time that it took."""
         start, core_start = began or (now(), on_core())
         try:
             return method(*arguments, **named)
