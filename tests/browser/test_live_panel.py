@@ -149,8 +149,13 @@ def choose_and_change(page: Page, panel: Locator) -> None:
     press(panel, "Pause")
     panel.locator(".wb-facts", has_text="paused · epoch").wait_for()
     press(panel, "Checkpoint")
-    press(panel, "Continue")
-    panel.locator(".wb-facts", has_text="running · epoch").wait_for()
+    running = panel.locator(".wb-facts", has_text="running · epoch")
+    for _ in range(5):  # a button that turns grey under the mouse, as it does while a checkpoint is asked for, is lost
+        press(panel, "Continue")
+        with contextlib.suppress(TimeoutError):
+            running.wait_for(timeout=15_000)
+            break
+    running.wait_for()
 
     panel.locator("summary", has_text="Change while running").click()
     panel.get_by_role("textbox", name="learning.learning_rate", exact=True).fill("5e-4")

@@ -304,10 +304,7 @@ class Panel {
     this.blocks = element("div", {});
     node.classList.add("wb-panel");
     node.append(this.actions, this.keys, this.incidents, this.tools(), this.grid, this.told, this.failures, this.blocks);
-    this.sizes = new ResizeObserver(() => {
-      this.dress(); // only a node that is shown has a paper
-      this.resize();
-    });
+    this.sizes = new ResizeObserver(() => this.fit());
     this.sizes.observe(this.grid);
     this.sight = new IntersectionObserver((entries) => {
       for (const { target, isIntersecting } of entries) {
@@ -316,7 +313,7 @@ class Panel {
       }
       this.paint();
     }, { rootMargin: "300px" });
-    this.looks = new MutationObserver(() => this.dress());
+    this.looks = new MutationObserver(() => this.fit());
     this.looks.observe(document.body, { attributes: true });
     const events = { "msg:custom": (head, buffers) => this.take(head, buffers[0]),
       "change:drawing": () => this.rebuild(), "change:state": () => this.tell(), "change:pages": () => this.tell(),
@@ -372,8 +369,8 @@ class Panel {
       node = node.parentElement;
     }
     const [red, green, blue, alpha = 1] = (paper.match(/[\d.]+/g) ?? [255, 255, 255]).map(Number);
-    const dark = alpha && 0.299 * red + 0.587 * green + 0.114 * blue < 128;
-    if (this.colours && this.dark === dark) return;
+    const dark = alpha > 0 && 0.299 * red + 0.587 * green + 0.114 * blue < 128;
+    if (this.colours && (this.dark === dark || !paper || !alpha)) return; // a page that changes its theme has none for a moment
     this.dark = dark;
     this.colours = { ...THEMES[dark ? "dark" : "light"], ...(paper && alpha ? { paper } : {}) };
     this.node.style.colorScheme = dark ? "dark" : "light";
@@ -397,10 +394,12 @@ class Panel {
     this.tell();
     this.soil(this.charts);
   }
-  resize() {
+  fit() { // a page that changes its theme hides all for a moment: what has no width then is drawn afterwards
+    this.dress();
     for (const { u, plot } of this.charts) {
       if (u && plot.clientWidth && plot.clientWidth !== u.width) u.setSize({ width: plot.clientWidth, height: HEIGHT });
     }
+    this.soil([]);
   }
 
   // --- data
