@@ -60,9 +60,22 @@ def cell(page: Page, number: int) -> Locator:
     return page.locator(".jp-Notebook .jp-CodeCell").nth(number)
 
 
-def press(where: Page | Locator, name: str) -> None:
-    """Click a button once it can be clicked."""
-    where.locator("button.jupyter-button:enabled", has_text=name).first.click()
+def press(where: Page | Locator, name: str, until: Locator | None = None) -> None:
+    """Click a button once it can be clicked. What moves or turns grey under the mouse loses a click: then again."""
+    button = where.locator("button.jupyter-button:enabled", has_text=name).first
+    if until is None:
+        return button.click()
+    for _ in range(5):
+        with contextlib.suppress(TimeoutError):
+            button.click(timeout=15_000)
+        with contextlib.suppress(TimeoutError):
+            return until.first.wait_for(timeout=15_000)
+    until.first.wait_for()
+
+
+def facts(panel: Locator, words: str) -> Locator:
+    """The line of a run in a panel, once it says something."""
+    return panel.locator(".wb-facts", has_text=words)
 
 
 def execute(page: Page, number: int) -> None:
@@ -102,9 +115,9 @@ def drive(server: Lab, page: Page, book: Path) -> None:
     page.locator(".wb-panel canvas").first.wait_for()
     wait_for_frames(page, 1)
     panel = cell(page, PANEL)
-    panel.locator(".wb-facts", has_text="not started").first.wait_for()
+    facts(panel, "not started").first.wait_for()
 
-    press(panel, "Start")
+    press(panel, "Start", until=facts(panel, "running"))
     wait_for_frames(page, 4)
     run_cell(page, 2).locator(".jp-OutputArea-output", has_text="the first run is running").wait_for()
     ARTEFACTS.mkdir(exist_ok=True)
@@ -119,9 +132,8 @@ def drive(server: Lab, page: Page, book: Path) -> None:
     page.reload()
     wait_for_frames(page, 3)
 
-    press(panel, "Stop")
-    panel.locator(".wb-facts", has_text="stopped before it began").wait_for()
-    panel.locator(".wb-facts", has_text="stopped · epoch").wait_for()
+    press(panel, "Stop", until=facts(panel, "stopped before it began"))
+    facts(panel, "stopped · epoch").wait_for()
     page.screenshot(path=ARTEFACTS / "live_panel_stopped.png")
 
 
@@ -146,21 +158,13 @@ def choose_and_change(page: Page, panel: Locator) -> None:
     panel.locator("figure", has_text="TD error").wait_for()
     wait_for_frames(page, 2)
 
-    press(panel, "Pause")
-    panel.locator(".wb-facts", has_text="paused · epoch").wait_for()
+    press(panel, "Pause", until=facts(panel, "paused · epoch"))
     press(panel, "Checkpoint")
-    running = panel.locator(".wb-facts", has_text="running · epoch")
-    for _ in range(5):  # a button that turns grey under the mouse, as it does while a checkpoint is asked for, is lost
-        press(panel, "Continue")
-        with contextlib.suppress(TimeoutError):
-            running.wait_for(timeout=15_000)
-            break
-    running.wait_for()
+    press(panel, "Continue", until=facts(panel, "running · epoch"))
 
     panel.locator("summary", has_text="Change while running").click()
     panel.get_by_role("textbox", name="learning.learning_rate", exact=True).fill("5e-4")
-    press(panel, "Apply")
-    panel.locator("td", has_text="learning_rate = 0.0005").first.wait_for()
+    press(panel, "Apply", until=panel.locator("td", has_text="learning_rate = 0.0005"))
     panel.locator("summary", has_text="Processes").click()
     panel.locator("td", has_text="alive").first.wait_for()
     panel.locator("summary", has_text="Doctor").click()
@@ -171,7 +175,7 @@ def choose_and_change(page: Page, panel: Locator) -> None:
 def attach(page: Page) -> None:
     """A second panel that only looks, and one of a run that fails."""
     attached = run_cell(page, ATTACHED)
-    attached.locator(".wb-facts", has_text="read only").wait_for()
+    facts(attached, "read only").wait_for()
     for name in ("Start", "Pause", "Continue", "Stop", "Checkpoint"):
         attached.locator("button.jupyter-button:disabled", has_text=name).first.wait_for()
     wait_for_frames(page, 2, number=1)

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page
 
 import workbench as wb
 from tests.browser.lab import Lab, lab, page_on, wait_until
-from tests.browser.test_live_panel import cell, execute, press, run_cell, spawned, wait_for_frames
+from tests.browser.test_live_panel import cell, execute, facts, press, run_cell, spawned, wait_for_frames
 
 CELLS = (
     "import os\nfrom pathlib import Path\n\nimport workbench as wb\n\n"
@@ -29,7 +29,7 @@ PANEL, WAIT, STATUS, RESUME, RESUMED = 1, 2, 3, 4, 5
 
 def says(panel: Locator, words: str) -> None:
     """Wait until a panel's line of the run says something."""
-    panel.locator(".wb-facts", has_text=words).first.wait_for()
+    facts(panel, words).first.wait_for()
 
 
 def from_menu(page: Page, menu: str, item: str) -> None:
@@ -50,10 +50,10 @@ def two_tabs(server: Lab, page: Page, book: Path) -> None:
     page.bring_to_front()
     wait_for_frames(page, 2)
 
-    press(panel, "Pause")
+    press(panel, "Pause", until=facts(panel, "paused"))
     second.bring_to_front()  # a tab in the background draws nothing
     says(cell(second, PANEL), "paused")
-    press(cell(second, PANEL), "Continue")
+    press(cell(second, PANEL), "Continue", until=facts(cell(second, PANEL), "running"))
     says(panel, "running")
     second.close()
     page.bring_to_front()
@@ -87,8 +87,7 @@ def restart(server: Lab, page: Page, family: Any, folder: Path) -> None:
     assert kept > 0, "it began again from the start"
     wait_until(lambda: wb.load(folder).progress["epochs"] > kept, f"it has gone beyond epoch {kept}")
     wait_for_frames(page, 3, number=1)
-    press(cell(page, RESUMED), "Stop")
-    says(cell(page, RESUMED), "stopped")
+    press(cell(page, RESUMED), "Stop", until=facts(cell(page, RESUMED), "stopped"))
 
 
 def first_cells(server: Lab, page: Page) -> None:
