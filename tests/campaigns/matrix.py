@@ -33,7 +33,7 @@ from workbench.diagnose.faults import FAULTS, Fault, make
 from workbench.report.fault_matrix import matrix_figure
 from workbench.runs.folder import data_folder, reference_path
 from workbench.runs.presets import preset
-from workbench.view.style import PRINT_DPI, print_settings
+from workbench.view.style import PRINT_DPI
 
 Budget = Literal["full", "quick"]
 Say = Callable[[str], None]
@@ -444,8 +444,7 @@ def main(arguments: list[str]) -> int:
         options.jobs, options.runs,
     )  # fmt: skip
     figure = matrix_figure(data)
-    with print_settings():
-        picture = figure.picture.save(figure_path(out), PRINT_DPI)
+    picture = figure.picture.save(figure_path(out), PRINT_DPI)
     print(f"{figure.table}\n{textwrap.fill(figure.caption, 120)}\n\nwritten: {out}, {picture}")
     return 0 if is_sound(data) else 1
 

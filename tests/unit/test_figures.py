@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, cast
 
+import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given
@@ -397,6 +398,20 @@ def test_the_same_runs_give_the_same_bytes_and_other_runs_others(tmp_path: Path)
         assert one.read_bytes() == two.read_bytes()
         assert one.read_bytes().startswith(head)
         assert not any(date in one.read_bytes() for date in (b"CreationDate", b"dc:date"))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_settings_of_the_caller_change_no_figure(tmp_path: Path, suffix: str) -> None:
+    def saved(name: str) -> bytes:
+        run = RecordedRun(name="a name with $\\frac$ in it").collect(5).learn(5)
+        return side_by_side([run]).save(tmp_path / f"{name}{suffix}").read_bytes()
+
+    plain = saved("plain")
+    theirs = {"text.usetex": True, "figure.constrained_layout.use": True, "figure.autolayout": True, "font.size": 30,
+              "axes.facecolor": "black", "text.color": "white", "savefig.bbox": "tight"}  # fmt: skip
+    with matplotlib.rc_context(theirs):
+        assert saved("theirs") == plain
+        assert {name: matplotlib.rcParams[name] for name in theirs} == theirs
 
 
 def test_a_notebook_shows_a_png_with_a_description_whatever_its_backend() -> None:

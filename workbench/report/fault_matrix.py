@@ -14,7 +14,7 @@ from workbench.report.material import Columns, Material, ReportFigure, line_look
 from workbench.report.selection import ReportError
 from workbench.runs.table import Table, number
 from workbench.view.picture import Picture
-from workbench.view.style import FAINT, GREY, INK, PRINT, WARNING, few_ticks, legend_above, print_settings, style_axes
+from workbench.view.style import FAINT, GREY, INK, PRINT, WARNING, few_ticks, legend_above, own_settings, style_axes
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -55,7 +55,7 @@ def matrix_figure(data: Mapping[str, Any], columns: Columns = "double") -> Repor
     try:
         lines, sound, machine = data["faults"], data["sound"], data["machine"]
         rows = tuple(_row(line) for line in lines)
-        with print_settings():
+        with own_settings():
             picture = _picture(lines, sound, columns)
     except (KeyError, TypeError, AttributeError) as error:
         raise ReportError(f"the matrix lacks {error}; give a file that `{COMMAND}` wrote") from None

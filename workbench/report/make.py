@@ -25,7 +25,7 @@ from workbench.report.timeline import timeline
 from workbench.runs.files import write_whole
 from workbench.runs.folder import reference_path
 from workbench.runs.table import Table
-from workbench.view.style import COLUMN_WIDTHS, PRINT_DPI, print_settings
+from workbench.view.style import COLUMN_WIDTHS, PRINT_DPI, own_settings
 
 # Name, which is also the file's, to the function that draws it, in the order of the report.
 #
@@ -82,8 +82,7 @@ class Report:
         folder.mkdir(parents=True, exist_ok=True)
         pictures, texts = list[Path](), dict[str, str]()
         for name, figure in self.figures.items():
-            with print_settings():
-                pictures += [figure.picture.save(folder / f"{name}{suffix}", PRINT_DPI) for suffix in SUFFIXES]
+            pictures += [figure.picture.save(folder / f"{name}{suffix}", PRINT_DPI) for suffix in SUFFIXES]
             texts[f"{name}.txt"] = textwrap.fill(figure.caption, _WIDTH) + "\n"
             texts |= {f"{name}.md": figure.table.markdown, f"{name}.tex": figure.table.latex}
         texts |= {"results.md": self.results.markdown, "results.tex": self.results.latex, "report.md": self.page}
@@ -156,7 +155,7 @@ def draw(name: str, material: Material) -> ReportFigure:
     Raises:
         ReportError: there is no such figure, or it cannot be made of the material.
     """
-    with print_settings():
+    with own_settings():
         figure = FIGURES[name](material)
         figure.picture.draw_without_rendering()
         figure.picture.set_layout_engine("none")  # laid out once: it looks alike whatever is shown or saved later

@@ -12,7 +12,7 @@ from workbench.report.intervals import LEVEL, RESAMPLES
 from workbench.report.selection import Group, Selection
 from workbench.runs.table import Table
 from workbench.view.picture import Picture
-from workbench.view.style import COLUMN_WIDTHS, PRINT, legend_above, print_settings, run_style, style_axes
+from workbench.view.style import COLUMN_WIDTHS, PRINT, legend_above, own_settings, run_style, style_axes
 
 # Width of a figure: one column of a two-column page, or the whole page.
 Columns = Literal["single", "double"]
@@ -79,7 +79,7 @@ class ReportFigure:
     of_runs: bool = True
 
     def _repr_png_(self) -> tuple[bytes, dict[str, Any]]:
-        with print_settings():
+        with own_settings():
             return self.picture._repr_png_()
 
     def __repr__(self) -> str:

@@ -12,7 +12,7 @@ from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
 from workbench.runs.table import Table
 from workbench.view.picture import Picture
-from workbench.view.style import GREY, INK, SMALL_SIZE, TEXT_SIZE, run_style, style_axes
+from workbench.view.style import GREY, INK, SMALL_SIZE, TEXT_SIZE, own_settings, run_style, style_axes
 
 # Width and height in inches.
 SIZE = (11.0, 6.6)
@@ -21,6 +21,7 @@ Result = Mapping[str, Any]
 HEAD = ("pause ms", "reads", "writes", "torn / million", "wrong / million", "retries", "us / read")
 
 
+@own_settings()
 def torn_reads(result: Result) -> Picture:
     """Torn reads by size and pause, cost of a read by size, and torn or wrong rows.
 

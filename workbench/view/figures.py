@@ -20,7 +20,18 @@ from workbench.view.naming import labels
 from workbench.view.panel.charts import SMOOTHING, STANDARD, Agents, Axis, Chart, Choices
 from workbench.view.panel.feed import Feed, Line, axis_label, change_marks
 from workbench.view.picture import DPI, Picture
-from workbench.view.style import GREY, HALO, INK, SMALL_SIZE, TEXT_SIZE, WARNING, log_ticks, run_style, style_axes
+from workbench.view.style import (
+    GREY,
+    HALO,
+    INK,
+    SMALL_SIZE,
+    TEXT_SIZE,
+    WARNING,
+    log_ticks,
+    own_settings,
+    run_style,
+    style_axes,
+)
 
 # Rows of a line at most; each is drawn as two points.
 MOST_ROWS = 300
@@ -72,6 +83,7 @@ def verdict(pair: Comparison) -> str:
     )
 
 
+@own_settings()
 def draw(runs: RunView | Sequence[RunView], choices: Choices, caption: str = "") -> Picture:
     """The figure of some runs as far as they are, with a line below that the caller writes.
 

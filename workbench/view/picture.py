@@ -11,13 +11,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
 from workbench.runs.files import whole_file, write_whole
+from workbench.view.style import own_settings
 
 # Dots per inch of a still figure.
 DPI = 110
@@ -56,7 +56,7 @@ class Picture(Figure):
         if path.suffix == ".png":
             write_whole(path, to_png(self, dpi))
         elif path.suffix in about:
-            with matplotlib.rc_context({"svg.hashsalt": "workbench"}), whole_file(path) as file:
+            with DRAWING, own_settings(), whole_file(path) as file:
                 self.savefig(file, format=path.suffix[1:], metadata=about[path.suffix], bbox_inches=None)
         else:
             raise ValueError(f"cannot save a figure as {path.name!r}; the name must end in .png, .svg or .pdf")
@@ -76,7 +76,7 @@ def to_png(figure: Figure, dpi: float | None = None, colours: int | None = None)
     """
     own, target = figure.dpi, io.BytesIO()
     canvas: Any = figure.canvas if isinstance(figure.canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
-    with DRAWING:
+    with DRAWING, own_settings():
         try:
             figure.dpi = own if dpi is None else dpi
             canvas.draw()

@@ -1,7 +1,7 @@
 """The look of every figure, on the screen and in print.
 
-It is set on each artist: the settings of the caller, and other threads, are left alone. Only what matplotlib takes
-from its settings alone, such as the kind of font in a PDF, is set for the time of a drawing: :func:`print_settings`.
+Most of it is set on each artist. What matplotlib takes from its settings is set while a figure is made or saved, by
+:func:`own_settings`: a figure looks the same whatever settings and style sheets its caller uses.
 """
 
 from __future__ import annotations
@@ -43,13 +43,14 @@ PRINT = Sizes(title=8.0, text=7.0, small=6.5, line=0.58)
 COLUMN_WIDTHS = {"single": 3.4, "double": 7.0}
 # Dots per inch of a printed figure's PNG.
 PRINT_DPI = 300
-# What is set beside matplotlib's own defaults while a printed figure is drawn and saved.
-PRINT_SETTINGS: Any = {
+# What is set beside matplotlib's own defaults while a figure is drawn and saved.
+SETTINGS: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same letters
     "pdf.fonttype": 42,  # fonts are embedded as TrueType: publishers refuse Type 3
     "svg.fonttype": "path",  # letters as outlines: a viewer that lacks the font shows the same figure
     "svg.hashsalt": "workbench",  # names inside the file are the same every time
     "hatch.linewidth": 0.6,
+    "text.parse_math": False,  # names of runs and faults are shown as they are
 }
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
@@ -114,11 +115,11 @@ def legend_above(figure: Figure, handles: Sequence[Any], columns: int, sizes: Si
 
 
 @contextmanager
-def print_settings() -> Iterator[None]:
-    """Draw and save as in print, whatever settings and style sheets the caller uses; they are back afterwards."""
+def own_settings() -> Iterator[None]:
+    """Draw and save with the project's settings, whatever those of the caller; a decorator too."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(PRINT_SETTINGS)
+        matplotlib.rcParams.update(SETTINGS)
         yield
 
 

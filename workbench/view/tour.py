@@ -27,7 +27,7 @@ from workbench.view import html as pages
 from workbench.view.naming import labels
 from workbench.view.panel.panel import Panel
 from workbench.view.picture import DPI, Picture
-from workbench.view.style import GREY, legend_above, run_style, style_axes
+from workbench.view.style import GREY, legend_above, own_settings, run_style, style_axes
 
 # What the first letter of an id stands for.
 ROOMS = {"D": "Data path", "W": "Weights and epsilon", "L": "Learning step", "P": "Processes"}
@@ -108,6 +108,7 @@ def _wrapped(text: str, indent: int) -> list[str]:
 # --- the figure of the syncs -----------------------------------------------------------------------------------------
 
 
+@own_settings()
 def sync_figure(runs: Sequence[RunView]) -> Picture:
     """Sync lag, epsilon in use and due, and weight distance before and after each sync, of runs with probes.
 

@@ -112,7 +112,7 @@ STANDARD = ("loss", "q", "reward", "epsilon", "lag_versions", "lag_ms")
 def charts_of(runs: Sequence[RunView]) -> dict[str, Chart]:
     """Every chart that can be drawn of some runs, by its name: :data:`CHARTS`, and one for each metric of a hook."""
     more = {
-        name: Chart(name, metric.unit.replace("$", r"\$"), (Curve(name),), over=run.history.schema.axis(name))
+        name: Chart(name, metric.unit, (Curve(name),), over=run.history.schema.axis(name))
         for run in runs
         for name, metric in run.history.schema.metrics.items()
         if name not in METRICS

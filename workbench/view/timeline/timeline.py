@@ -21,7 +21,7 @@ from workbench.runs.folder import RecordError
 from workbench.runs.loaded import RunView
 from workbench.view.html import hidden
 from workbench.view.picture import DPI, Picture, to_png
-from workbench.view.style import SCREEN
+from workbench.view.style import SCREEN, own_settings
 from workbench.view.timeline.lanes import Strip, draw_strips
 from workbench.view.timeline.shares import NO_WORK, Shares
 from workbench.view.timeline.spans import SpanKind, of_process, spans_of, time_of_kinds, time_on_core
@@ -70,6 +70,7 @@ class Timeline:
         self.trained = (int(trained.max()) - self.origin_ns) / 1e9
         self.end = (int(self._ends(*SpanKind).max()) - self.origin_ns) / 1e9
 
+    @own_settings()
     def figure(self, last: float | None = None, until: float | None = None) -> Picture:
         """A lane per process.
 

@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from workbench.view.picture import Picture
-from workbench.view.style import FAINT, GREY, HALO, INK, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE, few_ticks
+from workbench.view.style import FAINT, GREY, HALO, INK, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE, few_ticks, own_settings
 from workbench.view.world.game import Game, Sight
 
 FLOOR, STONE, DUNE = "#f4f1ea", "#5b6470", "#e3d3a8"
@@ -94,6 +94,7 @@ class WorldPicture:
     quantile, both on one scale for the four moves.
     """
 
+    @own_settings()
     def __init__(self, game: Game, dpi: float) -> None:
         self.figure = Picture(figsize=(11.0, 4.6), dpi=dpi, facecolor="white")
         grid = self.figure.add_gridspec(1, 3, width_ratios=(1.1, 1.0, 1.0), wspace=0.22)
@@ -115,6 +116,7 @@ class WorldPicture:
         self._values = values
         self._style_values(game.moves)
 
+    @own_settings()
     def show(self, game: Game, name: str) -> None:
         """Draw a game as it is now, seen by the agent whose turn it is; after the end, the map alone."""
         seeing = game.sight

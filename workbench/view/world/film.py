@@ -22,7 +22,7 @@ from workbench.runs.loaded import RunView
 from workbench.view.html import text
 from workbench.view.naming import labels, listed
 from workbench.view.picture import Picture, to_png
-from workbench.view.style import GREY, INK, SMALL_SIZE, TITLE_SIZE
+from workbench.view.style import GREY, INK, SMALL_SIZE, TITLE_SIZE, own_settings
 from workbench.view.world.board import Board, when
 from workbench.view.world.game import Game
 
@@ -114,13 +114,15 @@ def _frames(games: Sequence[Game], names: Sequence[str], weights: str) -> Iterat
     columns = min(len(games), MAX_COLUMNS)
     rows = -(-len(games) // columns)
     width, height, edge = 3.9 * columns, 4.5 * rows, 0.16
-    figure = Picture(figsize=(width, height), dpi=DPI, facecolor="white")
-    grid = figure.add_gridspec(rows, columns, wspace=0.08, hspace=0.24)
-    scenes = [_Scene(figure.add_subplot(grid[place]), game, names[place]) for place, game in enumerate(games)]
-    figure.subplots_adjust(edge / width, 0.36 / height, 1 - edge / width, 1 - 0.42 / height)
+    with own_settings():
+        figure = Picture(figsize=(width, height), dpi=DPI, facecolor="white")
+        grid = figure.add_gridspec(rows, columns, wspace=0.08, hspace=0.24)
+        scenes = [_Scene(figure.add_subplot(grid[place]), game, names[place]) for place, game in enumerate(games)]
+        figure.subplots_adjust(edge / width, 0.36 / height, 1 - edge / width, 1 - 0.42 / height)
     while True:
-        for scene in scenes:
-            scene.draw(weights)
+        with own_settings():
+            for scene in scenes:
+                scene.draw(weights)
         yield to_png(figure, colours=COLOURS)
         if all(game.over for game in games):
             return
