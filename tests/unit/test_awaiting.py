@@ -1,6 +1,8 @@
 """A run and a comparison can be awaited: the loop stays free, an interrupt leaves them whole, and a wait says so."""
 
 import asyncio
+import ctypes
+import threading
 
 import pytest
 
@@ -73,3 +75,25 @@ def test_a_wait_beside_buttons_says_what_to_write(tmp_path, capsys, monkeypatch)
     assert capsys.readouterr().out == ""  # nothing waits for an await, nor for a script
     asyncio.run(wait(run))
     assert "`await run`" in capsys.readouterr().out
+
+
+def test_what_another_thread_raises_in_a_wait_arrives_and_leaves_the_run_whole(tmp_path):
+    """As a scheduler cancels a task: the wait may not sleep in one call until the run's end."""
+
+    class Cancelled(BaseException):
+        pass
+
+    arrived = []
+
+    def wait(run):
+        try:
+            run.wait()
+        except Cancelled as error:
+            arrived.append(error)
+
+    with wb.launch(CONFIG.replace(epochs=100_000), "sequential", 0, out=tmp_path) as run:
+        thread = threading.Thread(target=wait, args=(run,))
+        thread.start()
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Cancelled))
+        thread.join()
+        assert arrived and not run.ended

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import abstractmethod
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 # Seconds between two looks.
 INTERVAL_S = 0.1
+# Seconds that a wait sleeps in one call: what another thread raises in this one arrives only between two calls.
+STEP_S = 0.5
 
 # What has buttons in this notebook now, and is not over.
 with_buttons: WeakSet[Any] = WeakSet()
@@ -34,6 +37,20 @@ class Awaitable(Generic[Outcome]):
                 return self.wait(0)
             except TimeoutError:
                 await asyncio.sleep(INTERVAL_S)
+
+
+def in_steps(sleep: Callable[[float], bool], timeout: float | None) -> bool:
+    """Sleep until ``sleep`` says that it is over, at most ``timeout`` seconds; whether it is.
+
+    Args:
+        sleep: sleeps that many seconds at most, and says whether it is over.
+        timeout: None for as long as it takes.
+    """
+    deadline = float("inf") if timeout is None else time.monotonic() + timeout
+    while not sleep(max(0.0, min(STEP_S, deadline - time.monotonic()))):
+        if time.monotonic() >= deadline:
+            return False
+    return True
 
 
 def advise(word: str, timeout: float | None) -> None:

@@ -12,12 +12,15 @@ from typing import Any, Self
 
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.runs import machine
-from workbench.runs.awaiting import Awaitable, advise
+from workbench.runs.awaiting import Awaitable, advise, in_steps
 from workbench.runs.files import write_whole
 from workbench.runs.loaded import RunError
 from workbench.runs.run import Run
 from workbench.runs.table import Table, number
 from workbench.runs.uninterrupted import uninterrupted
+
+# A run that trains for less than this, in seconds, says little about speed.
+SHORT_S = 10.0
 
 
 class Comparison(Awaitable[dict[str, Any]]):
@@ -59,8 +62,12 @@ class Comparison(Awaitable[dict[str, Any]]):
         if self._thread.ident is None:
             raise RunError("this comparison was never started; call comparison.start()")
         advise("pair", timeout)
-        self._thread.join(timeout)
-        if self._thread.is_alive():
+
+        def over(seconds: float) -> bool:
+            self._thread.join(seconds)
+            return not self._thread.is_alive()
+
+        if not in_steps(over, timeout):
             raise TimeoutError(f"the comparison is not over after {timeout:g} s; it continues")
         for run in self.runs:
             if run.error is not None:
@@ -100,6 +107,14 @@ class Comparison(Awaitable[dict[str, Any]]):
         return self.sequential.result.wall_s / self.multiprocess.result.wall_s
 
     @property
+    def speedup_note(self) -> str:
+        """Why the speed-up means little: a run trained too briefly; empty where it does not, or is not known."""
+        if self.speedup is None or min(run.result.wall_s for run in self.runs) >= SHORT_S:
+            return ""
+        took = " and ".join(f"{run.result.wall_s:.1f} s (start-up {run.result.startup_s:.1f} s)" for run in self.runs)
+        return f"it means little: the runs took {took}; compare runs of {SHORT_S:.0f} s or more, such as more epochs"
+
+    @property
     def summary(self) -> dict[str, Any]:
         """Both results and what they say together, as plain values; raises RunError before the end."""
         config = self.sequential.config
@@ -107,6 +122,7 @@ class Comparison(Awaitable[dict[str, Any]]):
             "runs": [run.result.to_dict() for run in self.runs],
             "identical": self.identical,
             "speedup": self.speedup,
+            "speedup_note": self.speedup_note,
             "cores": machine.cores(),
             "threads": config.processes.threads,
             "device": self.sequential.device,
@@ -128,7 +144,8 @@ class Comparison(Awaitable[dict[str, Any]]):
     def table(self) -> str:
         """The comparison as a table of text, one line per quantity; raises RunError before the end."""
         speedup = "not known" if self.speedup is None else f"{self.speedup:.2f}"
-        said = f"identical to the last bit: {_IDENTICAL[self.identical]}\nspeed-up: {speedup}"
+        note = self.speedup_note and f"; {self.speedup_note}"
+        said = f"identical to the last bit: {_IDENTICAL[self.identical]}\nspeed-up: {speedup}{note}"
         return Table(("", *(run.label for run in self.runs)), tuple(self.rows), said, numbers=False).text
 
     def __repr__(self) -> str:

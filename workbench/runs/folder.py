@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.records import Records
+from workbench.runs import machine
 from workbench.runs.files import private, whole_file
 from workbench.runs.metrics import Schema
 
@@ -45,8 +46,14 @@ class RecordWarning(UserWarning):
 
 
 def data_folder() -> Path:
-    """Where results are kept: the environment variable ``WORKBENCH_DATA``, else ``data`` in the current folder."""
-    return Path(os.environ.get("WORKBENCH_DATA") or "data").expanduser()
+    """Where results are kept: the environment variable ``WORKBENCH_DATA``, else ``data``.
+
+    That lies in the clone of this project where the current folder is one of the clone's, as a notebook's is, and else
+    in the current folder.
+    """
+    given, clone = os.environ.get("WORKBENCH_DATA"), machine.PACKAGE.parent
+    within = clone in Path.cwd().parents and (clone / "pyproject.toml").exists()
+    return Path(given).expanduser() if given else clone / "data" if within else Path("data")
 
 
 def runs_folder() -> Path:

@@ -34,7 +34,7 @@ from workbench.core.registry import check_importable
 from workbench.core.train.hooks import Hook, Listener, metrics_of, record_tables
 from workbench.runs import machine
 from workbench.runs import result as results
-from workbench.runs.awaiting import Awaitable, advise
+from workbench.runs.awaiting import Awaitable, advise, in_steps
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.history import History
 from workbench.runs.limits import check_limits
@@ -306,7 +306,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         if self._status == "created":
             raise RunError(f"run {self.name} was never started; call run.start()")
         advise("run", timeout)
-        if not self._supervisor.wait(timeout):
+        if not in_steps(self._supervisor.wait, timeout):
             raise TimeoutError(f"run {self.name} is still {self.status} after {timeout:g} s; it continues")
         for text in self.warnings:
             warnings.warn(text, RecordWarning, stacklevel=2)

@@ -198,7 +198,8 @@ def _comparison(pair: Comparison) -> str:
         return Table(("run", "status"), states, "Comparison", numbers=False).html
     identical = {True: "yes", False: "NO", None: "does not apply"}[pair.identical]
     rows = [*rows, ("identical to the last bit", identical, ""), ("speed-up", number(pair.speedup), "")]
-    return Table(("quantity", *(run.label for run in pair.runs)), tuple(rows), "Comparison", numbers=False).html
+    table = Table(("quantity", *(run.label for run in pair.runs)), tuple(rows), "Comparison", numbers=False).html
+    return table + (quiet(f"Speed-up: {pair.speedup_note}.") if pair.speedup_note else "")
 
 
 @page.register
