@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.core import registry
 from workbench.core.agents.base import AgentConfig
 from workbench.core.config import Config, ConfigError, check_launch
 from workbench.core.envs.base import WorldConfig
@@ -51,6 +52,8 @@ __all__ = [
     "RunError", "Timeline", "WorldView", "compare", "comparison_figure", "export", "film", "launch", "load", "preset",
     "presets", "report", "resume", "runs", "side_by_side",
 ]  # fmt: skip
+
+registry.register("agent", "dqn", "workbench.zoo.dqn:DQNConfig")
 
 _DRAWN = {
     "Panel": "workbench.view.panel.panel",

@@ -80,7 +80,7 @@ import workbench as wb
 run = wb.launch(wb.preset("tiny").replace(device="cpu"), "multiprocess", 1, name="mine", out=sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))  # this process, no child
 result = run.wait()
-print(json.dumps({"status": result.status, "updates": run.history["losses/quantile_huber"].tolist()}))
+print(json.dumps({"status": result.status, "updates": run.history["losses/loss"].tolist()}))
 """
 
 
@@ -94,7 +94,7 @@ def test_a_full_disk_costs_the_files_and_not_the_run(tmp_path):
     assert len(found["updates"]) == QUICK.total_updates * QUICK.num_agents
     warned = done.stderr.count("RecordWarning: ")
     assert "File too large" in done.stderr and "make room" in done.stderr and 1 <= warned <= len(TABLES) + 4
-    kept = wb.load(tmp_path / "mine").history["losses/quantile_huber"]
+    kept = wb.load(tmp_path / "mine").history["losses/loss"]
     assert len(kept) < len(found["updates"])
     np.testing.assert_array_equal(kept, np.float32(found["updates"][: len(kept)]))
 

@@ -108,7 +108,7 @@ def test_all_agents_together_are_as_the_history_joins_them(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("workbench.view.panel.feed.AT_ONCE", at_once)
             feed.update()
-        x, y = run.history.series("losses/quantile_huber")
+        x, y = run.history.series("losses/loss")
         np.testing.assert_array_equal(feed.lines[0].rows[:, 0], x)
         np.testing.assert_allclose(feed.lines[0].rows[:, 3], y)
 

@@ -85,7 +85,7 @@ def test_a_history_holds_no_file_open_between_two_looks(tmp_path):
     history = History.of(folder)
     for _ in range(3):
         assert history.updates["update"][-1] == 999
-        assert history.series("losses/quantile_huber")[0][-1] == 999
+        assert history.series("losses/loss")[0][-1] == 999
     assert len(os.listdir("/dev/fd")) == before
 
 
@@ -196,7 +196,7 @@ def test_a_curve_can_be_drawn_over_the_time_at_which_the_last_agent_got_there():
 def test_a_loss_that_is_not_a_number_stays_visible():
     history = History()
     history.append("updates", records_of(UPDATES, update=[1, 2], loss=[0.5, np.nan]))
-    _, y = history.series("losses/quantile_huber")
+    _, y = history.series("losses/loss")
     np.testing.assert_array_equal(y, [0.5, np.nan])
 
 

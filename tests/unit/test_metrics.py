@@ -41,7 +41,7 @@ def test_tables_are_packed_and_the_same_on_every_machine(table):
 
 @pytest.mark.parametrize(
     ("wrong", "nearest"),
-    [("losses/quantile_hubber", "losses/quantile_huber"), ("mean_q", "values/mean_q"), ("lag_ms", "sync/lag_ms")],
+    [("losses/los", "losses/loss"), ("mean_q", "values/mean_q"), ("lag_ms", "sync/lag_ms")],
 )
 def test_an_unknown_name_is_refused_with_the_nearest(wrong, nearest):
     with pytest.raises(KeyError, match=f"{wrong}.*did you mean.*{nearest}"):
@@ -49,5 +49,5 @@ def test_an_unknown_name_is_refused_with_the_nearest(wrong, nearest):
 
 
 def test_a_name_like_no_other_is_refused_with_all_names():
-    with pytest.raises(KeyError, match=r"known: losses/quantile_huber, .*charts/greedy_reward"):
+    with pytest.raises(KeyError, match=r"known: losses/loss, .*charts/greedy_reward"):
         SCHEMA.metric("xyzzy")

@@ -113,7 +113,7 @@ def test_help_is_there_for_every_public_name_and_method(name):
 
 
 def test_names_in_brackets_can_be_completed():
-    assert "losses/quantile_huber" in History()._ipython_key_completions_()
+    assert "losses/loss" in History()._ipython_key_completions_()
     assert "stack" in examine(evidence.evidence())._ipython_key_completions_()
 
 

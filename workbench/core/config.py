@@ -61,7 +61,7 @@ class ReplayConfig(Settings):
 
 @dataclass(frozen=True)
 class LearningConfig(Settings):
-    """One update of one agent: n-step quantile regression with a softly updated target network.
+    """One update of one agent: n-step returns, Adam, and a softly updated target network.
 
     Attributes:
         batch_size: Rows per update.

@@ -16,7 +16,7 @@ from workbench.report.intervals import LEVEL, MIN_RUNS, Estimate, interquartile_
 from workbench.report.material import Material, ReportFigure, add_legend, group_sentence, line_look, panels
 from workbench.report.selection import Group, ReportError
 from workbench.runs.loaded import LoadedRun
-from workbench.runs.metrics import METRICS
+from workbench.runs.metrics import METRICS, loss_name
 from workbench.runs.table import Table, number
 from workbench.view.curves import moving_average
 from workbench.view.figures import REFERENCES
@@ -111,12 +111,13 @@ def reward(material: Material) -> ReportFigure:
 
 def loss_and_q(material: Material) -> ReportFigure:
     """Loss, and mean and largest Q-value, against updates."""
+    unit = loss_name(run.config for group in material.groups for run in group.runs)
     shown = (
-        Panel("Loss", "quantile Huber loss", (Curve("losses/quantile_huber", "update", "loss"),)),
+        Panel("Loss", unit, (Curve("losses/loss", "update", "loss"),)),
         Panel("Q-values: mean (wide), max (thin)", METRICS["values/mean_q"].unit,
               (Curve("values/mean_q", "update", "mean Q"), Curve("values/max_q", "update", "max Q", thin=True))),
     )  # fmt: skip
-    opening = "Quantile Huber loss (a), and mean and largest Q-value of a batch (b), means of the agents, over updates."
+    opening = "Loss (a), and mean and largest Q-value of a batch (b), means of the agents, over updates."
     return draw("loss_and_q", opening, shown, material)
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
+from workbench.core.config import Config
 from workbench.core.did_you_mean import did_you_mean
 from workbench.core.records import TABLES, Metric, RecordTable
 from workbench.runs.table import markdown_rows
@@ -26,6 +27,11 @@ METRICS: dict[str, Metric] = {
     for name, table, field, unit, over_agents, definition in (row for row in _ROWS if len(row) == 6)
 }
 COLUMNS: dict[str, str] = {column: meaning for column, meaning in (row for row in _ROWS if len(row) == 2)}
+
+
+def loss_name(configs: Iterable[Config]) -> str:
+    """What the agents of some configurations call their loss, for a label."""
+    return " or ".join(dict.fromkeys(config.agent.loss for config in configs))
 
 
 @dataclass(frozen=True)

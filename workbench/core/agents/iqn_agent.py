@@ -121,6 +121,7 @@ class IQNConfig(ValueConfig):
 
     agent_class: ClassVar[type[ValueAgent]] = IQNAgent
     policy_class: ClassVar[type[EpsilonGreedy]] = IQNPolicy
+    loss: ClassVar[str] = "quantile Huber loss"
 
     num_frames: Annotated[int, between(1, 65536, "frames")] = 5
     width: Annotated[int, _WIDE] = 250

@@ -7,13 +7,13 @@ somebody asks for others, and :class:`Choices` holds one set of answers: which c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from workbench.core.did_you_mean import did_you_mean
 from workbench.core.records import TABLES
 from workbench.runs.loaded import RunView
-from workbench.runs.metrics import METRICS
+from workbench.runs.metrics import METRICS, loss_name
 
 # Default window of the moving averages, as a share of the run's length.
 SMOOTHING = 0.04
@@ -84,7 +84,7 @@ def _plain(title: str, metric: str, noisy: bool = True, unit: str = "") -> Chart
 
 # Every chart of what the core measures, by its name.
 CHARTS: dict[str, Chart] = {
-    "loss": _plain("Loss", "losses/quantile_huber", unit="quantile Huber loss"),
+    "loss": _plain("Loss", "losses/loss"),
     "q": Chart("Q-values: mean (wide) and max (thin)", METRICS["values/mean_q"].unit,
                (Curve("values/mean_q"), Curve("values/max_q", weight=0.7)), over="update"),
     "reward": Chart("Reward while exploring", "reward per epoch", (Curve("charts/reward"),),
@@ -102,7 +102,7 @@ CHARTS: dict[str, Chart] = {
     "sample_age": _plain("Age of the sampled rows", "replay/sample_age", unit="versions"),
     "replay_fill": _plain("Rows to sample from", "replay/fill", noisy=False),
     "steps_rate": Chart("Acting", "agent steps per s", (Curve("charts/reward", rate=True),)),
-    "updates_rate": Chart("Learning", "updates per s", (Curve("losses/quantile_huber", rate=True),), over="update"),
+    "updates_rate": Chart("Learning", "updates per s", (Curve("losses/loss", rate=True),), over="update"),
 }  # fmt: skip
 
 # Charts that are drawn unless others are asked for.
@@ -110,14 +110,18 @@ STANDARD = ("loss", "q", "reward", "epsilon", "lag_versions", "lag_ms")
 
 
 def charts_of(runs: Sequence[RunView]) -> dict[str, Chart]:
-    """Every chart that can be drawn of some runs, by its name: :data:`CHARTS`, and one for each metric of a hook."""
+    """Every chart that can be drawn of some runs, by its name: :data:`CHARTS`, and one for each metric of a hook.
+
+    The loss bears the name that the runs' agents have for it.
+    """
+    loss = replace(CHARTS["loss"], unit=loss_name(run.config for run in runs))
     more = {
         name: Chart(name, metric.unit, (Curve(name),), over=run.history.schema.axis(name))
         for run in runs
         for name, metric in run.history.schema.metrics.items()
         if name not in METRICS
     }
-    return CHARTS | more
+    return CHARTS | {"loss": loss} | more
 
 
 @dataclass(frozen=True)

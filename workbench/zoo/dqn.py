@@ -1,0 +1,136 @@
+"""Double DQN: one agent that learns the mean return of each action, beside the one that learns its distribution.
+
+The target of an update is
+
+    r_t + discount_t * Q_target(s_t, a_t),    a_t = argmax_a Q(s_t, a)
+
+with the online network's Q if ``learning.double`` (van Hasselt et al. 2016, arXiv:1509.06461), the target network's
+otherwise (Mnih et al. 2015, doi:10.1038/nature14236). An n-step row differs only in its r_t and discount_t. Replay,
+pacing, checkpoints, faults and probes are those of every value-based agent; only the network and the loss are here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workbench.core.agents.iqn import select_actions
+from workbench.core.agents.networks import Linear, NoisyLinear, ValueNetwork, draw_noise, duel
+from workbench.core.agents.staging import Field
+from workbench.core.agents.value_agent import EpsilonGreedy, ValueAgent, ValueConfig
+from workbench.core.envs.base import AgentSpec
+from workbench.core.settings import above, between
+
+_NOISES = ("noise_tm1", "noise_t", "noise_policy")
+
+
+class DQNetwork(ValueNetwork):
+    """Q(s, .) by two hidden layers. Values are undefined until :meth:`initialise` or a load."""
+
+    def __init__(self, spec: AgentSpec, num_frames: int, width: int, dueling: bool, noisy: bool) -> None:
+        """See :class:`DQNConfig` for the arguments."""
+        super().__init__(spec, num_frames)
+        layer = NoisyLinear if noisy else Linear
+        self.first = Linear(self.num_inputs, width)
+        self.hidden = layer(width, width)
+        self.head = layer(width, dueling + spec.num_actions)
+        self.dueling = dueling
+
+    def q(self, state: Tensor) -> Tensor:
+        """(B, F, *shape) to (B, A); with the layers' noise in training mode."""
+        heads: Tensor = self.head(F.relu(self.hidden(F.relu(self.first(self.encode(state))))))
+        return duel(heads) if self.dueling else heads
+
+
+class DQNAgent(ValueAgent):
+    """The learning side."""
+
+    arguments: DQNConfig
+    online: DQNetwork
+    target: DQNetwork
+
+    def random_fields(self) -> dict[str, Field]:
+        """Layer noise, of each of the three networks in an update."""
+        return {name: ((self.online.noise_size,), np.float32) for name in _NOISES}
+
+    def draw(self, rng: np.random.Generator, host: Mapping[str, NDArray[Any]]) -> None:
+        """Noise."""
+        for name in _NOISES:
+            draw_noise(rng, host[name])
+
+    def row_losses(self, staged: Mapping[str, Tensor], rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Huber loss of the TD error, Q(s_tm1, a_tm1), |TD error|."""
+        s_tm1, a_tm1 = staged["s_tm1"][rows], staged["a_tm1"][rows]
+        target = self._targets(staged, rows)
+        self.online.set_noise(staged["noise_tm1"])
+        q_tm1 = _taken(self.online.q(s_tm1), a_tm1)
+        loss = F.huber_loss(q_tm1, target, reduction="none", delta=self.arguments.huber_kappa)
+        return loss, q_tm1, (target - q_tm1).abs()
+
+    @torch.no_grad()
+    def _targets(self, staged: Mapping[str, Tensor], rows: slice) -> Tensor:
+        """r_t + discount_t * Q_target(s_t, a_t): (rows,)."""
+        s_t, r_t, discount_t = (staged[name][rows] for name in ("s_t", "r_t", "discount_t"))
+        self.target.set_noise(staged["noise_t"])
+        q_t = selecting = self.target.q(s_t)
+        if self.config.learning.double:
+            self.online.set_noise(staged["noise_policy"])
+            selecting = self.online.q(s_t)
+        return r_t + discount_t * _taken(q_t, selecting.argmax(1))
+
+
+class DQNPolicy(EpsilonGreedy):
+    """The acting side."""
+
+    network: DQNetwork
+
+    def random_fields(self, num_worlds: int) -> dict[str, Field]:
+        """Layer noise."""
+        return {"noise": ((self.network.noise_size,), np.float32)}
+
+    def draw(self, rng: np.random.Generator, host: Mapping[str, NDArray[Any]]) -> None:
+        """Noise."""
+        draw_noise(rng, host["noise"])
+
+    def staged(self, device: Mapping[str, Tensor]) -> None:
+        """The layers take their noise from where it is drawn to."""
+        self.network.set_noise(device["noise"])
+
+
+@dataclass(frozen=True)
+class DQNConfig(ValueConfig):
+    """Double DQN with a Huber loss; dueling heads (Wang et al. 2016, arXiv:1511.06581) and noisy layers if wanted.
+
+    Attributes:
+        num_frames: Newest observations stacked into one state, in frames.
+        width: Units of both hidden layers.
+        dueling: Learn a state's value and its actions' advantages in separate outputs.
+        noisy: Replace the layers after the first by factorised noisy layers (Fortunato et al. 2018).
+        huber_kappa: Threshold of the Huber loss, in units of reward.
+    """
+
+    agent_class: ClassVar[type[ValueAgent]] = DQNAgent
+    policy_class: ClassVar[type[EpsilonGreedy]] = DQNPolicy
+    loss: ClassVar[str] = "Huber loss"
+
+    num_frames: Annotated[int, between(1, 65536, "frames")] = 5
+    width: Annotated[int, between(1, 65536)] = 250
+    dueling: bool = False
+    noisy: bool = False
+    huber_kappa: Annotated[float, above(0)] = 1.0
+
+    def network(self, spec: AgentSpec) -> DQNetwork:
+        """The network of an agent with that spec."""
+        return DQNetwork(spec, self.num_frames, self.width, self.dueling, self.noisy)
+
+
+def _taken(q: Tensor, actions: Tensor) -> Tensor:
+    """Value of one action per row: (B, A) and (B,) int64 to (B,)."""
+    return select_actions(q.unsqueeze(1), actions).squeeze(1)
