@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -139,6 +139,8 @@ class LoadedRun(_Instruments, loading.LoadedRun):
 
 
 loading.opened_as = LoadedRun
+registry.register("world", "gymnasium", "workbench.zoo.gymnasium:GymnasiumConfig")
+registry.register("world", "pettingzoo", "workbench.zoo.pettingzoo:PettingZooConfig")
 
 
 class Comparison(comparing.Comparison):
@@ -151,9 +153,9 @@ class Comparison(comparing.Comparison):
 def launch(
     config: Config, mode: str = "multiprocess", lag: int | None = 1, *, name: str | None = None,
     out: Path | str | None = None, weights: NDArray[np.float32] | None = None,
-    world: str | type | WorldConfig | None = None, agent: str | type | AgentConfig | None = None,
-    faults: Sequence[str | Fault] = (), probes: bool = True, hooks: Sequence[Hook] = (), timeline: bool = True,
-    start: bool = True,
+    world: str | type | WorldConfig | None = None, world_args: Mapping[str, Any] | None = None,
+    agent: str | type | AgentConfig | None = None, faults: Sequence[str | Fault] = (), probes: bool = True,
+    hooks: Sequence[Hook] = (), timeline: bool = True, start: bool = True,
 ) -> Run:  # fmt: skip
     """Start a run and return at once.
 
@@ -165,8 +167,10 @@ def launch(
         name: name of the run folder; default made from mode, lag, seed and time.
         out: folder that the run folder is made in; default ``data/runs``.
         weights: (agents, vector size) float32 to start from, such as ``earlier.weights``.
-        world: another world than the configuration's: a registered name, ``module:Class``, its class of arguments, or
-            an object of that; see :meth:`Config.replace`. A class of your own must be in a module that can be imported.
+        world: another world than the configuration's: a registered name, "gymnasium:CartPole-v1",
+            "pettingzoo:mpe2.simple_spread_v3", ``module:Class``, its class of arguments, or an object of that; see
+            :meth:`Config.replace`. A class of your own must be in a module that can be imported.
+        world_args: arguments of the world by name, such as ``{"max_turns": 200}``.
         agent: another agent, likewise.
         faults: failures of the catalogue to switch on, by name, with a strength if wanted: ``"sync_rarely=10"``.
         probes: whether the children measure what :meth:`Run.diagnose` decides by.
@@ -183,7 +187,8 @@ def launch(
         OSError: the run needs more open files than there may be, or this process ignores SIGCHLD.
     """
     chosen = {"world": world, "agent": agent}
-    config = config.replace(**{kind: wanted for kind, wanted in chosen.items() if wanted is not None})
+    arguments = {f"world.{name}": value for name, value in (world_args or {}).items()}
+    config = config.replace(**{kind: wanted for kind, wanted in chosen.items() if wanted is not None}, **arguments)
     check_launch(config, mode, lag)
     switched_on = prepare(faults, config, mode, lag)
     return running.launch(

@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[2]
 CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python", "docstring-parser": "docstring_parser"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-NAMED = [Requirement(text) for text in [*PROJECT["dependencies"], *EXTRAS["export"], *EXTRAS["test"]]]
+NAMED = [
+    Requirement(text) for text in [*PROJECT["dependencies"], *EXTRAS["export"], *EXTRAS["worlds"], *EXTRAS["test"]]
+]
 DIRECT = [item for item in NAMED if item.name != PROJECT["name"]]  # an extra may include another one
 README = (ROOT / "README.md").read_text()
 PAGES = [README, (ROOT / "notebooks" / "reference.md").read_text(), (ROOT / "workbench" / "README.md").read_text()]
@@ -27,8 +29,9 @@ def lines_of(name: str) -> list[str]:
 
 def test_environment_yml_lists_what_pyproject_lists_under_the_names_of_conda():
     lines = lines_of("environment.yml")
-    assert lines[-2:] == ["  - pip:", "      - -e ."] and "  - conda-forge" in lines
-    listed = {line.removeprefix("  - ") for line in lines[lines.index("dependencies:") + 1 : -2]}
+    assert lines[-1] == "      - -e ." and "  - conda-forge" in lines
+    lines.remove("  - pip:")
+    listed = {line.strip().removeprefix("- ") for line in lines[lines.index("dependencies:") + 1 : -1]}
     assert listed == {
         "pip",
         f"python{PROJECT['requires-python']}",

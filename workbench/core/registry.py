@@ -55,16 +55,25 @@ def default(kind: str) -> Any:
 def find(kind: str, wanted: str | type) -> type[Any]:
     """The class of arguments that the caller means by a registered name, by ``module:Class``, or by a class itself.
 
-    A class that has arguments of its own as ``config_class`` stands for them.
+    A class that has arguments of its own as ``config_class`` stands for them. What a registered name has behind a colon
+    is imported, because the caller names it.
 
     Raises:
         ConfigError: there is none of that name, it cannot be imported, or a child process could not import it.
     """
+    return find_named(kind, wanted)[0]
+
+
+def find_named(kind: str, wanted: str | type) -> tuple[type[Any], dict[str, str]]:
+    """As :func:`find`, with the argument that stands behind the colon of a registered name, if there is one."""
+    named = ""
     if isinstance(wanted, str):
-        registered = _REGISTERED.get((kind, wanted))
+        name, _, behind = wanted.partition(":")
+        registered = _REGISTERED.get((kind, name))
         if registered is None and ":" not in wanted:
             nearest = did_you_mean(wanted, names(kind))
             raise ConfigError(f"{kind} is {wanted!r}; {nearest} A class of your own is named 'module:Class'")
+        named = behind if registered is not None else ""
         wanted = _imported(kind, registered or wanted) if isinstance(registered, str | None) else registered
     own: type[Any] = vars(wanted).get("config_class", wanted)
     if getattr(own, "group", None) != kind:
@@ -73,7 +82,12 @@ def find(kind: str, wanted: str | type) -> type[Any]:
             "(WorldConfig, AgentConfig, SamplerConfig), or have one of its own as config_class"
         )
     check_importable(kind, own)
-    return own
+    if not named:
+        return own, {}
+    if not own.named_by:
+        raise ConfigError(f"{kind} has ':{named}' behind its name; {name_of(own)} takes nothing there")
+    own.import_named(named)
+    return own, {own.named_by: named}
 
 
 def learner(name: Any) -> Any:

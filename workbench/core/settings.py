@@ -125,7 +125,17 @@ class Settings:
 
 
 class Choice(Settings):
-    """Arguments of one world, agent or sampler out of several, chosen by name. Each declares its own fields."""
+    """Arguments of one world, agent or sampler out of several, chosen by name. Each declares its own fields.
+
+    Attributes:
+        named_by: The field that takes what stands behind a colon after the name; "" if none does.
+    """
+
+    named_by: ClassVar[str] = ""
+
+    @classmethod
+    def import_named(cls, text: str) -> None:
+        """Import what the caller means by the text behind the colon. A file never has this called."""
 
 
 def fields_of(settings: type) -> dict[str, Any]:
@@ -231,9 +241,9 @@ def _chosen(before: Choice, wanted: Any) -> Any:
     """The choice that is meant by a name or a class, with what it shares with the one before."""
     if not isinstance(wanted, str | type):
         return wanted
-    found = registry.find(before.group, wanted)
+    found, named = registry.find_named(before.group, wanted)
     shared = fields_of(type(before)) if issubclass(found, type(before)) else {}
-    return found(**{name: getattr(before, name) for name in shared})
+    return found(**{name: getattr(before, name) for name in shared} | named)
 
 
 _REFUSED = object()

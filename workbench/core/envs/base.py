@@ -167,6 +167,10 @@ class WorldConfig(Choice):
         """What the world is. It is asked for often: keep it, if it takes long to find out."""
         raise NotImplementedError
 
+    def unseeded(self) -> str:
+        """Why runs of the same seed may differ in this world, in a sentence; "" where its generator decides all."""
+        return ""
+
     def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> World:
         """A world that is ready to play.
 

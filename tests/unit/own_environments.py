@@ -1,0 +1,102 @@
+"""Small environments of Gymnasium and PettingZoo, as a user would write them, and ones that must be refused."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import pettingzoo
+from gymnasium import spaces
+
+
+class Walk(gymnasium.Env):
+    """Shows a number that the seed draws and the step; earns the action; ends or is cut off after ``length`` steps."""
+
+    def __init__(self, length=5, cut_off=False, luck=True, seen=None, done=None):
+        self.length, self.cut_off, self.luck = length, cut_off, luck
+        self.observation_space = seen or spaces.Box(-np.inf, np.inf, (2,), np.float32)
+        self.action_space = done or spaces.Discrete(3, start=1)
+        self.observation = np.zeros(2, np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        rng = self.np_random if self.luck else np.random.default_rng()
+        self.observation[:] = rng.integers(1, 1000), 0
+        return self.observation, {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        self.observation[1] += 1  # the array that was given out before, as some environments do it
+        over = self.observation[1] >= self.length
+        return self.observation, float(action), bool(over and not self.cut_off), bool(over and self.cut_off), {}
+
+
+class Talking(Walk):
+    """Sees a Dict that has a text in it."""
+
+    def __init__(self):
+        super().__init__()
+        text = spaces.Text(5)
+        self.observation_space = spaces.Dict(
+            {"place": self.observation_space, "kind": spaces.Discrete(3), "told": text}
+        )
+
+    def reset(self, *, seed=None, options=None):
+        place, about = super().reset(seed=seed)
+        return {"place": place, "kind": 2, "told": "hello"}, about
+
+    def step(self, action):
+        place, *rest = super().step(action)
+        return {"place": place, "kind": 1, "told": "hello"}, *rest
+
+
+class Steering(Walk):
+    """Acts continuously."""
+
+    def __init__(self):
+        super().__init__(done=spaces.Box(-1, 1, (1,)))
+
+
+class Leaving(pettingzoo.ParallelEnv):
+    """Agent k leaves after 2 (k + 1) steps, the last one because it is cut off; each sees and does something else."""
+
+    metadata = {"name": "leaving"}  # noqa: RUF012
+
+    def __init__(self, render_mode=None):
+        self.possible_agents = ["a", "b", "c"]
+        self.render_mode = render_mode
+
+    def observation_space(self, agent):
+        return {
+            "a": spaces.Box(-np.inf, np.inf, (2,)),
+            "b": spaces.Discrete(50),
+            "c": spaces.Box(0, 255, (2, 1), np.uint8),
+        }[agent]
+
+    def action_space(self, agent):
+        return spaces.Discrete(2 + self.possible_agents.index(agent))
+
+    def reset(self, seed=None, options=None):
+        self.agents, self.steps = list(self.possible_agents), 0
+        self.luck = int(np.random.default_rng(seed).integers(1, 200))
+        return self.seen(), {agent: {} for agent in self.agents}
+
+    def seen(self):
+        told = {"a": np.array([self.luck, self.steps], np.float32), "b": self.steps,
+                "c": np.array([[self.luck], [self.steps]], np.uint8)}  # fmt: skip
+        return {agent: told[agent] for agent in self.agents}
+
+    def step(self, actions):
+        assert set(actions) == set(self.agents)
+        self.steps += 1
+        seen = self.seen()
+        over = {agent: self.steps >= 2 * (self.possible_agents.index(agent) + 1) for agent in self.agents}
+        terminated = {agent: over[agent] and agent != "c" for agent in self.agents}
+        truncated = {agent: over[agent] and agent == "c" for agent in self.agents}
+        rewards = {agent: 10.0 + actions[agent] for agent in self.agents}
+        self.agents = [agent for agent in self.agents if not over[agent]]
+        return seen, rewards, terminated, truncated, {agent: {} for agent in seen}
+
+
+def parallel_env(**named):
+    """What PettingZoo's own modules offer."""
+    return Leaving(**named)

@@ -1,0 +1,185 @@
+"""Environments of Gymnasium and PettingZoo as worlds: how they are named, refused, played and learned from."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gymnasium")
+pytest.importorskip("pettingzoo")
+
+import workbench as wb
+from tests.unit import inprocess
+from workbench.core.shared.replay import Batch
+from workbench.zoo.environment import EnvironmentConfig
+
+OWN = "tests.unit.own_environments"
+SMALL = {
+    "epochs": 4, "device": "cpu", "world.max_turns": 20, "world.num_worlds": 2, "replay.learning_starts": 40,
+    "agent.width": 8, "evaluation.interval": 0, "evaluation.final_worlds": 2,
+}  # fmt: skip
+TINY = wb.preset("tiny")
+
+
+def of(world, **arguments):
+    """A configuration of a world."""
+    return TINY.replace(world=world, **SMALL, **{f"world.{name}": value for name, value in arguments.items()})
+
+
+def rows_of(config, agent=0):
+    """Every valid row of a run, stacked, with its columns."""
+    parts = inprocess.run(config, 0)
+    contents = parts.replays[agent].contents()
+    rows = {name: array[contents["valid"]] for name, array in contents.items()}
+    batch = Batch.allocate(len(rows["number"]), config.agent.num_frames, config.spec.agents[agent])
+    batch.number[:] = rows["number"]
+    parts.replays[agent].read(batch)
+    return batch, rows
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("world", "agents"),
+    [
+        ("gymnasium:CartPole-v1", [((4,), "float32", 2)]),
+        ("gymnasium:FrozenLake-v1", [((16,), "int8", 4)]),
+        (f"gymnasium:{OWN}:Walk", [((2,), "float32", 3)]),
+        ("pettingzoo:classic/rps-v2", [((4,), "int8", 3)] * 2),
+        ("pettingzoo:pettingzoo.classic.rps_v2", [((4,), "int8", 3)] * 2),
+        ("pettingzoo:mpe2.simple_speaker_listener_v4", [((3,), "float32", 3), ((11,), "float32", 5)]),
+        (f"pettingzoo:{OWN}", [((2,), "float32", 2), ((50,), "int8", 3), ((2, 1), "uint8", 4)]),
+        (f"pettingzoo:{OWN}:Leaving", [((2,), "float32", 2), ((50,), "int8", 3), ((2, 1), "uint8", 4)]),
+    ],
+)
+def test_a_world_is_named_by_its_library_and_its_id_and_read_back(world, agents):
+    config = of(world)
+    assert [(agent.shape, agent.dtype, agent.num_actions) for agent in config.spec.agents] == agents
+    assert config.world.title == world and config.world.unseeded() == ""
+    assert wb.Config.from_dict(config.to_dict()) == config
+    assert hash(config) == hash(of(world))
+    assert config.replace(**{"world.num_worlds": 3}).world.env_id == config.world.env_id
+
+
+def test_arguments_of_the_environment_are_a_mapping_of_plain_values():
+    config = of(f"gymnasium:{OWN}:Walk", env_args={"length": 3, "cut_off": True})
+    assert wb.Config.from_dict(config.to_dict()) == config != of(f"gymnasium:{OWN}:Walk")
+    with pytest.raises(wb.ConfigError, match=r"world.env_args is .*; it must hold what JSON can hold"):
+        of(f"gymnasium:{OWN}:Walk", env_args={"length": {1}})
+
+
+@pytest.mark.parametrize(
+    ("world", "why"),
+    [
+        ("gymnasium:Pendulum-v1", r"acts in Box\(.*choose one of .*make its actions Discrete|wrapper"),
+        (f"gymnasium:{OWN}:Steering", "acts in Box"),
+        (f"gymnasium:{OWN}:Talking", "sees told: Text.*leave it out with world.observation_keys"),
+        ("gymnasium:CartPole-v7", "cannot be made: VersionNotFound"),
+        ("gymnasium:nowhere.at_all:X-v0", "nowhere.at_all cannot be imported"),
+        ("pettingzoo:classic/connect_four-v3", "one after the other.*Adding a world"),
+        ("pettingzoo:classic/nothing-v0", "cannot be made: NameNotFound"),
+        ("treasurehunt:CartPole-v1", "treasurehunt takes nothing there"),
+    ],
+)
+def test_what_cannot_be_played_is_refused_with_the_reason(world, why):
+    with pytest.raises(wb.ConfigError, match=why):
+        of(world)
+
+
+def test_entries_of_an_observation_can_be_left_out():
+    both = of(f"gymnasium:{OWN}:Talking", observation_keys=("place", "kind"))
+    assert both.spec.agents[0].shape == (5,) and both.spec.agents[0].dtype == "float32"
+    one = of(f"gymnasium:{OWN}:Talking", observation_keys=("place",))
+    batch, rows = rows_of(one)
+    assert (batch.s_tm1[:, -1, 1] < 5).all() and len(rows["number"]) > 40
+    with pytest.raises(wb.ConfigError, match="has no such keys"):
+        of(f"gymnasium:{OWN}:Talking", observation_keys=("smell",))
+
+
+def test_a_file_has_nothing_imported_that_the_caller_does_not_name(monkeypatch, tmp_path):
+    (tmp_path / "planted.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for library in ("gymnasium", "pettingzoo"):
+        written = of(f"{library}:{OWN}:{'Walk' if library == 'gymnasium' else 'Leaving'}").to_dict()
+        written["world"]["env_id"] = "planted:Walk"
+        with pytest.raises(wb.ConfigError, match="a file may not have imported; import planted first"):
+            wb.Config.from_dict(written)
+        written["world"]["env_id"] = "os:system"  # imported, but no environment
+        written["world"]["env_args"] = {"command": "touch planted"}
+        with pytest.raises(wb.ConfigError, match="cannot be made: NameNotFound"):
+            wb.Config.from_dict(written)
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gymnasium", None)
+    monkeypatch.setattr("workbench.zoo.environment._FOUND", {})
+    with pytest.raises(wb.ConfigError, match=r'cannot be imported: .*pip install -e "\.\[worlds\]"'):
+        of("gymnasium:CartPole-v1")
+
+
+def test_nothing_of_the_libraries_is_imported_before_one_of_their_worlds_is_named():
+    script = (
+        "import sys, workbench as wb; wb.preset('tiny'); wb.launch; print({'gymnasium', 'pettingzoo'} & {*sys.modules})"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "set()\n"
+    )
+
+
+# Turns
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_a_row_ends_with_its_episode_and_a_truncated_one_bootstraps_from_the_true_last_observation(cut_off):
+    batch, rows = rows_of(of(f"gymnasium:{OWN}:Walk", env_args={"cut_off": cut_off}))
+    luck, step = batch.s_tm1[:, -1].T
+    assert set(step) == {0, 1, 2, 3, 4}
+    assert (batch.s_t[:, -1, 0] == luck).all() and (batch.s_t[:, -1, 1] == step + rows["span"]).all()
+    ends = step == 4
+    np.testing.assert_array_equal(rows["truncated" if cut_off else "terminated"], ends)
+    assert not rows["terminated" if cut_off else "truncated"].any()
+    assert (batch.discount_t[ends] == (np.float32(0.99) if cut_off else 0)).all()
+    assert (rows["reward"] == rows["action"] + 1).all()  # actions of the environment begin at 1
+    assert len(set(luck)) > 10
+
+
+def test_agents_leave_one_after_the_other_and_the_next_episode_begins_when_all_have_left():
+    config = of(f"pettingzoo:{OWN}")
+    for agent, (length, steps) in enumerate(((2, "s_tm1"), (4, "s_tm1"), (6, "s_tm1"))):
+        batch, rows = rows_of(config, agent)
+        seen = getattr(batch, steps)[:, -1]
+        step = seen.argmax(1) if agent == 1 else seen.reshape(len(seen), 2)[:, 1].astype(int)
+        assert set(step) == set(range(length))
+        ends = rows["truncated"] if agent == 2 else rows["terminated"]
+        np.testing.assert_array_equal(ends, step == length - 1)
+        assert (rows["reward"] == 10 + rows["action"]).all()
+        # episodes of six steps and a reset turn in epochs of twenty turns
+        turn = rows["number"] // config.num_worlds % config.max_turns
+        np.testing.assert_array_equal(turn % 7, step)
+
+
+def test_an_epoch_is_decided_by_the_generator_alone():
+    config = of(f"pettingzoo:{OWN}").world
+    worlds = [config.make(np.random.default_rng(seed)) for seed in (0, 1)]
+    worlds[0].reset()
+    worlds[1].set_state(worlds[0].get_state())
+    told = []
+    for world in worlds:
+        world.reset()
+        told.append([])
+        for turn in range(15):
+            for agent in range(3):
+                told[-1].append(world.observe(agent))
+                world.act(agent, np.full(2, turn % 2))
+            told[-1] += [array.copy() for array in world.end_turn()]
+    for one, other in zip(*told, strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match="there must be 2, from 0 to 1"):
+        worlds[0].act(0, np.array([0, 2]))
+
+
+def test_an_environment_that_its_seed_does_not_decide_says_so():
+    world = of(f"gymnasium:{OWN}:Walk", env_args={"luck": False}).world
+    assert "not decided by its seed" in world.unseeded() and isinstance(world, EnvironmentConfig)

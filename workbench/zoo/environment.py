@@ -1,0 +1,316 @@
+"""Environments of other libraries as worlds: what those of Gymnasium and of PettingZoo have in common.
+
+Every episode starts from ``reset(seed=...)`` with a seed drawn from the world's own stream. Between two epochs that
+stream is all there is, so digests, restarts and resumed runs hold for every environment that its seed decides.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.core.config import ConfigError
+from workbench.core.digest import array_digest
+from workbench.core.envs.base import AgentSpec, EnvSpec, Turn, WorldConfig
+from workbench.core.registry import NotGiven, check_importable
+from workbench.core.settings import between, require
+
+# Packages whose modules a run folder may have imported. Others are imported because the caller names them.
+TRUSTED = ("gymnasium", "pettingzoo", "mpe2", "minigrid", "ale_py")
+# Copies that evaluations and reference lines play side by side; each is played by itself, in Python.
+MAX_COPIES = 16
+_PROBED_TURNS = 20
+
+
+# What is played: it has the parallel interface of PettingZoo.
+Environment: TypeAlias = Any
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of an environment once it was made: plain values, which a child is sent with its configuration.
+
+    Attributes:
+        agents: one for each of the possible agents.
+        recipe: makes the environment in a child that imported none of what the caller has imported.
+    """
+
+    agents: tuple[AgentSpec, ...]
+    recipe: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EnvironmentConfig(WorldConfig):
+    """What the environments of both libraries are asked for.
+
+    Attributes:
+        env_id: Which environment; see the class of the library.
+        max_turns: Turns of an epoch. Episodes that end begin again inside it; the one under way at its end is cut off
+            there, so none is longer.
+        env_args: Arguments of the environment by name: numbers, words, true or false.
+        observation_keys: Entries of a Dict observation that the agents see; all of them if empty.
+    """
+
+    named_by: ClassVar[str] = "env_id"
+
+    env_id: str = ""
+    max_turns: Annotated[int, between(1, 1_000_000, "turns")] = 200
+    env_args: dict[str, bool | int | float | str] = field(default_factory=dict, hash=False)
+    observation_keys: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """A run folder can hold the arguments, and names no module that only the caller may name."""
+        try:
+            plain = json.loads(json.dumps(self.env_args))
+        except (TypeError, ValueError):
+            plain = None
+        require(plain == self.env_args, "world.env_args", self.env_args, "it must hold what JSON can hold")
+        object.__setattr__(self, "env_args", plain)  # which nobody else can change
+        module = self.module_of(self.env_id)
+        if module and module not in sys.modules and module.partition(".")[0] not in TRUSTED:
+            raise NotGiven(
+                f"world.env_id is {self.env_id!r}, of a module that a file may not have imported; import {module} "
+                f"first, or name the world yourself: world={self.title!r}"
+            )
+
+    @classmethod
+    def import_named(cls, text: str) -> None:
+        """Import the module of an environment that the caller names."""
+        if module := cls.module_of(text):
+            try:
+                importlib.import_module(module)
+            except Exception as error:
+                raise ConfigError(f"world is {text!r}; module {module} cannot be imported: {error!r}") from error
+
+    @classmethod
+    def module_of(cls, env_id: str) -> str:
+        """The module that must be imported for an environment; "" for one of the library's own registry."""
+        return env_id.rpartition(":")[0]
+
+    @property
+    def title(self) -> str:
+        """The name that a configuration gives it."""
+        return f"{super().title}:{self.env_id}"
+
+    def find(self) -> dict[str, Any]:
+        """The recipe of the environment: plain values.
+
+        Raises:
+            ConfigError: there is no such environment, or a child could not make it.
+        """
+        raise NotImplementedError
+
+    def open(self, recipe: Mapping[str, Any]) -> Environment:
+        """An environment, newly made."""
+        raise NotImplementedError
+
+    def spec(self) -> EnvSpec:
+        """What a first environment says of itself. It is made once."""
+        return EnvSpec(self.found.agents, self.max_turns, max_copies=MAX_COPIES)
+
+    @functools.cached_property
+    def found(self) -> Found:
+        """What is known of the environment; children are sent it with the configuration.
+
+        Raises:
+            ConfigError: the package is missing, or there is no such environment, it cannot be made, or agents of this
+                package cannot play in it.
+        """
+        key = type(self), self.env_id, json.dumps(self.env_args), self.observation_keys
+        if key not in _FOUND:
+            try:
+                recipe = self.find()
+                environment = self.open(recipe)
+            except ConfigError:
+                raise
+            except ImportError as error:
+                raise ConfigError(
+                    f"world is {self.title!r}, which cannot be imported: {error}. gymnasium, pettingzoo and mpe2 come "
+                    'with pip install -e ".[worlds]"; install what else the environment needs likewise'
+                ) from error
+            except Exception as error:
+                raise ConfigError(
+                    f"world is {self.title!r}, which cannot be made: {type(error).__name__}: {error}"
+                ) from error
+            _FOUND[key] = Found(self._agents_of(environment), recipe)
+        return _FOUND[key]
+
+    def _agents_of(self, environment: Environment) -> tuple[AgentSpec, ...]:
+        from workbench.zoo.spaces import agent_spec  # here, as it needs gymnasium
+
+        names = getattr(environment, "possible_agents", None)
+        if not names:
+            raise ConfigError(
+                f"world is {self.title!r}, which does not say who its agents are; each agent here has a network and a "
+                "replay from the start, so it needs possible_agents"
+            )
+        seen, done = environment.observation_space, environment.action_space
+        return tuple(agent_spec(f"{self.title}, agent {x},", seen(x), done(x), self.observation_keys) for x in names)
+
+    def unseeded(self) -> str:
+        """Why equal seeds give different runs, if they do: two episodes are played in two environments.
+
+        Raises:
+            ConfigError: they cannot be played.
+        """
+        try:
+            played = [[_trace(each, seed) for seed in seeds] for each, seeds in zip(self._two(), _ORDERS, strict=True)]
+        except Exception as error:
+            raise ConfigError(f"world is {self.title!r}, which cannot be played: {error!r}") from error
+        if played[0] == played[1][::-1]:
+            return ""
+        return f"{self.title} is not decided by its seed: two episodes with the same seed and actions differ"
+
+    def _two(self) -> Sequence[Environment]:
+        return self.open(self.found.recipe), self.open(self.found.recipe)
+
+    def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> Episodes:
+        """The world."""
+        return Episodes(self, rng, self.num_worlds if num_worlds is None else num_worlds)
+
+
+_FOUND: dict[tuple[type, str, str, tuple[str, ...]], Found] = {}
+# Two episodes, in either order: nothing of the one may be left in the other.
+_ORDERS = ((1, 2), (2, 1))
+
+
+def importable(what: str, entry_point: Any) -> str:
+    """``module:name`` of what makes an environment.
+
+    Raises:
+        ConfigError: a child process could not import it.
+    """
+    if isinstance(entry_point, str):
+        return entry_point
+    check_importable(what, entry_point)
+    return f"{entry_point.__module__}:{entry_point.__qualname__}"
+
+
+class Episodes:
+    """``num_worlds`` copies of an environment that play one episode after the other.
+
+    See :mod:`workbench.core.envs.base` for the turns in which a copy begins again.
+    """
+
+    config_class: ClassVar[type[WorldConfig]] = EnvironmentConfig
+
+    def __init__(self, config: EnvironmentConfig, rng: np.random.Generator, num_worlds: int) -> None:
+        from workbench.zoo.spaces import observation
+
+        found = config.found
+        self.config, self.rng, self.num_worlds = config, rng, num_worlds
+        self._environments = [config.open(found.recipe) for _ in range(num_worlds)]
+        first = self._environments[0]
+        self._names = list(first.possible_agents)
+        self._counts = [agent.num_actions for agent in found.agents]
+        self._first_actions = [int(getattr(first.action_space(name), "start", 0)) for name in self._names]
+        keys = config.observation_keys
+        self._encode = [observation("", first.observation_space(name), keys)[1] for name in self._names]
+        self._frames = [np.zeros((num_worlds, *agent.shape), agent.dtype) for agent in found.agents]
+        self._actions: list[list[int]] = [[0] * num_worlds for _ in self._names]
+        self._ended: list[set[Any]] = [set() for _ in range(num_worlds)]
+        size = len(self._names), num_worlds
+        self._turn = Turn(np.zeros(size, np.float32), *(np.zeros(size, np.bool_) for _ in range(3)))
+        self.reset()
+
+    def reset(self) -> None:
+        """A new episode in every copy."""
+        self._frames = [np.zeros_like(frame) for frame in self._frames]
+        for copy in range(self.num_worlds):
+            self._begin(copy)
+
+    def begin_turn(self) -> None:
+        """Nothing moves before the agents do."""
+
+    def observe(self, agent: int) -> NDArray[Any]:
+        """What one agent sees, or saw last: (num_worlds, *shape)."""
+        return self._frames[agent]
+
+    def act(self, agent: int, actions: NDArray[np.int64]) -> None:
+        """Take one agent's actions; the environments move when all agents have acted."""
+        chosen, count = actions.tolist(), self._counts[agent]
+        if len(chosen) != self.num_worlds or min(chosen) < 0 or max(chosen) >= count:
+            raise ValueError(f"actions are {chosen}; there must be {self.num_worlds}, from 0 to {count - 1}")
+        self._actions[agent] = chosen
+
+    def end_turn(self) -> Turn:
+        """Step every copy, or begin its next episode if everybody's part in the last one has ended."""
+        for array in self._turn:
+            array[...] = 0
+        self._frames = [frame.copy() for frame in self._frames]
+        for copy, environment in enumerate(self._environments):
+            if len(self._ended[copy]) == len(self._names):
+                self._begin(copy)
+            else:
+                self._step(copy, environment)
+        return self._turn
+
+    def get_state(self) -> dict[str, Any]:
+        """Between epochs there is nothing but the generator: an epoch begins with a reset from a new seed."""
+        return {"rng": self.rng.bit_generator.state}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from there."""
+        self.rng.bit_generator.state = state["rng"]
+
+    def _begin(self, copy: int) -> None:
+        seen, _ = self._environments[copy].reset(seed=int(self.rng.integers(2**31)))
+        self._ended[copy].clear()
+        self._show(copy, seen)
+
+    def _show(self, copy: int, seen: Mapping[Any, Any]) -> None:
+        for name, frames, encode in zip(self._names, self._frames, self._encode, strict=True):
+            if name in seen:
+                frames[copy] = encode(seen[name])
+
+    def _step(self, copy: int, environment: Environment) -> None:
+        acting, ended = set(environment.agents), self._ended[copy]
+        actions = {
+            name: chosen[copy] + first
+            for name, chosen, first in zip(self._names, self._actions, self._first_actions, strict=True)
+            if name in acting
+        }
+        seen, earned, terminated, truncated, _ = environment.step(actions)
+        self._show(copy, seen)
+        left = environment.agents
+        for index, name in enumerate(self._names):
+            if name in ended:
+                continue
+            self._turn.rewards[index, copy] = earned.get(name, 0)
+            self._turn.valid[index, copy] = name in acting
+            cut = bool(truncated.get(name)) and not terminated.get(name)
+            # who is gone without a word, or has never come, has ended too
+            if cut or terminated.get(name) or not left or (name in acting and name not in left):
+                (self._turn.truncated if cut else self._turn.terminated)[index, copy] = True
+                ended.add(name)
+
+
+def _trace(environment: Environment, seed: int) -> str:
+    """Digest of the first turns of an episode in which chance acts, from the same seed."""
+    rng, told = np.random.default_rng(seed), []
+    seen, _ = environment.reset(seed=seed)
+    for _ in range(_PROBED_TURNS):
+        told += [np.asarray(part) for name in sorted(seen, key=str) for part in _parts(seen[name])]
+        if not environment.agents:
+            break
+        spaces = {name: environment.action_space(name) for name in environment.agents}
+        seen, *rest, _ = environment.step(
+            {x: int(rng.integers(each.n)) + int(each.start) for x, each in spaces.items()}
+        )
+        told += [np.asarray([float(part[name]) for name in sorted(part, key=str)]) for part in rest]
+    return array_digest(*(each for each in told if not each.dtype.hasobject and each.dtype.kind in "biuf"))
+
+
+def _parts(seen: Any) -> list[Any]:
+    """The arrays in an observation."""
+    if isinstance(seen, Mapping):
+        return [part for key in sorted(seen, key=str) for part in _parts(seen[key])]
+    return [part for each in seen for part in _parts(each)] if isinstance(seen, tuple) else [seen]

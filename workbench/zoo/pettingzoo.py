@@ -1,0 +1,71 @@
+"""Any parallel environment of PettingZoo as a world: ``world="pettingzoo:mpe2.simple_spread_v3"``.
+
+One whose agents act one after the other is converted by PettingZoo itself, where that is possible.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.core.config import ConfigError
+from workbench.zoo.environment import Environment, EnvironmentConfig, importable
+
+
+@dataclass(frozen=True)
+class PettingZooConfig(EnvironmentConfig):
+    """An environment of PettingZoo, with any number of agents.
+
+    Attributes:
+        env_id: An id of PettingZoo's registry (classic/rps-v2); a module that has parallel_env or env
+            (mpe2.simple_spread_v3); or module:Name for a class, or for an id that importing the module registers.
+    """
+
+    env_id: str = "classic/rps-v2"
+
+    @classmethod
+    def module_of(cls, env_id: str) -> str:
+        """The module in front of a colon, or the whole if it is one; PettingZoo's own are in its registry."""
+        module, colon, _ = env_id.rpartition(":")
+        whole = all(part.isidentifier() for part in env_id.split(".")) and not env_id.startswith("pettingzoo.")
+        return env_id if whole and not colon else module
+
+    def find(self) -> dict[str, Any]:
+        """Arguments of PettingZoo's EnvSpec, and the kind of environment."""
+        import pettingzoo
+
+        module, name = self.module_of(self.env_id), self.env_id.rpartition(":")[2]
+        if module:
+            members = vars(importlib.import_module(module))  # trusted, or named by the caller
+            for attribute in ("parallel_env", "env") if module == name else (name,):
+                found = members.get(attribute)
+                ours = isinstance(found, type) and issubclass(found, pettingzoo.ParallelEnv | pettingzoo.AECEnv)
+                if ours or (module == name and callable(found)):
+                    return {"id": name, "entry_point": f"{module}:{attribute}"}
+        env_id = name.removeprefix("pettingzoo.").replace(".", "/") if name.startswith("pettingzoo.") else name
+        try:
+            spec = pettingzoo.spec("parallel", env_id)
+        except pettingzoo.env_registry.exceptions.PettingZooRegistryError:
+            spec = pettingzoo.spec("aec", env_id)
+        return {
+            "id": spec.id, "entry_point": importable(f"world {self.title}:", spec.entry_point),
+            "kwargs": dict(spec.kwargs), "max_cycles": spec.max_cycles,
+        }  # fmt: skip
+
+    def open(self, recipe: Mapping[str, Any]) -> Environment:
+        """The environment; converted if its agents act one after the other."""
+        from pettingzoo import AECEnv
+        from pettingzoo.env_registry.spec import EnvSpec
+        from pettingzoo.utils import aec_to_parallel
+
+        made = EnvSpec(**recipe).make(**self.env_args)
+        if not isinstance(made, AECEnv):
+            return made
+        if not made.metadata.get("is_parallelizable"):
+            raise ConfigError(
+                f"world is {self.title!r}, whose agents act one after the other in a way that PettingZoo cannot turn "
+                "into acting at once; write it as a world of your own, see workbench/README.md, Adding a world"
+            )
+        return aec_to_parallel(made)
