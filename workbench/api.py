@@ -54,6 +54,7 @@ __all__ = [
 ]  # fmt: skip
 
 registry.register("agent", "dqn", "workbench.zoo.dqn:DQNConfig")
+registry.register("replay.sampler", "prioritised", "workbench.zoo.prioritised:PrioritisedConfig")
 
 _DRAWN = {
     "Panel": "workbench.view.panel.panel",

@@ -5,6 +5,7 @@ import functools
 import pytest
 
 import workbench as wb
+from tests.process.test_survival import reached, wait_until
 from tests.unit import inprocess
 
 TINY = wb.preset("tiny").replace(device="cpu")
@@ -15,12 +16,17 @@ DUELING = DQN.replace(
 )  # fmt: skip
 
 
+PRIORITISED = DQN.replace(**{"replay.sampler": "prioritised", "learning.accumulate": 2})
+
+
 @functools.cache
 def reference(config, lag):
     return inprocess.digests(inprocess.run(config, lag))
 
 
-@pytest.mark.parametrize(("config", "lag"), [(DQN, 0), (DUELING, 1)], ids=["dqn", "dueling"])
+@pytest.mark.parametrize(
+    ("config", "lag"), [(DQN, 0), (DUELING, 1), (PRIORITISED, 1)], ids=["dqn", "dueling", "prioritised"]
+)
 def test_both_modes_agree_to_the_last_bit(config, lag, tmp_path):
     with wb.launch(config, lag=lag, out=tmp_path) as run:
         result = run.wait(300)
@@ -30,3 +36,12 @@ def test_both_modes_agree_to_the_last_bit(config, lag, tmp_path):
     assert [check.name for check in diagnosis.failed] == []
     assert run.history["losses/loss"].min() > 0
     assert wb.load(run.folder.path).config == config
+
+
+def test_a_stopped_run_is_resumed_with_priorities_and_ends_with_the_same_bits(tmp_path):
+    config = PRIORITISED.replace(epochs=60)
+    run = wb.launch(config, lag=1, out=tmp_path)
+    wait_until(lambda: reached(run, 13))
+    run.stop()
+    assert run.status == "stopped"
+    assert wb.resume(run.folder.path).wait(300).digest == reference(config, 1)

@@ -89,6 +89,9 @@ class ErrorSampler:
         """Remember them."""
         self.errors[numbers % len(self.errors)] = td_errors
 
+    def reject(self, numbers):
+        """Nothing changes."""
+
     def get_state(self):
         """Generator and errors."""
         return {"rng": rng_words(self.rng), "errors": self.errors}

@@ -343,6 +343,7 @@ class Replay:
             lost = ~valid.take(numbers, mode="wrap")
             if not lost.any():
                 return
+            sampler.reject(numbers[lost])
         raise ReplayError(
             f"{MAX_REDRAWS} draws found too few rows below {end} in whose turn the agent took part; raise "
             "replay.learning_starts, or see whether the world lets it take part at all"

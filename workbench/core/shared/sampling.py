@@ -32,6 +32,9 @@ class Sampler(Protocol):
     def update(self, numbers: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:
         """Take back |TD error| of each row, (B,). Only called if the arguments say ``takes_errors``."""
 
+    def reject(self, numbers: NDArray[np.int64]) -> None:
+        """Be told of rows, (n,), that were drawn in vain, because their agent took no part in the turn."""
+
     def get_state(self) -> dict[str, Any]:
         """All that its draws depend on, as arrays whose shapes never change."""
 
@@ -87,6 +90,9 @@ class UniformSampler:
 
     def update(self, numbers: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:
         """Errors change nothing."""
+
+    def reject(self, numbers: NDArray[np.int64]) -> None:
+        """Nothing changes."""
 
     def get_state(self) -> dict[str, Any]:
         """The state of the generator."""
