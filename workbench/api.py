@@ -190,7 +190,7 @@ def launch(
     chosen = {"world": world, "agent": agent}
     arguments = {f"world.{name}": value for name, value in (world_args or {}).items()}
     config = config.replace(**{kind: wanted for kind, wanted in chosen.items() if wanted is not None}, **arguments)
-    check_launch(config, mode, lag)
+    lag = check_launch(config, mode, lag)
     switched_on = prepare(faults, config, mode, lag)
     return running.launch(
         Run, config, mode, lag, name=name, out=out, weights=weights,

@@ -47,7 +47,7 @@ def sound_tables():
             tables["epochs"].append({
                 "time": time + 0.1, "agent": agent, "epoch": epoch, "agent_steps": (epoch + 1) * steps,
                 "reward": 60.0, "epsilon": epsilon, "policy_version": used, "sync_lag_versions": epoch - used,
-                "replay_ratio": behind / ((epoch + 1) * steps),
+                "sync_lag_updates": behind, "replay_ratio": behind / ((epoch + 1) * steps),
             })  # fmt: skip
             for update in range(max(0, learned - per_epoch), learned):
                 tables["updates"].append({

@@ -63,6 +63,29 @@ def test_a_number_that_is_not_finite_is_not_taken_for_a_right_one(check, measure
     assert check in failed(made.evidence(tables))
 
 
+def test_the_first_number_that_is_not_finite_is_named_and_its_consequences_are_not_blamed():
+    tables = made.sound_tables()
+    update = tables["updates"][9]
+    for later in tables["updates"]:
+        if later["epoch"] > update["epoch"] or later is update:
+            later["loss"], later["max_q"] = np.nan, np.inf
+    for each in tables["probes"]:
+        if each["epoch"] >= update["epoch"]:
+            each["value"] = np.nan
+    evidence = made.evidence(tables)
+    assert failed(evidence) == {"finite"}
+    words = f"loss is nan, agent {update['agent']}, update {update['update']}, epoch {update['epoch']}"
+    assert words in verdicts(evidence)["finite"].sentence
+    assert not [result.name for result in run_methods(evidence) if result.verdict == "fail"]
+
+
+def test_counts_of_a_long_run_are_exact():
+    tables = made.sound_tables()
+    for each in tables["epochs"]:
+        each["agent_steps"], each["replay_ratio"] = 2**40, np.float32(each["sync_lag_updates"] / 2**40)
+    assert failed(made.evidence(tables)) == set()
+
+
 @pytest.mark.parametrize(
     ("error", "check", "words"),
     [
@@ -140,7 +163,7 @@ def test_updates_ahead_of_the_epochs_and_updates_short_of_them_are_noticed():
     tables["updates"][0]["update"] = 50
     assert "pacing" in failed(made.evidence(tables))
     tables = made.sound_tables()
-    tables["epochs"][5]["replay_ratio"] = 0.0
+    tables["epochs"][5]["policy_updates"] = tables["epochs"][5]["sync_lag_updates"] = 0
     assert failed(made.evidence(tables)) == {"pacing"}
 
 
@@ -183,7 +206,7 @@ def test_without_probes_a_check_says_what_to_launch_with_and_what_needs_none_sti
     tables["probes"] = []
     results = verdicts(made.evidence(tables))
     told = {name for name, result in results.items() if result.verdict == "pass"}
-    assert told == {"shape", "spec", "action", "epsilon", "pacing", "supervisor", "learning"}
+    assert told == {"finite", "shape", "spec", "action", "epsilon", "pacing", "supervisor", "learning"}
     for name in set(results) - told:
         assert results[name].verdict == "cannot tell"
         assert "without probes" in results[name].sentence
@@ -200,7 +223,7 @@ def test_the_methods_give_their_numbers():
     assert "took epsilon from" in said["1"]
     assert "online 0.001 before and 0 after, target 0.0001 before and 0 after" in said["2"]
     assert "The actor was at most 1 version behind (allowed: 1)" in said["3"]
-    assert "Epochs by how far behind: versions 0: 2, 1: 10; updates 0: 12; ms 0: 12" in said["3"]
+    assert "Epochs by how far behind: versions 0: 2, 1: 10; updates 0: 4, 4: 2, 8: 2, 12: 2, 16: 2; ms 0: 12" in said["3"]
     assert "From a publication to its first use it took" in said["8"]
 
 

@@ -2,6 +2,8 @@
 
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -135,6 +137,35 @@ def test_arguments_reach_a_command_as_they_are(monkeypatch):
     monkeypatch.setitem(COMMANDS, "lab", lambda arguments: seen.extend(arguments) or 0)
     assert main(["lab", "--port", "8899", "--help", "-x=1", "word"]) == 0
     assert seen == ["--port", "8899", "--help", "-x=1", "word"]
+
+
+def test_a_tilde_is_the_home_folder_also_where_a_shell_leaves_it(monkeypatch):
+    seen = []
+    monkeypatch.setenv("HOME", "/home/of")
+    monkeypatch.setitem(COMMANDS, "lab", lambda arguments: seen.extend(arguments) or 0)
+    assert main(["lab", "--out=~/runs", "~", "~/a", "a~/b", "--x=~y"]) == 0
+    assert seen == ["--out=/home/of/runs", "/home/of", "/home/of/a", "a~/b", "--x=~y"]
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure():
+    command = [sys.executable, "-c", "import sys; from workbench.cli import main; sys.exit(main(['runs', '/']))"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert (process.wait(), process.stderr.read()) == (0, "")
+
+
+def test_signals_of_a_batch_system_are_an_interrupt_unless_ignored():
+    script = (
+        "import os, signal, sys; from workbench.cli.main import COMMANDS, main\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "def act(_):\n"
+        "    [os.kill(os.getpid(), number) for number in (signal.SIGHUP, getattr(signal, sys.argv[1]))]\n"
+        "    return 3\n"
+        "COMMANDS['run'] = act; sys.exit(main(['run']))"
+    )
+    for number, code in (("SIGHUP", 3), ("SIGTERM", 130), ("SIGUSR1", 130)):
+        assert subprocess.run([sys.executable, "-c", script, number], stderr=subprocess.DEVNULL).returncode == code
 
 
 def test_no_command_and_an_unknown_one_name_what_there_is(capsys):

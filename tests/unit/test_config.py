@@ -434,7 +434,7 @@ def keeps_its_window(epochs, steps, window, ahead):
     return epochs * steps >= window and not slots & overwritten and len(slots) >= -(-window // steps)
 
 
-@pytest.mark.parametrize("lag", [-1, 0.5, 1.0, True, "1", float("nan"), [1]])
+@pytest.mark.parametrize("lag", [-1, 0.5, True, "1", float("nan"), [1]])
 def test_a_lag_that_is_no_number_of_epochs_is_refused(lag):
     assert refusal(lambda: check_launch(Config(), "multiprocess", lag)).startswith(f"lag is {lag!r}; ")
 
@@ -477,3 +477,9 @@ def test_only_what_no_result_depends_on_is_safe_to_change():
     }  # fmt: skip
     assert "pacing.updates_per_epoch" not in safe and "seed" not in safe
     assert not safe_to_change("epochs_more") and not safe_to_change("evaluation") and not safe_to_change("")
+
+
+@pytest.mark.parametrize("lag", [np.int64(1), np.float32(1), 1.0])
+def test_a_lag_is_taken_as_the_whole_number_that_it_is(lag):
+    taken = check_launch(preset("tiny"), "multiprocess", lag)
+    assert taken == 1 and type(taken) is int

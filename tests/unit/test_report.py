@@ -69,6 +69,11 @@ def test_the_interquartile_mean_goes_along_any_axis(runs, points):
     np.testing.assert_allclose(interquartile_mean(values, axis=0), expected)
 
 
+def test_a_value_that_is_not_a_number_has_no_place_in_the_order():
+    assert interquartile_mean(range(1, 10)) == 5
+    assert np.isnan(interquartile_mean([*range(1, 10), np.nan])) and np.isnan(interquartile_mean([1, 2, np.nan]))
+
+
 def slow_bootstrap(values, strata, resamples, seed):
     """The definition, point by point and resample by resample, from the same draws."""
     rng = np.random.default_rng(seed)

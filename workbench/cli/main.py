@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from workbench.cli import notebooks, reports, training
 from workbench.core.config import ConfigError
@@ -18,8 +21,11 @@ from workbench.runs import machine
 from workbench.runs.folder import RecordError
 from workbench.runs.loaded import RunError
 
-FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
+
+# "~" where a shell leaves it: in --out=~/runs, or in quotes.
+_HOME = re.compile(r"^(--[\w.-]+=|)~(?=/|$)")
 
 Action = Callable[[list[str]], int]
 
@@ -61,12 +67,22 @@ def exit_code(action: Action, arguments: list[str]) -> int:
         action: takes the arguments and returns an exit code.
         arguments: the words after the command.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's stop is as orderly as Ctrl-C
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed by whatever started the command
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # for as long as the process lives
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):  # a batch system's stop is as orderly as Ctrl-C
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # inherited from the process that started this one
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     warnings.showwarning = _show_warning
     try:
-        return action(arguments)
+        code = action([_HOME.sub(lambda found: f"{found[1]}{Path.home()}", each) for each in arguments])
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # its reader has seen enough, as in ``workbench runs | head -1``
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # nothing is left for the interpreter to flush
+        return DONE
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
     except (ConfigError, RecordError, MemoryError) as error:

@@ -41,7 +41,9 @@ def lab(arguments: list[str]) -> NoReturn:
     """
     _require_notebooks(NOTEBOOKS.is_dir())
     require_private(arguments)
-    server = ["-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={NOTEBOOKS}", *arguments]
+    named = any(re.match(r"--(ServerApp\.)?ip(=|$)", each) for each in arguments)  # JupyterLab refuses two addresses
+    server = ["-m", "jupyterlab", f"--ServerApp.root_dir={NOTEBOOKS}", *arguments]
+    server += [] if named else ["--ServerApp.ip=127.0.0.1"]
     os.execve(sys.executable, [sys.executable, *server], kernel_environment())
 
 

@@ -185,7 +185,7 @@ class ProcessConfig(Settings):
         start_method: How children are started: forked from a server that has imported everything ("auto", where the
             system can have one), or each in a fresh interpreter.
         acting_device: Where actions are computed; small batches are fastest on the CPU.
-        start_timeout_s: Seconds within which every child must report that it is ready.
+        start_timeout_s: Seconds within which every child must report that it is ready, counted from the one before it.
         stop_timeout_s: Seconds that the children have to leave in order after a stop, before they are killed.
         hang_timeout_s: Seconds without a heartbeat after which a child counts as hung and is killed. It sends one after
             every turn of all worlds and every update, and while it waits.
@@ -371,8 +371,8 @@ Config.replace.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
 )
 
 
-def check_launch(config: Config, mode: str, lag: int | None) -> None:
-    """Check what depends on the mode and the lag of a launch.
+def check_launch(config: Config, mode: str, lag: int | None) -> int | None:
+    """Check what depends on the mode and the lag of a launch, and return the lag as Python's own number.
 
     A learner draws its rows from the newest ``window`` rows before the end of its epoch, while the actor may already
     write ``lag`` epochs further (when it runs free: one at least; a row that is overwritten all the same is drawn
@@ -383,8 +383,9 @@ def check_launch(config: Config, mode: str, lag: int | None) -> None:
     """
     if mode not in MODES:
         raise ConfigError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
-    if lag is not None and (not isinstance(lag, int) or isinstance(lag, bool) or lag < 0):
-        raise ConfigError(f"lag is {lag!r}; it must be a number of epochs, 0 or more, or None for free-running")
+    given, lag = lag, settings.whole(lag)
+    if given is not None and (lag is None or lag < 0):
+        raise ConfigError(f"lag is {given!r}; it must be a number of epochs, 0 or more, or None for free-running")
     if lag is None and mode == "sequential":
         raise ConfigError(
             "lag is None; free-running needs mode='multiprocess'. Give a sequential run a lag of 0 or more"
@@ -397,6 +398,7 @@ def check_launch(config: Config, mode: str, lag: int | None) -> None:
         f"it must be at least {needed} (the window of {config.replay.window} rows in whole epochs, and {ahead} epochs "
         f"of {steps} rows that lag = {lag} lets the actor write meanwhile); raise the capacity or lower replay.window",
     )  # fmt: skip
+    return lag
 
 
 def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:

@@ -275,6 +275,12 @@ def _accepted(annotation: Any, value: Any) -> Any:
     return value if isinstance(value, origin or annotation) else _REFUSED
 
 
+def whole(value: Any) -> int | None:
+    """A whole number, also one of NumPy's or a float without a fraction, as Python's own; None for anything else."""
+    accepted = _accepted(int, value)
+    return None if accepted is _REFUSED else accepted
+
+
 def _described(annotation: Any) -> str:
     origin = typing.get_origin(annotation)
     if origin in (typing.Union, types.UnionType):

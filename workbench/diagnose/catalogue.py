@@ -16,7 +16,7 @@ from workbench.runs.table import markdown_rows
 
 # Names of all checks, in the order in which they are shown.
 CHECKS = (
-    "data", "stack", "shape", "spec", "integrity", "target", "world", "action",
+    "finite", "data", "stack", "shape", "spec", "integrity", "target", "world", "action",
     "sync", "epsilon", "optimizer", "device",
     "learner", "value", "pacing", "supervisor", "learning",
 )  # fmt: skip

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from workbench.diagnose import rules
 from workbench.diagnose.catalogue import CHECKS, ids_of_check
 from workbench.diagnose.measurements import measurements_of, probes_of
@@ -90,7 +92,7 @@ def run_checks(evidence: Evidence) -> tuple[CheckResult, ...]:
 
 def judge(evidence: Evidence, name: str, ids: tuple[str, ...], needed: Sequence[Rule]) -> CheckResult:
     """One verdict of some rules."""
-    found = [(rule, rule.measure(evidence)) for rule in needed]
+    found = [(rule, _without_consequences(evidence, rule.measure(evidence))) for rule in needed]
     broken = [(rule, each) for rule, each in found if each is not None and each.broken.any()]
     if broken:
         epochs = [each.first_epoch for _, each in broken if each.first_epoch is not None]
@@ -108,6 +110,15 @@ def judge(evidence: Evidence, name: str, ids: tuple[str, ...], needed: Sequence[
     shown = [(rule, each) for rule, each in held if rule.needed] or held
     sentence = "; ".join(_text(rule, each, evidence) for rule, each in shown[:2])
     return CheckResult(name, ids, "pass", _figure(*shown[0]), shown[0][0].threshold, _close(sentence))
+
+
+def _without_consequences(evidence: Evidence, found: Comparison | None) -> Comparison | None:
+    """Leave out what is not a number because the training's own numbers no longer were: that is a check of its own."""
+    first = evidence.not_finite
+    if found is None or first is None:
+        return found
+    spoiled = ~np.isfinite(found.value) & (found.epoch >= first.epoch)
+    return dataclasses.replace(found, broken=found.broken & ~spoiled)
 
 
 def _figure(rule: Rule, found: Comparison) -> str:

@@ -36,8 +36,9 @@ def sample_index(layout: ParameterLayout) -> NDArray[np.int64]:
 
 
 def distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Root mean square of the difference; nan where a number is not finite."""
-    difference = a - b
+    """Root mean square of the difference. Equal numbers are 0 apart, nan and infinite ones too; nan for other such."""
+    with np.errstate(invalid="ignore"):
+        difference = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, a - b)
     return float(np.sqrt(np.mean(difference * difference)))
 
 

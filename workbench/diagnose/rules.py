@@ -20,6 +20,7 @@ from workbench.core.agents import schedules
 from workbench.core.config import Config
 from workbench.core.records import EventKind, Records
 from workbench.diagnose.measurements import measurements_of
+from workbench.runs.finite import COMPUTED, NotFinite, first_not_finite
 from workbench.runs.history import History
 from workbench.runs.live_settings import SettingsTimeline
 from workbench.runs.result import greedy_reward
@@ -68,6 +69,11 @@ class Evidence:
     def settings(self) -> SettingsTimeline:
         """The settings of each epoch."""
         return SettingsTimeline(self.config, self.changes)
+
+    @functools.cached_property
+    def not_finite(self) -> NotFinite | None:
+        """The first number of the training that is not finite."""
+        return first_not_finite({"epochs": self.history.epochs, "updates": self.history.updates})
 
     @property
     def live(self) -> bool:
@@ -244,6 +250,18 @@ def version_at_first_action(evidence: Evidence) -> Comparison | None:
     return compared(found, value, due, value >= due if evidence.lag is None else value == due)
 
 
+def finite_numbers(evidence: Evidence) -> Comparison | None:
+    """Every number that the training computes is finite."""
+    tables = {"epochs": evidence.history.epochs, "updates": evidence.history.updates}
+    epoch = np.concatenate([records["epoch"] for records in tables.values()])
+    bad = [~np.all([np.isfinite(tables[table][field]) for field in COMPUTED[table]], axis=0) for table in tables]
+    broken = np.concatenate(bad)
+    if not len(broken):
+        return None
+    none, detail = np.zeros(len(broken)), str(evidence.not_finite or "")
+    return Comparison(np.full(len(broken), -1), epoch, broken.astype(np.float64), none, broken, detail)
+
+
 def syncs_against_epochs(evidence: Evidence) -> Comparison | None:
     """There is a sync event for every agent in every epoch in which one is due."""
     epochs = _settled(evidence, evidence.history.epochs)
@@ -315,6 +333,8 @@ def _epsilon(evidence: Evidence, records: Records) -> Comparison | None:
 def weights_move(evidence: Evidence) -> Comparison | None:
     """An update changes the online weights, unless its step size is 0."""
     found = measurements_of(evidence.history, "learn/moved")
+    if evidence.not_finite is not None:  # weights that are nan stay so
+        found = found[found["epoch"] < evidence.not_finite.epoch]
     settings = evidence.settings
     rate = np.array([
         schedules.learning_rate(settings.at(epoch), settings.schedule_position(update - 1, epoch))
@@ -355,7 +375,7 @@ def updates_not_behind(evidence: Evidence) -> Comparison | None:
         return settings.updates_due(epoch) - math.floor(pacing.max_behind * pacing.updates_per_epoch)
 
     limit = _by_epoch(epochs, due)
-    made = np.rint(epochs["replay_ratio"].astype(np.float64) * epochs["agent_steps"])
+    made = epochs["policy_updates"] + epochs["sync_lag_updates"]
     return compared(epochs, made, np.maximum(limit, 0), made >= limit)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from workbench.export.needed import ExportError
 from workbench.runs import loaded
-from workbench.runs.files import whole_file
+from workbench.runs.files import at, whole_file
 from workbench.runs.folder import NAME, RecordError, RunFolder, runs_folder
 from workbench.runs.loaded import LoadedRun, RunView
 
@@ -45,7 +45,7 @@ def archive(run: RunView | Path | str, out: Path | str) -> Path:
     view = run if isinstance(run, RunView) else LoadedRun(run)
     if not view.ended:
         raise ExportError(f"run {view.name} is {view.status}; stop it or wait for its end, then pack its folder")
-    path = Path(out) / f"{view.name}{SUFFIX}" if Path(out).is_dir() else Path(out)
+    path = at(out) / f"{view.name}{SUFFIX}" if at(out).is_dir() else at(out)
     if not path.name.endswith(SUFFIX):
         raise ExportError(f"cannot pack a run as {path.name!r}; the name must end in {SUFFIX}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def unpack(path: Path | str, out: Path | str | None = None) -> LoadedRun:
         ExportError: it is no such archive, something in it would leave the folder, or the run is there already.
         RecordError: the folder in it is no run, or one of another version. Nothing is kept of it then.
     """
-    path, parent = Path(path), runs_folder() if out is None else Path(out)
+    path, parent = at(path), runs_folder() if out is None else at(out)
     if not path.is_file():
         raise ExportError(f"there is no file {path}")
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from workbench.export.needed import ExportError, need
-from workbench.runs.files import whole_file
+from workbench.runs.files import at, whole_file
 from workbench.runs.loaded import RunView
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _frame(pandas: Any, run: RunView, table: str) -> pd.DataFrame:
 def _write_all(
     runs: RunView | Sequence[RunView], out: Path | str, suffix: str, write: Callable[[pd.DataFrame, BinaryIO], None]
 ) -> list[Path]:
-    frames, folder = to_pandas(runs), Path(out)
+    frames, folder = to_pandas(runs), at(out)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{table}{suffix}" for table in frames]
     for path, frame in zip(paths, frames.values(), strict=True):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.export.needed import ExportError, need
-from workbench.runs.files import whole_file
+from workbench.runs.files import at, whole_file
 from workbench.runs.loaded import RunView
 
 
@@ -36,7 +36,7 @@ def to_tensorboard(run: RunView, out: Path | str) -> list[Path]:
     if not any(len(run.history.series(name)[0]) for name in run.history):
         raise ExportError(f"run {run.name} is {run.status} and has recorded no curve; there is nothing to export")
     agents: list[int | None] = [None, *range(run.config.num_agents)]
-    return [_write(writer, run, agent, Path(out) / run.name) for agent in agents]
+    return [_write(writer, run, agent, at(out) / run.name) for agent in agents]
 
 
 def _write(record_writer: Any, run: RunView, agent: int | None, folder: Path) -> Path:

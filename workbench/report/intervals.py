@@ -40,16 +40,18 @@ class Estimate:
 def interquartile_mean(values: ArrayLike, axis: int = -1) -> Array:
     """Mean of what is left without the lowest and the highest quarter, each rounded down to whole values.
 
-    Of fewer than four values it is their mean; ``scipy.stats.trim_mean(values, 0.25)`` rounds in the same way.
+    Of fewer than four values it is their mean; ``scipy.stats.trim_mean(values, 0.25)`` rounds in the same way. A value
+    that is nan has no place in the order: where there is one, the mean is nan, and the caller says which run it is.
 
     Args:
         values: at least one along the axis.
         axis: is averaged over.
     """
-    ordered = np.sort(np.asarray(values, np.float64), axis=axis)
+    values = np.asarray(values, np.float64)
+    ordered = np.sort(values, axis=axis)
     count = ordered.shape[axis]
     mean: Array = np.take(ordered, range(count // 4, count - count // 4), axis=axis).mean(axis=axis)
-    return mean
+    return np.where(np.isnan(values).any(axis=axis), np.nan, mean)
 
 
 def stratified_bootstrap(

@@ -22,7 +22,7 @@ from workbench.report.settings import lost_sentence, origin_sentence, settings_s
 from workbench.report.speedup import speedup
 from workbench.report.sync_lag import sync_lag
 from workbench.report.timeline import timeline
-from workbench.runs.files import write_whole
+from workbench.runs.files import at, write_whole
 from workbench.runs.folder import reference_path
 from workbench.runs.table import Table
 from workbench.view.style import COLUMN_WIDTHS, PRINT_DPI, own_settings
@@ -78,7 +78,7 @@ class Report:
         Returns:
             The files, in the order in which they were written.
         """
-        folder = Path(out)
+        folder = at(out)
         folder.mkdir(parents=True, exist_ok=True)
         pictures, texts = list[Path](), dict[str, str]()
         for name, figure in self.figures.items():
@@ -185,7 +185,7 @@ def _read(path: Path | str | None, campaign: str) -> Mapping[str, Any] | None:
         return None
     remedy = f"give a file that `python -m tests.campaigns.{campaign}` wrote"
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = json.loads(at(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ReportError(f"cannot read {path}: {error}; {remedy}") from None
     if not isinstance(data, dict):

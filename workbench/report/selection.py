@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from workbench.core.config import MODES, Config, field_names
 from workbench.core.settings import flat
+from workbench.runs.files import at
 from workbench.runs.folder import RecordError, data_folder
 from workbench.runs.loaded import LoadedRun, RunView
 from workbench.runs.result import Result
@@ -164,7 +165,7 @@ def _existing(path: Runs) -> Path:
     if isinstance(path, RunView):
         return path.folder.path
     named = data_folder() / "runs" / path
-    found = Path(path) if Path(path).exists() or not named.exists() else named
+    found = at(path) if at(path).exists() or not named.exists() else named
     if not found.exists():
         raise ReportError(f"there is no {path}, neither here nor in {data_folder() / 'runs'}; give a run's folder")
     return found

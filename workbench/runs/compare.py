@@ -13,7 +13,7 @@ from typing import Any, Self
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.runs import machine
 from workbench.runs.awaiting import Awaitable, advise, in_steps
-from workbench.runs.files import write_whole
+from workbench.runs.files import at, write_whole
 from workbench.runs.loaded import RunError
 from workbench.runs.run import Run
 from workbench.runs.table import Table, number
@@ -132,7 +132,7 @@ class Comparison(Awaitable[dict[str, Any]]):
 
     def save(self, path: Path | str) -> None:
         """Write the :attr:`summary` as JSON."""
-        write_whole(Path(path), json.dumps(self.summary, indent=2) + "\n")
+        write_whole(at(path), json.dumps(self.summary, indent=2) + "\n")
 
     @property
     def rows(self) -> list[tuple[str, ...]]:

@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 
+def at(path: Path | str) -> Path:
+    """A path as it was given, with ``~`` as the home folder."""
+    return Path(path).expanduser()
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write in the place of ``path``, which is replaced when the block ends, and kept if it raises.

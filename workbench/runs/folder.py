@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from workbench.core.records import Records
 from workbench.runs import machine
-from workbench.runs.files import private, whole_file
+from workbench.runs.files import at, private, whole_file
 from workbench.runs.metrics import Schema
 
 # Version of the layout of a run folder. It is raised with every change to the files or to what the core records.
@@ -53,7 +53,7 @@ def data_folder() -> Path:
     """
     given, clone = os.environ.get("WORKBENCH_DATA"), machine.PACKAGE.parent
     within = clone in Path.cwd().parents and (clone / "pyproject.toml").exists()
-    return Path(given).expanduser() if given else clone / "data" if within else Path("data")
+    return at(given) if given else clone / "data" if within else Path("data")
 
 
 def runs_folder() -> Path:
@@ -96,7 +96,7 @@ class RunFolder:
                 f"the run's name is {name!r}; it must be 1 to 100 letters, digits, '_', '-' and '.', "
                 "beginning with a letter, a digit or '_'"
             )
-        path = (runs_folder() if parent is None else Path(parent)).absolute() / name
+        path = (runs_folder() if parent is None else at(parent)).absolute() / name
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.mkdir(mode=0o700)
@@ -121,7 +121,7 @@ class RunFolder:
             OldFormat: it was made by an earlier version, or by a later one.
             RecordError: there is none, or it is damaged.
         """
-        path = Path(path).absolute()
+        path = at(path).absolute()
         head = _read_head(path)
         try:
             if not isinstance(head["description"], dict):

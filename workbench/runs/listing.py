@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench.runs.files import at
 from workbench.runs.folder import OldFormat, RecordError, RunFolder, runs_folder
 from workbench.runs.loaded import RunView, status_of
 from workbench.runs.recovery.checkpoint import kept_epochs
@@ -77,7 +78,7 @@ def runs(folder: Path | str | None = None) -> RunList:
     Raises:
         RecordError: there is no such folder.
     """
-    where = runs_folder() if folder is None else Path(folder)
+    where = runs_folder() if folder is None else at(folder)
     if not where.is_dir():
         if folder is None:
             return RunList([], where)

@@ -35,6 +35,7 @@ from workbench.core.train.hooks import Hook, Listener, metrics_of, record_tables
 from workbench.runs import machine
 from workbench.runs import result as results
 from workbench.runs.awaiting import Awaitable, advise, in_steps
+from workbench.runs.finite import COMPUTED, first_not_finite
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.history import History
 from workbench.runs.limits import check_limits
@@ -345,6 +346,8 @@ class Run(RunView, Listener, Awaitable[Result]):
     def take_records(self, table: str, records: Records, lost: int) -> None:
         """Keep records that are new, on disk and in the history."""
         records = self._repeats.drop(table, records)
+        if table in COMPUTED and "finite" not in self._warnings and (bad := first_not_finite({table: records})):
+            self._warnings["finite"] = f"a number is not finite, and so is what is computed from it: {bad}"
         if len(records):
             self._unwritten[table].append(records)
         kept = self._write_waiting(table)
@@ -507,7 +510,7 @@ def launch(
         MemoryError: the run needs more memory than there is.
         OSError: the run needs more open files than there may be, or this process ignores SIGCHLD.
     """
-    check_launch(config, mode, lag)
+    lag = check_launch(config, mode, lag)
     device = resolve_device(config.device)
     resolve_device(config.processes.acting_device)
     for choice in (config.world, config.agent, config.replay.sampler):

@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from workbench.runs.files import whole_file, write_whole
+from workbench.runs.files import at, whole_file, write_whole
 from workbench.view.style import own_settings
 
 # Dots per inch of a still figure.
@@ -51,7 +51,7 @@ class Picture(Figure):
         Raises:
             ValueError: the suffix is another.
         """
-        path, alt = Path(path), self.alt or None
+        path, alt = at(path), self.alt or None
         about = {".svg": {"Date": None, "Title": alt}, ".pdf": {"CreationDate": None, "Subject": alt}}
         if path.suffix == ".png":
             write_whole(path, to_png(self, dpi))

@@ -82,6 +82,7 @@ class Supervisor:
         self._wake = Wakeup.create()
         self._watcher = threading.Thread(target=self._watch, name="watch run", daemon=True)
         self._launch_time = np.nan
+        self._ready, self._ready_time = 0, np.nan
         self._stop_time = np.inf
         self._killed = False
         self._ended = threading.Event()
@@ -103,7 +104,7 @@ class Supervisor:
     def start(self) -> None:
         """Start every child and the thread that watches them. If that fails, or is interrupted, the run has ended."""
         try:
-            self._launch_time = time.monotonic()
+            self._launch_time = self._ready_time = time.monotonic()
             for each in self.children:
                 each.started = time.monotonic()
                 each.process.start()
@@ -175,20 +176,31 @@ class Supervisor:
         """One round: records, barrier, deaths, listeners, time limits."""
         self.drain()
         progress, limits = self.progress, self.config.processes
-        if not progress.started and not progress.stopping and progress.all_ready():
-            progress.open_barrier()
-            for wakeup in self._wakeups:
-                wakeup.notify()
+        if not progress.started and not progress.stopping:
+            self._look_at_the_barrier()
         for each in self.children:
             self._look_at(each)
         if progress.started and not progress.stopping:
             for listener in self.listeners:
                 listener.look()
-        if not progress.started and time.monotonic() - self._launch_time > limits.start_timeout_s:
-            self._fail(ChildFailed(f"the children were not ready within {limits.start_timeout_s:g} s; see the logs"))
         overdue = time.monotonic() - self._stop_time > limits.stop_timeout_s
         if overdue or (progress.stopping and not progress.started):  # before the barrier there is nothing to lose
             self._kill()
+
+    def _look_at_the_barrier(self) -> None:
+        """Open it when all are ready. With every child that is, the others have their time once more."""
+        ready, limit = self.progress.num_ready(), self.config.processes.start_timeout_s
+        if ready > self._ready:
+            self._ready, self._ready_time = ready, time.monotonic()
+        if ready == len(self.children):
+            self.progress.open_barrier()
+            for wakeup in self._wakeups:
+                wakeup.notify()
+        elif time.monotonic() - self._ready_time > limit:
+            self._fail(ChildFailed(
+                f"{len(self.children) - ready} of {len(self.children)} children were not ready within {limit:g} s; see "
+                "the logs. Fewer processes start sooner: processes.learners groups agents"
+            ))  # fmt: skip
 
     def drain(self) -> None:
         """Hand the records that have come to the listeners; for the watching thread, and what it calls."""

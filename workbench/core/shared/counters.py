@@ -61,9 +61,9 @@ class Progress:
         """A child has built its parts."""
         self._arrays["ready_time"][process] = time.monotonic()
 
-    def all_ready(self) -> bool:
-        """Whether every child has built its parts."""
-        return bool(np.isfinite(self._arrays["ready_time"]).all())
+    def num_ready(self) -> int:
+        """How many children have built their parts."""
+        return int(np.isfinite(self._arrays["ready_time"]).sum())
 
     def open_barrier(self) -> None:
         """Let the children start; throughput is measured from here."""

@@ -119,7 +119,8 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
     if refused:
         raise CheckpointError(f"no checkpoint in {folder} is whole: {'; '.join(refused)}; launch the run again")
     raise CheckpointError(
-        f"there is no checkpoint in {folder}; a run leaves them with checkpoint.keep above 0; launch the run again"
+        f"there is no checkpoint in {folder}; a run with checkpoint.keep above 0 leaves the first after "
+        "checkpoint.interval epochs; launch the run again"
     )
 
 

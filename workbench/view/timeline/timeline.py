@@ -16,7 +16,7 @@ import numpy as np
 
 from workbench.core.config import ConfigError
 from workbench.core.records import Records
-from workbench.runs.files import write_whole
+from workbench.runs.files import at, write_whole
 from workbench.runs.folder import RecordError
 from workbench.runs.loaded import RunView
 from workbench.view.html import hidden
@@ -230,7 +230,7 @@ def check_name(path: Path | str) -> Path:
     Raises:
         ConfigError: it does not.
     """
-    path = Path(path)
+    path = at(path)
     if path.suffix not in (".json", *_PICTURES):
         raise ConfigError(
             f"cannot write a timeline as {path.name!r}; the name must end in {', '.join(_PICTURES)}, or in .json for a "

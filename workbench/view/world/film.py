@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from workbench.runs.compare import Comparison
-from workbench.runs.files import write_whole
+from workbench.runs.files import at, write_whole
 from workbench.runs.loaded import RunView
 from workbench.view.html import text
 from workbench.view.naming import labels, listed
@@ -50,7 +50,7 @@ class Film:
         Raises:
             ValueError: the suffix is another.
         """
-        path = Path(path)
+        path = at(path)
         if path.suffix == ".gif":
             write_whole(path, self.gif())
         elif path.suffix == ".html":
