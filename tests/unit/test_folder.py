@@ -255,7 +255,7 @@ def test_a_folder_says_what_its_tables_and_metrics_are(run_folder):
     head = json.loads((run_folder.path / "run.json").read_text())
     assert head["tables"]["events"]["fields"][:2] == [["time", "<f8"], ["kind", "<i4"]]
     assert head["tables"]["events"]["words"] == {"kind": ["", "publish", "sync"]}
-    assert head["metrics"][0]["definition"].startswith("Quantile Huber loss of the update")
+    assert head["metrics"][0]["definition"].startswith("Loss of the update, before the step")
     assert RunFolder.open(run_folder.path).schema == Schema.from_dict(SCHEMA.to_dict())
 
 
