@@ -35,6 +35,7 @@ from workbench.runs.recovery import resume as resuming
 from workbench.runs.result import Result
 from workbench.runs.uninterrupted import uninterrupted
 from workbench.view.timeline.recorder import Stopwatch
+from workbench.zoo.measures import DrawnRows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -194,7 +195,7 @@ def launch(
     switched_on = prepare(faults, config, mode, lag)
     return running.launch(
         Run, config, mode, lag, name=name, out=out, weights=weights,
-        hooks=(*switched_on, *hooks, *_watching(timeline, probes)),
+        hooks=(*switched_on, *hooks, *_watching(config, timeline, probes)),
         faults=[fault.text for fault in switched_on], notes={"probes": probes, "timeline": timeline}, start=start,
     )  # fmt: skip
 
@@ -277,12 +278,13 @@ def _hooks_of(earlier: loading.LoadedRun, config: Config) -> list[Hook]:
     """What the launch of an earlier run switched on, for the configuration that the run continues with."""
     said = earlier.description
     switched_on = prepare(earlier.faults, config, earlier.mode, earlier.lag)
-    return [*switched_on, *_watching(bool(said.get("timeline")), bool(said.get("probes")))]
+    return [*switched_on, *_watching(config, bool(said.get("timeline")), bool(said.get("probes")))]
 
 
-def _watching(timeline: bool, probes: bool) -> list[Hook]:
+def _watching(config: Config, timeline: bool, probes: bool) -> list[Hook]:
     """What only looks. The stopwatch comes first, so that the time of the probes is not counted as the work's."""
-    return [*([Stopwatch()] if timeline else []), *([Probes()] if probes else [])]
+    drawn = [DrawnRows()] if DrawnRows.wanted(config) else []
+    return [*([Stopwatch()] if timeline else []), *drawn, *([Probes()] if probes else [])]
 
 
 def _page(shown: object) -> str:

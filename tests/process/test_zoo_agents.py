@@ -45,3 +45,17 @@ def test_a_stopped_run_is_resumed_with_priorities_and_ends_with_the_same_bits(tm
     run.stop()
     assert run.status == "stopped"
     assert wb.resume(run.folder.path).wait(300).digest == reference(config, 1)
+
+
+@pytest.mark.parametrize("lag", [1, None])
+def test_a_learner_without_young_rows_skips_its_updates_and_the_run_ends(lag, tmp_path):
+    starved = {"replay.max_age": 2, "learning.batch_size": 48, "replay.learning_starts": 60}
+    config = DQN.replace(**starved)
+    with wb.launch(config, lag=lag, out=tmp_path) as run:
+        result = run.wait(300)
+        skipped = run.history["replay/skipped_updates"].max() * config.num_agents
+        assert [check.name for check in run.diagnose().failed] == []
+    assert result.status == "finished" and result.updates <= config.total_updates * config.num_agents
+    if lag is not None:
+        assert result.digest == reference(config, lag)
+        assert result.updates + skipped == config.total_updates * config.num_agents and skipped > 0

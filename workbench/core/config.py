@@ -39,12 +39,15 @@ class ReplayConfig(Settings):
         capacity: Rows that the ring of an agent holds, rounded up to whole epochs. Old rows are overwritten.
         window: Sampling draws from this many rows, the newest ones before the agreed position.
         learning_starts: No update is made before this many rows are there, in rows per agent.
+        max_age: Rows whose policy is more than this many versions behind the newest are not drawn; 0 draws rows of any
+            age. An epoch that leaves fewer rows than a batch is followed by no updates, now or later.
     """
 
     group: ClassVar[str] = "replay"
     capacity: Annotated[int, at_least(1, "row")] = 13_000
     window: Annotated[int, at_least(1, "row")] = 12_000
     learning_starts: Annotated[int, at_least(1, "row")] = 500
+    max_age: Annotated[int, at_least(0, "versions (0: any age)")] = 0
     sampler: SamplerConfig = field(default_factory=lambda: registry.default("replay.sampler"))
 
     def check(self) -> None:
@@ -379,7 +382,8 @@ def check_launch(config: Config, mode: str, lag: int | None) -> int | None:
     again). The ring must hold both, so that no row of an open window is overwritten.
 
     Raises:
-        ConfigError: an unknown mode, a lag that is no number of epochs, or a ring too small for the lag.
+        ConfigError: an unknown mode, a lag that is no number of epochs, a ring too small for the lag, or a greatest age
+            that no row could have.
     """
     if mode not in MODES:
         raise ConfigError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
@@ -390,7 +394,12 @@ def check_launch(config: Config, mode: str, lag: int | None) -> int | None:
         raise ConfigError(
             "lag is None; free-running needs mode='multiprocess'. Give a sequential run a lag of 0 or more"
         )
-    steps = config.steps_per_epoch
+    steps, max_age = config.steps_per_epoch, config.replay.max_age
+    require(
+        max_age == 0 or max_age > (lag or 0), "replay.max_age", max_age,
+        f"the newest rows are lag = {lag or 0} versions old when they are learned from, so it must be at least "
+        f"{(lag or 0) + 1}, or 0 for rows of any age",
+    )  # fmt: skip
     ahead = 1 if lag is None else lag
     needed = (-(-config.replay.window // steps) + ahead) * steps
     require(

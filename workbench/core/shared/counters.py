@@ -34,8 +34,11 @@ class Progress:
             Field("stop", (1,), np.int64, RUNNING),  # written by the parent
             Field("epochs_collected", (1,), np.int64, 0),  # written by the actor, as is the next
             Field("reward_digest", (num_agents, 32), np.uint8, 0),
-            Field("epochs_learned", (num_agents,), np.int64, 0),  # written by the agent's learner, as are the next two
+            Field(
+                "epochs_learned", (num_agents,), np.int64, 0
+            ),  # by the agent's learner, as are the next three
             Field("updates", (num_agents,), np.int64, 0),
+            Field("skipped", (num_agents,), np.int64, 0),  # updates left out, which nobody waits for
             Field("loss_digest", (num_agents, 32), np.uint8, 0),
             Field("ready_time", (num_processes,), np.float64, np.nan),  # written by each process, as is the next
             Field("end_time", (num_processes,), np.float64, np.nan),
@@ -121,6 +124,14 @@ class Progress:
         """Updates of an agent so far."""
         return self._updates[agent].get()
 
+    def skipped(self, agent: int) -> int:
+        """Updates of an agent that were left out so far."""
+        return int(self._arrays["skipped"][agent])
+
+    def settled(self, agent: int) -> int:
+        """Updates of an agent that were made or left out so far."""
+        return self.updates(agent) + self.skipped(agent)
+
     def epochs_learned(self, agent: int) -> int:
         """Epochs whose updates an agent has made and published."""
         return self._learned[agent].get()
@@ -130,6 +141,10 @@ class Progress:
         for loss in losses:
             _continue(self._arrays["loss_digest"][agent], loss.tobytes())
         self._updates[agent].set(updates)
+
+    def report_skipped(self, agent: int, updates: int) -> None:
+        """An agent has left out that many updates in all."""
+        self._arrays["skipped"][agent] = updates
 
     def report_learned(self, agent: int, epochs: int) -> None:
         """An agent's updates for ``epochs`` epochs are made and published."""

@@ -144,7 +144,11 @@ def n_step_returns(
 
 
 class Replay:
-    """The ring of one agent, over arrays that :meth:`layout` describes."""
+    """The ring of one agent, over arrays that :meth:`layout` describes.
+
+    Attributes:
+        oldest_version: rows of policies before this version are not drawn.
+    """
 
     def __init__(self, config: Config, spec: AgentSpec, arrays: Arrays) -> None:
         self.spec = spec
@@ -164,7 +168,7 @@ class Replay:
         self._between = np.zeros(self._worlds, np.bool_)  # copies in which the agent waits for its next episode
         self._back = np.arange(self.num_frames - 1, -1, -1)
         self.steps_per_epoch = self.turns * self._worlds
-        self.window = config.replay.window
+        self.window, self.oldest_version = config.replay.window, 0
 
     @staticmethod
     def layout(config: Config, spec: AgentSpec) -> Layout:
@@ -297,7 +301,24 @@ class Replay:
 
     def fill(self, end: int | None = None) -> int:
         """Rows that sampling draws from, with the window ending before row ``end`` (default: the newest)."""
-        return min(self.count if end is None else end, self.window)
+        end = self.count if end is None else end
+        return end - self._first(end)
+
+    def usable(self, end: int | None = None) -> int:
+        """Those of :meth:`fill` in whose turn the agent took part."""
+        end, valid = self.count if end is None else end, self.rows.get("valid")
+        numbers = np.arange(self._first(end), end)
+        return len(numbers) if valid is None else int(valid.take(numbers, mode="wrap").sum())
+
+    def _first(self, end: int) -> int:
+        """Number of the oldest row that may be drawn, ``end`` if there is none. An epoch is of one policy version."""
+        low = max(0, end - self.window)
+        if self.oldest_version > 0:
+            epochs = np.arange(low // self.steps_per_epoch, -(-end // self.steps_per_epoch))
+            versions = self.rows["policy_version"].take(epochs * self.steps_per_epoch, mode="wrap")
+            stale = epochs[versions < self.oldest_version]
+            low = max(low, min(end, (int(stale[-1]) + 1) * self.steps_per_epoch)) if len(stale) else low
+        return low
 
     def sample(self, sampler: Sampler, out: Batch, end: int | None = None) -> Batch:
         """Fill a batch with rows out of the newest ``window`` ones before ``end``.
@@ -315,7 +336,7 @@ class Replay:
         end = count if end is None else end
         if not 0 < end <= count:
             raise ReplayError(f"rows below {end} were asked for; {count} are committed; wait for the actor's epoch")
-        low, lost = max(0, end - self.window), np.ones(len(out.number), np.bool_)
+        low, lost = self._first(end), np.ones(len(out.number), np.bool_)
         for _ in range(MAX_REDRAWS):
             self._draw(sampler, low, end, out.number, lost)
             self.read(out)

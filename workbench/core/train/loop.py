@@ -253,7 +253,7 @@ class Trainer:
         """
         interval = self.settings().at(epoch).pacing.publish_interval
         self.learn(index, epoch, max(0, min(allowed, interval - self.unpublished[index])), None)
-        all_made = self.agents[index].updates >= self.settings().total_updates
+        all_made = self.progress.settled(index) >= self.settings().total_updates
         if self.unpublished[index] >= interval or (all_made and self.unpublished[index]):
             self.publish(index, epoch + 1)
 
@@ -267,10 +267,15 @@ class Trainer:
         self.progress.report_learned(index, self.config.epochs)
 
     def learn(self, index: int, epoch: int, num_updates: int, end: int | None) -> None:
-        """Make and record updates of one agent."""
+        """Make and record updates of one agent, or skip them if there are fewer rows than a batch young enough."""
         agent, first, newest = self.agents[index], self.agents[index].updates, self.stores[index].newest
         settings = self.settings()  # once: a change must not come between an update and its record
-        config = settings.at(epoch)
+        config, replay = settings.at(epoch), self.replays[index]
+        if config.replay.max_age:
+            replay.oldest_version = newest - config.replay.max_age
+            if replay.usable(end) < config.learning.batch_size:
+                self.progress.report_skipped(index, self.progress.skipped(index) + num_updates)
+                return
 
         def rate(update: int) -> float:
             return schedules.learning_rate(config, settings.schedule_position(update, epoch))

@@ -38,7 +38,7 @@ class Pacing:
         settings = self._settings()
         pacing = settings.at(epoch).pacing
         due = settings.updates_due(epoch) - math.floor(pacing.max_behind * pacing.updates_per_epoch)
-        return all(progress.updates(agent) >= due for agent in learning)
+        return all(progress.settled(agent) >= due for agent in learning)
 
     def may_learn(self, epoch: int) -> bool:
         """Finite lag: whether the updates of an epoch may be made."""
@@ -52,13 +52,13 @@ class Pacing:
         pacing = settings.at(collected - 1).pacing
         ahead = math.floor(pacing.max_ahead * pacing.updates_per_epoch)
         limit = min(settings.updates_due(collected) + ahead, settings.total_updates)
-        return max(0, limit - self._progress.updates(agent))
+        return max(0, limit - self._progress.settled(agent))
 
     def may_end(self, agent: int) -> bool:
         """Free-running: whether an agent has made every update of the run, and none can be added to them."""
         progress = self._progress
         collected_all = progress.epochs_collected >= self._config.epochs
-        return collected_all and progress.updates(agent) >= self._settings().total_updates
+        return collected_all and progress.settled(agent) >= self._settings().total_updates
 
     def all_learned(self, agents: Iterable[int] | None = None) -> bool:
         """Whether these agents (default: all) have made and published every update of the run."""

@@ -64,6 +64,7 @@ def agent_state(trainer: Trainer, index: int) -> State:
         "losses": trainer.progress.digests()["losses"][index],
         "version": trainer.versions[index],
         "learned": trainer.learned[index],
+        "skipped": trainer.progress.skipped(index),
     }
 
 
@@ -74,6 +75,7 @@ def restore_agent(trainer: Trainer, index: int, state: dict[str, NDArray[Any]]) 
     sampler = trainer.samplers[index]
     sampler.set_state({name: state[f"sampler_{name}"] for name in sampler.get_state()})
     trainer.progress.restore_updates(index, agent.updates, state["losses"])
+    trainer.progress.report_skipped(index, int(state["skipped"]))
     trainer.versions[index], trainer.learned[index] = int(state["version"]), int(state["learned"])
 
 
@@ -91,7 +93,8 @@ def example_states(plan: Plan) -> dict[str, State]:
     }
     sampler = config.replay.sampler.make(config, stream(config.seed, "sampling")).get_state()
     drawing = {f"sampler_{name}": value for name, value in sampler.items()} | {"losses": digest}
+    counted = dict.fromkeys(("version", "learned", "skipped"), 0)
     learning: dict[AgentSpec, State] = {}
     for index, spec in enumerate(config.spec.agents):
-        learning.setdefault(spec, config.agent.example_state(config, index) | drawing | {"version": 0, "learned": 0})
+        learning.setdefault(spec, config.agent.example_state(config, index) | drawing | counted)
     return {"actor": acting} | {f"agent {index}": learning[spec] for index, spec in enumerate(config.spec.agents)}

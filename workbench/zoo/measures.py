@@ -1,0 +1,65 @@
+"""What weighted samplers and the staleness gate do to a run, as curves over epochs."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from workbench.core.config import Config
+from workbench.core.records import POINT, Metric, RecordTable
+from workbench.core.train.hooks import Hook
+
+if TYPE_CHECKING:
+    from workbench.core.processes.worker import Parts
+    from workbench.core.train.loop import Trainer
+
+_TABLE = "off_policy"
+
+
+class DrawnRows(Hook):
+    """Records once per call for updates: effective sample size, share of rows that are too old, updates skipped."""
+
+    tables: ClassVar = {_TABLE: RecordTable(POINT, axis="epoch")}
+    metrics: ClassVar = (
+        Metric("replay/effective_sample_size", _TABLE, "effective", "rows",
+               "(sum w)^2 / sum w^2 of a batch's importance weights w, mean over the epoch's updates; nan without."),
+        Metric("replay/dropped", _TABLE, "dropped", "share", "Rows of the window that are older than replay.max_age."),
+        Metric("replay/skipped_updates", _TABLE, "skipped", "updates",
+               "Updates of this agent so far that were left out, because fewer rows than a batch were young enough."),
+    )  # fmt: skip
+
+    @staticmethod
+    def wanted(config: Config) -> bool:
+        """Whether there is something to measure."""
+        return config.replay.sampler.weighted or config.replay.max_age > 0
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """Look at the batch of every update, and write at the end of an epoch's updates."""
+        sizes: dict[int, list[float]] = {index: [] for index in trainer.agents}
+
+        def update(original: Callable[[float], Any], index: int, learning_rate: float) -> Any:
+            weight = trainer.agents[index].batch.weight
+            if weight is not None:
+                sizes[index].append(float(weight.sum() ** 2 / np.square(weight).sum()))
+            return original(learning_rate)
+
+        def learn(
+            original: Callable[..., None], index: int, epoch: int, num_updates: int, end: int | None
+        ) -> None:  # fmt: skip
+            original(index, epoch, num_updates, end)
+            agent, replay = trainer.agents[index], trainer.replays[index]
+            window = min(replay.window, replay.count if end is None else end)
+            parts.channel[_TABLE].write(
+                time=time.time(), agent=index, epoch=epoch, update=agent.updates,
+                effective=np.mean(sizes[index]) if sizes[index] else np.nan,
+                dropped=1 - min(replay.fill(end), window) / max(window, 1), skipped=trainer.progress.skipped(index),
+            )  # fmt: skip
+            sizes[index].clear()
+
+        for index, agent in trainer.agents.items():
+            agent.update = functools.partial(update, agent.update, index)  # type: ignore[method-assign]
+        trainer.learn = functools.partial(learn, trainer.learn)  # type: ignore[method-assign]
