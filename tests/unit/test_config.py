@@ -58,6 +58,7 @@ RANGES = {
     "pacing.sync_interval": (1, 1_000_000),
     "pacing.max_ahead": (0.0, 1e6),
     "pacing.max_behind": (1.0, 1e6),
+    "replay.max_age": (0, None),
     "evaluation.interval": (0, None),
     "evaluation.worlds": (1, 65536),
     "evaluation.final_worlds": (1, 65536),

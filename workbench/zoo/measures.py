@@ -55,7 +55,7 @@ class DrawnRows(Hook):
             window = min(replay.window, replay.count if end is None else end)
             parts.channel[_TABLE].write(
                 time=time.time(), agent=index, epoch=epoch, update=agent.updates,
-                effective=np.mean(sizes[index]) if sizes[index] else np.nan,
+                effective=float(np.mean(sizes[index])) if sizes[index] else np.nan,
                 dropped=1 - min(replay.fill(end), window) / max(window, 1), skipped=trainer.progress.skipped(index),
             )  # fmt: skip
             sizes[index].clear()

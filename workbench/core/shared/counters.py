@@ -34,9 +34,7 @@ class Progress:
             Field("stop", (1,), np.int64, RUNNING),  # written by the parent
             Field("epochs_collected", (1,), np.int64, 0),  # written by the actor, as is the next
             Field("reward_digest", (num_agents, 32), np.uint8, 0),
-            Field(
-                "epochs_learned", (num_agents,), np.int64, 0
-            ),  # by the agent's learner, as are the next three
+            Field("epochs_learned", (num_agents,), np.int64, 0),  # by the agent's learner, as are the next three
             Field("updates", (num_agents,), np.int64, 0),
             Field("skipped", (num_agents,), np.int64, 0),  # updates left out, which nobody waits for
             Field("loss_digest", (num_agents, 32), np.uint8, 0),
