@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from workbench.api import *
 else:
-    from workbench import runs
+    from workbench import runs, sweep
 
-    del runs  # the folder is imported once and for all, so its name stays free for the function that lists runs
+    del runs, sweep  # the folders are imported once and for all, so their names stay free for functions
 
 __all__ = [
     "ChildFailed", "Comparison", "Config", "ConfigError", "LoadedRun", "Panel", "RecordError", "Result", "Run",
-    "RunError", "Timeline", "WorldView", "compare", "comparison_figure", "export", "film", "launch", "load", "preset",
-    "presets", "report", "resume", "runs", "side_by_side",
+    "RunError", "Sweep", "Timeline", "WorldView", "archive", "compare", "comparison_figure", "delete", "export", "film",
+    "launch", "load", "preset", "presets", "report", "resume", "runs", "side_by_side", "sweep",
 ]  # fmt: skip
 
 

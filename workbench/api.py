@@ -7,11 +7,14 @@ never imports this file.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +30,18 @@ from workbench.diagnose.probes import Probes
 from workbench.runs import compare as comparing
 from workbench.runs import loaded as loading
 from workbench.runs import run as running
-from workbench.runs.folder import RecordError
+from workbench.runs.files import at
+from workbench.runs.folder import RecordError, RunFolder, data_folder, runs_folder
 from workbench.runs.listing import runs
 from workbench.runs.loaded import RunError, RunView
+from workbench.runs.notes import check_tags, write_note
 from workbench.runs.presets import preset, presets
 from workbench.runs.recovery import resume as resuming
 from workbench.runs.result import Result
 from workbench.runs.uninterrupted import uninterrupted
+from workbench.sweep import sweep as sweeping
+from workbench.sweep.cells import Values, cells_of, run_cell
+from workbench.sweep.seeds import SeedComparison
 from workbench.view.timeline.recorder import Stopwatch
 from workbench.zoo.measures import DrawnRows
 
@@ -42,6 +50,7 @@ if TYPE_CHECKING:
 
     from workbench import export, report
     from workbench.diagnose.doctor import Diagnosis
+    from workbench.report import Report, ReportFigure
     from workbench.view.figures import comparison_figure, side_by_side
     from workbench.view.panel.panel import Panel
     from workbench.view.timeline.timeline import Timeline
@@ -50,8 +59,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChildFailed", "Comparison", "Config", "ConfigError", "LoadedRun", "Panel", "RecordError", "Result", "Run",
-    "RunError", "Timeline", "WorldView", "compare", "comparison_figure", "export", "film", "launch", "load", "preset",
-    "presets", "report", "resume", "runs", "side_by_side",
+    "RunError", "Sweep", "Timeline", "WorldView", "archive", "compare", "comparison_figure", "delete", "export", "film",
+    "launch", "load", "preset", "presets", "report", "resume", "runs", "side_by_side", "sweep",
 ]  # fmt: skip
 
 registry.register("agent", "dqn", "workbench.zoo.dqn:DQNConfig")
@@ -71,6 +80,7 @@ _SHOWN = {
     "Config": "workbench.core.config",
     "Diagnosis": "workbench.diagnose.doctor",
     "Result": "workbench.runs.result",
+    "RunList": "workbench.runs.listing",
     "RunView": "workbench.runs.loaded",
 }
 
@@ -157,7 +167,8 @@ def launch(
     out: Path | str | None = None, weights: NDArray[np.float32] | None = None,
     world: str | type | WorldConfig | None = None, world_args: Mapping[str, Any] | None = None,
     agent: str | type | AgentConfig | None = None, faults: Sequence[str | Fault] = (), probes: bool = True,
-    hooks: Sequence[Hook] = (), timeline: bool = True, start: bool = True,
+    hooks: Sequence[Hook] = (), timeline: bool = True, note: str = "", tags: Sequence[str] = (),
+    relations: Mapping[str, str] | None = None, start: bool = True,
 ) -> Run:  # fmt: skip
     """Start a run and return at once.
 
@@ -178,7 +189,13 @@ def launch(
         probes: whether the children measure what :meth:`Run.diagnose` decides by.
         hooks: what else comes in from outside; see :class:`workbench.core.train.hooks.Hook`.
         timeline: whether the children record what they do when; see :meth:`Run.timeline`.
+        note: what to know of the run; it can be set afterwards too.
+        tags: words to find it by, with :func:`runs`; likewise.
+        relations: what it belongs to, such as ``{"sweep": name}``.
         start: False leaves it to ``run.start()``.
+
+    Example:
+        ``run = wb.launch(wb.preset("quick"), mode="sequential", tags=["first"])``
 
     Raises:
         ConfigError: the configuration or a fault does not go with this mode, lag or machine, or a child process could
@@ -192,19 +209,38 @@ def launch(
     arguments = {f"world.{name}": value for name, value in (world_args or {}).items()}
     config = config.replace(**{kind: wanted for kind, wanted in chosen.items() if wanted is not None}, **arguments)
     lag = check_launch(config, mode, lag)
+    check_tags(tags)
     switched_on = prepare(faults, config, mode, lag)
-    return running.launch(
+    run = running.launch(
         Run, config, mode, lag, name=name, out=out, weights=weights,
         hooks=(*switched_on, *hooks, *_watching(config, timeline, probes)),
-        faults=[fault.text for fault in switched_on], notes={"probes": probes, "timeline": timeline}, start=start,
+        faults=[fault.text for fault in switched_on],
+        notes={"probes": probes, "timeline": timeline, "relations": dict(relations or {})}, start=start,
     )  # fmt: skip
+    if note or tags:
+        write_note(run.folder.path, note, tags)
+    return run
+
+
+@overload
+def compare(
+    config: Config, lag: int | None = 1, *, baseline_lag: int | None = None, out: Path | str | None = None,
+    start: bool = True, seeds: None = None,
+) -> Comparison: ...  # fmt: skip
+
+
+@overload
+def compare(
+    config: Config, lag: int | None = 1, *, baseline_lag: int | None = None, out: Path | str | None = None,
+    start: bool = True, seeds: Iterable[int],
+) -> SeedComparison: ...  # fmt: skip
 
 
 @uninterrupted(undo=lambda pair: pair.stop())
 def compare(
     config: Config, lag: int | None = 1, *, baseline_lag: int | None = None, out: Path | str | None = None,
-    start: bool = True,
-) -> Comparison:  # fmt: skip
+    start: bool = True, seeds: Iterable[int] | None = None,
+) -> Comparison | SeedComparison:  # fmt: skip
     """Run both modes, one after the other, and return at once.
 
     Args:
@@ -213,15 +249,84 @@ def compare(
         baseline_lag: the sequential run's lag; default ``lag``, and 0 beside a free-running run.
         out: folder that the run folders are made in; default ``data/runs``.
         start: False leaves it to ``comparison.start()``.
+        seeds: a pair of runs for each, one after the other; what has finished before is not run again.
+
+    Example:
+        ``print(wb.compare(wb.preset("quick"), seeds=range(10)).wait().table)``
 
     Raises:
         ConfigError: the configuration does not go with one of the modes, a lag, or this machine.
     """
     if baseline_lag is None:
         baseline_lag = lag or 0
+    if seeds is not None:
+        name, kinds = "compare-seeds", {"sequential": baseline_lag, "multiprocess": lag}
+        cells = [
+            cell for seed in seeds for mode, its in kinds.items()
+            for cell in cells_of(config, {"mode": [mode], "seed": [seed]}, mode, its, out, name)
+        ]  # fmt: skip
+        many = SeedComparison(cells, _run_cell, at_once=1)
+        return many.start() if start else many
     sequential = launch(config, "sequential", baseline_lag, out=out, start=False)
-    pair = Comparison(sequential, launch(config, "multiprocess", lag, out=out, start=False))
+    relations = {"compared with": sequential.name}
+    pair = Comparison(sequential, launch(config, "multiprocess", lag, out=out, relations=relations, start=False))
     return pair.start() if start else pair
+
+
+class Sweep(sweeping.Sweep):
+    """Many runs of one configuration with some fields changed. Made by :func:`sweep`; see its ``frame`` and ``table``.
+
+    Example:
+        ``wb.sweep(config, {"seed": range(5)}).wait().figure()``
+    """
+
+    def report(self, **options: Any) -> Report:
+        """A report of the finished runs; ``options`` are those of :func:`workbench.report.make`."""
+        from workbench.report import make
+
+        return make(self.runs, **options)
+
+    def figure(self) -> ReportFigure:
+        """The final reward against each field that was swept, with intervals; a heat map for two."""
+        return self.report(figures=["sweep"])["sweep"]
+
+
+@uninterrupted(undo=lambda made: made.stop())
+def sweep(
+    config: Config, fields: Mapping[str, Values], *, mode: str = "multiprocess", lag: int | None = 1,
+    executor: Executor | None = None, at_once: int | None = None, random: int | None = None, random_seed: int = 0,
+    name: str | None = None, out: Path | str | None = None, start: bool = True, **options: Any,
+) -> Sweep:  # fmt: skip
+    """Run a configuration with every combination of some fields, and return at once.
+
+    A run folder is named by its configuration: the same sweep once more continues what was cut off, tries again what
+    failed, and leaves alone what has finished.
+
+    Args:
+        config: every setting that is not swept.
+        fields: values by field: settings by dotted name, ``"mode"`` or ``"lag"``. With ``random`` also functions that
+            draw a value from a NumPy generator.
+        mode, lag: of every run, as for :func:`launch`.
+        executor: any :class:`concurrent.futures.Executor`, such as a dask client's; default threads of this process,
+            as many as cores and memory allow. Its workers need this package and the folder of the runs.
+        at_once: how many of those threads.
+        random: how many cells are drawn at random; default all.
+        random_seed: of that draw.
+        name: name of the sweep, by which its runs are found again; default made from the fields.
+        out: folder that the run folders are made in; default ``data/runs``.
+        start: False leaves it to ``sweep.start()``.
+        options: further arguments of :func:`launch`, such as ``faults`` or ``tags``.
+
+    Example:
+        ``wb.sweep(wb.preset("quick"), {"learning.learning_rate": [1e-3, 3e-3], "seed": range(5)}, mode="sequential")``
+
+    Raises:
+        ConfigError: a field is no setting, or a value is refused; nothing runs then.
+    """
+    name = name or "-".join(["sweep", *(field.rpartition(".")[2] for field in fields)])
+    cells = cells_of(config, fields, mode, lag, out, name, random, random_seed, options)
+    made = Sweep(cells, _run_cell, executor, at_once)
+    return made.start() if start else made
 
 
 def load(
@@ -272,6 +377,54 @@ def resume(
     """
     given = {"world": world, "agent": agent, "sampler": sampler}
     return resuming.resume(Run, _hooks_of, given, path, config, start, parent_is_gone, changes)
+
+
+# What an executor is given: it can be sent to another process.
+_run_cell = functools.partial(run_cell, launch, resume)
+
+
+def delete(run: Path | str, *, confirm: str) -> None:
+    """Delete the folder of a run that has ended, for good: ``wb.delete("NAME", confirm="NAME")``.
+
+    Args:
+        run: the folder, or its name in ``data/runs``.
+        confirm: the name once more.
+
+    Raises:
+        RecordError: there is no such run, it is under way, or the name is another.
+    """
+    folder = RunFolder.open(_confirmed(run, confirm))
+    folder.hold()
+    try:
+        shutil.rmtree(folder.path)
+    finally:
+        folder.release()
+
+
+def archive(run: Path | str, *, confirm: str, out: Path | str | None = None) -> Path:
+    """Pack a run that has ended into one file, then delete its folder; ``export.unpack`` undoes it.
+
+    Args:
+        run, confirm: as for :func:`delete`.
+        out: folder of the file; default ``data/archive``.
+
+    Raises:
+        RecordError: as for :func:`delete`, or the run cannot be packed; nothing is deleted then.
+    """
+    from workbench.export import archive as pack
+
+    path, where = _confirmed(run, confirm), data_folder() / "archive" if out is None else at(out)
+    where.mkdir(parents=True, exist_ok=True)
+    packed = pack(path, where)
+    delete(path, confirm=confirm)
+    return packed
+
+
+def _confirmed(run: Path | str, confirm: str) -> Path:
+    path = at(run) if at(run).exists() else runs_folder() / run
+    if confirm != path.name:
+        raise RecordError(f"{path} is kept: confirm is {confirm!r}; to remove the run write its name, {path.name!r}")
+    return path
 
 
 def _hooks_of(earlier: loading.LoadedRun, config: Config) -> list[Hook]:

@@ -223,7 +223,9 @@ def test_the_methods_give_their_numbers():
     assert "took epsilon from" in said["1"]
     assert "online 0.001 before and 0 after, target 0.0001 before and 0 after" in said["2"]
     assert "The actor was at most 1 version behind (allowed: 1)" in said["3"]
-    assert "Epochs by how far behind: versions 0: 2, 1: 10; updates 0: 4, 4: 2, 8: 2, 12: 2, 16: 2; ms 0: 12" in said["3"]
+    assert (
+        "Epochs by how far behind: versions 0: 2, 1: 10; updates 0: 4, 4: 2, 8: 2, 12: 2, 16: 2; ms 0: 12" in said["3"]
+    )
     assert "From a publication to its first use it took" in said["8"]
 
 

@@ -10,9 +10,11 @@ import workbench as wb
 from tests.unit.finished import finished_run
 from tests.unit.watched import TABLES
 from workbench.cli import main
+from workbench.runs import listing
 from workbench.runs.folder import RecordError, RunFolder
 from workbench.runs.machine import process_mark
 from workbench.runs.recovery.checkpoint import CheckpointError
+from workbench.view.html import page
 
 
 def edit(path, **changes):
@@ -32,7 +34,18 @@ def test_runs_are_listed_oldest_first_with_status_and_checkpoint(tmp_path):
         (first, "finished", 0, 120), (second, "finished", 4, None),
     ]  # fmt: skip
     assert found[1].label == "multiprocess, free-running, sync_never" and len(found[:1]) == 1
-    assert "epoch 120" in repr(found) and repr(found).splitlines()[0].startswith("name ")
+    assert found.columns == (
+        "name",
+        "status",
+        "run",
+        "seed",
+        "epochs",
+        "greedy_reward",
+        "agent_steps_per_s",
+        "created",
+        "checkpoint",
+    )
+    assert "12 of 12" in repr(found) and repr(found).splitlines()[0].startswith("name ")
 
 
 def test_a_run_whose_parent_died_is_cut_off_and_damage_is_named(tmp_path):
@@ -134,3 +147,70 @@ def test_a_run_that_another_process_has_just_gone_on_with_is_not_resumed(tmp_pat
     monkeypatch.setattr(RunFolder, "hold", lambda folder: edit(path, status="starting", machine=here))
     with pytest.raises(wb.RunError, match="stop it first, or wait for its end"):
         wb.resume(path)
+
+
+def test_runs_are_chosen_and_sorted_by_what_the_table_shows(tmp_path):
+    for seed, lag in ((0, 1), (1, 1), (2, None)):
+        finished_run(tmp_path, "multiprocess", lag, seed, created=1000.0 - seed)
+    (tmp_path / "multiprocess-lag1-seed1" / "run.json").touch()
+
+    def seeds(**wanted):
+        return [each.seed for each in wb.runs(tmp_path, **wanted)]
+
+    assert seeds(lag=1) == [1, 0] and seeds(lag=None) == [2] and seeds(seed=[0, 2], status="finished") == [2, 0]
+    assert seeds(sort="-greedy_reward") == [2, 1, 0] and seeds(**{"world.num_agents": 3}) == []
+    shown = wb.runs(tmp_path, columns=["name", "lag", "learning.tau"])
+    assert shown.table.head == ("name", "lag", "learning.tau") and "free" in repr(shown)
+    with pytest.raises(wb.ConfigError, match="no column 'statsu'; did you mean status"):
+        wb.runs(tmp_path, statsu="finished")
+
+
+def test_notes_and_tags_are_set_at_any_time_and_found(tmp_path, capsys):
+    one, other = finished_run(tmp_path, seed=0), finished_run(tmp_path, seed=1)
+    run = wb.load(one)
+    run.note, run.tags = "looks odd", ["ablation", "paper"]
+    assert main(["note", str(other), "--tag", "paper"]) == 0 and "tags: paper" in capsys.readouterr().out
+    assert [each.path for each in wb.runs(tmp_path, tag="ablation")] == [one] and len(
+        wb.runs(tmp_path, tag="paper")
+    ) == 2
+    assert "looks odd" in repr(wb.runs(tmp_path)) and wb.load(other).tags == ("paper",)
+    with pytest.raises(wb.ConfigError, match="list of words"):
+        run.tags = "ablation"
+
+
+def test_what_has_ended_is_read_once_and_again_after_a_change(tmp_path, monkeypatch):
+    path = finished_run(tmp_path)
+    old = (1e9, 1e9)
+    for file in path.iterdir():
+        os.utime(file, old)
+    wb.runs(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(listing, "info_of", None)
+        assert wb.runs(tmp_path)[0].status == "finished"
+    edit(path, status="stopped")
+    assert wb.runs(tmp_path)[0].status == "stopped"
+    (tmp_path / listing.INDEX).write_text("[1, {")
+    assert wb.runs(tmp_path)[0].status == "stopped"
+
+
+def test_relations_are_told_from_both_sides(tmp_path):
+    one, other = finished_run(tmp_path, "sequential"), finished_run(tmp_path, "multiprocess")
+    edit(other, relations={"compared with": one.name, "sweep": "mine"})
+    found = {each.name: each.value("related") for each in wb.runs(tmp_path)}
+    assert found == {one.name: f"compared with {other.name}", other.name: f"compared with {one.name}, sweep mine"}
+
+
+def test_a_run_is_deleted_or_packed_away_only_by_its_name(tmp_path, capsys):
+    one, other = finished_run(tmp_path, seed=0), finished_run(tmp_path, seed=1)
+    with pytest.raises(RecordError, match="is kept: confirm is 'yes'"):
+        wb.delete(one, confirm="yes")
+    assert main(["delete", str(one)]) == 2 and one.exists()
+    assert main(["delete", str(one), "--confirm", one.name]) == 0 and not one.exists()
+    packed = wb.archive(other, confirm=other.name, out=tmp_path / "packed")
+    assert not other.exists() and wb.export.unpack(packed, tmp_path).name == other.name
+
+
+def test_a_notebook_gets_a_table_to_sort_and_filter(tmp_path):
+    finished_run(tmp_path)
+    shown = page(wb.runs(tmp_path))
+    assert "onclick" in shown and "1 runs" in shown and 'type="search"' in shown

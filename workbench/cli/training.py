@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
+from tqdm import tqdm
 
 from workbench import api
-from workbench.cli.options import NONE, AllSettings, Faults, OwnClasses, PresetName, command, named_path, parse
-from workbench.cli.progress import follow
+from workbench.cli.options import (
+    NONE,
+    AllSettings,
+    Faults,
+    OwnClasses,
+    PresetName,
+    at_least,
+    command,
+    named_path,
+    parse,
+)
+from workbench.cli.progress import REFRESH_S, follow
 from workbench.core.config import ConfigError, Mode, check_name
 from workbench.core.processes.supervisor import ChildFailed
-from workbench.runs.folder import RecordError, data_folder
+from workbench.runs.folder import RecordError, RunFolder, data_folder
+from workbench.runs.notes import read_note, write_note
+from workbench.sweep.executors import executor
+from workbench.sweep.sweep import Sweep
 
 # A registered name, or ``module:Class``; it decides which options there are.
 ChoiceName = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
+
+
+# Words, an option for each: ``--tag ablation --tag paper``.
+Words = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="WORD")]
 
 
 @dataclass(frozen=True)
@@ -57,6 +76,8 @@ class RunOptions(TrainingOptions):
         fault: A failure to switch on, one of workbench.diagnose.faults.FAULTS; can be given several times.
         probes: Whether to measure what ``workbench doctor`` decides by.
         timeline: Whether to record what each process does when, for ``workbench timeline``.
+        note: What to know of the run.
+        tag: A word to find the run by; can be given several times.
     """
 
     mode: Mode = "multiprocess"
@@ -65,6 +86,8 @@ class RunOptions(TrainingOptions):
     fault: Faults = ()
     probes: bool = True
     timeline: bool = True
+    note: str = ""
+    tag: Words = ()
 
 
 def run(arguments: list[str]) -> int:
@@ -72,7 +95,8 @@ def run(arguments: list[str]) -> int:
     options = parse("run", arguments, RunOptions)
     made = api.launch(
         options.config, options.mode, options.epochs_ahead, name=options.name, out=options.out,
-        faults=options.fault, probes=options.probes, timeline=options.timeline, start=False,
+        faults=options.fault, probes=options.probes, timeline=options.timeline, note=options.note, tags=options.tag,
+        start=False,
     )  # fmt: skip
     return _finish(made)
 
@@ -103,28 +127,82 @@ def resume(
 
 
 def _settings(texts: tuple[str, ...]) -> dict[str, Any]:
-    """``("epochs=480", "device=cuda")`` as values by name; what is no JSON is a word."""
+    """``("epochs=480", "device=cuda")`` as values by name of a setting."""
+    found = _named(texts)
+    for name in found:
+        check_name(name)
+    return found
+
+
+def _named(texts: tuple[str, ...]) -> dict[str, Any]:
+    """``("lag=1", "status=finished")`` as values by name; what is no JSON is a word."""
     found: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            raise ConfigError(f"--set was given {text!r}; it takes name=value, such as epochs=480")
-        check_name(name)
-        try:
-            found[name] = json.loads(value)
-        except (ValueError, RecursionError):
-            found[name] = value
+            raise ConfigError(f"{text!r} was given; it takes name=value, such as epochs=480")
+        found[name] = _value(value)
     return found
 
 
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 @command
-def runs(folder: tyro.conf.Positional[Path | None] = None) -> int:
-    """List the runs of a folder, oldest first, with their status: also those whose parent died.
+def runs(
+    folder: tyro.conf.Positional[Path | None] = None, where: tuple[str, ...] = (), sort: str = "created",
+    columns: tuple[str, ...] = (),
+) -> int:  # fmt: skip
+    """List the runs of a folder with their status: also those whose parent died.
 
     Args:
         folder: Folder that run folders lie in. Default: data/runs.
+        where: Which runs, such as ``status=finished lag=1 tag=ablation``; settings by dotted name too.
+        sort: Column to sort by; with - before it the largest first, as in --sort=-greedy_reward.
+        columns: Columns to show, such as ``name learning.learning_rate greedy_reward``. Default: what says something.
     """
-    print(api.runs(folder))
+    print(api.runs(folder, sort=sort, columns=columns, **_named(where)))
+    return 0
+
+
+@command
+def note(run: tyro.conf.Positional[Path], text: str | None = None, tag: Words = ()) -> int:
+    """Write a note or tags to a run, also while it is under way; print what it has.
+
+    Args:
+        run: Folder of the run, or its name in data/runs.
+        text: The note. Default: as it is.
+        tag: A word to find the run by, in place of those it has; can be given several times.
+    """
+    path = named_path(run)
+    RunFolder.open(path)
+    said, tags = read_note(path)
+    write_note(path, said if text is None else text, tag or tags)
+    said, tags = read_note(path)
+    print(f"note: {said or '-'}\ntags: {', '.join(tags) or '-'}")
+    return 0
+
+
+@command
+def delete(run: tyro.conf.Positional[Path], confirm: str | None = None, archive: bool = False) -> int:
+    """Delete a run that has ended; its name is asked for once more.
+
+    Args:
+        run: Folder of the run, or its name in data/runs.
+        confirm: The name of the run, where nobody can be asked.
+        archive: Pack the run into data/archive first; ``workbench unpack`` takes it out again.
+    """
+    path = named_path(run)
+    if confirm is None and sys.stdin.isatty():
+        confirm = input(f"{path} will be deleted. Write the name of the run: ")
+    if archive:
+        print(api.archive(path, confirm=confirm or ""))
+    else:
+        api.delete(path, confirm=confirm or "")
     return 0
 
 
@@ -138,10 +216,13 @@ class CompareOptions(TrainingOptions):
         baseline_lag: Lag of the sequential run, in epochs. Default: the same lag; 0, the classic one, beside a free
             run.
         out: Folder for summary.json, side_by_side.png and the run folders. Default: a new one in data/comparisons.
+        seeds: Pairs of runs, of seeds 0, 1 and so on; ends with a table of means and intervals alone, and the same
+            command continues one that was cut off.
     """
 
     baseline_lag: int | None = None
     out: Path | None = None
+    seeds: int | None = None
 
 
 def compare(arguments: list[str]) -> int:
@@ -150,6 +231,14 @@ def compare(arguments: list[str]) -> int:
     Both files are written even if a run failed, as far as the runs got.
     """
     options = parse("compare", arguments, CompareOptions)
+    if options.seeds is not None:
+        at_least(1, seeds=options.seeds)
+        seeds, lag = range(options.seeds), options.epochs_ahead
+        return _finish_sweep(
+            api.compare(
+                options.config, lag, baseline_lag=options.baseline_lag, out=options.out, seeds=seeds, start=False
+            )
+        )
     out = data_folder() / "comparisons" / time.strftime("%Y%m%d-%H%M%S") if options.out is None else options.out
     summary, figure = out / "summary.json", out / "side_by_side.png"
     if summary.exists():
@@ -172,3 +261,72 @@ def _write(pair: api.Comparison, summary: Path, figure: Path) -> None:
     pair.save(summary)
     comparison_figure(pair).save(figure)
     print(f"{pair.table}\n\nsummary: {summary}\nfigure: {figure}")
+
+
+@dataclass(frozen=True)
+class SweepOptions(TrainingOptions):
+    """Train with every combination of some settings. The same command continues a sweep that was cut off.
+
+    Attributes:
+        over: A setting with its values, ``learning.learning_rate=1e-3,3e-3`` or, from 0 to 9, ``seed=0:10``; also mode
+            and lag. Can be given several times.
+        mode: An actor and learner processes, or the sequential baseline in one process.
+        random: Cells that are drawn at random. Default: all.
+        at_once: Runs side by side. Default: as many as cores and memory allow.
+        on: Where the runs run: here, or on a cluster.
+        address: Of the cluster; for Slurm the folder of the logs.
+        out: Folder that the run folders are made in. Default: data/runs.
+        report: Folder for a report of the finished runs, with the figure of the sweep.
+    """
+
+    over: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="SETTING=VALUES")] = ()
+    mode: Mode = "multiprocess"
+    random: int | None = None
+    at_once: int | None = None
+    on: Literal["local", "dask", "slurm", "ray"] = "local"
+    address: str | None = None
+    out: Path | None = None
+    report: Path | None = None
+
+
+def sweep(arguments: list[str]) -> int:
+    """Train with every combination of some settings, as many at a time as fit, here or on a cluster."""
+    options = parse("sweep", arguments, SweepOptions)
+    made = api.sweep(
+        options.config, dict(map(_swept, options.over)), mode=options.mode, lag=options.epochs_ahead, out=options.out,
+        executor=executor(options.on, options.address), at_once=options.at_once, random=options.random, start=False,
+    )  # fmt: skip
+    code = _finish_sweep(made)
+    if options.report is not None:
+        print(f"report: {made.report(bands=False).save(options.report)[-1]}")
+    return code
+
+
+def _swept(text: str) -> tuple[str, list[Any]]:
+    name, equals, values = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--over was given {text!r}; it takes a setting and its values, such as seed=0,1,2")
+    first, colon, end = values.partition(":")
+    if colon and first.isdigit() and end.isdigit():
+        return name, list(range(int(first), int(end)))
+    return name, [_value(each) for each in values.split(",")]
+
+
+def _finish_sweep(made: Sweep) -> int:
+    """Run all cells; a bar, and a line for each that has ended; in the end the table."""
+    ended = set[str]()
+    total = len(made.cells)
+    with tqdm(total=total, leave=False, dynamic_ncols=True, disable=None, file=sys.stderr) as bar, made:
+        made.start()
+        while len(ended) < total:
+            over = made.ended
+            for row in made.rows:
+                if row["run"] not in ended and (row["status"] in ("finished", "failed") or over):
+                    ended.add(row["run"])
+                    bar.update()
+                    tqdm.write(f"{row['run']}: {row['status']}", file=sys.stderr)
+            time.sleep(0 if over else REFRESH_S)
+    print(made.table)
+    for name, error in made.failures.items():
+        print(f"workbench: {name}: {error}", file=sys.stderr)
+    return 1 if made.failures else 0

@@ -20,6 +20,7 @@ from workbench.report.results import results_table
 from workbench.report.selection import ReportError, Runs, Selection, select
 from workbench.report.settings import lost_sentence, origin_sentence, settings_sentence, task_sentence
 from workbench.report.speedup import speedup
+from workbench.report.sweep import sweep
 from workbench.report.sync_lag import sync_lag
 from workbench.report.timeline import timeline
 from workbench.runs.files import at, write_whole
@@ -37,6 +38,7 @@ FIGURES: dict[str, Callable[[Material], ReportFigure]] = {
     "sync_lag": sync_lag,
     "speedup": speedup,
     "timeline": timeline,
+    "sweep": sweep,
     "fault_matrix": fault_matrix,
 }
 SUFFIXES = (".pdf", ".svg", ".png")

@@ -1,29 +1,50 @@
-"""What runs there are: a line for every run folder, without reading its records, however many there are."""
+"""What runs there are: a line for every run folder, without reading its records, however many there are.
+
+What does not change of a run that has ended is kept in one file beside the run folders, so that a thousand of them are
+listed at once.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import textwrap
 import time
 from collections import UserList
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workbench.runs.files import at
+import numpy as np
+
+from workbench.core.config import ConfigError
+from workbench.core.did_you_mean import did_you_mean
+from workbench.core.settings import flat
+from workbench.runs import loaded, notes
+from workbench.runs.files import at, write_whole
 from workbench.runs.folder import OldFormat, RecordError, RunFolder, runs_folder
-from workbench.runs.loaded import RunView, status_of
+from workbench.runs.loaded import LoadedRun, RunView, status_of
 from workbench.runs.recovery.checkpoint import kept_epochs
-from workbench.runs.table import Table
+from workbench.runs.table import Table, number
 
 # Characters of a line that are given to what a run is, or to why its folder cannot be read.
-WIDTH = 72
+WIDTH = 60
+# Settings that differ have a column each, the first few of them.
+MOST_SETTINGS = 4
+# What is known of the runs that have ended.
+INDEX = ".index.json"
+# A file that was changed less than so many seconds ago may change again without a new time.
+SETTLED_S = 2.0
+# Numbers of a result that are kept.
+_NUMBERS = ("greedy_reward", "wall_s", "startup_s", "agent_steps_per_s", "updates_per_s")
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """One run folder.
+    """One run folder. ``info.load()`` reads the run.
 
     Attributes:
         status: created, starting, running, finished, stopped, failed; "cut off" (no parent), "old format" or
@@ -31,74 +52,231 @@ class RunInfo:
         label: Mode, lag and faults; of a folder that cannot be read, why.
         created: Seconds since 1970; 0 if unknown.
         checkpoint: Epoch of the newest checkpoint; None if there is none.
+        epochs: Epochs that are recorded.
+        result: Numbers of its result; empty before there is one.
+        settings: Every setting by dotted name.
+        relations: What it belongs to: "sweep", "compared with", "resumed".
     """
 
     path: Path
     status: str
     label: str
-    seed: int | None
-    created: float
-    checkpoint: int | None
+    seed: int | None = None
+    created: float = 0.0
+    checkpoint: int | None = None
+    mode: str | None = None
+    lag: int | None = None
+    epochs: int = 0
+    result: Mapping[str, float | None] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    relations: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+    tags: Sequence[str] = ()
 
     @property
     def name(self) -> str:
         """Name of the folder."""
         return self.path.name
 
+    def load(self) -> LoadedRun:
+        """The run."""
+        return loaded.opened_as(self.path)
+
+    def value(self, column: str) -> Any:
+        """What a column says of this run: an attribute, a number of the result, or a setting by dotted name."""
+        named = {"related": ", ".join(f"{kind} {it}" for kind, it in self.relations.items()), "run": self.label}
+        for said in (named, self.result, self.settings):
+            if column in said:
+                return said[column]
+        return getattr(self, column, None) if column in _FIELDS else None
+
+    def cell(self, column: str) -> str:
+        """The same as text, "-" where there is nothing."""
+        value = self.value(column)
+        if column == "created" and value:
+            return time.strftime("%Y-%m-%d %H:%M", time.localtime(value))
+        if column == "lag" and self.mode:
+            return "free" if value is None else str(value)
+        if column == "epochs":
+            return f"{value} of {self.settings.get('epochs', '?')}" if self.mode else "-"
+        if column in ("run", "note"):
+            value = textwrap.shorten(value, WIDTH, placeholder=" ...")
+        if column == "tags":
+            value = ", ".join(value)
+        return number(value) if isinstance(value, float) else str(value) if value not in (None, "", 0.0) else "-"
+
+
+_FIELDS = {"name", *(each.name for each in dataclasses.fields(RunInfo))} - {"path", "result", "settings", "relations"}
+
 
 class RunList(UserList[RunInfo]):
-    """Runs, oldest first, that show themselves as a table."""
+    """Runs that show themselves as a table, in a notebook as one to sort and to filter.
 
-    def __init__(self, found: Iterable[RunInfo] = (), folder: Path | None = None) -> None:
+    Example:
+        ``wb.Panel(wb.runs(tag="ablation").load())``
+
+    Attributes:
+        columns: those of the table; see :func:`runs`.
+    """
+
+    def __init__(self, found: Iterable[RunInfo] = (), folder: Path | None = None, columns: Sequence[str] = ()) -> None:
         """``folder`` is where they were looked for."""
         super().__init__(found)
-        self._folder = folder
+        self._folder, self.columns = folder, tuple(columns) or self._usual()
+
+    def load(self) -> list[LoadedRun]:
+        """Every run, as panels and reports take them."""
+        return [each.load() for each in self]
+
+    @property
+    def differing(self) -> list[str]:
+        """The settings that are not the same in all of these runs."""
+        known = [each.settings for each in self if each.settings]
+        names = dict.fromkeys(name for each in known for name in each if name not in ("seed", "epochs"))
+        return [name for name in names if len({str(each.get(name)) for each in known}) > 1]
+
+    def _usual(self) -> tuple[str, ...]:
+        """Every column that says something."""
+        wanted = [
+            "name", "status", "run", *self.differing[:MOST_SETTINGS], "seed", "epochs", "greedy_reward",
+            "agent_steps_per_s", "created", "checkpoint", "note", "tags", "related",
+        ]  # fmt: skip
+        return tuple(column for column in wanted if any(each.cell(column) != "-" for each in self))
+
+    @property
+    def table(self) -> Table:
+        """A line for each run."""
+        rows = tuple(tuple(each.cell(column) for column in self.columns) for each in self)
+        heads = {"greedy_reward": "greedy reward", "agent_steps_per_s": "steps/s"}
+        return Table(tuple(heads.get(name, name) for name in self.columns), rows, numbers=False)
 
     def __repr__(self) -> str:
         if not self:
             return f"no runs in {self._folder}" if self._folder else "no runs"
-        rows = tuple(
-            (
-                each.name, each.status, textwrap.shorten(each.label, WIDTH, placeholder=" ..."),
-                "-" if each.seed is None else str(each.seed),
-                time.strftime("%Y-%m-%d %H:%M", time.localtime(each.created)) if each.created else "-",
-                "-" if each.checkpoint is None else f"epoch {each.checkpoint}",
-            )
-            for each in self
-        )  # fmt: skip
-        return Table(("name", "status", "run", "seed", "created", "checkpoint"), rows, numbers=False).text
+        return self.table.text
 
 
-def runs(folder: Path | str | None = None) -> RunList:
+def runs(
+    folder: Path | str | None = None, *, sort: str = "created", columns: Sequence[str] = (), **wanted: Any
+) -> RunList:
     """Every run in a folder, oldest first, those included whose parent died ("cut off").
 
     Args:
         folder: where run folders lie; default ``data/runs``.
+        sort: the column to sort by, smallest first; with ``-`` before it largest first.
+        columns: columns of the table, any of those below; default all that say something.
+        wanted: which runs: ``status="finished"``, ``lag=1``, ``tag="ablation"``, ``mode=``, ``seed=``, ``sweep=``, or a
+            setting by dotted name, each with a value or a list of values.
+
+    Example:
+        ``wb.runs(status="finished", lag=1, sort="-greedy_reward")``
 
     Raises:
         RecordError: there is no such folder.
+        ConfigError: there is no such column.
     """
     where = runs_folder() if folder is None else at(folder)
-    if not where.is_dir():
-        if folder is None:
-            return RunList([], where)
+    if folder is not None and not where.is_dir():
         raise RecordError(f"there is no folder {where}; name one that holds run folders")
-    found = [_info(path) for path in where.iterdir() if os.path.exists(path / "run.json")]  # False if it is not ours
-    return RunList(sorted(found, key=lambda each: (each.created, each.name)), where)
+    found = _related(_all_in(where)) if where.is_dir() else []
+    names = {*_FIELDS, *_NUMBERS, "related", "run", *(name for each in found for name in each.settings)}
+    for name in (sort.removeprefix("-"), *columns, *wanted):
+        if found and name not in names | {"tag", "sweep"}:
+            raise ConfigError(f"runs have no column {name!r}; {did_you_mean(name, sorted(names))}")
+    kept = [each for each in found if all(_fits(each, name, value) for name, value in wanted.items())]
+    kept.sort(key=lambda each: (each.created, each.name))
+    key, last = sort.removeprefix("-"), sort.startswith("-")
+    known = [each for each in kept if each.value(key) is not None]
+    known.sort(key=lambda each: each.value(key), reverse=last)
+    return RunList([*known, *(each for each in kept if each.value(key) is None)], where, columns)
 
 
-def _info(path: Path) -> RunInfo:
+def _fits(info: RunInfo, name: str, wanted: Any) -> bool:
+    if name == "tag":
+        return wanted in info.tags
+    if name == "sweep":
+        return bool(info.relations.get("sweep") == wanted)
+    if name == "lag" and info.mode is None:
+        return False
+    return bool(info.value(name) in (wanted if isinstance(wanted, list | tuple | set | range) else [wanted]))
+
+
+def _all_in(folder: Path) -> list[RunInfo]:
+    """Every run of a folder; those that have ended are read once."""
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        index = {}
+    found, known = list[RunInfo](), dict[str, Any]()
+    for entry in os.scandir(folder):
+        path, info = folder / entry.name, None
+        if not os.path.exists(path / "run.json"):  # or it is not ours to read
+            continue
+        mark = [_mark(path / name) for name in ("run.json", "result.json", notes.FILE, "checkpoints")]
+        with suppress(KeyError, TypeError, AttributeError):
+            if index[entry.name]["mark"] == mark:
+                info = RunInfo(path, **index[entry.name]["info"])
+        info = info or info_of(path)
+        found.append(info)
+        if info.status in ("finished", "stopped", "failed") and max(mark)[0] < time.time_ns() - SETTLED_S * 1e9:
+            known[entry.name] = {"mark": mark, "info": _as_dict(info)}
+    if known != index:
+        with suppress(OSError, ValueError):  # a folder of somebody else's
+            write_whole(folder / INDEX, json.dumps(known))
+    return found
+
+
+def _mark(path: Path) -> list[int]:
+    """What tells one state of a file from another."""
+    try:
+        said = path.stat()
+    except OSError:
+        return [0, 0, 0]
+    return [said.st_mtime_ns, said.st_size, said.st_ino]
+
+
+def _as_dict(info: RunInfo) -> dict[str, Any]:
+    said = dict(vars(info)) | {"tags": list(info.tags)}
+    del said["path"]
+    return said
+
+
+def _related(found: list[RunInfo]) -> list[RunInfo]:
+    """The same runs; the first run of a comparison knows the second too."""
+    second = {each.relations["compared with"]: each.name for each in found if "compared with" in each.relations}
+    return [
+        dataclasses.replace(each, relations={**each.relations, "compared with": second[each.name]})
+        if each.name in second else each for each in found
+    ]  # fmt: skip
+
+
+def info_of(path: Path) -> RunInfo:
+    """What a run folder says of its run, whatever it holds."""
     newest = None
     try:
         newest = max(kept_epochs(path / "checkpoints"), default=None)
-        said: dict[str, Any] = RunFolder.open(path).read_description()
+        folder = RunFolder.open(path)
+        said: dict[str, Any] = folder.read_description()
         label = RunView.label_of(said["mode"], said["lag"], said.get("faults", ()))
-        created = float(said["created"])
+        created, config, resumed = float(said["created"]), said["config"], said.get("resumed")
         time.localtime(created)  # refuses what is no time
-        records = path / "epochs.records"
-        begun = records.exists() and records.stat().st_size > 0
-        return RunInfo(path, status_of(said, begun), label, int(said["config"]["seed"]), created, newest)
+        epochs = _epochs(folder)
+        relations = {str(kind): str(name) for kind, name in (said.get("relations") or {}).items()}
+        relations |= {"resumed": f"at epoch {resumed[-1]['epoch']}"} if resumed else {}
+        result = folder.read_result() or {}
+        numbers = {name: None if result.get(name) is None else float(result[name]) for name in _NUMBERS}
+        return RunInfo(
+            path, status_of(said, epochs > 0), label, int(config["seed"]), created, newest, str(said["mode"]),
+            said["lag"], epochs, numbers if result else {}, flat(config), relations, *notes.read_note(path),
+        )  # fmt: skip
     except (RecordError, KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
         status = "old format" if isinstance(error, OldFormat) else "unreadable"
         why = str(error).removeprefix(str(path)).lstrip(f"{os.sep} ")
-        return RunInfo(path, status, why, None, 0.0, newest)
+        return RunInfo(path, status, why, checkpoint=newest)
+
+
+def _epochs(folder: RunFolder) -> int:
+    """How many epochs are recorded, from the last record alone."""
+    path, dtype = folder.path_of("epochs"), folder.schema.tables["epochs"].dtype
+    count = path.stat().st_size // dtype.itemsize if path.exists() else 0
+    return int(np.fromfile(path, dtype, 1, offset=(count - 1) * dtype.itemsize)["epoch"][0]) + 1 if count else 0

@@ -17,6 +17,7 @@ from workbench.runs import machine
 from workbench.runs.folder import RecordError, RunFolder
 from workbench.runs.history import History
 from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
+from workbench.runs.notes import read_note, write_note
 from workbench.runs.recovery.checkpoint import CheckpointError, checkpoint_of, kept_epochs
 from workbench.runs.result import Result
 
@@ -43,6 +44,24 @@ class RunView:
     def name(self) -> str:
         """Name of the run, which is that of its folder."""
         return self.folder.path.name
+
+    @property
+    def note(self) -> str:
+        """What somebody wrote about the run; set it at any time: ``run.note = "looks odd after epoch 80"``."""
+        return read_note(self.folder.path)[0]
+
+    @note.setter
+    def note(self, note: str) -> None:
+        write_note(self.folder.path, note, self.tags)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Words to find the run by, with ``wb.runs(tag="ablation")``; set them at any time."""
+        return read_note(self.folder.path)[1]
+
+    @tags.setter
+    def tags(self, tags: Sequence[str]) -> None:
+        write_note(self.folder.path, self.note, tags)
 
     @property
     def device(self) -> str:

@@ -18,6 +18,7 @@ from workbench.core.settings import Settings, fields_of
 from workbench.diagnose.checks import CheckResult
 from workbench.diagnose.doctor import Diagnosis
 from workbench.runs.compare import Comparison
+from workbench.runs.listing import RunList
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.result import Result
 from workbench.runs.table import Table, html_table, number
@@ -200,6 +201,29 @@ def _comparison(pair: Comparison) -> str:
     rows = [*rows, ("identical to the last bit", identical, ""), ("speed-up", number(pair.speedup), "")]
     table = Table(("quantity", *(run.label for run in pair.runs)), tuple(rows), "Comparison", numbers=False).html
     return table + (quiet(f"Speed-up: {pair.speedup_note}.") if pair.speedup_note else "")
+
+
+# A press on a head sorts the rows by that column, and the other way round when it is pressed again.
+_SORT = """const head = event.target.closest('th'); if (head) {
+  const rows = this.querySelector('tbody'), at = head.cellIndex, up = head.ariaSort !== 'ascending';
+  for (const each of head.parentNode.cells) each.ariaSort = null;
+  head.ariaSort = up ? 'ascending' : 'descending';
+  const key = row => row.cells[at].textContent.replaceAll(',', '');
+  const order = (a, b) => isNaN(a - b) ? a.localeCompare(b) : a - b;
+  rows.append(...[...rows.rows].sort((a, b) => (up ? 1 : -1) * order(key(a), key(b))));
+}"""
+_FILTER = """for (const row of this.querySelector('tbody').rows)
+  row.hidden = !row.textContent.toLowerCase().includes(event.target.value.toLowerCase());"""
+
+
+@page.register
+def _runs(found: RunList) -> str:
+    """The table of runs; its rows can be sorted and filtered where the page may run scripts."""
+    if not found:
+        return quiet(repr(found))
+    shown = '<input type="search" placeholder="filter" aria-label="Show the runs that contain these words">'
+    said = quiet(f"{len(found):,} runs; press a head to sort by it")
+    return f'<div onclick="{text(_SORT)}" oninput="{text(_FILTER)}">{shown} {said}{found.table.html}</div>'
 
 
 @page.register

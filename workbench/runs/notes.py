@@ -1,0 +1,40 @@
+"""A note and tags of a run, in a file of their own: they can be set while the run is under way anywhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from workbench.core.config import ConfigError
+from workbench.runs.files import write_whole
+
+FILE = "note.json"
+_TAG = re.compile(r"[\w.-]{1,40}")
+
+
+def read_note(folder: Path) -> tuple[str, tuple[str, ...]]:
+    """The note and the tags of a run; empty where nobody set any, or the file is damaged."""
+    try:
+        said = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        return str(said["note"]), tuple(map(str, said["tags"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return "", ()
+
+
+def write_note(folder: Path, note: str, tags: Sequence[str]) -> None:
+    """Replace the note and the tags of a run.
+
+    Raises:
+        ConfigError: a tag is no word of at most 40 letters, digits, ``_``, ``-`` and ``.``.
+    """
+    check_tags(tags)
+    write_whole(folder / FILE, json.dumps({"note": note, "tags": list(dict.fromkeys(tags))}) + "\n")
+
+
+def check_tags(tags: Sequence[str]) -> None:
+    """Refuse what is no tag; see :func:`write_note`."""
+    for tag in [tags] if isinstance(tags, str) else tags:
+        if isinstance(tags, str) or not _TAG.fullmatch(tag):
+            raise ConfigError(f"tags are {tags!r}; give a list of words of letters, digits, '_', '-' and '.'")

@@ -1,0 +1,230 @@
+"""A sweep: cells that an executor runs, one table of where each is, and the results as a data frame."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any, Self
+
+from workbench.core.config import ConfigError
+from workbench.core.processes.blocks import Plan
+from workbench.runs import limits, loaded, machine
+from workbench.runs.awaiting import Awaitable, in_steps
+from workbench.runs.listing import info_of
+from workbench.runs.loaded import LoadedRun, RunError
+from workbench.runs.result import Result
+from workbench.runs.run import OWN_HOOKS
+from workbench.runs.statistics import with_interval
+from workbench.runs.table import Table, number
+from workbench.sweep.cells import Cell
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What a process of a run takes beside the memory that the run shares, in bytes.
+PROCESS_BYTES = 150 * 2**20
+# Share of the free memory that a sweep takes on its own.
+MEMORY_SHARE = 0.8
+# Numbers of a finished cell, in the table and in the frame.
+NUMBERS = ("greedy_reward", "wall_s", "startup_s", "agent_steps_per_s", "updates_per_s")
+REFRESH_S = 1.0
+
+
+class Sweep(Awaitable["Sweep"]):
+    """Many runs of one configuration with some fields changed. Made by :func:`workbench.sweep`.
+
+    ``await sweep`` in a notebook, ``sweep.wait()`` in a script. What was cut off continues when the same sweep is made
+    once more, and what has finished is not run again. Also a context manager that stops it at the end.
+
+    Example:
+        ``wb.sweep(config, {"learning.learning_rate": [1e-3, 3e-3], "seed": range(5)}).wait().frame``
+
+    Attributes:
+        cells: the runs, in the order in which they begin.
+    """
+
+    def __init__(
+        self, cells: Sequence[Cell], run_cell: Callable[[Cell], Result], executor: Executor | None = None,
+        at_once: int | None = None,
+    ) -> None:  # fmt: skip
+        """Nothing runs before :meth:`start`.
+
+        Args:
+            cells: at least one; they share a folder and the name of the sweep.
+            run_cell: is called with each cell, where the executor wants.
+            executor: runs the cells; None for threads of this process, as many as cores and memory allow.
+            at_once: how many of those threads.
+
+        Raises:
+            ConfigError: ``at_once`` is no number of cells, or is given beside an executor.
+        """
+        if at_once is not None and (executor is not None or at_once < 1):
+            raise ConfigError(f"at_once is {at_once}; it must be 1 or more, and goes without an executor")
+        self.cells = tuple(cells)
+        self._run_cell, self._executor, self._at_once = run_cell, executor, at_once
+        self._futures: list[Future[Result]] = []
+
+    @property
+    def name(self) -> str:
+        """Name of the sweep, which each of its runs has among its relations."""
+        return self.cells[0].sweep
+
+    def start(self) -> Self:
+        """Hand all cells to the executor and return at once.
+
+        Raises:
+            RunError: the sweep was started before.
+        """
+        if self._futures:
+            raise RunError("this sweep was started before; make a new one with workbench.sweep()")
+        self.cells[0].stop_file.unlink(missing_ok=True)
+        own = None if self._executor else ThreadPoolExecutor(self._at_once or at_once_here(self.cells), "sweep")
+        self._futures = [(own or self._executor).submit(self._run_cell, cell) for cell in self.cells]  # type: ignore[union-attr]
+        if own:
+            own.shutdown(wait=False)  # once they are done
+        return self
+
+    @property
+    def ended(self) -> bool:
+        """Whether no cell will be run any more."""
+        return bool(self._futures) and all(future.done() for future in self._futures)
+
+    def wait(self, timeout: float | None = None) -> Self:
+        """Sleep until every cell has ended, and return the sweep. An interrupt ends the sleep, not the sweep.
+
+        Raises:
+            TimeoutError: some have not ended.
+            RunError: some failed, which are named; all others are there. The same sweep once more tries them again.
+        """
+        if not self._futures:
+            raise RunError("this sweep was never started; call sweep.start()")
+        if not in_steps(self._wait, timeout):
+            raise TimeoutError(f"the sweep is not over after {timeout:g} s; it continues")
+        if failures := self.failures:
+            said = "; ".join(f"{name}: {str(error).splitlines()[0]}" for name, error in list(failures.items())[:3])
+            raise RunError(f"{len(failures)} of {len(self.cells)} cells did not finish: {said}")
+        return self
+
+    def _wait(self, seconds: float) -> bool:
+        wait([future for future in self._futures if not future.done()], seconds)  # one that is cancelled wakes nobody
+        return all(future.done() for future in self._futures)
+
+    @property
+    def failures(self) -> dict[str, BaseException]:
+        """What ended each cell that has not finished, by name."""
+        ended = [(cell, future) for cell, future in zip(self.cells, self._futures, strict=False) if future.done()]
+        found = {cell.name: RunError("cancelled") if it.cancelled() else it.exception() for cell, it in ended}
+        return {name: error for name, error in found.items() if error is not None}
+
+    def stop(self) -> None:
+        """Begin no further cell, and end those that run in order. The same sweep once more continues them."""
+        self.cells[0].out.mkdir(parents=True, exist_ok=True)
+        self.cells[0].stop_file.touch()
+        for future in self._futures:
+            future.cancel()
+        in_steps(self._wait, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self.ended:
+            self.stop()
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Where each cell is: what was swept, its status, epochs, and the numbers of its result once there is one."""
+        rows, failures = [], self.failures
+        for cell in self.cells:
+            found = info_of(cell.path) if cell.path.exists() else None
+            status = found.status if found else "waiting"
+            if status not in ("finished", "running", "starting") and cell.name in failures:
+                status = "failed"
+            result = found.result if found and status == "finished" else {}
+            kind = {"mode": cell.mode, "lag": cell.lag} | dict(cell.values)
+            rows.append({
+                **kind, "status": status, "epochs": found.epochs if found else 0,
+                **{name: result.get(name) for name in NUMBERS}, "run": cell.name,
+            })  # fmt: skip
+        return rows
+
+    @property
+    def table(self) -> Table:
+        """Where each cell is."""
+        rows = self.rows
+        head = tuple(name for name in rows[0] if name != "run" and any(row[name] is not None for row in rows))
+        counts = {status: sum(row["status"] == status for row in rows) for status in {row["status"] for row in rows}}
+        said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        return Table(head, tuple(tuple(_text(row[name]) for name in head) for row in rows), f"{self.name}: {said}")
+
+    @property
+    def summary(self) -> Table:
+        """Greedy reward of the finished cells, seeds together: the mean with a 95 % interval by Student's t."""
+        swept = [name for name in self.cells[0].values if name != "seed"]
+        groups: dict[tuple[str, ...], list[float]] = {}
+        for row in self.rows:
+            if row["greedy_reward"] is not None:
+                groups.setdefault(tuple(_text(row[name]) for name in swept), []).append(row["greedy_reward"])
+        rows = tuple((*key, with_interval(values), str(len(values))) for key, values in groups.items())
+        return Table((*swept, "greedy reward", "runs"), rows)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """:attr:`rows` as a data frame, a line for each cell. Needs pandas (``workbench[export]``)."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
+
+    @property
+    def runs(self) -> list[LoadedRun]:
+        """The finished runs, for reports and panels."""
+        paths = [(cell, info_of(cell.path)) for cell in self.cells if cell.path.exists()]
+        return [loaded.opened_as(cell.path, **cell.classes) for cell, it in paths if it.status == "finished"]
+
+    def __repr__(self) -> str:
+        return f"<Sweep {self.table.caption}>"
+
+    def _repr_html_(self) -> str:
+        return self.table.html
+
+    def _ipython_display_(self) -> None:
+        """Show the table, and bring it up to date until the sweep is over."""
+        from IPython.display import display
+
+        def shown() -> Mapping[str, str]:
+            return {"text/html": self._repr_html_(), "text/plain": repr(self)}
+
+        def follow() -> None:
+            over = False
+            while not over and threading.main_thread().is_alive():
+                over = self.ended or not self._futures
+                handle.update(shown(), raw=True)
+                time.sleep(REFRESH_S)
+
+        handle = display(shown(), raw=True, display_id=True)
+        if handle is not None and self._futures and not self.ended:
+            threading.Thread(target=follow, name="sweep table", daemon=True).start()
+
+
+def at_once_here(cells: Sequence[Cell]) -> int:
+    """How many cells this machine can run side by side: a core for each process that works, and memory for all."""
+
+    def processes(cell: Cell) -> int:
+        return 1 if cell.mode == "sequential" else 1 + cell.config.num_learners
+
+    def size(cell: Cell) -> int:
+        plan = Plan(cell.config, cell.mode, cell.lag, None, OWN_HOOKS)
+        return sum(limits.memory_needed(plan).values()) + processes(cell) * PROCESS_BYTES
+
+    unlike = {repr(cell.config.replace(seed=0)) + cell.mode: cell for cell in cells}.values()
+    cores = machine.cores()
+    by_cores = cores // min(cores, max(map(processes, unlike)))
+    by_memory = math.floor(MEMORY_SHARE * limits.memory_available() / max(map(size, unlike)))
+    return max(1, min(by_cores, by_memory))
+
+
+def _text(value: Any) -> str:
+    return number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
