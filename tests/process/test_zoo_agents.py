@@ -18,6 +18,8 @@ DUELING = DQN.replace(
 
 PRIORITISED = DQN.replace(**{"replay.sampler": "prioritised", "learning.accumulate": 2})
 
+RETRACE = DUELING.replace(**{"learning.correction": "retrace", "replay.max_age": 6})
+
 
 @functools.cache
 def reference(config, lag):
@@ -25,7 +27,9 @@ def reference(config, lag):
 
 
 @pytest.mark.parametrize(
-    ("config", "lag"), [(DQN, 0), (DUELING, 1), (PRIORITISED, 1)], ids=["dqn", "dueling", "prioritised"]
+    ("config", "lag"),
+    [(DQN, 0), (DUELING, 1), (PRIORITISED, 1), (RETRACE, 1)],
+    ids=["dqn", "dueling", "prioritised", "retrace"],
 )
 def test_both_modes_agree_to_the_last_bit(config, lag, tmp_path):
     with wb.launch(config, lag=lag, out=tmp_path) as run:

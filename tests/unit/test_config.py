@@ -50,6 +50,7 @@ RANGES = {
     "agent.num_policy_quantiles": (1, 4096),
     "learning.learning_rate_end": (0.0, None),
     "learning.gamma": (0.0, 1.0),
+    "learning.trace": (0.0, 1.0),
     "exploration.epsilon_start": (0.0, 1.0),
     "exploration.epsilon_end": (0.0, 1.0),
     "exploration.decay_epochs": (1, None),
@@ -83,7 +84,7 @@ ABOVE_ZERO = {
 }
 TEXTS = {
     "device", "processes.acting_device", "processes.actor_death", "processes.learner_death",
-    "learning.learning_rate_schedule", "processes.start_method",
+    "learning.learning_rate_schedule", "learning.correction", "processes.start_method",
 }  # fmt: skip
 SWITCHES = {"learning.double", "agent.noisy"}
 

@@ -78,6 +78,9 @@ class LearningConfig(Settings):
         target_interval: Updates between two target updates.
         gamma: Discount per turn.
         n_step: Turns that a row's return spans; it stops at an episode's end.
+        correction: What becomes of an n-step return where the learner's policy would act otherwise by now: nothing, it
+            stops before the first action that is not greedy ("cut"), or it is weighted by Retrace.
+        trace: Retrace's lambda: 0 is one step, 1 as many as it allows.
         double: Choose the bootstrap action with the online network, value it with the target network.
         grad_clip: Largest norm of the gradient over all parameters of an agent; longer gradients are shortened to it.
         reward_scale: Rewards are multiplied by this on their way into a row's return; the raw reward is kept beside it.
@@ -94,6 +97,8 @@ class LearningConfig(Settings):
     target_interval: Annotated[int, MANY] = 1
     gamma: Annotated[float, SHARE] = 0.99
     n_step: Annotated[int, between(1, 10_000, "turns")] = 3
+    correction: Literal["none", "cut", "retrace"] = "none"
+    trace: Annotated[float, SHARE] = 1.0
     double: bool = True
     grad_clip: Annotated[float, above(0)] = 1.0
     reward_scale: Annotated[float, above(0)] = 1.0
@@ -261,6 +266,10 @@ class Config(Settings):
         require(
             isinstance(learners, str) or learners <= self.num_agents, "processes.learners", learners,
             f"there are {self.num_agents} agents to share out; use at most that many",
+        )  # fmt: skip
+        require(
+            learning.correction == "none" or not self.agent.uncorrected, "learning.correction", learning.correction,
+            f"{self.agent.uncorrected}; use learning.correction = 'none' or an agent that offers it, such as 'dqn'",
         )  # fmt: skip
         for spec in dict.fromkeys(self.spec.agents):
             self.agent.check_spec(spec)

@@ -5,7 +5,8 @@ The target of an update is
     r_t + discount_t * Q_target(s_t, a_t),    a_t = argmax_a Q(s_t, a)
 
 with the online network's Q if ``learning.double`` (van Hasselt et al. 2016, arXiv:1509.06461), the target network's
-otherwise (Mnih et al. 2015, doi:10.1038/nature14236). An n-step row differs only in its r_t and discount_t. Replay,
+otherwise (Mnih et al. 2015, doi:10.1038/nature14236). An n-step row differs only in its r_t and discount_t;
+``learning.correction`` corrects it where the policy has changed (:mod:`workbench.zoo.corrections`). Replay,
 pacing, checkpoints, faults and probes are those of every value-based agent; only the network and the loss are here.
 """
 
@@ -27,6 +28,7 @@ from workbench.core.agents.staging import Field
 from workbench.core.agents.value_agent import EpsilonGreedy, ValueAgent, ValueConfig
 from workbench.core.envs.base import AgentSpec
 from workbench.core.settings import above, between
+from workbench.zoo.corrections import Window, corrected_targets
 
 _NOISES = ("noise_tm1", "noise_t", "noise_policy")
 
@@ -50,8 +52,13 @@ class DQNetwork(ValueNetwork):
 
 
 class DQNAgent(ValueAgent):
-    """The learning side."""
+    """The learning side.
 
+    Attributes:
+        ratios: of a correction, (rows, n): probability of each action now to that then, of the last rows learned from.
+    """
+
+    ratios: Tensor | None = None
     arguments: DQNConfig
     online: DQNetwork
     target: DQNetwork
@@ -76,14 +83,25 @@ class DQNAgent(ValueAgent):
 
     @torch.no_grad()
     def _targets(self, staged: Mapping[str, Tensor], rows: slice) -> Tensor:
-        """r_t + discount_t * Q_target(s_t, a_t): (rows,)."""
-        s_t, r_t, discount_t = (staged[name][rows] for name in ("s_t", "r_t", "discount_t"))
+        """r_t + discount_t * Q_target(s_t, a_t), or what ``learning.correction`` makes of it: (rows,)."""
+        learning = self.config.learning
+        states = staged["s_t" if learning.correction == "none" else "states"][rows]
+        flat = states if learning.correction == "none" else states.flatten(0, 1)
         self.target.set_noise(staged["noise_t"])
-        q_t = selecting = self.target.q(s_t)
-        if self.config.learning.double:
+        q_t = selecting = self.target.q(flat)
+        if learning.double:
             self.online.set_noise(staged["noise_policy"])
-            selecting = self.online.q(s_t)
-        return r_t + discount_t * _taken(q_t, selecting.argmax(1))
+            selecting = self.online.q(flat)
+        if learning.correction == "none":
+            r_t, discount_t = staged["r_t"][rows], staged["discount_t"][rows]
+            return r_t + discount_t * _taken(q_t, selecting.argmax(1))
+        retrace = learning.correction == "retrace"
+        window = Window(*(staged[name][rows] for name in Window._fields))
+        targets, self.ratios = corrected_targets(
+            window, selecting.reshape(*states.shape[:2], -1), q_t.reshape(*states.shape[:2], -1),
+            self.config.exploration.epsilon_end if retrace else 0.0, learning.trace if retrace else 1.0,
+        )  # fmt: skip
+        return targets
 
 
 class DQNPolicy(EpsilonGreedy):
@@ -119,6 +137,7 @@ class DQNConfig(ValueConfig):
     agent_class: ClassVar[type[ValueAgent]] = DQNAgent
     policy_class: ClassVar[type[EpsilonGreedy]] = DQNPolicy
     loss: ClassVar[str] = "Huber loss"
+    uncorrected: ClassVar[str] = ""
 
     num_frames: Annotated[int, between(1, 65536, "frames")] = 5
     width: Annotated[int, between(1, 65536)] = 250

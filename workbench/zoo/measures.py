@@ -1,4 +1,4 @@
-"""What weighted samplers and the staleness gate do to a run, as curves over epochs."""
+"""What weighted samplers, the staleness gate and off-policy corrections do to a run, as curves over epochs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from workbench.core.train.loop import Trainer
 
 _TABLE = "off_policy"
+_SHARES = (10, 50, 90)
 
 
 class DrawnRows(Hook):
@@ -30,12 +31,15 @@ class DrawnRows(Hook):
         Metric("replay/dropped", _TABLE, "dropped", "share", "Rows of the window that are older than replay.max_age."),
         Metric("replay/skipped_updates", _TABLE, "skipped", "updates",
                "Updates of this agent so far that were left out, because fewer rows than a batch were young enough."),
+        *(Metric(f"off_policy/ratio_{share}", _TABLE, f"ratio_{share}", "1",
+                 f"Probability of an action now divided by that when it was taken: the {share} % quantile of the "
+                 "epoch's last batch; nan without learning.correction.") for share in _SHARES),
     )  # fmt: skip
 
     @staticmethod
     def wanted(config: Config) -> bool:
         """Whether there is something to measure."""
-        return config.replay.sampler.weighted or config.replay.max_age > 0
+        return config.replay.sampler.weighted or config.replay.max_age > 0 or config.learning.correction != "none"
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Look at the batch of every update, and write at the end of an epoch's updates."""
@@ -52,11 +56,16 @@ class DrawnRows(Hook):
         ) -> None:  # fmt: skip
             original(index, epoch, num_updates, end)
             agent, replay = trainer.agents[index], trainer.replays[index]
+            found = getattr(agent, "ratios", None)
+            ratios = np.full(len(_SHARES), np.nan)
+            if found is not None:
+                ratios = np.nanpercentile(found.cpu().numpy(), _SHARES)
             window = min(replay.window, replay.count if end is None else end)
             parts.channel[_TABLE].write(
                 time=time.time(), agent=index, epoch=epoch, update=agent.updates,
                 effective=float(np.mean(sizes[index])) if sizes[index] else np.nan,
                 dropped=1 - min(replay.fill(end), window) / max(window, 1), skipped=trainer.progress.skipped(index),
+                **{f"ratio_{share}": float(ratio) for share, ratio in zip(_SHARES, ratios, strict=True)},
             )  # fmt: skip
             sizes[index].clear()
 

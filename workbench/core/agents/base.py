@@ -125,6 +125,7 @@ class AgentConfig(Choice):
 
     group: ClassVar[str] = "agent"
     loss: ClassVar[str] = "loss"  # what charts call it
+    uncorrected: ClassVar[str] = "this agent has no off-policy corrections"  # why; empty if it has
     metrics: ClassVar[tuple[Metric, ...]] = ()  # what its updates return beyond UPDATE_METRICS
     num_frames: Annotated[int, between(1, 65536, "frames")] = 1
 

@@ -122,6 +122,7 @@ class IQNConfig(ValueConfig):
     agent_class: ClassVar[type[ValueAgent]] = IQNAgent
     policy_class: ClassVar[type[EpsilonGreedy]] = IQNPolicy
     loss: ClassVar[str] = "quantile Huber loss"
+    uncorrected: ClassVar[str] = "Retrace gives returns weights below 0, of which there are no quantiles to learn"
 
     num_frames: Annotated[int, between(1, 65536, "frames")] = 5
     width: Annotated[int, _WIDE] = 250

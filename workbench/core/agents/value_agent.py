@@ -82,9 +82,8 @@ class ValueAgent:
         self.updates, self.target_updates = 0, 0
         self._rng = stream(config.seed, "learning_quantiles", index)
         learning, sampler = config.learning, config.replay.sampler
-        fields = Batch.fields(
-            learning.batch_size, arguments.num_frames, spec, sampler.weighted, learning.n_step * arguments.window
-        )
+        window = learning.n_step if arguments.window or learning.correction != "none" else 0
+        fields = Batch.fields(learning.batch_size, arguments.num_frames, spec, sampler.weighted, window)
         self._staging = Staging({**fields, **self.random_fields()}, device)
         self._staged = self._staging.device
         self.batch = Batch(**{name: self._staging.host[name] for name in fields})
