@@ -32,7 +32,7 @@ Action = Callable[[list[str]], int]
 # What a word after ``workbench`` calls, given the rest of the line. The help shows the first line of its docstring.
 COMMANDS: dict[str, Action] = {
     action.__name__: action for action in (
-        training.run, training.resume, training.runs, training.note, training.delete, training.compare,
+        training.run, training.resume, training.runs, training.delete, training.compare,
         training.sweep, reports.doctor, reports.timeline,
         reports.figures, reports.export, reports.unpack, reports.film, notebooks.lab, notebooks.notebooks,
     )

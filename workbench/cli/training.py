@@ -27,8 +27,7 @@ from workbench.cli.options import (
 from workbench.cli.progress import REFRESH_S, follow
 from workbench.core.config import ConfigError, Mode, check_name
 from workbench.core.processes.supervisor import ChildFailed
-from workbench.runs.folder import RecordError, RunFolder, data_folder
-from workbench.runs.notes import read_note, write_note
+from workbench.runs.folder import RecordError, data_folder
 from workbench.sweep.executors import executor
 from workbench.sweep.sweep import Sweep
 
@@ -170,24 +169,6 @@ def runs(
 
 
 @command
-def note(run: tyro.conf.Positional[Path], text: str | None = None, tag: Words = ()) -> int:
-    """Write a note or tags to a run, also while it is under way; print what it has.
-
-    Args:
-        run: Folder of the run, or its name in data/runs.
-        text: The note. Default: as it is.
-        tag: A word to find the run by, in place of those it has; can be given several times.
-    """
-    path = named_path(run)
-    RunFolder.open(path)
-    said, tags = read_note(path)
-    write_note(path, said if text is None else text, tag or tags)
-    said, tags = read_note(path)
-    print(f"note: {said or '-'}\ntags: {', '.join(tags) or '-'}")
-    return 0
-
-
-@command
 def delete(run: tyro.conf.Positional[Path], confirm: str | None = None, archive: bool = False) -> int:
     """Delete a run that has ended; its name is asked for once more.
 
@@ -313,19 +294,12 @@ def _swept(text: str) -> tuple[str, list[Any]]:
 
 
 def _finish_sweep(made: Sweep) -> int:
-    """Run all cells; a bar, and a line for each that has ended; in the end the table."""
-    ended = set[str]()
-    total = len(made.cells)
-    with tqdm(total=total, leave=False, dynamic_ncols=True, disable=None, file=sys.stderr) as bar, made:
+    """Run all cells with a bar for those that are done; in the end the table."""
+    with tqdm(total=len(made.cells), dynamic_ncols=True, disable=None, file=sys.stderr) as bar, made:
         made.start()
-        while len(ended) < total:
-            over = made.ended
-            for row in made.rows:
-                if row["run"] not in ended and (row["status"] in ("finished", "failed") or over):
-                    ended.add(row["run"])
-                    bar.update()
-                    tqdm.write(f"{row['run']}: {row['status']}", file=sys.stderr)
-            time.sleep(0 if over else REFRESH_S)
+        while not made.ended:
+            time.sleep(REFRESH_S)
+            bar.update(made.done - bar.n)
     print(made.table)
     for name, error in made.failures.items():
         print(f"workbench: {name}: {error}", file=sys.stderr)

@@ -39,7 +39,7 @@ INDEX = ".index.json"
 # A file that was changed less than so many seconds ago may change again without a new time.
 SETTLED_S = 2.0
 # Numbers of a result that are kept.
-_NUMBERS = ("greedy_reward", "wall_s", "startup_s", "agent_steps_per_s", "updates_per_s")
+NUMBERS = ("greedy_reward", "wall_s", "startup_s", "agent_steps_per_s", "updates_per_s")
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def runs(
     if folder is not None and not where.is_dir():
         raise RecordError(f"there is no folder {where}; name one that holds run folders")
     found = _related(_all_in(where)) if where.is_dir() else []
-    names = {*_FIELDS, *_NUMBERS, "related", "run", *(name for each in found for name in each.settings)}
+    names = {*_FIELDS, *NUMBERS, "related", "run", *(name for each in found for name in each.settings)}
     for name in (sort.removeprefix("-"), *columns, *wanted):
         if found and name not in names | {"tag", "sweep"}:
             raise ConfigError(f"runs have no column {name!r}; {did_you_mean(name, sorted(names))}")
@@ -219,7 +219,7 @@ def _all_in(folder: Path) -> list[RunInfo]:
         info = info or info_of(path)
         found.append(info)
         if info.status in ("finished", "stopped", "failed") and max(mark)[0] < time.time_ns() - SETTLED_S * 1e9:
-            known[entry.name] = {"mark": mark, "info": _as_dict(info)}
+            known[entry.name] = {"mark": mark, "info": {name: it for name, it in vars(info).items() if name != "path"}}
     if known != index:
         with suppress(OSError, ValueError):  # a folder of somebody else's
             write_whole(folder / INDEX, json.dumps(known))
@@ -233,12 +233,6 @@ def _mark(path: Path) -> list[int]:
     except OSError:
         return [0, 0, 0]
     return [said.st_mtime_ns, said.st_size, said.st_ino]
-
-
-def _as_dict(info: RunInfo) -> dict[str, Any]:
-    said = dict(vars(info)) | {"tags": list(info.tags)}
-    del said["path"]
-    return said
 
 
 def _related(found: list[RunInfo]) -> list[RunInfo]:
@@ -264,7 +258,7 @@ def info_of(path: Path) -> RunInfo:
         relations = {str(kind): str(name) for kind, name in (said.get("relations") or {}).items()}
         relations |= {"resumed": f"at epoch {resumed[-1]['epoch']}"} if resumed else {}
         result = folder.read_result() or {}
-        numbers = {name: None if result.get(name) is None else float(result[name]) for name in _NUMBERS}
+        numbers = {name: None if result.get(name) is None else float(result[name]) for name in NUMBERS}
         return RunInfo(
             path, status_of(said, epochs > 0), label, int(config["seed"]), created, newest, str(said["mode"]),
             said["lag"], epochs, numbers if result else {}, flat(config), relations, *notes.read_note(path),

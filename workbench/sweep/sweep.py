@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,11 +13,10 @@ from workbench.core.config import ConfigError
 from workbench.core.processes.blocks import Plan
 from workbench.runs import limits, loaded, machine
 from workbench.runs.awaiting import Awaitable, in_steps
-from workbench.runs.listing import info_of
+from workbench.runs.listing import NUMBERS, info_of
 from workbench.runs.loaded import LoadedRun, RunError
 from workbench.runs.result import Result
 from workbench.runs.run import OWN_HOOKS
-from workbench.runs.statistics import with_interval
 from workbench.runs.table import Table, number
 from workbench.sweep.cells import Cell
 
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 PROCESS_BYTES = 150 * 2**20
 # Share of the free memory that a sweep takes on its own.
 MEMORY_SHARE = 0.8
-# Numbers of a finished cell, in the table and in the frame.
-NUMBERS = ("greedy_reward", "wall_s", "startup_s", "agent_steps_per_s", "updates_per_s")
 REFRESH_S = 1.0
 
 
@@ -88,9 +85,14 @@ class Sweep(Awaitable["Sweep"]):
         return self
 
     @property
+    def done(self) -> int:
+        """How many cells have ended, however they did."""
+        return sum(future.done() for future in self._futures)
+
+    @property
     def ended(self) -> bool:
         """Whether no cell will be run any more."""
-        return bool(self._futures) and all(future.done() for future in self._futures)
+        return self.done == len(self.cells)
 
     def wait(self, timeout: float | None = None) -> Self:
         """Sleep until every cell has ended, and return the sweep. An interrupt ends the sleep, not the sweep.
@@ -110,7 +112,7 @@ class Sweep(Awaitable["Sweep"]):
 
     def _wait(self, seconds: float) -> bool:
         wait([future for future in self._futures if not future.done()], seconds)  # one that is cancelled wakes nobody
-        return all(future.done() for future in self._futures)
+        return self.ended
 
     @property
     def failures(self) -> dict[str, BaseException]:
@@ -161,17 +163,6 @@ class Sweep(Awaitable["Sweep"]):
         return Table(head, tuple(tuple(_text(row[name]) for name in head) for row in rows), f"{self.name}: {said}")
 
     @property
-    def summary(self) -> Table:
-        """Greedy reward of the finished cells, seeds together: the mean with a 95 % interval by Student's t."""
-        swept = [name for name in self.cells[0].values if name != "seed"]
-        groups: dict[tuple[str, ...], list[float]] = {}
-        for row in self.rows:
-            if row["greedy_reward"] is not None:
-                groups.setdefault(tuple(_text(row[name]) for name in swept), []).append(row["greedy_reward"])
-        rows = tuple((*key, with_interval(values), str(len(values))) for key, values in groups.items())
-        return Table((*swept, "greedy reward", "runs"), rows)
-
-    @property
     def frame(self) -> pd.DataFrame:
         """:attr:`rows` as a data frame, a line for each cell. Needs pandas (``workbench[export]``)."""
         import pandas as pd
@@ -194,19 +185,16 @@ class Sweep(Awaitable["Sweep"]):
         """Show the table, and bring it up to date until the sweep is over."""
         from IPython.display import display
 
-        def shown() -> Mapping[str, str]:
-            return {"text/html": self._repr_html_(), "text/plain": repr(self)}
+        handle = display({"text/plain": repr(self)}, raw=True, display_id=True)
 
         def follow() -> None:
-            over = False
+            over = handle is None
             while not over and threading.main_thread().is_alive():
-                over = self.ended or not self._futures
-                handle.update(shown(), raw=True)
-                time.sleep(REFRESH_S)
+                over = self.ended or not self._futures  # before reading: the last look has everything
+                handle.update({"text/html": self._repr_html_(), "text/plain": repr(self)}, raw=True)
+                time.sleep(0 if over else REFRESH_S)
 
-        handle = display(shown(), raw=True, display_id=True)
-        if handle is not None and self._futures and not self.ended:
-            threading.Thread(target=follow, name="sweep table", daemon=True).start()
+        threading.Thread(target=follow, name="sweep table", daemon=True).start()
 
 
 def at_once_here(cells: Sequence[Cell]) -> int:
