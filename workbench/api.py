@@ -43,6 +43,7 @@ from workbench.sweep import sweep as sweeping
 from workbench.sweep.cells import Values, cells_of, run_cell
 from workbench.sweep.seeds import SeedComparison
 from workbench.view.timeline.recorder import Stopwatch
+from workbench.zoo.episodes import EpisodeRecords
 from workbench.zoo.measures import DrawnRows
 
 if TYPE_CHECKING:
@@ -437,7 +438,8 @@ def _hooks_of(earlier: loading.LoadedRun, config: Config) -> list[Hook]:
 def _watching(config: Config, timeline: bool, probes: bool) -> list[Hook]:
     """What only looks. The stopwatch comes first, so that the time of the probes is not counted as the work's."""
     drawn = [DrawnRows()] if DrawnRows.wanted(config) else []
-    return [*([Stopwatch()] if timeline else []), *drawn, *([Probes()] if probes else [])]
+    episodes = [] if config.spec.whole_epochs else [EpisodeRecords()]
+    return [*([Stopwatch()] if timeline else []), *drawn, *([Probes()] if probes else []), *episodes]
 
 
 def _page(shown: object) -> str:

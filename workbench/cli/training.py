@@ -45,7 +45,8 @@ class TrainingOptions:
 
     Attributes:
         preset: Named settings to start from; every other option changes one of them.
-        world: World, by its registered name or as module:Class; its arguments are the options --world.*.
+        world: World, by its registered name, as gymnasium:CartPole-v1, as pettingzoo:mpe2.simple_spread_v3 or as
+            module:Class; its arguments are the options --world.*.
         agent: Agent, likewise.
         sampler: Sampler of the replay, likewise.
         lag: Epochs by which acting may run ahead of learning: 0 is lock-step, "free" is held by the pacing alone.

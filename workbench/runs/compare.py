@@ -93,11 +93,19 @@ class Comparison(Awaitable[dict[str, Any]]):
     def identical(self) -> bool | None:
         """Whether all four digests are equal; None if the runs need not be equal or have not both finished."""
         sequential, multiprocess = self.runs
-        if sequential.lag != multiprocess.lag or any(run.status != "finished" for run in self.runs):
-            return None
-        if sequential.settings.changes != multiprocess.settings.changes:  # each was changed at an epoch of its own
-            return None
-        return sequential.result.digest == multiprocess.result.digest
+        return None if self.why_not_identical else sequential.result.digest == multiprocess.result.digest
+
+    @property
+    def why_not_identical(self) -> str:
+        """Why the runs need not be equal, or cannot be compared yet; "" if they must be."""
+        sequential, multiprocess = self.runs
+        if any(run.status != "finished" for run in self.runs):
+            return "the runs have not both finished"
+        if sequential.lag != multiprocess.lag:
+            return "the lags differ"
+        if sequential.settings.changes != multiprocess.settings.changes:
+            return "settings were changed under way, in each run at an epoch of its own"
+        return str(sequential.description.get("unseeded", ""))
 
     @property
     def speedup(self) -> float | None:
@@ -121,6 +129,7 @@ class Comparison(Awaitable[dict[str, Any]]):
         return {
             "runs": [run.result.to_dict() for run in self.runs],
             "identical": self.identical,
+            "why_not_identical": self.why_not_identical or None,
             "speedup": self.speedup,
             "speedup_note": self.speedup_note,
             "cores": machine.cores(),
@@ -145,7 +154,8 @@ class Comparison(Awaitable[dict[str, Any]]):
         """The comparison as a table of text, one line per quantity; raises RunError before the end."""
         speedup = "not known" if self.speedup is None else f"{self.speedup:.2f}"
         note = self.speedup_note and f"; {self.speedup_note}"
-        said = f"identical to the last bit: {_IDENTICAL[self.identical]}\nspeed-up: {speedup}{note}"
+        answer = _IDENTICAL[self.identical] + f" ({self.why_not_identical})" * bool(self.why_not_identical)
+        said = f"identical to the last bit: {answer}\nspeed-up: {speedup}{note}"
         return Table(("", *(run.label for run in self.runs)), tuple(self.rows), said, numbers=False).text
 
     def __repr__(self) -> str:

@@ -95,7 +95,7 @@ class Run(RunView, Listener, Awaitable[Result]):
             MemoryError: there is not enough of it; the folder says that the run failed.
         """
         super().__init__(folder, plan.config, History(folder.schema), description)
-        self._warnings: dict[str, str] = {}
+        self._warnings = {"unseeded": text} if (text := str(description.get("unseeded", ""))) else {}
         self._unwritten: dict[str, deque[Records]] = {table: deque() for table in folder.schema.tables}
         self._repeats = Repeats()
         self._elapsed_before = 0.0 if start is None else float(start.description["elapsed_s"])
@@ -568,6 +568,7 @@ def describe(plan: Plan, device: str, faults: Sequence[str], notes: Mapping[str,
     return {
         "status": "created", "mode": plan.mode, "lag": plan.lag, "config": config.to_dict(), "device": device,
         "device_name": machine.device_name(device), "threads": config.processes.threads,
+        "unseeded": config.world.unseeded(),
         "warm_start": plan.weights is not None, "faults": list(faults), **notes, "created": time.time(), "ended": None,
         "error": None, "incidents": [], "changes": [], "resumed": [], **describe_place(plan),
     }  # fmt: skip

@@ -18,7 +18,7 @@ from workbench.core.agents import schedules
 from workbench.core.agents.base import UPDATE_METRICS, Policy
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config
-from workbench.core.envs.base import World
+from workbench.core.envs.base import Turn, World
 from workbench.core.records import EventKind
 from workbench.core.seeding import stream
 from workbench.core.shared.counters import Progress
@@ -32,6 +32,7 @@ from workbench.core.train.learners import Learner
 def collect(
     world: World, policies: Sequence[Policy], replays: Sequence[Replay], epsilon: float, versions: Sequence[int],
     before_commit: Callable[[NDArray[np.float64]], None] | None = None, heartbeat: Callable[[], object] = lambda: None,
+    each_turn: Callable[[Turn], object] = lambda turn: None,
 ) -> NDArray[np.float64]:  # fmt: skip
     """Play one epoch and write it to the replays.
 
@@ -43,6 +44,7 @@ def collect(
         versions: version of each policy, for the rows.
         before_commit: called with the rewards when every row is written and none is shown to readers yet.
         heartbeat: called after every turn.
+        each_turn: called with what each turn has brought.
 
     Returns:
         (agents,) float64: reward of each agent, summed over the turns, mean over the worlds.
@@ -63,6 +65,7 @@ def collect(
         for replay, of_agent in zip(replays, zip(*outcome, strict=True), strict=True):
             replay.write_outcome(turn, *of_agent)
         rewards += outcome.rewards.mean(axis=1, dtype=np.float64)
+        each_turn(outcome)
         heartbeat()
     for agent, replay in enumerate(replays):
         replay.write_frame(turns, world.observe(agent))
@@ -86,12 +89,15 @@ class Collector:
             settings: looks the settings up, at each epoch again.
             keeper: is told when an epoch is complete and when it is visible.
             heartbeat: called after every turn of the world, also of an evaluation.
+            watch: asked once per epoch what to call with each of its turns, with the epoch and, of a greedy evaluation,
+                whether it is the final one.
             streams: every random stream of this side but the world's own.
             in_use: of each agent, the snapshot that is acted with.
             evaluated: epochs after which nothing is left to evaluate.
         """
         self.settings, self.keeper = unchanged(config), Keeper()
         self.heartbeat: Callable[[], object] = lambda: None
+        self.watch: Callable[[int, bool | None], Callable[[Turn], object]] = lambda epoch, final: lambda turn: None
         self.config, self.replays, self.stores = config, list(replays), list(stores)
         self.progress, self.channel = progress, channel
         self._agents = range(config.num_agents)
@@ -124,7 +130,16 @@ class Collector:
             self.progress.add_rewards(rewards)
             self.keeper.complete(epoch + 1)
 
-        collect(self.world, self.policies, self.replays, epsilon, versions, complete, self.heartbeat)
+        collect(
+            self.world,
+            self.policies,
+            self.replays,
+            epsilon,
+            versions,
+            complete,
+            self.heartbeat,
+            self.watch(epoch, None),
+        )
         self.show(epoch + 1)
 
     def show(self, epochs: int) -> None:
@@ -164,7 +179,11 @@ class Collector:
             self.keeper.complete(epoch + 1)
 
     def evaluate(self, epoch: int, worlds: int, final: bool) -> None:
-        """Play greedy epochs side by side with the weights in use, on worlds and streams that nothing else uses."""
+        """Play greedy epochs side by side with the weights in use, on worlds and streams that nothing else uses.
+
+        There are at most as many as the world lets be played side by side.
+        """
+        worlds = min(worlds, self.config.spec.max_copies)
         if worlds not in self._evaluations:
             task = evaluation_config(self.config, worlds)
             rings = [Replay(task, spec, Replay.layout(task, spec).allocate()) for spec in task.spec.agents]
@@ -174,7 +193,8 @@ class Collector:
             policy.load(vector)
         world = task.world.make(self._evaluation_streams[-1])
         versions = [snapshot.version for snapshot in self.in_use]
-        rewards = collect(world, self.greedy_policies, replays, 0.0, versions, heartbeat=self.heartbeat)
+        watch = self.watch(epoch, final)
+        rewards = collect(world, self.greedy_policies, replays, 0.0, versions, None, self.heartbeat, watch)
         for agent, (reward, snapshot) in enumerate(zip(rewards, self.in_use, strict=True)):
             self.channel["evaluations"].write(
                 time=time.time(), agent=agent, epoch=epoch, version=snapshot.version, update=snapshot.updates,

@@ -2,7 +2,8 @@
 
 A process that takes a dead one's place continues from the last state that was kept, and does what followed it again.
 What was recorded of that before is the same to the last digit in a deterministic run, and must not be counted twice.
-Each record has a key that grows with every record of its agent and kind: the update, the epoch, the version.
+Each record has a key that grows with every record of its agent and kind: the update, the epoch, the version. The table
+of a hook has one if it has the fields "agent" and "number".
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.records import TABLES, EventKind, Records
+from workbench.core.records import EventKind, Records
 from workbench.runs.history import History
 
 # Greatest key by table, agent and kind (0 where a table has one kind of record only).
@@ -23,13 +24,13 @@ class Repeats:
 
     def __init__(self) -> None:
         self._marks: Marks = {}
-        self._marked: dict[str, int] = dict.fromkeys(TABLES, 0)  # records that were looked at
+        self._marked: dict[str, int] = {}  # records that were looked at
         self.dropped = 0
 
     def expect(self, history: History) -> None:
         """Everything that is in the history may come again."""
-        for table, marked in self._marked.items():
-            records = history.table(table)
+        for table in history.schema.tables:
+            records, marked = history.table(table), self._marked.get(table, 0)
             for start in range(marked, len(records), _AT_ONCE):  # a long run has more of them than memory should hold
                 _mark(self._marks, table, records[start : start + _AT_ONCE])
             self._marked[table] = len(records)
@@ -64,6 +65,8 @@ def keys(table: str, records: Records) -> tuple[NDArray[np.int64], NDArray[np.in
     if table == "events":
         published = records["kind"] == EventKind.PUBLISH
         return records["kind"].astype(np.int64), np.where(published, records["version"], records["epoch"])
+    if "number" in (records.dtype.names or ()):
+        return none, records["number"].astype(np.int64)
     return None
 
 
@@ -97,7 +100,7 @@ def until(
     agent = records["agent"]
     if table == "updates":
         kept = records["update"] <= np.array(updates)[agent]
-    elif table == "evaluations":
+    elif "final" in (records.dtype.names or ()):  # of evaluations
         kept = (records["epoch"] < evaluated) & (records["final"] == 0)
     elif table == "events":
         published = records["kind"] == EventKind.PUBLISH
