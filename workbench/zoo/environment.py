@@ -153,7 +153,10 @@ class EnvironmentConfig(WorldConfig):
                 "replay from the start, so it needs possible_agents"
             )
         seen, done = environment.observation_space, environment.action_space
-        return tuple(agent_spec(f"world is {self.title!r}, whose agent {x}", seen(x), done(x), self.observation_keys) for x in names)
+        return tuple(
+            agent_spec(f"world is {self.title!r}, whose agent {x}", seen(x), done(x), self.observation_keys)
+            for x in names
+        )
 
     def unseeded(self) -> str:
         """Why equal seeds give different runs, if they do: two episodes are played in two environments.
