@@ -35,7 +35,8 @@ class SeedComparison(Sweep):
     def identical(self) -> bool | None:
         """Whether the digests of every pair are equal; None if they need not be, or no pair has finished."""
         pairs = [(one.digest, two.digest) for one, two in self.pairs if one.lag == two.lag]
-        return all(one == two for one, two in pairs) if pairs else None
+        unseeded = any(run.description.get("unseeded") for run in self.runs)
+        return all(one == two for one, two in pairs) if pairs and not unseeded else None
 
     @property
     def table(self) -> Table:
