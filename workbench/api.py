@@ -16,9 +16,6 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-import numpy as np
-from numpy.typing import NDArray
-
 from workbench.core import registry
 from workbench.core.agents.base import AgentConfig
 from workbench.core.config import Config, ConfigError, check_launch
@@ -32,6 +29,7 @@ from workbench.runs import loaded as loading
 from workbench.runs import run as running
 from workbench.runs.files import at
 from workbench.runs.folder import RecordError, RunFolder, data_folder, runs_folder
+from workbench.runs.initial_weights import WeightSource
 from workbench.runs.listing import runs
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.notes import check_tags, write_note
@@ -165,7 +163,7 @@ class Comparison(comparing.Comparison):
 
 def launch(
     config: Config, mode: str = "multiprocess", lag: int | None = 1, *, name: str | None = None,
-    out: Path | str | None = None, weights: NDArray[np.float32] | None = None,
+    out: Path | str | None = None, weights: WeightSource | None = None,
     world: str | type | WorldConfig | None = None, world_args: Mapping[str, Any] | None = None,
     agent: str | type | AgentConfig | None = None, faults: Sequence[str | Fault] = (), probes: bool = True,
     hooks: Sequence[Hook] = (), timeline: bool = True, note: str = "", tags: Sequence[str] = (),
@@ -180,7 +178,8 @@ def launch(
             e - 1 - lag. None runs free, multiprocess only.
         name: name of the run folder; default made from mode, lag, seed and time.
         out: folder that the run folder is made in; default ``data/runs``.
-        weights: (agents, vector size) float32 to start from, such as ``earlier.weights``.
+        weights: what online and target networks start from, before their optimiser is made: a run, the path of its
+            folder, of a checkpoint (``.npz``) or of an array (``.npy``), or an array such as ``earlier.weights``.
         world: another world than the configuration's: a registered name, "gymnasium:CartPole-v1",
             "pettingzoo:mpe2.simple_spread_v3", ``module:Class``, its class of arguments, or an object of that; see
             :meth:`Config.replace`. A class of your own must be in a module that can be imported.
@@ -202,7 +201,7 @@ def launch(
         ConfigError: the configuration or a fault does not go with this mode, lag or machine, or a child process could
             not import a class of your own.
         RecordError: the run folder exists already or cannot be made.
-        RunError: the weights do not fit.
+        RunError: the weights do not fit; the message gives both layouts.
         MemoryError: the run needs more memory than there is.
         OSError: the run needs more open files than there may be, or this process ignores SIGCHLD.
     """

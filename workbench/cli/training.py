@@ -73,6 +73,7 @@ class RunOptions(TrainingOptions):
         mode: An actor and learner processes, or the sequential baseline in one process.
         out: Folder that the run folder is made in. Default: data/runs.
         name: Name of the run folder. Default: time, mode, lag and seed.
+        weights: What to start from: the folder or the name of a run, a checkpoint (.npz) or an array (.npy).
         fault: A failure to switch on, one of workbench.diagnose.faults.FAULTS; can be given several times.
         probes: Whether to measure what ``workbench doctor`` decides by.
         timeline: Whether to record what each process does when, for ``workbench timeline``.
@@ -83,6 +84,7 @@ class RunOptions(TrainingOptions):
     mode: Mode = "multiprocess"
     out: Path | None = None
     name: str | None = None
+    weights: Path | None = None
     fault: Faults = ()
     probes: bool = True
     timeline: bool = True
@@ -95,8 +97,8 @@ def run(arguments: list[str]) -> int:
     options = parse("run", arguments, RunOptions)
     made = api.launch(
         options.config, options.mode, options.epochs_ahead, name=options.name, out=options.out,
-        faults=options.fault, probes=options.probes, timeline=options.timeline, note=options.note, tags=options.tag,
-        start=False,
+        weights=None if options.weights is None else named_path(options.weights), faults=options.fault,
+        probes=options.probes, timeline=options.timeline, note=options.note, tags=options.tag, start=False,
     )  # fmt: skip
     return _finish(made)
 

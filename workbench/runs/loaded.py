@@ -18,7 +18,7 @@ from workbench.runs.folder import RecordError, RunFolder
 from workbench.runs.history import History
 from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
 from workbench.runs.notes import read_note, write_note
-from workbench.runs.recovery.checkpoint import CheckpointError, checkpoint_of, kept_epochs
+from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, checkpoint_of, kept_epochs
 from workbench.runs.result import Result
 
 # Classes of the user's own, by ``world``, ``agent`` and ``sampler``, as the caller gives them for a run folder.
@@ -157,12 +157,7 @@ class RunView:
         Raises:
             CheckpointError: there is none of that epoch, or it is damaged.
         """
-        found = checkpoint_of(self.folder.path / "checkpoints", checkpoint)
-        try:
-            vectors = [found.arrays[f"agent {agent}/vector"] for agent in range(self.config.num_agents)]
-            return padded([np.asarray(vector).astype(np.float32, casting="no") for vector in vectors])
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{found.path} holds no weights of this run's agents: {error}") from None
+        return weights_in(checkpoint_of(self.folder.path / "checkpoints", checkpoint), self.config.num_agents)
 
     @property
     def references(self) -> dict[str, dict[str, float]]:
@@ -201,6 +196,19 @@ class RunView:
         """What to know of telemetry that was dropped: nothing if none was. Training never waits for its records."""
         lost = {table: count for table, count in self.history.lost.items() if count}
         return [f"{sum(lost.values()):,} records lost ({', '.join(lost)})"] if lost else []
+
+
+def weights_in(checkpoint: Checkpoint, num_agents: int) -> NDArray[np.float32]:
+    """The weights of all agents in a checkpoint, shaped as :attr:`RunView.weights`.
+
+    Raises:
+        CheckpointError: it holds none of that many agents.
+    """
+    try:
+        vectors = [checkpoint.arrays[f"agent {agent}/vector"] for agent in range(num_agents)]
+        return padded([np.asarray(vector).astype(np.float32, casting="no") for vector in vectors])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint.path} holds no weights of this run's agents: {error}") from None
 
 
 class LoadedRun(RunView):

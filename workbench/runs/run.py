@@ -23,7 +23,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.agents.flat_parameters import padded, unpadded
+from workbench.core.agents.flat_parameters import padded
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config, ConfigError, check_launch
 from workbench.core.digest import array_digest
@@ -38,6 +38,7 @@ from workbench.runs.awaiting import Awaitable, advise, in_steps
 from workbench.runs.finite import COMPUTED, first_not_finite
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.history import History
+from workbench.runs.initial_weights import WeightSource, initial_weights
 from workbench.runs.limits import check_limits
 from workbench.runs.live_settings import BLOCK, CHANGEABLE, Changes, LiveSettings
 from workbench.runs.loaded import RunError, RunView, history_of, progress_numbers
@@ -483,7 +484,7 @@ R = TypeVar("R", bound=Run)
 @uninterrupted(undo=lambda run: run.stop())
 def launch(
     kind: type[R], config: Config, mode: str, lag: int | None, *, name: str | None = None,
-    out: Path | str | None = None, weights: NDArray[np.float32] | None = None,
+    out: Path | str | None = None, weights: WeightSource | None = None,
     hooks: Sequence[Hook] = (), faults: Sequence[str] = (), notes: Mapping[str, Any] | None = None, start: bool = True,
 ) -> R:  # fmt: skip
     """Start a run and return at once.
@@ -496,7 +497,7 @@ def launch(
             e - 1 - lag. None runs free, multiprocess only.
         name: name of the run folder; default made from mode, lag, seed and time.
         out: folder that the run folder is made in; default ``data/runs``.
-        weights: (agents, vector size) float32 to start from, such as ``earlier.weights``.
+        weights: what to start from; see :func:`workbench.runs.initial_weights.initial_weights`.
         hooks: what comes in from outside; see :class:`workbench.core.train.hooks.Hook`.
         faults: names of the faults among them; they are in the run's label and in its digests.
         notes: what else the run folder is to say of the run, so that a resumed run gets the same hooks.
@@ -518,7 +519,7 @@ def launch(
     brought = (*OWN_HOOKS, *hooks)
     for hook in brought:
         check_importable("hook", type(hook))
-    plan = Plan(config, mode, lag, None if weights is None else _check_weights(config, weights), brought)
+    plan = Plan(config, mode, lag, None if weights is None else initial_weights(weights, config), brought)
     description = describe(plan, str(device), faults, notes or {})
     check_limits(plan)
     schema = Schema.of(record_tables(config, brought), metrics_of(config, brought))
@@ -546,14 +547,6 @@ def _stop_all() -> None:
     """An interpreter that ends in order ends its runs in order."""
     for run in list(_live):
         run._stop()  # in this thread: none can be started any more
-
-
-def _check_weights(config: Config, weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    try:
-        unpadded(weights, config)
-    except ValueError as error:
-        raise RunError(str(error)) from None
-    return np.ascontiguousarray(weights, np.float32)
 
 
 def _new_name(config: Config, mode: str, lag: int | None) -> str:
