@@ -93,6 +93,10 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class _Instruments(RunView):
     """What the wings can do with a run, as methods of the run."""
 

@@ -98,6 +98,7 @@ def test_a_link_in_the_place_of_a_run_is_not_followed(tmp_path):
 def started(monkeypatch):
     """The command line that would have become JupyterLab."""
     seen = []
+    monkeypatch.setattr(notebooks.os, "geteuid", lambda: 1000)
     monkeypatch.setattr(notebooks.os, "execve", lambda path, arguments, environment: seen.append(arguments))
     return seen
 
@@ -107,6 +108,13 @@ def test_lab_is_told_to_stay_on_this_machine_and_keeps_its_token(started):
     (arguments,) = started
     assert "--ServerApp.ip=127.0.0.1" in arguments and arguments[-2:] == ["--ip", "localhost"]
     assert not any("token" in argument or "password" in argument for argument in arguments)
+
+
+def test_root_is_told_what_to_write(started, monkeypatch, capsys):
+    monkeypatch.setattr(notebooks.os, "geteuid", lambda: 0)
+    assert main(["lab"]) == 2 and "workbench lab --allow-root" in capsys.readouterr().err and started == []
+    notebooks.lab(["--allow-root"])
+    assert len(started) == 1
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,13 @@ def lab(arguments: list[str]) -> NoReturn:
     """Open JupyterLab on the notebooks, for this machine only; further arguments go to JupyterLab.
 
     Raises:
-        RecordError: there are no notebooks, or an argument would open the server to others; nothing starts then.
+        RecordError: there are no notebooks, an argument would open the server to others, or this is root, whose word
+            JupyterLab wants; nothing starts then.
     """
     _require_notebooks(NOTEBOOKS.is_dir())
     require_private(arguments)
+    if os.geteuid() == 0 and "--allow-root" not in arguments:
+        raise RecordError("JupyterLab does not start as root: write `workbench lab --allow-root`, or be another user")
     named = any(re.match(r"--(ServerApp\.)?ip(=|$)", each) for each in arguments)  # JupyterLab refuses two addresses
     server = ["-m", "jupyterlab", f"--ServerApp.root_dir={NOTEBOOKS}", *arguments]
     server += [] if named else ["--ServerApp.ip=127.0.0.1"]

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from workbench.runs.compare import Comparison
 from workbench.runs.loaded import RunView
 
-# Names of run folders that nobody chose: time, mode, lag, seed and a random ending.
-GENERATED = re.compile(r"\d{8}-\d{6}-.*-seed\d+-[0-9a-f]+")
+# Names of run folders that nobody chose: time, mode, lag, seed and a random ending, or a cell of a sweep.
+GENERATED = re.compile(r"\d{8}-\d{6}-.*-seed\d+-[0-9a-f]+|.+-[0-9a-f]{12}")
 
 
 def listed(runs: Comparison | RunView | Sequence[RunView], what: str) -> tuple[RunView, ...]:
