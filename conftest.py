@@ -1,12 +1,13 @@
 """What holds for every test, notebooks included: small runs, a data folder of their own, nothing left at the end."""
 
+import contextlib
 import os
 import shutil
 import signal
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,30 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("needs a CUDA device")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    """Hide the name of the present test from the environment: a fork server would be replaced for every test."""
+    with _without_the_name():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup() -> Generator[None, object, object]:
+    """As for a test itself."""
+    with _without_the_name():
+        return (yield)
+
+
+@contextlib.contextmanager
+def _without_the_name() -> Iterator[None]:
+    name = os.environ.pop("PYTEST_CURRENT_TEST", None)
+    try:
+        yield
+    finally:
+        if name is not None:  # pytest takes it away again
+            os.environ["PYTEST_CURRENT_TEST"] = name
 
 
 def _staying() -> set[int]:

@@ -36,12 +36,6 @@ def wait_until(holds):
         time.sleep(0.005)
 
 
-@pytest.fixture(autouse=True)
-def same_environment(monkeypatch):
-    """Pytest names the present test in the environment, which would replace the server between a test's parts."""
-    monkeypatch.setenv("PYTEST_CURRENT_TEST", "a test")
-
-
 @pytest.fixture(scope="module", autouse=True)
 def no_server_stays():
     yield
@@ -259,6 +253,7 @@ def test_a_server_that_dies_before_it_has_forked_is_replaced_without_a_word(tmp_
 
 
 def test_when_every_server_dies_a_child_counts_as_failed_and_says_why(monkeypatch):
+    end_servers()
     monkeypatch.setattr(fork_server, "interpreter", lambda *what, **more: subprocess.Popen(["true"]))
     process = ended(tasks.leave, 0, method="fork_server")
     assert process.exitcode == 1 and process.last_words == "3 fork servers died before they had started it"
@@ -433,7 +428,7 @@ def test_fifty_children_leak_nothing():
     before = held()
     for _ in range(50):
         assert ended(tasks.leave, 0).exitcode == 0
-    assert all(now <= then for now, then in zip(held(), before, strict=True))
+    wait_until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)))  # the last one leaves late
 
 
 def test_a_run_of_fifty_agents_needs_few_open_files(tmp_path):
