@@ -146,11 +146,19 @@ class _Instruments(RunView):
 
 
 class Run(_Instruments, running.Run):
-    """A run of this process. Made by :func:`launch`; also a context manager that stops it at the end."""
+    """A run of this process. Made by :func:`launch`; also a context manager that stops it at the end.
+
+    Example:
+        ``with wb.launch(wb.preset("quick")) as run: print(run.wait().greedy_reward)``
+    """
 
 
 class LoadedRun(_Instruments, loading.LoadedRun):
-    """A run read from its folder."""
+    """A run read from its folder.
+
+    Example:
+        ``wb.load("data/runs/NAME").history["losses/loss"]``
+    """
 
 
 loading.opened_as = LoadedRun
@@ -159,7 +167,11 @@ registry.register("world", "pettingzoo", "workbench.zoo.pettingzoo:PettingZooCon
 
 
 class Comparison(comparing.Comparison):
-    """Two runs of one configuration. Made by :func:`compare`; also a context manager that stops both at the end."""
+    """Two runs of one configuration. Made by :func:`compare`; also a context manager that stops both at the end.
+
+    Example:
+        ``pair = wb.compare(wb.preset("quick")); pair.wait(); print(pair.table)``
+    """
 
     sequential: Run
     multiprocess: Run
@@ -344,6 +356,9 @@ def load(
         world, agent, sampler: the class of your own that the run was made with, or its ``module:Class``. Nothing is
             imported because the folder names it.
 
+    Example:
+        ``wb.load(wb.runs()[-1].path).diagnose()``
+
     Raises:
         RecordError: there is no run at that path, it is damaged or of another version, or was made with a class that is
             not given here.
@@ -372,6 +387,9 @@ def resume(
             epochs, the device, and everything about evaluation, checkpoints, processes, and free-running pacing. Those
             that :meth:`Run.change` takes change from the checkpoint on.
 
+    Example:
+        ``wb.resume("data/runs/NAME", epochs=480).wait()``
+
     Raises:
         RunError: the run has not ended, or is finished and not made longer.
         RecordError: another run holds the folder, or the folder cannot be loaded.
@@ -388,11 +406,14 @@ _run_cell = functools.partial(run_cell, launch, resume)
 
 
 def delete(run: Path | str, *, confirm: str) -> None:
-    """Delete the folder of a run that has ended, for good: ``wb.delete("NAME", confirm="NAME")``.
+    """Delete the folder of a run that has ended, for good.
 
     Args:
         run: the folder, or its name in ``data/runs``.
         confirm: the name once more.
+
+    Example:
+        ``wb.delete("NAME", confirm="NAME")``
 
     Raises:
         RecordError: there is no such run, it is under way, or the name is another.
@@ -411,6 +432,9 @@ def archive(run: Path | str, *, confirm: str, out: Path | str | None = None) -> 
     Args:
         run, confirm: as for :func:`delete`.
         out: folder of the file; default ``data/archive``.
+
+    Example:
+        ``wb.archive("NAME", confirm="NAME")``
 
     Raises:
         RecordError: as for :func:`delete`, or the run cannot be packed; nothing is deleted then.

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import inspect
 import io
 import subprocess
 import sys
@@ -168,7 +169,10 @@ def test_completion_shows_the_product_and_nothing_else():
         "export",
         "sweep",
     } <= set(dir(wb))
-    assert all(getattr(wb, name) is not None for name in wb.__all__)
+    offered = {name: getattr(wb, name) for name in wb.__all__}
+    plain = [each for each in offered.values() if not (isinstance(each, type) and issubclass(each, Exception))]
+    assert [each for each in plain if not inspect.ismodule(each) and "Example:" not in (each.__doc__ or "")] == []
+    assert dir(api) == sorted(wb.__all__)
     with pytest.raises(AttributeError, match="module 'workbench' has no attribute 'lunch'"):
         _ = wb.lunch
 

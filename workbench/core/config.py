@@ -235,6 +235,9 @@ class Config(Settings):
         seed: Root of every random stream of the run.
         epochs: Epochs of the world to collect and learn from.
         device: Where updates are computed: "cpu", "cuda", "cuda:1", "mps", or "auto" (CUDA, then MPS, then CPU).
+
+    Example:
+        ``wb.preset("quick").replace(**{"world.num_agents": 3, "seed": 7})``
     """
 
     seed: Annotated[int, between(0, 2**63 - 1)] = 0

@@ -64,5 +64,9 @@ def preset(name: str) -> Config:
 
 
 def presets() -> tuple[str, ...]:
-    """Names that :func:`preset` knows."""
+    """Names that :func:`preset` knows.
+
+    Example:
+        ``[wb.preset(name) for name in wb.presets()]``
+    """
     return tuple(_PRESETS)

@@ -27,6 +27,9 @@ class Result:
         reward: Mean reward over the first and over the last tenth of the epochs, while exploring.
         greedy_reward: Mean reward of the greedy epochs after the last update; None if the run did not get there.
         digest: SHA-256 of the final weights, the rows in the replays, all rewards and all losses.
+
+    Example:
+        ``wb.launch(wb.preset("quick")).wait().digest["weights"]``
     """
 
     mode: str

@@ -58,6 +58,9 @@ def side_by_side(
         agents: "together", "each", or the index of an agent.
         log: whether charts whose values are all above 0 have a logarithmic y axis.
 
+    Example:
+        ``wb.side_by_side([run, wb.load("data/runs/NAME")])``
+
     Raises:
         ValueError: there are no runs, or a choice cannot be drawn; the message says which.
     """
@@ -65,7 +68,11 @@ def side_by_side(
 
 
 def comparison_figure(pair: Comparison, smoothing: float = SMOOTHING) -> Picture:
-    """The figure of a comparison, with a line that says whether the runs are identical and how their times compare."""
+    """The figure of a comparison, with a line that says whether the runs are identical and how their times compare.
+
+    Example:
+        ``wb.comparison_figure(pair).save("pair.png")``
+    """
     return draw(pair.runs, Choices(smoothing=smoothing), verdict(pair))
 
 

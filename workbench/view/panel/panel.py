@@ -52,6 +52,9 @@ class Panel:
     Attributes:
         widget: what is displayed.
         runs, names: what is shown, and what each is called.
+
+    Example:
+        ``wb.Panel(wb.launch(wb.preset("quick")))``
     """
 
     def __init__(

@@ -50,6 +50,9 @@ class Timeline:
         origin_ns: the start, on the clock of the spans.
         trained: when training ended, or where it is now.
         end: when the last recorded span ended.
+
+    Example:
+        ``run.timeline().shares()``
     """
 
     def __init__(self, run: RunView) -> None:

@@ -94,6 +94,9 @@ def film(
         checkpoint: play with the weights of the checkpoint of that epoch, one of ``run.checkpoints``, or of the newest
             one; None for the weights that were published last.
 
+    Example:
+        ``wb.film([run]).save("film.gif")``
+
     Raises:
         CheckpointError: a run keeps no checkpoint of that epoch, or it is damaged.
         ValueError: there are no runs.

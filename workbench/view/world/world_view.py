@@ -42,6 +42,9 @@ class WorldView:
         agent, run: lists to choose from.
         message: what went wrong, if anything did.
         game: the game that is shown.
+
+    Example:
+        ``wb.WorldView(run)``
     """
 
     def __init__(self, runs: Comparison | RunView | Sequence[RunView], agent: int = 0, seed: int = 0) -> None:
