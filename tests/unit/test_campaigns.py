@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.campaigns import bench, kills, learning, matrix, policies, soak, torn
+from tests.campaigns import bench, kills, learning, matrix, policies, soak, torn, worlds
 from tests.campaigns.learning import LearningFile
 from tests.campaigns.reference_files import commits_of, machine_label, older_than_core
 from workbench.cli.main import exit_code
@@ -18,7 +18,7 @@ from workbench.runs.presets import preset
 
 CAMPAIGNS = {
     "bench": bench, "kills": kills, "learning": learning, "matrix": matrix, "policies": policies, "soak": soak,
-    "torn": torn,
+    "torn": torn, "worlds": worlds,
 }  # fmt: skip
 ROOT = Path(__file__).parents[2]
 

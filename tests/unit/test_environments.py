@@ -183,3 +183,34 @@ def test_an_epoch_is_decided_by_the_generator_alone():
 def test_an_environment_that_its_seed_does_not_decide_says_so():
     world = of(f"gymnasium:{OWN}:Walk", env_args={"luck": False}).world
     assert "not decided by its seed" in world.unseeded() and isinstance(world, EnvironmentConfig)
+
+
+# The other way round
+
+
+@pytest.mark.filterwarnings("ignore:The old environment creation API")  # which PettingZoo's own tests import
+def test_treasurehunt_passes_the_tests_of_pettingzoo_and_can_be_drawn():
+    from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test
+    from pettingzoo.utils import parallel_to_aec
+
+    from workbench.zoo import treasurehunt_env
+
+    parallel_api_test(treasurehunt_env(max_turns=20), num_cycles=50)
+    parallel_seed_test(lambda: treasurehunt_env(max_turns=20), num_cycles=20)
+    api_test(parallel_to_aec(treasurehunt_env(max_turns=20)), num_cycles=50)
+    for mode in ("ansi", "rgb_array"):
+        env = treasurehunt_env(mode, height=6, width=8, num_agents=2)
+        env.reset(seed=1)
+        drawn = env.render()
+        if mode == "ansi":
+            assert drawn.count("@") == 2 and drawn.splitlines()[0] == "#" * 8 and len(drawn.splitlines()) == 6
+        else:
+            assert drawn.shape == (96, 128, 3) and drawn.dtype == np.uint8
+    with pytest.raises(wb.ConfigError, match="render_mode is 'human'"):
+        treasurehunt_env("human")
+
+
+def test_treasurehunt_as_an_environment_is_a_world_again():
+    config = of("pettingzoo:workbench.zoo.treasurehunt:TreasurehuntEnv", env_args={"num_agents": 2, "max_turns": 9})
+    assert config.num_agents == 2 and config.world.unseeded() == ""
+    assert rows_of(config)[1]["truncated"].sum() == 4 * 2 * 2
