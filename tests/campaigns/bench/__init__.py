@@ -76,6 +76,7 @@ def run_bench(device: torch.device, out: Path, quick: bool, asked: str) -> dict[
         "acting": lambda: parts.acting_speed(config, quick),
         "update": lambda: parts.update_speed(config, device, quick),
         "replay": lambda: parts.replay_speed(config, quick),
+        "prioritised": lambda: parts.prioritised_speed(config, quick),
         "weight store": lambda: parts.weight_store_speed(config, device, quick),
         "start-up": lambda: launches.start_up(config, quick),
         "ceiling": lambda: runs.ceiling(config, quick),

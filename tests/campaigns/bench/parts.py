@@ -21,6 +21,7 @@ from workbench.core.shared.replay import Batch, Replay
 from workbench.core.shared.sampling import UniformSampler
 from workbench.core.shared.weight_store import WeightStore
 from workbench.core.train.loop import collect, evaluation_config
+from workbench.zoo.prioritised import PrioritisedConfig
 
 
 def side_by_side(
@@ -194,6 +195,40 @@ def replay_speed(config: Config, quick: bool) -> dict[str, Any]:
         "rows": size, "sample_us": 1e6 * sample_s, "copy_us": 1e6 * copy_s, "ratio": sample_s / copy_s,
         "bytes_per_row_stored": float(rows / np.prod(ring.fields[3].shape)),
         "bytes_per_row_stacked": sum(array.nbytes for array in out.arrays().values()) / size,
+    }  # fmt: skip
+
+
+def prioritised_speed(config: Config, quick: bool) -> dict[str, Any]:
+    """``sample`` of 64 out of 100,000 rows by their priorities, with and without the write-back, beside uniformly."""
+    rows, size = 2_000 if quick else 100_000, 64
+    changes = {"replay.capacity": rows, "replay.window": rows, "learning.batch_size": size}
+    config = config.replace(**changes, **{"replay.learning_starts": size})
+    spec, frames = config.spec.agents[0], config.agent.num_frames
+    replay = Replay(config, spec, Replay.layout(config, spec).allocate())
+    replay.rows["episode_start"][:] = 0
+    for _ in range(-(-rows // config.steps_per_epoch)):  # what the rows hold makes no difference
+        replay.begin_epoch()
+        replay.commit_epoch()
+    uniform, prioritised = (
+        UniformSampler(stream(0, "sampling")),
+        PrioritisedConfig().make(config, stream(1, "sampling")),
+    )
+    plain, weighted = Batch.allocate(size, frames, spec), Batch.allocate(size, frames, spec, weighted=True)
+    errors = stream(2, "sampling").exponential(size=(rows, 1)).astype(np.float32)
+
+    def draw_and_write_back() -> None:
+        replay.sample(prioritised, weighted)
+        prioritised.update(weighted.number, errors[weighted.number % rows, 0])
+
+    functions = (
+        lambda: replay.sample(uniform, plain),
+        lambda: replay.sample(prioritised, weighted),
+        draw_and_write_back,
+    )
+    uniform_s, draw_s, both_s = side_by_side(functions, 200 if quick else 1000, _nothing)
+    return {
+        "rows": rows, "uniform_us": 1e6 * uniform_s, "draw_us": 1e6 * draw_s, "draw_and_write_back_us": 1e6 * both_s,
+        "draw_ratio": draw_s / uniform_s, "write_back_ratio": both_s / uniform_s,
     }  # fmt: skip
 
 
