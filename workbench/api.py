@@ -177,6 +177,7 @@ class Comparison(comparing.Comparison):
     multiprocess: Run
 
 
+@uninterrupted(undo=lambda run: run.stop())
 def launch(
     config: Config, mode: str = "multiprocess", lag: int | None = 1, *, name: str | None = None,
     out: Path | str | None = None, weights: WeightSource | None = None,

@@ -93,8 +93,8 @@ class RunInfo:
     def cell(self, column: str) -> str:
         """The same as text, "-" where there is nothing."""
         value = self.value(column)
-        if column == "created" and value:
-            return time.strftime("%Y-%m-%d %H:%M", time.localtime(value))
+        if column == "created":
+            return time.strftime("%Y-%m-%d %H:%M", time.localtime(value)) if value else "-"
         if column == "lag" and self.mode:
             return "free" if value is None else str(value)
         if column == "epochs":
@@ -103,7 +103,9 @@ class RunInfo:
             value = textwrap.shorten(value, WIDTH, placeholder=" ...")
         if column == "tags":
             value = ", ".join(value)
-        return number(value) if isinstance(value, float) else str(value) if value not in (None, "", 0.0) else "-"
+        if isinstance(value, float) and column in self.settings:
+            return f"{value:g}"
+        return number(value) if isinstance(value, float) and value else "-" if value in (None, "") else str(value)
 
 
 _FIELDS = {"name", *(each.name for each in dataclasses.fields(RunInfo))} - {"path", "result", "settings", "relations"}

@@ -160,7 +160,8 @@ class Sweep(Awaitable["Sweep"]):
         head = tuple(name for name in rows[0] if name != "run" and any(row[name] is not None for row in rows))
         counts = {status: sum(row["status"] == status for row in rows) for status in {row["status"] for row in rows}}
         said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        return Table(head, tuple(tuple(_text(row[name]) for name in head) for row in rows), f"{self.name}: {said}")
+        text = [tuple(number(row[name]) if name in NUMBERS else str(row[name]) for name in head) for row in rows]
+        return Table(head, tuple(text), f"{self.name}: {said}")
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -212,7 +213,3 @@ def at_once_here(cells: Sequence[Cell]) -> int:
     by_cores = cores // min(cores, max(map(processes, unlike)))
     by_memory = math.floor(MEMORY_SHARE * limits.memory_available() / max(map(size, unlike)))
     return max(1, min(by_cores, by_memory))
-
-
-def _text(value: Any) -> str:
-    return number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
