@@ -63,6 +63,6 @@ def _facts(run: RunView) -> dict[str, str]:
         "mode": run.mode,
         "lag": "free-running" if run.lag is None else f"lag {run.lag}",
         "faults": " and ".join(run.faults),
-        **{name: f"{name.rpartition('.')[2]} {value}" for name, value in settings.items()},
+        **{name: f"{name.rpartition('.')[2]} {value}".removeprefix("name ") for name, value in settings.items()},
         "seed": f"seed {seed}",
     }
