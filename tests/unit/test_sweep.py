@@ -1,5 +1,6 @@
 """What a sweep makes of its fields, and what it does with cells, without a process."""
 
+import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 import workbench as wb
+from tests.unit.finished import finished_run
 from workbench.cli import main
 from workbench.runs import limits, machine
 from workbench.runs.statistics import mean_and_half_width, student_t
@@ -129,3 +131,15 @@ def test_the_command_says_what_is_wrong_with_a_field(tmp_path, capsys):
     assert "it takes a setting and its values" in capsys.readouterr().err
     assert main(["sweep", "--preset", "tiny", "--out", str(tmp_path)]) == 2
     assert "nothing is swept" in capsys.readouterr().err
+
+
+def test_the_figure_draws_each_field_and_a_heat_map_of_two(tmp_path):
+    for place, (rate, batch) in enumerate(itertools.product((1e-3, 3e-3), (8, 16))):
+        changed = CONFIG.replace(**{"learning.learning_rate": rate, "learning.batch_size": batch})
+        for seed in range(2):
+            finished_run(tmp_path, seed=seed, config=changed, name=f"run-{place}-{seed}")
+    figure = wb.report.make(tmp_path, figures=["sweep"])["sweep"]
+    assert figure.table.head == ("learning.batch_size", "learning.learning_rate", "greedy reward per epoch", "runs")
+    assert {row[2] for row in figure.table.rows} == {"50.50 ± 6.35"} and len(figure.picture.axes) == 3
+    with pytest.raises(wb.report.ReportError, match="differ in none"):
+        wb.report.make(tmp_path / "run-0-0", figures=["sweep"])
