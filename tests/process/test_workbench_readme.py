@@ -30,7 +30,7 @@ def example(tmp_path, monkeypatch):
 
 
 def test_every_example_is_short():
-    assert set(EXAMPLES) == {"corridor", "linear", "prioritised", "norms", "forgetful"}
+    assert set(EXAMPLES) == {"corridor", "linear", "by_error", "norms", "forgetful"}
     assert {name: lines for name, text in EXAMPLES.items() if (lines := sum(map(bool, text.splitlines()))) >= 30} == {}
 
 
@@ -43,8 +43,8 @@ def test_a_world_of_the_readers_runs_in_both_modes_with_equal_digests(example, t
 
 def test_an_agent_and_a_sampler_of_the_readers_run_in_both_modes_with_equal_digests(example, tmp_path):
     example("linear")
-    example("prioritised")
-    own = {"agent": "linear:QConfig", "agent.clip": 2.0, "replay.sampler": "prioritised:Prioritised"}
+    example("by_error")
+    own = {"agent": "linear:QConfig", "agent.clip": 2.0, "replay.sampler": "by_error:Prioritised"}
     pair = wb.compare(TINY.replace(**own), lag=1, out=tmp_path / "runs")
     assert pair.wait()["identical"] is True
     assert pair.multiprocess.result.updates > 0
