@@ -69,12 +69,15 @@ def find_named(kind: str, wanted: str | type) -> tuple[type[Any], dict[str, str]
     named = ""
     if isinstance(wanted, str):
         name, _, behind = wanted.partition(":")
-        registered = _REGISTERED.get((kind, name))
-        if registered is None and ":" not in wanted:
+        known = _REGISTERED.get((kind, name))
+        if known is None and ":" not in wanted:
             nearest = did_you_mean(wanted, names(kind))
             raise ConfigError(f"{kind} is {wanted!r}; {nearest} A class of your own is named 'module:Class'")
-        named = behind if registered is not None else ""
-        wanted = _imported(kind, registered or wanted) if isinstance(registered, str | None) else registered
+        registered = _imported(kind, known) if isinstance(known, str) else known
+        if registered is not None and (not behind or getattr(registered, "named_by", "")):
+            wanted, named = registered, behind
+        else:  # a module of the user's own, which may have a registered name
+            wanted = _imported(kind, wanted)
     own: type[Any] = vars(wanted).get("config_class", wanted)
     if getattr(own, "group", None) != kind:
         raise ConfigError(
@@ -84,8 +87,6 @@ def find_named(kind: str, wanted: str | type) -> tuple[type[Any], dict[str, str]
     check_importable(kind, own)
     if not named:
         return own, {}
-    if not own.named_by:
-        raise ConfigError(f"{kind} has ':{named}' behind its name; {name_of(own)} takes nothing there")
     own.import_named(named)
     return own, {own.named_by: named}
 

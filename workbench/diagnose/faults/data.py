@@ -17,6 +17,15 @@ from workbench.core.shared.sampling import Sampler
 from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.faults.fault import ACTORS_REPLAY, LEARNERS_REPLAY, Fault, ReplayFault, override, reopen
 
+
+def _read(replay: Replay, out: Batch) -> Batch:
+    """Copy the rows that were drawn; all weigh the same, as the sampler may know nothing of them."""
+    replay.read(out)
+    if out.weight is not None:
+        out.weight[:] = 1
+    return out
+
+
 # --- whose rows ------------------------------------------------------------------------------------------------------
 
 
@@ -26,8 +35,7 @@ class _OwnReplay(Replay):
     def sample(self, sampler: Sampler, out: Batch, end: int | None = None) -> Batch:
         """Any row below ``end``, written or not."""
         out.number[:] = sampler.draw(0, self.window if end is None else end, len(out.number))
-        self.read(out)
-        return out
+        return _read(self, out)
 
 
 class ReplayNotShared(Fault):
@@ -198,8 +206,7 @@ class _Unvalidated(Replay):
         """Rows up to the end of the epoch that is being written, whatever ``end`` says, and no second look."""
         end = self._begun.get() * self.steps_per_epoch
         out.number[:] = sampler.draw(max(0, end - self.window), end, len(out.number))
-        self.read(out)
-        return out
+        return _read(self, out)
 
 
 class UnvalidatedSampling(ReplayFault):
@@ -218,8 +225,7 @@ class _ByPlace(_Unbroken):
         """Places in the ring below its size, taken for row numbers."""
         size = min(self.count if end is None else end, self._num_epochs * self.steps_per_epoch)
         out.number[:] = sampler.draw(0, size, len(out.number))
-        self.read(out)
-        return out
+        return _read(self, out)
 
 
 class WraparoundIgnored(ReplayFault):
