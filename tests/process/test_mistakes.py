@@ -80,7 +80,11 @@ import workbench as wb
 run = wb.launch(wb.preset("tiny").replace(device="cpu"), "multiprocess", 1, name="mine", out=sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))  # this process, no child
 result = run.wait()
-print(json.dumps({"status": result.status, "updates": run.history["losses/loss"].tolist()}))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+unsaved = run.unsaved
+run.save(sys.argv[1] + "/elsewhere")
+about = {"status": result.status, "unsaved": unsaved, "left": run.unsaved, "digest": result.digest["weights"]}
+print(json.dumps({**about, "updates": run.history["losses/loss"].tolist()}))
 """
 
 
@@ -97,6 +101,10 @@ def test_a_full_disk_costs_the_files_and_not_the_run(tmp_path):
     kept = wb.load(tmp_path / "mine").history["losses/loss"]
     assert len(kept) < len(found["updates"])
     np.testing.assert_array_equal(kept, np.float32(found["updates"][: len(kept)]))
+    assert {"array", "description", "result"} & set(found["unsaved"]) and found["left"] == []
+    saved = wb.load(tmp_path / "elsewhere" / "mine")
+    np.testing.assert_array_equal(saved.history["losses/loss"], np.float32(found["updates"]))
+    assert (saved.status, saved.result.digest["weights"]) == ("finished", found["digest"]) and saved.weights.any()
 
 
 def test_a_folder_cut_off_by_a_crash_gives_back_what_is_whole(tmp_path):

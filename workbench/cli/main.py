@@ -1,6 +1,7 @@
 """The command ``workbench``: does what the first word says, and turns whatever went wrong into a message and a code.
 
-0: done. 1: a run, a notebook or the system failed. 2: the user asked for something that cannot be. 130: interrupted.
+0: done. 1: a run, a notebook or the system failed. 2: the user asked for something that cannot be.
+3: all finished, and the disk refused something of it. 130: interrupted.
 """
 
 from __future__ import annotations

@@ -70,6 +70,7 @@ def outcome(run: Run) -> str:
     now, path = run.progress, run.folder.path
     resumable = run.status in ("stopped", "failed") and any((path / "checkpoints").glob("*.npz"))
     further = f"; to continue: workbench resume {path}" if resumable else ""
+    further += f"; NOT SAVED, as the disk refused: {', '.join(run.unsaved)}" if run.unsaved else ""
     return (
         f"{run.label}: {run.status} at epoch {now['epochs']:.0f} of {run.config.epochs} "
         f"after {now['elapsed_s']:.1f} s; its records are in {path}{further}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,6 +29,7 @@ from workbench.cli.progress import REFRESH_S, follow
 from workbench.core.config import ConfigError, Mode, check_name
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.runs.folder import RecordError, data_folder
+from workbench.runs.run import Run
 from workbench.sweep.executors import executor
 from workbench.sweep.sweep import Sweep
 
@@ -107,7 +109,14 @@ def _finish(run: api.Run) -> int:
     """Train to the end; print where the run is kept and what came out of it, as JSON."""
     follow(run, [run])
     print(json.dumps({"folder": str(run.folder.path), **run.result.to_dict()}, indent=2))
-    return 0 if run.status == "finished" else 1
+    return _code([run])
+
+
+def _code(runs: Sequence[Run]) -> int:
+    """0 if all finished and is saved, 1 if one did not finish, 3 if the disk refused something of one."""
+    if any(run.status != "finished" for run in runs):
+        return 1
+    return 3 if any(run.unsaved for run in runs) else 0
 
 
 @command
@@ -236,7 +245,7 @@ def compare(arguments: list[str]) -> int:
         _write(pair, summary, figure)
         raise
     _write(pair, summary, figure)
-    return 0 if all(run.status == "finished" for run in pair.runs) else 1
+    return _code(pair.runs)
 
 
 def _write(pair: api.Comparison, summary: Path, figure: Path) -> None:

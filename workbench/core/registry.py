@@ -74,7 +74,7 @@ def find_named(kind: str, wanted: str | type) -> tuple[type[Any], dict[str, str]
             nearest = did_you_mean(wanted, names(kind))
             raise ConfigError(f"{kind} is {wanted!r}; {nearest} A class of your own is named 'module:Class'")
         registered = _imported(kind, known) if isinstance(known, str) else known
-        if registered is not None and (not behind or getattr(registered, "named_by", "")):
+        if registered is not None and (not behind or getattr(registered, "named_by", None)):
             wanted, named = registered, behind
         else:  # a module of the user's own, which may have a registered name
             wanted = _imported(kind, wanted)

@@ -97,6 +97,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         """
         super().__init__(folder, plan.config, History(folder.schema), description)
         self._warnings = {"unseeded": text} if (text := str(description.get("unseeded", ""))) else {}
+        self._refused: set[str] = set()
         self._unwritten: dict[str, deque[Records]] = {table: deque() for table in folder.schema.tables}
         self._repeats = Repeats()
         self._elapsed_before = 0.0 if start is None else float(start.description["elapsed_s"])
@@ -257,6 +258,30 @@ class Run(RunView, Listener, Awaitable[Result]):
     def warnings(self) -> list[str]:
         """What could not be written to the run folder, or done beside the run, and why: the first of each kind."""
         return list(self._warnings.values())
+
+    @property
+    def unsaved(self) -> list[str]:
+        """What is not in the run folder, as the disk refused it; all of it is in memory still. See :meth:`save`."""
+        waiting = (f"{sum(map(len, parts)):,} records of {table}" for table, parts in self._unwritten.items() if parts)
+        return [*waiting, *sorted(self._refused)]
+
+    def save(self, out: Path | str) -> Path:
+        """Write the whole run, which has ended, to a new folder in ``out``, for instance on a disk that has room.
+
+        Raises:
+            RunError: the run has not ended.
+            RecordError: there is a folder of that name already, or the disk refuses.
+        """
+        if not self.ended:
+            raise RunError(f"run {self.name} is {self.status}; stop it first, or wait for its end")
+        folder = RunFolder.create(self.name, self.description, out, self.folder.schema)
+        for table in folder.schema.tables:
+            folder.append(table, self.history.table(table))
+            self._unwritten[table].clear()
+        self.folder = folder
+        self._refused.clear()
+        self._finish_folder(self.status)
+        return folder.path
 
     @property
     def error(self) -> ChildFailed | None:
@@ -472,10 +497,13 @@ class Run(RunView, Listener, Awaitable[Result]):
 
     def _write(self, write: Callable[..., object], *what: Any) -> None:
         """Write to the run folder; a disk that refuses is a warning, not the end of a run."""
+        name = write.__name__
         try:
             write(*what)
+            self._refused.discard(name.removeprefix("write_"))
         except RecordError as error:
-            self._warnings.setdefault(write.__name__, str(error))
+            self._warnings.setdefault(name, str(error))
+            self._refused.add(name.removeprefix("write_"))
 
 
 R = TypeVar("R", bound=Run)
