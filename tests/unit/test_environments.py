@@ -1,5 +1,7 @@
 """Environments of Gymnasium and PettingZoo as worlds: how they are named, refused, played and learned from."""
 
+import dataclasses
+import pickle
 import subprocess
 import sys
 
@@ -12,6 +14,7 @@ pytest.importorskip("pettingzoo")
 import workbench as wb
 from tests.unit import inprocess
 from workbench.core.shared.replay import Batch
+from workbench.zoo import environment
 from workbench.zoo.environment import EnvironmentConfig
 
 OWN = "tests.unit.own_environments"
@@ -66,6 +69,7 @@ def test_a_world_is_named_by_its_library_and_its_id_and_read_back(world, agents)
 def test_arguments_of_the_environment_are_a_mapping_of_plain_values():
     config = of(f"gymnasium:{OWN}:Walk", env_args={"length": 3, "cut_off": True})
     assert wb.Config.from_dict(config.to_dict()) == config != of(f"gymnasium:{OWN}:Walk")
+    assert config.replace(**{"world.env_args.length": 5}).world.env_args == {"length": 5, "cut_off": True}
     with pytest.raises(wb.ConfigError, match=r"world.env_args is .*; it must hold what JSON can hold"):
         of(f"gymnasium:{OWN}:Walk", env_args={"length": {1}})
 
@@ -208,6 +212,21 @@ def test_treasurehunt_passes_the_tests_of_pettingzoo_and_can_be_drawn():
             assert drawn.shape == (96, 128, 3) and drawn.dtype == np.uint8
     with pytest.raises(wb.ConfigError, match="render_mode is 'human'"):
         treasurehunt_env("human")
+    with pytest.raises(wb.ConfigError, match="num_agents"):
+        treasurehunt_env(num_agent=3)
+
+
+def test_a_child_can_play_what_only_its_parent_has_registered(monkeypatch):
+    import gymnasium
+
+    gymnasium.register("OnlyHere-v0", f"{OWN}:Walk")
+    world = of("gymnasium:OnlyHere-v0").world
+    sent = pickle.dumps(world.spec() and world)
+    monkeypatch.delitem(gymnasium.registry, "OnlyHere-v0")
+    monkeypatch.setattr(environment, "_FOUND", {})
+    child = pickle.loads(sent)
+    evaluated = dataclasses.replace(child, num_worlds=2)  # as an evaluation does
+    assert evaluated.make(np.random.default_rng(0)).observe(0).shape == (2, 2)
 
 
 def test_treasurehunt_as_an_environment_is_a_world_again():

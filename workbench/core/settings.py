@@ -182,9 +182,11 @@ def changed(
     for name, value in changes.items():
         head, dot, rest = str(name).partition(".")
         before = getattr(settings, head) if head in fields else None
-        if head not in fields or (dot and not (isinstance(before, Settings) and rest)):
+        if head not in fields or (dot and not (isinstance(before, Settings | dict) and rest)):
             raise unknown(f"{prefix}{name}", root)
-        if dot:
+        if dot and isinstance(before, dict):
+            values[head] = {**values.get(head, before), rest: value}
+        elif dot:
             nested.setdefault(head, {})[rest] = value
         elif isinstance(before, Settings) and isinstance(value, Mapping):
             nested.setdefault(head, {}).update(value)

@@ -10,7 +10,7 @@ import functools
 import importlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, TypeAlias
 
@@ -75,7 +75,8 @@ class EnvironmentConfig(WorldConfig):
         require(plain == self.env_args, "world.env_args", self.env_args, "it must hold what JSON can hold")
         object.__setattr__(self, "env_args", plain)  # which nobody else can change
         module = self.module_of(self.env_id)
-        if module and module not in sys.modules and module.partition(".")[0] not in TRUSTED:
+        known = module in sys.modules or module.partition(".")[0] in TRUSTED or self._key in _FOUND
+        if module and not known:
             raise NotGiven(
                 f"world.env_id is {self.env_id!r}, of a module that a file may not have imported; import {module} "
                 f"first, or name the world yourself: world={self.title!r}"
@@ -124,24 +125,34 @@ class EnvironmentConfig(WorldConfig):
             ConfigError: the package is missing, or there is no such environment, it cannot be made, or agents of this
                 package cannot play in it.
         """
-        key = type(self), self.env_id, json.dumps(self.env_args), self.observation_keys
-        if key not in _FOUND:
+        if self._key not in _FOUND:
             try:
                 recipe = self.find()
                 environment = self.open(recipe)
+                _FOUND[self._key] = Found(self._agents_of(environment), recipe)
+                environment.close()
             except ConfigError:
                 raise
             except ImportError as error:
-                raise ConfigError(
+                raise NotGiven(
                     f"world is {self.title!r}, which cannot be imported: {error}. gymnasium, pettingzoo and mpe2 come "
                     'with pip install -e ".[worlds]"; install what else the environment needs likewise'
                 ) from error
             except Exception as error:
-                raise ConfigError(
+                raise NotGiven(
                     f"world is {self.title!r}, which cannot be made: {type(error).__name__}: {error}"
                 ) from error
-            _FOUND[key] = Found(self._agents_of(environment), recipe)
-        return _FOUND[key]
+        return _FOUND[self._key]
+
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        return type(self), self.env_id, json.dumps(self.env_args), self.observation_keys
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In a child: also what is made of this configuration there, as evaluations are, knows the environment."""
+        self.__dict__.update(state)
+        if "found" in state:
+            _FOUND[self._key] = state["found"]
 
     def _agents_of(self, environment: Environment) -> tuple[AgentSpec, ...]:
         from workbench.zoo.spaces import agent_spec  # here, as it needs gymnasium
@@ -164,25 +175,24 @@ class EnvironmentConfig(WorldConfig):
         Raises:
             ConfigError: they cannot be played.
         """
-        try:
-            played = [[_trace(each, seed) for seed in seeds] for each, seeds in zip(self._two(), _ORDERS, strict=True)]
+        one, other = (self.open(self.found.recipe) for _ in range(2))
+        try:  # in either order: nothing of the one episode may be left in the other
+            played = [_trace(one, 1), _trace(one, 2)], [_trace(other, 2), _trace(other, 1)]
         except Exception as error:
             raise ConfigError(f"world is {self.title!r}, which cannot be played: {error!r}") from error
+        finally:
+            one.close()
+            other.close()
         if played[0] == played[1][::-1]:
             return ""
         return f"{self.title} is not decided by its seed: two episodes with the same seed and actions differ"
-
-    def _two(self) -> Sequence[Environment]:
-        return self.open(self.found.recipe), self.open(self.found.recipe)
 
     def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> Episodes:
         """The world."""
         return Episodes(self, rng, self.num_worlds if num_worlds is None else num_worlds)
 
 
-_FOUND: dict[tuple[type, str, str, tuple[str, ...]], Found] = {}
-# Two episodes, in either order: nothing of the one may be left in the other.
-_ORDERS = ((1, 2), (2, 1))
+_FOUND: dict[tuple[Any, ...], Found] = {}
 
 
 def importable(what: str, entry_point: Any) -> str:

@@ -43,10 +43,8 @@ class GymnasiumConfig(EnvironmentConfig):
         """The environment, without Gymnasium's own checks of every step."""
         import gymnasium
 
-        spec, arguments = (
-            gymnasium.envs.registration.EnvSpec.from_json(json.dumps(recipe)),
-            dict[str, Any](self.env_args),
-        )
+        spec = gymnasium.envs.registration.EnvSpec.from_json(json.dumps(recipe))
+        arguments: dict[str, Any] = self.env_args
         return Alone(gymnasium.make(spec, disable_env_checker=True, **arguments))
 
 
@@ -64,6 +62,10 @@ class Alone:
     def action_space(self, agent: Any) -> Any:
         """What it can do."""
         return self.environment.action_space
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+        self.environment.close()
 
     def reset(self, seed: int) -> tuple[dict[Any, Any], Any]:
         """Begin an episode."""

@@ -51,9 +51,7 @@ class DrawnRows(Hook):
                 sizes[index].append(float(weight.sum() ** 2 / np.square(weight).sum()))
             return original(learning_rate)
 
-        def learn(
-            original: Callable[..., None], index: int, epoch: int, num_updates: int, end: int | None
-        ) -> None:  # fmt: skip
+        def learn(original: Callable[..., None], index: int, epoch: int, num_updates: int, end: int | None) -> None:
             original(index, epoch, num_updates, end)
             agent, replay = trainer.agents[index], trainer.replays[index]
             found = getattr(agent, "ratios", None)

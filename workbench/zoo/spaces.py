@@ -68,10 +68,12 @@ def observation(title: str, space: spaces.Space[Any], keys: Sequence[str]) -> tu
 
 def _smaller(flat: spaces.Box) -> spaces.Box:
     """The space in a dtype that is as small as it can be: a one-hot vector has eight bytes a number."""
+    if flat.dtype.kind == "f":
+        return spaces.Box(-np.inf, np.inf, flat.shape, np.float32)
     low, high = flat.low.min(), flat.high.max()
     kinds: tuple[Any, ...] = (np.int8, np.int16, np.int32, np.int64)
     held = (kind for kind in kinds if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
-    return spaces.Box(low, high, flat.shape, np.float32 if flat.dtype.kind == "f" else next(held))
+    return spaces.Box(low, high, flat.shape, next(held))
 
 
 def _leaves(space: spaces.Space[Any], name: str = "") -> Iterator[tuple[str, spaces.Space[Any]]]:

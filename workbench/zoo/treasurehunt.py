@@ -10,6 +10,7 @@ from pettingzoo import ParallelEnv
 
 from workbench.core.config import ConfigError
 from workbench.core.envs.treasurehunt import NUM_ACTIONS, NUM_ENTITIES, Treasurehunt, TreasurehuntConfig
+from workbench.core.settings import changed
 
 _SIGNS = np.array([*"  #:*@"])
 _COLOURS = np.array(
@@ -32,7 +33,8 @@ class TreasurehuntEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo comes wi
     def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
         if render_mode not in (None, "rgb_array", "ansi"):
             raise ConfigError(f"render_mode is {render_mode!r}; it must be 'rgb_array', 'ansi' or None")
-        self.render_mode, self.config = render_mode, TreasurehuntConfig(**arguments)
+        default = TreasurehuntConfig()
+        self.render_mode, self.config = render_mode, changed(default, arguments, default)
         self.possible_agents = [f"agent_{index}" for index in range(self.config.num_agents)]
         self.agents: list[str] = []
         seen = self.config.spec().agents[0].shape

@@ -130,16 +130,8 @@ class Collector:
             self.progress.add_rewards(rewards)
             self.keeper.complete(epoch + 1)
 
-        collect(
-            self.world,
-            self.policies,
-            self.replays,
-            epsilon,
-            versions,
-            complete,
-            self.heartbeat,
-            self.watch(epoch, None),
-        )
+        watch = self.watch(epoch, None)
+        collect(self.world, self.policies, self.replays, epsilon, versions, complete, self.heartbeat, watch)
         self.show(epoch + 1)
 
     def show(self, epochs: int) -> None:
