@@ -38,3 +38,8 @@ def test_a_row_of_another_length_is_refused():
 )  # fmt: skip
 def test_a_number_has_four_significant_digits(value, text):
     assert number(value) == text
+
+
+def test_what_would_steer_a_terminal_is_shown_and_not_sent():
+    told = Table(("run",), (("\x1b[31mred\nnext\x07",),)).text
+    assert "\x1b" not in told and "\x07" not in told and r"\x1b[31mred next\x07" in told

@@ -21,6 +21,7 @@ from workbench.core.processes.supervisor import ChildFailed
 from workbench.runs import machine
 from workbench.runs.folder import RecordError
 from workbench.runs.loaded import RunError
+from workbench.runs.table import plain
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -82,9 +83,8 @@ def exit_code(action: Action, arguments: list[str]) -> int:
         code = action([_HOME.sub(lambda found: f"{found[1]}{Path.home()}", each) for each in arguments])
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # its reader has seen enough, as in ``workbench runs | head -1``
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # nothing is left for the interpreter to flush
-        return DONE
+    except BrokenPipeError as error:
+        return DONE if _reader_has_left() else _say(error, FAILED)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
     except (ConfigError, RecordError, MemoryError) as error:
@@ -93,10 +93,20 @@ def exit_code(action: Action, arguments: list[str]) -> int:
         return _say(error, FAILED)
 
 
+def _reader_has_left() -> bool:
+    """Whether whoever reads the output has seen enough, as in ``workbench runs | head -1``."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # nothing is left for the interpreter to flush
+        return True
+    return False
+
+
 def _say(message: object, code: int) -> int:
-    print(f"workbench: {message or type(message).__name__}", file=sys.stderr)
+    print(plain(f"workbench: {message or type(message).__name__}"), file=sys.stderr)
     return code
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"workbench: warning: {message}", file=sys.stderr)
+    print(plain(f"workbench: warning: {message}"), file=sys.stderr)

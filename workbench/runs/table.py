@@ -15,6 +15,11 @@ _LATEX = {
 }  # fmt: skip
 
 
+def plain(text: str) -> str:
+    """Text for a terminal: what would steer it, such as an escape sequence in a name, is shown and not sent."""
+    return "".join(each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text)
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows of text under a head.
@@ -36,7 +41,7 @@ class Table:
     @property
     def text(self) -> str:
         """Columns for a terminal."""
-        rows = (self.head, *self.rows)
+        rows = [[plain(cell).replace("\n", " ") for cell in row] for row in (self.head, *self.rows)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(self._aligned(row, widths)).rstrip() for row in rows]
         return "\n".join([*lines, *self._below])

@@ -7,7 +7,6 @@ and no figure is kept alive behind the caller's back.
 from __future__ import annotations
 
 import io
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,6 @@ from workbench.view.style import own_settings
 DPI = 110
 # Colours of a picture in a notebook. An eye sees no more of them in a chart, and the file is a third as large.
 NOTEBOOK_COLOURS = 256
-
-# Held while anything is drawn: matplotlib's text is not safe in several threads, and every panel has one.
-DRAWING = threading.RLock()
 
 
 class Picture(Figure):
@@ -56,7 +52,7 @@ class Picture(Figure):
         if path.suffix == ".png":
             write_whole(path, to_png(self, dpi))
         elif path.suffix in about:
-            with DRAWING, own_settings(), whole_file(path) as file:
+            with own_settings(), whole_file(path) as file:
                 self.savefig(file, format=path.suffix[1:], metadata=about[path.suffix], bbox_inches=None)
         else:
             raise ValueError(f"cannot save a figure as {path.name!r}; the name must end in .png, .svg or .pdf")
@@ -76,7 +72,7 @@ def to_png(figure: Figure, dpi: float | None = None, colours: int | None = None)
     """
     own, target = figure.dpi, io.BytesIO()
     canvas: Any = figure.canvas if isinstance(figure.canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
-    with DRAWING, own_settings():
+    with own_settings():
         try:
             figure.dpi = own if dpi is None else dpi
             canvas.draw()

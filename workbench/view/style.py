@@ -6,6 +6,7 @@ Most of it is set on each artist. What matplotlib takes from its settings is set
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -114,10 +115,14 @@ def legend_above(figure: Figure, handles: Sequence[Any], columns: int, sizes: Si
     )  # fmt: skip
 
 
+# Held while anything is drawn: matplotlib's settings are one for all threads, and every panel has one.
+DRAWING = threading.RLock()
+
+
 @contextmanager
 def own_settings() -> Iterator[None]:
     """Draw and save with the project's settings, whatever those of the caller; a decorator too."""
-    with matplotlib.rc_context():
+    with DRAWING, matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(SETTINGS)
         yield

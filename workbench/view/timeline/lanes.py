@@ -17,8 +17,8 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
 from workbench.core.records import Records
-from workbench.view.picture import DRAWING, Picture
-from workbench.view.style import FAINT, INK, Sizes, few_ticks, legend_above, style_axes
+from workbench.view.picture import Picture
+from workbench.view.style import DRAWING, FAINT, INK, Sizes, few_ticks, legend_above, style_axes
 from workbench.view.timeline.shares import Shares
 from workbench.view.timeline.spans import SpanKind, depths, of_process, time_of_kinds
 

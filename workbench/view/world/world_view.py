@@ -18,7 +18,8 @@ from workbench.runs.compare import Comparison
 from workbench.runs.loaded import RunError, RunView
 from workbench.view import html as pages
 from workbench.view.naming import labels, listed
-from workbench.view.picture import DRAWING, Picture, to_png
+from workbench.view.picture import Picture, to_png
+from workbench.view.style import DRAWING
 from workbench.view.world.board import WorldPicture
 from workbench.view.world.game import Game
 
