@@ -242,6 +242,18 @@ def test_a_film_shows_every_turn_of_all_runs_and_is_always_the_same(tmp_path):
     assert set(data) == {"image/gif", "text/plain"} and metadata["image/gif"]["alt"] == made.alt
 
 
+def test_defaults_that_the_caller_has_given_torch_change_no_film(tmp_path):
+    run = kept(tmp_path, "one")
+    plain = film(run).gif()
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+        assert film(run).gif() == plain
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+
+
 def test_a_film_of_a_checkpoint_plays_with_the_weights_of_its_epoch(tmp_path):
     """Those with which a run ends that has no more epochs than that, and no others.
 

@@ -106,8 +106,8 @@ class ParameterVector:
     def __init__(self, online: nn.Module, target: nn.Module, device: torch.device) -> None:
         self.layout = ParameterLayout.of(online)
         size = self.layout.size
-        self.vector = torch.zeros(2 * size, device=device)
-        self.gradient = torch.zeros(size, device=device)
+        self.vector = torch.zeros(2 * size, dtype=torch.float32, device=device)
+        self.gradient = torch.zeros(size, dtype=torch.float32, device=device)
         self.online, self.target = nn.Parameter(self.vector[:size]), self.vector[size:]
         self.online.grad = self.gradient
         self._networks = (online, target)

@@ -44,7 +44,7 @@ class QuantileNetwork(ValueNetwork):
 
     def q(self, state: Tensor) -> Tensor:
         """The mean over 8 fractions that are evenly spread."""
-        tau = (torch.arange(8, device=state.device) + 0.5) / 8
+        tau = (torch.arange(8, device=state.device, dtype=torch.float32) + 0.5) / 8
         return self.values(self.embed(self.encode(state)), tau.expand(len(state), 8))
 
     def embed(self, inputs: Tensor) -> Tensor:

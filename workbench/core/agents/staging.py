@@ -54,7 +54,7 @@ class Staging:
     def __init__(self, fields: Mapping[str, Field], device: torch.device) -> None:
         sizes = {name: int(np.prod(shape)) * np.dtype(dtype).itemsize for name, (shape, dtype) in fields.items()}
         total = sum(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes.values())
-        self._host = torch.zeros(total, dtype=torch.uint8)
+        self._host = torch.zeros(total, dtype=torch.uint8, device="cpu")
         self._device = self._host if device.type == "cpu" else torch.zeros_like(self._host, device=device)
         self._pinned: list[tuple[Tensor, torch.cuda.Event]] = []
         if device.type == "cuda":  # Two, so that one can be filled while the other is still on its way.

@@ -30,10 +30,21 @@ from workbench.core.seeding import rng_words, set_rng_words, stream
 from workbench.core.shared.replay import Batch
 
 
+def network(arguments: ValueConfig, spec: AgentSpec) -> ValueNetwork:
+    """A network of float32 on the CPU, whatever the caller has made torch's defaults."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"):
+            return arguments.network(spec)
+    finally:
+        torch.set_default_dtype(before)
+
+
 def initial_weights(config: Config, index: int) -> NDArray[np.float32]:
     """The snapshot that an agent starts from, (2 * size,) float32: online and target network are equal."""
     arguments = arguments_of(config)
-    online, target = (arguments.network(config.spec.agents[index]) for _ in range(2))
+    online, target = (network(arguments, config.spec.agents[index]) for _ in range(2))
     parameters = ParameterVector(online, target, torch.device("cpu"))
     online.initialise(stream(config.seed, "initialisation", index))
     parameters.target.copy_(parameters.online.data)
@@ -75,7 +86,7 @@ class ValueAgent:
         self.config, self.index, self.device = config, index, device
         arguments, spec = arguments_of(config), config.spec.agents[index]
         self.arguments = arguments
-        self.online, self.target = (arguments.network(spec).to(device) for _ in range(2))
+        self.online, self.target = (network(arguments, spec).to(device) for _ in range(2))
         self.parameters = ParameterVector(self.online, self.target, device)
         self.parameters.load(initial_weights(config, index) if weights is None else weights)
         self.optimizer = _build_adam(self.parameters, config.learning.adam_eps)
@@ -257,7 +268,7 @@ class EpsilonGreedy:
     ) -> None:  # fmt: skip
         self.config, self.device, self.spec = config, device, config.spec.agents[index]
         self.arguments = arguments_of(config)
-        self.network = self.arguments.network(self.spec).to(device).train(noise)
+        self.network = network(self.arguments, self.spec).to(device).train(noise)
         self.layout = ParameterLayout.of(self.network)
         self.vector_size = 2 * self.layout.size
         self._exploration, self._rng = exploration, values
@@ -393,7 +404,7 @@ class ValueConfig(AgentConfig):
 
 @functools.lru_cache(maxsize=64)
 def _layout(arguments: ValueConfig, spec: AgentSpec) -> ParameterLayout:
-    return ParameterLayout.of(arguments.network(spec))  # its values are never written, so it takes next to no memory
+    return ParameterLayout.of(network(arguments, spec))  # its values are never written, so it takes next to no memory
 
 
 def _build_adam(parameters: ParameterVector, eps: float) -> torch.optim.Adam:
