@@ -91,10 +91,14 @@ def execute(page: Page, number: int) -> None:
 
 
 def run_cell(page: Page, number: int) -> Locator:
-    """Run a cell and wait for its output."""
-    execute(page, number)
+    """Run a cell and wait for its output. What comes right after an error is aborted by the kernel: then again."""
     shown = cell(page, number).locator(".jp-OutputArea-output")
-    shown.first.wait_for()
+    aborted = cell(page, number).locator(".jp-InputPrompt", has_text=re.compile(r"\[ \]"))
+    for _ in range(5):
+        execute(page, number)
+        wait_until(lambda: shown.count() or aborted.count(), f"cell {number} shows something")
+        if shown.count():
+            break
     return cell(page, number)
 
 
