@@ -14,23 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.core.agents.iqn import select_actions
-from workbench.core.agents.networks import Linear, NoisyLinear, ValueNetwork, draw_noise, duel
-from workbench.core.agents.staging import Field
-from workbench.core.agents.value_agent import EpsilonGreedy, ValueAgent, ValueConfig
+from workbench.core.agents.networks import Linear, NoisyLinear, ValueNetwork, duel
+from workbench.core.agents.value_agent import ValueAgent, ValueConfig
 from workbench.core.envs.base import AgentSpec
 from workbench.core.settings import above, between
 from workbench.zoo.corrections import Window, corrected_targets
-
-_NOISES = ("noise_tm1", "noise_t", "noise_policy")
 
 
 class DQNetwork(ValueNetwork):
@@ -62,15 +57,6 @@ class DQNAgent(ValueAgent):
     arguments: DQNConfig
     online: DQNetwork
     target: DQNetwork
-
-    def random_fields(self) -> dict[str, Field]:
-        """Layer noise, of each of the three networks in an update."""
-        return {name: ((self.online.noise_size,), np.float32) for name in _NOISES}
-
-    def draw(self, rng: np.random.Generator, host: Mapping[str, NDArray[Any]]) -> None:
-        """Noise."""
-        for name in _NOISES:
-            draw_noise(rng, host[name])
 
     def row_losses(self, staged: Mapping[str, Tensor], rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Huber loss of the TD error, Q(s_tm1, a_tm1), |TD error|."""
@@ -104,24 +90,6 @@ class DQNAgent(ValueAgent):
         return targets
 
 
-class DQNPolicy(EpsilonGreedy):
-    """The acting side."""
-
-    network: DQNetwork
-
-    def random_fields(self, num_worlds: int) -> dict[str, Field]:
-        """Layer noise."""
-        return {"noise": ((self.network.noise_size,), np.float32)}
-
-    def draw(self, rng: np.random.Generator, host: Mapping[str, NDArray[Any]]) -> None:
-        """Noise."""
-        draw_noise(rng, host["noise"])
-
-    def staged(self, device: Mapping[str, Tensor]) -> None:
-        """The layers take their noise from where it is drawn to."""
-        self.network.set_noise(device["noise"])
-
-
 @dataclass(frozen=True)
 class DQNConfig(ValueConfig):
     """Double DQN with a Huber loss; dueling heads (Wang et al. 2016, arXiv:1511.06581) and noisy layers if wanted.
@@ -135,7 +103,6 @@ class DQNConfig(ValueConfig):
     """
 
     agent_class: ClassVar[type[ValueAgent]] = DQNAgent
-    policy_class: ClassVar[type[EpsilonGreedy]] = DQNPolicy
     loss: ClassVar[str] = "Huber loss"
     uncorrected: ClassVar[str] = ""
 

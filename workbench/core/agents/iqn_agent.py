@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.core.agents.iqn import QuantileNetwork, quantile_huber_loss, select_actions
-from workbench.core.agents.networks import draw_noise
 from workbench.core.agents.staging import Field
 from workbench.core.agents.value_agent import EpsilonGreedy, ValueAgent, ValueConfig
 from workbench.core.envs.base import AgentSpec
@@ -28,7 +27,6 @@ from workbench.core.settings import above, between
 
 _WIDE = between(1, 65536)
 _FRACTIONS = between(1, 4096, "fractions")
-_NOISES = ("noise_tm1", "noise_t", "noise_policy")
 
 
 class IQNAgent(ValueAgent):
@@ -40,18 +38,14 @@ class IQNAgent(ValueAgent):
 
     def random_fields(self) -> dict[str, Field]:
         """Fractions and layer noise."""
-        rows, noise = self.config.learning.batch_size, self.online.noise_size
-        return {
-            **{name: ((rows, count), np.float32) for name, count in self.arguments.fractions.items()},
-            **{name: ((noise,), np.float32) for name in _NOISES},
-        }
+        rows, fractions = self.config.learning.batch_size, self.arguments.fractions
+        return {name: ((rows, count), np.float32) for name, count in fractions.items()} | super().random_fields()
 
     def draw(self, rng: np.random.Generator, host: Mapping[str, NDArray[Any]]) -> None:
         """Fractions from 0 to 1, and noise."""
         for name in self.arguments.fractions:
             rng.random(dtype=np.float32, out=host[name])
-        for name in _NOISES:
-            draw_noise(rng, host[name])
+        super().draw(rng, host)
 
     def row_losses(self, staged: Mapping[str, Tensor], rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Quantile Huber loss, Q(s_tm1, a_tm1), and the mean |delta| over all pairs of fractions."""
@@ -88,16 +82,12 @@ class IQNPolicy(EpsilonGreedy):
     def random_fields(self, num_worlds: int) -> dict[str, Field]:
         """Fractions and layer noise."""
         fractions = (num_worlds, self.arguments.num_policy_quantiles)
-        return {"tau": (fractions, np.float32), "noise": ((self.network.noise_size,), np.float32)}
+        return {"tau": (fractions, np.float32), **super().random_fields(num_worlds)}
 
     def draw(self, rng: np.random.Generator, host: Mapping[str, NDArray[Any]]) -> None:
         """Fractions from 0 to 1, and noise."""
         rng.random(dtype=np.float32, out=host["tau"])
-        draw_noise(rng, host["noise"])
-
-    def staged(self, device: Mapping[str, Tensor]) -> None:
-        """The layers take their noise from where it is drawn to."""
-        self.network.set_noise(device["noise"])
+        super().draw(rng, host)
 
     def q(self, device: Mapping[str, Tensor]) -> Tensor:
         """(W, A): mean of the quantile values."""

@@ -22,12 +22,15 @@ from torch import Tensor
 
 from workbench.core.agents.base import AgentConfig, Chosen
 from workbench.core.agents.flat_parameters import ParameterLayout, ParameterVector, bind, to_numpy
-from workbench.core.agents.networks import ValueNetwork
+from workbench.core.agents.networks import ValueNetwork, draw_noise
 from workbench.core.agents.staging import Field, Staging
 from workbench.core.config import Config
 from workbench.core.envs.base import AgentSpec
 from workbench.core.seeding import rng_words, set_rng_words, stream
 from workbench.core.shared.replay import Batch
+
+# What is drawn for the noisy layers of an update: to value s_tm1, to value s_t, and to choose an action in it.
+NOISES = ("noise_tm1", "noise_t", "noise_policy")
 
 
 def network(arguments: ValueConfig, spec: AgentSpec) -> ValueNetwork:
@@ -105,11 +108,13 @@ class ValueAgent:
     # --- what an agent of one kind adds ----------------------------------------------------------------------------
 
     def random_fields(self) -> dict[str, Field]:
-        """Random numbers that an update needs beside its batch: name to shape and dtype."""
-        return {}
+        """Random numbers that an update needs beside its batch, name to shape and dtype: noise for noisy layers."""
+        return {name: ((self.online.noise_size,), np.float32) for name in NOISES}
 
     def draw(self, rng: np.random.Generator, host: Mapping[str, NDArray[Any]]) -> None:
         """Draw them, for one update."""
+        for name in NOISES:
+            draw_noise(rng, host[name])
 
     def row_losses(self, staged: Mapping[str, Tensor], rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Of some rows of the batch, (rows,) each: the loss, with its gradient; Q(s_tm1, a_tm1); |TD error|."""
@@ -280,14 +285,12 @@ class EpsilonGreedy:
     # --- what an agent of one kind adds ----------------------------------------------------------------------------
 
     def random_fields(self, num_worlds: int) -> dict[str, Field]:
-        """Random numbers that a choice needs beside the state: name to shape and dtype."""
-        return {}
+        """Random numbers that a choice needs beside the state, name to shape and dtype: noise for noisy layers."""
+        return {"noise": ((self.network.noise_size,), np.float32)}
 
     def draw(self, rng: np.random.Generator, host: Mapping[str, NDArray[Any]]) -> None:
         """Draw them, for one choice."""
-
-    def staged(self, device: Mapping[str, Tensor]) -> None:
-        """Called when the memory has been taken whose addresses do not change from here on."""
+        draw_noise(rng, host["noise"])
 
     def q(self, device: Mapping[str, Tensor]) -> Tensor:
         """(W, A): value of every action in what is staged as "state"."""
@@ -353,7 +356,7 @@ class EpsilonGreedy:
         shape = (num_worlds, self.config.agent.num_frames, *self.spec.shape)
         fields: dict[str, Field] = {"state": (shape, np.dtype(self.spec.dtype))}
         self._inputs = Staging(fields | self.random_fields(num_worlds), self.device)
-        self.staged(self._inputs.device)
+        self.network.set_noise(self._inputs.device["noise"])
 
 
 @dataclass(frozen=True)
