@@ -5,12 +5,12 @@ Groups are columns, so that the table of a few groups fits on a page.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from workbench.report.intervals import estimate, interval
 from workbench.report.selection import Group, Selection
 from workbench.runs.result import Result
+from workbench.runs.statistics import not_finite
 from workbench.runs.table import Table
 
 # Name of each row, and the number of a run that it is about.
@@ -44,7 +44,5 @@ def _cell(group: Group, value: Callable[[Result], float | None], bands: bool) ->
     known = [each for each in found if each is not None]
     if len(known) < len(found):
         return "-"
-    lost = [str(run.config.seed) for run, each in zip(group.runs, known, strict=True) if not math.isfinite(each)]
-    if lost:  # a mean of the others would flatter the group
-        return f"{len(known) - len(lost)} of {len(known)} runs finite, not seed {', '.join(lost)}"
-    return interval(estimate(known, group.strata, bands))
+    lost = not_finite(known, [run.config.seed for run in group.runs])
+    return lost or interval(estimate(known, group.strata, bands))

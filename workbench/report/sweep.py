@@ -10,7 +10,7 @@ import numpy as np
 from workbench.report.material import Material, ReportFigure, group_sentence, line_look, panels
 from workbench.report.selection import Group, ReportError, shown
 from workbench.runs.statistics import mean_and_half_width, with_interval
-from workbench.runs.table import Table, number
+from workbench.runs.table import Table, number, order
 from workbench.view.style import PRINT
 
 # Fields that have a panel each.
@@ -23,25 +23,24 @@ def sweep(material: Material) -> ReportFigure:
     Raises:
         ReportError: they differ in none, or in too many.
     """
-    groups = [group for group in material.groups if None not in [result.greedy_reward for result in group.results]]
+    groups = list(material.groups)
     fields = _swept(groups)
     if not 1 <= len(fields) <= MOST_FIELDS:
         raise ReportError(
             f"figure sweep needs runs that differ in 1 to {MOST_FIELDS} settings beside the seed; these differ in "
             f"{', '.join(fields) or 'none'}. `workbench sweep` makes such runs"
         )
-    rewards = [[float(result.greedy_reward or 0) for result in group.results] for group in groups]
+    rewards = [[result.greedy_reward for result in group.results] for group in groups]
     found = [mean_and_half_width(each) for each in rewards]
     unit = "greedy reward per epoch"
     heads = [("", field, unit) for field in fields]
     picture, axes = panels(material, 2.0, [*heads, *([(unit, fields[1], fields[0])] if len(fields) == 2 else [])])
-    ticks = {field: sorted({_value(group, field) for group in groups}, key=_order) for field in fields}
+    ticks = {field: sorted({_value(group, field) for group in groups}, key=order) for field in fields}
     for field, place in zip(fields, axes, strict=False):
         at = np.array([ticks[field].index(_value(group, field)) for group in groups])
         apart = 0.16 * np.linspace(-1, 1, len(groups)) if len(fields) > 1 else 0.0
         halves = [0.0 if math.isnan(half) else half for _, half in found]
-        look = line_look(0)
-        means = [mean for mean, _ in found]
+        look, means = line_look(0), [mean for mean, _ in found]
         place.errorbar(at + apart, means, halves, fmt="o", markersize=3, capsize=2, color=look["color"], linewidth=0.9)
         middle = [np.mean([mean for mean, x in zip(means, at, strict=True) if x == tick]) for tick in np.unique(at)]
         place.plot(np.unique(at), middle, **look)
@@ -56,7 +55,8 @@ def sweep(material: Material) -> ReportFigure:
         axes[2].grid(False)
         for axis, field in ((axes[2].xaxis, fields[1]), (axes[2].yaxis, fields[0])):
             axis.set_ticks(range(len(ticks[field])), list(map(shown, ticks[field])))
-    told = [with_interval(each) for each in rewards]
+    seeds = [[run.config.seed for run in group.runs] for group in groups]
+    told = [with_interval(*each) for each in zip(rewards, seeds, strict=True)]
     rows = [
         (*(shown(_value(group, field)) for field in fields), text, str(len(each)))
         for group, text, each in zip(groups, told, rewards, strict=True)
@@ -77,8 +77,3 @@ def _swept(groups: list[Group]) -> list[str]:
 
 def _value(group: Group, field: str) -> Any:
     return getattr(group, field) if field in ("mode", "lag") else group.settings.get(field)
-
-
-def _order(value: Any) -> tuple[bool, float, str]:
-    """Numbers by size, and then words."""
-    return (False, value, "") if isinstance(value, int | float) else (True, 0.0, str(value))

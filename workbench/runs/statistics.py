@@ -13,15 +13,20 @@ from workbench.runs.table import number
 _T = (12.706, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060)
 
 
-def mean_and_half_width(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and half of its 95 % interval by Student's t, which is right for few seeds too; nan of fewer than two.
+def mean_and_half_width(values: Sequence[float | None]) -> tuple[float, float]:
+    """The mean and half of its 95 % interval by Student's t, which is right for few seeds too.
+
+    The half is nan of fewer than two values; both are nan if one of the values is None or not finite.
 
     Example:
         ``mean_and_half_width([1.0, 2.0, 3.0])`` is (2.0, 2.484)
     """
-    if len(values) < 2:
-        return (statistics.fmean(values) if values else math.nan), math.nan
-    return statistics.fmean(values), student_t(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    if not known or len(known) < len(values):
+        return math.nan, math.nan
+    if len(known) == 1:
+        return known[0], math.nan
+    return statistics.fmean(known), student_t(len(known) - 1) * statistics.stdev(known) / math.sqrt(len(known))
 
 
 def student_t(freedom: int) -> float:
@@ -33,7 +38,20 @@ def student_t(freedom: int) -> float:
     return z + first / freedom + second / freedom**2 + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384 / freedom**3
 
 
-def with_interval(values: Sequence[float]) -> str:
-    """The mean with its interval as text, ``"12.3 ± 0.8"``; the mean alone where there is no interval."""
+def not_finite(values: Sequence[float | None], seeds: Sequence[int]) -> str:
+    """What is said in place of a mean if a number is not finite, for a mean of the others would flatter; "" if all are.
+
+    Args:
+        values: a number for each run; None where it was not finite and has been written to JSON.
+        seeds: theirs.
+    """
+    pairs = zip(seeds, values, strict=True)
+    lost = [str(seed) for seed, value in pairs if value is None or not math.isfinite(value)]
+    return f"{len(values) - len(lost)} of {len(values)} runs finite, not seed {', '.join(lost)}" if lost else ""
+
+
+def with_interval(values: Sequence[float | None], seeds: Sequence[int]) -> str:
+    """The mean over seeds with its interval as text, ``"12.3 ± 0.8"``; the mean alone where there is no interval."""
     mean, half = mean_and_half_width(values)
-    return number(mean) if math.isnan(half) else f"{number(mean)} ± {number(half, mean or half)}"
+    like = mean if 0 < abs(mean) < 1e3 * half else half  # a small interval has digits of its own
+    return not_finite(values, seeds) or number(mean) + f" ± {number(half, like)}" * (not math.isnan(half))

@@ -144,5 +144,10 @@ def number(value: float | None, like: float | None = None) -> str:
     return f"{value:,.{max(0, 3 - math.floor(math.log10(size)))}f}"
 
 
+def order(value: object) -> tuple[bool, float, str]:
+    """A key to sort settings by: numbers by size, and then words."""
+    return (False, value, "") if isinstance(value, int | float) else (True, 0.0, str(value))
+
+
 def _latex(text: str) -> str:
     return re.sub(r"[\\&%$#_{}~^<>]", lambda found: _LATEX[found[0]], text)
