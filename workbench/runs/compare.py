@@ -154,7 +154,7 @@ class Comparison(Awaitable[dict[str, Any]]):
         """The comparison as a table of text, one line per quantity; raises RunError before the end."""
         speedup = "not known" if self.speedup is None else f"{self.speedup:.2f}"
         note = self.speedup_note and f"; {self.speedup_note}"
-        answer = _IDENTICAL[self.identical] + f" ({self.why_not_identical})" * bool(self.why_not_identical)
+        answer = IDENTICAL[self.identical] + f" ({self.why_not_identical})" * bool(self.why_not_identical)
         said = f"identical to the last bit: {answer}\nspeed-up: {speedup}{note}"
         return Table(("", *(run.label for run in self.runs)), tuple(self.rows), said, numbers=False).text
 
@@ -171,7 +171,7 @@ class Comparison(Awaitable[dict[str, Any]]):
                 continue
 
 
-_IDENTICAL = {True: "yes", False: "no", None: "does not apply"}
+IDENTICAL = {True: "yes", False: "NO", None: "does not apply"}
 _ROWS = (
     ("status", "status"),
     ("wall time, s", "wall_s"),

@@ -25,10 +25,10 @@ from workbench.core.did_you_mean import did_you_mean
 from workbench.core.settings import flat
 from workbench.runs import loaded, notes
 from workbench.runs.files import at, write_whole
-from workbench.runs.folder import OldFormat, RecordError, RunFolder, runs_folder
+from workbench.runs.folder import FORMAT, OldFormat, RecordError, RunFolder, runs_folder
 from workbench.runs.loaded import LoadedRun, RunView, status_of
 from workbench.runs.recovery.checkpoint import kept_epochs
-from workbench.runs.table import Table, number
+from workbench.runs.table import Table, number, order
 
 # Characters of a line that are given to what a run is, or to why its folder cannot be read.
 WIDTH = 60
@@ -78,17 +78,16 @@ class RunInfo:
         """Name of the folder."""
         return self.path.name
 
-    def load(self) -> LoadedRun:
-        """The run."""
-        return loaded.opened_as(self.path)
+    def load(self, **given: type | str | None) -> LoadedRun:
+        """The run; ``given`` are classes of your own that it was made with, as for :func:`workbench.load`."""
+        return loaded.opened_as(self.path, **given)
 
     def value(self, column: str) -> Any:
         """What a column says of this run: an attribute, a number of the result, or a setting by dotted name."""
         named = {"related": ", ".join(f"{kind} {it}" for kind, it in self.relations.items()), "run": self.label}
-        for said in (named, self.result, self.settings):
-            if column in said:
-                return said[column]
-        return getattr(self, column, None) if column in _FIELDS else None
+        if column in _FIELDS:  # before the settings: the epochs that are recorded, not those that are wanted
+            return getattr(self, column)
+        return {**self.settings, **self.result, **named}.get(column)
 
     def cell(self, column: str) -> str:
         """The same as text, "-" where there is nothing."""
@@ -126,9 +125,9 @@ class RunList(UserList[RunInfo]):
         super().__init__(found)
         self._folder, self.columns = folder, tuple(columns) or self._usual()
 
-    def load(self) -> list[LoadedRun]:
-        """Every run, as panels and reports take them."""
-        return [each.load() for each in self]
+    def load(self, **given: type | str | None) -> list[LoadedRun]:
+        """Every run whose folder can be read, as panels and reports take them; see :meth:`RunInfo.load`."""
+        return [each.load(**given) for each in self if each.mode]
 
     @property
     def differing(self) -> list[str]:
@@ -189,18 +188,18 @@ def runs(
     kept.sort(key=lambda each: (each.created, each.name))
     key, last = sort.removeprefix("-"), sort.startswith("-")
     known = [each for each in kept if each.value(key) is not None]
-    known.sort(key=lambda each: each.value(key), reverse=last)
+    known.sort(key=lambda each: order(each.value(key)), reverse=last)
     return RunList([*known, *(each for each in kept if each.value(key) is None)], where, columns)
 
 
 def _fits(info: RunInfo, name: str, wanted: Any) -> bool:
-    if name == "tag":
-        return wanted in info.tags
-    if name == "sweep":
-        return bool(info.relations.get("sweep") == wanted)
+    many = wanted if isinstance(wanted, list | tuple | set | range) else [wanted]
+    if name in ("tag", "sweep"):
+        said = info.tags if name == "tag" else [info.relations.get("sweep")]
+        return any(str(each) in said for each in many)  # on a terminal, 2024 came as a number
     if name == "lag" and info.mode is None:
         return False
-    return bool(info.value(name) in (wanted if isinstance(wanted, list | tuple | set | range) else [wanted]))
+    return info.value(name) in many
 
 
 def _all_in(folder: Path) -> list[RunInfo]:
@@ -214,13 +213,14 @@ def _all_in(folder: Path) -> list[RunInfo]:
         path, info = folder / entry.name, None
         if not os.path.exists(path / "run.json"):  # or it is not ours to read
             continue
-        mark = [_mark(path / name) for name in ("run.json", "result.json", notes.FILE, "checkpoints")]
+        files = [_mark(path / name) for name in ("run.json", "result.json", notes.FILE, "checkpoints")]
+        mark = [FORMAT, sorted(_FIELDS), files]
         with suppress(KeyError, TypeError, AttributeError):
             if index[entry.name]["mark"] == mark:
                 info = RunInfo(path, **index[entry.name]["info"])
         info = info or info_of(path)
         found.append(info)
-        if info.status in ("finished", "stopped", "failed") and max(mark)[0] < time.time_ns() - SETTLED_S * 1e9:
+        if info.status in ("finished", "stopped", "failed") and max(files)[0] < time.time_ns() - SETTLED_S * 1e9:
             known[entry.name] = {"mark": mark, "info": {name: it for name, it in vars(info).items() if name != "path"}}
     if known != index:
         with suppress(OSError, ValueError):  # a folder of somebody else's

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from workbench.runs import machine
-from workbench.runs.compare import Comparison
+from workbench.runs.compare import IDENTICAL, Comparison
 from workbench.runs.loaded import RunView
 from workbench.view.curves import Points, decimate, moving_average
 from workbench.view.naming import labels
@@ -80,12 +80,11 @@ def verdict(pair: Comparison) -> str:
     """How a comparison ended, in one line."""
     if pair.speedup is None:
         return f"Not both finished: {', '.join(f'{run.label} {run.status}' for run in pair.runs)}."
-    identical = {True: "yes", False: "NO", None: "does not apply"}[pair.identical]
     walls = ", ".join(f"{run.result.wall_s:,.1f} s {run.mode}" for run in pair.runs)
     threads = pair.sequential.config.processes.threads
     each = "1 thread" if threads == 1 else f"{threads} threads"
     return (
-        f"Identical to the last bit: {identical}.  Speed-up {pair.speedup:.2f} ({walls}).  "
+        f"Identical to the last bit: {IDENTICAL[pair.identical]}.  Speed-up {pair.speedup:.2f} ({walls}).  "
         f"{machine.cores()} cores, {each} per process, {pair.sequential.device}."
     )
 

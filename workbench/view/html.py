@@ -17,7 +17,7 @@ from workbench.core.config import Config
 from workbench.core.settings import Settings, fields_of
 from workbench.diagnose.checks import CheckResult
 from workbench.diagnose.doctor import Diagnosis
-from workbench.runs.compare import Comparison
+from workbench.runs.compare import IDENTICAL, Comparison
 from workbench.runs.listing import RunList
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.result import Result
@@ -197,8 +197,7 @@ def _comparison(pair: Comparison) -> str:
     except RunError:  # one has not ended, or was stopped before it began
         states = tuple((run.label, run.status) for run in pair.runs)
         return Table(("run", "status"), states, "Comparison", numbers=False).html
-    identical = {True: "yes", False: "NO", None: "does not apply"}[pair.identical]
-    rows = [*rows, ("identical to the last bit", identical, ""), ("speed-up", number(pair.speedup), "")]
+    rows = [*rows, ("identical to the last bit", IDENTICAL[pair.identical], ""), ("speed-up", number(pair.speedup), "")]
     table = Table(("quantity", *(run.label for run in pair.runs)), tuple(rows), "Comparison", numbers=False).html
     return table + (quiet(f"Speed-up: {pair.speedup_note}.") if pair.speedup_note else "")
 
@@ -209,7 +208,7 @@ _SORT = """const head = event.target.closest('th'); if (head) {
   for (const each of head.parentNode.cells) each.ariaSort = null;
   head.ariaSort = up ? 'ascending' : 'descending';
   const key = row => row.cells[at].textContent.replaceAll(',', '');
-  const order = (a, b) => isNaN(a - b) ? a.localeCompare(b) : a - b;
+  const order = (a, b) => isNaN(a - b) ? a.localeCompare(b, undefined, {numeric: true}) : a - b;
   rows.append(...[...rows.rows].sort((a, b) => (up ? 1 : -1) * order(key(a), key(b))));
 }"""
 _FILTER = """for (const row of this.querySelector('tbody').rows)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from workbench.runs.compare import Comparison
 from workbench.runs.loaded import RunView
 
-# Names of run folders that nobody chose: time, mode, lag, seed and a random ending, or a cell of a sweep.
-GENERATED = re.compile(r"\d{8}-\d{6}-.*-seed\d+-[0-9a-f]+|.+-[0-9a-f]{12}")
+# Names of run folders that nobody chose: time, mode, lag, seed and a random ending. A sweep names its runs itself.
+GENERATED = re.compile(r"\d{8}-\d{6}-.*-seed\d+-[0-9a-f]+")
 
 
 def listed(runs: Comparison | RunView | Sequence[RunView], what: str) -> tuple[RunView, ...]:
@@ -35,7 +35,8 @@ def labels(runs: Sequence[RunView]) -> list[str]:
     A run that was launched with a name is called by it. For the others, what differs is added until no two are alike:
     mode, lag, faults, settings, seed. Runs that differ in nothing are numbered.
     """
-    named = ["" if GENERATED.fullmatch(run.name) else run.name for run in runs]
+    swept = ["sweep" in (run.description.get("relations") or {}) for run in runs]
+    named = ["" if its or GENERATED.fullmatch(run.name) else run.name for its, run in zip(swept, runs, strict=True)]
     parts = [[name] for name in named]
     facts = [_facts(run) for run in runs]
     for key in dict.fromkeys(key for each in facts for key in each):
