@@ -152,12 +152,13 @@ def export(
 
 
 @command
-def unpack(archive: tyro.conf.Positional[Path], out: Path | None = None) -> int:
+def unpack(archive: tyro.conf.Positional[Path], out: Path | None = None, own: OwnClasses = NONE) -> int:
     """Open a run that `workbench export --to archive` packed. Whatever would leave the run's folder is refused.
 
     Args:
         archive: The file.
         out: Folder that gets the run folder. Default: data/runs.
+        own: Classes of your own that the run was made with.
     """
-    print(exports.unpack(archive, out).folder.path)
+    print(exports.unpack(archive, out, **vars(own)).folder.path)
     return 0

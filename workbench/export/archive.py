@@ -18,6 +18,7 @@ from workbench.export.needed import ExportError
 from workbench.runs import loaded
 from workbench.runs.files import at, whole_file
 from workbench.runs.folder import NAME, RecordError, RunFolder, runs_folder
+from workbench.runs.listing import info_of
 from workbench.runs.loaded import LoadedRun, RunView
 
 SUFFIX = ".tar.gz"
@@ -42,10 +43,11 @@ def archive(run: RunView | Path | str, out: Path | str) -> Path:
         ExportError: the run is under way, the folder holds a link, or the name has another ending.
         RecordError: there is no run.
     """
-    view = run if isinstance(run, RunView) else LoadedRun(run)
-    if not view.ended:
-        raise ExportError(f"run {view.name} is {view.status}; stop it or wait for its end, then pack its folder")
-    path = at(out) / f"{view.name}{SUFFIX}" if at(out).is_dir() else at(out)
+    folder = (run.folder if isinstance(run, RunView) else RunFolder.open(run)).path
+    status = run.status if isinstance(run, RunView) else info_of(folder).status  # of a world of the user's own too
+    if status not in ("finished", "stopped", "failed", "cut off"):
+        raise ExportError(f"run {folder.name} is {status}; stop it or wait for its end, then pack its folder")
+    path = at(out) / f"{folder.name}{SUFFIX}" if at(out).is_dir() else at(out)
     if not path.name.endswith(SUFFIX):
         raise ExportError(f"cannot pack a run as {path.name!r}; the name must end in {SUFFIX}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,16 +56,17 @@ def archive(run: RunView | Path | str, out: Path | str) -> Path:
         gzip.GzipFile("", "wb", 9, file, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w") as tar,
     ):
-        tar.add(view.folder.path, view.name, filter=_without_origin)
+        tar.add(folder, folder.name, filter=_without_origin)
     return path
 
 
-def unpack(path: Path | str, out: Path | str | None = None) -> LoadedRun:
+def unpack(path: Path | str, out: Path | str | None = None, **given: type | str | None) -> LoadedRun:
     """Open an archive that :func:`archive` made.
 
     Args:
         path: the file.
         out: folder that gets the run folder; None for ``data/runs``.
+        given: classes of the user's own that the run was made with, as for :func:`workbench.load`.
 
     Returns:
         The run.
@@ -96,7 +99,7 @@ def unpack(path: Path | str, out: Path | str | None = None) -> LoadedRun:
         except RecordError as error:
             raise RecordError(str(error).replace(str(unpacked.absolute()), f"{path}: {name}")) from None
         unpacked.replace(target)
-    return loaded.opened_as(target)
+    return loaded.opened_as(target, **given)
 
 
 def _without_origin(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -19,7 +19,7 @@ from workbench.core.config import MODES, Config, field_names
 from workbench.core.settings import flat
 from workbench.runs.files import at
 from workbench.runs.folder import RecordError, data_folder
-from workbench.runs.loaded import LoadedRun, RunView
+from workbench.runs.loaded import LoadedRun, RunView, classes_of
 from workbench.runs.result import Result
 
 # A run, its folder, or a folder that holds several.
@@ -118,7 +118,8 @@ def select(paths: Sequence[Runs], pool: Sequence[str] = ()) -> Selection:
     """
     if unknown := [name for name in pool if name not in field_names()]:
         raise ReportError(f"there is no setting {unknown[0]!r} to pool; `workbench run --help` lists them all")
-    runs = [LoadedRun(path) for path in find_runs(paths)]
+    given = {run.folder.path.resolve(): classes_of(run.config) for run in paths if isinstance(run, RunView)}
+    runs = [LoadedRun(path, **given.get(path, {})) for path in find_runs(paths)]
     left_out = [f"{run.name} is {run.status}; only finished runs are drawn" for run in runs if not _finished(run)]
     newest: dict[str, LoadedRun] = {}
     for run in sorted((run for run in runs if _finished(run)), key=_age):

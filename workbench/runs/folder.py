@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -153,6 +154,11 @@ class RunFolder:
         descriptor, self._lock = self._lock, None
         if descriptor is not None:
             os.close(descriptor)
+
+    def remove(self) -> None:
+        """Delete the folder, which must be held; ``run.json`` goes first, so that what a kill leaves is no run."""
+        (self.path / "run.json").unlink(missing_ok=True)
+        shutil.rmtree(self.path)
 
     def write_description(self, description: Mapping[str, Any]) -> None:
         """Replace the description: plain values, nested dictionaries and lists, NumPy numbers and arrays.

@@ -250,6 +250,11 @@ class LoadedRun(RunView):
         return self
 
 
+def classes_of(config: Config) -> Given:
+    """The classes of world, agent and sampler, which may be the user's own."""
+    return {"world": type(config.world), "agent": type(config.agent), "sampler": type(config.replay.sampler)}
+
+
 def status_of(description: Mapping[str, Any], begun: bool) -> str:
     """What a run's description says of its status; "cut off" if it says that it is under way and cannot be.
 
