@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-import shutil
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from workbench.core import registry
 from workbench.core.agents.base import AgentConfig
 from workbench.core.config import Config, ConfigError, check_launch
+from workbench.core.did_you_mean import did_you_mean
 from workbench.core.envs.base import WorldConfig
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.core.train.hooks import Hook
@@ -30,7 +31,7 @@ from workbench.runs import run as running
 from workbench.runs.files import at
 from workbench.runs.folder import RecordError, RunFolder, data_folder, runs_folder
 from workbench.runs.initial_weights import WeightSource
-from workbench.runs.listing import runs
+from workbench.runs.listing import info_of, runs
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.notes import check_tags, write_note
 from workbench.runs.presets import preset, presets
@@ -38,7 +39,7 @@ from workbench.runs.recovery import resume as resuming
 from workbench.runs.result import Result
 from workbench.runs.uninterrupted import uninterrupted
 from workbench.sweep import sweep as sweeping
-from workbench.sweep.cells import Values, cells_of, run_cell
+from workbench.sweep.cells import Values, as_one, cells_of, points, run_cell
 from workbench.sweep.seeds import SeedComparison
 from workbench.view.timeline.recorder import Stopwatch
 from workbench.zoo.episodes import EpisodeRecords
@@ -73,6 +74,8 @@ _DRAWN = {
     "film": "workbench.view.world.film",
     "side_by_side": "workbench.view.figures",
 }
+# What a sweep hands on to :func:`launch`.
+_SWEPT_OPTIONS = ("weights", "faults", "probes", "hooks", "timeline", "note", "tags")
 # Classes that have a page of their own in a notebook, and where they are.
 _SHOWN = {
     "Comparison": "workbench.runs.compare",
@@ -222,9 +225,7 @@ def launch(
         MemoryError: the run needs more memory than there is.
         OSError: the run needs more open files than there may be, or this process ignores SIGCHLD.
     """
-    chosen = {"world": world, "agent": agent}
-    arguments = {f"world.{name}": value for name, value in (world_args or {}).items()}
-    config = config.replace(**{kind: wanted for kind, wanted in chosen.items() if wanted is not None}, **arguments)
+    config = _chosen(config, world, world_args, agent)
     lag = check_launch(config, mode, lag)
     check_tags(tags)
     switched_on = prepare(faults, config, mode, lag)
@@ -237,6 +238,15 @@ def launch(
     if note or tags:
         write_note(run.folder.path, note, tags)
     return run
+
+
+def _chosen(
+    config: Config, world: str | type | WorldConfig | None, world_args: Mapping[str, Any] | None,
+    agent: str | type | AgentConfig | None,
+) -> Config:  # fmt: skip
+    """The configuration with another world and another agent, as far as they are given."""
+    chosen = {name: it for name, it in (("world", world), ("agent", agent)) if it is not None}
+    return config.replace(**chosen, **{f"world.{name}": value for name, value in (world_args or {}).items()})
 
 
 @overload
@@ -277,12 +287,12 @@ def compare(
     if baseline_lag is None:
         baseline_lag = lag or 0
     if seeds is not None:
-        name, kinds = "compare-seeds", {"sequential": baseline_lag, "multiprocess": lag}
         cells = [
-            cell for seed in seeds for mode, its in kinds.items()
-            for cell in cells_of(config, {"mode": [mode], "seed": [seed]}, mode, its, out, name)
+            cell for each in points({"seed": list(seeds) if isinstance(seeds, Iterable) else seeds})
+            for mode, its in (("sequential", baseline_lag), ("multiprocess", lag))
+            for cell in cells_of(config, {"mode": [mode], "seed": [each["seed"]]}, mode, its, out)
         ]  # fmt: skip
-        many = SeedComparison(cells, _run_cell, at_once=1)
+        many = SeedComparison(as_one(cells, "compare-seeds"), _run_cell, at_once=1)
         return many.start() if start else many
     sequential = launch(config, "sequential", baseline_lag, out=out, start=False)
     relations = {"compared with": sequential.name}
@@ -329,20 +339,24 @@ def sweep(
         at_once: how many of those threads.
         random: how many cells are drawn at random; default all.
         random_seed: of that draw.
-        name: name of the sweep, by which its runs are found again; default made from the fields.
+        name: name of the sweep, by which its runs are found again; default made from the fields and the cells.
         out: folder that the run folders are made in; default ``data/runs``.
         start: False leaves it to ``sweep.start()``.
-        options: further arguments of :func:`launch`, such as ``faults`` or ``tags``.
+        options: further arguments of :func:`launch`: ``world``, ``world_args``, ``agent``, ``weights``, ``faults``,
+            ``probes``, ``hooks``, ``timeline``, ``note``, ``tags``.
 
     Example:
         ``wb.sweep(wb.preset("quick"), {"learning.learning_rate": [1e-3, 3e-3], "seed": range(5)}, mode="sequential")``
 
     Raises:
-        ConfigError: a field is no setting, or a value is refused; nothing runs then.
+        ConfigError: a field is no setting, a value or an option is refused; nothing runs then.
     """
-    name = name or "-".join(["sweep", *(field.rpartition(".")[2] for field in fields)])
-    cells = cells_of(config, fields, mode, lag, out, name, random, random_seed, options)
-    made = Sweep(cells, _run_cell, executor, at_once)
+    config = _chosen(config, *(options.pop(it, None) for it in ("world", "world_args", "agent")))
+    if unknown := options.keys() - set(_SWEPT_OPTIONS):
+        raise ConfigError(f"a sweep has no option {min(unknown)!r}; {did_you_mean(min(unknown), _SWEPT_OPTIONS)}")
+    cells = cells_of(config, fields, mode, lag, out, random, random_seed, options)
+    words = "-".join(["sweep", *(field.rpartition(".")[2] for field in fields)])
+    made = Sweep(as_one(cells, words[:80], name), _run_cell, executor, at_once)
     return made.start() if start else made
 
 
@@ -419,10 +433,13 @@ def delete(run: Path | str, *, confirm: str) -> None:
     Raises:
         RecordError: there is no such run, it is under way, or the name is another.
     """
-    folder = RunFolder.open(_confirmed(run, confirm))
+    path = _confirmed(run, confirm)
+    folder = RunFolder(path)
     folder.hold()
     try:
-        shutil.rmtree(folder.path)
+        if (status := info_of(path).status) in ("created", "starting", "running"):
+            raise RecordError(f"{path} is kept: the run is {status}; stop it first, or wait for its end")
+        folder.remove()
     finally:
         folder.release()
 
@@ -438,19 +455,24 @@ def archive(run: Path | str, *, confirm: str, out: Path | str | None = None) -> 
         ``wb.archive("NAME", confirm="NAME")``
 
     Raises:
-        RecordError: as for :func:`delete`, or the run cannot be packed; nothing is deleted then.
+        RecordError: as for :func:`delete`, there is such a file already, or the run cannot be packed; nothing is
+            deleted then.
     """
     from workbench.export import archive as pack
 
-    path, where = _confirmed(run, confirm), data_folder() / "archive" if out is None else at(out)
-    where.mkdir(parents=True, exist_ok=True)
-    packed = pack(path, where)
+    path = _confirmed(run, confirm)
+    packed = (data_folder() / "archive" if out is None else at(out)) / f"{path.name}.tar.gz"
+    if packed.exists():
+        raise RecordError(f"{path} is kept: {packed} is there already; move that file, or name another folder")
+    pack(path, packed)
     delete(path, confirm=confirm)
     return packed
 
 
 def _confirmed(run: Path | str, confirm: str) -> Path:
-    path = at(run) if at(run).exists() else runs_folder() / run
+    path = Path(os.path.abspath(at(run) if at(run).exists() else runs_folder() / run))
+    if not (path / "run.json").is_file():
+        raise RecordError(f"{path} is no run folder: it has no run.json")
     if confirm != path.name:
         raise RecordError(f"{path} is kept: confirm is {confirm!r}; to remove the run write its name, {path.name!r}")
     return path

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -88,6 +90,19 @@ def test_a_sweep_whose_worker_process_was_killed_continues_elsewhere(tmp_path):
     assert wb.runs(tmp_path)[0].status == "cut off"
     with wb.sweep(endless, {"seed": [0]}, mode="multiprocess", out=tmp_path) as made:
         until(made, lambda: "resumed" in wb.runs(tmp_path)[0].relations)
+
+
+def test_a_script_that_ends_stops_its_sweep(tmp_path):
+    """The cell that runs ends in order, and those that wait do not begin."""
+    script = f"""
+import workbench as wb
+config = wb.preset("tiny").replace(device="cpu", epochs=100_000)
+made = wb.sweep(config, {{"seed": range(3)}}, mode="sequential", at_once=1, out={str(tmp_path)!r})
+while not wb.runs({str(tmp_path)!r}):
+    pass
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=100)
+    assert [run.status for run in wb.runs(tmp_path)] == ["stopped"]
 
 
 def test_both_modes_over_several_seeds(tmp_path):

@@ -4,17 +4,20 @@ import json
 import os
 import platform
 
+import numpy as np
 import pytest
 
 import workbench as wb
-from tests.unit.finished import finished_run
+from tests.unit.finished import CONFIG, finished_run
 from tests.unit.watched import TABLES
 from workbench.cli import main
+from workbench.report.selection import select
 from workbench.runs import listing
 from workbench.runs.folder import RecordError, RunFolder
 from workbench.runs.machine import process_mark
 from workbench.runs.recovery.checkpoint import CheckpointError
 from workbench.view.html import page
+from workbench.view.naming import labels
 
 
 def edit(path, **changes):
@@ -165,6 +168,26 @@ def test_runs_are_chosen_and_sorted_by_what_the_table_shows(tmp_path):
         wb.runs(tmp_path, statsu="finished")
 
 
+def test_epochs_are_those_that_are_recorded(tmp_path):
+    whole, cut_off = finished_run(tmp_path, seed=0), finished_run(tmp_path, seed=1, status="stopped")
+    epochs = np.fromfile(cut_off / "epochs.records", TABLES["epochs"])
+    epochs[epochs["epoch"] < 3].tofile(cut_off / "epochs.records")
+    assert "3 of 12" in repr(wb.runs(tmp_path)) and [each.path for each in wb.runs(tmp_path, epochs=3)] == [cut_off]
+    assert [each.path for each in wb.runs(tmp_path, sort="epochs")] == [cut_off, whole]
+
+
+def test_words_and_numbers_can_be_sorted_and_chosen_together(tmp_path, capsys):
+    for seed, learners in enumerate(("per_agent", 2, 1)):
+        path = finished_run(tmp_path, seed=seed, config=CONFIG.replace(**{"processes.learners": learners}))
+        wb.load(path).tags = [str(2024 + seed)]
+    assert [each.seed for each in wb.runs(tmp_path, sort="processes.learners")] == [2, 1, 0]
+    assert [each.seed for each in wb.runs(tmp_path, tag=["2024", "2026"], sort="seed")] == [0, 2]
+    assert main(["runs", str(tmp_path), "--where", "tag=2025", "lag=free"]) == 0
+    assert capsys.readouterr().out.startswith("no runs")
+    assert main(["runs", str(tmp_path), "--where", "tag=2025", "--columns", "seed"]) == 0
+    assert capsys.readouterr().out.split() == ["seed", "1"]
+
+
 def test_notes_and_tags_are_set_at_any_time_and_found(tmp_path):
     one, other = finished_run(tmp_path, seed=0), finished_run(tmp_path, seed=1)
     run = wb.load(one)
@@ -189,6 +212,10 @@ def test_what_has_ended_is_read_once_and_again_after_a_change(tmp_path, monkeypa
         assert wb.runs(tmp_path)[0].status == "finished"
     edit(path, status="stopped")
     assert wb.runs(tmp_path)[0].status == "stopped"
+    with monkeypatch.context() as patch:
+        patch.setattr(listing, "FORMAT", 99)
+        patch.setattr(listing, "info_of", lambda path: listing.RunInfo(path, "read again", ""))
+        assert wb.runs(tmp_path)[0].status == "read again"
     (tmp_path / listing.INDEX).write_text("[1, {")
     assert wb.runs(tmp_path)[0].status == "stopped"
 
@@ -206,8 +233,52 @@ def test_a_run_is_deleted_or_packed_away_only_by_its_name(tmp_path, capsys):
         wb.delete(one, confirm="yes")
     assert main(["delete", str(one)]) == 2 and one.exists()
     assert main(["delete", str(one), "--confirm", one.name]) == 0 and not one.exists()
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / f"{other.name}.tar.gz").touch()
+    with pytest.raises(RecordError, match="is there already"):
+        wb.archive(other, confirm=other.name, out=tmp_path / "packed")
+    (tmp_path / "packed" / f"{other.name}.tar.gz").unlink()
     packed = wb.archive(other, confirm=other.name, out=tmp_path / "packed")
     assert not other.exists() and wb.export.unpack(packed, tmp_path).name == other.name
+
+
+def test_the_folder_that_one_stands_in_is_deleted_only_by_its_name(tmp_path, monkeypatch):
+    path = finished_run(tmp_path)
+    monkeypatch.chdir(path)
+    for confirm in ("", "."):
+        with pytest.raises(RecordError, match=f"write its name, '{path.name}'"):
+            wb.delete(".", confirm=confirm)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecordError, match="is no run folder"):
+        wb.delete(tmp_path, confirm=tmp_path.name)
+    assert path.exists()
+
+
+def test_a_run_under_way_is_not_deleted_and_one_that_cannot_be_read_is(tmp_path):
+    path = finished_run(tmp_path)
+    edit(path, status="starting", machine={"host": platform.node(), "pid": os.getpid()})
+    with pytest.raises(RecordError, match="the run is running; stop it first"):
+        wb.delete(path, confirm=path.name)
+    (path / "run.json").write_text("{")
+    wb.delete(path, confirm=path.name)
+    assert not path.exists()
+
+
+def test_a_run_of_an_agent_of_ones_own_can_be_packed_away(tmp_path):
+    given = {"agent": "tests.unit.own_agent:LinearConfig"}
+    config = wb.preset("tiny").replace(device="cpu", **given)
+    path = finished_run(tmp_path, config=config)
+    packed = wb.archive(path, confirm=path.name, out=tmp_path / "packed")
+    assert wb.export.unpack(packed, tmp_path, **given).name == path.name
+    loaded = wb.runs(tmp_path).load(**given)
+    assert [run.config for run in select(loaded).runs] == [run.config for run in loaded] == [config]
+
+
+def test_a_name_that_somebody_chose_is_shown_and_one_of_a_sweep_is_not(tmp_path):
+    chosen = wb.load(finished_run(tmp_path, seed=0, name="lr3-202406151230"))
+    swept = finished_run(tmp_path, seed=1, name="lr1-202406151230")
+    edit(swept, relations={"sweep": "mine"})
+    assert labels([chosen, wb.load(swept)]) == ["lr3-202406151230", "sequential, lag 1"]
 
 
 def test_a_notebook_gets_a_table_to_sort_and_filter(tmp_path):

@@ -1,7 +1,14 @@
 """What a sweep makes of its fields, and what it does with cells, without a process."""
 
+import functools
+import inspect
 import itertools
+import json
+import os
+import platform
+import sys
 import threading
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,17 +17,19 @@ import pytest
 import workbench as wb
 from tests.unit.finished import finished_run
 from workbench.cli import main
+from workbench.diagnose import faults
 from workbench.runs import limits, machine
-from workbench.runs.statistics import mean_and_half_width, student_t
-from workbench.sweep.cells import points
+from workbench.runs.folder import RunFolder
+from workbench.runs.statistics import mean_and_half_width, student_t, with_interval
+from workbench.sweep.cells import points, run_cell
 from workbench.sweep.executors import Remote, executor
 from workbench.sweep.sweep import at_once_here
 
 CONFIG = wb.preset("tiny").replace(device="cpu")
 
 
-def sweep(fields, out, **options):
-    return wb.sweep(CONFIG, fields, out=out, start=False, **options)
+def sweep(fields, out, config=None, **options):
+    return wb.sweep(CONFIG.replace(**config or {}), fields, out=out, start=False, **options)
 
 
 def test_a_grid_has_every_combination_the_last_field_fastest():
@@ -42,12 +51,18 @@ def test_random_cells_are_the_same_each_time_and_each_is_there_once():
         ({}, {}, "nothing is swept"),
         ({"seed": []}, {}, "seed is swept over"),
         ({"seed": "123"}, {}, "give a list"),
+        ({"seed": 5}, {}, "seed is swept over 5; give a list"),
         ({"sead": [1]}, {}, "did you mean seed"),
         ({"lag": [-1]}, {}, "lag is -1"),
         ({"learning.tau": [0.1, 7.0]}, {}, "learning.tau is 7.0"),
         ({"seed": lambda rng: 1}, {}, "say how many cells"),
         ({"seed": [1]}, {"random": 0}, "random is 0"),
         ({"seed": [1]}, {"at_once": 0}, "at_once is 0"),
+        ({"seed": [1]}, {"name": "a/b"}, "the sweep's name is 'a/b'"),
+        ({"seed": [1]}, {"fault": ["sync_never"]}, "no option 'fault'; did you mean faults"),
+        ({"seed": [1]}, {"relations": {}}, "no option 'relations'"),
+        ({"seed": [1]}, {"world": "treasure"}, "did you mean treasurehunt"),
+        ({"seed": [1]}, {"weights": object()}, "cannot be an option of a sweep"),
     ],
 )
 def test_what_is_refused_is_refused_before_anything_runs(tmp_path, fields, options, message):
@@ -58,10 +73,103 @@ def test_what_is_refused_is_refused_before_anything_runs(tmp_path, fields, optio
 
 def test_a_cell_is_named_by_all_that_its_run_depends_on(tmp_path):
     one, two = sweep({"seed": [3], "learning.learning_rate": [1e-3, 2e-3]}, tmp_path).cells
-    assert one.name.startswith("seed3-learning_rate0.001-") and one.name != two.name
-    again = sweep({"seed": [3], "learning.learning_rate": [1e-3]}, tmp_path, name="other").cells[0]
+    assert one.name.startswith("learning_rate0.001-seed3-") and one.name != two.name
+    again = sweep({"learning.learning_rate": [1e-3], "seed": [3]}, tmp_path, name="other", note="n", tags=["t"]).cells[
+        0
+    ]
     assert again.name == one.name
+    assert len({sweep({"seed": [3]}, tmp_path, faults=[faults.make("sync_rarely=9")]).cells[0].name for _ in "12"}) == 1
+    long, other = np.zeros(3000, np.float32), np.eye(1, 3000, 1500, dtype=np.float32)[0]
+    assert len({sweep({"seed": [3]}, tmp_path, weights=each).cells[0].name for each in (long, other, other)}) == 2
     assert sweep({"seed": [3], "learning.learning_rate": [1e-3]}, tmp_path, lag=0).cells[0].name != one.name
+
+
+def test_what_is_said_twice_is_one_cell_and_other_cells_are_another_sweep(tmp_path):
+    assert len(sweep({"seed": [0, 0, 1, 1.0, np.int64(1)]}, tmp_path).cells) == 2
+    assert len(wb.compare(CONFIG, seeds=iter([0, 0, 1]), out=tmp_path, start=False).cells) == 4
+    assert sweep({"seed": [0, 1]}, tmp_path).name == sweep({"seed": [1, 0]}, tmp_path).name
+    assert sweep({"seed": [0]}, tmp_path).name != sweep({"seed": [1]}, tmp_path).name
+    for seeds in ([], 5):
+        with pytest.raises(wb.ConfigError, match="give a list of values"):
+            wb.compare(CONFIG, seeds=seeds, out=tmp_path, start=False)
+
+
+def begin(cell):
+    """Where the run of a cell comes from."""
+
+    class Over:
+        def __init__(self, said):
+            self.said = said
+
+        def wait(self, seconds):
+            return self.said
+
+    launched = run_cell(lambda *_, **__: Over("launched"), lambda *_, **__: Over("resumed"), cell)
+    return launched if isinstance(launched, str) else launched.status
+
+
+def test_a_cell_is_done_only_if_its_folder_holds_that_very_run(tmp_path):
+    (cell,) = sweep({"seed": [3]}, tmp_path).cells
+
+    def folder(**options):
+        return finished_run(
+            tmp_path, cell.mode, cell.lag, 3, config=options.pop("config", CONFIG), name=cell.name, **options
+        )
+
+    assert begin(cell) == "launched"
+    path = folder()
+    assert begin(cell) == "finished"
+    (path / "result.json").unlink()
+    assert begin(cell) == "launched" and not path.exists()
+    path = folder(config=CONFIG.replace(epochs=13))
+    with pytest.raises(wb.RecordError, match=r"not the run that the sweep wants: epochs is 13, not 12;"):
+        begin(cell)
+    RunFolder(path).remove()
+    path = folder(status="stopped")
+    (path / "checkpoints").mkdir()
+    (path / "checkpoints" / "epoch-00000004.npz").touch()
+    assert begin(cell) == "resumed"
+    (path / "run.json").unlink()  # a kill between two steps
+    assert begin(cell) == "launched" and not path.exists()
+
+
+def test_the_run_of_another_worker_is_left_alone(tmp_path):
+    (cell,) = sweep({"seed": [3]}, tmp_path).cells
+    path = finished_run(tmp_path, cell.mode, cell.lag, 3, name=cell.name, status="stopped")
+    held = RunFolder(path)
+    held.hold()
+    with pytest.raises(wb.RecordError, match="in use by another run"):
+        begin(cell)
+    held.release()
+    head = json.loads((path / "run.json").read_text())
+    head["description"] |= {"status": "created", "machine": {"host": platform.node(), "pid": os.getpid()}}
+    (path / "run.json").write_text(json.dumps(head))
+    with pytest.raises(wb.RecordError, match="in use by another run"):
+        begin(cell)
+    assert (path / "run.json").exists()
+
+
+def test_a_sweep_that_did_not_begin_or_began_in_part_can_be_stopped(tmp_path):
+    with sweep({"seed": range(3)}, tmp_path) as made:
+        made.stop()
+
+    class Full(ThreadPoolExecutor):
+        def submit(self, function, cell):
+            if cell.values["seed"] == 1:
+                raise OSError("no room")
+            return super().submit(lambda: None)
+
+    with (
+        Full(1) as engine,
+        pytest.raises(OSError, match="no room"),
+        sweep({"seed": range(3)}, tmp_path, executor=engine) as made,
+    ):
+        made.start()
+    assert made.done == 1
+
+
+def test_a_swept_number_of_epochs_is_that_of_the_table(tmp_path):
+    assert [row["epochs"] for row in sweep({"epochs": [12, 24]}, tmp_path).rows] == [12, 24]
 
 
 def test_threads_are_as_many_as_cores_and_memory_allow(tmp_path, monkeypatch):
@@ -69,8 +177,12 @@ def test_threads_are_as_many_as_cores_and_memory_allow(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "cores", lambda: 6)
     assert at_once_here(made.cells) == 6
     assert at_once_here(sweep({"seed": range(9)}, tmp_path).cells) == 2  # an actor and two learners each
+    assert at_once_here(sweep({"seed": [0]}, tmp_path, mode="sequential", config={"processes.threads": 3}).cells) == 2
     monkeypatch.setattr(limits, "memory_available", lambda: 500 * 2**20)
     assert at_once_here(made.cells) == 2
+    monkeypatch.setattr(limits, "memory_needed", lambda plan: {"all": 2**30 * plan.lag})
+    monkeypatch.setattr(limits, "memory_available", lambda: 2**32)
+    assert at_once_here(sweep({"lag": [2, 0]}, tmp_path, mode="sequential").cells) == 1
 
 
 def test_any_executor_runs_the_cells_and_a_failure_does_not_end_the_others(tmp_path):
@@ -114,6 +226,53 @@ def test_an_engine_that_is_not_installed_says_what_to_install(monkeypatch):
     assert executor("local") is None
 
 
+def test_ray_is_given_a_plain_function_and_the_cores_of_the_cell(tmp_path, monkeypatch):
+    class Ray:
+        def init(self, address, **_):
+            pass
+
+        def nodes(self):
+            return [{"Resources": {"CPU": 2.0}}]
+
+        def remote(self, num_cpus):
+            assert num_cpus == 2.0  # an actor and two learners, as far as there are cores
+
+            def made(plain):
+                assert inspect.isfunction(plain)
+                return types.SimpleNamespace(remote=plain)
+
+            return made
+
+        def get(self, answer):
+            return answer
+
+    monkeypatch.setitem(sys.modules, "ray", Ray())
+    (cell,) = sweep({"seed": [3]}, tmp_path).cells
+    with executor("ray") as engine:
+        assert engine.submit(functools.partial(lambda first, cell: (first, cell), 1), cell).result() == (1, cell)
+
+
+def test_a_job_that_still_waits_in_the_queue_is_cancelled_by_a_stop(tmp_path, monkeypatch):
+    class Job:
+        state, over = "PENDING", threading.Event()
+
+        def done(self):
+            return self.over.is_set()
+
+        def cancel(self):
+            self.over.set()
+
+        def result(self):
+            raise OSError("the job was cancelled")
+
+    engine = types.SimpleNamespace(update_parameters=lambda **options: options, submit=lambda *_: Job())
+    monkeypatch.setitem(sys.modules, "submitit", types.SimpleNamespace(AutoExecutor=lambda folder: engine))
+    with executor("slurm", timeout_min=9) as pool, sweep({"seed": [3]}, tmp_path, executor=pool) as made:
+        made.start()
+        made.stop()
+    assert "the job was cancelled" in str(made.failures)
+
+
 @pytest.mark.parametrize(
     "freedom, t", [(1, 12.706), (3, 3.1824), (8, 2.3060), (9, 2.2622), (30, 2.0423), (999, 1.9623)]
 )
@@ -124,13 +283,28 @@ def test_quantiles_are_those_of_students_t(freedom, t):
 def test_an_interval_needs_two_values():
     assert mean_and_half_width([1.0, 2.0, 3.0])[1] == pytest.approx(2.484, abs=1e-3)
     assert np.isnan(mean_and_half_width([1.0])[1]) and np.isnan(mean_and_half_width([])[0])
+    assert with_interval([518.6, 518.6003], [0, 1]) == "518.6 ± 0.001906" and with_interval([2.0], [0]) == "2"
+
+
+def test_a_seed_that_diverged_is_named_and_pairs_that_need_not_be_equal_are_not_counted(tmp_path):
+    many = wb.compare(CONFIG, lag=None, seeds=range(3), out=tmp_path, start=False)
+    for cell in many.cells:
+        finished_run(tmp_path, cell.mode, cell.lag, cell.config.seed, name=cell.name)
+    diverged = many.cells[3].path / "result.json"
+    diverged.write_text(json.dumps(json.loads(diverged.read_text()) | {"greedy_reward": None}))
+    assert "2 of 3 runs finite, not seed 1" in many.table.text and "± 0" in many.table.text
+    assert many.identical is None and "identical to the last bit: does not apply" in many.table.text
 
 
 def test_the_command_says_what_is_wrong_with_a_field(tmp_path, capsys):
     assert main(["sweep", "--preset", "tiny", "--over", "seed", "--out", str(tmp_path)]) == 2
-    assert "it takes a setting and its values" in capsys.readouterr().err
+    assert "it takes name=value" in capsys.readouterr().err
     assert main(["sweep", "--preset", "tiny", "--out", str(tmp_path)]) == 2
     assert "nothing is swept" in capsys.readouterr().err
+    assert main(["sweep", "--preset", "tiny", "--over", "lag=0,free", "--over", "lag=1", "--out", str(tmp_path)]) == 2
+    assert "lag was given twice" in capsys.readouterr().err
+    words = ["--preset", "tiny", "--over", "lag=1,free", "--mode", "sequential", "--out", str(tmp_path)]
+    assert main(["sweep", *words]) == 2 and "lag is None" in capsys.readouterr().err
 
 
 def test_the_figure_draws_each_field_and_a_heat_map_of_two(tmp_path):
@@ -141,5 +315,9 @@ def test_the_figure_draws_each_field_and_a_heat_map_of_two(tmp_path):
     figure = wb.report.make(tmp_path, figures=["sweep"])["sweep"]
     assert figure.table.head == ("learning.batch_size", "learning.learning_rate", "greedy reward per epoch", "runs")
     assert {row[2] for row in figure.table.rows} == {"50.50 ± 6.35"} and len(figure.picture.axes) == 3
+    diverged = tmp_path / "run-3-1" / "result.json"
+    diverged.write_text(json.dumps(json.loads(diverged.read_text()) | {"greedy_reward": None}))
+    figure = wb.report.make(tmp_path, figures=["sweep"])["sweep"]
+    assert "1 of 2 runs finite, not seed 1" in [row[2] for row in figure.table.rows]
     with pytest.raises(wb.report.ReportError, match="differ in none"):
         wb.report.make(tmp_path / "run-0-0", figures=["sweep"])

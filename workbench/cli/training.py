@@ -1,11 +1,12 @@
-"""``workbench run`` and ``workbench compare``."""
+"""The commands that train, ``run``, ``resume``, ``compare`` and ``sweep``, and what is done with runs: list, delete."""
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -145,18 +146,23 @@ def _settings(texts: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-def _named(texts: tuple[str, ...]) -> dict[str, Any]:
-    """``("lag=1", "status=finished")`` as values by name; what is no JSON is a word."""
+def _named(texts: tuple[str, ...], read: Callable[[str, str], Any] | None = None) -> dict[str, Any]:
+    """``("lag=1", "status=finished")`` as values by name, each read by its name and its text."""
     found: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"{text!r} was given; it takes name=value, such as epochs=480")
-        found[name] = _value(value)
+        if name in found:
+            raise ConfigError(f"{name} was given twice; give it once")
+        found[name] = (read or _value)(name, value)
     return found
 
 
-def _value(text: str) -> Any:
+def _value(name: str, text: str) -> Any:
+    """What is no JSON is a word; a lag may be free."""
+    if name == "lag" and text == "free":
+        return None
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -209,6 +215,7 @@ class CompareOptions(TrainingOptions):
         baseline_lag: Lag of the sequential run, in epochs. Default: the same lag; 0, the classic one, beside a free
             run.
         out: Folder for summary.json, side_by_side.png and the run folders. Default: a new one in data/comparisons.
+            With --seeds for the run folders alone; default data/runs.
         seeds: Pairs of runs, of seeds 0, 1 and so on; ends with a table of means and intervals alone, and the same
             command continues one that was cut off.
     """
@@ -226,12 +233,11 @@ def compare(arguments: list[str]) -> int:
     options = parse("compare", arguments, CompareOptions)
     if options.seeds is not None:
         at_least(1, seeds=options.seeds)
-        seeds, lag = range(options.seeds), options.epochs_ahead
-        return _finish_sweep(
-            api.compare(
-                options.config, lag, baseline_lag=options.baseline_lag, out=options.out, seeds=seeds, start=False
-            )
-        )
+        many = api.compare(
+            options.config, options.epochs_ahead, baseline_lag=options.baseline_lag, out=options.out,
+            seeds=range(options.seeds), start=False,
+        )  # fmt: skip
+        return _finish_sweep(many)
     out = data_folder() / "comparisons" / time.strftime("%Y%m%d-%H%M%S") if options.out is None else options.out
     summary, figure = out / "summary.json", out / "side_by_side.png"
     if summary.exists():
@@ -268,6 +274,7 @@ class SweepOptions(TrainingOptions):
         at_once: Runs side by side. Default: as many as cores and memory allow.
         on: Where the runs run: here, or on a cluster.
         address: Of the cluster; for Slurm the folder of the logs.
+        option: Of the cluster, such as timeout_min=600 or slurm_partition=long for Slurm. Can be given several times.
         out: Folder that the run folders are made in. Default: data/runs.
         report: Folder for a report of the finished runs, with the figure of the sweep.
     """
@@ -278,6 +285,7 @@ class SweepOptions(TrainingOptions):
     at_once: int | None = None
     on: Literal["local", "dask", "slurm", "ray"] = "local"
     address: str | None = None
+    option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=VALUE")] = ()
     out: Path | None = None
     report: Path | None = None
 
@@ -285,24 +293,24 @@ class SweepOptions(TrainingOptions):
 def sweep(arguments: list[str]) -> int:
     """Train with every combination of some settings, as many at a time as fit, here or on a cluster."""
     options = parse("sweep", arguments, SweepOptions)
-    made = api.sweep(
-        options.config, dict(map(_swept, options.over)), mode=options.mode, lag=options.epochs_ahead, out=options.out,
-        executor=executor(options.on, options.address), at_once=options.at_once, random=options.random, start=False,
+    make = functools.partial(
+        api.sweep, options.config, _named(options.over, _values), mode=options.mode, lag=options.epochs_ahead,
+        out=options.out, at_once=options.at_once, random=options.random, start=False,
     )  # fmt: skip
+    make()  # refuses what it refuses before a cluster is started
+    made = make(executor=executor(options.on, options.address, **_named(options.option)))
     code = _finish_sweep(made)
-    if options.report is not None:
+    if options.report is not None and made.finished:
         print(f"report: {made.report(bands=False).save(options.report)[-1]}")
     return code
 
 
-def _swept(text: str) -> tuple[str, list[Any]]:
-    name, equals, values = text.partition("=")
-    if not equals:
-        raise ConfigError(f"--over was given {text!r}; it takes a setting and its values, such as seed=0,1,2")
-    first, colon, end = values.partition(":")
+def _values(name: str, text: str) -> list[Any]:
+    """``"0:10"`` and ``"1e-3,3e-3"`` as lists."""
+    first, colon, end = text.partition(":")
     if colon and first.isdigit() and end.isdigit():
-        return name, list(range(int(first), int(end)))
-    return name, [_value(each) for each in values.split(",")]
+        return list(range(int(first), int(end)))
+    return [_value(name, each) for each in text.split(",")]
 
 
 def _finish_sweep(made: Sweep) -> int:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from workbench.core.agents.flat_parameters import padded
 from workbench.core.agents.staging import resolve_device
-from workbench.core.config import Config, ConfigError, check_launch
+from workbench.core.config import Config, ConfigError
 from workbench.core.digest import array_digest
 from workbench.core.processes.blocks import Plan
 from workbench.core.processes.supervisor import ChildFailed, Supervisor, children_of
@@ -539,7 +539,6 @@ def launch(
         MemoryError: the run needs more memory than there is.
         OSError: the run needs more open files than there may be, or this process ignores SIGCHLD.
     """
-    lag = check_launch(config, mode, lag)
     device = resolve_device(config.device)
     resolve_device(config.processes.acting_device)
     for choice in (config.world, config.agent, config.replay.sampler):

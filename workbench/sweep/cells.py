@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401  # before this file asks for its place at the end of the interpreter
 import hashlib
 import itertools
 import json
 import re
-import shutil
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from workbench.core.config import Config, ConfigError, check_launch
+from workbench.core.config import Config, ConfigError, check_launch, differences
+from workbench.core.train.hooks import Hook
 from workbench.runs.files import at
-from workbench.runs.folder import runs_folder
-from workbench.runs.loaded import LoadedRun, RunError
+from workbench.runs.folder import NAME, RecordError, RunFolder, runs_folder
+from workbench.runs.loaded import LoadedRun, RunError, RunView, classes_of, elsewhere
 from workbench.runs.recovery.checkpoint import kept_epochs
 from workbench.runs.result import Result
 from workbench.runs.run import Run
 
 # Seconds between two looks at whether the sweep was told to stop.
 LOOK_S = 0.5
+
+# Set when this interpreter ends, before it waits for the threads of executors: what they run then stops in order.
+_ending = threading.Event()
+threading._register_atexit(_ending.set)  # type: ignore[attr-defined]
 
 # What a field of a sweep may take: values, or a function that draws one from a NumPy generator.
 Values = Sequence[Any] | Callable[[np.random.Generator], Any]
@@ -35,30 +40,24 @@ class Cell:
     """One run of a sweep. Nothing of it lies in the process that made it, so it can be sent to another machine.
 
     Attributes:
+        name: Name of the run folder: what was swept in words, and a digest of everything that the run depends on.
         values: What was swept, by field, as this cell has it.
         out: Folder that the run folder lies in; one that all workers share.
-        sweep: Name of the sweep.
+        sweep: Name of the sweep; see :func:`as_one`.
         options: Further arguments of :func:`workbench.launch`, such as faults.
 
     Example:
         ``run_cell`` of the same cell does nothing if it has finished before.
     """
 
+    name: str
     config: Config
     mode: str
     lag: int | None
     values: Mapping[str, Any]
     out: Path
-    sweep: str
     options: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """Name of the run folder: what was swept in words, and a digest of everything that the run depends on."""
-        about = [self.config.to_dict(), self.mode, self.lag, sorted(self.options.items(), key=str)]
-        mark = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:12]
-        said = "-".join(f"{name.rpartition('.')[2]}{value}" for name, value in self.values.items())
-        return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', said)[:80].strip('-.') or 'run'}-{mark}"
+    sweep: str = ""
 
     @property
     def path(self) -> Path:
@@ -66,10 +65,14 @@ class Cell:
         return self.out / self.name
 
     @property
-    def classes(self) -> dict[str, type]:
-        """The classes of world, agent and sampler, which may be the user's own."""
-        config = self.config
-        return {"world": type(config.world), "agent": type(config.agent), "sampler": type(config.replay.sampler)}
+    def processes(self) -> int:
+        """Child processes of its run."""
+        return 1 if self.mode == "sequential" else 1 + self.config.num_learners
+
+    @property
+    def cores(self) -> int:
+        """Cores that its run keeps busy."""
+        return self.processes * self.config.processes.threads
 
     @property
     def stop_file(self) -> Path:
@@ -79,7 +82,7 @@ class Cell:
     @property
     def stopped(self) -> bool:
         """Whether the sweep was told to stop, or this interpreter is at its end."""
-        return self.stop_file.exists() or not threading.main_thread().is_alive()
+        return _ending.is_set() or self.stop_file.exists()
 
 
 def run_cell(launch: Callable[..., Run], resume: Callable[..., Run], cell: Cell) -> Result:
@@ -92,7 +95,7 @@ def run_cell(launch: Callable[..., Run], resume: Callable[..., Run], cell: Cell)
     Raises:
         ChildFailed: a child of the run failed.
         RunError: the sweep was told to stop.
-        RecordError: the folder of the cell is there and cannot be read; delete it, or use another ``out``.
+        RecordError: the folder of the cell cannot be read, holds another run, or is in use.
     """
     run = _begin(launch, resume, cell)
     if isinstance(run, LoadedRun):
@@ -113,23 +116,50 @@ def _begin(launch: Callable[..., Run], resume: Callable[..., Run], cell: Cell) -
     """The run of a cell, started; as it was loaded if it has finished."""
     if cell.stopped:
         raise RunError(f"the sweep was stopped before {cell.name} began")
+    if finished := _finished(_earlier(cell)):
+        return finished
     if cell.path.exists():
-        earlier = LoadedRun(cell.path, **cell.classes)
-        if earlier.status == "finished":
-            return earlier
-        if kept_epochs(cell.path / "checkpoints"):  # whoever worked at it before, on whatever machine, has lost it
-            return resume(cell.path, parent_is_gone=True, **cell.classes)
-        earlier.folder.hold()
+        folder = RunFolder(cell.path)
+        folder.hold()
         try:
-            shutil.rmtree(cell.path)
+            earlier = _earlier(cell)  # another worker may have begun or finished it between the look and the lock
+            if finished := _finished(earlier):
+                return finished
+            if earlier and not (earlier.ended or elsewhere(earlier.description)):
+                raise RecordError(f"{cell.path} is in use by another run; stop that one first, or wait for its end")
+            # of another machine, the lock says that it has lost the run
+            resumable = earlier and earlier.status != "finished" and kept_epochs(cell.path / "checkpoints")
+            if not resumable:
+                folder.remove()
         finally:
-            earlier.folder.release()
+            folder.release()
+        if resumable:
+            return resume(cell.path, parent_is_gone=True, **classes_of(cell.config))
     relations = {"sweep": cell.sweep}
     return launch(cell.config, cell.mode, cell.lag, name=cell.name, out=cell.out, relations=relations, **cell.options)
 
 
+def _earlier(cell: Cell) -> LoadedRun | None:
+    """What is in the folder of a cell; None if no run has begun there."""
+    if not (cell.path / "run.json").exists():
+        return None
+    run = LoadedRun(cell.path, **classes_of(cell.config))
+    unlike = [f"{name} is {one!r}, not {two!r}" for name, (one, two) in differences(run.config, cell.config).items()]
+    unlike += [f"{name} was changed to {value!r}" for *_, said in run.changes for name, value in said.items()]
+    if unlike:
+        raise RecordError(
+            f"{cell.path} is not the run that the sweep wants: {'; '.join(unlike)}; rename or delete that folder, or "
+            "give the sweep another one (out)"
+        )
+    return run
+
+
+def _finished(run: LoadedRun | None) -> LoadedRun | None:
+    return run if run and run.status == "finished" and run.folder.read_result() is not None else None
+
+
 def cells_of(
-    config: Config, fields: Mapping[str, Values], mode: str, lag: int | None, out: Path | str | None, name: str,
+    config: Config, fields: Mapping[str, Values], mode: str, lag: int | None, out: Path | str | None,
     random: int | None = None, random_seed: int = 0, options: Mapping[str, Any] | None = None,
 ) -> list[Cell]:  # fmt: skip
     """Every cell of a sweep, checked; see :func:`workbench.sweep`.
@@ -137,14 +167,53 @@ def cells_of(
     Raises:
         ConfigError: a field is no setting, has no values, or a value is refused; it is named before anything runs.
     """
+    options = options or {}
     where = runs_folder() if out is None else at(out)
     cells = []
     for values in points(fields, random, random_seed):
         settings = {field: value for field, value in values.items() if field not in ("mode", "lag")}
         changed, its = config.replace(**settings), str(values.get("mode", mode))
         ahead = check_launch(changed, its, values.get("lag", lag))
-        cells.append(Cell(changed, its, ahead, values, where.absolute(), name, options or {}))
+        as_set = changed.flat() | {"mode": its, "lag": ahead}  # 1.0 is 1
+        values = {name: as_set.get(name, value) for name, value in values.items()}
+        words = "-".join(f"{name.rpartition('.')[2]}{value}" for name, value in sorted(values.items()))
+        words = re.sub(r"[^A-Za-z0-9_.-]+", "-", words)[:80].strip("-.") or "run"
+        mark = _digest([changed.to_dict(), its, ahead, {it: options[it] for it in options.keys() - {"note", "tags"}}])
+        cells.append(Cell(f"{words}-{mark}", changed, its, ahead, values, where.absolute(), options))
     return cells
+
+
+def as_one(cells: Iterable[Cell], words: str, name: str | None = None) -> list[Cell]:
+    """The cells of one sweep, each once.
+
+    Args:
+        cells: all of them.
+        words: what the default name of the sweep begins with; a digest of the cells follows.
+        name: another name.
+
+    Raises:
+        ConfigError: the name is no name of a file.
+    """
+    once = {cell.name: cell for cell in cells}
+    name = name or f"{words}-{_digest(sorted(once))}"
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"the sweep's name is {name!r}; use letters, digits, '_', '-' and '.', 100 at most")
+    return [replace(cell, sweep=name) for cell in once.values()]
+
+
+def _digest(about: object) -> str:
+    """A digest of plain values, arrays, runs, paths and hooks, the same in every process."""
+    return hashlib.sha256(json.dumps(about, sort_keys=True, default=_plain).encode()).hexdigest()[:12]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.ndarray):
+        return [value.dtype.str, value.shape, hashlib.sha256(value.tobytes()).hexdigest()]
+    if isinstance(value, RunView | Path):
+        return str(value.folder.path if isinstance(value, RunView) else value)
+    if isinstance(value, Hook) and hasattr(value, "__dict__"):
+        return [type(value).__module__, type(value).__qualname__, vars(value)]
+    raise ConfigError(f"{value!r} cannot be an option of a sweep, as it is not the same text in every process")
 
 
 def points(fields: Mapping[str, Values], random: int | None = None, seed: int = 0) -> list[dict[str, Any]]:
@@ -163,7 +232,7 @@ def points(fields: Mapping[str, Values], random: int | None = None, seed: int = 
     for name, values in fields.items():
         if callable(values) and random is None:
             raise ConfigError(f"{name} is drawn by a function, so the sweep has no end; say how many cells: random=20")
-        if not callable(values) and (isinstance(values, str) or not len(values)):
+        if not callable(values) and (isinstance(values, str) or not hasattr(values, "__len__") or not len(values)):
             raise ConfigError(f"{name} is swept over {values!r}; give a list of values")
     if random is None:
         grid = itertools.product(*fields.values())  # type: ignore[arg-type]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 from workbench.core.config import ConfigError
+from workbench.sweep.cells import LOOK_S, Cell
 
 # Tasks that are handed to an engine at once, which queues them itself.
 MOST_WAITING = 1000
@@ -65,10 +67,25 @@ def _dask(address: str | None, options: dict[str, Any]) -> Executor:
 def _slurm(address: str | None, options: dict[str, Any]) -> Executor:
     engine = importlib.import_module("submitit").AutoExecutor(folder=address or "slurm-logs")
     engine.update_parameters(**options)
-    return Remote(lambda function, *arguments: engine.submit(function, *arguments).result())
+
+    def call(function: Callable[[Cell], Any], cell: Cell) -> Any:
+        job = engine.submit(function, cell)
+        while not job.done():
+            if cell.stopped and job.state == "PENDING":  # one that runs sees it by itself
+                job.cancel()
+            time.sleep(LOOK_S)
+        return job.result()
+
+    return Remote(call)
 
 
 def _ray(address: str | None, options: dict[str, Any]) -> Executor:
     ray = importlib.import_module("ray")
     ray.init(address, ignore_reinit_error=True, **options)
-    return Remote(lambda function, *arguments: ray.get(ray.remote(function).remote(*arguments)))
+
+    def call(function: Callable[[Cell], Any], cell: Cell) -> Any:
+        most = max(node["Resources"].get("CPU", 1) for node in ray.nodes())  # it would wait for more without end
+        plain = ray.remote(num_cpus=min(cell.cores, most))(lambda: function(cell))  # it takes nothing that is bound
+        return ray.get(plain.remote())
+
+    return Remote(call)

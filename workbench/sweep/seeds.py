@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from workbench.runs.folder import RunFolder
 from workbench.runs.result import Result
 from workbench.runs.statistics import with_interval
 from workbench.runs.table import Table
@@ -27,29 +28,35 @@ class SeedComparison(Sweep):
     @property
     def pairs(self) -> list[tuple[Result, Result]]:
         """Results of the pairs of which both runs have finished, sequential first."""
-        found = {run.name: run.result for run in self.runs}
+        found = {c.name: Result.from_dict(RunFolder(c.path).read_result() or {}) for c in self.finished}
         pairs = zip(self.cells[::2], self.cells[1::2], strict=True)
         return [(found[one.name], found[two.name]) for one, two in pairs if {one.name, two.name} <= found.keys()]
 
     @property
     def identical(self) -> bool | None:
         """Whether the digests of every pair are equal; None if they need not be, or no pair has finished."""
-        pairs = [(one.digest, two.digest) for one, two in self.pairs if one.lag == two.lag]
-        unseeded = any(run.description.get("unseeded") for run in self.runs)
-        return all(one == two for one, two in pairs) if pairs and not unseeded else None
+        equal = self._equal(self.pairs)
+        return all(equal) if equal else None
+
+    def _equal(self, pairs: Sequence[tuple[Result, Result]]) -> list[bool]:
+        """Of every pair whose digests must be equal, whether they are."""
+        if any(cell.config.world.unseeded() for cell in self.cells):
+            return []
+        return [one.digest == two.digest for one, two in pairs if one.lag == two.lag]
 
     @property
     def table(self) -> Table:
         """Every quantity of both modes: the mean with a 95 % interval by Student's t over the seeds."""
         pairs = self.pairs
+        seeds, equal = [one.seed for one, _ in pairs], self._equal(pairs)
         rows = [
-            (name, *(with_interval([it for it in map(value, results) if it is not None]) for results in both))
-            for both in [tuple(zip(*pairs, strict=True)) or ((), ())] for name, value in _QUANTITIES.items()
-        ]  # fmt: skip
-        speedups = [one.wall_s / two.wall_s for one, two in pairs]
-        same = sum(one.digest == two.digest for one, two in pairs)
+            (name, *(with_interval([value(pair[mode]) for pair in pairs], seeds) for mode in (0, 1)))
+            for name, value in _QUANTITIES.items()
+        ]
+        same = f"{sum(equal)} of {len(equal)}" if equal else "does not apply"
         said = (
-            f"{len(pairs)} of {len(self.cells) // 2} pairs have finished; identical to the last bit: {same} of them; "
+            f"{len(pairs)} of {len(self.cells) // 2} pairs have finished; identical to the last bit: {same}; "
             f"± is a 95 % interval by Student's t over seeds"
         )
-        return Table(("", "sequential", "multiprocess"), (*rows, ("speed-up", "", with_interval(speedups))), said)
+        speedup = with_interval([one.wall_s / two.wall_s for one, two in pairs], seeds)
+        return Table(("", "sequential", "multiprocess"), (*rows, ("speed-up", "", speedup)), said)

@@ -13,7 +13,7 @@ from workbench.core.config import ConfigError
 from workbench.core.processes.blocks import Plan
 from workbench.runs import limits, loaded, machine
 from workbench.runs.awaiting import Awaitable, in_steps
-from workbench.runs.listing import NUMBERS, info_of
+from workbench.runs.listing import NUMBERS, RunInfo, info_of
 from workbench.runs.loaded import LoadedRun, RunError
 from workbench.runs.result import Result
 from workbench.runs.run import OWN_HOOKS
@@ -63,6 +63,7 @@ class Sweep(Awaitable["Sweep"]):
         self.cells = tuple(cells)
         self._run_cell, self._executor, self._at_once = run_cell, executor, at_once
         self._futures: list[Future[Result]] = []
+        self._known: dict[str, RunInfo] = {}
 
     @property
     def name(self) -> str:
@@ -79,7 +80,8 @@ class Sweep(Awaitable["Sweep"]):
             raise RunError("this sweep was started before; make a new one with workbench.sweep()")
         self.cells[0].stop_file.unlink(missing_ok=True)
         own = None if self._executor else ThreadPoolExecutor(self._at_once or at_once_here(self.cells), "sweep")
-        self._futures = [(own or self._executor).submit(self._run_cell, cell) for cell in self.cells]  # type: ignore[union-attr]
+        for cell in self.cells:  # one by one: what was handed over before an error can be stopped
+            self._futures.append((own or self._executor).submit(self._run_cell, cell))  # type: ignore[union-attr]
         if own:
             own.shutdown(wait=False)  # once they are done
         return self
@@ -112,7 +114,7 @@ class Sweep(Awaitable["Sweep"]):
 
     def _wait(self, seconds: float) -> bool:
         wait([future for future in self._futures if not future.done()], seconds)  # one that is cancelled wakes nobody
-        return self.ended
+        return self.done == len(self._futures)
 
     @property
     def failures(self) -> dict[str, BaseException]:
@@ -141,7 +143,7 @@ class Sweep(Awaitable["Sweep"]):
         """Where each cell is: what was swept, its status, epochs, and the numbers of its result once there is one."""
         rows, failures = [], self.failures
         for cell in self.cells:
-            found = info_of(cell.path) if cell.path.exists() else None
+            found = self.info(cell)
             status = found.status if found else "waiting"
             if status not in ("finished", "running", "starting") and cell.name in failures:
                 status = "failed"
@@ -149,9 +151,16 @@ class Sweep(Awaitable["Sweep"]):
             kind = {"mode": cell.mode, "lag": cell.lag} | dict(cell.values)
             rows.append({
                 **kind, "status": status, "epochs": found.epochs if found else 0,
-                **{name: result.get(name) for name in NUMBERS}, "run": cell.name,
+                **{name: result.get(name) for name in NUMBERS}, "run": cell.name, **kind,  # epochs may be swept
             })  # fmt: skip
         return rows
+
+    def info(self, cell: Cell) -> RunInfo | None:
+        """Where a cell is, without its records, once it has begun; what has finished is read once."""
+        found = self._known.get(cell.name) or (info_of(cell.path) if (cell.path / "run.json").exists() else None)
+        if found and found.status == "finished" and found.result:
+            self._known[cell.name] = found
+        return found
 
     @property
     def table(self) -> Table:
@@ -173,8 +182,12 @@ class Sweep(Awaitable["Sweep"]):
     @property
     def runs(self) -> list[LoadedRun]:
         """The finished runs, for reports and panels."""
-        paths = [(cell, info_of(cell.path)) for cell in self.cells if cell.path.exists()]
-        return [loaded.opened_as(cell.path, **cell.classes) for cell, it in paths if it.status == "finished"]
+        return [loaded.opened_as(cell.path, **loaded.classes_of(cell.config)) for cell in self.finished]
+
+    @property
+    def finished(self) -> list[Cell]:
+        """The cells that have finished."""
+        return [cell for cell in self.cells if self.info(cell) and cell.name in self._known]
 
     def __repr__(self) -> str:
         return f"<Sweep {self.table.caption}>"
@@ -191,8 +204,8 @@ class Sweep(Awaitable["Sweep"]):
         def follow() -> None:
             over = handle is None
             while not over and threading.main_thread().is_alive():
-                over = self.ended or not self._futures  # before reading: the last look has everything
-                handle.update({"text/html": self._repr_html_(), "text/plain": repr(self)}, raw=True)
+                over, table = self.ended or not self._futures, self.table  # in this order: the last has everything
+                handle.update({"text/html": table.html, "text/plain": f"<Sweep {table.caption}>"}, raw=True)
                 time.sleep(0 if over else REFRESH_S)
 
         threading.Thread(target=follow, name="sweep table", daemon=True).start()
@@ -201,15 +214,12 @@ class Sweep(Awaitable["Sweep"]):
 def at_once_here(cells: Sequence[Cell]) -> int:
     """How many cells this machine can run side by side: a core for each process that works, and memory for all."""
 
-    def processes(cell: Cell) -> int:
-        return 1 if cell.mode == "sequential" else 1 + cell.config.num_learners
-
     def size(cell: Cell) -> int:
         plan = Plan(cell.config, cell.mode, cell.lag, None, OWN_HOOKS)
-        return sum(limits.memory_needed(plan).values()) + processes(cell) * PROCESS_BYTES
+        return sum(limits.memory_needed(plan).values()) + cell.processes * PROCESS_BYTES
 
-    unlike = {repr(cell.config.replace(seed=0)) + cell.mode: cell for cell in cells}.values()
+    unlike = {(repr(cell.config.replace(seed=0)), cell.mode, cell.lag): cell for cell in cells}.values()
     cores = machine.cores()
-    by_cores = cores // min(cores, max(map(processes, unlike)))
+    by_cores = cores // min(cores, max(cell.cores for cell in unlike))
     by_memory = math.floor(MEMORY_SHARE * limits.memory_available() / max(map(size, unlike)))
     return max(1, min(by_cores, by_memory))
