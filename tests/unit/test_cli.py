@@ -190,7 +190,9 @@ class Job:
     def __init__(self, *labels):
         ended = SimpleNamespace(path=Path("folder"))
         self.runs = [
-            SimpleNamespace(label=label, status="running", ended=False, folder=ended, config=SimpleNamespace(epochs=8))
+            SimpleNamespace(
+                label=label, status="running", ended=False, unsaved=[], folder=ended, config=SimpleNamespace(epochs=8)
+            )
             for label in labels
         ]
         self.seconds, self.started, self.stopped = 0.0, False, False

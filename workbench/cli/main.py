@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import select
 import signal
 import sys
 import warnings
@@ -95,12 +96,12 @@ def exit_code(action: Action, arguments: list[str]) -> int:
 
 def _reader_has_left() -> bool:
     """Whether whoever reads the output has seen enough, as in ``workbench runs | head -1``."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
+    look = select.poll()
+    look.register(sys.stdout, 0)
+    left = any(event & (select.POLLERR | select.POLLHUP) for _, event in look.poll(0))
+    if left:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # nothing is left for the interpreter to flush
-        return True
-    return False
+    return left
 
 
 def _say(message: object, code: int) -> int:
