@@ -24,7 +24,7 @@ _SHARES = (10, 50, 90)
 class DrawnRows(Hook):
     """Records once per call for updates: effective sample size, share of rows that are too old, updates skipped."""
 
-    tables: ClassVar = {_TABLE: RecordTable(POINT, axis="epoch")}
+    tables: ClassVar = {_TABLE: RecordTable(np.dtype([*POINT.descr, ("number", "<i8")]), axis="epoch")}
     metrics: ClassVar = (
         Metric("replay/effective_sample_size", _TABLE, "effective", "rows",
                "(sum w)^2 / sum w^2 of a batch's importance weights w, mean over the epoch's updates; nan without."),
@@ -52,15 +52,16 @@ class DrawnRows(Hook):
             return original(learning_rate)
 
         def learn(original: Callable[..., None], index: int, epoch: int, num_updates: int, end: int | None) -> None:
-            original(index, epoch, num_updates, end)
             agent, replay = trainer.agents[index], trainer.replays[index]
-            found = getattr(agent, "ratios", None)
+            before = agent.updates
+            original(index, epoch, num_updates, end)
+            found = getattr(agent, "ratios", None) if agent.updates > before else None  # skipped updates have none
             ratios = np.full(len(_SHARES), np.nan)
             if found is not None:
                 ratios = np.nanpercentile(found.cpu().numpy(), _SHARES)
-            window = min(replay.window, replay.count if end is None else end)
+            window, number = min(replay.window, replay.count if end is None else end), trainer.progress.settled(index)
             parts.channel[_TABLE].write(
-                time=time.time(), agent=index, epoch=epoch, update=agent.updates,
+                time=time.time(), agent=index, epoch=epoch, update=agent.updates, number=number,
                 effective=float(np.mean(sizes[index])) if sizes[index] else np.nan,
                 dropped=1 - min(replay.fill(end), window) / max(window, 1), skipped=trainer.progress.skipped(index),
                 **{f"ratio_{share}": float(ratio) for share, ratio in zip(_SHARES, ratios, strict=True)},
