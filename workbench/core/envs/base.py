@@ -25,8 +25,8 @@ the new episode is seen in the turn after that. This is next-step autoreset as i
     valid            True       False            True
 
 A turn that is not valid for an agent without an end before it (it is another's move) belongs to its episode: what it
-earns then counts in the returns that span the turn. Where agents move one by one, ``learning.n_step`` must be a multiple
-of the moves in a round: then every row bootstraps from a frame in which the agent moves itself.
+earns then counts in the returns that span the turn. Where agents move one by one, ``learning.n_step`` must be a
+multiple of the moves in a round: then every row bootstraps from a frame in which the agent moves itself.
 """
 
 from __future__ import annotations
