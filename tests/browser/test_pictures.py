@@ -96,7 +96,10 @@ def leave_a_picture(page: Page, book: Path) -> None:
     page.keyboard.press("Control+s")
 
     def kept() -> bool:
-        outputs = nbformat.read(book, as_version=4).cells[PANEL].outputs
+        try:
+            outputs = nbformat.read(book, as_version=4).cells[PANEL].outputs
+        except nbformat.reader.NotJSONError:  # it is just being written
+            return False
         return any("image/png" in output.get("data", {}) for output in outputs)
 
     wait_until(kept, "the notebook was saved with the picture")

@@ -109,7 +109,7 @@ def test_an_exception_that_comes_again_at_the_same_place_is_not_retried_for_ever
     run = wb.launch(CONFIG, lag=1, out=folder, hooks=[broken.FailsInAnUpdate()])
     with pytest.raises(wb.ChildFailed, match=r"the same had happened to it before, at the same place:\nTraceback"):
         run.wait(DEADLINE_S)
-    assert len(run.incidents) == 2
+    assert len(run.incidents) in (2, 3)  # the place counts the actor's epochs too: it may come one further meanwhile
 
 
 def test_a_hang_that_comes_again_at_the_same_place_is_not_retried_for_ever(folder):

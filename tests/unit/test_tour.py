@@ -75,6 +75,7 @@ def test_the_figure_of_the_syncs_draws_means_of_the_agents():
     made.measured(tables, "sync/online_after", agent=0, epoch=4)["value"] = 0.03
     runs = [
         SimpleNamespace(
+            description={},
             label=label,
             name=label,
             config=made.CONFIG,
@@ -98,7 +99,9 @@ def test_the_figure_of_the_syncs_draws_means_of_the_agents():
 def test_a_run_without_probes_cannot_be_drawn_and_says_what_to_launch_with():
     tables = made.sound_tables()
     tables["probes"] = []
-    run = SimpleNamespace(label="x", name="x", config=made.CONFIG, history=made.evidence(tables).history)
+    run = SimpleNamespace(
+        label="x", name="x", description={}, config=made.CONFIG, history=made.evidence(tables).history
+    )
     with pytest.raises(wb.RunError, match=r"run x was made without probes.*launch it with probes=True"):
         tour.sync_figure([run])
 
