@@ -95,7 +95,7 @@ def exit_code(action: Action, arguments: list[str]) -> int:
 
 
 def _reader_has_left() -> bool:
-    """Whether whoever reads the output has seen enough, as in ``workbench runs | head -1``."""
+    """Whether the output has no reader any more, as in ``workbench runs | head -1``."""
     look = select.poll()
     look.register(sys.stdout, 0)
     left = any(event & (select.POLLERR | select.POLLHUP) for _, event in look.poll(0))

@@ -36,7 +36,7 @@ WIDTH = 60
 MOST_SETTINGS = 4
 # What is known of the runs that have ended.
 INDEX = ".index.json"
-# A file that was changed less than so many seconds ago may change again without a new time.
+# Seconds after a change during which a file may change again and keep the same time.
 SETTLED_S = 2.0
 # Numbers of a result that are kept.
 NUMBERS = ("greedy_reward", "wall_s", "startup_s", "agent_steps_per_s", "updates_per_s")

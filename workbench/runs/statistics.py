@@ -30,7 +30,7 @@ def mean_and_half_width(values: Sequence[float | None]) -> tuple[float, float]:
 
 
 def student_t(freedom: int) -> float:
-    """The two-sided 95 % quantile of Student's t with so many degrees of freedom, 1 or more."""
+    """The two-sided 95 % quantile of Student's t with ``freedom`` degrees of freedom, at least 1."""
     if freedom <= len(_T):
         return _T[freedom - 1]
     z = statistics.NormalDist().inv_cdf(0.975)

@@ -69,6 +69,7 @@ def _slurm(address: str | None, options: dict[str, Any]) -> Executor:
     engine.update_parameters(**options)
 
     def call(function: Callable[[Cell], Any], cell: Cell) -> Any:
+        """Submit a cell as a job and wait for it."""
         job = engine.submit(function, cell)
         while not job.done():
             if cell.stopped and job.state == "PENDING":  # one that runs sees it by itself

@@ -47,12 +47,14 @@ class EpisodeRecords(Hook):
         """Look on at every turn."""
 
         def watch(epoch: int, final: bool | None) -> Callable[[Turn], None]:
+            """What looks on in an epoch of training (``final`` is None) or of a greedy evaluation."""
             table, also = ("episodes", {}) if final is None else ("greedy_episodes", {"final": final})
             passed = (2 * epoch + bool(final)) * collector.config.max_turns
             earned: NDArray[Any] = np.zeros((1, 1))
             length: NDArray[Any] = np.zeros((1, 1), np.int64)
 
             def each_turn(turn: Turn) -> None:
+                """Add up the turn, and record the episodes that end with it."""
                 nonlocal earned, length, passed
                 earned, length, passed = earned + turn.rewards, length + turn.valid, passed + 1
                 ended = turn.terminated | turn.truncated

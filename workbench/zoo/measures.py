@@ -52,6 +52,7 @@ class DrawnRows(Hook):
             return original(learning_rate)
 
         def learn(original: Callable[..., None], index: int, epoch: int, num_updates: int, end: int | None) -> None:
+            """Make the updates of an epoch, then record what was drawn for them."""
             agent, replay = trainer.agents[index], trainer.replays[index]
             before = agent.updates
             original(index, epoch, num_updates, end)

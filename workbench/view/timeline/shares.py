@@ -13,7 +13,7 @@ from workbench.view.timeline.spans import SpanKind
 
 # Letters in a line below the table.
 WIDTH = 112
-# Smallest share of a kind that has a column: less would be 0.0% in every row.
+# Smallest share of time for which a kind of span gets a column; a smaller one would show as 0.0% in every row.
 SEEN = 5e-5
 # Kinds that do not count as working.
 NO_WORK = (SpanKind.STARTING, SpanKind.WAITING)
