@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -45,6 +46,12 @@ class Lab:
         with urllib.request.urlopen(f"{self.url}{path}?token={self.token}", timeout=30) as answer:
             return json.load(answer)
 
+    def answers(self) -> bool:
+        """Whether it listens: it writes down its address a moment before."""
+        with contextlib.suppress(urllib.error.URLError):
+            return bool(self.get("api/status"))
+        return False
+
     def connected(self) -> bool:
         """Whether there is a kernel that a page is connected to and that has nothing to do."""
         kernels = [session["kernel"] for session in self.get("api/sessions")]
@@ -73,7 +80,9 @@ def lab(notebooks: Path, home: Path, environment: dict[str, str]) -> Iterator[La
         try:
             card = wait_until(lambda: next(runtime.glob("jpserver-*.json"), None), "the server is up")
             told = wait_until(lambda: _read(card), "the server has said where it is")
-            yield Lab(told["url"], told["token"])
+            here = Lab(told["url"], told["token"])
+            wait_until(here.answers, "the server answers")
+            yield here
         finally:
             server.terminate()
             server.wait(DEADLINE_S)

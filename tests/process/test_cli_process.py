@@ -287,6 +287,7 @@ def test_lab_serves_the_notebooks_to_this_machine_and_asks_for_a_token(family, t
     own = {name: str(tmp_path / name) for name in folders}
     with started(family, "lab", "--no-browser", "--allow-root", "--ServerApp.port=0", **own) as server:
         address = wait_until(lambda: _address(tmp_path / "JUPYTER_RUNTIME_DIR"), server)
+        wait_until(lambda: _listens_on(address["port"]), server)  # it writes down its address a moment before
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(f"{address['url']}api/contents")
         with urllib.request.urlopen(f"{address['url']}api/contents?token={address['token']}") as answer:
