@@ -252,9 +252,8 @@ def test_warm_start_copies_the_weights_and_trains_on_from_them():
 
 def test_optimiser_holds_the_weights_that_the_network_uses():
     agent = IQNAgent(CONFIG, 0, CPU, weights=initial_weights(CONFIG, 1))
-    (parameter,) = agent.optimizer.param_groups[0]["params"]
-    assert parameter is agent.parameters.online
-    assert parameter.data_ptr() == agent.online.psi.weight.data_ptr() == agent.parameters.vector.data_ptr()
+    assert agent.optimizer.weights is agent.parameters.online
+    assert agent.online.psi.weight.data_ptr() == agent.parameters.vector.data_ptr()
     before = agent.online.psi.weight.detach().clone()
     train(agent, 1)
     assert not torch.equal(before, agent.online.psi.weight)
@@ -262,8 +261,9 @@ def test_optimiser_holds_the_weights_that_the_network_uses():
 
 def test_no_address_changes():
     def addresses(agent):
-        adam = agent.optimizer.state[agent.parameters.online]
-        tensors = [*agent.online.parameters(), *agent.target.parameters(), agent.parameters.gradient, *adam.values()]
+        adam = agent.optimizer
+        tensors = [*agent.online.parameters(), *agent.target.parameters(), agent.parameters.gradient]
+        tensors += [adam.weights, adam.exp_avg, adam.exp_avg_sq, adam.steps, adam.learning_rate]
         return [tensor.data_ptr() for tensor in tensors] + [
             array.ctypes.data for array in agent.batch.arrays().values()
         ]
@@ -383,7 +383,7 @@ def test_a_state_that_does_not_fit_is_refused(change, message):
 
 def test_check_valid_sees_another_optimiser():
     agent = IQNAgent(CONFIG, 0, CPU)
-    agent.optimizer = torch.optim.Adam(agent.online.parameters())
+    agent.optimizer = IQNAgent(CONFIG, 0, CPU).optimizer
     assert agent.check_valid() == (False, "the optimiser was made for other weights")
 
 

@@ -63,7 +63,7 @@ def test_gradients_of_the_online_network_are_views_of_one_vector():
     for _ in range(2):  # the second adds to the first
         online(state, tau).sum().backward()
     views = vector.layout.views(vector.gradient)
-    assert (views["head.bias"] != 0).any() and vector.online.grad is vector.gradient
+    assert (views["head.bias"] != 0).any()
     for name, parameter in online.named_parameters():
         assert parameter.grad is not None and parameter.grad.data_ptr() == views[name].data_ptr()
     assert all(not parameter.requires_grad and parameter.grad is None for parameter in target.parameters())

@@ -367,7 +367,7 @@ class _Learning(_Side):
         self.measured("learn/training", all(self._phase.training or [agent.online.training]), 1)
         self.measured("learn/gradient", float(torch.linalg.vector_norm(agent.parameters.gradient)), learning.grad_clip)
         self.measured("learn/optimizer", _optimizer_holds(agent), 1)
-        self.measured("learn/steps", _optimizer_steps(agent), self.updates)
+        self.measured("learn/steps", float(agent.optimizer.steps), self.updates)
         self.measured("learn/device", agent.parameters.vector.device == agent.device, 1)
 
     def _record_batch(self) -> None:
@@ -417,7 +417,7 @@ class _Learning(_Side):
     def _weights(self) -> Samples:
         """Sampled weights of the agent's networks, as they are now."""
         parameters = self.agent.parameters
-        return _sampled(parameters.online.data, self._places), _sampled(parameters.target, self._places)
+        return _sampled(parameters.online, self._places), _sampled(parameters.target, self._places)
 
 
 def twin(rng: np.random.Generator) -> np.random.Generator:
@@ -433,19 +433,14 @@ def _sampled(weights: Tensor, places: Tensor) -> NDArray[np.float64]:
 
 
 def _optimizer_holds(agent: ValueAgent) -> bool:
-    """Whether the optimiser's only parameter is the vector that both networks' parameters are views of."""
-    parameters, held = agent.parameters, [each for group in agent.optimizer.param_groups for each in group["params"]]
-    if len(held) != 1 or held[0] is not parameters.online:
+    """Whether the optimiser steps the vector that both networks' parameters are views of."""
+    parameters = agent.parameters
+    if agent.optimizer.weights is not parameters.online:
         return False
-    halves = ((agent.online, parameters.online.data), (agent.target, parameters.target))
+    halves = ((agent.online, parameters.online), (agent.target, parameters.target))
     return all(_are_views(network, parameters.layout.views(half)) for network, half in halves)
 
 
 def _are_views(network: torch.nn.Module, views: dict[str, Tensor]) -> bool:
     named: Sequence[tuple[str, Tensor]] = list(network.named_parameters())
     return all(name in views and each.data_ptr() == views[name].data_ptr() for name, each in named)
-
-
-def _optimizer_steps(agent: ValueAgent) -> float:
-    state = agent.optimizer.state.get(agent.optimizer.param_groups[0]["params"][0], {})
-    return float(state["step"]) if "step" in state else math.nan

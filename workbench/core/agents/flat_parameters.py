@@ -98,7 +98,7 @@ class ParameterVector:
     Attributes:
         layout: of either half.
         vector: (2 * size,) float32; online network first, target network second.
-        online: its first half, as the one parameter that an optimiser needs; ``online.grad`` is ``gradient``.
+        online: its first half.
         target: its second half.
         gradient: (size,) float32; ``backward`` adds to it.
     """
@@ -108,10 +108,9 @@ class ParameterVector:
         size = self.layout.size
         self.vector = torch.zeros(2 * size, dtype=torch.float32, device=device)
         self.gradient = torch.zeros(size, dtype=torch.float32, device=device)
-        self.online, self.target = nn.Parameter(self.vector[:size]), self.vector[size:]
-        self.online.grad = self.gradient
+        self.online, self.target = self.vector[:size], self.vector[size:]
         self._networks = (online, target)
-        bind(online, self.online.data, self.gradient)
+        bind(online, self.online, self.gradient)
         bind(target, self.target)
 
     def load(self, weights: NDArray[np.float32]) -> None:
@@ -125,7 +124,7 @@ class ParameterVector:
 
     def check_valid(self) -> tuple[bool, str]:
         """Whether both networks still are views of the vector and all its numbers are finite; if not, why."""
-        for network, half in zip(self._networks, (self.online.data, self.target), strict=True):
+        for network, half in zip(self._networks, (self.online, self.target), strict=True):
             views = self.layout.views(half)
             for name, parameter in network.named_parameters():
                 if parameter.data_ptr() != views[name].data_ptr():

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from workbench.core.agents.adam import Adam
 from workbench.core.agents.base import AgentConfig, Chosen
 from workbench.core.agents.flat_parameters import ParameterLayout, ParameterVector, bind, to_numpy
 from workbench.core.agents.networks import ValueNetwork, draw_noise
@@ -50,7 +51,7 @@ def initial_weights(config: Config, index: int) -> NDArray[np.float32]:
     online, target = (network(arguments, config.spec.agents[index]) for _ in range(2))
     parameters = ParameterVector(online, target, torch.device("cpu"))
     online.initialise(stream(config.seed, "initialisation", index))
-    parameters.target.copy_(parameters.online.data)
+    parameters.target.copy_(parameters.online)
     return to_numpy(parameters.vector)
 
 
@@ -92,7 +93,7 @@ class ValueAgent:
         self.online, self.target = (network(arguments, spec).to(device) for _ in range(2))
         self.parameters = ParameterVector(self.online, self.target, device)
         self.parameters.load(initial_weights(config, index) if weights is None else weights)
-        self.optimizer = _build_adam(self.parameters, config.learning.adam_eps)
+        self.optimizer = Adam(self.parameters.online, config.learning.adam_eps)
         self.updates, self.target_updates = 0, 0
         self._rng = stream(config.seed, "learning_quantiles", index)
         learning, sampler = config.learning, config.replay.sampler
@@ -140,7 +141,7 @@ class ValueAgent:
         self._staging.upload()
         self.online.train()
         self.target.train()
-        self.optimizer.param_groups[0]["lr"].fill_(learning_rate)
+        self.optimizer.learning_rate.fill_(learning_rate)
         metrics = self._descend()
         self.updates += 1
         if self.updates % self.config.learning.target_interval == 0:
@@ -172,7 +173,7 @@ class ValueAgent:
         loss, q_tm1, self._td_error = (torch.cat(part) for part in zip(*parts, strict=True))
         norm = torch.linalg.vector_norm(gradient)
         gradient.mul_(learning.grad_clip / norm.clamp(min=learning.grad_clip))
-        self.optimizer.step()
+        self.optimizer.step(gradient)
         return torch.stack((loss.mean(), q_tm1.mean(), q_tm1.max(), self._td_error.mean(), norm))
 
     def _accumulate(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
@@ -185,7 +186,7 @@ class ValueAgent:
 
     def update_target(self) -> None:
         """The one place in which the target network moves: target += tau * (online - target)."""
-        self.parameters.target.lerp_(self.parameters.online.data, self.config.learning.tau)
+        self.parameters.target.lerp_(self.parameters.online, self.config.learning.tau)
         self.target_updates += 1
 
     def snapshot(self, out: NDArray[np.float32]) -> None:
@@ -207,13 +208,11 @@ class ValueAgent:
 
         Without ``copy``, arrays that lie in host memory already are given as they are, until the next update.
         """
-        stepped = self.optimizer.param_groups[0]["params"][0]  # the online half, unless somebody has changed that
-        adam = self.optimizer.state[stepped]
         return {
             "vector": to_numpy(self.parameters.vector, copy),
-            "exp_avg": to_numpy(adam["exp_avg"], copy),
-            "exp_avg_sq": to_numpy(adam["exp_avg_sq"], copy),
-            "step": int(adam["step"].item()),
+            "exp_avg": to_numpy(self.optimizer.exp_avg, copy),
+            "exp_avg_sq": to_numpy(self.optimizer.exp_avg_sq, copy),
+            "step": int(self.optimizer.steps.item()),
             "updates": self.updates,
             "target_updates": self.target_updates,
             "rng": rng_words(self._rng),
@@ -225,14 +224,14 @@ class ValueAgent:
         Raises:
             ValueError: the state is that of another network, or one that no agent can be in (see :meth:`check_valid`).
         """
-        adam, size = self.optimizer.state[self.parameters.online], self.parameters.layout.size
+        size = self.parameters.layout.size
         for name in ("exp_avg", "exp_avg_sq"):
             if state[name].shape != (size,):
                 raise ValueError(f"state[{name!r}] has shape {state[name].shape}; this network needs ({size},)")
         self.parameters.load(state["vector"])
         for name in ("exp_avg", "exp_avg_sq"):
-            adam[name].copy_(torch.from_numpy(np.array(state[name])))
-        adam["step"].fill_(int(state["step"]))
+            getattr(self.optimizer, name).copy_(torch.from_numpy(np.array(state[name])))
+        self.optimizer.steps.fill_(int(state["step"]))
         self.updates, self.target_updates = int(state["updates"]), int(state["target_updates"])
         set_rng_words(self._rng, state["rng"])
         valid, why = self.check_valid()
@@ -244,11 +243,10 @@ class ValueAgent:
         valid, why = self.parameters.check_valid()
         if not valid:
             return False, why
-        adam = self.optimizer.state.get(self.parameters.online)
-        if adam is None or self.optimizer.param_groups[0]["params"][0] is not self.parameters.online:
+        if self.optimizer.weights is not self.parameters.online:
             return False, "the optimiser was made for other weights"
-        if int(adam["step"].item()) != self.updates:
-            return False, f"the optimiser has made {int(adam['step'].item())} steps in {self.updates} updates"
+        if int(self.optimizer.steps.item()) != self.updates:
+            return False, f"the optimiser has made {int(self.optimizer.steps.item())} steps in {self.updates} updates"
         due = self.updates // self.config.learning.target_interval
         if self.target_updates != due:
             return False, f"there were {self.target_updates} target updates where {due} were due"
@@ -408,13 +406,3 @@ class ValueConfig(AgentConfig):
 @functools.lru_cache(maxsize=64)
 def _layout(arguments: ValueConfig, spec: AgentSpec) -> ParameterLayout:
     return ParameterLayout.of(network(arguments, spec))  # its values are never written, so it takes next to no memory
-
-
-def _build_adam(parameters: ParameterVector, eps: float) -> torch.optim.Adam:
-    """Adam over the online half as one parameter, its state in place, so that no address changes from here on."""
-    online = parameters.online
-    rate = torch.zeros((), device=online.device)  # a tensor: a captured graph reads it at each replay
-    optimizer = torch.optim.Adam([online], lr=rate, eps=eps, fused=True, capturable=online.is_cuda)
-    zeros = {name: torch.zeros_like(online.data) for name in ("exp_avg", "exp_avg_sq")}
-    optimizer.state[online] = {"step": torch.zeros((), device=online.device), **zeros}
-    return optimizer

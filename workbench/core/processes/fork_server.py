@@ -185,11 +185,8 @@ def serve(line: int, parent: int) -> None:
         line: its end of what joins it to its parent; the child's end of another line comes with each request.
         parent: stands for the parent.
     """
-    import torch
-
     from workbench.core.processes import actor, learner, sequential  # noqa: F401
 
-    torch.optim.Adam([torch.zeros(1)])  # the first optimiser of a process imports a third of torch
     Path("/proc/self/comm").write_text("fork server")
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     gc.collect()
