@@ -1,4 +1,4 @@
-"""Two minutes of the soak, whose campaign takes an hour. Its verdict on growth is checked with made-up series."""
+"""One minute of the soak, whose campaign takes an hour. Its verdict on growth is checked with made-up series."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from tests.campaigns.soak import CHILDREN, PARENT, growth, is_sound, run_soak, table, trend
 from workbench.runs.presets import preset
 
-MINUTES = 2.0
+MINUTES = 1.0
 CONFIG = preset("tiny").replace(
     **{"device": "cpu", "epochs": 10_000_000, "checkpoint.interval": 50, "processes.max_restarts": 1000}
 )
@@ -18,7 +18,7 @@ CONFIG = preset("tiny").replace(
 @pytest.mark.slow
 def test_nothing_grows_under_kills_and_no_record_is_missing(tmp_path):
     said = []
-    data = run_soak(tmp_path / "soak.json", MINUTES, 20.0, 3, "test", said.append, CONFIG)
+    data = run_soak(tmp_path / "soak.json", MINUTES, 10.0, 3, "test", said.append, CONFIG)
     assert data == json.loads((tmp_path / "soak.json").read_text())
     lines = [line for line in data["growth"] if line["process"] != CHILDREN]  # for which there are too few lives
     assert all(line["flat"] or line["grown"] < 0.03 * line["level"] for line in lines), table(data)

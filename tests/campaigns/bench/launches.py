@@ -56,24 +56,23 @@ def measure(config: Config) -> dict[str, float]:
     """Two launches of this process, the memory of the second run, and a killed learner of it.
 
     Returns:
-        ``first_launch_s``, ``second_launch_s`` from the call until every child is ready, ``restart_s`` from the kill
-        of a learner until its successor has made an update, ``tree_mib`` and ``children_mib``: proportional memory of
-        this process with all its descendants, the fork server among them, and without this process.
+        ``first_launch_s``, ``second_launch_s`` from the call until every child is ready. ``restart_s`` from the kill
+        of a learner until its successor has made an update, at lag 1, where the others wait for it; free-running, where
+        they compete with it for the cores, ``restart_free_s``. ``tree_mib`` and ``children_mib``: proportional memory
+        of this process with all its descendants, the fork server among them, and without this process.
     """
     found: dict[str, float] = {}
     endless = config.replace(epochs=10_000_000)
     with tempfile.TemporaryDirectory(prefix="workbench-bench-") as folder:
-        for name in ("first_launch_s", "second_launch_s"):
+        for order, lag, restart in (("first", None, "restart_free_s"), ("second", 1, "restart_s")):
             began = time.perf_counter()
-            with launch(endless, "multiprocess", None, out=folder, name=name) as run:
+            with launch(endless, "multiprocess", lag, out=folder, name=order) as run:
                 _wait(lambda run=run: run.status == "running")  # type: ignore[misc]
-                found[name] = time.perf_counter() - began
-                if name == "second_launch_s":
-                    _wait(lambda run=run: _updates(run) > 0)  # type: ignore[misc]
-                    memory = {pid: _pss_mib(pid) for pid in family(os.getpid())}
-                    found["tree_mib"] = sum(memory.values())
-                    found["children_mib"] = found["tree_mib"] - memory[os.getpid()]
-                    found["restart_s"] = _restart_s(run)
+                found[f"{order}_launch_s"] = time.perf_counter() - began
+                _wait(lambda run=run: _updates(run) > 0)  # type: ignore[misc]
+                memory = {pid: _pss_mib(pid) for pid in family(os.getpid())}
+                found[restart] = _restart_s(run)
+    found |= {"tree_mib": sum(memory.values()), "children_mib": sum(memory.values()) - memory[os.getpid()]}
     return found
 
 
