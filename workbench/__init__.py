@@ -15,8 +15,9 @@ else:
 
 __all__ = [
     "ChildFailed", "Comparison", "Config", "ConfigError", "LoadedRun", "Panel", "RecordError", "Result", "Run",
-    "RunError", "Sweep", "Timeline", "WorldView", "archive", "compare", "comparison_figure", "delete", "export", "film",
-    "launch", "load", "preset", "presets", "report", "resume", "runs", "side_by_side", "sweep",
+    "RunError", "Sweep", "Timeline", "Watch", "WorldView", "archive", "compare", "comparison_figure", "delete",
+    "doctor", "export", "film", "launch", "load", "preset", "presets", "report", "resume", "runs", "side_by_side",
+    "sweep", "watching",
 ]  # fmt: skip
 
 

@@ -42,6 +42,8 @@ from workbench.sweep import sweep as sweeping
 from workbench.sweep.cells import Values, as_one, cells_of, points, run_cell
 from workbench.sweep.seeds import SeedComparison
 from workbench.view.timeline.recorder import Stopwatch
+from workbench.watch.folder import KIND
+from workbench.watch.recording import follow
 from workbench.zoo.episodes import EpisodeRecords
 from workbench.zoo.measures import DrawnRows
 
@@ -56,11 +58,13 @@ if TYPE_CHECKING:
     from workbench.view.timeline.timeline import Timeline
     from workbench.view.world.film import film
     from workbench.view.world.world_view import WorldView
+    from workbench.watch.watch import Watch, watching
 
 __all__ = [
     "ChildFailed", "Comparison", "Config", "ConfigError", "LoadedRun", "Panel", "RecordError", "Result", "Run",
-    "RunError", "Sweep", "Timeline", "WorldView", "archive", "compare", "comparison_figure", "delete", "export", "film",
-    "launch", "load", "preset", "presets", "report", "resume", "runs", "side_by_side", "sweep",
+    "RunError", "Sweep", "Timeline", "Watch", "WorldView", "archive", "compare", "comparison_figure", "delete",
+    "doctor", "export", "film", "launch", "load", "preset", "presets", "report", "resume", "runs", "side_by_side",
+    "sweep", "watching",
 ]  # fmt: skip
 
 registry.register("agent", "dqn", "workbench.zoo.dqn:DQNConfig")
@@ -73,6 +77,8 @@ _DRAWN = {
     "comparison_figure": "workbench.view.figures",
     "film": "workbench.view.world.film",
     "side_by_side": "workbench.view.figures",
+    "Watch": "workbench.watch.watch",
+    "watching": "workbench.watch.watch",
 }
 # What a sweep hands on to :func:`launch`.
 _SWEPT_OPTIONS = ("weights", "faults", "probes", "hooks", "timeline", "note", "tags")
@@ -165,6 +171,9 @@ class LoadedRun(_Instruments, loading.LoadedRun):
 
 
 loading.opened_as = LoadedRun
+loading.readers[KIND] = follow
+registry.register("agent", KIND, "workbench.watch.folder:Watched")
+registry.register("world", KIND, "workbench.watch.folder:Elsewhere")
 registry.register("world", "gymnasium", "workbench.zoo.gymnasium:GymnasiumConfig")
 registry.register("world", "pettingzoo", "workbench.zoo.pettingzoo:PettingZooConfig")
 
@@ -379,6 +388,26 @@ def load(
             not given here.
     """
     return LoadedRun(path, world=world, agent=agent, sampler=sampler)
+
+
+def doctor(run: RunView | Path | str) -> Diagnosis:
+    """What the records of a run say, of this workbench's own or of a watched trainer.
+
+    Args:
+        run: the run, its folder, or its name in ``data/runs``.
+
+    Example:
+        ``print(wb.doctor("my_trainer"))``
+
+    Raises:
+        RecordError: there is no such run.
+    """
+    from workbench.diagnose.doctor import diagnose
+
+    if isinstance(run, RunView):
+        return diagnose(run)
+    path = at(run)
+    return diagnose(load(path if path.exists() else runs_folder() / path))
 
 
 def resume(

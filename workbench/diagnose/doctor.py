@@ -86,10 +86,9 @@ class Diagnosis:
     @property
     def text(self) -> str:
         """Everything as text: checks, methods, hypothesis."""
-        return "\n".join([
-            self.run, "", *_table(self.checks), "", "Methods of sync verification", *_table(self.methods), "",
-            *textwrap.wrap(self.hypothesis.sentence, _WIDTH),
-        ])  # fmt: skip
+        methods = ["Methods of sync verification", *_table(self.methods), ""] if self.methods else []
+        verdict = textwrap.wrap(self.hypothesis.sentence, _WIDTH)
+        return "\n".join([self.run, "", *_table(self.checks), "", *methods, *verdict])
 
     def __repr__(self) -> str:
         return self.text
@@ -97,7 +96,13 @@ class Diagnosis:
 
 def diagnose(run: RunView) -> Diagnosis:
     """Check what a run has recorded so far; live, after the end, or loaded."""
+    if run.mode in judges:
+        return judges[run.mode](run)
     return examine(evidence_of(run), f"Run {run.name}: {run.label}, {', '.join([run.status, *run.losses])}")
+
+
+# Who judges runs that are none of this workbench's own, by their mode.
+judges: dict[str, Callable[[RunView], Diagnosis]] = {}
 
 
 def examine(evidence: Evidence, title: str = "") -> Diagnosis:

@@ -1,0 +1,221 @@
+"""The recording side of the watch: files that survive, numbers that stay the same, and nothing left behind."""
+
+import multiprocessing as mp
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+from multiprocessing import forkserver
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import workbench as wb
+from workbench.runs.folder import RecordError
+from workbench.watch.storage import FileReader, RecordFile
+from workbench.watch.tensors import View, hash_frames
+from workbench.watch.watch import NoWatch
+
+NUMBER = st.integers(-(2**62), 2**62)
+
+
+@pytest.fixture
+def watch(tmp_path):
+    with wb.Watch("mine", agents=2, gamma=0.9, n_step=1, tau=0.5, frames=2, out=tmp_path) as made:
+        yield made
+
+
+def network():
+    torch.manual_seed(1)
+    return torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+
+
+def train(watch, epochs=3):
+    """A trainer in one process; returns everything that it computes."""
+    rng = np.random.default_rng(0)
+    online, target, actor = network(), network(), network()
+    optimizer = torch.optim.Adam(online.parameters())
+    rows, losses = [], []
+    for epoch in range(epochs):
+        watch.episode()
+        with watch.sync(0, source=online, target=actor):
+            actor.load_state_dict(online.state_dict())
+        frames = [np.zeros(3, np.float32)] * 2
+        for turn in range(8):
+            frames = [frames[1], rng.random(3, dtype=np.float32)]
+            with watch.act(0, model=actor) as act:
+                act.action = int(actor(torch.from_numpy(np.concatenate(frames)[None])).argmax())
+            watch.store(0, frames[1], act.action, 1.0, turn == 7, index=len(rows))
+            rows.append((np.concatenate(frames), act.action, 1.0, turn == 7))
+        for _ in range(4):
+            picked = rng.integers(0, len(rows) - 1, 5)
+            s, a, r, d = (torch.from_numpy(np.array([rows[k][n] for k in picked])) for n in range(4))
+            following = torch.from_numpy(np.array([rows[k + 1][0] for k in picked]))
+            watch.sample(0, s, a, r, following, d, indices=picked)
+            with watch.update(0, online=online, target=target, optimizer=optimizer) as update:
+                bootstrap = target(following).amax(1).detach()
+                goal = r.float() + 0.9 * bootstrap * ~d
+                q = online(s).gather(1, a[:, None])[:, 0]
+                loss = (q - goal).square().mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                with torch.no_grad():
+                    for mine, its in zip(target.parameters(), online.parameters(), strict=True):
+                        mine.lerp_(its, 0.5)
+                update.log(loss=loss, q=q, target=goal, bootstrap=bootstrap)
+            losses.append(loss.item())
+        watch.epoch(epoch, reward=8.0, loss=losses[-1])
+    watch.result([online])
+    return losses, online, target, optimizer
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b"]), NUMBER, st.floats(width=32)), max_size=60))
+@settings(max_examples=40, deadline=None)
+def test_what_is_written_is_read_once_and_in_order_whatever_the_portions(tmp_path_factory, records):
+    path = tmp_path_factory.mktemp("file") / "one.watch"
+    file, reader = RecordFile(path, {"pid": 1}, lambda size, bulk: True), FileReader(path)
+    read = {"a": [], "b": []}
+    for k, (name, number, value) in enumerate(records):
+        table = file.table(name, [("number", "<i8", 1), ("value", "<f4", 2000)])  # 8 KB: blocks fill up
+        file.write(table, table.pack(number, *[value] * 2000), 0.0)
+        if k % 7 == 0:
+            for each, found in reader.read():
+                read[each] += found["number"].tolist()
+    for each, found in reader.read():
+        read[each] += found["number"].tolist()
+    assert read == {name: [number for each, number, _ in records if each == name] for name in ("a", "b")}
+
+
+def test_a_file_without_room_counts_what_it_loses(tmp_path):
+    file = RecordFile(tmp_path / "one.watch", {}, lambda size, bulk: not bulk)
+    bulk, light = (file.table(name, [("number", "<i8", 1)], bulk=name == "bulk") for name in ("bulk", "light"))
+    for number in range(3):
+        file.write(bulk, bulk.pack(number) * 2, 1.5)
+    for number in range(3):
+        file.write(light, light.pack(number), 2.5)
+    reader = FileReader(tmp_path / "one.watch")
+    assert [(name, found["number"].tolist()) for name, found in reader.read()] == [("light", [0, 1, 2])]
+    assert (reader.numbers()["lost"], reader.numbers()["lost_since"]) == (6, 1.5)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from workbench.watch.storage import RecordFile
+file = RecordFile(Path(sys.argv[1]), {}, lambda size, bulk: True)
+table = file.table("numbers", [("number", "<i8", 1), ("again", "<i8", 3)])
+number = 0
+print("ready", flush=True)
+while True:
+    file.write(table, table.pack(number, number, number, number), 0.0)
+    number += 1
+"""
+
+
+def test_kill_9_loses_at_most_the_record_that_was_being_written(tmp_path):
+    path = tmp_path / "one.watch"
+    child = subprocess.Popen([sys.executable, "-c", KILLED, path], stdout=subprocess.PIPE)
+    child.stdout.readline()
+    reader, seen = FileReader(path), 0
+    while seen < 20_000:
+        seen += sum(len(found) for _, found in reader.read())
+    child.kill()
+    child.communicate()
+    found = np.concatenate([records for _, records in FileReader(path).read()])
+    assert found["number"].tolist() == list(range(len(found))) and (found["again"] == found["number"][:, None]).all()
+    assert len(found) >= seen
+
+
+def test_a_watched_trainer_computes_the_same_numbers_and_keeps_its_objects(watch):
+    states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    losses, online, target, _ = train(watch)
+    plain, other, other_target, _ = train(NoWatch())
+    assert losses == plain
+    for mine, its in zip([*online.parameters(), *target.parameters()],
+                         [*other.parameters(), *other_target.parameters()], strict=True):  # fmt: skip
+        assert torch.equal(mine, its)
+    assert vars(online).keys() == vars(other).keys() and not online._forward_pre_hooks
+    assert not torch.nn.modules.module._global_forward_pre_hooks
+    assert np.array_equal(states[1], np.random.get_state()[1]) and states[2] == random.getstate()
+
+
+def test_without_a_watch_every_call_does_nothing():
+    watch = wb.watching()
+    assert not watch and train(watch)[0]
+    buffer = [1, 2]
+    assert watch.buffer(0, buffer) is buffer
+
+
+def test_the_folder_is_an_ordinary_run(watch, tmp_path):
+    train(watch)
+    run = wb.load(watch.path)
+    assert (run.status, run.label) == ("finished", "watched")
+    assert len(run.history["losses/loss"]) == 12 and run.history.series("charts/reward")[1].tolist() == [8.0] * 3
+    assert run.history.series("reported/loss", agent=0)[1][-1] == np.float32(run.history["losses/loss"][-1])
+    assert [info.name for info in wb.runs(tmp_path)] == ["mine"]
+    assert run.refresh().history is run.history
+    panel = wb.Panel(run)
+    assert panel.wait(60) and "Loss" in panel.figure().alt
+    with pytest.raises(RecordError, match="exists already"):
+        wb.Watch("mine", out=tmp_path)
+
+
+def test_wrong_use_raises_with_the_remedy_and_what_cannot_be_taken_is_counted(watch):
+    with pytest.raises(ValueError, match="agent is 7; it must be 0 to 1"):
+        watch.store(7, np.zeros(3), 0, 0.0, False)
+    watch.store(0, object(), 0, 0.0, False)
+    with watch.sync(0, source=object(), target=None):
+        pass
+    found = wb.load(watch.path).history.recording
+    assert sum(reader.numbers()["lost"] for reader in found.files.values()) >= 2  # and not one was raised
+    assert any("error" in line for reader in found.files.values() for line in reader.lines)
+
+
+def _child(epoch, given=None):
+    watch = given or wb.watching()
+    watch.epoch(epoch, agent=1, reward=float(epoch))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_children_of_every_kind_find_the_watch(watch, method):
+    context = mp.get_context(method)
+    children = [context.Process(target=_child, args=(k, given)) for k, given in enumerate([None, watch])]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+        assert child.exitcode == 0
+    if method == "forkserver":
+        forkserver._forkserver._stop()  # it would outlive the test
+    watch.close()
+    assert sorted(wb.load(watch.path).history.epochs["epoch"].tolist()) == [0, 1]
+
+
+def test_a_subprocess_finds_the_watch_and_a_killed_one_leaves_no_lock(watch):
+    script = "import os, workbench as wb; wb.watching().epoch(4, reward=1); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
+    watch.close()
+    assert wb.load(watch.path).history.epochs["epoch"].tolist() == [4, 4]
+
+
+def test_a_watch_that_was_sent_elsewhere_is_the_same(watch):
+    assert pickle.loads(pickle.dumps(watch)).path == watch.path
+    assert os.environ["WORKBENCH_WATCH"] == str(watch.path)
+
+
+def test_fingerprints_are_of_the_bits_and_frames_of_the_numbers():
+    one, other = network(), network()
+    assert View(one).look() == View(other).look()
+    with torch.no_grad():
+        other[0].bias[0] = torch.nextafter(other[0].bias[0], torch.tensor(9.0))
+    sums = [View(each).look()[0] for each in (one, other)]
+    assert [a == b for a, b in zip(*sums, strict=True)] == [True, False, True, True]
+    frames, count = hash_frames(np.array([[1, 2, 0, 0], [0, 0, 1, 2]], np.float32), 2)
+    assert count == 2 and frames[0, 0] == frames[1, 1] != 0 and frames[0, 1] == 0
+    assert hash_frames(np.ones((1, 5), np.float32), 2)[1] == 1

@@ -1,0 +1,70 @@
+"""A stand-in for a trainer's buffer that watches what goes in and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.watch.watch import Watch
+
+_ADDS = ("add", "push", "store", "append")
+
+
+class WatchedBuffer:
+    """The buffer, with the rows watched that go into it and come out of it."""
+
+    def __init__(self, watch: Watch, agent: int, buffer: Any) -> None:
+        vars(self).update(_watch=watch, _agent=agent, _buffer=buffer)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "_buffer" not in vars(self):
+            raise AttributeError(name)
+        found = getattr(self._buffer, name)
+        if name in _ADDS and callable(found):
+            return self._adding(found)
+        return self._sampling(found) if name == "sample" and callable(found) else found
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._buffer, name, value)
+
+    def __len__(self) -> int:
+        return len(self._buffer)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._buffer[key]
+
+    def _adding(self, add: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*given: Any, **named: Any) -> Any:
+            self._watch._guarded(self._store, given, named)
+            return add(*given, **named)
+
+        return watched
+
+    def _sampling(self, sample: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*given: Any, **named: Any) -> Any:
+            batch = sample(*given, **named)
+            self._watch._guarded(self._sampled, batch)
+            return batch
+
+        return watched
+
+    def _store(self, given: Any, named: Any) -> None:
+        if len(given) + len(named) == 6:  # as stable-baselines3 does it: all environments at once
+            names = ("obs", "next_obs", "action", "reward", "done", "infos")
+            each = dict(zip(names, given, strict=False)) | named
+            cut = [bool(info.get("TimeLimit.truncated")) for info in each["infos"]]
+            self._watch.store(self._agent, each["obs"], each["action"], each["reward"], each["done"],
+                              next_obs=each["next_obs"], truncated=cut, env=None)  # fmt: skip
+            return
+        index = getattr(self._buffer, "idx", None)
+        self._watch.store(self._agent, *given, index=index if isinstance(index, int) else None, **named)
+
+    def _sampled(self, batch: Any) -> None:
+        if hasattr(batch, "next_observations"):
+            discounts = getattr(batch, "discounts", None)
+            self._watch.sample(self._agent, batch.observations, batch.actions, batch.rewards,
+                               batch.next_observations, batch.dones, discounts=discounts)  # fmt: skip
+            return
+        states, actions, rewards, next_states, dones, *more = batch
+        self._watch.sample(self._agent, states, actions, rewards, next_states, dones, valid=more[0] if more else None)

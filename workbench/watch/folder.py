@@ -1,0 +1,77 @@
+"""The run folder of a watched trainer: an ordinary one, whose world and agent are somebody else's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from workbench.core.agents.base import AgentConfig
+from workbench.core.config import Config
+from workbench.core.envs.base import AgentSpec, EnvSpec, WorldConfig
+from workbench.core.settings import between
+from workbench.runs import machine
+from workbench.runs.folder import RunFolder
+
+# What a description of a watched run has as its kind and its mode.
+KIND = "watched"
+# Epochs that a run seems to have while it is not known.
+UNKNOWN = 1_000_000
+
+
+@dataclass(frozen=True)
+class Elsewhere(WorldConfig):
+    """The world of a trainer that is only watched. Nothing can be played in it.
+
+    Attributes:
+        num_agents: Agents of the trainer.
+    """
+
+    num_agents: Annotated[int, between(1, 65536, "agents")] = 1
+
+    @property
+    def title(self) -> str:
+        """What the world is called in a sentence."""
+        return "a watched trainer's world"
+
+    def spec(self) -> EnvSpec:
+        """As many agents as the trainer has; what they see and do is not known."""
+        return EnvSpec((AgentSpec((1,), "float32", num_actions=1),) * self.num_agents, max_turns=1)
+
+
+@dataclass(frozen=True)
+class Watched(AgentConfig):
+    """An agent that is only watched."""
+
+
+def config_of(declared: Mapping[str, Any]) -> Config:
+    """A configuration that says what the trainer has declared of itself.
+
+    Raises:
+        ConfigError: a number breaks its rule.
+    """
+    learning = {name: declared[name] for name in ("gamma", "n_step", "tau") if declared[name] is not None}
+    capacity = declared["capacity"] or Config().replay.capacity
+    return Config().replace(
+        world=Elsewhere(num_agents=declared["agents"]), agent=Watched(num_frames=declared["frames"]),
+        epochs=declared["epochs"] or UNKNOWN,
+        replay={"capacity": capacity, "window": capacity, "learning_starts": 1},
+        learning={**learning, "batch_size": 1},
+    )  # fmt: skip
+
+
+def make(name: str, declared: Mapping[str, Any], out: Path | str | None) -> RunFolder:
+    """Make a run folder for a trainer, with a place for the files of its processes.
+
+    Raises:
+        ConfigError: a number breaks its rule.
+        RecordError: the folder exists already or cannot be made.
+    """
+    folder = RunFolder.create(name, {
+        "kind": KIND, "watched": dict(declared), "config": config_of(declared).to_dict(), "mode": KIND, "lag": None,
+        "status": "running", "created": time.time(), "machine": machine.describe(), "device": "cpu", "error": None,
+    }, out)  # fmt: skip
+    (folder.path / "watch").mkdir(mode=0o700)
+    return folder

@@ -1,0 +1,204 @@
+"""What the processes of a watched trainer have recorded: all of it as tables, and its numbers as a run's history."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.core.records import EPOCHS, EVENTS, POINT, TABLES, UPDATES, EventKind, Metric, Records, RecordTable
+from workbench.runs.history import History
+from workbench.runs.loaded import LoadedRun
+from workbench.runs.metrics import Schema
+from workbench.watch import tables
+from workbench.watch.storage import FileReader, dtype_of
+
+Array = NDArray[Any]
+# What is reported of an epoch under these names is drawn as the workbench's own numbers; the rest is "reported/NAME".
+OWN = ("", "reward", "epsilon")
+# Seconds after which a record of a live run is taken to have no earlier one behind it.
+SETTLED_S = 1.0
+
+
+class Recording:
+    """All records of a run folder, from all its processes in the order of time, as far as they were read."""
+
+    def __init__(self, folder: Path, wanted: Sequence[str] | None = None) -> None:
+        """Nothing is read yet of the tables that are wanted, by default all."""
+        self._folder, self._wanted = folder / "watch", wanted
+        self.files: dict[str, FileReader] = {}
+        self._found: dict[str, list[Records]] = {}
+
+    def read(self) -> None:
+        """Take up what has come since the last call."""
+        for path in sorted(self._folder.glob("*.watch")):
+            reader = self.files.setdefault(path.name, FileReader(path))
+            number = list(self.files).index(path.name)
+            for name, records in reader.read(self._wanted):
+                self._found.setdefault(name, []).append(_with_file(records, number))
+
+    def table(self, name: str, width: int | None = None) -> Records:
+        """The records of a table, with a field more: the ``file`` that they are from, by its number.
+
+        Args:
+            name: of the table.
+            width: numbers in its last field; None where all have the same.
+        """
+        parts = [part for part in self._found.get(name, ()) if width is None or part.dtype[-2].shape == (width,)]
+        if not parts:
+            fields, _ = tables.TABLES[name]
+            return np.empty(0, [*dtype_of(fields).descr, ("file", "<i4")])
+        joined = np.concatenate(parts)
+        if width is None or len(self._found[name]) == len(parts):
+            self._found[name] = [joined]
+        return joined[np.argsort(joined["time"], kind="stable")]
+
+    def widths(self, name: str) -> list[int]:
+        """How many numbers the last field of a table's records holds: each that occurs."""
+        return sorted({int(np.prod(part.dtype[-2].shape, dtype=int)) for part in self._found.get(name, ())})
+
+    def parts(self, name: str) -> list[Records]:
+        """The records of a table whose last fields differ, in no order."""
+        return self._found.get(name, [])
+
+    def names(self, file: int) -> list[str]:
+        """What the numbers of names stand for in a file."""
+        return [line["name"] for line in list(self.files.values())[file].lines if "name" in line]
+
+
+def _with_file(records: Records, number: int) -> Records:
+    longer = np.empty(len(records), [*records.dtype.descr, ("file", "<i4")])
+    for name in records.dtype.names or ():
+        longer[name] = records[name]
+    longer["file"] = number
+    return longer
+
+
+class WatchedHistory(History):
+    """The history of a watched run, which is made of what its processes have recorded."""
+
+    def __init__(self, recording: Recording, agents: int, reported: Sequence[str]) -> None:
+        """Nothing is taken up yet; ``reported`` are the names of numbers that the trainer reports of its epochs."""
+        self.recording, self._agents, self.reported = recording, agents, tuple(reported)
+        fields = [(name, "<f4") for name in self.reported]
+        more = {"reported": RecordTable(np.dtype([*POINT.descr, *fields]), axis="epoch")} if fields else {}
+        super().__init__(Schema.of({**TABLES, **more}, [
+            Metric(f"reported/{name}", "reported", name, "as reported", f"What the trainer reports as {name}.")
+            for name in self.reported
+        ]))  # fmt: skip
+
+    def take_up(self, until: float) -> None:
+        """Add what was recorded up to a time."""
+        found = {"updates": self._updates(until), "events": self._events(until), **self._epochs(until)}
+        for name, records in found.items():
+            if len(records) > self.counts[name]:
+                self.append(name, records[self.counts[name] :])
+
+    def _until(self, name: str, until: float) -> Records:
+        records = self.recording.table(name)
+        return records[records["time"] <= until]
+
+    def _updates(self, until: float) -> Records:
+        found = self._until("updates", until)
+        made = np.zeros(len(found), UPDATES)
+        for name in ("time", "agent", "update", "loss", "mean_q", "max_q", "grad_norm", "learning_rate"):
+            made[name] = found[name]
+        made["td_error"] = made["sample_age"] = math.nan
+        made["epoch"] = epochs_at(self._until("epochs", until), found["time"])
+        stored = self.recording.table("stored")
+        for agent in range(self._agents):
+            mine = made["agent"] == agent
+            made["replay_fill"][mine] = np.searchsorted(stored["time"][stored["agent"] == agent], made["time"][mine])
+        return made
+
+    def _events(self, until: float) -> Records:
+        found = self._until("events", until)
+        found = found[found["kind"] != tables.RESULT]
+        made = np.zeros(len(found), EVENTS)
+        made["time"], made["agent"], made["update"] = found["time"], found["agent"], found["update"]
+        made["epoch"] = epochs_at(self._until("epochs", until), found["time"])
+        made["kind"] = np.where(found["kind"] == tables.SYNC, EventKind.SYNC, EventKind.PUBLISH)
+        made["epsilon"] = found["target_epsilon"]
+        for agent in range(self._agents):
+            mine = made["agent"] == agent
+            published = np.cumsum(made["kind"][mine] == EventKind.PUBLISH)
+            made["version"][mine] = published
+            made["version_before"][mine] = np.maximum(published - 1, 0)
+        return made
+
+    def _epochs(self, until: float) -> dict[str, Records]:
+        """A row for each agent at each call that reports an epoch; one for all agents gives each an equal part."""
+        numbers = self._until("epochs", until)
+        names = {file: self.recording.names(file) for file in np.unique(numbers["file"]).tolist()}
+        facts = [self._facts_of(agent) for agent in range(self._agents)]
+        rows, reported = list[tuple[Any, ...]](), list[tuple[Any, ...]]()
+        said: dict[tuple[int, int], dict[str, float]] = {}
+        for call in np.split(numbers, np.flatnonzero(np.diff(numbers["time"]) > 0) + 1) if len(numbers) else ():
+            first = call[0]
+            values = {names[int(each["file"])][each["name"]]: float(each["value"]) for each in call}
+            agents = range(self._agents) if first["agent"] < 0 else [int(first["agent"])]
+            for agent in agents:
+                known = said.setdefault((agent, int(first["epoch"])), {})
+                known |= values | ({"reward": values["reward"] / len(agents)} if "reward" in values else {})
+                updates, row = facts[agent](float(first["time"]), int(first["epoch"]), known)
+                rows.append(row)
+                if self.reported:
+                    extra = tuple(known.get(name, math.nan) for name in self.reported)
+                    reported.append((first["time"], agent, first["epoch"], updates, *extra))
+        made = {"epochs": np.array(rows, EPOCHS)}
+        if self.reported:
+            made["reported"] = np.array(reported, self.schema.tables["reported"].dtype)
+        return made
+
+    def _facts_of(self, agent: int) -> Any:
+        """What was done of an agent's work at a time, as a function that makes a row of the table of epochs."""
+        of = {name: records[records["agent"] == agent] for name in ("stored", "acts", "updates", "events")
+              if (records := self.recording.table(name)) is not None}  # fmt: skip
+        steps = of["stored"] if len(of["stored"]) else of["acts"]
+        published = of["events"][of["events"]["kind"] == tables.PUBLISH]
+        synced = of["events"][of["events"]["kind"] == tables.SYNC]
+
+        def row(now: float, epoch: int, known: Mapping[str, float]) -> tuple[int, tuple[Any, ...]]:
+            done, taught = (int(np.searchsorted(records["time"], now)) for records in (steps, of["updates"]))
+            updates = int(of["updates"]["update"][taught - 1]) if taught else 0
+            versions, syncs = (int(np.searchsorted(records["time"], now)) for records in (published, synced))
+            used = int(np.searchsorted(published["time"], synced["begin"][syncs - 1])) if syncs else 0
+            behind = int(published["update"][used - 1]) if used else 0
+            late = 1e3 * (published["time"][versions - 1] - published["time"][used - 1]) if used else math.nan
+            acted = int(np.searchsorted(of["acts"]["time"], now))
+            epsilon = known.get("epsilon", float(of["acts"]["epsilon"][acted - 1]) if acted else math.nan)
+            return updates, (
+                now, agent, epoch, done, known.get("reward", math.nan), epsilon, used, behind,
+                versions - used, updates - behind, late, updates / done if done else math.nan,
+            )  # fmt: skip
+
+        return row
+
+
+def epochs_at(reported: Records, times: Array) -> NDArray[np.int64]:
+    """The epoch in which something happened: the one whose report comes next."""
+    if not len(reported):
+        return np.zeros(len(times), np.int64)
+    ends = np.append(reported["epoch"].astype(np.int64), reported["epoch"].max() + 1)
+    return ends[np.searchsorted(reported["time"], times)]
+
+
+def follow(run: LoadedRun) -> None:
+    """Bring a watched run up to date: its history, which is another one once further numbers are reported."""
+    declared, known = run.description["watched"], run.history
+    light = ("events", "updates", "epochs", "acts", "stored")
+    recording = known.recording if isinstance(known, WatchedHistory) else Recording(run.folder.path, light)
+    recording.read()
+    lines = [line["name"] for reader in recording.files.values() for line in reader.lines if "name" in line]
+    reported = sorted({name for name in lines if name not in OWN and name.isidentifier() and name.islower()})
+    if not isinstance(known, WatchedHistory) or known.reported != tuple(reported):
+        known = WatchedHistory(recording, declared["agents"], reported)
+    known.take_up(math.inf if run.ended else time.time() - SETTLED_S)
+    run.history = known
+    if declared["epochs"] is None:  # as many as there are
+        run.config = run.config.replace(epochs=max(1, int(known.epochs["epoch"].max(initial=0)) + 1))

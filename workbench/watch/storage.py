@@ -1,0 +1,173 @@
+"""The file that one process records into: memory that the system keeps whatever happens to the process.
+
+A head, and blocks of 64 KiB that each belong to one table of fixed-size records. A record is stored first and counted
+then, so a ``kill -9`` loses at most the one that is being stored. There is no lock and nothing to close. The disk space
+is taken before it is mapped, so a full disk is an error here and never a signal.
+
+    head    magic, blocks, bytes of text, heartbeat, calls, seconds, lost, ended; then the text: a JSON value per line
+    block   number of the table and of its records so far, then the records
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench.core.records import Records
+
+MAGIC, HEAD, TEXT, BLOCK, GROW = b"wbwatch1", 1 << 18, 4096, 1 << 16, 16
+# What the head says: where each number lies, and how it is stored.
+NUMBERS = {
+    "blocks": (8, "<q"), "text": (16, "<q"), "heartbeat": (24, "<d"), "calls": (32, "<q"), "seconds": (40, "<d"),
+    "lost": (48, "<q"), "ended": (56, "<q"), "lost_since": (64, "<d"),
+}  # fmt: skip
+_LETTERS = {"<f8": "d", "<f4": "f", "<i8": "q", "<i4": "i", "|i1": "b"}
+# Name and kind of each field, and how many numbers it holds.
+Fields = Sequence[tuple[str, str, int]]
+
+
+def dtype_of(fields: Fields) -> np.dtype[np.void]:
+    """The dtype of a table's records."""
+    return np.dtype([(name, kind, (many,)) if many > 1 else (name, kind) for name, kind, many in fields])
+
+
+class Table:
+    """The writer's side of one table: where its block is, and how full."""
+
+    def __init__(self, number: int, fields: Fields, bulk: bool) -> None:
+        self.number, self.bulk, self.dtype = number, bulk, dtype_of(fields)
+        self.pack = struct.Struct("<" + "".join(f"{many}{_LETTERS[kind]}" for _, kind, many in fields)).pack
+        self.size = self.dtype.itemsize
+        self.block, self.count = 0, (BLOCK - 16) // self.size  # full: the first record opens a block
+
+
+class RecordFile:
+    """The writer's side of a file."""
+
+    def __init__(self, path: Path, about: Mapping[str, Any], may_grow: Callable[[int, bool], bool]) -> None:
+        """Make the file and describe it.
+
+        Args:
+            path: of the file, which must not exist.
+            about: plain values, the first line of the text.
+            may_grow: asked before the file grows, with the bytes and whether they are for what is written in bulk.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self._may_grow, self._tables, self._length, self._blocks = may_grow, dict[Any, Table](), HEAD, 0
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.posix_fallocate(self._descriptor, 0, HEAD)
+        self._map = mmap.mmap(self._descriptor, HEAD)
+        self._text = 0
+        self.lost = 0
+        self.say(about)
+        self._map[: len(MAGIC)] = MAGIC
+
+    def say(self, value: Any) -> None:
+        """Add a line to the text; nothing if there is no more room for it.
+
+        Raises:
+            OSError: there is none.
+        """
+        line = json.dumps(value).encode() + b"\n"
+        begin = TEXT + self._text
+        if begin + len(line) > HEAD:
+            raise OSError("the text of the record file is full")
+        self._map[begin : begin + len(line)] = line
+        self._text += len(line)
+        self.set("text", self._text)
+
+    def set(self, name: str, value: float) -> None:
+        """Store one of :data:`NUMBERS`."""
+        place, form = NUMBERS[name]
+        struct.pack_into(form, self._map, place, value)
+
+    def table(self, name: str, fields: Fields, bulk: bool = False) -> Table:
+        """The table of a name and fields, made when it is first asked for."""
+        key = name, fields[-1][2]
+        if key not in self._tables:
+            self.say({"table": name, "fields": [list(field) for field in fields]})
+            self._tables[key] = Table(len(self._tables), fields, bulk)
+        return self._tables[key]
+
+    def write(self, table: Table, data: bytes, now: float) -> None:
+        """Append whole records; those that there is no room for are counted as lost."""
+        size, done = table.size, 0
+        while done < len(data):
+            if 16 + (table.count + 1) * size > BLOCK and not self._open_block(table):
+                if not self.lost:
+                    self.set("lost_since", now)
+                self.lost += (len(data) - done) // size
+                self.set("lost", self.lost)
+                return
+            begin = table.block + 16 + table.count * size
+            many = min((len(data) - done) // size, (BLOCK - 16) // size - table.count)
+            self._map[begin : begin + many * size] = data[done : done + many * size]
+            done, table.count = done + many * size, table.count + many
+            struct.pack_into("<q", self._map, table.block + 8, table.count)
+
+    def _open_block(self, table: Table) -> bool:
+        if table.size + 16 > BLOCK:
+            return False
+        begin = HEAD + self._blocks * BLOCK
+        if begin == self._length:
+            try:
+                if not self._may_grow(GROW * BLOCK, table.bulk):
+                    return False
+                os.posix_fallocate(self._descriptor, begin, GROW * BLOCK)
+                self._map.resize(begin + GROW * BLOCK)
+            except OSError:
+                return False
+            self._length += GROW * BLOCK
+        struct.pack_into("<qq", self._map, begin, table.number, 0)
+        self._blocks += 1
+        self.set("blocks", self._blocks)
+        table.block, table.count = begin, 0
+        return True
+
+
+class FileReader:
+    """The reader's side of a file, while it is written or afterwards. It reads every record once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._read = path, dict[int, int]()
+        self.about: dict[str, Any] = {}
+        self.lines: list[dict[str, Any]] = []
+
+    def numbers(self) -> dict[str, float]:
+        """What the head says, by name; nothing of a file that is just being made."""
+        with open(self.path, "rb") as file:
+            head = file.read(TEXT)
+        if not head.startswith(MAGIC):
+            return {}
+        return {name: struct.unpack_from(form, head, place)[0] for name, (place, form) in NUMBERS.items()}
+
+    def read(self, wanted: Sequence[str] | None = None) -> Iterator[tuple[str, Records]]:
+        """What is new in the tables of some names, or in all: name and records, several times for one name.
+
+        Records of one table may differ in how many numbers their last field holds.
+        """
+        numbers = self.numbers()
+        if not numbers:
+            return
+        memory = np.memmap(self.path, np.uint8, "r")
+        text = bytes(memory[TEXT : TEXT + int(numbers["text"])])
+        self.about, *self.lines = [json.loads(line) for line in text.splitlines()]
+        tables = [(each["table"], dtype_of([tuple(field) for field in each["fields"]]))
+                  for each in self.lines if "table" in each]  # fmt: skip
+        for block in range(int(numbers["blocks"])):
+            begin = HEAD + block * BLOCK
+            number, count = np.frombuffer(memory, "<i8", 2, begin).tolist()
+            name, dtype = tables[number]
+            seen = self._read.get(block, 0)
+            if count > seen and (wanted is None or name in wanted):
+                self._read[block] = count
+                yield name, np.frombuffer(memory, dtype, count - seen, begin + 16 + seen * dtype.itemsize)

@@ -1,0 +1,261 @@
+"""What is read from a trainer's models and arrays, without a trace in them and without a random number."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+# Numbers that are kept of every look at a model, to tell by which share it moved.
+PICKS = 32
+Hashes = NDArray[np.int64]
+_EPSILON = ("epsilon", "eps", "exploration_rate")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a model consists of: names, shapes, and of each tensor "p" (trained), "f" (frozen) or "b" (a buffer)."""
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    kinds: str
+    device: str
+    sensitive: str
+
+
+def tensors_of(model: Any) -> Iterator[tuple[str, torch.Tensor, str]]:
+    """The tensors of a module, a mapping of tensors, or an object that has such attributes: name, tensor, kind."""
+    if isinstance(model, nn.Module):
+        for name, parameter in model.named_parameters():
+            yield name, parameter, "p" if parameter.requires_grad else "f"
+        yield from ((name, buffer, "b") for name, buffer in model.named_buffers())
+        return
+    parts = model if isinstance(model, Mapping) else vars(model)
+    for name, part in parts.items():
+        if isinstance(part, torch.Tensor):
+            yield name, part, "p" if part.requires_grad or isinstance(model, Mapping) else "b"
+        elif isinstance(part, nn.Module):
+            yield from ((f"{name}.{inner}", tensor, kind) for inner, tensor, kind in tensors_of(part))
+
+
+def modules_of(model: Any) -> Iterator[nn.Module]:
+    """The modules of a model, as :func:`tensors_of` finds them."""
+    if isinstance(model, nn.Module):
+        yield from model.modules()
+    elif not isinstance(model, Mapping | None):
+        for part in vars(model).values():
+            if isinstance(part, nn.Module):
+                yield from part.modules()
+
+
+def epsilon_of(model: Any) -> float:
+    """The exploration rate that a model or an object has as an attribute; nan if it has none."""
+    for name in _EPSILON:
+        found = getattr(model, name, None)
+        if isinstance(found, int | float | np.number | torch.Tensor):
+            return float(found)
+    return math.nan
+
+
+def _sensitive(model: Any) -> str:
+    """The kinds of layers that behave differently in training and in evaluation."""
+    names = {type(module).__name__ for module in modules_of(model)}
+    words = ("dropout", "noisy", "batchnorm")
+    return " ".join(sorted(name for name in names if any(word in name.lower() for word in words)))
+
+
+class View:
+    """The tensors of one model, found once, and looked at again and again."""
+
+    def __init__(self, model: Any) -> None:
+        found = list(tensors_of(model))
+        if not found:
+            raise TypeError(f"a {type(model).__name__} has no tensors; give a module, or a mapping of tensors")
+        self.modules = {id(module) for module in modules_of(model)}
+        self.tensors = [tensor for _, tensor, _ in found]
+        self.layout = Layout(
+            tuple(name for name, _, _ in found), tuple(tuple(tensor.shape) for tensor in self.tensors),
+            "".join(kind for _, _, kind in found), str(self.tensors[0].device), _sensitive(model),
+        )  # fmt: skip
+        self.uses = 0
+        floats = [k for k, (_, tensor, kind) in enumerate(found) if kind != "b" and tensor.dtype == torch.float32]
+        large = sorted(floats, key=lambda k: -self.tensors[k].numel())[:4]
+        each = PICKS // max(len(large), 1)
+        sizes = [self.tensors[k].numel() for k in large]
+        self._picks = [
+            (k, np.linspace(0, size - 1, each).astype(np.int64)) for k, size in zip(large, sizes, strict=True)
+        ]
+        self._pointers: list[int] = []
+        self._arrays: list[NDArray[Any] | None] = []
+        self._words: list[NDArray[Any] | None] = []
+        self.identity = 0
+
+    def _refresh(self) -> None:
+        """Notice tensors that were given other memory."""
+        pointers = [tensor.data_ptr() for tensor in self.tensors]
+        if pointers != self._pointers:
+            self._pointers = pointers
+            self._arrays = [_as_array(tensor) for tensor in self.tensors]
+            self._words = [None if array is None else _words(array) for array in self._arrays]
+            self.identity = storage_identity(pointers[0])
+
+    def look(self) -> tuple[list[int], list[float]]:
+        """Fingerprints of all tensors, and :data:`PICKS` numbers out of the largest."""
+        self._refresh()
+        sums = [_bits(tensor) if words is None else int(words.sum(dtype=np.int64))
+                for tensor, words in zip(self.tensors, self._words, strict=True)]  # fmt: skip
+        picked: list[float] = []
+        for k, places in self._picks:
+            array = self._arrays[k]
+            if array is None:
+                array = self.tensors[k].detach().reshape(-1)[torch.from_numpy(places)].cpu().numpy()
+                picked += array.tolist()
+            else:
+                picked += array.reshape(-1)[places].tolist()
+        return sums, (picked + [math.nan] * PICKS)[:PICKS]
+
+    def gradient_norm(self) -> float:
+        """Euclidean norm of all gradients; nan where there are none."""
+        gradients = [tensor.grad for tensor in self.tensors if tensor.grad is not None]
+        if not gradients:
+            return math.nan
+        arrays = [_as_array(gradient) for gradient in gradients]
+        return math.sqrt(sum(
+            float(torch.linalg.vector_norm(gradient)) ** 2 if array is None else float(np.vdot(array, array))
+            for gradient, array in zip(gradients, arrays, strict=True)
+        ))  # fmt: skip
+
+    def share_of(self, optimizer: Any) -> tuple[float, float, float]:
+        """Share of the trained tensors that an optimiser has, share of its tensors that are the model's, its rate."""
+        own = {tensor.data_ptr() for tensor, kind in zip(self.tensors, self.layout.kinds, strict=True) if kind == "p"}
+        its = {tensor.data_ptr() for group in optimizer.param_groups for tensor in group["params"]}
+        both = len(own & its)
+        return both / max(len(own), 1), both / max(len(its), 1), float(optimizer.param_groups[0]["lr"])
+
+
+class Views:
+    """The views of the models that a process has shown, forgotten with the models."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Callable[[], Any], View]] = {}
+
+    def of(self, model: Any) -> View:
+        """The view of a model. Its tensors are searched for again from time to time."""
+        kept = self._known.get(id(model))
+        if kept is not None and kept[0]() is model and kept[1].uses < 200:
+            kept[1].uses += 1
+            return kept[1]
+        view = View(model)
+        with suppress(TypeError):  # of a dictionary
+            self._known[id(model)] = weakref.ref(model), view
+        if len(self._known) > 1000:
+            self._known = {key: kept for key, kept in self._known.items() if kept[0]() is not None}
+        return view
+
+
+def _as_array(tensor: torch.Tensor) -> NDArray[Any] | None:
+    """The same memory as an array; None where that cannot be."""
+    if tensor.device.type != "cpu" or not tensor.is_contiguous() or tensor.dtype == torch.bfloat16:
+        return None
+    return tensor.detach().numpy()
+
+
+def _words(array: NDArray[Any]) -> NDArray[Any]:
+    """The bits of an array as integers, of 8 bytes where they can be divided into such."""
+    flat = array.reshape(-1)
+    return flat.view(np.int64 if flat.nbytes % 8 == 0 else f"i{flat.itemsize}")
+
+
+def _bits(tensor: torch.Tensor) -> int:
+    """The wrapping 64-bit sum of a tensor's bits, the same on every device."""
+    flat = tensor.detach().reshape(-1)
+    if flat.device.type == "cpu":
+        flat = flat.contiguous()
+        array = flat.view(torch.int16 if flat.dtype == torch.bfloat16 else flat.dtype).numpy()
+        return int(_words(array).sum(dtype=np.int64))
+    whole = flat.numel() * flat.element_size() % 8 == 0
+    kind = torch.int64 if whole else {1: torch.int8, 2: torch.int16, 4: torch.int32}[flat.element_size()]
+    return int(flat.clone().view(kind).sum(dtype=torch.int64))
+
+
+def storage_identity(pointer: int) -> int:
+    """A number for the memory at an address: the same in every process that shares it, and different elsewhere."""
+    with open("/proc/self/maps", encoding="ascii", errors="replace") as maps:
+        for line in maps:
+            head, mode, offset, device, inode = line.split(maxsplit=5)[:5]
+            begin, end = (int(each, 16) for each in head.split("-"))
+            if begin <= pointer < end:
+                if mode.endswith("s") and inode != "0":
+                    return _stable(device, inode, int(offset, 16) + pointer - begin) | 1
+                break
+    return _stable(os.getpid(), pointer) & ~1
+
+
+def _stable(*words: str | int) -> int:
+    """A number for some words, the same in every process, unlike that of ``hash``."""
+    return int.from_bytes(hashlib.blake2b(repr(words).encode(), digest_size=7).digest())
+
+
+def _multipliers(count: int) -> NDArray[np.uint64]:
+    """Odd numbers that look like chance, always the same: splitmix64."""
+    z = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    return (z ^ (z >> np.uint64(27))) | np.uint64(1)
+
+
+_FACTORS = _multipliers(4096)
+
+
+def rows_of(values: Any, picked: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+    """Some rows of an array or a tensor on any device, as (n, elements) float32; None takes it all as one row."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach()
+        if picked is not None:
+            values = values[torch.from_numpy(picked).to(values.device)]
+        values = values.to(torch.float32).cpu().numpy()
+    else:
+        values = np.asarray(values)
+        if picked is not None:
+            values = values[picked]
+        values = values.astype(np.float32)
+    rows: NDArray[np.float32] = values.reshape(1 if picked is None else len(picked), -1)
+    return rows
+
+
+def hash_frames(rows: NDArray[np.float32], frames: int) -> tuple[Hashes, int]:
+    """A number for each frame of each row, (n, frames) int64, and how many frames there are; the rest is 0.
+
+    A row whose elements cannot be divided into that many frames is one frame. A blank frame is 0.
+    """
+    global _FACTORS
+    chunks = frames if rows.shape[1] % frames == 0 and rows.shape[1] else 1
+    split = np.ascontiguousarray(rows + np.float32(0)).view(np.uint32).astype(np.uint64).reshape(len(rows), chunks, -1)
+    if split.shape[2] > len(_FACTORS):
+        _FACTORS = _multipliers(2 * split.shape[2])
+    hashes = np.zeros((len(rows), frames), np.int64)
+    hashes[:, :chunks] = (split * _FACTORS[: split.shape[2]]).sum(2, dtype=np.uint64).view(np.int64)
+    return hashes, chunks
+
+
+def whole_hash(hashes: Hashes) -> Hashes:
+    """One number for each row of frames, (n,) int64."""
+    factors = _FACTORS[: hashes.shape[1]]
+    return np.asarray((hashes.view(np.uint64) * factors).sum(1, dtype=np.uint64).view(np.int64))
+
+
+def numbers_of(values: Any, count: int | None = None) -> NDArray[np.float64]:
+    """An array, a tensor on any device, a list or a number as float64, one for each row if a count of rows is given."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().numpy()
+    array = np.asarray(values, np.float64)
+    return array if count is None else array.reshape(count, -1).mean(1)

@@ -1,0 +1,790 @@
+"""The calls that a trainer makes: one line here, a ``with`` there, and everything else is left as it is.
+
+A call records what happened into the file of its process, and never waits. It draws no random number, leaves nothing in
+the trainer's objects, and raises for wrong use alone; whatever else goes wrong is counted, and told by the doctor.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import math
+import multiprocessing
+import operator
+import os
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import util
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.utils.hooks import RemovableHandle
+
+from workbench.runs import machine
+from workbench.watch import tables
+from workbench.watch.storage import RecordFile, Table
+from workbench.watch.tensors import (
+    View,
+    Views,
+    epsilon_of,
+    hash_frames,
+    numbers_of,
+    rows_of,
+)  # fmt: skip
+
+# Where a child finds the folder of the run that watches it.
+VARIABLE = "WORKBENCH_WATCH"
+# Rows of a batch that are looked at.
+ROWS = 16
+# Share of a process's time that watching may take before it looks at a part only, and calls that are always looked at.
+BUDGET, ALWAYS = 0.03, 200
+# Share of the space that is for rows and updates; publications, syncs and epochs have the rest too.
+BULK_SHARE = 0.85
+
+
+class WrongUse(ValueError):
+    """A call cannot be meant as it was made. The message says what to write."""
+
+
+class _Process:
+    """What one process has at hand to record with."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.lock, self.views = threading.RLock(), Views()
+        self.seconds, self.calls, self.began = 0.0, 0, time.perf_counter()
+        self.errors: set[str] = set()
+        self._folder, self._most = watch.path / "watch", watch.max_mb * 1e6
+        self._used = 0.0
+        self._looks: dict[str, list[int]] = defaultdict(lambda: [0, 1])
+        self._layouts: dict[Any, int] = {}
+        self._names: dict[str, int] = {}
+        about = {
+            "pid": os.getpid(), "process": machine.process_mark(os.getpid()), "parent": os.getppid(),
+            "name": multiprocessing.current_process().name, "time": time.time(),
+        }  # fmt: skip
+        self.file = RecordFile(self._folder / f"{os.getpid()}-{time.time_ns()}.watch", about, self._may_grow)
+        self.episodes: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0, 0])  # episode, step, row
+        self.fed: dict[tuple[int, int], tuple[Any, int, float]] = {}
+        self.updates: dict[int, int] = defaultdict(int)
+        self.batches: dict[int, Any] = {}
+        self.sampled: dict[int, int] = defaultdict(int)
+        self.acted: dict[int, int] = defaultdict(int)
+        self.events = 0
+
+    def _may_grow(self, size: int, bulk: bool) -> bool:
+        used = sum(each.stat().st_size for each in os.scandir(self._folder)) + size
+        self._used = used / self._most
+        return self._used <= (BULK_SHARE if bulk else 1.0)
+
+    def looks(self, what: str) -> bool:
+        """Whether a call is looked at: all the first ones, then as many runs of eight as time and space allow."""
+        kept = self._looks[what]
+        kept[0] += 1
+        if kept[0] > ALWAYS and kept[0] % 8 == 0:
+            rare = 4 ** max(0, int(8 * self._used / BULK_SHARE) - 4)  # from a half of the space on
+            cheap = self.seconds < BUDGET * (time.perf_counter() - self.began)
+            kept[1] = int(cheap and kept[0] // 8 % rare == 0)
+        return bool(kept[1])
+
+    def table(self, name: str, width: int = 1) -> Table:
+        """A table of :mod:`workbench.watch.tables`, whose last field holds that many numbers."""
+        fields, bulk = tables.TABLES[name]
+        *first, (last, kind, _) = fields
+        return self.file.table(name, [*first, (last, kind, width)], bulk)
+
+    def write(self, name: str, *values: Any, width: int = 1) -> None:
+        table = self.table(name, width)
+        self.file.write(table, table.pack(*values), time.time())
+
+    def number(self, name: str) -> int:
+        """The number that stands for a name."""
+        if name not in self._names:
+            self.file.say({"name": name})
+            self._names[name] = len(self._names)
+        return self._names[name]
+
+    def look(self, event: int, role: int, view: View) -> None:
+        """Record the fingerprints of a model."""
+        layout = view.layout
+        if layout not in self._layouts:
+            self.file.say({"layout": vars(layout)})
+            self._layouts[layout] = len(self._layouts)
+        sums, picked = view.look()
+        self.write(
+            "looks", time.time(), event, role, self._layouts[layout], view.identity, *picked, *sums, width=len(sums)
+        )
+
+    def failed(self, error: BaseException) -> None:
+        """Keep what could not be recorded, each kind of trouble once."""
+        said = f"{type(error).__name__}: {error}"[:300]
+        self.file.lost += 1
+        self.file.set("lost", self.file.lost)
+        if said not in self.errors and len(self.errors) < 50:
+            self.errors.add(said)
+            try:
+                self.file.say({"error": said})
+            except OSError:
+                return
+
+    def leave(self) -> None:
+        """Say that the process came to its end in order."""
+        self.file.set("ended", 1)
+
+
+class Watch:
+    """A watched trainer: its run folder, and the calls that record into it. Every call is optional.
+
+    Made once by the process that starts the others, which find it with :func:`watching`; it can also be sent to them.
+
+    Attributes:
+        path: the run folder.
+
+    Example:
+        ``watch = wb.Watch("my_trainer", agents=5, gamma=0.99, n_step=3, tau=0.001, frames=5)``
+    """
+
+    path: Path
+    agents: int
+    frames: int
+    max_mb: float
+
+    def __init__(
+        self, name: str, agents: int = 1, gamma: float | None = None, n_step: int | None = None,
+        tau: float | None = None, frames: int = 1, capacity: int | None = None, max_mb: float = 200,
+        epochs: int | None = None, out: Path | str | None = None,
+    ) -> None:  # fmt: skip
+        """Make the run folder, and let children find it.
+
+        Args:
+            name: of the run folder.
+            agents: how many there are; they are numbered from 0.
+            gamma: discount of one step, as the trainer means it.
+            n_step: steps that a row spans, likewise.
+            tau: share of the online network that flows into the target network at an update; 1 for a hard copy.
+            frames: observations that are stacked into one state.
+            capacity: rows that a buffer holds.
+            max_mb: megabytes that all records together may take.
+            epochs: how many are planned.
+            out: folder that the run folder is made in; default ``data/runs``.
+
+        Raises:
+            ValueError: a number breaks its rule.
+            RecordError: the folder exists already or cannot be made.
+        """
+        from workbench.watch.folder import make
+
+        self.close_others()
+        declared = {"agents": agents, "gamma": gamma, "n_step": n_step, "tau": tau, "frames": frames,
+                    "capacity": capacity, "max_mb": max_mb, "epochs": epochs}  # fmt: skip
+        self.folder = make(name, declared, out)
+        self._attach(self.folder.path, declared)
+        os.environ[VARIABLE] = str(self.path)
+        _settings_of_children()[VARIABLE] = str(self.path)
+        _Own.watch = self
+        atexit.register(self._at_exit, os.getpid())
+
+    def _attach(self, path: Path, declared: dict[str, Any]) -> None:
+        self.path = path
+        self.agents, self.frames, self.max_mb = declared["agents"], declared["frames"], declared["max_mb"]
+        self._process: _Process | None = None
+        self._pid = -1
+
+    @classmethod
+    def open(cls, path: Path | str) -> Watch:
+        """The watch that has made a run folder, for another process.
+
+        Raises:
+            OSError, ValueError, KeyError: there is none.
+        """
+        said = json.loads((Path(path) / "run.json").read_text(encoding="utf-8"))
+        watch = cls.__new__(cls)
+        watch._attach(Path(path), said["description"]["watched"])
+        return watch
+
+    def __reduce__(self) -> Any:
+        return Watch.open, (str(self.path),)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Watch of {self.agents} agents into {self.path}>"
+
+    # --- the end ---------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def close_others() -> None:
+        """End the watch that this process has made before, if there is one."""
+        if _Own.watch is not None:
+            _Own.watch.close()
+
+    def close(self, error: str | None = None) -> None:
+        """Say that the run is over, as the process that made the watch; nothing happens elsewhere, or a second time."""
+        if _Own.watch is not self:
+            return
+        _Own.watch = None
+        os.environ.pop(VARIABLE, None)
+        _settings_of_children().pop(VARIABLE, None)
+        with self._call() as here:
+            if here is not None:
+                here.leave()
+            self._end("failed" if error else "finished", error)
+
+    def _end(self, status: str, error: str | None = None) -> None:
+        said = self.folder.read_description()
+        self.folder.write_description(said | {"status": status, "error": error, "ended": time.time()})
+
+    def _at_exit(self, pid: int) -> None:
+        if os.getpid() == pid:
+            error = getattr(sys, "last_value", None)
+            self.close(f"{type(error).__name__}: {error}" if error is not None else None)
+
+    # --- what every call has in common -----------------------------------------------------------------------------
+
+    def _here(self) -> _Process | None:
+        """What this process records with, made at its first call; None where the disk refuses it."""
+        pid = os.getpid()
+        if pid != self._pid:
+            self._pid, self._process = pid, None
+            self._process = _processes_of(pid, self)
+            util.Finalize(None, self._process.leave, exitpriority=0)
+        return self._process
+
+    @contextmanager
+    def _call(self) -> Iterator[_Process | None]:
+        """Record something: nothing that goes wrong inside comes out, and the time is counted."""
+        began, here = time.perf_counter(), None
+        try:
+            here = self._here()
+            if here is None:
+                yield None
+                return
+            with here.lock:
+                yield here
+        except WrongUse:
+            raise
+        except Exception as error:
+            if here is not None:
+                here.failed(error)
+        finally:
+            if here is not None:
+                here.calls += 1
+                here.seconds += time.perf_counter() - began
+                here.file.set("heartbeat", time.time())
+                here.file.set("calls", here.calls)
+                here.file.set("seconds", here.seconds)
+
+    def _guarded(self, act: Callable[..., None], *given: Any) -> None:
+        """Call something whose errors, those of wrong use apart, are counted."""
+        try:
+            act(*given)
+        except WrongUse:
+            raise
+        except Exception as error:
+            with self._call() as here:
+                if here is not None:
+                    here.failed(error)
+
+    def _agent(self, agent: Any) -> int:
+        try:
+            number = operator.index(agent)
+        except TypeError:
+            number = -1
+        if not 0 <= number < self.agents:
+            raise WrongUse(
+                f"agent is {agent!r}; it must be 0 to {self.agents - 1}, as this watch was made with "
+                f"agents={self.agents}; give wb.Watch the number of your agents"
+            )
+        return number
+
+    # --- the calls of an actor -------------------------------------------------------------------------------------
+
+    def sync(self, agent: int, *, source: Any, target: Any) -> Copy:
+        """Around the copy of published weights into the model that acts: ``with watch.sync(agent, source=, target=):``.
+
+        Args:
+            agent: whose weights.
+            source: what is copied: a module, a mapping of tensors, or an object with modules as attributes.
+            target: what it is copied into.
+        """
+        return Copy(self, tables.SYNC, self._agent(agent), source, target)
+
+    def publish(self, agent: int, *, source: Any, target: Any) -> Copy:
+        """Around the copy of trained weights to where the actor finds them; arguments as for :meth:`sync`."""
+        return Copy(self, tables.PUBLISH, self._agent(agent), source, target)
+
+    def episode(self, agent: int | None = None, env: int | None = None) -> None:
+        """A new episode starts: for one agent or for all, in one environment or in all."""
+        agents = range(self.agents) if agent is None else [self._agent(agent)]
+        with self._call() as here:
+            if here is None:
+                return
+            for each in agents:
+                envs = {key[1] for key in here.episodes if key[0] == each} | {0} if env is None else {env}
+                for place in envs:
+                    kept = here.episodes[each, place]
+                    kept[0], kept[1] = kept[0] + 1, 0
+                here.write("episodes", time.time(), each, -1 if env is None else env)
+
+    def act(self, agent: int, *, model: Any = None, env: int | None = 0) -> Act:
+        """Around the choice of an action: ``with watch.act(agent, model=model) as act: act.action = ...``.
+
+        Args:
+            agent: who acts.
+            model: what it acts with; what is fed to it first within the block is recorded. No forward pass within
+                the block means that the action was random.
+            env: which environment; None for a batch of all of them.
+        """
+        return Act(self, self._agent(agent), model, env)
+
+    def store(
+        self, agent: int, obs: Any, action: Any, reward: Any, done: Any, *, next_obs: Any = None,
+        truncated: Any = None, index: Any = None, env: int | None = 0,
+    ) -> None:  # fmt: skip
+        """A row goes into the buffer.
+
+        Args:
+            agent: whose buffer.
+            obs: the newest observation, or the stack of ``frames`` of them, oldest first; an array or a tensor.
+            action: what the agent did.
+            reward: what it earned.
+            done: whether the episode ended.
+            next_obs: what it saw then, if the buffer keeps that.
+            truncated: whether the episode was cut off, by a time limit for instance, if the trainer tells.
+            index: where in the buffer the row goes, if it is known.
+            env: which environment; None where all arguments have a leading axis of environments.
+        """
+        agent = self._agent(agent)
+        with self._call() as here:
+            if here is None:
+                return
+            picked = np.arange(len(obs)) if env is None else None
+            many = 1 if picked is None else len(picked)
+            rows, seen = rows_of(obs, picked), None if next_obs is None else rows_of(next_obs, picked)
+            frames, chunks = hash_frames(rows, self.frames)
+            following = np.zeros_like(frames) if seen is None else hash_frames(seen, self.frames)[0]
+            actions, rewards, ends, cuts, places = (
+                np.full(many, default) if value is None else numbers_of(value, many)
+                for value, default in ((action, -1), (reward, 0), (done, 0), (truncated, -1), (index, -1))
+            )
+            now = time.time()
+            for k in range(many):
+                place = k if env is None else env
+                kept = here.episodes[agent, place]
+                fed, fed_size, _ = here.fed.pop((agent, place), (np.zeros(self.frames, np.int64), 0, 0))
+                here.write(
+                    "stored", now, agent, place, kept[0], kept[1], kept[2], int(places[k]), rows.shape[1], chunks,
+                    actions[k], rewards[k], int(ends[k] != 0), int(cuts[k]), int(seen is not None), fed_size,
+                    *fed.tolist(), *following[k].tolist(), *frames[k].tolist(), width=3 * self.frames,
+                )  # fmt: skip
+                kept[1], kept[2] = kept[1] + 1, kept[2] + 1
+                if ends[k] != 0 or cuts[k] > 0:
+                    kept[0], kept[1] = kept[0] + 1, 0
+
+    def epoch(self, epoch: int, agent: int | None = None, **numbers: Any) -> None:
+        """An epoch is over; with whatever numbers the trainer reports: ``watch.epoch(3, reward=12.5, loss=0.1)``."""
+        which = -1 if agent is None else self._agent(agent)
+        with self._call() as here:
+            if here is None:
+                return
+            now = time.time()
+            for name, value in {"": math.nan, **numbers}.items():
+                here.write("epochs", now, which, int(epoch), here.number(name), float(numbers_of(value).mean()))
+
+    # --- the calls of a learner ------------------------------------------------------------------------------------
+
+    def sample(
+        self, agent: int, states: Any, actions: Any, rewards: Any, next_states: Any, dones: Any, *,
+        valid: Any = None, discounts: Any = None, indices: Any = None, weights: Any = None,
+    ) -> None:  # fmt: skip
+        """A batch was drawn; arrays or tensors whose first axis are the rows.
+
+        Args:
+            agent: whose buffer.
+            states, actions, rewards, next_states, dones: the batch.
+            valid: which rows count.
+            discounts: of the next state's value, where rows differ in it.
+            indices: where in the buffer the rows lie.
+            weights: of importance.
+        """
+        agent = self._agent(agent)
+        with self._call() as here:
+            if here is None:
+                return
+            here.sampled[agent] += 1
+            many = len(states)
+            gain, end, valid, discounts = (
+                None if value is None else numbers_of(value, many) for value in (rewards, dones, valid, discounts)
+            )
+            here.batches[agent] = gain, end, valid, discounts
+            if not here.looks("sample"):
+                return
+            picked = np.unique((np.arange(min(ROWS, many)) * many // min(ROWS, many) + here.sampled[agent]) % many)
+            before, after = rows_of(states, picked), rows_of(next_states, picked)
+            frames, chunks = hash_frames(before, self.frames)
+            table = here.table("sampled", 2 * self.frames)
+            records = np.zeros(len(picked), table.dtype)
+            records["time"], records["agent"], records["batch"] = time.time(), agent, here.sampled[agent]
+            records["update"], records["rows"] = here.updates[agent], many
+            records["size"], records["next_size"], records["chunks"] = before.shape[1], after.shape[1], chunks
+            for name, value, default in (
+                ("action", actions, -1), ("reward", gain, 0), ("done", end, 0), ("valid", valid, 1),
+                ("discount", discounts, math.nan), ("index", indices, -1), ("weight", weights, 1),
+            ):  # fmt: skip
+                records[name] = default if value is None else numbers_of(value, many)[picked]
+            records["row"] = picked
+            records["frames"] = np.concatenate([frames, hash_frames(after, self.frames)[0]], 1)
+            here.file.write(table, records.tobytes(), time.time())
+
+    def update(
+        self, agent: int, *, online: Any = None, target: Any = None, optimizer: Any = None, count: int = 1
+    ) -> Update:
+        """Around an update: ``with watch.update(agent, online=, target=, optimizer=) as update: update.log(loss=...)``.
+
+        Args:
+            agent: whose networks.
+            online: the network that learns.
+            target: the target network.
+            optimizer: of the online network.
+            count: updates within the block.
+        """
+        return Update(self, self._agent(agent), online, target, optimizer, count)
+
+    def buffer(self, agent: int, buffer: Any) -> Any:
+        """A stand-in for a buffer, whose rows are watched as they go in and come out; else it is the buffer.
+
+        Watched are ``add``, ``push``, ``store`` and ``append``, called with observation, action, reward and done, or as
+        stable-baselines3 does; and ``sample``, if it returns states, actions, rewards, next states, dones and, perhaps,
+        which rows are valid, or what stable-baselines3 returns.
+        """
+        from workbench.watch.buffer import WatchedBuffer
+
+        return WatchedBuffer(self, self._agent(agent), buffer)
+
+    def result(self, models: Any) -> None:
+        """What the process that made the watch is left with after training: the models, by agent, or the only one."""
+        many = list(models) if isinstance(models, list | tuple) else [models]
+        for agent, _ in enumerate(many):
+            self._agent(agent)
+        with self._call() as here:
+            if here is None:
+                return
+            for agent, model in enumerate(many):
+                here.events += 1
+                here.look(here.events, tables.HELD, here.views.of(model))
+                now = time.time()
+                here.write("events", now, now, here.events, tables.RESULT, agent, 0, *[math.nan] * 4)
+            if _Own.watch is self:
+                self._end("finished")
+
+
+class _Block:
+    """What a ``with`` of a watch has in common: what is done before and after the trainer's own lines."""
+
+    def __init__(self, watch: Watch, agent: int) -> None:
+        self._watch, self._agent = watch, agent
+        self._begin = 0.0
+
+    def __enter__(self) -> Self:
+        with self._watch._call() as here:
+            if here is not None:
+                self._before(here)
+        self._begin = time.time()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        end = time.time()
+        self._unhook()
+        with self._watch._call() as here:
+            if here is not None:
+                self._after(here, self._begin, end)
+
+    def _unhook(self) -> None:
+        """Take away what is there only within the block."""
+
+    def _before(self, here: _Process) -> None:
+        raise NotImplementedError
+
+    def _after(self, here: _Process, begin: float, end: float) -> None:
+        raise NotImplementedError
+
+
+class Copy(_Block):
+    """A sync or a publication."""
+
+    def __init__(self, watch: Watch, kind: int, agent: int, source: Any, target: Any) -> None:
+        super().__init__(watch, agent)
+        self._kind, self._source, self._target = kind, source, target
+        self._event = 0
+        self._epsilon: list[float] = []
+
+    def _look(self, here: _Process, source: int, target: int) -> None:
+        self._epsilon += [epsilon_of(self._source), epsilon_of(self._target)]
+        here.look(self._event, source, here.views.of(self._source))
+        here.look(self._event, target, here.views.of(self._target))
+
+    def _before(self, here: _Process) -> None:
+        here.events += 1
+        self._event = here.events
+        self._look(here, tables.SOURCE_BEFORE, tables.TARGET_BEFORE)
+
+    def _after(self, here: _Process, begin: float, end: float) -> None:
+        self._look(here, tables.SOURCE, tables.TARGET)
+        if self._kind == tables.SYNC:
+            here.acted[self._agent] = 0
+        here.write(
+            "events", begin, end, self._event, self._kind, self._agent, here.updates[self._agent], *self._epsilon
+        )
+
+
+class _Seer(_Block):
+    """A block that sees what is fed to a model first."""
+
+    def __init__(self, watch: Watch, agent: int, model: Any) -> None:
+        super().__init__(watch, agent)
+        self._model = model
+        self._handle: RemovableHandle | None = None
+        self._view: View | None = None
+        self._first: Any = None
+        self._module: Any = None
+        self._thread = 0
+        self.forwards = 0
+
+    def _hook(self, here: _Process) -> None:
+        if self._model is not None:
+            self._view = here.views.of(self._model)
+            self._thread = threading.get_ident()
+            self._handle = register_module_forward_pre_hook(self._see)
+
+    def _see(self, module: Any, arguments: Any) -> None:
+        if self._view is None or id(module) not in self._view.modules or threading.get_ident() != self._thread:
+            return
+        if self._module is None:
+            tensors = [each for each in arguments if isinstance(each, torch.Tensor)]
+            self._module, self._first = module, tensors[0].detach() if tensors else None
+        self.forwards += module is self._module
+
+    def _unhook(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.remove()
+
+    @property
+    def _training(self) -> int:
+        """1 for a network in training mode, 0 in evaluation mode, -1 if none was seen."""
+        return -1 if self._module is None else int(self._module.training)
+
+
+class Act(_Seer):
+    """The choice of an action.
+
+    Attributes:
+        action: set it within the block to what was chosen.
+    """
+
+    def __init__(self, watch: Watch, agent: int, model: Any, env: int | None) -> None:
+        super().__init__(watch, agent, model)
+        self._env, self.action = env, None
+        self._epsilon = math.nan
+
+    def _before(self, here: _Process) -> None:
+        self._epsilon = epsilon_of(self._model)
+        self._hook(here)
+
+    def _after(self, here: _Process, begin: float, end: float) -> None:
+        here.acted[self._agent] += 1
+        size = 0
+        if self._first is not None:
+            many = len(self._first) if self._env is None else 1
+            rows = rows_of(self._first, np.arange(many) if self._env is None else None)
+            frames, _ = hash_frames(rows, self._watch.frames)
+            size = rows.shape[1]
+            for k in range(many):
+                here.fed[self._agent, k if self._env is None else self._env] = frames[k], size, end
+        event = 0
+        if self._view is not None and here.acted[self._agent] % 50 == 1:
+            here.events += 1
+            event = here.events
+            here.look(event, tables.ACTS, self._view)
+        sensitive = self._view is not None and bool(self._view.layout.sensitive)
+        action = math.nan if self.action is None else float(numbers_of(self.action).flat[0])
+        here.write(
+            "acts", end, end - begin, event, self._agent, -1 if self._env is None else self._env, self.forwards,
+            self._training, int(sensitive), size, action, self._epsilon, epsilon_of(self._model),
+        )  # fmt: skip
+
+
+class Update(_Seer):
+    """An update, or several."""
+
+    def __init__(self, watch: Watch, agent: int, online: Any, target: Any, optimizer: Any, count: int) -> None:
+        super().__init__(watch, agent, online)
+        self._target, self._optimizer, self._count = target, optimizer, count
+        self._looks, self._event = False, 0
+        self._said = dict.fromkeys(("loss", "mean_q", "max_q"), math.nan)
+        self._target_grad = 0
+        self._discount = [math.nan] * 5
+
+    def log(self, *, loss: Any = None, q: Any = None, target: Any = None, bootstrap: Any = None) -> None:
+        """What was computed in the update, as tensors, arrays or numbers.
+
+        Args:
+            loss: of the batch.
+            q: values of the rows.
+            target: what the values were drawn to, rows first.
+            bootstrap: the next states' values that it was made of, before the discount, rows first.
+        """
+        with self._watch._call() as here:
+            if here is None:
+                return
+            if loss is not None:
+                self._said["loss"] = float(numbers_of(loss).mean())
+            if q is not None:
+                values = numbers_of(q)
+                self._said["mean_q"], self._said["max_q"] = float(values.mean()), float(values.max())
+            if target is not None:
+                self._target_grad |= int(isinstance(target, torch.Tensor) and target.requires_grad)
+                if bootstrap is not None and here.batches.get(self._agent) is not None:
+                    self._discount = _discount_used(here.batches[self._agent], target, bootstrap)
+
+    def _before(self, here: _Process) -> None:
+        self._looks = here.looks("update")
+        here.events += 1
+        self._event = here.events
+        self._hook(here)
+        self._look(here, tables.ONLINE_BEFORE, tables.TARGET_BEFORE)
+
+    def _look(self, here: _Process, online: int, target: int) -> None:
+        if self._looks and self._view is not None:
+            here.look(self._event, online, self._view)
+        if self._looks and self._target is not None:
+            here.look(self._event, target, here.views.of(self._target))
+
+    def _after(self, here: _Process, begin: float, end: float) -> None:
+        here.updates[self._agent] += self._count
+        self._look(here, tables.ONLINE, tables.TARGET)
+        norm, shares = math.nan, (math.nan, math.nan, math.nan)
+        sensitive, size = 0, 0
+        if self._view is not None:
+            sensitive = int(bool(self._view.layout.sensitive))
+            if self._looks:
+                norm = self._view.gradient_norm()
+            if self._optimizer is not None:
+                shares = self._view.share_of(self._optimizer)
+        if self._first is not None and self._first.ndim:
+            size = self._first.numel() // max(len(self._first), 1)
+        if self._target is not None and any(tensor.grad is not None for tensor in here.views.of(self._target).tensors):
+            self._target_grad |= 2
+        device = int(self._view is not None and self._first is not None
+                     and self._first.device != self._view.tensors[0].device)  # fmt: skip
+        here.write(
+            "updates", end, begin, self._event, self._agent, here.updates[self._agent], self._count,
+            self._training, sensitive, size, self._target_grad, device, int(self._looks), *self._said.values(),
+            norm, *shares, *self._discount, epsilon_of(self._model),
+        )  # fmt: skip
+
+
+def _discount_used(batch: Any, target: Any, bootstrap: Any) -> list[float]:
+    """The discount behind the targets of a batch: median, 10 % and 90 % of the rows, rows; and the error of ended rows.
+
+    From target = reward + discount * bootstrap, row by row. A target of several numbers per row counts by its mean.
+    """
+    rewards, ends, valid, _ = batch
+    many = len(rewards)
+    goal, following = numbers_of(target, many), numbers_of(bootstrap, many)
+    counts = np.ones(many, bool) if valid is None else valid != 0
+    ended = (np.zeros(many) if ends is None else ends) != 0
+    told = counts & ~ended & (np.abs(following) > 0.01 * np.abs(goal)) & (np.abs(following) > 1e-6)
+    errors = np.abs(goal - rewards)[counts & ended]
+    error = float(np.median(errors / np.maximum(1e-6, np.abs(following[counts & ended])))) if len(errors) else math.nan
+    if not told.any():
+        return [math.nan, math.nan, math.nan, 0.0, error]
+    used = (goal[told] - rewards[told]) / following[told]
+    return [*np.quantile(used, [0.5, 0.1, 0.9]).tolist(), float(told.sum()), error]
+
+
+class _Nothing:
+    """What stands for a block where nothing is watched."""
+
+    action: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def log(self, **numbers: Any) -> None:
+        """Nothing is recorded."""
+
+
+class NoWatch:
+    """What :func:`watching` gives where nothing is watched: it has every call, does nothing, and is false."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __getattr__(self, name: str) -> Callable[..., _Nothing]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *given, **named: _Nothing()
+
+    def buffer(self, agent: int, buffer: Any) -> Any:
+        """The buffer itself."""
+        return buffer
+
+
+class _Own:
+    """What belongs to this process: the watch that it has made, the one that it has found, what it records with."""
+
+    watch: Watch | None = None
+    found: tuple[int, Watch | NoWatch] | None = None
+    records: ClassVar[dict[tuple[int, Path], _Process]] = {}
+
+
+def _processes_of(pid: int, watch: Watch) -> _Process:
+    key = pid, watch.path
+    if key not in _Own.records:
+        _Own.records = {kept: it for kept, it in _Own.records.items() if kept[0] == pid}
+        _Own.records[key] = _Process(watch)
+    return _Own.records[key]
+
+
+def _settings_of_children() -> dict[str, Any]:
+    """What multiprocessing hands on to every child, one of a fork server that began before the watch included."""
+    return getattr(multiprocessing.current_process(), "_config", {})
+
+
+def watching() -> Watch | NoWatch:
+    """The watch that this process or a parent of it has made; one that does nothing if there is none.
+
+    Example:
+        ``watch = wb.watching()``
+    """
+    if _Own.watch is not None:
+        return _Own.watch
+    path = _settings_of_children().get(VARIABLE) or os.environ.get(VARIABLE)
+    if not path:
+        return NoWatch()
+    if _Own.found is None or _Own.found[0] != os.getpid() or str(getattr(_Own.found[1], "path", "")) != path:
+        try:
+            found = Watch.open(path)
+            with found._call():
+                pass
+            _Own.found = os.getpid(), found
+        except (OSError, ValueError, KeyError):
+            return NoWatch()
+    return _Own.found[1]
