@@ -12,9 +12,8 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from workbench.core.config import Config
 from workbench.runs import machine
 from workbench.runs.files import write_whole
 from workbench.runs.folder import RecordError
@@ -56,11 +55,19 @@ def figure_path(out: Path) -> Path:
     return folder / f"{out.stem}.png"
 
 
+class Settings(Protocol):
+    """A configuration of any trainer."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every setting by name, the seed among them."""
+        ...
+
+
 class RunsFile:
     """A file of runs that is whole after every run; a campaign that was interrupted continues it."""
 
     def __init__(
-        self, path: Path, config: Config, command: str, device: str = "cpu", fresh: bool = False, **choices: Any
+        self, path: Path, config: Settings, command: str, device: str = "cpu", fresh: bool = False, **choices: Any
     ) -> None:
         """Open the file, or begin it.
 
