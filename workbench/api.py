@@ -245,7 +245,7 @@ def launch(
         notes={"probes": probes, "timeline": timeline, "relations": dict(relations or {})}, start=start,
     )  # fmt: skip
     if note or tags:
-        write_note(run.folder.path, note, tags)
+        write_note(run.folder.place, note, tags)
     return run
 
 

@@ -97,7 +97,7 @@ def test_a_full_disk_costs_the_files_and_not_the_run(tmp_path):
     assert found["status"] == "finished"
     assert len(found["updates"]) == QUICK.total_updates * QUICK.num_agents
     warned = done.stderr.count("RecordWarning: ")
-    assert "File too large" in done.stderr and "make room" in done.stderr and 1 <= warned <= len(TABLES) + 4
+    assert "File too large" in done.stderr and "ulimit -f" in done.stderr and 1 <= warned <= len(TABLES) + 4
     kept = wb.load(tmp_path / "mine").history["losses/loss"]
     assert len(kept) < len(found["updates"])
     np.testing.assert_array_equal(kept, np.float32(found["updates"][: len(kept)]))

@@ -65,7 +65,7 @@ class Pair:
         shared = allocate_shared(Plan(config, mode, lag, None, hooks), 2)
 
         def parts(role, index, owned):
-            return Parts(Job(role, role, index, config, lag, owned, shared.blocks, wakeups, "", hooks))
+            return Parts(Job(role, role, index, config, lag, owned, shared.blocks, wakeups, "", hooks, None))
 
         self.config, self.lag = config, lag
         if mode == "sequential":

@@ -372,9 +372,9 @@ def test_a_follower_gets_every_record_once_and_leaves_half_a_record_for_later(tm
         end += part
         with path.open("ab") as file:
             file.write(b"half")  # of a record that is just being written
-        followed.read("updates", path)
+        followed.read("updates", folder)
         np.testing.assert_array_equal(followed.updates, updates(0, end))
-    followed.read("epochs", folder.path_of("epochs"))
+    followed.read("epochs", folder)
     assert len(followed.epochs) == 0
 
 
@@ -383,7 +383,7 @@ def test_a_follower_gets_every_record_once_and_leaves_half_a_record_for_later(tm
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EMFILE])
 def test_a_read_only_folder_is_a_clear_error_of_every_writer(run_folder, tmp_path, monkeypatch, number):
-    def refuse(path, flags):
+    def refuse(path, flags, folder=None):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(folder_module, "private", refuse)

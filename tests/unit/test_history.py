@@ -46,7 +46,7 @@ def test_a_table_is_read_from_its_file_as_far_as_the_disk_has_taken_it(batches, 
         if written:
             folder.append("updates", np.concatenate(waiting))
             waiting.clear()
-        history.append("updates", records, file=folder.path_of("updates") if written else None)
+        history.append("updates", records, folder=folder if written else None)
         if looks:
             views.append((history.updates, end))
     for view, length in [*views, (history.updates, end)]:
@@ -62,7 +62,7 @@ def test_a_large_table_takes_no_memory_and_what_was_read_outlives_its_file(tmp_p
         for start in range(0, 50 * batch, batch):
             records = records_of(UPDATES, update=np.arange(start, start + batch))
             folder.append("updates", records)
-            history.append("updates", records, file=folder.path_of("updates"))
+            history.append("updates", records, folder=folder)
         del records
         held = tracemalloc.get_traced_memory()[0]
     finally:

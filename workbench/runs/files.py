@@ -1,12 +1,31 @@
-"""Files that are written whole or not at all, and that only the user can read."""
+"""Files that are written whole or not at all, and that only the user can read; and files that may come from anyone."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
+
+# Bytes of a text that are read; the description of a run with a thousand deaths and changes has a tenth of it.
+MOST_TEXT = 16 * 2**20
+
+
+# What helps where the system refuses to write.
+_REMEDIES = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "your share of this disk is used up (quota): make room",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+}
+
+
+def remedy(error: OSError) -> str:
+    """What to do about an error of writing."""
+    return _REMEDIES.get(error.errno or 0, "see to it that the folder is there and that you may write to it")
 
 
 def at(path: Path | str) -> Path:
@@ -15,30 +34,46 @@ def at(path: Path | str) -> Path:
 
 
 @contextmanager
+def opened_folder(path: Path) -> Iterator[int]:
+    """A descriptor of a folder, for what must stay in it even if it is renamed meanwhile."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write in the place of ``path``, which is replaced when the block ends, and kept if it raises.
 
     The new file, ``path`` with ``.part`` after it, lies beside the old one and is on the disk before it is renamed, so
-    that one of the two is always whole. A link in the place of either is never followed. Only the user can read a file
-    that was not there before; one that was keeps its mode.
+    that one of the two is always whole. Both lie in the folder as it was opened, even if that is renamed meanwhile. A
+    link in the place of either is never followed. Only the user can read a file that was not there before; one that
+    was keeps its mode.
 
     Raises:
         OSError: the disk refuses.
     """
-    part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)  # by a writer that was killed
-    try:
-        with open(part, "xb", opener=private) as file:
-            if path.is_file() and not path.is_symlink():
-                os.fchmod(file.fileno(), path.stat().st_mode)
-            yield cast(BinaryIO, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise
+    part = f"{path.name}.part"
+    with opened_folder(path.parent) as folder:
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(part, dir_fd=folder)  # by a writer that was killed
+            with open(part, "xb", opener=lambda name, flags: private(name, flags, folder)) as file:
+                with suppress(FileNotFoundError):
+                    before = os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode
+                    if stat.S_ISREG(before):
+                        os.fchmod(file.fileno(), stat.S_IMODE(before))
+                yield cast(BinaryIO, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+            os.fsync(folder)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(part, dir_fd=folder)
+            raise
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -51,6 +86,31 @@ def write_whole(path: Path, content: str | bytes) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def private(path: str, flags: int) -> int:
+def private(path: str, flags: int, folder: int | None = None) -> int:
     """An opener for :func:`open` that follows no link, and whose new files only the user can read."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+
+
+def plain_file(path: Path | str) -> BinaryIO:
+    """A file to read. What would be waited for, such as a pipe, or has no end, such as a device, is refused.
+
+    Raises:
+        OSError: there is none, or it is of another kind.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "it is no plain file")
+    return open(path, "rb")
+
+
+def read_text(path: Path) -> str:
+    """A text that may come from anyone.
+
+    Raises:
+        OSError: there is none, it is no plain file, or has more than :data:`MOST_TEXT` bytes.
+        UnicodeDecodeError: it is no UTF-8.
+    """
+    with plain_file(path) as file:
+        found = file.read(MOST_TEXT + 1)
+    if len(found) > MOST_TEXT:
+        raise OSError(errno.EFBIG, f"it has more than {MOST_TEXT:,} bytes")
+    return found.decode()

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from workbench.core.records import Records
 from workbench.runs import machine
-from workbench.runs.files import at, private, whole_file
+from workbench.runs.files import at, private, read_text, remedy, whole_file
 from workbench.runs.metrics import Schema
 
 # Version of the layout of a run folder. It is raised with every change to the files or to what the core records.
@@ -40,6 +40,10 @@ class RecordError(Exception):
 
 class OldFormat(RecordError):
     """A run folder was made by another version of this package. The message says what to do."""
+
+
+class FolderGone(RecordError):
+    """A run folder is no longer where it was, and what is there is not that run."""
 
 
 class RecordWarning(UserWarning):
@@ -68,14 +72,25 @@ def reference_path(name: str) -> Path:
 
 
 class RunFolder:
-    """One run on disk. Made by :meth:`create`, found again by :meth:`open`."""
+    """One run on disk. Made by :meth:`create`, found again by :meth:`open`.
+
+    Attributes:
+        path: where it was seen last. What reads or writes asks for :attr:`place`, which looks again.
+    """
 
     def __init__(self, path: Path, schema: Schema | None = None) -> None:
-        self.path, self.schema = path, schema or Schema()
+        self.schema = schema or Schema()
+        self._held: int | None = None
+        self._created: Any = None  # when its run was, which tells it from others of its name
+        self._seen: tuple[int, ...] = ()
+        self._move(path)
+
+    def _move(self, path: Path) -> None:
+        self.path = path
         # kept: pathlib interns the parts of every path that it makes, and Python's table of those grows when they come
         # and go ten times a second
         self._paths = {table: path / f"{table}.records" for table in self.schema.tables}
-        self._lock: int | None = None
+        self._description = path / "run.json"
 
     @classmethod
     def create(
@@ -127,9 +142,51 @@ class RunFolder:
         try:
             if not isinstance(head["description"], dict):
                 raise TypeError("the description is no object")
-            return cls(path, Schema.from_dict(head))
+            folder = cls(path, Schema.from_dict(head))
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise RecordError(f"{path / 'run.json'} is damaged: {error or type(error).__name__}") from None
+        folder._created = head["description"].get("created")
+        return folder
+
+    @property
+    def place(self) -> Path:
+        """Where the folder is now. One that is held is followed when it is moved.
+
+        Raises:
+            FolderGone: it was deleted, or moved while nobody held it. Another run may have its name.
+        """
+        try:
+            if self._held is not None:
+                if not _is(self.path, self._held):
+                    moved = _path_of(self._held)
+                    if not _is(moved, self._held):
+                        raise FileNotFoundError
+                    self._move(moved)
+            elif self._created is not None:
+                now = os.stat(self._description)
+                mark = now.st_ino, now.st_mtime_ns, now.st_size
+                if mark != self._seen and _read_head(self.path)["description"].get("created") != self._created:
+                    raise FileNotFoundError
+                self._seen = mark
+        except FileNotFoundError:
+            raise FolderGone(
+                f"the folder of the run, {self.path}, was deleted or moved; nothing is read from or written to what "
+                "may be there now. Move it back, or load the run from where it is"
+            ) from None
+        return self.path
+
+    def subfolder(self, name: str) -> Path:
+        """A folder in this one to write to, made if it is not there.
+
+        Raises:
+            RecordError: there is something else, such as a link, by which files elsewhere would be written.
+        """
+        path = self.place / name
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        if path.is_symlink() or not path.is_dir():
+            raise RecordError(f"{path} is a link, or no folder; nothing is written there. Take it away")
+        return path
 
     def hold(self) -> None:
         """Let no other run use this folder until :meth:`release`, or until this process is gone.
@@ -140,24 +197,24 @@ class RunFolder:
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError:
             os.close(descriptor)
-            if isinstance(error, BlockingIOError):
-                raise RecordError(
-                    f"{self.path} is in use by another run; stop that one first, or wait for its end"
-                ) from None
-            return  # a file system that knows no locks of folders
-        self._lock = descriptor
+            raise RecordError(
+                f"{self.path} is in use by another run; stop that one first, or wait for its end"
+            ) from None
+        except OSError:
+            pass  # a file system that knows no locks of folders
+        self._held = descriptor
 
     def release(self) -> None:
         """Let others resume the run; nothing happens if it is not held."""
-        descriptor, self._lock = self._lock, None
+        descriptor, self._held = self._held, None
         if descriptor is not None:
             os.close(descriptor)
 
     def remove(self) -> None:
         """Delete the folder, which must be held; ``run.json`` goes first, so that what a kill leaves is no run."""
-        (self.path / "run.json").unlink(missing_ok=True)
+        (self.place / "run.json").unlink(missing_ok=True)
         shutil.rmtree(self.path)
 
     def write_description(self, description: Mapping[str, Any]) -> None:
@@ -169,6 +226,7 @@ class RunFolder:
             RecordError: the disk refuses; the old description is kept.
         """
         self._write_json("run.json", {"format": FORMAT, **self.schema.to_dict(), "description": dict(description)})
+        self._created = description.get("created")
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write the outcome of the run, by the rules of :meth:`write_description`."""
@@ -176,7 +234,7 @@ class RunFolder:
 
     def write_array(self, name: str, array: npt.NDArray[Any]) -> None:
         """Write a plain array to a ``.npy`` file beside the others, by the rules of :meth:`write_description`."""
-        self._write(self.path / name, lambda file: np.save(file, array, allow_pickle=False))
+        self._write(self.place / name, lambda file: np.save(file, array, allow_pickle=False))
 
     def replace(self, table: str, records: Records) -> None:
         """Write a whole table in place of what it held, by the rules of :meth:`write_description`."""
@@ -202,22 +260,24 @@ class RunFolder:
                 _append_whole(cast(BinaryIO, file), records)
         except OSError as error:
             raise RecordError(
-                f"cannot write {len(records)} records to {path}: {error.strerror}; "
-                "what was recorded before is kept; make room and the next records will follow it"
+                f"cannot write {len(records)} records to {path}: {error.strerror}; what was recorded before is kept; "
+                f"{remedy(error)} and the next records will follow it"
             ) from error
 
     def path_of(self, table: str) -> Path:
-        """The file of a table."""
+        """The file of a table; raises :class:`FolderGone` as :attr:`place` does."""
+        _ = self.place
         return self._paths[table]
 
     def read_description(self) -> dict[str, Any]:
         """What :meth:`write_description` wrote last."""
-        description: dict[str, Any] = _read_head(self.path)["description"]
+        description: dict[str, Any] = _read_head(self.place)["description"]
         return description
 
     def read_result(self) -> dict[str, Any] | None:
         """What :meth:`write_result` wrote; None while the run has no result."""
-        return _read_json(self.path / "result.json") if (self.path / "result.json").exists() else None
+        path = self.place / "result.json"
+        return _read_json(path) if path.exists() else None
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
@@ -229,7 +289,7 @@ class RunFolder:
 
     def _write_json(self, name: str, data: dict[str, Any]) -> None:
         text = json.dumps(data, indent=2, default=_plain) + "\n"
-        self._write(self.path / name, lambda file: file.write(text.encode()))
+        self._write(self.place / name, lambda file: file.write(text.encode()))
 
     def _write(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
         try:
@@ -237,8 +297,21 @@ class RunFolder:
                 write(file)
         except OSError as error:
             raise RecordError(
-                f"cannot write {path}: {error.strerror or error}; what was there before is kept; make room"
+                f"cannot write {path}: {error.strerror or error}; what was there before is kept; {remedy(error)}"
             ) from error
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    return False
+
+
+def _path_of(descriptor: int) -> Path:
+    """Where an open folder is now, as the system says it."""
+    if hasattr(fcntl, "F_GETPATH"):  # macOS
+        return Path(os.fsdecode(fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0")))
+    return Path(os.readlink(f"/proc/self/fd/{descriptor}"))
 
 
 def _append_whole(file: BinaryIO, records: Records) -> None:
@@ -285,7 +358,7 @@ def _read_head(path: Path) -> dict[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is damaged: {error}") from None
     except OSError as error:

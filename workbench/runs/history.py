@@ -7,9 +7,11 @@ where there is one: as a map, which copies nothing and is gone when the array th
 
 from __future__ import annotations
 
+import functools
+import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import numpy.typing as npt
 
 from workbench.core.did_you_mean import did_you_mean
 from workbench.core.records import Records
+from workbench.runs.files import plain_file
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.metrics import Schema
 
@@ -49,7 +52,7 @@ class History:
         history = cls(folder.schema)
         for table, about in folder.schema.tables.items():
             file, size = folder.path_of(table), about.dtype.itemsize
-            history.read(table, file)
+            history.read(table, folder)
             if rest := _size(file) % size:
                 warnings.warn(
                     f"{file}: the last record is cut off after {rest} of {size} bytes and was dropped; "
@@ -59,30 +62,36 @@ class History:
                 )
         return history
 
-    def append(self, table: str, records: Records, lost: int = 0, file: Path | None = None) -> None:
+    def append(self, table: str, records: Records, lost: int = 0, folder: RunFolder | None = None) -> None:
         """Add records to a table, and the number of records that were lost on the way to it.
 
         Args:
             table: name of the table.
             records: (n,) of the table's dtype; copied.
             lost: records counted as lost since the last call, by the one thread that appends.
-            file: holds the whole table by now, these records too, and will only be added to; None if there is none.
+            folder: holds the whole table by now, these records too, in a file that will only be added to; None if
+                none does.
 
         Raises:
             KeyError: there is no such table.
             TypeError: the records have another dtype.
         """
-        self._table(table).append(records, file)
+        self._table(table).append(records, functools.partial(folder.path_of, table) if folder else None)
         self.lost[table] += lost
 
-    def read(self, table: str, file: Path) -> None:
+    def forget(self) -> None:
+        """Count the records that lie in files as lost: their folder is gone."""
+        for name, table in self._tables.items():
+            self.lost[name] += table.forget()
+
+    def read(self, table: str, folder: RunFolder) -> None:
         """Take a table to be what its file holds by now; a record that is just being written is left for later.
 
         Raises:
             KeyError: there is no such table.
             RecordError: the file cannot be read.
         """
-        self._table(table).read(file)
+        self._table(table).read(functools.partial(folder.path_of, table))
 
     def table(self, name: str) -> Records:
         """All records of a table so far, (n,), read-only.
@@ -197,7 +206,7 @@ class _Table:
     def __init__(self, dtype: np.dtype[np.void]) -> None:
         self._dtype, self._lock = dtype, threading.Lock()
         self.count = 0
-        self._file: Path | None = None
+        self._file: Callable[[], Path] | None = None
         self._on_file = 0
         self._waiting: list[Records] = []
 
@@ -205,7 +214,7 @@ class _Table:
     def filled(self) -> Records:
         """All records so far, (n,)."""
         with self._lock:
-            parts = [] if self._file is None else [_mapped(self._file, self._dtype, self._on_file)]
+            parts = [] if self._file is None else [_mapped(self._file(), self._dtype, self._on_file)]
             if self._waiting:
                 self._waiting = [_read_only(np.concatenate(self._waiting))]
             parts += self._waiting
@@ -213,7 +222,7 @@ class _Table:
             return parts[0]
         return _read_only(np.concatenate([np.empty(0, self._dtype), *parts]))
 
-    def append(self, records: Records, file: Path | None) -> None:
+    def append(self, records: Records, file: Callable[[], Path] | None) -> None:
         """Add records, (n,). If there is a file, it holds them and all before them; else they are kept in memory.
 
         Raises:
@@ -228,15 +237,22 @@ class _Table:
             else:
                 self._file, self._on_file, self._waiting = file, self.count, []
 
-    def read(self, file: Path) -> None:
+    def forget(self) -> int:
         with self._lock:
-            self.count = _size(file) // self._dtype.itemsize
+            gone, self._file, self._on_file = self._on_file, None, 0
+            self.count -= gone
+        return gone
+
+    def read(self, file: Callable[[], Path]) -> None:
+        with self._lock:
+            self.count = _size(file()) // self._dtype.itemsize
             self._file, self._on_file, self._waiting = file, self.count, []
 
 
 def _size(file: Path) -> int:
     try:
-        return file.stat().st_size
+        with plain_file(file) as found:
+            return os.fstat(found.fileno()).st_size
     except FileNotFoundError:
         return 0
     except OSError as error:

@@ -124,9 +124,9 @@ def num_processes(plan: Plan) -> int:
 def files_needed(plan: Plan) -> int:
     """Files that a run holds open in this process, whatever its number of agents but for the processes they need."""
     processes = num_processes(plan)
-    folder, memory, server = 1, 2, 1  # the memory's file is open, and mapped
+    folders, memory, server = 2, 2, 1  # those of run and logs; the memory's file is open, and mapped
     wakeups = (processes + 1) * (1 if hasattr(os, "eventfd") else 2)
-    return folder + memory + server + wakeups + 2 * processes + SPARE_FILES  # a child's line, and what stands for it
+    return folders + memory + server + wakeups + 2 * processes + SPARE_FILES  # a child's line, and what stands for it
 
 
 def files_left() -> int:

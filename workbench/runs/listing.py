@@ -24,7 +24,7 @@ from workbench.core.config import ConfigError
 from workbench.core.did_you_mean import did_you_mean
 from workbench.core.settings import flat
 from workbench.runs import loaded, notes
-from workbench.runs.files import at, write_whole
+from workbench.runs.files import at, plain_file, read_text, write_whole
 from workbench.runs.folder import FORMAT, OldFormat, RecordError, RunFolder, runs_folder
 from workbench.runs.loaded import LoadedRun, RunView, status_of
 from workbench.runs.recovery.checkpoint import kept_epochs
@@ -205,7 +205,7 @@ def _fits(info: RunInfo, name: str, wanted: Any) -> bool:
 def _all_in(folder: Path) -> list[RunInfo]:
     """Every run of a folder; those that have ended are read once."""
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index = json.loads(read_text(folder / INDEX))
     except (OSError, ValueError, RecursionError):
         index = {}
     found, known = list[RunInfo](), dict[str, Any]()
@@ -274,5 +274,9 @@ def info_of(path: Path) -> RunInfo:
 def _epochs(folder: RunFolder) -> int:
     """How many epochs are recorded, from the last record alone."""
     path, dtype = folder.path_of("epochs"), folder.schema.tables["epochs"].dtype
-    count = path.stat().st_size // dtype.itemsize if path.exists() else 0
-    return int(np.fromfile(path, dtype, 1, offset=(count - 1) * dtype.itemsize)["epoch"][0]) + 1 if count else 0
+    if not path.exists():
+        return 0
+    with plain_file(path) as file:
+        count = file.seek(0, os.SEEK_END) // dtype.itemsize
+        file.seek(max(0, count - 1) * dtype.itemsize)
+        return int(np.fromfile(file, dtype, 1)["epoch"][0]) + 1 if count else 0

@@ -14,6 +14,7 @@ from workbench.core.agents.flat_parameters import padded
 from workbench.core.config import Config, ConfigError, check_launch
 from workbench.core.registry import NotGiven
 from workbench.runs import machine
+from workbench.runs.files import plain_file
 from workbench.runs.folder import RecordError, RunFolder
 from workbench.runs.history import History
 from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
@@ -48,20 +49,20 @@ class RunView:
     @property
     def note(self) -> str:
         """What somebody wrote about the run; set it at any time: ``run.note = "looks odd after epoch 80"``."""
-        return read_note(self.folder.path)[0]
+        return read_note(self.folder.place)[0]
 
     @note.setter
     def note(self, note: str) -> None:
-        write_note(self.folder.path, note, self.tags)
+        write_note(self.folder.place, note, self.tags)
 
     @property
     def tags(self) -> tuple[str, ...]:
         """Words to find the run by, with ``wb.runs(tag="ablation")``; set them at any time."""
-        return read_note(self.folder.path)[1]
+        return read_note(self.folder.place)[1]
 
     @tags.setter
     def tags(self, tags: Sequence[str]) -> None:
-        write_note(self.folder.path, self.note, tags)
+        write_note(self.folder.place, self.note, tags)
 
     @property
     def device(self) -> str:
@@ -128,11 +129,11 @@ class RunView:
             RunError: the run has none (yet).
         RecordError: they are damaged.
         """
-        path = self.folder.path / "weights.npy"
+        path = self.folder.place / "weights.npy"
         if not path.exists():
             raise RunError(f"run {self.name} is {self.status} and has no weights on disk; they are written at its end")
         try:
-            with open(path, "rb") as file:
+            with plain_file(path) as file:
                 loaded: NDArray[np.float32] = np.lib.format.read_array(file, allow_pickle=False)
         except (OSError, ValueError, MemoryError) as error:
             raise RecordError(f"{path} is damaged or cannot be read: {error}") from None
@@ -146,7 +147,7 @@ class RunView:
     @property
     def checkpoints(self) -> list[int]:
         """Epochs of the checkpoints that are kept in the run folder, oldest first."""
-        return kept_epochs(self.folder.path / "checkpoints")
+        return kept_epochs(self.folder.place / "checkpoints")
 
     def weights_at(self, checkpoint: int | Literal["newest"]) -> NDArray[np.float32]:
         """Weights that a checkpoint holds, shaped as :attr:`weights`: after the updates of that many epochs.
@@ -157,7 +158,7 @@ class RunView:
         Raises:
             CheckpointError: there is none of that epoch, or it is damaged.
         """
-        return weights_in(checkpoint_of(self.folder.path / "checkpoints", checkpoint), self.config.num_agents)
+        return weights_in(checkpoint_of(self.folder.place / "checkpoints", checkpoint), self.config.num_agents)
 
     @property
     def references(self) -> dict[str, dict[str, float]]:
@@ -253,7 +254,7 @@ class LoadedRun(RunView):
             self.history, self._settings = history_of(self.folder, self.description), None
             return self
         for table in self.folder.schema.tables:
-            self.history.read(table, self.folder.path_of(table))
+            self.history.read(table, self.folder)
         return self
 
 

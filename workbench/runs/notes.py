@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.core.config import ConfigError
-from workbench.runs.files import write_whole
+from workbench.runs.files import read_text, write_whole
 
 FILE = "note.json"
 _TAG = re.compile(r"[\w.-]{1,40}")
@@ -17,7 +17,7 @@ _TAG = re.compile(r"[\w.-]{1,40}")
 def read_note(folder: Path) -> tuple[str, tuple[str, ...]]:
     """The note and the tags of a run; empty where nobody set any, or the file is damaged."""
     try:
-        said = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        said = json.loads(read_text(folder / FILE))
         return str(said["note"]), tuple(map(str, said["tags"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "", ()

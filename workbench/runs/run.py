@@ -36,7 +36,7 @@ from workbench.runs import machine
 from workbench.runs import result as results
 from workbench.runs.awaiting import Awaitable, advise, in_steps
 from workbench.runs.finite import COMPUTED, first_not_finite
-from workbench.runs.folder import RecordError, RecordWarning, RunFolder
+from workbench.runs.folder import FolderGone, RecordError, RecordWarning, RunFolder
 from workbench.runs.history import History
 from workbench.runs.initial_weights import WeightSource, initial_weights
 from workbench.runs.limits import check_limits
@@ -109,9 +109,8 @@ class Run(RunView, Listener, Awaitable[Result]):
             if start is not None:
                 self.history = history_of(folder, description)
                 self._repeats.expect(self.history)  # what follows a kept state is done again, for one a publication
-            logs = folder.path / "logs"
-            logs.mkdir(mode=0o700, exist_ok=True)
-            self._supervisor = Supervisor(dataclasses.replace(plan, config=plan.config.replace(device=device)), logs)
+            plan = dataclasses.replace(plan, config=plan.config.replace(device=device))
+            self._supervisor = Supervisor(plan, folder.subfolder("logs"))
             self._checkpoints = Checkpoints(self._supervisor, self._keep_records, self._write_checkpoint)
             self._restarts = RestartPolicy(self._supervisor, self._note_incident)
             self._supervisor.listeners += [self._restarts, self._checkpoints, self]
@@ -377,7 +376,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         if len(records):
             self._unwritten[table].append(records)
         kept = self._write_waiting(table)
-        self.history.append(table, records, lost, self.folder.path_of(table) if kept else None)
+        self.history.append(table, records, lost, self.folder if kept else None)
 
     def _keep_records(self) -> bool:
         """Write what waits; return whether all is on disk. A checkpoint without it would leave a gap in the history."""
@@ -394,8 +393,21 @@ class Run(RunView, Listener, Awaitable[Result]):
                 self.folder.append(table, waiting[0])
                 waiting.popleft()
         except RecordError as error:  # kept, and tried again with the next records
-            self._warnings.setdefault(table, str(error))
+            self._refuse(table, error)
         return not waiting
+
+    def _look_for_the_folder(self) -> None:
+        try:
+            _ = self.folder.place
+        except RecordError as error:
+            self._refuse("folder", error)
+
+    def _refuse(self, what: str, error: RecordError) -> None:
+        """Remember what was not written, and why. With the folder, the records in it are gone."""
+        gone = isinstance(error, FolderGone)
+        self._warnings.setdefault("folder" if gone else what, str(error))
+        if gone:
+            self.history.forget()
 
     def _note_incident(self, incident: Incident) -> None:
         """Write down a death; what the next process does again must not be counted twice."""
@@ -410,11 +422,16 @@ class Run(RunView, Listener, Awaitable[Result]):
             "elapsed_s": self.progress["elapsed_s"], "created": time.time(), "versions": machine.versions(),
         }  # fmt: skip
         keep = self.config.checkpoint.keep
-        self._write(write_checkpoint, self.folder.path / "checkpoints", epoch, contents, described, keep)
+
+        def checkpoint() -> None:
+            write_checkpoint(self.folder.subfolder("checkpoints"), epoch, contents, described, keep)
+
+        self._write(checkpoint)
 
     def end(self) -> None:
         """Sum up, and finish the folder."""
         supervisor = self._supervisor
+        self._look_for_the_folder()
         if supervisor.error is not None:
             status = "failed"
         else:
@@ -502,7 +519,7 @@ class Run(RunView, Listener, Awaitable[Result]):
             write(*what)
             self._refused.discard(name.removeprefix("write_"))
         except RecordError as error:
-            self._warnings.setdefault(name, str(error))
+            self._refuse(name, error)
             self._refused.add(name.removeprefix("write_"))
 
 

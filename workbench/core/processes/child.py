@@ -136,7 +136,8 @@ def run(job: Job) -> None:
     from workbench.core.processes import actor, learner, sequential
 
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before CUDA starts: makes its matrix products repeatable
-    log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK  # never a file elsewhere, or a pipe
+    log = os.open(job.log, flags, 0o600, dir_fd=job.logs.fileno())
     for stream in (1, 2):  # a notebook would show what a child prints in whichever cell ran last
         os.dup2(log, stream)
     torch.set_num_threads(job.config.processes.threads)

@@ -8,6 +8,7 @@ stops what is left. The caller's thread is never needed, so a notebook's cells s
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 import sys
 import threading
@@ -23,6 +24,7 @@ from workbench.core.config import Config
 from workbench.core.processes import child
 from workbench.core.processes.blocks import Plan, allocate_shared
 from workbench.core.processes.fork_server import HOW_UNKNOWN, new_process
+from workbench.core.processes.shared_memory import Descriptor
 from workbench.core.processes.spawn import Process, in_words
 from workbench.core.processes.wakeup import Wakeup
 from workbench.core.processes.worker import Job, Role
@@ -75,10 +77,9 @@ class Supervisor:
         channels = [self.shared.blocks[f"channel {index}"] for index in range(len(roles))]
         self._channels = [ChannelReader(block.open()) for block in channels]
         heartbeat_interval_s = plan.config.processes.hang_timeout_s / 4
+        self._logs = Descriptor(os.open(logs, os.O_RDONLY | os.O_DIRECTORY))  # whatever name the folder gets
         self._wakeups = [Wakeup.create(index, heartbeat_interval_s) for index in range(len(roles))]
-        self.children = [
-            self._child(plan, name, role, index, owned, logs) for index, (name, role, owned) in enumerate(roles)
-        ]
+        self.children = [self._child(plan, name, role, index, owned) for index, (name, role, owned) in enumerate(roles)]
         self._wake = Wakeup.create()
         self._watcher = threading.Thread(target=self._watch, name="watch run", daemon=True)
         self._launch_time = np.nan
@@ -87,10 +88,11 @@ class Supervisor:
         self._killed = False
         self._ended = threading.Event()
 
-    def _child(self, plan: Plan, name: str, role: Role, index: int, agents: tuple[int, ...], logs: Path) -> Child:
-        log = str(logs / f"{name.replace(' ', '-')}.log")
-        blocks, wakeups, learner = self.shared.blocks, self._wakeups, learner_class(plan.config)
-        job = Job(name, role, index, plan.config, plan.lag, agents, blocks, wakeups, log, plan.hooks, learner)
+    def _child(self, plan: Plan, name: str, role: Role, index: int, agents: tuple[int, ...]) -> Child:
+        log = f"{name.replace(' ', '-')}.log"
+        blocks, wakeups, logs = self.shared.blocks, self._wakeups, self._logs
+        job = Job(name, role, index, plan.config, plan.lag, agents, blocks, wakeups, log, plan.hooks, logs)
+        job.learner = learner_class(plan.config)
         return Child(job, self._process(job))
 
     def _process(self, job: Job) -> Process:

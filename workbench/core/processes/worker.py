@@ -20,7 +20,7 @@ from workbench.core.agents.flat_parameters import unpadded
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config
 from workbench.core.processes.blocks import Shared
-from workbench.core.processes.shared_memory import Block
+from workbench.core.processes.shared_memory import Block, Descriptor
 from workbench.core.processes.wakeup import Wakeup
 from workbench.core.shared.record_ring import Channel
 from workbench.core.train.hooks import Hook, unchanged
@@ -45,8 +45,9 @@ class Job:
         agents: those whose updates this process makes.
         blocks: all memory of the run, by name.
         wakeups: one per process, by index.
-        log: file that takes whatever the process prints.
+        log: name of the file that takes whatever the process prints.
         hooks: what comes in from outside, in this order.
+        logs: the folder of that file.
         learner: what makes the updates.
         restarts: how often this process has been restarted.
     """
@@ -61,6 +62,7 @@ class Job:
     wakeups: list[Wakeup]
     log: str
     hooks: tuple[Hook, ...]
+    logs: Descriptor
     learner: MakeLearner = OneByOne
     restarts: int = 0
 

@@ -13,7 +13,6 @@ import os
 import re
 import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.digest import array_digest
-from workbench.runs.files import whole_file
+from workbench.runs.files import opened_folder, plain_file, remedy, whole_file
 from workbench.runs.folder import RecordError
 
 # Version of what a checkpoint holds.
@@ -65,20 +64,20 @@ def write_checkpoint(
     text = np.frombuffer(json.dumps(head).encode(), np.uint8)
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        for left in folder.glob("*.part"):  # by a writer that was killed
-            with suppress(OSError):
-                left.unlink()
-        with whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
-            for name, array in ({_DESCRIPTION: text} | dict(arrays)).items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    _write_array(member, array)
-        _sync_folder(folder)
-        for old in _found(folder)[keep:]:
-            old.unlink()
+        with opened_folder(folder) as its:  # which stays this run's if another gets its name meanwhile
+            for left in os.listdir(its):  # by a writer that was killed
+                if left.endswith(".part"):
+                    os.unlink(left, dir_fd=its)
+            with whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
+                for name, array in ({_DESCRIPTION: text} | dict(arrays)).items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        _write_array(member, array)
+            for old in _names(its)[keep:]:
+                os.unlink(old, dir_fd=its)
     except OSError as error:
         raise CheckpointError(
             f"cannot write {path}: {error.strerror or error}; earlier checkpoints are kept, and the run continues; "
-            "make room"
+            f"{remedy(error)}"
         ) from error
     return path
 
@@ -168,9 +167,12 @@ def _path(folder: Path, epoch: int) -> Path:
 
 def _found(folder: Path) -> list[Path]:
     """Checkpoints of a folder, newest first."""
-    paths = list(folder.iterdir()) if folder.is_dir() else []
-    named = [(int(match[1]), path) for path in paths if (match := _NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(named, reverse=True)]
+    return [folder / name for name in _names(folder)] if folder.is_dir() else []
+
+
+def _names(folder: Path | int) -> list[str]:
+    matches = filter(None, map(_NAME.fullmatch, os.listdir(folder)))
+    return [match[0] for match in sorted(matches, key=lambda match: int(match[1]), reverse=True)]
 
 
 def _write_array(member: IO[bytes], array: NDArray[Any]) -> None:
@@ -182,7 +184,9 @@ def _write_array(member: IO[bytes], array: NDArray[Any]) -> None:
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     arrays = {}
-    with zipfile.ZipFile(path) as archive:
+    with plain_file(path) as file, zipfile.ZipFile(file) as archive:
+        if sum(each.file_size for each in archive.infolist()) > os.fstat(file.fileno()).st_size:
+            raise ValueError("it unfolds to more than it is; no run packs its checkpoints")
         for name in archive.namelist():
             with archive.open(name) as member:
                 arrays[name.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
@@ -194,11 +198,3 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
     names = [np.frombuffer(name.encode(), np.uint8) for name in sorted(arrays)]
     return array_digest(*names, *(arrays[name] for name in sorted(arrays)))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -84,7 +84,7 @@ def _gone_back(
     kind: type[R], hooks_of: HooksOf, given: Given, earlier: LoadedRun, wanted: Config, asked_for: set[str]
 ) -> R:
     """The run, set back to its newest checkpoint and not started yet."""
-    checkpoint, refused = newest_checkpoint(earlier.folder.path / "checkpoints")
+    checkpoint, refused = newest_checkpoint(earlier.folder.place / "checkpoints")
     for text in refused:
         warnings.warn(f"{text}; the one before it, of epoch {checkpoint.epoch}, is used", RecordWarning, stacklevel=3)
     launched = _config_of(checkpoint, given)
@@ -204,12 +204,12 @@ def _go_back(folder: RunFolder, checkpoint: Checkpoint) -> None:
     updates = [int(arrays[f"agent {agent}/updates"]) for agent in agents]
     versions = [int(arrays[f"agent {agent}/version"]) for agent in agents]
     epochs, evaluated = int(arrays["actor/at"]), int(arrays["actor/evaluated"])
-    set_aside(folder.path / "checkpoints", after=checkpoint.epoch)
+    set_aside(folder.subfolder("checkpoints"), after=checkpoint.epoch)
     history = History.of(folder)
     for table in folder.schema.tables:
         folder.replace(table, until(table, history.table(table), epochs, updates, versions, evaluated))
     for name in ("result.json", "weights.npy"):
-        (folder.path / name).unlink(missing_ok=True)
+        (folder.place / name).unlink(missing_ok=True)
 
 
 def safe_to_change(name: str) -> bool:
