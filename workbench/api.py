@@ -23,6 +23,7 @@ from workbench.core.did_you_mean import did_you_mean
 from workbench.core.envs.base import WorldConfig
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.core.train.hooks import Hook
+from workbench.diagnose.doctor import judges
 from workbench.diagnose.faults import Fault, prepare
 from workbench.diagnose.probes import Probes
 from workbench.runs import compare as comparing
@@ -172,6 +173,7 @@ class LoadedRun(_Instruments, loading.LoadedRun):
 
 loading.opened_as = LoadedRun
 loading.readers[KIND] = follow
+judges[KIND] = "workbench.watch.judge:diagnose"
 registry.register("agent", KIND, "workbench.watch.folder:Watched")
 registry.register("world", KIND, "workbench.watch.folder:Elsewhere")
 registry.register("world", "gymnasium", "workbench.zoo.gymnasium:GymnasiumConfig")

@@ -35,6 +35,7 @@ class CheckResult:
         epoch: First epoch that shows the failure.
         broken: What the broken rules are about: "weights", "target", "epsilon".
         measured: Which share of the run was looked at, as a sentence; empty where that goes without saying.
+        agents: Those whose records broke a rule, where the check knows them.
     """
 
     name: str
@@ -46,6 +47,7 @@ class CheckResult:
     epoch: int | None = None
     broken: tuple[str, ...] = ()
     measured: str = ""
+    agents: tuple[int, ...] = ()
 
     @property
     def told(self) -> str:

@@ -7,6 +7,7 @@ hypothesis that weights are not synced is decided by the eight methods of sync v
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import textwrap
 import time
 from collections.abc import Callable, Sequence
@@ -97,12 +98,14 @@ class Diagnosis:
 def diagnose(run: RunView) -> Diagnosis:
     """Check what a run has recorded so far; live, after the end, or loaded."""
     if run.mode in judges:
-        return judges[run.mode](run)
+        module, _, name = judges[run.mode].partition(":")
+        judged: Diagnosis = getattr(importlib.import_module(module), name)(run)
+        return judged
     return examine(evidence_of(run), f"Run {run.name}: {run.label}, {', '.join([run.status, *run.losses])}")
 
 
-# Who judges runs that are none of this workbench's own, by their mode.
-judges: dict[str, Callable[[RunView], Diagnosis]] = {}
+# What judges runs that are none of this workbench's own, by their mode: ``module:function``.
+judges: dict[str, str] = {}
 
 
 def examine(evidence: Evidence, title: str = "") -> Diagnosis:

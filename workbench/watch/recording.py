@@ -49,7 +49,7 @@ class Recording:
             name: of the table.
             width: numbers in its last field; None where all have the same.
         """
-        parts = [part for part in self._found.get(name, ()) if width is None or part.dtype[-2].shape == (width,)]
+        parts = [part for part in self._found.get(name, ()) if width is None or _width(part) == width]
         if not parts:
             fields, _ = tables.TABLES[name]
             return np.empty(0, [*dtype_of(fields).descr, ("file", "<i4")])
@@ -60,15 +60,15 @@ class Recording:
 
     def widths(self, name: str) -> list[int]:
         """How many numbers the last field of a table's records holds: each that occurs."""
-        return sorted({int(np.prod(part.dtype[-2].shape, dtype=int)) for part in self._found.get(name, ())})
-
-    def parts(self, name: str) -> list[Records]:
-        """The records of a table whose last fields differ, in no order."""
-        return self._found.get(name, [])
+        return sorted({_width(part) for part in self._found.get(name, ())})
 
     def names(self, file: int) -> list[str]:
         """What the numbers of names stand for in a file."""
         return [line["name"] for line in list(self.files.values())[file].lines if "name" in line]
+
+
+def _width(records: Records) -> int:
+    return int(np.prod(records.dtype[-2].shape, dtype=int))
 
 
 def _with_file(records: Records, number: int) -> Records:

@@ -7,7 +7,7 @@ from workbench.watch.tensors import PICKS
 
 # What an event is.
 SYNC, PUBLISH, RESULT = 1, 2, 3
-# What a look at a model sees.
+# What a look at a model sees; of a copy, ten times its kind is added.
 SOURCE_BEFORE, SOURCE, TARGET_BEFORE, TARGET, ONLINE_BEFORE, ONLINE, ACTS, HELD = range(1, 9)
 
 
@@ -22,8 +22,9 @@ TABLES: dict[str, tuple[Fields, bool]] = {
     "events": (_fields(
         "begin:d time:d event:q kind:i agent:i update:q source_epsilon_before:d target_epsilon_before:d "
         "source_epsilon:d target_epsilon:d"), False),
-    "looks": (
-        [*_fields("time:d event:q role:i layout:i identity:q"), ("picks", "<f4", PICKS), ("sums", "<i8", 1)], False),
+    "looks": ([
+        *_fields("time:d event:q agent:i role:i layout:i identity:q"), ("picks", "<f4", PICKS), ("sums", "<i8", 1),
+    ], False),
     "acts": (_fields(
         "time:d seconds:d event:q agent:i env:i forwards:i training:i sensitive:i size:i action:d epsilon_before:d "
         "epsilon:d"), True),

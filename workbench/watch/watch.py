@@ -17,7 +17,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import util
 from pathlib import Path
 from types import TracebackType
@@ -111,16 +111,15 @@ class _Process:
             self._names[name] = len(self._names)
         return self._names[name]
 
-    def look(self, event: int, role: int, view: View) -> None:
-        """Record the fingerprints of a model."""
+    def look(self, event: int, agent: int, role: int, view: View) -> None:
+        """Record the fingerprints of an agent's model."""
         layout = view.layout
         if layout not in self._layouts:
             self.file.say({"layout": vars(layout)})
             self._layouts[layout] = len(self._layouts)
         sums, picked = view.look()
-        self.write(
-            "looks", time.time(), event, role, self._layouts[layout], view.identity, *picked, *sums, width=len(sums)
-        )
+        head = time.time(), event, agent, role, self._layouts[layout], view.identity
+        self.write("looks", *head, *picked, *sums, width=len(sums))
 
     def failed(self, error: BaseException) -> None:
         """Keep what could not be recorded, each kind of trouble once."""
@@ -239,6 +238,7 @@ class Watch:
         with self._call() as here:
             if here is not None:
                 here.leave()
+        with suppress(Exception):  # somebody has deleted the folder
             self._end("failed" if error else "finished", error)
 
     def _end(self, status: str, error: str | None = None) -> None:
@@ -265,25 +265,24 @@ class Watch:
     def _call(self) -> Iterator[_Process | None]:
         """Record something: nothing that goes wrong inside comes out, and the time is counted."""
         began, here = time.perf_counter(), None
-        try:
+        with suppress(Exception):  # the folder is gone, or the disk full
             here = self._here()
-            if here is None:
-                yield None
-                return
+        if here is None:
+            yield None
+            return
+        try:
             with here.lock:
                 yield here
         except WrongUse:
             raise
         except Exception as error:
-            if here is not None:
-                here.failed(error)
+            here.failed(error)
         finally:
-            if here is not None:
-                here.calls += 1
-                here.seconds += time.perf_counter() - began
-                here.file.set("heartbeat", time.time())
-                here.file.set("calls", here.calls)
-                here.file.set("seconds", here.seconds)
+            here.calls += 1
+            here.seconds += time.perf_counter() - began
+            here.file.set("heartbeat", time.time())
+            here.file.set("calls", here.calls)
+            here.file.set("seconds", here.seconds)
 
     def _guarded(self, act: Callable[..., None], *given: Any) -> None:
         """Call something whose errors, those of wrong use apart, are counted."""
@@ -374,6 +373,7 @@ class Watch:
             rows, seen = rows_of(obs, picked), None if next_obs is None else rows_of(next_obs, picked)
             frames, chunks = hash_frames(rows, self.frames)
             following = np.zeros_like(frames) if seen is None else hash_frames(seen, self.frames)[0]
+            single = hash_frames(rows, 1)[0]
             actions, rewards, ends, cuts, places = (
                 np.full(many, default) if value is None else numbers_of(value, many)
                 for value, default in ((action, -1), (reward, 0), (done, 0), (truncated, -1), (index, -1))
@@ -383,10 +383,11 @@ class Watch:
                 place = k if env is None else env
                 kept = here.episodes[agent, place]
                 fed, fed_size, _ = here.fed.pop((agent, place), (np.zeros(self.frames, np.int64), 0, 0))
+                hashes = *fed.tolist(), *following[k].tolist(), *frames[k].tolist(), int(single[k, 0])
                 here.write(
                     "stored", now, agent, place, kept[0], kept[1], kept[2], int(places[k]), rows.shape[1], chunks,
-                    actions[k], rewards[k], int(ends[k] != 0), int(cuts[k]), int(seen is not None), fed_size,
-                    *fed.tolist(), *following[k].tolist(), *frames[k].tolist(), width=3 * self.frames,
+                    actions[k], rewards[k], int(ends[k] != 0), int(cuts[k]), int(seen is not None), fed_size, *hashes,
+                    width=len(hashes),
                 )  # fmt: skip
                 kept[1], kept[2] = kept[1] + 1, kept[2] + 1
                 if ends[k] != 0 or cuts[k] > 0:
@@ -482,7 +483,7 @@ class Watch:
                 return
             for agent, model in enumerate(many):
                 here.events += 1
-                here.look(here.events, tables.HELD, here.views.of(model))
+                here.look(here.events, agent, tables.HELD, here.views.of(model))
                 now = time.time()
                 here.write("events", now, now, here.events, tables.RESULT, agent, 0, *[math.nan] * 4)
             if _Own.watch is self:
@@ -533,8 +534,8 @@ class Copy(_Block):
 
     def _look(self, here: _Process, source: int, target: int) -> None:
         self._epsilon += [epsilon_of(self._source), epsilon_of(self._target)]
-        here.look(self._event, source, here.views.of(self._source))
-        here.look(self._event, target, here.views.of(self._target))
+        here.look(self._event, self._agent, 10 * self._kind + source, here.views.of(self._source))
+        here.look(self._event, self._agent, 10 * self._kind + target, here.views.of(self._target))
 
     def _before(self, here: _Process) -> None:
         here.events += 1
@@ -618,7 +619,7 @@ class Act(_Seer):
         if self._view is not None and here.acted[self._agent] % 50 == 1:
             here.events += 1
             event = here.events
-            here.look(event, tables.ACTS, self._view)
+            here.look(event, self._agent, tables.ACTS, self._view)
         sensitive = self._view is not None and bool(self._view.layout.sensitive)
         action = math.nan if self.action is None else float(numbers_of(self.action).flat[0])
         here.write(
@@ -669,9 +670,9 @@ class Update(_Seer):
 
     def _look(self, here: _Process, online: int, target: int) -> None:
         if self._looks and self._view is not None:
-            here.look(self._event, online, self._view)
+            here.look(self._event, self._agent, online, self._view)
         if self._looks and self._target is not None:
-            here.look(self._event, target, here.views.of(self._target))
+            here.look(self._event, self._agent, target, here.views.of(self._target))
 
     def _after(self, here: _Process, begin: float, end: float) -> None:
         here.updates[self._agent] += self._count

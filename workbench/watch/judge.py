@@ -1,0 +1,64 @@
+"""The doctor of a watched trainer: whether its actor acts with what its learner published, and what else is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workbench.diagnose.doctor import Diagnosis, Hypothesis
+from workbench.runs.loaded import RunView
+from workbench.watch import judge_processes, judge_rows, judge_updates, judge_weights  # noqa: F401  # they bring checks
+from workbench.watch.findings import CHECKS, Evidence
+
+# Checks by how surely what they find keeps a trainer from learning, worst first.
+WORST = tuple(
+    "parameters rows sync optimizer loss publish gradients n_step discount target windows actor_input epsilon done shapes "
+    "torn processes sharing mode pacing parts coverage device result recording".split()
+)
+
+
+@dataclass(frozen=True, repr=False)
+class WatchedDiagnosis(Diagnosis):
+    """What the records of a watched trainer say.
+
+    Attributes:
+        verdict: whether the actor acts with what the learner published: "true", "true by sharing", "false" or "cannot
+            tell".
+        reasons: the most likely ones for not learning, at most three, worst first.
+    """
+
+    verdict: str = "cannot tell"
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Everything as text, the verdict on top."""
+        return f"{self.hypothesis.sentence}\n\n{super().text}"
+
+
+def diagnose(run: RunView) -> WatchedDiagnosis:
+    """Check what a watched trainer has recorded so far."""
+    evidence = Evidence(run)
+    order = {each.name: place for place, each in enumerate(CHECKS)}
+    checks = tuple(each.judge(evidence) for each in sorted(CHECKS, key=lambda each: order[each.name]))
+    named = {each.name: each for each in checks}
+    sync, torn, sharing, publish = (named[name] for name in ("sync", "torn", "sharing", "publish"))
+    if sync.verdict == "fail":
+        verdict, why = "false", sync.sentence
+    elif "mixed" in torn.broken:
+        verdict, why = "false", torn.sentence
+    elif "in place" in sharing.broken or sharing.figure == "shared":
+        verdict, why = "true by sharing", f"Nothing is published. {sharing.sentence}"
+    elif publish.verdict == "fail":
+        verdict, why = "false", publish.sentence
+    elif sync.verdict == torn.verdict == "pass":
+        verdict, why = "true", sync.sentence
+    else:
+        verdict, why = "cannot tell", next(e.sentence for e in (sync, torn, publish) if e.verdict == "cannot tell")
+    failed = sorted((each for each in checks if each.verdict == "fail"), key=lambda each: WORST.index(each.name))
+    reasons = tuple(f"({each.name}) {each.sentence}" for each in failed[:3])
+    sentence = f"The actor acts with what the learner published: {verdict.upper()}. {why}"
+    if reasons:
+        sentence += " Most likely reasons for not learning: " + " ".join(reasons)
+    holds = {"true": False, "true by sharing": False, "false": True}.get(verdict)
+    title = f"Run {run.name}: {run.label}, {run.status}"
+    return WatchedDiagnosis(title, checks, (), Hypothesis(holds, sentence), verdict, reasons)
