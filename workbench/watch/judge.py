@@ -10,10 +10,11 @@ from workbench.watch import judge_processes, judge_rows, judge_updates, judge_we
 from workbench.watch.findings import CHECKS, Evidence
 
 # Checks by how surely what they find keeps a trainer from learning, worst first.
-WORST = tuple(
-    "parameters rows sync optimizer loss publish gradients n_step discount target windows actor_input epsilon done shapes "
-    "torn processes sharing mode pacing parts coverage device result recording".split()
-)
+WORST = (
+    "parameters", "rows", "sync", "optimizer", "loss", "publish", "gradients", "n_step", "discount", "target",
+    "windows", "actor_input", "epsilon", "done", "shapes", "torn", "processes", "sharing", "mode", "pacing", "parts",
+    "coverage", "device", "result", "recording",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False)
