@@ -180,7 +180,7 @@ class Check:
                 break
         else:
             same = [unknown("Nothing that tells has been recorded.")]
-        said = " ".join(dict.fromkeys(_close(each.sentence) for each in same[:3] if each.sentence))
+        said = " ".join(dict.fromkeys(_close(each.sentence) for each in same[:6] if each.sentence))
         epochs = [each.epoch for each in same if each.epoch is not None]
         about = tuple(dict.fromkeys(each.about for each in same if each.about))
         agents = tuple(sorted({each.agent for each in same if each.agent is not None}))

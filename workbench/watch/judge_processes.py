@@ -40,7 +40,7 @@ def _pacing(evidence: Evidence) -> Iterator[Finding]:
             )
     usual = float(np.median(list(ratios.values()))) if ratios else 0.0
     for agent, ratio in ratios.items():
-        if len(ratios) > 1 and ratio < 0.5 * usual:
+        if len(ratios) > 2 and not 0.5 * usual <= ratio <= 2 * usual:
             said = f"its learner made {ratio:.3g} updates per agent step, where the others made {usual:.3g}"
             last = evidence.of("updates", agent)["time"][-1]
             yield evidence.bad("agents", agent, last, f"{ratio:.3g} against {usual:.3g}", said)

@@ -18,7 +18,7 @@ from workbench.watch.findings import Array, Evidence, Finding, add, check, good,
 from workbench.watch.tensors import whole_hash
 
 # Share of rows from which on something is wrong: less may be rows that were just being written.
-SHARE = 0.005
+SHARE = 0.001
 _MIX = np.int64(0x9E3779B97F4A7C1)
 
 
@@ -76,8 +76,15 @@ class Rows:
         return ends[np.searchsorted(ends, np.arange(len(self.episode)))] - np.arange(len(self.episode))
 
 
-def _rows_of(evidence: Evidence, agent: int) -> Rows | Finding:
-    """The rows of an agent, ready to compare; or why they cannot be compared."""
+def rows_of(evidence: Evidence, agent: int) -> Rows | Finding:
+    """The rows of an agent, which are prepared once for all checks; or why they cannot be compared."""
+    kept: dict[int, Rows | Finding] = vars(evidence).setdefault("rows", {})
+    if agent not in kept:
+        kept[agent] = _prepare(evidence, agent)
+    return kept[agent]
+
+
+def _prepare(evidence: Evidence, agent: int) -> Rows | Finding:
     count = evidence.frames
     stored, sampled = evidence.of("stored", agent), evidence.of("sampled", agent)
     sampled = sampled[(sampled["time"] <= evidence.horizon) & (sampled["valid"] != 0)]
@@ -132,11 +139,8 @@ def _each(find: Judged) -> Callable[[Evidence], Iterator[Finding]]:
     """A check of every agent's rows, which are prepared once for all checks."""
 
     def all_agents(evidence: Evidence) -> Iterator[Finding]:
-        kept = vars(evidence).setdefault("rows", {})
         for agent in evidence.agents:
-            if agent not in kept:
-                kept[agent] = _rows_of(evidence, agent)
-            rows = kept[agent]
+            rows = rows_of(evidence, agent)
             if isinstance(rows, Finding):
                 yield rows
             elif not rows.known.any() and not np.isin(rows.frames, rows.newest).any() and find is not _rows:
@@ -147,6 +151,11 @@ def _each(find: Judged) -> Callable[[Evidence], Iterator[Finding]]:
                 yield from find(evidence, rows)
 
     return all_agents
+
+
+def _many(broken: Array, among: Array | None = None) -> bool:
+    """Whether more rows are broken than may have been half written when they were looked at."""
+    return bool(broken.sum() > max(1, SHARE * (len(broken) if among is None else among.sum())))
 
 
 def _bad(evidence: Evidence, rows: Rows, broken: Array, about: str, said: str, among: Array | None = None) -> Finding:
@@ -176,7 +185,7 @@ def _rows(evidence: Evidence, rows: Rows) -> Iterator[Finding]:
     if strange.all():
         yield unknown(f"agent {agent}: no sampled row was ever stored: it is transformed, or from another buffer.")
         return
-    if strange.mean() > SHARE:
+    if _many(strange):
         yield _bad(evidence, rows, strange, "never stored", "sampled states contain frames that were never stored")
     known = rows.known & (sampled["action"] != -1)
     ever = np.isin(
@@ -184,11 +193,18 @@ def _rows(evidence: Evidence, rows: Rows) -> Iterator[Finding]:
         np.concatenate([_pair(each, rows.stored["action"].view(np.int64)) for each in rows.windows]),
     )
     changed = known & ~ever
-    if SHARE < changed.sum() / max(known.sum(), 1) < 0.95:
+    if _many(changed, known) and changed.sum() < 0.95 * known.sum():
         yield _bad(
             evidence, rows, changed, "changed", "sampled rows have another action than was stored with them", known
         )
+    content = _pair(rows.newest, rows.stored["action"].view(np.int64))
+    again = np.append(False, (content[1:] == content[:-1]) & (rows.stored["reward"][1:] == rows.stored["reward"][:-1]))
     pairs, chance = _collisions(rows, batches)
+    if again.mean() > 0.3 + chance and len(np.unique(content)) > 0.1 * len(content):
+        said = (
+            f"{again.mean():.0%} of the stored rows are the same as the row before: every row is stored more than once"
+        )
+        yield evidence.bad("duplicates", agent, rows.stored["time"][np.argmax(again)], f"{again.mean():.0%}", said)
     if pairs > 3 * chance + 0.25:
         said = f"two rows of a batch are the same row in {pairs:.0%} of all pairs, where {chance:.0%} are due"
         yield evidence.bad("duplicates", agent, sampled["time"][0], f"{pairs:.0%} of pairs", said)
@@ -228,7 +244,7 @@ def _find_windows(evidence: Evidence, rows: Rows) -> Iterator[Finding]:
     parts = (np.isin(rows.frames, rows.newest) | (rows.frames == 0)).all(1)
     states = ~rows.known & parts & rows.stacks
     index, capacity = sampled["index"], evidence.declared["capacity"]
-    if states.mean() > SHARE:
+    if _many(states):
         head = _at_write_head(rows, index, capacity)
         across = np.isin(rows.state, rows.across) & states
         if (states & head).sum() > 0.5 * states.sum():
@@ -245,14 +261,14 @@ def _find_windows(evidence: Evidence, rows: Rows) -> Iterator[Finding]:
         whole = (rows.stored["chunks"] == evidence.frames)[1:] & (np.diff(rows.episode) == 0)
         shifted = (stacked[1:, :-1] == stacked[:-1, 1:]).all(1)
         broken = np.append(False, whole & ~shifted)
-        if broken.sum() > SHARE * max(whole.sum(), 1) and whole.any():
+        if _many(broken, whole):
             said = f"stored stacks are no consecutive frames ({broken.sum()} of {whole.sum()} rows)"
             yield evidence.bad(
                 "states", rows.agent, rows.stored["time"][np.argmax(broken)], f"{broken.mean():.1%}", said
             )
     counted = rows.known & (sampled["done"] == 0)
     wrong = counted & ~_next_fits(rows, n_step)
-    if wrong.sum() > SHARE * max(counted.sum(), 1):
+    if _many(wrong, counted):
         crossing = np.isin(_pair(rows.state, rows.following), _crossing(rows, n_step)) & wrong
         how = (
             "belong to the next episode"
@@ -356,13 +372,15 @@ def _coverage(evidence: Evidence, rows: Rows) -> Iterator[Finding]:
         return
     kept = np.minimum(written, evidence.declared["capacity"] or written)[told]
     age = np.maximum(written[told] - rank[place[told]], 0) / kept
-    seen = len(np.unique(place[told])) / len(rows.stored)
-    due = 1 - np.exp(-told.sum() / len(rows.stored))
+    index, of = sampled["index"][sampled["index"] >= 0], min(len(rows.stored), evidence.declared["capacity"] or 2**62)
+    seen, due = len(np.unique(place[told])) / len(rows.stored), 1 - np.exp(-told.sum() / len(rows.stored))
+    if len(index):
+        seen, due = len(np.unique(index)) / of, 1 - np.exp(-len(index) / of)
     figure = f"{seen:.0%} of rows seen"
     if np.quantile(age, 0.1) > 0.5:
         said = f"new rows are hardly ever sampled: nine of ten are in the older half (median age {np.median(age):.0%})"
         yield evidence.bad("age", agent, sampled["time"][0], f"median age {np.median(age):.0%}", said)
-    elif due > 0.3 and seen < 0.4 * due and evidence.declared["capacity"] is None:
+    elif due > 0.3 and seen < 0.4 * due:
         said = f"only {seen:.0%} of what was stored was ever sampled, where {due:.0%} are due"
         yield evidence.bad("share", agent, sampled["time"][0], figure, said)
     else:
@@ -399,13 +417,13 @@ def _actor_input(evidence: Evidence, rows: Rows) -> Iterator[Finding]:
     told = (unique[at] == rows.frames[:, -1]) & (many[at] == 1) & readable[place]
     other = told & (whole[place] != rows.state)
     unlike = readable & ~(whole == rows.windows).any(0)
-    if other.sum() > SHARE * max(told.sum(), 1):
+    if _many(other, told):
         said = (
             "for the same step the actor feeds its network other frames than the learner: one of them clears or mixes"
             " its history"
         )
         yield _bad(evidence, rows, other, "input", said, told)
-    elif unlike.sum() > SHARE * readable.sum():
+    elif _many(unlike, readable):
         when = rows.stored["time"][np.argmax(unlike)]
         figure = f"{unlike.sum() / readable.sum():.1%} of {readable.sum()} steps"
         said = f"the actor feeds its network frames that are no window of the episode ({figure})"
@@ -444,36 +462,33 @@ def _done(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
+def steps_of(rows: Rows, gamma: float, n_step: int) -> tuple[float, float, Array]:
+    """How many of the sampled rows hold the reward of one step, and of n; and the rows where these differ, (m,)."""
+    rewards, summed = rows.stored["reward"], np.zeros(len(rows.stored))
+    for step in range(n_step):
+        inside = np.flatnonzero(rows.left >= step)
+        summed[inside] += gamma**step * rewards[inside + step]
+    one, whole, got = rewards[rows.place], summed[rows.place], rows.sampled["reward"]
+    told = (rows.place >= 0) & (rows.left[rows.place] >= n_step) & ((n_step == 1) | ~np.isclose(one, whole, 1e-4, 1e-4))
+    single, many = (np.isclose(got, each, 1e-3, 1e-4)[told].mean() if told.any() else 0.0 for each in (one, whole))
+    return float(single), float(many), told
+
+
 def _n_step(evidence: Evidence, rows: Rows) -> Iterator[Finding]:
     gamma, n_step = evidence.declared["gamma"], evidence.declared["n_step"]
     if gamma is None or n_step is None:
         yield unknown("Cannot tell: declare gamma and n_step to wb.Watch.")
         return
-    rewards = rows.stored["reward"]
-    summed = np.zeros(len(rewards))
-    for step in range(n_step):
-        inside = np.flatnonzero(rows.left >= step)
-        summed[inside] += gamma**step * rewards[inside + step]
-    told = (rows.place >= 0) & (rows.left[rows.place] >= n_step)
-    got, one, many = rows.sampled["reward"][told], rewards[rows.place[told]], summed[rows.place[told]]
-    differ = ~np.isclose(one, many, 1e-4, 1e-4)
-    if n_step == 1:
-        differ = np.ones(len(got), bool)
-    if differ.sum() < 10:
+    single, many, told = steps_of(rows, gamma, n_step)
+    if told.sum() < 10:
         yield unknown(
             f"agent {rows.agent}: too few sampled rows are known for certain to tell how many steps they span."
         )
-        return
-    single, whole = (np.isclose(got, each, 1e-3, 1e-4)[differ].mean() for each in (one, many))
-    if n_step > 1 and single > 0.5 > whole:
-        broken = np.zeros(len(rows.sampled), bool)
-        broken[np.flatnonzero(told)[differ]] = True
+    elif n_step > 1 and single > 0.5 > many:
         said = f"sampled rows hold the reward of one step, where n_step = {n_step} is declared"
-        yield _bad(evidence, rows, broken, "rows", said)
-    elif whole > 0.5:
-        yield good(
-            f"agent {rows.agent}: sampled rows span {n_step} steps ({whole:.0%} of {differ.sum()})", f"{whole:.0%}"
-        )
+        yield _bad(evidence, rows, told, "rows", said)
+    elif many > 0.5:
+        yield good(f"agent {rows.agent}: sampled rows span {n_step} steps ({many:.0%} of {told.sum()})", f"{many:.0%}")
     else:
         yield unknown(
             f"agent {rows.agent}: sampled rewards are neither those of one step nor of {n_step} (transformed?)."
@@ -481,3 +496,43 @@ def _n_step(evidence: Evidence, rows: Rows) -> Iterator[Finding]:
 
 
 check("n_step", "D12", "rows span the declared number of steps")(_each(_n_step))
+
+
+@check("discount", "D11 D12", "targets use gamma^n, and nothing behind a terminal row")
+def _discount(evidence: Evidence) -> Iterator[Finding]:
+    gamma, n_step = evidence.declared["gamma"], evidence.declared["n_step"] or 1
+    for agent in evidence.agents:
+        updates, stored = evidence.of("updates", agent), evidence.of("stored", agent)
+        told = updates[updates["discount_rows"] > 0]
+        if not len(told):
+            yield unknown(
+                "Cannot tell: add `update.log(target=..., bootstrap=...)`, and `watch.sample(...)` before it."
+            )
+            continue
+        used, spread = (
+            float(np.median(told["discount"])),
+            float(np.median(told["discount_high"] - told["discount_low"])),
+        )
+        error = told["terminal_error"][np.isfinite(told["terminal_error"])]
+        if len(error) and np.median(error) > 0.1 and ((stored["done"] > 0) & (stored["truncated"] <= 0)).any():
+            said = (
+                "targets bootstrap through rows that are terminal: the value behind the end counts; multiply by 1 -"
+                " done"
+            )
+            yield evidence.bad("terminal", agent, told["time"][0], f"{np.median(error):.2g}", said)
+        if gamma is None:
+            yield unknown(
+                f"agent {agent}: targets use a discount of {used:.6g}; declare gamma and n_step to judge that."
+            )
+            continue
+        rows = rows_of(evidence, agent)
+        single, many, differ = steps_of(rows, gamma, n_step) if isinstance(rows, Rows) else (0.0, 0.0, np.zeros(0))
+        steps = 1 if differ.sum() >= 10 and single > 0.5 > many else n_step
+        due, figure = gamma**steps, f"{used:.6g}"
+        if abs(used - due) <= max(1e-4, 0.05 * (1 - gamma)):
+            yield good(f"agent {agent}: targets use a discount of {used:.6g}, which is gamma^{steps}", figure)
+        elif spread > 0.1 * due:
+            yield unknown(f"agent {agent}: the target is no reward plus a discounted value (rewards are transformed?).")
+        else:
+            said = f"targets use a discount of {used:.6g}, where rows of {steps} steps need gamma^{steps} = {due:.6g}"
+            yield evidence.bad("discount", agent, told["time"][0], figure, said)

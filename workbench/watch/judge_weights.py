@@ -121,7 +121,7 @@ def _sync(evidence: Evidence) -> Iterator[Finding]:
         if other is not None:
             yield other
             continue
-        rare = _rare(evidence, agent, target.time[changes(target)], "sync")
+        rare = _rare(evidence, agent, target.time, "sync")
         published = evidence.looks(PUBLISH + tables.TARGET, agent)
         passed = 0 if published is None else int(changes(published).sum())
         if rare is not None and (published is None or passed > 2):
@@ -259,7 +259,7 @@ def _publish(evidence: Evidence) -> Iterator[Finding]:
                 )
                 yield evidence.bad("no effect", agent, source.time[first], f"{void.sum()} of {len(source)}", said)
                 continue
-        rare = _rare(evidence, agent, target.time[changes(target)], "publish")
+        rare = _rare(evidence, agent, target.time, "publish")
         yield rare or good(f"agent {agent} published {len(source)} times", f"{len(source)} publications")
 
 
@@ -352,23 +352,21 @@ def _result(evidence: Evidence) -> Iterator[Finding]:
 def _epsilon(evidence: Evidence) -> Iterator[Finding]:
     for agent in evidence.agents:
         acts, updates, events = (evidence.of(name, agent) for name in ("acts", "updates", "events"))
-        used = acts[np.isfinite(acts["epsilon"])]
-        theirs = np.concatenate(
-            [
-                updates["epsilon"],
-                *(events[events["kind"] == tables.PUBLISH][f"{end}_epsilon"] for end in ("source", "target")),
-            ]
-        )
-        theirs = theirs[np.isfinite(theirs)]
+        used = acts["epsilon"][np.isfinite(acts["epsilon"])]
+        sent, taken = (events[events["kind"] == kind] for kind in (tables.PUBLISH, tables.SYNC))
+        theirs = np.concatenate([updates["epsilon"], sent["source_epsilon"], sent["target_epsilon"]])
+        theirs, read = theirs[np.isfinite(theirs)], taken["source_epsilon"][np.isfinite(taken["source_epsilon"])]
         if not len(used):
             yield unknown("Cannot tell: no object that was given to `watch.act(...)` has an attribute epsilon.")
-        elif len(theirs) and len(used) > 1 and np.ptp(used["epsilon"]) < 1e-9 < np.ptp(theirs):
-            said = (
-                f"explores with epsilon {used['epsilon'][0]:.4g} from beginning to end, while the learner's goes from "
-                f"{theirs.max():.4g} to {theirs.min():.4g}: a plain attribute is not shared between processes; make it "
-                "a tensor of the shared model, or compute it where it is used"
+        elif len(theirs) and len(used) > 1 and np.ptp(used) < 1e-9 < np.ptp(theirs):
+            why = (
+                "a plain attribute is not shared between processes; make it a tensor of the shared model, or compute it"
+                " where it is used"
             )
-            yield evidence.bad("actor", agent, used["time"][0], f"{used['epsilon'][0]:.4g} always", said)
+            if not len(taken) or (len(read) and np.ptp(read) > 1e-9):
+                why = "no sync brings it to the actor" if not len(taken) else "the sync does not copy it"
+            said = f"explores with epsilon {used[0]:.4g} from beginning to end, while the learner's goes from "
+            said += f"{theirs.max():.4g} to {theirs.min():.4g}: {why}"
+            yield evidence.bad("actor", agent, acts["time"][0], f"{used[0]:.4g} always", said)
         else:
-            span = f"{used['epsilon'][0]:.4g} to {used['epsilon'][-1]:.4g}"
-            yield good(f"agent {agent} explores with epsilon {span}", span)
+            yield good(f"agent {agent} explores with epsilon {used[0]:.4g} to {used[-1]:.4g}", f"{used[-1]:.4g}")

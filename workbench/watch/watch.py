@@ -42,8 +42,8 @@ from workbench.watch.tensors import (
 
 # Where a child finds the folder of the run that watches it.
 VARIABLE = "WORKBENCH_WATCH"
-# Rows of a batch that are looked at.
-ROWS = 16
+# Rows of a batch that are looked at: of the first batches, and of later ones.
+FIRST_ROWS, ROWS = 64, 16
 # Share of a process's time that watching may take before it looks at a part only, and calls that are always looked at.
 BUDGET, ALWAYS = 0.03, 200
 # Share of the space that is for rows and updates; publications, syncs and epochs have the rest too.
@@ -431,7 +431,8 @@ class Watch:
             here.batches[agent] = gain, end, valid, discounts
             if not here.looks("sample"):
                 return
-            picked = np.unique((np.arange(min(ROWS, many)) * many // min(ROWS, many) + here.sampled[agent]) % many)
+            few = min(many, FIRST_ROWS if here.sampled[agent] <= ALWAYS else ROWS)
+            picked = np.unique((np.arange(few) * many // few + here.sampled[agent]) % many)
             before, after = rows_of(states, picked), rows_of(next_states, picked)
             frames, chunks = hash_frames(before, self.frames)
             table = here.table("sampled", 2 * self.frames)
