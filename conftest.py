@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from workbench.core.processes import fork_server
+from workbench.runs import fork_server
 
 SHARED_MEMORY = Path("/dev/shm")
 

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from workbench.core.processes import fork_server
+from workbench.runs import fork_server
 
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGSTOP")
 """Manners of ending a process; one that is stopped is killed soon after."""

@@ -33,8 +33,8 @@ from tests.campaigns.signals import SIGNALS, end, server_pid
 from workbench.api import Run, launch
 from workbench.cli.options import at_least
 from workbench.core.config import Config, ConfigError
-from workbench.core.processes import fork_server
 from workbench.core.records import EventKind
+from workbench.runs import fork_server
 from workbench.runs.folder import reference_path
 from workbench.runs.history import History
 from workbench.runs.presets import preset

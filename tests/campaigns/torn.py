@@ -25,13 +25,13 @@ from tests.campaigns.command_line import command, parse, say, start
 from tests.campaigns.reference_files import figure_path, provenance, write_json
 from tests.campaigns.torn_protocols import ROWS, WEIGHTS, Protocol, Shared, num_floats
 from workbench.cli.options import at_least
-from workbench.core.processes.fork_server import new_process
 from workbench.core.processes.spawn import Process
 from workbench.core.shared.layout import Counter
 from workbench.core.shared.replay import ReplayError
 from workbench.core.shared.weight_store import WeightStore, WeightStoreError
 from workbench.report.torn_reads import count, rows_table, torn_reads, weights_table
 from workbench.runs.folder import reference_path
+from workbench.runs.fork_server import new_process
 
 PATIENCE = 60.0
 """Seconds without a word from a child after which it is given up; importing torch takes some of them."""

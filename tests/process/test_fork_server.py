@@ -15,9 +15,9 @@ import pytest
 
 import workbench as wb
 from tests.process import tasks
-from workbench.core.processes import fork_server
-from workbench.core.processes.fork_server import HOW_UNKNOWN, end_servers, new_process
 from workbench.core.processes.shared_memory import nameless_file
+from workbench.runs import fork_server
+from workbench.runs.fork_server import HOW_UNKNOWN, end_servers, new_process
 from workbench.runs.limits import files_left
 
 pytestmark = pytest.mark.skipif(not fork_server.available(), reason="this system cannot have fork servers")
@@ -395,7 +395,7 @@ def test_an_edited_file_of_the_core_and_of_the_users_own_is_what_the_next_child_
 import json, sys
 from pathlib import Path
 import mine, tasks
-from workbench.core.processes.fork_server import new_process
+from workbench.runs.fork_server import new_process
 here = Path(mine.__file__).parent
 def look(module, name):
     process = new_process("fork_server", "child", tasks.look_up, "found", module, name)

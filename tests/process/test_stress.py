@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tests.process import stress
-from workbench.core.processes.fork_server import new_process
 from workbench.core.processes.shared_memory import Block
 from workbench.core.shared.replay import Batch, Replay, ReplayError
 from workbench.core.shared.sampling import UniformSampler
 from workbench.core.shared.weight_store import WeightStore, checksum
+from workbench.runs.fork_server import new_process
 
 WEIGHT_STORE_READS = 200_000
 REPLAY_ROWS = 2_000_000

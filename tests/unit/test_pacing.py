@@ -244,7 +244,7 @@ class SimulatedRun:
 
     def ready(self, process):
         self.progress.report_ready(process)
-        if self.progress.num_ready() == len(self.rung):  # the parent's part
+        if sum(self.progress.ready()) == len(self.rung):  # the parent's part
             self.progress.open_barrier()
             self.rung = [True] * len(self.rung)
         self.wait_until(process, lambda: self.progress.started)

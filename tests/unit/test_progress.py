@@ -29,7 +29,7 @@ def chained(items):
 
 def test_a_new_block_says_that_nothing_was_done(shared):
     for progress in shared:
-        assert not progress.stopping and not progress.started and progress.num_ready() == 0
+        assert not progress.stopping and not progress.started and sum(progress.ready()) == 0
         assert progress.epochs_collected == 0
         assert (
             [progress.updates(agent) for agent in range(3)]
@@ -48,9 +48,9 @@ def test_a_stop_reaches_the_other_side(shared):
 def test_the_barrier_opens_when_every_process_is_ready(shared):
     child, parent = shared
     child.report_ready(0)
-    assert parent.num_ready() == 1
+    assert sum(parent.ready()) == 1
     child.report_ready(1)
-    assert parent.num_ready() == 2 and not child.started
+    assert sum(parent.ready()) == 2 and not child.started
     before = time.monotonic()
     parent.open_barrier()
     assert child.started and before <= child.start_time <= time.monotonic()

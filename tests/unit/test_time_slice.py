@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ASK = """
-from workbench.core.processes.time_slice import ask_for_time_slice
+from workbench.runs.time_slice import ask_for_time_slice
 print(ask_for_time_slice({milliseconds}))
 print(next((line.split()[-1] for line in open("/proc/self/sched") if line.startswith("se.slice")), None))
 """

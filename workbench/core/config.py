@@ -372,9 +372,8 @@ class Config(Settings):
         if learners in registry.names("learner"):
             return 1
         if learners == "auto":
-            return min(
-                agents, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            )
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            return min(agents, cores)
         return int(learners)
 
 

@@ -12,9 +12,10 @@ import resource
 import signal
 from pathlib import Path
 
-from workbench.core.processes import fork_server, shared_memory
+from workbench.core.processes import shared_memory
 from workbench.core.processes.blocks import Plan, layouts
 from workbench.core.processes.spawn import TOO_MANY_FILES
+from workbench.runs import fork_server
 from workbench.runs.recovery.keepers import COPIES, JOURNALS
 
 # What a run takes memory for, and how to make it less. Hooks take memory under the titles of their layouts.

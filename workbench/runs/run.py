@@ -37,6 +37,7 @@ from workbench.runs import result as results
 from workbench.runs.awaiting import Awaitable, advise, in_steps
 from workbench.runs.finite import COMPUTED, first_not_finite
 from workbench.runs.folder import FolderGone, RecordError, RecordWarning, RunFolder
+from workbench.runs.fork_server import new_process
 from workbench.runs.history import History
 from workbench.runs.initial_weights import WeightSource, initial_weights
 from workbench.runs.limits import check_limits
@@ -50,13 +51,14 @@ from workbench.runs.recovery.keepers import Recovery
 from workbench.runs.recovery.restarts import Incident, RestartPolicy
 from workbench.runs.reference_policies import reference_rewards
 from workbench.runs.result import Result
+from workbench.runs.time_slice import TimeSlice
 from workbench.runs.uninterrupted import uninterrupted
 
 # Epochs behind the reference lines of a run's figures, or as many as a world lets be played side by side.
 REFERENCE_EPOCHS = 400
 
 # What every run has, before all other hooks.
-OWN_HOOKS: tuple[Hook, ...] = (Recovery(), LiveSettings())
+OWN_HOOKS: tuple[Hook, ...] = (Recovery(), LiveSettings(), TimeSlice())
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ class Run(RunView, Listener, Awaitable[Result]):
                 self.history = history_of(folder, description)
                 self._repeats.expect(self.history)  # what follows a kept state is done again, for one a publication
             plan = dataclasses.replace(plan, config=plan.config.replace(device=device))
-            self._supervisor = Supervisor(plan, folder.subfolder("logs"))
+            children = functools.partial(new_process, plan.config.processes.start_method)
+            self._supervisor = Supervisor(plan, folder.subfolder("logs"), children)
             self._checkpoints = Checkpoints(self._supervisor, self._keep_records, self._write_checkpoint)
             self._restarts = RestartPolicy(self._supervisor, self._note_incident)
             self._supervisor.listeners += [self._restarts, self._checkpoints, self]

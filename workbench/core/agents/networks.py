@@ -17,22 +17,19 @@ from torch import Tensor, nn
 from workbench.core.envs.base import AgentSpec
 
 
-class Linear(nn.Module):
-    """``x @ weight.T + bias``; the values are undefined until :meth:`initialise` or a load."""
+class Linear(nn.Linear):
+    """torch's layer; the values are undefined until :meth:`initialise` or a load."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(outputs, inputs))
-        self.bias = nn.Parameter(torch.empty(outputs))
+    def reset_parameters(self) -> None:
+        """Nothing is drawn from torch's global generator."""
 
+    @torch.no_grad()
     def initialise(self, rng: np.random.Generator) -> None:
         """Uniform in plus or minus ``1 / sqrt(inputs)``, as in the paper's agents."""
+        bound = np.float32(1.0 / math.sqrt(self.in_features))
         for parameter in (self.weight, self.bias):
-            _fill_uniform(parameter, 1.0 / math.sqrt(self.weight.shape[1]), rng)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., inputs) to (..., outputs)."""
-        return F.linear(x, self.weight, self.bias)
+            values = (2.0 * rng.random(tuple(parameter.shape), dtype=np.float32) - 1.0) * bound
+            parameter.copy_(torch.from_numpy(values))
 
 
 class NoisyLinear(Linear):
@@ -52,7 +49,7 @@ class NoisyLinear(Linear):
         """Means as in :class:`Linear`, deviations ``0.5 / sqrt(inputs)``."""
         super().initialise(rng)
         for parameter in (self.weight_sigma, self.bias_sigma):
-            nn.init.constant_(parameter, 0.5 / math.sqrt(self.weight.shape[1]))
+            nn.init.constant_(parameter, 0.5 / math.sqrt(self.in_features))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) to (..., outputs)."""
@@ -119,9 +116,3 @@ def draw_noise(rng: np.random.Generator, out: NDArray[np.float32]) -> None:
     """Fill ``out`` with factors of noise, sgn(x) sqrt(|x|) of a normal x (Fortunato et al. 2018, section 3)."""
     rng.standard_normal(dtype=np.float32, out=out)
     np.copysign(np.sqrt(np.abs(out)), out, out=out)
-
-
-def _fill_uniform(parameter: nn.Parameter, bound: float, rng: np.random.Generator) -> None:
-    values = (2.0 * rng.random(tuple(parameter.shape), dtype=np.float32) - 1.0) * np.float32(bound)
-    with torch.no_grad():
-        parameter.copy_(torch.from_numpy(values))

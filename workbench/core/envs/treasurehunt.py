@@ -7,15 +7,13 @@ of copies.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.envs.base import AgentSpec, EnvSpec, ReferencePolicy, Turn, WorldConfig
+from workbench.core.envs.base import AgentSpec, EnvSpec, Turn, WorldConfig
 from workbench.core.settings import SHARE, at_least, between, require
 
 # Entity codes. BLANK is no frame at all (before an epoch); SAND is a kind that the seeds count and never place.
@@ -76,10 +74,6 @@ class TreasurehuntConfig(WorldConfig):
     def title(self) -> str:
         """The size of the map."""
         return f"a world of {self.height} x {self.width} cells"
-
-    def reference_policies(self) -> Mapping[str, ReferencePolicy]:
-        """Two simple rules."""
-        return {"random_no_wall": random_no_wall_policy, "scripted": scripted_policy}
 
     def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> Treasurehunt:
         """The world."""
@@ -248,44 +242,3 @@ class Treasurehunt:
             f"actions hold {bad}; an action is 0 (up), 1 (down), 2 (left) or 3 (right). "
             f"Give the policy as many actions as the world has: {NUM_ACTIONS}"
         )
-
-
-# --- reference policies: each gives every move a cost and takes the cheapest; a number below 1 breaks ties -----------
-
-
-def random_no_wall_policy(observation: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Any move that does not aim at a wall; any at all where walls are on every side."""
-    return _cheapest(_aimed_at(observation) == WALL, rng)
-
-
-def scripted_policy(observation: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.int64]:
-    """A move that brings the nearest gem in view closest (Manhattan distance), at a wall or an agent only if it must.
-
-    Without a gem in view: any move that aims at neither wall nor agent.
-    """
-    distance = _distance_after_move(observation.shape[1])
-    far = distance.max() + 1  # What counts for a cell without a gem.
-    cost = np.where(observation[:, None] == GEM, distance, far).min(axis=2)
-    aim = _aimed_at(observation)
-    return _cheapest(cost + (far + 1) * ((aim == WALL) | (aim == AGENT)), rng)
-
-
-def _cheapest(cost: NDArray[np.int16 | np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
-    actions: NDArray[np.int64] = np.argmin(cost + rng.random(cost.shape), axis=1)
-    return actions
-
-
-def _aimed_at(observation: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The cells above, below, left and right of the agent: (num_worlds, 4) entity codes."""
-    centre, side = observation.shape[1] // 2, round(observation.shape[1] ** 0.5)
-    return observation[:, [centre - side, centre + side, centre - 1, centre + 1]]
-
-
-@functools.cache
-def _distance_after_move(frame_size: int) -> NDArray[np.int16]:
-    """Manhattan distance from where a move leads to every cell of a frame: (4, frame_size) int16."""
-    radius = round(frame_size**0.5) // 2
-    row, column = np.mgrid[-radius : radius + 1, -radius : radius + 1].reshape(2, 1, -1)
-    moves = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])
-    distance: NDArray[np.int16] = (abs(row - moves[:, :1]) + abs(column - moves[:, 1:])).astype(np.int16)
-    return distance

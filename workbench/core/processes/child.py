@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from workbench.core.processes.shared_memory import Descriptor
-from workbench.core.processes.time_slice import ask_for_time_slice
 from workbench.core.processes.wakeup import Stopped
 from workbench.core.processes.worker import Job
 
@@ -143,7 +142,6 @@ def run(job: Job) -> None:
     torch.set_num_threads(job.config.processes.threads)
     torch.set_num_interop_threads(1)
     torch.set_deterministic_debug_mode("warn")  # the same as use_deterministic_algorithms, which imports a compiler
-    ask_for_time_slice(job.config.processes.time_slice_ms)
     role = {"actor": actor.act, "learner": learner.learn, "sequential": sequential.act_and_learn}[job.role]
     with contextlib.suppress(Stopped):
         role(job)

@@ -25,25 +25,32 @@ from workbench.core.processes.child import Line, Received
 from workbench.core.processes.shared_memory import Descriptor, nameless_file
 
 TOO_MANY_FILES = "too many open files: raise the limit (ulimit -n), or close what holds them, such as runs you hold"
-BOOTSTRAP = "import sys; sys.path[:] = sys.argv[1:]; from workbench.core.processes import child, fork_server; "
+SEARCH_PATH = "import sys; sys.path[:] = sys.argv[1:]; "
+HOW_UNKNOWN = 256  # exit code of a child that was ended from outside, and nobody who lives has seen how
 
 
 class Process:
     """A child that runs ``target(*arguments)`` in a fresh interpreter. Any thread may ask it anything.
 
+    One that is started in another way overrides :meth:`begin`, :meth:`look` and :meth:`kill`.
+
     Attributes:
         sentinel: a descriptor that is readable when the child has ended, or when there is something to ask it for.
         last_words: the traceback of a child that failed; there once :attr:`exitcode` is.
+        line: the parent's end of what joins the two, until the child has ended.
+        pidfd: stands for the child, where the system has such descriptors and it is known.
+        said: what was said on the line.
+        lock: held whenever one of these three is looked at or changed.
     """
 
     def __init__(self, name: str, target: Callable[..., object], *arguments: Any) -> None:
         """Nothing is started yet. Target and arguments are pickled when it is."""
         self.name, self.sentinel, self.last_words = name, -1, ""
         self._work = target, arguments
-        self._lock = threading.RLock()
-        self._line: Line | None = None
-        self._pidfd: Descriptor | None = None
-        self._said: dict[str, Any] = {}
+        self.lock = threading.RLock()
+        self.line: Line | None = None
+        self.pidfd: Descriptor | None = None
+        self.said: dict[str, Any] = {}
         self._exitcode: int | None = None
 
     def start(self) -> None:
@@ -52,53 +59,55 @@ class Process:
         Raises:
             OSError: the system refused.
         """
-        with self._lock, _packed(self.name, self._work) as sent:
-            self._line, theirs = Line.pair()
-            self._line.setblocking(False)
-            self.sentinel, self._said = self._line.fileno(), {}
+        with self.lock, _packed(self.name, self._work) as sent:
+            self.line, theirs = Line.pair()
+            self.line.setblocking(False)
+            self.sentinel, self.said = self.line.fileno(), {}
             try:
-                self._begin(self._line, theirs, sent)
+                self.begin(self.line, theirs, sent)
             except BaseException:
-                self._line = None  # what has been begun leaves
+                self.line = None  # what has been begun leaves
                 raise
             finally:
                 theirs.close()
 
-    def _begin(self, ours: Line, theirs: Line, sent: list[int]) -> None:
-        call = f"child.main({theirs.fileno()}, {sent})"
+    def begin(self, ours: Line, theirs: Line, sent: list[int]) -> None:
+        """Start the child, which gets its end of the line and these descriptors; the lock is held."""
+        call = f"from workbench.core.processes import child; child.main({theirs.fileno()}, {sent})"
         self._popen = interpreter(call, [theirs.fileno(), *sent], {signal.SIGINT})  # until the child ignores it
-        self._said["pid"] = self._popen.pid
+        self.said["pid"] = self._popen.pid
         self._watch(pidfd_of(self._popen.pid))
 
     def _watch(self, pidfd: Descriptor | None) -> None:
         if pidfd is not None:
-            self._pidfd, self.sentinel = pidfd, pidfd.fileno()
+            self.pidfd, self.sentinel = pidfd, pidfd.fileno()
 
     @property
     def pid(self) -> int | None:
         """The child's process id; None until it is known."""
         self.is_alive()  # hears what it has told
-        pid: int | None = self._said.get("pid")
+        pid: int | None = self.said.get("pid")
         return pid
 
     @property
     def exitcode(self) -> int | None:
         """How the child ended, as :class:`subprocess.Popen` says it; None while it lives or was not started."""
-        with self._lock:
-            if self._exitcode is None and self._line is not None:
-                self._exitcode = self._look(self._line)
+        with self.lock:
+            if self._exitcode is None and self.line is not None:
+                self._exitcode = self.look(self.line)
                 if self._exitcode is not None:
-                    self.last_words = self._said.get("words", "")
-                    self._line = self._pidfd = None
+                    self.last_words = self.said.get("words", "")
+                    self.line = self.pidfd = None
             return self._exitcode
 
-    def _look(self, line: Line) -> int | None:
+    def look(self, line: Line) -> int | None:
+        """The exit code of a child that has ended; the lock is held."""
         code = self._popen.poll()
         if code is not None:
-            self._hear(line)
+            self.hear(line)
         return code
 
-    def _hear(self, line: Line) -> bool:
+    def hear(self, line: Line) -> bool:
         """Take in what was said on the line so far; whether that was the last of it."""
         try:
             while True:
@@ -106,7 +115,7 @@ class Process:
                 if not said:
                     return True
                 for message in said.splitlines():
-                    self._said |= json.loads(message)
+                    self.said |= json.loads(message)
                 if given:
                     self._watch(Descriptor(given[0]))
         except BlockingIOError:
@@ -116,8 +125,8 @@ class Process:
 
     def is_alive(self) -> bool:
         """Whether the child was started and has not ended."""
-        with self._lock:
-            return self.exitcode is None and self._line is not None
+        with self.lock:
+            return self.exitcode is None and self.line is not None
 
     def kill(self) -> None:
         """End the child at once. One that has ended, or was not started, is left alone."""
@@ -150,7 +159,7 @@ def interpreter(
     before = signal.pthread_sigmask(signal.SIG_BLOCK, deaf_to)
     try:
         return subprocess.Popen(
-            [sys.executable, *options, "-c", BOOTSTRAP + call, *map(os.fspath, sys.path)],
+            [sys.executable, *options, "-c", SEARCH_PATH + call, *map(os.fspath, sys.path)],
             stdin=subprocess.DEVNULL, pass_fds=descriptors, env=os.environ | variables, process_group=0,
         )  # fmt: skip
     finally:

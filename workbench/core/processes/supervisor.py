@@ -10,9 +10,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
@@ -23,9 +23,8 @@ from workbench.core import registry
 from workbench.core.config import Config
 from workbench.core.processes import child
 from workbench.core.processes.blocks import Plan, allocate_shared
-from workbench.core.processes.fork_server import HOW_UNKNOWN, new_process
 from workbench.core.processes.shared_memory import Descriptor
-from workbench.core.processes.spawn import Process, in_words
+from workbench.core.processes.spawn import HOW_UNKNOWN, Process, in_words
 from workbench.core.processes.wakeup import Wakeup
 from workbench.core.processes.worker import Job, Role
 from workbench.core.shared.record_ring import ChannelReader
@@ -58,17 +57,20 @@ class Supervisor:
         listeners: told and asked in this order; add them before the start.
     """
 
-    def __init__(self, plan: Plan, logs: Path) -> None:
+    def __init__(self, plan: Plan, logs: Path, new_process: Callable[..., Process] = Process) -> None:
         """Take the memory for a run; nothing is started yet.
 
         Args:
             plan: the run, already checked against mode and lag.
             logs: folder for the children's logs.
+            new_process: makes a child out of its name, what it calls, and what with; by default one that is started in
+                a fresh interpreter.
 
         Raises:
             MemoryError: there is not enough memory.
         """
         self.config: Config = plan.config
+        self._new_process = new_process
         self.error: ChildFailed | None = None
         self.listeners: list[Listener] = []
         roles = children_of(plan.config, plan.mode)
@@ -96,7 +98,7 @@ class Supervisor:
         return Child(job, self._process(job))
 
     def _process(self, job: Job) -> Process:
-        return new_process(self.config.processes.start_method, job.name, child.run, job)
+        return self._new_process(job.name, child.run, job)
 
     @property
     def processes(self) -> list[Process]:
@@ -191,7 +193,7 @@ class Supervisor:
 
     def _look_at_the_barrier(self) -> None:
         """Open it when all are ready. With every child that is, the others have their time once more."""
-        ready, limit = self.progress.num_ready(), self.config.processes.start_timeout_s
+        ready, limit = sum(self.progress.ready()), self.config.processes.start_timeout_s
         if ready > self._ready:
             self._ready, self._ready_time = ready, time.monotonic()
         if ready == len(self.children):
@@ -216,7 +218,8 @@ class Supervisor:
 
     def _look_at(self, each: Child) -> None:
         code = each.process.exitcode
-        if not self._killed and _kernel_is_ending():  # asked after the child: that may be why it ended
+        # asked after the child: that may be why it ended
+        if not self._killed and any(listener.caller_is_ending() for listener in self.listeners):
             self.stop(now=True)
             self._kill()
         if code is None or each.gone or self._killed:
@@ -282,17 +285,6 @@ class Supervisor:
             process.kill()
         for process in self.processes:
             process.join()
-
-
-def _kernel_is_ending() -> bool:
-    """Whether this process is a notebook's kernel that was told to shut down or to restart.
-
-    It then ends its children one by one, with SIGTERM and again with SIGTERM (ipykernel, ``Kernel._at_shutdown``),
-    which must not be taken for deaths that restarts make good.
-    """
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return bool(getattr(shell, "exit_now", False))
 
 
 def how_it_ended(code: int) -> str:

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from workbench.core.digest import chain
 from workbench.core.shared.layout import Arrays, Counter, Field, Layout
 
-RUNNING, STOP = 0, 1
-
 
 class Progress:
     """The counters of one run, over arrays that :meth:`layout` describes."""
@@ -23,15 +21,14 @@ class Progress:
     def __init__(self, arrays: Arrays) -> None:
         self._arrays = arrays
         self._collected = Counter(arrays["epochs_collected"])
-        self._learned = [Counter(word) for word in _words(arrays["epochs_learned"])]
-        self._updates = [Counter(word) for word in _words(arrays["updates"])]
+        self._learned, self._updates = Counter(arrays["epochs_learned"]), Counter(arrays["updates"])
         self._stop = Counter(arrays["stop"])
 
     @staticmethod
     def layout(num_agents: int, num_processes: int) -> Layout:
         """The table for a run of ``num_agents`` agents in ``num_processes`` child processes."""
         table = (
-            Field("stop", (1,), np.int64, RUNNING),  # written by the parent
+            Field("stop", (1,), np.int64, 0),  # written by the parent
             Field("epochs_collected", (1,), np.int64, 0),  # written by the actor, as is the next
             Field("reward_digest", (num_agents, 32), np.uint8, 0),
             Field("epochs_learned", (num_agents,), np.int64, 0),  # by the agent's learner, as are the next three
@@ -52,19 +49,20 @@ class Progress:
     @property
     def stopping(self) -> bool:
         """Whether the parent has asked the children to leave in order."""
-        return self._stop.get() == STOP
+        return bool(self._stop.get())
 
     def request_stop(self) -> None:
         """Ask the children to leave in order. They look when they are woken."""
-        self._stop.set(STOP)
+        self._stop.set(1)
 
     def report_ready(self, process: int) -> None:
         """A child has built its parts."""
         self._arrays["ready_time"][process] = time.monotonic()
 
-    def num_ready(self) -> int:
-        """How many children have built their parts."""
-        return int(np.isfinite(self._arrays["ready_time"]).sum())
+    def ready(self) -> list[bool]:
+        """Of each child, whether it has built its parts."""
+        built: list[bool] = np.isfinite(self._arrays["ready_time"]).tolist()
+        return built
 
     def open_barrier(self) -> None:
         """Let the children start; throughput is measured from here."""
@@ -120,7 +118,7 @@ class Progress:
 
     def updates(self, agent: int) -> int:
         """Updates of an agent so far."""
-        return self._updates[agent].get()
+        return self._updates.get(agent)
 
     def skipped(self, agent: int) -> int:
         """Updates of an agent that were left out so far."""
@@ -132,13 +130,13 @@ class Progress:
 
     def epochs_learned(self, agent: int) -> int:
         """Epochs whose updates an agent has made and published."""
-        return self._learned[agent].get()
+        return self._learned.get(agent)
 
     def report_updates(self, agent: int, updates: int, losses: NDArray[np.float32]) -> None:
         """An agent has made more updates; ``losses`` are theirs, in order."""
         for loss in losses:
             _continue(self._arrays["loss_digest"][agent], loss.tobytes())
-        self._updates[agent].set(updates)
+        self._updates.set(updates, agent)
 
     def report_skipped(self, agent: int, updates: int) -> None:
         """An agent has left out that many updates in all."""
@@ -146,7 +144,7 @@ class Progress:
 
     def report_learned(self, agent: int, epochs: int) -> None:
         """An agent's updates for ``epochs`` epochs are made and published."""
-        self._learned[agent].set(epochs)
+        self._learned.set(epochs, agent)
 
     def frozen(self, agent: int) -> bool:
         """Whether an agent learns no more, because its learner is gone and the run continues without it."""
@@ -178,19 +176,11 @@ class Progress:
     def restore_updates(self, agent: int, updates: int, digest: NDArray[np.uint8]) -> None:
         """Go back to that many updates of an agent, and to the digest of its losses then, (32,) uint8."""
         self._arrays["loss_digest"][agent] = digest
-        self._updates[agent].set(updates)
+        self._updates.set(updates, agent)
 
     def forget_ready(self, process: int) -> None:
         """A process is about to be restarted."""
         self._arrays["ready_time"][process] = np.nan
-
-    def ready(self, process: int) -> bool:
-        """Whether a child has built its parts."""
-        return bool(np.isfinite(self._arrays["ready_time"][process]))
-
-
-def _words(array: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    return [array[index : index + 1] for index in range(len(array))]
 
 
 def _continue(digest: NDArray[np.uint8], data: bytes) -> None:

@@ -128,22 +128,22 @@ def _fence_file() -> IO[bytes]:
 
 
 class Counter:
-    """A word that one process sets and others read, ordered against the data that it speaks for."""
+    """Words that one process each sets and others read, ordered against the data that they speak for."""
 
-    def __init__(self, word: NDArray[np.int64]) -> None:
-        self._word = word
+    def __init__(self, words: NDArray[np.int64]) -> None:
+        self._words = words
 
-    def get(self) -> int:
-        """The value now; data read after this call is at least as new."""
+    def get(self, index: int = 0) -> int:
+        """The value of a word now; data read after this call is at least as new."""
         fence()
-        value = int(self._word[0])
+        value = int(self._words[index])
         fence()
         return value
 
-    def set(self, value: int) -> None:
-        """Set the value; data stored before this call is there for everyone who sees it."""
+    def set(self, value: int, index: int = 0) -> None:
+        """Set the value of a word; data stored before this call is there for everyone who sees it."""
         fence()
-        self._word[0] = value
+        self._words[index] = value
         fence()
 
 

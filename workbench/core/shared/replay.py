@@ -372,10 +372,8 @@ class Replay:
 
     def read(self, out: Batch) -> None:
         """Copy the rows ``out.number`` into ``out`` without the second look that :meth:`sample` takes."""
-        row = out.number % (self._num_epochs * self.steps_per_epoch)
-        slot, within = np.divmod(row, self.steps_per_epoch)
-        turn, world = np.divmod(within, self._worlds)
-        rows = self.rows
+        rows, row = self.rows, out.number % len(self.rows["number"])
+        slot, turn, world = self._index(row)
         out.a_tm1[:] = rows["action"].take(row)
         rows["r_t"].take(row, out=out.r_t, mode="clip")
         rows["discount_t"].take(row, out=out.discount_t, mode="clip")
@@ -433,11 +431,8 @@ class Replay:
 
     def broken_rows(self, numbers: NDArray[np.int64]) -> int:
         """How many of these rows do not match their stamp, or hold another row than their number says."""
-        row = numbers % (self._num_epochs * self.steps_per_epoch)
-        index = np.unravel_index(row, self._arrays["action"].shape)
-        bad = (self._arrays["stamp"][index] != row_stamps(self._arrays, index)) | (
-            self._arrays["number"][index] != numbers
-        )
+        arrays, index = self._arrays, self._index(numbers)
+        bad = (arrays["stamp"][index] != row_stamps(arrays, index)) | (arrays["number"][index] != numbers)
         return int(bad.sum())
 
     def check_valid(self) -> tuple[bool, str]:
@@ -445,19 +440,24 @@ class Replay:
         begun, committed = self._begun.get(), self._committed.get()
         if begun not in (committed, committed + 1):
             return False, f"{begun} epochs begun and {committed} committed; they may differ by one at most"
-        numbers = np.arange(max(self.oldest_intact, self.count - self.window), self.count)
+        numbers = self._kept()
         broken = self.broken_rows(numbers)
         return broken == 0, f"{broken} of {len(numbers)} rows do not match their stamp" if broken else ""
 
     def contents(self) -> dict[str, NDArray[Any]]:
         """Copies of the rows in the window, oldest first, by field, with the frames before and after the turn."""
-        numbers = np.arange(max(self.oldest_intact, self.count - self.window), self.count)
-        row = numbers % (self._num_epochs * self.steps_per_epoch)
-        index = np.unravel_index(row, self._arrays["action"].shape)
+        slot, turn, world = index = self._index(self._kept())
         names = [name for name in self._arrays if name not in ("begun", "committed")]
-        slot, turn, world = index
         next_frame = self._arrays["frame"][slot, turn + 1, world]
         return {name: self._arrays[name][index] for name in names} | {"next_frame": next_frame}
+
+    def _kept(self) -> NDArray[np.int64]:
+        """Numbers of the rows in the window that are not being overwritten."""
+        return np.arange(max(self.oldest_intact, self.count - self.window), self.count)
+
+    def _index(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.intp], ...]:
+        """Where rows lie: slots, turns and worlds."""
+        return np.unravel_index(numbers % len(self.rows["number"]), self._arrays["action"].shape)
 
 
 _STAMPED = (

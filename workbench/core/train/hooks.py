@@ -15,6 +15,7 @@ an epoch begins, updates begin         :class:`FixedSettings`, those that hold t
 a step is complete: the rows of an     :meth:`Keeper.complete`, before another process can see the step, and
 epoch, the updates of an agent         :meth:`Keeper.visible`, when it can, and before the counters say so
 the parent's thread looks around       :meth:`Listener.take_records`, :meth:`Listener.look`
+a child may have ended                 :meth:`Listener.caller_is_ending`, before its end counts as a death
 a child has died                       :meth:`Listener.after_death`, which says what follows
 every child has left                   :meth:`Listener.end`
 =====================================  =================================================================================
@@ -90,12 +91,15 @@ class Keeper:
 
 
 class FixedSettings:
-    """The settings of a run over its epochs. By default they are the same in every epoch."""
+    """The settings of a run over its epochs. By default they are the same in every epoch.
+
+    Attributes:
+        first_learning: The first epoch that is followed by updates.
+    """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.first_learning = config.epochs - config.learning_epochs
-        """The first epoch that is followed by updates."""
 
     def at(self, epoch: int) -> Config:
         """The configuration that an epoch is collected with, and that its updates are made with."""
@@ -168,6 +172,10 @@ class Listener:
 
     def look(self) -> None:
         """Called in every round of a run that is under way, after its records and its deaths."""
+
+    def caller_is_ending(self) -> bool:
+        """Whether this process is told to end, and all children with it at once: none of their ends is a death then."""
+        return False
 
     def after_death(self, death: Death, failure: str) -> Verdict | None:
         """What follows the death of a child, of which every record is delivered.

@@ -31,8 +31,8 @@ from workbench.core.train.learners import Learner
 
 def collect(
     world: World, policies: Sequence[Policy], replays: Sequence[Replay], epsilon: float, versions: Sequence[int],
-    before_commit: Callable[[NDArray[np.float64]], None] | None = None, heartbeat: Callable[[], object] = lambda: None,
-    each_turn: Callable[[Turn], object] = lambda turn: None,
+    before_commit: Callable[[NDArray[np.float64]], object] = lambda rewards: None,
+    heartbeat: Callable[[], object] = lambda: None, each_turn: Callable[[Turn], object] = lambda turn: None,
 ) -> NDArray[np.float64]:  # fmt: skip
     """Play one epoch and write it to the replays.
 
@@ -69,8 +69,7 @@ def collect(
         heartbeat()
     for agent, replay in enumerate(replays):
         replay.write_frame(turns, world.observe(agent))
-    if before_commit is not None:
-        before_commit(rewards)
+    before_commit(rewards)
     for replay in replays:
         replay.commit_epoch()
     return rewards
@@ -185,8 +184,10 @@ class Collector:
             policy.load(vector)
         world = task.world.make(self._evaluation_streams[-1])
         versions = [snapshot.version for snapshot in self.in_use]
-        watch = self.watch(epoch, final)
-        rewards = collect(world, self.greedy_policies, replays, 0.0, versions, None, self.heartbeat, watch)
+        rewards = collect(
+            world, self.greedy_policies, replays, 0.0, versions,
+            heartbeat=self.heartbeat, each_turn=self.watch(epoch, final),
+        )  # fmt: skip
         for agent, (reward, snapshot) in enumerate(zip(rewards, self.in_use, strict=True)):
             self.channel["evaluations"].write(
                 time=time.time(), agent=agent, epoch=epoch, version=snapshot.version, update=snapshot.updates,

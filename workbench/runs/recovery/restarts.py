@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,6 +44,16 @@ class RestartPolicy(Listener):
         """Seconds without a heartbeat, of each child."""
         return self._silence.seconds
 
+    def caller_is_ending(self) -> bool:
+        """Whether this process is a notebook's kernel that was told to shut down or to restart.
+
+        It then ends its children one by one, with SIGTERM and again with SIGTERM (ipykernel, ``Kernel._at_shutdown``),
+        which must not be taken for deaths that restarts make good.
+        """
+        ipython = sys.modules.get("IPython")
+        shell = ipython.get_ipython() if ipython is not None else None
+        return bool(getattr(shell, "exit_now", False))
+
     def after_death(self, death: Death, failure: str) -> Verdict:
         """What the configuration says, and how often the same has happened."""
         verdict = self._verdict(death, failure)
@@ -67,7 +78,7 @@ class RestartPolicy(Listener):
     def look(self) -> None:
         """Kill every child that has been silent for too long."""
         children = self._supervisor.children
-        ready = [self._progress.ready(child.job.index) for child in children]
+        ready = self._progress.ready()
         silences = self._silence.look(self._progress.heartbeats(), ready)
         for child, silence_s in zip(children, silences, strict=True):
             if child.process.is_alive():

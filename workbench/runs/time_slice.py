@@ -17,10 +17,21 @@ import platform
 import struct
 import sys
 
+from workbench.core.processes.worker import Parts
+from workbench.core.train.hooks import Hook
+
 SYSTEM_CALL = {"x86_64": 314, "aarch64": 274}  # sched_setattr by machine; the standard library has no such call
 # Size, policy, flags, nice, priority, runtime (ns), deadline, period, and two bounds of utilisation.
 ATTRIBUTES = struct.Struct("=IIQiIQQQII")
 NORMAL = 0
+
+
+class TimeSlice(Hook):
+    """Has every process ask for what ``processes.time_slice_ms`` says."""
+
+    def on_parts(self, parts: Parts) -> None:
+        """Ask, before the work begins."""
+        ask_for_time_slice(parts.job.config.processes.time_slice_ms)
 
 
 def ask_for_time_slice(milliseconds: float) -> bool:

@@ -31,13 +31,13 @@ import numpy as np
 from workbench.core.processes import child
 from workbench.core.processes.child import Line
 from workbench.core.processes.shared_memory import Descriptor
-from workbench.core.processes.spawn import TOO_MANY_FILES, Process, in_words, interpreter, pidfd_of
+from workbench.core.processes.spawn import HOW_UNKNOWN, TOO_MANY_FILES, Process, in_words, interpreter, pidfd_of
 
-CORE = Path(__file__).parents[1]
+CORE = Path(child.__file__).parents[1]
+SERVE = "from workbench.runs import fork_server; fork_server.serve"
 DEAF_TO = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
 # A process with several threads must not fork. Children set the threads of their arithmetic by themselves.
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
-HOW_UNKNOWN = 256  # exit code of a child that was ended from outside while no server lived to see how
 MOST_IN_ONE_MESSAGE = 200  # descriptors; the system's limit is 253
 PATIENCE_S = 20.0  # for how long a server is waited for that does not say how a child ended
 ATTEMPTS = 3  # servers that are tried to start one child with
@@ -49,52 +49,53 @@ class Forked(Process):
     _attempts = 0
     _killed = False
 
-    def _begin(self, ours: Line, theirs: Line, sent: list[int]) -> None:
+    def begin(self, ours: Line, theirs: Line, sent: list[int]) -> None:
+        """Send the descriptors ahead, and have a child forked that takes them in."""
         for first in range(0, len(sent), MOST_IN_ONE_MESSAGE):
             socket.send_fds(ours, [len(sent).to_bytes(4)], sent[first : first + MOST_IN_ONE_MESSAGE])
         self._attempts += 1
         request(theirs)
 
-    def _look(self, line: Line) -> int | None:
+    def look(self, line: Line) -> int | None:
         """The child tells which process it is before it begins; if the line ends before that, there is no child."""
-        ended = self._hear(line)
-        if self._pidfd is None and "pid" in self._said and "code" not in self._said:
+        ended = self.hear(line)
+        if self.pidfd is None and "pid" in self.said and "code" not in self.said:
             line.shutdown(socket.SHUT_WR)  # the descriptor of the child was lost on its way; the child leaves
-            self._said |= {"code": child.FAILED, "words": TOO_MANY_FILES}
-        if self._pidfd is None and not ended:
+            self.said |= {"code": child.FAILED, "words": TOO_MANY_FILES}
+        if self.pidfd is None and not ended:
             return None
-        if self._pidfd is None:
+        if self.pidfd is None:
             return self._look_for_another()
-        if not connection.wait([self._pidfd.fileno()], 0):
+        if not connection.wait([self.pidfd.fileno()], 0):
             return None
-        while not self._hear(line) and "seen" not in self._said and connection.wait([line], PATIENCE_S):
+        while not self.hear(line) and "seen" not in self.said and connection.wait([line], PATIENCE_S):
             pass  # until the server has said how it ended, or is dead
-        code: int = self._said.get("seen", self._said.get("code", -signal.SIGKILL if self._killed else HOW_UNKNOWN))
+        code: int = self.said.get("seen", self.said.get("code", -signal.SIGKILL if self._killed else HOW_UNKNOWN))
         return code
 
     def _look_for_another(self) -> int | None:
         """The server died before it had forked the child, or could not, or the child must not begin any more."""
         if self._killed:
             return -signal.SIGKILL
-        if "code" in self._said:
+        if "code" in self.said:
             return child.FAILED
         try:
             if self._attempts < ATTEMPTS:
                 self.start()
                 return None
-            self._said["words"] = f"{ATTEMPTS} fork servers died before they had started it"
+            self.said["words"] = f"{ATTEMPTS} fork servers died before they had started it"
         except OSError as error:
-            self._said["words"] = f"the fork server died, and there is no other: {in_words(error)}"
+            self.said["words"] = f"the fork server died, and there is no other: {in_words(error)}"
         return child.FAILED
 
     def kill(self) -> None:
         """End the child at once, or see to it that it never begins."""
-        with self._lock:
-            if self.is_alive() and self._pidfd is None and self._line is not None:
+        with self.lock:
+            if self.is_alive() and self.pidfd is None and self.line is not None:
                 self._killed = True
-                self._line.shutdown(socket.SHUT_RDWR)  # from now on the child cannot tell which it is, and leaves
-            if self.is_alive() and self._pidfd is not None:
-                signal.pidfd_send_signal(self._pidfd.fileno(), signal.SIGKILL)
+                self.line.shutdown(socket.SHUT_RDWR)  # from now on the child cannot tell which it is, and leaves
+            if self.is_alive() and self.pidfd is not None:
+                signal.pidfd_send_signal(self.pidfd.fileno(), signal.SIGKILL)
 
 
 # --- the parent's side of the server --------------------------------------------------------------------------------
@@ -109,7 +110,7 @@ class ForkServer:
         with theirs:
             given = theirs.fileno(), os.pidfd_open(os.getpid())
             try:
-                self.popen = interpreter(f"fork_server.serve{given}", [*given], DEAF_TO, **ONE_THREAD)
+                self.popen = interpreter(SERVE + str(given), [*given], DEAF_TO, **ONE_THREAD)
             finally:
                 os.close(given[1])
 
@@ -149,7 +150,8 @@ def request(theirs: Line) -> None:
 
 def _inherited() -> Any:
     """All that a spawned child would take over from this process by itself, and the code that it would load."""
-    files = [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in sorted(CORE.rglob("*.py"))]
+    code = sorted([*CORE.rglob("*.py"), Path(__file__)])
+    files = [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in code]
     limits = [resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")]
     umask = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("Umask")]
     share = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0)
