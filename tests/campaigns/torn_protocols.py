@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from tests import batches
 from workbench.core.agents.flat_parameters import bind
 from workbench.core.config import Config
 from workbench.core.processes.shared_memory import Block
@@ -274,7 +275,7 @@ class Rows(Protocol):
         self._rng = stream(seed, "sampling")
         self._sampler = UniformSampler(self._rng)
         self.items = config.learning.batch_size
-        self.batch = Batch.allocate(self.items, config.agent.num_frames, spec)
+        self.batch = batches.zeros(self.items, config.agent.num_frames, spec)
 
     def write(self, number: int) -> None:
         """Write one epoch, all of it filled with the epoch's own number, as fast as the replay takes it."""

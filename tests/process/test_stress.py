@@ -5,6 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 
+from tests import batches
 from tests.process import stress
 from workbench.core.processes.shared_memory import Block
 from workbench.core.shared.replay import Batch, Replay, ReplayError
@@ -78,7 +79,7 @@ def broken(batch: Batch) -> int:
 
 def test_no_row_is_torn_in_two_million(replay):
     sampler, rows, bad, refused = UniformSampler(np.random.default_rng(0)), 0, 0, 0
-    out = Batch.allocate(BATCH, 1, stress.replay_config().spec.agents[0])
+    out = batches.zeros(BATCH, 1, stress.replay_config().spec.agents[0])
     while rows < REPLAY_ROWS:
         try:
             replay.sample(sampler, out)
@@ -91,7 +92,7 @@ def test_no_row_is_torn_in_two_million(replay):
 
 
 def test_without_the_second_look_rows_are_torn(replay):
-    rng, out = np.random.default_rng(0), Batch.allocate(BATCH, 1, stress.replay_config().spec.agents[0])
+    rng, out = np.random.default_rng(0), batches.zeros(BATCH, 1, stress.replay_config().spec.agents[0])
 
     def bad() -> int:
         count = replay.count

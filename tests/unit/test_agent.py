@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests import batches
 from workbench.core.agents.base import UPDATE_METRICS
 from workbench.core.agents.flat_parameters import to_numpy
 from workbench.core.agents.iqn_agent import IQNAgent
@@ -265,7 +266,7 @@ def test_no_address_changes():
         tensors = [*agent.online.parameters(), *agent.target.parameters(), agent.parameters.gradient]
         tensors += [adam.weights, adam.exp_avg, adam.exp_avg_sq, adam.steps, adam.learning_rate]
         return [tensor.data_ptr() for tensor in tensors] + [
-            array.ctypes.data for array in agent.batch.arrays().values()
+            array.ctypes.data for array in batches.arrays_of(agent.batch).values()
         ]
 
     agent = IQNAgent(CONFIG, 0, CPU)
@@ -274,7 +275,7 @@ def test_no_address_changes():
     agent.set_state(agent.get_state())
     train(agent)
     assert addresses(agent) == before
-    assert all(array.ctypes.data % 64 == 0 for array in agent.batch.arrays().values())
+    assert all(array.ctypes.data % 64 == 0 for array in batches.arrays_of(agent.batch).values())
 
 
 def test_snapshot_is_a_copy_in_host_memory():

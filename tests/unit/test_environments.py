@@ -12,8 +12,8 @@ pytest.importorskip("gymnasium")
 pytest.importorskip("pettingzoo")
 
 import workbench as wb
+from tests import batches
 from tests.unit import inprocess
-from workbench.core.shared.replay import Batch
 from workbench.zoo import environment
 from workbench.zoo.environment import EnvironmentConfig
 
@@ -35,7 +35,7 @@ def rows_of(config, agent=0):
     parts = inprocess.run(config, 0)
     contents = parts.replays[agent].contents()
     rows = {name: array[contents["valid"]] for name, array in contents.items()}
-    batch = Batch.allocate(len(rows["number"]), config.agent.num_frames, config.spec.agents[agent])
+    batch = batches.zeros(len(rows["number"]), config.agent.num_frames, config.spec.agents[agent])
     batch.number[:] = rows["number"]
     parts.replays[agent].read(batch)
     return batch, rows

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import workbench
+from tests import batches
 from tests.unit import inprocess
 from workbench.core.agents.value_agent import initial_weights
 from workbench.core.config import ConfigError
@@ -17,7 +18,7 @@ from workbench.core.processes.wakeup import Wakeup
 from workbench.core.processes.worker import Job, Parts
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.layout import LayoutMismatch
-from workbench.core.shared.replay import Batch, ReplayError
+from workbench.core.shared.replay import ReplayError
 from workbench.core.shared.sampling import UniformSampler
 from workbench.core.shared.weight_store import checksum
 from workbench.diagnose.faults import FAULTS, FaultError, make, prepare
@@ -51,7 +52,7 @@ def one_thread():
 
 
 def draw(replay, seed, rows, end):
-    batch = Batch.allocate(rows, FRAMES, CONFIG.spec.agents[0])
+    batch = batches.zeros(rows, FRAMES, CONFIG.spec.agents[0])
     return replay.sample(UniformSampler(np.random.default_rng(seed)), batch, end)
 
 
@@ -105,7 +106,7 @@ class Pair:
 
 def rows(replay, numbers, config=CONFIG):
     """The given rows as a replay gives them out."""
-    batch = Batch.allocate(len(numbers), config.agent.num_frames, config.spec.agents[0])
+    batch = batches.zeros(len(numbers), config.agent.num_frames, config.spec.agents[0])
     batch.number[:] = numbers
     replay.read(batch)
     return batch

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
+from tests import batches
 from tests.unit import inprocess
 from workbench.core.agents import schedules
 from workbench.core.config import Config, ConfigError
 from workbench.core.envs.base import Turn
 from workbench.core.records import EventKind
-from workbench.core.shared.replay import Batch, Replay
+from workbench.core.shared.replay import Replay
 from workbench.core.shared.sampling import UniformSampler
 from workbench.core.shared.weight_store import WeightStoreError
 from workbench.core.train.learners import learn
@@ -115,7 +116,7 @@ class RecordingAgent:
     """Keeps the batches and step sizes that it was given."""
 
     def __init__(self, config):
-        self.batch = Batch.allocate(config.learning.batch_size, config.agent.num_frames, config.spec.agents[0])
+        self.batch = batches.zeros(config.learning.batch_size, config.agent.num_frames, config.spec.agents[0])
         self.updates, self.target_updates, self.given = 0, 0, []
 
     def update(self, learning_rate):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import workbench as wb
+from tests import batches
 from tests.unit import inprocess
 from tests.unit.own_agent import LinearAgent, LinearConfig, RecentErrors
 from tests.unit.worlds import Bare, TrialConfig
@@ -76,7 +77,7 @@ def test_errors_come_back_to_the_sampler_and_weights_scale_the_loss():
     assert batch.weight.max() == 1 and 0 < batch.weight.min() < 1
     plain, weighted = (LinearAgent(config, 0, torch.device("cpu")) for _ in range(2))
     for agent, scale in ((plain, 1.0), (weighted, 0.25)):
-        for name, array in batch.arrays().items():
+        for name, array in batches.arrays_of(batch).items():
             getattr(agent.batch, name)[...] = array
         agent.batch.weight[:] = scale
         agent.update(1e-3)

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
+from tests import batches
 from tests.unit.worlds import Bare
-from workbench.core.shared.replay import Batch, Replay
+from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore
 from workbench.diagnose.clean import CleanReplay, CleanWeightStore, distance, sample_index
 from workbench.diagnose.measurements import MEASUREMENTS, measurement_number, measurements_of, probes_of
@@ -131,7 +132,7 @@ def episodes(draw):
 
 
 def drawn(config, replay, numbers):
-    batch = Batch.allocate(len(numbers), config.agent.num_frames, config.spec.agents[0])
+    batch = batches.zeros(len(numbers), config.agent.num_frames, config.spec.agents[0])
     batch.number[:] = numbers
     replay.read(batch)
     return batch

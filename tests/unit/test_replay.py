@@ -7,10 +7,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests import batches
 from tests.unit.interleaving import Interleaving, Watched
 from tests.unit.worlds import Bare
 from workbench.core.config import Config
-from workbench.core.shared.replay import Batch, Replay, ReplayError, n_step_returns
+from workbench.core.shared.replay import Replay, ReplayError, n_step_returns
 from workbench.core.shared.sampling import UniformSampler
 
 CELLS = 9  # in a view of radius 1
@@ -35,7 +36,7 @@ def over(config, arrays):
 
 
 def draw(replay, seed, rows, end=None):
-    batch = Batch.allocate(rows, replay.num_frames, replay.spec)
+    batch = batches.zeros(rows, replay.num_frames, replay.spec)
     return replay.sample(UniformSampler(np.random.default_rng(seed)), batch, end)
 
 
@@ -166,7 +167,7 @@ def test_every_row_that_is_left_equals_the_transition_that_was_written(config, n
     kept = -(-config.replay.capacity // replay.steps_per_epoch) * replay.steps_per_epoch
     assert replay.oldest_intact == max(0, len(model) - kept)
     numbers = np.arange(replay.oldest_intact, replay.count)
-    batch = Batch.allocate(len(numbers), config.agent.num_frames, config.spec.agents[0])
+    batch = batches.zeros(len(numbers), config.agent.num_frames, config.spec.agents[0])
     batch.number[:] = numbers
     replay.read(batch)
     assert_rows(batch, model)
@@ -200,7 +201,7 @@ def test_the_state_acted_in_is_the_state_learnt_from(config, num_epochs, seed):
             version,
             lambda turn, seen=acted_in: seen.append(replay.newest_stack(turn)),
         )
-        batch = Batch.allocate(replay.steps_per_epoch, config.agent.num_frames, config.spec.agents[0])
+        batch = batches.zeros(replay.steps_per_epoch, config.agent.num_frames, config.spec.agents[0])
         batch.number[:] = np.arange(replay.count - replay.steps_per_epoch, replay.count)
         replay.read(batch)
         np.testing.assert_array_equal(batch.s_tm1, np.concatenate(acted_in))
@@ -210,12 +211,12 @@ def test_the_state_acted_in_is_the_state_learnt_from(config, num_epochs, seed):
 def test_the_same_stream_draws_the_same_rows_into_any_batch(config, seed):
     replay, model = filled(config, 3, seed)
     assume(any(map(model.valid, range(len(model) - 1, max(0, len(model) - config.replay.window) - 1, -1))))
-    out = Batch.allocate(7, config.agent.num_frames, config.spec.agents[0])
-    for array in out.arrays().values():
+    out = batches.zeros(7, config.agent.num_frames, config.spec.agents[0])
+    for array in batches.arrays_of(out).values():
         array.fill(77)
     new = draw(replay, seed, 7)
     assert replay.sample(UniformSampler(np.random.default_rng(seed)), out) is out
-    for name, array in new.arrays().items():
+    for name, array in batches.arrays_of(new).items():
         np.testing.assert_array_equal(array, getattr(out, name), err_msg=name)
         assert array.dtype == getattr(out, name).dtype
 
@@ -268,7 +269,7 @@ def test_an_epochs_end_bootstraps_and_a_termination_does_not():
 def test_a_window_holds_the_turns_that_its_row_spans_one_by_one(config, num_epochs, seed):
     replay, model = filled(config, num_epochs, seed)
     n_step, numbers = config.learning.n_step, np.arange(replay.oldest_intact, replay.count)
-    batch = Batch.allocate(len(numbers), config.agent.num_frames, config.spec.agents[0], n_step=n_step)
+    batch = batches.zeros(len(numbers), config.agent.num_frames, config.spec.agents[0], n_step=n_step)
     batch.number[:] = numbers
     replay.read(batch)
     assert_rows(batch, model)
@@ -433,7 +434,7 @@ def test_however_the_two_sides_interleave_the_rows_drawn_are_whole(turns, spare,
         found, sampler = [], UniformSampler(np.random.default_rng(0))
         for _ in range(3):
             try:
-                found.append(reader.sample(sampler, Batch.allocate(4, 1, reader.spec), None if free else 4))
+                found.append(reader.sample(sampler, batches.zeros(4, 1, reader.spec), None if free else 4))
             except ReplayError as error:
                 assert "overwrote the rows" in str(error)
         return found

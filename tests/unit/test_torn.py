@@ -10,11 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import batches
 from tests.campaigns import torn
 from tests.campaigns import torn_protocols as protocols
 from tests.campaigns.torn_protocols import ROWS, WEIGHTS, Shared, code, network, num_floats, torn_and_wrong
 from workbench.core.envs.base import AgentSpec
-from workbench.core.shared.replay import Batch
 from workbench.report.torn_reads import count, killed_story, rows_table, torn_reads, weights_table
 
 WIDTH = 16
@@ -147,7 +147,7 @@ def test_one_float_of_another_write_is_torn(shared, numbers, place, label):
 
 def rows_of(epochs, first_turn=0):
     """A batch with one whole row of each epoch, its first frames blank."""
-    batch = Batch.allocate(len(epochs), 3, AgentSpec((4,), "uint8", 4))
+    batch = batches.zeros(len(epochs), 3, AgentSpec((4,), "uint8", 4))
     for row, epoch in enumerate(epochs):
         batch.number[row] = epoch * STEPS + first_turn + row % STEPS
         batch.policy_version[row], batch.r_t[row], batch.a_tm1[row] = epoch, epoch, epoch % 4

@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
+from tests import batches
 from tests.unit import inprocess
 from tests.unit.worlds import Trial, TrialConfig
 from workbench.core.agents.flat_parameters import unpadded
 from workbench.core.envs.treasurehunt import Treasurehunt
 from workbench.core.seeding import stream
-from workbench.core.shared.replay import Batch, ReplayError
+from workbench.core.shared.replay import ReplayError
 from workbench.core.shared.sampling import UniformSampler
 
 CONFIG = wb.preset("tiny").replace(
@@ -24,14 +25,14 @@ def batch_of(parts, agent):
     """Every valid row of the window, stacked, with its columns."""
     replay, arrays = parts.replays[agent], parts.replays[agent].contents()
     rows = {name: array[arrays["valid"]] for name, array in arrays.items()}
-    batch = Batch.allocate(len(rows["number"]), CONFIG.agent.num_frames, CONFIG.spec.agents[agent])
+    batch = batches.zeros(len(rows["number"]), CONFIG.agent.num_frames, CONFIG.spec.agents[agent])
     batch.number[:] = rows["number"]
     replay.read(batch)
     return batch, rows
 
 
 def drawn_from(replay, rows):
-    batch = Batch.allocate(rows, CONFIG.agent.num_frames, replay.spec)
+    batch = batches.zeros(rows, CONFIG.agent.num_frames, replay.spec)
     return replay.sample(UniformSampler(np.random.default_rng(0)), batch)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tests import batches
 from workbench.core.agents.base import Policy
 from workbench.core.agents.iqn_agent import IQNAgent, IQNConfig
 from workbench.core.config import Config
@@ -180,11 +181,11 @@ def replay_speed(config: Config, quick: bool) -> dict[str, Any]:
         collect(world, policies, replays, 1.0, [0] * len(policies))
     replay, sampler = replays[0], UniformSampler(stream(0, "sampling"))
     spec = config.spec.agents[0]
-    out = Batch.allocate(config.learning.batch_size, config.agent.num_frames, spec)
-    source = Batch.allocate(config.learning.batch_size, config.agent.num_frames, spec)
+    out = batches.zeros(config.learning.batch_size, config.agent.num_frames, spec)
+    source = batches.zeros(config.learning.batch_size, config.agent.num_frames, spec)
 
     def copy() -> None:
-        for name, array in source.arrays().items():
+        for name, array in batches.arrays_of(source).items():
             np.copyto(getattr(out, name), array)
 
     size = config.learning.batch_size
@@ -194,7 +195,7 @@ def replay_speed(config: Config, quick: bool) -> dict[str, Any]:
     return {
         "rows": size, "sample_us": 1e6 * sample_s, "copy_us": 1e6 * copy_s, "ratio": sample_s / copy_s,
         "bytes_per_row_stored": float(rows / np.prod(ring.fields[3].shape)),
-        "bytes_per_row_stacked": sum(array.nbytes for array in out.arrays().values()) / size,
+        "bytes_per_row_stacked": sum(array.nbytes for array in batches.arrays_of(out).values()) / size,
     }  # fmt: skip
 
 
@@ -213,7 +214,7 @@ def prioritised_speed(config: Config, quick: bool) -> dict[str, Any]:
         UniformSampler(stream(0, "sampling")),
         PrioritisedConfig().make(config, stream(1, "sampling")),
     )
-    plain, weighted = Batch.allocate(size, frames, spec), Batch.allocate(size, frames, spec, weighted=True)
+    plain, weighted = batches.zeros(size, frames, spec), batches.zeros(size, frames, spec, weighted=True)
     errors = stream(2, "sampling").exponential(size=(rows, 1)).astype(np.float32)
 
     def draw_and_write_back() -> None:

@@ -7,6 +7,7 @@ views of it: who changes one changes the other. Every parameter starts on a cach
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,11 +41,9 @@ class ParameterLayout:
     def of(cls, network: nn.Module) -> ParameterLayout:
         """The layout of a network's parameters, in the order in which they were registered."""
         parameters = dict(network.named_parameters())
-        offsets, size = [], 0
-        for parameter in parameters.values():
-            offsets.append(size)
-            size += math.ceil(parameter.numel() / _FLOATS_PER_LINE) * _FLOATS_PER_LINE
         shapes = tuple(tuple(parameter.shape) for parameter in parameters.values())
+        lines = (math.ceil(math.prod(shape) / _FLOATS_PER_LINE) for shape in shapes)
+        *offsets, size = itertools.accumulate((_FLOATS_PER_LINE * count for count in lines), initial=0)
         return cls(tuple(parameters), shapes, tuple(offsets), size)
 
     @property

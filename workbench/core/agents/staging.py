@@ -7,6 +7,8 @@ for nothing.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,8 +54,8 @@ class Staging:
     """
 
     def __init__(self, fields: Mapping[str, Field], device: torch.device) -> None:
-        sizes = {name: int(np.prod(shape)) * np.dtype(dtype).itemsize for name, (shape, dtype) in fields.items()}
-        total = sum(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes.values())
+        sizes = [math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in fields.values()]
+        *starts, total = itertools.accumulate((-(-size // ALIGNMENT) * ALIGNMENT for size in sizes), initial=0)
         self._host = torch.zeros(total, dtype=torch.uint8, device="cpu")
         self._device = self._host if device.type == "cpu" else torch.zeros_like(self._host, device=device)
         self._pinned: list[tuple[Tensor, torch.cuda.Event]] = []
@@ -61,13 +63,11 @@ class Staging:
             self._pinned = [(torch.zeros(total, dtype=torch.uint8, pin_memory=True), _event()) for _ in range(2)]
         self.host: dict[str, NDArray[Any]] = {}
         self.device: dict[str, Tensor] = {}
-        offset = 0
-        for name, (shape, dtype) in fields.items():
-            part = slice(offset, offset + sizes[name])
+        for (name, (shape, dtype)), start, size in zip(fields.items(), starts, sizes, strict=True):
+            part = slice(start, start + size)
             tensor_dtype = torch.from_numpy(np.empty(0, dtype)).dtype
             self.host[name] = self._host[part].numpy().view(dtype).reshape(shape)
             self.device[name] = self._device[part].view(tensor_dtype).reshape(shape)
-            offset += -(-sizes[name] // ALIGNMENT) * ALIGNMENT
 
     def upload(self) -> None:
         """Bring the device up to date with the host arrays, which may be filled again as soon as this returns."""

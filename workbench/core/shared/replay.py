@@ -97,18 +97,6 @@ class Batch:
             }  # fmt: skip
         return {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in fields.items()}
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Its arrays by name."""
-        return {name: array for name, array in vars(self).items() if array is not None}
-
-    @classmethod
-    def allocate(
-        cls, batch_size: int, num_frames: int, spec: AgentSpec, weighted: bool = False, n_step: int = 0
-    ) -> Batch:
-        """A batch of zeros; see :meth:`fields`."""
-        fields = cls.fields(batch_size, num_frames, spec, weighted, n_step)
-        return cls(**{name: np.zeros(*each) for name, each in fields.items()})
-
 
 def n_step_returns(
     reward: NDArray[np.float32], terminated: NDArray[np.bool_], truncated: NDArray[np.bool_], gamma: float, n_step: int
