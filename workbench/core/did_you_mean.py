@@ -7,15 +7,9 @@ from collections.abc import Iterable, Mapping
 
 
 def did_you_mean(name: object, known: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:
-    """The end of a message about a name that is not known.
+    """The end of a message about an unknown name: "did you mean A or B?", or "known: A, B, C" where none is near.
 
-    Args:
-        name: what was given.
-        known: the names that there are.
-        aliases: other words, each with the name that it stands for.
-
-    Returns:
-        "did you mean A or B?", or "known: A, B, C" where none is near.
+    ``aliases`` are other words, each with the name that it stands for.
     """
     names = {each: each for each in known}
     words = {**(aliases or {}), **names}

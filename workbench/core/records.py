@@ -112,11 +112,7 @@ TABLES: dict[str, RecordTable] = {
 
 
 def tables_with(brought: Iterable[Mapping[str, RecordTable]], metrics: Iterable[Metric] = ()) -> dict[str, RecordTable]:
-    """The tables of a run, by name: the core's, those that hooks bring, and a field for each metric.
-
-    Args:
-        brought: tables of hooks.
-        metrics: of hooks and agents; one whose field its table lacks adds it, as float32.
+    """The tables of a run, by name: the core's, those that hooks bring, and a float32 field for each metric.
 
     Raises:
         ValueError: two different tables have the same name, a metric belongs to no table or to one without an axis, or

@@ -23,12 +23,7 @@ ROLES = (
 
 
 def stream(seed: int, role: str, agent: int = 0) -> np.random.Generator:
-    """The generator of one role of one agent.
-
-    Args:
-        seed: ``config.seed``.
-        role: one of :data:`ROLES`.
-        agent: index of the agent; 0 for roles that no agent owns.
+    """The generator of one of :data:`ROLES` of one agent; for a role that no agent owns, that is agent 0.
 
     Raises:
         ValueError: the role is unknown.

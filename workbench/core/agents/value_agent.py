@@ -124,14 +124,7 @@ class ValueAgent:
     # --- what all have in common -----------------------------------------------------------------------------------
 
     def update(self, learning_rate: float) -> Tensor:
-        """Make one update from ``batch``, without waiting for what the device makes of it.
-
-        Args:
-            learning_rate: step size of this update.
-
-        Returns:
-            (5,) float32 on the device: loss, mean and greatest Q, TD error, norm of the gradient before clipping, all
-            measured before the step.
+        """Make one update from ``batch``; see :meth:`workbench.core.agents.base.Agent.update`.
 
         Raises:
             ValueError: a network has been moved away from the device that batches are brought to.
@@ -204,10 +197,7 @@ class ValueAgent:
             np.copyto(out, self._pinned.numpy())
 
     def get_state(self, copy: bool = True) -> dict[str, Any]:
-        """Everything that the future depends on, as NumPy arrays and whole numbers.
-
-        Without ``copy``, arrays that lie in host memory already are given as they are, until the next update.
-        """
+        """Weights, moments of the optimiser, counters, and the generator."""
         return {
             "vector": to_numpy(self.parameters.vector, copy),
             "exp_avg": to_numpy(self.optimizer.exp_avg, copy),
@@ -313,11 +303,7 @@ class EpsilonGreedy:
         self._loaded = True
 
     def act(self, stack: NDArray[Any], epsilon: float) -> Chosen:
-        """Choose an action in every world. As many random numbers are drawn whatever is chosen.
-
-        Args:
-            stack: (W, F, *shape) of the spec's dtype, oldest frame first.
-            epsilon: probability of a uniformly random action.
+        """Choose an action in every world; see :meth:`workbench.core.agents.base.Policy.act`.
 
         Raises:
             ValueError: the stack has another shape or dtype.
@@ -393,7 +379,7 @@ class ValueConfig(AgentConfig):
         return self.policy_class(config, index, device, exploration, values, noise)
 
     def example_state(self, config: Config, index: int) -> dict[str, Any]:
-        """Weights, moments of the optimiser, counters, and the generator."""
+        """As :meth:`ValueAgent.get_state` gives it."""
         size = self.layout(config.spec.agents[index]).size
         return {
             "vector": np.zeros(2 * size, np.float32),

@@ -166,11 +166,7 @@ class Treasurehunt:
         return frame
 
     def act(self, agent: int, actions: NDArray[np.int64]) -> None:
-        """Move one agent in all worlds.
-
-        Args:
-            agent: whose turn it is.
-            actions: (num_worlds,) int64; up, down, left, right are 0, 1, 2, 3.
+        """Move one agent in all worlds: (num_worlds,) int64; up, down, left, right are 0, 1, 2, 3.
 
         Raises:
             ValueError: an action is none of the four, or there is not one per world. Nothing has moved then.

@@ -109,8 +109,7 @@ def n_step_returns(
 
     Args:
         reward: (T, W) float32, reward of each turn.
-        terminated: (T, W) bool, whether the episode ended in a terminal state with this turn.
-        truncated: (T, W) bool, whether it was cut off with this turn.
+        terminated, truncated: (T, W) bool, whether the episode came to its end, or was cut off, with this turn.
         gamma: discount per turn.
         n_step: most turns that a row spans.
 
@@ -196,12 +195,8 @@ class Replay:
     def write_frame(self, turn: int, frame: NDArray[Any]) -> None:
         """Store what the agent sees before its action in ``turn`` (0 to T; T is the frame after the last turn).
 
-        Args:
-            turn: turn of the epoch.
-            frame: (W, *shape) of the spec's dtype.
-
         Raises:
-            ReplayError: another shape or dtype; NumPy would broadcast or cast it without a word.
+            ReplayError: it is not (W, *shape) of the spec's dtype; NumPy would broadcast or cast it without a word.
         """
         stored = self._arrays["frame"]
         if frame.shape != stored.shape[2:] or frame.dtype != stored.dtype:
@@ -314,7 +309,7 @@ class Replay:
         Args:
             sampler: chooses them.
             out: the batch, which is returned.
-            end: draw rows with a number below this; default all that are committed.
+            end: number of the first row that is too new; default: none is.
 
         Raises:
             ReplayError: there are no rows yet, ``end`` lies in the future, the agent took part in hardly any of the

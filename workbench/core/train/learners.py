@@ -49,9 +49,7 @@ def learn(
     """Make a number of updates of one agent from its replay.
 
     Args:
-        agent: networks and optimiser; changed in place.
-        replay: the agent's rows.
-        sampler: chooses among them.
+        agent, replay, sampler: those of one agent.
         num_updates: updates to make.
         end: draw rows with a number below this; None for all that are committed at each draw.
         learning_rate: step size of the update with that index.
@@ -98,15 +96,7 @@ class OneByOne:
         self, config: Config, indices: Sequence[int], replays: Sequence[Replay], device: torch.device,
         weights: Sequence[NDArray[np.float32] | None],
     ) -> None:  # fmt: skip
-        """Make the agents of those indices.
-
-        Args:
-            config: everything about them.
-            indices: which agents.
-            replays: one for each, in the same order.
-            device: where updates are computed.
-            weights: a snapshot to start from for each; None for fresh ones.
-        """
+        """Make the agents of those indices; for each there is a replay, and a snapshot to start from or None."""
         self.agents = {
             index: config.agent.make(config, index, device, start)
             for index, start in zip(indices, weights, strict=True)
