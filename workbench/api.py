@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from workbench.core import registry
 from workbench.core.agents.base import AgentConfig
-from workbench.core.config import Config, ConfigError, check_launch
+from workbench.core.config import Config, ConfigError
 from workbench.core.did_you_mean import did_you_mean
 from workbench.core.envs.base import WorldConfig
 from workbench.core.processes.supervisor import ChildFailed
@@ -32,6 +32,7 @@ from workbench.runs import run as running
 from workbench.runs.files import at
 from workbench.runs.folder import RecordError, RunFolder, data_folder, runs_folder
 from workbench.runs.initial_weights import WeightSource
+from workbench.runs.launch_rules import check_launch
 from workbench.runs.listing import info_of, runs
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.notes import check_tags, write_note

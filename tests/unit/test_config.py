@@ -12,11 +12,11 @@ from workbench.core.agents.staging import resolve_device
 from workbench.core.config import (
     Config,
     ConfigError,
-    check_launch,
     differences,
     field_names,
 )
 from workbench.core.envs.treasurehunt import TreasurehuntConfig
+from workbench.runs.launch_rules import check_launch
 from workbench.runs.presets import preset, presets
 from workbench.runs.recovery.resume import safe_to_change
 

@@ -9,11 +9,12 @@ import pytest
 
 from tests.campaigns import matrix
 from tests.campaigns.matrix import Case, Matrix
-from workbench.core.config import ConfigError, check_launch
+from workbench.core.config import ConfigError
 from workbench.diagnose.catalogue import CHECKS, fault_names
 from workbench.diagnose.faults import FAULTS, prepare
 from workbench.report.fault_matrix import matrix_figure
 from workbench.runs.folder import RecordError
+from workbench.runs.launch_rules import check_launch
 
 FULL = matrix.matrix_config("full")
 QUICK = matrix.matrix_config("quick")

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.interleaving import Interleaving
-from workbench.core.config import Config, ConfigError, check_launch
+from workbench.core.config import Config, ConfigError
 from workbench.core.processes import actor, learner
 from workbench.core.processes.wakeup import Stopped
 from workbench.core.shared import layout
@@ -25,6 +25,7 @@ from workbench.core.shared.weight_store import WeightStore
 from workbench.core.train.learners import OneByOne
 from workbench.core.train.loop import Trainer
 from workbench.core.train.pacing import Pacing
+from workbench.runs.launch_rules import check_launch
 from workbench.runs.live_settings import Changes
 
 

@@ -2,8 +2,7 @@
 
 The dataclasses are frozen; :meth:`Config.replace` makes a changed copy. A value that breaks a rule raises
 :class:`ConfigError` when the object is built, so no process is ever started on a bad configuration. World, agent and
-sampler declare their arguments in their own files. ``mode`` and ``lag`` belong to a launch, not to the configuration:
-:func:`check_launch` holds the rules that join the two.
+sampler declare their arguments in their own files. ``mode`` and ``lag`` belong to a launch, not to the configuration.
 """
 
 from __future__ import annotations
@@ -383,42 +382,6 @@ Config.replace.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
     + [inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=...) for item in fields(Config)]
     + [inspect.Parameter("changes", inspect.Parameter.VAR_KEYWORD)]
 )
-
-
-def check_launch(config: Config, mode: str, lag: int | None) -> int | None:
-    """Check what depends on the mode and the lag of a launch, and return the lag as Python's own number.
-
-    A learner draws its rows from the newest ``window`` rows before the end of its epoch, while the actor may already
-    write ``lag`` epochs further (when it runs free: one at least; a row that is overwritten all the same is drawn
-    again). The ring must hold both, so that no row of an open window is overwritten.
-
-    Raises:
-        ConfigError: an unknown mode, a lag that is no number of epochs, a ring too small for the lag, or a greatest age
-            that no row could have.
-    """
-    if mode not in MODES:
-        raise ConfigError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
-    given, lag = lag, settings.whole(lag)
-    if given is not None and (lag is None or lag < 0):
-        raise ConfigError(f"lag is {given!r}; it must be a number of epochs, 0 or more, or None for free-running")
-    if lag is None and mode == "sequential":
-        raise ConfigError(
-            "lag is None; free-running needs mode='multiprocess'. Give a sequential run a lag of 0 or more"
-        )
-    steps, max_age = config.steps_per_epoch, config.replay.max_age
-    require(
-        max_age == 0 or max_age > (lag or 0), "replay.max_age", max_age,
-        f"the newest rows are lag = {lag or 0} versions old when they are learned from, so it must be at least "
-        f"{(lag or 0) + 1}, or 0 for rows of any age",
-    )  # fmt: skip
-    ahead = 1 if lag is None else lag
-    needed = (-(-config.replay.window // steps) + ahead) * steps
-    require(
-        config.replay.capacity >= needed, "replay.capacity", config.replay.capacity,
-        f"it must be at least {needed} (the window of {config.replay.window} rows in whole epochs, and {ahead} epochs "
-        f"of {steps} rows that lag = {lag} lets the actor write meanwhile); raise the capacity or lower replay.window",
-    )  # fmt: skip
-    return lag
 
 
 def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:

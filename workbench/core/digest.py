@@ -17,40 +17,30 @@ import numpy.typing as npt
 START = bytes(32)
 
 
-def chain(previous: bytes, data: bytes | bytearray | memoryview) -> bytes:
+def chain(previous: bytes, *data: bytes | bytearray | memoryview) -> bytes:
     """The chain ``previous`` with one more link: ``sha256(previous + data)``, 32 bytes.
 
     Raises:
         ValueError: ``previous`` is not 32 bytes long.
     """
-    link = hashlib.sha256(_checked(previous))
-    link.update(data)
-    return link.digest()
-
-
-def chain_array(previous: bytes, array: npt.NDArray[Any]) -> bytes:
-    """The chain with an array as its next link: dtype, shape and bytes in C order, whatever the memory layout.
-
-    Raises:
-        TypeError: the array holds Python objects, whose bytes are addresses.
-    """
-    if array.dtype.hasobject:
-        raise TypeError(f"the array's dtype is {array.dtype}; only plain numbers have a digest")
-    link = hashlib.sha256(_checked(previous))
-    link.update(f"{np.lib.format.dtype_to_descr(array.dtype)} {array.shape}\n".encode())
-    link.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)  # of a replay this is large: no copy
+    if len(previous) != 32:
+        raise ValueError(f"previous is {len(previous)} bytes long; a chain is 32 bytes, and begins with START")
+    link = hashlib.sha256(previous)
+    for part in data:
+        link.update(part)
     return link.digest()
 
 
 def array_digest(*arrays: npt.NDArray[Any]) -> str:
-    """Hexadecimal digest of arrays in the given order; equal only for equal dtypes, shapes and bits."""
+    """Hexadecimal digest of a chain of arrays: of dtype, shape and bytes in C order, whatever the memory layout.
+
+    Raises:
+        TypeError: an array holds Python objects, whose bytes are addresses.
+    """
     digest = START
     for array in arrays:
-        digest = chain_array(digest, array)
+        if array.dtype.hasobject:
+            raise TypeError(f"the array's dtype is {array.dtype}; only plain numbers have a digest")
+        about = f"{np.lib.format.dtype_to_descr(array.dtype)} {array.shape}\n".encode()
+        digest = chain(digest, about, np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hex()
-
-
-def _checked(previous: bytes) -> bytes:
-    if len(previous) != 32:
-        raise ValueError(f"previous is {len(previous)} bytes long; a chain is 32 bytes, and begins with START")
-    return previous

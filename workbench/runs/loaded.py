@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.agents.flat_parameters import padded
-from workbench.core.config import Config, ConfigError, check_launch
+from workbench.core.config import Config, ConfigError
 from workbench.core.registry import NotGiven
 from workbench.runs import machine
 from workbench.runs.files import plain_file
 from workbench.runs.folder import RecordError, RunFolder
 from workbench.runs.history import History
+from workbench.runs.launch_rules import check_launch
 from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
 from workbench.runs.notes import read_note, write_note
 from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, checkpoint_of, kept_epochs

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from workbench.core.config import Config, ConfigError, check_launch, differences
+from workbench.core.config import Config, ConfigError, differences
 from workbench.core.train.hooks import Hook
 from workbench.runs.files import at
 from workbench.runs.folder import NAME, RecordError, RunFolder, runs_folder
+from workbench.runs.launch_rules import check_launch
 from workbench.runs.loaded import LoadedRun, RunError, RunView, classes_of, elsewhere
 from workbench.runs.recovery.checkpoint import kept_epochs
 from workbench.runs.result import Result

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from workbench.core.agents.staging import resolve_device
-from workbench.core.config import Config, ConfigError, check_launch, differences
+from workbench.core.config import Config, ConfigError, differences
 from workbench.core.processes.blocks import Plan
 from workbench.core.train.hooks import Hook, record_tables
 from workbench.runs import machine
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.history import History
+from workbench.runs.launch_rules import check_launch
 from workbench.runs.limits import check_limits
 from workbench.runs.live_settings import CHANGEABLE
 from workbench.runs.loaded import Given, LoadedRun, RunError, elsewhere
