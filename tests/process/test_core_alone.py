@@ -17,7 +17,7 @@ DEADLINE_S = 120
 
 
 def supervisor_of(tmp_path, mode="multiprocess", lag=1, config=CONFIG):
-    return Supervisor(Plan(config, mode, lag, None, ()), tmp_path)
+    return Supervisor(Plan(config, mode, lag, ()), tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["sequential", "multiprocess"])

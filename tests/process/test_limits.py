@@ -28,7 +28,7 @@ def test_the_count_of_open_files_holds_for_a_run_that_runs(tmp_path):
     with wb.launch(ENDLESS, lag=1, out=tmp_path) as run:
         wait_until(lambda: reached(run, 5))
         held = before - files_left()
-        assert held <= files_needed(Plan(run.config, run.mode, run.lag, None, ())) <= held + 2 * SPARE_FILES
+        assert held <= files_needed(Plan(run.config, run.mode, run.lag, ())) <= held + 2 * SPARE_FILES
 
 
 FEW_FILES = """

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from workbench.core.agents.flat_parameters import padded, unpadded
 from workbench.core.digest import array_digest
 from workbench.core.processes.blocks import Plan, weight_store_layout
 from workbench.core.shared.counters import Progress
@@ -19,6 +18,7 @@ from workbench.core.train.loop import Collector, Trainer
 from workbench.core.train.sequential import run_sequential
 from workbench.runs.history import History
 from workbench.runs.metrics import Schema
+from workbench.runs.weights import padded, unpadded
 
 CPU = torch.device("cpu")
 
@@ -47,7 +47,7 @@ def build(config, lag, hooks=()):
     replays = [Replay(config, spec, block.open()) for spec, block in zip(specs, replay_blocks, strict=True)]
     stores = [WeightStore(block.open()) for block in store_blocks]
     arrays = Channel.layout(record_tables(config, hooks)).allocate()
-    plan = Plan(config, "sequential", lag, None, hooks)
+    plan = Plan(config, "sequential", lag, hooks)
     blocks = {name: Memory(layout) for name, layout in plan.hook_layouts.items()}
     parts = SimpleNamespace(
         config=config, progress=progress, replays=replays, stores=stores, records=arrays,
@@ -67,7 +67,7 @@ def new_collector(parts):
 def new_trainer(parts):
     """A trainer over the memory of a run, as it is before it restores anything."""
     indices = range(parts.config.num_agents)
-    learner = OneByOne(parts.config, indices, parts.replays, CPU, [None for _ in indices])
+    learner = OneByOne(parts.config, indices, parts.replays, CPU)
     return Trainer(parts.config, learner, parts.stores, parts.progress, parts.channel)
 
 

@@ -28,7 +28,7 @@ DOCUMENTED = (RecordError, RunError)  # a CheckpointError is a RecordError
 def sound(tmp_path_factory):
     """The folder of a whole run, without its checkpoints."""
     parts = inprocess.run(CONFIG, 1)
-    plan = Plan(CONFIG, "sequential", 1, None, ())
+    plan = Plan(CONFIG, "sequential", 1, ())
     said = describe(plan, "cpu", [], {"probes": True, "timeline": True}) | {"status": "finished", "ended": 1.0}
     folder = RunFolder.create("sound", said, tmp_path_factory.mktemp("runs"), SCHEMA)
     history = inprocess.history(parts)

@@ -63,7 +63,7 @@ class Pair:
         agents, wakeups = tuple(range(config.num_agents)), [Wakeup.create(index) for index in range(2)]
         made = tuple(pickle.loads(pickle.dumps(make(fault))) for fault in faults)
         hooks = (Recovery(), LiveSettings(), *made)
-        shared = allocate_shared(Plan(config, mode, lag, None, hooks), 2)
+        shared = allocate_shared(Plan(config, mode, lag, hooks), 2)
 
         def parts(role, index, owned):
             return Parts(Job(role, role, index, config, lag, owned, shared.blocks, wakeups, "", hooks, None))

@@ -18,7 +18,7 @@ CONFIG = wb.preset("tiny").replace(device="cpu")
 
 def checkpoints(config=CONFIG, lag=1):
     """Those of a run that is not started."""
-    supervisor = Supervisor(Plan(config, "multiprocess", lag, None, OWN_HOOKS), Path())
+    supervisor = Supervisor(Plan(config, "multiprocess", lag, OWN_HOOKS), Path())
     return Checkpoints(supervisor, lambda: True, lambda epoch, contents: None)
 
 

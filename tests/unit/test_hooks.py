@@ -79,7 +79,7 @@ def test_a_keeper_is_told_of_every_step_before_and_after_it_can_be_seen():
 
 def test_what_nobody_brings_changes_nothing():
     hook, listener = Hook(), Listener()
-    plan = Plan(CONFIG, "multiprocess", 1, None, (hook,))
+    plan = Plan(CONFIG, "multiprocess", 1, (hook,))
     assert plan.hook_layouts == {} and hook.tables == {} and hook.metrics == ()
     assert hook.on_parts(None) is hook.on_collector(None, None) is hook.on_trainer(None, None) is None
     death = Death("learner 1", (1,), "was ended by signal 9 (SIGKILL)", 12, 34, 0)

@@ -29,7 +29,7 @@ QUICK = wb.preset("tiny").replace(device="cpu")
 
 
 def plan(config=QUICK, mode="multiprocess", lag=1):
-    return Plan(config, mode, lag, None, OWN_HOOKS)
+    return Plan(config, mode, lag, OWN_HOOKS)
 
 
 @settings(max_examples=20)

@@ -12,13 +12,13 @@ from tests.unit import inprocess
 from tests.unit.own_agent import LinearAgent, LinearConfig, RecentErrors
 from tests.unit.worlds import Bare, TrialConfig
 from workbench.core import registry
-from workbench.core.agents.flat_parameters import padded, unpadded
 from workbench.core.agents.iqn import QuantileNetwork
 from workbench.core.agents.value_agent import ValueAgent, _layout
 from workbench.core.processes.supervisor import children_of, learner_class
 from workbench.core.records import Metric
 from workbench.core.train.hooks import record_tables
 from workbench.core.train.learners import OneByOne
+from workbench.runs.weights import padded, unpadded
 
 TINY = wb.preset("tiny").replace(
     **{"epochs": 6, "device": "cpu", "evaluation.interval": 3, "evaluation.worlds": 2, "evaluation.final_worlds": 2}

@@ -223,7 +223,7 @@ class SimulatedRun:
         replays = [SimpleNamespace(sample=self.sample, fill=lambda end: 0)] * len(agents)
 
         def trainer():
-            learner = OneByOne(self.config, (), (), torch.device("cpu"), ())
+            learner = OneByOne(self.config, (), (), torch.device("cpu"))
             learner.agents = dict(zip(job.agents, agents, strict=True))
             learner.replays = dict(zip(job.agents, replays, strict=True))
             learner.samplers = dict.fromkeys(job.agents)

@@ -9,11 +9,11 @@ import workbench as wb
 from tests import batches
 from tests.unit import inprocess
 from tests.unit.worlds import Trial, TrialConfig
-from workbench.core.agents.flat_parameters import unpadded
 from workbench.core.envs.treasurehunt import Treasurehunt
 from workbench.core.seeding import stream
 from workbench.core.shared.replay import ReplayError
 from workbench.core.shared.sampling import UniformSampler
+from workbench.runs.weights import unpadded
 
 CONFIG = wb.preset("tiny").replace(
     **{"world": TrialConfig(num_worlds=2, alike=True), "epochs": 6, "device": "cpu", "replay.learning_starts": 24,

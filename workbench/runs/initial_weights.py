@@ -3,20 +3,54 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.agents.flat_parameters import ParameterLayout, unpadded
+from workbench.core.agents.flat_parameters import ParameterLayout
 from workbench.core.config import Config, ConfigError
+from workbench.core.processes.blocks import Plan, Shared
+from workbench.core.processes.worker import Parts
+from workbench.core.shared.layout import Field, Layout
+from workbench.core.train.hooks import Hook
+from workbench.core.train.loop import Trainer
 from workbench.runs.folder import RecordError
 from workbench.runs.loaded import LoadedRun, RunError, RunView, weights_in
 from workbench.runs.recovery.checkpoint import read_checkpoint
+from workbench.runs.weights import unpadded
 
 # Where weights may come from: an array of :attr:`RunView.weights`, a run, or the path of a run folder (its final
 # weights, or those of its newest checkpoint), of a checkpoint (``.npz``) or of an array (``.npy``).
 WeightSource: TypeAlias = NDArray[np.float32] | RunView | Path | str
+
+
+# Name of the block of memory that they lie in.
+BLOCK = "weights to start from"
+
+
+class InitialWeights(Hook):
+    """Has every agent start from given weights. What recovery keeps of an agent is newer, so this comes first."""
+
+    def __init__(self, weights: NDArray[np.float32]) -> None:
+        self._weights = weights
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # too much to send to every child: they lie in shared memory
+
+    def layouts(self, plan: Plan) -> dict[str, Layout]:
+        """One block for all."""
+        return {BLOCK: Layout(BLOCK, (Field("weights", self._weights.shape, np.float32, 0),))}
+
+    def on_shared(self, shared: Shared) -> None:
+        """Lay them there."""
+        shared.blocks[BLOCK].open()["weights"][:] = self._weights
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """Put them in place of each agent's own."""
+        weights = unpadded(parts.blocks[BLOCK].open()["weights"], parts.job.config)
+        for index, agent in trainer.agents.items():
+            agent.set_state({**agent.get_state(), "vector": weights[index]})
 
 
 def initial_weights(source: WeightSource, config: Config) -> NDArray[np.float32]:

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.agents.flat_parameters import padded
 from workbench.core.config import Config, ConfigError
 from workbench.core.registry import NotGiven
 from workbench.runs import machine
@@ -22,6 +21,7 @@ from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
 from workbench.runs.notes import read_note, write_note
 from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, checkpoint_of, kept_epochs
 from workbench.runs.result import Result
+from workbench.runs.weights import padded
 
 # Classes of the user's own, by ``world``, ``agent`` and ``sampler``, as the caller gives them for a run folder.
 Given = dict[str, type | str | None]

@@ -23,7 +23,6 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.agents.flat_parameters import padded
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config, ConfigError
 from workbench.core.digest import array_digest
@@ -39,7 +38,8 @@ from workbench.runs.finite import COMPUTED, first_not_finite
 from workbench.runs.folder import FolderGone, RecordError, RecordWarning, RunFolder
 from workbench.runs.fork_server import new_process
 from workbench.runs.history import History
-from workbench.runs.initial_weights import WeightSource, initial_weights
+from workbench.runs.initial_weights import BLOCK as INITIAL_WEIGHTS
+from workbench.runs.initial_weights import InitialWeights, WeightSource, initial_weights
 from workbench.runs.limits import check_limits
 from workbench.runs.live_settings import BLOCK, CHANGEABLE, Changes, LiveSettings
 from workbench.runs.loaded import RunError, RunView, history_of, progress_numbers
@@ -53,6 +53,7 @@ from workbench.runs.reference_policies import reference_rewards
 from workbench.runs.result import Result
 from workbench.runs.time_slice import TimeSlice
 from workbench.runs.uninterrupted import uninterrupted
+from workbench.runs.weights import padded
 
 # Epochs behind the reference lines of a run's figures, or as many as a world lets be played side by side.
 REFERENCE_EPOCHS = 400
@@ -563,10 +564,11 @@ def launch(
     resolve_device(config.processes.acting_device)
     for choice in (config.world, config.agent, config.replay.sampler):
         check_importable(choice.group, type(choice))
-    brought = (*OWN_HOOKS, *hooks)
+    starting = () if weights is None else (InitialWeights(initial_weights(weights, config)),)
+    brought = (*starting, *OWN_HOOKS, *hooks)
     for hook in brought:
         check_importable("hook", type(hook))
-    plan = Plan(config, mode, lag, None if weights is None else initial_weights(weights, config), brought)
+    plan = Plan(config, mode, lag, brought)
     description = describe(plan, str(device), faults, notes or {})
     check_limits(plan)
     schema = Schema.of(record_tables(config, brought), metrics_of(config, brought))
@@ -608,8 +610,8 @@ def describe(plan: Plan, device: str, faults: Sequence[str], notes: Mapping[str,
     return {
         "status": "created", "mode": plan.mode, "lag": plan.lag, "config": config.to_dict(), "device": device,
         "device_name": machine.device_name(device), "threads": config.processes.threads,
-        "unseeded": config.world.unseeded(),
-        "warm_start": plan.weights is not None, "faults": list(faults), **notes, "created": time.time(), "ended": None,
+        "unseeded": config.world.unseeded(), "warm_start": INITIAL_WEIGHTS in plan.hook_layouts,
+        "faults": list(faults), **notes, "created": time.time(), "ended": None,
         "error": None, "incidents": [], "changes": [], "resumed": [], **describe_place(plan),
     }  # fmt: skip
 

@@ -215,7 +215,7 @@ def at_once_here(cells: Sequence[Cell]) -> int:
     """How many cells this machine can run side by side: a core for each process that works, and memory for all."""
 
     def size(cell: Cell) -> int:
-        plan = Plan(cell.config, cell.mode, cell.lag, None, OWN_HOOKS)
+        plan = Plan(cell.config, cell.mode, cell.lag, OWN_HOOKS)
         return sum(limits.memory_needed(plan).values()) + cell.processes * PROCESS_BYTES
 
     unlike = {(repr(cell.config.replace(seed=0)), cell.mode, cell.lag): cell for cell in cells}.values()

@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,9 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workbench.core.agents.staging import ALIGNMENT
-
-if TYPE_CHECKING:
-    from workbench.core.config import Config
 
 Vector = TypeVar("Vector", Tensor, NDArray[np.float32])
 
@@ -131,29 +127,6 @@ class ParameterVector:
         if not bool(torch.isfinite(self.vector).all()):
             return False, "a weight is not finite"
         return True, ""
-
-
-def padded(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Snapshots of all agents in one array, (agents, longest) float32; shorter ones have nan behind their end."""
-    weights = np.full((len(vectors), max(map(len, vectors))), np.nan, np.float32)
-    for row, vector in zip(weights, vectors, strict=True):
-        row[: len(vector)] = vector
-    return weights
-
-
-def unpadded(weights: NDArray[np.float32], config: Config) -> list[NDArray[np.float32]]:
-    """The snapshot of each agent out of what :func:`padded` made: a view of (2 * size,) float32 each.
-
-    Raises:
-        ValueError: there are other agents, or snapshots of other lengths.
-    """
-    sizes = [2 * config.agent.layout(spec).size for spec in config.spec.agents]
-    if np.shape(weights) != (len(sizes), max(sizes)):
-        raise ValueError(
-            f"weights have shape {np.shape(weights)}; this configuration needs {(len(sizes), max(sizes))} (agents, "
-            "online and target parameters); take them from a run with the same world and agent"
-        )
-    return [row[:size] for row, size in zip(weights, sizes, strict=True)]
 
 
 def to_numpy(tensor: Tensor, copy: bool = True) -> NDArray[Any]:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
-
 from workbench.core.config import Config
 from workbench.core.envs.base import AgentSpec
 from workbench.core.processes.shared_memory import Block, allocate
 from workbench.core.shared.counters import Progress
-from workbench.core.shared.layout import Field, Layout
+from workbench.core.shared.layout import Layout
 from workbench.core.shared.record_ring import Channel
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore
@@ -24,14 +21,12 @@ class Plan:
     """What a run is, before anything of it exists.
 
     Attributes:
-        weights: (agents, vector size) float32 to start from, or None.
         hooks: what comes in from outside, in this order.
     """
 
     config: Config
     mode: str
     lag: int | None
-    weights: NDArray[np.float32] | None
     hooks: tuple[Hook, ...]
 
     @cached_property
@@ -76,10 +71,10 @@ def allocate_shared(plan: Plan, num_processes: int) -> Shared:
     Raises:
         MemoryError: there is not enough.
     """
-    blocks = allocate(layouts(plan, num_processes))
-    if plan.weights is not None:
-        blocks["weights"].open()["weights"][:] = plan.weights
-    return Shared(plan.config, plan.lag, blocks)
+    shared = Shared(plan.config, plan.lag, allocate(layouts(plan, num_processes)))
+    for hook in plan.hooks:
+        hook.on_shared(shared)
+    return shared
 
 
 def layouts(plan: Plan, num_processes: int) -> dict[str, Layout]:
@@ -93,14 +88,8 @@ def layouts(plan: Plan, num_processes: int) -> dict[str, Layout]:
         **{f"replay {index}": rings[spec] for index, spec in enumerate(specs)},
         **{f"weight store {index}": stores[spec] for index, spec in enumerate(specs)},
         **{f"channel {index}": channel for index in range(num_processes)},
-        **({} if plan.weights is None else {"weights": _warm_start(plan.weights)}),
         **plan.hook_layouts,
     }
-
-
-def _warm_start(weights: NDArray[np.float32]) -> Layout:
-    """The weights to start from, (agents, vector size) float32: too much to send to every child."""
-    return Layout("weights to start from", (Field("weights", weights.shape, np.float32, 0),))
 
 
 def weight_store_layout(config: Config, spec: AgentSpec, lag: int | None) -> Layout:

@@ -13,10 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from workbench.core.agents.flat_parameters import unpadded
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config
 from workbench.core.processes.blocks import Shared
@@ -101,11 +97,8 @@ class Parts(Shared):
     def trainer(self) -> Trainer:
         """The learning side of this job's agents."""
         job, device = self.job, resolve_device(self.job.config.device)
-        weights: list[NDArray[np.float32] | None] = [None] * len(self.replays)
-        if "weights" in self.blocks:
-            weights = [*unpadded(self.blocks["weights"].open()["weights"], job.config)]
         replays, stores = [self.replays[index] for index in job.agents], [self.stores[index] for index in job.agents]
-        learner = job.learner(job.config, job.agents, replays, device, [weights[index] for index in job.agents])
+        learner = job.learner(job.config, job.agents, replays, device)
         trainer = Trainer(job.config, learner, stores, self.progress, self.channel)
         trainer.settings, trainer.heartbeat = self.settings, self.heartbeat
         for hook in job.hooks:

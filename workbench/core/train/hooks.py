@@ -8,6 +8,7 @@ when                                   what the core calls
 =====================================  =================================================================================
 the parent takes the run's memory      :attr:`Hook.tables` of records, and :meth:`Hook.layouts`: their blocks are among
                                        ``shared.blocks`` there and ``parts.blocks`` in a child
+... and has it                         :meth:`Hook.on_shared`, before there is a child
 a child has opened what it shares      :meth:`Hook.on_parts`; it may set ``parts.settings``
 a child has built the acting side      :meth:`Hook.on_collector`; it may set ``collector.keeper`` or replace a part
 ... and the learning side              :meth:`Hook.on_trainer`; the same, with ``trainer.keepers``, one per agent
@@ -32,7 +33,7 @@ from workbench.core.records import Metric, Records, RecordTable, tables_with
 from workbench.core.shared.layout import Layout
 
 if TYPE_CHECKING:
-    from workbench.core.processes.blocks import Plan
+    from workbench.core.processes.blocks import Plan, Shared
     from workbench.core.processes.worker import Parts
     from workbench.core.train.loop import Collector, Trainer
 
@@ -56,6 +57,9 @@ class Hook:
     def layouts(self, plan: Plan) -> Mapping[str, Layout]:
         """Shared memory of its own, by names that nothing else uses."""
         return {}
+
+    def on_shared(self, shared: Shared) -> None:
+        """Called in the parent alone, with memory that no child has looked at."""
 
     def on_parts(self, parts: Parts) -> None:
         """Called when progress, replays, weight stores and channel are open."""

@@ -92,15 +92,9 @@ class Learner(Protocol):
 class OneByOne:
     """Updates its agents one after the other, each as it is asked for."""
 
-    def __init__(
-        self, config: Config, indices: Sequence[int], replays: Sequence[Replay], device: torch.device,
-        weights: Sequence[NDArray[np.float32] | None],
-    ) -> None:  # fmt: skip
-        """Make the agents of those indices; for each there is a replay, and a snapshot to start from or None."""
-        self.agents = {
-            index: config.agent.make(config, index, device, start)
-            for index, start in zip(indices, weights, strict=True)
-        }
+    def __init__(self, config: Config, indices: Sequence[int], replays: Sequence[Replay], device: torch.device) -> None:
+        """Make the agents of those indices, for each of which there is a replay."""
+        self.agents = {index: config.agent.make(config, index, device) for index in indices}
         self.replays = dict(zip(indices, replays, strict=True))
         sampler = config.replay.sampler
         self.samplers = {index: sampler.make(config, stream(config.seed, "sampling", index)) for index in indices}
@@ -118,6 +112,4 @@ class OneByOne:
 
 
 # What a learner is registered as: its class, called as :class:`OneByOne` is.
-MakeLearner = Callable[
-    [Config, Sequence[int], Sequence[Replay], torch.device, Sequence[NDArray[np.float32] | None]], Learner
-]
+MakeLearner = Callable[[Config, Sequence[int], Sequence[Replay], torch.device], Learner]

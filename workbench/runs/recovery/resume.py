@@ -96,7 +96,7 @@ def _gone_back(
     resolve_device(wanted.processes.acting_device)
     description = {"faults": [], "incidents": [], "changes": []} | earlier.description
     hooks = (*OWN_HOOKS, *hooks_of(earlier, wanted))
-    plan = Plan(wanted, earlier.mode, earlier.lag, None, hooks)
+    plan = Plan(wanted, earlier.mode, earlier.lag, hooks)
     check_limits(plan)
     _check_tables(earlier.folder, plan)
     _check_fits(plan, checkpoint)

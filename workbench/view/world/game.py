@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from workbench.core.agents.flat_parameters import unpadded
 from workbench.core.agents.iqn import QuantileNetwork
 from workbench.core.config import Config
 from workbench.core.seeding import stream
 from workbench.core.shared.replay import Replay
 from workbench.core.train.loop import evaluation_config
 from workbench.runs.loaded import RunError
+from workbench.runs.weights import unpadded
 
 # (32,) float32: quantile fractions at which the network is asked.
 FRACTIONS = (np.arange(32, dtype=np.float32) + 0.5) / 32

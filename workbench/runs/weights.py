@@ -1,0 +1,33 @@
+"""Snapshots of all agents of a run as one array, as it is saved and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.core.config import Config
+
+
+def padded(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Snapshots of all agents in one array, (agents, longest) float32; shorter ones have nan behind their end."""
+    weights = np.full((len(vectors), max(map(len, vectors))), np.nan, np.float32)
+    for row, vector in zip(weights, vectors, strict=True):
+        row[: len(vector)] = vector
+    return weights
+
+
+def unpadded(weights: NDArray[np.float32], config: Config) -> list[NDArray[np.float32]]:
+    """The snapshot of each agent out of what :func:`padded` made: a view of (2 * size,) float32 each.
+
+    Raises:
+        ValueError: there are other agents, or snapshots of other lengths.
+    """
+    sizes = [2 * config.agent.layout(spec).size for spec in config.spec.agents]
+    if np.shape(weights) != (len(sizes), max(sizes)):
+        raise ValueError(
+            f"weights have shape {np.shape(weights)}; this configuration needs {(len(sizes), max(sizes))} (agents, "
+            "online and target parameters); take them from a run with the same world and agent"
+        )
+    return [row[:size] for row, size in zip(weights, sizes, strict=True)]
