@@ -173,7 +173,7 @@ def test_a_registered_learner_owns_all_agents_in_one_process(monkeypatch):
         TINY.replace(**{"processes.learners": "boht"})
     with inprocess.as_in_a_child():
         parts = inprocess.build(config, 0)
-        made = BothAtOnce(config, (0, 1), parts.replays, torch.device("cpu"), (None, None))
+        made = BothAtOnce(config, (0, 1), parts.replays, torch.device("cpu"))
         parts.trainer.learner = made
         parts.trainer.agents, parts.trainer.samplers = made.agents, made.samplers
         inprocess.run_sequential(parts.collector, parts.trainer, 0, before_epoch=parts.trainer.publish_initial)

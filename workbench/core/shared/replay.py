@@ -262,11 +262,6 @@ class Replay:
         return self.stack(np.full(self._worlds, self._slot), np.full(self._worlds, turn), self._episode_start, worlds)
 
     @property
-    def epochs_committed(self) -> int:
-        """Epochs whose rows readers are shown."""
-        return self._committed.get()
-
-    @property
     def _slot(self) -> int:
         return (self._begun.get() - 1) % self._num_epochs
 

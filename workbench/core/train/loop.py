@@ -136,7 +136,7 @@ class Collector:
     def show(self, epochs: int) -> None:
         """Let readers see that many epochs, as far as they do not yet."""
         for replay in self.replays:
-            if replay.epochs_committed < epochs:
+            if replay.count < epochs * replay.steps_per_epoch:
                 replay.commit_epoch()
         self.keeper.visible(epochs)
         self.progress.report_collected(epochs)
