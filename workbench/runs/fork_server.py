@@ -34,7 +34,7 @@ from workbench.core.processes.shared_memory import Descriptor
 from workbench.core.processes.spawn import HOW_UNKNOWN, TOO_MANY_FILES, Process, in_words, interpreter, pidfd_of
 
 CORE = Path(child.__file__).parents[1]
-SERVE = "from workbench.runs import fork_server; fork_server.serve"
+SERVE = "from workbench.runs import fork_server as begun; begun.serve"  # leaves the same names as a spawned child's
 DEAF_TO = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
 # A process with several threads must not fork. Children set the threads of their arithmetic by themselves.
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")

@@ -73,7 +73,7 @@ class Process:
 
     def begin(self, ours: Line, theirs: Line, sent: list[int]) -> None:
         """Start the child, which gets its end of the line and these descriptors; the lock is held."""
-        call = f"from workbench.core.processes import child; child.main({theirs.fileno()}, {sent})"
+        call = f"from workbench.core.processes import child as begun; begun.main({theirs.fileno()}, {sent})"
         self._popen = interpreter(call, [theirs.fileno(), *sent], {signal.SIGINT})  # until the child ignores it
         self.said["pid"] = self._popen.pid
         self._watch(pidfd_of(self._popen.pid))
