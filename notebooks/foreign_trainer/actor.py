@@ -89,7 +89,7 @@ class Actor:
         source, target = self.parts.shared_models[other], self.local_models[agent]
         with self.watch.sync(agent, source=source, target=target):  # +
             if config.has(agent, "torn_copy"):
-                copy_parameters_one_by_one(source, target, pause=0.001)
+                copy_parameters_one_by_one(source, target, pause=0.004)
             elif config.has(agent, "sync_noop"):
                 copy_model(source, copy.deepcopy(target))
             else:

@@ -76,8 +76,6 @@ class SharedBuffer:
         end = int(self.written)
         if "windows_across_head" in self.defects:
             return torch.randint(0, min(end, self.capacity), (size,))
-        if "old_rows_only" in self.defects:
-            return torch.randint(0, size, (size,))
         return torch.randint(max(0, end - self.capacity + self.config.frames), end - self.config.n_step, (size,))
 
     def sample(self, size: int) -> Batch:

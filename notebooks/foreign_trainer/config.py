@@ -14,7 +14,7 @@ DEFECTS = {
     "windows_across_episodes": "stacks reach back into the episode before",
     "windows_across_head": "rows are drawn without regard to the place that is written next",
     "duplicated_rows": "every row is stored twice",
-    "old_rows_only": "rows are drawn from the first batch that was ever stored",
+    "old_rows_only": "the learner samples a copy of the buffer that it made before its first update",
     "done_never": "the end of an episode is never stored",
     "n_step_mismatch": "three steps are declared, rows have one",
     "gamma_n": "rows have one step, the target discounts by gamma to the power of three",
@@ -55,6 +55,7 @@ class Config:
         agents: how many.
         epochs: each is one episode of 20 turns.
         updates_per_epoch: of each learner.
+        capacity: rows that a buffer holds.
         seed: of everything random.
         defects: names out of DEFECTS by agent; an agent that is not named is sound.
     """
@@ -62,6 +63,7 @@ class Config:
     agents: int = 2
     epochs: int = 40
     updates_per_epoch: int = 4
+    capacity: int = 1000
     seed: int = 0
     defects: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
@@ -69,7 +71,6 @@ class Config:
     n_step = 3
     gamma = 0.95
     tau = 0.02
-    capacity = 240
     batch = 32
     learning_rate = 3e-3
     epsilon_decay = 0.99

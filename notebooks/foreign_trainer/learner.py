@@ -56,6 +56,8 @@ class Learner:
 
     def update(self) -> None:
         """One update from one batch."""
+        if self.has("old_rows_only") and self.updates == 0:
+            self.buffer = copy.deepcopy(self.buffer)
         with self.parts.locks[self.agent]:
             batch = self.buffer.sample(self.config.batch)
         if self.has("fewer_frames"):
@@ -114,7 +116,7 @@ class Learner:
         """Copy while the actor does not."""
         with contextlib.nullcontext() if self.has("torn_copy") else self.parts.locks[self.agent]:
             if self.has("target_not_published"):
-                self.shared_model.local.load_state_dict(self.model.local.state_dict())
-                self.shared_model.epsilon = self.model.epsilon
+                state = {name: tensor for name, tensor in self.model.state_dict().items() if "target" not in name}
+                self.shared_model.load_state_dict(state, strict=False)
             else:
                 copy_model(self.model, self.shared_model)

@@ -52,4 +52,4 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         if parent is not None and not parent.is_alive():
             raise SystemExit("the parent is gone")
-        time.sleep(0.0005)
+        time.sleep(0.002)

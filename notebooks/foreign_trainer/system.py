@@ -62,7 +62,7 @@ def run_in_one_process(config: Config, models: list[Model]) -> list[Model]:
 def run_in_processes(config: Config, models: list[Model]) -> list[Model]:
     """Play and learn at the same time; returns the shared models."""
     processes = mp.get_context("forkserver")
-    processes.set_forkserver_preload([__name__, "torch._dynamo"])  # the first optimiser of a process imports it
+    processes.set_forkserver_preload([__name__, "workbench.api", "torch._dynamo"])  # optimisers import the latter
     parts = Parts(config, models, processes)
     children = [processes.Process(target=actor_process, args=(parts,), daemon=True)]
     children += [processes.Process(target=learner_process, args=(a, parts), daemon=True) for a in range(config.agents)]
