@@ -1,14 +1,16 @@
 """A run folder as one file to send to a colleague, and back again.
 
 The same folder gives the same bytes: members are sorted, and carry no time, no owner and one mode. An archive may come
-from anywhere, so opening one trusts nothing in it: the standard library's data filter refuses what would land outside
-of the folder, and what is no plain file is refused too.
+from anywhere, so opening one trusts nothing in it: every part of every name obeys the rule for names of runs, nothing
+but plain files and folders is made, each once and private to the user, and bytes are counted while they are read.
 """
 
 from __future__ import annotations
 
 import gzip
+import io
 import os
+import shutil
 import tarfile
 import tempfile
 import zlib
@@ -16,14 +18,16 @@ from pathlib import Path, PurePosixPath
 
 from workbench.export.needed import ExportError
 from workbench.runs import loaded
-from workbench.runs.files import at, whole_file
+from workbench.runs.files import at, private, whole_file
 from workbench.runs.folder import NAME, RecordError, RunFolder, runs_folder
 from workbench.runs.listing import info_of
 from workbench.runs.loaded import LoadedRun, RunView
 
 SUFFIX = ".tar.gz"
-# An archive that unfolds to more is refused; a run of a day is well below.
+# An archive that unfolds to more bytes or files, or has longer headers, is refused; a run of a day is well below.
 MAX_BYTES = 8 * 2**30
+MAX_MEMBERS = 4_000
+MAX_AT_ONCE = 2**16
 
 
 def archive(run: RunView | Path | str, out: Path | str) -> Path:
@@ -43,7 +47,7 @@ def archive(run: RunView | Path | str, out: Path | str) -> Path:
         ExportError: the run is under way, the folder holds a link, or the name has another ending.
         RecordError: there is no run.
     """
-    folder = (run.folder if isinstance(run, RunView) else RunFolder.open(run)).path
+    folder = (run.folder if isinstance(run, RunView) else RunFolder.open(run)).place
     status = run.status if isinstance(run, RunView) else info_of(folder).status  # of a world of the user's own too
     if status not in ("finished", "stopped", "failed", "cut off"):
         raise ExportError(f"run {folder.name} is {status}; stop it or wait for its end, then pack its folder")
@@ -80,19 +84,15 @@ def unpack(path: Path | str, out: Path | str | None = None, **given: type | str 
         raise ExportError(f"there is no file {path}")
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=parent) as temporary:
+        most = min(MAX_BYTES, shutil.disk_usage(parent).free)
         try:
-            with tarfile.open(path, "r:gz") as tar:
-                name = _only_folder(tar, path)
-                target = parent.absolute() / name
-                if os.path.lexists(target):
-                    raise ExportError(
-                        f"{target} is there already; delete it first, or unpack into another folder with --out"
-                    )
-                tar.extractall(temporary, filter=_plain)
-        except tarfile.FilterError as error:
-            raise ExportError(f"{path} holds what no packed run does: {error}; not unpacked") from None
-        except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-            raise ExportError(f"{path} is no whole archive: {error}; ask for it again") from None
+            with _Bounded(path, most) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+                name = _extract(tar, Path(temporary))
+        except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError, RecursionError) as error:
+            raise ExportError(f"{path} is no whole archive of a run: {error}; ask for it again") from None
+        target = parent.absolute() / name
+        if os.path.lexists(target):
+            raise ExportError(f"{target} is there already; delete it first, or unpack into another folder with --out")
         unpacked = Path(temporary) / name
         try:
             RunFolder.open(unpacked)
@@ -104,33 +104,52 @@ def unpack(path: Path | str, out: Path | str | None = None, **given: type | str 
 
 def _without_origin(member: tarfile.TarInfo) -> tarfile.TarInfo:
     """A member without anything that says when, by whom and where it was made."""
-    if not (member.isreg() or member.isdir()):
-        raise ExportError(f"{member.name} is a link or no plain file; take it out of the run folder, then pack it")
+    if not (member.isreg() or member.isdir()) or not all(map(NAME.fullmatch, PurePosixPath(member.name).parts)):
+        raise ExportError(
+            f"{member.name} is a link, no plain file, or has no name of a run's file; take it out of the run folder, "
+            "then pack it"
+        )
     made = tarfile.TarInfo(member.name)
-    made.type, made.size, made.mode = member.type, member.size, _mode(member)
+    made.type, made.size, made.mode = member.type, member.size, 0o700 if member.isdir() else 0o600
     return made
 
 
-def _plain(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
-    """The standard library's filter for data, which also refuses links, and makes everything private to the user."""
-    if not (member.isreg() or member.isdir()):
-        raise tarfile.SpecialFileError(member)
-    return tarfile.data_filter(member, folder).replace(mode=_mode(member), deep=False)
+class _Bounded(gzip.GzipFile):
+    """A packed file that is not unfolded beyond a number of bytes, nor by more than a header or a buffer at once."""
+
+    def __init__(self, path: Path, most: int) -> None:
+        super().__init__(path, "rb")
+        self._most = most
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= MAX_AT_ONCE:
+            raise ExportError(f"{self.name!r} has a header of {size} bytes, which no packed run has; not unpacked")
+        self._check(self.tell() + size)
+        return super().read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._check(offset)
+        return super().seek(offset, whence)
+
+    def _check(self, end: int) -> None:
+        if end > self._most:
+            raise ExportError(f"{self.name!r} unfolds to more than {self._most:,} bytes, which is all there may be")
 
 
-def _mode(member: tarfile.TarInfo) -> int:
-    return 0o700 if member.isdir() else 0o600
-
-
-def _only_folder(tar: tarfile.TarFile, path: Path) -> str:
-    """The name of the one folder that everything in an archive lies in."""
-    members = tar.getmembers()
-    if (total := sum(member.size for member in members)) > MAX_BYTES:
-        raise ExportError(f"{path} unfolds to {total:,} bytes, more than {MAX_BYTES:,}; not unpacked")
-    roots = {PurePosixPath(member.name).parts[:1] for member in members}
-    if len(roots) != 1:
-        raise ExportError(f"{path} holds {len(roots)} folders; a packed run is exactly one")
-    name = "".join(*roots)
-    if not NAME.fullmatch(name):
-        raise ExportError(f"{path} holds the folder {name!r}, which is none of a run; not unpacked")
-    return name
+def _extract(tar: tarfile.TarFile, into: Path) -> str:
+    """Write what an archive holds to an empty folder; the name of the one folder in it."""
+    roots = set[str]()
+    for count, member in enumerate(tar):
+        parts = PurePosixPath(member.name).parts
+        roots.add("".join(parts[:1]))
+        plain = member.type in (tarfile.REGTYPE, tarfile.DIRTYPE) and member.sparse is None
+        if not plain or len(roots) > 1 or count >= MAX_MEMBERS or not all(map(NAME.fullmatch, parts)):
+            raise ExportError(f"{tar.name!r} holds {member.name[:200]!r}, which no packed run does; not unpacked")
+        for depth in range(1, len(parts) + member.isdir()):
+            into.joinpath(*parts[:depth]).mkdir(mode=0o700, exist_ok=True)
+        if data := tar.extractfile(member):
+            with open(into.joinpath(*parts), "xb", opener=private) as file:
+                shutil.copyfileobj(data, file, MAX_AT_ONCE)
+    if not roots:
+        raise ExportError(f"{tar.name!r} holds nothing; a packed run is exactly one folder")
+    return min(roots)
