@@ -332,7 +332,7 @@ def test_an_archive_that_is_not_there_is_named(tmp_path):
 def test_an_archive_that_unfolds_without_end_is_refused(run, tmp_path, monkeypatch):
     packed = archive(run, tmp_path / "run.tar.gz")
     monkeypatch.setattr(sys.modules[archive.__module__], "MAX_BYTES", 1000)
-    with pytest.raises(ExportError, match=r"run\.tar\.gz unfolds to more than 1,000 bytes"):
+    with pytest.raises(ExportError, match=r"run\.tar\.gz' unfolds to more than 1,000 bytes"):
         unpack(packed, tmp_path / "there")
     assert list((tmp_path / "there").iterdir()) == []
 

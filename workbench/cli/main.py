@@ -22,7 +22,7 @@ from workbench.core.processes.supervisor import ChildFailed
 from workbench.runs import machine
 from workbench.runs.folder import RecordError
 from workbench.runs.loaded import RunError
-from workbench.runs.table import plain
+from workbench.runs.table import tell
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -105,9 +105,9 @@ def _reader_has_left() -> bool:
 
 
 def _say(message: object, code: int) -> int:
-    print(plain(f"workbench: {message or type(message).__name__}"), file=sys.stderr)
+    tell(f"workbench: {message or type(message).__name__}", sys.stderr)
     return code
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(plain(f"workbench: warning: {message}"), file=sys.stderr)
+    tell(f"workbench: warning: {message}", sys.stderr)

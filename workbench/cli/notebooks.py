@@ -22,6 +22,7 @@ from workbench.cli.options import command
 from workbench.runs import machine
 from workbench.runs.files import write_whole
 from workbench.runs.folder import RecordError, data_folder
+from workbench.runs.table import tell
 
 # The clone of the repository that this package lies in.
 ROOT = machine.PACKAGE.parent
@@ -88,10 +89,10 @@ def notebooks(paths: tyro.conf.Positional[tuple[Path, ...]] = ()) -> int:
     paths = paths or tuple(sorted(NOTEBOOKS.glob("*.ipynb")))
     _require_notebooks(bool(paths))
     for path in paths:
-        print(f"executing {path.name}", file=sys.stderr)
+        tell(f"executing {path.name}", sys.stderr)
         began = time.monotonic()
         execute_notebook(path)
-        print(f"{path.name}: executed and saved in {time.monotonic() - began:.0f} s", flush=True)
+        tell(f"{path.name}: executed and saved in {time.monotonic() - began:.0f} s")
     return 0
 
 

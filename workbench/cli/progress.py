@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from workbench.runs.compare import Comparison
 from workbench.runs.run import Run
+from workbench.runs.table import plain
 
 REFRESH_S = 0.25
 # Seconds between two lines where there is no terminal, as in a log file.
@@ -99,7 +100,7 @@ def _draw(bar: tqdm, run: Run) -> None:
     if done < bar.n or bar.total is None:  # the first look at this run
         bar.reset(run.config.epochs)
     bar.update(done - bar.n)
-    bar.set_description_str(where(run))
+    bar.set_description_str(plain(where(run)))
 
 
 def _report_ended(waiting: list[Run]) -> None:
@@ -109,4 +110,4 @@ def _report_ended(waiting: list[Run]) -> None:
 
 def _say(line: str) -> None:
     """Write a line above the bar."""
-    tqdm.write(line, file=sys.stderr)
+    tqdm.write(plain(line), file=sys.stderr)

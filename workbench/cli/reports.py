@@ -14,6 +14,7 @@ import tyro
 from workbench import export as exports
 from workbench.cli.options import NONE, OwnClasses, at_least, command, load_named
 from workbench.core.config import ConfigError
+from workbench.runs.table import tell
 
 FigureNames = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(name="figure", metavar="NAME")]
 Settings = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="SETTING")]
@@ -31,7 +32,7 @@ def doctor(run: RunPath, own: OwnClasses = NONE) -> int:
         own: Classes of your own that the run was made with.
     """
     diagnosis = load_named(run, own).diagnose()
-    print(diagnosis.text)
+    tell(diagnosis.text)
     return diagnosis.exit_code
 
 
@@ -56,9 +57,9 @@ def timeline(
     if out is not None:
         check_name(out)
     found = load_named(run, own).timeline()
-    print(f"Run {found.run.name}: {found.run.label}, {found.run.status}\n\n{found.shares(last, until)}")
+    tell(f"Run {found.run.name}: {found.run.label}, {found.run.status}\n\n{found.shares(last, until)}")
     if out is not None:
-        print(f"\nwritten: {found.save(out, last, until)}")
+        tell(f"\nwritten: {found.save(out, last, until)}")
     return 0
 
 
@@ -96,13 +97,13 @@ def figures(
         bench=bench, last=last, until=until,
     )  # fmt: skip
     for reason in report.selection.left_out:
-        print(f"left out: {reason}", file=sys.stderr)
+        tell(f"left out: {reason}", sys.stderr)
     for name, reason in report.left_out.items():
-        print(f"no figure {name}: {reason}", file=sys.stderr)
+        tell(f"no figure {name}: {reason}", sys.stderr)
     if not report.figures:
         raise ReportError("no figure could be made of these runs; the reasons are above")
     written = report.save(out)
-    print(f"{report.results}\nwritten: {len(written)} files in {out}: {', '.join(report)}; see report.md")
+    tell(f"{report.results}\nwritten: {len(written)} files in {out}: {', '.join(report)}; see report.md")
     return 0
 
 
@@ -130,7 +131,7 @@ def film(
     made = play([load_named(path, own) for path in runs], seed, checkpoint=checkpoint)
     out.parent.mkdir(parents=True, exist_ok=True)
     made.save(out)
-    print(f"{made.alt}\nwritten: {out}")
+    tell(f"{made.alt}\nwritten: {out}")
     return 0
 
 
@@ -147,7 +148,7 @@ def export(
         own: Classes of your own that the run was made with.
     """
     for path in exports.write(load_named(run, own), to, out):
-        print(path)
+        tell(path)
     return 0
 
 
@@ -160,5 +161,5 @@ def unpack(archive: tyro.conf.Positional[Path], out: Path | None = None, own: Ow
         out: Folder that gets the run folder. Default: data/runs.
         own: Classes of your own that the run was made with.
     """
-    print(exports.unpack(archive, out, **vars(own)).folder.path)
+    tell(exports.unpack(archive, out, **vars(own)).folder.path)
     return 0

@@ -31,6 +31,7 @@ from workbench.core.config import ConfigError, Mode, check_name
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.runs.folder import RecordError, data_folder
 from workbench.runs.run import Run
+from workbench.runs.table import tell
 from workbench.sweep.executors import executor
 from workbench.sweep.sweep import Sweep
 
@@ -109,7 +110,7 @@ def run(arguments: list[str]) -> int:
 def _finish(run: api.Run) -> int:
     """Train to the end; print where the run is kept and what came out of it, as JSON."""
     follow(run, [run])
-    print(json.dumps({"folder": str(run.folder.path), **run.result.to_dict()}, indent=2))
+    tell(json.dumps({"folder": str(run.folder.path), **run.result.to_dict()}, indent=2))
     return _code([run])
 
 
@@ -182,7 +183,7 @@ def runs(
         sort: Column to sort by; with - before it the largest first, as in --sort=-greedy_reward.
         columns: Columns to show, such as ``name learning.learning_rate greedy_reward``. Default: what says something.
     """
-    print(api.runs(folder, sort=sort, columns=columns, **_named(where)))
+    tell(api.runs(folder, sort=sort, columns=columns, **_named(where)))
     return 0
 
 
@@ -199,7 +200,7 @@ def delete(run: tyro.conf.Positional[Path], confirm: str | None = None, archive:
     if confirm is None and sys.stdin.isatty():
         confirm = input(f"{path} will be deleted. Write the name of the run: ")
     if archive:
-        print(api.archive(path, confirm=confirm or ""))
+        tell(api.archive(path, confirm=confirm or ""))
     else:
         api.delete(path, confirm=confirm or "")
     return 0
@@ -259,7 +260,7 @@ def _write(pair: api.Comparison, summary: Path, figure: Path) -> None:
 
     pair.save(summary)
     comparison_figure(pair).save(figure)
-    print(f"{pair.table}\n\nsummary: {summary}\nfigure: {figure}")
+    tell(f"{pair.table}\n\nsummary: {summary}\nfigure: {figure}")
 
 
 @dataclass(frozen=True)
@@ -301,7 +302,7 @@ def sweep(arguments: list[str]) -> int:
     made = make(executor=executor(options.on, options.address, **_named(options.option)))
     code = _finish_sweep(made)
     if options.report is not None and made.finished:
-        print(f"report: {made.report(bands=False).save(options.report)[-1]}")
+        tell(f"report: {made.report(bands=False).save(options.report)[-1]}")
     return code
 
 
@@ -320,7 +321,7 @@ def _finish_sweep(made: Sweep) -> int:
         while not made.ended:
             time.sleep(REFRESH_S)
             bar.update(made.done - bar.n)
-    print(made.table)
+    tell(made.table)
     for name, error in made.failures.items():
-        print(f"workbench: {name}: {error}", file=sys.stderr)
+        tell(f"workbench: {name}: {error}", sys.stderr)
     return 1 if made.failures else 0

@@ -16,6 +16,7 @@ import numpy as np
 from workbench.export.needed import ExportError, need
 from workbench.runs.files import at, whole_file
 from workbench.runs.loaded import RunView
+from workbench.runs.table import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +60,12 @@ def to_csv(runs: RunView | Sequence[RunView], out: Path | str) -> list[Path]:
     Raises:
         ExportError: there are no runs, or pandas is not installed.
     """
-    return _write_all(runs, out, ".csv", lambda frame, file: frame.to_csv(file, index=False, lineterminator="\n"))
+
+    def write(frame: pd.DataFrame, file: BinaryIO) -> None:
+        words = {name: column.map(_cell) for name, column in frame.items() if column.dtype == "str"}
+        frame.assign(**words).to_csv(file, index=False, lineterminator="\n")
+
+    return _write_all(runs, out, ".csv", write)
 
 
 def to_parquet(runs: RunView | Sequence[RunView], out: Path | str) -> list[Path]:
@@ -86,6 +92,11 @@ def to_parquet(runs: RunView | Sequence[RunView], out: Path | str) -> list[Path]
         parquet.write_table(table.replace_schema_metadata({**table.schema.metadata, b"workbench": about}), file)
 
     return _write_all(runs, out, ".parquet", write)
+
+
+def _cell(text: str) -> str:
+    """Text for a spreadsheet, which computes what begins like a formula."""
+    return f"'{plain(text)}" if text.startswith(("=", "+", "-", "@")) else plain(text)
 
 
 def _several(runs: RunView | Sequence[RunView]) -> list[RunView]:

@@ -25,7 +25,7 @@ from workbench.report.sync_lag import sync_lag
 from workbench.report.timeline import timeline
 from workbench.runs.files import at, write_whole
 from workbench.runs.folder import reference_path
-from workbench.runs.table import Table
+from workbench.runs.table import Table, plain
 from workbench.view.style import COLUMN_WIDTHS, PRINT_DPI, own_settings
 
 # Name, which is also the file's, to the function that draws it, in the order of the report.
@@ -89,7 +89,7 @@ class Report:
             texts |= {f"{name}.md": figure.table.markdown, f"{name}.tex": figure.table.latex}
         texts |= {"results.md": self.results.markdown, "results.tex": self.results.latex, "report.md": self.page}
         for name, text in texts.items():
-            write_whole(folder / name, text)
+            write_whole(folder / name, plain(text))
         return [*pictures, *(folder / name for name in texts)]
 
     @property

@@ -288,8 +288,8 @@ class RunFolder:
             raise TypeError(f"the records are {records.dtype}; table {table} holds {expected}")
 
     def _write_json(self, name: str, data: dict[str, Any]) -> None:
-        text = json.dumps(data, indent=2, default=_plain) + "\n"
-        self._write(self.place / name, lambda file: file.write(text.encode()))
+        text = json.dumps(data, indent=2, default=_plain, ensure_ascii=False) + "\n"
+        self._write(self.place / name, lambda file: file.write(text.encode(errors="replace")))
 
     def _write(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
         try:
@@ -359,6 +359,7 @@ def _read_head(path: Path) -> dict[str, Any]:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(read_text(path))
+        json.dumps(data, ensure_ascii=False).encode()  # half a character can be written nowhere
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is damaged: {error}") from None
     except OSError as error:

@@ -21,6 +21,7 @@ from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
 from workbench.runs.notes import read_note, write_note
 from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, checkpoint_of, kept_epochs
 from workbench.runs.result import Result
+from workbench.runs.table import plain
 from workbench.runs.weights import padded
 
 # Classes of the user's own, by ``world``, ``agent`` and ``sampler``, as the caller gives them for a run folder.
@@ -171,7 +172,7 @@ class RunView:
         return found
 
     def __repr__(self) -> str:
-        return f"<Run {self.name}: {self.label}, {', '.join([self.status, *self.losses])}>"
+        return plain(f"<Run {self.name}: {self.label}, {', '.join([self.status, *self.losses])}>")
 
     @property
     def changes(self) -> list[tuple[float, int, dict[str, Any]]]:
@@ -305,7 +306,15 @@ def _all(of: Any, holds: Callable[[Any], bool]) -> bool:
 
 
 def _is_number(found: Any) -> bool:
-    return isinstance(found, int | float)
+    return isinstance(found, float) or (type(found) is int and abs(found) < 2**63)
+
+
+def _is_time(found: Any) -> bool:
+    return _is_number(found) and 0 <= found < 2**40
+
+
+def _is_text(found: Any) -> bool:
+    return isinstance(found, str)
 
 
 def _is_count(found: Any) -> bool:
@@ -315,21 +324,31 @@ def _is_count(found: Any) -> bool:
 # What the fields of a description that are read must be.
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "status": lambda it: it in ("created", "starting", "running", "finished", "stopped", "failed"),
-    "device": lambda it: isinstance(it, str),
+    "created": _is_time,
+    "device": _is_text,
+    "device_name": _is_text,
+    "unseeded": _is_text,
     "error": lambda it: isinstance(it, str | None),
-    "ended": lambda it: it is None or _is_number(it),
+    "ended": lambda it: it is None or _is_time(it),
     "probes": lambda it: isinstance(it, bool),
-    "resumed": lambda it: isinstance(it, list),
-    "faults": lambda it: _all(it, lambda fault: isinstance(fault, str)),
-    "incidents": lambda it: _all(it, lambda incident: isinstance(incident["text"], str)),
+    "timeline": lambda it: isinstance(it, bool),
+    "processes": lambda it: _all(it, _is_text) and len(it) > 0,
+    "clock_offset_ns": lambda it: type(it) is int and 0 <= it < 2**62,
+    "resumed": lambda it: _all(it, lambda each: _is_count(each["epoch"])),
+    "relations": lambda it: all(map(_is_text, it.values())),
+    "faults": lambda it: _all(it, _is_text),
+    "incidents": lambda it: _all(it, lambda incident: _is_text(incident["text"]) and _is_count(incident["epochs"])),
     "changes": lambda it: _all(
-        it, lambda each: _is_number(each["time"]) and _is_count(each["epoch"])
+        it, lambda each: _is_time(each["time"]) and _is_count(each["epoch"])
         and each["settings"].keys() <= set(CHANGEABLE)
     ),
     "machine": lambda it: type(it["pid"]) is int and 0 < it["pid"] < 2**31 and isinstance(it["host"], str)
-    and isinstance(it.get("process"), str | None),
+    and isinstance(it.get("process"), str | None) and 0 < it.get("cores", 1) < 2**20
+    and isinstance(it.get("commit"), str | None) and all(isinstance(of, str | None) for of in it["versions"].values()),
     "lost_records": lambda it: all(map(_is_count, it.values())),
-    "references": lambda it: all(_is_number(number) for policy in it.values() for number in policy.values()),
+    "references": lambda it: all(
+        {"mean", "sd"} <= policy.keys() and all(map(_is_number, policy.values())) for policy in it.values()
+    ),
 }  # fmt: skip
 
 

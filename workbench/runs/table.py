@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -16,8 +17,18 @@ _LATEX = {
 
 
 def plain(text: str) -> str:
-    """Text for a terminal: what would steer it, such as an escape sequence in a name, is shown and not sent."""
+    """Text for a terminal, a file or a figure: what would steer it, such as an escape sequence, is shown, not sent."""
     return "".join(each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text)
+
+
+def tell(said: object, to: TextIO | None = None) -> None:
+    """Print for a terminal: all that commands print is printed by this."""
+    print(plain(str(said)), file=to, flush=True)
+
+
+def escaped(text: object) -> str:
+    """Text for HTML."""
+    return html.escape(plain(str(text)))
 
 
 @dataclass(frozen=True)
@@ -69,8 +80,8 @@ class Table:
     @property
     def html(self) -> str:
         """HTML, every cell escaped."""
-        rows = (map(html.escape, row) for row in self.rows)
-        return html_table(list(map(html.escape, self.head)), rows, html.escape(self.caption), self.numbers)
+        rows = (map(escaped, row) for row in self.rows)
+        return html_table(list(map(escaped, self.head)), rows, escaped(self.caption), self.numbers)
 
     def _repr_markdown_(self) -> str:
         return self.markdown
@@ -101,7 +112,7 @@ def html_table(head: Sequence[str], rows: Iterable[Iterable[str]], caption: str 
         numbers: whether the columns after the first are aligned to the right.
     """
     cell = "text-align: {}; vertical-align: top; padding: 2px 14px 2px 0; white-space: normal"
-    styles = [cell.format("left"), *[cell.format("right" if numbers else "left")] * (len(head) - 1)]
+    styles = [cell.format("left"), *[cell.format("right" if numbers else "left")] * (len(head) - 1)][: len(head)]
     top = "".join(f'<th scope="col" style="{style}">{name}</th>' for style, name in zip(styles, head, strict=True))
     lines = [
         "".join(f'<td style="{style}">{content}</td>' for style, content in zip(styles, row, strict=True))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import html
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from workbench.runs.compare import IDENTICAL, Comparison
 from workbench.runs.listing import RunList
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.result import Result
-from workbench.runs.table import Table, html_table, number
+from workbench.runs.table import Table, escaped, html_table, number
 from workbench.view.panel.feed import change_text
 from workbench.view.style import GREY, WARNING
 
@@ -36,7 +35,7 @@ _MARKS = {"pass": "&#10003;&nbsp;pass", "fail": "&#10007;&nbsp;<b>FAIL</b>", "ca
 
 def text(value: object) -> str:
     """A value as escaped text."""
-    return html.escape(str(value))
+    return escaped(value)
 
 
 def hidden(words: str) -> str:

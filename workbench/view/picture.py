@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from workbench.runs.files import at, whole_file, write_whole
+from workbench.runs.table import plain
 from workbench.view.style import own_settings
 
 # Dots per inch of a still figure.
@@ -37,6 +39,12 @@ class Picture(Figure):
         super().__init__(**settings)
         FigureCanvasAgg(self)  # the figure keeps it as its canvas
 
+    def draw(self, renderer: Any) -> None:
+        """As every figure's; what a run folder says is text, and neither steers a file nor is a formula."""
+        for text in self.findobj(Text):
+            text.set(text=plain(text.get_text()), parse_math=False)
+        super().draw(renderer)
+
     def save(self, path: Path | str, dpi: float | None = None) -> Path:
         """Write the figure as the suffix says: ``.png``, ``.svg`` or ``.pdf``. The same figure gives the same bytes.
 
@@ -47,7 +55,7 @@ class Picture(Figure):
         Raises:
             ValueError: the suffix is another.
         """
-        path, alt = at(path), self.alt or None
+        path, alt = at(path), plain(self.alt) or None
         about = {".svg": {"Date": None, "Title": alt}, ".pdf": {"CreationDate": None, "Subject": alt}}
         if path.suffix == ".png":
             write_whole(path, to_png(self, dpi))
