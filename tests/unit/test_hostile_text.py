@@ -31,7 +31,8 @@ def path(tmp_path_factory):
     "command",
     [
         ["doctor", "RUN"], ["runs", "RUNS", "--columns", "name", "run"], ["timeline", "RUN", "--out", "OUT/t.svg"],
-        ["figures", "RUN", "--out", "OUT", "--no-bands", "--figure", "reward"], ["film", "RUN", "--out", "OUT/film.html"],
+        ["figures", "RUN", "--out", "OUT", "--no-bands", "--figure", "reward"],
+        ["film", "RUN", "--out", "OUT/film.html"],
         ["export", "RUN", "--to", "tensorboard", "--out", "OUT"],
     ],
     ids=lambda words: words[0],

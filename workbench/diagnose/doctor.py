@@ -20,6 +20,7 @@ from workbench.core.records import EventKind
 from workbench.diagnose.checks import CHECK_RULES, CheckResult, judge, run_checks
 from workbench.diagnose.measurements import measurements_of
 from workbench.diagnose.rules import WHOLES, Evidence, Rule
+from workbench.runs.limits import check_tables
 from workbench.runs.loaded import RunView
 
 _WIDTH = 112
@@ -116,15 +117,16 @@ def examine(evidence: Evidence, title: str = "") -> Diagnosis:
 
 def evidence_of(run: RunView) -> Evidence:
     """What there is to look at of a run. The status is read first: what is recorded later can only add."""
+    check_tables(run.history)
     status, now = run.status, time.time()
     if run.ended:
-        now = run.folder.read_description().get("ended") or max(
+        now = run.description.get("ended") or max(
             (float(table["time"].max()) for table in (run.history.epochs, run.history.updates) if len(table)),
             default=now,
         )
     references = run.references if status == "finished" else {}
     error = None if run.error is None else str(run.error)
-    incidents = run.folder.read_description().get("incidents", ())
+    incidents = run.description.get("incidents", ())
     changes = run.settings.changes
     return Evidence(run.config, run.mode, run.lag, status, error, run.history, references, now, incidents, changes)
 

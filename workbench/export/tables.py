@@ -15,6 +15,7 @@ import numpy as np
 
 from workbench.export.needed import ExportError, need
 from workbench.runs.files import at, whole_file
+from workbench.runs.limits import check_tables
 from workbench.runs.loaded import RunView
 from workbench.runs.table import plain
 
@@ -40,6 +41,7 @@ def to_pandas(runs: RunView | Sequence[RunView]) -> dict[str, pd.DataFrame]:
     pandas, several = need("pandas"), _several(runs)
     frames: dict[str, list[pd.DataFrame]] = {}
     for run in several:
+        check_tables(run.history)
         for table in run.history.schema.tables:
             frames.setdefault(table, []).append(_frame(pandas, run, table))
     return {table: pandas.concat(each, ignore_index=True) for table, each in frames.items()}

@@ -11,6 +11,7 @@ parent loses at most the records in its hands. Folders and files are private to 
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import re
@@ -234,7 +235,9 @@ class RunFolder:
 
     def write_array(self, name: str, array: npt.NDArray[Any]) -> None:
         """Write a plain array to a ``.npy`` file beside the others, by the rules of :meth:`write_description`."""
-        self._write(self.place / name, lambda file: np.save(file, array, allow_pickle=False))
+        packed = io.BytesIO()  # which NumPy writes to a file without saying what the system refused
+        np.save(packed, array, allow_pickle=False)
+        self._write(self.place / name, lambda file: file.write(packed.getbuffer()))
 
     def replace(self, table: str, records: Records) -> None:
         """Write a whole table in place of what it held, by the rules of :meth:`write_description`."""

@@ -16,6 +16,7 @@ from workbench.core.processes import shared_memory
 from workbench.core.processes.blocks import Plan, layouts
 from workbench.core.processes.spawn import TOO_MANY_FILES
 from workbench.runs import fork_server
+from workbench.runs.history import History
 from workbench.runs.recovery.keepers import COPIES, JOURNALS
 
 # What a run takes memory for, and how to make it less. Hooks take memory under the titles of their layouts.
@@ -59,10 +60,32 @@ def check_limits(plan: Plan) -> None:
             "this process ignores SIGCHLD, so it would see no child end; "
             "call signal.signal(signal.SIGCHLD, signal.SIG_DFL) first",
         )
+    largest_file = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if 0 <= largest_file < sum(needed.values()):
+        raise OSError(
+            errno.EFBIG,
+            f"the run's shared memory is a file of {_mib(sum(needed.values()))}, this process may write files of "
+            f"{_mib(largest_file)}; raise the limit (ulimit -f)",
+        )
     wanted, left = files_needed(plan), files_left()
     if wanted > left:
         raise OSError(
             errno.EMFILE, f"the run needs {wanted} open files, this process may open {left} more; {TOO_MANY_FILES}"
+        )
+
+
+def check_tables(history: History) -> None:
+    """Check that there is memory for work with all records of a run, which takes some copies of a part of them.
+
+    Raises:
+        MemoryError: there is less than three times what they are.
+    """
+    tables, available = history.schema.tables, memory_available()
+    size = sum(count * tables[table].dtype.itemsize for table, count in history.counts.items() if table in tables)
+    if 3 * size > available:
+        raise MemoryError(
+            f"the records of the run are {_mib(size)}, and {_mib(available)} of memory are left; "
+            "look at single tables (run.history.table), which are read from their files"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -136,6 +137,9 @@ class RunView:
             raise RunError(f"run {self.name} is {self.status} and has no weights on disk; they are written at its end")
         try:
             with plain_file(path) as file:
+                sizes = [self.config.agent.layout(spec).size for spec in self.config.spec.agents]
+                if os.fstat(file.fileno()).st_size > 8 * len(sizes) * max(sizes) + 4096:
+                    raise ValueError("it is larger than the weights of this run")
                 loaded: NDArray[np.float32] = np.lib.format.read_array(file, allow_pickle=False)
         except (OSError, ValueError, MemoryError) as error:
             raise RecordError(f"{path} is damaged or cannot be read: {error}") from None
@@ -344,7 +348,8 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     ),
     "machine": lambda it: type(it["pid"]) is int and 0 < it["pid"] < 2**31 and isinstance(it["host"], str)
     and isinstance(it.get("process"), str | None) and 0 < it.get("cores", 1) < 2**20
-    and isinstance(it.get("commit"), str | None) and all(isinstance(of, str | None) for of in it["versions"].values()),
+    and isinstance(it.get("commit"), str | None)
+    and all(isinstance(version, str | None) for version in it.get("versions", {}).values()),
     "lost_records": lambda it: all(map(_is_count, it.values())),
     "references": lambda it: all(
         {"mean", "sd"} <= policy.keys() and all(map(_is_number, policy.values())) for policy in it.values()

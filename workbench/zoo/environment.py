@@ -7,11 +7,12 @@ stream is all there is, so digests, restarts and resumed runs hold for every env
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -25,6 +26,14 @@ from workbench.core.settings import between, require
 
 # Packages whose modules a run folder may have imported. Others are imported because the caller names them.
 TRUSTED = ("gymnasium", "pettingzoo", "mpe2", "minigrid", "ale_py")
+
+
+def _trusted(package: str) -> bool:
+    """Whether a package is one of those, and installed: a folder could bring a module of the same name along."""
+    found = importlib.util.find_spec(package) if package in TRUSTED else None
+    return found is not None and Path(found.origin or "").parent.parent.name in ("site-packages", "dist-packages")
+
+
 # Copies that evaluations and reference lines play side by side; each is played by itself, in Python.
 MAX_COPIES = 16
 _PROBED_TURNS = 20
@@ -75,7 +84,7 @@ class EnvironmentConfig(WorldConfig):
         require(plain == self.env_args, "world.env_args", self.env_args, "it must hold what JSON can hold")
         object.__setattr__(self, "env_args", plain)  # which nobody else can change
         module = self.module_of(self.env_id)
-        known = module in sys.modules or module.partition(".")[0] in TRUSTED or self._key in _FOUND
+        known = module in sys.modules or _trusted(module.partition(".")[0]) or self._key in _FOUND
         if module and not known:
             raise NotGiven(
                 f"world.env_id is {self.env_id!r}, of a module that a file may not have imported; import {module} "

@@ -173,8 +173,10 @@ def in_words(error: BaseException) -> str:
         system = system.__cause__ or system.__context__
     if isinstance(system, OSError) and system.errno in (errno.EMFILE, errno.ENFILE):
         return TOO_MANY_FILES
-    if isinstance(system, OSError) and system.errno in (errno.ENOMEM, errno.EAGAIN):
-        return f"{system.strerror}: too little memory, or too many processes; end what you do not need"
+    if isinstance(system, OSError) and system.errno == errno.ENOMEM:
+        return f"{system.strerror}: too little memory; end what you do not need"
+    if isinstance(system, BlockingIOError) or "start new thread" in str(error):
+        return "too many processes: raise the limit (ulimit -u, or that of the container), or end what you do not need"
     return repr(error)
 
 
