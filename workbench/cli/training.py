@@ -258,9 +258,10 @@ def compare(arguments: list[str]) -> int:
 def _write(pair: api.Comparison, summary: Path, figure: Path) -> None:
     from workbench.view.figures import comparison_figure  # here, so that only what draws waits for matplotlib
 
+    tell(f"{pair.table}\n")  # first: a full disk must not cost it
     pair.save(summary)
     comparison_figure(pair).save(figure)
-    tell(f"{pair.table}\n\nsummary: {summary}\nfigure: {figure}")
+    tell(f"summary: {summary}\nfigure: {figure}")
 
 
 @dataclass(frozen=True)

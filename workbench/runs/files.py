@@ -70,9 +70,11 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
                 os.fsync(file.fileno())
             os.replace(part, path.name, src_dir_fd=folder, dst_dir_fd=folder)
             os.fsync(folder)
-        except BaseException:
+        except BaseException as error:
             with suppress(OSError):
                 os.unlink(part, dir_fd=folder)
+            if isinstance(error, OSError):
+                error.filename = str(path)  # which one of writing does not say
             raise
 
 
