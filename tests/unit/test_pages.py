@@ -56,7 +56,9 @@ def test_a_run_shows_its_state_and_its_failure_escaped(tmp_path):
 
 
 def test_deaths_are_told_the_newest_of_them_in_full(tmp_path):
-    deaths = [{"text": f"learner <{number}> was ended by signal 9 (SIGKILL); restarted", "epochs": 0} for number in range(5)]
+    deaths = [
+        {"text": f"learner <{number}> was ended by signal 9 (SIGKILL); restarted", "epochs": 0} for number in range(5)
+    ]
     run = loaded(tmp_path, incidents=deaths)
     assert pages.incident_lines([run], ["mine"], most=5).count("mine: learner") == 5
     shown = pages.incident_lines([run], ["mine"])
