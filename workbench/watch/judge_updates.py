@@ -26,22 +26,18 @@ def _pairs(evidence: Evidence, agent: int, before: int, after: int) -> tuple[Loo
 @check("parameters", "L5", "every trainable tensor of the online network moves")
 def _parameters(evidence: Evidence) -> Iterator[Finding]:
     for agent in evidence.agents:
-        found = _pairs(evidence, agent, tables.ONLINE_BEFORE, tables.ONLINE)
-        if found is None:
+        before, after = (evidence.looks(role, agent) for role in (tables.ONLINE_BEFORE, tables.ONLINE))
+        if before is None or after is None or before.names != after.names:
             yield add("update", "learner, with online=")
             continue
-        before, after, mine, its = found
-        moved = (before.sums[mine] != after.sums[its]).any(0)
-        still = [
-            name for name, kind, each in zip(after.names, after.kinds, moved, strict=True) if kind == "p" and not each
-        ]
+        moved, looked = (after.sums != before.sums[0]).any(0), len(after)
+        tensors = zip(after.names, after.kinds, moved, strict=True)
+        still = [name for name, kind, each in tensors if kind == "p" and not each]
         count = after.kinds.count("p")
-        if len(mine) < ENOUGH and still:
-            yield unknown(f"agent {agent}: only {len(mine)} updates so far.")
+        if looked < ENOUGH and still:
+            yield unknown(f"agent {agent}: only {looked} updates so far.")
         elif still:
-            said = (
-                f"{len(still)} of {count} trainable tensors never moved in {len(mine)} updates: {', '.join(still[:4])}"
-            )
+            said = f"{len(still)} of {count} trainable tensors never moved in {looked} updates: {', '.join(still[:4])}"
             yield evidence.bad("still", agent, after.time[0], f"{len(still)} of {count} tensors", said)
         else:
             yield good(f"agent {agent}: all {count} trainable tensors moved", f"{count} tensors")

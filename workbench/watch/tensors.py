@@ -243,7 +243,7 @@ def hash_frames(rows: NDArray[np.float32], frames: int) -> tuple[Hashes, int]:
     if split.shape[2] > len(_FACTORS):
         _FACTORS = _multipliers(2 * split.shape[2])
     hashes = np.zeros((len(rows), frames), np.int64)
-    hashes[:, :chunks] = (split * _FACTORS[: split.shape[2]]).sum(2, dtype=np.uint64).view(np.int64)
+    hashes[:, :chunks] = np.einsum("rfe,e->rf", split, _FACTORS[: split.shape[2]]).view(np.int64)
     return hashes, chunks
 
 

@@ -42,10 +42,10 @@ from workbench.watch.tensors import (
 
 # Where a child finds the folder of the run that watches it.
 VARIABLE = "WORKBENCH_WATCH"
-# Rows of a batch that are looked at: of the first batches, and of later ones.
-FIRST_ROWS, ROWS = 64, 16
+# Rows of a batch that are looked at, and of the first batches more, if their states have no more elements than that.
+ROWS, MOST = 16, 2**15
 # Share of a process's time that watching may take before it looks at a part only, and calls that are always looked at.
-BUDGET, ALWAYS = 0.03, 200
+BUDGET, ALWAYS = 0.03, 100
 # Share of the space that is for rows and updates; publications, syncs and epochs have the rest too.
 BULK_SHARE = 0.85
 
@@ -90,9 +90,13 @@ class _Process:
         kept[0] += 1
         if kept[0] > ALWAYS and kept[0] % 8 == 0:
             rare = 4 ** max(0, int(8 * self._used / BULK_SHARE) - 4)  # from a half of the space on
-            cheap = self.seconds < BUDGET * (time.perf_counter() - self.began)
-            kept[1] = int(cheap and kept[0] // 8 % rare == 0)
+            kept[1] = int(self.cheap and kept[0] // 8 % rare == 0)
         return bool(kept[1])
+
+    @property
+    def cheap(self) -> bool:
+        """Whether watching has taken less of the process's time than it may."""
+        return self.seconds < BUDGET * (time.perf_counter() - self.began)
 
     def table(self, name: str, width: int = 1) -> Table:
         """A table of :mod:`workbench.watch.tables`, whose last field holds that many numbers."""
@@ -431,7 +435,9 @@ class Watch:
             here.batches[agent] = gain, end, valid, discounts
             if not here.looks("sample"):
                 return
-            few = min(many, FIRST_ROWS if here.sampled[agent] <= ALWAYS else ROWS)
+            elements = math.prod(np.shape(states)[1:])
+            most = max(ROWS, MOST // max(elements, 1)) if here.sampled[agent] <= ALWAYS else ROWS
+            few = min(many, most)
             picked = np.unique((np.arange(few) * many // few + here.sampled[agent]) % many)
             before, after = rows_of(states, picked), rows_of(next_states, picked)
             frames, chunks = hash_frames(before, self.frames)
@@ -667,10 +673,10 @@ class Update(_Seer):
         here.events += 1
         self._event = here.events
         self._hook(here)
-        self._look(here, tables.ONLINE_BEFORE, tables.TARGET_BEFORE)
+        self._look(here, 0 if here.updates[self._agent] else tables.ONLINE_BEFORE, tables.TARGET_BEFORE)
 
     def _look(self, here: _Process, online: int, target: int) -> None:
-        if self._looks and self._view is not None:
+        if self._looks and self._view is not None and online:
             here.look(self._event, self._agent, online, self._view)
         if self._looks and self._target is not None:
             here.look(self._event, self._agent, target, here.views.of(self._target))
