@@ -433,7 +433,7 @@ class Watch:
                 None if value is None else numbers_of(value, many) for value in (rewards, dones, valid, discounts)
             )
             here.batches[agent] = gain, end, valid, discounts
-            if not here.looks("sample"):
+            if not here.looks(f"sample {agent}"):
                 return
             elements = math.prod(np.shape(states)[1:])
             most = max(ROWS, MOST // max(elements, 1)) if here.sampled[agent] <= ALWAYS else ROWS
@@ -669,7 +669,7 @@ class Update(_Seer):
                     self._discount = _discount_used(here.batches[self._agent], target, bootstrap)
 
     def _before(self, here: _Process) -> None:
-        self._looks = here.looks("update")
+        self._looks = here.looks(f"update {self._agent}")
         here.events += 1
         self._event = here.events
         self._hook(here)
