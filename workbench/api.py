@@ -417,10 +417,11 @@ def resume(
     path: Path | str, config: Config | None = None, *, start: bool = True, parent_is_gone: bool = False,
     world: str | type | None = None, agent: str | type | None = None, sampler: str | type | None = None,
     **changes: Any,
-) -> Run:  # fmt: skip
+) -> Run | LoadedRun:  # fmt: skip
     """Continue the run in a folder from its newest checkpoint, and return at once.
 
-    What was recorded after the checkpoint is recorded again. At a finite lag the run then ends with the digests of one
+    A run that is finished and is not made longer is returned as it is, loaded from its folder. Otherwise what was
+    recorded after the checkpoint is recorded again. At a finite lag the run then ends with the digests of one
     that was never interrupted, unless settings that the result depends on were changed.
 
     Args:
@@ -438,14 +439,16 @@ def resume(
         ``wb.resume("data/runs/NAME", epochs=480).wait()``
 
     Raises:
-        RunError: the run has not ended, or is finished and not made longer.
+        RunError: the run has not ended.
         RecordError: another run holds the folder, or the folder cannot be loaded.
         CheckpointError: there is no whole checkpoint, or the configuration differs where it must not.
         ConfigError: a change breaks a rule.
         MemoryError, OSError: as for :func:`launch`.
     """
     given = {"world": world, "agent": agent, "sampler": sampler}
-    return resuming.resume(Run, _hooks_of, given, path, config, start, parent_is_gone, changes)
+    resumed = resuming.resume(Run, _hooks_of, given, path, config, start, parent_is_gone, changes)
+    assert isinstance(resumed, Run | LoadedRun)
+    return resumed
 
 
 # What an executor is given: it can be sent to another process.

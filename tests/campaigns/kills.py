@@ -320,6 +320,7 @@ class Campaign:
             run = resume(path)
         else:  # it died before its first checkpoint was whole, or after the end: there is nothing to resume
             run = launch(self._config, mode, lag, out=self._folder, name=f"{name}-again")
+        assert isinstance(run, Run)
         if not run._supervisor.wait(LIMIT_S):
             self._give_up(run, record)
         return run

@@ -7,6 +7,8 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 import workbench as wb
 from workbench.runs.folder import RunFolder
 
@@ -89,6 +91,7 @@ def test_an_interrupt_at_any_line_of_compare_leaves_nothing(tmp_path):
     assert pairs[0].wait()["identical"] is True
 
 
+@pytest.mark.filterwarnings("ignore:the step size was")
 def test_an_interrupt_at_any_line_of_resume_leaves_nothing(tmp_path):
     run = wb.launch(TINY, lag=0, out=tmp_path)
     run.wait()

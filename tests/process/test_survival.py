@@ -1,6 +1,8 @@
 """Runs that lose processes, or their parent, and end as if nothing had happened: real processes, really killed."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -319,12 +321,53 @@ def test_only_what_is_safe_can_be_changed_and_the_change_is_recorded(folder, tmp
     run.wait(DEADLINE_S)
     with pytest.raises(CheckpointError, match=r"learning.tau \(0.005 there, 0.5 here\)"):
         wb.resume(run.folder.path, **{"learning.tau": 0.5})
-    with pytest.raises(wb.RunError, match=r"is finished and has nothing left to do; make it longer \(epochs=80\)"):
-        wb.resume(run.folder.path)
-    assert wb.load(run.folder.path).result.digest == run.result.digest  # nothing of it was touched
-    again = wb.resume(run.folder.path, epochs=50)
+    before = (run.folder.path / "run.json").read_bytes()
+    with wb.resume(run.folder.path) as complete:
+        assert complete.wait() == wb.load(run.folder.path).result and complete.result.digest == run.result.digest
+    assert (run.folder.path / "run.json").read_bytes() == before  # nothing of it was touched
+    with pytest.warns(RecordWarning, match=r"the step size was 0.0001 before the checkpoint and is 0.000\d+ after it"):
+        again = wb.resume(run.folder.path, epochs=50)
     assert again.wait(DEADLINE_S).agent_steps == 50 * 20 * 2 and nothing_twice(again)
     assert wb.load(run.folder.path).description["resumed"][0]["changed"] == {"epochs": [40, 50]}
+
+
+def test_a_run_that_was_killed_before_it_could_say_that_it_is_complete_is_completed(tmp_path):
+    run = wb.launch(CONFIG, lag=1, out=tmp_path)
+    digest = run.wait(DEADLINE_S).digest
+    head = json.loads((run.folder.path / "run.json").read_text())
+    head["description"] |= {
+        "status": "starting",
+        "ended": None,
+        "machine": head["description"]["machine"] | {"process": "x"},
+    }
+    (run.folder.path / "run.json").write_text(json.dumps(head))
+    (run.folder.path / "result.json").unlink()
+    assert wb.load(run.folder.path).status == "cut off"
+    assert wb.resume(run.folder.path).wait(DEADLINE_S).digest == digest
+
+
+@pytest.mark.parametrize(("mode", "lag"), [("sequential", 1), ("multiprocess", None)])
+def test_a_step_size_is_changed_from_the_checkpoint_on(mode, lag, tmp_path):
+    run = wb.launch(CONFIG, mode, lag, out=tmp_path)
+    wait_until(lambda: reached(run, 13))
+    run.stop()
+    rate = {"learning.learning_rate": 0.125, "learning.learning_rate_end": 0.125, "pacing.updates_per_epoch": 8}
+    again = wb.resume(run.folder.path, **rate)
+    assert again.wait(DEADLINE_S).status == "finished" and nothing_twice(again)
+    ((_, epoch, changed),) = again.changes
+    updates = again.history.updates
+    assert changed == rate and epoch == again.description["resumed"][0]["epoch"]
+    assert (updates["learning_rate"][updates["epoch"] < epoch] < 0.01).all()
+    assert (updates["learning_rate"][updates["epoch"] >= epoch] == 0.125).all()
+
+
+def test_a_resume_before_the_first_checkpoint_says_so(tmp_path):
+    run = wb.launch(CONFIG.replace(**{"epochs": 1_000_000, "checkpoint.interval": 500_000}), lag=1, out=tmp_path)
+    wait_until(lambda: reached(run, 3))
+    run.stop()
+    shutil.rmtree(run.folder.path / "checkpoints")  # one is left by a run that is stopped in order
+    with pytest.raises(CheckpointError, match=r"Of this run the first is due after 500000 epochs; \d+ are recorded"):
+        wb.resume(run.folder.path)
 
 
 def test_a_run_that_is_running_cannot_be_resumed(tmp_path):

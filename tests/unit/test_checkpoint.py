@@ -133,7 +133,7 @@ def test_what_a_killed_writer_left_is_no_checkpoint_and_does_not_hinder_the_next
 
 
 def test_no_checkpoint_at_all_is_said_with_the_setting(tmp_path):
-    with pytest.raises(CheckpointError, match=r"there is no checkpoint in .*checkpoint\.keep above 0"):
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint in .*checkpoint\.keep say which"):
         newest_checkpoint(tmp_path / "checkpoints")
 
 

@@ -472,12 +472,12 @@ def test_differences_name_every_setting_that_differs_and_nothing_else(one, other
     assert one.replace(**{name: pair[1] for name, pair in found.items()}) == other
 
 
-def test_only_what_no_result_depends_on_is_safe_to_change():
+def test_what_leaves_the_work_done_so_far_as_it_is_is_safe_to_change():
     safe = {name for name in FIELDS if safe_to_change(name)}
     assert {name.split(".")[0] for name in safe} == {
-        "epochs", "device", "evaluation", "checkpoint", "processes", "pacing",
+        "epochs", "device", "evaluation", "checkpoint", "processes", "pacing", "learning", "exploration",
     }  # fmt: skip
-    assert "pacing.updates_per_epoch" not in safe and "seed" not in safe
+    assert "learning.learning_rate" in safe and "learning.gamma" not in safe and "seed" not in safe
     assert not safe_to_change("epochs_more") and not safe_to_change("evaluation") and not safe_to_change("")
 
 

@@ -24,6 +24,7 @@ from workbench.report.intervals import MIN_RUNS, Estimate, interquartile_mean, i
 from workbench.report.selection import select
 from workbench.report.speedup import bars_of_bench
 from workbench.report.sync_lag import MAX_BINS, even_bins, whole_bins
+from workbench.runs.statistics import listed
 from workbench.runs.table import number
 
 numbers = st.floats(-1e6, 1e6)
@@ -231,7 +232,7 @@ def test_what_is_no_run_is_refused_by_name(given, message, tmp_path, monkeypatch
 
 def test_runs_that_never_finished_are_no_report(tmp_path):
     finished_run(tmp_path, status="stopped", name="early")
-    with pytest.raises(ReportError, match="none of the 1 runs has finished: early is stopped"):
+    with pytest.raises(ReportError, match="none of the 1 runs can be drawn: early is stopped"):
         make(tmp_path)
 
 
@@ -397,6 +398,96 @@ def test_text_in_print_is_legible_and_within_the_figure(report):
             assert label.get_window_extent().x0 >= -1, (name, label.get_text())
 
 
+# --- many runs, odd runs ---------------------------------------------------------------------------------------------
+
+
+def say(path, **said):
+    """Let the description of a run say something else."""
+    head = json.loads((path / "run.json").read_text())
+    head["description"] |= said
+    (path / "run.json").write_text(json.dumps(head))
+
+
+@pytest.mark.parametrize(
+    "references", [{}, {name: {"mean": 7.0, "sd": 0.0, "epochs": 9} for name in ("random", "scripted")}]
+)
+def test_rewards_that_cannot_be_normalised_cost_their_figures_and_no_other(references, tmp_path):
+    for seed in range(3):
+        path = finished_run(tmp_path, seed=seed)
+    say(path, references=references)
+    made = make(tmp_path, pool=["world.spawn_prob"])
+    assert re.search(r"run sequential-lag1-seed2 cannot be normalised: .*earns (7|nan)", made.left_out["reward"])
+    assert {"loss_and_q", "sync_lag"} <= set(made)
+
+
+def test_an_extended_run_is_a_group_of_its_own_and_every_place_it_was_at_is_named(tmp_path):
+    finished_run(tmp_path, name="straight")
+    path = finished_run(tmp_path, name="extended")
+    first = {"host": "there", "pid": 1, "cpu": "an older one", "cores": 4, "commit": "fedcba9876543210", "versions": {}}
+    say(path, resumed=[{
+        "epoch": 6, "changed": {"epochs": [6, 12]}, "step_size": [1e-4, 5.65e-4], "machine": first, "device": "cpu",
+    }])  # fmt: skip
+    made = make(tmp_path, bands=False)
+    extended = "epochs 6 → 12 at epoch 6 (step size 0.0001 → 0.000565)"
+    assert [group.label for group in made.selection.groups] == [
+        "sequential, lag 1", f"sequential, lag 1, changed on the way = {extended}",
+    ]  # fmt: skip
+    for words in (extended, "a processor, 2 cores and an older one, 4 cores", "0123456789ab", "fedcba987654"):
+        assert words in made["reward"].caption
+    assert extended in str(workbench.runs(tmp_path)[0].relations | workbench.runs(tmp_path)[1].relations)
+
+
+def test_a_damaged_folder_is_left_out_by_name(tmp_path):
+    for seed in range(3):
+        finished_run(tmp_path, seed=seed)
+    for name in ("cut", "old", "odd"):
+        finished_run(tmp_path, seed=9, name=name)
+    (tmp_path / "cut" / "result.json").write_text("{")
+    (tmp_path / "old" / "run.json").write_text('{"format": 1}')
+    (tmp_path / "odd" / "result.json").write_text('{"reward": 3}')
+    made = make(tmp_path)
+    assert len(made.selection.runs) == 3 and "reward" in made
+    assert [re.split("[ :]", why)[0] for why in made.selection.left_out] == ["cut", "odd", "old"]
+    assert all("cannot be read" in why for why in made.selection.left_out)
+
+
+def test_many_seeds_and_great_numbers_are_short_in_words(tmp_path):
+    assert listed(range(1100)) == "0 to 1099" and listed([2, 0, 1, 7, 8, 9, 10]) == "0, 1, 2, 7 to 10"
+    assert listed(range(0, 2200, 2)) == "1,100 seeds from 0 to 2198"
+    for seed in range(5):
+        finished_run(tmp_path, seed=seed, loss=1e30)
+    made = make(tmp_path)
+    assert "seeds 0 to 4; 5 runs" in made["loss_and_q"].caption and "1e+30" in made["loss_and_q"].caption
+    assert not re.search(r"\d{30}|(,\d{3}){9}", made.page)
+
+
+def test_a_run_of_one_update_lacks_no_records(tmp_path):
+    short = CONFIG.replace(**{"epochs": 2, "replay.learning_starts": 40, "pacing.updates_per_epoch": 1})
+    finished_run(tmp_path, config=short, name="short")
+    left = make(tmp_path, bands=False).left_out
+    assert "has a single point in run short: it has 2 epochs with 1 updates in all" in left["loss_and_q"]
+    assert "set evaluation.interval, which is 4, to 1 or more, 1 at most" in left["greedy_reward"]
+
+
+@pytest.mark.parametrize("columns", ["single", "double"])
+def test_many_groups_with_long_names_have_room_or_are_refused_with_the_number_that_fits(columns, tmp_path):
+    for place in range(16):
+        swept = {"learning.learning_rate": 1e-4 * (1 + place), "learning.tau": 0.01 + place / 1e3}
+        swept["learning.gamma"] = 0.9 + place / 1e3
+        finished_run(tmp_path, name=f"run-{place}", config=CONFIG.replace(**swept))
+    made = make(tmp_path, bands=False, columns=columns, figures=["reward", "sync_lag", "sweep"])
+    for figure in made.figures.values():
+        width, height = figure.picture.get_size_inches()
+        assert all(axes.get_position().height * height > 1.3 for axes in figure.picture.axes) and height < 9.6
+        left, _, wide, _ = figure.picture.get_tightbbox(figure.picture.canvas.get_renderer()).bounds
+        assert left >= 0 and left + wide <= width
+    for place in range(16, 30):
+        rate = {"learning.learning_rate": 1e-4 * (1 + place)}
+        finished_run(tmp_path, name=f"run-{place}", config=CONFIG.replace(**rate))
+    refused = make(tmp_path, bands=False, columns=columns).left_out["reward"]
+    assert re.search(r"there are 30 groups; .* tells (1\d|2\d) ", refused)
+
+
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 
@@ -417,7 +508,7 @@ def test_a_curve_that_was_not_recorded_is_named_with_its_run_and_the_remedy(tmp_
     ):
         make(tmp_path, figures=["greedy_reward"])
     made = make(tmp_path)
-    assert "evaluation.interval" in made.left_out["greedy_reward"] and "reward" in made.figures
+    assert "they are not in its folder" in made.left_out["greedy_reward"] and "reward" in made.figures
     with pytest.raises(ReportError, match="was not recorded"):
         made["greedy_reward"]
 

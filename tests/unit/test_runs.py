@@ -139,8 +139,11 @@ def test_resume_takes_settings_by_name_and_refuses_what_is_none(tmp_path, capsys
         assert main(["resume", str(path), "--set", name]) == 2
         assert "there is no setting" in capsys.readouterr().err
     assert main(["resume", str(path), "--set", "epochs=" + 100_000 * "["]) == 2
-    assert main(["resume", str(path)]) == 2
+    assert main(["resume", str(path), "--set", "epochs=24"]) == 2
     assert "there is no checkpoint in" in capsys.readouterr().err
+    assert main(["resume", str(path)]) == 0  # it is complete
+    told = capsys.readouterr()
+    assert json.loads(told.out)["greedy_reward"] == 50.0 and "is finished; make it longer with" in told.err
 
 
 def test_a_run_that_another_process_has_just_gone_on_with_is_not_resumed(tmp_path, monkeypatch):

@@ -107,11 +107,14 @@ def run(arguments: list[str]) -> int:
     return _finish(made)
 
 
-def _finish(run: api.Run) -> int:
+def _finish(run: api.Run | api.LoadedRun) -> int:
     """Train to the end; print where the run is kept and what came out of it, as JSON."""
-    follow(run, [run])
+    if isinstance(run, Run):
+        follow(run, [run])
+    else:
+        tell(f"run {run.name} is finished; make it longer with --set epochs={2 * run.config.epochs}", sys.stderr)
     tell(json.dumps({"folder": str(run.folder.path), **run.result.to_dict()}, indent=2))
-    return _code([run])
+    return _code([run]) if isinstance(run, Run) else 0
 
 
 def _code(runs: Sequence[Run]) -> int:
@@ -129,8 +132,8 @@ def resume(
 
     Args:
         run: Folder of the run, or its name in data/runs.
-        set: Settings to change, such as ``epochs=480`` or ``device=cuda``; only what leaves the work done so far as it
-            is.
+        set: Settings to change from the checkpoint on, such as ``epochs=480``, ``device=cuda`` or
+            ``learning.learning_rate=1e-4``; only what leaves the work done so far as it is.
         parent_is_gone: The process of the run, on a machine or in a container of another name, is over; it cannot be
             seen from here.
         own: Classes of your own that the run was made with.

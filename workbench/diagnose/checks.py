@@ -144,7 +144,7 @@ class Number(float):
 
     def __format__(self, noun: str) -> str:
         value = float(self)
-        text = f"{int(value)}" if value.is_integer() else f"{value:.4g}"
+        text = f"{int(value)}" if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"
         if not noun:
             return text
         return f"{text} {noun if value == 1 else noun + ('es' if noun.endswith('tch') else 's')}"

@@ -17,6 +17,7 @@ from workbench.report.material import Material, ReportFigure, add_legend, group_
 from workbench.report.selection import Group, ReportError
 from workbench.runs.loaded import LoadedRun
 from workbench.runs.metrics import METRICS, loss_name
+from workbench.runs.statistics import listed
 from workbench.runs.table import Table, number
 from workbench.view.curves import moving_average
 from workbench.view.figures import REFERENCES
@@ -212,14 +213,24 @@ def _series(run: LoadedRun, curve: Curve, window: float, normalised: bool) -> tu
     elif curve.over == "time":
         x = np.maximum.accumulate(x - start_time(run))
     if normalised and curve.metric in ("charts/reward", "charts/greedy_reward"):
-        y = (y - run.references["random"]["mean"]) / (
-            run.references["scripted"]["mean"] - run.references["random"]["mean"]
-        )
+        low, high = _scale(run)
+        y = (y - low) / (high - low)
     bad = not np.isfinite(y).all()
     if _noisy(curve.metric):
         length = len(y)
         x, y = moving_average(x, y, round(window * length), POINTS)
     return x, y, bad
+
+
+def _scale(run: LoadedRun) -> tuple[float, float]:
+    """Rewards of the random and of the scripted policy in a run's world, which become 0 and 1."""
+    low, high = (run.references.get(name, {}).get("mean", float("nan")) for name in ("random", "scripted"))
+    if not 0 < abs(high - low) < float("inf"):
+        raise ReportError(
+            f"rewards of run {run.name} cannot be normalised: in its world the random policy earns {low:g} and the "
+            f"scripted one {high:g} per epoch (nan: not known); leave the run out, or do not pool settings of the world"
+        )
+    return low, high
 
 
 def aligned(curves: Sequence[tuple[Array, Array]], hold: bool) -> tuple[Array, Array]:
@@ -310,24 +321,31 @@ def _require_recorded(name: str, metric: str, groups: Sequence[Group]) -> None:
         count = len(run.history.series(metric)[0])
         if count >= need:
             continue
-        remedy = (
-            f"set evaluation.interval, which is {run.config.evaluation.interval}, to 1 or more and run again"
-            if table == "evaluations" else "its records may have been lost; run it again"
-        )  # fmt: skip
         what = "was not recorded" if count == 0 else "has a single point"
         raise ReportError(
-            f"figure {name} needs the curve {metric}, which {what} in run {run.name}: {remedy}, or leave the run out "
-            f"(a curve needs at least {need} {TABLES[table].axis}s)"
+            f"figure {name} needs the curve {metric}, which {what} in run {run.name}: {_remedy(run, table, need)}, "
+            f"or leave the run out (a curve needs at least {need} {TABLES[table].axis}s)"
         )
+
+
+def _remedy(run: LoadedRun, table: str, need: int) -> str:
+    """Why a curve has fewer points than it needs, and what to do."""
+    config, due = run.config, {"updates": run.settings.total_updates, "epochs": run.config.epochs}
+    if table == "evaluations" and not 0 < config.evaluation.interval <= config.epochs / need:
+        most = f"{config.epochs // need} at most" if config.epochs >= need else f"1, and epochs to {need} or more"
+        return f"set evaluation.interval, which is {config.evaluation.interval}, to 1 or more, {most}, and run again"
+    if due.get(table, need) < need:
+        return f"it has {config.epochs} epochs with {due['updates']} updates in all; run it again with more epochs"
+    lost = run.history.lost[table]
+    return f"{f'{lost:,} of its records were lost' if lost else 'they are not in its folder'}; run it again"
 
 
 def _require_seeds(name: str, groups: Sequence[Group]) -> None:
     """Refuse an interval over too few seeds."""
     for group in groups:
         if len(group.runs) < MIN_RUNS:
-            seeds = ", ".join(map(str, group.seeds))
             raise ReportError(
                 f"figure {name} needs at least {MIN_RUNS} seeds of each group for its {100 * LEVEL:.0f} % bands; "
-                f"{group.label} has {len(group.runs)} (seed {seeds}). Add runs with other seeds (`workbench run "
-                f"--seed N`), or draw without bands (--no-bands, bands=False)"
+                f"{group.label} has {len(group.runs)} (seed {listed(group.seeds)}). Add runs with other seeds "
+                f"(`workbench run --seed N`), or draw without bands (--no-bands, bands=False)"
             )

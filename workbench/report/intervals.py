@@ -82,8 +82,18 @@ def stratified_bootstrap(
     rng, task = np.random.default_rng(seed), np.zeros(len(values)) if strata is None else np.asarray(strata)
     members = [np.flatnonzero(task == one) for one in np.unique(task)]
     drawn = np.concatenate([own[rng.integers(len(own), size=(resamples, len(own)))] for own in members], axis=1)
-    ends = [percentile_interval(interquartile_mean(point[drawn])) for point in values.T]
+    ends = [percentile_interval(_resampled(point, drawn)) for point in values.T]
     return np.array([low for low, _ in ends]), np.array([high for _, high in ends])
+
+
+def _resampled(values: Array, drawn: NDArray[np.int64]) -> Array:
+    """The interquartile mean of each resample, (resamples,); places in the order are sorted faster than numbers."""
+    if np.isnan(values).any():
+        return np.full(len(drawn), np.nan)
+    order, cut = np.argsort(values), len(values) // 4
+    kept = np.sort(np.argsort(order).astype(np.int32)[drawn], axis=1)[:, cut : len(values) - cut]
+    means: Array = values[order][kept].mean(axis=1)
+    return means
 
 
 def estimate(values: ArrayLike, strata: ArrayLike | None = None, bands: bool = True) -> Estimate:

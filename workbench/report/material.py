@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,13 +10,25 @@ from typing import Any, Literal
 from matplotlib.axes import Axes
 
 from workbench.report.intervals import LEVEL, RESAMPLES
-from workbench.report.selection import Group, Selection
+from workbench.report.selection import Group, ReportError, Selection
+from workbench.runs.statistics import listed
 from workbench.runs.table import Table
 from workbench.view.picture import Picture
-from workbench.view.style import COLUMN_WIDTHS, PRINT, legend_above, own_settings, run_style, style_axes
+from workbench.view.style import (
+    COLUMN_WIDTHS,
+    MOST_STYLES,
+    PRINT,
+    fitted,
+    legend_above,
+    own_settings,
+    run_style,
+    style_axes,
+)
 
 # Width of a figure: one column of a two-column page, or the whole page.
 Columns = Literal["single", "double"]
+# Height of a page of text in inches.
+PAGE = 9.5
 
 
 @dataclass(frozen=True)
@@ -118,10 +131,27 @@ def panel_title(place: int, count: int, text: str) -> str:
 
 
 def add_legend(picture: Picture) -> None:
-    """One legend above all panels, of what has a label in the first of them."""
+    """One legend above all panels, of what has a label in the first of them; the figure grows by what it needs."""
     handles, labels = picture.axes[0].get_legend_handles_labels()
-    longest = max(map(len, labels)) * 0.058 + 0.6  # inches
-    legend_above(picture, handles, max(1, min(len(labels), int(picture.get_figwidth() / longest))), PRINT)
+    wrapped, columns, height = fitted(labels, picture.get_figwidth(), PRINT.text)
+    if height > 0.6:
+        wrapped, columns, height = fitted(what_differs(labels), picture.get_figwidth(), PRINT.text)
+    grown = picture.get_figheight() + max(0.0, height - 0.35)
+    fit = min(MOST_STYLES, int(len(labels) * (PAGE - grown + height) / height))
+    if len(labels) > fit:
+        raise ReportError(
+            f"there are {len(labels)} groups; a figure of this width tells {fit} with such names apart on a page. Name "
+            "fewer runs, pool a setting, or draw over both columns (--columns double)"
+        )
+    picture.set_figheight(grown)
+    legend_above(picture, handles, columns, PRINT, wrapped)
+
+
+def what_differs(labels: Sequence[str]) -> list[str]:
+    """The labels of groups without what is in all of them, and settings without the names of their groups."""
+    parts = [re.sub(r"[\w.]+\.(?=\w+ = )", "", label).split(", ") for label in labels]
+    common = set(parts[0]).intersection(*parts[1:]) if len(parts) > 1 else set()
+    return [", ".join(each for each in part if each not in common) or parts[0][0] for part in parts]
 
 
 def line_look(index: int) -> dict[str, Any]:
@@ -140,7 +170,7 @@ def bar_look(index: int) -> dict[str, Any]:
 def group_sentence(groups: tuple[Group, ...]) -> str:
     """Which runs are drawn: each group with its seeds."""
     named = [
-        f"{group.label} (seeds {', '.join(map(str, group.seeds))}; {len(group.runs)} run{'s' * (len(group.runs) > 1)})"
+        f"{group.label} (seeds {listed(group.seeds)}; {len(group.runs)} run{'s' * (len(group.runs) > 1)})"
         for group in groups
     ]
     return f"Groups: {'; '.join(named)}."

@@ -8,22 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from workbench.report.intervals import estimate, interval
-from workbench.report.selection import Group, Selection
+from workbench.report.selection import QUANTITIES, Group, Selection
 from workbench.runs.result import Result
-from workbench.runs.statistics import not_finite
+from workbench.runs.statistics import listed, not_finite
 from workbench.runs.table import Table
-
-# Name of each row, and the number of a run that it is about.
-QUANTITIES: dict[str, Callable[[Result], float | None]] = {
-    "greedy reward": lambda result: result.greedy_reward,
-    "reward, last tenth": lambda result: result.reward["last_tenth"],
-    "wall time, s": lambda result: result.wall_s,
-    "agent steps/s": lambda result: result.agent_steps_per_s,
-    "updates/s": lambda result: result.updates_per_s,
-    "updates per agent step": lambda result: result.replay_ratio,
-    "sync lag, versions": lambda result: result.sync_lag["versions"]["mean"],
-    "sync lag, ms": lambda result: result.sync_lag["milliseconds"]["mean"],
-}
 
 
 def results_table(selection: Selection, bands: bool = True) -> Table:
@@ -34,7 +22,7 @@ def results_table(selection: Selection, bands: bool = True) -> Table:
         bands: False leaves the intervals out.
     """
     groups = selection.groups
-    seeds = ("seeds", *(", ".join(map(str, group.seeds)) for group in groups))
+    seeds = ("seeds", *(listed(group.seeds) for group in groups))
     rows = ((name, *(_cell(group, value, bands) for group in groups)) for name, value in QUANTITIES.items())
     return Table(("", *(group.label for group in groups)), (seeds, *rows))
 

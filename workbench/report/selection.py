@@ -6,8 +6,9 @@ alone.
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,20 @@ from workbench.core.config import MODES, Config, field_names
 from workbench.core.settings import flat
 from workbench.runs.files import at
 from workbench.runs.folder import RecordError, data_folder
-from workbench.runs.loaded import LoadedRun, RunView, classes_of
+from workbench.runs.loaded import Given, LoadedRun, RunView, classes_of, extensions
 from workbench.runs.result import Result
 
+# Name of each row, and the number of a run that it is about.
+QUANTITIES: dict[str, Callable[[Result], float | None]] = {
+    "greedy reward": lambda result: result.greedy_reward,
+    "reward, last tenth": lambda result: result.reward["last_tenth"],
+    "wall time, s": lambda result: result.wall_s,
+    "agent steps/s": lambda result: result.agent_steps_per_s,
+    "updates/s": lambda result: result.updates_per_s,
+    "updates per agent step": lambda result: result.replay_ratio,
+    "sync lag, versions": lambda result: result.sync_lag["versions"]["mean"],
+    "sync lag, ms": lambda result: result.sync_lag["milliseconds"]["mean"],
+}
 # A run, its folder, or a folder that holds several.
 Runs = RunView | Path | str
 
@@ -50,7 +62,7 @@ class Group:
         """Seeds of the runs, each once."""
         return tuple(sorted({run.config.seed for run in self.runs}))
 
-    @property
+    @functools.cached_property
     def results(self) -> tuple[Result, ...]:
         """Results of the runs, in their order."""
         return tuple(run.result for run in self.runs)
@@ -106,7 +118,7 @@ def find_runs(paths: Sequence[Runs]) -> list[Path]:
 
 
 def select(paths: Sequence[Runs], pool: Sequence[str] = ()) -> Selection:
-    """Read runs and sort them into groups. Runs that have not finished, and repetitions, are left out by name.
+    """Read runs and sort them into groups. What cannot be read, has not finished or is repeated is left out by name.
 
     Args:
         paths: runs, run folders, or folders that hold some.
@@ -114,22 +126,45 @@ def select(paths: Sequence[Runs], pool: Sequence[str] = ()) -> Selection:
 
     Raises:
         ReportError: there is no finished run, or no such setting.
-        RecordError: a run folder is damaged or of another version.
     """
     if unknown := [name for name in pool if name not in field_names()]:
         raise ReportError(f"there is no setting {unknown[0]!r} to pool; `workbench run --help` lists them all")
     given = {run.folder.path.resolve(): classes_of(run.config) for run in paths if isinstance(run, RunView)}
-    runs = [LoadedRun(path, **given.get(path, {})) for path in find_runs(paths)]
-    left_out = [f"{run.name} is {run.status}; only finished runs are drawn" for run in runs if not _finished(run)]
+    found, left_out = dict[LoadedRun, dict[str, Any]](), list[str]()
+    for path in find_runs(paths):
+        try:
+            run, settings = _read(path, given.get(path, {}))
+        except RecordError as error:
+            left_out.append(f"{path.name} cannot be read: {error}")
+            continue
+        if _finished(run):
+            found[run] = settings
+        else:
+            left_out.append(f"{run.name} is {run.status}; only finished runs are drawn")
     newest: dict[str, LoadedRun] = {}
-    for run in sorted((run for run in runs if _finished(run)), key=_age):
-        again = newest.pop(_identity(run), None)
-        newest[_identity(run)] = run
+    for run in sorted(found, key=_age):
+        identity = json.dumps([_kind(run), found[run]], sort_keys=True)
+        again = newest.pop(identity, None)
+        newest[identity] = run
         if again is not None:
             left_out.append(f"{again.name} has the settings and the seed of {run.name}, which is newer")
     if not newest:
-        raise ReportError(f"none of the {len(runs)} runs has finished: {'; '.join(left_out)}")
-    return Selection(_groups(list(newest.values()), tuple(pool)), tuple(pool), tuple(sorted(left_out)))
+        raise ReportError(f"none of the {len(left_out)} runs can be drawn: {'; '.join(left_out[:10])}")
+    return Selection(_groups({run: found[run] for run in newest.values()}, pool), tuple(pool), tuple(sorted(left_out)))
+
+
+def _read(path: Path, given: Given) -> tuple[LoadedRun, dict[str, Any]]:
+    """A run of which all is there that a report needs of a finished one, and its settings."""
+    run = LoadedRun(path, **given)
+    try:
+        if _finished(run):
+            result = run.result
+            [float(value(result) or 0.0) for value in QUANTITIES.values()]
+            [dict(place["machine"]).get("versions", {}).items() for place in run.places]
+            _age(run)
+        return run, settings_of(run)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RecordError(f"{path} is damaged: {error!r}") from None
 
 
 def settings_of(run: LoadedRun) -> dict[str, Any]:
@@ -137,7 +172,7 @@ def settings_of(run: LoadedRun) -> dict[str, Any]:
     about = run.description
     return {
         **flat(run.config.to_dict()),
-        "device": about.get("device"),
+        "device": " then ".join(dict.fromkeys(str(place.get("device")) for place in run.places)),
         "warm start": bool(about.get("warm_start")),
         "probes": bool(about.get("probes")),
         "changed on the way": _changes(run),
@@ -145,12 +180,12 @@ def settings_of(run: LoadedRun) -> dict[str, Any]:
 
 
 def _changes(run: LoadedRun) -> str:
-    made = (
+    made = [
         f"{name} = {shown(value)} from epoch {epoch} on"
         for _, epoch, found in run.changes
         for name, value in found.items()
-    )
-    return "; ".join(made)
+    ]
+    return "; ".join([*extensions(run.description), *made])
 
 
 # The default of every setting, by dotted name.
@@ -187,37 +222,32 @@ def _age(run: LoadedRun) -> tuple[float, str]:
     return float(run.description.get("created", 0.0)), run.name
 
 
-def _identity(run: LoadedRun) -> str:
-    return json.dumps([_kind(run), settings_of(run)], sort_keys=True)
-
-
 def _kind(run: LoadedRun) -> tuple[int, float, tuple[str, ...]]:
     """Mode, lag and faults, in the order in which groups are drawn: sequential first, free-running last."""
     place = list(MODES).index(run.mode) if run.mode in MODES else len(MODES)
     return place, 1e9 if run.lag is None else run.lag, run.faults
 
 
-def _groups(runs: list[LoadedRun], pool: tuple[str, ...]) -> tuple[Group, ...]:
+def _groups(runs: Mapping[LoadedRun, Mapping[str, Any]], pool: Sequence[str]) -> tuple[Group, ...]:
     sorted_out: dict[tuple[Any, ...], list[LoadedRun]] = {}
     settings: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for run in runs:
-        own = {name: value for name, value in settings_of(run).items() if name != "seed" and name not in pool}
+    tasks = {run: json.dumps([found.get(name) for name in pool]) for run, found in runs.items()}
+    for run, found in runs.items():
+        own = {name: value for name, value in found.items() if name != "seed" and name not in pool}
         key = (_kind(run), json.dumps(own, sort_keys=True))
         sorted_out.setdefault(key, []).append(run)
         settings[key] = own
     keys = sorted(sorted_out)
     names = dict.fromkeys(name for each in settings.values() for name in each)
     differing = [name for name in names if len({shown(settings[key].get(name)) for key in keys}) > 1]
-    return tuple(_group(sorted_out[key], settings[key], differing, pool) for key in keys)
+    return tuple(_group(sorted_out[key], settings[key], differing, tasks) for key in keys)
 
 
-def _group(runs: list[LoadedRun], settings: dict[str, Any], differing: list[str], pool: tuple[str, ...]) -> Group:
-    runs = sorted(runs, key=lambda run: (_task(run, pool), run.config.seed, run.name))
-    tasks = sorted({_task(run, pool) for run in runs})
-    label = ", ".join([runs[0].label, *(f"{name} = {shown(settings[name])}" for name in differing if name in settings)])
-    return Group(label, tuple(runs), settings, np.array([tasks.index(_task(run, pool)) for run in runs], np.intp))
-
-
-def _task(run: LoadedRun, pool: tuple[str, ...]) -> str:
-    own = flat(run.config.to_dict())
-    return json.dumps([own.get(name) for name in pool])
+def _group(
+    runs: list[LoadedRun], settings: dict[str, Any], differing: list[str], tasks: Mapping[LoadedRun, str]
+) -> Group:
+    runs = sorted(runs, key=lambda run: (tasks[run], run.config.seed, run.name))
+    known = sorted({tasks[run] for run in runs})
+    own = [f"{name} = {shown(settings[name])}" for name in differing if settings.get(name, "") != ""]
+    label = ", ".join([runs[0].label, *own])
+    return Group(label, tuple(runs), settings, np.array([known.index(tasks[run]) for run in runs], np.intp))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from workbench.report.selection import DEFAULTS, Selection, settings_of, shown
+from workbench.report.selection import DEFAULTS, Selection, shown
 
 _OWN_WORDS = ("seed", "device", "warm start", "probes", "world.name")
 
 
 def settings_sentence(selection: Selection) -> str:
     """Every setting that is not the default, once; settings that differ between groups are in the groups' names."""
-    found = [settings_of(run) for run in selection.runs]
+    found = [group.settings for group in selection.groups]
     common = {name: found[0][name] for name in found[0] if all(each[name] == found[0][name] for each in found)}
     changed = [
         f"{name} = {shown(value)}" for name, value in common.items() if name in DEFAULTS and name not in _OWN_WORDS
@@ -35,16 +35,16 @@ def task_sentence(selection: Selection) -> str:
 
 
 def origin_sentence(selection: Selection) -> str:
-    """Machines, devices, versions and commits of the runs, each once."""
+    """Machines, devices, versions and commits of the runs, each once; of a resumed run those of before too."""
     machines, versions, commits = set(), set(), set()
     for run in selection.runs:
-        about = run.description
-        machine = about.get("machine", {})
-        device = about.get("device_name") or about.get("device")
-        on = "" if str(about.get("device", "cpu")) == "cpu" else f", updates on {device}"
-        machines.add(f"{machine.get('cpu')}, {machine.get('cores')} cores{on}")
-        versions.add(", ".join(f"{name} {text}" for name, text in machine.get("versions", {}).items() if text))
-        commits.add(_commit(machine))
+        for about in run.places:
+            machine = about["machine"]
+            device = about.get("device_name") or about.get("device")
+            on = "" if str(about.get("device", "cpu")) == "cpu" else f", updates on {device}"
+            machines.add(f"{machine.get('cpu')}, {machine.get('cores')} cores{on}")
+            versions.add(", ".join(f"{name} {text}" for name, text in machine.get("versions", {}).items() if text))
+            commits.add(_commit(machine))
     return f"Made on {_joined(machines)}; with {_joined(versions)}; code {_joined(commits)}."
 
 
@@ -52,6 +52,7 @@ def lost_sentence(selection: Selection) -> str:
     """Runs whose records are not all there; empty where nothing is missing."""
     counts = {run.name: sum((run.description.get("lost_records") or {}).values()) for run in selection.runs}
     lost = [f"{count:,} of {name}" for name, count in sorted(counts.items()) if count]
+    lost = [*lost[:5], f"some of {len(lost) - 5:,} more runs"] if len(lost) > 6 else lost
     return f"Records were lost on their way to the run folder: {', '.join(lost)}." if lost else ""
 
 

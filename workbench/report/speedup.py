@@ -6,6 +6,7 @@ at lag 0, the learners and the actor at any other lag.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
@@ -15,7 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from workbench.report.intervals import Estimate, estimate, interval
-from workbench.report.material import Material, ReportFigure, bar_look, new_picture, panel_title
+from workbench.report.material import Material, ReportFigure, bar_look, new_picture, panel_title, what_differs
 from workbench.report.selection import Group, ReportError
 from workbench.runs.table import Table, number
 from workbench.view.style import GREY, INK, PRINT, few_ticks, style_axes
@@ -60,16 +61,20 @@ def speedup(material: Material) -> ReportFigure:
             f"{found}. `workbench compare` makes such a pair; --bench FILE draws a benchmark"
         )
     bars = [bar for _, own in parts for bar in own]
-    heights = [0.62 + (0.31 if material.columns == "double" else 0.40) * len(own) for _, own in parts]
+    narrow = material.columns == "single"
+    names = [_names(own, narrow) for _, own in parts]
+    thick = max(0.40 if narrow else 0.31, *(0.06 + 0.13 * (1 + name.count("\n")) for each in names for name in each))
+    heights = [0.62 + thick * len(own) for _, own in parts]
     picture = new_picture(material.columns, 0.1 + sum(heights))
     all_axes = picture.subplots(len(parts), 1, squeeze=False, gridspec_kw={"height_ratios": heights}).ravel()
     limit = 1.12 * max(max(bar.ideal, *bar.single, bar.found.value) for bar in bars)
-    for place, (axes, (title, own)) in enumerate(zip(all_axes, parts, strict=True)):
+    for place, (axes, (title, own), beside) in enumerate(zip(all_axes, parts, names, strict=True)):
         style_axes(axes, panel_title(place, len(parts), title if len(parts) > 1 else ""), "", "", PRINT)
-        _draw(axes, own, material)
+        _draw(axes, own, beside)
         axes.set_xlim(0, limit)
         few_ticks(axes.xaxis, 6)
-    all_axes[-1].set_xlabel("speed-up: baseline's wall time / wall time", fontsize=PRINT.text, color=GREY)
+    about = "speed-up: baseline's wall time / wall time"
+    all_axes[-1].set_xlabel(about, fontsize=PRINT.text, color=GREY, loc="right" if narrow else "center")
     told = "; ".join(
         f"{bar.label} against {bar.baseline}: {interval(bar.found)}, ideal {number(bar.ideal)}" for bar in bars
     )
@@ -167,7 +172,7 @@ def _which(group: Group, place: int) -> tuple[str, int]:
     return run.config.replace(seed=0, processes={"learners": "per_agent", "threads": 1}).to_json(), run.config.seed
 
 
-def _draw(axes: Axes, bars: list[Bar], material: Material) -> None:
+def _draw(axes: Axes, bars: list[Bar], names: list[str]) -> None:
     thick = 0.58
     whiskers = {"ecolor": INK, "elinewidth": 0.9, "capsize": 2.2, "capthick": 0.9, "zorder": 5}
     for row, bar in enumerate(bars):
@@ -190,10 +195,18 @@ def _draw(axes: Axes, bars: list[Bar], material: Material) -> None:
     )  # fmt: skip
     axes.axvline(1.0, color=GREY, linewidth=0.6, zorder=1)
     axes.set_ylim(len(bars) - 0.5, -0.5)
-    wrap = "\n" if material.columns == "single" else " "
-    axes.set_yticks(range(len(bars)), [f"{_short(bar.label)}{wrap}/ {_short(bar.baseline)}" for bar in bars])
+    axes.set_yticks(range(len(bars)), names)
     axes.tick_params(axis="y", length=0, labelsize=PRINT.small)
     axes.grid(False, axis="y")
+
+
+def _names(bars: list[Bar], narrow: bool) -> list[str]:
+    """Of each bar its runs and its baseline, which has the same settings, wrapped to less than half of the figure."""
+    width, told = 26 if narrow else 56, [_short(bar.label) for bar in bars]
+    told = what_differs(told) if len(told) > 1 and max(map(len, told)) > width else told
+    pairs = [(own, f"/ {_short(', '.join(bar.baseline.split(', ')[:2]))}") for own, bar in zip(told, bars, strict=True)]
+    lines = [pair if narrow else [" ".join(pair)] for pair in pairs]
+    return ["\n".join(textwrap.fill(text, width) for text in each) for each in lines]
 
 
 def _short(label: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from workbench.view.style import PRINT
 
 # Fields that have a panel each.
 MOST_FIELDS = 4
+# Width of a letter in inches.
+LETTER = 0.054
 
 
 def sweep(material: Material) -> ReportFigure:
@@ -33,8 +36,9 @@ def sweep(material: Material) -> ReportFigure:
     rewards = [[result.greedy_reward for result in group.results] for group in groups]
     found = [mean_and_half_width(each) for each in rewards]
     unit = "greedy reward per epoch"
-    heads = [("", field, unit) for field in fields]
+    heads = [("", field if material.columns == "single" else field.rpartition(".")[2], unit) for field in fields]
     picture, axes = panels(material, 2.0, [*heads, *([(unit, fields[1], fields[0])] if len(fields) == 2 else [])])
+    width = picture.get_figwidth() / (1 if material.columns == "single" else len(axes)) - 0.55
     ticks = {field: sorted({_value(group, field) for group in groups}, key=order) for field in fields}
     for field, place in zip(fields, axes, strict=False):
         at = np.array([ticks[field].index(_value(group, field)) for group in groups])
@@ -44,17 +48,18 @@ def sweep(material: Material) -> ReportFigure:
         place.errorbar(at + apart, means, halves, fmt="o", markersize=3, capsize=2, color=look["color"], linewidth=0.9)
         middle = [np.mean([mean for mean, x in zip(means, at, strict=True) if x == tick]) for tick in np.unique(at)]
         place.plot(np.unique(at), middle, **look)
-        place.set_xticks(range(len(ticks[field])), list(map(shown, ticks[field])))
+        _name_ticks(place.xaxis, ticks[field], width)
     if len(fields) == 2:
         table = np.full([len(ticks[field]) for field in fields], np.nan)
         for group, (mean, _) in zip(groups, found, strict=True):
             row, column = (ticks[field].index(_value(group, field)) for field in fields)
             table[row, column] = mean
-            axes[2].text(column, row, number(mean), ha="center", va="center", fontsize=PRINT.small, color="black")
+            if len(number(mean)) * LETTER * len(ticks[fields[1]]) < width:
+                axes[2].text(column, row, number(mean), ha="center", va="center", fontsize=PRINT.small, color="black")
         axes[2].imshow(np.ma.masked_invalid(table), aspect="auto", cmap="Blues", alpha=0.55)
         axes[2].grid(False)
         for axis, field in ((axes[2].xaxis, fields[1]), (axes[2].yaxis, fields[0])):
-            axis.set_ticks(range(len(ticks[field])), list(map(shown, ticks[field])))
+            _name_ticks(axis, ticks[field], width)
     seeds = [[run.config.seed for run in group.runs] for group in groups]
     told = [with_interval(*each) for each in zip(rewards, seeds, strict=True)]
     rows = [
@@ -73,6 +78,14 @@ def sweep(material: Material) -> ReportFigure:
 def _swept(groups: list[Group]) -> list[str]:
     names = dict.fromkeys(["mode", "lag", *(name for group in groups for name in group.settings)])
     return [name for name in names if len({shown(_value(group, name)) for group in groups}) > 1]
+
+
+def _name_ticks(axis: Any, values: Sequence[Any], width: float) -> None:
+    """Name the places 0, 1, ... of an axis that is some inches wide; of too many values only some, evenly spread."""
+    names = [text if len(text) <= 20 else f"…{text[-19:]}" for text in map(shown, values)]
+    tight = axis.axis_name == "x" and sum(len(name) + 2 for name in names) * LETTER > width
+    each = -(-len(names) // max(2, int(width / 0.14)))
+    axis.set_ticks(range(0, len(names), each), names[::each], rotation=90 if tight else 0)
 
 
 def _value(group: Group, field: str) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from workbench.report.material import Material, ReportFigure, new_picture, panel_title
 from workbench.report.selection import ReportError
 from workbench.runs.folder import RecordError
 from workbench.runs.table import Table
-from workbench.view.style import PRINT
+from workbench.view.style import COLUMN_WIDTHS, PRINT
 from workbench.view.timeline.lanes import draw_strips
 from workbench.view.timeline.shares import SEEN, Shares
 from workbench.view.timeline.spans import SpanKind
@@ -28,10 +30,16 @@ def timeline(material: Material) -> ReportFigure:
     """
     shown = _timelines(material)
     windows, training = _windows(shown, material), [each.shares() for each in shown]
-    picture = new_picture(material.columns, KEY + sum(REST + LANE * len(each.processes) for each in shown))
+    letters = int(COLUMN_WIDTHS[material.columns] / 0.085)
+    titles = [
+        textwrap.fill(panel_title(place, len(shown), each.run.label), letters) for place, each in enumerate(shown)
+    ]
+    lines = sum(title.count("\n") for title in titles)
+    height = KEY + 0.14 * lines + sum(REST + LANE * len(each.processes) for each in shown)
+    picture = new_picture(material.columns, height)
     strips = [
-        each.strip(panel_title(place, len(shown), each.run.label), window, shares)
-        for place, (each, window, shares) in enumerate(zip(shown, windows, training, strict=True))
+        each.strip(title, window, shares)
+        for title, each, window, shares in zip(titles, shown, windows, training, strict=True)
     ]
     draw_strips(picture, strips, PRINT, ("working", "waiting"))
     told = "; ".join(f"{each.run.label}: {shares.words}" for each, shares in zip(shown, training, strict=True))

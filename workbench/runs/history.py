@@ -25,6 +25,8 @@ from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.metrics import Schema
 
 Array = npt.NDArray[Any]
+# Bytes of a table from which on it is mapped: of a small one, reading takes less time than the map.
+MAPPED = 2**20
 
 
 class History:
@@ -263,7 +265,11 @@ def _mapped(file: Path, dtype: np.dtype[np.void], count: int) -> Records:
     if count == 0:  # of nothing there is no map
         return _read_only(np.empty(0, dtype))
     try:
-        return np.memmap(file, dtype, "r", shape=(count,)).view(np.ndarray)
+        if count * dtype.itemsize > MAPPED:
+            return np.memmap(file, dtype, "r", shape=(count,)).view(np.ndarray)
+        if len(records := np.fromfile(file, dtype, count)) < count:
+            raise ValueError(f"it holds {len(records):,}")
+        return _read_only(records)
     except (OSError, ValueError) as error:  # the second: it is shorter
         raise RecordError(f"cannot read {count:,} records from {file}: {error}; its run wrote them there") from None
 

@@ -26,7 +26,7 @@ from workbench.core.settings import flat
 from workbench.runs import loaded, notes
 from workbench.runs.files import at, plain_file, read_text, write_whole
 from workbench.runs.folder import FORMAT, OldFormat, RecordError, RunFolder, runs_folder
-from workbench.runs.loaded import LoadedRun, RunView, status_of
+from workbench.runs.loaded import LoadedRun, RunView, extensions, status_of
 from workbench.runs.recovery.checkpoint import kept_epochs
 from workbench.runs.table import Table, number, order
 
@@ -258,7 +258,7 @@ def info_of(path: Path) -> RunInfo:
         time.localtime(created)  # refuses what is no time
         epochs = _epochs(folder)
         relations = {str(kind): str(name) for kind, name in (said.get("relations") or {}).items()}
-        relations |= {"resumed": f"at epoch {resumed[-1]['epoch']}"} if resumed else {}
+        relations |= {"resumed": "; ".join(extensions(said)) or f"at epoch {resumed[-1]['epoch']}"} if resumed else {}
         result = folder.read_result() or {}
         numbers = {name: None if result.get(name) is None else float(result[name]) for name in NUMBERS}
         return RunInfo(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import math
 import os
 import platform
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 from workbench.core.config import Config, ConfigError
 from workbench.core.registry import NotGiven
 from workbench.runs import machine
+from workbench.runs.awaiting import Awaitable
 from workbench.runs.files import plain_file
 from workbench.runs.folder import RecordError, RunFolder
 from workbench.runs.history import History
@@ -194,6 +198,11 @@ class RunView:
         return self._settings[1]
 
     @property
+    def places(self) -> list[Mapping[str, Any]]:
+        """What the folder says of where the run was under way, machine and device, before each resume and now."""
+        return [*(each for each in self.description.get("resumed", ()) if "machine" in each), self.description]
+
+    @property
     def incidents(self) -> tuple[str, ...]:
         """Deaths of children and what followed them, oldest first."""
         return tuple(each["text"] for each in self.description.get("incidents", ()))
@@ -218,15 +227,15 @@ def weights_in(checkpoint: Checkpoint, num_agents: int) -> NDArray[np.float32]:
         raise CheckpointError(f"{checkpoint.path} holds no weights of this run's agents: {error}") from None
 
 
-class LoadedRun(RunView):
-    """A run read from its folder."""
+class LoadedRun(RunView, Awaitable[Result]):
+    """A run read from its folder. It can be started, waited for and stopped like one that is over."""
 
     def __init__(self, path: Path | str, **given: type | str | None) -> None:
         """``given`` are classes of the user's own that the run was made with: ``world=``, ``agent=``, ``sampler=``."""
         folder = RunFolder.open(path)
         said = folder.read_description()
         try:
-            config = Config.from_dict(said["config"], **given)
+            config = _config_of({**said["config"]}, given)
             _check_description(said, folder.schema.tables)
             if said["mode"] in readers:
                 super().__init__(folder, config, History(), said)
@@ -245,6 +254,23 @@ class LoadedRun(RunView):
         except (KeyError, TypeError) as error:
             raise RecordError(f"{folder.path / 'run.json'} is damaged: {error}") from None
 
+    def start(self) -> Self:
+        """Nothing happens: whatever the run does, another process does it."""
+        return self
+
+    def stop(self, now: bool = False) -> None:
+        """Nothing happens, as in :meth:`start`."""
+
+    def wait(self, timeout: float | None = None) -> Result:
+        """The result of the run; raises RunError if it has none."""
+        return self.result
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing has to be stopped."""
+
     def refresh(self) -> LoadedRun:
         """Read what has come into the folder since; a run that is under way elsewhere is followed that way.
 
@@ -262,6 +288,19 @@ class LoadedRun(RunView):
         for table in self.folder.schema.tables:
             self.history.read(table, self.folder)
         return self
+
+
+def _config_of(settings: dict[str, Any], given: Given) -> Config:
+    """A run's configuration; of many runs that differ in the seed alone it is checked once."""
+    if any(given.values()):
+        return Config.from_dict(settings, **given)
+    seed = settings.pop("seed")
+    return _without_seed(json.dumps(settings, sort_keys=True)).replace(seed=seed)
+
+
+@functools.lru_cache(maxsize=64)
+def _without_seed(text: str) -> Config:
+    return Config.from_dict({**json.loads(text), "seed": 0})
 
 
 def classes_of(config: Config) -> Given:
@@ -290,6 +329,19 @@ def _parent_alive(description: Mapping[str, Any]) -> bool:
     if found is None:
         return False
     return elsewhere(description) or machine.process_runs(int(found["pid"]), found.get("process"))
+
+
+def extensions(description: Mapping[str, Any]) -> list[str]:
+    """What was changed when a run was resumed and is no change of its settings: ``epochs 12 → 24 at epoch 12``."""
+    said = []
+    for each in description.get("resumed", ()):
+        before, after = each.get("step_size", (0.0, 0.0))
+        steps = "" if math.isclose(before, after, rel_tol=0.1) else f" (step size {before:.3g} → {after:.3g})"
+        said += [
+            f"{name} {one} → {other} at epoch {each['epoch']}{steps * (name == 'epochs')}"
+            for name, (one, other) in each.get("changed", {}).items() if name in ("epochs", "device")
+        ]  # fmt: skip
+    return said
 
 
 def elsewhere(description: Mapping[str, Any]) -> bool:
@@ -338,7 +390,11 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "timeline": lambda it: isinstance(it, bool),
     "processes": lambda it: _all(it, _is_text) and len(it) > 0,
     "clock_offset_ns": lambda it: type(it) is int and 0 <= it < 2**62,
-    "resumed": lambda it: _all(it, lambda each: _is_count(each["epoch"])),
+    "resumed": lambda it: _all(
+        it, lambda each: _is_count(each["epoch"]) and all(len(pair) == 2 for pair in each.get("changed", {}).values())
+        and len(each.get("step_size", (0, 0))) == 2 and all(map(_is_number, each.get("step_size", ())))
+        and ("machine" not in each or _FIELDS["machine"](each["machine"]))
+    ),
     "relations": lambda it: all(map(_is_text, it.values())),
     "faults": lambda it: _all(it, _is_text),
     "incidents": lambda it: _all(it, lambda incident: _is_text(incident["text"]) and _is_count(incident["epochs"])),

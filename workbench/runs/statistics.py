@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from workbench.runs.table import number
 
 # Two-sided 95 % quantiles of Student's t for 1 to 8 degrees of freedom. For more, a series around the normal quantile
 # has four digits too.
 _T = (12.706, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060)
+
+# Stretches of seeds that are listed one by one.
+MOST_LISTED = 12
 
 
 def mean_and_half_width(values: Sequence[float | None]) -> tuple[float, float]:
@@ -46,8 +50,17 @@ def not_finite(values: Sequence[float | None], seeds: Sequence[int]) -> str:
         seeds: theirs.
     """
     pairs = zip(seeds, values, strict=True)
-    lost = [str(seed) for seed, value in pairs if value is None or not math.isfinite(value)]
-    return f"{len(values) - len(lost)} of {len(values)} runs finite, not seed {', '.join(lost)}" if lost else ""
+    lost = [seed for seed, value in pairs if value is None or not math.isfinite(value)]
+    return f"{len(values) - len(lost)} of {len(values)} runs finite, not seed {listed(lost)}" if lost else ""
+
+
+def listed(seeds: Iterable[int]) -> str:
+    """Seeds as a sentence has them: ``0, 1, 2``, ``0 to 1099``, and only how many of those that are scattered."""
+    found = sorted(set(seeds))
+    starts = [place for place, seed in enumerate(found) if not place or seed != found[place - 1] + 1]
+    parts = [found[start:end] for start, end in itertools.pairwise([*starts, len(found)])]
+    said = [f"{part[0]} to {part[-1]}" if len(part) > 3 else ", ".join(map(str, part)) for part in parts]
+    return ", ".join(said) if len(said) <= MOST_LISTED else f"{len(found):,} seeds from {found[0]} to {found[-1]}"
 
 
 def with_interval(values: Sequence[float | None], seeds: Sequence[int]) -> str:

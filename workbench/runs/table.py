@@ -141,6 +141,8 @@ def markdown_rows(page: Path) -> list[tuple[str, ...]]:
 def number(value: float | None, like: float | None = None) -> str:
     """A number with four significant digits, or as a whole number if it is one; "-" where there is none.
 
+    Of a very small or very large one, three digits and its power of ten.
+
     Args:
         value: the number.
         like: another number, to take as many decimals as that one has.
@@ -148,7 +150,7 @@ def number(value: float | None, like: float | None = None) -> str:
     if value is None or not math.isfinite(value):
         return "-"
     size = abs(value if like is None else like)
-    if 0 < size < 1e-3:
+    if 0 < size < 1e-3 or max(size, abs(value)) >= 1e15:
         return f"{value:.3g}"
     if size == 0 or (like is None and value == round(value)):
         return f"{value:,.0f}"

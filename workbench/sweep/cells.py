@@ -86,7 +86,7 @@ class Cell:
         return _ending.is_set() or self.stop_file.exists()
 
 
-def run_cell(launch: Callable[..., Run], resume: Callable[..., Run], cell: Cell) -> Result:
+def run_cell(launch: Callable[..., Run], resume: Callable[..., Run | LoadedRun], cell: Cell) -> Result:
     """Make the run of a cell and wait for its end; continue it if it was cut off; do nothing if it has finished.
 
     With ``launch`` and ``resume`` of :mod:`workbench` bound by :func:`functools.partial` it can be pickled, and is what
@@ -113,7 +113,7 @@ def run_cell(launch: Callable[..., Run], resume: Callable[..., Run], cell: Cell)
         raise
 
 
-def _begin(launch: Callable[..., Run], resume: Callable[..., Run], cell: Cell) -> Run | LoadedRun:
+def _begin(launch: Callable[..., Run], resume: Callable[..., Run | LoadedRun], cell: Cell) -> Run | LoadedRun:
     """The run of a cell, started; as it was loaded if it has finished."""
     if cell.stopped:
         raise RunError(f"the sweep was stopped before {cell.name} began")

@@ -24,9 +24,11 @@ from workbench.view.style import (
     GREY,
     HALO,
     INK,
+    MOST_STYLES,
     SMALL_SIZE,
     TEXT_SIZE,
     WARNING,
+    fitted,
     log_ticks,
     own_settings,
     run_style,
@@ -94,20 +96,23 @@ def draw(runs: RunView | Sequence[RunView], choices: Choices, caption: str = "")
     """The figure of some runs as far as they are, with a line below that the caller writes.
 
     Raises:
-        ValueError: there are no runs, or none has the agent that was chosen.
+        ValueError: there are no runs or too many, or none has the agent that was chosen.
     """
     feed = Feed(runs, choices, MOST_ROWS)
+    if len(feed.runs) > MOST_STYLES:
+        raise ValueError(f"{len(feed.runs)} runs are given; a figure tells {MOST_STYLES} apart. Give that many at most")
     feed.update()
     rows, columns = _grid(len(feed.charts))
-    height = MARGIN + rows * ROW_HEIGHT
+    averaged = choices.smoothing > 0 and any(each.noisy for chart in feed.charts for each in chart.curves)
+    keys = _keys(feed, averaged)
+    wrapped, beside, legend = fitted([str(key.get_label()) for key in keys], 0.94 * WIDTH, TEXT_SIZE, 4)
+    height = MARGIN + rows * ROW_HEIGHT + max(0.0, legend - 0.6)
     figure = Picture(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
     grid = figure.add_gridspec(rows, columns)
     for place in range(len(feed.charts)):
         _Plot(figure.add_subplot(grid[place]), feed, place)
-    averaged = choices.smoothing > 0 and any(each.noisy for chart in feed.charts for each in chart.curves)
-    keys = _keys(feed, averaged)
     figure.legend(
-        handles=keys, loc="upper left", bbox_to_anchor=(0.05, 1.0), ncols=4, frameon=False,
+        handles=keys, labels=wrapped, loc="upper left", bbox_to_anchor=(0.05, 1.0), ncols=beside, frameon=False,
         fontsize=TEXT_SIZE, labelcolor=INK, handlelength=3.2, columnspacing=2.0,
     )  # fmt: skip
     note = f" Lines are moving averages over {100 * choices.smoothing:.2g} % of the run." if averaged else ""
@@ -115,7 +120,7 @@ def draw(runs: RunView | Sequence[RunView], choices: Choices, caption: str = "")
     figure.text(0.062, 0.300 / height, caption, fontsize=TEXT_SIZE, color=INK)
     titles = "; ".join(chart.name for chart in feed.charts)
     figure.alt = f"Charts: {titles}. Runs: {'; '.join(labels(feed.runs))}. {caption}".strip()
-    top = 1 - (0.45 + 0.24 * -(-len(keys) // 4)) / height
+    top = 1 - (0.45 + 0.24 * -(-len(keys) // 4) if legend < 0.6 else 0.45 + legend) / height
     figure.subplots_adjust(0.062, 0.93 / height, right=0.985, top=top, wspace=0.26, hspace=0.45)
     return figure
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from workbench.runs.compare import Comparison
-from workbench.runs.loaded import RunView
+from workbench.runs.loaded import RunView, extensions
 
 # Names of run folders that nobody chose: time, mode, lag, seed and a random ending. A sweep names its runs itself.
 GENERATED = re.compile(r"\d{8}-\d{6}-.*-seed\d+-[0-9a-f]+")
@@ -64,6 +64,7 @@ def _facts(run: RunView) -> dict[str, str]:
         "mode": run.mode,
         "lag": "free-running" if run.lag is None else f"lag {run.lag}",
         "faults": " and ".join(run.faults),
+        "resumed": " and ".join(extensions(run.description)),
         **{name: f"{name.rpartition('.')[2]} {value}".removeprefix("name ") for name, value in settings.items()},
         "seed": f"seed {seed}",
     }

@@ -6,6 +6,7 @@ Most of it is set on each artist. What matplotlib takes from its settings is set
 
 from __future__ import annotations
 
+import textwrap
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -60,6 +62,8 @@ _DASHES: tuple[Any, ...] = ("solid", (0, (3.0, 1.6)), (0, (1.0, 1.2)), (0, (5.0,
 _WIDTHS = (2.6, 1.5)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _HATCHES = ("", "/////", "|||||", "xxxx", "-----", "\\\\\\\\\\", "++++")
+# How many runs look different; more are not drawn.
+MOST_STYLES = len(_COLOURS) * len(_DASHES)
 
 
 @dataclass(frozen=True)
@@ -80,13 +84,13 @@ class RunStyle:
 
 
 def run_style(index: int) -> RunStyle:
-    """Style of the run at a place in the list; no two of the first 28 are alike."""
+    """Style of the run at a place in the list; no two of the first :data:`MOST_STYLES` are alike."""
     return RunStyle(
         _COLOURS[index % len(_COLOURS)],
         _DASHES[index % len(_DASHES)],
         _WIDTHS[min(index, 1)],
         _MARKERS[index % len(_MARKERS)],
-        _HATCHES[index % len(_HATCHES)],
+        _HATCHES[(index + index // len(_COLOURS)) % len(_HATCHES)],
     )
 
 
@@ -107,10 +111,30 @@ def style_axes(axes: Axes, title: str, xlabel: str, ylabel: str, sizes: Sizes = 
         spine.set_linewidth(0.8 * sizes.line)
 
 
-def legend_above(figure: Figure, handles: Sequence[Any], columns: int, sizes: Sizes = SCREEN) -> None:
-    """One legend above all axes of a figure with a constrained layout."""
+def fitted(labels: Sequence[str], width: float, points: float, most: int = MOST_STYLES) -> tuple[list[str], int, float]:
+    """The labels of a legend, wrapped to its width; how many columns it has, and how high it is, in inches.
+
+    Args:
+        labels: one or more.
+        width: of the legend, in inches.
+        points: size of its letters.
+        most: columns.
+    """
+    letter, key = 0.6 * points / 72, 0.6  # inches, as of a mean letter of the font, and of what stands before a label
+    wrapped = [textwrap.fill(label, max(12, int((width - key) / letter))) for label in labels]
+    longest = max(len(line) for label in wrapped for line in label.split("\n"))
+    columns = max(1, min(len(labels), most, int(width / (longest * letter + key))))
+    lines = np.array_split([label.count("\n") + 1.4 for label in wrapped], columns)
+    return wrapped, columns, max(map(sum, lines)) * 1.25 * points / 72
+
+
+def legend_above(
+    figure: Figure, handles: Sequence[Any], columns: int, sizes: Sizes = SCREEN, labels: Sequence[str] | None = None
+) -> None:
+    """One legend above all axes of a figure with a constrained layout; its labels are the handles' own if not given."""
     figure.legend(
-        handles=list(handles), loc="outside upper left", ncols=columns, frameon=False, fontsize=sizes.text,
+        handles=list(handles), labels=labels, loc="outside upper left", ncols=columns, frameon=False,
+        fontsize=sizes.text,
         labelcolor=INK, handlelength=3.0, columnspacing=1.6, borderaxespad=0.2, borderpad=0.1,
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import time
 import warnings
@@ -11,18 +12,25 @@ from typing import Any
 
 import numpy as np
 
+from workbench.core.agents import schedules
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config, ConfigError, differences
 from workbench.core.processes.blocks import Plan
 from workbench.core.train.hooks import Hook, record_tables
-from workbench.runs import machine
+from workbench.runs import loaded, machine
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.history import History
 from workbench.runs.launch_rules import check_launch
 from workbench.runs.limits import check_limits
-from workbench.runs.live_settings import CHANGEABLE
+from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
 from workbench.runs.loaded import Given, LoadedRun, RunError, elsewhere
-from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, newest_checkpoint, set_aside
+from workbench.runs.recovery.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    NoCheckpoint,
+    newest_checkpoint,
+    set_aside,
+)
 from workbench.runs.recovery.deduplication import until
 from workbench.runs.recovery.keepers import parts_of_checkpoint
 from workbench.runs.run import OWN_HOOKS, R, begin, describe_place
@@ -41,7 +49,7 @@ SAFE_TO_CHANGE = ("epochs", "device", "evaluation.", "checkpoint.", "processes."
 def resume(
     kind: type[R], hooks_of: HooksOf, given: Given, path: Path | str, config: Config | None, start: bool,
     parent_is_gone: bool, changes: Mapping[str, Any],
-) -> R:  # fmt: skip
+) -> R | LoadedRun:  # fmt: skip
     """Continue the run in a folder from its newest checkpoint: :func:`workbench.resume`, with what it needs from above.
 
     Args:
@@ -62,6 +70,9 @@ def resume(
         earlier = _ended(path, parent_is_gone, given)  # it may have been resumed between the look and the lock
         earlier.folder = folder
         wanted = (config or earlier.config).replace(**changes)
+        if earlier.status == "finished" and earlier.folder.read_result() and wanted == earlier.config:
+            folder.release()
+            return loaded.opened_as(path, **given)  # there is nothing left to do
         return begin(_gone_back(kind, hooks_of, given, earlier, wanted, set(_names(changes))), start)
     except BaseException:
         folder.release()
@@ -85,7 +96,14 @@ def _gone_back(
     kind: type[R], hooks_of: HooksOf, given: Given, earlier: LoadedRun, wanted: Config, asked_for: set[str]
 ) -> R:
     """The run, set back to its newest checkpoint and not started yet."""
-    checkpoint, refused = newest_checkpoint(earlier.folder.place / "checkpoints")
+    kept = earlier.config.checkpoint
+    try:
+        checkpoint, refused = newest_checkpoint(earlier.folder.place / "checkpoints")
+    except NoCheckpoint as error:
+        first = f"the first is due after {kept.interval} epochs" if kept.interval else "it leaves them only when asked"
+        why = first if kept.keep else "checkpoint.keep is 0, so it leaves none"
+        done = int(earlier.history.epochs["epoch"].max(initial=-1)) + 1
+        raise NoCheckpoint(f"{error}. Of this run {why}; {done} are recorded. Launch it again") from None
     for text in refused:
         warnings.warn(f"{text}; the one before it, of epoch {checkpoint.epoch}, is used", RecordWarning, stacklevel=3)
     launched = _config_of(checkpoint, given)
@@ -102,10 +120,13 @@ def _gone_back(
     _check_fits(plan, checkpoint)
     if earlier.status == "finished" and wanted.epochs == checkpoint.epoch:
         raise RunError(
-            f"run {earlier.name} is finished and has nothing left to do; make it longer (epochs={2 * wanted.epochs}), "
-            "or look at it with wb.load(path)"
+            f"run {earlier.name} is finished, so {', '.join(changed) or 'this'} would change nothing; make it longer "
+            f"(epochs={2 * wanted.epochs})"
         )
     again = {"time": time.time(), "epoch": checkpoint.epoch, "after": earlier.status, "changed": changed}
+    again |= {name: description[name] for name in ("machine", "device", "device_name") if name in description}
+    if "epochs" in changed:
+        again["step_size"] = _step_sizes(earlier, launched, wanted, checkpoint)
     description |= {
         "status": "created", "config": wanted.to_dict(), "device": str(device),
         "device_name": machine.device_name(str(device)), "threads": wanted.processes.threads,
@@ -139,11 +160,28 @@ def _from_here_on(
     earlier: LoadedRun, launched: Config, wanted: Config, names: set[str], epoch: int
 ) -> tuple[dict[str, Any] | None, Config]:
     """What is set for the rest of the run, as a change from the checkpoint on, and the configuration without it."""
-    read = {name: operator.attrgetter(name) for name in names if name in CHANGEABLE and safe_to_change(name)}
+    read = {name: operator.attrgetter(name) for name in names if name in CHANGEABLE}
     now = earlier.settings.at(epoch)
     settings = {name: value(wanted) for name, value in read.items() if value(wanted) != value(now)}
     kept = wanted.replace(**{name: value(launched) for name, value in read.items()})
     return ({"time": time.time(), "epoch": epoch, "settings": settings} if settings else None), kept
+
+
+def _step_sizes(earlier: LoadedRun, launched: Config, wanted: Config, checkpoint: Checkpoint) -> list[float]:
+    """The step size of the update before the checkpoint, and of the one after it, which the new end may have moved."""
+    made, epoch = int(checkpoint.arrays["agent 0/updates"]), checkpoint.epoch
+    sizes = []
+    for config, update, its in ((launched, max(0, made - 1), max(0, epoch - 1)), (wanted, made, epoch)):
+        settings = SettingsTimeline(config, earlier.settings.changes)
+        sizes.append(schedules.learning_rate(settings.at(its), settings.schedule_position(update, its)))
+    if not math.isclose(*sizes, rel_tol=0.1):
+        warnings.warn(
+            f"the step size was {sizes[0]:.3g} before the checkpoint and is {sizes[1]:.3g} after it: schedules over "
+            f"all updates, of the step size and of prioritised draws, now end after {wanted.epochs} epochs",
+            RecordWarning,
+            stacklevel=4,
+        )
+    return sizes
 
 
 def _check_tables(folder: RunFolder, plan: Plan) -> None:
@@ -189,8 +227,8 @@ def _check_changes(before: Config, wanted: Config, checkpoint: Checkpoint) -> di
     if unsafe:
         listed = ", ".join(f"{name} ({one!r} there, {other!r} here)" for name, (one, other) in unsafe.items())
         raise CheckpointError(
-            f"{checkpoint.path} is of another configuration: {listed}; resume with the run's own values and change "
-            "with run.change() what that takes, or launch a new run with weights=wb.load(path).weights"
+            f"{checkpoint.path} is of another configuration: {listed}; resume with the run's own values, or launch a "
+            "new run that starts from its weights (weights=path, --weights)"
         )
     if wanted.epochs < checkpoint.epoch:
         raise ConfigError(
@@ -214,5 +252,7 @@ def _go_back(folder: RunFolder, checkpoint: Checkpoint) -> None:
 
 
 def safe_to_change(name: str) -> bool:
-    """Whether a resumed run may have another value of this setting."""
-    return any(name == safe or (safe.endswith(".") and name.startswith(safe)) for safe in SAFE_TO_CHANGE)
+    """Whether a resumed run may have another value of this setting, all along or from the checkpoint on."""
+    return name in CHANGEABLE or any(
+        name == safe or (safe.endswith(".") and name.startswith(safe)) for safe in SAFE_TO_CHANGE
+    )
