@@ -100,9 +100,13 @@ def learner_process(agent: int, parts: Parts) -> None:
     torch.manual_seed(parts.config.seed * 1000 + agent)
     config, learner = parts.config, Learner(agent, parts)
     wait_until(lambda: parts.due(agent, int(parts.played)) > 0)
-    while parts.played < config.epochs or learner.updates < parts.due(agent, config.epochs):
-        if not config.has(agent, "replay_ratio_left_to_chance"):
-            wait_until(lambda: learner.updates < parts.due(agent, int(parts.played)))
+    free = config.has(agent, "replay_ratio_left_to_chance")
+    while True:
+        wait_until(
+            lambda: free or int(parts.played) >= config.epochs or learner.updates < parts.due(agent, int(parts.played))
+        )
+        if parts.played >= config.epochs and learner.updates >= parts.due(agent, config.epochs):
+            break
         learner.learn(1)
         parts.updates[agent] = learner.updates
         if config.has(agent, "dead_learner") and learner.updates >= 20:
