@@ -1,6 +1,7 @@
 """Mistakes that users make get a clear error and lose nothing. With real processes and real scripts."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import workbench as wb
+from tests.process import tasks
 from tests.unit.watched import TABLES
 from workbench.runs.folder import RecordError, RecordWarning
 from workbench.runs.run import RunError
@@ -72,6 +74,13 @@ wb.launch(wb.preset("tiny"), world=Mine, out=sys.argv[1] + "/runs")
     assert done.returncode == 1
     assert "ConfigError: world Mine is defined in a notebook cell, a script or a function" in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_daemonic_process_can_launch_a_run(tmp_path):
+    process = multiprocessing.get_context("spawn").Process(target=tasks.launch_a_run, args=(tmp_path,), daemon=True)
+    process.start()
+    process.join(DEADLINE_S)
+    assert process.exitcode == 0 and wb.load(tmp_path / "mine").status == "finished"
 
 
 FULL_DISK = """
