@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -63,6 +64,11 @@ class Looks:
     def trained(self) -> list[int]:
         """The tensors that training moves, or could."""
         return [k for k, kind in enumerate(self.kinds) if kind != "b"]
+
+    def some(self, chosen: Array) -> Looks:
+        """Some of the looks."""
+        of = {name: getattr(self, name)[chosen] for name in ("time", "key", "file", "sums", "picks", "identity")}
+        return dataclasses.replace(self, **of)
 
     def rows(self, columns: Iterable[int]) -> list[bytes]:
         """The fingerprints of some tensors, as one value for each look."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
 
 from workbench.watch import tables
-from workbench.watch.findings import Array, Evidence, Finding, Looks, add, check, good, unknown
+from workbench.watch.findings import Array, Evidence, Finding, Looks, add, check, good, keys, unknown
 
 SYNC, PUBLISH = 10 * tables.SYNC, 10 * tables.PUBLISH
 # From this share of a run's updates on, weights that old count as stale, if that is at least so many epochs or updates.
@@ -31,11 +32,16 @@ def common(one: Looks, other: Looks, buffers: bool = False) -> tuple[list[int], 
     return [a for a, _ in pairs], [b for _, b in pairs]
 
 
+def together(*looks: Looks) -> list[Looks]:
+    """The looks of those events that all have one of, in the order of time."""
+    shared = functools.reduce(np.intersect1d, [each.key for each in looks])
+    return [each.some(np.isin(each.key, shared)) for each in looks]
+
+
 def equal(one: Looks, other: Looks) -> Array:
     """Whether looks of the same events show the same trained tensors, (n,)."""
     mine, its = common(one, other)
-    at = min(len(one), len(other))
-    return np.asarray((one.sums[:at, mine] == other.sums[:at, its]).all(1) if mine else np.ones(at, bool))
+    return np.asarray((one.sums[:, mine] == other.sums[:, its]).all(1) if mine else np.ones(len(one), bool))
 
 
 def changes(looks: Looks) -> Array:
@@ -105,10 +111,8 @@ def _sync(evidence: Evidence) -> Iterator[Finding]:
         before = evidence.looks(SYNC + tables.SOURCE_BEFORE, agent)
         if before is None:
             continue
-        at = min(len(source), len(target), len(before))
-        steady = equal(source, before)[:at]
-        arrived = equal(target, source)[:at]
-        void = steady & ~arrived
+        source, target, before = together(source, target, before)
+        at, void = len(target), equal(source, before) & ~equal(target, source)
         if void.any():
             first = int(np.argmax(void))
             said = (
@@ -165,7 +169,8 @@ def _torn(evidence: Evidence) -> Iterator[Finding]:
     for agent in evidence.agents:
         target = evidence.looks(SYNC + tables.TARGET, agent)
         if target is None:
-            yield add("sync", "actor")
+            shared = shares_memory(evidence, agent)
+            yield good(f"agent {agent}: nothing is copied") if shared else add("sync", "actor")
             continue
         published, online = evidence.looks(PUBLISH + tables.TARGET, agent), evidence.looks(tables.ONLINE, agent)
         known = published if published is not None else online
@@ -179,14 +184,14 @@ def _torn(evidence: Evidence) -> Iterator[Finding]:
             continue
         columns = [set(np.concatenate([known.sums[:, k], *_first(evidence, agent, k, known)]).tolist()) for k in its]
         events = evidence.of("events", agent)
-        syncs = events[events["kind"] == tables.SYNC]
+        syncs = dict(zip(keys(events).tolist(), events, strict=True))
         writes = np.concatenate(
             [events[events["kind"] == tables.PUBLISH][["begin", "time"]], _in_place(evidence, agent)]
         )
         begun = known.time[0] if published is None else writes["begin"].min(initial=np.inf)
         torn, mixed, open_ = [], 0, 0
         for k, row in enumerate(target.rows(trained)):
-            sync = syncs[k] if k < len(syncs) else None
+            sync = syncs.get(int(target.key[k]))
             if row in whole or sync is None or sync["time"] < begun or sync["time"] > evidence.horizon:
                 continue
             overlap = ((writes["begin"] < sync["time"]) & (writes["time"] > sync["begin"])).any()
@@ -247,6 +252,7 @@ def _publish(evidence: Evidence) -> Iterator[Finding]:
             else:
                 yield add("publish", "learner")
             continue
+        source, target = together(source, target)
         void = ~equal(source, target)
         if void.any():
             first = int(np.argmax(void))
@@ -268,15 +274,16 @@ def _parts(evidence: Evidence) -> Iterator[Finding]:
     for agent in evidence.agents:
         source, target = (evidence.looks(PUBLISH + role, agent) for role in (tables.SOURCE, tables.TARGET))
         if source is None or target is None:
-            yield add("publish", "learner")
+            shared = shares_memory(evidence, agent)
+            yield good(f"agent {agent}: nothing is copied") if shared else add("publish", "learner")
             continue
+        source, target = together(source, target)
         mine, its = common(source, target, buffers=True)
-        at = min(len(source), len(target))
         matters = [source.kinds[k] != "b" or "running_" in source.names[k] for k in mine]
         missing = [
             source.names[k]
             for k, n, counts in zip(mine, its, matters, strict=True)
-            if counts and (source.sums[:at, k] != target.sums[:at, n]).mean() > 0.5
+            if counts and (source.sums[:, k] != target.sums[:, n]).mean() > 0.5
         ]
         if missing and len(missing) < sum(matters):
             said = f"{len(missing)} of {sum(matters)} tensors are not published: {', '.join(missing[:4])}"
