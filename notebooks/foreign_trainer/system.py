@@ -109,6 +109,6 @@ def learner_process(agent: int, parts: Parts) -> None:
             break
         learner.learn(1)
         parts.updates[agent] = learner.updates
-        if config.has(agent, "dead_learner") and learner.updates >= 20:
+        if config.has(agent, "dead_learner") and learner.updates >= 8:
             os._exit(1)
     learner.finish()
