@@ -52,7 +52,7 @@ def sound_tables():
             for update in range(max(0, learned - per_epoch), learned):
                 tables["updates"].append({
                     "time": time + 0.2, "agent": agent, "epoch": epoch, "update": update + 1, "max_q": 10.0,
-                    "target_updates": update + 1,
+                    "target_updates": update + 1, "learning_rate": 1e-3,
                 })  # fmt: skip
             publish(tables, agent, epoch + 1, learned)
             for name in MEASUREMENTS:

@@ -7,7 +7,8 @@ from tests.unit import evidence as made
 from workbench.core.records import EventKind
 from workbench.diagnose.catalogue import CHECKS
 from workbench.diagnose.checks import Number, run_checks
-from workbench.diagnose.doctor import METHODS, histogram, run_methods
+from workbench.diagnose.doctor import METHODS, examine, histogram, run_methods
+from workbench.diagnose.measurements import measurement_number
 
 
 def verdicts(evidence):
@@ -210,6 +211,38 @@ def test_without_probes_a_check_says_what_to_launch_with_and_what_needs_none_sti
     for name in set(results) - told:
         assert results[name].verdict == "cannot tell"
         assert "without probes" in results[name].sentence
+
+
+@pytest.mark.parametrize(
+    ("check", "measurement", "settings", "said"),
+    [
+        ("data", "data/varying", {"learning.batch_size": 1}, "does not apply: a batch of one row cannot vary"),
+        ("value", "data/scale", {}, "does not apply: no row of the batches that were looked at had a reward"),
+        ("pacing", None, {"replay.max_age": 3}, "does not apply: with replay.max_age updates are skipped"),
+        ("world", "world/reset", {}, "This world shows no cells to compare"),
+    ],
+)
+def test_what_does_not_apply_to_a_run_says_so_and_spoils_no_pass(check, measurement, settings, said):
+    tables = made.sound_tables()
+    for row in tables["probes"]:
+        if measurement and row["measurement"] == measurement_number(measurement):
+            row["value"] = np.nan
+    if check != "world":
+        tables["probes"] = [row for row in tables["probes"] if not np.isnan(row["value"])]
+    evidence = made.evidence(tables, config=made.CONFIG.replace(**settings))
+    found = verdicts(evidence)[check]
+    assert found.verdict == ("does not apply" if check == "world" else "pass") and said in found.sentence
+    assert examine(evidence).exit_code == 0
+
+
+def test_a_check_without_its_records_names_those_that_were_lost():
+    tables = made.sound_tables()
+    tables["events"] = []
+    evidence = made.evidence(tables)
+    evidence.history.lost["events"] = 249
+    found = verdicts(evidence)["sync"]
+    assert found.verdict == "cannot tell"
+    assert "was recorded before the run ended; 249 records of events were lost; needed" in found.sentence
 
 
 def test_a_run_that_has_not_begun_cannot_be_told_about():

@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.finished import finished_run
-from workbench.cli import main
+from workbench.cli import main, training
 from workbench.cli.main import COMMANDS
+from workbench.cli.options import parse
 from workbench.core.config import field_names
 
 OPTIONS = [f"--{name.replace('_', '-')}" for name in field_names()]
@@ -99,3 +100,14 @@ def test_the_doctor_of_no_run_says_so(word, capsys):
 def test_words_that_are_no_command_are_refused(words, capsys):
     assert exit_code(["no-" + words[0], *words[1:]]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_whole_number_is_taken_as_it_is_written_and_no_other(capsys):
+    line = ["--epochs", "1e3", "--world.num-agents", "2.0", "--processes.learners", "1e0", "--lag", "3.0"]
+    options = parse("run", line, training.RunOptions)
+    taken = options.config.epochs, options.config.num_agents, options.config.processes.learners, options.lag
+    assert taken == (1000, 2, 1, 3) and set(map(type, taken)) == {int}
+    assert parse("run", ["--lag", "free"], training.RunOptions).lag == "free"
+    with pytest.raises(SystemExit):
+        parse("run", ["--epochs", "1.5"], training.RunOptions)
+    assert "1.5 is no whole number" in capsys.readouterr().err

@@ -25,7 +25,7 @@ from workbench.report.selection import select
 from workbench.report.speedup import bars_of_bench
 from workbench.report.sync_lag import MAX_BINS, even_bins, whole_bins
 from workbench.runs.statistics import listed
-from workbench.runs.table import number
+from workbench.runs.table import fixed, number
 
 numbers = st.floats(-1e6, 1e6)
 BENCH = sorted((Path(__file__).parents[2] / "data" / "reference").glob("bench_*.json"))[0]
@@ -459,6 +459,7 @@ def test_many_seeds_and_great_numbers_are_short_in_words(tmp_path):
     made = make(tmp_path)
     assert "seeds 0 to 4; 5 runs" in made["loss_and_q"].caption and "1e+30" in made["loss_and_q"].caption
     assert not re.search(r"\d{30}|(,\d{3}){9}", made.page)
+    assert fixed(-1e300, 1) == "-1e+300" and fixed(12.34, 1) == "12.3"
 
 
 def test_a_run_of_one_update_lacks_no_records(tmp_path):

@@ -30,7 +30,7 @@ CONFIG = wb.preset("tiny").replace(
 class InProcess:
     """Stands in for the supervisor: the test says when something happens, and it happens here."""
 
-    def __init__(self, plan, logs):
+    def __init__(self, plan, logs, _children):
         config, lag = plan.config, plan.lag or 0
         self.parts = inprocess.build(config, lag, plan.hooks)
         self.config, self.lag = config, lag
@@ -495,6 +495,8 @@ def test_dropped_telemetry_is_counted_and_shown_wherever_the_run_is_looked_at(la
         assert seen.history.lost["updates"] == 1200
         for text in (repr(seen), seen.diagnose().text.splitlines()[0]):
             assert "finished, 1,234 records lost (updates, probes)" in text
+    with pytest.warns(RecordWarning, match=r"1,234 records lost \(updates, probes\)"):
+        run.wait()
 
 
 # Pausing and checkpoints

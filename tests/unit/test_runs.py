@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from tests.unit.watched import TABLES
 from workbench.cli import main
 from workbench.report.selection import select
 from workbench.runs import listing
-from workbench.runs.folder import RecordError, RunFolder
+from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.machine import process_mark
 from workbench.runs.recovery.checkpoint import CheckpointError
 from workbench.view.html import page
@@ -288,3 +289,16 @@ def test_a_notebook_gets_a_table_to_sort_and_filter(tmp_path):
     finished_run(tmp_path)
     shown = page(wb.runs(tmp_path))
     assert "onclick" in shown and "1 runs" in shown and 'type="search"' in shown
+
+
+def test_runs_that_cannot_be_read_are_left_out_by_name_and_none_keeps_a_file_open(tmp_path):
+    for seed in range(20):
+        path = finished_run(tmp_path, seed=seed, name=f"run-{seed}")
+    (path / "epochs.records").write_bytes(b"\x7f" * 80 * 20)
+    with pytest.warns(RecordWarning, match=r"run-19 is left out: .*epochs\.records is damaged"):
+        loaded = wb.runs(tmp_path).load()
+    shown = wb.report.make(loaded, bands=False, figures=["reward"])
+    assert len(loaded) == 19 and "seeds 0 to 18" in shown["reward"].caption
+    assert all(run.diagnose().checks for run in loaded[:2])
+    opened = [os.path.realpath(each) for each in Path("/proc/self/fd").iterdir()]
+    assert not [each for each in opened if each.startswith(str(tmp_path.resolve()))]

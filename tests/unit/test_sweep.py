@@ -124,6 +124,9 @@ def test_a_cell_is_done_only_if_its_folder_holds_that_very_run(tmp_path):
     path = folder(config=CONFIG.replace(epochs=13))
     with pytest.raises(wb.RecordError, match=r"not the run that the sweep wants: epochs is 13, not 12;"):
         begin(cell)
+    made = sweep({"seed": [3]}, tmp_path)
+    assert made.rows[0]["status"] == "changed: epochs" and made.rows[0]["greedy_reward"] is None
+    assert not made.finished and "1 changed: epochs" in made.table.text
     RunFolder(path).remove()
     path = folder(status="stopped")
     (path / "checkpoints").mkdir()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import functools
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from workbench import api
 from workbench.core.config import Config, ConfigError
+from workbench.core.settings import whole
 from workbench.runs.folder import runs_folder
 from workbench.runs.presets import preset, presets
 
@@ -22,6 +25,24 @@ Options = TypeVar("Options")
 AllSettings = Annotated[Config, tyro.conf.arg(name="")]
 
 PresetName = Annotated[str, tyro.conf.arg(metavar="{" + ",".join(presets()) + "}")]
+
+# How the text of an option becomes a value, where it is not as tyro does it by itself.
+READ = ConstructorRegistry()
+
+
+@READ.primitive_rule
+def _whole(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
+    """A whole number, written as one or as ``1e3``."""
+    if about.type is not int:
+        return None
+
+    def read(texts: list[str]) -> int:
+        number = int(texts[0]) if re.fullmatch(r"[+-]?\d+", texts[0]) else whole(float(texts[0]))
+        if number is None:
+            raise ValueError(f"{texts[0]} is no whole number")
+        return number
+
+    return PrimitiveConstructorSpec(1, "INT", read, lambda value: type(value) is int, lambda value: [str(value)])
 
 
 @dataclass(frozen=True)
@@ -72,7 +93,7 @@ def parse(
         **{{"sampler": "replay.sampler"}.get(kind, kind): name for kind, name in chosen.items() if name is not None}
     )
     default = defaults(config)
-    return tyro.cli(type(default), prog=f"{program} {command}", args=arguments, default=default)
+    return tyro.cli(type(default), prog=f"{program} {command}", args=arguments, default=default, registry=READ)
 
 
 def command(function: Callable[..., int]) -> Callable[[Sequence[str]], int]:
@@ -84,7 +105,7 @@ def command(function: Callable[..., int]) -> Callable[[Sequence[str]], int]:
 
     @functools.wraps(function)
     def act(arguments: Sequence[str]) -> int:
-        code: int = tyro.cli(function, prog=f"workbench {function.__name__}", args=arguments)
+        code: int = tyro.cli(function, prog=f"workbench {function.__name__}", args=arguments, registry=READ)
         return code
 
     return act

@@ -2,7 +2,7 @@
 
 Each check of the catalogue is a few :class:`~workbench.diagnose.rules.Rule`; so is each of the eight methods of sync
 verification (:mod:`workbench.diagnose.doctor`). A check fails if a rule is broken, passes if all that it needs hold,
-and cannot tell where records are missing: then it says what to record.
+and cannot tell where records are missing: then it says what to record. One that does not apply to a run says why.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from workbench.diagnose.catalogue import CHECKS, ids_of_check
 from workbench.diagnose.measurements import measurements_of, probes_of
 from workbench.diagnose.rules import Comparison, Evidence, Rule
 
-Verdict = Literal["pass", "fail", "cannot tell"]
+Verdict = Literal["pass", "fail", "cannot tell", "does not apply"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class CheckResult:
 
     def with_more(self, said: str) -> CheckResult:
         """The same with something behind its sentence, unless nothing can be told."""
-        if not said or self.verdict == "cannot tell":
+        if not said or self.verdict in ("cannot tell", "does not apply"):
             return self
         return dataclasses.replace(self, sentence=f"{self.sentence} {said}")
 
@@ -66,13 +66,14 @@ class CheckResult:
 
 def _rule(
     measure: str = "", record: str = "", refused: str = "", holds: str = "=", tolerance: float = 0.0,
-    relative: float = 0.0, unknown: bool = False, missing: str = "", **said: Any,
+    relative: float = 0.0, unknown: bool = False, missing: str = "", exempt: str = "", **said: Any,
 ) -> Rule:  # fmt: skip
     """A rule as the page gives it."""
     if record:
         found = rules.measured(record, holds, tolerance, relative, unknown)
     else:
         found = rules.not_refused(refused) if refused else getattr(rules, measure)
+    said |= {"exempt": getattr(rules, exempt)} if exempt else {}
     return Rule(found, missing=getattr(rules, missing) if missing else None, **said)
 
 
@@ -107,10 +108,16 @@ def judge(evidence: Evidence, name: str, ids: tuple[str, ...], needed: Sequence[
         )
     held = [(rule, each) for rule, each in found if each is not None]
     missing = [rule for rule, each in found if each is None and (rule.needed or not held)]
+    why = "; ".join(reason for rule in missing if (reason := rule.exempt(evidence)))
+    missing = [rule for rule in missing if not rule.exempt(evidence)]
+    if why and not missing and not held:
+        return CheckResult(name, ids, "does not apply", "-", needed[0].threshold, _close(why))
     if missing:
         return CheckResult(name, ids, "cannot tell", "-", missing[0].threshold, _what_to_record(evidence, missing[0]))
     shown = [(rule, each) for rule, each in held if rule.needed] or held
-    sentence = "; ".join(_text(rule, each, evidence) for rule, each in shown[:2])
+    sentence = "; ".join(_text(rule, each, evidence) for rule, each in shown[:2]) + f"; does not apply: {why}" * bool(
+        why
+    )
     return CheckResult(name, ids, "pass", _figure(*shown[0]), shown[0][0].threshold, _close(sentence))
 
 
@@ -175,5 +182,7 @@ def _what_to_record(evidence: Evidence, rule: Rule) -> str:
     if rule.missing is not None:
         return rule.missing(evidence)
     if len(probes_of(evidence.history)) or len(evidence.history.epochs) < 2 * evidence.config.num_agents:
-        return f"Nothing that tells has been recorded (yet); needed: {rule.threshold}."
+        told = "has been recorded (yet)" if evidence.live else "was recorded before the run ended"
+        lost = "".join(f"; {n:,} records of {table} were lost" for table, n in evidence.history.lost.items() if n)
+        return f"Nothing that tells {told}{lost}; needed: {rule.threshold}."
     return "The run was made without probes; launch it with probes (without --no-probes) to record what this takes."

@@ -142,6 +142,7 @@ class Rule:
         whole: What only a part of is looked at, one of :data:`WHOLES`; None where it is everything there is.
         about: What it says something of: the weights that the actor acts with, the target network, epsilon.
         missing: Why nothing can be told where the measure has nothing; None if it is only that records are not there.
+        exempt: Why it does not apply to such a run, where the measure has nothing; "" if it does.
     """
 
     measure: Measure
@@ -154,6 +155,7 @@ class Rule:
     whole: str | None = None
     about: Literal["weights", "target", "epsilon"] = "weights"
     missing: Callable[[Evidence], str] | None = None
+    exempt: Callable[[Evidence], str] = lambda _: ""
 
 
 def compared(records: Records, value: Any, due: Any, holds: Any, detail: str = "") -> Comparison | None:
@@ -262,6 +264,28 @@ def finite_numbers(evidence: Evidence) -> Comparison | None:
     return Comparison(np.full(len(broken), -1), epoch, broken.astype(np.float64), none, broken, detail)
 
 
+def one_row(evidence: Evidence) -> str:
+    """Why batches need not vary."""
+    return "a batch of one row cannot vary" if evidence.config.learning.batch_size == 1 else ""
+
+
+def no_cells(evidence: Evidence) -> str:
+    """Why a reset world cannot be compared to a new one."""
+    found = measurements_of(evidence.history, "world/reset")["value"]
+    return "this world shows no cells to compare" if len(found) and np.isnan(found).all() else ""
+
+
+def no_rewards(evidence: Evidence) -> str:
+    """Why the scale of the rewards cannot be measured."""
+    looked = len(measurements_of(evidence.history, "data/returns")) and not evidence.live
+    return "no row of the batches that were looked at had a reward" if looked else ""
+
+
+def bounded_age(evidence: Evidence) -> str:
+    """Why there is no least number of updates."""
+    return "with replay.max_age updates are skipped for want of young rows" if evidence.config.replay.max_age else ""
+
+
 def syncs_against_epochs(evidence: Evidence) -> Comparison | None:
     """There is a sync event for every agent in every epoch in which one is due."""
     epochs = _settled(evidence, evidence.history.epochs)
@@ -335,11 +359,10 @@ def weights_move(evidence: Evidence) -> Comparison | None:
     found = measurements_of(evidence.history, "learn/moved")
     if evidence.not_finite is not None:  # weights that are nan stay so
         found = found[found["epoch"] < evidence.not_finite.epoch]
-    settings = evidence.settings
-    rate = np.array([
-        schedules.learning_rate(settings.at(epoch), settings.schedule_position(update - 1, epoch))
-        for update, epoch in found[["update", "epoch"]].tolist()
-    ])  # fmt: skip
+    made = evidence.history.updates  # the schedule of an extended run was another before
+    made = made[np.isin(made["update"], found["update"])]
+    rates = dict(zip(made[["agent", "update"]].tolist(), made["learning_rate"].tolist(), strict=True))
+    rate = np.array([rates.get(pair, 1.0) for pair in found[["agent", "update"]].tolist()])
     return compared(found, found["value"], 0, (found["value"] > 0) | (rate < 1e-7))
 
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Generator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 from weakref import WeakSet
 
 # Seconds between two looks.
@@ -21,11 +21,24 @@ Outcome = TypeVar("Outcome", covariant=True)
 
 
 class Awaitable(Generic[Outcome]):
-    """Something with a ``wait`` that can be awaited as well. An interrupt ends the sleep, not what is waited for."""
+    """Something with a ``wait`` that can be awaited as well. An interrupt ends the sleep, not what is waited for.
+
+    Also a context manager that stops it at the end.
+    """
 
     @abstractmethod
     def wait(self, timeout: float | None = None) -> Outcome:
         """Sleep until it has ended, and return what came out; raises TimeoutError after ``timeout`` seconds."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End it in order; what has ended stays as it is."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def __await__(self) -> Generator[Any, None, Outcome]:
         """Sleep like :meth:`wait`, while buttons work."""

@@ -83,12 +83,6 @@ class Comparison(Awaitable[dict[str, Any]]):
         if self._thread.ident is not None:
             self._thread.join()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
     @property
     def identical(self) -> bool | None:
         """Whether all four digests are equal; None if the runs need not be equal or have not both finished."""

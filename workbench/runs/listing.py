@@ -55,7 +55,7 @@ class RunInfo:
         epochs: Epochs that are recorded.
         result: Numbers of its result; empty before there is one.
         settings: Every setting by dotted name.
-        relations: What it belongs to: "sweep", "compared with", "resumed".
+        relations: What it belongs to: "sweep", "compared with", "resumed", "changed".
     """
 
     path: Path
@@ -127,7 +127,7 @@ class RunList(UserList[RunInfo]):
 
     def load(self, **given: type | str | None) -> list[LoadedRun]:
         """Every run whose folder can be read, as panels and reports take them; see :meth:`RunInfo.load`."""
-        return [each.load(**given) for each in self if each.mode]
+        return loaded.readable((each.path, given) for each in self if each.mode)
 
     @property
     def differing(self) -> list[str]:
@@ -258,6 +258,8 @@ def info_of(path: Path) -> RunInfo:
         time.localtime(created)  # refuses what is no time
         epochs = _epochs(folder)
         relations = {str(kind): str(name) for kind, name in (said.get("relations") or {}).items()}
+        changed = sorted({name for each in said.get("changes") or () for name in each["settings"]})
+        relations |= {"changed": ", ".join(changed)} if changed else {}
         relations |= {"resumed": "; ".join(extensions(said)) or f"at epoch {resumed[-1]['epoch']}"} if resumed else {}
         result = folder.read_result() or {}
         numbers = {name: None if result.get(name) is None else float(result[name]) for name in NUMBERS}

@@ -7,7 +7,8 @@ import json
 import math
 import os
 import platform
-from collections.abc import Callable, Collection, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -19,7 +20,7 @@ from workbench.core.registry import NotGiven
 from workbench.runs import machine
 from workbench.runs.awaiting import Awaitable
 from workbench.runs.files import plain_file
-from workbench.runs.folder import RecordError, RunFolder
+from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.history import History
 from workbench.runs.launch_rules import check_launch
 from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
@@ -265,12 +266,6 @@ class LoadedRun(RunView, Awaitable[Result]):
         """The result of the run; raises RunError if it has none."""
         return self.result
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing has to be stopped."""
-
     def refresh(self) -> LoadedRun:
         """Read what has come into the folder since; a run that is under way elsewhere is followed that way.
 
@@ -455,6 +450,18 @@ def progress_numbers(epochs: int, rows: int, agents: int, updates: int, elapsed_
 
 # What brings the history of runs that are none of this workbench's own up to date, by their mode.
 readers: dict[str, Callable[[LoadedRun], None]] = {}
+
+
+def readable(found: Iterable[tuple[Path, Given]]) -> list[LoadedRun]:
+    """The runs in some folders; a folder that cannot be read is left out with a :class:`RecordWarning`."""
+    runs = []
+    for path, given in found:
+        try:
+            runs.append(opened_as(path, **given))
+        except RecordError as error:
+            warnings.warn(f"{path.name} is left out: {error}", RecordWarning, stacklevel=3)
+    return runs
+
 
 # What a run is loaded as by those who know this file only: ``api.py`` names its own class, which has more methods.
 opened_as: type[LoadedRun] = LoadedRun

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from workbench.runs.history import History
+from workbench.runs.table import fixed
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Result:
 
     def __repr__(self) -> str:
         dial = "free-running" if self.lag is None else f"lag {self.lag}"
-        reward = "none" if self.greedy_reward is None else f"{self.greedy_reward:.1f} per epoch"
+        reward = "none" if self.greedy_reward is None else f"{fixed(self.greedy_reward, 1)} per epoch"
         return (
             f"<Result of {self.mode}, {dial}, seed {self.seed}: {self.status}, {self.agent_steps:,} agent steps and "
             f"{self.updates:,} updates in {self.wall_s:.1f} s, greedy reward {reward}>"

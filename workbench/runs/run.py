@@ -259,8 +259,8 @@ class Run(RunView, Listener, Awaitable[Result]):
 
     @property
     def warnings(self) -> list[str]:
-        """What could not be written to the run folder, or done beside the run, and why: the first of each kind."""
-        return list(self._warnings.values())
+        """What was lost, or could not be written to the run folder or done beside the run: the first of each kind."""
+        return [*self._warnings.values(), *self.losses]
 
     @property
     def unsaved(self) -> list[str]:
@@ -363,12 +363,6 @@ class Run(RunView, Listener, Awaitable[Result]):
                 return
         self._supervisor.stop(now)
         self._supervisor.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     # --- called by the watching thread -----------------------------------------------------------------------------
 

@@ -157,6 +157,11 @@ def number(value: float | None, like: float | None = None) -> str:
     return f"{value:,.{max(0, 3 - math.floor(math.log10(size)))}f}"
 
 
+def fixed(value: float, decimals: int = 0) -> str:
+    """A number with some decimals; of one that has run away, three digits and its power of ten."""
+    return f"{value:.{decimals}f}" if abs(value) < 1e9 else f"{value:.3g}"
+
+
 def order(value: object) -> tuple[bool, float, str]:
     """A key to sort settings by: numbers by size, and then words."""
     return (False, value, "") if isinstance(value, int | float) else (True, 0.0, str(value))

@@ -20,6 +20,7 @@ from workbench.core.train.hooks import Hook
 from workbench.runs.files import at
 from workbench.runs.folder import NAME, RecordError, RunFolder, runs_folder
 from workbench.runs.launch_rules import check_launch
+from workbench.runs.listing import RunInfo
 from workbench.runs.loaded import LoadedRun, RunError, RunView, classes_of, elsewhere
 from workbench.runs.recovery.checkpoint import kept_epochs
 from workbench.runs.result import Result
@@ -153,6 +154,13 @@ def _earlier(cell: Cell) -> LoadedRun | None:
             "give the sweep another one (out)"
         )
     return run
+
+
+def changed_since(cell: Cell, info: RunInfo) -> list[str]:
+    """Settings that the run in the folder of a cell has otherwise by now, as one that was extended does."""
+    now, wanted = json.loads(json.dumps([dict(info.settings), cell.config.flat()]))
+    changed = [name for name in wanted if info.mode and now.get(name, wanted[name]) != wanted[name]]
+    return [*changed, *filter(None, info.relations.get("changed", "").split(", "))]
 
 
 def _finished(run: LoadedRun | None) -> LoadedRun | None:

@@ -18,7 +18,7 @@ from workbench.runs.loaded import LoadedRun, RunError
 from workbench.runs.result import Result
 from workbench.runs.run import OWN_HOOKS
 from workbench.runs.table import Table, number
-from workbench.sweep.cells import Cell
+from workbench.sweep.cells import Cell, changed_since
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,18 +125,13 @@ class Sweep(Awaitable["Sweep"]):
 
     def stop(self) -> None:
         """Begin no further cell, and end those that run in order. The same sweep once more continues them."""
+        if self.ended:
+            return
         self.cells[0].out.mkdir(parents=True, exist_ok=True)
         self.cells[0].stop_file.touch()
         for future in self._futures:
             future.cancel()
         in_steps(self._wait, None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if not self.ended:
-            self.stop()
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -147,6 +142,8 @@ class Sweep(Awaitable["Sweep"]):
             status = found.status if found else "waiting"
             if status not in ("finished", "running", "starting") and cell.name in failures:
                 status = "failed"
+            if found and (changed := changed_since(cell, found)):
+                status = f"changed: {', '.join(changed)}"
             result = found.result if found and status == "finished" else {}
             kind = {"mode": cell.mode, "lag": cell.lag} | dict(cell.values)
             rows.append({
@@ -158,7 +155,7 @@ class Sweep(Awaitable["Sweep"]):
     def info(self, cell: Cell) -> RunInfo | None:
         """Where a cell is, without its records, once it has begun; what has finished is read once."""
         found = self._known.get(cell.name) or (info_of(cell.path) if (cell.path / "run.json").exists() else None)
-        if found and found.status == "finished" and found.result:
+        if found and found.status == "finished" and found.result and not changed_since(cell, found):
             self._known[cell.name] = found
         return found
 
@@ -182,7 +179,7 @@ class Sweep(Awaitable["Sweep"]):
     @property
     def runs(self) -> list[LoadedRun]:
         """The finished runs, for reports and panels."""
-        return [loaded.opened_as(cell.path, **loaded.classes_of(cell.config)) for cell in self.finished]
+        return loaded.readable((cell.path, loaded.classes_of(cell.config)) for cell in self.finished)
 
     @property
     def finished(self) -> list[Cell]:

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from workbench.runs import machine
 from workbench.runs.compare import IDENTICAL, Comparison
 from workbench.runs.loaded import RunView
+from workbench.runs.table import fixed
 from workbench.view.curves import Points, decimate, moving_average
 from workbench.view.naming import labels
 from workbench.view.panel.charts import SMOOTHING, STANDARD, Agents, Axis, Chart, Choices
@@ -244,7 +245,7 @@ class _Plot:
             self._axes.axhline(mean, color=GREY, linewidth=0.9, linestyle=(0, (1.5, 2.0)), zorder=1)
             left, below = place == len(means) - 1, place == 0
             self._axes.annotate(
-                f"{text}, {mean:.0f}", (0.0 if left else 1.0, mean), xycoords=self._axes.get_yaxis_transform(),
+                f"{text}, {fixed(mean)}", (0.0 if left else 1.0, mean), xycoords=self._axes.get_yaxis_transform(),
                 xytext=(2 if left else -2, -2 if below else 2), textcoords="offset points",
                 ha="left" if left else "right", va="top" if below else "bottom", fontsize=SMALL_SIZE, color=GREY,
                 path_effects=HALO, zorder=9,

@@ -28,7 +28,8 @@ _HIDDEN = "position: absolute; width: 1px; height: 1px; overflow: hidden; clip-p
 _FAILURE = (
     f"border-left: 3px solid var(--wb-warning, {WARNING}); padding: 4px 8px; white-space: pre-wrap; line-height: 1.35"
 )
-_MARKS = {"pass": "&#10003;&nbsp;pass", "fail": "&#10007;&nbsp;<b>FAIL</b>", "cannot tell": "?&nbsp;cannot&nbsp;tell"}
+_MARKS = {"pass": "&#10003;&nbsp;pass", "fail": "&#10007;&nbsp;<b>FAIL</b>", "cannot tell": "?&nbsp;cannot&nbsp;tell",
+          "does not apply": "&ndash;&nbsp;does&nbsp;not&nbsp;apply"}  # fmt: skip
 
 # --- pieces ----------------------------------------------------------------------------------------------------------
 
@@ -237,7 +238,7 @@ def _diagnosis(diagnosis: Diagnosis) -> str:
 
 
 def _checks(results: Iterable[CheckResult]) -> str:
-    order = {"fail": 0, "cannot tell": 1, "pass": 2}
+    order = {"fail": 0, "cannot tell": 1, "pass": 2, "does not apply": 3}
     rows = [
         [text(each.name), _MARKS[each.verdict], text(each.figure), text(each.threshold),
          text(f"[{' '.join(each.ids)}] {each.sentence}" if each.ids else each.sentence)]

@@ -35,10 +35,6 @@ class CheckpointError(RecordError):
     """A checkpoint cannot be written, read, or used. The message names the file, the cause and the remedy."""
 
 
-class NoCheckpoint(CheckpointError):
-    """There is none at all, whole or not."""
-
-
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint as it was read.
@@ -121,7 +117,7 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
             refused.append(str(error))
     if refused:
         raise CheckpointError(f"no checkpoint in {folder} is whole: {'; '.join(refused)}; launch the run again")
-    raise NoCheckpoint(
+    raise CheckpointError(
         f"there is no checkpoint in {folder}; checkpoint.interval and checkpoint.keep say which ones a run leaves"
     )
 

@@ -27,7 +27,7 @@ from workbench.runs.loaded import Given, LoadedRun, RunError, elsewhere
 from workbench.runs.recovery.checkpoint import (
     Checkpoint,
     CheckpointError,
-    NoCheckpoint,
+    kept_epochs,
     newest_checkpoint,
     set_aside,
 )
@@ -96,14 +96,13 @@ def _gone_back(
     kind: type[R], hooks_of: HooksOf, given: Given, earlier: LoadedRun, wanted: Config, asked_for: set[str]
 ) -> R:
     """The run, set back to its newest checkpoint and not started yet."""
-    kept = earlier.config.checkpoint
-    try:
-        checkpoint, refused = newest_checkpoint(earlier.folder.place / "checkpoints")
-    except NoCheckpoint as error:
+    kept, folder = earlier.config.checkpoint, earlier.folder.place / "checkpoints"
+    if not kept_epochs(folder):
         first = f"the first is due after {kept.interval} epochs" if kept.interval else "it leaves them only when asked"
         why = first if kept.keep else "checkpoint.keep is 0, so it leaves none"
         done = int(earlier.history.epochs["epoch"].max(initial=-1)) + 1
-        raise NoCheckpoint(f"{error}. Of this run {why}; {done} are recorded. Launch it again") from None
+        raise CheckpointError(f"there is no checkpoint in {folder}: {why}; {done} are recorded. Launch the run again")
+    checkpoint, refused = newest_checkpoint(folder)
     for text in refused:
         warnings.warn(f"{text}; the one before it, of epoch {checkpoint.epoch}, is used", RecordWarning, stacklevel=3)
     launched = _config_of(checkpoint, given)

@@ -16,6 +16,7 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
+from workbench.runs.table import fixed
 from workbench.view.picture import Picture
 from workbench.view.style import FAINT, GREY, HALO, INK, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE, few_ticks, own_settings
 from workbench.view.world.game import Game, Sight
@@ -129,8 +130,8 @@ class WorldPicture:
         self._arrows = [*self._draw_rose(seeing, game.moves), *self._draw_values(seeing)]
         self._window_axes.set_title(f"What agent {seeing.agent} sees", loc="left", fontsize=TITLE_SIZE, color=INK)
         self._title.set_text(
-            f"{name}   ·   {when(game)}   ·   reward so far {game.rewards.sum():.0f}, "
-            f"of agent {seeing.agent}: {game.rewards[seeing.agent]:.0f}"
+            f"{name}   ·   {when(game)}   ·   reward so far {fixed(game.rewards.sum())}, "
+            f"of agent {seeing.agent}: {fixed(game.rewards[seeing.agent])}"
         )
         self.figure.alt = describe(game, name)
 
@@ -176,7 +177,7 @@ class WorldPicture:
         for move, value in enumerate(seeing.q.tolist()):
             chosen = move == seeing.choice
             drawn += axes.plot(value, move, marker="D" if chosen else "o", markersize=9 if chosen else 6, color=INK)
-            words = f"{value:.2f}" + ("  chosen" if chosen else "")
+            words = fixed(value, 2) + ("  chosen" if chosen else "")
             drawn.append(axes.annotate(
                 words, (value, move), xytext=(0, 11), textcoords="offset points", ha="center",
                 fontsize=TEXT_SIZE, color=INK, fontweight="bold" if chosen else "normal", path_effects=HALO,
@@ -195,11 +196,11 @@ _LEGEND = (
 def describe(game: Game, name: str) -> str:
     """A game in words, for those who cannot see the picture."""
     seeing = game.sight
-    values = ", ".join(f"{move} {value:.2f}" for move, value in zip(game.moves, seeing.q, strict=True))
+    values = ", ".join(f"{move} {fixed(value, 2)}" for move, value in zip(game.moves, seeing.q, strict=True))
     return (
         f"{name}, {when(game)}: {game.gems} gems, {game.num_agents} agents. "
         f"Agent {seeing.agent} in row {seeing.row}, column {seeing.column} values its moves {values} "
-        f"and chooses {game.moves[seeing.choice]}. Reward so far {game.rewards.sum():.0f}."
+        f"and chooses {game.moves[seeing.choice]}. Reward so far {fixed(game.rewards.sum())}."
     )
 
 

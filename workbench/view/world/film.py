@@ -19,6 +19,7 @@ from PIL import Image
 from workbench.runs.compare import Comparison
 from workbench.runs.files import at, write_whole
 from workbench.runs.loaded import RunView
+from workbench.runs.table import fixed
 from workbench.view.html import text
 from workbench.view.naming import labels, listed
 from workbench.view.picture import Picture, to_png
@@ -107,7 +108,7 @@ def film(
              for run in given]  # fmt: skip
     names, of = labels(given), "newest checkpoint" if checkpoint == "newest" else f"checkpoint of epoch {checkpoint}"
     frames = list(_frames(games, names, "" if checkpoint is None else f" · {of}"))
-    earned = ", ".join(f"{name}: {game.rewards.sum():.0f}" for name, game in zip(names, games, strict=True))
+    earned = ", ".join(f"{name}: {fixed(game.rewards.sum())}" for name, game in zip(names, games, strict=True))
     weights = "" if checkpoint is None else f", weights of the {of}"
     return Film(frames, f"one greedy epoch{weights}, seed {seed}; reward of {earned}")
 
@@ -146,7 +147,7 @@ class _Scene:
         """Show the game as it is now, and whose weights play."""
         game = self._game
         self._board.show(game.cells, dict(enumerate(game.positions.tolist())))
-        self._head.set_text(f"{self._name}: reward {game.rewards.sum():.0f}")
+        self._head.set_text(f"{self._name}: reward {fixed(game.rewards.sum())}")
         self._foot.set_text(f"{when(game)} · {game.gems} gems{weights}")
 
 
