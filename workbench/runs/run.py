@@ -422,7 +422,13 @@ class Run(RunView, Listener, Awaitable[Result]):
         keep = self.config.checkpoint.keep
 
         def checkpoint() -> None:
-            write_checkpoint(self.folder.subfolder("checkpoints"), epoch, contents, described, keep)
+            try:
+                folder = self.folder.subfolder("checkpoints")
+            except FolderGone:
+                raise
+            except RecordError as error:
+                raise RecordError(f"{error}; earlier checkpoints are kept, and the run continues") from error
+            write_checkpoint(folder, epoch, contents, described, keep)
 
         self._write(checkpoint)
 
