@@ -439,8 +439,8 @@ def test_however_the_two_sides_interleave_the_rows_drawn_are_whole(turns, spare,
                 assert "overwrote the rows" in str(error)
         return found
 
-    _, batches = interleaving.run(act, learn)
-    for batch in batches:
+    _, drawn = interleaving.run(act, learn)
+    for batch in drawn:
         epoch = batch.number // 2
         np.testing.assert_array_equal(batch.a_tm1, epoch)
         np.testing.assert_array_equal(batch.r_t, epoch)

@@ -351,6 +351,8 @@ def _result(evidence: Evidence) -> Iterator[Finding]:
         elif older:
             said = f"the parent is left with weights that are {min(older)} updates or publications old"
             yield evidence.bad("older", agent, held.time[-1], f"{min(older)} behind", said)
+        elif any((each.identity[each.file == held.file[-1]] == held.identity[-1]).any() for each in ends):
+            yield good(f"agent {agent}: the parent holds the network that was trained itself", "itself")
         else:
             yield unknown(f"agent {agent}: the parent holds weights that no recorded call has seen.")
 
