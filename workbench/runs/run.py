@@ -422,6 +422,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         keep = self.config.checkpoint.keep
 
         def checkpoint() -> None:
+            """Write it where this run's own folder of checkpoints is."""
             try:
                 folder = self.folder.subfolder("checkpoints")
             except FolderGone:

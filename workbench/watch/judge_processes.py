@@ -10,7 +10,7 @@ from workbench.core.records import Records
 from workbench.runs import machine
 from workbench.watch.findings import Array, Evidence, Finding, add, check, good, unknown
 
-# A process counts as silent after so many seconds, and as missing if that share of the others' work came after it.
+# Seconds without a call after which a process is silent. It is missing if this share of the others' work came later.
 SILENT_S, MISSING = 30.0, 0.3
 # Updates per row of a batch's worth from which on a learner outruns the data: each row is then used that often.
 USES = 1024

@@ -139,6 +139,7 @@ def _each(find: Judged) -> Callable[[Evidence], Iterator[Finding]]:
     """A check of every agent's rows, which are prepared once for all checks."""
 
     def all_agents(evidence: Evidence) -> Iterator[Finding]:
+        """What the check finds in each agent's rows, or why it can find nothing."""
         for agent in evidence.agents:
             rows = rows_of(evidence, agent)
             if isinstance(rows, Finding):

@@ -11,7 +11,7 @@ from workbench.watch import tables
 from workbench.watch.findings import Array, Evidence, Finding, Looks, add, check, good, keys, unknown
 
 SYNC, PUBLISH = 10 * tables.SYNC, 10 * tables.PUBLISH
-# From this share of a run's updates on, weights that old count as stale, if that is at least so many epochs or updates.
+# Weights are stale if their age is at least this share of all updates, and at least this many epochs or updates.
 STALE, STALE_EPOCHS, STALE_UPDATES = 0.25, 5, 50
 
 

@@ -164,6 +164,7 @@ class WatchedHistory(History):
         synced = of["events"][of["events"]["kind"] == tables.SYNC]
 
         def row(now: float, epoch: int, known: Mapping[str, float]) -> tuple[int, tuple[Any, ...]]:
+            """The updates until ``now``, and the row of that epoch; what the trainer told (``known``) comes first."""
             done, taught = (int(np.searchsorted(records["time"], now)) for records in (steps, of["updates"]))
             updates = int(of["updates"]["update"][taught - 1]) if taught else 0
             versions, syncs = (int(np.searchsorted(records["time"], now)) for records in (published, synced))
