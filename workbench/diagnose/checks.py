@@ -103,22 +103,20 @@ def judge(evidence: Evidence, name: str, ids: tuple[str, ...], needed: Sequence[
         also = "; ".join(_text(other, each, evidence) for other, each in broken[1:3])
         sentence = _text(rule, first, evidence) + (f"; also: {also}" if also else "")
         about = tuple(dict.fromkeys(rule.about for rule, _ in broken))
-        return CheckResult(
-            name, ids, "fail", _figure(rule, first), rule.threshold, _close(sentence), min(epochs), about
-        )
+        return CheckResult(name, ids, "fail", _figure(rule, first), rule.threshold, close(sentence), min(epochs), about)
     held = [(rule, each) for rule, each in found if each is not None]
     missing = [rule for rule, each in found if each is None and (rule.needed or not held)]
     why = "; ".join(reason for rule in missing if (reason := rule.exempt(evidence)))
     missing = [rule for rule in missing if not rule.exempt(evidence)]
     if why and not missing and not held:
-        return CheckResult(name, ids, "does not apply", "-", needed[0].threshold, _close(why))
+        return CheckResult(name, ids, "does not apply", "-", needed[0].threshold, close(why))
     if missing:
         return CheckResult(name, ids, "cannot tell", "-", missing[0].threshold, _what_to_record(evidence, missing[0]))
     shown = [(rule, each) for rule, each in held if rule.needed] or held
     sentence = "; ".join(_text(rule, each, evidence) for rule, each in shown[:2]) + f"; does not apply: {why}" * bool(
         why
     )
-    return CheckResult(name, ids, "pass", _figure(*shown[0]), shown[0][0].threshold, _close(sentence))
+    return CheckResult(name, ids, "pass", _figure(*shown[0]), shown[0][0].threshold, close(sentence))
 
 
 def _without_consequences(evidence: Evidence, found: Comparison | None) -> Comparison | None:
@@ -174,7 +172,8 @@ def _ratio_and_age(evidence: Evidence) -> str:
     )
 
 
-def _close(sentence: str) -> str:
+def close(sentence: str) -> str:
+    """A sentence with a capital and a full stop."""
     return sentence[:1].upper() + sentence[1:] + ("" if sentence.endswith(".") else ".")
 
 

@@ -1,21 +1,31 @@
-"""What a check finds in the records of a watched trainer, and how findings become its verdict."""
+"""What a check finds in the records of a watched trainer, and how findings become its verdict.
+
+``findings.toml`` has the sentences.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.records import Records
-from workbench.diagnose.checks import CheckResult
+from workbench.diagnose.checks import CheckResult, close
 from workbench.runs.loaded import RunView
 from workbench.watch.recording import Recording, epochs_at
 
 Array = NDArray[Any]
+SAID: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("findings.toml").read_text(encoding="utf-8"))
+MISSING: dict[str, str] = SAID.pop("missing")
+Verdict = Literal["pass", "fail", "cannot tell"]
+# Verdicts by what ``findings.toml`` calls them, the one that counts most first.
+VERDICTS: dict[str, Verdict] = {"fail": "fail", "pass": "pass", "unknown": "cannot tell"}
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class Finding:
         epoch, agent: where it first showed, and of whom.
     """
 
-    verdict: Literal["pass", "fail", "cannot tell"]
+    verdict: Verdict
     sentence: str
     figure: str = "-"
     about: str = ""
@@ -103,15 +113,6 @@ class Evidence:
         """The epochs that times lie in."""
         return epochs_at(self._reports, np.atleast_1d(np.asarray(times)))
 
-    def place(self, agent: int, when: float, update: int | None = None) -> str:
-        """Where something was, for a sentence."""
-        return f"agent {agent}, epoch {self.epochs(when)[0]}" + ("" if update is None else f", update {update}") + ": "
-
-    def bad(self, about: str, agent: int, when: float, figure: str, said: str, update: int | None = None) -> Finding:
-        """Something that is wrong, first seen at a time."""
-        epoch = int(self.epochs(when)[0])
-        return Finding("fail", self.place(agent, when, update) + said, figure, about, epoch, agent)
-
     def looks(self, role: int, agent: int) -> Looks | None:
         """The looks at a model in one of its roles; None if there are none."""
         return self._looks.get((role, agent))
@@ -130,16 +131,9 @@ class Evidence:
                 mine = records[(records["role"] == role) & (records["agent"] == agent)]
                 about = layouts[int(mine["file"][0])][int(mine["layout"][0])]
                 looks = Looks(
-                    mine["time"],
-                    keys(mine),
-                    mine["file"],
-                    mine["sums"].reshape(len(mine), -1),
-                    mine["picks"],
-                    mine["identity"],
-                    tuple(about["names"]),
-                    about["kinds"],
-                    about["device"],
-                )
+                    mine["time"], keys(mine), mine["file"], mine["sums"].reshape(len(mine), -1), mine["picks"],
+                    mine["identity"], tuple(about["names"]), about["kinds"], about["device"],
+                )  # fmt: skip
                 if len(looks) > len(found.get((role, agent), ())):
                     found[role, agent] = looks
         return found
@@ -150,71 +144,92 @@ def keys(records: Records) -> Array:
     return np.asarray(records["file"].astype(np.int64) << 40 | records["event"])
 
 
-def good(sentence: str, figure: str = "-") -> Finding:
-    """Something that is as it should be."""
-    return Finding("pass", sentence, figure)
-
-
-def unknown(sentence: str) -> Finding:
-    """Why nothing can be told."""
-    return Finding("cannot tell", sentence)
-
-
-def add(call: str, where: str) -> Finding:
-    """A call that is missing for a check."""
-    return unknown(f"Cannot tell: add `watch.{call}(...)` to the {where}.")
-
-
 @dataclass(frozen=True)
-class Check:
-    """A check: what it looks for, and what must hold."""
+class Case:
+    """What one check looks at: the records of an agent, or of all of them.
 
-    name: str
-    ids: tuple[str, ...]
-    threshold: str
-    find: Callable[[Evidence], Iterator[Finding]]
+    Attributes:
+        agent: whose records; None for all.
+    """
 
-    def judge(self, evidence: Evidence) -> CheckResult:
-        """The verdict: against the trainer if one finding is, for it if one is; else it cannot be told."""
-        try:
-            found = list(self.find(evidence))
-        except Exception as error:  # of records that nobody has thought of: the other checks still speak
-            found = [unknown(f"The check came to no end: {type(error).__name__}: {error}.")]
-        for verdict in ("fail", "pass", "cannot tell"):
-            same = [each for each in found if each.verdict == verdict]
-            if same:
-                break
-        else:
-            same = [unknown("Nothing that tells has been recorded.")]
-        said = " ".join(dict.fromkeys(_close(each.sentence) for each in same[:6] if each.sentence))
-        epochs = [each.epoch for each in same if each.epoch is not None]
-        about = tuple(dict.fromkeys(each.about for each in same if each.about))
-        agents = tuple(sorted({each.agent for each in same if each.agent is not None}))
-        return CheckResult(
-            self.name,
-            self.ids,
-            same[0].verdict,
-            same[0].figure,
-            self.threshold,
-            said,
-            min(epochs, default=None),
-            about,
-            agents=agents,
-        )
+    evidence: Evidence
+    check: str
+    agent: int | None = None
+
+    def table(self, name: str) -> Records:
+        """The records of a table in the order of time."""
+        return self.evidence.of(name, self.agent)
+
+    def looks(self, role: int) -> Looks | None:
+        """The looks at the agent's model in one of its roles; None if there are none."""
+        return None if self.agent is None else self.evidence.looks(role, self.agent)
+
+    def say(
+        self, name: str, when: float | None = None, *, update: int | None = None, agent: int | None = None,
+        **numbers: Any,
+    ) -> Finding:  # fmt: skip
+        """A finding of ``findings.toml``.
+
+        Args:
+            name: of the finding.
+            when: time at which it first showed; the sentence then begins with agent and epoch.
+            update: in which update.
+            agent: of whom, where the case is of all.
+            numbers: what the sentence needs.
+        """
+        said = SAID[self.check][name]
+        kind, verdict = next((kind, verdict) for kind, verdict in VERDICTS.items() if kind in said)
+        numbers["agent"] = agent = self.agent if agent is None else agent
+        figure = said["figure"].format(**numbers) if "figure" in said else numbers.get("figure", "-")
+        numbers["figure"] = figure
+        sentence = said[kind].format(**numbers)
+        if verdict != "fail":
+            return Finding(verdict, sentence, figure)
+        epoch = numbers.get("epoch")
+        if when is not None:
+            epoch = int(self.evidence.epochs(when)[0])
+            of_update = "" if update is None else f", update {update}"
+            sentence = f"agent {agent}, epoch {epoch}{of_update}: {sentence}"
+        return Finding("fail", sentence, figure, said.get("about", name), epoch, agent)
+
+    def missing(self, what: str, **numbers: Any) -> Finding:
+        """What the check cannot do without."""
+        return Finding("cannot tell", MISSING[what].format(agent=self.agent, **numbers))
 
 
-# All checks, in the order in which they are shown.
-CHECKS: list[Check] = []
+Find = Callable[[Case], Iterator[Finding]]
+# The checks by name: what finds something, and whether it looks at each agent alone.
+_FINDS: dict[str, tuple[Find, bool]] = {}
 
 
-def check(name: str, ids: str, threshold: str) -> Callable[[Callable[[Evidence], Iterator[Finding]]], None]:
-    """A decorator that makes a function of the evidence a check."""
-
-    def register(find: Callable[[Evidence], Iterator[Finding]]) -> None:
-        CHECKS.append(Check(name, tuple(ids.split()), threshold, find))
-
-    return register
+def check_each_agent(find: Find) -> Find:
+    """Make a function a check of each agent's records. Its name is the check's, behind an underscore."""
+    _FINDS[find.__name__[1:]] = find, True
+    return find
 
 
-def _close(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:] + ("" if sentence.endswith(".") or not sentence else ".")
+def check_all(find: Find) -> Find:
+    """Make a function a check of all records together."""
+    _FINDS[find.__name__[1:]] = find, False
+    return find
+
+
+def judge(evidence: Evidence, name: str) -> CheckResult:
+    """The verdict of a check: against the trainer if one finding is, for it if one is; else it cannot be told."""
+    find, alone = _FINDS[name]
+    cases = [Case(evidence, name, agent) for agent in evidence.agents] if alone else [Case(evidence, name)]
+    try:
+        found = [finding for case in cases for finding in find(case)]
+    except Exception as error:  # of records that nobody has thought of: the other checks still speak
+        found = [Finding("cannot tell", f"The check came to no end: {type(error).__name__}: {error}.")]
+    found = found or [Finding("cannot tell", "Nothing that tells has been recorded.")]
+    verdict = next(each for each in VERDICTS.values() if any(each == one.verdict for one in found))
+    same = [each for each in found if each.verdict == verdict]
+    said = " ".join(dict.fromkeys(close(each.sentence) for each in same[:6] if each.sentence))
+    epochs = [each.epoch for each in same if each.epoch is not None]
+    return CheckResult(
+        name, tuple(SAID[name]["ids"].split()), verdict, same[0].figure,
+        SAID[name]["holds"], said, min(epochs, default=None),
+        tuple(dict.fromkeys(each.about for each in same if each.about)),
+        agents=tuple(sorted({each.agent for each in same if each.agent is not None})),
+    )  # fmt: skip

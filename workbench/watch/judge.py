@@ -7,14 +7,7 @@ from dataclasses import dataclass
 from workbench.diagnose.doctor import Diagnosis, Hypothesis
 from workbench.runs.loaded import RunView
 from workbench.watch import judge_processes, judge_rows, judge_updates, judge_weights  # noqa: F401  # they bring checks
-from workbench.watch.findings import CHECKS, Evidence
-
-# Checks by how surely what they find keeps a trainer from learning, worst first.
-WORST = (
-    "parameters", "rows", "sync", "optimizer", "loss", "publish", "gradients", "n_step", "discount", "target",
-    "windows", "actor_input", "epsilon", "done", "shapes", "torn", "processes", "sharing", "mode", "pacing", "parts",
-    "coverage", "device", "result", "recording",
-)  # fmt: skip
+from workbench.watch.findings import SAID, Evidence, judge
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,11 +30,9 @@ class WatchedDiagnosis(Diagnosis):
 
 
 def diagnose(run: RunView) -> WatchedDiagnosis:
-    """Check what a watched trainer has recorded so far."""
+    """Check what a watched trainer has recorded so far. The checks come in the order of ``findings.toml``."""
     evidence = Evidence(run)
-    order = {each.name: place for place, each in enumerate(CHECKS)}
-    checks = tuple(each.judge(evidence) for each in sorted(CHECKS, key=lambda each: order[each.name]))
-    named = {each.name: each for each in checks}
+    named = {name: judge(evidence, name) for name in SAID}
     sync, torn, sharing, publish = (named[name] for name in ("sync", "torn", "sharing", "publish"))
     if sync.verdict == "fail":
         verdict, why = "false", sync.sentence
@@ -55,11 +46,10 @@ def diagnose(run: RunView) -> WatchedDiagnosis:
         verdict, why = "true", sync.sentence
     else:
         verdict, why = "cannot tell", next(e.sentence for e in (sync, torn, publish) if e.verdict == "cannot tell")
-    failed = sorted((each for each in checks if each.verdict == "fail"), key=lambda each: WORST.index(each.name))
-    reasons = tuple(f"({each.name}) {each.sentence}" for each in failed[:3])
+    failed = [f"({each.name}) {each.sentence}" for each in named.values() if each.verdict == "fail"]
     sentence = f"The actor acts with what the learner published: {verdict.upper()}. {why}"
-    if reasons:
-        sentence += " Most likely reasons for not learning: " + " ".join(reasons)
+    if failed:
+        sentence += " Most likely reasons for not learning: " + " ".join(failed[:3])
     holds = {"true": False, "true by sharing": False, "false": True}.get(verdict)
     title = f"Run {run.name}: {run.label}, {run.status}"
-    return WatchedDiagnosis(title, checks, (), Hypothesis(holds, sentence), verdict, reasons)
+    return WatchedDiagnosis(title, tuple(named.values()), (), Hypothesis(holds, sentence), verdict, tuple(failed[:3]))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from workbench.watch import tables
-from workbench.watch.findings import Array, Evidence, Finding, Looks, add, check, good, keys, unknown
+from workbench.watch.findings import Array, Case, Finding, Looks, check_each_agent, keys
 
 SYNC, PUBLISH = 10 * tables.SYNC, 10 * tables.PUBLISH
 # Weights are stale if their age is at least this share of all updates, and at least this many epochs or updates.
@@ -23,10 +23,8 @@ def common(one: Looks, other: Looks, buffers: bool = False) -> tuple[list[int], 
     if not pairs:
         for k in wanted:
             mine = one.names[k]
-            found = next(
-                (n for name, n in places.items() if name.endswith(f".{mine}") or mine.endswith(f".{name}")), None
-            )
-            pairs += [] if found is None else [(k, found)]
+            found = [n for name, n in places.items() if name.endswith(f".{mine}") or mine.endswith(f".{name}")]
+            pairs += [(k, n) for n in found[:1]]
     if not pairs and len(one.names) == len(other.names):
         pairs = [(k, k) for k in wanted]
     return [a for a, _ in pairs], [b for _, b in pairs]
@@ -50,113 +48,77 @@ def changes(looks: Looks) -> Array:
     return np.concatenate([[True], (trained[1:] != trained[:-1]).any(1)]) if len(looks) else np.zeros(0, bool)
 
 
-def shares_memory(evidence: Evidence, agent: int) -> tuple[str, Looks] | None:
-    """Where the actor reads the very memory that the learner trains: what it is for the actor, and the looks at it."""
-    online = evidence.looks(tables.ONLINE, agent)
+def shares_memory(case: Case) -> tuple[str, Looks] | None:
+    """Where the actor reads the very memory that the learner trains: what it does with it, and the looks at it."""
+    online = case.looks(tables.ONLINE)
     if online is None:
         return None
-    for role, what in ((tables.ACTS, "acts with"), (SYNC + tables.SOURCE, "copies from")):
-        found = evidence.looks(role, agent)
+    for role, does in ((tables.ACTS, "acts with"), (SYNC + tables.SOURCE, "copies from")):
+        found = case.looks(role)
         if found is not None and set(found.identity.tolist()) & set(online.identity.tolist()):
-            return what, found
+            return does, found
     return None
 
 
-def _gaps(evidence: Evidence, agent: int, times: Array) -> tuple[float, int, float] | None:
-    """The longest stretch without an event: updates in it as a share of all, its epochs, and when it begins."""
-    updates = evidence.of("updates", agent)
+def _rarely(case: Case, times: Array) -> Finding | None:
+    """The longest stretch of updates without an event at one of these times, if it is too long."""
+    updates, acts = case.table("updates")["time"], case.table("acts")["time"]
     if len(updates) < 2:
         return None
-    acts = evidence.of("acts", agent)
-    end = max(updates["time"][-1] if not len(acts) else min(updates["time"][-1], acts["time"][-1]), updates["time"][0])
-    edges = np.concatenate([[updates["time"][0]], times[(times > updates["time"][0]) & (times < end)], [end]])
-    done, epochs = np.searchsorted(updates["time"], edges), evidence.epochs(edges)
-    longest = int(np.argmax(np.diff(done)))
-    share = float(np.diff(done)[longest]) / len(updates)
-    return share, int(epochs[longest + 1] - epochs[longest]), float(edges[longest])
-
-
-def _rare(evidence: Evidence, agent: int, times: Array, what: str) -> Finding | None:
-    found = _gaps(evidence, agent, times)
-    if found is None:
+    end = max(updates[-1] if not len(acts) else min(updates[-1], acts[-1]), updates[0])
+    edges = np.concatenate([[updates[0]], times[(times > updates[0]) & (times < end)], [end]])
+    made, epochs = np.diff(np.searchsorted(updates, edges)), np.diff(case.evidence.epochs(edges))
+    longest = int(np.argmax(made))
+    share = float(made[longest]) / len(updates)
+    if share < STALE or (epochs[longest] < STALE_EPOCHS and made[longest] < STALE_UPDATES):
         return None
-    share, epochs, when = found
-    if share >= STALE and (epochs >= STALE_EPOCHS or share * len(evidence.of("updates", agent)) >= STALE_UPDATES):
-        said = f"{share:.0%} of all updates were made, in {epochs} epochs, before the next {what}; {what} more often"
-        return evidence.bad("rarely", agent, when, f"{share:.0%} of the updates", said)
-    return None
+    return case.say("rarely", edges[longest], share=share, epochs=epochs[longest])
 
 
-@check("sync", "W3 W5 W6", "the actor takes every so often what the learner published, and the copy has an effect")
-def _sync(evidence: Evidence) -> Iterator[Finding]:
-    for agent in evidence.agents:
-        source, target = (evidence.looks(SYNC + role, agent) for role in (tables.SOURCE, tables.TARGET))
-        acts, shared = evidence.looks(tables.ACTS, agent), shares_memory(evidence, agent)
-        if source is None or target is None:
-            online = evidence.looks(tables.ONLINE, agent)
-            if shared is not None and shared[0] == "acts with":
-                yield good(f"agent {agent} acts with the network that learns, so there is nothing to sync", "shared")
-            elif acts is not None and online is not None and changes(online).sum() > 2 and len(acts) > 1:
-                if changes(acts).sum() == 1:
-                    said = (
-                        f"never synced: the weights that it acts with were the same at {len(acts)} looks, while the "
-                        f"learner changed its own {changes(online).sum()} times"
-                    )
-                    yield evidence.bad("never", agent, acts.time[0], f"0 syncs, {len(acts)} looks", said)
-                else:
-                    yield add("sync", "actor")
-            else:
-                yield add("sync", "actor") if acts is None or online is not None else add("update", "learner")
-            continue
-        before = evidence.looks(SYNC + tables.SOURCE_BEFORE, agent)
-        if before is None:
-            continue
-        source, target, before = together(source, target, before)
-        at, void = len(target), equal(source, before) & ~equal(target, source)
-        if void.any():
-            first = int(np.argmax(void))
-            said = (
-                "the sync changed nothing that matters: afterwards the actor's weights still differ from those that "
-                f"were to be copied ({void.sum()} of {at} syncs)"
-            )
-            yield evidence.bad("no effect", agent, target.time[first], f"{void.sum()} of {at} syncs", said)
-            continue
-        other = _from_another(evidence, agent, target)
-        if other is not None:
-            yield other
-            continue
-        rare = _rare(evidence, agent, target.time, "sync")
-        published = evidence.looks(PUBLISH + tables.TARGET, agent)
-        passed = 0 if published is None else int(changes(published).sum())
-        if rare is not None and (published is None or passed > 2):
-            yield rare
-        else:
-            yield good(
-                f"agent {agent} synced {at} times and took new weights {changes(target).sum()} times", f"{at} syncs"
-            )
-
-
-def _from_another(evidence: Evidence, agent: int, target: Looks) -> Finding | None:
-    """The actor's weights are those that another agent's learner published, and not its own."""
-    own = _published(evidence, agent, target)
-    rows = target.rows(target.trained())
-    for other in evidence.agents:
-        if other == agent:
-            continue
-        theirs = _published(evidence, other, target)
+@check_each_agent
+def _sync(case: Case) -> Iterator[Finding]:
+    source, target, before = (case.looks(SYNC + role) for role in (tables.SOURCE, tables.TARGET, tables.SOURCE_BEFORE))
+    if source is None or target is None:
+        yield _never_synced(case)
+        return
+    if before is None:
+        return
+    source, target, before = together(source, target, before)
+    syncs, void = len(target), equal(source, before) & ~equal(target, source)
+    if void.any():
+        yield case.say("no effect", target.time[np.argmax(void)], void=void.sum(), syncs=syncs)
+        return
+    own, rows = _published(case, target), target.rows(target.trained())
+    for other in case.evidence.agents:
+        theirs = set() if other == case.agent else _published(Case(case.evidence, case.check, other), target)
         foreign = np.array([row in theirs and row not in own for row in rows])
         if foreign.any():
-            first = int(np.argmax(foreign))
-            said = f"took the weights of agent {other} ({foreign.sum()} of {len(rows)} syncs); give each its own model"
-            return evidence.bad("other agent", agent, target.time[first], f"{foreign.sum()} of {len(rows)} syncs", said)
-    return None
+            first = target.time[np.argmax(foreign)]
+            yield case.say("other agent", first, other=other, foreign=foreign.sum(), syncs=syncs)
+            return
+    published = case.looks(PUBLISH + tables.TARGET)
+    rarely = _rarely(case, target.time) if published is None or changes(published).sum() > 2 else None
+    yield rarely or case.say("synced", syncs=syncs, changed=changes(target).sum())
 
 
-def _published(evidence: Evidence, agent: int, target: Looks) -> set[bytes]:
+def _never_synced(case: Case) -> Finding:
+    """What a trainer without recorded syncs is told."""
+    online, acts, shared = case.looks(tables.ONLINE), case.looks(tables.ACTS), shares_memory(case)
+    if shared is not None and shared[0] == "acts with":
+        return case.say("shared")
+    if acts is not None and online is None:
+        return case.missing("update")
+    changed = 0 if online is None else changes(online).sum()
+    if changed > 2 and acts is not None and len(acts) > 1 and changes(acts).sum() == 1:
+        return case.say("never", acts.time[0], looks=len(acts), changed=changed)
+    return case.missing("sync")
+
+
+def _published(case: Case, target: Looks) -> set[bytes]:
     """The trained tensors of an agent that were ever whole, in the order of the target's own."""
     whole: set[bytes] = set()
     for role in (PUBLISH + tables.TARGET, PUBLISH + tables.TARGET_BEFORE, tables.ONLINE, tables.ONLINE_BEFORE):
-        looks = evidence.looks(role, agent)
+        looks = case.looks(role)
         if looks is not None:
             mine, its = common(target, looks)
             if len(mine) == len(target.trained()):
@@ -164,218 +126,150 @@ def _published(evidence: Evidence, agent: int, target: Looks) -> set[bytes]:
     return whole
 
 
-@check("torn", "W1 W2", "every sync took one whole publication")
-def _torn(evidence: Evidence) -> Iterator[Finding]:
-    for agent in evidence.agents:
-        target = evidence.looks(SYNC + tables.TARGET, agent)
-        if target is None:
-            shared = shares_memory(evidence, agent)
-            yield good(f"agent {agent}: nothing is copied") if shared else add("sync", "actor")
+@check_each_agent
+def _torn(case: Case) -> Iterator[Finding]:
+    target, shared = case.looks(SYNC + tables.TARGET), shares_memory(case)
+    if target is None:
+        yield case.say("uncopied") if shared else case.missing("sync")
+        return
+    published = case.looks(PUBLISH + tables.TARGET)
+    known = case.looks(tables.ONLINE) if published is None else published
+    if known is None:
+        yield case.missing("publish")
+        return
+    whole, trained = _published(case, target), target.trained()
+    mine, its = common(target, known)
+    if len(mine) < len(trained):
+        yield case.say("tensors")
+        return
+    before = case.looks(PUBLISH + tables.TARGET_BEFORE) or case.looks(tables.ONLINE_BEFORE)
+    first = before.sums[:1] if before is not None and before.names == known.names else known.sums[:0]
+    columns = [set(np.concatenate([known.sums[:, k], first[:, k]]).tolist()) for k in its]
+    events, updates = case.table("events"), case.table("updates")
+    syncs = dict(zip(keys(events).tolist(), events, strict=True))
+    in_place = updates if shared else updates[:0]  # they write to the memory that the actor copies from
+    writes = np.concatenate([each[["begin", "time"]] for each in (events[events["kind"] == tables.PUBLISH], in_place)])
+    begun = known.time[0] if published is None else writes["begin"].min(initial=np.inf)
+    torn, unwrapped = [], 0
+    for k, row in enumerate(target.rows(trained)):
+        sync = syncs.get(int(target.key[k]))
+        if row in whole or sync is None or not begun <= sync["time"] <= case.evidence.horizon:
             continue
-        published, online = evidence.looks(PUBLISH + tables.TARGET, agent), evidence.looks(tables.ONLINE, agent)
-        known = published if published is not None else online
-        if known is None:
-            yield add("publish", "learner")
-            continue
-        whole, trained = _published(evidence, agent, target), target.trained()
-        mine, its = common(target, known)
-        if len(mine) < len(trained):
-            yield unknown(f"agent {agent}: what the actor copies into has other tensors than what is published.")
-            continue
-        columns = [set(np.concatenate([known.sums[:, k], *_first(evidence, agent, k, known)]).tolist()) for k in its]
-        events = evidence.of("events", agent)
-        syncs = dict(zip(keys(events).tolist(), events, strict=True))
-        writes = np.concatenate(
-            [events[events["kind"] == tables.PUBLISH][["begin", "time"]], _in_place(evidence, agent)]
+        overlap = ((writes["begin"] < sync["time"]) & (writes["time"] > sync["begin"])).any()
+        pieces = all(value in column for value, column in zip(target.sums[k, mine].tolist(), columns, strict=True))
+        torn += [k] if pieces or overlap else []
+        unwrapped += not (pieces or overlap)
+    if torn:
+        yield case.say("mixed", target.time[torn[0]], torn=len(torn), syncs=len(target))
+    else:
+        yield case.say("unwrapped" if unwrapped else "whole", open=unwrapped, syncs=len(target))
+
+
+@check_each_agent
+def _publish(case: Case) -> Iterator[Finding]:
+    source, target = (case.looks(PUBLISH + role) for role in (tables.SOURCE, tables.TARGET))
+    if source is None or target is None:
+        online, read = case.looks(tables.ONLINE), case.looks(SYNC + tables.SOURCE)
+        changed = 0 if online is None else changes(online).sum()
+        if shares_memory(case) is not None:
+            yield case.say("shared")
+        elif changed > 9 and read is not None and len(read) > 2 and changes(read).sum() == 1:
+            yield case.say("never", read.time[-1], syncs=len(read), changed=changed)
+        else:
+            yield case.missing("publish")
+        return
+    source, target = together(source, target)
+    void = ~equal(source, target)
+    if void.any():
+        first = int(np.argmax(void))
+        mine, its = common(source, target)
+        if not (source.sums[first, mine] == target.sums[first, its]).any():
+            yield case.say("no effect", source.time[first], void=void.sum(), publications=len(source))
+            return
+    yield _rarely(case, target.time) or case.say("published", publications=len(source))
+
+
+@check_each_agent
+def _parts(case: Case) -> Iterator[Finding]:
+    source, target = (case.looks(PUBLISH + role) for role in (tables.SOURCE, tables.TARGET))
+    if source is None or target is None:
+        yield case.say("uncopied") if shares_memory(case) else case.missing("publish")
+        return
+    source, target = together(source, target)
+    pairs = zip(*common(source, target, buffers=True), strict=True)
+    matters = [(k, n) for k, n in pairs if source.kinds[k] != "b" or "running_" in source.names[k]]
+    missing = [source.names[k] for k, n in matters if (source.sums[:, k] != target.sums[:, n]).mean() > 0.5]
+    if missing and len(missing) < len(matters):
+        names = ", ".join(missing[:4])
+        yield case.say("parts", source.time[0], missing=len(missing), count=len(matters), names=names)
+    else:
+        yield case.say("arrive", count=len(matters))
+
+
+@check_each_agent
+def _sharing(case: Case) -> Iterator[Finding]:
+    online, found = case.looks(tables.ONLINE), shares_memory(case)
+    source, target = (case.looks(PUBLISH + role) for role in (tables.SOURCE, tables.TARGET))
+    if source is not None and target is not None and source.identity[0] == target.identity[0]:
+        yield case.say("itself", source.time[0], publications=len(source))
+    elif online is None:
+        yield case.missing("update")
+    elif found is None:
+        yield case.say("own")
+    elif set(found[1].file.tolist()) <= set(online.file.tolist()):
+        yield case.say("acts" if found[0] == "acts with" else "copies")
+    else:
+        yield case.say("in place", online.time[0], does=found[0])
+
+
+@check_each_agent
+def _result(case: Case) -> Iterator[Finding]:
+    held = case.looks(tables.HELD)
+    if held is None:
+        yield case.say("missing")
+        return
+    ends = _found(case, tables.ONLINE, PUBLISH + tables.TARGET, PUBLISH + tables.SOURCE)
+    kept = held.sums[-1]
+
+    def same(looks: Looks, row: int) -> bool:
+        mine, its = common(held, looks)
+        return bool(mine) and bool((kept[mine] == looks.sums[row, its]).all())
+
+    older = [len(each) - row - 1 for each in ends for row in range(len(each)) if same(each, row)]
+    if 0 in older:
+        yield case.say("newest")
+    elif any(same(each, 0) for each in _found(case, tables.ONLINE_BEFORE, PUBLISH + tables.TARGET_BEFORE)):
+        yield case.say("initial", held.time[-1])
+    elif older:
+        yield case.say("older", held.time[-1], behind=min(older))
+    elif any((each.identity[each.file == held.file[-1]] == held.identity[-1]).any() for each in ends):
+        yield case.say("itself")
+    else:
+        yield case.say("unseen")
+
+
+def _found(case: Case, *roles: int) -> list[Looks]:
+    """The looks at the agent's model in some roles, as far as there are any."""
+    return [each for role in roles if (each := case.looks(role)) is not None]
+
+
+@check_each_agent
+def _epsilon(case: Case) -> Iterator[Finding]:
+    acts, updates, events = (case.table(name) for name in ("acts", "updates", "events"))
+    sent, taken = (events[events["kind"] == kind] for kind in (tables.PUBLISH, tables.SYNC))
+    used, theirs, read = (
+        values[np.isfinite(values)]
+        for values in (
+            acts["epsilon"],
+            np.concatenate([updates["epsilon"], sent["source_epsilon"], sent["target_epsilon"]]),
+            taken["source_epsilon"],
         )
-        begun = known.time[0] if published is None else writes["begin"].min(initial=np.inf)
-        torn, mixed, open_ = [], 0, 0
-        for k, row in enumerate(target.rows(trained)):
-            sync = syncs.get(int(target.key[k]))
-            if row in whole or sync is None or sync["time"] < begun or sync["time"] > evidence.horizon:
-                continue
-            overlap = ((writes["begin"] < sync["time"]) & (writes["time"] > sync["begin"])).any()
-            pieces = all(value in column for value, column in zip(target.sums[k, mine].tolist(), columns, strict=True))
-            if pieces or overlap:
-                torn.append(k)
-                mixed += pieces
-            else:
-                open_ += 1
-        if torn:
-            said = (
-                f"acts with weights that never existed as a whole: {len(torn)} of {len(target)} syncs took tensors of "
-                "two publications, or of one that was just being written; copy under a version or a lock"
-            )
-            figure = f"{len(torn)} of {len(target)} syncs"
-            yield evidence.bad("mixed", agent, target.time[torn[0]], figure, said)
-        elif open_:
-            yield unknown(
-                f"agent {agent}: {open_} of {len(target)} syncs took weights that no recorded call has written: "
-                "a write that you did not wrap; add `watch.publish(...)` around it."
-            )
-        else:
-            yield good(
-                f"agent {agent}: all {len(target)} syncs took one whole publication", f"0 of {len(target)} syncs"
-            )
-
-
-def _first(evidence: Evidence, agent: int, column: int, known: Looks) -> list[Array]:
-    """What a tensor was before the first write to it."""
-    before = evidence.looks(PUBLISH + tables.TARGET_BEFORE, agent) or evidence.looks(tables.ONLINE_BEFORE, agent)
-    return [before.sums[:1, column]] if before is not None and before.names == known.names else []
-
-
-def _in_place(evidence: Evidence, agent: int) -> Array:
-    """When updates wrote to the memory that the actor copies from."""
-    updates = evidence.of("updates", agent)
-    kept = updates if shares_memory(evidence, agent) is not None else updates[:0]
-    return kept[["begin", "time"]]
-
-
-@check("publish", "W4", "the learner publishes every so often, and what arrives is what it trained")
-def _publish(evidence: Evidence) -> Iterator[Finding]:
-    for agent in evidence.agents:
-        source, target = (evidence.looks(PUBLISH + role, agent) for role in (tables.SOURCE, tables.TARGET))
-        if source is None or target is None:
-            online, read = evidence.looks(tables.ONLINE, agent), evidence.looks(SYNC + tables.SOURCE, agent)
-            if shares_memory(evidence, agent) is not None:
-                yield good(f"agent {agent} needs no publication: its actor reads what the learner trains", "shared")
-            elif online is not None and read is not None and changes(online).sum() > 9 and len(read) > 2:
-                if changes(read).sum() == 1:
-                    said = (
-                        f"never published: what the actor copies from was the same at {len(read)} syncs, while the "
-                        f"learner changed its network {changes(online).sum()} times"
-                    )
-                    yield evidence.bad("never", agent, read.time[-1], f"0 in {len(read)} syncs", said)
-                else:
-                    yield add("publish", "learner")
-            else:
-                yield add("publish", "learner")
-            continue
-        source, target = together(source, target)
-        void = ~equal(source, target)
-        if void.any():
-            first = int(np.argmax(void))
-            mine, its = common(source, target)
-            some = source.sums[first, mine] == target.sums[first, its]
-            if not some.any():
-                said = (
-                    "the publication had no effect: afterwards nothing in its target is what was trained "
-                    f"({void.sum()} of {len(source)})"
-                )
-                yield evidence.bad("no effect", agent, source.time[first], f"{void.sum()} of {len(source)}", said)
-                continue
-        rare = _rare(evidence, agent, target.time, "publish")
-        yield rare or good(f"agent {agent} published {len(source)} times", f"{len(source)} publications")
-
-
-@check("parts", "W8", "all that is trained is published: online and target network, and running statistics")
-def _parts(evidence: Evidence) -> Iterator[Finding]:
-    for agent in evidence.agents:
-        source, target = (evidence.looks(PUBLISH + role, agent) for role in (tables.SOURCE, tables.TARGET))
-        if source is None or target is None:
-            shared = shares_memory(evidence, agent)
-            yield good(f"agent {agent}: nothing is copied") if shared else add("publish", "learner")
-            continue
-        source, target = together(source, target)
-        mine, its = common(source, target, buffers=True)
-        matters = [source.kinds[k] != "b" or "running_" in source.names[k] for k in mine]
-        missing = [
-            source.names[k]
-            for k, n, counts in zip(mine, its, matters, strict=True)
-            if counts and (source.sums[:, k] != target.sums[:, n]).mean() > 0.5
-        ]
-        if missing and len(missing) < sum(matters):
-            said = f"{len(missing)} of {sum(matters)} tensors are not published: {', '.join(missing[:4])}"
-            yield evidence.bad("parts", agent, source.time[0], f"{len(missing)} tensors", said)
-        else:
-            yield good(f"agent {agent}: all {sum(matters)} tensors arrive", f"{sum(matters)} tensors")
-
-
-@check("sharing", "W1", "the learner does not train in place on what the actor reads")
-def _sharing(evidence: Evidence) -> Iterator[Finding]:
-    for agent in evidence.agents:
-        online = evidence.looks(tables.ONLINE, agent)
-        source, target = (evidence.looks(PUBLISH + role, agent) for role in (tables.SOURCE, tables.TARGET))
-        if source is not None and target is not None and source.identity[0] == target.identity[0]:
-            said = (
-                "what is published is itself what is trained: source and target of the publication are the same memory"
-            )
-            yield evidence.bad("in place", agent, source.time[0], f"{len(source)} publications", said)
-            continue
-        found = shares_memory(evidence, agent)
-        if online is None:
-            yield add("update", "learner")
-        elif found is None:
-            yield good(f"agent {agent}: the learner trains memory of its own", "own memory")
-        elif set(found[1].file.tolist()) <= set(online.file.tolist()):
-            figure = "shared" if found[0] == "acts with" else "one process"
-            yield good(f"agent {agent} {found[0]} the network that learns, in one process", figure)
-        else:
-            said = (
-                f"the actor {found[0]} the very tensors that the learner trains in another process: it can see them "
-                "half written, and nothing is ever published"
-            )
-            yield evidence.bad("in place", agent, online.time[0], "shared", said)
-
-
-@check("result", "", "the parent is left with the trained weights")
-def _result(evidence: Evidence) -> Iterator[Finding]:
-    for agent in evidence.agents:
-        held = evidence.looks(tables.HELD, agent)
-        if held is None:
-            yield unknown("Cannot tell: add `watch.result([...])` where the training has ended.")
-            continue
-        ends = [
-            each
-            for role in (tables.ONLINE, PUBLISH + tables.TARGET, PUBLISH + tables.SOURCE)
-            if (each := evidence.looks(role, agent)) is not None
-        ]
-        begins = [
-            each
-            for role in (tables.ONLINE_BEFORE, PUBLISH + tables.TARGET_BEFORE)
-            if (each := evidence.looks(role, agent)) is not None
-        ]
-        kept = held.sums[-1]
-
-        def same(looks: Looks, row: int, held: Looks = held, kept: Array = kept) -> bool:
-            mine, its = common(held, looks)
-            return bool(mine) and bool((kept[mine] == looks.sums[row, its]).all())
-
-        older = [len(each) - row - 1 for each in ends for row in range(len(each)) if same(each, row)]
-        if any(same(each, -1) for each in ends):
-            yield good(f"agent {agent}: the parent holds the newest weights", "newest")
-        elif any(same(each, 0) for each in begins):
-            said = "the parent is left with the weights that training began with; the trained ones are lost"
-            yield evidence.bad("initial", agent, held.time[-1], "initial weights", said)
-        elif older:
-            said = f"the parent is left with weights that are {min(older)} updates or publications old"
-            yield evidence.bad("older", agent, held.time[-1], f"{min(older)} behind", said)
-        elif any((each.identity[each.file == held.file[-1]] == held.identity[-1]).any() for each in ends):
-            yield good(f"agent {agent}: the parent holds the network that was trained itself", "itself")
-        else:
-            yield unknown(f"agent {agent}: the parent holds weights that no recorded call has seen.")
-
-
-@check("epsilon", "W7", "the actor explores with the epsilon that the learner or the shared model has")
-def _epsilon(evidence: Evidence) -> Iterator[Finding]:
-    for agent in evidence.agents:
-        acts, updates, events = (evidence.of(name, agent) for name in ("acts", "updates", "events"))
-        used = acts["epsilon"][np.isfinite(acts["epsilon"])]
-        sent, taken = (events[events["kind"] == kind] for kind in (tables.PUBLISH, tables.SYNC))
-        theirs = np.concatenate([updates["epsilon"], sent["source_epsilon"], sent["target_epsilon"]])
-        theirs, read = theirs[np.isfinite(theirs)], taken["source_epsilon"][np.isfinite(taken["source_epsilon"])]
-        if not len(used):
-            yield unknown("Cannot tell: no object that was given to `watch.act(...)` has an attribute epsilon.")
-        elif len(theirs) and len(used) > 1 and np.ptp(used) < 1e-9 < np.ptp(theirs):
-            why = (
-                "a plain attribute is not shared between processes; make it a tensor of the shared model, or compute it"
-                " where it is used"
-            )
-            if not len(taken) or (len(read) and np.ptp(read) > 1e-9):
-                why = "no sync brings it to the actor" if not len(taken) else "the sync does not copy it"
-            said = f"explores with epsilon {used[0]:.4g} from beginning to end, while the learner's goes from "
-            said += f"{theirs.max():.4g} to {theirs.min():.4g}: {why}"
-            yield evidence.bad("actor", agent, acts["time"][0], f"{used[0]:.4g} always", said)
-        else:
-            yield good(f"agent {agent} explores with epsilon {used[0]:.4g} to {used[-1]:.4g}", f"{used[-1]:.4g}")
+    )
+    if not len(used):
+        yield case.say("missing")
+    elif len(theirs) and len(used) > 1 and np.ptp(used) < 1e-9 < np.ptp(theirs):
+        moves = len(read) and np.ptp(read) > 1e-9
+        why = "unsynced" if not len(taken) else "uncopied" if moves else "unshared"
+        yield case.say(why, acts["time"][0], used=used[0], high=theirs.max(), low=theirs.min())
+    else:
+        yield case.say("explores", first=used[0], last=used[-1])
