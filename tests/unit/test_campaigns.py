@@ -55,7 +55,8 @@ def test_a_campaign_runs_from_the_folder_of_the_repository(tmp_path):
         "kills --kills 0", "kills --kills -3", "kills --seed -1", "soak --seed -1", "soak --minutes nan",
         "soak --minutes 0", "soak --kill-every 0", "torn --seed -1", "policies --epochs 1", "policies --seed -1",
         "learning --num-seeds 0", "matrix --jobs 0", "matrix --seeds 0", "matrix --only no_such_fault",
-        "bench --minutes -1", "bench --minutes 3", "kills --no-such-option", "watch --num-seeds 0", "staleness --num-seeds 0",
+        "bench --minutes -1", "bench --minutes 3", "kills --no-such-option", "watch --num-seeds 0",
+        "staleness --num-seeds 0",
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_before_anything_is_written(line, capsys, tmp_path, monkeypatch):

@@ -20,7 +20,14 @@ from workbench.cli import main
 from workbench.core.config import ConfigError
 from workbench.report import FIGURES, ReportError, Table, make
 from workbench.report.curves import aligned
-from workbench.report.intervals import MIN_RUNS, Estimate, interquartile_mean, interval, stratified_bootstrap
+from workbench.report.intervals import (
+    MIN_RUNS,
+    Estimate,
+    interquartile_mean,
+    interval,
+    middle_and_ends,
+    stratified_bootstrap,
+)
 from workbench.report.selection import select
 from workbench.report.speedup import bars_of_bench
 from workbench.report.sync_lag import MAX_BINS, even_bins, whole_bins
@@ -112,6 +119,26 @@ def test_an_interval_is_the_same_every_time_holds_the_estimate_and_does_not_depe
     gap = values.copy()
     gap[0, 3] = np.nan
     assert np.isnan(stratified_bootstrap(gap)[0]).nonzero()[0].tolist() == [3]
+
+
+@pytest.mark.parametrize("runs", [3, 5, 9])
+def test_the_interval_of_a_few_runs_holds_the_truth_as_often_as_it_says(runs):
+    """Of 4,000 samples of normal numbers; the share that holds the mean is off by 0.0035 on average."""
+    _, low, high = middle_and_ends(np.random.default_rng(runs).normal(size=(runs, 4000)))
+    assert ((low < 0) & (high > 0)).mean() == pytest.approx(0.95, abs=0.015)
+
+
+def test_strata_take_no_part_in_the_spread_of_a_few_runs():
+    values = np.array([[0.0], [0.1], [0.2], [100.0], [100.1], [100.2]])
+    middle, low, high = middle_and_ends(values, [0, 0, 0, 1, 1, 1])
+    assert middle == pytest.approx(50.1) and high - low < 1 < 30 < np.diff(np.ravel(middle_and_ends(values)[1:]))
+
+
+def test_from_ten_runs_on_it_is_the_interquartile_mean_with_a_bootstrap_interval():
+    values = np.random.default_rng(2).normal(size=(10, 3))
+    middle, *ends = middle_and_ends(values)
+    np.testing.assert_array_equal(middle, interquartile_mean(values, axis=0))
+    np.testing.assert_array_equal(ends, stratified_bootstrap(values))
 
 
 def test_intervals_of_too_few_runs_are_refused():
@@ -247,7 +274,7 @@ def test_every_figure_is_made_with_a_caption_a_table_and_a_description(report):
         assert figure.picture.get_figwidth() == 7.0
 
 
-def test_a_curve_is_the_interquartile_mean_over_seeds_with_its_band(runs, report):
+def test_a_curve_of_few_seeds_is_their_mean_with_its_band(runs, report):
     steps, time = report["greedy_reward"].picture.axes
     histories = [run.history for run in select([runs]).groups[0].runs]
     curves = [history.series("charts/greedy_reward") for history in histories]
@@ -255,13 +282,13 @@ def test_a_curve_is_the_interquartile_mean_over_seeds_with_its_band(runs, report
     world = CONFIG.world
     np.testing.assert_allclose(line.get_xdata(), (curves[0][0] + 1) * world.max_turns * world.num_agents)
     values = np.stack([y for _, y in curves])
-    np.testing.assert_allclose(line.get_ydata(), interquartile_mean(values, axis=0))
-    low, high = stratified_bootstrap(values)
+    np.testing.assert_allclose(line.get_ydata(), values.mean(axis=0))
+    _, low, high = middle_and_ends(values)
     band = steps.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == pytest.approx((low.min(), high.max()))
     (timed,) = [line for line in time.lines if line.get_zorder() == 3]
     assert 3 < timed.get_xdata()[0] < timed.get_xdata()[-1] < 14  # seconds since the barrier opened, not since 1970
-    assert timed.get_ydata()[-1] == pytest.approx(interquartile_mean(values[:, -1]))
+    assert timed.get_ydata()[-1] == pytest.approx(values[:, -1].mean())
 
 
 def test_groups_differ_in_more_than_colour(report):
@@ -276,7 +303,7 @@ def test_groups_differ_in_more_than_colour(report):
 def test_a_caption_has_the_seeds_the_settings_the_numbers_and_where_they_come_from(report):
     caption = report["greedy_reward"].caption
     for words in (
-        "sequential, lag 1 (seeds 0, 1, 2; 3 runs)", "95 % intervals by stratified bootstrap", "Agarwal et al. 2021",
+        "sequential, lag 1 (seeds 0, 1, 2; 3 runs)", "95 % intervals by Student's t",
         "world.height = 7", "replay ratio 0.2", "a processor, 2 cores", "torch 2.13.0", "commit 0123456789ab",
     ):  # fmt: skip
         assert words in caption
@@ -299,8 +326,8 @@ def test_a_speed_up_is_the_mean_of_the_ratios_of_equal_seeds_beside_what_is_idea
     assert row[3] == "2"  # of three processes, on two cores
     runs, bench = report["speedup"].picture.axes
     assert runs.patches[0].get_width() == pytest.approx(ratio)
-    ideal = [line for line in runs.lines if len(set(line.get_xdata())) == 1 and line.get_xdata()[0] == 2]
-    assert ideal and len(bench.patches) >= 5
+    drawn = [set(path.vertices[:, 0]) for lines in runs.collections for path in lines.get_paths()]
+    assert {2.0} in drawn and len(bench.patches) >= 5
 
 
 def test_a_benchmark_gives_its_own_ratios(report):

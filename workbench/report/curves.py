@@ -12,7 +12,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from workbench.core.records import TABLES
-from workbench.report.intervals import LEVEL, MIN_RUNS, Estimate, interquartile_mean, interval, stratified_bootstrap
+from workbench.report.intervals import LEVEL, MIN_RUNS, Estimate, interval, middle_and_ends
 from workbench.report.material import Material, ReportFigure, add_legend, group_sentence, line_look, panels
 from workbench.report.selection import Group, ReportError
 from workbench.runs.loaded import LoadedRun
@@ -77,7 +77,7 @@ class Panel:
 
 X_LABELS = {"agent_steps": "agent steps, all agents", "time": "wall time, s", "update": "updates of each agent"}
 X_NAMES = {"agent_steps": "agent steps", "time": "wall time", "update": "updates"}
-HEAD = ("group", "curve", "over", "at", "interquartile mean", "runs")
+HEAD = ("group", "curve", "over", "at", "value", "runs")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Bundle:
 
     Attributes:
         x: (points,).
-        middle: (points,) interquartile mean over the runs.
+        middle: (points,) interquartile mean over the runs, or mean of a few.
         low: (points,) lower end of the interval; nan without.
     """
 
@@ -180,7 +180,7 @@ def draw(name: str, opening: str, shown: Sequence[Panel], material: Material) ->
 
 
 def bundle_of(group: Group, curve: Curve, material: Material) -> tuple[Bundle, set[str]]:
-    """The curves of a group's runs on one x axis, with interquartile mean and interval; and what the caption must say.
+    """The curves of a group's runs on one x axis, with their middle and its interval; and what the caption must say.
 
     Curves with the same x keep it; others are interpolated, see :func:`aligned`.
     """
@@ -190,9 +190,7 @@ def bundle_of(group: Group, curve: Curve, material: Material) -> tuple[Bundle, s
     x, y = aligned([(x, y) for x, y, _ in found], hold=curve.over == "time")
     if not all(np.array_equal(own, x) for own, _, _ in found):
         notes.add(_HELD if curve.over == "time" else _CUT)
-    none = np.full(len(x), np.nan)
-    low, high = stratified_bootstrap(y, group.strata) if material.bands else (none, none)
-    return Bundle(x, interquartile_mean(y, axis=0), low, high), notes
+    return Bundle(x, *middle_and_ends(y, group.strata, material.bands)), notes
 
 
 def start_time(run: LoadedRun) -> float:

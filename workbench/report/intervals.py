@@ -1,8 +1,9 @@
-"""Interquartile means of a handful of runs with bootstrap intervals: what the runs say, and how surely.
+"""What a handful of runs says of a number, and how surely.
 
-As in Agarwal, Schwarzer, Castro, Courville and Bellemare, "Deep reinforcement learning at the edge
-of the statistical precipice", NeurIPS 2021, sections 4.1 and 4.3. Their library brings some ten packages for what is a
-few lines of NumPy here; SciPy's bootstrap would bring one of 35 MB.
+Of ten runs or more it is their interquartile mean with a bootstrap interval, as in Agarwal, Schwarzer, Castro,
+Courville and Bellemare, "Deep reinforcement learning at the edge of the statistical precipice", NeurIPS 2021, sections
+4.1 and 4.3. Of fewer runs such an interval is too narrow, so it is their mean with an interval by Student's t. Their
+library brings some ten packages for what is a few lines of NumPy here; SciPy's bootstrap would bring one of 35 MB.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from workbench.runs.statistics import student_t
 from workbench.runs.table import number
 
 # Share of the resampled numbers that lie inside an interval.
@@ -20,6 +22,8 @@ LEVEL = 0.95
 RESAMPLES = 2000
 # Runs that an interval needs. Of two, a bootstrap gives back the two values themselves.
 MIN_RUNS = 3
+# Runs from which on an interval is a bootstrap's.
+ENOUGH_RUNS = 10
 
 Array = NDArray[np.float64]
 
@@ -96,20 +100,41 @@ def _resampled(values: Array, drawn: NDArray[np.int64]) -> Array:
     return means
 
 
-def estimate(values: ArrayLike, strata: ArrayLike | None = None, bands: bool = True) -> Estimate:
-    """The interquartile mean of single numbers, one per run, with its interval if there are enough of them.
+def middle_and_ends(
+    values: ArrayLike, strata: ArrayLike | None = None, bands: bool = True
+) -> tuple[Array, Array, Array]:
+    """What the runs say at each point, and the ends of its interval.
+
+    Of :data:`ENOUGH_RUNS` or more it is the interquartile mean with a bootstrap interval; of fewer the mean with one by
+    Student's t, from the spread within each stratum.
 
     Args:
-        values: (runs,), at least one.
+        values: (runs, points), at least one run.
         strata: (runs,), the task of each run; None if there is one.
         bands: False for no interval.
+
+    Returns:
+        The middle, the lower and the upper end, (points,) each; ends are nan without an interval.
     """
     values = np.asarray(values, np.float64)
-    value = float(interquartile_mean(values))
-    if len(values) < MIN_RUNS or not bands:
-        return Estimate(value)
-    low, high = stratified_bootstrap(values[:, None], strata)
-    return Estimate(value, float(low[0]), float(high[0]))
+    count, none = len(values), np.full(values.shape[1], np.nan)
+    if count >= ENOUGH_RUNS:
+        ends = stratified_bootstrap(values, strata) if bands else (none, none)
+        return interquartile_mean(values, axis=0), *ends
+    middle = values.mean(axis=0)
+    tasks, task = np.unique(np.zeros(count) if strata is None else np.asarray(strata), return_inverse=True)
+    freedom = count - len(tasks)
+    if count < MIN_RUNS or freedom < 1 or not bands:
+        return middle, none, none
+    within = values - np.stack([values[task == one].mean(axis=0) for one in range(len(tasks))])[task]
+    half = student_t(freedom) * np.sqrt((within**2).sum(axis=0) / freedom / count)
+    return middle, middle - half, middle + half
+
+
+def estimate(values: ArrayLike, strata: ArrayLike | None = None, bands: bool = True) -> Estimate:
+    """What single numbers say, one per run, (runs,); see :func:`middle_and_ends`."""
+    middle, low, high = middle_and_ends(np.asarray(values, np.float64)[:, None], strata, bands)
+    return Estimate(float(middle[0]), float(low[0]), float(high[0]))
 
 
 def interval(found: Estimate) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from matplotlib.axes import Axes
 
-from workbench.report.intervals import LEVEL, RESAMPLES
+from workbench.report.intervals import ENOUGH_RUNS, LEVEL, RESAMPLES
 from workbench.report.selection import Group, ReportError, Selection
 from workbench.runs.statistics import listed
 from workbench.runs.table import Table
@@ -29,6 +29,13 @@ from workbench.view.style import (
 Columns = Literal["single", "double"]
 # Height of a page of text in inches.
 PAGE = 9.5
+# What lines and bands are, of many runs and of few.
+_MANY_LINES, _FEW_LINES = "interquartile means over the runs of a group", "means over the runs of a group"
+_MANY_BANDS = (
+    f"{_MANY_LINES}, bands their {100 * LEVEL:.0f} % intervals by stratified bootstrap over seeds (percentile, "
+    f"{RESAMPLES:,} resamples, resampling seed 0; Agarwal et al. 2021)"
+)
+_FEW_BANDS = f"{_FEW_LINES}, bands their {100 * LEVEL:.0f} % intervals by Student's t over seeds"
 
 
 @dataclass(frozen=True)
@@ -66,14 +73,15 @@ class Material:
     @property
     def band_sentence(self) -> str:
         """What line and band are."""
-        if not self.bands:
-            return "Lines are interquartile means over the runs of a group; no intervals are drawn."
-        pooled = f" Strata: {', '.join(self.selection.pooled)}." if self.selection.pooled else ""
-        return (
-            f"Lines are interquartile means over the runs of a group; bands are {100 * LEVEL:.0f} % intervals by "
-            f"stratified bootstrap over seeds (percentile, {RESAMPLES:,} resamples, resampling seed 0; Agarwal et al. "
-            f"2021), which are too narrow where seeds are few.{pooled}"
-        )
+        counts = [len(group.runs) for group in self.groups]
+        few, many = min(counts) < ENOUGH_RUNS, max(counts) >= ENOUGH_RUNS
+        said = [_MANY_LINES] * many + [_FEW_LINES] * few
+        if self.bands:
+            said = [_MANY_BANDS] * many + [_FEW_BANDS] * few
+        mixed = f" (the latter for groups of fewer than {ENOUGH_RUNS} runs)" * (few and many)
+        pooled = f" Strata: {', '.join(self.selection.pooled)}." if self.bands and self.selection.pooled else ""
+        none = "" if self.bands else "; no intervals are drawn"
+        return f"Lines are {'; or '.join(said)}{mixed}{none}.{pooled}"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from workbench.runs.table import Table
 
 
 def results_table(selection: Selection, bands: bool = True) -> Table:
-    """A column per group: interquartile means over its runs, with 95 % intervals where there are enough runs.
+    """A column per group: what its runs say of each number, with 95 % intervals where there are enough runs.
 
     Args:
         selection: the groups.

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from workbench.report.intervals import Estimate, estimate, interval
+from workbench.report.intervals import ENOUGH_RUNS, Estimate, estimate, interval
 from workbench.report.material import Material, ReportFigure, bar_look, new_picture, panel_title, what_differs
 from workbench.report.selection import Group, ReportError
 from workbench.runs.table import Table, number
@@ -84,8 +84,9 @@ def speedup(material: Material) -> ReportFigure:
         "runs of the same seed, or repetitions."
     )
     if material.groups:
-        intervals = ", with 95 % bootstrap intervals where there are at least 3" if material.bands else ""
-        caption += f" Bars are interquartile means over seeds{intervals}."
+        few = f" with their 95 % intervals by Student's t, and from {ENOUGH_RUNS} seeds on" * material.bands or ", and"
+        intervals = " with bootstrap intervals" * material.bands
+        caption += f" Bars are means over seeds{few} interquartile means{intervals}."
     if material.bench is not None:
         ceiling = material.bench["ceiling"]
         two = float(ceiling["two_copies"]["speedup"])
