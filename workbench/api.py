@@ -30,7 +30,7 @@ from workbench.runs import compare as comparing
 from workbench.runs import loaded as loading
 from workbench.runs import run as running
 from workbench.runs.files import at
-from workbench.runs.folder import RecordError, RunFolder, data_folder, runs_folder
+from workbench.runs.folder import RecordError, RunFolder, data_folder, named_path
 from workbench.runs.initial_weights import WeightSource
 from workbench.runs.launch_rules import check_launch
 from workbench.runs.listing import info_of, runs
@@ -379,18 +379,18 @@ def load(
     """An earlier run from its folder.
 
     Args:
-        path: the folder.
+        path: the folder, or its name in ``data/runs``.
         world, agent, sampler: the class of your own that the run was made with, or its ``module:Class``. Nothing is
             imported because the folder names it.
 
     Example:
-        ``wb.load(wb.runs()[-1].path).diagnose()``
+        ``wb.load("NAME").diagnose()``
 
     Raises:
         RecordError: there is no run at that path, it is damaged or of another version, or was made with a class that is
             not given here.
     """
-    return LoadedRun(path, world=world, agent=agent, sampler=sampler)
+    return LoadedRun(named_path(path), world=world, agent=agent, sampler=sampler)
 
 
 def doctor(run: RunView | Path | str) -> Diagnosis:
@@ -409,8 +409,7 @@ def doctor(run: RunView | Path | str) -> Diagnosis:
 
     if isinstance(run, RunView):
         return diagnose(run)
-    path = at(run)
-    return diagnose(load(path if path.exists() else runs_folder() / path))
+    return diagnose(load(run))
 
 
 def resume(
@@ -425,7 +424,7 @@ def resume(
     that was never interrupted, unless settings that the result depends on were changed.
 
     Args:
-        path: the run's folder.
+        path: the run's folder, or its name in ``data/runs``.
         config: the configuration to continue with; default the run's own.
         start: False leaves it to ``run.start()``.
         parent_is_gone: the run was launched on a machine, or in a container, of another name, where its process cannot
@@ -436,7 +435,7 @@ def resume(
             that :meth:`Run.change` takes change from the checkpoint on.
 
     Example:
-        ``wb.resume("data/runs/NAME", epochs=480).wait()``
+        ``wb.resume("NAME", epochs=480).wait()``
 
     Raises:
         RunError: the run has not ended.
@@ -446,7 +445,7 @@ def resume(
         MemoryError, OSError: as for :func:`launch`.
     """
     given = {"world": world, "agent": agent, "sampler": sampler}
-    resumed = resuming.resume(Run, _hooks_of, given, path, config, start, parent_is_gone, changes)
+    resumed = resuming.resume(Run, _hooks_of, given, named_path(path), config, start, parent_is_gone, changes)
     assert isinstance(resumed, Run | LoadedRun)
     return resumed
 
@@ -505,7 +504,7 @@ def archive(run: Path | str, *, confirm: str, out: Path | str | None = None) -> 
 
 
 def _confirmed(run: Path | str, confirm: str) -> Path:
-    path = Path(os.path.abspath(at(run) if at(run).exists() else runs_folder() / run))
+    path = Path(os.path.abspath(named_path(run)))
     if not (path / "run.json").is_file():
         raise RecordError(f"{path} is no run folder: it has no run.json")
     if confirm != path.name:

@@ -132,6 +132,16 @@ def test_no_runs_and_no_folder(tmp_path, monkeypatch, capsys):
     assert main(["runs", str(tmp_path / "nowhere")]) == 2
 
 
+def test_a_run_is_found_by_its_name_wherever_one_stands(tmp_path, monkeypatch):
+    path = finished_run(tmp_path / "runs", name="mine")
+    monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))
+    monkeypatch.chdir("/")
+    assert wb.load("mine").folder.path == path and wb.doctor("mine").checks
+    assert wb.resume("mine").status == "finished", "there is nothing left to do"
+    with pytest.raises(RecordError, match="yours"):
+        wb.load("yours")
+
+
 def test_resume_takes_settings_by_name_and_refuses_what_is_none(tmp_path, capsys):
     path = finished_run(tmp_path)
     assert main(["resume", str(path), "--set", "epochs"]) == 2

@@ -16,7 +16,6 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from workbench import api
 from workbench.core.config import Config, ConfigError
 from workbench.core.settings import whole
-from workbench.runs.folder import runs_folder
 from workbench.runs.presets import preset, presets
 
 Options = TypeVar("Options")
@@ -128,13 +127,7 @@ def load_named(run: Path, own: Classes) -> api.LoadedRun:
     Raises:
         RecordError: there is no run at either place, or it cannot be read.
     """
-    return api.load(named_path(run), **vars(own))
-
-
-def named_path(run: Path) -> Path:
-    """The folder of a run, given by its path, or by its name in the folder of the runs."""
-    named = runs_folder() / run
-    return run if run.exists() or not named.exists() else named
+    return api.load(run, **vars(own))
 
 
 def _first(arguments: Sequence[str]) -> dict[str, str | None]:

@@ -23,13 +23,12 @@ from workbench.cli.options import (
     PresetName,
     at_least,
     command,
-    named_path,
     parse,
 )
 from workbench.cli.progress import REFRESH_S, follow
 from workbench.core.config import ConfigError, Mode, check_name
 from workbench.core.processes.supervisor import ChildFailed
-from workbench.runs.folder import RecordError, data_folder
+from workbench.runs.folder import RecordError, data_folder, named_path
 from workbench.runs.run import Run
 from workbench.runs.table import tell
 from workbench.sweep.executors import executor
@@ -101,7 +100,7 @@ def run(arguments: list[str]) -> int:
     options = parse("run", arguments, RunOptions)
     made = api.launch(
         options.config, options.mode, options.epochs_ahead, name=options.name, out=options.out,
-        weights=None if options.weights is None else named_path(options.weights), faults=options.fault,
+        weights=options.weights, faults=options.fault,
         probes=options.probes, timeline=options.timeline, note=options.note, tags=options.tag, start=False,
     )  # fmt: skip
     return _finish(made)
@@ -139,7 +138,7 @@ def resume(
         own: Classes of your own that the run was made with.
     """
     settings = vars(own) | _settings(set)
-    return _finish(api.resume(named_path(run), start=False, parent_is_gone=parent_is_gone, **settings))
+    return _finish(api.resume(run, start=False, parent_is_gone=parent_is_gone, **settings))
 
 
 def _settings(texts: tuple[str, ...]) -> dict[str, Any]:

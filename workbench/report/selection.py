@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from workbench.core.config import MODES, Config, field_names
 from workbench.core.settings import flat
-from workbench.runs.files import at
-from workbench.runs.folder import RecordError, data_folder
+from workbench.runs.folder import RecordError, named_path, runs_folder
 from workbench.runs.loaded import Given, LoadedRun, RunView, classes_of, extensions
 from workbench.runs.result import Result
 
@@ -200,10 +199,9 @@ def shown(value: Any) -> str:
 def _existing(path: Runs) -> Path:
     if isinstance(path, RunView):
         return path.folder.path
-    named = data_folder() / "runs" / path
-    found = at(path) if at(path).exists() or not named.exists() else named
+    found = named_path(path)
     if not found.exists():
-        raise ReportError(f"there is no {path}, neither here nor in {data_folder() / 'runs'}; give a run's folder")
+        raise ReportError(f"there is no {path}, neither here nor in {runs_folder()}; give a run's folder")
     return found
 
 

@@ -67,6 +67,12 @@ def runs_folder() -> Path:
     return data_folder() / "runs"
 
 
+def named_path(run: Path | str) -> Path:
+    """Where a run is that is given by a path, or by its name in the folder of the runs; the path if it is nowhere."""
+    path, named = at(run), runs_folder() / run
+    return path if path.exists() or not named.exists() else named
+
+
 def reference_path(name: str) -> Path:
     """Where a file of measurements that are kept for reference lies: in ``reference`` in the data folder."""
     return data_folder() / "reference" / name

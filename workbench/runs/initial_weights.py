@@ -15,7 +15,7 @@ from workbench.core.processes.worker import Parts
 from workbench.core.shared.layout import Field, Layout
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Trainer
-from workbench.runs.folder import RecordError
+from workbench.runs.folder import RecordError, named_path
 from workbench.runs.loaded import LoadedRun, RunError, RunView, weights_in
 from workbench.runs.recovery.checkpoint import read_checkpoint
 from workbench.runs.weights import unpadded
@@ -82,7 +82,7 @@ def _read(source: WeightSource) -> tuple[NDArray[np.float32], Config | None]:
         return source, None
     if isinstance(source, RunView):
         return source.newest_weights, source.config
-    path = Path(source).expanduser()
+    path = named_path(source)
     if path.is_dir():
         run = LoadedRun(path)
         return (run.weights if (path / "weights.npy").exists() else run.weights_at("newest")), run.config
