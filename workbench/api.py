@@ -70,6 +70,7 @@ __all__ = [
 ]  # fmt: skip
 
 registry.register("agent", "dqn", "workbench.zoo.dqn:DQNConfig")
+registry.register("learner", "fused", "workbench.zoo.fused:FusedLearner")
 registry.register("replay.sampler", "prioritised", "workbench.zoo.prioritised:PrioritisedConfig")
 
 _DRAWN = {

@@ -8,12 +8,12 @@ import torch
 
 from workbench.core.digest import array_digest
 from workbench.core.processes.blocks import Plan, weight_store_layout
+from workbench.core.processes.supervisor import learner_class
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.record_ring import Channel, ChannelReader
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore
 from workbench.core.train.hooks import record_tables
-from workbench.core.train.learners import OneByOne
 from workbench.core.train.loop import Collector, Trainer
 from workbench.core.train.sequential import run_sequential
 from workbench.runs.history import History
@@ -67,7 +67,7 @@ def new_collector(parts):
 def new_trainer(parts):
     """A trainer over the memory of a run, as it is before it restores anything."""
     indices = range(parts.config.num_agents)
-    learner = OneByOne(parts.config, indices, parts.replays, CPU)
+    learner = learner_class(parts.config)(parts.config, indices, parts.replays, CPU)
     return Trainer(parts.config, learner, parts.stores, parts.progress, parts.channel)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,9 +59,21 @@ class Probes(Hook):
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Measure on the learning side."""
-        for index, agent in trainer.agents.items():
-            if isinstance(agent, ValueAgent):  # of others nothing is known that could be looked at
-                _Learning(trainer, agent, index, parts)
+        probes = {
+            index: _Learning(trainer, agent, index, parts)
+            for index, agent in trainer.agents.items()
+            if isinstance(agent, ValueAgent)  # of others nothing is known that could be looked at
+        }
+        for name in ("learn", "publish", "epoch", "updates"):
+            override(trainer, name, functools.partial(_of_its_agent, probes, f"_{name}"))
+
+
+def _of_its_agent(
+    probes: Mapping[int, _Learning], watching: str, method: Wrapped, index: int, *rest: Any, **named: Any
+) -> Any:
+    """A call of a method of the trainer that takes an agent's index first; agents without probes pass through."""
+    of_agent = probes.get(index)
+    return getattr(of_agent, watching)(method, *rest, **named) if of_agent else method(index, *rest, **named)
 
 
 def measured_in_full(round_: int) -> bool:
@@ -287,17 +299,9 @@ class _Learning(_Side):
         self._places = torch.from_numpy(sample_index(self.layouts[index])).to(agent.device)
         self.updates, self._published, self._phase, self._host = 0, 0, _Phase(), math.nan
         self._counts, self._last_probed = False, 0
-        watched: dict[str, Wrapped] = {"learn": self._learn, "publish": self._publish}
-        watched |= {"epoch": self._epoch, "updates": self._updates}
-        for name, method in watched.items():
-            override(trainer, name, functools.partial(self._of_this_agent, method))
         override(trainer.replays[index], "sample", self._sample)
         override(agent, "update", self._update)
         override(agent, "snapshot", self._snapshot)
-
-    def _of_this_agent(self, watched: Wrapped, method: Wrapped, index: int, *rest: Any, **named: Any) -> Any:
-        """A call of a method of the trainer that takes an agent's index first; other agents pass through."""
-        return watched(method, *rest, **named) if index == self.index else method(index, *rest, **named)
 
     def measured(self, name: str, value: float, due: float = math.nan) -> None:
         self.record(name, self.index, self._phase.epoch, self.store.newest, self.updates, value, due)

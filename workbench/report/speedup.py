@@ -141,7 +141,7 @@ def ideal_of(run: Any) -> float:
     """Processes of a run that can work at the same time on the cores of its machine."""
     cores, agents = int(run.description["machine"]["cores"]), run.config.num_agents
     asked = run.config.processes.learners
-    learners = agents if asked == "per_agent" else min(agents, cores) if asked == "auto" else int(asked)
+    learners = min(agents, cores) if asked == "auto" else run.config.num_learners
     return float(min(cores, learners + (run.lag != 0)))
 
 

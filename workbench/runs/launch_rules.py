@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from workbench.core import registry
 from workbench.core.config import MODES, Config, ConfigError
 from workbench.core.settings import require, whole
 
@@ -26,6 +27,8 @@ def check_launch(config: Config, mode: str, lag: int | None) -> int | None:
         raise ConfigError(
             "lag is None; free-running needs mode='multiprocess'. Give a sequential run a lag of 0 or more"
         )
+    if config.processes.learners in registry.names("learner"):
+        registry.learner(config.processes.learners).check(config)
     steps, max_age = config.steps_per_epoch, config.replay.max_age
     require(
         max_age == 0 or max_age > (lag or 0), "replay.max_age", max_age,

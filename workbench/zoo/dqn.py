@@ -103,6 +103,7 @@ class DQNConfig(ValueConfig):
     """
 
     agent_class: ClassVar[type[ValueAgent]] = DQNAgent
+    stackable: ClassVar[bool] = True
     loss: ClassVar[str] = "Huber loss"
     uncorrected: ClassVar[str] = ""
 

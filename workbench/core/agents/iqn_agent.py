@@ -111,6 +111,7 @@ class IQNConfig(ValueConfig):
 
     agent_class: ClassVar[type[ValueAgent]] = IQNAgent
     policy_class: ClassVar[type[EpsilonGreedy]] = IQNPolicy
+    stackable: ClassVar[bool] = True
     loss: ClassVar[str] = "quantile Huber loss"
     uncorrected: ClassVar[str] = "Retrace gives returns weights below 0, of which there are no quantiles to learn"
 

@@ -70,6 +70,8 @@ class ValueAgent:
         online, target: the networks.
         parameters: the vector behind both.
         optimizer: Adam over the online half of that vector.
+        staging: the batch and the random numbers of an update.
+        td_error: (B,) float32 on the device: |TD error| of each row of the last update.
         updates, target_updates: how many there were.
 
     Args:
@@ -99,10 +101,9 @@ class ValueAgent:
         learning, sampler = config.learning, config.replay.sampler
         window = learning.n_step if arguments.window or learning.correction != "none" else 0
         fields = Batch.fields(learning.batch_size, arguments.num_frames, spec, sampler.weighted, window)
-        self._staging = Staging({**fields, **self.random_fields()}, device)
-        self._staged = self._staging.device
-        self.batch = Batch(**{name: self._staging.host[name] for name in fields})
-        self._td_error = torch.zeros(config.learning.batch_size, device=device)
+        self.staging = Staging({**fields, **self.random_fields()}, device)
+        self.batch = Batch(**{name: self.staging.host[name] for name in fields})
+        self.td_error = torch.zeros(config.learning.batch_size, device=device)
         pinned = device.type == "cuda"
         self._pinned = torch.empty_like(self.parameters.vector, device="cpu", pin_memory=True) if pinned else None
 
@@ -124,26 +125,34 @@ class ValueAgent:
     # --- what all have in common -----------------------------------------------------------------------------------
 
     def update(self, learning_rate: float) -> Tensor:
-        """Make one update from ``batch``; see :meth:`workbench.core.agents.base.Agent.update`.
+        """Make one update from ``batch``; see :meth:`workbench.core.agents.base.Agent.update` and :meth:`prepare`."""
+        self.prepare()
+        self.staging.upload()
+        self.optimizer.learning_rate.fill_(learning_rate)
+        metrics = self._descend()
+        self.complete()
+        return metrics
+
+    def prepare(self) -> None:
+        """What the host does before an update: look at the devices, draw random numbers, set the networks' mode.
 
         Raises:
             ValueError: a network has been moved away from the device that batches are brought to.
         """
         self._check_devices()
-        self.draw(self._rng, self._staging.host)
-        self._staging.upload()
+        self.draw(self._rng, self.staging.host)
         self.online.train()
         self.target.train()
-        self.optimizer.learning_rate.fill_(learning_rate)
-        metrics = self._descend()
+
+    def complete(self) -> None:
+        """Count an update that was made, and move the target network if that is due."""
         self.updates += 1
         if self.updates % self.config.learning.target_interval == 0:
             self.update_target()
-        return metrics
 
     def td_errors(self) -> NDArray[np.float32]:
         """(B,) float32: |TD error| of each row of the last update."""
-        return to_numpy(self._td_error)
+        return to_numpy(self.td_error)
 
     def _check_devices(self) -> None:
         for name, network in (("online", self.online), ("target", self.target)):
@@ -163,17 +172,17 @@ class ValueAgent:
         gradient.zero_()
         rows = learning.batch_size // learning.accumulate
         parts = [self._accumulate(slice(start, start + rows)) for start in range(0, learning.batch_size, rows)]
-        loss, q_tm1, self._td_error = (torch.cat(part) for part in zip(*parts, strict=True))
+        loss, q_tm1, self.td_error = (torch.cat(part) for part in zip(*parts, strict=True))
         norm = torch.linalg.vector_norm(gradient)
         gradient.mul_(learning.grad_clip / norm.clamp(min=learning.grad_clip))
         self.optimizer.step(gradient)
-        return torch.stack((loss.mean(), q_tm1.mean(), q_tm1.max(), self._td_error.mean(), norm))
+        return torch.stack((loss.mean(), q_tm1.mean(), q_tm1.max(), self.td_error.mean(), norm))
 
     def _accumulate(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Add the gradient of a micro-batch's share of the loss; see :meth:`row_losses`."""
-        loss, q_tm1, td_error = self.row_losses(self._staged, rows)
-        if "weight" in self._staged:
-            loss = loss * self._staged["weight"][rows]
+        loss, q_tm1, td_error = self.row_losses(self.staging.device, rows)
+        if "weight" in self.staging.device:
+            loss = loss * self.staging.device["weight"][rows]
         torch.autograd.backward(loss.sum() / self.config.learning.batch_size)
         return loss.detach(), q_tm1.detach(), td_error.detach()
 
@@ -351,11 +360,14 @@ class ValueConfig(AgentConfig):
         agent_class: the learning side.
         policy_class: the acting side.
         window: whether its batches carry the n-step window.
+        stackable: whether ``row_losses`` may be mapped over the weights of many agents by ``torch.vmap``: it asks
+            nothing of the values of a tensor, and stores none but layer noise.
     """
 
     agent_class: ClassVar[type[ValueAgent]]
     policy_class: ClassVar[type[EpsilonGreedy]] = EpsilonGreedy
     window: ClassVar[bool] = False
+    stackable: ClassVar[bool] = False
 
     def network(self, spec: AgentSpec) -> ValueNetwork:
         """A network without values, on torch's default device."""

@@ -1,8 +1,8 @@
 """Who makes the updates of a process's agents: one after the other by default.
 
 A learner owns the agents of its process, one, a group or all of them, with what each learns from. It is asked for the
-updates of one agent at a time; one that makes those of several agents in one go keeps the others' until they are asked
-for. The results of an agent must be those of its own updates either way.
+updates of one agent at a time; one that makes those of several agents in one go asks for the others'
+(:attr:`Learner.ask`). The results of an agent must be those of its own updates either way.
 """
 
 from __future__ import annotations
@@ -76,11 +76,15 @@ class Learner(Protocol):
 
     Attributes:
         agents, replays, samplers: by index of the agent.
+        ask: set before the updates of an agent are asked for. A learner that makes those of several agents in one go
+            calls it for each of the others first; where updates of that agent are due, they are asked for before it
+            returns, within the call for the first agent.
     """
 
     agents: dict[int, Agent]
     replays: dict[int, Replay]
     samplers: dict[int, Sampler]
+    ask: Callable[[int], object]
 
     def learn(
         self, index: int, num_updates: int, end: int | None, learning_rate: Callable[[int], float],
@@ -91,6 +95,8 @@ class Learner(Protocol):
 
 class OneByOne:
     """Updates its agents one after the other, each as it is asked for."""
+
+    ask: Callable[[int], object]
 
     def __init__(self, config: Config, indices: Sequence[int], replays: Sequence[Replay], device: torch.device) -> None:
         """Make the agents of those indices, for each of which there is a replay."""

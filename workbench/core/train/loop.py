@@ -249,6 +249,12 @@ class Trainer:
 
     def epoch(self, index: int, epoch: int) -> None:
         """Finite lag: the updates that follow an epoch, and one publication, whether or not there were updates."""
+
+        def ask(other: int) -> None:
+            if self.progress.epochs_learned(other) <= epoch:
+                self.epoch(other, epoch)
+
+        self.learner.ask = ask
         end = (epoch + 1) * self.config.steps_per_epoch
         if end >= self.config.replay.learning_starts:
             self.learn(index, epoch, self.settings().at(epoch).pacing.updates_per_epoch, end)
@@ -265,6 +271,8 @@ class Trainer:
             allowed: updates at most.
         """
         interval = self.settings().at(epoch).pacing.publish_interval
+        limit, made = self.progress.settled(index) + allowed, self.progress.settled
+        self.learner.ask = lambda other: self.updates(other, epoch, limit - made(other))
         self.learn(index, epoch, max(0, min(allowed, interval - self.unpublished[index])), None)
         all_made = self.progress.settled(index) >= self.settings().total_updates
         if self.unpublished[index] >= interval or (all_made and self.unpublished[index]):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from workbench.core import registry
 from workbench.core.agents.flat_parameters import bind
 from workbench.core.agents.value_agent import arguments_of
 from workbench.core.config import Config
@@ -316,6 +317,11 @@ class OptimizerBeforeWeights(Fault):
         """Every agent gets the optimiser of an agent that is thrown away."""
         for agent in value_agents(trainer):
             agent.optimizer = type(agent)(agent.config, agent.index, agent.device).optimizer
+
+    def why_not(self, config: Config, mode: str, lag: int | None) -> str:
+        """A learner that stacks its agents has one optimiser for all."""
+        stacked = config.processes.learners in registry.names("learner")
+        return "a fused learner steps all agents at once; use processes.learners = 'per_agent'" if stacked else ""
 
 
 class SnapshotOnGpu(Fault):

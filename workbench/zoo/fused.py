@@ -1,0 +1,290 @@
+"""One process that updates all agents at once: ``processes.learners = "fused"``, the way to use a large card.
+
+The weights, target weights, gradients and moments of all agents lie stacked, one agent to a row, and every agent's own
+parts are views of its row. So whatever reads or writes one agent (snapshot, state, probe, fault) finds what it finds
+elsewhere. An update brings all batches to the device in one copy and maps ``row_losses`` over the rows with
+``torch.vmap``, which turns the matrix products of N agents into one batched product.
+
+To the outside each agent is asked for its updates as everywhere. Asked for one agent's, the learner asks for the
+others' first, so that all are under way when the first update is made; in an update it does the same, agent by agent.
+The innermost call makes the update of all. So a wrapper around a method of one agent sees that agent before and after
+its own update. Every update computes every row, and moves those that are due: an agent's numbers do not depend on which
+others are due with it, and a process that takes a dead one's place repeats them to the bit.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.optim.adam import adam
+
+from workbench.core.agents.adam import BETA1, BETA2, Adam
+from workbench.core.agents.flat_parameters import ParameterLayout, bind
+from workbench.core.agents.staging import Staging
+from workbench.core.agents.value_agent import ValueAgent, ValueConfig
+from workbench.core.config import Config
+from workbench.core.seeding import stream
+from workbench.core.settings import require
+from workbench.core.shared.replay import Batch, Replay
+from workbench.core.train.learners import Learned
+
+FRAMES = 40  # of Python's stack, for each agent whose update is under way, with room for wrappers
+OTHERWISE = "use processes.learners = 'per_agent', 'auto' or a number"
+
+
+class _Networks(nn.Module):
+    """Both networks of one agent, and its loss as a function of their parameters."""
+
+    def __init__(self, agent: ValueAgent) -> None:
+        super().__init__()
+        self.online, self.target = agent.online, agent.target
+        self._losses = agent.row_losses
+
+    def forward(self, staged: Mapping[str, Tensor], rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        return self._losses(staged, rows)
+
+
+def _views(layout: ParameterLayout, stack: Tensor) -> dict[str, Tensor]:
+    """Name to the parameters of all agents, as views of a stack: (N, size) to (N, *shape)."""
+    places = zip(layout.names, layout.shapes, layout.offsets, strict=True)
+    return {
+        name: stack[:, offset : offset + math.prod(shape)].view(len(stack), *shape) for name, shape, offset in places
+    }
+
+
+@dataclass
+class _Request:
+    """Updates that one agent was asked for, and what has come of them."""
+
+    num_updates: int
+    end: int | None
+    learning_rate: Callable[[int], float]
+    metrics: list[Tensor] = field(default_factory=list)
+    columns: list[tuple[float, int, int, float]] = field(default_factory=list)
+
+    def answer(self) -> Learned:
+        """What is reported."""
+        metrics = torch.stack(self.metrics).cpu().numpy() if self.metrics else np.empty((0, 1), np.float32)
+        columns = np.array(self.columns).reshape(-1, 4)
+        counts = columns[:, 1:3].astype(np.int64)
+        return Learned(metrics, columns[:, 0], counts[:, 0], counts[:, 1], columns[:, 3])
+
+
+class FusedLearner:
+    """Updates all agents of its process together.
+
+    Attributes:
+        agents, replays, samplers, ask: see :class:`workbench.core.train.learners.Learner`.
+        vector: (N, 2 * size) float32: in each row the online and the target weights of an agent.
+        gradient, exp_avg, exp_avg_sq: (N, size) float32.
+    """
+
+    ask: Callable[[int], object]
+
+    def __init__(self, config: Config, indices: Sequence[int], replays: Sequence[Replay], device: torch.device) -> None:
+        """Make the agents of those indices, for each of which there is a replay, and stack them."""
+        self.check(config)
+        self.config, self.agents = config, {index: self._made(config, index, device) for index in indices}
+        self.replays = dict(zip(indices, replays, strict=True))
+        sampler = config.replay.sampler
+        self.samplers = {index: sampler.make(config, stream(config.seed, "sampling", index)) for index in indices}
+        self._asked: dict[int, _Request] = {}
+        self._made_updates: dict[int, Learned] = {}
+        self._stack(device)
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + FRAMES * len(self.agents)))
+
+    @staticmethod
+    def check(config: Config) -> None:
+        """Refuse agents that cannot be stacked, before there is a process.
+
+        Raises:
+            ConfigError: the reason, and what to do.
+        """
+        agent, specs, learners = config.agent, config.spec.agents, config.processes.learners
+        require(
+            isinstance(agent, ValueConfig) and agent.stackable, "processes.learners", learners,
+            f"the agent {type(agent).__name__} does not say that it can be stacked; set stackable = True in its class "
+            f"if its row_losses may be mapped by torch.vmap, or {OTHERWISE}",
+        )  # fmt: skip
+        other = next((index for index, spec in enumerate(specs) if spec != specs[0]), 0)
+        require(
+            other == 0, "processes.learners", learners,
+            f"agents are stacked only if their spaces are equal; agent 0 has {specs[0]}, agent {other} has "
+            f"{specs[other]}; {OTHERWISE}",
+        )  # fmt: skip
+        require(
+            config.learning.correction == "none", "processes.learners", learners,
+            f"a fused learner makes no off-policy corrections; set learning.correction = 'none', or {OTHERWISE}",
+        )  # fmt: skip
+
+    @staticmethod
+    def _made(config: Config, index: int, device: torch.device) -> ValueAgent:
+        agent = config.agent.make(config, index, device)
+        assert isinstance(agent, ValueAgent)
+        return agent
+
+    # --- the stack ---------------------------------------------------------------------------------------------------
+
+    def _stack(self, device: torch.device) -> None:
+        """Put every agent's parts into a row of one tensor each."""
+        agents = list(self.agents.values())
+        first, count = agents[0], len(agents)
+        layout = first.parameters.layout
+        size, like = layout.size, first.parameters.vector
+        self.vector = like.new_zeros((count, 2 * size))
+        self.gradient, self.exp_avg, self.exp_avg_sq = (like.new_zeros((count, size)) for _ in range(3))
+        fields = {name: ((count, *array.shape), array.dtype) for name, array in first.staging.host.items()}
+        self._staging = Staging({**fields, "grad_clip": ((count, 1), np.dtype(np.float32))}, device)
+        for row, agent in enumerate(agents):
+            self._place(agent, row)
+        self._networks = _Networks(first)
+        halves = {"online": self.vector[:, :size], "target": self.vector[:, size:]}
+        views = {
+            name: {key: each.detach() for key, each in _views(layout, half).items()} for name, half in halves.items()
+        }
+        self._learned = [each.requires_grad_() for each in views["online"].values()]
+        self._gradients = list(_views(layout, self.gradient).values())
+        self._parameters = {f"{name}.{key}": each for name, half in views.items() for key, each in half.items()}
+
+    def _place(self, agent: ValueAgent, row: int) -> None:
+        """Make an agent's parts views of its row."""
+        parameters, size = agent.parameters, agent.parameters.layout.size
+        self.vector[row] = parameters.vector
+        parameters.vector, parameters.gradient = self.vector[row], self.gradient[row]
+        parameters.online, parameters.target = parameters.vector[:size], parameters.vector[size:]
+        bind(agent.online, parameters.online, parameters.gradient)
+        bind(agent.target, parameters.target)
+        agent.optimizer = Adam(parameters.online, agent.optimizer.eps)
+        agent.optimizer.exp_avg, agent.optimizer.exp_avg_sq = self.exp_avg[row], self.exp_avg_sq[row]
+        own = copy.copy(self._staging)
+        own.host = {name: own.host[name][row] for name in agent.staging.host}
+        own.device = {name: own.device[name][row] for name in agent.staging.host}
+        agent.batch = Batch(**{name: own.host[name] for name, old in vars(agent.batch).items() if old is not None})
+        agent.staging = own
+        agent.update = partial(self._update, agent)  # type: ignore[method-assign]
+
+    # --- updates -----------------------------------------------------------------------------------------------------
+
+    def learn(
+        self, index: int, num_updates: int, end: int | None, learning_rate: Callable[[int], float],
+        heartbeat: Callable[[], object],
+    ) -> Learned:  # fmt: skip
+        """The updates of one agent, made together with those of all others that are due."""
+        if num_updates == 0:
+            return _Request(0, end, learning_rate).answer()
+        self._asked[index] = _Request(num_updates, end, learning_rate)
+        for other in self.agents:
+            if index in self._asked and other not in self._asked:
+                self.ask(other)
+        if index in self._asked:
+            self._make_updates(heartbeat)
+        return self._made_updates.pop(index)
+
+    def _make_updates(self, heartbeat: Callable[[], object]) -> None:
+        """Make all updates that were asked for."""
+        asked = dict(sorted(self._asked.items()))
+        takes_errors = self.config.replay.sampler.takes_errors
+        for number in range(max(request.num_updates for request in asked.values())):
+            due = {index: request for index, request in asked.items() if number < request.num_updates}
+            batches = {
+                index: self.replays[index].sample(self.samplers[index], self.agents[index].batch, request.end)
+                for index, request in due.items()
+            }
+            self._waiting = [(index, due[index].learning_rate(self.agents[index].updates)) for index in due]
+            self._due, self._returned = list(self._waiting), dict[int, Tensor]()
+            self._next()
+            for index, request in due.items():
+                agent, replay, batch = self.agents[index], self.replays[index], batches[index]
+                request.metrics.append(self._returned[index])
+                if takes_errors:
+                    self.samplers[index].update(batch.number, agent.td_errors())
+                request.columns.append(
+                    (float(batch.policy_version.mean()), agent.target_updates, replay.fill(request.end), time.time())
+                )
+            heartbeat()
+        self._made_updates = {index: request.answer() for index, request in asked.items()}
+        self._asked.clear()
+
+    def _next(self) -> None:
+        """Call the update of the next agent that waits for it; behind the last one, make the update of all."""
+        if self._waiting:
+            index, learning_rate = self._waiting.pop(0)
+            self._returned[index] = self.agents[index].update(learning_rate)
+        else:
+            self._descend_all()
+
+    def _update(self, agent: ValueAgent, learning_rate: float) -> Tensor:
+        """In place of :meth:`ValueAgent.update`."""
+        agent.prepare()
+        self._next()
+        agent.complete()
+        return self._metrics[list(self.agents).index(agent.index)]
+
+    def _descend_all(self) -> None:
+        """Upload all batches, and step the agents that are due, those of one learning rate together."""
+        agents = list(self.agents.values())
+        self._staging.host["grad_clip"][:, 0] = [agent.config.learning.grad_clip for agent in agents]
+        self._staging.upload()
+        groups: dict[float, list[int]] = {}
+        for index, learning_rate in self._due:
+            groups.setdefault(learning_rate, []).append(index)
+        for learning_rate, group in groups.items():
+            self.agents[group[0]].optimizer.learning_rate.fill_(learning_rate)
+        self._metrics, td_errors = self.descend(tuple(map(tuple, groups.values())))
+        for agent, td_error in zip(agents, td_errors, strict=True):
+            agent.td_error = td_error
+
+    def descend(self, groups: tuple[tuple[int, ...], ...]) -> tuple[Tensor, Tensor]:
+        """One optimiser step of the agents in ``groups`` on what is staged; see :meth:`ValueAgent._descend`.
+
+        Only work for the device, with the same shapes and addresses every time.
+
+        Args:
+            groups: indices of agents; those of a group have the learning rate of its first.
+
+        Returns:
+            (N, 5) metrics and (N, B) |TD errors|.
+        """
+        learning = self.config.learning
+        self.gradient.zero_()
+        rows = learning.batch_size // learning.accumulate
+        parts = [self._accumulate(slice(start, start + rows)) for start in range(0, learning.batch_size, rows)]
+        loss, q_tm1, td_error = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+        norm, clip = torch.linalg.vector_norm(self.gradient, dim=1), self._staging.device["grad_clip"]
+        self.gradient.mul_(clip / torch.maximum(norm.unsqueeze(1), clip))
+        for group in groups:
+            self._step([self.agents[index] for index in group])
+        return torch.stack((loss.mean(1), q_tm1.mean(1), q_tm1.amax(1), td_error.mean(1), norm), 1), td_error
+
+    @torch.no_grad()
+    def _step(self, agents: Sequence[ValueAgent]) -> None:
+        """A step of Adam of each, with the learning rate of the first; on CUDA one kernel makes them all."""
+        optimizers = [agent.optimizer for agent in agents]
+        first = optimizers[0]
+        adam(
+            [each.weights for each in optimizers], [agent.parameters.gradient for agent in agents],
+            [each.exp_avg for each in optimizers], [each.exp_avg_sq for each in optimizers], [],
+            [each.steps for each in optimizers], fused=True, capturable=first.weights.is_cuda, amsgrad=False,
+            beta1=BETA1, beta2=BETA2, lr=first.learning_rate, weight_decay=0.0, eps=first.eps, maximize=False,
+        )  # fmt: skip
+
+    def _accumulate(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Add the gradients of a micro-batch's share of each agent's loss; (N, rows) each."""
+        staged = {name: tensor for name, tensor in self._staging.device.items() if name != "grad_clip"}
+        losses = torch.vmap(lambda parameters, batch: functional_call(self._networks, parameters, (batch, rows)))
+        loss, q_tm1, td_error = losses(self._parameters, staged)
+        if "weight" in staged:
+            loss = loss * staged["weight"][:, rows]
+        gradients = torch.autograd.grad(loss.sum() / self.config.learning.batch_size, self._learned)
+        torch._foreach_add_(self._gradients, list(gradients))
+        return loss.detach(), q_tm1.detach(), td_error.detach()
