@@ -265,7 +265,7 @@ def _chosen(
 @overload
 def compare(
     config: Config, lag: int | None = 1, *, baseline_lag: int | None = None, out: Path | str | None = None,
-    start: bool = True, seeds: None = None,
+    start: bool = True, seeds: None = None, beside: Config | None = None, mode: str = "multiprocess",
 ) -> Comparison: ...  # fmt: skip
 
 
@@ -279,9 +279,9 @@ def compare(
 @uninterrupted(undo=lambda pair: pair.stop())
 def compare(
     config: Config, lag: int | None = 1, *, baseline_lag: int | None = None, out: Path | str | None = None,
-    start: bool = True, seeds: Iterable[int] | None = None,
+    start: bool = True, seeds: Iterable[int] | None = None, beside: Config | None = None, mode: str = "multiprocess",
 ) -> Comparison | SeedComparison:  # fmt: skip
-    """Run both modes, one after the other, and return at once.
+    """Run both modes, one after the other, and return at once; or two configurations in one mode.
 
     Args:
         config: every setting of both runs.
@@ -290,6 +290,8 @@ def compare(
         out: folder that the run folders are made in; default ``data/runs``.
         start: False leaves it to ``comparison.start()``.
         seeds: a pair of runs for each, one after the other; what has finished before is not run again.
+        beside: another configuration, run at the same lag in place of the other mode; :func:`sweep` does so over seeds.
+        mode: of these two runs.
 
     Example:
         ``print(wb.compare(wb.preset("quick"), seeds=range(10)).wait().table)``
@@ -297,6 +299,8 @@ def compare(
     Raises:
         ConfigError: the configuration does not go with one of the modes, a lag, or this machine.
     """
+    if beside is not None and (seeds is not None or baseline_lag is not None):
+        raise ConfigError("beside goes with neither seeds nor baseline_lag; wb.sweep runs configurations over seeds")
     if baseline_lag is None:
         baseline_lag = lag or 0
     if seeds is not None:
@@ -307,9 +311,10 @@ def compare(
         ]  # fmt: skip
         many = SeedComparison(as_one(cells, "compare-seeds"), _run_cell, at_once=1)
         return many.start() if start else many
-    sequential = launch(config, "sequential", baseline_lag, out=out, start=False)
-    relations = {"compared with": sequential.name}
-    pair = Comparison(sequential, launch(config, "multiprocess", lag, out=out, relations=relations, start=False))
+    modes = ("sequential", "multiprocess") if beside is None else (mode, mode)
+    first = launch(config, modes[0], baseline_lag if beside is None else lag, out=out, start=False)
+    relations = {"compared with": first.name}
+    pair = Comparison(first, launch(beside or config, modes[1], lag, out=out, relations=relations, start=False))
     return pair.start() if start else pair
 
 

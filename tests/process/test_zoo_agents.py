@@ -26,6 +26,18 @@ def reference(config, lag):
     return inprocess.digests(inprocess.run(config, lag))
 
 
+def test_two_agents_are_compared_beside_each_other(tmp_path):
+    pair = wb.compare(TINY, lag=1, beside=DQN, out=tmp_path)
+    pair.wait()
+    assert [run.mode for run in pair.runs] == ["multiprocess"] * 2
+    assert pair.identical is None and pair.why_not_identical == "the configurations differ"
+    assert pair.table.splitlines()[0].split() == ["iqn", "dqn"], "each is called by what it is"
+    shown = wb.Panel(pair).figure().alt
+    assert "Runs: iqn; dqn." in shown and "s iqn" in shown
+    with pytest.raises(wb.ConfigError, match=r"wb\.sweep runs configurations over seeds"):
+        wb.compare(TINY, beside=DQN, seeds=[1])
+
+
 @pytest.mark.parametrize(
     ("config", "lag"),
     [(DQN, 0), (DUELING, 1), (PRIORITISED, 1), (RETRACE, 1)],

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.test_figures import QUICK, RecordedRun
-from workbench.view.naming import labels
+from workbench.runs.naming import labels
 from workbench.view.panel.charts import CHARTS, Choices
 from workbench.view.panel.feed import Buckets, Feed
 

@@ -16,9 +16,9 @@ from workbench.report.selection import select
 from workbench.runs import listing
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.machine import process_mark
+from workbench.runs.naming import labels
 from workbench.runs.recovery.checkpoint import CheckpointError
 from workbench.view.html import page
-from workbench.view.naming import labels
 
 
 def edit(path, **changes):

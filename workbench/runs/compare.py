@@ -1,4 +1,4 @@
-"""The side-by-side comparison: the sequential baseline and the multiprocess run, one after the other.
+"""The side-by-side comparison of two modes, or of two configurations: two runs, one after the other.
 
 One after the other, because two runs at once would share the cores and neither time would be honest.
 """
@@ -10,11 +10,13 @@ import threading
 from pathlib import Path
 from typing import Any, Self
 
+from workbench.core.config import differences
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.runs import machine
 from workbench.runs.awaiting import Awaitable, advise, in_steps
 from workbench.runs.files import at, write_whole
 from workbench.runs.loaded import RunError
+from workbench.runs.naming import labels
 from workbench.runs.run import Run
 from workbench.runs.table import Table, number
 from workbench.runs.uninterrupted import uninterrupted
@@ -24,17 +26,26 @@ SHORT_S = 10.0
 
 
 class Comparison(Awaitable[dict[str, Any]]):
-    """Two runs of one configuration. Made by :func:`compare`; also a context manager that stops both at the end."""
+    """Two runs. Made by :func:`compare`; also a context manager that stops both at the end.
 
-    def __init__(self, sequential: Run, multiprocess: Run) -> None:
-        self.sequential, self.multiprocess = sequential, multiprocess
+    Attributes:
+        runs: both, in their order: sequential first, or the first configuration.
+    """
+
+    def __init__(self, first: Run, second: Run) -> None:
+        self.runs = first, second
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run_both, name="comparison", daemon=True)
 
     @property
-    def runs(self) -> tuple[Run, Run]:
-        """Sequential first."""
-        return self.sequential, self.multiprocess
+    def sequential(self) -> Run:
+        """The first run of two modes."""
+        return self.runs[0]
+
+    @property
+    def multiprocess(self) -> Run:
+        """The second run of two modes."""
+        return self.runs[1]
 
     @property
     def ended(self) -> bool:
@@ -86,27 +97,29 @@ class Comparison(Awaitable[dict[str, Any]]):
     @property
     def identical(self) -> bool | None:
         """Whether all four digests are equal; None if the runs need not be equal or have not both finished."""
-        sequential, multiprocess = self.runs
-        return None if self.why_not_identical else sequential.result.digest == multiprocess.result.digest
+        first, second = self.runs
+        return None if self.why_not_identical else first.result.digest == second.result.digest
 
     @property
     def why_not_identical(self) -> str:
         """Why the runs need not be equal, or cannot be compared yet; "" if they must be."""
-        sequential, multiprocess = self.runs
+        first, second = self.runs
         if any(run.status != "finished" for run in self.runs):
             return "the runs have not both finished"
-        if sequential.lag != multiprocess.lag:
+        if differing := differences(first.config, second.config):
+            return "the configurations differ" + f" in {', '.join(differing)}" * (len(differing) < 4)
+        if first.lag != second.lag:
             return "the lags differ"
-        if sequential.settings.changes != multiprocess.settings.changes:
+        if first.settings.changes != second.settings.changes:
             return "settings were changed under way, in each run at an epoch of its own"
-        return str(sequential.description.get("unseeded", ""))
+        return str(first.description.get("unseeded", ""))
 
     @property
     def speedup(self) -> float | None:
-        """Wall time of the sequential run over that of the multiprocess run; None before both have finished."""
+        """Wall time of the first run over that of the second; None before both have finished."""
         if any(run.status != "finished" for run in self.runs):
             return None
-        return self.sequential.result.wall_s / self.multiprocess.result.wall_s
+        return self.runs[0].result.wall_s / self.runs[1].result.wall_s
 
     @property
     def speedup_note(self) -> str:
@@ -119,7 +132,7 @@ class Comparison(Awaitable[dict[str, Any]]):
     @property
     def summary(self) -> dict[str, Any]:
         """Both results and what they say together, as plain values; raises RunError before the end."""
-        config = self.sequential.config
+        first, second = self.runs
         return {
             "runs": [run.result.to_dict() for run in self.runs],
             "identical": self.identical,
@@ -127,10 +140,11 @@ class Comparison(Awaitable[dict[str, Any]]):
             "speedup": self.speedup,
             "speedup_note": self.speedup_note,
             "cores": machine.cores(),
-            "threads": config.processes.threads,
-            "device": self.sequential.device,
+            "threads": first.config.processes.threads,
+            "device": first.device,
             "machine": machine.describe(),
-            "config": config.to_dict(),
+            "config": first.config.to_dict(),
+            "differing": differences(first.config, second.config),
         }
 
     def save(self, path: Path | str) -> None:
@@ -150,10 +164,12 @@ class Comparison(Awaitable[dict[str, Any]]):
         note = self.speedup_note and f"; {self.speedup_note}"
         answer = IDENTICAL[self.identical] + f" ({self.why_not_identical})" * bool(self.why_not_identical)
         said = f"identical to the last bit: {answer}\nspeed-up: {speedup}{note}"
-        return Table(("", *(run.label for run in self.runs)), tuple(self.rows), said, numbers=False).text
+        names = [run.label for run in self.runs]
+        heads = names if names[0] != names[1] else labels(self.runs)
+        return Table(("", *heads), tuple(self.rows), said, numbers=False).text
 
     def __repr__(self) -> str:
-        return f"<Comparison of {self.sequential!r} and {self.multiprocess!r}>"
+        return f"<Comparison of {self.runs[0]!r} and {self.runs[1]!r}>"
 
     def _run_both(self) -> None:
         for run in self.runs:

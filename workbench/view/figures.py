@@ -15,9 +15,9 @@ from matplotlib.lines import Line2D
 from workbench.runs import machine
 from workbench.runs.compare import IDENTICAL, Comparison
 from workbench.runs.loaded import RunView
+from workbench.runs.naming import labels
 from workbench.runs.table import fixed
 from workbench.view.curves import Points, decimate, moving_average
-from workbench.view.naming import labels
 from workbench.view.panel.charts import SMOOTHING, STANDARD, Agents, Axis, Chart, Choices
 from workbench.view.panel.feed import Feed, Line, axis_label, change_marks
 from workbench.view.picture import DPI, Picture
@@ -83,7 +83,8 @@ def verdict(pair: Comparison) -> str:
     """How a comparison ended, in one line."""
     if pair.speedup is None:
         return f"Not both finished: {', '.join(f'{run.label} {run.status}' for run in pair.runs)}."
-    walls = ", ".join(f"{run.result.wall_s:,.1f} s {run.mode}" for run in pair.runs)
+    named = zip(pair.runs, labels(pair.runs), strict=True)
+    walls = ", ".join(f"{run.result.wall_s:,.1f} s {name}" for run, name in named)
     threads = pair.sequential.config.processes.threads
     each = "1 thread" if threads == 1 else f"{threads} threads"
     return (

@@ -1,16 +1,11 @@
-"""Names of runs that are shown together: the names they were given, or else what tells them apart."""
+"""Which runs are shown together."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Sequence
 
 from workbench.runs.compare import Comparison
-from workbench.runs.loaded import RunView, extensions
-
-# Names of run folders that nobody chose: time, mode, lag, seed and a random ending. A sweep names its runs itself.
-GENERATED = re.compile(r"\d{8}-\d{6}-.*-seed\d+-[0-9a-f]+")
+from workbench.runs.loaded import RunView
 
 
 def listed(runs: Comparison | RunView | Sequence[RunView], what: str) -> tuple[RunView, ...]:
@@ -27,44 +22,3 @@ def listed(runs: Comparison | RunView | Sequence[RunView], what: str) -> tuple[R
     if not given:
         raise ValueError(f"there are no runs to {what}; give at least one")
     return tuple(given)
-
-
-def labels(runs: Sequence[RunView]) -> list[str]:
-    """A different name for each run, as short as tells them apart: ``lag 1`` and ``lag 8``.
-
-    A run that was launched with a name is called by it. For the others, what differs is added until no two are alike:
-    mode, lag, faults, settings, seed. Runs that differ in nothing are numbered.
-    """
-    swept = ["sweep" in (run.description.get("relations") or {}) for run in runs]
-    named = ["" if its or GENERATED.fullmatch(run.name) else run.name for its, run in zip(swept, runs, strict=True)]
-    parts = [[name] for name in named]
-    facts = [_facts(run) for run in runs]
-    for key in dict.fromkeys(key for each in facts for key in each):
-        longer = [[*part, each.get(key, "")] for part, each in zip(parts, facts, strict=True)]
-        if _distinct(longer) > _distinct(parts):
-            parts = [new if not name or named.count(name) > 1 else old
-                     for old, new, name in zip(parts, longer, named, strict=True)]  # fmt: skip
-    names = [", ".join(filter(None, part)) or run.label for part, run in zip(parts, runs, strict=True)]
-    total, seen = Counter(names), Counter[str]()
-    for index, name in enumerate(names):
-        seen[name] += 1
-        names[index] = f"{name} ({seen[name]})" if total[name] > 1 else name
-    return names
-
-
-def _distinct(parts: list[list[str]]) -> int:
-    return len(set(map(tuple, parts)))
-
-
-def _facts(run: RunView) -> dict[str, str]:
-    """What may tell a run apart, as text, the most telling first."""
-    settings = run.config.flat()
-    seed = settings.pop("seed")
-    return {
-        "mode": run.mode,
-        "lag": "free-running" if run.lag is None else f"lag {run.lag}",
-        "faults": " and ".join(run.faults),
-        "resumed": " and ".join(extensions(run.description)),
-        **{name: f"{name.rpartition('.')[2]} {value}".removeprefix("name ") for name, value in settings.items()},
-        "seed": f"seed {seed}",
-    }

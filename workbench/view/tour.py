@@ -21,10 +21,10 @@ from workbench.diagnose.doctor import Diagnosis, diagnose
 from workbench.diagnose.faults import FAULTS
 from workbench.diagnose.measurements import measurements_of, probes_of
 from workbench.runs.loaded import RunError, RunView
+from workbench.runs.naming import labels
 from workbench.runs.run import Run
 from workbench.runs.table import Table
 from workbench.view import html as pages
-from workbench.view.naming import labels
 from workbench.view.panel.panel import Panel
 from workbench.view.picture import DPI, Picture
 from workbench.view.style import GREY, legend_above, own_settings, run_style, style_axes

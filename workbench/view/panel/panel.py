@@ -25,10 +25,10 @@ from workbench.diagnose.doctor import diagnose
 from workbench.runs.awaiting import INTERVAL_S, with_buttons
 from workbench.runs.compare import Comparison
 from workbench.runs.loaded import LoadedRun, RunError, RunView
+from workbench.runs.naming import labels
 from workbench.runs.run import Run
 from workbench.view import html as pages
 from workbench.view.figures import draw, verdict
-from workbench.view.naming import labels
 from workbench.view.panel.charts import SMOOTHING, STANDARD, Agents, Axis, Choices
 from workbench.view.panel.feed import Feed
 from workbench.view.panel.watching import Throttle, TimeLeft, Watcher, in_words

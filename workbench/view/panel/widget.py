@@ -11,8 +11,8 @@ from typing import Any
 import anywidget
 import traitlets
 
+from workbench.runs.naming import labels
 from workbench.view.figures import references
-from workbench.view.naming import labels
 from workbench.view.panel.charts import AXIS_LABELS, STANDARD, charts_of
 from workbench.view.panel.feed import Feed, axis_label, axis_of, change_marks
 from workbench.view.style import run_style
