@@ -23,6 +23,7 @@ from workbench.core.did_you_mean import did_you_mean
 from workbench.core.envs.base import WorldConfig
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.core.train.hooks import Hook
+from workbench.diagnose.audit import Audit
 from workbench.diagnose.doctor import judges
 from workbench.diagnose.faults import Fault, prepare
 from workbench.diagnose.probes import Probes
@@ -529,7 +530,7 @@ def _watching(config: Config, timeline: bool, probes: bool) -> list[Hook]:
     """What only looks. The stopwatch comes first, so that the time of the probes is not counted as the work's."""
     drawn = [DrawnRows()] if DrawnRows.wanted(config) else []
     episodes = [] if config.spec.whole_epochs else [EpisodeRecords()]
-    return [*([Stopwatch()] if timeline else []), *drawn, *([Probes()] if probes else []), *episodes]
+    return [*([Stopwatch()] if timeline else []), *drawn, *([Probes(), Audit()] if probes else []), *episodes]
 
 
 def _page(shown: object) -> str:

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.records import EventKind
-from workbench.diagnose.checks import CHECK_RULES, CheckResult, judge, run_checks
+from workbench.diagnose.checks import CHECK_RULES, CheckResult, Verdict, judge, run_checks
 from workbench.diagnose.measurements import measurements_of
 from workbench.diagnose.rules import WHOLES, Evidence, Rule
+from workbench.diagnose.second_opinion import read_cases
 from workbench.runs.limits import check_tables
 from workbench.runs.loaded import RunView
 
@@ -52,17 +53,21 @@ class Diagnosis:
     Attributes:
         run: Name, label and status of the run.
         methods: The eight methods of sync verification.
+        chain: Every stage that was computed once more, in its order, as ``chain.STAGE``.
+        conclusion: The first stage that disagrees, and what follows from it.
     """
 
     run: str
     checks: tuple[CheckResult, ...]
     methods: tuple[CheckResult, ...]
     hypothesis: Hypothesis
+    chain: tuple[CheckResult, ...] = ()
+    conclusion: str = ""
 
     @property
     def failed(self) -> tuple[CheckResult, ...]:
-        """Checks that found something."""
-        return tuple(check for check in self.checks if check.verdict == "fail")
+        """Stages and checks that found something."""
+        return tuple(check for check in (*self.chain, *self.checks) if check.verdict == "fail")
 
     @property
     def exit_code(self) -> int:
@@ -77,20 +82,22 @@ class Diagnosis:
         Raises:
             KeyError: there is none of that name.
         """
-        named = {result.name: result for result in (*self.checks, *self.methods)}
+        named = {result.name: result for result in (*self.checks, *self.methods, *self.chain)}
         if name not in named:
             raise KeyError(f"there is no check {name!r}; there are {', '.join(named)}")
         return named[name]
 
     def _ipython_key_completions_(self) -> list[str]:
-        return [result.name for result in (*self.checks, *self.methods)]
+        return [result.name for result in (*self.checks, *self.methods, *self.chain)]
 
     @property
     def text(self) -> str:
-        """Everything as text: checks, methods, hypothesis."""
+        """Everything as text: conclusion, stages that disagree, checks, methods, hypothesis."""
         methods = ["Methods of sync verification", *_table(self.methods), ""] if self.methods else []
         verdict = textwrap.wrap(self.hypothesis.sentence, _WIDTH)
-        return "\n".join([self.run, "", *_table(self.checks), "", *methods, *verdict])
+        first = [*textwrap.wrap(self.conclusion, _WIDTH), ""] if self.conclusion else []
+        chain = _table([stage for stage in self.chain if stage.verdict == "fail"])
+        return "\n".join([self.run, "", *first, *chain, *_table(self.checks), "", *methods, *verdict])
 
     def __repr__(self) -> str:
         return self.text
@@ -111,8 +118,47 @@ judges: dict[str, str] = {}
 
 def examine(evidence: Evidence, title: str = "") -> Diagnosis:
     """All checks and methods over evidence."""
-    methods = run_methods(evidence)
-    return Diagnosis(title, run_checks(evidence), methods, decide(methods))
+    methods, checks, chain = run_methods(evidence), run_checks(evidence), run_chain(evidence)
+    conclusion = conclude(checks, chain, evidence) if chain else ""
+    return Diagnosis(title, checks, methods, decide(methods), chain, conclusion)
+
+
+def run_chain(evidence: Evidence) -> tuple[CheckResult, ...]:
+    """Every stage of the chain, computed once more; none of a run without an audit."""
+    if not evidence.cases:
+        return ()
+    judged, told = evidence.opinion, []
+    for name, number in judged.examined.items():
+        found = [each for each in judged.found if each.stage == name]
+        verdict: Verdict = "fail" if found else "pass" if number else "does not apply"
+        said = str(found[0]) if found else f"{number} records agree" if number else "no record of it was kept"
+        figure = f"{len(found)} of {number} records" if number else "-"
+        agents = tuple(sorted({each.agent for each in found}))
+        epoch = min((each.epoch for each in found), default=None)
+        about = (f"chain.{name}", (), verdict, figure, "as the reference computes it", said, epoch)
+        told.append(CheckResult(*about, agents=agents))
+    return tuple(told)
+
+
+def conclude(checks: Sequence[CheckResult], chain: Sequence[CheckResult], evidence: Evidence) -> str:
+    """The first stage that disagrees, then what follows from it; of learning last."""
+    wrong = [stage for stage in chain if stage.verdict == "fail"]
+    failed = [check for check in checks if check.verdict == "fail"]
+    unseen = [stage.name.partition(".")[2] for stage in chain if stage.verdict == "does not apply"]
+    missing = f" Not examined: {', '.join(unseen)}." if unseen else ""
+    if wrong:
+        rest = [*(stage.name for stage in wrong[1:]), *(check.name for check in failed)]
+        return f"The first stage that disagrees: {wrong[0].sentence}." + (
+            f" What may follow from it: {', '.join(rest)}." if rest else ""
+        )
+    seen = len({(case.kind, case.agent, case.epoch) for case in evidence.cases})
+    agree = f"All stages of {seen} records agree with the reference."
+    if any(check.name == "learning" for check in failed):
+        return (
+            f"{agree} It has not learned all the same. What could not be seen: epochs between those that were looked "
+            f"at, and the evaluation.{missing}"
+        )
+    return f"{agree}{missing}"
 
 
 def evidence_of(run: RunView) -> Evidence:
@@ -128,7 +174,10 @@ def evidence_of(run: RunView) -> Evidence:
     error = None if run.error is None else str(run.error)
     incidents = run.description.get("incidents", ())
     changes = run.settings.changes
-    return Evidence(run.config, run.mode, run.lag, status, error, run.history, references, now, incidents, changes)
+    cases, resumed = read_cases(run.folder.place, run.settings), bool(run.description.get("resumed"))
+    return Evidence(
+        run.config, run.mode, run.lag, status, error, run.history, references, now, incidents, changes, cases, resumed
+    )
 
 
 def decide(methods: Sequence[CheckResult]) -> Hypothesis:
@@ -160,7 +209,7 @@ def _reasons(methods: Sequence[CheckResult]) -> str:
 
 
 def _table(results: Sequence[CheckResult]) -> list[str]:
-    names = max(len(result.name) for result in results)
+    names = max((len(result.name) for result in results), default=0)
     lines = []
     for result in results:
         head = f"{result.name:<{names}}  {result.verdict:<11}  {result.figure:<24}  must: {result.threshold}"

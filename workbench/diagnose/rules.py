@@ -20,6 +20,7 @@ from workbench.core.agents import schedules
 from workbench.core.config import Config
 from workbench.core.records import EventKind, Records
 from workbench.diagnose.measurements import measurements_of
+from workbench.diagnose.second_opinion import Case, Opinion, opinion
 from workbench.runs.finite import COMPUTED, NotFinite, first_not_finite
 from workbench.runs.history import History
 from workbench.runs.live_settings import SettingsTimeline
@@ -52,6 +53,8 @@ class Evidence:
         incidents: Deaths of children, whatever followed: what the run folder says of each, ``text`` and ``epochs``
             among it.
         changes: What was changed during the run: from which epoch on, and the settings by name.
+        cases: What the audit kept.
+        resumed: Whether the run has been resumed.
     """
 
     config: Config
@@ -64,11 +67,18 @@ class Evidence:
     now: float
     incidents: Sequence[Mapping[str, Any]] = ()
     changes: Sequence[tuple[int, Mapping[str, Any]]] = ()
+    cases: Sequence[Case] = ()
+    resumed: bool = False
 
     @functools.cached_property
     def settings(self) -> SettingsTimeline:
         """The settings of each epoch."""
         return SettingsTimeline(self.config, self.changes)
+
+    @functools.cached_property
+    def opinion(self) -> Opinion:
+        """What computing the evidence once more shows."""
+        return opinion(self.cases, self.settings, self.lag, steady=not (self.incidents or self.resumed))
 
     @functools.cached_property
     def not_finite(self) -> NotFinite | None:

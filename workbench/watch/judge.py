@@ -52,4 +52,5 @@ def diagnose(run: RunView) -> WatchedDiagnosis:
         sentence += " Most likely reasons for not learning: " + " ".join(failed[:3])
     holds = {"true": False, "true by sharing": False, "false": True}.get(verdict)
     title = f"Run {run.name}: {run.label}, {run.status}"
-    return WatchedDiagnosis(title, tuple(named.values()), (), Hypothesis(holds, sentence), verdict, tuple(failed[:3]))
+    judged, reasons = Hypothesis(holds, sentence), tuple(failed[:3])
+    return WatchedDiagnosis(title, tuple(named.values()), (), judged, verdict=verdict, reasons=reasons)

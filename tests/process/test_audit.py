@@ -1,0 +1,76 @@
+"""The audit names the stage of a mistake that nobody listed, and finds nothing in sound runs, however they are set."""
+
+import pytest
+
+import workbench as wb
+from tests.process.unlisted import MISTAKES
+
+CONFIG = wb.preset("tiny").replace(**{
+    "device": "cpu", "epochs": 6, "evaluation.interval": 0, "evaluation.final_worlds": 2,
+})  # fmt: skip
+# Settings that a sound run may have and few runs do; "lag" is that of the launch.
+UNUSUAL = {
+    "one agent in 3 x 3 cells": {"world.num_agents": 1, "world.height": 3, "world.width": 3},
+    "64 worlds": {"world.num_worlds": 64, "world.max_turns": 5, "replay.capacity": 3600, "replay.window": 3200},
+    "gamma 0, epsilon 0": {"learning.gamma": 0.0, "exploration.epsilon_start": 0.0, "exploration.epsilon_end": 0.0},
+    "10 steps, noisy": {"learning.n_step": 10, "agent.noisy": True, "learning.accumulate": 4},
+    "one row, one step": {"learning.batch_size": 1, "learning.n_step": 1, "learning.target_interval": 100},
+    "no gems": {"world.spawn_prob": 0.0, "learning.reward_scale": 0.1, "exploration.epsilon_end": 1.0},
+    "retrace": {"agent": "dqn", "learning.correction": "retrace", "agent.width": 32},
+    "prioritised": {"replay.sampler": "prioritised", "world.spawn_prob": 1.0},
+    "lag 5": {"lag": 5},
+    "free": {"lag": None},
+}  # fmt: skip
+
+
+def diagnosis(out, hooks=(), mode="sequential", lag=1, **changes):
+    config = CONFIG.replace(**{name: value for name, value in changes.items() if name == "agent"})
+    with wb.launch(config.replace(**changes), mode, lag, out=out, hooks=hooks) as run:
+        run.wait(120)
+    return run.diagnose()
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_that_stands_in_no_list_is_found_at_its_stage(name, tmp_path):
+    mistake, stage = MISTAKES[name]
+    found = diagnosis(tmp_path, [mistake()])
+    wrong = [check for check in found.chain if check.verdict == "fail"]
+    assert wrong and wrong[0].name == f"chain.{stage}", found.text
+    assert found.exit_code == 1
+    assert found.conclusion.startswith(f"The first stage that disagrees: {stage} (sequential, agent ")
+    assert found.text.splitlines()[2].startswith("The first stage that disagrees: ")
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_nothing_is_found_in_a_sound_run_with_unusual_settings(name, tmp_path):
+    changes = dict(UNUSUAL[name])
+    mode = "multiprocess" if "lag" in changes else "sequential"
+    found = diagnosis(tmp_path, mode=mode, **changes)
+    assert [(check.name, check.sentence) for check in found.failed] == []
+    assert "All stages of" in found.conclusion
+
+
+def test_a_resumed_and_changed_run_is_judged_by_what_it_was_made_with(tmp_path):
+    with wb.launch(
+        CONFIG.replace(**{"checkpoint.interval": 2, "learning.learning_rate_schedule": "constant"}),
+        "multiprocess",
+        1,
+        out=tmp_path,
+    ) as run:
+        run.wait(120)
+    with wb.resume(run.folder.path, epochs=10, **{"learning.learning_rate": 9.5e-4}) as later:
+        later.wait(120)
+    found = later.diagnose()
+    assert [(check.name, check.sentence) for check in found.chain if check.verdict == "fail"] == []
+    assert "All stages of" in found.conclusion
+
+
+def test_evidence_that_is_damaged_is_left_out(tmp_path):
+    with wb.launch(CONFIG, "sequential", 1, out=tmp_path) as run:
+        run.wait(120)
+    kept = sorted((run.folder.path / "audit").iterdir())
+    kept[0].write_bytes(b"no evidence")
+    kept[1].write_bytes(kept[1].read_bytes()[:300])
+    kept[2].write_bytes(kept[2].read_bytes().replace(b'"<f4"', b'"|O8"'))
+    found = wb.load(run.folder.path).diagnose()
+    assert found.failed == () and f"All stages of {len(kept) - 3} records" in found.conclusion

@@ -1,0 +1,86 @@
+"""The reference shares nothing with what it judges, and its hand-written gradients are those of its losses."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from workbench.diagnose import reference
+
+rng = np.random.default_rng(0)
+
+
+def test_the_reference_imports_nothing_of_the_package():
+    tree = ast.parse(Path(reference.__file__).read_text())
+    modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert modules <= {"__future__", "collections.abc", "math", "numpy", "numpy.typing", "typing"}
+
+
+def parameters(shapes, noisy=()):
+    made = {}
+    for name, (outputs, inputs) in shapes.items():
+        for suffix in ("", *(("_sigma",) if name in noisy else ())):
+            made[f"{name}.weight{suffix}"] = rng.normal(size=(outputs, inputs))
+            made[f"{name}.bias{suffix}"] = rng.normal(size=outputs)
+    return made
+
+
+def assert_slope(loss, given, found):
+    """Every gradient is the slope that small steps show, at a few numbers of every parameter."""
+    for name, gradient in found.items():
+        for place in rng.integers(gradient.size, size=3):
+            flat, step = given[name].reshape(-1), 1e-6
+            before = flat[place]
+            flat[place] = before + step
+            above = loss()
+            flat[place] = before - step
+            below = loss()
+            flat[place] = before
+            assert (above - below) / (2 * step) == pytest.approx(gradient.reshape(-1)[place], rel=1e-4, abs=1e-7), name
+
+
+@pytest.mark.parametrize("noisy", [(), ("hidden", "head")])
+def test_the_gradient_of_the_quantile_loss_is_its_slope(noisy):
+    given = parameters({"psi": (6, 5), "phi": (6, 4), "hidden": (6, 6), "head": (4, 6)}, noisy)
+    x, tau, target = rng.normal(size=(7, 5)), rng.random((7, 3)), rng.normal(size=(7, 2))
+    actions, noise = rng.integers(0, 3, 7), rng.normal(size=22) if noisy else None
+
+    def run():
+        network = reference.ImplicitQuantiles(given, noise)
+        z = network(x, tau)
+        loss, slope, _ = reference.quantile_huber(z[np.arange(7), :, actions], tau, target, 0.7)
+        along = np.zeros_like(z)
+        along[np.arange(7), :, actions] = slope
+        return loss.sum(), network, along
+
+    _, network, along = run()
+    assert_slope(lambda: run()[0], given, network.gradient(along))
+
+
+@pytest.mark.parametrize("dueling", [False, True])
+def test_the_gradient_of_action_values_is_their_slope(dueling):
+    given = parameters({"first": (6, 5), "hidden": (6, 6), "head": (3 + dueling, 6)})
+    x, weights = rng.normal(size=(7, 5)), rng.normal(size=(7, 3))
+    network = reference.ActionValues(given, None, dueling)
+    network(x)
+    found = network.gradient(weights)
+    assert_slope(lambda: float((reference.ActionValues(given, None, dueling)(x) * weights).sum()), given, found)
+
+
+def test_a_row_stops_at_an_end_and_a_truncation_is_bootstrapped_from():
+    rewards, never, here = np.array([1.0, 2.0, 4.0, 8.0]), np.zeros(4, bool), np.array([False, True, False, False])
+    assert reference.n_step(rewards, never, never, 0.5, 3, 1.0) == (3.0, 0.125, 3)
+    assert reference.n_step(rewards, here, never, 0.5, 3, 1.0) == (2.0, 0.0, 2)
+    assert reference.n_step(rewards, never, here, 0.5, 3, 10.0) == (20.0, 0.25, 2)
+    assert reference.n_step(rewards, never, never, 0.0, 3, 1.0) == (1.0, 0.0, 1)
+
+
+def test_the_bound_on_a_share_is_no_smaller_than_the_share_of_runs_that_reach_it():
+    """The false alarm rate that is stated is one that a simulation of the draws keeps to."""
+    counts = rng.binomial(200, 0.3, 20_000)
+    for level in (0.1, 0.01):
+        alarms = np.mean([reference.chance_of_share(float(count), 200, 0.3) < level for count in counts])
+        assert alarms <= level
+    assert reference.chance_of_share(1.0, 50, 0.0) == 0.0 and reference.chance_of_share(0.0, 50, 0.0) == 1.0

@@ -1,0 +1,362 @@
+"""The audit: now and then each side keeps the evidence of what it has just done, for the doctor to compute once more.
+
+Evidence is what went in, the random numbers used, what came out, and the state before and after; see
+:mod:`workbench.diagnose.second_opinion` for what is made of it. It lies in the run folder, in files
+``audit/KIND-AGENT-EPOCH.evidence``. The epochs that are looked at are spread over the run, so few that all files
+together take about :data:`BUDGET` bytes; in all others the wrappers only pass on what they are given. A hook that is
+switched on before is inside what is recorded.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.core.agents.base import Chosen
+from workbench.core.agents.flat_parameters import ParameterLayout, to_numpy
+from workbench.core.agents.value_agent import ValueAgent
+from workbench.core.config import Config
+from workbench.core.envs.base import Turn
+from workbench.core.processes.worker import Parts
+from workbench.core.seeding import rng_words
+from workbench.core.shared.replay import Batch
+from workbench.core.train.hooks import Hook
+from workbench.core.train.loop import Collector, Trainer
+from workbench.diagnose.faults.fault import override
+
+# Bytes that the evidence of a run takes, if each agent can be looked at once on each side for less.
+BUDGET = 8_000_000
+# Rounds of each agent, on each side, from which on more would tell little; and of all agents, so that files stay few.
+MOST, MOST_IN_ALL = 8, 500
+# Worlds, from the first, and rows of a batch that are kept.
+WORLDS, ROWS = 4, 64
+# Numbers of each parameter that are kept where the whole vector is not needed.
+SAMPLE = 64
+ENDING = ".evidence"
+
+Wrapped = Callable[..., Any]
+
+
+class Audit(Hook):
+    """Keeps evidence on both sides. Give it last: ``launch(config, hooks=[*faults, Audit()])``."""
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """Keep turns and syncs."""
+        _Acting(collector, parts)
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """Keep draws, updates and publications."""
+        _Learning(trainer, parts)
+
+
+def audited(config: Config, first: int) -> set[tuple[int, int]]:
+    """The agents and epochs, from a first epoch on, that one side looks at."""
+    sizes = [4 * config.agent.layout(spec).size for spec in config.spec.agents]
+    rounds = np.clip(BUDGET / (3 * sum(sizes) + 1), 1, MOST)
+    count = min(int(rounds * len(sizes)), MOST_IN_ALL)
+    return {(at % len(sizes), first + at * (config.epochs - first) // count) for at in range(count)}
+
+
+def sampled_places(layout: ParameterLayout) -> NDArray[np.int64]:
+    """Places in a network's half of a snapshot, :data:`SAMPLE` of each parameter at most, evenly spread."""
+    sizes = [int(np.prod(shape)) for shape in layout.shapes]
+    spread = [np.unique(np.linspace(0, size - 1, min(size, SAMPLE)).astype(np.int64)) for size in sizes]
+    return np.concatenate([offset + places for offset, places in zip(layout.offsets, spread, strict=True)])
+
+
+def settings_sum(config: Config) -> int:
+    """A checksum of all settings: evidence is judged by those that it was kept under. A name may differ in a child."""
+    values = {name: value for name, value in config.flat().items() if not name.endswith("name")}
+    return zlib.crc32(repr(values).encode())
+
+
+def pack(found: Mapping[str, Any]) -> bytes:
+    """Arrays by name as bytes: a line of JSON with the place, dtype and shape of each, then the arrays."""
+    arrays = {name: np.ascontiguousarray(each) for name, each in found.items()}
+    ends = np.cumsum([each.nbytes for each in arrays.values()]).tolist()
+    about = {
+        name: (end - each.nbytes, each.dtype.str, np.shape(found[name]))
+        for (name, each), end in zip(arrays.items(), ends, strict=True)
+    }
+    return b"\n".join([json.dumps(about).encode(), b"".join(each.tobytes() for each in arrays.values())])
+
+
+def unpack(content: bytes) -> dict[str, NDArray[Any]]:
+    """The inverse of :func:`pack`.
+
+    Raises:
+        ValueError: it is none of its results.
+    """
+    head, _, data = content.partition(b"\n")
+    found = {}
+    for name, (start, dtype, shape) in json.loads(head).items():
+        kind, count = np.dtype(dtype), int(np.prod(shape, dtype=np.int64))
+        if kind.kind not in "biufU" or start < 0 or count < 0:
+            raise ValueError(f"{name} is of dtype {dtype}; evidence is numbers and words")
+        found[name] = np.frombuffer(data, kind, count, start).reshape(shape) if count else np.zeros(shape, kind)
+    return found
+
+
+class _Side:
+    """What both sides share: every agent's blocks, and the way to the run folder."""
+
+    def __init__(self, parts: Parts, first: int) -> None:
+        self.config, self.lag, self.job = parts.job.config, parts.job.lag, parts.job
+        self.audited, self._settings = audited(self.config, first), settings_sum(self.config)
+        self.layouts = [self.config.agent.layout(spec) for spec in self.config.spec.agents]
+        self.places = [sampled_places(layout) for layout in self.layouts]
+        self.stores = [block.open() for block in parts.store_blocks]
+        self.replays = [block.open() for block in parts.replay_blocks]
+
+    def keep(self, kind: str, agent: int, epoch: int, **evidence: Any) -> None:
+        """Write evidence; what cannot be written is not looked at."""
+        content = pack({"process": self.job.name, "settings": self._settings, **evidence})
+        folder, name = self.job.logs.fileno(), f"../audit/{kind}-{agent}-{epoch}{ENDING}"
+        with suppress(OSError):
+            with suppress(FileExistsError):
+                os.mkdir("../audit", 0o700, dir_fd=folder)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+            with open(os.open(f"{name}.new", flags, 0o600, dir_fd=folder), "wb") as file:
+                file.write(content)
+            os.rename(f"{name}.new", name, src_dir_fd=folder, dst_dir_fd=folder)
+
+    def stored(self, agent: int, version: int) -> dict[str, Any]:
+        """What the weight store holds of a version, as :func:`_digest` gives it; nothing if it is not there."""
+        store, half = self.stores[agent], self.layouts[agent].size
+        if not 0 <= version <= int(store["newest"][0]):
+            return {}
+        vector, places = store["vector"][version % len(store["vector"])], self.places[agent]
+        online, target = vector[:half], vector[half:]
+        found = {"stored": online[places], "stored_target": target[places], "stored_sum": _sum(online)}
+        overwritten = int(store["writing"][0]) - len(store["vector"]) >= version
+        return {} if overwritten else found
+
+
+class _Acting(_Side):
+    """The actor's side."""
+
+    def __init__(self, collector: Collector, parts: Parts) -> None:
+        super().__init__(parts, 0)
+        self.collector, self.world = collector, collector.world
+        self._epochs: dict[int, _Turns] = {}
+        override(collector, "epoch", self._epoch)
+        for name in ("reset", "begin_turn", "observe", "act", "end_turn"):
+            override(self.world, name, getattr(self, f"_{name}"))
+        for agent, policy in enumerate(collector.policies):
+            override(policy, "act", functools.partial(self._choose, agent=agent))
+
+    def _epoch(self, collect: Wrapped, epoch: int, version: int | None) -> None:
+        agents = [agent for agent in range(len(self.stores)) if (agent, epoch) in self.audited]
+        self._epochs = {agent: _Turns(self.config, self.world) for agent in agents}
+        collect(epoch, version)
+        for agent, turns in self._epochs.items():
+            replay = self.replays[agent]
+            slot = epoch % len(replay["action"])
+            rows = {f"row_{name}": replay[name][slot][:, :WORLDS].copy() for name in replay if replay[name].ndim > 1}
+            # the last frame is shown after the last turn
+            self.keep("turns", agent, epoch, **turns.arrays(), **rows)
+        self._epochs = {}
+
+    def _reset(self, reset: Wrapped) -> None:
+        for turns in self._epochs.values():
+            turns.add(world_rng=rng_words(self.world.rng))
+        reset()
+        for turns in self._epochs.values():
+            turns.add(layout=turns.cells())
+
+    def _begin_turn(self, begin: Wrapped) -> None:
+        before = [turns.cells() for turns in self._epochs.values()]
+        begin()
+        for turns, cells in zip(self._epochs.values(), before, strict=True):
+            turns.add(before_spawn=cells, after_spawn=turns.cells())
+
+    def _observe(self, observe: Wrapped, agent: int) -> NDArray[Any]:
+        shown: NDArray[Any] = observe(agent)
+        if turns := self._epochs.get(agent):
+            turns.add(shown=shown[:WORLDS].copy(), cells=turns.cells(), place=turns.places(agent))
+        return shown
+
+    def _choose(self, act: Wrapped, stack: NDArray[Any], epsilon: float, *, agent: int) -> Chosen:
+        turns, policy = self._epochs.get(agent), self.collector.policies[agent]
+        if turns is None:
+            chosen: Chosen = act(stack, epsilon)
+            return chosen
+        exploration, values = getattr(policy, "_exploration", None), getattr(policy, "_rng", None)
+        if "version" not in turns.once:
+            in_use = self.collector.in_use[agent]
+            turns.once |= {"version": in_use.version, "updates": in_use.updates, **self.stored(agent, in_use.version)}
+            if (weights := getattr(policy, "weights", None)) is not None:
+                turns.once["weights"] = to_numpy(weights)
+        turns.add(stack=stack[:WORLDS].copy(), epsilon=epsilon)
+        if exploration is not None and values is not None:
+            turns.add(exploration=rng_words(exploration), values=rng_words(values))
+        chosen = act(stack, epsilon)
+        for name, drawn in getattr(getattr(policy, "_inputs", None), "host", {}).items():
+            if name != "state":
+                turns.add(**{f"drawn_{name}": drawn[: WORLDS if name == "tau" else None].copy()})
+        turns.add(**{f"chosen_{name}": each[:WORLDS].copy() for name, each in vars(chosen).items()})
+        return chosen
+
+    def _act(self, act: Wrapped, agent: int, actions: NDArray[np.int64]) -> None:
+        act(agent, actions)
+        if turns := self._epochs.get(agent):
+            turns.add(taken=actions[:WORLDS].copy(), place_after=turns.places(agent))
+
+    def _end_turn(self, end: Wrapped) -> Turn:
+        turn: Turn = end()
+        for agent, turns in self._epochs.items():
+            turns.add(**{f"paid_{name}": each[agent][:WORLDS].copy() for name, each in turn._asdict().items()})
+        return turn
+
+
+class _Turns:
+    """The evidence of one agent's epoch: lists with one entry for each turn, and what there is once."""
+
+    def __init__(self, config: Config, world: Any) -> None:
+        self._world, self._shows = world, hasattr(world, "cells") and hasattr(world, "positions")
+        self.found: dict[str, list[Any]] = {}
+        self.once: dict[str, Any] = {}
+
+    def add(self, **found: Any) -> None:
+        """Add to the lists; None where there is nothing."""
+        for name, each in found.items():
+            if each is not None:
+                self.found.setdefault(name, []).append(each)
+
+    def cells(self) -> NDArray[np.uint8] | None:
+        """The first worlds' maps, where the world shows them."""
+        return self._world.cells[:WORLDS] if self._shows else None
+
+    def places(self, agent: int) -> NDArray[np.int64] | None:
+        """Where an agent stands in them: row and column."""
+        return self._world.positions[agent][:WORLDS] if self._shows else None
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything, by name; turns first."""
+        return {name: np.array(each) for name, each in self.found.items()} | self.once
+
+
+class _Learning(_Side):
+    """The side of a group of agents' learner."""
+
+    def __init__(self, trainer: Trainer, parts: Parts) -> None:
+        super().__init__(parts, parts.job.config.epochs - parts.job.config.learning_epochs)
+        self.trainer = trainer
+        self._made = dict.fromkeys(trainer.agents, 0)  # phases that were looked at
+        self._phases: dict[int, _Phase] = {}
+        self._unpublished: dict[int, int] = {}  # the epoch of the last such phase, by agent
+        override(trainer, "learn", self._learn)
+        override(trainer, "publish", self._publish)
+        for index, agent in trainer.agents.items():
+            override(trainer.replays[index], "sample", functools.partial(self._sample, index=index))
+            if isinstance(agent, ValueAgent):
+                override(agent, "update", functools.partial(self._update, index=index))
+
+    def _learn(self, learn: Wrapped, index: int, epoch: int, num_updates: int, end: int | None) -> None:
+        due = {each for each in self.audited if each[0] == index and each[1] <= epoch}
+        if not num_updates or not due:
+            learn(index, epoch, num_updates, end)
+            return
+        phase = self._phases[index] = _Phase(epoch, self._made[index] % num_updates)
+        learn(index, epoch, num_updates, end)
+        del self._phases[index]
+        if phase.numbers:
+            drawn = {"drawn": np.array(phase.numbers), "bounds": np.array(phase.bounds)}
+            self.keep("update", index, epoch, **drawn, **phase.kept)
+            self._made[index] += 1
+            self._unpublished[index] = epoch
+            self.audited -= due
+
+    def _sample(self, sample: Wrapped, sampler: Any, out: Batch, end: int | None = None, *, index: int) -> Batch:
+        phase = self._phases.get(index)
+        if phase is None:
+            batch: Batch = sample(sampler, out, end)
+            return batch
+        rng = getattr(sampler, "rng", None)
+        state = {} if rng is None else {"sampling": rng_words(rng)}
+        count = int(self.replays[index]["committed"][0]) * self.config.steps_per_epoch
+        batch = sample(sampler, out, end)
+        phase.numbers.append(batch.number.copy())
+        phase.bounds.append((count if end is None else end, count))
+        if len(phase.numbers) == phase.looked_at + 1:
+            phase.kept |= state | self._memory(index, batch)
+            phase.kept |= {f"batch_{name}": each.copy() for name, each in vars(batch).items() if each is not None}
+        return batch
+
+    def _memory(self, index: int, batch: Batch) -> dict[str, Any]:
+        """What the replay holds of the first rows of a batch; nothing if the writer was given one meanwhile."""
+        replay, config, numbers = self.replays[index], self.config, batch.number[:ROWS]
+        slots, turns, worlds = replay["action"].shape
+        turn, world = np.divmod(numbers % (turns * worlds), worlds)
+        slot = numbers // (turns * worlds) % slots
+        ahead = min(config.learning.n_step, turns)
+        found = {"memory_turn": turn, "memory_world": world}
+        for name, array in replay.items():
+            if array.ndim > 1:
+                back = config.agent.num_frames - 1 if name == "frame" else 0
+                there = turn[:, None] + np.arange(-back, ahead + (name == "frame"))
+                found[f"memory_{name}"] = array[slot[:, None], there.clip(0, array.shape[1] - 1), world[:, None]]
+        oldest = (int(replay["begun"][0]) - slots) * turns * worlds
+        return {} if (numbers < oldest).any() else found
+
+    def _update(self, update: Wrapped, rate: float, *, index: int) -> Any:
+        phase, agent = self._phases.get(index), self.trainer.agents[index]
+        due = phase is not None and len(phase.numbers) == phase.looked_at + 1
+        if phase is None or not due or not isinstance(agent, ValueAgent):
+            return update(rate)
+        places = self.places[index]
+        before = agent.get_state()
+        metrics = update(rate)
+        after = agent.get_state(copy=False)
+        half = self.layouts[index].size
+        phase.kept |= {"vector": before["vector"], "rate": rate, "metrics": to_numpy(metrics), "rng": before["rng"]}
+        phase.kept |= {"gradient": to_numpy(agent.parameters.gradient)[places], "places": places}
+        for when, state in (("before", before), ("after", after)):
+            online, target = state["vector"][:half], state["vector"][half:]
+            numbers = {"online": online[places], "target": target[places]}
+            numbers |= {name: state[name][places] for name in ("exp_avg", "exp_avg_sq")}
+            numbers |= {name: state[name] for name in ("step", "updates", "target_updates")}
+            phase.kept |= {f"{name}_{when}": each for name, each in numbers.items()}
+        staged = getattr(getattr(agent, "_staging", None), "host", {})
+        phase.kept |= {f"random_{name}": staged[name].copy() for name in agent.random_fields() if name in staged}
+        return metrics
+
+    def _publish(self, publish: Wrapped, index: int, epoch: int) -> None:
+        looked_at, agent = self._unpublished.pop(index, None), self.trainer.agents[index]
+        if looked_at is None or not isinstance(agent, ValueAgent):
+            publish(index, epoch)
+            return
+        vector, half, places = to_numpy(agent.parameters.vector), self.layouts[index].size, self.places[index]
+        version = int(self.stores[index]["newest"][0]) + 1
+        previous = self.stored(index, version - 1)
+        publish(index, epoch)
+        newest, slots = int(self.stores[index]["newest"][0]), len(self.stores[index]["vector"])
+        about = {name: self.stores[index][name][newest % slots] for name in ("version", "updates", "epsilon")}
+        self.keep(
+            "publish", index, looked_at, due_version=version, newest=newest, made=agent.updates, epoch_due=epoch,
+            online=vector[:half][places], target=vector[half:][places], online_sum=_sum(vector[:half]), places=places,
+            previous=previous.get("stored", ()), **about, **self.stored(index, newest),
+        )  # fmt: skip
+
+
+class _Phase:
+    """A phase of one agent's updates that is looked at: its ``looked_at`` th update, counted from 0."""
+
+    def __init__(self, epoch: int, looked_at: int) -> None:
+        self.epoch, self.looked_at = epoch, looked_at
+        self.numbers: list[NDArray[np.int64]] = []
+        self.bounds: list[tuple[int, int]] = []
+        self.kept: dict[str, Any] = {}
+
+
+def _sum(vector: NDArray[np.float32]) -> int:
+    """A checksum of weights."""
+    return zlib.crc32(np.ascontiguousarray(vector).view(np.uint8).data)
