@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -69,6 +71,13 @@ __all__ = [
     "doctor", "export", "film", "launch", "load", "preset", "presets", "report", "resume", "runs", "side_by_side",
     "sweep", "watching",
 ]  # fmt: skip
+
+# what a notebook completes behind "config.replace("; dotted names are no words of Python and go in a dictionary
+Config.replace.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    + [inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=...) for item in fields(Config)]
+    + [inspect.Parameter("changes", inspect.Parameter.VAR_KEYWORD)]
+)
 
 registry.register("agent", "dqn", "workbench.zoo.dqn:DQNConfig")
 registry.register("learner", "fused", "workbench.zoo.fused:FusedLearner")

@@ -33,6 +33,7 @@ import numpy as np
 from tests.campaigns.command_line import command, parse, say, start
 from tests.campaigns.reference_files import ROOT, RunsFile
 from tests.campaigns.signals import SIGNALS, end, server_pid
+from tests.soundness import check_replay
 from workbench.api import Run, launch, load, resume
 from workbench.cli.options import at_least
 from workbench.core.config import Config
@@ -343,7 +344,7 @@ class Campaign:
         note("wrong_counts", "something is counted twice or missing", not _counted_once(run))
         note("wrong_counts", "versions go back", not _versions_grow(run))
         broken = [
-            why for replay in run._supervisor.shared.replays for valid, why in [replay.check_valid()] if not valid
+            why for replay in run._supervisor.shared.replays for valid, why in [check_replay(replay)] if not valid
         ]
         note("torn_accepted", f"torn rows: {broken}", bool(broken))
         copied = measurements_of(run.history, "sync/checksum")["value"]

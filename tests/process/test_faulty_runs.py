@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import workbench as wb
+from tests.soundness import check_replay
 from workbench.core.shared.weight_store import checksum
 from workbench.diagnose.faults import prepare
 
@@ -78,4 +79,4 @@ def test_a_fault_that_is_no_refusal_lets_the_run_come_to_its_end():
     with start("sync_never", "corrupt_rows=2") as run:
         assert run.wait(120).status == "finished"
     assert (run.history.epochs["policy_version"] == 0).all()
-    assert all(replay.check_valid()[0] is False for replay in run._supervisor.shared.replays)
+    assert all(check_replay(replay)[0] is False for replay in run._supervisor.shared.replays)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import workbench as wb
+from tests.soundness import check_agent
 from workbench.runs.folder import RecordError
 from workbench.runs.initial_weights import initial_weights
 
@@ -42,7 +43,7 @@ def test_a_run_begins_with_both_networks_as_given_and_a_fresh_optimiser(earlier,
     assert (run.weights[:, :half] != run.weights[:, half:]).any()  # the target is not the online network
     agent = config.agent.make(config, 0, torch.device("cpu"), earlier.weights[0])
     assert (
-        agent.check_valid() == (True, "") and agent.get_state()["step"] == 0 and not agent.get_state()["exp_avg"].any()
+        check_agent(agent) == (True, "") and agent.get_state()["step"] == 0 and not agent.get_state()["exp_avg"].any()
     )
 
 

@@ -10,7 +10,7 @@ from workbench.core.digest import array_digest
 from workbench.core.processes.blocks import Plan, weight_store_layout
 from workbench.core.processes.supervisor import learner_class
 from workbench.core.shared.counters import Progress
-from workbench.core.shared.record_ring import Channel, ChannelReader
+from workbench.core.shared.record_ring import Channel
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore
 from workbench.core.train.hooks import record_tables
@@ -51,7 +51,7 @@ def build(config, lag, hooks=()):
     blocks = {name: Memory(layout) for name, layout in plan.hook_layouts.items()}
     parts = SimpleNamespace(
         config=config, progress=progress, replays=replays, stores=stores, records=arrays,
-        reader=ChannelReader(arrays), blocks=blocks, hooks=hooks,
+        reader=Channel(arrays), blocks=blocks, hooks=hooks,
         replay_blocks=replay_blocks, store_blocks=store_blocks,
     )  # fmt: skip
     parts.channel = Channel(arrays)

@@ -9,6 +9,7 @@ import torch
 
 import workbench
 from tests import batches
+from tests.soundness import check_agent, check_replay, check_world
 from tests.unit import inprocess
 from workbench.core.agents.value_agent import initial_weights
 from workbench.core.config import ConfigError
@@ -63,10 +64,11 @@ class Pair:
         agents, wakeups = tuple(range(config.num_agents)), [Wakeup.create(index) for index in range(2)]
         made = tuple(pickle.loads(pickle.dumps(make(fault))) for fault in faults)
         hooks = (Recovery(), LiveSettings(), *made)
-        shared = allocate_shared(Plan(config, mode, lag, hooks), 2)
+        plan = Plan(config, mode, lag, hooks)
+        shared = allocate_shared(plan, 2)
 
         def parts(role, index, owned):
-            return Parts(Job(role, role, index, config, lag, owned, shared.blocks, wakeups, "", hooks, None))
+            return Parts(Job(role, role, index, owned, plan, shared.blocks, wakeups, None))
 
         self.config, self.lag = config, lag
         if mode == "sequential":
@@ -245,8 +247,8 @@ def test_without_a_fault_both_sides_agree_on_everything(mode):
     pair = Pair(mode=mode).run()
     assert pair.versions == [0, 0, 1, 2, 3, 4]
     for replay, store, agent in zip(pair.replays, pair.stores, pair.trainer.agents.values(), strict=True):
-        assert replay.check_valid() == (True, "") and replay.count == 6 * TURNS
-        assert agent.check_valid() == (True, "") and agent.updates == 10 == agent.target_updates
+        assert check_replay(replay) == (True, "") and replay.count == 6 * TURNS
+        assert check_agent(agent) == (True, "") and agent.updates == 10 == agent.target_updates
         clean = rows(replay, agent.batch.number)
         assert all(np.array_equal(getattr(agent.batch, name), array) for name, array in vars(clean).items())
         vector = np.empty(agent.parameters.vector.numel(), np.float32)
@@ -308,7 +310,7 @@ def test_separate_history_shows_the_actor_what_the_learner_saw_some_turns_ago(be
     shown = np.concatenate(pair.stacks[1])
     assert np.array_equal(shown[behind:], clean[:-behind]) and not shown[:behind].any()
     assert not np.array_equal(shown, clean)
-    assert pair.replays[0].check_valid() == (True, "")
+    assert check_replay(pair.replays[0]) == (True, "")
 
 
 def test_unvalidated_sampling_draws_rows_that_are_being_written():
@@ -375,7 +377,7 @@ def test_stale_reset_leaves_gems_lying(mode):
         assert (pair.collector.world.cells == GEM).any()
         pair.collector.world.reset()
         assert (pair.collector.world.cells == GEM).any() == gems
-        assert pair.collector.world.check_valid() == (True, "")
+        assert check_world(pair.collector.world) == (True, "")
 
 
 # Weights and epsilon
@@ -490,7 +492,7 @@ def test_target_not_published_keeps_the_first_target_network_in_every_snapshot(m
 def test_optimizer_before_weights_learns_nothing(mode):
     pair = Pair("optimizer_before_weights", mode=mode).run()
     agent = pair.trainer.agents[0]
-    assert agent.updates == 10 and agent.check_valid() == (False, "the optimiser was made for other weights")
+    assert agent.updates == 10 and check_agent(agent) == (False, "the optimiser was made for other weights")
     initial = initial_weights(CONFIG, 0)
     assert np.array_equal(agent.parameters.online.detach(), initial[: len(initial) // 2])
 
@@ -540,7 +542,7 @@ def test_unpaced_learner_may_make_every_update_at_once():
             pair.collect(epoch)
         allowed = pair.learner.pacing().updates_allowed(0)
         assert (allowed == CONFIG.total_updates) == (share == 1)
-        assert pair.actor.job.config == CONFIG
+        assert pair.actor.config == CONFIG
 
 
 # What a sound system refuses
@@ -565,8 +567,8 @@ REFUSALS = {
     ),
     "action_out_of_range": (
         ValueError,
-        "actions hold [4]; an action is 0 (up), 1 (down), 2 (left) or 3 (right). Give the policy as many actions as "
-        "the world has: 4",
+        "actions hold [4]; an action is 0 (up), 1 (down), 2 (left) or 3 (right), and there is one for each world: "
+        "(1,). Give the policy as many actions as the world has: 4",
     ),
     "snapshot_on_gpu": (
         ValueError,

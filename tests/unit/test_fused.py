@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import workbench as wb
+from tests.soundness import check_agent
 from tests.unit import inprocess
 from workbench.core.agents import flat_parameters, networks, value_agent
 from workbench.core.agents.staging import Staging
@@ -98,7 +99,7 @@ def test_one_fused_update_is_that_of_separate_learners_to_rounding(changes):
     for index, agent in pair.fused.agents.items():
         assert (agent.parameters.online - before[index]).norm() > 1e-3 * before[index].norm()
         assert found[index].metrics == pytest.approx(separate[index].metrics, rel=1e-4)
-        assert agent.check_valid() == (True, "") and agent.updates == 1
+        assert check_agent(agent) == (True, "") and agent.updates == 1
         assert np.array_equal(agent.batch.number, pair.separate.agents[index].batch.number)
         assert found[index].target_updates.tolist() == separate[index].target_updates.tolist()
         for name in ("policy_version", "fill"):

@@ -199,11 +199,11 @@ def test_minimum_of_the_loss_is_the_quantile():
 @pytest.mark.parametrize(
     ("value", "tau", "target", "message"),
     [
-        (torch.zeros(2, 3, 4), torch.zeros(2, 3), torch.zeros(2, 5), "value has shape (2, 3, 4)"),
-        (torch.zeros(2, 3), torch.zeros(2, 4), torch.zeros(2, 5), "(2, 3), (2, 4) and (2, 5)"),
-        (torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(1, 5), "(2, 3), (2, 3) and (1, 5)"),
-        (torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(2, 5, dtype=torch.int64), "target is torch.int64"),
-        (torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.float64), torch.zeros(2, 5), "tau is torch.float64"),
+        (torch.zeros(2, 3, 4), torch.zeros(2, 3), torch.zeros(2, 5), "(2, 3, 4)"),
+        (torch.zeros(2, 3), torch.zeros(2, 4), torch.zeros(2, 5), "(2, 3), (2, 4), (2, 5)"),
+        (torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(1, 5), "(2, 3), (2, 3), (1, 5)"),
+        (torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(2, 5, dtype=torch.int64), "torch.int64"),
+        (torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.float64), torch.zeros(2, 5), "torch.float64"),
     ],
 )
 def test_loss_refuses_what_does_not_fit(value, tau, target, message):

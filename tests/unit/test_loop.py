@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import workbench as wb
 from tests import batches
+from tests.soundness import check_replay
 from tests.unit import inprocess
 from workbench.core.agents import schedules
 from workbench.core.config import Config, ConfigError
@@ -93,7 +94,7 @@ def test_an_epoch_is_played_in_turns_and_written_agent_by_agent():
     assert world.calls == ["reset", *one_turn * 3, ("observe", 0), ("observe", 1)]
     np.testing.assert_allclose(rewards, [600 + 3 * 0.5, 600 + 30 + 3 * 0.5])  # sum over turns, mean over worlds
     for agent, replay in enumerate(replays):
-        assert replay.count == 6 and replay.check_valid() == (True, "")
+        assert replay.count == 6 and check_replay(replay) == (True, "")
         rows = replay.contents()
         turns, worlds = np.repeat([1, 2, 3], 2), np.tile([0, 1], 3)
         np.testing.assert_array_equal(rows["frame"][:, 0], 10 * turns + agent)

@@ -214,7 +214,7 @@ class SimulatedRun:
     # --- what the roles are made of ----------------------------------------------------------------------------------
 
     def job(self, index, group):
-        return SimpleNamespace(index=index, config=self.config, lag=self.lag, agents=group)
+        return SimpleNamespace(index=index, agents=group)
 
     def parts(self, job):
         settings = Changes(self.config, self.changes).timeline
@@ -232,6 +232,8 @@ class SimulatedRun:
             return made
 
         return SimpleNamespace(
+            config=self.config,
+            lag=self.lag,
             progress=self.progress,
             pacing=lambda: Pacing(self.config, self.lag, self.progress, settings),
             wakeup=SimpleNamespace(wait_until=lambda holds, progress: self.wait_until(job.index, holds)),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from workbench.core.records import RecordTable, tables_with
 from workbench.core.shared import layout
-from workbench.core.shared.record_ring import Channel, ChannelReader, Ring, RingReader
+from workbench.core.shared.record_ring import Channel, Ring
 
 FIELDS = 16
 RECORD = np.dtype([(f"part_{index}", "<i8") for index in range(FIELDS)])
@@ -35,7 +35,7 @@ def numbers_of(records):
 @given(capacity=st.integers(2, 9), writes_between_drains=st.lists(st.integers(0, 25), max_size=20))
 def test_ring_agrees_with_a_bounded_queue(capacity, writes_between_drains):
     memory = make_memory(capacity)
-    ring, reader = Ring(*memory), RingReader(*memory)
+    ring, reader = Ring(*memory), Ring(*memory)
     written = 0
     for writes in writes_between_drains:
         queue = deque(maxlen=capacity - 1)
@@ -96,7 +96,7 @@ def test_no_interleaving_of_stores_and_looks_tears_repeats_or_hides_a_record(cap
     count, records = make_memory(capacity)
     writer = SteppedWriter(count, records)
     racing = RacingCount(count, writer)
-    reader = RingReader(racing, records)
+    reader = Ring(racing, records)
     delivered, lost_so_far = [], 0
     for before, racing.during_copy, racing.before_second_look in [*drains, (0, 0, 0)]:
         racing.run(before)
@@ -118,7 +118,7 @@ def test_without_the_second_look_a_torn_record_would_be_delivered():
     assert numbers_of(copied_before) == [0, 1, 2]
     with pytest.raises(AssertionError, match="torn"):
         numbers_of(records[:3])
-    got, lost = RingReader(count, records).drain()
+    got, lost = Ring(count, records).drain()
     assert (numbers_of(got), lost) == ([1, 2, 3], 1)
 
 
@@ -149,7 +149,7 @@ def test_the_count_is_raised_after_the_record_is_stored(monkeypatch):
 
 def test_a_new_writer_continues_where_a_killed_one_ended():
     memory = make_memory(8)
-    reader = RingReader(*memory)
+    reader = Ring(*memory)
     Ring(*memory).write(**record_of(0))
     memory[1]["part_0"][1] = 99  # the first writer was killed in its second record
     Ring(*memory).write(**record_of(1))
@@ -159,7 +159,7 @@ def test_a_new_writer_continues_where_a_killed_one_ended():
 
 def test_delivered_records_are_the_readers_own():
     memory = make_memory(4)
-    ring, reader = Ring(*memory), RingReader(*memory)
+    ring, reader = Ring(*memory), Ring(*memory)
     ring.write(**record_of(0))
     records, _ = reader.drain()
     for _ in range(8):
@@ -194,7 +194,7 @@ def test_a_channel_has_a_ring_for_each_of_its_tables_and_no_other():
     tables = {"marks": RecordTable(np.dtype([("time", "<f8"), ("value", "<i4")]), capacity=8)}
     arrays = Channel.layout(tables_with([tables])).allocate()
     Channel(arrays)["marks"].write(time=0.5, value=7)
-    found = ChannelReader(arrays).drain()
+    found = Channel(arrays).drain()
     assert set(found) == {"updates", "epochs", "events", "evaluations", "marks"}
     assert found["marks"][0].tolist() == [(0.5, 7)] and len(found["epochs"][0]) == 0
     with pytest.raises(KeyError, match=r"there is no ring for a table 'markz'; did you mean marks\?"):
@@ -206,22 +206,6 @@ def test_two_tables_of_one_name_are_refused():
     assert tables_with([{"marks": table}, {"marks": table}])["marks"] == table
     with pytest.raises(ValueError, match="two tables of records are named 'marks'"):
         tables_with([{"marks": table}, {"marks": RecordTable(np.dtype([("time", "<f4")]))}])
-
-
-@pytest.mark.parametrize(
-    "memory",
-    [
-        (np.zeros(2, np.int64), np.zeros(4, RECORD)),
-        (np.zeros(1, np.int32), np.zeros(4, RECORD)),
-        (np.zeros(1, np.int64), np.zeros(1, RECORD)),
-        (np.zeros(1, np.int64), np.zeros(4, np.float32)),
-    ],
-    ids=["two counts", "narrow count", "one slot", "plain array"],
-)
-@pytest.mark.parametrize("side", [Ring, RingReader])
-def test_memory_of_another_shape_is_refused(side, memory):
-    with pytest.raises(ValueError, match="it must be"):
-        side(*memory)
 
 
 def views(count_memory, record_memory):
@@ -240,7 +224,7 @@ def test_no_record_is_torn_between_two_processes():
     memory = context.RawArray("b", 8), context.RawArray("b", capacity * RECORD.itemsize)
     writer = context.Process(target=write_at_full_speed, args=(*memory, total), daemon=True)
     writer.start()
-    reader = RingReader(*views(*memory))
+    reader = Ring(*views(*memory))
     delivered, lost_so_far, running = [], 0, True
     while running:
         running = writer.is_alive()

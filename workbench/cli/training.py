@@ -26,8 +26,9 @@ from workbench.cli.options import (
     parse,
 )
 from workbench.cli.progress import REFRESH_S, follow
-from workbench.core.config import ConfigError, Mode, check_name
+from workbench.core.config import Config, ConfigError, Mode
 from workbench.core.processes.supervisor import ChildFailed
+from workbench.core.settings import known_names, unknown
 from workbench.runs.folder import RecordError, data_folder, named_path
 from workbench.runs.run import Run
 from workbench.runs.table import tell
@@ -145,7 +146,8 @@ def _settings(texts: tuple[str, ...]) -> dict[str, Any]:
     """``("epochs=480", "device=cuda")`` as values by name of a setting."""
     found = _named(texts)
     for name in found:
-        check_name(name)
+        if name not in known_names(Config()):
+            raise unknown(name, Config())
     return found
 
 

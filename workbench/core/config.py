@@ -8,30 +8,29 @@ sampler declare their arguments in their own files. ``mode`` and ``lag`` belong 
 from __future__ import annotations
 
 import functools
-import inspect
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 from workbench.core import registry, settings
 from workbench.core.agents.base import AgentConfig
 from workbench.core.did_you_mean import did_you_mean
 from workbench.core.envs.base import EnvSpec, WorldConfig
 from workbench.core.registry import ConfigError as ConfigError
-from workbench.core.settings import SHARE, Pattern, Settings, above, at_least, between, require
+from workbench.core.settings import SHARE, Settings, above, at_least, between, pattern, require
 from workbench.core.shared.sampling import SamplerConfig
 
 Mode = Literal["sequential", "multiprocess"]
 MODES: tuple[Mode, ...] = ("sequential", "multiprocess")
 
-Device = Annotated[str, Pattern("auto|cpu|mps|cuda(:[0-9]{1,3})?", '"auto", "cpu", "cuda", "cuda:N" or "mps"')]
+Device = Annotated[str, pattern("auto|cpu|mps|cuda(:[0-9]{1,3})?", '"auto", "cpu", "cuda", "cuda:N" or "mps"')]
 MANY = between(1, 1_000_000)
 
 
 @dataclass(frozen=True)
-class ReplayConfig(Settings):
+class ReplayConfig(Settings, group="replay"):
     """One ring of transitions per agent.
 
     Attributes:
@@ -42,7 +41,6 @@ class ReplayConfig(Settings):
             age. An epoch that leaves fewer rows than a batch is followed by no updates, now or later.
     """
 
-    group: ClassVar[str] = "replay"
     capacity: Annotated[int, at_least(1, "row")] = 13_000
     window: Annotated[int, at_least(1, "row")] = 12_000
     learning_starts: Annotated[int, at_least(1, "row")] = 500
@@ -62,7 +60,7 @@ class ReplayConfig(Settings):
 
 
 @dataclass(frozen=True)
-class LearningConfig(Settings):
+class LearningConfig(Settings, group="learning"):
     """One update of one agent: n-step returns, Adam, and a softly updated target network.
 
     Attributes:
@@ -85,7 +83,6 @@ class LearningConfig(Settings):
         reward_scale: Rewards are multiplied by this on their way into a row's return; the raw reward is kept beside it.
     """
 
-    group: ClassVar[str] = "learning"
     batch_size: Annotated[int, MANY] = 64
     accumulate: Annotated[int, MANY] = 1
     learning_rate: Annotated[float, above(0)] = 1e-3
@@ -111,7 +108,7 @@ class LearningConfig(Settings):
 
 
 @dataclass(frozen=True)
-class ExplorationConfig(Settings):
+class ExplorationConfig(Settings, group="exploration"):
     """Epsilon-greedy exploration; epsilon is a function of the epoch alone.
 
     Attributes:
@@ -120,14 +117,13 @@ class ExplorationConfig(Settings):
         decay_epochs: Epochs over which epsilon falls linearly.
     """
 
-    group: ClassVar[str] = "exploration"
     epsilon_start: Annotated[float, SHARE] = 1.0
     epsilon_end: Annotated[float, SHARE] = 0.02
     decay_epochs: Annotated[int, at_least(1, "epoch")] = 80
 
 
 @dataclass(frozen=True)
-class PacingConfig(Settings):
+class PacingConfig(Settings, group="pacing"):
     """How many updates belong to an epoch, and how far the two sides may drift apart when they run free.
 
     Attributes:
@@ -141,7 +137,6 @@ class PacingConfig(Settings):
         sync_interval: Free-running only: epochs between two syncs of the actor. At a finite lag: every epoch.
     """
 
-    group: ClassVar[str] = "pacing"
     updates_per_epoch: Annotated[int, MANY] = 5
     max_ahead: Annotated[float, between(0, 1e6, "epochs' worth of updates")] = 1.0
     max_behind: Annotated[float, between(1, 1e6, "epochs' worth of updates; below 1 no epoch could start")] = 2.0
@@ -150,7 +145,7 @@ class PacingConfig(Settings):
 
 
 @dataclass(frozen=True)
-class EvaluationConfig(Settings):
+class EvaluationConfig(Settings, group="evaluation"):
     """Greedy evaluation on worlds and random streams of its own, so that it changes nothing in the run.
 
     Attributes:
@@ -159,14 +154,13 @@ class EvaluationConfig(Settings):
         final_worlds: Greedy epochs of the evaluation after the last update.
     """
 
-    group: ClassVar[str] = "evaluation"
     interval: Annotated[int, at_least(0, "epochs (0: only at the end)")] = 20
     worlds: Annotated[int, between(1, 65536, "epochs")] = 16
     final_worlds: Annotated[int, between(1, 65536, "epochs")] = 256
 
 
 @dataclass(frozen=True)
-class CheckpointConfig(Settings):
+class CheckpointConfig(Settings, group="checkpoint"):
     """What is left on disk so that a run can be resumed. Nothing here changes a result.
 
     Attributes:
@@ -174,13 +168,12 @@ class CheckpointConfig(Settings):
         keep: Checkpoints that are kept, the newest ones; 0 writes none at all.
     """
 
-    group: ClassVar[str] = "checkpoint"
     interval: Annotated[int, at_least(0, "epochs (0: only at the end)")] = 60
     keep: Annotated[int, between(0, 1000, "checkpoints (0 writes none)")] = 2
 
 
 @dataclass(frozen=True)
-class ProcessConfig(Settings):
+class ProcessConfig(Settings, group="processes"):
     """How the work is spread over processes, threads and devices. Nothing here changes a result on one device.
 
     Attributes:
@@ -203,7 +196,6 @@ class ProcessConfig(Settings):
         restart_window_s: Seconds that the limit of restarts is counted over.
     """
 
-    group: ClassVar[str] = "processes"
     learners: Annotated[int | str, at_least(1)] = "per_agent"
     threads: Annotated[int, between(1, 1024, "threads")] = 1
     time_slice_ms: Annotated[float, between(0.1, 100, "milliseconds, or 0 to leave it to the system", also=0)] = 100.0
@@ -376,14 +368,6 @@ class Config(Settings):
         return int(learners)
 
 
-# what a notebook completes behind "config.replace("; dotted names are no words of Python and go in a dictionary
-Config.replace.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-    + [inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=...) for item in fields(Config)]
-    + [inspect.Parameter("changes", inspect.Parameter.VAR_KEYWORD)]
-)
-
-
 def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
     """The settings in which two configurations differ, by dotted name, with both values; None where there is none.
 
@@ -398,13 +382,3 @@ def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
 def field_names() -> list[str]:
     """Dotted names of every setting of the default configuration, in order."""
     return list(settings.field_names(Config()))
-
-
-def check_name(name: str) -> None:
-    """Refuse what is neither a setting nor a group of settings of the default configuration.
-
-    Raises:
-        ConfigError: there is no such setting; the nearest are named.
-    """
-    if name not in settings.known_names(Config()):
-        raise settings.unknown(name, Config())

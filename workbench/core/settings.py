@@ -1,6 +1,6 @@
 """Groups of settings: frozen dataclasses whose fields carry their own bounds, checked when an object is built.
 
-A field says what it takes by its annotation, and its bounds by metadata: ``width: Annotated[int, Between(1, 65536)]``.
+A field says what it takes by its annotation, and its rules by metadata: ``width: Annotated[int, between(1, 65536)]``.
 Rules that join several fields are short methods named ``check``. Changes and JSON go through :func:`changed`,
 :func:`to_dict` and :func:`from_dict`, which follow the groups however deep they are nested.
 """
@@ -13,8 +13,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -23,68 +22,32 @@ from workbench.core.did_you_mean import did_you_mean
 from workbench.core.registry import ConfigError
 
 
-@dataclass(frozen=True)
-class Bound:
-    """Which numbers a field takes: from ``low`` to ``high``, or above ``low`` if that is left out itself.
+class Rule(NamedTuple):
+    """Which values a field takes, and the same in words."""
 
-    Attributes:
-        unit: What follows the numbers in the message.
-        also: A number outside the bounds that the field takes too.
-    """
-
-    low: float
-    high: float = math.inf
-    unit: str = ""
-    above: bool = False
-    also: float = math.nan
-
-    def holds(self, value: Any) -> bool:
-        """Whether the field takes a number; a word that it takes beside numbers has no bounds."""
-        if isinstance(value, str) or value == self.also:
-            return True
-        return bool(value <= self.high and (value > self.low if self.above else value >= self.low))
-
-    def __str__(self) -> str:
-        low, high = (f"{end:.15g}" for end in (self.low, self.high))
-        if self.above:
-            text = f"above {low}" + ("" if self.high == math.inf else f" and at most {high}")
-        else:
-            text = f"at least {low}" if self.high == math.inf else f"{low} to {high}"
-        return f"{text} {self.unit}".rstrip()
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """Which texts a field takes.
-
-    Attributes:
-        words: The rule as the message gives it.
-    """
-
-    expression: str
     words: str
-
-    def holds(self, value: str) -> bool:
-        """Whether the field takes a text."""
-        return re.fullmatch(self.expression, value) is not None
-
-    def __str__(self) -> str:
-        return self.words
+    holds: Callable[[Any], bool]
 
 
-def at_least(low: float, unit: str = "") -> Bound:
-    """``low`` or more."""
-    return Bound(low, unit=unit)
+def at_least(low: float, unit: str = "") -> Rule:
+    """``low`` or more, in that unit; a word that the field takes beside numbers has no bounds."""
+    return Rule(f"at least {low:.15g} {unit}".rstrip(), lambda value: isinstance(value, str) or value >= low)
 
 
-def above(low: float, unit: str = "", most: float = math.inf) -> Bound:
+def above(low: float, unit: str = "", most: float = math.inf) -> Rule:
     """More than ``low``, and ``most`` at most."""
-    return Bound(low, most, unit, above=True)
+    limit = "" if most == math.inf else f" and at most {most:.15g}"
+    return Rule(f"above {low:.15g}{limit} {unit}".rstrip(), lambda value: low < value <= most)
 
 
-def between(low: float, high: float, unit: str = "", also: float = math.nan) -> Bound:
-    """From ``low`` to ``high``, both included."""
-    return Bound(low, high, unit, also=also)
+def between(low: float, high: float, unit: str = "", also: float = math.nan) -> Rule:
+    """From ``low`` to ``high``, both included, or ``also``."""
+    return Rule(f"{low:.15g} to {high:.15g} {unit}".rstrip(), lambda value: value == also or low <= value <= high)
+
+
+def pattern(expression: str, words: str) -> Rule:
+    """Texts that a regular expression matches as a whole."""
+    return Rule(words, lambda value: re.fullmatch(expression, value) is not None)
 
 
 SHARE = between(0, 1, "(a share or a probability)")
@@ -109,14 +72,17 @@ class Settings:
 
     group: ClassVar[str] = ""
 
+    def __init_subclass__(cls, group: str = "") -> None:
+        cls.group = group or cls.group
+
     def __post_init__(self) -> None:
         for name, annotation in fields_of(type(self)).items():
             value, dotted = getattr(self, name), f"{self.group}.{name}".lstrip(".")
-            bare, *bounds = typing.get_args(annotation) if hasattr(annotation, "__metadata__") else (annotation,)
+            bare, *rules = typing.get_args(annotation) if hasattr(annotation, "__metadata__") else (annotation,)
             accepted = _accepted(bare, value)
             require(accepted is not _REFUSED, dotted, value, f"it must be {_described(bare)}")
-            for bound in bounds:
-                require(bound.holds(accepted), dotted, accepted, f"it must be {bound}")
+            for rule in rules:
+                require(rule.holds(accepted), dotted, accepted, f"it must be {rule.words}")
             object.__setattr__(self, name, accepted)
         self.check()
 

@@ -109,7 +109,7 @@ class _Side:
     """What both sides share: every agent's blocks, and the way to the run folder."""
 
     def __init__(self, parts: Parts, first: int) -> None:
-        self.config, self.lag, self.job = parts.job.config, parts.job.lag, parts.job
+        self.config, self.lag, self.job = parts.config, parts.lag, parts.job
         self.audited, self._settings = audited(self.config, first), settings_sum(self.config)
         self.layouts = [self.config.agent.layout(spec) for spec in self.config.spec.agents]
         self.places = [sampled_places(layout) for layout in self.layouts]
@@ -233,7 +233,7 @@ class _Turns:
 
     def cells(self) -> NDArray[np.uint8] | None:
         """The first worlds' maps, where the world shows them."""
-        return self._world.cells[:WORLDS] if self._shows else None
+        return self._world.cells[:WORLDS].copy() if self._shows else None
 
     def places(self, agent: int) -> NDArray[np.int64] | None:
         """Where an agent stands in them: row and column."""
@@ -248,7 +248,7 @@ class _Learning(_Side):
     """The side of a group of agents' learner."""
 
     def __init__(self, trainer: Trainer, parts: Parts) -> None:
-        super().__init__(parts, parts.job.config.epochs - parts.job.config.learning_epochs)
+        super().__init__(parts, parts.config.epochs - parts.config.learning_epochs)
         self.trainer = trainer
         self._made = dict.fromkeys(trainer.agents, 0)  # phases that were looked at
         self._phases: dict[int, _Phase] = {}

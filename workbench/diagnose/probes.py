@@ -108,7 +108,7 @@ class _Side:
     """What both sides share: clean readers of every agent's blocks, and the way to the record."""
 
     def __init__(self, parts: Parts) -> None:
-        self.config, self.lag = parts.job.config, parts.job.lag
+        self.config, self.lag = parts.config, parts.lag
         specs = self.config.spec.agents
         self.layouts = [self.config.agent.layout(spec) for spec in specs]
         self.stores = [

@@ -48,7 +48,7 @@ class InitialWeights(Hook):
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Put them in place of each agent's own."""
-        weights = unpadded(parts.blocks[BLOCK].open()["weights"], parts.job.config)
+        weights = unpadded(parts.blocks[BLOCK].open()["weights"], parts.config)
         for index, agent in trainer.agents.items():
             agent.set_state({**agent.get_state(), "vector": weights[index]})
 

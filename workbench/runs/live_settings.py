@@ -125,7 +125,7 @@ class LiveSettings(Hook):
 
     def on_parts(self, parts: Parts) -> None:
         """Look the settings up where the parent writes them."""
-        changes = Changes(parts.job.config, parts.blocks[BLOCK].open())
+        changes = Changes(parts.config, parts.blocks[BLOCK].open())
         parts.settings = changes.timeline
 
 

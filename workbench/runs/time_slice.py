@@ -31,7 +31,7 @@ class TimeSlice(Hook):
 
     def on_parts(self, parts: Parts) -> None:
         """Ask, before the work begins."""
-        ask_for_time_slice(parts.job.config.processes.time_slice_ms)
+        ask_for_time_slice(parts.config.processes.time_slice_ms)
 
 
 def ask_for_time_slice(milliseconds: float) -> bool:

@@ -114,7 +114,7 @@ class Agent(Protocol):
 
 
 @dataclass(frozen=True)
-class AgentConfig(Choice):
+class AgentConfig(Choice, group="agent"):
     """Arguments of an agent. An agent's own dataclass is derived from it.
 
     Its name in a configuration is the registered one, or ``module:Class``.
@@ -123,7 +123,8 @@ class AgentConfig(Choice):
         num_frames: Newest observations stacked into one state, in frames.
     """
 
-    group: ClassVar[str] = "agent"
+    agent_class: ClassVar[type[Any]]  # the learning side; called as :meth:`make` is
+    policy_class: ClassVar[type[Any]]  # the acting side; called as :meth:`policy` is
     loss: ClassVar[str] = "loss"  # what charts call it
     uncorrected: ClassVar[str] = "this agent has no off-policy corrections"  # why; empty if it has
     metrics: ClassVar[tuple[Metric, ...]] = ()  # what its updates return beyond UPDATE_METRICS
@@ -153,7 +154,8 @@ class AgentConfig(Choice):
             device: where updates are computed.
             weights: snapshot to start from (a warm start), copied; else fresh ones from the agent's own stream.
         """
-        raise NotImplementedError
+        made: Agent = self.agent_class(config, index, device, weights)
+        return made
 
     def policy(
         self, config: Config, index: int, device: torch.device, exploration: np.random.Generator,
@@ -169,7 +171,8 @@ class AgentConfig(Choice):
             values: stream of what a value depends on, such as quantile fractions. It may be the same generator.
             noise: whether layers that are noisy in learning are noisy here; evaluations act without.
         """
-        raise NotImplementedError
+        made: Policy = self.policy_class(config, index, device, exploration, values, noise)
+        return made
 
     def example_state(self, config: Config, index: int) -> dict[str, Any]:
         """A state such as :meth:`Agent.get_state` gives, for its names, shapes and dtypes."""

@@ -104,7 +104,6 @@ class ParameterVector:
         self.vector = torch.zeros(2 * size, dtype=torch.float32, device=device)
         self.gradient = torch.zeros(size, dtype=torch.float32, device=device)
         self.online, self.target = self.vector[:size], self.vector[size:]
-        self._networks = (online, target)
         bind(online, self.online, self.gradient)
         bind(target, self.target)
 
@@ -116,17 +115,6 @@ class ParameterVector:
         """
         self.layout.check_vector(weights)
         self.vector.copy_(torch.from_numpy(np.array(weights)))
-
-    def check_valid(self) -> tuple[bool, str]:
-        """Whether both networks still are views of the vector and all its numbers are finite; if not, why."""
-        for network, half in zip(self._networks, (self.online, self.target), strict=True):
-            views = self.layout.views(half)
-            for name, parameter in network.named_parameters():
-                if parameter.data_ptr() != views[name].data_ptr():
-                    return False, f"parameter {name} is no longer a view of the vector"
-        if not bool(torch.isfinite(self.vector).all()):
-            return False, "a weight is not finite"
-        return True, ""
 
 
 def to_numpy(tensor: Tensor, copy: bool = True) -> NDArray[Any]:

@@ -87,14 +87,11 @@ def quantile_huber_loss(value: Tensor, tau: Tensor, target: Tensor, kappa: float
     Raises:
         ValueError: a rank, a length or a dtype does not fit.
     """
-    _check_rows("value", value, 2)
-    _check_rows("tau", tau, 2, like=value)
-    _check_rows("target", target, 2)
-    if tau.shape != value.shape or len(target) != len(value):
-        raise ValueError(
-            f"value, tau and target have shapes {tuple(value.shape)}, {tuple(tau.shape)} and {tuple(target.shape)}; "
-            "they must be (B, N), (B, N) and (B, N')"
-        )
+    shapes, dtypes = [tuple(each.shape) for each in (value, tau, target)], {value.dtype, tau.dtype, target.dtype}
+    if tau.shape != value.shape or [len(shape) for shape in shapes] != [2, 2, 2] or len(target) != len(value):
+        raise ValueError(f"value, tau and target have shapes {shapes}; they must be (B, N), (B, N) and (B, N')")
+    if len(dtypes) > 1 or not value.is_floating_point():
+        raise ValueError(f"value, tau and target have dtypes {dtypes}; they must have one, of floating point")
     pairs = (*value.shape, target.shape[1])  # (B, N, N')
     value_i, target_j = value.unsqueeze(2).expand(pairs), target.detach().unsqueeze(1).expand(pairs)
     with torch.no_grad():
@@ -111,15 +108,5 @@ def select_actions(quantiles: Tensor, actions: Tensor) -> Tensor:
 
     A product with a mask and not a gather: the gradient of a gather adds in no fixed order on CUDA.
     """
-    _check_rows("quantiles", quantiles, 3)
     chosen = actions.unsqueeze(1) == torch.arange(quantiles.shape[2], device=quantiles.device)
     return (quantiles * chosen.unsqueeze(1)).sum(2)
-
-
-def _check_rows(name: str, tensor: Tensor, rank: int, like: Tensor | None = None) -> None:
-    if tensor.ndim != rank:
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; it must have {rank} dimensions, the first for rows")
-    if not tensor.is_floating_point():
-        raise ValueError(f"{name} is {tensor.dtype}; it must be floating point")
-    if like is not None and tensor.dtype != like.dtype:
-        raise ValueError(f"{name} is {tensor.dtype} and the values are {like.dtype}; cast one of them")

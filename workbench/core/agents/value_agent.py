@@ -221,35 +221,24 @@ class ValueAgent:
         """Continue from what :meth:`get_state` returned. Everything is copied into its place; no array is replaced.
 
         Raises:
-            ValueError: the state is that of another network, or one that no agent can be in (see :meth:`check_valid`).
+            ValueError: the state is that of another network, or one that no agent can be in.
         """
-        size = self.parameters.layout.size
-        for name in ("exp_avg", "exp_avg_sq"):
-            if state[name].shape != (size,):
-                raise ValueError(f"state[{name!r}] has shape {state[name].shape}; this network needs ({size},)")
+        updates, target_updates = int(state["updates"]), int(state["target_updates"])
+        if int(state["step"]) != updates or target_updates != updates // self.config.learning.target_interval:
+            raise ValueError(
+                f"the state has {int(state['step'])} steps of the optimiser and {target_updates} target updates in "
+                f"{updates} updates, which no agent can have; use an unchanged result of get_state"
+            )
+        moments = {"exp_avg": self.optimizer.exp_avg, "exp_avg_sq": self.optimizer.exp_avg_sq}
+        for name, moment in moments.items():
+            if state[name].shape != moment.shape:
+                raise ValueError(f"state[{name!r}] has shape {state[name].shape}; it must have {(*moment.shape,)}")
         self.parameters.load(state["vector"])
-        for name in ("exp_avg", "exp_avg_sq"):
-            getattr(self.optimizer, name).copy_(torch.from_numpy(np.array(state[name])))
-        self.optimizer.steps.fill_(int(state["step"]))
-        self.updates, self.target_updates = int(state["updates"]), int(state["target_updates"])
+        for name, moment in moments.items():
+            moment.copy_(torch.from_numpy(np.array(state[name])))
+        self.optimizer.steps.fill_(updates)
+        self.updates, self.target_updates = updates, target_updates
         set_rng_words(self._rng, state["rng"])
-        valid, why = self.check_valid()
-        if not valid:
-            raise ValueError(f"the state is not one of an agent: {why}; use an unchanged result of get_state")
-
-    def check_valid(self) -> tuple[bool, str]:
-        """Whether networks, optimiser and counters belong together, and why not if they do not."""
-        valid, why = self.parameters.check_valid()
-        if not valid:
-            return False, why
-        if self.optimizer.weights is not self.parameters.online:
-            return False, "the optimiser was made for other weights"
-        if int(self.optimizer.steps.item()) != self.updates:
-            return False, f"the optimiser has made {int(self.optimizer.steps.item())} steps in {self.updates} updates"
-        due = self.updates // self.config.learning.target_interval
-        if self.target_updates != due:
-            return False, f"there were {self.target_updates} target updates where {due} were due"
-        return True, ""
 
 
 class EpsilonGreedy:
@@ -357,8 +346,6 @@ class ValueConfig(AgentConfig):
     """Arguments of a value-based agent: those of its network, from which everything else follows.
 
     Attributes:
-        agent_class: the learning side.
-        policy_class: the acting side.
         window: whether its batches carry the n-step window.
         stackable: whether ``row_losses`` may be mapped over the weights of many agents by ``torch.vmap``: it asks
             nothing of the values of a tensor, and stores none but layer noise.
@@ -376,19 +363,6 @@ class ValueConfig(AgentConfig):
     def layout(self, spec: AgentSpec) -> ParameterLayout:
         """Where the network's parameters lie; found out once for each pair of arguments and spec."""
         return _layout(self, spec)
-
-    def make(
-        self, config: Config, index: int, device: torch.device, weights: NDArray[np.float32] | None = None
-    ) -> ValueAgent:
-        """The learning side."""
-        return self.agent_class(config, index, device, weights)
-
-    def policy(
-        self, config: Config, index: int, device: torch.device, exploration: np.random.Generator,
-        values: np.random.Generator, noise: bool = True,
-    ) -> EpsilonGreedy:  # fmt: skip
-        """The acting side."""
-        return self.policy_class(config, index, device, exploration, values, noise)
 
     def example_state(self, config: Config, index: int) -> dict[str, Any]:
         """As :meth:`ValueAgent.get_state` gives it."""

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,7 +143,7 @@ class World(Protocol):
 
 
 @dataclass(frozen=True)
-class WorldConfig(Choice):
+class WorldConfig(Choice, group="world"):
     """Arguments of a world. A world's own dataclass is derived from it and says what the world is and how it is made.
 
     Its name in a configuration is the registered one, or ``module:Class``.
@@ -152,7 +152,6 @@ class WorldConfig(Choice):
         num_worlds: Copies of the world that run side by side and feed the same replays.
     """
 
-    group: ClassVar[str] = "world"
     num_worlds: Annotated[int, between(1, 65536, "copies")] = 1
 
     @property

@@ -86,6 +86,9 @@ class Treasurehunt:
     Every turn each empty inner cell becomes a gem with ``config.spawn_prob``. An agent is rewarded with the value of
     the cell that it aims at (gem, wall, or nothing) and moves there unless a wall or an agent stands in the way.
 
+    Attributes:
+        cells: (num_worlds, height, width) uint8 entity codes: the maps with their border, as they are now.
+
     Args:
         config: size, agents and rewards.
         rng: the only source of chance. How many numbers are drawn never depends on what happened before.
@@ -107,10 +110,11 @@ class Treasurehunt:
             raise ValueError(f"num_worlds is {num_worlds}; there must be at least 1 copy of the world")
         radius = config.vision_radius  # Walls this thick around the inner cells: no view leaves its own world.
         rows, columns = config.height - 2 + 2 * radius, config.width - 2 + 2 * radius
-        self._cells = np.full((self.num_worlds, rows, columns), WALL, np.uint8)
-        self._flat = self._cells.reshape(-1)
-        self._inner = self._cells[:, radius:-radius, radius:-radius]
-        index = np.arange(self._flat.size).reshape(self._cells.shape)
+        self._maps = np.full((self.num_worlds, rows, columns), WALL, np.uint8)
+        self._flat = self._maps.reshape(-1)
+        self._inner = self._maps[:, radius:-radius, radius:-radius]
+        self.cells = self._maps[:, radius - 1 : rows - radius + 1, radius - 1 : columns - radius + 1]
+        index = np.arange(self._flat.size).reshape(self._maps.shape)
         self._inner_index = index[:, radius:-radius, radius:-radius].reshape(self.num_worlds, -1)
         self._positions = np.empty((self.num_agents, self.num_worlds), np.intp)
         self._moves = np.array([-columns, columns, -1, 1])
@@ -126,15 +130,9 @@ class Treasurehunt:
         self.reset()
 
     @property
-    def cells(self) -> NDArray[np.uint8]:
-        """A copy of the maps with their border: (num_worlds, height, width) uint8 entity codes."""
-        rim = self.config.vision_radius - 1
-        return self._cells[:, rim : rim + self.config.height, rim : rim + self.config.width].copy()
-
-    @property
     def positions(self) -> NDArray[np.intp]:
         """Where the agents stand in :attr:`cells`: (agents, num_worlds, 2), row and column."""
-        _, row, column = np.unravel_index(self._positions, self._cells.shape)
+        _, row, column = np.unravel_index(self._positions, self._maps.shape)
         return np.stack((row, column), axis=-1) - (self.config.vision_radius - 1)
 
     def window(self, agent: int) -> NDArray[np.uint8]:
@@ -173,7 +171,11 @@ class Treasurehunt:
         """
         # A bit above the lowest two, the sign among them, is set in the union only if it is set in some action.
         if actions.shape != (self.num_worlds,) or np.bitwise_or.reduce(actions) not in range(NUM_ACTIONS):
-            raise ValueError(self._why_refused(actions))
+            bad = sorted(set(actions.tolist()) - set(range(NUM_ACTIONS))) or f"an array of shape {actions.shape}"
+            raise ValueError(
+                f"actions hold {bad}; an action is 0 (up), 1 (down), 2 (left) or 3 (right), and there is one for each "
+                f"world: ({self.num_worlds},). Give the policy as many actions as the world has: {NUM_ACTIONS}"
+            )
         origin = self._positions[agent]
         aim = origin + self._moves.take(actions)
         entity = self._flat.take(aim)
@@ -188,53 +190,9 @@ class Treasurehunt:
         return self._turn
 
     def get_state(self) -> dict[str, Any]:
-        """A copy of everything that the future depends on: cells, positions, and the state of the generator."""
-        return {
-            "cells": self._cells.copy(),
-            "positions": self._positions.copy(),
-            "rng": self.rng.bit_generator.state,
-        }
+        """The state of the generator: a reset sets up the rest."""
+        return {"rng": self.rng.bit_generator.state}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Continue from what :meth:`get_state` returned.
-
-        Raises:
-            ValueError: the state is that of a world of another size, or breaks a rule (see :meth:`check_valid`). The
-                world is then as it was.
-        """
-        for name, array in (("cells", self._cells), ("positions", self._positions)):
-            if state[name].shape != array.shape:
-                raise ValueError(f"state[{name!r}] has shape {state[name].shape}; this world needs {array.shape}")
-        before = self.get_state()
-        self._load(state)
-        valid, why = self.check_valid()
-        if not valid:
-            self._load(before)
-            raise ValueError(f"the state is not one of this world: {why}; use an unchanged result of get_state")
-
-    def check_valid(self) -> tuple[bool, str]:
-        """Whether the state keeps the rules of the world, and which one it breaks if it does not."""
-        inner, agents = self._inner, self._inner == AGENT
-        if (self._cells == WALL).sum() != self._cells.size - inner.size or (inner == WALL).any():
-            return False, "the walls are not exactly the border"
-        if not np.isin(inner, (EMPTY, GEM, AGENT)).all():
-            return False, "an inner cell is neither empty, gem nor agent"
-        if (agents.sum(axis=(1, 2)) != self.num_agents).any():
-            return False, f"a world does not have {self.num_agents} agents"
-        if not np.array_equal(np.sort(self._positions, axis=0).T.reshape(-1), np.flatnonzero(self._flat == AGENT)):
-            return False, "an agent does not stand where its position says"
-        return True, ""
-
-    def _load(self, state: dict[str, Any]) -> None:
-        self._cells[...] = state["cells"]
-        self._positions[...] = state["positions"]
+        """Continue from what :meth:`get_state` returned, with the next reset."""
         self.rng.bit_generator.state = state["rng"]
-
-    def _why_refused(self, actions: NDArray[np.int64]) -> str:
-        if actions.shape != (self.num_worlds,):
-            return f"actions have shape {actions.shape}; there must be one for each world: ({self.num_worlds},)"
-        bad = sorted(set(actions.tolist()) - set(range(NUM_ACTIONS)))
-        return (
-            f"actions hold {bad}; an action is 0 (up), 1 (down), 2 (left) or 3 (right). "
-            f"Give the policy as many actions as the world has: {NUM_ACTIONS}"
-        )

@@ -9,13 +9,13 @@ from workbench.core.processes.worker import Job, Parts
 
 def act(job: Job) -> None:
     """Collect every epoch of the run that is not collected yet, then evaluate the last weights."""
-    parts, config = Parts(job), job.config
+    parts = Parts(job)
     collector, pacing = parts.collector(), parts.pacing()
     parts.ready()
     collected = parts.progress.epochs_collected
     if collected:
         collector.evaluate_if_due(collected - 1)
-    for epoch in range(collected, config.epochs):
+    for epoch in range(collected, parts.config.epochs):
         parts.wakeup.wait_until(partial(pacing.may_collect, epoch), parts.progress)
         collector.epoch(epoch, pacing.version_for(epoch))
         parts.notify_others()

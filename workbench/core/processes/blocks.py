@@ -39,19 +39,20 @@ class Shared:
     """What the processes of one run share, opened in one of them.
 
     Attributes:
+        config, lag: those of the plan.
         blocks: all blocks of memory by name, those of :func:`layouts`.
         progress: the counters.
         replays, stores: of each agent; ``replay_blocks`` and ``store_blocks`` are where they lie.
     """
 
-    def __init__(self, config: Config, lag: int | None, blocks: dict[str, Block]) -> None:
-        """Open the blocks, under the layouts that the configuration asks for.
+    def __init__(self, plan: Plan, blocks: dict[str, Block]) -> None:
+        """Open the blocks, under the layouts that the plan asks for.
 
         Raises:
             LayoutMismatch: they were made for another configuration.
         """
-        agents = range(config.num_agents)
-        self.blocks = blocks
+        config, lag, agents = plan.config, plan.lag, range(plan.config.num_agents)
+        self.config, self.lag, self.blocks = config, lag, blocks
         self.replay_blocks = [blocks[f"replay {index}"] for index in agents]
         self.store_blocks = [blocks[f"weight store {index}"] for index in agents]
         self.progress = Progress(blocks["progress"].open())
@@ -71,7 +72,7 @@ def allocate_shared(plan: Plan, num_processes: int) -> Shared:
     Raises:
         MemoryError: there is not enough.
     """
-    shared = Shared(plan.config, plan.lag, allocate(layouts(plan, num_processes)))
+    shared = Shared(plan, allocate(layouts(plan, num_processes)))
     for hook in plan.hooks:
         hook.on_shared(shared)
     return shared

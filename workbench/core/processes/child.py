@@ -136,10 +136,10 @@ def run(job: Job) -> None:
 
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before CUDA starts: makes its matrix products repeatable
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK  # never a file elsewhere, or a pipe
-    log = os.open(job.log, flags, 0o600, dir_fd=job.logs.fileno())
+    log = os.open(f"{job.name.replace(' ', '-')}.log", flags, 0o600, dir_fd=job.logs.fileno())
     for stream in (1, 2):  # a notebook would show what a child prints in whichever cell ran last
         os.dup2(log, stream)
-    torch.set_num_threads(job.config.processes.threads)
+    torch.set_num_threads(job.plan.config.processes.threads)
     torch.set_num_interop_threads(1)
     torch.set_deterministic_debug_mode("warn")  # the same as use_deterministic_algorithms, which imports a compiler
     role = {"actor": actor.act, "learner": learner.learn, "sequential": sequential.act_and_learn}[job.role]

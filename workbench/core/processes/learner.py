@@ -15,7 +15,7 @@ def learn(job: Job) -> None:
     trainer, pacing = parts.trainer(), parts.pacing()
     trainer.publish_initial()
     parts.ready()
-    if job.lag is None:
+    if parts.lag is None:
         _learn_freely(parts, trainer, pacing)
     else:
         _learn_by_epoch(parts, trainer, pacing)

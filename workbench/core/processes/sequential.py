@@ -7,17 +7,17 @@ from workbench.core.train.sequential import run_sequential
 
 
 def act_and_learn(job: Job) -> None:
-    """The whole run in this process, at ``job.lag``."""
+    """The whole run in this process, at ``parts.lag``."""
     parts = Parts(job)
     trainer, collector = parts.trainer(), parts.collector()
     trainer.publish_initial()
     parts.ready()
-    assert job.lag is not None, "check_launch refuses a free-running sequential run"
+    assert parts.lag is not None, "check_launch refuses a free-running sequential run"
 
     def before_epoch() -> None:
         parts.trim_memory()
         parts.wakeup.wait_until(lambda: not parts.progress.paused, parts.progress)
 
-    run_sequential(collector, trainer, job.lag, before_epoch)
+    run_sequential(collector, trainer, parts.lag, before_epoch)
     parts.progress.report_end(job.index)
     collector.finish()

@@ -27,7 +27,7 @@ from workbench.core.processes.shared_memory import Descriptor
 from workbench.core.processes.spawn import HOW_UNKNOWN, Process, in_words
 from workbench.core.processes.wakeup import Wakeup
 from workbench.core.processes.worker import Job, Role
-from workbench.core.shared.record_ring import ChannelReader
+from workbench.core.shared.record_ring import Channel
 from workbench.core.train.hooks import Death, Listener, Verdict
 from workbench.core.train.learners import MakeLearner
 
@@ -76,12 +76,13 @@ class Supervisor:
         roles = children_of(plan.config, plan.mode)
         self.shared = allocate_shared(plan, len(roles))
         self.progress = self.shared.progress
-        channels = [self.shared.blocks[f"channel {index}"] for index in range(len(roles))]
-        self._channels = [ChannelReader(block.open()) for block in channels]
+        self._channels = [Channel(self.shared.blocks[f"channel {index}"].open()) for index in range(len(roles))]
         heartbeat_interval_s = plan.config.processes.hang_timeout_s / 4
-        self._logs = Descriptor(os.open(logs, os.O_RDONLY | os.O_DIRECTORY))  # whatever name the folder gets
+        folder = Descriptor(os.open(logs, os.O_RDONLY | os.O_DIRECTORY))  # whatever name it gets
         self._wakeups = [Wakeup.create(index, heartbeat_interval_s) for index in range(len(roles))]
-        self.children = [self._child(plan, name, role, index, owned) for index, (name, role, owned) in enumerate(roles)]
+        shared = plan, self.shared.blocks, self._wakeups, folder, learner_class(plan.config)
+        jobs = [Job(name, role, index, agents, *shared) for index, (name, role, agents) in enumerate(roles)]
+        self.children = [Child(job, self._process(job)) for job in jobs]
         self._wake = Wakeup.create()
         self._watcher = threading.Thread(target=self._watch, name="watch run", daemon=True)
         self._launch_time = np.nan
@@ -89,13 +90,6 @@ class Supervisor:
         self._stop_time = np.inf
         self._killed = False
         self._ended = threading.Event()
-
-    def _child(self, plan: Plan, name: str, role: Role, index: int, agents: tuple[int, ...]) -> Child:
-        log = f"{name.replace(' ', '-')}.log"
-        blocks, wakeups, logs = self.shared.blocks, self._wakeups, self._logs
-        job = Job(name, role, index, plan.config, plan.lag, agents, blocks, wakeups, log, plan.hooks, logs)
-        job.learner = learner_class(plan.config)
-        return Child(job, self._process(job))
 
     def _process(self, job: Job) -> Process:
         return self._new_process(job.name, child.run, job)

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from workbench.core.agents.staging import resolve_device
-from workbench.core.config import Config
-from workbench.core.processes.blocks import Shared
+from workbench.core.processes.blocks import Plan, Shared
 from workbench.core.processes.shared_memory import Block, Descriptor
 from workbench.core.processes.wakeup import Wakeup
 from workbench.core.shared.record_ring import Channel
-from workbench.core.train.hooks import Hook, unchanged
+from workbench.core.train.hooks import unchanged
 from workbench.core.train.learners import MakeLearner, OneByOne
 from workbench.core.train.loop import Collector, Trainer
 from workbench.core.train.pacing import Pacing
@@ -37,13 +36,11 @@ class Job:
     Attributes:
         name: of the process in messages and logs: "actor", "learner 2", "sequential".
         index: place among the run's processes.
-        lag: the dial; None runs free.
         agents: those whose updates this process makes.
+        plan: the whole run.
         blocks: all memory of the run, by name.
         wakeups: one per process, by index.
-        log: name of the file that takes whatever the process prints.
-        hooks: what comes in from outside, in this order.
-        logs: the folder of that file.
+        logs: the folder of the file that takes whatever the process prints.
         learner: what makes the updates.
         restarts: how often this process has been restarted.
     """
@@ -51,13 +48,10 @@ class Job:
     name: str
     role: Role
     index: int
-    config: Config
-    lag: int | None
     agents: tuple[int, ...]
+    plan: Plan
     blocks: dict[str, Block]
     wakeups: list[Wakeup]
-    log: str
-    hooks: tuple[Hook, ...]
     logs: Descriptor
     learner: MakeLearner = OneByOne
     restarts: int = 0
@@ -71,37 +65,36 @@ class Parts(Shared):
     """
 
     def __init__(self, job: Job) -> None:
-        super().__init__(job.config, job.lag, job.blocks)
-        self.job, self.settings = job, unchanged(job.config)
+        super().__init__(job.plan, job.blocks)
+        self.job, self.settings = job, unchanged(self.config)
         self.channel = Channel(self.blocks[f"channel {job.index}"].open())
         self.wakeup = job.wakeups[job.index]
         # the actor waits for learners, and they wait for it alone
         self.other_wakeups = job.wakeups[1:] if job.index == 0 else job.wakeups[:1]
         self._next_trim = 0.0
-        for hook in job.hooks:
+        for hook in self.job.plan.hooks:
             hook.on_parts(self)
 
     def pacing(self) -> Pacing:
         """Who may do what when."""
-        return Pacing(self.job.config, self.job.lag, self.progress, self.settings)
+        return Pacing(self.config, self.lag, self.progress, self.settings)
 
     def collector(self) -> Collector:
         """The acting side, over all agents."""
-        job = self.job
-        collector = Collector(job.config, self.replays, self.stores, self.progress, self.channel)
+        collector = Collector(self.config, self.replays, self.stores, self.progress, self.channel)
         collector.settings, collector.heartbeat = self.settings, self.heartbeat
-        for hook in job.hooks:
+        for hook in self.job.plan.hooks:
             hook.on_collector(collector, self)
         return collector
 
     def trainer(self) -> Trainer:
         """The learning side of this job's agents."""
-        job, device = self.job, resolve_device(self.job.config.device)
-        replays, stores = [self.replays[index] for index in job.agents], [self.stores[index] for index in job.agents]
-        learner = job.learner(job.config, job.agents, replays, device)
-        trainer = Trainer(job.config, learner, stores, self.progress, self.channel)
+        agents, device = self.job.agents, resolve_device(self.config.device)
+        replays, stores = [self.replays[index] for index in agents], [self.stores[index] for index in agents]
+        learner = self.job.learner(self.config, agents, replays, device)
+        trainer = Trainer(self.config, learner, stores, self.progress, self.channel)
         trainer.settings, trainer.heartbeat = self.settings, self.heartbeat
-        for hook in job.hooks:
+        for hook in self.job.plan.hooks:
             hook.on_trainer(trainer, self)
         return trainer
 

@@ -13,6 +13,7 @@ import json
 import math
 import platform
 import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, NamedTuple
 
@@ -63,15 +64,11 @@ class Layout:
 
     def create(self, buffer: Any) -> Arrays:
         """Write the header and the fill values into a writable buffer of at least :attr:`nbytes`; return the arrays."""
-        text = self.text.encode()
-        header = np.frombuffer(buffer, np.uint8, self._header)
-        header[:] = 0
-        header[16 : 16 + len(text)] = np.frombuffer(text, np.uint8)
-        header[8:16] = np.frombuffer(len(text).to_bytes(8, "little"), np.uint8)
-        arrays = self._views(buffer)
+        text, arrays, memory = self.text.encode(), self._views(buffer), memoryview(buffer).cast("B")
+        memory[8 : self._header] = (len(text).to_bytes(8, "little") + text).ljust(self._header - 8, b"\0")
         for field in self.fields:
             arrays[field.name].fill(field.fill)
-        header[:8] = np.frombuffer(MAGIC, np.uint8)
+        memory[:8] = MAGIC
         return arrays
 
     def open(self, buffer: Any) -> Arrays:
@@ -80,11 +77,11 @@ class Layout:
         Raises:
             LayoutMismatch: the block is none, or was made with another table; the message has what differs first.
         """
-        start = bytes(memoryview(buffer).cast("B")[:16])
-        if start[:8] != MAGIC:
-            raise LayoutMismatch(f"no block of {self.title!r} here: it starts with {start[:8]!r}, not {MAGIC!r}")
-        end = 16 + int.from_bytes(start[8:], "little")
-        found = bytes(memoryview(buffer).cast("B")[16:end]).decode(errors="replace")
+        memory = memoryview(buffer).cast("B")
+        if (start := bytes(memory[:8])) != MAGIC:
+            raise LayoutMismatch(f"no block of {self.title!r} here: it starts with {start!r}, not {MAGIC!r}")
+        end = 16 + int.from_bytes(memory[8:16], "little")
+        found = str(memory[16:end], errors="replace")
         if found != self.text:
             raise LayoutMismatch(f"{_first_difference(found, self.text)}; use one configuration on both sides")
         return self._views(buffer)
@@ -153,18 +150,15 @@ def _first_difference(found: str, expected: str) -> str:
         (title, rows), (expected_title, expected_rows) = json.loads(found), json.loads(expected)
         if title != expected_title:
             return f"the block was made as a {title!r} and is opened as a {expected_title!r}"
-        pairs = itertools.zip_longest(rows, expected_rows)
-        made, opened = (_described(row) for row in next(pair for pair in pairs if pair[0] != pair[1]))
+        pairs: Iterable[Any] = itertools.zip_longest(rows, expected_rows, fillvalue=())
+        made, opened = next((_described(*one), _described(*other)) for one, other in pairs if one != other)
     except (ValueError, TypeError, StopIteration):
         return f"the header of the block is damaged: it says {found[:80]!r}"
     return f"the block was made as a {title!r} with {made} and is opened as one with {opened}"
 
 
-def _described(row: list[Any] | None) -> str:
-    if row is None:
-        return "no further array"
-    name, shape, dtype = row
-    return f"{name!r} of shape {tuple(shape)} and dtype {np.dtype(dtype)}"
+def _described(name: str = "", shape: Sequence[int] = (), dtype: str = "") -> str:
+    return f"{name!r} of shape {tuple(shape)} and dtype {np.dtype(dtype)}" if name else "no further array"
 
 
 def _nbytes(field: Field) -> int:

@@ -18,26 +18,22 @@ from workbench.core.did_you_mean import did_you_mean
 from workbench.core.records import TABLES, Records, RecordTable
 from workbench.core.shared.layout import Arrays, Counter, Field, Layout
 
-Count = npt.NDArray[np.int64]
+_COUNT = "count of "
 
 
 class Ring:
-    """The writer's side of a ring. A new writer over the same memory continues where the last one ended."""
+    """One table's ring, for its writer and its reader. A new writer over the same memory continues where one ended."""
 
-    def __init__(self, count: Count, records: Records) -> None:
-        """Take the given memory, shared or not; nothing is cleared.
+    def __init__(self, count: npt.NDArray[np.int64], records: Records) -> None:
+        """Take the given memory, shared or not; nothing is cleared, and reading starts at record 0.
 
         Args:
             count: (1,) int64, records written since the memory was zeroed.
             records: (capacity,) of any structured dtype; record number n lies in slot n mod capacity.
-
-        Raises:
-            ValueError: the memory has another shape or dtype.
         """
-        _check_memory(count, records)
         self._count, self._records, self._capacity = Counter(count), records, len(records)
         self._names = records.dtype.names or ()
-        self._written = self._count.get()
+        self._written, self._read = self._count.get(), 0
 
     def write(self, **fields: float) -> None:
         """Store one record, every field by its name. Never waits; takes 2 to 3 microseconds.
@@ -45,33 +41,12 @@ class Ring:
         Raises:
             ValueError: a field is missing, or there is none of that name; the message says which.
         """
-        try:
-            record = tuple([fields[name] for name in self._names])
-        except KeyError:
-            raise ValueError(self._wrong_names(fields)) from None
-        if len(fields) > len(record):
+        record = tuple([fields[name] for name in self._names if name in fields])
+        if not len(record) == len(self._names) == len(fields):
             raise ValueError(self._wrong_names(fields))
         self._records[self._written % self._capacity] = record
         self._written += 1
         self._count.set(self._written)
-
-    def _wrong_names(self, fields: Mapping[str, float]) -> str:
-        missing = [name for name in self._names if name not in fields]
-        unknown = [name for name in fields if name not in self._names]
-        return "; ".join([
-            *(f"the record has no field {name!r}: {did_you_mean(name, missing or self._names)}" for name in unknown),
-            *([f"the record lacks {', '.join(missing)}; give every field of the table"] if missing else []),
-        ])  # fmt: skip
-
-
-class RingReader:
-    """The reader's side of a ring."""
-
-    def __init__(self, count: Count, records: Records) -> None:
-        """Take the same memory as the writer's :class:`Ring`; reading starts at record 0."""
-        _check_memory(count, records)
-        self._count, self._records, self._capacity = Counter(count), records, len(records)
-        self._read = 0
 
     def drain(self) -> tuple[Records, int]:
         """Everything written since the last drain, as far as it is still there.
@@ -92,19 +67,27 @@ class RingReader:
         self._read = end
         return copied[intact - start :], lost
 
+    def _wrong_names(self, fields: Mapping[str, float]) -> str:
+        missing = [name for name in self._names if name not in fields]
+        unknown = [name for name in fields if name not in self._names]
+        return "; ".join([
+            *(f"the record has no field {name!r}: {did_you_mean(name, missing or self._names)}" for name in unknown),
+            *([f"the record lacks {', '.join(missing)}; give every field of the table"] if missing else []),
+        ])  # fmt: skip
+
 
 class Channel:
-    """The writing end of one process's rings, by table: ``channel["epochs"].write(agent=0, ...)``."""
+    """The rings of one process, by table: it writes ``channel["epochs"].write(agent=0, ...)``, the parent drains."""
 
     def __init__(self, arrays: Arrays) -> None:
-        self._rings = {name: Ring(arrays[_count_of(name)], arrays[name]) for name in _tables_in(arrays)}
+        self._rings = {name: Ring(arrays[_COUNT + name], arrays[name]) for name in arrays if _COUNT + name in arrays}
 
     @staticmethod
     def layout(tables: Mapping[str, RecordTable] = TABLES) -> Layout:
         """The memory of one process's rings."""
         fields = []
         for name, table in tables.items():
-            fields += [Field(_count_of(name), (1,), "<i8", 0), Field(name, (table.capacity,), table.dtype, 0)]
+            fields += [Field(_COUNT + name, (1,), "<i8", 0), Field(name, (table.capacity,), table.dtype, 0)]
         return Layout("telemetry", tuple(fields))
 
     def __getitem__(self, table: str) -> Ring:
@@ -112,30 +95,6 @@ class Channel:
             raise KeyError(f"there is no ring for a table {table!r}; {did_you_mean(table, self._rings)}")
         return self._rings[table]
 
-
-class ChannelReader:
-    """The reading end, held by the parent."""
-
-    def __init__(self, arrays: Arrays) -> None:
-        self._readers = {name: RingReader(arrays[_count_of(name)], arrays[name]) for name in _tables_in(arrays)}
-
     def drain(self) -> dict[str, tuple[Records, int]]:
         """New records of each table, and how many were lost before them."""
-        return {name: reader.drain() for name, reader in self._readers.items()}
-
-
-def _count_of(table: str) -> str:
-    return f"count of {table}"
-
-
-def _tables_in(arrays: Arrays) -> list[str]:
-    return [name for name in arrays if _count_of(name) in arrays]
-
-
-def _check_memory(count: Count, records: Records) -> None:
-    if count.shape != (1,) or count.dtype != np.int64:
-        raise ValueError(f"count is {count.dtype} of shape {count.shape}; it must be int64 of shape (1,)")
-    if records.ndim != 1 or records.dtype.names is None or len(records) < 2:
-        raise ValueError(
-            f"records is {records.dtype} of shape {records.shape}; it must be a structured array of at least 2 records"
-        )
+        return {name: ring.drain() for name, ring in self._rings.items()}

@@ -134,6 +134,8 @@ class Replay:
     """The ring of one agent, over arrays that :meth:`layout` describes.
 
     Attributes:
+        arrays: by name.
+        rows: those of which there is one entry per row, flat.
         oldest_version: rows of policies before this version are not drawn.
     """
 
@@ -143,7 +145,7 @@ class Replay:
         self.num_frames = config.agent.num_frames
         self._gamma, self._n_step = config.learning.gamma, config.learning.n_step
         self._reward_scale = np.float32(config.learning.reward_scale)
-        self._arrays = arrays
+        self.arrays = arrays
         self._num_epochs = len(arrays["action"])
         self._frames = arrays["frame"].reshape(-1, *spec.shape)
         self.rows = {
@@ -198,7 +200,7 @@ class Replay:
         Raises:
             ReplayError: it is not (W, *shape) of the spec's dtype; NumPy would broadcast or cast it without a word.
         """
-        stored = self._arrays["frame"]
+        stored = self.arrays["frame"]
         if frame.shape != stored.shape[2:] or frame.dtype != stored.dtype:
             raise ReplayError(
                 f"a frame of shape {frame.shape} and dtype {frame.dtype} was given; this replay holds "
@@ -212,7 +214,7 @@ class Replay:
         probability: NDArray[np.float32],
     ) -> None:  # fmt: skip
         """Store what one agent did in every world; all arrays are (W,)."""
-        arrays, slot = self._arrays, self._slot
+        arrays, slot = self.arrays, self._slot
         arrays["action"][slot, turn] = action
         arrays["policy_version"][slot, turn] = policy_version
         arrays["epsilon"][slot, turn] = epsilon
@@ -228,7 +230,7 @@ class Replay:
         An episode starts with the first valid turn after an end. That is known only when the turn is over, so while the
         agent waits for it, every turn is taken for the first one.
         """
-        arrays, slot = self._arrays, self._slot
+        arrays, slot = self.arrays, self._slot
         arrays["reward"][slot, turn] = reward
         if self._whole_epochs:
             return
@@ -240,7 +242,7 @@ class Replay:
 
     def commit_epoch(self) -> None:
         """Complete the rows of the epoch and show them to readers."""
-        arrays, slot, epoch = self._arrays, self._slot, self._begun.get() - 1
+        arrays, slot, epoch = self.arrays, self._slot, self._begun.get() - 1
         scaled = arrays["reward"][slot] * self._reward_scale
         r_t, discount_t, span = n_step_returns(scaled, *self.ends(slot), self._gamma, self._n_step)
         arrays["r_t"][slot], arrays["discount_t"][slot], arrays["span"][slot] = r_t, discount_t, span
@@ -254,7 +256,7 @@ class Replay:
         if self._whole_epochs:
             never = np.zeros((self.turns, self._worlds), np.bool_)
             return never, never
-        return self._arrays["terminated"][slot], self._arrays["truncated"][slot]
+        return self.arrays["terminated"][slot], self.arrays["truncated"][slot]
 
     def newest_stack(self, turn: int) -> NDArray[Any]:
         """The actor's state in ``turn`` of the epoch being written: (W, F, *shape), oldest frame first."""
@@ -369,7 +371,7 @@ class Replay:
         span: NDArray[Any],
     ) -> None:  # fmt: skip
         """Copy the turns that rows span, one by one."""
-        arrays, window = self._arrays, vars(out)
+        arrays, window = self.arrays, vars(out)
         n_step = window["actions"].shape[1]
         for step in range(n_step + 1):
             reached = turn + np.minimum(step, span)
@@ -409,33 +411,20 @@ class Replay:
 
     def broken_rows(self, numbers: NDArray[np.int64]) -> int:
         """How many of these rows do not match their stamp, or hold another row than their number says."""
-        arrays, index = self._arrays, self._index(numbers)
+        arrays, index = self.arrays, self._index(numbers)
         bad = (arrays["stamp"][index] != row_stamps(arrays, index)) | (arrays["number"][index] != numbers)
         return int(bad.sum())
 
-    def check_valid(self) -> tuple[bool, str]:
-        """Whether every row of the window is whole, and what is wrong where it is not."""
-        begun, committed = self._begun.get(), self._committed.get()
-        if begun not in (committed, committed + 1):
-            return False, f"{begun} epochs begun and {committed} committed; they may differ by one at most"
-        numbers = self._kept()
-        broken = self.broken_rows(numbers)
-        return broken == 0, f"{broken} of {len(numbers)} rows do not match their stamp" if broken else ""
-
     def contents(self) -> dict[str, NDArray[Any]]:
         """Copies of the rows in the window, oldest first, by field, with the frames before and after the turn."""
-        slot, turn, world = index = self._index(self._kept())
-        names = [name for name in self._arrays if name not in ("begun", "committed")]
-        next_frame = self._arrays["frame"][slot, turn + 1, world]
-        return {name: self._arrays[name][index] for name in names} | {"next_frame": next_frame}
-
-    def _kept(self) -> NDArray[np.int64]:
-        """Numbers of the rows in the window that are not being overwritten."""
-        return np.arange(max(self.oldest_intact, self.count - self.window), self.count)
+        kept = np.arange(max(self.oldest_intact, self.count - self.window), self.count)
+        slot, turn, world = index = self._index(kept)
+        next_frame = self.arrays["frame"][slot, turn + 1, world]
+        return {name: self.arrays[name][index] for name in ("frame", *self.rows)} | {"next_frame": next_frame}
 
     def _index(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.intp], ...]:
         """Where rows lie: slots, turns and worlds."""
-        return np.unravel_index(numbers % len(self.rows["number"]), self._arrays["action"].shape)
+        return np.unravel_index(numbers % len(self.rows["number"]), self.arrays["action"].shape)
 
 
 _STAMPED = (

@@ -43,7 +43,7 @@ class Sampler(Protocol):
 
 
 @dataclass(frozen=True)
-class SamplerConfig(Choice):
+class SamplerConfig(Choice, group="replay.sampler"):
     """Arguments of a sampler. A sampler's own dataclass is derived from it.
 
     Its name in a configuration is the registered one, or ``module:Class``.
@@ -54,7 +54,6 @@ class SamplerConfig(Choice):
         takes_errors: Whether TD errors are given back after each update, which then waits for the device.
     """
 
-    group: ClassVar[str] = "replay.sampler"
     weighted: ClassVar[bool] = False
     takes_errors: ClassVar[bool] = False
 

@@ -68,7 +68,7 @@ class SpecMismatch(Fault):
     def on_parts(self, parts: Parts) -> None:
         """A learner opens the replays for observations of another shape."""
         if parts.job.role == "learner":
-            specs = [dataclasses.replace(spec, shape=(*spec.shape, 2)) for spec in parts.job.config.spec.agents]
+            specs = [dataclasses.replace(spec, shape=(*spec.shape, 2)) for spec in parts.config.spec.agents]
             parts.replays = [reopen(Replay, parts, i, spec=spec) for i, spec in enumerate(specs)]
 
 
@@ -82,8 +82,8 @@ class FramesMismatch(Fault):
     def on_parts(self, parts: Parts) -> None:
         """A learner opens the replays under another configuration than the actor."""
         if parts.job.role == "learner":
-            frames = parts.job.config.agent.num_frames
-            agents = range(parts.job.config.num_agents)
+            frames = parts.config.agent.num_frames
+            agents = range(parts.config.num_agents)
             parts.replays = [reopen(Replay, parts, i, {"agent.num_frames": frames + 1}) for i in agents]
 
 
@@ -137,7 +137,7 @@ class _Endless(_Unbroken):
         if not cut.any():
             return
         following, missing, world = (slot[cut] + 1) % self._num_epochs, missing[cut], world[cut]
-        rewards = self._arrays["reward"][following, :, world] * self._reward_scale  # (n, turns)
+        rewards = self.arrays["reward"][following, :, world] * self._reward_scale  # (n, turns)
         r_t, discount_t = out.r_t[cut], out.discount_t[cut]
         for step in range(min(self._n_step, self.turns)):
             goes_on = step < missing
@@ -365,16 +365,14 @@ class StaleReset(Fault):
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """After a reset, gems are put back wherever no agent stands now."""
-        world = collector.world
+        world: Any = collector.world
         empty, gem = (collector.config.spec.agents[0].code_names.index(name) for name in ("empty", "gem"))
 
         def reset(original: Any) -> None:
             """Reset the world and bring the old gems back."""
-            before = world.get_state()["cells"]
+            before = world.cells.copy()
             original()
-            state = world.get_state()
-            state["cells"][(before == gem) & (state["cells"] == empty)] = gem
-            world.set_state(state)
+            world.cells[(before == gem) & (world.cells == empty)] = gem
 
         override(world, "reset", reset)
 

@@ -101,7 +101,7 @@ class ReplayFault(Fault):
             collector.replays[agent] = self._reopened(ACTORS_REPLAY, parts, agent)
 
     def _reopened(self, part: str, parts: Parts, agent: int) -> Replay:
-        return reopen(self.replaces[part], parts, agent, self.changes(parts.job.config))
+        return reopen(self.replaces[part], parts, agent, self.changes(parts.config))
 
 
 def override(owner: object, method: str, function: Callable[..., Any]) -> None:
@@ -117,7 +117,7 @@ def reopen(
     spec: AgentSpec | None = None,
 ) -> Replay:  # fmt: skip
     """An agent's replay opened once more: by another class, for another spec, or with some settings changed."""
-    config = parts.job.config.replace(**changes or {})
+    config = parts.config.replace(**changes or {})
     spec = spec or config.spec.agents[agent]
     return kind(config, spec, parts.replay_blocks[agent].open(Replay.layout(config, spec)))
 

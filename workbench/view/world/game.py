@@ -139,7 +139,7 @@ class Game:
     @property
     def cells(self) -> NDArray[np.uint8]:
         """(height, width) uint8: the map as it is now, border included."""
-        cells: NDArray[np.uint8] = self._world.cells[0]
+        cells: NDArray[np.uint8] = self._world.cells[0].copy()
         return cells
 
     @property
