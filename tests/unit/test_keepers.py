@@ -31,11 +31,7 @@ def keeper_of(kind, owner, block=BLOCK):
     copies = Journal(Journal.layout("copy", {**owner.state(), "block": block}, slots=1).allocate())
     counters = CheckpointCounters(CheckpointCounters.layout().allocate())
     places = (journal, copies, counters, {"block": block})
-    if kind is StateKeeper:
-        keeper = StateKeeper(owner.state, *places)
-    else:
-        keeper = kind(owner, *places) if kind is ActorKeeper else kind(owner, 0, *places)
-        keeper._state = owner.state
+    keeper = kind(owner.state, *places, *([owner.settings] if kind is ActorKeeper else []))
     return SimpleNamespace(keeper=keeper, journal=journal, copies=copies, counters=counters)
 
 

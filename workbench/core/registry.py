@@ -68,14 +68,13 @@ def find_named(kind: str, wanted: str | type) -> tuple[type[Any], dict[str, str]
     """As :func:`find`, with the argument that stands behind the colon of a registered name, if there is one."""
     named = ""
     if isinstance(wanted, str):
-        name, _, behind = wanted.partition(":")
-        known = _REGISTERED.get((kind, name))
-        if known is None and ":" not in wanted:
+        name, colon, behind = wanted.partition(":")
+        found = registered(kind, name)
+        if found is None and not colon:
             nearest = did_you_mean(wanted, names(kind))
             raise ConfigError(f"{kind} is {wanted!r}; {nearest} A class of your own is named 'module:Class'")
-        registered = _imported(kind, known) if isinstance(known, str) else known
-        if registered is not None and (not behind or getattr(registered, "named_by", None)):
-            wanted, named = registered, behind
+        if found is not None and (not behind or getattr(found, "named_by", None)):
+            wanted, named = found, behind
         else:  # a module of the user's own, which may have a registered name
             wanted = _imported(kind, wanted)
     own: type[Any] = vars(wanted).get("config_class", wanted)
@@ -91,10 +90,10 @@ def find_named(kind: str, wanted: str | type) -> tuple[type[Any], dict[str, str]
     return own, {own.named_by: named}
 
 
-def learner(name: Any) -> Any:
-    """The learner of a registered name."""
-    registered = _REGISTERED["learner", name]
-    return _imported("learner", registered) if isinstance(registered, str) else registered
+def registered(kind: str, name: str) -> Any:
+    """The class of a registered name, imported if need be; None if there is no such name."""
+    found = _REGISTERED.get((kind, name))
+    return _imported(kind, found) if isinstance(found, str) else found
 
 
 def read(kind: str, name: object, given: type | str | None) -> type[Any]:

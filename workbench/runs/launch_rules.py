@@ -28,7 +28,7 @@ def check_launch(config: Config, mode: str, lag: int | None) -> int | None:
             "lag is None; free-running needs mode='multiprocess'. Give a sequential run a lag of 0 or more"
         )
     if config.processes.learners in registry.names("learner"):
-        registry.learner(config.processes.learners).check(config)
+        registry.registered("learner", config.processes.learners).check(config)
     steps, max_age = config.steps_per_epoch, config.replay.max_age
     require(
         max_age == 0 or max_age > (lag or 0), "replay.max_age", max_age,

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.seeding import rng_words, set_rng_words
 from workbench.core.settings import SHARE, above
-from workbench.core.shared.sampling import SamplerConfig
+from workbench.core.shared.sampling import Sampler, SamplerConfig
 
 if TYPE_CHECKING:
     from workbench.core.config import Config
@@ -100,7 +99,7 @@ class SumTree:
         return place
 
 
-class PrioritisedSampler:
+class PrioritisedSampler(Sampler):
     """Draws rows of one agent's window in proportion to their priorities.
 
     Attributes:
@@ -112,7 +111,8 @@ class PrioritisedSampler:
     config_class: ClassVar[type[SamplerConfig]] = PrioritisedConfig
 
     def __init__(self, arguments: PrioritisedConfig, window: int, total_updates: int, rng: np.random.Generator) -> None:
-        self.arguments, self.window, self.rng = arguments, window, rng
+        super().__init__(rng)
+        self.arguments, self.window = arguments, window
         self.tree = SumTree(window)
         self.low, self.high, self.largest, self.updates = 0, 0, 1.0, 0
         self._growth = (1 - arguments.beta) / max(1, total_updates - 1)
@@ -160,11 +160,11 @@ class PrioritisedSampler:
     def get_state(self) -> dict[str, Any]:
         """Generator, priorities and counters."""
         bounds = np.array([self.low, self.high, self.updates])
-        return {"rng": rng_words(self.rng), "tree": self.tree.flat, "largest": np.array(self.largest), "bounds": bounds}
+        return super().get_state() | {"tree": self.tree.flat, "largest": np.array(self.largest), "bounds": bounds}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continue from there."""
-        set_rng_words(self.rng, state["rng"])
+        super().set_state(state)
         self.tree.flat[:] = state["tree"]
         self.low, self.high, self.updates = map(int, state["bounds"])
         self.largest = float(state["largest"])

@@ -36,7 +36,7 @@ class QuantileNetwork(ValueNetwork):
         self.hidden = layer(width, width)
         self.head = layer(width, 1 + spec.num_actions)
         self.frequencies: Tensor
-        self.register_buffer("frequencies", math.pi * torch.arange(num_cosines), persistent=False)
+        self.register_buffer("frequencies", math.pi * torch.arange(num_cosines, dtype=torch.float32), persistent=False)
 
     def forward(self, state: Tensor, tau: Tensor) -> Tensor:
         """State (B, F, *shape) and fractions (B, N) float32 to quantile values (B, N, A) float32."""

@@ -36,13 +36,8 @@ NOISES = ("noise_tm1", "noise_t", "noise_policy")
 
 def network(arguments: ValueConfig, spec: AgentSpec) -> ValueNetwork:
     """A network of float32 on the CPU, whatever the caller has made torch's defaults."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        with torch.device("cpu"):
-            return arguments.network(spec)
-    finally:
-        torch.set_default_dtype(before)
+    with torch.device("cpu"):
+        return arguments.network(spec).float()
 
 
 def initial_weights(config: Config, index: int) -> NDArray[np.float32]:

@@ -61,8 +61,7 @@ class Progress:
 
     def ready(self) -> list[bool]:
         """Of each child, whether it has built its parts."""
-        built: list[bool] = np.isfinite(self._arrays["ready_time"]).tolist()
-        return built
+        return [bool(built) for built in np.isfinite(self._arrays["ready_time"])]
 
     def open_barrier(self) -> None:
         """Let the children start; throughput is measured from here."""
@@ -97,8 +96,7 @@ class Progress:
 
     def heartbeats(self) -> list[int]:
         """How many heartbeats there were of each process."""
-        beats: list[int] = self._arrays["heartbeats"].tolist()
-        return beats
+        return [int(beats) for beats in self._arrays["heartbeats"]]
 
     # --- what has been done ----------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,15 @@ if TYPE_CHECKING:
     from workbench.core.config import Config
 
 
-class Sampler(Protocol):
-    """Chooses row numbers of one agent's replay."""
+class Sampler:
+    """Chooses row numbers of one agent's replay. One of your own overrides what it does otherwise.
+
+    Attributes:
+        rng: the agent's sampling stream.
+    """
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
 
     def draw(self, low: int, high: int, count: int) -> NDArray[np.int64]:
         """Choose rows: (count,) int64 numbers from ``low`` to ``high``, exclusive.
@@ -25,9 +32,11 @@ class Sampler(Protocol):
         Rows below ``low`` are out of the window or given to the writer; they never come back. A row that turns out to
         be overwritten, or one that its agent took no part in, is drawn again.
         """
+        raise NotImplementedError
 
     def weights(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         """Importance weights of a whole batch, (B,) float32. Only asked for if the arguments say ``weighted``."""
+        return np.ones(len(numbers), np.float32)
 
     def update(self, numbers: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:
         """Take back |TD error| of each row, (B,). Only called if the arguments say ``takes_errors``."""
@@ -37,9 +46,11 @@ class Sampler(Protocol):
 
     def get_state(self) -> dict[str, Any]:
         """All that its draws depend on, as arrays whose shapes never change."""
+        return {"rng": rng_words(self.rng)}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continue from what :meth:`get_state` returned."""
+        set_rng_words(self.rng, state["rng"])
 
 
 @dataclass(frozen=True)
@@ -71,32 +82,11 @@ class UniformConfig(SamplerConfig):
         return UniformSampler(rng)
 
 
-class UniformSampler:
+class UniformSampler(Sampler):
     """Draws uniformly, with replacement."""
 
     config_class: ClassVar[type[SamplerConfig]] = UniformConfig
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
-
     def draw(self, low: int, high: int, count: int) -> NDArray[np.int64]:
         """Numbers from ``low`` to ``high``, exclusive."""
         return self.rng.integers(low, high, count)
-
-    def weights(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
-        """All 1."""
-        return np.ones(len(numbers), np.float32)
-
-    def update(self, numbers: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:
-        """Errors change nothing."""
-
-    def reject(self, numbers: NDArray[np.int64]) -> None:
-        """Nothing changes."""
-
-    def get_state(self) -> dict[str, Any]:
-        """The state of the generator."""
-        return {"rng": rng_words(self.rng)}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from there."""
-        set_rng_words(self.rng, state["rng"])

@@ -9,6 +9,8 @@ copy their part at their next publication.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ from workbench.core.processes.shared_memory import Block
 from workbench.core.processes.worker import Parts
 from workbench.core.shared.layout import Arrays, Counter, Field, Layout
 from workbench.core.shared.replay import Replay
-from workbench.core.train.hooks import Hook, Keeper
+from workbench.core.train.hooks import FixedSettings, Hook, Keeper
 from workbench.core.train.loop import Collector, Trainer
 from workbench.runs.recovery.journal import Journal, State
 from workbench.runs.recovery.states import (
@@ -57,7 +59,8 @@ class Recovery(Hook):
         """Keep the states of the acting side, and continue from the newest that was kept before, if there is one."""
         journal, copies = journals_of("actor", parts.blocks)
         replays = {f"replay {index}": block.bytes for index, block in enumerate(parts.replay_blocks)}
-        collector.keeper = ActorKeeper(collector, journal, copies, counters_of(parts.blocks), replays)
+        state, counters = partial(collector_state, collector), counters_of(parts.blocks)
+        collector.keeper = ActorKeeper(state, journal, copies, counters, replays, collector.settings)
         if journal.step >= 0:
             restore_collector(collector, journal.load())
             collector.show(journal.step)
@@ -69,7 +72,8 @@ class Recovery(Hook):
         for index in trainer.agents:
             journal, copies = journals_of(f"agent {index}", parts.blocks)
             store = {"weight store": parts.store_blocks[index].bytes}
-            trainer.keepers[index] = AgentKeeper(trainer, index, journal, copies, counters_of(parts.blocks), store)
+            state = partial(agent_state, trainer, index)
+            trainer.keepers[index] = AgentKeeper(state, journal, copies, counters_of(parts.blocks), store)
             if journal.step >= 0:
                 restore_agent(trainer, index, journal.load())
                 trainer.show(index, journal.step)
@@ -104,67 +108,63 @@ def journals_of(owner: str, blocks: Mapping[str, Block]) -> tuple[Journal, Journ
     return journal, None if copy is None else Journal(copy.open())
 
 
+@dataclass
 class StateKeeper(Keeper):
-    """Keeps the states of one owner."""
+    """Keeps the states of one owner.
 
-    def __init__(
-        self, state: Callable[[], State], journal: Journal, copies: Journal | None, counters: CheckpointCounters,
-        blocks: Mapping[str, NDArray[np.uint8]],
-    ) -> None:  # fmt: skip
-        """Take the owner's state, the places to keep it, and the bytes of the blocks that the owner writes."""
-        self._state, self._journal, self._copies = state, journal, copies
-        self._counters, self._blocks = counters, blocks
+    Attributes:
+        state: looks the state up.
+        journal, copies: the places to keep it; no copies if no checkpoints are written.
+        counters: which checkpoint is due.
+        blocks: the bytes of the blocks that the owner writes.
+    """
+
+    state: Callable[[], State]
+    journal: Journal
+    copies: Journal | None
+    counters: CheckpointCounters
+    blocks: Mapping[str, NDArray[np.uint8]]
 
     def complete(self, epochs: int) -> None:
         """Keep the state in shared memory."""
-        self._journal.save(epochs, self._state())
+        self.journal.save(epochs, self.state())
 
     def leave_checkpoint(self, epoch: int) -> None:
         """Copy state and blocks for the checkpoint of that epoch; the parent takes them from there."""
-        if self._copies is not None:
-            self._copies.save(epoch, {**self._state(), **self._blocks})
+        if self.copies is not None:
+            self.copies.save(epoch, {**self.state(), **self.blocks})
 
 
+@dataclass
 class ActorKeeper(StateKeeper):
-    """Keeps the states of the acting side, and begins checkpoints: one at a time, others are skipped."""
+    """Keeps the states of the acting side, and begins checkpoints: one at a time, others are skipped.
 
-    def __init__(
-        self, collector: Collector, journal: Journal, copies: Journal | None, counters: CheckpointCounters,
-        blocks: Mapping[str, NDArray[np.uint8]],
-    ) -> None:  # fmt: skip
-        super().__init__(lambda: collector_state(collector), journal, copies, counters, blocks)
-        self._settings = collector.settings
+    Attributes:
+        settings: looks up which epochs have one.
+    """
+
+    settings: Callable[[], FixedSettings]
 
     def visible(self, epochs: int) -> None:
         """Begin a checkpoint if one is asked for or due. No learner has got to this epoch: it is not reported yet."""
-        if self._begins(epochs):
-            self.leave_checkpoint(epochs)
-            self._counters.begin(epochs)
-
-    def _begins(self, epochs: int) -> bool:
-        counters, interval = self._counters, self._settings().at(epochs - 1).checkpoint.interval
+        counters, interval = self.counters, self.settings().at(epochs - 1).checkpoint.interval
         wanted = counters.wanted or (interval > 0 and epochs % interval == 0)
-        if self._copies is None or not wanted or counters.due >= epochs:
-            return False
+        if self.copies is None or not wanted or counters.due >= epochs:
+            return
         if counters.kept < counters.due:
             counters.skip()
-            return False
-        return True
+            return
+        self.leave_checkpoint(epochs)
+        counters.begin(epochs)
 
 
 class AgentKeeper(StateKeeper):
     """Keeps the states of one agent's learning."""
 
-    def __init__(
-        self, trainer: Trainer, index: int, journal: Journal, copies: Journal | None, counters: CheckpointCounters,
-        blocks: Mapping[str, NDArray[np.uint8]],
-    ) -> None:  # fmt: skip
-        super().__init__(lambda: agent_state(trainer, index), journal, copies, counters, blocks)
-
     def visible(self, epochs: int) -> None:
         """Leave the agent's part of a checkpoint that is due, unless it is there."""
-        if self._copies is not None and epochs >= self._counters.due > self._copies.step:
-            self.leave_checkpoint(self._counters.due)
+        if self.copies is not None and epochs >= self.counters.due > self.copies.step:
+            self.leave_checkpoint(self.counters.due)
 
 
 class CheckpointCounters:
