@@ -18,7 +18,7 @@ from workbench.runs.files import at, write_whole
 from workbench.runs.loaded import RunError
 from workbench.runs.naming import labels
 from workbench.runs.run import Run
-from workbench.runs.table import Table, number
+from workbench.runs.table import Table, markdown_rows, number
 from workbench.runs.uninterrupted import uninterrupted
 
 # A run that trains for less than this, in seconds, says little about speed.
@@ -182,23 +182,7 @@ class Comparison(Awaitable[dict[str, Any]]):
 
 
 IDENTICAL = {True: "yes", False: "NO", None: "does not apply"}
-_ROWS = (
-    ("status", "status"),
-    ("wall time, s", "wall_s"),
-    ("start-up, s", "startup_s"),
-    ("agent steps", "agent_steps"),
-    ("updates", "updates"),
-    ("agent steps per s", "agent_steps_per_s"),
-    ("updates per s", "updates_per_s"),
-    ("replay ratio, updates per agent step", "replay_ratio"),
-    ("sync lag, versions, mean", "sync_lag.versions.mean"),
-    ("sync lag, versions, max", "sync_lag.versions.max"),
-    ("sync lag, updates, mean", "sync_lag.updates.mean"),
-    ("sync lag, ms, mean", "sync_lag.milliseconds.mean"),
-    ("reward per epoch, first tenth", "reward.first_tenth"),
-    ("reward per epoch, last tenth", "reward.last_tenth"),
-    ("greedy reward per epoch", "greedy_reward"),
-)
+_ROWS = [(name, path.strip("`")) for name, path in markdown_rows(Path(__file__).with_name("compare.md"))]
 
 
 def _cell(result: dict[str, Any], path: str) -> str:
