@@ -362,16 +362,10 @@ class Replay:
         span = rows["span"].take(row)
         self.stack(slot, turn, start, world, out.s_tm1)
         self.stack(slot, turn + span, start, world, out.s_t)
-        if out.span is not None:
-            out.span[:] = span
-            self._read_window(out, slot, turn, start, world, span)
-
-    def _read_window(
-        self, out: Batch, slot: NDArray[Any], turn: NDArray[Any], start: NDArray[Any], world: NDArray[Any],
-        span: NDArray[Any],
-    ) -> None:  # fmt: skip
-        """Copy the turns that rows span, one by one."""
-        arrays, window = self.arrays, vars(out)
+        if out.span is None:
+            return
+        out.span[:] = span
+        arrays, window = self.arrays, vars(out)  # the turns that rows span, one by one
         n_step = window["actions"].shape[1]
         for step in range(n_step + 1):
             reached = turn + np.minimum(step, span)
