@@ -14,7 +14,7 @@ from workbench.core.agents import flat_parameters, networks, value_agent
 from workbench.core.agents.staging import Staging
 from workbench.core.envs.base import AgentSpec, EnvSpec, WorldConfig
 from workbench.core.shared.replay import Replay
-from workbench.core.train.learners import OneByOne
+from workbench.core.train.learners import Learner
 from workbench.zoo import fused
 from workbench.zoo.dqn import DQNConfig
 from workbench.zoo.fused import FusedLearner
@@ -63,7 +63,7 @@ class Pair:
 
     def __init__(self, config):
         self.config, agents, self.replays = config, range(config.num_agents), filled(config)
-        self.separate = OneByOne(config, agents, self.replays, CPU)
+        self.separate = Learner(config, agents, self.replays, CPU)
         self.fused = FusedLearner(config, agents, self.replays, CPU)
 
     def learn(self, updates, rate=lambda update: 1e-3):

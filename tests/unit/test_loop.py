@@ -19,7 +19,7 @@ from workbench.core.records import EventKind
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.sampling import UniformSampler
 from workbench.core.shared.weight_store import WeightStoreError
-from workbench.core.train.learners import learn
+from workbench.core.train.learners import Learner
 from workbench.core.train.loop import collect, evaluation_config
 from workbench.runs.reference_policies import reference_rewards
 
@@ -129,10 +129,17 @@ class RecordingAgent:
         return torch.arange(5, dtype=torch.float32) + 10 * self.updates
 
 
+def learner_of(agent, replay):
+    learner = Learner(FIVE_EPOCHS, (), (), inprocess.CPU)
+    learner.agents, learner.replays = {0: agent}, {0: replay}
+    learner.samplers = {0: UniformSampler(np.random.default_rng(3))}
+    return learner
+
+
 def test_updates_draw_below_the_end_and_say_what_they_drew():
     parts = inprocess.run(FIVE_EPOCHS, 1)
     replay, agent = parts.replays[0], RecordingAgent(FIVE_EPOCHS)
-    learned = learn(agent, replay, UniformSampler(np.random.default_rng(3)), 4, 60, lambda update: 0.1 * update)
+    learned = learner_of(agent, replay).learn(0, 4, 60, lambda update: 0.1 * update)
     expected = np.random.default_rng(3)
     for update, (numbers, rate) in enumerate(agent.given):
         np.testing.assert_array_equal(numbers, expected.integers(0, 60, FIVE_EPOCHS.learning.batch_size))
@@ -146,8 +153,7 @@ def test_updates_draw_below_the_end_and_say_what_they_drew():
 
 def test_no_updates_are_no_trouble():
     parts = inprocess.run(FIVE_EPOCHS, 1)
-    sampler = UniformSampler(np.random.default_rng(3))
-    learned = learn(RecordingAgent(FIVE_EPOCHS), parts.replays[0], sampler, 0, 60, lambda update: 0.1)
+    learned = learner_of(RecordingAgent(FIVE_EPOCHS), parts.replays[0]).learn(0, 0, 60, lambda update: 0.1)
     assert all(len(field) == 0 for field in vars(learned).values())
 
 

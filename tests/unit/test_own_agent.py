@@ -17,7 +17,7 @@ from workbench.core.agents.value_agent import ValueAgent, _layout
 from workbench.core.processes.supervisor import children_of, learner_class
 from workbench.core.records import Metric
 from workbench.core.train.hooks import record_tables
-from workbench.core.train.learners import OneByOne
+from workbench.core.train.learners import Learner
 from workbench.runs.weights import padded, unpadded
 
 TINY = wb.preset("tiny").replace(
@@ -152,7 +152,7 @@ def test_observations_that_an_agent_cannot_take_are_refused_before_anything_is_m
 # Learners
 
 
-class BothAtOnce(OneByOne):
+class BothAtOnce(Learner):
     """Makes the updates of all its agents when one is asked for."""
 
     def learn(self, index, num_updates, end, learning_rate, heartbeat):

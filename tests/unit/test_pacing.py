@@ -22,7 +22,7 @@ from workbench.core.processes.wakeup import Stopped
 from workbench.core.shared import layout
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.weight_store import WeightStore
-from workbench.core.train.learners import OneByOne
+from workbench.core.train.learners import Learner
 from workbench.core.train.loop import Trainer
 from workbench.core.train.pacing import Pacing
 from workbench.runs.launch_rules import check_launch
@@ -223,7 +223,7 @@ class SimulatedRun:
         replays = [SimpleNamespace(sample=self.sample, fill=lambda end: 0)] * len(agents)
 
         def trainer():
-            learner = OneByOne(self.config, (), (), torch.device("cpu"))
+            learner = Learner(self.config, (), (), torch.device("cpu"))
             learner.agents = dict(zip(job.agents, agents, strict=True))
             learner.replays = dict(zip(job.agents, replays, strict=True))
             learner.samplers = dict.fromkeys(job.agents)

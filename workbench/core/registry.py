@@ -27,7 +27,7 @@ _REGISTERED: dict[tuple[str, str], type | str] = {
     ("world", "treasurehunt"): "workbench.core.envs.treasurehunt:TreasurehuntConfig",
     ("agent", "iqn"): "workbench.core.agents.iqn_agent:IQNConfig",
     ("replay.sampler", "uniform"): "workbench.core.shared.sampling:UniformConfig",
-    ("learner", "one_by_one"): "workbench.core.train.learners:OneByOne",
+    ("learner", "one_by_one"): "workbench.core.train.learners:Learner",
 }
 
 

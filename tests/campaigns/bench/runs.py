@@ -17,7 +17,7 @@ from workbench.core.agents import schedules
 from workbench.core.config import Config
 from workbench.core.seeding import stream
 from workbench.core.shared.sampling import UniformSampler
-from workbench.core.train.learners import learn
+from workbench.core.train.learners import Learner
 from workbench.core.train.loop import collect
 from workbench.runs.machine import cores
 from workbench.runs.result import Result
@@ -74,12 +74,12 @@ def update_loop(config: Config, index: int, updates: int, pipe: Connection) -> N
     world, replays, policies = collecting_parts(config)
     for _ in range(12):
         collect(world, policies, replays, 1.0, [0])
-    agent = config.agent.make(config, 0, torch.device(config.device))
-    sampling = UniformSampler(stream(config.seed + index, "sampling"))
-    learn(agent, replays[0], sampling, 10, None, lambda update: schedules.learning_rate(config, update))
+    learner = Learner(config, [0], replays, torch.device(config.device))
+    learner.samplers[0] = UniformSampler(stream(config.seed + index, "sampling"))
+    learner.learn(0, 10, None, lambda update: schedules.learning_rate(config, update))
     pipe.send("ready")
     pipe.recv()
-    learn(agent, replays[0], sampling, updates, None, lambda update: schedules.learning_rate(config, update))
+    learner.learn(0, updates, None, lambda update: schedules.learning_rate(config, update))
     pipe.send("done")
 
 

@@ -29,7 +29,7 @@ from workbench.core.processes.wakeup import Wakeup
 from workbench.core.processes.worker import Job, Role
 from workbench.core.shared.record_ring import Channel
 from workbench.core.train.hooks import Death, Listener, Verdict
-from workbench.core.train.learners import MakeLearner, OneByOne
+from workbench.core.train.learners import Learner, MakeLearner
 
 LOOK_INTERVAL_S = 0.1  # between two rounds of the watching thread; a death wakes it at once
 MOST_SAID = 400  # characters of an exception that go into the line about a death; the traceback has them all
@@ -293,7 +293,7 @@ def how_it_ended(code: int) -> str:
 
 def learner_class(config: Config) -> MakeLearner:
     """What makes the updates in each process that learns."""
-    made: MakeLearner = registry.registered("learner", str(config.processes.learners)) or OneByOne
+    made: MakeLearner = registry.registered("learner", str(config.processes.learners)) or Learner
     return made
 
 

@@ -19,7 +19,7 @@ from workbench.core.processes.shared_memory import Block, Descriptor
 from workbench.core.processes.wakeup import Wakeup
 from workbench.core.shared.record_ring import Channel
 from workbench.core.train.hooks import unchanged
-from workbench.core.train.learners import MakeLearner, OneByOne
+from workbench.core.train.learners import Learner, MakeLearner
 from workbench.core.train.loop import Collector, Trainer
 from workbench.core.train.pacing import Pacing
 
@@ -53,7 +53,7 @@ class Job:
     blocks: dict[str, Block]
     wakeups: list[Wakeup]
     logs: Descriptor
-    learner: MakeLearner = OneByOne
+    learner: MakeLearner = Learner
     restarts: int = 0
 
 

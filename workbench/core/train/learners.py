@@ -10,17 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from workbench.core.agents.base import Agent
 from workbench.core.config import Config
 from workbench.core.seeding import stream
 from workbench.core.shared.replay import Replay
-from workbench.core.shared.sampling import Sampler
 
 
 @dataclass(frozen=True)
@@ -42,37 +39,8 @@ class Learned:
     finished: NDArray[np.float64]
 
 
-def learn(
-    agent: Agent, replay: Replay, sampler: Sampler, num_updates: int, end: int | None,
-    learning_rate: Callable[[int], float], heartbeat: Callable[[], object] = lambda: None, takes_errors: bool = False,
-) -> Learned:  # fmt: skip
-    """Make a number of updates of one agent from its replay.
-
-    Args:
-        agent, replay, sampler: those of one agent.
-        num_updates: updates to make.
-        end: draw rows with a number below this; None for all that are committed at each draw.
-        learning_rate: step size of the update with that index.
-        heartbeat: called after every update.
-        takes_errors: whether the sampler wants the TD errors of each update.
-    """
-    metrics, version, targets, fill, finished = [], [], [], [], []
-    for _ in range(num_updates):
-        batch = replay.sample(sampler, agent.batch, end)
-        version.append(batch.policy_version.mean())
-        fill.append(replay.fill(end))
-        metrics.append(agent.update(learning_rate(agent.updates)))
-        if takes_errors:
-            sampler.update(batch.number, agent.td_errors())
-        targets.append(agent.target_updates)
-        finished.append(time.time())
-        heartbeat()
-    stacked = torch.stack(metrics).cpu().numpy() if metrics else np.empty((0, 1), np.float32)
-    return Learned(stacked, np.array(version), np.array(targets), np.array(fill), np.array(finished))
-
-
-class Learner(Protocol):
-    """Makes the updates of some agents.
+class Learner:
+    """Makes the updates of some agents, each as it is asked for. One of your own takes the place of this class.
 
     Attributes:
         agents, replays, samplers: by index of the agent.
@@ -80,21 +48,6 @@ class Learner(Protocol):
             calls it for each of the others first; where updates of that agent are due, they are asked for before it
             returns, within the call for the first agent.
     """
-
-    agents: dict[int, Agent]
-    replays: dict[int, Replay]
-    samplers: dict[int, Sampler]
-    ask: Callable[[int], object]
-
-    def learn(
-        self, index: int, num_updates: int, end: int | None, learning_rate: Callable[[int], float],
-        heartbeat: Callable[[], object],
-    ) -> Learned:  # fmt: skip
-        """The updates of one agent; see :func:`learn`."""
-
-
-class OneByOne:
-    """Updates its agents one after the other, each as it is asked for."""
 
     ask: Callable[[int], object]
 
@@ -106,16 +59,38 @@ class OneByOne:
         self.samplers = {index: sampler.make(config, stream(config.seed, "sampling", index)) for index in indices}
         self._takes_errors = sampler.takes_errors
 
+    @staticmethod
+    def check(config: Config) -> None:
+        """Refuse, before there is a process, a configuration that it cannot make updates for, by a ConfigError."""
+
     def learn(
         self, index: int, num_updates: int, end: int | None, learning_rate: Callable[[int], float],
-        heartbeat: Callable[[], object],
+        heartbeat: Callable[[], object] = lambda: None,
     ) -> Learned:  # fmt: skip
-        """The updates of one agent, made now."""
-        return learn(
-            self.agents[index], self.replays[index], self.samplers[index], num_updates, end, learning_rate, heartbeat,
-            self._takes_errors,
-        )  # fmt: skip
+        """Make a number of updates of one agent from its replay.
+
+        Args:
+            index: of the agent.
+            num_updates: updates to make.
+            end: draw rows with a number below this; None for all that are committed at each draw.
+            learning_rate: step size of the update with that index.
+            heartbeat: called after every update.
+        """
+        agent, replay, sampler = self.agents[index], self.replays[index], self.samplers[index]
+        metrics, version, targets, fill, finished = [], [], [], [], []
+        for _ in range(num_updates):
+            batch = replay.sample(sampler, agent.batch, end)
+            version.append(batch.policy_version.mean())
+            fill.append(replay.fill(end))
+            metrics.append(agent.update(learning_rate(agent.updates)))
+            if self._takes_errors:
+                sampler.update(batch.number, agent.td_errors())
+            targets.append(agent.target_updates)
+            finished.append(time.time())
+            heartbeat()
+        stacked = torch.stack(metrics).cpu().numpy() if metrics else np.empty((0, 1), np.float32)
+        return Learned(stacked, np.array(version), np.array(targets), np.array(fill), np.array(finished))
 
 
-# What a learner is registered as: its class, called as :class:`OneByOne` is.
+# What a learner is registered as: its class, called as :class:`Learner` is.
 MakeLearner = Callable[[Config, Sequence[int], Sequence[Replay], torch.device], Learner]

@@ -1,7 +1,7 @@
 """The algorithm, written once: collect an epoch, learn from it, and what surrounds the two in every mode.
 
-``collect`` here and ``learn`` in ``learners.py`` are the whole of it. :class:`Collector` and :class:`Trainer` put the
-snapshots and the records around them, one epoch at a time. The sequential baseline calls both in a loop
+``collect`` here and ``Learner.learn`` in ``learners.py`` are the whole of it. :class:`Collector` and :class:`Trainer`
+put the snapshots and the records around them, one epoch at a time. The sequential baseline calls both in a loop
 (``sequential.py``); the actor process calls the one, a learner process the other. Nothing here knows that processes
 exist: waiting is done outside.
 """
