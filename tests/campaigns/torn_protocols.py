@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tests import batches
+from tests.blocks import block_of
 from workbench.core.agents.flat_parameters import bind
 from workbench.core.config import Config
 from workbench.core.processes.shared_memory import Block
@@ -83,10 +84,10 @@ class Shared:
         """
         control = Layout("control", (Field("writes", (1,), np.int64, 0), Field("done", (1,), np.int64, -1)))
         return cls(
-            {width: Block.create(_vector_layout(num_floats(width))) for width in widths},
-            {width: Block.create(WeightStore.layout(num_floats(width), 0, slots=2)) for width in widths},
-            Block.create(Replay.layout(rows_config(0), rows_config(0).spec.agents[0])),
-            Block.create(control),
+            {width: block_of(_vector_layout(num_floats(width))) for width in widths},
+            {width: block_of(WeightStore.layout(num_floats(width), 0, slots=2)) for width in widths},
+            block_of(Replay.layout(rows_config(0), rows_config(0).spec.agents[0])),
+            block_of(control),
             multiprocessing.get_context("spawn").Lock(),
         )
 

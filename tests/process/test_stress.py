@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests import batches
+from tests.blocks import block_of
 from tests.process import stress
-from workbench.core.processes.shared_memory import Block
 from workbench.core.shared.replay import Batch, Replay, ReplayError
 from workbench.core.shared.sampling import UniformSampler
 from workbench.core.shared.weight_store import WeightStore, checksum
@@ -22,7 +22,7 @@ TRIES = 200_000
 @contextlib.contextmanager
 def writer(target, layout):
     """A block and a process that writes to it without pause."""
-    block = Block.create(layout)
+    block = block_of(layout)
     process = new_process("auto", "writer", target, block)
     process.start()
     try:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
+from tests.blocks import block_of
 from workbench.core.processes import shared_memory
 from workbench.core.processes.blocks import Plan, allocate_shared
 from workbench.core.processes.spawn import in_words
@@ -164,4 +165,4 @@ def test_a_want_of_open_files_is_not_called_a_want_of_memory(monkeypatch):
 
     monkeypatch.setattr(shared_memory, "nameless_file", refuse)
     with pytest.raises(OSError, match="Too many open files"):
-        shared_memory.Block.create(Channel.layout())
+        block_of(Channel.layout())

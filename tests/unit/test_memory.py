@@ -8,8 +8,9 @@ import tempfile
 import numpy as np
 import pytest
 
+from tests.blocks import block_of
 from workbench.core.processes import shared_memory as memory
-from workbench.core.processes.shared_memory import Block, allocate
+from workbench.core.processes.shared_memory import allocate
 from workbench.core.shared.layout import Field, Layout, LayoutMismatch
 
 
@@ -39,7 +40,7 @@ def times_open(file):
 
 
 def test_a_block_opens_as_what_it_was_made_as():
-    block = Block.create(layout_of(100))
+    block = block_of(layout_of(100))
     block.open()["a"][3] = 5
     found = block.open(layout_of(100))["a"]
     assert found[3] == 5 and found[4] == 7
@@ -55,7 +56,7 @@ def test_blocks_lie_side_by_side_and_none_reaches_into_another():
 
 
 def test_many_blocks_need_no_more_files_than_one():
-    one = Block.create(layout_of(1))
+    one = block_of(layout_of(1))
     many = allocate({str(size): layout_of(size) for size in range(1, 200)})
     (file,) = {identity(block.memory._file.fileno()) for block in many.values()}
     assert 1 <= times_open(file) == times_open(identity(one.memory._file.fileno())) <= 2
@@ -65,7 +66,7 @@ def test_many_blocks_need_no_more_files_than_one():
 
 
 def test_arrays_outlive_the_block_that_they_came_from():
-    array = Block.create(layout_of(1000)).open()["a"]
+    array = block_of(layout_of(1000)).open()["a"]
     gc.collect()
     assert (array == 7).all()
 
@@ -74,7 +75,7 @@ def test_arrays_outlive_the_block_that_they_came_from():
 def test_a_block_leaves_no_name_behind_not_even_while_it_lives(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = set(os.listdir("/dev/shm"))
-    block = Block.create(layout_of(1_000_000))
+    block = block_of(layout_of(1_000_000))
     assert set(os.listdir("/dev/shm")) <= before and list(tmp_path.iterdir()) == []
     assert block.open()["a"][-1] == 7
 
@@ -82,11 +83,11 @@ def test_a_block_leaves_no_name_behind_not_even_while_it_lives(tmp_path, monkeyp
 @pytest.mark.parametrize("size", [2**45, 2**62, 2**70])
 def test_more_memory_than_there_is_is_refused_with_the_remedy(size):
     with pytest.raises(MemoryError, match=r"^\d+ MiB of shared memory are wanted for thing.*; lower replay\.capacity"):
-        Block.create(layout_of(size))
+        block_of(layout_of(size))
 
 
 def test_memory_that_would_not_fit_is_never_touched(monkeypatch):
     """Writing to a mapped file beyond what is left ends the process with a bus error."""
     monkeypatch.setattr(memory, "memory_available", lambda: 1000)
     with pytest.raises(MemoryError, match="0 MiB are left"):
-        Block.create(layout_of(1000))
+        block_of(layout_of(1000))

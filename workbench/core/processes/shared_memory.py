@@ -80,11 +80,6 @@ class Block:
     memory: Memory
     offset: int = 0
 
-    @classmethod
-    def create(cls, layout: Layout) -> Block:
-        """A block in a file of its own; see :func:`allocate`."""
-        return allocate({layout.title: layout})[layout.title]
-
     @property
     def bytes(self) -> NDArray[np.uint8]:
         """The whole block, header and all: (nbytes,) uint8, a view."""
