@@ -173,9 +173,11 @@ class EnvironmentConfig(WorldConfig):
                 "replay from the start, so it needs possible_agents"
             )
         seen, done = environment.observation_space, environment.action_space
+        whose = f"world is {self.title!r}, whose"
+        named = ["agent"] if len(names) == 1 else [f"agent {x}" for x in names]
         return tuple(
-            agent_spec(f"world is {self.title!r}, whose agent {x}", seen(x), done(x), self.observation_keys)
-            for x in names
+            agent_spec(f"{whose} {name}", seen(x), done(x), self.observation_keys)
+            for x, name in zip(names, named, strict=True)
         )
 
     def unseeded(self) -> str:
