@@ -41,6 +41,12 @@ def test_a_mistake_that_stands_in_no_list_is_found_at_its_stage(name, tmp_path):
     assert found.text.splitlines()[2].startswith("The first stage that disagrees: ")
 
 
+def test_every_stage_of_a_sound_run_is_examined(tmp_path):
+    found = diagnosis(tmp_path)
+    assert {check.verdict for check in found.chain} == {"pass"}
+    assert found.conclusion.endswith("records agree with the reference.")
+
+
 @pytest.mark.parametrize("name", UNUSUAL)
 def test_nothing_is_found_in_a_sound_run_with_unusual_settings(name, tmp_path):
     changes = dict(UNUSUAL[name])

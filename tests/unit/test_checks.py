@@ -295,3 +295,20 @@ def test_nouns_have_their_plurals(noun):
 def test_the_pacing_check_tells_replay_ratio_and_age_of_the_samples():
     sentence = verdicts(made.evidence())["pacing"].sentence
     assert "updates per agent step; sampled rows were 0.0 versions old on average." in sentence
+
+
+def test_learning_is_a_share_of_what_can_be_earned_and_is_left_open_where_luck_could_explain_it():
+    """Sixty epochs of 0.1: the way that the weights have gone is far enough for a failure to count."""
+
+    def learning(chance, scripted, sd=10.0):
+        best = {"mean": scripted, "sd": sd, "epochs": 100}
+        references = {"random_no_wall": {"mean": chance, "sd": sd, "epochs": 100}, "scripted": best}
+        config = made.CONFIG.replace(epochs=400)
+        return verdicts(made.evidence(references=references, config=config))["learning"]
+
+    assert "50% of the way from chance to the scripted policy" in learning(60.0, 100.0).sentence
+    assert learning(79.0, 200.0).verdict == "fail"
+    assert learning(79.0, 110.0).verdict == "cannot tell"  # it may have made a tenth of the way
+    assert learning(79.0, 300.0, sd=100.0).verdict == "cannot tell"
+    nothing = learning(80.0, 80.0)
+    assert nothing.verdict == "does not apply" and "there is nothing to learn" in nothing.sentence

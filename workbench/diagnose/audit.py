@@ -135,7 +135,7 @@ class _Side:
             return {}
         vector, places = store["vector"][version % len(store["vector"])], self.places[agent]
         online, target = vector[:half], vector[half:]
-        found = {"stored": online[places], "stored_target": target[places], "stored_sum": _sum(online)}
+        found = {"stored": online[places], "stored_target": target[places], "stored_sum": vector_sum(online)}
         overwritten = int(store["writing"][0]) - len(store["vector"]) >= version
         return {} if overwritten else found
 
@@ -325,7 +325,8 @@ class _Learning(_Side):
             numbers |= {name: state[name][places] for name in ("exp_avg", "exp_avg_sq")}
             numbers |= {name: state[name] for name in ("step", "updates", "target_updates")}
             phase.kept |= {f"{name}_{when}": each for name, each in numbers.items()}
-        phase.kept |= {f"random_{name}": agent.staging.host[name].copy() for name in agent.random_fields()}
+        staged = agent.staging.host
+        phase.kept |= {f"random_{name}": staged[name].copy() for name in agent.random_fields() if name in staged}
         return metrics
 
     def _publish(self, publish: Wrapped, index: int, epoch: int) -> None:
@@ -341,8 +342,8 @@ class _Learning(_Side):
         about = {name: self.stores[index][name][newest % slots] for name in ("version", "updates", "epsilon")}
         self.keep(
             "publish", index, looked_at, due_version=version, newest=newest, made=agent.updates, epoch_due=epoch,
-            online=vector[:half][places], target=vector[half:][places], online_sum=_sum(vector[:half]), places=places,
-            previous=previous.get("stored", ()), **about, **self.stored(index, newest),
+            online=vector[:half][places], target=vector[half:][places], online_sum=vector_sum(vector[:half]),
+            places=places, previous=previous.get("stored", ()), **about, **self.stored(index, newest),
         )  # fmt: skip
 
 
@@ -356,6 +357,6 @@ class _Phase:
         self.kept: dict[str, Any] = {}
 
 
-def _sum(vector: NDArray[np.float32]) -> int:
+def vector_sum(vector: NDArray[np.float32]) -> int:
     """A checksum of weights."""
     return zlib.crc32(np.ascontiguousarray(vector).view(np.uint8).data)

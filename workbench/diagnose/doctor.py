@@ -130,8 +130,11 @@ def run_chain(evidence: Evidence) -> tuple[CheckResult, ...]:
     judged, told = evidence.opinion, []
     for name, number in judged.examined.items():
         found = [each for each in judged.found if each.stage == name]
-        verdict: Verdict = "fail" if found else "pass" if number else "does not apply"
-        said = str(found[0]) if found else f"{number} records agree" if number else "no record of it was kept"
+        harmful = [each for each in found if not each.harmless]
+        verdict: Verdict = "fail" if harmful else "pass" if number else "does not apply"
+        shown = next(iter(harmful or found), None)
+        said = str(shown) if shown else f"{number} records agree" if number else "no record of it was kept"
+        said += ". A deviation that changes no number of this run" * bool(found and not harmful)
         figure = f"{len(found)} of {number} records" if number else "-"
         agents = tuple(sorted({each.agent for each in found}))
         epoch = min((each.epoch for each in found), default=None)
@@ -146,6 +149,8 @@ def conclude(checks: Sequence[CheckResult], chain: Sequence[CheckResult], eviden
     failed = [check for check in checks if check.verdict == "fail"]
     unseen = [stage.name.partition(".")[2] for stage in chain if stage.verdict == "does not apply"]
     missing = f" Not examined: {', '.join(unseen)}." if unseen else ""
+    deviation = next((each for each in evidence.opinion.found if each.harmless), None)
+    missing += f" A deviation that changes no number of this run: {deviation}." if deviation else ""
     if wrong:
         rest = [*(stage.name for stage in wrong[1:]), *(check.name for check in failed)]
         return f"The first stage that disagrees: {wrong[0].sentence}." + (

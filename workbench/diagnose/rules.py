@@ -40,6 +40,8 @@ ENOUGH_WAY = 0.25
 FRESH_Q = 1.0
 # A greedy reward counts as above chance if it is so by this many standard errors: luck does that once in 700 times.
 STANDARD_ERRORS = 3.0
+# Share of the way from chance to the scripted policy that a run which has learned has made at least.
+LEAST_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -459,15 +461,41 @@ def no_silence(evidence: Evidence) -> Comparison | None:
 def greedy_above_chance(evidence: Evidence) -> Comparison | None:
     """A finished run earns more, acting greedily, than chance that avoids walls, and by more than luck.
 
-    With too small a budget only success can be told: not to have learned yet is no failure.
+    It fails only where luck does not explain that it earns no tenth of what the scripted policy earns beyond chance, as
+    far as that is known; between the two nothing is said. With too small a budget only success can be told: not to have
+    learned yet is no failure.
     """
-    found = _greedy_and_chance(evidence)
-    if found is None:
+    found, best = _greedy_and_chance(evidence), evidence.references.get("scripted")
+    if found is None or nothing_to_learn(evidence):
         return None
-    reward, chance = found
-    if reward <= chance and _way(evidence.settings) < ENOUGH_WAY:
+    reward, chance, error = found
+    limit = chance + STANDARD_ERRORS * error
+    if reward > limit:
+        failed = False
+    elif _way(evidence.settings) < ENOUGH_WAY:
         return None
-    return single(reward, chance, reward <= chance, evidence.config.epochs)
+    else:
+        worth = LEAST_SHARE * (best["mean"] - chance) if best else 2 * STANDARD_ERRORS * error
+        failed = reward + STANDARD_ERRORS * error <= chance + worth
+        if not failed:
+            return None
+    share = f"{(reward - chance) / (best['mean'] - chance):.0%}" if best else "an unknown share"
+    detail = f"{share} of the way from chance to the scripted policy"
+    return single(reward, limit, failed, evidence.config.epochs, detail)
+
+
+def nothing_to_learn(evidence: Evidence) -> str:
+    """Why no policy can earn more than chance in such a world, as far as its references tell."""
+    chance, best = _chance(evidence), evidence.references.get("scripted")
+    if chance is None or best is None:
+        return ""
+    error = math.sqrt(sum(each["sd"] ** 2 / each["epochs"] for each in (chance, best)))
+    if best["mean"] > chance["mean"] + STANDARD_ERRORS * error:
+        return ""
+    return (
+        f"the scripted policy earns {best['mean']:.4g} in this world, chance that avoids walls {chance['mean']:.4g}: "
+        "there is nothing to learn that could be told from chance"
+    )
 
 
 def why_learning_is_open(evidence: Evidence) -> str:
@@ -477,23 +505,25 @@ def why_learning_is_open(evidence: Evidence) -> str:
         return "Nothing is said about learning before the evaluation at the end of a run that finishes."
     settings = evidence.settings
     return (
-        f"The greedy reward per epoch is {found[0]:.4g}, not above chance that avoids walls ({found[1]:.4g} with "
-        f"{STANDARD_ERRORS:g} standard errors), but that is no failure yet: the step sizes of the "
-        f"{settings.total_updates} updates per agent add up to {_way(settings):.2g}; it would count "
-        f"as one from {ENOUGH_WAY:g} on. Give the run more epochs."
+        f"The greedy reward per epoch is {found[0]:.4g}, not above chance that avoids walls ({found[1]:.4g}) by "
+        f"{STANDARD_ERRORS:g} standard errors of {found[2]:.3g}, but that is no failure yet: the step sizes of the "
+        f"{settings.total_updates} updates per agent add up to {_way(settings):.2g}; it would count as one from "
+        f"{ENOUGH_WAY:g} on, where luck cannot explain it. Give the run more epochs, or more evaluation.final_worlds."
     )
 
 
-def _greedy_and_chance(evidence: Evidence) -> tuple[float, float] | None:
-    """Final greedy reward, and what chance that avoids walls may seem to earn in as many epochs; None if unknown."""
-    chance = evidence.references.get("random_no_wall") or evidence.references.get("random")
-    reward = greedy_reward(evidence.history)
+def _chance(evidence: Evidence) -> Mapping[str, float] | None:
+    return evidence.references.get("random_no_wall") or evidence.references.get("random")
+
+
+def _greedy_and_chance(evidence: Evidence) -> tuple[float, float, float] | None:
+    """Final greedy reward, what chance that avoids walls earns, the standard error between them; None if unknown."""
+    chance, reward = _chance(evidence), greedy_reward(evidence.history)
     if evidence.status != "finished" or chance is None or reward is None:
         return None
     evaluations = evidence.history.evaluations
     worlds = float(evaluations["worlds"][evaluations["final"] == 1].min())
-    error = chance["sd"] * math.sqrt(1 / chance["epochs"] + 1 / worlds)
-    return reward, chance["mean"] + STANDARD_ERRORS * error
+    return reward, chance["mean"], chance["sd"] * math.sqrt(1 / chance["epochs"] + 1 / worlds)
 
 
 def _way(settings: SettingsTimeline) -> float:

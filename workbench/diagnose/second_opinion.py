@@ -9,11 +9,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ from workbench.core.config import Config
 from workbench.core.envs.treasurehunt import TreasurehuntConfig
 from workbench.core.shared.sampling import UniformConfig
 from workbench.diagnose import reference
-from workbench.diagnose.audit import ENDING, settings_sum, unpack
+from workbench.diagnose.audit import ENDING, settings_sum, unpack, vector_sum
 from workbench.runs.files import plain_file
 from workbench.runs.live_settings import SettingsTimeline
 from workbench.zoo.dqn import DQNConfig
@@ -143,8 +142,14 @@ class _Judge:
         return not off <= 1
 
 
-# A stage looks at one case: it yields sentences, nothing where all agrees; None where its record is not there.
+# What changes no number of a run, but one that starts from its weights.
+TARGET_UNPUBLISHED = "the target network in the weight store is not the learner's; no actor uses it"
+HARMLESS = {TARGET_UNPUBLISHED}
+
+# A stage looks at one case and says what is wrong, nothing where all agrees. Where it cannot tell it returns None, or
+# asks for what was not kept, which is a KeyError.
 Found = list[str] | None
+Said = TypeVar("Said", list[str] | None, str | None)
 Stage = Callable[[_Judge, Case], Found]
 
 
@@ -180,18 +185,19 @@ def opinion(cases: Sequence[Case], settings: SettingsTimeline, lag: int | None, 
         for case in (case for case in cases if case.kind == kind):
             said = _told(stage, judge, case)
             examined[name] += said is not None
-            found += [Disagreement(name, case.process, case.agent, case.epoch, each) for each in (said or ())[:1]]
+            for each in (said or ())[:1]:
+                found.append(Disagreement(name, case.process, case.agent, case.epoch, each, each in HARMLESS))
         statistics = list(_statistics(judge, name))
         examined[name] += len(statistics)
         found += [each for each in statistics if each is not None]
     return Opinion(tuple(found), examined, judge.off)
 
 
-def _told(stage: Stage, judge: _Judge, case: Case) -> Found:
-    """What a stage says of a case; nothing where the evidence is not of the shape that it must have."""
+def _told(judged: Callable[..., Said], *about: Any) -> Said | None:
+    """What a stage or a test says; None where the evidence is not there, or not of the shape that it must have."""
     try:
         with np.errstate(all="ignore"):
-            return stage(judge, case)
+            return judged(*about)
     except (KeyError, IndexError, ValueError, TypeError, AttributeError, OverflowError):
         return None
 
@@ -203,8 +209,6 @@ def _stream(role: str, field: str) -> Stage:
     """Random numbers come from the stream that is due."""
 
     def stage(judge: _Judge, case: Case) -> Found:
-        if not case.has(field):
-            return None
         words, seed = case[field].reshape(-1, 6), judge.settings.config.seed
         owner = 0 if role == "world" else case.agent
         found = reference.increment(words[0])
@@ -230,9 +234,13 @@ def _draws(case: Case, field: str) -> bool:
 
 def _observed(judge: _Judge, case: Case) -> Found:
     """The world shows an agent the cells around it."""
-    if not isinstance(case.config.world, TreasurehuntConfig) or not case.has("cells", "shown", "place"):
+    if not isinstance(case.config.world, TreasurehuntConfig):
         return None
-    radius = case.config.world.vision_radius
+    radius, layout = case.config.world.vision_radius, case["layout"]
+    if (layout == reference.GEM).any() or (layout == reference.AGENT).sum() != layout.shape[1] * len(
+        case.config.spec.agents
+    ):
+        return ["the epoch begins with a world that is not new: it holds gems, or not every agent"]
     for turn, world in np.ndindex(*case["shown"].shape[:2]):
         row, column = case["place"][turn, world].tolist()
         due = reference.observe(case["cells"][turn, world], row, column, radius)
@@ -243,8 +251,6 @@ def _observed(judge: _Judge, case: Case) -> Found:
 
 def _stacked(judge: _Judge, case: Case) -> Found:
     """The policy is handed the newest frames that the world showed, oldest first."""
-    if not case.has("stack", "shown", "row_episode_start"):
-        return None
     given, frames = case["stack"], case.config.agent.num_frames
     for turn, world in np.ndindex(*given.shape[:2]):
         start = int(case["row_episode_start"][turn, world])
@@ -284,7 +290,7 @@ def _parameters(case: Case, half: NDArray[np.float32]) -> dict[str, Floats]:
 
 def _forward(judge: _Judge, case: Case) -> Found:
     """The network values what it is handed."""
-    if type(case.config.agent) not in (IQNConfig, DQNConfig) or not case.has("weights", "stack", "chosen_q"):
+    if type(case.config.agent) not in (IQNConfig, DQNConfig):
         return None
     turns = len(case["stack"])
     for turn in sorted({0, turns // 3, turns // 2, turns - 1}):
@@ -314,8 +320,6 @@ def _forward(judge: _Judge, case: Case) -> Found:
 
 def _drawn(judge: _Judge, case: Case) -> Found:
     """Fractions and noise of acting are the next numbers of their stream."""
-    if not case.has("values") or not case.has("drawn_noise"):
-        return None
     for turn, words in enumerate(case["values"]):
         rng = reference.generator(words)
         if case.has("drawn_tau"):
@@ -330,8 +334,6 @@ def _drawn(judge: _Judge, case: Case) -> Found:
 
 def _chosen(judge: _Judge, case: Case) -> Found:
     """Epsilon-greedy in the values, with the numbers of the exploration stream."""
-    if not case.has("exploration", "chosen_q"):
-        return None
     exploration = case.config.exploration
     due = reference.epsilon_due(
         case.epoch, exploration.epsilon_start, exploration.epsilon_end, exploration.decay_epochs
@@ -351,8 +353,6 @@ def _chosen(judge: _Judge, case: Case) -> Found:
 
 def _acted(judge: _Judge, case: Case) -> Found:
     """The world takes the action that was chosen and answers by its rules."""
-    if not case.has("taken", "chosen_action", "paid_rewards"):
-        return None
     if (wrong := _first_row(case["taken"], case["chosen_action"])) is not None:
         taken, chosen = case["taken"][wrong], case["chosen_action"][wrong]
         return [f"action {taken} reached the world in turn {wrong[0]}, {chosen} was chosen"]
@@ -379,8 +379,6 @@ def _first_row(found: NDArray[Any], due: NDArray[Any]) -> tuple[int, ...] | None
 
 def _stored(judge: _Judge, case: Case) -> Found:
     """What lies in the replay is what was shown, done and paid in that turn."""
-    if not case.has("row_action", "chosen_action", "paid_rewards", "shown"):
-        return None
     shape = case["row_action"].shape
     epsilon = np.broadcast_to(case["epsilon"].astype(np.float32)[:, None], shape)
     pairs: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {
@@ -412,8 +410,6 @@ def _stored(judge: _Judge, case: Case) -> Found:
 
 def _returned(judge: _Judge, case: Case) -> Found:
     """Return, discount and span of a row are those of the rewards that lie in the replay."""
-    if not case.has("row_r_t", "row_reward"):
-        return None
     found: list[str] = []
     for turn, world in np.ndindex(*case["row_r_t"].shape):
         ends = _ends(case, "row", slice(turn, None), world)
@@ -455,8 +451,6 @@ def _row_of(
 
 def _rows_drawn(judge: _Judge, case: Case) -> Found:
     """Rows come from the window, and one batch is not like the one before."""
-    if not case.has("drawn", "bounds"):
-        return None
     window, drawn = case.config.replay.window, case["drawn"]
     for numbers, (end, committed) in zip(drawn, case["bounds"].tolist(), strict=True):
         low = max(0, end - window)
@@ -471,8 +465,6 @@ def _rows_drawn(judge: _Judge, case: Case) -> Found:
 
 def _batch(judge: _Judge, case: Case) -> Found:
     """The batch that the agent is handed is what lies in the replay under its row numbers."""
-    if not case.has("memory_frame", "batch_s_tm1"):
-        return None
     config, turns, rows = case.config, case["memory_turn"], len(case["memory_turn"])
     frames, ahead = config.agent.num_frames, case["memory_action"].shape[1]
     for row in range(rows):
@@ -498,8 +490,6 @@ def _batch(judge: _Judge, case: Case) -> Found:
 
 def _randoms(judge: _Judge, case: Case) -> Found:
     """Fractions and noise of an update are the next numbers of their stream."""
-    if not case.has("rng", "random_noise_tm1"):
-        return None
     rng = reference.generator(case["rng"])
     for name in ("tau_tm1", "tau_t", "tau_policy"):
         if case.has(f"random_{name}"):
@@ -617,11 +607,8 @@ def _tied(q: Floats) -> bool:
 
 
 def _examined(case: Case) -> _Update | None:
-    """An update once more; None where it cannot be told: another agent's, numbers that are not finite, a tie, and
-    products of matrices that are coarser than the tolerances."""
-    if (case.config.learning.precision, case.config.processes.matmul_precision) != ("float32", "highest"):
-        return None
-    if type(case.config.agent) not in (IQNConfig, DQNConfig) or not case.has("metrics", "vector", "random_noise_tm1"):
+    """An update once more; None where it cannot be told: another agent's, numbers that are not finite, a tie."""
+    if type(case.config.agent) not in (IQNConfig, DQNConfig):
         return None
     if not (np.isfinite(case["vector"]).all() and np.isfinite(case["metrics"]).all()):
         return None
@@ -707,8 +694,6 @@ def _shortened(judge: _Judge, case: Case) -> Found:
 
 def _stepped(judge: _Judge, case: Case) -> Found:
     """Adam steps the weights by the gradient that it is given, with the step size of the schedule."""
-    if not case.has("gradient", "online_before", "rate"):
-        return None
     if not all(np.isfinite(case[name]).all() for name in ("gradient", "online_before", "exp_avg_sq_before")):
         return None
     learning, made = case.config.learning, int(case["updates_before"])
@@ -748,7 +733,7 @@ def _stepped(judge: _Judge, case: Case) -> Found:
 
 def _followed(judge: _Judge, case: Case) -> Found:
     """The target network moves by tau of the way, when it is due to."""
-    if not case.has("target_before", "online_after") or not np.isfinite(case["online_after"]).all():
+    if not np.isfinite(case["online_after"]).all():
         return None
     learning, made = case.config.learning, int(case["updates_after"])
     due = learning.tau if made % learning.target_interval == 0 else 0.0
@@ -764,10 +749,6 @@ def _followed(judge: _Judge, case: Case) -> Found:
 
 def _published(judge: _Judge, case: Case) -> Found:
     """What lies in the weight store is what the learner holds."""
-    if not case.has("online", "stored"):
-        return None if case.has("online") and int(case["newest"]) == int(case["due_version"]) else [
-            f"version {int(case['due_version'])} was not published; the newest is {int(case['newest'])}"
-        ]  # fmt: skip
     if int(case["newest"]) != int(case["due_version"]):
         return [f"version {int(case['newest'])} is the newest, {int(case['due_version'])} is due"]
     if int(case["updates"]) != int(case["made"]):
@@ -777,23 +758,17 @@ def _published(judge: _Judge, case: Case) -> Found:
         those = "those of the version before" if previous else "other weights than the learner's"
         return [f"version {int(case['newest'])} holds {those}"]
     if not _same(case["target"], case["stored_target"]):
-        return ["the target network in the weight store is not the learner's; no actor uses it"]
+        return [TARGET_UNPUBLISHED]
     same = int(case["online_sum"]) == int(case["stored_sum"])
     return [] if same else ["some published weights are not the learner's"]
 
 
 def _synced(judge: _Judge, case: Case) -> Found:
     """The policy acts with the version that is due, whole."""
-    if not case.has("weights", "version"):
-        return None
     version = int(case["version"])
     if judge.steady and judge.lag is not None and version != max(0, case.epoch - judge.lag):
         return [f"version {version} acts, {max(0, case.epoch - judge.lag)} is due"]
-    if not case.has("stored"):
-        return None
-    spec = case.config.spec.agents[case.agent]
-    half = case["weights"][: case.config.agent.layout(spec).size]
-    if zlib.crc32(np.ascontiguousarray(half).view(np.uint8).data) == int(case["stored_sum"]):
+    if vector_sum(case["weights"]) == int(case["stored_sum"]):
         return []
     return [f"the policy acts with other weights than version {version} in the weight store"]
 
@@ -841,8 +816,10 @@ def _statistics(judge: _Judge, name: str) -> Iterator[Disagreement | None]:
         level = FALSE_ALARMS / (sum(map(len, _TESTS.values())) * len(agents))
         for agent in agents:
             cases = [case for case in judge.cases if case.agent == agent and case.kind == STAGES[name][0]]
-            said = test(cases, level) if cases else ""
-            if said is not None and cases:
+            if not cases:
+                continue
+            said = _told(test, cases, level)
+            if said is not None:
                 yield Disagreement(name, cases[0].process, agent, cases[0].epoch, said) if said else None
 
 
@@ -890,13 +867,10 @@ def _explored(cases: Sequence[Case], level: float) -> str | None:
     """Actions other than the greedy one are as frequent as epsilon says."""
     count, mean, trials = 0.0, 0.0, 0
     for case in cases:
-        if case.has("chosen_action", "chosen_greedy", "epsilon"):
-            actions = case.config.spec.agents[case.agent].num_actions
-            count += float((case["chosen_action"] != case["chosen_greedy"]).sum())
-            mean += float(case["epsilon"].sum()) * case["chosen_action"].shape[1] * (actions - 1) / actions
-            trials += case["chosen_action"].size
-    if not trials:
-        return None
+        actions = case.config.spec.agents[case.agent].num_actions
+        count += float((case["chosen_action"] != case["chosen_greedy"]).sum())
+        mean += float(case["epsilon"].sum()) * case["chosen_action"].shape[1] * (actions - 1) / actions
+        trials += case["chosen_action"].size
     if reference.chance_of_share(count, trials, mean / trials) >= level:
         return ""
     return f"{count / trials:.2%} of the actions are other than greedy, epsilon gives {mean / trials:.2%}"
@@ -904,13 +878,10 @@ def _explored(cases: Sequence[Case], level: float) -> str | None:
 
 def _every_action(cases: Sequence[Case], level: float) -> str | None:
     """Every kind of action reaches the world."""
-    taken = [case for case in cases if case.has("taken", "epsilon")]
-    if not taken:
-        return None
-    actions = taken[0].config.spec.agents[taken[0].agent].num_actions
-    seen = set(np.concatenate([case["taken"].reshape(-1) for case in taken]).tolist())
-    shares = [np.minimum(case["epsilon"] / actions, 0.999999) for case in taken]
-    missed = sum(np.log1p(-each).sum() * case["taken"].shape[1] for each, case in zip(shares, taken, strict=True))
+    actions = cases[0].config.spec.agents[cases[0].agent].num_actions
+    seen = set(np.concatenate([case["taken"].reshape(-1) for case in cases]).tolist())
+    shares = [np.minimum(case["epsilon"] / actions, 0.999999) for case in cases]
+    missed = sum(np.log1p(-each).sum() * case["taken"].shape[1] for each, case in zip(shares, cases, strict=True))
     lacking = sorted(set(range(actions)) - seen)
     return f"action {lacking[0]} never reached the world" if lacking and missed < np.log(level / actions) else ""
 
@@ -918,7 +889,7 @@ def _every_action(cases: Sequence[Case], level: float) -> str | None:
 def _spawned(cases: Sequence[Case], level: float) -> str | None:
     """Gems appear in empty cells as often as the world says."""
     world = cases[0].config.world
-    if not isinstance(world, TreasurehuntConfig) or not cases[0].has("before_spawn", "after_spawn"):
+    if not isinstance(world, TreasurehuntConfig):
         return None
     before = np.concatenate([case["before_spawn"] for case in cases])
     after = np.concatenate([case["after_spawn"] for case in cases])
@@ -935,7 +906,7 @@ def _moves_on(field: str) -> Test:
     """A stream continues from epoch to epoch."""
 
     def test(cases: Sequence[Case], level: float) -> str | None:
-        drawn = [case for case in cases if case.has(field) and _draws(case, field)]
+        drawn = [case for case in cases if _draws(case, field)]
         states = {case.epoch: case[field].reshape(-1, 6)[0].tobytes() for case in drawn}
         epochs = list(states)
         for at, epoch in enumerate(epochs):
@@ -949,7 +920,7 @@ def _moves_on(field: str) -> Test:
 
 def _layouts(cases: Sequence[Case], level: float) -> str | None:
     """Two epochs do not begin with the same world, unless luck does that."""
-    if not isinstance(cases[0].config.world, TreasurehuntConfig) or not cases[0].has("layout"):
+    if not isinstance(cases[0].config.world, TreasurehuntConfig):
         return None
     world, layouts = cases[0].config.world, [case["layout"][0].tobytes() for case in cases]
     cells, agents, copies = (world.height - 2) * (world.width - 2), world.num_agents, cases[0]["layout"].shape[1]

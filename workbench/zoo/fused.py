@@ -48,10 +48,10 @@ class _Networks(nn.Module):
     def __init__(self, agent: ValueAgent) -> None:
         super().__init__()
         self.online, self.target = agent.online, agent.target
-        self._agent = agent
+        self._losses = agent.row_losses
 
     def forward(self, staged: Mapping[str, Tensor], rows: slice) -> tuple[Tensor, Tensor, Tensor]:
-        return self._agent.row_losses(staged, rows)
+        return self._losses(staged, rows)
 
 
 def _views(layout: ParameterLayout, stack: Tensor) -> dict[str, Tensor]:
