@@ -51,6 +51,7 @@ from workbench.watch.folder import KIND
 from workbench.watch.recording import follow
 from workbench.zoo.episodes import EpisodeRecords
 from workbench.zoo.measures import DrawnRows
+from workbench.zoo.on_device import OnDevice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -254,7 +255,7 @@ def launch(
     switched_on = prepare(faults, config, mode, lag)
     run = running.launch(
         Run, config, mode, lag, name=name, out=out, weights=weights,
-        hooks=(*switched_on, *hooks, *_watching(config, timeline, probes)),
+        hooks=(*_computing(config), *switched_on, *hooks, *_watching(config, timeline, probes)),
         faults=[fault.text for fault in switched_on],
         notes={"probes": probes, "timeline": timeline, "relations": dict(relations or {})}, start=start,
     )  # fmt: skip
@@ -532,7 +533,12 @@ def _hooks_of(earlier: loading.LoadedRun, config: Config) -> list[Hook]:
     """What the launch of an earlier run switched on, for the configuration that the run continues with."""
     said = earlier.description
     switched_on = prepare(earlier.faults, config, earlier.mode, earlier.lag)
-    return [*switched_on, *_watching(config, bool(said.get("timeline")), bool(said.get("probes")))]
+    return [*_computing(config), *switched_on, *_watching(config, bool(said.get("timeline")), bool(said.get("probes")))]
+
+
+def _computing(config: Config) -> list[Hook]:
+    """What sets how the processes compute, where they do not as by default."""
+    return [OnDevice()] if OnDevice.wanted(config) else []
 
 
 def _watching(config: Config, timeline: bool, probes: bool) -> list[Hook]:

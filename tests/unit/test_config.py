@@ -85,6 +85,7 @@ ABOVE_ZERO = {
 TEXTS = {
     "device", "processes.acting_device", "processes.actor_death", "processes.learner_death",
     "learning.learning_rate_schedule", "learning.correction", "processes.start_method",
+    "learning.precision", "learning.capture", "processes.matmul_precision",
 }  # fmt: skip
 SWITCHES = {"learning.double", "agent.noisy"}
 

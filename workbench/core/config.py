@@ -81,6 +81,9 @@ class LearningConfig(Settings, group="learning"):
         double: Choose the bootstrap action with the online network, value it with the target network.
         grad_clip: Largest norm of the gradient over all parameters of an agent; longer gradients are shortened to it.
         reward_scale: Rewards are multiplied by this on their way into a row's return; the raw reward is kept beside it.
+        precision: What the matrix products of an update are computed in. Weights, targets, losses and optimiser are
+            float32 either way.
+        capture: Whether the device work of an update is captured once as a CUDA graph and replayed ("auto", on CUDA).
     """
 
     batch_size: Annotated[int, MANY] = 64
@@ -98,6 +101,8 @@ class LearningConfig(Settings, group="learning"):
     double: bool = True
     grad_clip: Annotated[float, above(0)] = 1.0
     reward_scale: Annotated[float, above(0)] = 1.0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    capture: Literal["auto", "never"] = "auto"
 
     def check(self) -> None:
         """A batch is made of whole micro-batches."""
@@ -184,6 +189,7 @@ class ProcessConfig(Settings, group="processes"):
             system.
         start_method: How children are started: forked from a server that has imported everything ("auto", where the
             system can have one), or each in a fresh interpreter.
+        matmul_precision: Of float32 matrix products: full, or TF32 and the like where the device has it ("high").
         acting_device: Where actions are computed; small batches are fastest on the CPU.
         start_timeout_s: Seconds within which every child must report that it is ready, counted from the one before it.
         stop_timeout_s: Seconds that the children have to leave in order after a stop, before they are killed.
@@ -200,6 +206,7 @@ class ProcessConfig(Settings, group="processes"):
     threads: Annotated[int, between(1, 1024, "threads")] = 1
     time_slice_ms: Annotated[float, between(0.1, 100, "milliseconds, or 0 to leave it to the system", also=0)] = 100.0
     start_method: Literal["auto", "fork_server", "spawn"] = "auto"
+    matmul_precision: Literal["highest", "high"] = "highest"
     acting_device: Device = "cpu"
     start_timeout_s: Annotated[float, above(0, "seconds")] = 120.0
     stop_timeout_s: Annotated[float, above(0, "seconds")] = 20.0

@@ -325,8 +325,7 @@ class _Learning(_Side):
             numbers |= {name: state[name][places] for name in ("exp_avg", "exp_avg_sq")}
             numbers |= {name: state[name] for name in ("step", "updates", "target_updates")}
             phase.kept |= {f"{name}_{when}": each for name, each in numbers.items()}
-        staged = agent.staging.host
-        phase.kept |= {f"random_{name}": staged[name].copy() for name in agent.random_fields() if name in staged}
+        phase.kept |= {f"random_{name}": agent.staging.host[name].copy() for name in agent.random_fields()}
         return metrics
 
     def _publish(self, publish: Wrapped, index: int, epoch: int) -> None:

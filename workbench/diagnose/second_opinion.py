@@ -607,7 +607,10 @@ def _tied(q: Floats) -> bool:
 
 
 def _examined(case: Case) -> _Update | None:
-    """An update once more; None where it cannot be told: another agent's, numbers that are not finite, a tie."""
+    """An update once more; None where it cannot be told: another agent's, numbers that are not finite, a tie, and
+    products of matrices that are coarser than the tolerances."""
+    if (case.config.learning.precision, case.config.processes.matmul_precision) != ("float32", "highest"):
+        return None
     if type(case.config.agent) not in (IQNConfig, DQNConfig):
         return None
     if not (np.isfinite(case["vector"]).all() and np.isfinite(case["metrics"]).all()):

@@ -371,6 +371,8 @@ class Run(RunView, Listener, Awaitable[Result]):
         records = self._repeats.drop(table, records)
         if table in COMPUTED and "finite" not in self._warnings and (bad := first_not_finite({table: records})):
             self._warnings["finite"] = f"a number is not finite, and so is what is computed from it: {bad}"
+        warned = self.folder.schema.tables[table].words.get("warning", ())  # a hook's column of that name
+        self._warnings |= {warned[number]: warned[number] for number in records["warning"]} if warned else {}
         if len(records):
             self._unwritten[table].append(records)
         kept = self._write_waiting(table)

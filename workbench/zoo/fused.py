@@ -48,10 +48,10 @@ class _Networks(nn.Module):
     def __init__(self, agent: ValueAgent) -> None:
         super().__init__()
         self.online, self.target = agent.online, agent.target
-        self._losses = agent.row_losses
+        self._agent = agent
 
     def forward(self, staged: Mapping[str, Tensor], rows: slice) -> tuple[Tensor, Tensor, Tensor]:
-        return self._losses(staged, rows)
+        return self._agent.row_losses(staged, rows)
 
 
 def _views(layout: ParameterLayout, stack: Tensor) -> dict[str, Tensor]:

@@ -1,0 +1,179 @@
+"""How the device computes an update: the precision of its matrix products, and a CUDA graph in place of many launches.
+
+A network of the default size is so small that a card waits for the next launch most of the time. All of an update that
+the device does has the same shapes and addresses every time, so it is captured once as a graph and replayed: batches,
+random numbers and step sizes come in through tensors that are filled before. The first updates are made as always, then
+one is captured for each set of agents that are due together. Where a capture fails, the updates continue without.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Hashable, Mapping
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from workbench.core.agents.staging import resolve_device
+from workbench.core.agents.value_agent import ValueAgent
+from workbench.core.config import Config
+from workbench.core.records import RecordTable
+from workbench.core.train.hooks import Hook
+from workbench.zoo.fused import FusedLearner
+
+if TYPE_CHECKING:
+    from workbench.core.processes.worker import Parts
+    from workbench.core.train.loop import Trainer
+
+WARM_UPS = 3  # updates before the capture: libraries make their plans and workspaces in the first ones
+SIDE, TRIES = 384, 5  # of the products that are timed: rows and columns, and how often
+
+
+class Told(IntEnum):
+    """What is told of the device; the words of a run's warnings."""
+
+    SLOW_BFLOAT16 = 1
+    NOT_CAPTURED = 2
+
+
+WARNINGS = (
+    "",
+    "matrix products in bfloat16 take longer than in float32 on this device; learning.precision = 'float32' is faster",
+    "the updates are not replayed as a CUDA graph, as it could not be captured; the learner's log says why",
+)
+
+
+class Graph:
+    """CUDA's part, which tests replace."""
+
+    def __init__(self) -> None:
+        self._graph = torch.cuda.CUDAGraph()
+
+    @staticmethod
+    def warm_up(work: Callable[[], Any]) -> Any:
+        """Do work on a stream of its own, as a capture does."""
+        stream, current = torch.cuda.Stream(), torch.cuda.current_stream()  # type: ignore[no-untyped-call]  # torch
+        stream.wait_stream(current)
+        with torch.cuda.stream(stream):
+            done = work()
+        current.wait_stream(stream)
+        return done
+
+    def capture(self, work: Callable[[], Any]) -> Any:
+        """Note down what work asks of the device, which does none of it yet; the tensors that replays fill."""
+        with torch.cuda.graph(self._graph):
+            return work()
+
+    def replay(self) -> None:
+        """Have the device do it, with what the tensors that it reads hold now."""
+        self._graph.replay()
+
+
+class Replayed:
+    """Work for the device that is captured once for each key, and replayed.
+
+    Args:
+        work: what is done; all that it reads and writes keeps its address. It returns tensors.
+        failed: called with the reason where it cannot be captured; from then on it is done as it is.
+    """
+
+    def __init__(self, work: Callable[..., Any], failed: Callable[[Exception], object]) -> None:
+        self._work, self._failed, self._given_up = work, failed, False
+        self._done: dict[Hashable, int] = {}
+        self._graphs: dict[Hashable, tuple[Graph, Any]] = {}
+
+    def __call__(self, *key: Hashable) -> Any:
+        """Do the work; what it returns is new each time."""
+        work = functools.partial(self._work, *key)
+        if self._given_up:
+            return work()
+        self._done[key] = self._done.get(key, 0) + 1
+        if self._done[key] <= WARM_UPS:
+            return Graph.warm_up(work)
+        if key not in self._graphs:
+            graph = Graph()
+            try:
+                self._graphs[key] = graph, graph.capture(work)
+            except RuntimeError as error:
+                self._given_up = True
+                self._failed(error)
+                return work()
+        graph, outputs = self._graphs[key]
+        graph.replay()
+        return tuple(each.clone() for each in outputs) if isinstance(outputs, tuple) else outputs.clone()
+
+
+class OnDevice(Hook):
+    """Sets how a run's processes compute. Give it before what watches them."""
+
+    tables: ClassVar = {
+        "device": RecordTable(
+            np.dtype([("time", "<f8"), ("agent", "<i4"), ("warning", "<i4")]), 256, words={"warning": WARNINGS}
+        )
+    }
+
+    @staticmethod
+    def wanted(config: Config) -> bool:
+        """Whether anything is done otherwise than by default."""
+        captured = config.learning.capture == "auto" and resolve_device(config.device).type == "cuda"
+        default = config.learning.precision == "float32" and config.processes.matmul_precision == "highest"
+        return captured or not default
+
+    def on_parts(self, parts: Parts) -> None:
+        """Set the precision of float32 products in this process."""
+        torch.set_float32_matmul_precision(parts.config.processes.matmul_precision)
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """Set the precision of the updates' products, and have the updates captured."""
+        learning = trainer.config.learning
+        agents = [agent for agent in trainer.agents.values() if isinstance(agent, ValueAgent)]
+
+        def tell(what: Told, why: object, agent: int = -1) -> None:
+            print(f"{WARNINGS[what]}: {why}", flush=True)
+            parts.channel["device"].write(time=time.time(), agent=agent, warning=int(what))
+
+        if learning.precision == "bfloat16" and agents:
+            for agent in agents:
+                in_bfloat16(agent)
+            if (ratio := cost_of_bfloat16(agents[0].device)) > 1:
+                tell(Told.SLOW_BFLOAT16, f"{ratio:.1f} times as long")
+        if learning.capture == "auto" and agents and agents[0].device.type == "cuda":
+            not_captured = functools.partial(tell, Told.NOT_CAPTURED)
+            parts_of_work: list[tuple[Any, str]] = [(agent, "_descend") for agent in agents]
+            if isinstance(trainer.learner, FusedLearner):
+                parts_of_work = [(trainer.learner, "descend")]
+            for owner, work in parts_of_work:
+                setattr(owner, work, Replayed(getattr(owner, work), not_captured))
+
+
+def in_bfloat16(agent: ValueAgent) -> None:
+    """Have an agent's updates compute matrix products in bfloat16, and all else in float32."""
+    original = agent.row_losses
+
+    def row_losses(staged: Mapping[str, Tensor], rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """The losses, under autocast; nothing is cached, as a captured graph would read it for ever."""
+        with torch.autocast(agent.device.type, torch.bfloat16, cache_enabled=False):
+            return original(staged, rows)
+
+    agent.row_losses = row_losses  # type: ignore[method-assign]
+    for network in (agent.online, agent.target):
+        for layer in network.modules():
+            if isinstance(layer, nn.Linear):
+                layer.register_forward_hook(lambda layer, inputs, product: product.to(inputs[0].dtype))
+
+
+def cost_of_bfloat16(device: torch.device) -> float:
+    """How long a product of matrices takes in bfloat16 on a device, in float32's time: the best of a few tries."""
+    took = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        one, tries = torch.ones((SIDE, SIDE), dtype=dtype, device=device), []
+        for _ in range(TRIES):
+            start = time.perf_counter()
+            float((one @ one)[0, 0])  # waits for the device
+            tries.append(time.perf_counter() - start)
+        took[dtype] = min(tries)
+    return took[torch.bfloat16] / took[torch.float32]
