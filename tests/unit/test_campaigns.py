@@ -79,6 +79,23 @@ def test_policies_writes_its_file_and_a_line_for_each(tmp_path, capsys):
     assert capsys.readouterr().out.count("\n") == 4
 
 
+def test_learners_are_measured_row_by_row_and_an_interrupted_file_is_continued(monkeypatch, tmp_path):
+    out, written = tmp_path / "learners.json", []
+    for row in ("_row", "_scaling"):
+        monkeypatch.setattr(
+            bench.learners, row, lambda config, *_, row=row: written.append(row) or _row_of(config, row, *_)
+        )
+    assert bench.main(["--learners", "--device", "cpu", "--quick", "--out", str(out)]) == 0
+    first = len(written)
+    assert bench.main(["--learners", "--device", "cpu", "--quick", "--out", str(out)]) == 0
+    assert len(written) == first > 1  # nothing is measured twice
+
+
+def _row_of(config, row, *asked):
+    """A row as short as one can be."""
+    return {"agents": config.num_agents, "batch": 64} if row == "_row" else {"agents": asked[0], "cores": asked[1]}
+
+
 def test_bench_is_given_a_device_a_file_and_its_budget(monkeypatch, tmp_path):
     asked = []
     report = {"modes": {"identical": True}}

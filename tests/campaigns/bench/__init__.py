@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tests.campaigns.bench import launches, panel, parts, runs
+from tests.campaigns.bench import launches, learners, panel, parts, runs
 from tests.campaigns.command_line import command, parse, say
 from tests.campaigns.reference_files import machine_label, write_json
 from workbench.core.agents.staging import resolve_device
@@ -34,6 +34,8 @@ class Options:
     """Less work per measurement: to see that everything runs, not to quote."""
     panel: bool = False
     """Measure what an open panel costs instead; into data/reference/panel.json."""
+    learners: bool = False
+    """Measure updates per second of all agents instead, eager, grouped and fused, and how runs scale with cores."""
     minutes: float = 0.0
     """With --panel: watch one panel for this long, and see whether memory or notebook grow."""
 
@@ -51,6 +53,10 @@ def main(arguments: list[str]) -> int:
         for bar, holds in held.items():
             print(f"{bar}: {'holds' if holds else 'DOES NOT HOLD'}")
         sound = all(held.values())
+    elif options.learners:
+        device = resolve_device(options.device)
+        out, sound = options.out or reference_path(f"learners_{machine_label(str(device))}.json"), True
+        learners.run_learners(device, out, options.quick, asked, say)
     else:
         device = resolve_device(options.device)
         out = options.out or reference_path(f"bench_{machine_label(str(device))}.json")
