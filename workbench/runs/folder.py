@@ -70,7 +70,7 @@ def runs_folder() -> Path:
 def named_path(run: Path | str) -> Path:
     """Where a run is that is given by a path, or by its name in the folder of the runs; the path if it is nowhere."""
     path, named = at(run), runs_folder() / run
-    return path if path.exists() or not named.exists() else named
+    return path if os.path.exists(path) or not os.path.exists(named) else named
 
 
 def reference_path(name: str) -> Path:
