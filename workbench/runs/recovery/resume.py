@@ -6,7 +6,7 @@ import math
 import operator
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from workbench.core.agents import schedules
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config, ConfigError, differences
 from workbench.core.processes.blocks import Plan
+from workbench.core.settings import flat
 from workbench.core.train.hooks import Hook, record_tables
 from workbench.runs import loaded, machine
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
@@ -73,7 +74,7 @@ def resume(
         if earlier.status == "finished" and earlier.folder.read_result() and wanted == earlier.config:
             folder.release()
             return loaded.opened_as(path, **given)  # there is nothing left to do
-        return begin(_gone_back(kind, hooks_of, given, earlier, wanted, set(_names(changes))), start)
+        return begin(_gone_back(kind, hooks_of, given, earlier, wanted, set(flat(changes))), start)
     except BaseException:
         folder.release()
         raise
@@ -144,15 +145,6 @@ def _config_of(checkpoint: Checkpoint, given: Given) -> Config:
         return Config.from_dict(checkpoint.description["config"], **given)
     except (KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{checkpoint.path} holds no configuration of this version: {error}") from None
-
-
-def _names(changes: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Dotted names of what was asked for."""
-    for name, value in changes.items():
-        if isinstance(value, Mapping):
-            yield from _names(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
 
 
 def _from_here_on(
