@@ -68,6 +68,15 @@ def test_committed_notebooks_are_executed_whole_and_readable(path: Path) -> None
     assert list(faults(notebook)) == []
 
 
+@pytest.mark.parametrize("place", range(len(NOTEBOOKS)), ids=[path.stem for path in NOTEBOOKS])
+def test_a_notebook_begins_with_how_long_it_takes_and_what_comes_next(place: int) -> None:
+    first = nbformat.read(NOTEBOOKS[place], as_version=4).cells[0].source
+    assert re.search(r"^\*Takes about \w+ minutes? on two cores\.", first, re.M)
+    assert re.findall(r"\]\((\d\d_\w+\.ipynb)\)", first) == [
+        NOTEBOOKS[other].name for other in (place - 1, place + 1) if 0 <= other < len(NOTEBOOKS)
+    ]
+
+
 def test_there_are_notebooks() -> None:
     assert NOTEBOOKS
 
