@@ -54,10 +54,13 @@ from workbench.zoo.measures import DrawnRows
 from workbench.zoo.on_device import OnDevice
 
 if TYPE_CHECKING:
+    import threading
+
     import pandas as pd
 
     from workbench import export, report
     from workbench.diagnose.doctor import Diagnosis
+    from workbench.export import Tracker
     from workbench.report import Report, ReportFigure
     from workbench.view.figures import comparison_figure, side_by_side
     from workbench.view.panel.panel import Panel
@@ -149,12 +152,14 @@ class _Instruments(RunView):
 
         return to_pandas(self)
 
-    def export(self, to: Literal["csv", "parquet", "tensorboard", "archive"], out: Path | str) -> list[Path]:
+    def export(
+        self, to: Literal["csv", "parquet", "safetensors", "tensorboard", "archive"], out: Path | str
+    ) -> list[Path]:
         """Write the run for other tools or other people: ``run.export("csv", "tables")``.
 
         Args:
-            to: "csv" or "parquet" (a file per table), "tensorboard" (event files), "archive" (the run folder as one
-                file, of a run that has ended).
+            to: "csv" or "parquet" (a file per table), "safetensors" (the newest weights), "tensorboard" (event files),
+                "archive" (the run folder as one file, of a run that has ended).
             out: folder to write to; for an archive a file that ends in ``.tar.gz``, or a folder.
 
         Returns:
@@ -166,6 +171,19 @@ class _Instruments(RunView):
         from workbench.export import write
 
         return write(self, to, out)
+
+    def log_to(self, tracker: Tracker) -> threading.Thread:
+        """Write the run to a tracker as it goes: ``run.log_to(wb.export.TensorBoard("logs"))``; returns at once.
+
+        Args:
+            tracker: anything with the methods of :class:`workbench.export.Tracker`.
+
+        Returns:
+            The thread that writes; ``join()`` waits for the last point.
+        """
+        from workbench.export import log_to
+
+        return log_to(self, tracker)
 
 
 class Run(_Instruments, running.Run):

@@ -131,7 +131,7 @@ class StalenessFile(RunsFile):
 
 def main(arguments: list[str]) -> int:
     """Run what the file does not hold yet; after every run the file is whole."""
-    options = parse("staleness", arguments, Options)
+    options = parse("staleness", ["--preset", "small", *arguments], Options)  # the last preset holds
     at_least(1, num_seeds=options.num_seeds)
     config = options.config.replace(device="cpu", **{"processes.learners": "auto", "evaluation.interval": 0})
     room = config.replay.window + 20 * config.steps_per_epoch  # what the largest lag needs

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet
 import pytest
+import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -28,9 +29,16 @@ from workbench.runs.metrics import METRICS
 SUFFIXES = (".tar.gz", ".zip")
 
 
+def random_weights(config):
+    size = config.agent.layout(config.spec.agents[0]).size
+    return np.random.default_rng(0).normal(size=(config.num_agents, 2 * size)).astype(np.float32)
+
+
 @pytest.fixture
 def run(tmp_path):
-    return workbench.load(finished_run(tmp_path / "runs", "multiprocess", None, 3, ["sync_rarely=5"], name="free"))
+    path = finished_run(tmp_path / "runs", "multiprocess", None, 3, ["sync_rarely=5"], name="free")
+    np.save(path / "weights.npy", random_weights(CONFIG))
+    return workbench.load(path)
 
 
 def same(frame, records):
@@ -103,6 +111,63 @@ def test_tensorboard_reads_every_curve_with_its_times(run, tmp_path):
             assert [event.wall_time for event in events] == times.tolist()
 
 
+class Notebook:
+    """A tracker of one's own: it keeps what it is told."""
+
+    def __init__(self):
+        self.told, self.curves, self.closed = {}, {}, False
+
+    def settings(self, values):
+        self.told |= values
+
+    def scalars(self, name, steps, times, values):
+        known = self.curves.setdefault(name, ([], [], []))
+        for kept, new in zip(known, (steps, times, values), strict=True):
+            kept.extend(new)
+
+    def figure(self, name, png):
+        self.told[name] = png[1:4]
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_tracker_is_told_every_point_once_and_closed(run):
+    tracker = Notebook()
+    run.log_to(tracker).join(60)
+    assert tracker.closed and tracker.told["charts"] == b"PNG" and tracker.told["lag"] is None
+    assert tracker.told["world.height"] == CONFIG.world.height
+    for name in run.history:
+        steps, values = run.history.series(name)
+        if len(steps):
+            np.testing.assert_array_equal(tracker.curves[name][0], steps)
+            np.testing.assert_array_equal(tracker.curves[name][2], values)
+
+
+def test_tensorboard_is_a_tracker_too(run, tmp_path):
+    run.log_to(wb.export.TensorBoard(tmp_path / "live")).join(60)
+    found = EventAccumulator(str(tmp_path / "live")).Reload()
+    steps, values = run.history.series("losses/loss")
+    assert [event.step for event in found.Scalars("losses/loss")] == steps.tolist()
+    assert [event.value for event in found.Scalars("losses/loss")] == pytest.approx(values.tolist())
+    assert found.Tags()["images"] == ["charts"]
+
+
+def test_weights_are_read_by_name_from_safetensors(tmp_path, capsys):
+    path = finished_run(tmp_path / "runs", name="trained")
+    layouts = [CONFIG.agent.layout(spec) for spec in CONFIG.spec.agents]
+    weights = random_weights(CONFIG)
+    np.save(path / "weights.npy", weights)
+    assert main(["export", str(path), "--to", "safetensors", "--out", str(tmp_path)]) == 0
+    found = safetensors.numpy.load_file(tmp_path / "trained.safetensors")
+    for agent, layout in enumerate(layouts):
+        for half, part in enumerate(("online", "target")):
+            mine = [found[f"agent-{agent}/{part}/{name}"] for name in layout.names]
+            assert [each.shape for each in mine] == list(layout.shapes)
+            flat, begin = np.concatenate([each.ravel() for each in mine]), half * layout.size
+            np.testing.assert_array_equal(flat, weights[agent, begin : begin + len(flat)])
+
+
 def test_tensorboard_shows_the_settings(run, tmp_path):
     found = EventAccumulator(str(to_tensorboard(run, tmp_path)[0].parent)).Reload()
     text = found.Tensors("settings/text_summary")[0].tensor_proto.string_val[0].decode()
@@ -126,7 +191,7 @@ def test_a_run_has_its_exports_as_methods(to, run, tmp_path):
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in written]
     assert list(run.to_pandas()) == list(TABLES)
     with pytest.raises(
-        ExportError, match="cannot be exported to 'excel'; choose from csv, parquet, tensorboard, archi"
+        ExportError, match="cannot be exported to 'excel'; choose from csv, parquet, safetensors, tensorb"
     ):
         run.export("excel", tmp_path)
 

@@ -137,13 +137,17 @@ def film(
 
 @command
 def export(
-    run: RunPath, to: Literal["csv", "parquet", "tensorboard", "archive"], out: Path, own: OwnClasses = NONE
+    run: RunPath,
+    to: Literal["csv", "parquet", "safetensors", "tensorboard", "archive"],
+    out: Path,
+    own: OwnClasses = NONE,
 ) -> int:
     """Give a run to other tools: tables, TensorBoard's event files, or one archive to send to a colleague.
 
     Args:
         run: The run's folder, or its name in data/runs.
-        to: csv, parquet: a file per table. tensorboard: every metric as a curve. archive: the run folder as one file.
+        to: csv, parquet: a file per table. safetensors: the newest weights. tensorboard: every metric as a curve.
+            archive: the run folder as one file.
         out: Folder to write to; for an archive a file that ends in .tar.gz, or a folder.
         own: Classes of your own that the run was made with.
     """

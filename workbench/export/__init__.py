@@ -5,10 +5,12 @@
     export.to_pandas(run)["epochs"]              # a DataFrame of every table
     export.to_parquet(run, "parquet")            # one file per table
     export.to_tensorboard(run, "logs")           # tensorboard --logdir logs
+    export.to_safetensors(run, "weights")        # the newest weights, by name
+    run.log_to(export.TensorBoard("live"))       # live, and to any tracker with the same four methods
     export.archive(run, "run.tar.gz")            # and export.unpack("run.tar.gz") at the other end
     run.to_pandas(), run.export("csv", "tables") # the same, as methods of a run
 
-Tables and TensorBoard need packages that the extra ``export`` brings; archives need none.
+Tables, safetensors and TensorBoard need packages that the extra ``export`` brings; archives need none.
 """
 
 from __future__ import annotations
@@ -18,18 +20,22 @@ from pathlib import Path
 
 from workbench.export.archive import archive, unpack
 from workbench.export.needed import ExportError
+from workbench.export.safetensors import to_safetensors
 from workbench.export.tables import to_csv, to_pandas, to_parquet
 from workbench.export.tensorboard import to_tensorboard
+from workbench.export.trackers import TensorBoard, Tracker, log_to
 from workbench.runs.loaded import RunView
 
 __all__ = [
-    "FORMATS", "ExportError", "archive", "to_csv", "to_pandas", "to_parquet", "to_tensorboard", "unpack", "write",
+    "FORMATS", "ExportError", "TensorBoard", "Tracker", "archive", "log_to", "to_csv", "to_pandas", "to_parquet",
+    "to_safetensors", "to_tensorboard", "unpack", "write",
 ]  # fmt: skip
 
 # What a run can be written as, and how.
 FORMATS: dict[str, Callable[[RunView, Path | str], list[Path]]] = {
     "csv": to_csv,
     "parquet": to_parquet,
+    "safetensors": to_safetensors,
     "tensorboard": to_tensorboard,
     "archive": lambda run, out: [archive(run, out)],
 }
@@ -40,7 +46,8 @@ def write(run: RunView, to: str, out: Path | str) -> list[Path]:
 
     Args:
         run: live or loaded; an archive needs one that has ended.
-        to: "csv" or "parquet" (a file per table), "tensorboard" (event files), "archive" (the run folder as one file).
+        to: "csv" or "parquet" (a file per table), "safetensors" (the newest weights), "tensorboard" (event files),
+            "archive" (the run folder as one file).
         out: folder to write to; for an archive a file that ends in ``.tar.gz``, or a folder.
 
     Returns:

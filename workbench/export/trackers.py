@@ -1,0 +1,117 @@
+"""A run as it goes, to the tracker that a team uses: one small interface, and TensorBoard behind it.
+
+Another tracker is a class with the four methods of :class:`Tracker`. Nothing here asks for an account or a network.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.export.needed import need
+from workbench.runs.files import at
+from workbench.runs.loaded import LoadedRun, RunView
+
+# Seconds between two looks at a run that is under way.
+LOOK_S = 1.0
+
+
+class Tracker(Protocol):
+    """What a run is written to."""
+
+    def settings(self, values: Mapping[str, Any]) -> None:
+        """Called first, once: every setting by dotted name, with mode and lag."""
+
+    def scalars(
+        self, name: str, steps: NDArray[np.int64], times: NDArray[np.float64], values: NDArray[np.float64]
+    ) -> None:
+        """What is new of a curve, (n,) each: epochs or updates, seconds since 1970, mean or sum of the agents."""
+
+    def figure(self, name: str, png: bytes) -> None:
+        """A picture, once the run has ended."""
+
+    def close(self) -> None:
+        """Called last."""
+
+
+class TensorBoard:
+    """Event files that ``tensorboard --logdir FOLDER`` shows while the run is under way.
+
+    Args:
+        folder: that gets the files.
+
+    Raises:
+        ExportError: tensorboard is not installed.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self._writer: Any = need("torch.utils.tensorboard").SummaryWriter(str(at(folder)))
+
+    def settings(self, values: Mapping[str, Any]) -> None:
+        """As a table of text."""
+        rows = "\n".join(f"| {name} | {value} |" for name, value in values.items())
+        self._writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}")
+
+    def scalars(
+        self, name: str, steps: NDArray[np.int64], times: NDArray[np.float64], values: NDArray[np.float64]
+    ) -> None:
+        """One point each."""
+        for step, when, value in zip(steps.tolist(), times.tolist(), values.tolist(), strict=True):
+            self._writer.add_scalar(name, value, step, walltime=when)
+        self._writer.flush()
+
+    def figure(self, name: str, png: bytes) -> None:
+        """As an image."""
+        from PIL import Image
+
+        pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+        self._writer.add_image(name, pixels, dataformats="HWC")
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._writer.close()
+
+
+def log_to(run: RunView, tracker: Tracker) -> threading.Thread:
+    """Write a run to a tracker, and follow it until it has ended; returns at once.
+
+    Args:
+        run: live or loaded.
+        tracker: is closed in the end.
+
+    Returns:
+        The thread that writes; ``join()`` waits for the last point.
+    """
+    thread = threading.Thread(target=_follow, args=(run, tracker), name=f"tracker of {run.name}", daemon=True)
+    thread.start()
+    return thread
+
+
+def _follow(run: RunView, tracker: Tracker) -> None:
+    from workbench.view.figures import side_by_side
+    from workbench.view.picture import to_png
+
+    tracker.settings({**run.config.flat(), "mode": run.mode, "lag": run.lag})
+    told, over = Counter[str](), False
+    while not over:
+        if isinstance(run, LoadedRun):
+            run.refresh()
+        over = run.ended  # before the last look, so that nothing is missed
+        for name in run.history:
+            (steps, values), (times, _) = run.history.series(name), run.history.series(name, over="time")
+            new = slice(told[name], min(len(steps), len(times)))
+            if new.stop > new.start:
+                tracker.scalars(name, steps[new], times[new], values[new])
+                told[name] = new.stop
+        if not over:
+            time.sleep(LOOK_S)
+    tracker.figure("charts", to_png(side_by_side(run)))
+    tracker.close()
