@@ -49,23 +49,18 @@ def names(kind: str) -> list[str]:
 
 def default(kind: str) -> Any:
     """The world, agent or sampler that was registered first, with its default arguments."""
-    return find(kind, names(kind)[0])()
+    return find(kind, names(kind)[0])[0]()
 
 
-def find(kind: str, wanted: str | type) -> type[Any]:
+def find(kind: str, wanted: str | type) -> tuple[type[Any], dict[str, str]]:
     """The class of arguments that the caller means by a registered name, by ``module:Class``, or by a class itself.
 
     A class that has arguments of its own as ``config_class`` stands for them. What a registered name has behind a colon
-    is imported, because the caller names it.
+    is imported, because the caller names it, and comes back as an argument.
 
     Raises:
         ConfigError: there is none of that name, it cannot be imported, or a child process could not import it.
     """
-    return find_named(kind, wanted)[0]
-
-
-def find_named(kind: str, wanted: str | type) -> tuple[type[Any], dict[str, str]]:
-    """As :func:`find`, with the argument that stands behind the colon of a registered name, if there is one."""
     named = ""
     if isinstance(wanted, str):
         name, colon, behind = wanted.partition(":")
@@ -103,12 +98,12 @@ def read(kind: str, name: object, given: type | str | None) -> type[Any]:
         ConfigError: the name is not registered and no class is given, or another one than the file names.
     """
     if given is not None:
-        found = find(kind, given)
+        found, _ = find(kind, given)
         if name_of(found) != name:
             raise ConfigError(f"{kind} is {name!r} and {name_of(found)!r} was given for it; give the class it names")
         return found
     if isinstance(name, str) and (kind, name) in _REGISTERED:
-        return find(kind, name)
+        return find(kind, name)[0]
     if isinstance(name, str) and ":" in name:
         argument = kind.rpartition(".")[2]
         raise NotGiven(

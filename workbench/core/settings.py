@@ -209,7 +209,7 @@ def _chosen(before: Choice, wanted: Any) -> Any:
     """The choice that is meant by a name or a class, with what it shares with the one before."""
     if not isinstance(wanted, str | type):
         return wanted
-    found, named = registry.find_named(before.group, wanted)
+    found, named = registry.find(before.group, wanted)
     shared = fields_of(type(before)) if issubclass(found, type(before)) else {}
     return found(**{name: getattr(before, name) for name in shared} | named)
 

@@ -33,10 +33,9 @@ from workbench.core.agents.flat_parameters import ParameterLayout, bind
 from workbench.core.agents.staging import Staging
 from workbench.core.agents.value_agent import ValueAgent, ValueConfig
 from workbench.core.config import Config
-from workbench.core.seeding import stream
 from workbench.core.settings import require
 from workbench.core.shared.replay import Batch, Replay
-from workbench.core.train.learners import Learned
+from workbench.core.train.learners import Learned, Learner
 
 FRAMES = 40  # of Python's stack, for each agent whose update is under way, with room for wrappers
 OTHERWISE = "use processes.learners = 'per_agent', 'auto' or a number"
@@ -80,7 +79,7 @@ class _Request:
         return Learned(metrics, columns[:, 0], counts[:, 0], counts[:, 1], columns[:, 3])
 
 
-class FusedLearner:
+class FusedLearner(Learner):
     """Updates all agents of its process together.
 
     Attributes:
@@ -89,15 +88,13 @@ class FusedLearner:
         gradient, exp_avg, exp_avg_sq: (N, size) float32.
     """
 
-    ask: Callable[[int], object]
+    agents: dict[int, ValueAgent]  # type: ignore[assignment]  # others are refused
 
     def __init__(self, config: Config, indices: Sequence[int], replays: Sequence[Replay], device: torch.device) -> None:
         """Make the agents of those indices, for each of which there is a replay, and stack them."""
         self.check(config)
-        self.config, self.agents = config, {index: self._made(config, index, device) for index in indices}
-        self.replays = dict(zip(indices, replays, strict=True))
-        sampler = config.replay.sampler
-        self.samplers = {index: sampler.make(config, stream(config.seed, "sampling", index)) for index in indices}
+        super().__init__(config, indices, replays, device)
+        self.config = config
         self._asked: dict[int, _Request] = {}
         self._made_updates: dict[int, Learned] = {}
         self._stack(device)
@@ -126,12 +123,6 @@ class FusedLearner:
             config.learning.correction == "none", "processes.learners", learners,
             f"a fused learner makes no off-policy corrections; set learning.correction = 'none', or {OTHERWISE}",
         )  # fmt: skip
-
-    @staticmethod
-    def _made(config: Config, index: int, device: torch.device) -> ValueAgent:
-        agent = config.agent.make(config, index, device)
-        assert isinstance(agent, ValueAgent)
-        return agent
 
     # --- the stack ---------------------------------------------------------------------------------------------------
 
@@ -177,7 +168,7 @@ class FusedLearner:
 
     def learn(
         self, index: int, num_updates: int, end: int | None, learning_rate: Callable[[int], float],
-        heartbeat: Callable[[], object],
+        heartbeat: Callable[[], object] = lambda: None,
     ) -> Learned:  # fmt: skip
         """The updates of one agent, made together with those of all others that are due."""
         if num_updates == 0:
