@@ -140,7 +140,8 @@ def main(arguments: list[str]) -> int:
     file = StalenessFile(path, config, command("staleness", arguments), fresh=options.fresh)
     there = {Case(run["seed"], run["variant"], run["lag"]) for run in file.runs}
     missing = [case for case in cases(options.num_seeds) if case not in there]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
         for seed in sorted({case.seed for case in missing}):
             of_seed = [case for case in missing if case.seed == seed]
             bound = [case for case in of_seed if case.lag is not None]
@@ -148,6 +149,8 @@ def main(arguments: list[str]) -> int:
                 _keep(file, made)
             for case in of_seed[len(bound) :]:
                 _keep(file, trained(config, case))
+    finally:  # after an interruption no further run is begun
+        pool.shutdown(cancel_futures=True)
     print(f"written: {path}")
     return 0
 
