@@ -1,5 +1,6 @@
 """Mistakes that stand in no list: small hooks, each with the stage of the chain in which the audit must find it."""
 
+import dataclasses
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -336,3 +337,28 @@ class FractionsNarrow(Learning):
             host["tau_tm1"][...] = 0.25 + host["tau_tm1"] / 2
 
         override(agent, "draw", draw)
+
+
+@mistake("sync")
+class OtherAgentsWeights(Hook):
+    """Agent 1 acts with the weights of agent 0."""
+
+    def on_collector(self, collector, parts):
+        override(collector.policies[1], "load", lambda load, vector: load(collector.vectors[0]))
+
+
+@mistake("loss")
+class OtherKappa(Learning):
+    """The Huber loss bends at another error."""
+
+    def change(self, agent, trainer, index):
+        agent.arguments = dataclasses.replace(agent.arguments, huber_kappa=2.0)
+
+
+@mistake("stack")
+class StackReversed(Hook):
+    """The actor's stacks are newest first."""
+
+    def on_collector(self, collector, parts):
+        for replay in collector.replays:
+            override(replay, "newest_stack", lambda stack, turn: stack(turn)[:, ::-1].copy())

@@ -31,6 +31,7 @@ from workbench.core.shared.replay import Batch
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.faults.fault import override
+from workbench.zoo.prioritised import PrioritisedSampler
 
 # Bytes that the evidence of a run takes, if each agent can be looked at once on each side for less.
 BUDGET = 8_000_000
@@ -259,6 +260,8 @@ class _Learning(_Side):
             override(trainer.replays[index], "sample", functools.partial(self._sample, index=index))
             if isinstance(agent, ValueAgent):
                 override(agent, "update", functools.partial(self._update, index=index))
+            if isinstance(trainer.samplers[index], PrioritisedSampler):
+                override(trainer.samplers[index], "update", functools.partial(self._take_errors, index=index))
 
     def _learn(self, learn: Wrapped, index: int, epoch: int, num_updates: int, end: int | None) -> None:
         due = {each for each in self.audited if each[0] == index and each[1] <= epoch}
@@ -281,15 +284,24 @@ class _Learning(_Side):
             batch: Batch = sample(sampler, out, end)
             return batch
         rng = getattr(sampler, "rng", None)
-        state = {} if rng is None else {"sampling": rng_words(rng)}
+        state: dict[str, Any] = {} if rng is None else {"sampling": rng_words(rng)}
         count = int(self.replays[index]["committed"][0]) * self.config.steps_per_epoch
         batch = sample(sampler, out, end)
         phase.numbers.append(batch.number.copy())
         phase.bounds.append((count if end is None else end, count))
         if len(phase.numbers) == phase.looked_at + 1:
+            if isinstance(sampler, PrioritisedSampler):
+                state["priorities"] = sampler.tree.leaves[batch.number % sampler.window]
             phase.kept |= state | self._memory(index, batch)
             phase.kept |= {f"batch_{name}": each.copy() for name, each in vars(batch).items() if each is not None}
         return batch
+
+    def _take_errors(self, update: Wrapped, numbers: NDArray[np.int64], errors: NDArray[Any], *, index: int) -> None:
+        update(numbers, errors)
+        phase, sampler = self._phases.get(index), self.trainer.samplers[index]
+        if phase is not None and len(phase.numbers) == phase.looked_at + 1 and isinstance(sampler, PrioritisedSampler):
+            after = sampler.tree.leaves[numbers % sampler.window]
+            phase.kept |= {"errors": errors.astype(np.float64), "priorities_after": after}
 
     def _memory(self, index: int, batch: Batch) -> dict[str, Any]:
         """What the replay holds of the first rows of a batch; nothing if the writer was given one meanwhile."""

@@ -248,6 +248,17 @@ def n_step(
     return total, discount, span
 
 
+def beta_due(update: int, total: int, first: float) -> float:
+    """Exponent of the importance weights at an update, counted from 0: it grows linearly to 1 at the last one."""
+    return min(1.0, first + (1 - first) * update / max(1, total - 1))
+
+
+def importance(priorities: Floats, beta: float) -> Floats:
+    """Weights of rows drawn in proportion to their priorities, the greatest 1 (Schaul et al. 2016, section 3.4)."""
+    weights: Floats = priorities**-beta
+    return np.asarray(weights / weights.max())
+
+
 # --- update -----------------------------------------------------------------------------------------------------------
 
 

@@ -26,13 +26,15 @@ from workbench.diagnose.audit import ENDING, settings_sum, unpack, vector_sum
 from workbench.runs.files import plain_file
 from workbench.runs.live_settings import SettingsTimeline
 from workbench.zoo.dqn import DQNConfig
+from workbench.zoo.prioritised import PrioritisedConfig
 
 Floats = NDArray[np.float64]
 
 # How far float32 may be from float64, as a share of the largest number compared; by what is compared. Sound runs of
 # varied settings stay below a tenth of each (``data/reference/audit.json``).
 TOLERANCES = {
-    "values": 1e-4, "probability": 1e-6, "return": 1e-5, "discount": 1e-5, "q": 2e-5, "td error": 2e-5, "loss": 2e-5,
+    "values": 1e-4, "weight": 1e-5, "priority": 1e-4, "probability": 1e-6,
+    "return": 1e-5, "discount": 1e-5, "q": 2e-5, "td error": 2e-5, "loss": 2e-5,
     "gradient": 2e-3, "norm": 2e-3, "clip": 1e-4, "moments": 1e-4, "step": 2e-3, "target": 1e-2, "rate": 1e-5,
 }  # fmt: skip
 # Values of two actions this close, as a share of the larger, may be ordered otherwise by float32.
@@ -251,14 +253,15 @@ def _observed(judge: _Judge, case: Case) -> Found:
 
 def _stacked(judge: _Judge, case: Case) -> Found:
     """The policy is handed the newest frames that the world showed, oldest first."""
-    given, frames = case["stack"], case.config.agent.num_frames
+    given, frames, wrong = case["stack"], case.config.agent.num_frames, -1
     for turn, world in np.ndindex(*given.shape[:2]):
         start = int(case["row_episode_start"][turn, world])
         due = reference.stack(case["shown"][:, world], turn, max(start, 0), frames)
         if not np.array_equal(due, given[turn, world]):
-            order = _order(due, given[turn, world])
-            return [order or f"in turn {turn} the policy was handed other frames than the world had shown"]
-    return []
+            if order := _order(due, given[turn, world]):
+                return [order]
+            wrong = turn if wrong < 0 else wrong
+    return [f"in turn {wrong} the policy was handed other frames than the world had shown"] if wrong >= 0 else []
 
 
 def _order(due: NDArray[Any], found: NDArray[Any]) -> str:
@@ -502,6 +505,23 @@ def _randoms(judge: _Judge, case: Case) -> Found:
     return []
 
 
+def _weighted(judge: _Judge, case: Case) -> Found:
+    """Rows of a prioritised batch weigh as their priorities say, and take their new priorities from their errors."""
+    sampler, made = case.config.replay.sampler, int(case["updates_before"])
+    if not isinstance(sampler, PrioritisedConfig) or not judge.steady or judge.lag is None:
+        return None
+    beta = reference.beta_due(made, case.config.total_updates, sampler.beta)
+    due = reference.importance(case["priorities"].astype(np.float64), beta)
+    if judge.differ("weight", case["batch_weight"], due):
+        return [f"a row weighs {case['batch_weight'].min():.5g} where its priority gives {due.min():.5g}"]
+    numbers, newest = case["batch_number"], {}
+    for number, error in zip(numbers.tolist(), case["errors"].tolist(), strict=True):
+        newest[number] = (error + sampler.floor) ** sampler.alpha  # of a row drawn twice the last one counts
+    if judge.differ("priority", case["priorities_after"], [newest[number] for number in numbers.tolist()]):
+        return ["the priorities after an update are not those of its TD errors"]
+    return []
+
+
 @dataclass(frozen=True)
 class _Update:
     """One update by the reference.
@@ -730,6 +750,8 @@ def _stepped(judge: _Judge, case: Case) -> Found:
     if judge.differ("step", moved, way, float(np.abs(way).max()) + rounding / TOLERANCES["step"]):
         name, here = _worst_layer(case, moved - way)
         fitted = _along(moved[here], way[here]) or 0.0
+        if judge.differ("step", moved[here], fitted * way[here]):
+            return [f"layer {name} moved otherwise than by Adam's step: by {_norm(moved[here] - way[here]):.3g} more"]
         return [f"layer {name} moved {fitted:.4g} times as far as Adam's step"]
     return []
 
@@ -949,6 +971,7 @@ STAGES: dict[str, tuple[str, Stage]] = {
     "sampling stream": ("update", _stream("sampling", "sampling")),
     "rows drawn": ("update", _rows_drawn),
     "batch": ("update", _batch),
+    "priorities": ("update", _weighted),
     "learning stream": ("update", _stream("learning_quantiles", "rng")),
     "learning draws": ("update", _randoms),
     "values": ("update", _valued),
