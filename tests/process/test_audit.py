@@ -80,3 +80,9 @@ def test_evidence_that_is_damaged_is_left_out(tmp_path):
     kept[2].write_bytes(kept[2].read_bytes().replace(b'"<f4"', b'"|O8"'))
     found = wb.load(run.folder.path).diagnose()
     assert found.failed == () and f"All stages of {len(kept) - 3} records" in found.conclusion
+
+
+def test_a_unit_that_rounding_switches_is_no_mistake(tmp_path):
+    """In this run a unit of the network is so close to 0 that float32 passes it on and float64 does not."""
+    changes = {"learning.correction": "retrace", "agent.width": 32, "agent.dueling": True, "seed": 1, "epochs": 8}
+    assert diagnosis(tmp_path, agent="dqn", **changes).failed == ()

@@ -141,18 +141,21 @@ class ImplicitQuantiles:
         """(B, inputs) and (B, N) to (B, N, A)."""
         self.shape = tau.shape
         cosines = np.cos(math.pi * np.arange(self.phi.weight.shape[1]) * tau.astype(np.float64).reshape(-1, 1))
-        self.psi_out, self.phi_out = np.maximum(self.psi(x), 0), np.maximum(self.phi(cosines), 0)
+        self.psi_in, self.phi_in = self.psi(x), self.phi(cosines)
+        self.psi_out, self.phi_out = np.maximum(self.psi_in, 0), np.maximum(self.phi_in, 0)
         mixed = self.psi_out[:, None] * self.phi_out.reshape(*self.shape, -1)
-        self.hidden_out = np.maximum(self.hidden(mixed.reshape(len(self.phi_out), -1)), 0)
-        return duel(self.head(self.hidden_out)).reshape(*self.shape, -1)
+        self.hidden_in = self.hidden(mixed.reshape(len(self.phi_out), -1))
+        return duel(self.head(np.maximum(self.hidden_in, 0))).reshape(*self.shape, -1)
 
-    def gradient(self, slope: Floats) -> dict[str, Floats]:
-        """From the slope of the loss along Z, (B, N, A), to its gradient by parameter."""
+    def gradient(self, slope: Floats, edge: float = 0.0) -> dict[str, Floats]:
+        """From the slope of the loss along Z, (B, N, A), to its gradient by parameter; see :func:`_open`."""
         found: dict[str, Floats] = {}
-        along_hidden = self.head.back(_duel_back(slope.reshape(-1, slope.shape[-1])), found) * (self.hidden_out > 0)
+        along_hidden = self.head.back(_duel_back(slope.reshape(-1, slope.shape[-1])), found) * _open(
+            self.hidden_in, edge
+        )
         along_mixed = self.hidden.back(along_hidden, found).reshape(*self.shape, -1)
-        along_phi = (along_mixed * self.psi_out[:, None]).reshape(self.phi_out.shape) * (self.phi_out > 0)
-        along_psi = (along_mixed * self.phi_out.reshape(*self.shape, -1)).sum(1) * (self.psi_out > 0)
+        along_phi = (along_mixed * self.psi_out[:, None]).reshape(self.phi_out.shape) * _open(self.phi_in, edge)
+        along_psi = (along_mixed * self.phi_out.reshape(*self.shape, -1)).sum(1) * _open(self.psi_in, edge)
         self.phi.back(along_phi, found)
         self.psi.back(along_psi, found)
         return found
@@ -169,17 +172,24 @@ class ActionValues:
 
     def __call__(self, x: Floats) -> Floats:
         """(B, inputs) to (B, A)."""
-        self.first_out = np.maximum(self.first(x), 0)
-        self.hidden_out = np.maximum(self.hidden(self.first_out), 0)
-        heads = self.head(self.hidden_out)
+        self.first_in = self.first(x)
+        self.hidden_in = self.hidden(np.maximum(self.first_in, 0))
+        heads = self.head(np.maximum(self.hidden_in, 0))
         return duel(heads) if self.dueling else heads
 
-    def gradient(self, slope: Floats) -> dict[str, Floats]:
-        """From the slope of the loss along Q, (B, A), to its gradient by parameter."""
+    def gradient(self, slope: Floats, edge: float = 0.0) -> dict[str, Floats]:
+        """From the slope of the loss along Q, (B, A), to its gradient by parameter; see :func:`_open`."""
         found: dict[str, Floats] = {}
-        along_hidden = self.head.back(_duel_back(slope) if self.dueling else slope, found) * (self.hidden_out > 0)
-        self.first.back(self.hidden.back(along_hidden, found) * (self.first_out > 0), found)
+        along_head = self.head.back(_duel_back(slope) if self.dueling else slope, found)
+        along_hidden = self.hidden.back(along_head * _open(self.hidden_in, edge), found)
+        self.first.back(along_hidden * _open(self.first_in, edge), found)
         return found
+
+
+def _open(before: Floats, edge: float) -> NDArray[np.bool_]:
+    """Which units relu passes on: those above ``edge``, a share of the largest; float32 may take 0 for either side."""
+    passed: NDArray[np.bool_] = before > edge * np.abs(before).max()
+    return passed
 
 
 def duel(heads: Floats) -> Floats:

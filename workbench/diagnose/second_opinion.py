@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.core.agents.flat_parameters import ParameterLayout
 from workbench.core.agents.iqn_agent import IQNConfig
 from workbench.core.config import Config
 from workbench.core.envs.treasurehunt import TreasurehuntConfig
@@ -39,6 +40,11 @@ TOLERANCES = {
 }  # fmt: skip
 # Values of two actions this close, as a share of the larger, may be ordered otherwise by float32.
 TIE = 1e-5
+# Units this close to 0, as a share of the largest, may be passed on by float32 or not; one is worth far more than
+# rounding in the gradient of a few rows.
+KINK = 1e-6
+# How much rougher the gradient is judged then, and with it the length that it is clipped to.
+KINKED = 50
 # How often the statistics together may speak of a sound run; each test is given its share, an exact bound.
 FALSE_ALARMS = 5e-4
 # Files of evidence that are read, and bytes of one: what an audit writes is far below.
@@ -508,7 +514,9 @@ def _randoms(judge: _Judge, case: Case) -> Found:
 def _weighted(judge: _Judge, case: Case) -> Found:
     """Rows of a prioritised batch weigh as their priorities say, and take their new priorities from their errors."""
     sampler, made = case.config.replay.sampler, int(case["updates_before"])
-    if not isinstance(sampler, PrioritisedConfig) or not judge.steady or judge.lag is None:
+    if not isinstance(sampler, PrioritisedConfig):
+        return []  # there are no priorities to be wrong
+    if not judge.steady or judge.lag is None:
         return None
     beta = reference.beta_due(made, case.config.total_updates, sampler.beta)
     due = reference.importance(case["priorities"].astype(np.float64), beta)
@@ -530,11 +538,13 @@ class _Update:
         numbers: loss, mean and greatest Q, TD error, and norm of the gradient, as an update returns them.
         gradient: (size,) before it is clipped.
         tied: whether float32 may choose another action to bootstrap from.
+        kinked: whether a unit is so close to 0 that float32 may pass it on or not.
     """
 
     numbers: Floats
     gradient: Floats
     tied: bool
+    kinked: bool
 
 
 def _update_of(case: Case, valued_by: str = "target", double: bool | None = None, discount: float = 1.0) -> _Update:
@@ -569,7 +579,7 @@ def _update_of(case: Case, valued_by: str = "target", double: bool | None = None
         loss, slope, error = reference.quantile_huber(value, tau["tau_tm1"], target, agent.huber_kappa)
         along = np.zeros_like(z)
         along[rows, :, here] = slope * (weight / len(rows))[:, None]
-        q_tm1, gradient, tied = value.mean(1), network.gradient(along), _tied(q)
+        q_tm1, tied, slopes = value.mean(1), _tied(q), functools.partial(network.gradient, along)
     else:
         assert isinstance(agent, DQNConfig)
         net = functools.partial(reference.ActionValues, dueling=agent.dueling)
@@ -581,13 +591,18 @@ def _update_of(case: Case, valued_by: str = "target", double: bool | None = None
         loss, error, kappa = reference.huber(delta, agent.huber_kappa), np.abs(delta), agent.huber_kappa
         along = np.zeros_like(q)
         along[rows, here] = -np.clip(delta, -kappa, kappa) * weight / len(rows)
-        gradient = valued.gradient(along)
+        slopes = functools.partial(valued.gradient, along)
+    gradient, low, high = (_flat(layout, slopes(edge)) for edge in (0.0, -KINK, KINK))
+    numbers = np.array([(loss * weight).mean(), q_tm1.mean(), q_tm1.max(), error.mean(), _norm(gradient)])
+    return _Update(numbers, gradient, tied, _norm(high - low) > 1e-9 * _norm(gradient))
+
+
+def _flat(layout: ParameterLayout, gradient: Mapping[str, Floats]) -> Floats:
+    """A gradient by parameter as a vector."""
     flat = np.zeros(layout.size)
     for name, offset in zip(layout.names, layout.offsets, strict=True):
         flat[offset : offset + gradient[name].size] = gradient[name].reshape(-1)
-    norm = float(np.sqrt(flat @ flat))
-    numbers = np.array([(loss * weight).mean(), q_tm1.mean(), q_tm1.max(), error.mean(), norm])
-    return _Update(numbers, flat, tied)
+    return flat
 
 
 def _dqn_targets(
@@ -694,10 +709,11 @@ def _graded(judge: _Judge, case: Case) -> Found:
     if (due := _examined(case)) is None or _valued(judge, case) or _targeted(judge, case) or _lost(judge, case):
         return None
     gradient, found = due.gradient[case["places"]], case["gradient"].astype(np.float64)
-    scale = _along(found, gradient)
-    if judge.differ("norm", case["metrics"][_NORM], due.numbers[_NORM]):
+    scale, rough = _along(found, gradient), KINKED if due.kinked else 1
+    if judge.differ("norm", case["metrics"][_NORM], due.numbers[_NORM], rough * due.numbers[_NORM]):
         return [f"the norm of the gradient is {case['metrics'][_NORM]:.6g}, {due.numbers[_NORM]:.6g} due"]
-    if scale is None or not judge.differ("gradient", found, scale * gradient, float(np.abs(scale * gradient).max())):
+    largest = rough * float(np.abs(gradient).max()) * (scale or 0.0)
+    if scale is None or not judge.differ("gradient", found, scale * gradient, largest):
         return []
     name, here = _worst_layer(case, found - scale * gradient)
     return [f"layer {name}: gradient of norm {_norm(found[here]):.3g}, {_norm(gradient[here]) * scale:.3g} due"]
@@ -710,7 +726,7 @@ def _shortened(judge: _Judge, case: Case) -> Found:
     scale = _along(case["gradient"].astype(np.float64), due.gradient[case["places"]])
     limit, norm = case.config.learning.grad_clip, float(case["metrics"][_NORM])
     wanted = reference.clipped(norm, limit)
-    if scale is None or not judge.differ("clip", scale, wanted):
+    if scale is None or not judge.differ("clip", scale, wanted, wanted * (KINKED if due.kinked else 1)):
         return []
     return [f"the gradient of norm {norm:.4g} was multiplied by {scale:.4g}, {wanted:.4g} due (grad_clip {limit:g})"]
 
