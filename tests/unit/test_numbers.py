@@ -51,6 +51,13 @@ MEASURED = {
         round(data("bench_amd-epyc-2-cores.json")["ceiling"]["two_copies"]["speedup"], 2),
     ),
     r"(\d+) kills of actors, learners, sequential processes and parents": lambda: (data("kills.json")["kills"],),
+    r"It noticed (\d+) of (\d+) mistakes that are on no list, (\d+) of them at their stage": lambda: tuple(
+        data("audit.json")["mistakes"][name] for name in ("noticed", "runs", "at_their_stage")
+    ),
+    r"raised (\d+) alarms in (\d+) sound runs of (\d+) settings": lambda: (
+        len(data("audit.json")["sound"]["alarms"]), data("audit.json")["sound"]["runs"],
+        len({run["name"] for run in data("audit.json")["runs"] if not run["stage"]}),
+    ),
     r"In an hour with (\d+) kills no process grew by more than ([\d.]+) MiB": lambda: (
         data("soak.json")["kills"], math.ceil(10 * max(grown("memory_mib"))) / 10,
     ),
