@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def to_safetensors(run: RunView, out: Path | str) -> list[Path]:
         out: folder that gets ``NAME.safetensors``.
 
     Returns:
-        The file. Its metadata has the run's label and its settings as JSON.
+        The file. Its metadata has the run's label and its settings, as JSON.
 
     Raises:
         ExportError: safetensors is not installed.
@@ -38,5 +39,6 @@ def to_safetensors(run: RunView, out: Path | str) -> list[Path]:
             tensors |= {f"agent-{agent}/{part}/{name}": np.ascontiguousarray(value) for name, value in named.items()}
     path = at(out) / f"{run.name}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, save(tensors, {"run": run.label, "config": config.to_json()}))
+    about = json.dumps({"run": run.label, "config": config.to_dict()})
+    write_whole(path, save(tensors, {"workbench": about}))  # one value, as several have no order
     return [path]
