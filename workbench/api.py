@@ -328,6 +328,8 @@ def compare(
     Raises:
         ConfigError: the configuration does not go with one of the modes, a lag, or this machine.
     """
+    if beside is None and mode != "multiprocess":
+        raise ConfigError(f"mode is {mode!r}; without beside both modes are run, so leave it out, or give beside")
     if beside is not None and (seeds is not None or baseline_lag is not None):
         raise ConfigError("beside goes with neither seeds nor baseline_lag; wb.sweep runs configurations over seeds")
     if baseline_lag is None:

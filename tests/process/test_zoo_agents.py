@@ -36,6 +36,8 @@ def test_two_agents_are_compared_beside_each_other(tmp_path):
     assert "Runs: iqn; dqn." in shown and "s iqn" in shown
     with pytest.raises(wb.ConfigError, match=r"wb\.sweep runs configurations over seeds"):
         wb.compare(TINY, beside=DQN, seeds=[1])
+    with pytest.raises(wb.ConfigError, match="without beside both modes are run"):
+        wb.compare(TINY, mode="sequential")
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,7 @@ def _stream(role: str, field: str) -> Stage:
     """Random numbers come from the stream that is due."""
 
     def stage(judge: _Judge, case: Case) -> Found:
+        """What is wrong with the stream of one case."""
         words, seed = case[field].reshape(-1, 6), judge.settings.config.seed
         owner = 0 if role == "world" else case.agent
         found = reference.increment(words[0])
@@ -947,6 +948,7 @@ def _moves_on(field: str) -> Test:
     """A stream continues from epoch to epoch."""
 
     def test(cases: Sequence[Case], level: float) -> str | None:
+        """Which epoch repeats which, if one does."""
         drawn = [case for case in cases if _draws(case, field)]
         states = {case.epoch: case[field].reshape(-1, 6)[0].tobytes() for case in drawn}
         epochs = list(states)

@@ -30,8 +30,7 @@ def to_safetensors(run: RunView, out: Path | str) -> list[Path]:
         RunError: the run has no weights yet.
     """
     save: Any = need("safetensors.numpy").save
-    tensors: dict[str, NDArray[np.float32]] = {}
-    config = run.config
+    config, tensors = run.config, dict[str, NDArray[np.float32]]()
     for agent, vector in enumerate(unpadded(run.newest_weights, config)):
         layout = config.agent.layout(config.spec.agents[agent])
         for half, part in enumerate(("online", "target")):
@@ -39,6 +38,6 @@ def to_safetensors(run: RunView, out: Path | str) -> list[Path]:
             tensors |= {f"agent-{agent}/{part}/{name}": np.ascontiguousarray(value) for name, value in named.items()}
     path = at(out) / f"{run.name}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
-    about = json.dumps({"run": run.label, "config": config.to_dict()})
-    write_whole(path, save(tensors, {"workbench": about}))  # one value, as several have no order
+    # one value, as several have no order
+    write_whole(path, save(tensors, {"workbench": json.dumps({"run": run.label, "config": config.to_dict()})}))
     return [path]

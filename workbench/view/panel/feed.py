@@ -21,7 +21,7 @@ from workbench.runs.history import History
 from workbench.runs.live_settings import SettingsTimeline
 from workbench.runs.loaded import RunView
 from workbench.view.curves import MAX_POINTS, Points
-from workbench.view.naming import listed
+from workbench.view.given_runs import listed
 from workbench.view.panel.charts import AXIS_LABELS, Axis, Chart, Choices, Curve, charts_of
 
 # Rows of a curve at most: a chart is no more pixels wide.

@@ -21,8 +21,8 @@ from workbench.runs.files import at, write_whole
 from workbench.runs.loaded import RunView
 from workbench.runs.naming import labels
 from workbench.runs.table import fixed
+from workbench.view.given_runs import listed
 from workbench.view.html import text
-from workbench.view.naming import listed
 from workbench.view.picture import Picture, to_png
 from workbench.view.style import GREY, INK, SMALL_SIZE, TITLE_SIZE, own_settings
 from workbench.view.world.board import Board, when

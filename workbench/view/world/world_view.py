@@ -18,7 +18,7 @@ from workbench.runs.compare import Comparison
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.naming import labels
 from workbench.view import html as pages
-from workbench.view.naming import listed
+from workbench.view.given_runs import listed
 from workbench.view.picture import Picture, to_png
 from workbench.view.style import DRAWING
 from workbench.view.world.board import WorldPicture
