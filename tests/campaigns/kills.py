@@ -262,7 +262,7 @@ class Campaign:
         name = f"run-{record.number}"
         run = launch(self._config, record.mode, record.lag, out=self._folder, name=name, hooks=dying)
         deadline = time.monotonic() + LIMIT_S
-        sent: list[tuple[str, float]] = []
+        sent: list[tuple[str, float, float]] = []
         before = int(rng.integers(4))
         for kill in range(0 if inside else 4):
             wait, victim, how = rng.uniform(0.0, 0.4), int(rng.integers(processes)), SIGNALS[int(rng.integers(3))]
@@ -292,14 +292,14 @@ class Campaign:
                 return
             time.sleep(0.005)
 
-    def _kill(self, run: Run, victim: int, how: str, record: Disturbed) -> list[tuple[str, float]]:
-        """Kill a process, if it is there; its name and when the signal was sent that ended it."""
-        each = run.processes[victim]
+    def _kill(self, run: Run, victim: int, how: str, record: Disturbed) -> list[tuple[str, float, float]]:
+        """Kill a process, if it is there; its name, and when its first and its last signal were sent."""
+        each, begun = run.processes[victim], time.time()
         at = None if run.ended or not (each.alive and each.pid) else end(each.pid, how)
         if at is None:
             return []
         record.kills.append(Kill(each.role, how))
-        return [(each.name, at)]
+        return [(each.name, begun, at)]
 
     def _without_parent(self, record: Disturbed) -> Run:
         """A run whose parent is killed once there is a checkpoint, and which is resumed."""
@@ -358,13 +358,17 @@ class Campaign:
         return self._digests[mode, lag]
 
 
-def _seen_after(run: Run, sent: Sequence[tuple[str, float]]) -> list[float]:
-    """Seconds from each signal to the death that it made; nothing for a process that had done its work."""
+def _seen_after(run: Run, sent: Sequence[tuple[str, float, float]]) -> list[float]:
+    """Seconds from each last signal to the death that it made; nothing for a process that had done its work.
+
+    Nothing either for one that was stopped and died before its last signal: the system hangs up on a stopped child
+    whose server dies.
+    """
     deaths = run.folder.read_description()["incidents"]
     found = []
-    for name, at in sent:
-        seen = [death["time"] for death in deaths if death["process"] == name and death["time"] >= at]
-        found += [seen[0] - at] if seen else []
+    for name, begun, at in sent:
+        seen = [death["time"] for death in deaths if death["process"] == name and death["time"] >= begun]
+        found += [seen[0] - at] if seen and seen[0] >= at else []
     return found
 
 
