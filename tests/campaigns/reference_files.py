@@ -7,13 +7,16 @@ compared.
 from __future__ import annotations
 
 import json
+import math
 import platform
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+from workbench.report.intervals import estimate
 from workbench.runs import machine
 from workbench.runs.files import write_whole
 from workbench.runs.folder import RecordError
@@ -53,6 +56,11 @@ def figure_path(out: Path) -> Path:
     folder = out.parent.parent / "figures" if out.parent.name == "reference" else out.parent
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{out.stem}.png"
+
+
+def interval(values: Sequence[float]) -> dict[str, float | None]:
+    """Middle and interval of a value for each seed, for JSON; an end that too few seeds leave open is None."""
+    return {name: end if math.isfinite(end) else None for name, end in asdict(estimate(values)).items()}
 
 
 class Settings(Protocol):

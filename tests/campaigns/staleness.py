@@ -6,21 +6,19 @@ the machine to itself.
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import workbench
 from tests.campaigns.command_line import command, parse, say, start
-from tests.campaigns.reference_files import RunsFile
+from tests.campaigns.reference_files import RunsFile, interval
 from workbench.cli.options import AllSettings, PresetName, at_least
 from workbench.core.config import Config
-from workbench.report.intervals import estimate
 from workbench.runs.folder import reference_path
 
 LAGS: tuple[int | None, ...] = (0, 1, 3, 8, 16, None)
@@ -118,12 +116,12 @@ class StalenessFile(RunsFile):
             base = rewards.get((beside, lag) if beside else (variant, 0), {})
             pairs = [of[seed] - base[seed] for seed in sorted(of) if seed in base]
             row: dict[str, Any] = {"variant": variant, "lag": lag, "seeds": len(of)}
-            row["greedy_reward"] = _estimate(list(of.values()))
+            row["greedy_reward"] = interval(list(of.values()))
             if pairs and base is not of:
                 row["more_than"] = {
                     "variant": beside or variant,
                     "lag": lag if beside else 0,
-                    **_estimate(pairs),
+                    **interval(pairs),
                 }
             table.append(row)
         return {"table": table, "runs": self.runs}
@@ -153,11 +151,6 @@ def main(arguments: list[str]) -> int:
         pool.shutdown(cancel_futures=True)
     print(f"written: {path}")
     return 0
-
-
-def _estimate(values: list[float]) -> dict[str, float | None]:
-    """Value and interval; an end that too few seeds leave open is None."""
-    return {name: end if math.isfinite(end) else None for name, end in asdict(estimate(values)).items()}
 
 
 def _keep(file: StalenessFile, made: dict[str, Any]) -> None:
