@@ -30,6 +30,23 @@ class Walk(gymnasium.Env):
         return self.observation, float(action), bool(over and not self.cut_off), bool(over and self.cut_off), {}
 
 
+class Drawing(Walk):
+    """Draws itself: as red as it has made steps."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+
+    def __init__(self, render_mode=None, broken=False):
+        super().__init__()
+        self.render_mode, self.broken = render_mode, broken
+
+    def render(self):
+        if self.broken:
+            raise ModuleNotFoundError("no brush is installed,\n  run `pip install brush`")
+        picture = np.zeros((20, 30, 3), np.uint8)
+        picture[..., 0] = self.observation[1]
+        return picture
+
+
 class Talking(Walk):
     """Sees a Dict that has a text in it."""
 
@@ -47,6 +64,13 @@ class Talking(Walk):
     def step(self, action):
         place, *rest = super().step(action)
         return {"place": place, "kind": 1, "told": "hello"}, *rest
+
+
+class Jumping(Walk):
+    """Can do much."""
+
+    def __init__(self):
+        super().__init__(done=spaces.Discrete(40))
 
 
 class Steering(Walk):

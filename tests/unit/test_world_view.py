@@ -15,11 +15,12 @@ from PIL import Image
 import workbench as wb
 from tests.unit import inprocess
 from workbench.cli.main import main
-from workbench.core.envs.treasurehunt import AGENT, GEM, TreasurehuntConfig
+from workbench.core.envs.treasurehunt import AGENT, GEM, Treasurehunt, TreasurehuntConfig
 from workbench.core.seeding import stream
 from workbench.runs.folder import RunFolder
 from workbench.runs.recovery.checkpoint import CheckpointError
-from workbench.view.world.board import describe
+from workbench.runs.weights import padded
+from workbench.view.world.board import WorldPicture, describe
 from workbench.view.world.film import film
 from workbench.view.world.game import FRACTIONS, Game
 from workbench.view.world.world_view import WorldView
@@ -196,15 +197,120 @@ def test_mistakes_are_named(tmp_path):
                                        "error": None}, tmp_path)  # fmt: skip
     with pytest.raises(wb.RunError, match="no weights on disk"):
         WorldView(wb.load(empty.path))
-    with pytest.raises(wb.RunError, match="no map to draw"):
-        WorldView(kept(tmp_path, "blind", QUICK.replace(world=Blind), given={"world": Blind}))
+
+
+# --- worlds without a map ---------------------------------------------------------------------------------------------
+
+
+class Unseen(Treasurehunt):
+    """A world that shows its agents no more than it must."""
+
+    positions = property()
 
 
 class Blind(TreasurehuntConfig):
-    """A world that shows its agents no more than it must."""
+    """Its arguments."""
 
     def make(self, rng, num_worlds=None):
-        return object()
+        return Unseen(self, rng, num_worlds)
+
+
+OWN = "tests.unit.own_environments"
+
+
+def of(world, **arguments):
+    """A configuration of a world of another library."""
+    pytest.importorskip("gymnasium")
+    pytest.importorskip("pettingzoo")
+    return QUICK.replace(world=world, **{"world.max_turns": 6, "agent.width": 8, **arguments})
+
+
+def weights_of(config):
+    """Weights of agents that differ, as a run keeps them."""
+    rng = np.random.default_rng(1)
+    sizes = [2 * config.agent.layout(spec).size for spec in config.spec.agents]
+    return padded([rng.normal(0, 0.3, size).astype(np.float32) for size in sizes])
+
+
+@pytest.mark.parametrize("agent", ["iqn", "dqn"])
+def test_a_world_that_draws_itself_is_seen_beside_the_values(tmp_path, agent):
+    config = of(f"gymnasium:{OWN}:Drawing", agent=agent)
+    game = Game(config, weights_of(config))
+    for step in range(5):
+        assert (game.picture == np.array([step, 0, 0])).all() and game.picture.shape == (20, 30, 3)
+        game.move()
+    run = kept(tmp_path, "drawing", config, weights_of(config))
+    view = WorldView(run)
+    world, values = view._picture.figure.axes
+    before = bytes(view.image.value)
+    assert world.images[0].get_array().max() == 0
+    view.step()
+    assert world.images[0].get_array().max() == 1 and bytes(view.image.value) != before
+    assert [label.get_text() for label in values.get_yticklabels()] == ["action 0", "action 1", "action 2"]
+    assert "Agent 0 values its moves action 0 " in view._alt.value and "No picture" not in view._alt.value
+    made = film(run)
+    assert len(made) == 7 and len(set(made.frames)) == 7
+    assert made.gif() == film(run).gif()
+
+
+def test_environments_that_are_trained_in_are_not_made_to_draw():
+    config = of(f"gymnasium:{OWN}:Drawing")
+    trained, drawn = (each.make(stream(0, "world")) for each in (config.world, config.world.drawn))
+    assert [world._environments[0].environment.unwrapped.render_mode for world in (trained, drawn)] == [
+        None, "rgb_array",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("world", "shape"), [
+    ("gymnasium:CartPole-v1", (400, 600, 3)), ("pettingzoo:mpe2.simple_spread_v3", (700, 700, 3)),
+])  # fmt: skip
+def test_environments_of_other_libraries_are_seen(world, shape):
+    pytest.importorskip("pygame")
+    config = of(world)
+    game = Game(config, weights_of(config))
+    first = game.picture
+    assert first.shape == shape and first.std() > 0
+    for _ in range(3):
+        game.play_to(0)
+    assert (game.picture != first).any() and not game.unseen
+
+
+@pytest.mark.parametrize(("config", "reason"), [
+    (lambda: QUICK.replace(world=Blind), "a world of 7 x 7 cells offers neither a map"),
+    (lambda: of(f"gymnasium:{OWN}:Walk"), f"gymnasium:{OWN}:Walk has no render mode &#x27;rgb_array&#x27;"),
+    (lambda: of(f"gymnasium:{OWN}:Drawing", **{"world.env_args": {"broken": True}}),
+     "no brush is installed, run `pip install brush`"),
+])  # fmt: skip
+def test_without_a_picture_the_values_are_shown_alone_and_one_line_says_why(tmp_path, config, reason):
+    config = config()
+    own = {"world": Blind} if isinstance(config.world, Blind) else None
+    run = kept(tmp_path, "unseen", config, weights_of(config), given=own)
+    view = WorldView(run)
+    assert f"No picture: {reason}" in view._alt.value and " values its moves " in view._alt.value
+    assert len(view._picture.figure.axes) == 1 and not view._picture.figure.axes[0].images
+    before = bytes(view.image.value)
+    view.step()
+    assert bytes(view.image.value) != before
+    assert len(film(run)) == config.max_turns + 1
+
+
+def test_each_agent_has_moves_of_its_own(tmp_path):
+    config = of(f"pettingzoo:{OWN}")
+    view = WorldView(kept(tmp_path, "leaving", config, weights_of(config)))
+    for agent in range(3):
+        view.look_through(agent)
+        assert len(view._picture.figure.axes[-1].get_yticks()) == len(view.game.moves) == 2 + agent
+        assert f"Agent {agent} values its moves" in view._alt.value
+
+
+def test_of_many_moves_the_best_are_shown():
+    config = of(f"gymnasium:{OWN}:Jumping")
+    game = Game(config, weights_of(config))
+    picture = WorldPicture(game, 80)
+    picture.show(game, "a run")
+    shown = [label.get_text() for label in picture.figure.axes[-1].get_yticklabels()]
+    assert shown == [f"action {move}" for move in sorted(np.argsort(-game.sight.q)[:12])]
+    assert "the best 12 of 40 moves" in picture.figure.axes[-1].get_title(loc="left")
 
 
 def test_a_live_run_is_looked_at_through_its_weight_store(tmp_path):

@@ -6,6 +6,7 @@ stream is all there is, so digests, restarts and resumed runs hold for every env
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.util
 import json
@@ -50,10 +51,12 @@ class Found:
     Attributes:
         agents: one for each of the possible agents.
         recipe: makes the environment in a child that imported none of what the caller has imported.
+        draws: whether it can draw itself as an array of pixels.
     """
 
     agents: tuple[AgentSpec, ...]
     recipe: dict[str, Any]
+    draws: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,8 @@ class EnvironmentConfig(WorldConfig):
             try:
                 recipe = self.find()
                 environment = self.open(recipe)
-                _FOUND[self._key] = Found(self._agents_of(environment), recipe)
+                modes = (getattr(environment, "metadata", None) or {}).get("render_modes", ())
+                _FOUND[self._key] = Found(self._agents_of(environment), recipe, "rgb_array" in modes)
                 environment.close()
             except ConfigError:
                 raise
@@ -152,6 +156,17 @@ class EnvironmentConfig(WorldConfig):
                     f"world is {self.title!r}, which cannot be made: {type(error).__name__}: {error}"
                 ) from error
         return _FOUND[self._key]
+
+    @property
+    def drawn(self) -> EnvironmentConfig:
+        """The same, of environments that draw themselves: their world has a :meth:`Episodes.render`.
+
+        Raises:
+            ConfigError: they cannot.
+        """
+        if not self.found.draws:
+            raise ConfigError(f"{self.title} has no render mode 'rgb_array'")
+        return dataclasses.replace(self, env_args=self.env_args | {"render_mode": "rgb_array"})
 
     @property
     def _key(self) -> tuple[Any, ...]:
@@ -276,6 +291,11 @@ class Episodes:
             else:
                 self._step(copy, environment)
         return self._turn
+
+    def render(self) -> NDArray[np.uint8]:
+        """The first copy as it is now, (height, width, 3) uint8, of a world of :attr:`EnvironmentConfig.drawn`."""
+        drawn: NDArray[np.uint8] = self._environments[0].render()
+        return drawn
 
     def get_state(self) -> dict[str, Any]:
         """Between epochs there is nothing but the generator: an epoch begins with a reset from a new seed."""

@@ -54,6 +54,7 @@ class Alone:
     def __init__(self, environment: Any) -> None:
         self.environment = environment
         self.possible_agents, self.agents = [AGENT], list[str]()
+        self.metadata, self.render = environment.metadata, environment.render
 
     def observation_space(self, agent: Any) -> Any:
         """What it sees."""

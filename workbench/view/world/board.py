@@ -1,6 +1,7 @@
-"""The world as a picture: the map with gems and agents, the window of one agent, and what it thinks of its four moves.
+"""The world as a picture, and what one agent thinks of its moves.
 
-Kinds of cell differ in shape as well as in colour, and agents carry their numbers.
+A world with a map is drawn with its gems and agents, and with the window of one agent; kinds of cell differ in shape as
+well as in colour, and agents carry their numbers. Another one is the picture that it draws of itself.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ SPREAD = "#E69F00"
 # Rows and columns that an action of that name leads to; others get no arrow.
 STEPS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 _ARROWS = {"up": "↑ up", "down": "↓ down", "left": "← left", "right": "→ right"}
+# Moves whose values there is room for; of more, the best ones are shown.
+MOVES_PER_INCH = 4
 
 
 class Board:
@@ -88,22 +91,27 @@ class Board:
         return found
 
 
-class WorldPicture:
-    """The whole view: the map, what one agent sees with its four moves as arrows, and their values as intervals.
+class Still:
+    """The picture that a world draws of itself, in one pair of axes."""
+
+    def __init__(self, axes: Axes, picture: NDArray[np.uint8]) -> None:
+        axes.set_axis_off()
+        self._image = axes.imshow(picture)
+
+    def show(self, game: Game) -> None:
+        """Draw a game as it is now."""
+        if (picture := game.picture) is not None:
+            self._image.set_data(picture)
+
+
+class Window:
+    """The map, and what one agent sees of it with its moves as arrows.
 
     An arrow ends at the mean of a move's quantiles, and the broad line beneath it reaches from their 10 % to their 90 %
-    quantile, both on one scale for the four moves.
+    quantile, both on one scale for all moves.
     """
 
-    @own_settings()
-    def __init__(self, game: Game, dpi: float) -> None:
-        self.figure = Picture(figsize=(11.0, 4.6), dpi=dpi, facecolor="white")
-        grid = self.figure.add_gridspec(1, 3, width_ratios=(1.1, 1.0, 1.0), wspace=0.22)
-        whole, window, values = (self.figure.add_subplot(grid[place]) for place in range(3))
-        self.figure.subplots_adjust(0.018, 0.16, right=0.985, top=0.83)
-        self._title = self.figure.text(0.018, 0.95, "", fontsize=TITLE_SIZE, color=INK, va="center")
-        self.figure.text(0.018, 0.03, _LEGEND, fontsize=SMALL_SIZE, color=GREY, va="center")
-        whole.set_title("The world", loc="left", fontsize=TITLE_SIZE, color=INK)
+    def __init__(self, whole: Axes, window: Axes, game: Game) -> None:
         self._map = Board(whole, game.cells, game.code_names, 72 * 3.5)
         frame = game.sight.frame
         side = len(frame)
@@ -114,12 +122,9 @@ class WorldPicture:
         self._reach = 0.92 * side / 2
         self._window_axes = window
         self._arrows: list[Any] = []
-        self._values = values
-        self._style_values(game.moves)
 
-    @own_settings()
-    def show(self, game: Game, name: str) -> None:
-        """Draw a game as it is now, seen by the agent whose turn it is; after the end, the map alone."""
+    def show(self, game: Game) -> None:
+        """Draw a game as it is now, seen by the agent whose turn it is."""
         seeing = game.sight
         radius = len(seeing.frame) // 2
         self._map.show(game.cells, dict(enumerate(game.positions.tolist())), seeing.agent)
@@ -127,26 +132,8 @@ class WorldPicture:
         self._window.show(seeing.frame, {seeing.agent: (radius, radius)}, seeing.agent)
         for artist in self._arrows:
             artist.remove()
-        self._arrows = [*self._draw_rose(seeing, game.moves), *self._draw_values(seeing)]
+        self._arrows = self._draw_rose(seeing, game.moves)
         self._window_axes.set_title(f"What agent {seeing.agent} sees", loc="left", fontsize=TITLE_SIZE, color=INK)
-        self._title.set_text(
-            f"{name}   ·   {when(game)}   ·   reward so far {fixed(game.rewards.sum())}, "
-            f"of agent {seeing.agent}: {fixed(game.rewards[seeing.agent])}"
-        )
-        self.figure.alt = describe(game, name)
-
-    def _style_values(self, moves: Sequence[str]) -> None:
-        axes = self._values
-        axes.set_yticks(range(len(moves)), [_ARROWS.get(move, move) for move in moves])
-        axes.set_ylim(len(moves) - 0.4, -0.6)
-        axes.tick_params(labelsize=TEXT_SIZE, length=0, labelcolor=INK)
-        axes.set_xlabel("return, scaled reward", fontsize=TEXT_SIZE, color=GREY)
-        axes.set_title("Value of each move", loc="left", fontsize=TITLE_SIZE, color=INK)
-        axes.grid(True, axis="x", color=FAINT, linewidth=0.7)
-        few_ticks(axes.xaxis)
-        for side, spine in axes.spines.items():
-            spine.set_visible(side == "bottom")
-            spine.set_color(GREY)
 
     def _draw_rose(self, seeing: Sight, moves: Sequence[str]) -> list[Any]:
         """Arrows from the centre of the window, on one scale."""
@@ -170,26 +157,92 @@ class WorldPicture:
             drawn.append(self._window_axes.add_patch(arrow))
         return drawn
 
-    def _draw_values(self, seeing: Sight) -> list[Any]:
-        axes, moves, (low, high) = self._values, range(len(seeing.q)), seeing.spread()
-        drawn: list[Any] = [axes.hlines(moves, low, high, color=SPREAD, linewidth=4, zorder=2)]
-        drawn.append(axes.hlines(moves, *seeing.spread(0.25, 0.75), color=SPREAD, linewidth=11, zorder=2))
-        for move, value in enumerate(seeing.q.tolist()):
-            chosen = move == seeing.choice
-            drawn += axes.plot(value, move, marker="D" if chosen else "o", markersize=9 if chosen else 6, color=INK)
+
+class Values:
+    """The value that an agent gives to each of its moves, with its quantiles, in one pair of axes.
+
+    Args:
+        axes: where to draw.
+        height: of the axes, in inches.
+    """
+
+    def __init__(self, axes: Axes, height: float) -> None:
+        self._axes, self._height, self._drawn = axes, height, list[Any]()
+        axes.tick_params(labelsize=TEXT_SIZE, length=0, labelcolor=INK)
+        axes.set_xlabel("return, scaled reward", fontsize=TEXT_SIZE, color=GREY)
+        axes.grid(True, axis="x", color=FAINT, linewidth=0.7)
+        few_ticks(axes.xaxis)
+        for side, spine in axes.spines.items():
+            spine.set_visible(side == "bottom")
+            spine.set_color(GREY)
+
+    def show(self, game: Game) -> None:
+        """Draw what the agent whose turn it is thinks of its moves."""
+        axes, seeing, moves = self._axes, game.sight, game.moves
+        shown = np.sort(np.argsort(-seeing.q, kind="stable")[: int(MOVES_PER_INCH * self._height)])
+        lines, width = range(len(shown)), min(11.0, 72 * self._height / len(shown) / 3)
+        low, high = seeing.spread()[:, shown]
+        for artist in self._drawn:
+            artist.remove()
+        self._drawn = [
+            axes.hlines(lines, low, high, color=SPREAD, linewidth=width / 3, zorder=2),
+            axes.hlines(lines, *seeing.spread(0.25, 0.75)[:, shown], color=SPREAD, linewidth=width, zorder=2),
+        ]
+        for line, move in enumerate(shown.tolist()):
+            value, chosen = float(seeing.q[move]), move == seeing.choice
+            self._drawn += axes.plot(value, line, "D" if chosen else "o", markersize=9 if chosen else 6, color=INK)
             words = fixed(value, 2) + ("  chosen" if chosen else "")
-            drawn.append(axes.annotate(
-                words, (value, move), xytext=(0, 11), textcoords="offset points", ha="center",
+            self._drawn.append(axes.annotate(
+                words, (value, line), xytext=(0, width), textcoords="offset points", ha="center",
                 fontsize=TEXT_SIZE, color=INK, fontweight="bold" if chosen else "normal", path_effects=HALO,
             ))  # fmt: skip
-        margin = 0.12 * max(float(high.max() - low.min()), 1e-3)
+        axes.set_yticks(lines, [_ARROWS.get(moves[move], moves[move]) for move in shown])
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        margin = 0.18 * max(float(high.max() - low.min()), 1e-3)
         axes.set_xlim(low.min() - margin, high.max() + margin)
-        return drawn
+        which = "each move" if len(shown) == len(moves) else f"the best {len(shown)} of {len(moves)} moves"
+        axes.set_title(f"Value of {which} of agent {seeing.agent}", loc="left", fontsize=TITLE_SIZE, color=INK)
 
 
-_LEGEND = (
+class WorldPicture:
+    """The whole view: the world, as far as it can be drawn, and the value of each move of one agent."""
+
+    @own_settings()
+    def __init__(self, game: Game, dpi: float) -> None:
+        self.figure = Picture(figsize=(11.0, 4.6), dpi=dpi, facecolor="white")
+        picture = None if game.mapped else game.picture
+        ratios = (1.1, 1.0, 1.0) if game.mapped else (1.0,) if picture is None else (1.4, 1.0)
+        grid = self.figure.add_gridspec(1, len(ratios), width_ratios=ratios, wspace=0.22)
+        *seen, values = (self.figure.add_subplot(grid[place]) for place in range(len(ratios)))
+        self.figure.subplots_adjust(0.018 if seen else 0.12, 0.16, right=0.985, top=0.83)
+        self._title = self.figure.text(0.018, 0.95, "", fontsize=TITLE_SIZE, color=INK, va="center")
+        legend = _MAP_LEGEND if game.mapped else _LEGEND if seen else f"no picture: {game.unseen[:150]}"
+        self.figure.text(0.018, 0.03, legend, fontsize=SMALL_SIZE, color=GREY, va="center")
+        self._parts: list[Any] = [Values(values, 3.0)]
+        if game.mapped:
+            self._parts.append(Window(seen[0], seen[1], game))
+        elif picture is not None:
+            self._parts.append(Still(seen[0], picture))
+        for axes in seen[:1]:
+            axes.set_title("The world", loc="left", fontsize=TITLE_SIZE, color=INK)
+
+    @own_settings()
+    def show(self, game: Game, name: str) -> None:
+        """Draw a game as it is now, seen by the agent whose turn it is."""
+        for part in self._parts:
+            part.show(game)
+        self._title.set_text(
+            f"{name}   ·   {when(game)}   ·   reward so far {fixed(game.rewards.sum())}, "
+            f"of agent {game.agent}: {fixed(game.rewards[game.agent])}"
+        )
+        self.figure.alt = describe(game, name)
+
+
+_QUANTILES = "is chosen    broad line: its quantiles from 10 % to 90 %"
+_LEGEND = f"point: value of a move, the diamond {_QUANTILES}"
+_MAP_LEGEND = (
     "diamond: gem    circle: agent    dark: wall    dashed square: window of the agent      "
-    "arrow: value of a move, the thick one is chosen    broad line: its quantiles from 10 % to 90 %"
+    f"arrow: value of a move, the thick one {_QUANTILES}"
 )
 
 
@@ -197,11 +250,12 @@ def describe(game: Game, name: str) -> str:
     """A game in words, for those who cannot see the picture."""
     seeing = game.sight
     values = ", ".join(f"{move} {fixed(value, 2)}" for move, value in zip(game.moves, seeing.q, strict=True))
+    gems, place = (f"{game.gems} gems, ", f" in row {seeing.row}, column {seeing.column}") if game.mapped else ("", "")
     return (
-        f"{name}, {when(game)}: {game.gems} gems, {game.num_agents} agents. "
-        f"Agent {seeing.agent} in row {seeing.row}, column {seeing.column} values its moves {values} "
+        f"{name}, {when(game)}: {gems}{game.num_agents} agents. "
+        f"Agent {seeing.agent}{place} values its moves {values} "
         f"and chooses {game.moves[seeing.choice]}. Reward so far {fixed(game.rewards.sum())}."
-    )
+    ) + f" No picture: {game.unseen}." * bool(game.unseen)
 
 
 def when(game: Game) -> str:

@@ -1,5 +1,6 @@
 """A greedy epoch of one or more runs as a film: the games side by side, turn by turn, as GIF or as a page.
 
+Each is the map of its world, or the picture that the world draws of itself, and the values of the first agent's moves.
 All games have the same random stream, so they begin alike and differ by what the agents do. The same runs and seed give
 the same bytes.
 """
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from matplotlib.axes import Axes
+from matplotlib.gridspec import SubplotSpec
 from PIL import Image
 
 from workbench.runs.compare import Comparison
@@ -25,7 +26,7 @@ from workbench.view.given_runs import listed
 from workbench.view.html import text
 from workbench.view.picture import Picture, to_png
 from workbench.view.style import GREY, INK, SMALL_SIZE, TITLE_SIZE, own_settings
-from workbench.view.world.board import Board, when
+from workbench.view.world.board import Board, Still, Values, when
 from workbench.view.world.game import Game
 
 # Dots per inch of a frame.
@@ -102,7 +103,7 @@ def film(
     Raises:
         CheckpointError: a run keeps no checkpoint of that epoch, or it is damaged.
         ValueError: there are no runs.
-        RunError: a run has no weights (yet), or its world cannot be drawn.
+        RunError: a run has no weights (yet).
     """
     given = listed(runs, "film")
     games = [Game(run.config, run.newest_weights if checkpoint is None else run.weights_at(checkpoint), seed)
@@ -118,12 +119,12 @@ def _frames(games: Sequence[Game], names: Sequence[str], weights: str) -> Iterat
     """The games side by side, turn by turn, as PNG."""
     columns = min(len(games), MAX_COLUMNS)
     rows = -(-len(games) // columns)
-    width, height, edge = 3.9 * columns, 4.5 * rows, 0.16
+    width, height, edge = 3.9 * columns, 6.4 * rows, 0.16
     with own_settings():
         figure = Picture(figsize=(width, height), dpi=DPI, facecolor="white")
         grid = figure.add_gridspec(rows, columns, wspace=0.08, hspace=0.24)
-        scenes = [_Scene(figure.add_subplot(grid[place]), game, names[place]) for place, game in enumerate(games)]
-        figure.subplots_adjust(edge / width, 0.36 / height, 1 - edge / width, 1 - 0.42 / height)
+        scenes = [_Scene(figure, grid[place], game, names[place]) for place, game in enumerate(games)]
+        figure.subplots_adjust(edge / width, 0.5 / height, 1 - edge / width, 1 - 0.42 / height)
     while True:
         with own_settings():
             for scene in scenes:
@@ -136,20 +137,32 @@ def _frames(games: Sequence[Game], names: Sequence[str], weights: str) -> Iterat
 
 
 class _Scene:
-    """A game on its board."""
+    """A game: its board or its picture, if it has either, above the values of moves."""
 
-    def __init__(self, axes: Axes, game: Game, name: str) -> None:
+    def __init__(self, figure: Picture, place: SubplotSpec, game: Game, name: str) -> None:
         self._game, self._name = game, name
-        self._board = Board(axes, game.cells, game.code_names, 72 * 3.4)
+        picture = None if game.mapped else game.picture
+        heights = (0.1, 4.6) if game.unseen else (3.3, 1.4)
+        inner = place.subgridspec(2, 2, height_ratios=heights, width_ratios=(0.2, 0.8), hspace=0.3)
+        axes, self._values = figure.add_subplot(inner[0, :]), Values(figure.add_subplot(inner[1, 1]), heights[1])
+        axes.set_frame_on(False)
+        axes.set(xticks=[], yticks=[])
+        self._still = None if picture is None else Still(axes, picture)
+        self._board = Board(axes, game.cells, game.code_names, 72 * 3.4) if game.mapped else None
         self._head = axes.set_title("", loc="left", fontsize=TITLE_SIZE, color=INK)
         self._foot = axes.text(0, -0.03, "", transform=axes.transAxes, va="top", fontsize=SMALL_SIZE, color=GREY)
 
     def draw(self, weights: str) -> None:
         """Show the game as it is now, and whose weights play."""
         game = self._game
-        self._board.show(game.cells, dict(enumerate(game.positions.tolist())))
+        if self._board is not None:
+            self._board.show(game.cells, dict(enumerate(game.positions.tolist())))
+        if self._still is not None:
+            self._still.show(game)
+        self._values.show(game)
         self._head.set_text(f"{self._name}: reward {fixed(game.rewards.sum())}")
-        self._foot.set_text(f"{when(game)} · {game.gems} gems{weights}")
+        said = f" · {game.gems} gems" * game.mapped + f" · no picture: {game.unseen[:40]}" * bool(game.unseen)
+        self._foot.set_text(when(game) + said + weights)
 
 
 _PAGE = """<!DOCTYPE html>

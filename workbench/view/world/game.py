@@ -1,8 +1,9 @@
 """A game to look at: one world of its own, played greedily with the weights of a run, one agent's move at a time.
 
 It has its own random stream (role "viewing"), its own replay to stack frames with and its own copies of the weights, so
-that looking changes nothing in any run. The moves are those of the value function alone: the mean of its quantiles at
-:data:`FRACTIONS`, evenly spread, so that the same weights and seed always play the same game.
+that looking changes nothing in any run. What is seen of the world is its map, or the picture that it draws of itself;
+where it offers neither, the values are seen alone. The moves are those of the value function alone: the mean of its
+quantiles at :data:`FRACTIONS`, evenly spread, so that the same weights and seed always play the same game.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from workbench.core.agents.iqn import QuantileNetwork
-from workbench.core.config import Config
+from workbench.core.config import Config, ConfigError
 from workbench.core.seeding import stream
 from workbench.core.shared.replay import Replay
 from workbench.core.train.loop import evaluation_config
@@ -42,7 +43,7 @@ class Mapped(Protocol):
         """(num_worlds, side, side) uint8: what one agent sees, itself in the centre."""
 
 
-_OFFERED = "cells, positions and window(agent)"
+_OFFERED = "a map (cells, positions and window(agent)) nor a picture (render())"
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,17 @@ class Sight:
     """What an agent sees when it is its turn, and what it makes of it.
 
     Attributes:
-        row: Where it stands, in cells from the top of the map, border included.
-        frame: (side, side) uint8: entity codes of its window; the agent itself is in the centre.
         quantiles: (32 or 1, A) float32: quantiles of the return of each move, or its value, in units of scaled reward.
+        row: Where it stands, in cells from the top of the map, border included; -1 without a map.
+        frame: (side, side) uint8: entity codes of its window; the agent itself is in the centre. Empty without a map.
     """
 
     agent: int
     turn: int
+    quantiles: NDArray[np.float32]
     row: int
     column: int
     frame: NDArray[np.uint8]
-    quantiles: NDArray[np.float32]
 
     @property
     def q(self) -> NDArray[np.float32]:
@@ -80,7 +81,12 @@ class Sight:
 
 
 class Game:
-    """One world and the policies of all its agents."""
+    """One world and the policies of all its agents.
+
+    Attributes:
+        mapped: Whether the world has a map.
+        unseen: Why there is no picture of a world without a map, in one line; "" while there is.
+    """
 
     def __init__(self, config: Config, weights: NDArray[np.float32], seed: int = 0) -> None:
         """Begin an epoch.
@@ -91,17 +97,18 @@ class Game:
             seed: of the game's own stream; two games of one seed meet the same gems as long as they move alike.
 
         Raises:
-            RunError: the world offers no map to draw, or the weights are those of another number of agents.
+            RunError: the weights are those of another number of agents.
         """
         self.config = evaluation_config(config, worlds=1)
         self.num_agents = config.num_agents
-        world = self.config.world.make(stream(seed, "viewing"))
-        if not isinstance(world, Mapped):
-            raise RunError(f"{config.world.title} has no map to draw; a world that has one offers {_OFFERED}")
-        self._world: Any = world
-        spec = config.spec.agents[0]
-        self.code_names = spec.code_names
-        self.moves = spec.action_names or tuple(f"action {number}" for number in range(spec.num_actions))
+        self._world: Any
+        try:  # environments of other libraries draw themselves only if they were made to
+            self.unseen, drawn = "", getattr(self.config.world, "drawn", self.config.world)
+            self._world = drawn.make(stream(seed, "viewing"))
+        except ConfigError as error:
+            self.unseen, self._world = _line(error), self.config.world.make(stream(seed, "viewing"))
+        self.mapped = isinstance(self._world, Mapped)
+        self.code_names = config.spec.agents[0].code_names
         device, rng = torch.device("cpu"), stream(seed, "viewing", 1)  # the policies draw nothing: they are only asked
         policy = config.agent.policy
         self._policies: list[Any] = [
@@ -137,6 +144,28 @@ class Game:
         return self.turn == self.config.max_turns
 
     @property
+    def moves(self) -> tuple[str, ...]:
+        """What the agent whose turn it is can do."""
+        spec = self.config.spec.agents[self.agent]
+        return spec.action_names or tuple(f"action {number}" for number in range(spec.num_actions))
+
+    @property
+    def picture(self) -> NDArray[np.uint8] | None:
+        """(height, width, 3) uint8: what the world draws of itself now; None, with the reason in ``unseen``."""
+        if self.unseen:
+            return None
+        try:
+            if not hasattr(self._world, "render"):
+                raise RunError(f"{self.config.world.title} offers neither {_OFFERED}")
+            picture: NDArray[np.uint8] = np.asarray(self._world.render())
+            if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+                raise RunError(f"render() gave {picture.dtype} of shape {picture.shape}; it must give RGB as uint8")
+        except Exception as error:  # whatever a renderer lacks, most often a package
+            self.unseen = _line(error)
+            return None
+        return picture
+
+    @property
     def cells(self) -> NDArray[np.uint8]:
         """(height, width) uint8: the map as it is now, border included."""
         cells: NDArray[np.uint8] = self._world.cells[0].copy()
@@ -164,8 +193,10 @@ class Game:
                 quantiles = network.quantiles(network.embed(network.encode(stack)), self._taus)[0].numpy()
             else:  # the value alone: all of its quantiles are one
                 quantiles = network.q(stack).numpy()
+        if not self.mapped:
+            return Sight(agent, self.turn, quantiles, -1, -1, np.zeros((0, 0), np.uint8))
         row, column = self.positions[agent]
-        return Sight(agent, self.turn, int(row), int(column), self._world.window(agent)[0], quantiles)
+        return Sight(agent, self.turn, quantiles, int(row), int(column), self._world.window(agent)[0])
 
     def move(self) -> None:
         """Let the agent whose turn it is make its move. At the end of the epoch nothing happens."""
@@ -199,3 +230,8 @@ class Game:
 
     def _see(self) -> None:
         self._replays[self.agent].write_frame(self.turn, self._world.observe(self.agent))
+
+
+def _line(error: Exception) -> str:
+    """An error in one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -59,7 +59,7 @@ class WorldView:
 
         Raises:
             ValueError: there are no runs, or no such agent.
-            RunError: the run has no weights yet, or its world cannot be drawn.
+            RunError: the run has no weights yet.
         """
         self.runs, self._seed = listed(runs, "look at"), seed
         self._watched = next((run for run in self.runs if _has_weights(run)), self.runs[0])
