@@ -4,8 +4,6 @@
 3: all finished, and the disk refused something of it. 130: interrupted.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import re

@@ -3,8 +3,6 @@
 Kernels run on the Python that runs this command, import this package, and keep results in the same data folder.
 """
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import os

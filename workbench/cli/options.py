@@ -1,7 +1,5 @@
 """Options from dataclasses: every setting becomes one (``--world.num-agents 3``), with its docstring as help."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import re

@@ -1,7 +1,5 @@
 """Where a run is, on stderr: a bar on a terminal, a line now and then anywhere else."""
 
-from __future__ import annotations
-
 import sys
 import threading
 import time

@@ -3,8 +3,6 @@
 A command imports what it alone needs when it is called, so that no other command waits for matplotlib.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated, Literal

@@ -1,7 +1,5 @@
 """The commands that train, ``run``, ``resume``, ``compare`` and ``sweep``, and what is done with runs: list, delete."""
 
-from __future__ import annotations
-
 import functools
 import json
 import sys
@@ -15,16 +13,7 @@ import tyro
 from tqdm import tqdm
 
 from workbench import api
-from workbench.cli.options import (
-    NONE,
-    AllSettings,
-    Faults,
-    OwnClasses,
-    PresetName,
-    at_least,
-    command,
-    parse,
-)
+from workbench.cli.options import NONE, AllSettings, Faults, OwnClasses, PresetName, at_least, command, parse
 from workbench.cli.progress import REFRESH_S, follow
 from workbench.core.config import Config, ConfigError, Mode
 from workbench.core.processes.supervisor import ChildFailed

@@ -13,8 +13,6 @@
 Tables, safetensors and TensorBoard need packages that the extra ``export`` brings; archives need none.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

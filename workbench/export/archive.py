@@ -5,8 +5,6 @@ from anywhere, so opening one trusts nothing in it: every part of every name obe
 but plain files and folders is made, each once and private to the user, and bytes are counted while they are read.
 """
 
-from __future__ import annotations
-
 import gzip
 import io
 import os

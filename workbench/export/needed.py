@@ -1,7 +1,5 @@
 """Packages that only an export needs: found when they are used, and named with their extra when they are missing."""
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The weights of a run as safetensors: a file that other programs read, and that runs no code when it is opened."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

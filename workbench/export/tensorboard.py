@@ -8,8 +8,6 @@ All agents together are one run of TensorBoard, each agent another one, so that 
 The same run gives the same bytes: a file is named by the run, not by time, host and process.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

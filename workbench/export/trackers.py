@@ -3,8 +3,6 @@
 Another tracker is a class with the four methods of :class:`Tracker`. Nothing here asks for an account or a network.
 """
 
-from __future__ import annotations
-
 import io
 import threading
 import time

@@ -1,7 +1,5 @@
 """Curves over seeds: rewards against agent steps and wall time, and loss and Q-values against updates."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

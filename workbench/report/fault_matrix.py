@@ -1,7 +1,5 @@
 """The fault matrix at the width of a page or of a column: what each fault costs, and which checks notice it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

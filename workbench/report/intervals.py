@@ -6,8 +6,6 @@ Courville and Bellemare, "Deep reinforcement learning at the edge of the statist
 library brings some ten packages for what is a few lines of NumPy here; SciPy's bootstrap would bring one of 35 MB.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ The same runs give the same bytes. Nothing of the machine that draws, of the tim
 folders is in a file; only the versions of matplotlib and of its fonts can change one.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import textwrap

@@ -1,7 +1,5 @@
 """What every figure of a report is drawn from, and what every figure is: a picture, a caption and a table."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

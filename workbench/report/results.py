@@ -3,8 +3,6 @@
 Groups are columns, so that the table of a few groups fits on a page.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from workbench.report.intervals import estimate, interval

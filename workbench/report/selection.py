@@ -4,8 +4,6 @@ Nothing here looks at the order in which folders are named or at where they lie,
 alone.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The settings, code and machines behind a report, in words: every caption ends with them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from workbench.report.selection import DEFAULTS, Selection, shown

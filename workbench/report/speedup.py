@@ -4,8 +4,6 @@ Ideal is one core's work for each process that can work at the same time, as far
 at lag 0, the learners and the actor at any other lag.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What a swept setting does to the outcome: final reward against each of them, and a heat map where there are two."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

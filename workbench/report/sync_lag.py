@@ -1,7 +1,5 @@
 """How far the policy in use was behind the newest one: a histogram over epochs and agents."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """What each process did when: a strip of a few epochs of a run of each mode, with the shares of the whole training."""
 
-from __future__ import annotations
-
 import textwrap
 
 from workbench.report.material import Material, ReportFigure, new_picture, panel_title

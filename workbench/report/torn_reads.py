@@ -1,7 +1,5 @@
 """Torn reads of weights and replay rows, out of ``data/reference/torn_reads.json``: a figure, tables, and counts."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """``await run``: sleep until something has ended, and leave the kernel of a notebook free meanwhile."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from abc import abstractmethod

@@ -3,8 +3,6 @@
 One after the other, because two runs at once would share the cores and neither time would be honest.
 """
 
-from __future__ import annotations
-
 import json
 import threading
 from pathlib import Path

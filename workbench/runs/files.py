@@ -1,7 +1,5 @@
 """Files that are written whole or not at all, and that only the user can read; and files that may come from anyone."""
 
-from __future__ import annotations
-
 import errno
 import os
 import stat

@@ -1,7 +1,5 @@
 """Numbers that are not finite: where in a run's records the first one is."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

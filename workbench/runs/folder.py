@@ -8,8 +8,6 @@ Nothing in it is ever unpickled. Files are opened only while they are written, s
 parent loses at most the records in its hands. Folders and files are private to the user.
 """
 
-from __future__ import annotations
-
 import fcntl
 import io
 import json
@@ -19,7 +17,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -102,7 +100,7 @@ class RunFolder:
     @classmethod
     def create(
         cls, name: str, description: Mapping[str, Any], parent: Path | str | None = None, schema: Schema | None = None
-    ) -> RunFolder:
+    ) -> Self:
         """Make a new folder for a run and describe it.
 
         Args:
@@ -137,7 +135,7 @@ class RunFolder:
         return folder
 
     @classmethod
-    def open(cls, path: Path | str) -> RunFolder:
+    def open(cls, path: Path | str) -> Self:
         """The run folder at a path, to be read.
 
         Raises:

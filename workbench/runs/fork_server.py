@@ -10,8 +10,6 @@ A server is also replaced when a child of it would differ from one that is spawn
 path, limits or a file of the core have changed.
 """
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import gc

@@ -5,15 +5,13 @@ the parent appends to it. A run of days makes more records than memory should ho
 where there is one: as a map, which copies nothing and is gone when the array that was given out is.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +43,7 @@ class History:
         """Records that were overwritten before the parent read them, per table."""
 
     @classmethod
-    def of(cls, folder: RunFolder) -> History:
+    def of(cls, folder: RunFolder) -> Self:
         """What a run folder holds. A record cut off by a crash is dropped, with a :class:`RecordWarning`.
 
         Raises:
@@ -176,12 +174,12 @@ class History:
         if len(records) == 0:
             return records[over], np.empty(0)
 
-        kept = _points_of_all_agents(records, axis)
+        kept = points_of_all_agents(records, axis)
         y = kept[chosen.field].astype(np.float64)
         combined = y.sum(axis=1) if chosen.over_agents == "sum" else y.mean(axis=1)
         return kept[over].max(axis=1), combined
 
-    def _table(self, name: str) -> _Table:
+    def _table(self, name: str) -> "_Table":
         if name not in self._tables:
             raise KeyError(f"the run has no table {name!r}; {did_you_mean(name, self._tables)}")
         return self._tables[name]
@@ -192,11 +190,17 @@ class History:
         return f"History({counts}; lost: {lost or 'none'})"
 
 
-def _points_of_all_agents(records: Records, axis: str) -> Records:
-    """The last record of each point and agent, (points, agents), without the points that some agent lacks."""
-    agents, column = np.unique(records["agent"], return_inverse=True)
+def points_of_all_agents(records: Records, axis: str, agents: int | None = None) -> Records:
+    """The last record of each point and agent, (points, agents), without the points that some agent lacks.
+
+    Args:
+        records: (n,) of a table.
+        axis: its column that counts the points.
+        agents: how many there are; None for those that have a record.
+    """
+    known, column = np.unique(records["agent"], return_inverse=True)
     points, row = np.unique(records[axis], return_inverse=True)
-    last = np.full((len(points), len(agents)), -1)
+    last = np.full((len(points), agents or len(known)), -1)
     last[row, column] = np.arange(len(records))
     complete: Records = records[last[(last >= 0).all(axis=1)]]
     return complete

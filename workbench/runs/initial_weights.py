@@ -1,7 +1,5 @@
 """Weights that a run starts from: out of another run, a checkpoint or a file, refused if they are of other networks."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, TypeAlias
 

@@ -1,7 +1,5 @@
 """The rules that join a configuration with the mode and the lag of a launch."""
 
-from __future__ import annotations
-
 from workbench.core import registry
 from workbench.core.config import MODES, Config, ConfigError
 from workbench.core.settings import require, whole

@@ -4,8 +4,6 @@ Both are counted out and checked before anything is taken, since a shortage late
 in the middle of something. Whatever still runs short says so with the remedy.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import resource

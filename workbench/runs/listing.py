@@ -4,8 +4,6 @@ What does not change of a run that has ended is kept in one file beside the run 
 listed at once.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

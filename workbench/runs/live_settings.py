@@ -6,8 +6,6 @@ work again with the settings of then, and a reader of the run can tell what was 
 such as a network or a ring, can be changed.
 """
 
-from __future__ import annotations
-
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
@@ -78,7 +76,7 @@ class SettingsTimeline(FixedSettings):
         """The configuration that holds from the last change on."""
         return self._configs[-1]
 
-    def changed(self, epoch: int, settings: Mapping[str, Any]) -> SettingsTimeline:
+    def changed(self, epoch: int, settings: Mapping[str, Any]) -> "SettingsTimeline":
         """The timeline with one more change; raises ConfigError as the constructor does."""
         return SettingsTimeline(self.config, [*self.changes, (epoch, settings)])
 

@@ -1,7 +1,5 @@
 """What can be looked at in a run, whether it is a run of this process or was read from its folder."""
 
-from __future__ import annotations
-
 import functools
 import json
 import math
@@ -266,7 +264,7 @@ class LoadedRun(RunView, Awaitable[Result]):
         """The result of the run; raises RunError if it has none."""
         return self.result
 
-    def refresh(self) -> LoadedRun:
+    def refresh(self) -> Self:
         """Read what has come into the folder since; a run that is under way elsewhere is followed that way.
 
         Raises:

@@ -1,7 +1,5 @@
 """Where a run was made: host, cores, versions and commit, as plain values for the run's description."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import platform

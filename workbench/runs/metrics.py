@@ -4,13 +4,11 @@ The core's metrics are in ``metrics.md``, each with its definition, and the mean
 agent brings its own (:attr:`workbench.core.train.hooks.Hook.metrics`). Readers of a run go by its :class:`Schema`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 
@@ -42,7 +40,7 @@ class Schema:
     metrics: Mapping[str, Metric] = field(default_factory=lambda: dict(METRICS))
 
     @classmethod
-    def of(cls, tables: Mapping[str, RecordTable], metrics: Iterable[Metric] = ()) -> Schema:
+    def of(cls, tables: Mapping[str, RecordTable], metrics: Iterable[Metric] = ()) -> Self:
         """The schema of a run with these tables, whose metrics are the core's and more.
 
         Raises:
@@ -94,7 +92,7 @@ class Schema:
         }  # fmt: skip
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Schema:
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_dict`, for what may come from anywhere.
 
         Raises:

@@ -1,7 +1,5 @@
 """Names of runs that are shown together: the names they were given, or else what tells them apart."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """A note and tags of a run, in a file of their own: they can be set while the run is under way anywhere."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Named configurations to start from, out of ``presets.toml``."""
 
-from __future__ import annotations
-
 import tomllib
 from pathlib import Path
 from typing import Any

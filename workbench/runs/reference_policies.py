@@ -4,8 +4,6 @@ A policy sees observations only, as a trained agent does. A uniformly random one
 rules are there for Treasurehunt, and a world may offer others.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping
 

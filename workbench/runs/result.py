@@ -1,12 +1,10 @@
 """What came out of a run: outcome, throughput, staleness, rewards and the digests that prove two runs equal."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -63,7 +61,7 @@ class Result:
         return plain
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Result:
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_dict`."""
         return cls(**{item.name: data.get(item.name) for item in dataclasses.fields(cls)})  # type: ignore[arg-type]
 

@@ -4,8 +4,6 @@ Nothing here blocks unless it is called ``wait``. Both modes run in child proces
 :attr:`Run.history` while it is under way.
 """
 
-from __future__ import annotations
-
 import atexit
 import dataclasses
 import functools

@@ -1,7 +1,5 @@
 """What a handful of seeds says of a number: its mean, and how far the truth may lie from it."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import statistics

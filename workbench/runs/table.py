@@ -1,7 +1,5 @@
 """A small table of text, written for every kind of reader: as text, Markdown, LaTeX or HTML."""
 
-from __future__ import annotations
-
 import html
 import math
 import re

@@ -9,8 +9,6 @@ wakes.
 Source: sched_setattr(2); Linux honours ``sched_runtime`` of a normal process since 6.12 and ignored it before.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import platform

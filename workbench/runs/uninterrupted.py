@@ -5,8 +5,6 @@ thread of its own, where no interrupt arrives, and the caller only waits for it.
 interrupt at once; the work is then finished and undone in the background.
 """
 
-from __future__ import annotations
-
 import functools
 import threading
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Snapshots of all agents of a run as one array, as it is saved and shown."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One cell of a sweep: a run that is named by its configuration, made, continued or found finished by one function."""
 
-from __future__ import annotations
-
 import concurrent.futures.thread  # noqa: F401  # before this file asks for its place at the end of the interpreter
 import hashlib
 import itertools

@@ -1,7 +1,5 @@
 """Where the cells of a sweep run, if one machine is not enough: a cluster of dask, Slurm or Ray."""
 
-from __future__ import annotations
-
 import importlib
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Both modes over several seeds: what they reach and how fast, with intervals, and whether every pair is identical."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from workbench.runs.folder import RunFolder

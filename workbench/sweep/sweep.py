@@ -1,7 +1,5 @@
 """A sweep: cells that an executor runs, one table of where each is, and the results as a data frame."""
 
-from __future__ import annotations
-
 import math
 import threading
 import time
@@ -170,7 +168,7 @@ class Sweep(Awaitable["Sweep"]):
         return Table(head, tuple(text), f"{self.name}: {said}")
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> "pd.DataFrame":
         """:attr:`rows` as a data frame, a line for each cell. Needs pandas (``workbench[export]``)."""
         import pandas as pd
 

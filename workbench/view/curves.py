@@ -1,7 +1,5 @@
 """Long, noisy series made ready to draw: fewer points without losing a spike, and a moving average."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

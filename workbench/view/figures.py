@@ -3,8 +3,6 @@
 :mod:`.panel.charts` says what can be drawn, and :mod:`.panel.feed` has the numbers, as for the live charts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

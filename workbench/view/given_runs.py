@@ -1,7 +1,5 @@
 """Which runs are shown together."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from workbench.runs.compare import Comparison

@@ -3,8 +3,6 @@
 Every text that comes from elsewhere is escaped here. What matters is said in words; colour only repeats it.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence

@@ -4,8 +4,6 @@ Matplotlib's figure and its Agg canvas are used directly, never pyplot: nothing 
 and no figure is kept alive behind the caller's back.
 """
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any

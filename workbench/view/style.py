@@ -4,8 +4,6 @@ Most of it is set on each artist. What matplotlib takes from its settings is set
 :func:`own_settings`: a figure looks the same whatever settings and style sheets its caller uses.
 """
 
-from __future__ import annotations
-
 import textwrap
 import threading
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """What the notebooks on diagnosis show: the catalogue and verdicts as tables, syncs as a figure, a menu of faults."""
 
-from __future__ import annotations
-
 import textwrap
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -6,8 +6,6 @@ Every array carries the archive's CRC-32, and the description the SHA-256 of the
 recognised; a reader then takes the one before, and says so.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

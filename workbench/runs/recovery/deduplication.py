@@ -6,8 +6,6 @@ Each record has a key that grows with every record of its agent and kind: the up
 of a hook has one if it has the fields "agent" and "number".
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

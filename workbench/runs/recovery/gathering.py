@@ -3,8 +3,6 @@
 Files are written in a thread of their own, so that a slow disk delays neither the watching thread nor the run.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from typing import Any

@@ -5,8 +5,6 @@ leaves the other slot as it was. With one slot, the same block holds a copy for 
 only when the last one is on disk. One process writes; another reads when the writer is gone, or waits.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -6,8 +6,6 @@ the parent writes the file when every part is there (:mod:`workbench.runs.recove
 copy their part at their next publication.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -122,7 +120,7 @@ class StateKeeper(Keeper):
     state: Callable[[], State]
     journal: Journal
     copies: Journal | None
-    counters: CheckpointCounters
+    counters: "CheckpointCounters"
     blocks: Mapping[str, NDArray[np.uint8]]
 
     def complete(self, epochs: int) -> None:

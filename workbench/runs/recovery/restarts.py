@@ -1,7 +1,5 @@
 """The restart policy: what follows the death of a child, how often one may be restarted, how long one may be silent."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable

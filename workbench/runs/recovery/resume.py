@@ -1,7 +1,5 @@
 """Continue a run that was stopped, cut off or has failed, from the newest checkpoint in its folder."""
 
-from __future__ import annotations
-
 import math
 import operator
 import time
@@ -25,13 +23,7 @@ from workbench.runs.launch_rules import check_launch
 from workbench.runs.limits import check_limits
 from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
 from workbench.runs.loaded import Given, LoadedRun, RunError, elsewhere
-from workbench.runs.recovery.checkpoint import (
-    Checkpoint,
-    CheckpointError,
-    kept_epochs,
-    newest_checkpoint,
-    set_aside,
-)
+from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, kept_epochs, newest_checkpoint, set_aside
 from workbench.runs.recovery.deduplication import until
 from workbench.runs.recovery.keepers import parts_of_checkpoint
 from workbench.runs.run import OWN_HOOKS, R, begin, describe_place

@@ -3,8 +3,6 @@
 What lies in shared memory outlives a process by itself and is left out: replays, weight stores, counters.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ A chart is a few curves over one axis. :data:`CHARTS` names all of them, :data:`
 somebody asks for others, and :class:`Choices` holds one set of answers: which charts, over what, of whom, how smooth.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal

@@ -5,8 +5,6 @@ days costs no more to draw than one of minutes, and it knows what of a curve is 
 The figures of a report are drawn from the same rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from workbench.core.agents import schedules
 from workbench.core.records import Records
 from workbench.runs.compare import Comparison
-from workbench.runs.history import History
+from workbench.runs.history import History, points_of_all_agents
 from workbench.runs.live_settings import SettingsTimeline
 from workbench.runs.loaded import RunView
 from workbench.view.curves import MAX_POINTS, Points
@@ -134,17 +132,7 @@ class Reader:
             self._reached[agent] = max(self._reached[agent], int(mine.max(initial=-1)))
         done = rows[axis] <= min(self._reached.values(), default=-1)
         self._waiting = rows[~done]
-        return _by_point(rows[done], axis, len(self._reached))
-
-
-def _by_point(rows: Records, axis: str, agents: int) -> Records:
-    """The last record of each point and agent, (points, agents), without the points that some agent lacks."""
-    numbers, row = np.unique(rows[axis], return_inverse=True)
-    _, column = np.unique(rows["agent"], return_inverse=True)
-    last = np.full((len(numbers), agents), -1)
-    last[row, column] = np.arange(len(rows))
-    complete: Records = rows[last[(last >= 0).all(axis=1)]]
-    return complete
+        return points_of_all_agents(rows[done], axis, len(self._reached))
 
 
 @dataclass

@@ -8,8 +8,6 @@ What can be drawn is in ``charts.py``, the numbers in ``feed.py``, the thread in
 each of them does to the runs.
 """
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 import operator

@@ -4,8 +4,6 @@ Looking and drawing take cores from the runs that are looked at, so both are bou
 by a share of the machine's cores.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import deque

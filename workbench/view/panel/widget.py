@@ -3,8 +3,6 @@
 The kernel describes the charts once (``drawing``) and then sends rows as they come, as binary messages.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -5,8 +5,6 @@ than an eye can tell apart, a row shows for every column of the picture how much
 pale and hatched, work is solid, and what is long enough has its name in it: nothing is told by colour alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

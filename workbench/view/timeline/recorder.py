@@ -5,8 +5,6 @@ stopwatch has the digests of a run without. A span costs some two microseconds. 
 :data:`WATCHED`.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass

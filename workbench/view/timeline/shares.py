@@ -1,7 +1,5 @@
 """What share of a stretch of time each process worked, waited, or left unrecorded: a table for every kind of reader."""
 
-from __future__ import annotations
-
 import textwrap
 from dataclasses import dataclass, replace
 

@@ -4,8 +4,6 @@ A process does one thing at a time, so of two of its spans one lies within the o
 belongs to the innermost span around it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -65,7 +63,7 @@ NUM_KINDS = max(SpanKind) + 1
 SPAN_TABLES = {"spans": RecordTable(SPANS, 32768, words={"kind": words_of(SpanKind)})}
 
 
-def spans_of(history: History) -> Records:
+def spans_of(history: "History") -> Records:
     """What the timeline of a run has recorded, (n,) of :data:`SPANS`; empty for a run without one."""
     return history.table("spans") if "spans" in history.schema.tables else np.empty(0, SPANS)
 

@@ -3,8 +3,6 @@
 It is made of what has been recorded when it is asked for. What a process is in the middle of is not yet there.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Sequence
@@ -142,7 +140,7 @@ class Timeline:
         write_whole(path, json.dumps(self.trace(last, until), separators=(",", ":")) + "\n")
         return path
 
-    def explore(self) -> Explorer:
+    def explore(self) -> "Explorer":
         """The figure with two sliders, for a notebook: where it ends and how many seconds it shows."""
         return Explorer(self)
 
