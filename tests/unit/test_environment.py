@@ -10,7 +10,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python", "docstring-parser": "docstring_parser"}
+CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python", "docstring-parser": "docstring_parser",
+               "fastjsonschema": "python-fastjsonschema"}  # fmt: skip
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 NAMED = [

@@ -13,6 +13,7 @@ from workbench.core.records import TABLES
 from workbench.report.intervals import LEVEL, MIN_RUNS, Estimate, interval, middle_and_ends
 from workbench.report.material import Material, ReportFigure, add_legend, group_sentence, line_look, panels
 from workbench.report.selection import Group, ReportError
+from workbench.report.sentences import said
 from workbench.runs.loaded import LoadedRun
 from workbench.runs.metrics import METRICS, loss_name
 from workbench.runs.statistics import listed
@@ -31,15 +32,6 @@ HEIGHT = 2.05
 FEW = 30
 # Marks on a line, which tell groups apart in grey.
 MARKS: dict[str, Any] = {"markersize": 2.8, "markeredgewidth": 0.6, "markerfacecolor": "white"}
-
-_HELD = (
-    "Over wall time, curves are interpolated from where the last run of a group begins; a run that has finished keeps "
-    "its last value."
-)
-_NOT_FINITE = (
-    "Values that are not finite are left out of the moving averages; where a run has no others, its group has a gap."
-)
-_CUT = "Curves of different length are interpolated, and drawn as far as all runs of a group got."
 
 Array = NDArray[np.float64]
 
@@ -116,8 +108,7 @@ def loss_and_q(material: Material) -> ReportFigure:
         Panel("Q-values: mean (wide), max (thin)", METRICS["values/mean_q"].unit,
               (Curve("values/mean_q", "update", "mean Q"), Curve("values/max_q", "update", "max Q", thin=True))),
     )  # fmt: skip
-    opening = "Loss (a), and mean and largest Q-value of a batch (b), means of the agents, over updates."
-    return draw("loss_and_q", opening, shown, material)
+    return draw("loss_and_q", said("curves.loss"), shown, material)
 
 
 def _reward(name: str, metric: str, title: str, material: Material) -> ReportFigure:
@@ -126,9 +117,8 @@ def _reward(name: str, metric: str, title: str, material: Material) -> ReportFig
         Panel(f"{title} over {over}", unit, (Curve(metric, axis),), references=True)
         for axis, over in (("agent_steps", "agent steps"), ("time", "wall time"))
     )
-    scale = "0 is the random policy, 1 the scripted one" if material.normalised else "summed over the agents"
-    opening = f"{title} per epoch ({scale}) against agent steps (a) and wall time (b)."
-    return draw(name, opening, shown, material)
+    scale = said("curves.normalised") if material.normalised else "summed over the agents"
+    return draw(name, said("curves.reward", title=title, scale=scale), shown, material)
 
 
 def draw(name: str, opening: str, shown: Sequence[Panel], material: Material) -> ReportFigure:
@@ -167,13 +157,12 @@ def draw(name: str, opening: str, shown: Sequence[Panel], material: Material) ->
             _add_references(axes, material)
     add_legend(picture)
     table = Table(HEAD, tuple(rows))
-    smooth = f"Noisy values are moving averages over {100 * material.smoothing:g} % of a run."
+    at_the_end = f"At the end: {'; '.join(ends)}."
     noisy = any(_noisy(curve.metric) for panel in shown for curve in panel.curves) and material.smoothing > 0
-    caption = " ".join([
-        opening, group_sentence(groups), material.band_sentence, *([smooth] if noisy else []), *sorted(notes),
-        f"At the end: {'; '.join(ends)}.",
-    ])  # fmt: skip
-    picture.alt = f"{opening} {', '.join(group.label for group in groups)}. At the end: {'; '.join(ends)}."
+    smooth = [said("curves.smooth", percent=100 * material.smoothing)] if noisy else []
+    about = [group_sentence(groups), material.band_sentence, *smooth, *sorted(notes)]
+    caption = " ".join([opening, *about, at_the_end])
+    picture.alt = f"{opening} {', '.join(group.label for group in groups)}. {at_the_end}"
     return ReportFigure(picture, caption, table)
 
 
@@ -184,10 +173,10 @@ def bundle_of(group: Group, curve: Curve, material: Material) -> tuple[Bundle, s
     """
     window = material.smoothing if _noisy(curve.metric) else 0.0
     found = [_series(run, curve, window, material.normalised) for run in group.runs]
-    notes = {_NOT_FINITE} if any(bad for _, _, bad in found) else set()
+    notes = {said("curves.not finite")} if any(bad for _, _, bad in found) else set()
     x, y = aligned([(x, y) for x, y, _ in found], hold=curve.over == "time")
     if not all(np.array_equal(own, x) for own, _, _ in found):
-        notes.add(_HELD if curve.over == "time" else _CUT)
+        notes.add(said("curves.held") if curve.over == "time" else said("curves.cut"))
     return Bundle(x, *middle_and_ends(y, group.strata, material.bands)), notes
 
 
@@ -222,10 +211,7 @@ def _scale(run: LoadedRun) -> tuple[float, float]:
     """Rewards of the random and of the scripted policy in a run's world, which become 0 and 1."""
     low, high = (run.references.get(name, {}).get("mean", float("nan")) for name in ("random", "scripted"))
     if not 0 < abs(high - low) < float("inf"):
-        raise ReportError(
-            f"rewards of run {run.name} cannot be normalised: in its world the random policy earns {low:g} and the "
-            f"scripted one {high:g} per epoch (nan: not known); leave the run out, or do not pool settings of the world"
-        )
+        raise ReportError(said("curves.scale", run=run.name, low=low, high=high))
     return low, high
 
 
@@ -313,15 +299,13 @@ def _at(curve: Curve, bundle: Bundle, place: int) -> str:
 def _require_recorded(name: str, metric: str, groups: Sequence[Group]) -> None:
     """Refuse a curve that is missing in some run."""
     table, need = METRICS[metric].table, 2
+    about: dict[str, Any] = {"name": name, "metric": metric, "need": need, "axis": TABLES[table].axis}
     for run in (run for group in groups for run in group.runs):
-        count = len(run.history.series(metric)[0])
-        if count >= need:
-            continue
-        what = "was not recorded" if count == 0 else "has a single point"
-        raise ReportError(
-            f"figure {name} needs the curve {metric}, which {what} in run {run.name}: {_remedy(run, table, need)}, "
-            f"or leave the run out (a curve needs at least {need} {TABLES[table].axis}s)"
-        )
+        if (count := len(run.history.series(metric)[0])) < need:
+            what = said("curves.one record") if count else said("curves.no record")
+            raise ReportError(
+                said("curves.missing", run=run.name, what=what, remedy=_remedy(run, table, need), **about)
+            )
 
 
 def _remedy(run: LoadedRun, table: str, need: int) -> str:
@@ -329,19 +313,17 @@ def _remedy(run: LoadedRun, table: str, need: int) -> str:
     config, due = run.config, {"updates": run.settings.total_updates, "epochs": run.config.epochs}
     if table == "evaluations" and not 0 < config.evaluation.interval <= config.epochs / need:
         most = f"{config.epochs // need} at most" if config.epochs >= need else f"1, and epochs to {need} or more"
-        return f"set evaluation.interval, which is {config.evaluation.interval}, to 1 or more, {most}, and run again"
+        return said("curves.evaluate", interval=config.evaluation.interval, most=most)
     if due.get(table, need) < need:
-        return f"it has {config.epochs} epochs with {due['updates']} updates in all; run it again with more epochs"
+        return said("curves.short", **due)
     lost = run.history.lost[table]
-    return f"{f'{lost:,} of its records were lost' if lost else 'they are not in its folder'}; run it again"
+    return said("curves.lost", count=lost) if lost else said("curves.gone")
 
 
 def _require_seeds(name: str, groups: Sequence[Group]) -> None:
     """Refuse an interval over too few seeds."""
     for group in groups:
-        if len(group.runs) < MIN_RUNS:
-            raise ReportError(
-                f"figure {name} needs at least {MIN_RUNS} seeds of each group for its {100 * LEVEL:.0f} % bands; "
-                f"{group.label} has {len(group.runs)} (seed {listed(group.seeds)}). Add runs with other seeds "
-                f"(`workbench run --seed N`), or draw without bands (--no-bands, bands=False)"
-            )
+        if (count := len(group.runs)) < MIN_RUNS:
+            seeds, level = listed(group.seeds), 100 * LEVEL
+            about = {"name": name, "least": MIN_RUNS, "level": level, "group": group.label, "count": count}
+            raise ReportError(said("curves.seeds", seeds=seeds, **about))

@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from workbench.diagnose.catalogue import CHECKS, effect_text
 from workbench.report.material import Columns, Material, ReportFigure, line_look, new_picture
 from workbench.report.selection import ReportError
+from workbench.report.sentences import said
 from workbench.runs.table import Table, number
 from workbench.view.picture import Picture
 from workbench.view.style import FAINT, GREY, INK, PRINT, WARNING, few_ticks, legend_above, own_settings, style_axes
@@ -34,9 +35,7 @@ def fault_matrix(material: Material) -> ReportFigure:
         ReportError: there is no matrix, or the file is of something else.
     """
     if material.matrix is None:
-        raise ReportError(
-            f"figure fault_matrix needs the file of a matrix; make it with `{COMMAND}`, or name one with --matrix"
-        )
+        raise ReportError(said("matrix.none", command=COMMAND))
     return matrix_figure(material.matrix, material.columns)
 
 
@@ -56,20 +55,12 @@ def matrix_figure(data: Mapping[str, Any], columns: Columns = "double") -> Repor
         with own_settings():
             picture = _picture(lines, sound, columns)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ReportError(f"the matrix lacks {error}; give a file that `{COMMAND}` wrote") from None
-    seen = sum(line["noticed"] for line in lines)
-    spread = "" if sound["reward_sd"] is None else (
-        f"; greedy reward of the sound system {number(sound['reward_mean'])}, standard deviation "
-        f"{number(sound['reward_sd'])} (grey band)"
-    )  # fmt: skip
-    told = f"{seen} of {len(lines)} faults were noticed by the check that must notice them in every run"
-    caption = (
-        "Effect of each fault on the greedy reward per epoch, against sound runs of the same lag, settings and seeds "
-        "(95 % bootstrap interval over seeds; open: the interval holds 0), and who noticed it. Squares: the check that "
-        f"must notice, with the epoch in which it did. {told}. Sound system: {sound['runs']} runs, "
-        f"{len(sound['alarms'])} alarms{spread}. Made on {machine['cpu']}, {machine['cores']} cores."
-    )
-    picture.alt = f"A row for each of {len(lines)} faults: effect on the reward, and the checks that noticed. {told}."
+        raise ReportError(said("matrix.other", error=error, command=COMMAND)) from None
+    sd, mean, alarms = sound["reward_sd"], sound["reward_mean"], len(sound["alarms"])
+    spread = "" if sd is None else said("matrix.spread", mean=number(mean), sd=number(sd))
+    told = said("matrix.told", seen=sum(line["noticed"] for line in lines), count=len(lines))
+    caption = said("matrix.caption", told=told, runs=sound["runs"], alarms=alarms, spread=spread, machine=machine)
+    picture.alt = said("matrix.alt", count=len(lines), told=told)
     return ReportFigure(picture, caption, Table(HEAD, rows), of_runs=False)
 
 

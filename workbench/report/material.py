@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from workbench.report.intervals import ENOUGH_RUNS, LEVEL, RESAMPLES
 from workbench.report.selection import Group, ReportError, Selection
+from workbench.report.sentences import said
 from workbench.runs.statistics import listed
 from workbench.runs.table import Table
 from workbench.view.picture import Picture
@@ -27,13 +28,6 @@ from workbench.view.style import (
 Columns = Literal["single", "double"]
 # Height of a page of text in inches.
 PAGE = 9.5
-# What lines and bands are, of many runs and of few.
-_MANY_LINES, _FEW_LINES = "interquartile means over the runs of a group", "means over the runs of a group"
-_MANY_BANDS = (
-    f"{_MANY_LINES}, bands their {100 * LEVEL:.0f} % intervals by stratified bootstrap over seeds (percentile, "
-    f"{RESAMPLES:,} resamples, resampling seed 0; Agarwal et al. 2021)"
-)
-_FEW_BANDS = f"{_FEW_LINES}, bands their {100 * LEVEL:.0f} % intervals by Student's t over seeds"
 
 
 @dataclass(frozen=True)
@@ -73,13 +67,12 @@ class Material:
         """What line and band are."""
         counts = [len(group.runs) for group in self.groups]
         few, many = min(counts) < ENOUGH_RUNS, max(counts) >= ENOUGH_RUNS
-        said = [_MANY_LINES] * many + [_FEW_LINES] * few
-        if self.bands:
-            said = [_MANY_BANDS] * many + [_FEW_BANDS] * few
-        mixed = f" (the latter for groups of fewer than {ENOUGH_RUNS} runs)" * (few and many)
-        pooled = f" Strata: {', '.join(self.selection.pooled)}." if self.bands and self.selection.pooled else ""
-        none = "" if self.bands else "; no intervals are drawn"
-        return f"Lines are {'; or '.join(said)}{mixed}{none}.{pooled}"
+        kinds = [kind + " with bands" * self.bands for kind, there in (("many", many), ("few", few)) if there]
+        lines = "; or ".join(said(f"bands.{kind}", level=100 * LEVEL, resamples=RESAMPLES) for kind in kinds)
+        mixed = said("bands.mixed", enough=ENOUGH_RUNS) if few and many else ""
+        pooled = self.bands and self.selection.pooled
+        strata = said("bands.strata", pooled=", ".join(self.selection.pooled)) if pooled else ""
+        return f"Lines are {lines}{mixed}{'' if self.bands else '; no intervals are drawn'}.{strata}"
 
 
 @dataclass(frozen=True)
@@ -145,10 +138,7 @@ def add_legend(picture: Picture) -> None:
     grown = picture.get_figheight() + max(0.0, height - 0.35)
     fit = min(MOST_STYLES, int(len(labels) * (PAGE - grown + height) / height))
     if len(labels) > fit:
-        raise ReportError(
-            f"there are {len(labels)} groups; a figure of this width tells {fit} with such names apart on a page. Name "
-            "fewer runs, pool a setting, or draw over both columns (--columns double)"
-        )
+        raise ReportError(said("bands.crowded", count=len(labels), fit=fit))
     picture.set_figheight(grown)
     legend_above(picture, handles, columns, PRINT, wrapped)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from workbench.core.config import MODES, Config, field_names
 from workbench.core.settings import flat
+from workbench.report.sentences import said
 from workbench.runs.folder import RecordError, named_path, runs_folder
 from workbench.runs.loaded import Given, LoadedRun, RunView, classes_of, extensions
 from workbench.runs.result import Result
@@ -108,9 +109,7 @@ def find_runs(paths: Sequence[Runs]) -> list[Path]:
         ReportError: no path is given, one is not there, or there is no run in it.
     """
     if not paths:
-        raise ReportError(
-            "there are no runs to report on; name run folders, or a folder that holds several, such as data/runs"
-        )
+        raise ReportError(said("selection.none"))
     return sorted({folder for path in paths for folder in _runs_below(_existing(path))})
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from workbench.report.selection import DEFAULTS, Selection, shown
+from workbench.report.sentences import said
 
 _OWN_WORDS = ("seed", "device", "warm start", "probes", "world.name")
 
@@ -24,12 +25,8 @@ def settings_sentence(selection: Selection) -> str:
 def task_sentence(selection: Selection) -> str:
     """The task in a few numbers, from the first run; what differs between groups is in their names."""
     config = selection.runs[0].config
-    learning = config.learning
-    return (
-        f"Task: {config.num_agents} agents in {_times(config.num_worlds)}{config.world.title}, "
-        f"{config.epochs} epochs of {config.max_turns} turns, {config.total_updates:,} updates of "
-        f"{learning.batch_size} rows per agent, replay ratio {config.replay_ratio:.3g} updates per agent step."
-    )
+    copies = "" if config.num_worlds == 1 else f"{config.num_worlds} copies of "
+    return said("settings.task", config=config, copies=copies)
 
 
 def origin_sentence(selection: Selection) -> str:
@@ -62,7 +59,3 @@ def _commit(machine: dict[str, Any]) -> str:
 
 def _joined(texts: set[str]) -> str:
     return " and ".join(sorted(texts))
-
-
-def _times(count: int) -> str:
-    return "" if count == 1 else f"{count} copies of "

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from workbench.report.intervals import ENOUGH_RUNS, Estimate, estimate, interval
 from workbench.report.material import Material, ReportFigure, bar_look, new_picture, panel_title, what_differs
 from workbench.report.selection import Group, ReportError
+from workbench.report.sentences import said
 from workbench.runs.table import Table, number
 from workbench.view.style import GREY, INK, PRINT, few_ticks, style_axes
 
@@ -54,10 +55,7 @@ def speedup(material: Material) -> ReportFigure:
     parts = [(title, bars) for title, bars in parts if bars]
     if not parts:
         found = "; ".join(group.label for group in material.groups)
-        raise ReportError(
-            "figure speedup needs a sequential and a multiprocess run of the same settings and seed; found are "
-            f"{found}. `workbench compare` makes such a pair; --bench FILE draws a benchmark"
-        )
+        raise ReportError(said("speedup.none", found=found))
     bars = [bar for _, own in parts for bar in own]
     narrow = material.columns == "single"
     names = [_names(own, narrow) for _, own in parts]
@@ -71,28 +69,18 @@ def speedup(material: Material) -> ReportFigure:
         _draw(axes, own, beside)
         axes.set_xlim(0, limit)
         few_ticks(axes.xaxis, 6)
-    about = "speed-up: baseline's wall time / wall time"
-    all_axes[-1].set_xlabel(about, fontsize=PRINT.text, color=GREY, loc="right" if narrow else "center")
+    all_axes[-1].set_xlabel(said("speedup.axis"), fontsize=PRINT.text, color=GREY, loc="right" if narrow else "center")
     told = "; ".join(
         f"{bar.label} against {bar.baseline}: {interval(bar.found)}, ideal {number(bar.ideal)}" for bar in bars
     )
-    caption = (
-        "Speed-up: wall time of the baseline over wall time, both from the moment when every process was ready. "
-        "Dashed: ideal, the processes that can work at the same time on the machine's cores. Circles: single pairs of "
-        "runs of the same seed, or repetitions."
-    )
+    caption = said("speedup.caption")
     if material.groups:
-        few = f" with their 95 % intervals by Student's t, and from {ENOUGH_RUNS} seeds on" * material.bands or ", and"
-        intervals = " with bootstrap intervals" * material.bands
-        caption += f" Bars are means over seeds{few} interquartile means{intervals}."
+        caption += said("speedup.bars" + " with bands" * material.bands, enough=ENOUGH_RUNS)
     if material.bench is not None:
         ceiling = material.bench["ceiling"]
         two = float(ceiling["two_copies"]["speedup"])
         all_axes[-1].axvline(two, color=GREY, linewidth=0.9, linestyle=(0, (1, 1.2)), zorder=4)
-        caption += (
-            f" Benchmark: ratios of medians, {material.bench.get('device_name')}, {ceiling['cores']} cores; dotted: "
-            f"{two:.2f}, what two independent copies of the update loop reach there."
-        )
+        caption += said("speedup.bench", device=material.bench.get("device_name"), cores=ceiling["cores"], two=two)
     picture.alt = f"Bars of speed-up with the ideal: {told}."
     return ReportFigure(picture, f"{caption} {told}.", Table(HEAD, tuple(map(_row, bars))))
 
@@ -129,9 +117,7 @@ def bars_of_bench(bench: Mapping[str, Any]) -> list[Bar]:
             singles = tuple(its / wall for wall in own)
             bars.append(Bar(label, baseline, Estimate(value), singles, ideal, median(own), its, len(bars)))
     except (KeyError, TypeError, ValueError) as error:
-        raise ReportError(
-            f"the benchmark lacks {error}; give a file that `python -m tests.campaigns.bench` wrote"
-        ) from None
+        raise ReportError(said("speedup.other", error=error)) from None
     return bars
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from workbench.report.material import Material, ReportFigure, group_sentence, line_look, panels
 from workbench.report.selection import Group, ReportError, shown
+from workbench.report.sentences import said
 from workbench.runs.statistics import mean_and_half_width, with_interval
 from workbench.runs.table import Table, number, order
 from workbench.view.style import PRINT
@@ -27,10 +28,7 @@ def sweep(material: Material) -> ReportFigure:
     groups = list(material.groups)
     fields = _swept(groups)
     if not 1 <= len(fields) <= MOST_FIELDS:
-        raise ReportError(
-            f"figure sweep needs runs that differ in 1 to {MOST_FIELDS} settings beside the seed; these differ in "
-            f"{', '.join(fields) or 'none'}. `workbench sweep` makes such runs"
-        )
+        raise ReportError(said("sweep.fields", most=MOST_FIELDS, fields=", ".join(fields) or "none"))
     rewards = [[result.greedy_reward for result in group.results] for group in groups]
     found = [mean_and_half_width(each) for each in rewards]
     unit = "greedy reward per epoch"
@@ -65,11 +63,7 @@ def sweep(material: Material) -> ReportFigure:
         for group, text, each in zip(groups, told, rewards, strict=True)
     ]
     picture.alt = "; ".join(f"{group.label}: {text}" for group, text in zip(groups, told, strict=True))
-    caption = (
-        f"Greedy reward per epoch after training (summed over the agents) against {' and '.join(fields)}. Points are "
-        "means over the seeds of a cell with 95 % intervals by Student's t, where there are two seeds or more; the "
-        f"line is the mean of the cells. {group_sentence(tuple(groups))}"
-    )
+    caption = said("sweep.caption", fields=" and ".join(fields), groups=group_sentence(tuple(groups)))
     return ReportFigure(picture, caption, Table((*fields, unit, "runs"), tuple(rows)))
 
 

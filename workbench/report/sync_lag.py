@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from workbench.report.material import Material, ReportFigure, add_legend, bar_look, group_sentence, panels
 from workbench.report.selection import Group, ReportError
+from workbench.report.sentences import said
 from workbench.runs.table import Table, number
 from workbench.view.style import GREY, PRINT
 
@@ -34,13 +35,8 @@ def sync_lag(material: Material) -> ReportFigure:
         rows += [_row(group, unit, own) for group, own in zip(groups, values, strict=True)]
     add_legend(picture)
     told = "; ".join(f"{row[0]}: mean {row[3]}, largest {row[6]} {row[1]}" for row in rows)
-    caption = (
-        "Sync lag in versions (a) and in milliseconds (b): how far the policy in use was behind the newest published "
-        "one at the last action of an epoch. Shares of epochs and agents, all seeds of a group together; "
-        "the last bar of (b) holds everything above as well. "
-        f"{group_sentence(groups)} {told}."
-    )
-    picture.alt = f"Two histograms of sync lag, in versions and in milliseconds. {told}."
+    caption = said("sync_lag.caption", groups=group_sentence(groups), told=told)
+    picture.alt = said("sync_lag.alt", told=told)
     return ReportFigure(picture, caption, Table(HEAD, tuple(rows)))
 
 
@@ -66,9 +62,7 @@ def even_bins(values: list[Array]) -> Array:
 def _values(group: Group, metric: str) -> Array:
     for run in group.runs:
         if not len(run.history.epochs):
-            raise ReportError(
-                f"figure sync_lag needs the curve {metric}, which was not recorded in run {run.name}: leave the run out"
-            )
+            raise ReportError(said("sync_lag.none", metric=metric, run=run.name))
     return np.concatenate([run.history[metric].astype(np.float64) for run in group.runs])
 
 

@@ -4,6 +4,7 @@ import textwrap
 
 from workbench.report.material import Material, ReportFigure, new_picture, panel_title
 from workbench.report.selection import ReportError
+from workbench.report.sentences import said
 from workbench.runs.folder import RecordError
 from workbench.runs.table import Table
 from workbench.view.style import COLUMN_WIDTHS, PRINT
@@ -45,14 +46,8 @@ def timeline(material: Material) -> ReportFigure:
         f"{each.run.name} from {window.start:.3f} s to {window.end:.3f} s"
         for each, window in zip(shown, windows, strict=True)
     )
-    caption = (
-        f"Timeline: what each process did, in seconds after all were ready ({stretches}), one run of each mode. Upper "
-        "row of a lane: what it did, with the number of the agent; lower row: what that was made of; where pieces are "
-        "too many to tell apart, how each column's time was spent. Syncing, publishing and checkpointing are at least "
-        "a hair wide. Beside the lanes and in the table: shares of the whole training, in which working is what was "
-        f"recorded as work, on a core or not, and other is what was not recorded. {told}."
-    )
-    picture.alt = f"A strip per process with its pieces of work and of waiting. {told}."
+    caption = said("timeline.caption", stretches=stretches, told=told)
+    picture.alt = said("timeline.alt", told=told)
     return ReportFigure(picture, caption, _table(shown, training))
 
 
@@ -67,10 +62,8 @@ def _timelines(material: Material) -> list[Timeline]:
         except RecordError as error:
             reasons.append(str(error))
     if not found:
-        raise ReportError(
-            f"figure timeline needs a run that recorded what its processes did when; none of the "
-            f"{len(material.selection.runs)} runs did: {reasons[0] if reasons else 'there are none'}"
-        )
+        why = reasons[0] if reasons else "there are none"
+        raise ReportError(said("timeline.none", count=len(material.selection.runs), why=why))
     return list(found.values())
 
 

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
+from workbench.report.sentences import said
 from workbench.runs.table import Table
 from workbench.view.picture import Picture
 from workbench.view.style import GREY, INK, SMALL_SIZE, TEXT_SIZE, own_settings, run_style, style_axes
@@ -47,8 +48,10 @@ def torn_reads(result: Result) -> Picture:
     for axes in picture.axes:
         if not axes.lines:
             axes.set_axis_off()
-    picture.supxlabel(_footer(result), x=0.01, ha="left", fontsize=SMALL_SIZE, color=GREY)
-    picture.alt = "Torn reads per million of six ways to hand over weights, cost of a read, and torn or wrong rows."
+    reads = sum(cell["reads"] for cell in weights + rows)
+    footer = said("torn.footer", reads=reads, **{name: result[name] for name in ("seconds", "budget", "machine")})
+    picture.supxlabel(footer, x=0.01, ha="left", fontsize=SMALL_SIZE, color=GREY)
+    picture.alt = said("torn.alt")
     return picture
 
 
@@ -57,7 +60,7 @@ def killed_story(killed: Mapping[str, Any]) -> str:
     waited = f"{killed['waited_for_mutex_s']:g} s"
     mutex = "had the mutex back" if killed["mutex_given_back"] else f"still waited for the mutex after {waited}"
     store = "whole" if killed["weight_store_read_whole"] else "TORN"
-    return f"Writer killed while it wrote: the reader {mutex}; its read of the weight store was {store}."
+    return said("torn.killed", mutex=mutex, store=store)
 
 
 def weights_table(result: Result, pause_ms: float | None = None) -> Table:
@@ -150,11 +153,3 @@ def _plot(axes: Axes, place: int, x: list[float], y: list[float], label: str) ->
 
 def _of(cells: Cells, **values: Any) -> Cells:
     return [cell for cell in cells if all(cell[name] == value for name, value in values.items())]
-
-
-def _footer(result: Result) -> str:
-    reads, machine = sum(cell["reads"] for cell in result["weights"] + result["rows"]), result["machine"]
-    return (
-        f"{reads:,} reads in {result['seconds']:.0f} s, {result['budget']} budget; "
-        f"{machine['cpu']}, {machine['cores']} cores. Zero of n reads: below 3 / n at 95 % confidence."
-    )

@@ -5,11 +5,14 @@ import json
 import math
 import os
 import platform
+import reprlib
+import tomllib
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import fastjsonschema
 import numpy as np
 from numpy.typing import NDArray
 
@@ -350,71 +353,23 @@ def history_of(folder: RunFolder, description: Mapping[str, Any]) -> History:
     return history
 
 
-def _all(of: Any, holds: Callable[[Any], bool]) -> bool:
-    return isinstance(of, list) and all(map(holds, of))
-
-
-def _is_number(found: Any) -> bool:
-    return isinstance(found, float) or (type(found) is int and abs(found) < 2**63)
-
-
-def _is_time(found: Any) -> bool:
-    return _is_number(found) and 0 <= found < 2**40
-
-
-def _is_text(found: Any) -> bool:
-    return isinstance(found, str)
-
-
-def _is_count(found: Any) -> bool:
-    return type(found) is int and 0 <= found < 2**62
-
-
-# What the fields of a description that are read must be.
-_FIELDS: dict[str, Callable[[Any], bool]] = {
-    "status": lambda it: it in ("created", "starting", "running", "finished", "stopped", "failed"),
-    "created": _is_time,
-    "device": _is_text,
-    "device_name": _is_text,
-    "unseeded": _is_text,
-    "error": lambda it: isinstance(it, str | None),
-    "ended": lambda it: it is None or _is_time(it),
-    "probes": lambda it: isinstance(it, bool),
-    "timeline": lambda it: isinstance(it, bool),
-    "processes": lambda it: _all(it, _is_text) and len(it) > 0,
-    "clock_offset_ns": lambda it: type(it) is int and 0 <= it < 2**62,
-    "resumed": lambda it: _all(
-        it, lambda each: _is_count(each["epoch"]) and all(len(pair) == 2 for pair in each.get("changed", {}).values())
-        and len(each.get("step_size", (0, 0))) == 2 and all(map(_is_number, each.get("step_size", ())))
-        and ("machine" not in each or _FIELDS["machine"](each["machine"]))
-    ),
-    "relations": lambda it: all(map(_is_text, it.values())),
-    "faults": lambda it: _all(it, _is_text),
-    "incidents": lambda it: _all(it, lambda incident: _is_text(incident["text"]) and _is_count(incident["epochs"])),
-    "changes": lambda it: _all(
-        it, lambda each: _is_time(each["time"]) and _is_count(each["epoch"])
-        and each["settings"].keys() <= set(CHANGEABLE)
-    ),
-    "machine": lambda it: type(it["pid"]) is int and 0 < it["pid"] < 2**31 and isinstance(it["host"], str)
-    and isinstance(it.get("process"), str | None) and 0 < it.get("cores", 1) < 2**20
-    and isinstance(it.get("commit"), str | None)
-    and all(isinstance(version, str | None) for version in it.get("versions", {}).values()),
-    "lost_records": lambda it: all(map(_is_count, it.values())),
-    "references": lambda it: all(
-        {"mean", "sd"} <= policy.keys() and all(map(_is_number, policy.values())) for policy in it.values()
-    ),
-}  # fmt: skip
+@functools.cache
+def _rule() -> Callable[[object], object]:
+    """Checks a description as ``description.toml`` says; compiled once."""
+    schema = tomllib.loads(Path(__file__).with_name("description.toml").read_text(encoding="utf-8"))
+    check: Callable[[object], object] = fastjsonschema.compile(schema)
+    return check
 
 
 def _check_description(said: Mapping[str, Any], tables: Collection[str]) -> None:
     """Refuse what nothing here could have written."""
-    for name in ("status", *(_FIELDS.keys() & said)):
-        try:
-            known = _FIELDS[name](said[name])
-        except (KeyError, TypeError, AttributeError):
-            known = False
-        if not known or (name == "lost_records" and not said[name].keys() <= set(tables)):
-            raise TypeError(f"{name} is {said[name]!r}")
+    try:
+        _rule()(said)
+    except fastjsonschema.JsonSchemaValueException as error:
+        raise TypeError(f"{error.message.removeprefix('data.')}; it is {reprlib.repr(error.value)}") from None
+    changed = {name for each in said.get("changes", ()) for name in each["settings"]}
+    if unknown := (changed - set(CHANGEABLE)) | (said.get("lost_records", {}).keys() - set(tables)):
+        raise TypeError(f"{min(unknown)!r} is no setting that can be changed under way, and no table of the run")
 
 
 def _check_history(run: RunView) -> None:
