@@ -86,6 +86,7 @@ Config.replace.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
 registry.register("agent", "dqn", "workbench.zoo.dqn:DQNConfig")
 registry.register("learner", "fused", "workbench.zoo.fused:FusedLearner")
 registry.register("replay.sampler", "prioritised", "workbench.zoo.prioritised:PrioritisedConfig")
+registry.register("world", "treasurehunt_sparse", "workbench.zoo.sparse:SparseConfig")
 
 _DRAWN = {
     "Panel": "workbench.view.panel.panel",

@@ -367,7 +367,7 @@ def _acted(judge: _Judge, case: Case) -> Found:
         taken, chosen = case["taken"][wrong], case["chosen_action"][wrong]
         return [f"action {taken} reached the world in turn {wrong[0]}, {chosen} was chosen"]
     world = case.config.world
-    if not isinstance(world, TreasurehuntConfig) or not case.has("cells", "place_after"):
+    if type(world) is not TreasurehuntConfig or not case.has("cells", "place_after"):
         return []
     for turn, copy in np.ndindex(*case["taken"].shape):
         (row, column), action = case["place"][turn, copy].tolist(), int(case["taken"][turn, copy])
@@ -931,7 +931,7 @@ def _every_action(cases: Sequence[Case], level: float) -> str | None:
 def _spawned(cases: Sequence[Case], level: float) -> str | None:
     """Gems appear in empty cells as often as the world says."""
     world = cases[0].config.world
-    if not isinstance(world, TreasurehuntConfig):
+    if type(world) is not TreasurehuntConfig:
         return None
     before = np.concatenate([case["before_spawn"] for case in cases])
     after = np.concatenate([case["after_spawn"] for case in cases])

@@ -13,8 +13,8 @@ def check_launch(config: Config, mode: str, lag: int | None) -> int | None:
     again). The ring must hold both, so that no row of an open window is overwritten.
 
     Raises:
-        ConfigError: an unknown mode, a lag that is no number of epochs, a ring too small for the lag, or a greatest age
-            that no row could have.
+        ConfigError: an unknown mode, a lag that is no number of epochs, a ring too small for the lag, a greatest age
+            that no row could have, or rewards that are made for another discount.
     """
     if mode not in MODES:
         raise ConfigError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
@@ -27,6 +27,10 @@ def check_launch(config: Config, mode: str, lag: int | None) -> int | None:
         )
     if config.processes.learners in registry.names("learner"):
         registry.registered("learner", config.processes.learners).check(config)
+    require(
+        config.spec.discount in (None, config.learning.gamma), "learning.gamma", config.learning.gamma,
+        f"the world shapes its rewards for a discount of {config.spec.discount}; set world.discount to that value",
+    )  # fmt: skip
     steps, max_age = config.steps_per_epoch, config.replay.max_age
     require(
         max_age == 0 or max_age > (lag or 0), "replay.max_age", max_age,

@@ -13,7 +13,8 @@ def treasurehunt_env(render_mode: str | None = None, **arguments: Any) -> Any:
 
     Args:
         render_mode: "rgb_array", (height, width, 3) uint8, "ansi", a text, or None.
-        arguments: of the world, such as ``num_agents=3``.
+        arguments: of the world, such as ``num_agents=3``; also ``max_gems`` and ``shaping`` of
+            :class:`workbench.zoo.sparse.SparseConfig`.
 
     Raises:
         ImportError: PettingZoo is not installed.

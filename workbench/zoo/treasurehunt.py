@@ -9,8 +9,9 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
 from workbench.core.config import ConfigError
-from workbench.core.envs.treasurehunt import NUM_ACTIONS, NUM_ENTITIES, Treasurehunt, TreasurehuntConfig
+from workbench.core.envs.treasurehunt import NUM_ACTIONS, NUM_ENTITIES
 from workbench.core.settings import changed
+from workbench.zoo.sparse import SparseConfig
 
 _SIGNS = np.array([*"  #:*@"])
 _COLOURS = np.array(
@@ -33,14 +34,14 @@ class TreasurehuntEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo comes wi
     def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
         if render_mode not in (None, "rgb_array", "ansi"):
             raise ConfigError(f"render_mode is {render_mode!r}; it must be 'rgb_array', 'ansi' or None")
-        default = TreasurehuntConfig()
+        default = SparseConfig(max_gems=0)
         self.render_mode, self.config = render_mode, changed(default, arguments, default)
         self.possible_agents = [f"agent_{index}" for index in range(self.config.num_agents)]
         self.agents: list[str] = []
         seen = self.config.spec().agents[0].shape
         self._seen = {name: spaces.Box(0, NUM_ENTITIES, seen, np.uint8) for name in self.possible_agents}
         self._done = {name: spaces.Discrete(NUM_ACTIONS) for name in self.possible_agents}
-        self._world = Treasurehunt(self.config, np.random.default_rng(), 1)
+        self._world = self.config.make(np.random.default_rng(), 1)
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
         """Codes of the cells around an agent."""

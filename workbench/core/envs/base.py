@@ -74,10 +74,10 @@ class EnvSpec:
     Attributes:
         agents: One for each agent, in the order in which they act.
         max_turns: Turns of an epoch.
-        whole_epochs: Whether every episode lasts for the whole epoch and every agent takes part in every turn; ends are
-            not stored.
+        whole_epochs: Whether every episode lasts for its epoch, every agent taking part throughout; no end is stored.
         reward_bound: Largest size of one reward, if it is known.
         max_copies: Most copies that one process should play side by side.
+        discount: The only one that its rewards may be learned with, if they are made for one.
     """
 
     agents: tuple[AgentSpec, ...]
@@ -85,6 +85,7 @@ class EnvSpec:
     whole_epochs: bool = False
     reward_bound: float | None = None
     max_copies: int = 65536
+    discount: float | None = None
 
 
 class Turn(NamedTuple):

@@ -122,9 +122,8 @@ class Treasurehunt:
         self._window = (reach[:, None] * columns + reach).reshape(-1)
         self._values = np.zeros(NUM_ENTITIES + 1, np.float32)
         self._values[[GEM, WALL]] = config.gem_reward, config.wall_reward
-        everywhere = self._positions.shape
-        ends = np.zeros(everywhere, np.bool_)  # no episode ends but with its epoch
-        self._turn = Turn(np.zeros(everywhere, np.float32), ends, ends, np.ones(everywhere, np.bool_))
+        ends = np.zeros(self._positions.shape, np.bool_)  # no episode ends but with its epoch
+        self._turn = Turn(np.zeros(ends.shape, np.float32), ends, ends, ~ends)
         self._draws = np.empty(self._inner.shape, np.float32)
         self._spawns = np.empty(self._inner.shape, np.bool_)
         self.reset()
