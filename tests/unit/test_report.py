@@ -1,11 +1,9 @@
 """Reports: the statistics, what is a group, what each figure shows, equal bytes for equal runs, and clear refusals."""
 
-import ast
 import json
 import os
 import re
 import shutil
-import string
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +29,6 @@ from workbench.report.intervals import (
     stratified_bootstrap,
 )
 from workbench.report.selection import select
-from workbench.report.sentences import SENTENCES
 from workbench.report.speedup import bars_of_bench
 from workbench.report.sync_lag import MAX_BINS, even_bins, whole_bins
 from workbench.runs.statistics import listed
@@ -681,23 +678,3 @@ def test_the_command_refuses_in_one_line(arguments, message, tmp_path, capsys, m
     assert main(["figures", str(run), "--out", str(tmp_path / "out"), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-# --- sentences -------------------------------------------------------------------------------------------------------
-
-
-def test_every_sentence_is_said_somewhere_and_gets_all_of_its_numbers():
-    known = {f"{part}.{name}": text for part, names in SENTENCES.items() for name, text in names.items()}
-    files = (Path(__file__).parents[2] / "workbench" / "report").glob("*.py")
-    calls = [
-        node for file in files for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "said"
-    ]  # fmt: skip
-    said = [call for call in calls if isinstance(call.args[0], ast.Constant)]
-    assert {call.args[0].value for call in said} <= known.keys()
-    for call in said:
-        given = {keyword.arg for keyword in call.keywords}
-        wanted = {field for _, field, *_ in string.Formatter().parse(known[call.args[0].value]) if field}
-        assert None in given or {re.split(r"[.\[]", field)[0] for field in wanted} <= given, call.args[0].value
-    chosen = {name for name in known if name.startswith(("bands.", "speedup.bars"))}  # by what is drawn
-    assert known.keys() - chosen - {call.args[0].value for call in said} == set()

@@ -16,6 +16,7 @@ from workbench.runs.files import at, write_whole
 from workbench.runs.loaded import RunError
 from workbench.runs.naming import labels
 from workbench.runs.run import Run
+from workbench.runs.sentences import said
 from workbench.runs.table import Table, markdown_rows, number
 from workbench.runs.uninterrupted import uninterrupted
 
@@ -125,7 +126,7 @@ class Comparison(Awaitable[dict[str, Any]]):
         if self.speedup is None or min(run.result.wall_s for run in self.runs) >= SHORT_S:
             return ""
         took = " and ".join(f"{run.result.wall_s:.1f} s (start-up {run.result.startup_s:.1f} s)" for run in self.runs)
-        return f"it means little: the runs took {took}; compare runs of {SHORT_S:.0f} s or more, such as more epochs"
+        return said("compare.short", took=took, least=SHORT_S)
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from workbench.core.records import Records
 from workbench.runs import machine
 from workbench.runs.files import at, private, read_text, remedy, whole_file
 from workbench.runs.metrics import Schema
+from workbench.runs.sentences import said
 
 # Version of the layout of a run folder. It is raised with every change to the files or to what the core records.
 FORMAT = 3
@@ -113,10 +114,7 @@ class RunFolder:
             RecordError: the name breaks the rule, the folder exists already, or the disk refuses.
         """
         if not NAME.fullmatch(name):
-            raise RecordError(
-                f"the run's name is {name!r}; it must be 1 to 100 letters, digits, '_', '-' and '.', "
-                "beginning with a letter, a digit or '_'"
-            )
+            raise RecordError(said("folder.name", name=name))
         path = (runs_folder() if parent is None else at(parent)).absolute() / name
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -174,10 +172,7 @@ class RunFolder:
                     raise FileNotFoundError
                 self._seen = mark
         except FileNotFoundError:
-            raise FolderGone(
-                f"the folder of the run, {self.path}, was deleted or moved; nothing is read from or written to what "
-                "may be there now. Move it back, or load the run from where it is"
-            ) from None
+            raise FolderGone(said("folder.gone", path=self.path)) from None
         return self.path
 
     def subfolder(self, name: str) -> Path:
@@ -204,9 +199,7 @@ class RunFolder:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise RecordError(
-                f"{self.path} is in use by another run; stop that one first, or wait for its end"
-            ) from None
+            raise RecordError(said("folder.in use", path=self.path)) from None
         except OSError:
             pass  # a file system that knows no locks of folders
         self._held = descriptor
@@ -266,10 +259,8 @@ class RunFolder:
             with open(path, "ab", buffering=0, opener=private) as file:
                 _append_whole(cast(BinaryIO, file), records)
         except OSError as error:
-            raise RecordError(
-                f"cannot write {len(records)} records to {path}: {error.strerror}; what was recorded before is kept; "
-                f"{remedy(error)} and the next records will follow it"
-            ) from error
+            about = {"count": len(records), "path": path, "error": error, "remedy": remedy(error)}
+            raise RecordError(said("folder.append", **about)) from error
 
     def path_of(self, table: str) -> Path:
         """The file of a table; raises :class:`FolderGone` as :attr:`place` does."""
@@ -303,9 +294,8 @@ class RunFolder:
             with whole_file(path) as file:
                 write(file)
         except OSError as error:
-            raise RecordError(
-                f"cannot write {path}: {error.strerror or error}; what was there before is kept; {remedy(error)}"
-            ) from error
+            why = error.strerror or error
+            raise RecordError(said("folder.write", path=path, why=why, remedy=remedy(error))) from error
 
 
 def _is(path: Path, descriptor: int) -> bool:
@@ -356,10 +346,8 @@ def _read_head(path: Path) -> dict[str, Any]:
     if found != FORMAT:
         if type(found) is not int:
             raise RecordError(f"{path / 'run.json'} is damaged: its format is {found!r}")
-        raise OldFormat(
-            f"{path} was made by {'an earlier' if found < FORMAT else 'a later'} version: format {found}; this version "
-            f"reads format {FORMAT}; run it again, or read it with the commit that its run.json names"
-        )
+        which = "an earlier" if found < FORMAT else "a later"
+        raise OldFormat(said("folder.format", path=path, which=which, found=found, format=FORMAT))
     return head
 
 

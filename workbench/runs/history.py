@@ -21,6 +21,7 @@ from workbench.core.records import Records
 from workbench.runs.files import plain_file
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.metrics import Schema
+from workbench.runs.sentences import said
 
 Array = npt.NDArray[Any]
 # Bytes of a table from which on it is mapped: of a small one, reading takes less time than the map.
@@ -54,12 +55,8 @@ class History:
             file, size = folder.path_of(table), about.dtype.itemsize
             history.read(table, folder)
             if rest := _size(file) % size:
-                warnings.warn(
-                    f"{file}: the last record is cut off after {rest} of {size} bytes and was dropped; "
-                    f"the {history.counts[table]} before it are whole",
-                    RecordWarning,
-                    stacklevel=2,
-                )
+                text = said("history.cut", file=file, rest=rest, size=size, count=history.counts[table])
+                warnings.warn(text, RecordWarning, stacklevel=2)
         return history
 
     def append(self, table: str, records: Records, lost: int = 0, folder: RunFolder | None = None) -> None:

@@ -16,6 +16,7 @@ from workbench.core.train.loop import Trainer
 from workbench.runs.folder import RecordError, named_path
 from workbench.runs.loaded import LoadedRun, RunError, RunView, weights_in
 from workbench.runs.recovery.checkpoint import read_checkpoint
+from workbench.runs.sentences import said
 from workbench.runs.weights import unpadded
 
 # Where weights may come from: an array of :attr:`RunView.weights`, a run, or the path of a run folder (its final
@@ -61,12 +62,12 @@ def initial_weights(source: WeightSource, config: Config) -> NDArray[np.float32]
     weights, made_by = _read(source)
     if made_by is not None and (theirs := _layouts(made_by)) != (ours := _layouts(config)):
         agent = next((i for i, pair in enumerate(zip(theirs, ours, strict=False)) if pair[0] != pair[1]), None)
-        differ = (
-            f"they are of {len(theirs)} agents and this configuration has {len(ours)}" if agent is None
-            else f"agent {agent} was made of {_said(theirs[agent])}; this configuration makes it of "
-            f"{_said(ours[agent])}"
-        )  # fmt: skip
-        raise RunError(f"the weights do not fit: {differ}; take them from a run with the same world and agent")
+        if agent is None:
+            differ = said("initial_weights.agents", theirs=len(theirs), ours=len(ours))
+        else:
+            layouts = {"its": _named(theirs[agent]), "ours": _named(ours[agent])}
+            differ = said("initial_weights.layout", agent=agent, **layouts)
+        raise RunError(said("initial_weights.fit", differ=differ))
     try:
         unpadded(weights, config)
     except ValueError as error:
@@ -89,19 +90,17 @@ def _read(source: WeightSource) -> tuple[NDArray[np.float32], Config | None]:
         try:
             config = Config.from_dict(checkpoint.description["config"])
         except (KeyError, TypeError, ConfigError) as error:
-            raise RunError(f"{path} does not say what it was made of ({error}); give the run, or its weights") from None
+            raise RunError(said("initial_weights.unknown", path=path, error=error)) from None
         return weights_in(checkpoint, config.num_agents), config
     try:
         return np.load(path, allow_pickle=False), None
     except (OSError, ValueError, EOFError) as error:
-        raise RecordError(
-            f"{path} holds no weights ({error}); give a run folder, a checkpoint (.npz) or an array (.npy)"
-        ) from None
+        raise RecordError(said("initial_weights.none", path=path, error=error)) from None
 
 
 def _layouts(config: Config) -> list[ParameterLayout]:
     return [config.agent.layout(spec) for spec in config.spec.agents]
 
 
-def _said(layout: ParameterLayout) -> str:
+def _named(layout: ParameterLayout) -> str:
     return ", ".join(f"{name} {shape}" for name, shape in zip(layout.names, layout.shapes, strict=True))

@@ -3,6 +3,7 @@
 from workbench.core import registry
 from workbench.core.config import MODES, Config, ConfigError
 from workbench.core.settings import require, whole
+from workbench.runs.sentences import said
 
 
 def check_launch(config: Config, mode: str, lag: int | None) -> int | None:
@@ -20,11 +21,9 @@ def check_launch(config: Config, mode: str, lag: int | None) -> int | None:
         raise ConfigError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
     given, lag = lag, whole(lag)
     if given is not None and (lag is None or lag < 0):
-        raise ConfigError(f"lag is {given!r}; it must be a number of epochs, 0 or more, or None for free-running")
+        raise ConfigError(said("launch_rules.lag", given=given))
     if lag is None and mode == "sequential":
-        raise ConfigError(
-            "lag is None; free-running needs mode='multiprocess'. Give a sequential run a lag of 0 or more"
-        )
+        raise ConfigError(said("launch_rules.free"))
     if config.processes.learners in registry.names("learner"):
         registry.registered("learner", config.processes.learners).check(config)
     require(
@@ -32,16 +31,10 @@ def check_launch(config: Config, mode: str, lag: int | None) -> int | None:
         f"the world shapes its rewards for a discount of {config.spec.discount}; set world.discount to that value",
     )  # fmt: skip
     steps, max_age = config.steps_per_epoch, config.replay.max_age
-    require(
-        max_age == 0 or max_age > (lag or 0), "replay.max_age", max_age,
-        f"the newest rows are lag = {lag or 0} versions old when they are learned from, so it must be at least "
-        f"{(lag or 0) + 1}, or 0 for rows of any age",
-    )  # fmt: skip
-    ahead = 1 if lag is None else lag
-    needed = (-(-config.replay.window // steps) + ahead) * steps
-    require(
-        config.replay.capacity >= needed, "replay.capacity", config.replay.capacity,
-        f"it must be at least {needed} (the window of {config.replay.window} rows in whole epochs, and {ahead} epochs "
-        f"of {steps} rows that lag = {lag} lets the actor write meanwhile); raise the capacity or lower replay.window",
-    )  # fmt: skip
+    too_old = said("launch_rules.age", lag=lag or 0, least=(lag or 0) + 1)
+    require(max_age == 0 or max_age > (lag or 0), "replay.max_age", max_age, too_old)
+    ahead, capacity, window = 1 if lag is None else lag, config.replay.capacity, config.replay.window
+    needed = (-(-window // steps) + ahead) * steps
+    too_small = said("launch_rules.capacity", needed=needed, window=window, ahead=ahead, steps=steps, lag=lag)
+    require(capacity >= needed, "replay.capacity", capacity, too_small)
     return lag

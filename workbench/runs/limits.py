@@ -16,6 +16,7 @@ from workbench.core.processes.spawn import TOO_MANY_FILES
 from workbench.runs import fork_server
 from workbench.runs.history import History
 from workbench.runs.recovery.keepers import COPIES, JOURNALS
+from workbench.runs.sentences import said
 
 # What a run takes memory for, and how to make it less. Hooks take memory under the titles of their layouts.
 REMEDIES = {
@@ -41,35 +42,24 @@ def check_limits(plan: Plan) -> None:
     needed, available = memory_needed(plan), memory_available()
     if sum(needed.values()) > available:
         largest = sorted(needed, key=needed.__getitem__, reverse=True)[:2]
-        parts = ", ".join(f"{_mib(needed[part])} for {part}" for part in largest)
-        raise MemoryError(
-            f"the run needs {_mib(sum(needed.values()))} of shared memory ({parts}); {_mib(available)} are available; "
-            f"{'; or '.join(REMEDIES.get(part, f'leave out the hook that brings {part}') for part in largest)}"
-        )
+        about = {
+            "needed": _mib(sum(needed.values())), "available": _mib(available),
+            "parts": ", ".join(f"{_mib(needed[part])} for {part}" for part in largest),
+            "remedies": "; or ".join(REMEDIES.get(part) or said("limits.hook", part=part) for part in largest),
+        }  # fmt: skip
+        raise MemoryError(said("limits.memory", **about))
     method = plan.config.processes.start_method
     if method == "fork_server" and not fork_server.available():
-        raise OSError(
-            errno.ENOSYS,
-            "processes.start_method is 'fork_server', which needs Linux 5.3 or newer; set it to 'auto' or 'spawn'",
-        )
+        raise OSError(errno.ENOSYS, said("limits.server"))
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN and (method == "spawn" or not fork_server.available()):
-        raise OSError(
-            errno.ECHILD,
-            "this process ignores SIGCHLD, so it would see no child end; "
-            "call signal.signal(signal.SIGCHLD, signal.SIG_DFL) first",
-        )
+        raise OSError(errno.ECHILD, said("limits.deaf"))
     largest_file = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     if 0 <= largest_file < sum(needed.values()):
-        raise OSError(
-            errno.EFBIG,
-            f"the run's shared memory is a file of {_mib(sum(needed.values()))}, this process may write files of "
-            f"{_mib(largest_file)}; raise the limit (ulimit -f)",
-        )
+        refused = said("limits.file", needed=_mib(sum(needed.values())), most=_mib(largest_file))
+        raise OSError(errno.EFBIG, refused)
     wanted, left = files_needed(plan), files_left()
     if wanted > left:
-        raise OSError(
-            errno.EMFILE, f"the run needs {wanted} open files, this process may open {left} more; {TOO_MANY_FILES}"
-        )
+        raise OSError(errno.EMFILE, said("limits.files", wanted=wanted, left=left, remedy=TOO_MANY_FILES))
 
 
 def check_tables(history: History) -> None:
@@ -81,10 +71,7 @@ def check_tables(history: History) -> None:
     tables, available = history.schema.tables, memory_available()
     size = sum(count * tables[table].dtype.itemsize for table, count in history.counts.items() if table in tables)
     if 3 * size > available:
-        raise MemoryError(
-            f"the records of the run are {_mib(size)}, and {_mib(available)} of memory are left; "
-            "look at single tables (run.history.table), which are read from their files"
-        )
+        raise MemoryError(said("limits.tables", size=_mib(size), available=_mib(available)))
 
 
 def memory_needed(plan: Plan) -> dict[str, int]:

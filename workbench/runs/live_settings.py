@@ -20,6 +20,7 @@ from workbench.core.shared.counters import Progress
 from workbench.core.shared.layout import Arrays, Layout
 from workbench.core.train.hooks import FixedSettings, Hook
 from workbench.runs.recovery.journal import Journal
+from workbench.runs.sentences import said
 
 # Settings that may be changed while a run is under way, by dotted name. Which ones a resumed run may begin with is in
 # :data:`workbench.runs.recovery.resume.SAFE_TO_CHANGE`.
@@ -171,10 +172,7 @@ class Changes:
         try:
             epoch = progress.epochs_collected + 2
             if epoch >= timeline.config.epochs:
-                raise ConfigError(
-                    f"a change would hold from epoch {epoch} on; the run ends after {timeline.config.epochs} epochs. "
-                    "Let it end, and resume it with more"
-                )
+                raise ConfigError(said("live_settings.late", epoch=epoch, epochs=timeline.config.epochs))
             self.set(timeline.changed(epoch, settings), lambda: announce(epoch))
         finally:
             progress.pause(paused)
@@ -187,10 +185,7 @@ class Changes:
         """
         text = json.dumps(timeline.changes, separators=(",", ":")).encode()
         if len(text) > _ROOM:
-            raise ConfigError(
-                f"the changes of this run take {len(text):,} bytes; there is room for {_ROOM:,}. Stop the run and "
-                "continue with wb.launch(config, weights=run.weights)"
-            )
+            raise ConfigError(said("live_settings.room", bytes=len(text), room=_ROOM))
         announce()
         room = np.zeros(_ROOM, np.uint8)
         room[: len(text)] = np.frombuffer(text, np.uint8)

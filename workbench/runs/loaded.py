@@ -28,6 +28,7 @@ from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
 from workbench.runs.notes import read_note, write_note
 from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, checkpoint_of, kept_epochs
 from workbench.runs.result import Result
+from workbench.runs.sentences import said
 from workbench.runs.table import plain
 from workbench.runs.weights import padded
 
@@ -121,9 +122,7 @@ class RunView:
         """
         data = self.folder.read_result()
         if data is None:
-            raise RunError(
-                f"run {self.name} is {self.status} and left no result; its history is there as far as it got"
-            )
+            raise RunError(said("loaded.no result", run=self))
         return Result.from_dict(data)
 
     @property
@@ -235,24 +234,21 @@ class LoadedRun(RunView, Awaitable[Result]):
     def __init__(self, path: Path | str, **given: type | str | None) -> None:
         """``given`` are classes of the user's own that the run was made with: ``world=``, ``agent=``, ``sampler=``."""
         folder = RunFolder.open(path)
-        said = folder.read_description()
+        description = folder.read_description()
         try:
-            config = _config_of({**said["config"]}, given)
-            _check_description(said, folder.schema.tables)
-            if said["mode"] in readers:
-                super().__init__(folder, config, History(), said)
-                readers[said["mode"]](self)
+            config = _config_of({**description["config"]}, given)
+            _check_description(description, folder.schema.tables)
+            if description["mode"] in readers:
+                super().__init__(folder, config, History(), description)
+                readers[description["mode"]](self)
                 return
-            check_launch(config, said["mode"], said["lag"])
-            super().__init__(folder, config, history_of(folder, said), said)
+            check_launch(config, description["mode"], description["lag"])
+            super().__init__(folder, config, history_of(folder, description), description)
             _check_history(self)
         except NotGiven as error:
             raise RecordError(f"{folder.path} cannot be read: {error}") from None
         except ConfigError as error:
-            raise RecordError(
-                f"{folder.path} was made with settings that this version refuses: {error}; "
-                "open it with the version of workbench that made it"
-            ) from error
+            raise RecordError(said("loaded.refused", path=folder.path, error=error)) from error
         except (KeyError, TypeError) as error:
             raise RecordError(f"{folder.path / 'run.json'} is damaged: {error}") from None
 
@@ -329,15 +325,15 @@ def _parent_alive(description: Mapping[str, Any]) -> bool:
 
 def extensions(description: Mapping[str, Any]) -> list[str]:
     """What was changed when a run was resumed and is no change of its settings: ``epochs 12 → 24 at epoch 12``."""
-    said = []
+    parts = []
     for each in description.get("resumed", ()):
         before, after = each.get("step_size", (0.0, 0.0))
         steps = "" if math.isclose(before, after, rel_tol=0.1) else f" (step size {before:.3g} → {after:.3g})"
-        said += [
+        parts += [
             f"{name} {one} → {other} at epoch {each['epoch']}{steps * (name == 'epochs')}"
             for name, (one, other) in each.get("changed", {}).items() if name in ("epochs", "device")
         ]  # fmt: skip
-    return said
+    return parts
 
 
 def elsewhere(description: Mapping[str, Any]) -> bool:
@@ -361,15 +357,15 @@ def _rule() -> Callable[[object], object]:
     return check
 
 
-def _check_description(said: Mapping[str, Any], tables: Collection[str]) -> None:
+def _check_description(description: Mapping[str, Any], tables: Collection[str]) -> None:
     """Refuse what nothing here could have written."""
     try:
-        _rule()(said)
+        _rule()(description)
     except fastjsonschema.JsonSchemaValueException as error:
         raise TypeError(f"{error.message.removeprefix('data.')}; it is {reprlib.repr(error.value)}") from None
-    changed = {name for each in said.get("changes", ()) for name in each["settings"]}
-    if unknown := (changed - set(CHANGEABLE)) | (said.get("lost_records", {}).keys() - set(tables)):
-        raise TypeError(f"{min(unknown)!r} is no setting that can be changed under way, and no table of the run")
+    changed = {name for each in description.get("changes", ()) for name in each["settings"]}
+    if unknown := (changed - set(CHANGEABLE)) | (description.get("lost_records", {}).keys() - set(tables)):
+        raise TypeError(said("loaded.unknown", name=min(unknown)))
 
 
 def _check_history(run: RunView) -> None:
@@ -383,9 +379,8 @@ def _check_history(run: RunView) -> None:
         for field in limits.keys() & set(records.dtype.names or ()):
             column = records[field]
             if len(column) and not -1 <= column.min() <= column.max() < limits[field]:
-                raise RecordError(
-                    f"{run.folder.path / table}.records is damaged: {field} goes from {column.min()} to {column.max()}"
-                )
+                about = {"path": run.folder.path / table, "low": column.min(), "high": column.max()}
+                raise RecordError(said("loaded.records", field=field, **about))
 
 
 def progress_numbers(epochs: int, rows: int, agents: int, updates: int, elapsed_s: float) -> dict[str, float]:

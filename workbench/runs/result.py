@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from workbench.runs.history import History
+from workbench.runs.sentences import said
 from workbench.runs.table import fixed
 
 
@@ -50,10 +51,7 @@ class Result:
     def __repr__(self) -> str:
         dial = "free-running" if self.lag is None else f"lag {self.lag}"
         reward = "none" if self.greedy_reward is None else f"{fixed(self.greedy_reward, 1)} per epoch"
-        return (
-            f"<Result of {self.mode}, {dial}, seed {self.seed}: {self.status}, {self.agent_steps:,} agent steps and "
-            f"{self.updates:,} updates in {self.wall_s:.1f} s, greedy reward {reward}>"
-        )
+        return said("result.repr", result=self, dial=dial, reward=reward)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; numbers that are not finite become None."""

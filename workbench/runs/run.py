@@ -49,6 +49,7 @@ from workbench.runs.recovery.keepers import Recovery
 from workbench.runs.recovery.restarts import Incident, RestartPolicy
 from workbench.runs.reference_policies import reference_rewards
 from workbench.runs.result import Result
+from workbench.runs.sentences import said
 from workbench.runs.time_slice import TimeSlice
 from workbench.runs.uninterrupted import uninterrupted
 from workbench.runs.weights import padded
@@ -205,10 +206,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         self._require_going("changed")
         for name in settings:
             if name not in CHANGEABLE:
-                raise ConfigError(
-                    f"{name} cannot be changed while a run is under way; these can: {', '.join(CHANGEABLE)}. "
-                    "Launch a new run for another value"
-                )
+                raise ConfigError(said("live_settings.fixed", name=name, changeable=", ".join(CHANGEABLE)))
         with self._steering:
             try:
                 self._changes.make(
@@ -410,8 +408,7 @@ class Run(RunView, Listener, Awaitable[Result]):
     def _note_incident(self, incident: Incident) -> None:
         """Write down a death; what the next process does again must not be counted twice."""
         self._repeats.expect(self.history)
-        said = dataclasses.asdict(incident) | {"text": str(incident)}
-        self._note("incidents", said)
+        self._note("incidents", dataclasses.asdict(incident) | {"text": str(incident)})
 
     def _write_checkpoint(self, epoch: int, contents: Contents) -> None:
         """Write a checkpoint; a disk that refuses is a warning."""

@@ -13,7 +13,7 @@ def sentences(module: str) -> Callable[..., str]:
     """
     known = tomllib.loads(Path(module).with_suffix(".toml").read_text(encoding="utf-8"))
 
-    def look_up(which: str, **about: object) -> str:
+    def look_up(which: str, /, **about: object) -> str:
         """The sentence, in which "{...}" are attributes and items of what it is ``about``."""
         part, _, name = which.partition(".")
         return str(known[part][name]).format(**about)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.config import Config
+from workbench.runs.sentences import said
 
 
 def padded(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -23,9 +24,6 @@ def unpadded(weights: NDArray[np.float32], config: Config) -> list[NDArray[np.fl
         ValueError: there are other agents, or snapshots of other lengths.
     """
     sizes = [2 * config.agent.layout(spec).size for spec in config.spec.agents]
-    if np.shape(weights) != (len(sizes), max(sizes)):
-        raise ValueError(
-            f"weights have shape {np.shape(weights)}; this configuration needs {(len(sizes), max(sizes))} (agents, "
-            "online and target parameters); take them from a run with the same world and agent"
-        )
+    if np.shape(weights) != (wanted := (len(sizes), max(sizes))):
+        raise ValueError(said("initial_weights.shape", found=np.shape(weights), wanted=wanted))
     return [row[:size] for row, size in zip(weights, sizes, strict=True)]

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from workbench.core.digest import array_digest
 from workbench.runs.files import opened_folder, plain_file, remedy, whole_file
 from workbench.runs.folder import RecordError
+from workbench.runs.sentences import said
 
 # Version of what a checkpoint holds.
 FORMAT = 1
@@ -59,24 +60,20 @@ def write_checkpoint(
     """
     path = _path(folder, epoch)
     head = {**description, "format": FORMAT, "epoch": epoch, "sha256": _digest(arrays)}
-    text = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    contents: dict[str, Any] = {_DESCRIPTION: np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays}
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         with opened_folder(folder) as its:  # which stays this run's if another gets its name meanwhile
             for left in os.listdir(its):  # by a writer that was killed
                 if left.endswith(".part"):
                     os.unlink(left, dir_fd=its)
-            with whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
-                for name, array in ({_DESCRIPTION: text} | dict(arrays)).items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        _write_array(member, array)
+            with whole_file(path) as file:
+                np.savez(file, **contents)
             for old in _names(its)[keep:]:
                 os.unlink(old, dir_fd=its)
     except OSError as error:
-        raise CheckpointError(
-            f"cannot write {path}: {error.strerror or error}; earlier checkpoints are kept, and the run continues; "
-            f"{remedy(error)}"
-        ) from error
+        why = error.strerror or error
+        raise CheckpointError(said("checkpoint.write", path=path, why=why, remedy=remedy(error))) from error
     return path
 
 
@@ -95,9 +92,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except Exception as error:  # one flipped bit can name another compression, a password, a shape without end
         raise CheckpointError(f"{path} is damaged or cut off: {error or type(error).__name__}") from error
     if found != FORMAT:
-        raise CheckpointError(
-            f"{path} has format {found!r}, this version reads {FORMAT}; use the version that wrote it"
-        )
+        raise CheckpointError(said("checkpoint.format", path=path, found=found, format=FORMAT))
     return Checkpoint(path, epoch, head, arrays)
 
 
@@ -114,10 +109,8 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
         except CheckpointError as error:
             refused.append(str(error))
     if refused:
-        raise CheckpointError(f"no checkpoint in {folder} is whole: {'; '.join(refused)}; launch the run again")
-    raise CheckpointError(
-        f"there is no checkpoint in {folder}; checkpoint.interval and checkpoint.keep say which ones a run leaves"
-    )
+        raise CheckpointError(said("checkpoint.broken", folder=folder, refused="; ".join(refused)))
+    raise CheckpointError(said("checkpoint.none", folder=folder))
 
 
 def checkpoint_of(folder: Path, epoch: int | Literal["newest"]) -> Checkpoint:
@@ -131,10 +124,7 @@ def checkpoint_of(folder: Path, epoch: int | Literal["newest"]) -> Checkpoint:
     there = kept_epochs(folder)
     if epoch not in there:
         listed = f"those of epochs {', '.join(map(str, there))} are kept" if there else "none is kept"
-        raise CheckpointError(
-            f"there is no checkpoint of epoch {epoch} in {folder}; {listed}. checkpoint.interval and checkpoint.keep "
-            "say which ones a run leaves"
-        )
+        raise CheckpointError(said("checkpoint.other", epoch=epoch, folder=folder, listed=listed))
     return read_checkpoint(_path(folder, epoch))
 
 
@@ -170,13 +160,6 @@ def _found(folder: Path) -> list[Path]:
 def _names(folder: Path | int) -> list[str]:
     matches = filter(None, map(_NAME.fullmatch, os.listdir(folder)))
     return [match[0] for match in sorted(matches, key=lambda match: int(match[1]), reverse=True)]
-
-
-def _write_array(member: IO[bytes], array: NDArray[Any]) -> None:
-    """As ``np.lib.format.write_array`` does, without its copy: the replays are as large as all the rest of a run."""
-    plain = np.asarray(array, order="C")
-    np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(plain))
-    member.write(plain.reshape(-1).view(np.uint8).data)
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -9,6 +9,7 @@ from workbench.core.config import ProcessConfig
 from workbench.core.processes.supervisor import Child, Supervisor
 from workbench.core.processes.worker import Role
 from workbench.core.train.hooks import Action, Death, Listener, Verdict
+from workbench.runs.sentences import said
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,7 @@ class RestartPolicy(Listener):
         if not ready:  # restarted, and not there yet
             limit, silence_s = self._limits.start_timeout_s, time.monotonic() - child.started
         if silence_s > limit:
-            self._supervisor.kill(
-                child,
-                f"has sent no heartbeat for {limit:g} s and was killed. It hung or was stopped, see its log; "
-                "if one turn of all worlds, or one update, may take that long, raise processes.hang_timeout_s",
-            )
+            self._supervisor.kill(child, said("restarts.silent", limit=limit))
 
 
 class Restarts:
@@ -117,7 +114,7 @@ class Restarts:
             if not self._most:
                 return "processes.max_restarts is 0"
             often = "once" if len(recent) == 1 else f"{len(recent)} times"
-            return f"it was restarted {often} within {self._window_s:g} s, and processes.max_restarts allows no more"
+            return said("restarts.often", often=often, window_s=self._window_s)
         self._times.append(now)
         self._last_failure = (failure, done)
         return ""

@@ -27,6 +27,7 @@ from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, kept
 from workbench.runs.recovery.deduplication import until
 from workbench.runs.recovery.keepers import parts_of_checkpoint
 from workbench.runs.run import OWN_HOOKS, R, begin, describe_place
+from workbench.runs.sentences import said
 from workbench.runs.uninterrupted import uninterrupted
 
 # Makes the hooks that a run was launched with, for the configuration that it continues with.
@@ -56,7 +57,7 @@ def resume(
         changes: settings to change, by dotted name.
     """
     if not isinstance(config, Config | None):
-        raise ConfigError(f"config is {config!r}; it must be a configuration, such as wb.load(path).config, or None")
+        raise ConfigError(said("resume.config", config=config))
     folder = _ended(path, parent_is_gone, given).folder
     folder.hold()
     try:
@@ -77,12 +78,8 @@ def _ended(path: Path | str, parent_is_gone: bool, given: Given) -> LoadedRun:
     if found.ended or (parent_is_gone and elsewhere(found.description)):
         return found
     if elsewhere(found.description):
-        of = found.description["machine"]
-        raise RunError(
-            f"run {found.name} is {found.status} in process {of['pid']} of {of['host']}, which cannot be seen from "
-            "here; stop it there, or, if that process is gone, resume with parent_is_gone=True (--parent-is-gone)"
-        )
-    raise RunError(f"run {found.name} is {found.status}; stop it first, or wait for its end")
+        raise RunError(said("resume.elsewhere", run=found, its=found.description["machine"]))
+    raise RunError(said("resume.under way", run=found))
 
 
 def _gone_back(
@@ -91,13 +88,13 @@ def _gone_back(
     """The run, set back to its newest checkpoint and not started yet."""
     kept, folder = earlier.config.checkpoint, earlier.folder.place / "checkpoints"
     if not kept_epochs(folder):
-        first = f"the first is due after {kept.interval} epochs" if kept.interval else "it leaves them only when asked"
-        why = first if kept.keep else "checkpoint.keep is 0, so it leaves none"
+        why = "resume.none kept" if not kept.keep else "resume.due" if kept.interval else "resume.asked"
         done = int(earlier.history.epochs["epoch"].max(initial=-1)) + 1
-        raise CheckpointError(f"there is no checkpoint in {folder}: {why}; {done} are recorded. Launch the run again")
+        raise CheckpointError(said("resume.none", folder=folder, why=said(why, interval=kept.interval), done=done))
     checkpoint, refused = newest_checkpoint(folder)
     for text in refused:
-        warnings.warn(f"{text}; the one before it, of epoch {checkpoint.epoch}, is used", RecordWarning, stacklevel=3)
+        text = said("resume.before", refused=text, epoch=checkpoint.epoch)
+        warnings.warn(text, RecordWarning, stacklevel=3)
     launched = _config_of(checkpoint, given)
     changed = _check_changes(launched, wanted, checkpoint)
     on_the_way, wanted = _from_here_on(earlier, launched, wanted, {*changed, *asked_for}, checkpoint.epoch)
@@ -111,10 +108,8 @@ def _gone_back(
     _check_tables(earlier.folder, plan)
     _check_fits(plan, checkpoint)
     if earlier.status == "finished" and wanted.epochs == checkpoint.epoch:
-        raise RunError(
-            f"run {earlier.name} is finished, so {', '.join(changed) or 'this'} would change nothing; make it longer "
-            f"(epochs={2 * wanted.epochs})"
-        )
+        about = {"changed": ", ".join(changed) or "this", "longer": 2 * wanted.epochs}
+        raise RunError(said("resume.finished", run=earlier, **about))
     again = {"time": time.time(), "epoch": checkpoint.epoch, "after": earlier.status, "changed": changed}
     again |= {name: description[name] for name in ("machine", "device", "device_name") if name in description}
     if "epochs" in changed:
@@ -158,12 +153,8 @@ def _step_sizes(earlier: LoadedRun, launched: Config, wanted: Config, checkpoint
         settings = SettingsTimeline(config, earlier.settings.changes)
         sizes.append(schedules.learning_rate(settings.at(its), settings.schedule_position(update, its)))
     if not math.isclose(*sizes, rel_tol=0.1):
-        warnings.warn(
-            f"the step size was {sizes[0]:.3g} before the checkpoint and is {sizes[1]:.3g} after it: schedules over "
-            f"all updates, of the step size and of prioritised draws, now end after {wanted.epochs} epochs",
-            RecordWarning,
-            stacklevel=4,
-        )
+        text = said("resume.step size", before=sizes[0], after=sizes[1], epochs=wanted.epochs)
+        warnings.warn(text, RecordWarning, stacklevel=4)
     return sizes
 
 
@@ -180,22 +171,17 @@ def _check_fits(plan: Plan, checkpoint: Checkpoint) -> None:
     Raises:
         CheckpointError: mode or lag are others, or an array is missing, of another shape or dtype, or too much.
     """
-    said = checkpoint.description
-    if (said.get("mode"), said.get("lag")) != (plan.mode, plan.lag):
-        raise CheckpointError(
-            f"{checkpoint.path} is of a run with mode {said.get('mode')!r} and lag {said.get('lag')!r}; this one has "
-            f"mode {plan.mode!r} and lag {plan.lag!r}; put back the run.json that belongs to it"
-        )
+    path, about = checkpoint.path, checkpoint.description
+    mode, lag = about.get("mode"), about.get("lag")
+    if (mode, lag) != (plan.mode, plan.lag):
+        raise CheckpointError(said("resume.kind", path=path, mode=mode, lag=lag, plan=plan))
     states = parts_of_checkpoint(plan)
     wanted = {f"{owner}/{name}": _kind(value) for owner, state in states.items() for name, value in state.items()}
     wanted |= {f"{owner}/at": _kind(0) for owner in states}
     found = {name: _kind(array) for name, array in checkpoint.arrays.items()}
     wrong = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-    if wrong or not isinstance(said.get("elapsed_s"), int | float):
-        raise CheckpointError(
-            f"{checkpoint.path} is not of a run with this configuration: {', '.join(wrong) or 'elapsed_s'} "
-            "missing, or of another shape or kind; launch the run again"
-        )
+    if wrong or not isinstance(about.get("elapsed_s"), int | float):
+        raise CheckpointError(said("resume.arrays", path=path, wrong=", ".join(wrong) or "elapsed_s"))
 
 
 def _kind(value: object) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -209,14 +195,9 @@ def _check_changes(before: Config, wanted: Config, checkpoint: Checkpoint) -> di
     unsafe = {name: pair for name, pair in changed.items() if not safe_to_change(name)}
     if unsafe:
         listed = ", ".join(f"{name} ({one!r} there, {other!r} here)" for name, (one, other) in unsafe.items())
-        raise CheckpointError(
-            f"{checkpoint.path} is of another configuration: {listed}; resume with the run's own values, or launch a "
-            "new run that starts from its weights (weights=path, --weights)"
-        )
+        raise CheckpointError(said("resume.unsafe", path=checkpoint.path, listed=listed))
     if wanted.epochs < checkpoint.epoch:
-        raise ConfigError(
-            f"epochs is {wanted.epochs}; the checkpoint was made after {checkpoint.epoch}; give at least as many"
-        )
+        raise ConfigError(said("resume.shorter", wanted=wanted, checkpoint=checkpoint))
     return {name: list(pair) for name, pair in changed.items()}
 
 
