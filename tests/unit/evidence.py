@@ -9,6 +9,7 @@ from workbench.core.agents import schedules
 from workbench.core.records import EVALUATIONS, EventKind
 from workbench.diagnose.measurements import MEASUREMENTS, measurement_number
 from workbench.diagnose.rules import Evidence
+from workbench.diagnose.second_opinion import STAGES, Judged, Opinion
 from workbench.runs.history import History
 from workbench.runs.presets import preset
 
@@ -18,13 +19,10 @@ AGENTS = range(CONFIG.num_agents)
 START = 1000.0
 CHANCE = {"mean": 50.0, "sd": 10.0, "epochs": 100}
 
-# value and due of a measurement in a sound run; a due of None is that of the value
+# value and due of a measurement in a sound run
 SOUND = {
-    "sync/checksum": (1, 1), "learn/training": (1, 1), "learn/gradient": (0.7, 1), "learn/optimizer": (1, 1),
-    "learn/device": (1, 1), "publish/host": (1, 1), "learn/target_motion": (1, 1), "data/varying": (0.9, 0),
-    "data/scale": (1, 1), "learn/moved": (1e-4, np.nan), "sync/online_before": (1e-3, np.nan),
-    "sync/target_before": (1e-4, np.nan), "publish/online_target": (1e-3, np.nan), "sync/q": (0.5, np.nan),
-    "publish/q": (0.5, np.nan),
+    "sync/checksum": (1, 1), "learn/training": (1, 1), "learn/gradient": (0.7, 1),
+    "sync/online_before": (1e-3, np.nan), "sync/target_before": (1e-4, np.nan),
 }  # fmt: skip
 
 
@@ -70,22 +68,25 @@ def publish(tables, agent, version, update):
 
 def measure(tables, name, agent, epoch, version, update):
     value, due = SOUND.get(name, (0, 0))
-    if "epsilon" in name:
-        value = due = schedules.epsilon(CONFIG, epoch)
-    elif name == "act/version":
+    if name == "act/version":
         value = due = version
-    elif name in ("act/rows", "data/rows"):
+    elif name == "data/rows":
         value = due = (epoch + 1) * CONFIG.steps_per_epoch
-    elif name in ("learn/steps", "learn/target_updates", "publish/updates"):
-        value = due = update
     tables["probes"].append({
         "time": START + epoch, "agent": agent, "epoch": epoch, "measurement": measurement_number(name),
         "version": version, "update": update, "value": value, "due": due,
     })  # fmt: skip
 
 
-def evidence(tables=None, **changes):
-    """Evidence over hand-made tables; by default those of a sound run that has finished."""
+def evidence(tables=None, wrong=None, audited=True, **changes):
+    """Evidence over hand-made tables; by default those of a sound run that has finished.
+
+    Args:
+        tables: the records.
+        wrong: a stage of the audit's chain and its sentence on agent 1 in epoch 4, if it disagrees there.
+        audited: whether the audit kept something.
+        changes: fields of the evidence.
+    """
     tables = sound_tables() if tables is None else tables
     history = History(SCHEMA)
     for name, rows in tables.items():
@@ -101,7 +102,13 @@ def evidence(tables=None, **changes):
         CONFIG, "multiprocess", LAG, "finished", None, history, {"random_no_wall": CHANCE},
         START + CONFIG.epochs,
     )  # fmt: skip
-    return dataclasses.replace(made, **changes)
+    made = dataclasses.replace(made, **changes)
+    stage, sentence = wrong or ("", "")
+    made.__dict__["opinion"] = Opinion(tuple(
+        Judged(name, "actor", agent, epoch, sentence if (name, agent, epoch) == (stage, 1, 4) else "")
+        for name in (STAGES if audited else ()) for agent in AGENTS for epoch in (0, 2, 4)
+    ))  # fmt: skip
+    return made
 
 
 def measured(tables, name, agent=1, epoch=4):

@@ -81,7 +81,7 @@ def tables_of(config, mode, lag, seed, wall_s):
             })  # fmt: skip
         made["events"].append({"time": START, "kind": EventKind.PUBLISH, "agent": agent})
         made["events"].append({"time": START, "kind": EventKind.SYNC, "agent": agent})
-        made["probes"].append({"time": START, "agent": agent, "measurement": measurement_number("act/epsilon")})
+        made["probes"].append({"time": START, "agent": agent, "measurement": measurement_number("act/version")})
     made["spans"] = spans_of(mode, config, wall_s)
     return {name: as_records(name, rows) for name, rows in made.items()}
 

@@ -7,6 +7,7 @@ import workbench as wb
 from tests.unit import evidence as made
 from workbench.diagnose.doctor import diagnose, examine
 from workbench.diagnose.measurements import measurements_of
+from workbench.diagnose.second_opinion import TARGET_UNPUBLISHED
 
 
 def wrong(measurement, value):
@@ -34,8 +35,11 @@ def test_a_copy_that_changes_nothing_makes_the_hypothesis_true_with_its_figure()
     assert "0.0123" in diagnosis.hypothesis.sentence
 
 
+STALE = ("choice", "epsilon 0.123 used, 0.8 due")
+
+
 def test_a_stale_epsilon_is_no_copy_that_failed_and_the_verdict_says_both():
-    diagnosis = wrong("act/epsilon", 0.123)
+    diagnosis = examine(made.evidence(wrong=STALE))
     assert diagnosis.exit_code == 1
     assert diagnosis["5 epsilon"].verdict == "fail"
     assert diagnosis.hypothesis.holds is False
@@ -46,7 +50,7 @@ def test_a_stale_epsilon_is_no_copy_that_failed_and_the_verdict_says_both():
 
 
 def test_a_target_network_that_is_not_published_is_named_and_is_no_stale_policy():
-    diagnosis = wrong("publish/target", 0.123)
+    diagnosis = examine(made.evidence(wrong=("publication", TARGET_UNPUBLISHED)))
     assert diagnosis["sync"].verdict == diagnosis["8 publication"].verdict == "fail"
     assert diagnosis.hypothesis.holds is False
     assert "But the TARGET network did not arrive" in diagnosis.hypothesis.sentence
@@ -54,24 +58,33 @@ def test_a_target_network_that_is_not_published_is_named_and_is_no_stale_policy(
 
 def test_weights_that_fail_beside_a_stale_epsilon_still_make_the_hypothesis_true():
     tables = made.sound_tables()
-    made.measured(tables, "act/epsilon")["value"] = 0.123
     made.measured(tables, "sync/checksum")["value"] = 0
-    hypothesis = examine(made.evidence(tables)).hypothesis
+    hypothesis = examine(made.evidence(tables, STALE)).hypothesis
     assert hypothesis.holds is True
     assert "self-test" in hypothesis.sentence and "0.123" not in hypothesis.sentence
 
 
 def test_a_fault_elsewhere_fails_but_leaves_the_hypothesis_false():
-    diagnosis = wrong("data/scale", 100)
+    diagnosis = wrong("learn/training", 0)
     assert diagnosis.exit_code == 1
-    assert [check.name for check in diagnosis.failed] == ["value"]
+    assert [check.name for check in diagnosis.failed] == ["learner"]
     assert diagnosis.hypothesis.holds is False
+
+
+def test_the_conclusion_has_the_stage_first_and_then_what_may_follow_without_saying_the_same_twice():
+    tables = made.sound_tables()
+    made.measured(tables, "data/void")["value"] = 3
+    said = examine(made.evidence(tables, ("stack", "frames reach the policy in the order 2 1 0"))).conclusion
+    assert said == (
+        "The first stage that disagrees: stack (actor, agent 1, epoch 4): frames reach the policy in the order 2 1 0. "
+        "What may follow from it: integrity."
+    )
 
 
 def test_without_probes_the_outcome_is_open():
     tables = made.sound_tables()
     tables["probes"] = []
-    diagnosis = examine(made.evidence(tables))
+    diagnosis = examine(made.evidence(tables, audited=False))
     assert diagnosis.exit_code == 2
     assert diagnosis.hypothesis.holds is None
     assert "OPEN" in diagnosis.text
@@ -82,7 +95,7 @@ def test_that_learning_cannot_be_told_yet_does_not_spoil_a_pass():
 
 
 def test_the_text_shows_every_check_with_figure_threshold_and_ids():
-    diagnosis = wrong("act/stacks", 7)
+    diagnosis = wrong("act/version", 2)
     for check in diagnosis.checks:
         assert check.threshold in diagnosis.text
         assert " ".join(check.ids) in diagnosis.text

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.core.seeding import ROLES, stream
-from workbench.diagnose.probes import twin
 
 
 def numbers(seed, role, agent=0):
@@ -41,12 +40,3 @@ def test_a_stream_leaves_the_global_generator_alone():
 def test_an_unknown_role_is_refused_with_the_known_ones(role):
     with pytest.raises(ValueError, match=", ".join(ROLES)):
         stream(0, role)
-
-
-@given(drawn=st.integers(0, 5))
-def test_a_twin_continues_with_the_same_numbers_and_leaves_the_other_where_it_was(drawn):
-    rng = stream(3, "world")
-    rng.random(drawn, np.float32)  # an odd number leaves half a word behind
-    other = twin(rng)
-    expected = other.random(9, np.float32)
-    assert np.array_equal(rng.random(9, np.float32), expected)

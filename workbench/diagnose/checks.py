@@ -8,6 +8,7 @@ and cannot tell where records are missing: then it says what to record. One that
 from __future__ import annotations
 
 import dataclasses
+import functools
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import numpy as np
 
 from workbench.diagnose import rules
 from workbench.diagnose.catalogue import CHECKS, ids_of_check
-from workbench.diagnose.measurements import measurements_of, probes_of
+from workbench.diagnose.measurements import probes_of
 from workbench.diagnose.rules import Comparison, Evidence, Rule
 
 Verdict = Literal["pass", "fail", "cannot tell", "does not apply"]
@@ -65,16 +66,23 @@ class CheckResult:
 
 
 def _rule(
-    measure: str = "", record: str = "", refused: str = "", holds: str = "=", tolerance: float = 0.0,
-    relative: float = 0.0, unknown: bool = False, missing: str = "", exempt: str = "", **said: Any,
+    measure: str = "", record: str = "", refused: str = "", stages: Sequence[str] = (), said: str = "",
+    holds: str = "=", tolerance: float = 0.0, relative: float = 0.0, missing: str = "", exempt: str = "", **about: Any,
 ) -> Rule:  # fmt: skip
     """A rule as the page gives it."""
-    if record:
-        found = rules.measured(record, holds, tolerance, relative, unknown)
+    if stages:
+        about = _OF_STAGES | about | {"exempt": functools.partial(rules.not_computed, stages)}
+        found = rules.agreed(stages, said)
+    elif record:
+        found = rules.measured(record, holds, tolerance, relative)
     else:
         found = rules.not_refused(refused) if refused else getattr(rules, measure)
-    said |= {"exempt": getattr(rules, exempt)} if exempt else {}
-    return Rule(found, missing=getattr(rules, missing) if missing else None, **said)
+    about |= {"exempt": getattr(rules, exempt)} if exempt else {}
+    return Rule(found, missing=getattr(rules, missing) if missing else None, **about)
+
+
+# What a rule says that takes the word of the audit.
+_OF_STAGES = {"things": "records", "bad": "{detail}", "good": "{count} records of the audit agree with the reference"}
 
 
 # The rules of each check by their names, as ``rules.toml`` gives them. The first broken one gives the figure.
@@ -100,8 +108,8 @@ def judge(evidence: Evidence, name: str, ids: tuple[str, ...], needed: Sequence[
     if broken:
         epochs = [each.first_epoch for _, each in broken if each.first_epoch is not None]
         rule, first = broken[0]
-        also = "; ".join(_text(other, each, evidence) for other, each in broken[1:3])
-        sentence = _text(rule, first, evidence) + (f"; also: {also}" if also else "")
+        also = "; ".join(_text(other, each) for other, each in broken[1:3])
+        sentence = _text(rule, first) + (f"; also: {also}" if also else "")
         about = tuple(dict.fromkeys(rule.about for rule, _ in broken))
         return CheckResult(name, ids, "fail", _figure(rule, first), rule.threshold, close(sentence), min(epochs), about)
     held = [(rule, each) for rule, each in found if each is not None]
@@ -113,9 +121,7 @@ def judge(evidence: Evidence, name: str, ids: tuple[str, ...], needed: Sequence[
     if missing:
         return CheckResult(name, ids, "cannot tell", "-", missing[0].threshold, _what_to_record(evidence, missing[0]))
     shown = [(rule, each) for rule, each in held if rule.needed] or held
-    sentence = "; ".join(_text(rule, each, evidence) for rule, each in shown[:2]) + f"; does not apply: {why}" * bool(
-        why
-    )
+    sentence = "; ".join(_text(rule, each) for rule, each in shown[:2]) + f"; does not apply: {why}" * bool(why)
     return CheckResult(name, ids, "pass", _figure(*shown[0]), shown[0][0].threshold, close(sentence))
 
 
@@ -132,15 +138,14 @@ def _figure(rule: Rule, found: Comparison) -> str:
     return f"{int(found.broken.sum())} of {len(found.value)} {rule.things}"
 
 
-def _text(rule: Rule, found: Comparison, evidence: Evidence) -> str:
+def _text(rule: Rule, found: Comparison) -> str:
     template, at, broken = rule.good, found.place(rule.shows), found.broken.any()
     if broken:
         of_agent = "agent {agent}, epoch {epoch}: " if found.agent[at] >= 0 else ""
         template = of_agent + rule.bad + (f" ({_figure(rule, found)})" if len(found.value) > 1 else "")
-    detail = found.detail or (_bias(evidence) if "{detail}" in template else "")
     return template.format(
         count=Number(len(found.value)), things=rule.things, value=Number(found.value[at]), due=Number(found.due[at]),
-        agent=found.agent[at], epoch=Number(found.epoch[at]), first=found.first_epoch, detail=detail,
+        agent=found.agent[at], epoch=Number(found.epoch[at]), first=found.first_epoch, detail=found.detail,
     )  # fmt: skip
 
 
@@ -153,11 +158,6 @@ class Number(float):
         if not noun:
             return text
         return f"{text} {noun if value == 1 else noun + ('es' if noun.endswith('tch') else 's')}"
-
-
-def _bias(evidence: Evidence) -> str:
-    bias = measurements_of(evidence.history, "data/bias")["value"]
-    return f"the discount is off by {bias.mean():+.3g} on average" if len(bias) else ""
 
 
 def _ratio_and_age(evidence: Evidence) -> str:

@@ -16,15 +16,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.core.agents import schedules
 from workbench.core.records import EventKind
 from workbench.diagnose.checks import CHECK_RULES, CheckResult, Verdict, judge, run_checks
 from workbench.diagnose.measurements import measurements_of
 from workbench.diagnose.rules import WHOLES, Evidence, Rule
-from workbench.diagnose.second_opinion import read_cases
+from workbench.diagnose.second_opinion import STAGES, Judged, read_cases
 from workbench.runs.limits import check_tables
 from workbench.runs.loaded import RunView
 
 _WIDTH = 112
+NO_RECORD = "no record of it was kept"
 # The methods without which the hypothesis is not called false.
 _DECIDES = ("1 sync events", "2 weight distance", "4 counters", "6 self-test of the copy", "7 order of sync and action")
 # What the verdict says of the other things that can be late.
@@ -125,22 +127,21 @@ def examine(evidence: Evidence, title: str = "") -> Diagnosis:
 
 def run_chain(evidence: Evidence) -> tuple[CheckResult, ...]:
     """Every stage of the chain, computed once more; none of a run without an audit."""
-    if not evidence.cases:
-        return ()
-    judged, told = evidence.opinion, []
-    for name, number in judged.examined.items():
-        found = [each for each in judged.found if each.stage == name]
-        harmful = [each for each in found if not each.harmless]
-        verdict: Verdict = "fail" if harmful else "pass" if number else "does not apply"
-        shown = next(iter(harmful or found), None)
-        said = str(shown) if shown else f"{number} records agree" if number else "no record of it was kept"
-        said += ". A deviation that changes no number of this run" * bool(found and not harmful)
-        figure = f"{len(found)} of {number} records" if number else "-"
-        agents = tuple(sorted({each.agent for each in found}))
-        epoch = min((each.epoch for each in found), default=None)
-        about = (f"chain.{name}", (), verdict, figure, "as the reference computes it", said, epoch)
-        told.append(CheckResult(*about, agents=agents))
-    return tuple(told)
+    return tuple(_stage(name, evidence.opinion.of([name])) for name in STAGES) if evidence.opinion.records else ()
+
+
+def _stage(name: str, judged: Sequence[Judged]) -> CheckResult:
+    """The verdict of one stage."""
+    found = [each for each in judged if each.sentence]
+    harmful = [each for each in found if not each.harmless]
+    verdict: Verdict = "fail" if harmful else "pass" if judged else "does not apply"
+    said = str((harmful or found)[0]) if found else f"{len(judged)} records agree" if judged else NO_RECORD
+    said += ". A deviation that changes no number of this run" * bool(found and not harmful)
+    figure = f"{len(found)} of {len(judged)} records" if judged else "-"
+    agents = tuple(sorted({each.agent for each in found}))
+    epoch = min((each.epoch for each in found), default=None)
+    about = (f"chain.{name}", (), verdict, figure, "as the reference computes it", said, epoch)
+    return CheckResult(*about, agents=agents)
 
 
 def conclude(checks: Sequence[CheckResult], chain: Sequence[CheckResult], evidence: Evidence) -> str:
@@ -149,10 +150,11 @@ def conclude(checks: Sequence[CheckResult], chain: Sequence[CheckResult], eviden
     failed = [check for check in checks if check.verdict == "fail"]
     unseen = [stage.name.partition(".")[2] for stage in chain if stage.verdict == "does not apply"]
     missing = f" Not examined: {', '.join(unseen)}." if unseen else ""
-    deviation = next((each for each in evidence.opinion.found if each.harmless), None)
+    deviation = next((each for each in evidence.opinion.records if each.harmless), None)
     missing += f" A deviation that changes no number of this run: {deviation}." if deviation else ""
     if wrong:
-        rest = [*(stage.name for stage in wrong[1:]), *(check.name for check in failed)]
+        first = wrong[0].sentence.partition(": ")[2]
+        rest = [each.name for each in (*wrong[1:], *failed) if first not in each.sentence]
         return f"The first stage that disagrees: {wrong[0].sentence}." + (
             f" What may follow from it: {', '.join(rest)}." if rest else ""
         )
@@ -274,13 +276,15 @@ def _part(whole: int, *measured: int) -> str:
 
 
 def _epsilon_at_syncs(evidence: Evidence) -> str:
-    before, after = (measurements_of(evidence.history, f"sync/epsilon_{when}") for when in ("before", "after"))
-    if not len(before) or len(before) != len(after):
+    synced = evidence.events(EventKind.SYNC)
+    of_agent = synced[synced["agent"] == synced["agent"][-1:]][-2:]
+    if len(of_agent) < 2:
         return ""
-    last = -1
+    before, after = of_agent["epsilon"]
+    due = schedules.epsilon(evidence.settings.at(int(of_agent["epoch"][-1])), int(of_agent["epoch"][-1]))
     return (
-        f"The last sync, in epoch {after['epoch'][last]}, took epsilon from {before['value'][last]:.4f} to "
-        f"{after['value'][last]:.4f}, with {after['due'][last]:.4f} due."
+        f"The last sync, in epoch {of_agent['epoch'][-1]}, took epsilon from {before:.4f} to {after:.4f}, with "
+        f"{due:.4f} due."
     )
 
 
@@ -332,8 +336,8 @@ METHODS = (
     Method("4 counters", ("W3", "W4"), ("sync.syncs", "sync.rate")),
     Method("5 epsilon", ("W7",), ("epsilon.in_use", "epsilon.acted")),
     Method("6 self-test of the copy", ("W1", "W2", "W5", "W8"),
-           ("integrity.checksum", "sync.online", "sync.target", "epsilon.published", "sync.same_q")),
+           ("integrity.checksum", "sync.online", "sync.target", "epsilon.published", "sync.acted")),
     Method("7 order of sync and action", ("W6",), ("sync.version",)),
     Method("8 publication", ("W4", "W8"),
-           ("sync.published", "sync.published_target", "sync.waiting", "sync.rate"), _first_use),
+           ("sync.published", "sync.published_target", "sync.rate"), _first_use),
 )  # fmt: skip

@@ -196,7 +196,7 @@ _HOLDS: Mapping[str, Callable[[Any, Any, Any], Any]] = {
 }
 
 
-def measured(name: str, holds: str, tolerance: float, relative: float, unknown: bool) -> Measure:
+def measured(name: str, holds: str, tolerance: float, relative: float) -> Measure:
     """Whether what was measured goes with what is due, wherever something is due.
 
     Args:
@@ -204,16 +204,41 @@ def measured(name: str, holds: str, tolerance: float, relative: float, unknown: 
         holds: how they must compare: "=", "<=", ">=" or ">".
         tolerance: how far off the value may be, in the measurement's unit.
         relative: how far off it may be besides, as a share of what is due.
-        unknown: whether nan means that there was nothing to measure; such records are left out.
     """
 
     def measure(evidence: Evidence) -> Comparison | None:
         found = measurements_of(evidence.history, name)
-        found = found[~np.isnan(found["due"]) & ~(unknown & np.isnan(found["value"]))]
+        found = found[~np.isnan(found["due"])]
         value, due = found["value"], found["due"]
         return compared(found, value, due, _HOLDS[holds](value, due, tolerance + relative * np.abs(due)))
 
     return measure
+
+
+def agreed(stages: Sequence[str], said: str) -> Measure:
+    """Whether the audit's records agree with the reference in some stages of the chain.
+
+    Args:
+        stages: the stages.
+        said: an expression that finds the sentences that count.
+    """
+
+    def measure(evidence: Evidence) -> Comparison | None:
+        found = evidence.opinion.of(stages)
+        wrong = [bool(each.sentence) and bool(re.search(said, each.sentence)) for each in found]
+        if not found:
+            return None
+        about = np.array([(each.agent, each.epoch, broken) for each, broken in zip(found, wrong, strict=True)])
+        detail = next((each.sentence for each, broken in zip(found, wrong, strict=True) if broken), "")
+        value = about[:, 2].astype(np.float64)
+        return Comparison(about[:, 0], about[:, 1], value, 0 * value, value > 0, detail)
+
+    return measure
+
+
+def not_computed(stages: Sequence[str], evidence: Evidence) -> str:
+    """Why some stages say nothing of a run of which the audit kept records."""
+    return f"{', '.join(stages)} cannot be computed for this run" if evidence.opinion.records else ""
 
 
 def not_refused(pattern: str) -> Measure:
@@ -276,23 +301,6 @@ def finite_numbers(evidence: Evidence) -> Comparison | None:
     return Comparison(np.full(len(broken), -1), epoch, broken.astype(np.float64), none, broken, detail)
 
 
-def one_row(evidence: Evidence) -> str:
-    """Why batches need not vary."""
-    return "a batch of one row cannot vary" if evidence.config.learning.batch_size == 1 else ""
-
-
-def no_cells(evidence: Evidence) -> str:
-    """Why a reset world cannot be compared to a new one."""
-    found = measurements_of(evidence.history, "world/reset")["value"]
-    return "this world shows no cells to compare" if len(found) and np.isnan(found).all() else ""
-
-
-def no_rewards(evidence: Evidence) -> str:
-    """Why the scale of the rewards cannot be measured."""
-    looked = len(measurements_of(evidence.history, "data/returns")) and not evidence.live
-    return "no row of the batches that were looked at had a reward" if looked else ""
-
-
 def bounded_age(evidence: Evidence) -> str:
     """Why there is no least number of updates."""
     return "with replay.max_age updates are skipped for want of young rows" if evidence.config.replay.max_age else ""
@@ -340,20 +348,14 @@ def updates_between_publications(evidence: Evidence) -> Comparison | None:
     return compared(later[follows], updates, limit, updates <= limit)
 
 
-def q_on_both_sides(evidence: Evidence) -> Comparison | None:
-    """Q of the fixed batch on the actor's side is the learner's of the same version, within a thousandth."""
-    published = measurements_of(evidence.history, "publish/q")
-    due = dict(zip(published[["agent", "version"]].tolist(), published["value"].tolist(), strict=True))
-    synced = measurements_of(evidence.history, "sync/q")
-    synced = synced[np.array([pair in due for pair in synced[["agent", "version"]].tolist()], np.bool_)]
-    dues = np.array([due[pair] for pair in synced[["agent", "version"]].tolist()], np.float64)
-    holds = np.abs(synced["value"] - dues) <= 1e-3 * np.maximum(1.0, np.abs(dues))
-    return compared(synced, synced["value"], dues, holds)
-
-
 def epsilon_of_epochs(evidence: Evidence) -> Comparison | None:
     """Epsilon in use is epsilon due, in every epoch."""
     return _epsilon(evidence, evidence.history.epochs)
+
+
+def epsilon_synced(evidence: Evidence) -> Comparison | None:
+    """Epsilon after a sync is the one due in the epoch that begins."""
+    return _epsilon(evidence, evidence.events(EventKind.SYNC))
 
 
 def epsilon_published(evidence: Evidence) -> Comparison | None:
@@ -364,18 +366,6 @@ def epsilon_published(evidence: Evidence) -> Comparison | None:
 def _epsilon(evidence: Evidence, records: Records) -> Comparison | None:
     due = _by_epoch(records, lambda epoch: schedules.epsilon(evidence.settings.at(epoch), epoch))
     return compared(records, records["epsilon"], due, np.abs(records["epsilon"] - due) <= 1e-4)
-
-
-def weights_move(evidence: Evidence) -> Comparison | None:
-    """An update changes the online weights, unless its step size is 0."""
-    found = measurements_of(evidence.history, "learn/moved")
-    if evidence.not_finite is not None:  # weights that are nan stay so
-        found = found[found["epoch"] < evidence.not_finite.epoch]
-    made = evidence.history.updates  # the schedule of an extended run was another before
-    made = made[np.isin(made["update"], found["update"])]
-    rates = dict(zip(made[["agent", "update"]].tolist(), made["learning_rate"].tolist(), strict=True))
-    rate = np.array([rates.get(pair, 1.0) for pair in found[["agent", "update"]].tolist()])
-    return compared(found, found["value"], 0, (found["value"] > 0) | (rate < 1e-7))
 
 
 def q_within_return(evidence: Evidence) -> Comparison | None:

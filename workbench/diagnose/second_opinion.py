@@ -86,27 +86,29 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Disagreement:
-    """What the run did otherwise than the reference.
+class Judged:
+    """What one stage says of one record.
 
     Attributes:
         stage: of the chain, one of :data:`STAGES`.
-        process: in which.
-        agent: -1 for all or none.
-        sentence: what was found and what is due.
-        harmless: whether no number of the algorithm depends on it.
+        process: that kept the record.
+        agent: whose record.
+        sentence: what was found and what is due; empty where the run agrees with the reference.
     """
 
     stage: str
     process: str
     agent: int
     epoch: int
-    sentence: str
-    harmless: bool = False
+    sentence: str = ""
+
+    @property
+    def harmless(self) -> bool:
+        """Whether no number of the algorithm depends on what is wrong."""
+        return self.sentence in HARMLESS
 
     def __str__(self) -> str:
-        agent = f"agent {self.agent}, " if self.agent >= 0 else ""
-        return f"{self.stage} ({self.process}, {agent}epoch {self.epoch}): {self.sentence}"
+        return f"{self.stage} ({self.process}, agent {self.agent}, epoch {self.epoch}): {self.sentence}"
 
 
 @dataclass(frozen=True)
@@ -114,14 +116,16 @@ class Opinion:
     """What computing a run's evidence once more has shown.
 
     Attributes:
-        found: disagreements, in the order of the chain, the earliest of each stage first.
-        examined: how many records of each stage were looked at; 0 for one of which nothing was kept.
+        records: every record by every stage that could judge it, in the order of the chain, the earliest first.
         off: the largest deviation by what was compared, as a share of its tolerance.
     """
 
-    found: tuple[Disagreement, ...]
-    examined: Mapping[str, int]
-    off: Mapping[str, float]
+    records: tuple[Judged, ...] = ()
+    off: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def of(self, stages: Sequence[str]) -> list[Judged]:
+        """What some stages say."""
+        return [each for each in self.records if each.stage in stages]
 
 
 @dataclass
@@ -187,18 +191,14 @@ def opinion(cases: Sequence[Case], settings: SettingsTimeline, lag: int | None, 
         lag: the dial.
         steady: whether no process was lost and nothing was resumed.
     """
-    judge = _Judge(lag, settings, steady, cases=tuple(cases))
-    found, examined = [], dict.fromkeys(STAGES, 0)
+    judge, records = _Judge(lag, settings, steady, cases=tuple(cases)), []
     for name, (kind, stage) in STAGES.items():
         for case in (case for case in cases if case.kind == kind):
             said = _told(stage, judge, case)
-            examined[name] += said is not None
-            for each in (said or ())[:1]:
-                found.append(Disagreement(name, case.process, case.agent, case.epoch, each, each in HARMLESS))
-        statistics = list(_statistics(judge, name))
-        examined[name] += len(statistics)
-        found += [each for each in statistics if each is not None]
-    return Opinion(tuple(found), examined, judge.off)
+            if said is not None:
+                records.append(Judged(name, case.process, case.agent, case.epoch, "".join(said[:1])))
+        records += _statistics(judge, name)
+    return Opinion(tuple(records), judge.off)
 
 
 def _told(judged: Callable[..., Said], *about: Any) -> Said | None:
@@ -420,6 +420,9 @@ def _stored(judge: _Judge, case: Case) -> Found:
 
 def _returned(judge: _Judge, case: Case) -> Found:
     """Return, discount and span of a row are those of the rewards that lie in the replay."""
+    if (times := _times(judge, case)) is not None:
+        scale = case.config.learning.reward_scale
+        return [f"returns are {times:.4g} times what their rewards give at reward_scale {scale:g}"]
     found: list[str] = []
     for turn, world in np.ndindex(*case["row_r_t"].shape):
         ends = _ends(case, "row", slice(turn, None), world)
@@ -428,6 +431,20 @@ def _returned(judge: _Judge, case: Case) -> Found:
         if found:
             return found
     return found
+
+
+def _times(judge: _Judge, case: Case) -> float | None:
+    """The one factor that all returns of an epoch are off by, if there is one."""
+    learning, found = case.config.learning, case["row_r_t"].astype(np.float64)
+    due = np.zeros_like(found)
+    for turn, world in np.ndindex(*found.shape):
+        ends = _ends(case, "row", slice(turn, None), world)
+        rewards = case["row_reward"][turn:, world].astype(np.float64)
+        due[turn, world] = reference.n_step(rewards, *ends, learning.gamma, learning.n_step, learning.reward_scale)[0]
+    times = _along(found.reshape(-1), due.reshape(-1))
+    if not times or not judge.differ("return", times, 1.0) or judge.differ("return", found, times * due):
+        return None
+    return times
 
 
 def _ends(case: Case, prefix: str, turns: slice, at: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -851,8 +868,8 @@ def _worst_layer(case: Case, difference: Floats) -> tuple[str, NDArray[np.bool_]
 # --- statistics -------------------------------------------------------------------------------------------------------
 
 
-def _statistics(judge: _Judge, name: str) -> Iterator[Disagreement | None]:
-    """The statistical tests of a stage over all its cases; None for each one that finds nothing."""
+def _statistics(judge: _Judge, name: str) -> Iterator[Judged]:
+    """The statistical tests of a stage over all its cases, those that can tell."""
     for test in _TESTS.get(name, ()):
         agents = range(judge.settings.config.num_agents)
         level = FALSE_ALARMS / (sum(map(len, _TESTS.values())) * len(agents))
@@ -862,7 +879,7 @@ def _statistics(judge: _Judge, name: str) -> Iterator[Disagreement | None]:
                 continue
             said = _told(test, cases, level)
             if said is not None:
-                yield Disagreement(name, cases[0].process, agent, cases[0].epoch, said) if said else None
+                yield Judged(name, cases[0].process, agent, cases[0].epoch, said)
 
 
 # A test says what is wrong, or "" if nothing is, or None where nothing can be told.
