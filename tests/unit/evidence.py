@@ -9,7 +9,8 @@ from workbench.core.agents import schedules
 from workbench.core.records import EVALUATIONS, EventKind
 from workbench.diagnose.measurements import MEASUREMENTS, measurement_number
 from workbench.diagnose.rules import Evidence
-from workbench.diagnose.second_opinion import STAGES, Judged, Opinion
+from workbench.diagnose.second_opinion import Judged, Opinion
+from workbench.diagnose.stages import STAGES
 from workbench.runs.history import History
 from workbench.runs.presets import preset
 
@@ -83,7 +84,7 @@ def evidence(tables=None, wrong=None, audited=True, **changes):
 
     Args:
         tables: the records.
-        wrong: a stage of the audit's chain and its sentence on agent 1 in epoch 4, if it disagrees there.
+        wrong: a stage of the audit's chain and its finding on agent 1 in epoch 4, if it disagrees there.
         audited: whether the audit kept something.
         changes: fields of the evidence.
     """
@@ -103,10 +104,11 @@ def evidence(tables=None, wrong=None, audited=True, **changes):
         START + CONFIG.epochs,
     )  # fmt: skip
     made = dataclasses.replace(made, **changes)
-    stage, sentence = wrong or ("", "")
+    stage, finding = wrong or ("", "")
     made.__dict__["opinion"] = Opinion(tuple(
-        Judged(name, "actor", agent, epoch, sentence if (name, agent, epoch) == (stage, 1, 4) else "")
+        Judged(name, "actor", agent, epoch, *((finding, f"<{finding}>") if there else ()))
         for name in (STAGES if audited else ()) for agent in AGENTS for epoch in (0, 2, 4)
+        for there in ((name, agent, epoch) == (stage, 1, 4),)
     ))  # fmt: skip
     return made
 

@@ -1,14 +1,20 @@
 """A check sees one wrong number, says where it is, and says nothing of a sound run."""
 
+import re
+import tomllib
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tests.unit import evidence as made
 from workbench.core.records import EventKind
+from workbench.diagnose import luck, stages
+from workbench.diagnose.cases import SENTENCES
 from workbench.diagnose.catalogue import CHECKS
 from workbench.diagnose.checks import Number, run_checks
 from workbench.diagnose.doctor import METHODS, examine, histogram, run_methods
-from workbench.diagnose.second_opinion import TARGET_UNPUBLISHED, Opinion
+from workbench.diagnose.second_opinion import Opinion
 
 
 def verdicts(evidence):
@@ -33,24 +39,15 @@ WRONG = [
     ("sync", "act/version", 4), ("sync", "sync/online_after", 1e-3), ("sync", "sync/target_after", 1e-4),
     ("learner", "learn/training", 0), ("learner", "learn/gradient", 1.5),
 ]  # fmt: skip
-# What the audit says of a stage, and the check that takes it up.
+# A finding of a stage of the audit, and the check that takes it up.
 DISAGREES = [
-    ("data", "stored", "reward of turn 3 stored for turn 4"), ("data", "rows drawn", "row 9 drawn, 40 to 99 are due"),
-    ("data", "batch", "action 3 of row 9 handed on, 2 lies in the replay"),
-    ("stack", "stack", "frames reach the policy in the order 2 1 0"),
-    ("stack", "batch", "s_t of row 5 has other frames than lie in the replay"),
-    ("target", "return", "discount 0.97 used for the row of turn 3, 0.9703 due"),
-    ("target", "batch", "return 2 of the row of turn 3, its rewards give 1"),
-    ("target", "target", "nothing was bootstrapped"),
-    ("world", "observe", "the epoch begins with a world that is not new"),
-    ("action", "choice", "the greedy of turn 0 is 1, where epsilon-greedy gives 2"),
-    ("epsilon", "choice", "epsilon 0.5 used, 0.4 due"), ("sync", "sync", "version 2 acts, 3 is due"),
-    ("sync", "publication", "version 3 holds other weights than the learner's"),
-    ("sync", "publication", TARGET_UNPUBLISHED),
-    ("optimizer", "adam", "layer psi: gradient present, parameters unchanged"),
-    ("learner", "values", "the mean Q of the batch is 2, its weights give 1"),
-    ("learner", "target update", "the target network moved by 0.2 of the way to the online network, 0.1 due"),
-    ("value", "return", "returns are 100 times what their rewards give at reward_scale 1"),
+    ("data", "stored", "other turn"), ("data", "rows drawn", "rows"), ("data", "batch", "handed on"),
+    ("stack", "stack", "order"), ("stack", "stack", "policy's frames"), ("stack", "batch", "learner's frames"),
+    ("target", "return", "discount"), ("target", "batch", "return"), ("target", "target", "no bootstrap"),
+    ("world", "observe", "not new"), ("action", "choice", "chosen"), ("epsilon", "choice", "epsilon"),
+    ("sync", "sync", "other weights"), ("sync", "publication", "newest"), ("value", "return", "scale"),
+    ("sync", "publication", "target not published"), ("optimizer", "adam", "unchanged"),
+    ("learner", "values", "batch's values"), ("learner", "target update", "target's way"),
 ]  # fmt: skip
 
 
@@ -66,12 +63,12 @@ def test_one_wrong_number_is_noticed_by_its_check_alone_with_agent_and_epoch(che
     assert result.ids
 
 
-@pytest.mark.parametrize(("check", "stage", "sentence"), DISAGREES)
-def test_what_the_audit_says_of_a_stage_fails_its_check_alone_in_the_same_words(check, stage, sentence):
-    evidence = made.evidence(wrong=(stage, sentence))
+@pytest.mark.parametrize(("check", "stage", "finding"), DISAGREES)
+def test_what_the_audit_says_of_a_stage_fails_its_check_alone_in_the_same_words(check, stage, finding):
+    evidence = made.evidence(wrong=(stage, finding))
     assert failed(evidence) == {check}
     result = verdicts(evidence)[check]
-    assert result.epoch == 4 and result.sentence.startswith(f"Agent 1, epoch 4: {sentence} (1 of ")
+    assert result.epoch == 4 and result.sentence.startswith(f"Agent 1, epoch 4: <{finding}> (1 of ")
 
 
 @pytest.mark.parametrize(("check", "measurement", "value"), [row for row in WRONG if row[1] != "learn/gradient"])
@@ -228,6 +225,23 @@ def test_without_probes_a_check_says_what_to_launch_with_and_what_needs_none_sti
     for name in set(results) - told:
         assert results[name].verdict == "cannot tell"
         assert "without probes" in results[name].sentence
+
+
+def test_rules_name_stages_and_findings_that_there_are():
+    pages = [
+        tomllib.loads((Path(stages.__file__).parent / f"{name}.toml").read_text()) for name in ("rules", "sentences")
+    ]
+    rules = [rule for check in pages[0].values() for rule in check.values()]
+    assert {stage for rule in rules for stage in rule.get("stages", ())} == set(stages.STAGES)
+    named = {name for rule in rules for name in (*rule.get("findings", ()), *rule.get("but", ()))}
+    assert named <= set(pages[1])
+
+
+def test_every_finding_has_a_sentence_and_every_sentence_a_finding():
+    text = "".join(Path(module.__file__).read_text() for module in (stages, luck))
+    raised = set(re.findall(r'Wrong\("([^"]+)"', text))
+    assert raised <= set(SENTENCES)
+    assert [name for name in SENTENCES if f'"{name}"' not in text] == []
 
 
 def test_what_does_not_apply_to_a_run_says_so_and_spoils_no_pass():

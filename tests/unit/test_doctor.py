@@ -7,7 +7,6 @@ import workbench as wb
 from tests.unit import evidence as made
 from workbench.diagnose.doctor import diagnose, examine
 from workbench.diagnose.measurements import measurements_of
-from workbench.diagnose.second_opinion import TARGET_UNPUBLISHED
 
 
 def wrong(measurement, value):
@@ -35,7 +34,7 @@ def test_a_copy_that_changes_nothing_makes_the_hypothesis_true_with_its_figure()
     assert "0.0123" in diagnosis.hypothesis.sentence
 
 
-STALE = ("choice", "epsilon 0.123 used, 0.8 due")
+STALE = ("choice", "epsilon")
 
 
 def test_a_stale_epsilon_is_no_copy_that_failed_and_the_verdict_says_both():
@@ -46,11 +45,11 @@ def test_a_stale_epsilon_is_no_copy_that_failed_and_the_verdict_says_both():
     said = diagnosis.hypothesis.sentence
     assert "is FALSE for the weights that the actor acts with, because: After 12 syncs" in said
     assert "EPSILON was not the one due, which is easily mistaken for a sync that failed: (method 5 epsilon)" in said
-    assert "0.123" in said
+    assert "<epsilon>" in said
 
 
 def test_a_target_network_that_is_not_published_is_named_and_is_no_stale_policy():
-    diagnosis = examine(made.evidence(wrong=("publication", TARGET_UNPUBLISHED)))
+    diagnosis = examine(made.evidence(wrong=("publication", "target not published")))
     assert diagnosis["sync"].verdict == diagnosis["8 publication"].verdict == "fail"
     assert diagnosis.hypothesis.holds is False
     assert "But the TARGET network did not arrive" in diagnosis.hypothesis.sentence
@@ -61,7 +60,7 @@ def test_weights_that_fail_beside_a_stale_epsilon_still_make_the_hypothesis_true
     made.measured(tables, "sync/checksum")["value"] = 0
     hypothesis = examine(made.evidence(tables, STALE)).hypothesis
     assert hypothesis.holds is True
-    assert "self-test" in hypothesis.sentence and "0.123" not in hypothesis.sentence
+    assert "self-test" in hypothesis.sentence and "<epsilon>" not in hypothesis.sentence
 
 
 def test_a_fault_elsewhere_fails_but_leaves_the_hypothesis_false():
@@ -74,10 +73,9 @@ def test_a_fault_elsewhere_fails_but_leaves_the_hypothesis_false():
 def test_the_conclusion_has_the_stage_first_and_then_what_may_follow_without_saying_the_same_twice():
     tables = made.sound_tables()
     made.measured(tables, "data/void")["value"] = 3
-    said = examine(made.evidence(tables, ("stack", "frames reach the policy in the order 2 1 0"))).conclusion
+    said = examine(made.evidence(tables, ("stack", "order"))).conclusion
     assert said == (
-        "The first stage that disagrees: stack (actor, agent 1, epoch 4): frames reach the policy in the order 2 1 0. "
-        "What may follow from it: integrity."
+        "The first stage that disagrees: stack (actor, agent 1, epoch 4): <order>. What may follow from it: integrity."
     )
 
 

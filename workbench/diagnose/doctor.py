@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from workbench.core.agents import schedules
 from workbench.core.records import EventKind
+from workbench.diagnose.cases import read_cases
 from workbench.diagnose.checks import CHECK_RULES, CheckResult, Verdict, judge, run_checks
 from workbench.diagnose.measurements import measurements_of
 from workbench.diagnose.rules import WHOLES, Evidence, Rule
-from workbench.diagnose.second_opinion import STAGES, Judged, read_cases
+from workbench.diagnose.second_opinion import Judged
+from workbench.diagnose.stages import STAGES
 from workbench.runs.limits import check_tables
 from workbench.runs.loaded import RunView
 
@@ -132,7 +134,7 @@ def run_chain(evidence: Evidence) -> tuple[CheckResult, ...]:
 
 def _stage(name: str, judged: Sequence[Judged]) -> CheckResult:
     """The verdict of one stage."""
-    found = [each for each in judged if each.sentence]
+    found = [each for each in judged if each.finding]
     harmful = [each for each in found if not each.harmless]
     verdict: Verdict = "fail" if harmful else "pass" if judged else "does not apply"
     said = str((harmful or found)[0]) if found else f"{len(judged)} records agree" if judged else NO_RECORD

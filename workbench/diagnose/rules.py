@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from workbench.core.agents import schedules
 from workbench.core.config import Config
 from workbench.core.records import EventKind, Records
+from workbench.diagnose.cases import Case
 from workbench.diagnose.measurements import measurements_of
-from workbench.diagnose.second_opinion import Case, Opinion, opinion
+from workbench.diagnose.second_opinion import Opinion, opinion
 from workbench.runs.finite import COMPUTED, NotFinite, first_not_finite
 from workbench.runs.history import History
 from workbench.runs.live_settings import SettingsTimeline
@@ -215,23 +216,24 @@ def measured(name: str, holds: str, tolerance: float, relative: float) -> Measur
     return measure
 
 
-def agreed(stages: Sequence[str], said: str) -> Measure:
+def agreed(stages: Sequence[str], findings: Sequence[str], but: Sequence[str]) -> Measure:
     """Whether the audit's records agree with the reference in some stages of the chain.
 
     Args:
         stages: the stages.
-        said: an expression that finds the sentences that count.
+        findings: those that count; none for all.
+        but: those that do not.
     """
 
     def measure(evidence: Evidence) -> Comparison | None:
         found = evidence.opinion.of(stages)
-        wrong = [bool(each.sentence) and bool(re.search(said, each.sentence)) for each in found]
-        if not found:
-            return None
-        about = np.array([(each.agent, each.epoch, broken) for each, broken in zip(found, wrong, strict=True)])
-        detail = next((each.sentence for each, broken in zip(found, wrong, strict=True) if broken), "")
-        value = about[:, 2].astype(np.float64)
-        return Comparison(about[:, 0], about[:, 1], value, 0 * value, value > 0, detail)
+        wrong = [
+            each for each in found if each.finding not in ("", *but) and each.finding in (findings or (each.finding,))
+        ]
+        broken = np.array([each in wrong for each in found])
+        agents, epochs = (np.array([getattr(each, name) for each in found]) for name in ("agent", "epoch"))
+        detail = wrong[0].sentence if wrong else ""
+        return Comparison(agents, epochs, 1.0 * broken, 0.0 * broken, broken, detail) if found else None
 
     return measure
 

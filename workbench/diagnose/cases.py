@@ -1,0 +1,200 @@
+"""Cases: pieces of the evidence that the audit kept, and how a stage or a test says what is wrong with them.
+
+A stage looks at one case, a test of luck at all of an agent. Either returns where the run agrees with the reference,
+raises :class:`Wrong` where it does not, and :class:`CannotTell` (or a KeyError, for what was not kept) where nothing
+can be told. ``sentences.toml`` has the sentence of every finding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.core.config import Config
+from workbench.core.envs.treasurehunt import TreasurehuntConfig
+from workbench.diagnose.audit import ENDING, settings_sum, unpack
+from workbench.runs.files import plain_file
+from workbench.runs.live_settings import SettingsTimeline
+
+SENTENCES: Mapping[str, str] = tomllib.loads(Path(__file__).with_name("sentences.toml").read_text(encoding="utf-8"))
+# How far float32 may be from float64, as a share of the largest number compared; by what is compared. Sound runs of
+# varied settings stay below a tenth of each (``data/reference/audit.json``).
+TOLERANCES = {
+    "values": 1e-4, "weight": 1e-5, "priority": 1e-4, "probability": 1e-6,
+    "return": 1e-5, "discount": 1e-5, "q": 2e-5, "td error": 2e-5, "loss": 2e-5,
+    "gradient": 2e-3, "norm": 2e-3, "clip": 1e-4, "moments": 1e-4, "step": 2e-3, "target": 1e-2, "rate": 1e-5,
+}  # fmt: skip
+# Files of evidence that are read, and bytes of one: what an audit writes is far below.
+MOST_FILES, MOST_BYTES = 3_000, 2**28
+
+
+class Wrong(Exception):
+    """The run has done something otherwise than the reference.
+
+    Args:
+        finding: what, one of :data:`SENTENCES`.
+        about: the numbers of its sentence.
+    """
+
+    def __init__(self, finding: str, **about: Any) -> None:
+        super().__init__(finding)
+        self.finding, self.about = finding, about
+
+    def __str__(self) -> str:
+        return SENTENCES[self.finding].format(**self.about)
+
+
+class CannotTell(Exception):
+    """What was kept does not tell."""
+
+
+def need(told: object) -> None:
+    """Go no further unless something holds without which nothing can be told.
+
+    Raises:
+        CannotTell: it does not.
+    """
+    if not told:
+        raise CannotTell
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One piece of evidence.
+
+    Attributes:
+        kind: "turns", "update" or "publish".
+        config: the settings of its epoch.
+        found: what was kept, by name.
+    """
+
+    kind: str
+    agent: int
+    epoch: int
+    config: Config
+    found: Mapping[str, NDArray[Any]]
+
+    @property
+    def process(self) -> str:
+        """The process that kept it."""
+        return str(self.found["process"])
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self.found[name]
+
+    def has(self, *names: str) -> bool:
+        """Whether all of that was kept."""
+        return all(name in self.found for name in names)
+
+    @property
+    def treasurehunt(self) -> TreasurehuntConfig:
+        """The settings of the world, whose rules the reference has.
+
+        Raises:
+            CannotTell: it is another world.
+        """
+        world = self.config.world
+        if not isinstance(world, TreasurehuntConfig):
+            raise CannotTell
+        return world
+
+    def draws(self, field: str) -> bool:
+        """Whether a stream is drawn from at all: without noisy layers the values of a DQN take no random numbers."""
+        kept = {"values": "drawn_", "rng": "random_"}.get(field)
+        return kept is None or any(each.size for name, each in self.found.items() if name.startswith(kept))
+
+
+@dataclass
+class Judge:
+    """What all stages of one opinion share.
+
+    Attributes:
+        lag: of the run.
+        steady: whether nothing was lost or resumed, so that every version due is there.
+        cases: all evidence.
+        off: the largest deviation that counted as none, by what was compared, as a share of its tolerance.
+        updates: what the reference has computed of an update, so that it is computed once.
+    """
+
+    lag: int | None
+    settings: SettingsTimeline
+    steady: bool
+    cases: tuple[Case, ...] = ()
+    off: dict[str, float] = dataclasses.field(default_factory=dict)
+    updates: dict[Case, Any] = dataclasses.field(default_factory=dict)
+
+    def differ(self, kind: str, found: Any, due: Any, scale: float | None = None) -> bool:
+        """Whether numbers are further apart than float32 explains."""
+        found, due = np.asarray(found, np.float64), np.asarray(due, np.float64)
+        largest = float(np.abs(due).max(initial=0)) if scale is None else scale
+        off = float(np.abs(found - due).max(initial=0)) / (TOLERANCES[kind] * max(largest, 1e-9))
+        if np.isfinite(off) and off <= 1:
+            self.off[kind] = max(self.off.get(kind, 0.0), off)
+        return not off <= 1
+
+    def same(self, kind: str, found: Any, due: Any, finding: str, scale: float | None = None, **about: Any) -> None:
+        """Hold numbers against those due, as far as float32 goes; the sentence has those that are furthest apart.
+
+        Raises:
+            Wrong: they differ.
+        """
+        if self.differ(kind, found, due, scale):
+            found, due = np.broadcast_arrays(np.asarray(found, np.float64), np.asarray(due, np.float64))
+            at = np.unravel_index(np.argmax(np.abs(found - due)), found.shape)
+            raise Wrong(finding, found=found[at], due=due[at], **about)
+
+    def after(self, stage: Stage, case: Case) -> None:
+        """Go no further where an earlier stage disagrees, of which a later disagreement would be a consequence.
+
+        Raises:
+            CannotTell: it does.
+        """
+        try:
+            stage(self, case)
+        except Wrong:
+            raise CannotTell from None
+
+
+Stage = Callable[[Judge, Case], None]
+
+
+def first_wrong(found: NDArray[Any], due: NDArray[Any]) -> tuple[int, ...] | None:
+    """Place of the first number that differs; nan equals nan."""
+    wrong = np.argwhere(~((found == due) | ((found != found) & (due != due))))
+    return tuple(wrong[0].tolist()) if len(wrong) else None
+
+
+def equal(found: NDArray[Any], due: NDArray[Any], finding: str, **about: Any) -> None:
+    """Hold numbers against those due; the sentence has the first that differs, and ``at``, its place.
+
+    Raises:
+        Wrong: one does.
+    """
+    if found.shape != due.shape:
+        raise CannotTell
+    if (at := first_wrong(found, due)) is not None:
+        raise Wrong(finding, found=found[at], due=due[at], at=at, **about)
+
+
+def read_cases(folder: Path, settings: SettingsTimeline) -> tuple[Case, ...]:
+    """All evidence in a run folder that was kept under these settings; files that cannot be read are left out."""
+    cases, wanted = [], settings_sum(settings.config)
+    for path in sorted(folder.glob(f"audit/*-*-*{ENDING}"))[:MOST_FILES]:
+        kind, agent, epoch = path.stem.split("-", 2)
+        if not (agent.isdigit() and epoch.isdigit() and int(agent) < settings.config.num_agents):
+            continue
+        try:
+            with plain_file(path) as file:
+                found = unpack(file.read(MOST_BYTES))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError, OverflowError):
+            continue
+        if found.get("settings") == wanted and "process" in found:
+            cases.append(Case(kind, int(agent), int(epoch), settings.at(int(epoch)), found))
+    return tuple(sorted(cases, key=lambda case: (case.epoch, case.agent)))

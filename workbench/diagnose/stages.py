@@ -1,0 +1,625 @@
+"""The stages of the chain: each holds what the run recorded of it against :mod:`reference`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.core.agents.flat_parameters import ParameterLayout
+from workbench.core.agents.iqn_agent import IQNConfig
+from workbench.diagnose import reference
+from workbench.diagnose.audit import vector_sum
+from workbench.diagnose.cases import TOLERANCES, CannotTell, Case, Judge, Stage, Wrong, equal, first_wrong, need
+from workbench.zoo.dqn import DQNConfig
+from workbench.zoo.prioritised import PrioritisedConfig
+
+Floats = NDArray[np.float64]
+
+# Values of two actions this close, as a share of the larger, may be ordered otherwise by float32.
+TIE = 1e-5
+# Units this close to 0, as a share of the largest, may be passed on by float32 or not; one is worth far more than
+# rounding in the gradient of a few rows.
+KINK = 1e-6
+# How much rougher the gradient is judged then, and with it the length that it is clipped to.
+KINKED = 50
+# Rounding of a step of float32 weights, as a share of the largest.
+ROUNDING = 2.5e-7
+
+
+# --- streams, acting --------------------------------------------------------------------------------------------------
+
+
+def _stream(role: str, field: str) -> Stage:
+    """Random numbers come from the stream that is due."""
+
+    def stage(judge: Judge, case: Case) -> None:
+        """The stream of one case is the one due, and moves on within the epoch."""
+        words, seed = case[field].reshape(-1, 6), judge.settings.config.seed
+        found, owner = reference.increment(words[0]), 0 if role == "world" else case.agent
+        if found != reference.stream_increment(seed, role, owner):
+            others = (
+                f"agent {agent}'s stream {other}"
+                for other in reference.ROLES for agent in range(case.config.num_agents)
+                if found == reference.stream_increment(seed, other, agent)
+            )  # fmt: skip
+            raise Wrong("other stream", role=role, other=next(others, "an unknown stream"))
+        if len(words) > 1 and case.draws(field) and (words[0] == words[-1]).all():
+            raise Wrong("numbers again", role=role)
+
+    return stage
+
+
+def _observed(judge: Judge, case: Case) -> None:
+    """The world shows an agent the cells around it."""
+    radius, layout = case.treasurehunt.vision_radius, case["layout"]
+    agents = layout.shape[1] * len(case.config.spec.agents)
+    if (layout == reference.GEM).any() or (layout == reference.AGENT).sum() != agents:
+        raise Wrong("not new")
+    for turn, world in np.ndindex(*case["shown"].shape[:2]):
+        row, column = case["place"][turn, world].tolist()
+        due = reference.observe(case["cells"][turn, world], row, column, radius)
+        if not np.array_equal(due, case["shown"][turn, world].reshape(-1)):
+            raise Wrong("shown", turn=turn)
+
+
+def _stacked(judge: Judge, case: Case) -> None:
+    """The policy is handed the newest frames that the world showed, oldest first."""
+
+    def dues() -> Iterable[tuple[str, NDArray[Any], NDArray[Any]]]:
+        """Of each turn and world: what it is, the stack handed on, the one due."""
+        for turn, world in np.ndindex(*case["stack"].shape[:2]):
+            start = max(int(case["row_episode_start"][turn, world]), 0)
+            due = reference.stack(case["shown"][:, world], turn, start, case.config.agent.num_frames)
+            yield f"turn {turn}", case["stack"][turn, world], due
+
+    _same_frames(dues(), "policy", "policy's frames")
+
+
+def _same_frames(dues: Iterable[tuple[str, NDArray[Any], NDArray[Any]]], who: str, finding: str) -> None:
+    """Hold stacks against those due; the sentence has their order where they have the right frames in another one."""
+    wrong = [each for each in dues if not np.array_equal(*each[1:])]
+    for _, found, due in wrong:
+        places = [next((at for at, frame in enumerate(due) if np.array_equal(frame, each)), -1) for each in found]
+        if -1 not in places and len({frame.tobytes() for frame in due}) == len(due):
+            raise Wrong("order", who=who, order=" ".join(map(str, places)))
+    if wrong:
+        raise Wrong(finding, what=wrong[0][0])
+
+
+def _parameters(case: Case, half: NDArray[np.float32]) -> dict[str, Floats]:
+    """A network's parameters by name."""
+    return {name: view.astype(np.float64) for name, view in _layout(case).views(half).items()}
+
+
+def _layout(case: Case) -> ParameterLayout:
+    return case.config.agent.layout(case.config.spec.agents[case.agent])
+
+
+def _policy_values(case: Case, stack: NDArray[Any], turn: int, noisy: bool = True) -> Floats:
+    """Q of the worlds' states in a turn under the weights that the policy holds: (W, A)."""
+    agent, parameters = case.config.agent, _parameters(case, case["weights"])
+    noise = case["drawn_noise"][turn].astype(np.float64) if noisy else None
+    x = reference.encode(stack, case.config.spec.agents[case.agent].num_codes)
+    if isinstance(agent, IQNConfig):
+        quantiles = reference.ImplicitQuantiles(parameters, noise)(x, case["drawn_tau"][turn])
+        return np.asarray(quantiles.mean(1))
+    assert isinstance(agent, DQNConfig)
+    return reference.ActionValues(parameters, noise, agent.dueling)(x)
+
+
+def _forward(judge: Judge, case: Case) -> None:
+    """The network values what it is handed."""
+    need(type(case.config.agent) in (IQNConfig, DQNConfig) and np.isfinite(case["weights"]).all())
+    turns = len(case["stack"])
+    for turn in sorted({0, turns // 3, turns // 2, turns - 1}):
+        stack, found = case["stack"][turn], case["chosen_q"][turn]
+        due = _policy_values(case, stack, turn)
+        if not judge.differ("values", found, due):
+            continue
+        frames, one = stack.shape[1], np.ones((), stack.dtype)
+        newest = np.arange(frames).reshape(1, -1, *[1] * (stack.ndim - 2)) == frames - 1
+        otherwise = {
+            "order": stack[:, ::-1], "newest alone": np.where(newest, stack, 0),
+            "codes too high": stack + one, "codes too low": np.maximum(stack, 1) - one,
+        }  # fmt: skip
+        for finding, changed in otherwise.items():
+            if not judge.differ("values", found, _policy_values(case, changed, turn)):
+                raise Wrong(finding, who="network", order=" ".join(map(str, range(frames)[::-1])))
+        if case["drawn_noise"].size and not judge.differ("values", found, _policy_values(case, stack, turn, False)):
+            raise Wrong("acts without noise")
+        judge.same("values", found, due, "values", turn=turn)
+
+
+def _drawn(judge: Judge, case: Case) -> None:
+    """Fractions and noise of acting are the next numbers of their stream."""
+    for turn, words in enumerate(case["values"]):
+        rng, which = reference.generator(words), f"of turn {turn}"
+        if case.has("drawn_tau"):
+            tau = case["drawn_tau"][turn]
+            drawn = rng.random((case.config.num_worlds, tau.shape[1]), dtype=np.float32)
+            equal(tau, drawn[: len(tau)], "fractions", which=which)
+        _same_noise(rng, case["drawn_noise"][turn], which)
+
+
+def _same_noise(rng: np.random.Generator, found: NDArray[Any], which: str) -> None:
+    if not np.allclose(reference.layer_noise(rng, len(found)), found, 1e-5):
+        raise Wrong("noise", which=which)
+
+
+def _chosen(judge: Judge, case: Case) -> None:
+    """Epsilon-greedy in the values, with the numbers of the exploration stream."""
+    how, epsilon = case.config.exploration, float(case["epsilon"][0])
+    due = reference.epsilon_due(case.epoch, how.epsilon_start, how.epsilon_end, how.decay_epochs)
+    if abs(epsilon - due) > 1e-6:
+        raise Wrong("epsilon", found=epsilon, due=due)
+    worlds = case["chosen_q"].shape[1]
+    for turn, words in enumerate(case["exploration"]):
+        chance, choice = reference.generator(words).random((2, case.config.num_worlds))[:, :worlds]
+        chosen = reference.choose(case["chosen_q"][turn], float(case["epsilon"][turn]), chance, choice)
+        for name, each in chosen._asdict().items():
+            judge.same("probability", case[f"chosen_{name}"][turn], each, "chosen", 1.0, name=name, turn=turn)
+
+
+def _acted(judge: Judge, case: Case) -> None:
+    """The world takes the action that was chosen and answers by its rules."""
+    equal(case["taken"], case["chosen_action"], "taken")
+    try:
+        rewards = case.treasurehunt.gem_reward, case.treasurehunt.wall_reward
+    except CannotTell:
+        return
+    for turn, copy in np.ndindex(*case["taken"].shape):
+        (row, column), action = case["place"][turn, copy].tolist(), int(case["taken"][turn, copy])
+        reward, *after = reference.treasurehunt(case["cells"][turn, copy], row, column, action, *rewards)
+        came_to, paid = case["place_after"][turn, copy].tolist(), case["paid_rewards"][turn, copy]
+        judge.same("probability", paid, reward, "paid", max(abs(reward), 1.0), turn=turn)
+        if after != came_to:
+            raise Wrong("moved", turn=turn, found=came_to, due=after)
+
+
+def _stored(judge: Judge, case: Case) -> None:
+    """What lies in the replay is what was shown, done and paid in that turn."""
+    shape = case["row_action"].shape
+    dues: dict[str, NDArray[Any]] = {
+        "action": case["chosen_action"], "reward": case["paid_rewards"], "frame": case["shown"],
+        "epsilon": np.broadcast_to(case["epsilon"].astype(np.float32)[:, None], shape),
+        "probability": case["chosen_probability"], "policy_version": np.full(shape, case["version"]),
+    }  # fmt: skip
+    ends = (name for name in ("terminated", "truncated", "valid") if case.has(f"row_{name}"))
+    for name, due in (dues | {name: case[f"paid_{name}"] for name in ends}).items():
+        found, told = case[f"row_{name}"], name.replace("_", " ")
+        if (wrong := first_wrong(found, due)) is None:
+            continue
+        for shift in (1, -1, 2, -2):
+            there = slice(max(shift, 0), len(found) + min(shift, 0))
+            from_ = slice(max(-shift, 0), len(found) + min(-shift, 0))
+            if first_wrong(found[there], due[from_]) is None:
+                turn = from_.start or 0
+                raise Wrong("other turn", name=told, turn=turn, other=turn + shift)
+        for other in judge.cases if name == "action" else ():
+            beside = (other.kind, other.epoch) == ("turns", case.epoch) and other.agent != case.agent
+            if beside and first_wrong(found, other["chosen_action"]) is None:
+                raise Wrong("other agent", agent=case.agent, other=other.agent)
+        raise Wrong("stored", name=told, turn=wrong[0], found=float(found[wrong]), due=float(due[wrong]))
+
+
+class _Row(NamedTuple):
+    """What a row must hold, and the size of the rewards that it adds up."""
+
+    r_t: float
+    discount_t: float
+    span: int
+    scale: float
+
+    def check(self, judge: Judge, r_t: Any, discount_t: Any, turn: int) -> None:
+        """Hold a row's return and discount against these."""
+        judge.same("discount", discount_t, self.discount_t, "discount", 1.0, turn=turn)
+        judge.same("return", r_t, self.r_t, "return", max(self.scale, 1e-6), turn=turn)
+
+
+def _row(case: Case, prefix: str, at: tuple[Any, Any]) -> _Row:
+    """The row whose turns, in an epoch or in what was kept of the replay, lie in a place."""
+    learning, rewards = case.config.learning, case[f"{prefix}_reward"][at].astype(np.float64)
+    never = np.zeros(len(rewards), np.bool_)
+    terminated, truncated = (
+        case[f"{prefix}_{name}"][at] if case.has(f"{prefix}_{name}") else never for name in ("terminated", "truncated")
+    )
+    due = reference.n_step(rewards, terminated, truncated, learning.gamma, learning.n_step, learning.reward_scale)
+    return _Row(*due, float(np.abs(rewards[: learning.n_step]).sum()) * learning.reward_scale)
+
+
+def _returned(judge: Judge, case: Case) -> None:
+    """Return, discount and span of a row are those of the rewards that lie in the replay."""
+    found, scale = case["row_r_t"].astype(np.float64), case.config.learning.reward_scale
+    rows = {(turn, world): _row(case, "row", (slice(turn, None), world)) for turn, world in np.ndindex(*found.shape)}
+    due = np.array([row.r_t for row in rows.values()])
+    times = _along(found.reshape(-1), due)
+    if times and judge.differ("return", times, 1.0) and not judge.differ("return", found.reshape(-1), times * due):
+        raise Wrong("scale", times=times, scale=scale)
+    for at, row in rows.items():
+        row.check(judge, found[at], case["row_discount_t"][at], at[0])
+
+
+# --- learning ---------------------------------------------------------------------------------------------------------
+
+
+def _rows_drawn(judge: Judge, case: Case) -> None:
+    """Rows come from the window, and from all that is due after the epoch."""
+    for numbers, (end, committed) in zip(case["drawn"], case["bounds"].tolist(), strict=True):
+        low, late = max(0, end - case.config.replay.window), (numbers >= end).any()
+        if late or (numbers < low).any() or end > committed:
+            raise Wrong("rows", found=numbers.max() if late else numbers.min(), low=low, high=end - 1)
+    end = int(case["bounds"][0, 0])
+    if judge.lag is not None and end != (case.epoch + 1) * case.config.steps_per_epoch:
+        raise Wrong("rows of another epoch", end=end, epoch=case.epoch)
+
+
+def _batch(judge: Judge, case: Case) -> None:
+    """The batch that the agent is handed is what lies in the replay under its row numbers."""
+    config, turns = case.config, case["memory_turn"].tolist()
+    frames, ahead = config.agent.num_frames, case["memory_action"].shape[1]
+    for row, turn in enumerate(turns):
+        due = _row(case, "memory", (row, slice(0, min(ahead, config.max_turns - turn))))
+        due.check(judge, case["batch_r_t"][row], case["batch_discount_t"][row], turn)
+        number = case["batch_number"][row]
+        for handed, name in (("a_tm1", "action"), ("policy_version", "policy_version")):
+            found, lies = case[f"batch_{handed}"][row], case[f"memory_{name}"][row, 0]
+            if found != lies:
+                raise Wrong("handed on", name=name.replace("_", " "), number=number, found=found, due=lies)
+        start = max(int(case["memory_episode_start"][row, 0]) - turn + frames - 1, 0)
+        _same_frames(
+            (
+                (f"{name} of row {number}", case[f"batch_{name}"][row],
+                 reference.stack(case["memory_frame"][row], after + frames - 1, start, frames))
+                for name, after in (("s_tm1", 0), ("s_t", due.span))
+            ), "learner", "learner's frames",
+        )  # fmt: skip
+
+
+def _randoms(judge: Judge, case: Case) -> None:
+    """Fractions and noise of an update are the next numbers of their stream."""
+    rng = reference.generator(case["rng"])
+    for name in ("tau_tm1", "tau_t", "tau_policy"):
+        if case.has(f"random_{name}"):
+            found = case[f"random_{name}"]
+            equal(found, rng.random(found.shape, dtype=np.float32), "fractions", which=name)
+    for name in ("noise_tm1", "noise_t", "noise_policy"):
+        _same_noise(rng, case[f"random_{name}"], name)
+
+
+def _weighted(judge: Judge, case: Case) -> None:
+    """Rows of a prioritised batch weigh as their priorities say, and take their new priorities from their errors."""
+    sampler, made = case.config.replay.sampler, int(case["updates_before"])
+    if not isinstance(sampler, PrioritisedConfig):
+        return  # there are no priorities to be wrong
+    need(judge.steady and judge.lag is not None)
+    beta = reference.beta_due(made, case.config.total_updates, sampler.beta)
+    weights = reference.importance(case["priorities"].astype(np.float64), beta)
+    judge.same("weight", case["batch_weight"], weights, "weight")
+    numbers, newest = case["batch_number"].tolist(), {}
+    for number, error in zip(numbers, case["errors"].tolist(), strict=True):
+        newest[number] = (error + sampler.floor) ** sampler.alpha  # of a row drawn twice the last one counts
+    judge.same("priority", case["priorities_after"], [newest[number] for number in numbers], "priorities")
+
+
+@dataclass(frozen=True)
+class _Update:
+    """One update by the reference.
+
+    Attributes:
+        numbers: loss, mean and greatest Q, TD error, and norm of the gradient, as an update returns them.
+        gradient: (size,) before it is clipped.
+        tied: whether float32 may choose another action to bootstrap from.
+        kinked: whether a unit is so close to 0 that float32 may pass it on or not.
+    """
+
+    numbers: Floats
+    gradient: Floats
+    tied: bool
+    kinked: bool
+
+
+# Places of these numbers in what an update returns.
+_LOSS, _MEAN_Q, _MAX_Q, _ERROR, _NORM = range(5)
+
+
+def _update_of(case: Case, valued_by: str = "target", double: bool | None = None, discount: float = 1.0) -> _Update:
+    """Compute an update once more.
+
+    Args:
+        case: its evidence.
+        valued_by: which network values the action that is bootstrapped from.
+        double: whether the online network chooses that action; None for what the settings say.
+        discount: what discounts are multiplied by.
+    """
+    config, layout = case.config, _layout(case)
+    agent, codes = config.agent, config.spec.agents[case.agent].num_codes
+    online, target_network = (
+        _parameters(case, half) for half in (case["vector"][: layout.size], case["vector"][layout.size :])
+    )
+    chooser = online if (config.learning.double if double is None else double) else target_network
+    valuer = online if valued_by == "online" else target_network
+    noise = {name: case[f"random_{name}"].astype(np.float64) for name in ("noise_tm1", "noise_t", "noise_policy")}
+    here, rows = case["batch_a_tm1"], np.arange(len(case["batch_a_tm1"]))
+    x_tm1, x_t = (reference.encode(case[f"batch_{name}"], codes) for name in ("s_tm1", "s_t"))
+    r_t, discount_t = (case[f"batch_{name}"].astype(np.float64) for name in ("r_t", "discount_t"))
+    discount_t = discount_t * discount
+    weight = case["batch_weight"].astype(np.float64) if case.has("batch_weight") else np.ones(len(rows))
+    if isinstance(agent, IQNConfig):
+        tau = {name: case[f"random_{name}"] for name in ("tau_tm1", "tau_t", "tau_policy")}
+        q = reference.ImplicitQuantiles(chooser, noise["noise_policy"])(x_t, tau["tau_policy"]).mean(1)
+        z_t = reference.ImplicitQuantiles(valuer, noise["noise_t"])(x_t, tau["tau_t"])[rows, :, q.argmax(1)]
+        target, tied = r_t[:, None] + discount_t[:, None] * z_t, _tied(q)
+        network: Any = reference.ImplicitQuantiles(online, noise["noise_tm1"])
+        z = network(x_tm1, tau["tau_tm1"])
+        loss, slope, error = reference.quantile_huber(z[rows, :, here], tau["tau_tm1"], target, agent.huber_kappa)
+        q_tm1, along = z[rows, :, here].mean(1), np.zeros_like(z)
+        along[rows, :, here] = slope * (weight / len(rows))[:, None]
+    else:
+        assert isinstance(agent, DQNConfig)
+        net = functools.partial(reference.ActionValues, dueling=agent.dueling)
+        target, tied = _dqn_targets(case, net, chooser, valuer, noise, x_t, r_t, discount_t)
+        network = net(online, noise["noise_tm1"])
+        q = network(x_tm1)
+        q_tm1, along, kappa = q[rows, here], np.zeros_like(q), agent.huber_kappa
+        delta = target - q_tm1
+        loss, error = reference.huber(delta, kappa), np.abs(delta)
+        along[rows, here] = -np.clip(delta, -kappa, kappa) * weight / len(rows)
+    gradient, low, high = (_flat(layout, network.gradient(along, edge)) for edge in (0.0, -KINK, KINK))
+    numbers = np.array([(loss * weight).mean(), q_tm1.mean(), q_tm1.max(), error.mean(), _norm(gradient)])
+    return _Update(numbers, gradient, tied, _norm(high - low) > 1e-9 * _norm(gradient))
+
+
+def _flat(layout: ParameterLayout, gradient: Mapping[str, Floats]) -> Floats:
+    """A gradient by parameter as a vector."""
+    flat = np.zeros(layout.size)
+    for name, offset in zip(layout.names, layout.offsets, strict=True):
+        flat[offset : offset + gradient[name].size] = gradient[name].reshape(-1)
+    return flat
+
+
+def _dqn_targets(
+    case: Case, net: Callable[..., Any], chooser: Any, valuer: Any, noise: Mapping[str, Floats], x_t: Floats,
+    r_t: Floats, discount_t: Floats,
+) -> tuple[Floats, bool]:  # fmt: skip
+    """Targets of Double DQN, corrected as the settings say."""
+    config, learning = case.config, case.config.learning
+    both = (chooser, noise["noise_policy" if learning.double else "noise_t"]), (valuer, noise["noise_t"])
+    if learning.correction == "none":
+        q, valued = (net(*each)(x_t) for each in both)
+        return r_t + discount_t * valued[np.arange(len(q)), q.argmax(1)], _tied(q)
+    states = case["batch_states"]
+    flat = reference.encode(states.reshape(-1, *states.shape[2:]), config.spec.agents[case.agent].num_codes)
+    q, valued = (net(*each)(flat).reshape(*states.shape[:2], -1) for each in both)
+    about = (config.exploration.epsilon_end, learning.trace) if learning.correction == "retrace" else (0.0, 1.0)
+    columns = [case[f"batch_{name}"] for name in ("actions", "rewards", "discounts", "probabilities")]
+    targets = []
+    for row, span in enumerate(case["batch_span"].tolist()):
+        given: list[Any] = [valued[row], q[row].argmax(1), *(column[row] for column in columns), span, *about]
+        targets.append(reference.corrected(*given))
+    return np.array(targets), _tied(q.reshape(-1, q.shape[-1]))
+
+
+def _tied(q: Floats) -> bool:
+    """Whether the two best actions of a state are so close that float32 may order them otherwise."""
+    if q.shape[1] < 2:
+        return False
+    best = np.sort(q, 1)[:, -2:]
+    return bool((best[:, 1] - best[:, 0] < TIE * np.abs(q).max()).any())
+
+
+def _examined(judge: Judge, case: Case) -> _Update:
+    """An update once more.
+
+    Raises:
+        CannotTell: it is another agent's, its numbers are not finite, float32 may choose another action, or products of
+            matrices are coarser than the tolerances.
+    """
+    need((case.config.learning.precision, case.config.processes.matmul_precision) == ("float32", "highest"))
+    need(type(case.config.agent) in (IQNConfig, DQNConfig))
+    need(np.isfinite(case["vector"]).all() and np.isfinite(case["metrics"]).all())
+    if case not in judge.updates:
+        judge.updates[case] = _update_of(case)
+    due: _Update = judge.updates[case]
+    need(not due.tied)
+    return due
+
+
+def _valued(judge: Judge, case: Case) -> None:
+    """The online network values the states and actions of the batch."""
+    due = _examined(judge, case).numbers
+    scale = max(abs(due[_MEAN_Q]), abs(due[_MAX_Q]), 0.1)
+    for at, which in ((_MEAN_Q, "mean"), (_MAX_Q, "greatest")):
+        judge.same("q", case["metrics"][at], due[at], "batch's values", scale, which=which)
+
+
+def _targeted(judge: Judge, case: Case) -> None:
+    """TD errors are those to r + discount * Z_target(s_t, a*)."""
+    due, found, learning = _examined(judge, case).numbers[_ERROR], float(case["metrics"][_ERROR]), case.config.learning
+    if not judge.differ("td error", found, due):
+        return
+    otherwise: dict[str, dict[str, Any]] = {
+        "valued by online": {"valued_by": "online"}, "double": {"double": not learning.double},
+        "all by online": {"double": True, "valued_by": "online"}, "no bootstrap": {"discount": 0.0},
+    }  # fmt: skip
+    for finding, how in otherwise.items():
+        if not judge.differ("td error", found, _update_of(case, **how).numbers[_ERROR]):
+            raise Wrong(finding, double=not learning.double)
+    for factor in (0.99, 1.01):  # the error is close to linear in a small change of the discount
+        slope = (_update_of(case, discount=factor).numbers[_ERROR] - due) / (factor - 1)
+        guess = 1 + (found - due) / slope if slope else 0.0
+        sound = 0 < guess < 1 / max(learning.gamma, 1e-3)
+        if sound and not judge.differ("td error", found, _update_of(case, discount=guess).numbers[_ERROR]):
+            typical = float(np.median(case["batch_discount_t"]))
+            raise Wrong("target's discount", found=guess * typical, due=typical)
+    raise Wrong("td error", found=found, due=due)
+
+
+def _lost(judge: Judge, case: Case) -> None:
+    """The loss is that of these TD errors."""
+    judge.after(_valued, case)
+    judge.after(_targeted, case)
+    judge.same("loss", case["metrics"][_LOSS], _examined(judge, case).numbers[_LOSS], "loss")
+
+
+def _graded(judge: Judge, case: Case) -> None:
+    """The gradient is that of the loss, up to its length."""
+    judge.after(_lost, case)
+    due = _examined(judge, case)
+    gradient, found = due.gradient[case["places"]], case["gradient"].astype(np.float64)
+    scale, rough = _along(found, gradient), KINKED if due.kinked else 1
+    judge.same("norm", case["metrics"][_NORM], due.numbers[_NORM], "norm", rough * due.numbers[_NORM])
+    largest = rough * float(np.abs(gradient).max()) * (scale or 0.0)
+    if scale is not None and judge.differ("gradient", found, scale * gradient, largest):
+        name, here = _worst_layer(case, found - scale * gradient)
+        raise Wrong("layer's gradient", name=name, found=_norm(found[here]), due=_norm(gradient[here]) * scale)
+
+
+def _shortened(judge: Judge, case: Case) -> None:
+    """A gradient longer than the limit is shortened to it, and no other."""
+    judge.after(_graded, case)
+    due, limit, norm = _examined(judge, case), case.config.learning.grad_clip, float(case["metrics"][_NORM])
+    scale = _along(case["gradient"].astype(np.float64), due.gradient[case["places"]])
+    if scale is not None:
+        wanted = reference.clipped(norm, limit)
+        rough = wanted * (KINKED if due.kinked else 1)
+        judge.same("clip", scale, wanted, "clipped", rough, norm=norm, limit=limit)
+
+
+def _stepped(judge: Judge, case: Case) -> None:
+    """Adam steps the weights by the gradient that it is given, with the step size of the schedule."""
+    need(all(np.isfinite(case[name]).all() for name in ("gradient", "online_before", "exp_avg_sq_before")))
+    learning, made = case.config.learning, int(case["updates_before"])
+    rate, gradient = float(case["rate"]), case["gradient"].astype(np.float64)
+    if judge.steady:
+        at = judge.settings.schedule_position(made, case.epoch)
+        ends = learning.learning_rate, learning.learning_rate_end
+        due_rate = reference.rate_due(at, case.config.total_updates, *ends, learning.learning_rate_schedule)
+        judge.same("rate", rate, due_rate, "step size")
+    steps, updates = int(case["step_after"]), int(case["updates_after"])
+    if updates != made + 1 or steps != int(case["step_before"]) + 1:
+        raise Wrong("counts", steps=steps, updates=updates)
+    names = ("online", "exp_avg", "exp_avg_sq")
+    before, found = (
+        reference.Moments(*(case[f"{name}_{when}"].astype(np.float64) for name in names))
+        for when in ("before", "after")
+    )
+    due = reference.adam(before, gradient, made + 1, rate, learning.adam_eps)
+    moved, way = found.weights - before.weights, due.weights - before.weights
+    for name in _layout(case).names:
+        here = _places_of(case, name)
+        if np.abs(way[here]).max() > 1e-6 and not moved[here].any():
+            raise Wrong("unchanged", name=name)
+    for what, new, decay in (("first", gradient, reference.BETA1), ("second", gradient**2, reference.BETA2)):
+        old, now, wanted = (getattr(each, what) for each in (before, found, due))
+        if judge.differ("moments", now, wanted, max(np.abs(wanted).max(), np.abs(new).max() * (1 - decay))):
+            raise Wrong("decay", which=what, found=_along(now - new, old - new) or 0.0, due=decay)
+    rounding = ROUNDING * np.abs(before.weights).max()
+    if judge.differ("step", moved, way, float(np.abs(way).max()) + rounding / TOLERANCES["step"]):
+        name, here = _worst_layer(case, moved - way)
+        times = _along(moved[here], way[here]) or 0.0
+        if judge.differ("step", moved[here], times * way[here]):
+            raise Wrong("other step", name=name, norm=_norm(moved[here] - way[here]))
+        raise Wrong("length of step", name=name, times=times)
+
+
+def _followed(judge: Judge, case: Case) -> None:
+    """The target network moves by tau of the way, when it is due to."""
+    need(np.isfinite(case["online_after"]).all())
+    learning, made = case.config.learning, int(case["updates_after"])
+    due = learning.tau if made % learning.target_interval == 0 else 0.0
+    names = ("target_before", "target_after", "online_after")
+    before, after, online = (case[name].astype(np.float64) for name in names)
+    rounding = ROUNDING * np.abs(before).max()
+    scale = learning.tau * float(np.abs(online - before).max()) + rounding / TOLERANCES["target"]
+    if judge.differ("target", after, reference.soft_update(before, online, due), scale):
+        raise Wrong("target's way", found=_along(after - before, online - before) or 0.0, due=due)
+
+
+def _published(judge: Judge, case: Case) -> None:
+    """What lies in the weight store is what the learner holds."""
+    newest = int(case["newest"])
+    if newest != int(case["due_version"]):
+        raise Wrong("newest", found=newest, due=int(case["due_version"]))
+    if int(case["updates"]) != int(case["made"]):
+        raise Wrong("header", found=int(case["updates"]), due=int(case["made"]))
+    if not _same(case["online"], case["stored"]):
+        earlier = case["previous"].size and _same(case["previous"], case["stored"])
+        raise Wrong("version before" if earlier else "other weights published", version=newest)
+    if not _same(case["target"], case["stored_target"]):
+        raise Wrong("target not published")
+    if int(case["online_sum"]) != int(case["stored_sum"]):
+        raise Wrong("some weights")
+
+
+def _synced(judge: Judge, case: Case) -> None:
+    """The policy acts with the version that is due, whole."""
+    version = int(case["version"])
+    if judge.steady and judge.lag is not None and version != max(0, case.epoch - judge.lag):
+        raise Wrong("version", found=version, due=max(0, case.epoch - judge.lag))
+    if vector_sum(case["weights"]) != int(case["stored_sum"]):
+        raise Wrong("other weights", version=version)
+
+
+def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    return bool(np.array_equal(one, other, equal_nan=True))
+
+
+def _norm(vector: Floats) -> float:
+    return float(np.sqrt(vector @ vector))
+
+
+def _along(found: Floats, due: Floats) -> float | None:
+    """By what the vector due must be multiplied to come closest; None if it is 0."""
+    length = float(due @ due)
+    return float(found @ due) / length if length > 0 else None
+
+
+def _places_of(case: Case, name: str) -> NDArray[np.bool_]:
+    """Which of the sampled places belong to a parameter."""
+    layout = _layout(case)
+    at = layout.names.index(name)
+    first, size = layout.offsets[at], int(np.prod(layout.shapes[at]))
+    inside: NDArray[np.bool_] = (case["places"] >= first) & (case["places"] < first + size)
+    return inside
+
+
+def _worst_layer(case: Case, difference: Floats) -> tuple[str, NDArray[np.bool_]]:
+    """The parameter with the largest difference, and which of the sampled places are its."""
+    places = {name: _places_of(case, name) for name in _layout(case).names}
+    return max(places.items(), key=lambda each: float(np.abs(difference[each[1]]).max(initial=0)))
+
+
+# The chain: each stage with the kind of evidence that it is judged from.
+STAGES: dict[str, tuple[str, Stage]] = {
+    "world's stream": ("turns", _stream("world", "world_rng")),
+    "observe": ("turns", _observed),
+    "stack": ("turns", _stacked),
+    "acting stream": ("turns", _stream("acting_quantiles", "values")),
+    "acting draws": ("turns", _drawn),
+    "forward": ("turns", _forward),
+    "exploration stream": ("turns", _stream("exploration", "exploration")),
+    "choice": ("turns", _chosen),
+    "world": ("turns", _acted),
+    "stored": ("turns", _stored),
+    "return": ("turns", _returned),
+    "sampling stream": ("update", _stream("sampling", "sampling")),
+    "rows drawn": ("update", _rows_drawn),
+    "batch": ("update", _batch),
+    "priorities": ("update", _weighted),
+    "learning stream": ("update", _stream("learning_quantiles", "rng")),
+    "learning draws": ("update", _randoms),
+    "values": ("update", _valued),
+    "target": ("update", _targeted),
+    "loss": ("update", _lost),
+    "gradient": ("update", _graded),
+    "clip": ("update", _shortened),
+    "adam": ("update", _stepped),
+    "target update": ("update", _followed),
+    "publication": ("publish", _published),
+    "sync": ("turns", _synced),
+}
