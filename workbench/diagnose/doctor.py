@@ -10,8 +10,10 @@ import dataclasses
 import importlib
 import textwrap
 import time
-from collections.abc import Callable, Sequence
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -232,28 +234,13 @@ def _table(results: Sequence[CheckResult]) -> list[str]:
 _FEW, _BINS = 12, 5
 
 
-@dataclass(frozen=True)
-class Method:
-    """One way to find out whether the actor's weights are in sync with the learner's.
-
-    Attributes:
-        ids: Ids of the failures that it speaks for.
-        rules: Those that it takes from the checks, ``check.rule``.
-        numbers: What else it has to say; empty where nothing is recorded.
-    """
-
-    name: str
-    ids: tuple[str, ...]
-    rules: tuple[str, ...]
-    numbers: Callable[[Evidence], str] = lambda _: ""
-
-
 def run_methods(evidence: Evidence) -> tuple[CheckResult, ...]:
     """The eight methods, each with its numbers and with how much of the run it looked at."""
     judged = []
-    for method in METHODS:
-        rules = [CHECK_RULES[check][name] for check, _, name in (rule.partition(".") for rule in method.rules)]
-        result = judge(evidence, method.name, method.ids, rules).with_more(method.numbers(evidence))
+    for name, method in METHODS.items():
+        rules = [CHECK_RULES[check][rule] for check, _, rule in (each.partition(".") for each in method["rules"])]
+        more = _NUMBERS[name](evidence) if name in _NUMBERS else ""
+        result = judge(evidence, name, tuple(method["ids"]), rules).with_more(more)
         judged.append(dataclasses.replace(result, measured=_share(evidence, rules)))
     return tuple(judged)
 
@@ -330,16 +317,12 @@ def _first_use(evidence: Evidence) -> str:
     return f"From a publication to its first use it took {1e3 * float(np.mean(waits)):.1f} ms on average."
 
 
-# The eight methods, in the order of their numbers.
-METHODS = (
-    Method("1 sync events", ("W3", "W7"), ("sync.syncs", "epsilon.synced"), _epsilon_at_syncs),
-    Method("2 weight distance", ("W5", "W8"), ("sync.online", "sync.target"), _distances),
-    Method("3 versions", ("W3", "W4", "W11"), ("sync.lag",), _lags),
-    Method("4 counters", ("W3", "W4"), ("sync.syncs", "sync.rate")),
-    Method("5 epsilon", ("W7",), ("epsilon.in_use", "epsilon.acted")),
-    Method("6 self-test of the copy", ("W1", "W2", "W5", "W8"),
-           ("integrity.checksum", "sync.online", "sync.target", "epsilon.published", "sync.acted")),
-    Method("7 order of sync and action", ("W6",), ("sync.version",)),
-    Method("8 publication", ("W4", "W8"),
-           ("sync.published", "sync.published_target", "sync.rate"), _first_use),
-)  # fmt: skip
+# The eight methods by name: ids of failures that each speaks for, and rules of the checks.
+METHODS: Mapping[str, Mapping[str, Sequence[str]]] = tomllib.loads(
+    Path(__file__).with_name("methods.toml").read_text(encoding="utf-8")
+)
+# What else a method has to say; empty where nothing is recorded.
+_NUMBERS = {
+    "1 sync events": _epsilon_at_syncs, "2 weight distance": _distances, "3 versions": _lags,
+    "8 publication": _first_use,
+}  # fmt: skip

@@ -21,7 +21,7 @@ from workbench.core.config import Config
 from workbench.core.records import EventKind, Records
 from workbench.diagnose.cases import Case
 from workbench.diagnose.measurements import measurements_of
-from workbench.diagnose.second_opinion import Opinion, opinion
+from workbench.diagnose.second_opinion import Judged, Opinion, opinion
 from workbench.runs.finite import COMPUTED, NotFinite, first_not_finite
 from workbench.runs.history import History
 from workbench.runs.live_settings import SettingsTimeline
@@ -188,13 +188,8 @@ def single(value: float, due: float, broken: bool, epoch: int, detail: str = "")
 # --- rules made from one measurement -------------------------------------------------------------------------------
 
 
-# How what was found must compare to what is due, within a tolerance; false where what was found is nan.
-_HOLDS: Mapping[str, Callable[[Any, Any, Any], Any]] = {
-    "=": lambda value, due, tolerance: np.abs(value - due) <= tolerance,
-    "<=": lambda value, due, tolerance: value <= due + tolerance,
-    ">=": lambda value, due, tolerance: value >= due - tolerance,
-    ">": lambda value, due, tolerance: value > due + tolerance,
-}
+# How far what was found is beyond what is due, out of their difference, by how they must compare.
+_BEYOND: Mapping[str, Callable[[Any], Any]] = {"=": np.abs, "<=": np.positive, ">=": np.negative}
 
 
 def measured(name: str, holds: str, tolerance: float, relative: float) -> Measure:
@@ -202,7 +197,7 @@ def measured(name: str, holds: str, tolerance: float, relative: float) -> Measur
 
     Args:
         name: of the measurement.
-        holds: how they must compare: "=", "<=", ">=" or ">".
+        holds: how they must compare: "=", "<=" or ">="; nan does not.
         tolerance: how far off the value may be, in the measurement's unit.
         relative: how far off it may be besides, as a share of what is due.
     """
@@ -211,7 +206,7 @@ def measured(name: str, holds: str, tolerance: float, relative: float) -> Measur
         found = measurements_of(evidence.history, name)
         found = found[~np.isnan(found["due"])]
         value, due = found["value"], found["due"]
-        return compared(found, value, due, _HOLDS[holds](value, due, tolerance + relative * np.abs(due)))
+        return compared(found, value, due, _BEYOND[holds](value - due) <= tolerance + relative * np.abs(due))
 
     return measure
 
@@ -225,14 +220,14 @@ def agreed(stages: Sequence[str], findings: Sequence[str], but: Sequence[str]) -
         but: those that do not.
     """
 
+    def counts(each: Judged) -> bool:
+        return each.finding in findings if findings else each.finding not in ("", *but)
+
     def measure(evidence: Evidence) -> Comparison | None:
         found = evidence.opinion.of(stages)
-        wrong = [
-            each for each in found if each.finding not in ("", *but) and each.finding in (findings or (each.finding,))
-        ]
-        broken = np.array([each in wrong for each in found])
+        broken = np.array([counts(each) for each in found])
         agents, epochs = (np.array([getattr(each, name) for each in found]) for name in ("agent", "epoch"))
-        detail = wrong[0].sentence if wrong else ""
+        detail = next((each.sentence for each in found if counts(each)), "")
         return Comparison(agents, epochs, 1.0 * broken, 0.0 * broken, broken, detail) if found else None
 
     return measure
@@ -350,24 +345,21 @@ def updates_between_publications(evidence: Evidence) -> Comparison | None:
     return compared(later[follows], updates, limit, updates <= limit)
 
 
-def epsilon_of_epochs(evidence: Evidence) -> Comparison | None:
-    """Epsilon in use is epsilon due, in every epoch."""
-    return _epsilon(evidence, evidence.history.epochs)
+def _epsilon_of(records_of: Callable[[Evidence], Records]) -> Measure:
+    """Epsilon in some records is the one due in their epoch."""
+
+    def measure(evidence: Evidence) -> Comparison | None:
+        records = records_of(evidence)
+        due = _by_epoch(records, lambda epoch: schedules.epsilon(evidence.settings.at(epoch), epoch))
+        return compared(records, records["epsilon"], due, np.abs(records["epsilon"] - due) <= 1e-4)
+
+    return measure
 
 
-def epsilon_synced(evidence: Evidence) -> Comparison | None:
-    """Epsilon after a sync is the one due in the epoch that begins."""
-    return _epsilon(evidence, evidence.events(EventKind.SYNC))
-
-
-def epsilon_published(evidence: Evidence) -> Comparison | None:
-    """Epsilon in the header of a snapshot is the one due in the first epoch that can use it."""
-    return _epsilon(evidence, evidence.events(EventKind.PUBLISH))
-
-
-def _epsilon(evidence: Evidence, records: Records) -> Comparison | None:
-    due = _by_epoch(records, lambda epoch: schedules.epsilon(evidence.settings.at(epoch), epoch))
-    return compared(records, records["epsilon"], due, np.abs(records["epsilon"] - due) <= 1e-4)
+epsilon_in_use = _epsilon_of(lambda evidence: evidence.history.epochs)
+epsilon_synced = _epsilon_of(lambda evidence: evidence.events(EventKind.SYNC))
+# The epoch of a snapshot is the first that can use it.
+epsilon_published = _epsilon_of(lambda evidence: evidence.events(EventKind.PUBLISH))
 
 
 def q_within_return(evidence: Evidence) -> Comparison | None:

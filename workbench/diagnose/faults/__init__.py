@@ -18,11 +18,10 @@ from workbench.diagnose.faults.fault import Fault, FaultError
 __all__ = ["FAULTS", "Fault", "FaultError", "make", "prepare"]
 
 _CLASSES = {
-    fault.name: fault
+    getattr(each, "name", ""): each
     for module in (data, weights, learning, processes)
-    for fault in vars(module).values()
-    if isinstance(fault, type) and issubclass(fault, Fault) and hasattr(fault, "name")
-}
+    for each in vars(module).values() if isinstance(each, type) and issubclass(each, Fault)
+}  # fmt: skip
 
 # Every fault by its name, in the order of the catalogue.
 FAULTS: dict[str, type[Fault]] = {name: _CLASSES[name] for name in fault_names()}

@@ -44,7 +44,6 @@ class ReplayNotShared(Fault):
     The real cause in the original: the buffer object was copied into each child.
     """
 
-    name = "replay_not_shared"
     modes = ("multiprocess",)
     replaces: ClassVar = {LEARNERS_REPLAY: _OwnReplay}
 
@@ -61,7 +60,6 @@ class ReplayNotShared(Fault):
 class SpecMismatch(Fault):
     """The learner expects larger observations than the actor sees: refused when it opens the replay."""
 
-    name = "spec_mismatch"
     modes = ("multiprocess",)
     refuses = True
 
@@ -75,7 +73,6 @@ class SpecMismatch(Fault):
 class FramesMismatch(Fault):
     """The learner stacks one frame more than the actor: refused when it opens the replay."""
 
-    name = "frames_mismatch"
     modes = ("multiprocess",)
     refuses = True
 
@@ -112,7 +109,6 @@ class ActorHistoryCleared(ReplayFault):
     To clear the history is right; that the ring keeps no break is what goes wrong.
     """
 
-    name = "actor_history_cleared"
     replaces: ClassVar = {LEARNERS_REPLAY: _Unbroken}
 
 
@@ -154,7 +150,6 @@ class EpisodeBoundaryIgnored(ReplayFault):
     With ``learning.n_step`` above 1 the last rows of an epoch also add up rewards of the next one, and bootstrap there.
     """
 
-    name = "episode_boundary_ignored"
     replaces: ClassVar = {LEARNERS_REPLAY: _Endless, ACTORS_REPLAY: _Unbroken}
 
 
@@ -186,7 +181,6 @@ class SeparateHistory(ReplayFault):
     is wrong; the strength says by how many turns they are not.
     """
 
-    name = "separate_history"
     unit, default, least = "turns that the actor's history is behind", 1, 1
     replaces: ClassVar = {ACTORS_REPLAY: _OwnHistory}
 
@@ -215,7 +209,6 @@ class UnvalidatedSampling(ReplayFault):
     The original raised index and size before it wrote a row, and its learner took no lock.
     """
 
-    name = "unvalidated_sampling"
     modes, races = ("multiprocess",), True
     replaces: ClassVar = {LEARNERS_REPLAY: _Unvalidated}
 
@@ -234,7 +227,6 @@ class WraparoundIgnored(ReplayFault):
     The original drew a place below the size and stacked on from there, across the write position: oldest on newest.
     """
 
-    name = "wraparound_ignored"
     replaces: ClassVar = {LEARNERS_REPLAY: _ByPlace}
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
@@ -254,8 +246,6 @@ class WraparoundIgnored(ReplayFault):
 class TruncationAsTerminal(Fault):
     """The time limit is written as the end of the world: nothing is bootstrapped from the last frame."""
 
-    name = "truncation_as_terminal"
-
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """The last turn of every epoch is marked as terminated."""
 
@@ -273,7 +263,6 @@ class TruncationAsTerminal(Fault):
 class NstepMismatch(ReplayFault):
     """One reward, one step on, but the discount of n steps: gamma**3 = 0.970 in the original."""
 
-    name = "nstep_mismatch"
     replaces: ClassVar = {ACTORS_REPLAY: Replay}
 
     def changes(self, config: Config) -> Mapping[str, Any]:
@@ -289,7 +278,6 @@ class NstepMismatch(ReplayFault):
 class CorruptRows(Fault):
     """Something that should not writes into the replay: random bytes in rows that were already complete."""
 
-    name = "corrupt_rows"
     unit, default, least = "rows per epoch and agent", 1, 1
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
@@ -314,7 +302,6 @@ class CorruptRows(Fault):
 class RewardScaleOff(ReplayFault):
     """Rewards reach the learner at another scale than was configured."""
 
-    name = "reward_scale_off"
     unit, default, least, whole = "times the configured scale", 100.0, 1e-6, False
     replaces: ClassVar = {ACTORS_REPLAY: Replay}
 
@@ -332,7 +319,6 @@ class UnflattenedObservation(Fault):
     NumPy would silently have broadcast it away; here the replay refuses it.
     """
 
-    name = "unflattened_observation"
     refuses = True
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
@@ -343,7 +329,6 @@ class UnflattenedObservation(Fault):
 class ActionOutOfRange(Fault):
     """The network has one action more than the world: the world refuses it."""
 
-    name = "action_out_of_range"
     refuses = True
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
@@ -360,8 +345,6 @@ class ActionOutOfRange(Fault):
 
 class StaleReset(Fault):
     """A reset leaves the gems of the last epoch where they are."""
-
-    name = "stale_reset"
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """After a reset, gems are put back wherever no agent stands now."""

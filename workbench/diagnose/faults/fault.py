@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -33,7 +34,8 @@ class Fault(Hook):
         FaultError: the fault has no strength, or not this one.
 
     Attributes:
-        name: Name under which it is switched on, and which the catalogue lists.
+        name: Name under which it is switched on, and which the catalogue lists: that of the class in snake case, unless
+            it has another.
         modes: Modes in which it makes sense; :meth:`why_not` says why not in the others.
         races: Whether it takes a writer that is at work while others read.
         refuses: Whether a sound system refuses it with an error, so that the run fails.
@@ -55,6 +57,10 @@ class Fault(Hook):
     most: ClassVar[float] = 1_000_000
     whole: ClassVar[bool] = True
     replaces: ClassVar[Mapping[str, type]] = {}
+
+    def __init_subclass__(cls) -> None:
+        if "name" not in vars(cls):
+            cls.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
     def __init__(self, strength: float | None = None) -> None:
         if strength is not None and not self.unit:

@@ -17,8 +17,6 @@ from workbench.runs.live_settings import SettingsTimeline
 class DoubleTargetUpdate(Fault):
     """The training step moves the target network, and so does the loop around it."""
 
-    name = "double_target_update"
-
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Every target update happens twice."""
 
@@ -38,8 +36,6 @@ class EvalModeTraining(Fault):
     (``agent.noisy``) both modes compute the same, and only the flag shows it.
     """
 
-    name = "eval_mode_training"
-
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """A call for training mode sets evaluation mode."""
         for agent in value_agents(trainer):
@@ -49,7 +45,6 @@ class EvalModeTraining(Fault):
 class DeviceMismatch(Fault):
     """A network is moved to another device than its batches are brought to: the update refuses."""
 
-    name = "device_mismatch"
     refuses = True
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
@@ -62,8 +57,6 @@ class DeviceMismatch(Fault):
 class NoGradientClipping(Fault):
     """Gradients of any length are followed: the original's clipping was commented out in one of its two modes."""
 
-    name = "no_gradient_clipping"
-
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """The norm above which gradients are shortened is out of reach."""
         for agent in value_agents(trainer):
@@ -72,8 +65,6 @@ class NoGradientClipping(Fault):
 
 class StepCounterStuck(Fault):
     """Updates are made and not counted: schedules, records and publications all say 0."""
-
-    name = "step_counter_stuck"
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """The counter goes back to 0 after every update."""
@@ -99,7 +90,6 @@ class UnpacedLearner(Fault):
     of the run; they are all made as soon as they can be, from the rows of the first epochs.
     """
 
-    name = "unpaced_learner"
     modes = ("multiprocess",)
     unit, default, least = "epochs' worth of updates that it may be ahead", 1_000_000, 2
 

@@ -59,8 +59,6 @@ class _LearnerEnds(_Ends):
 class KillLearner(_LearnerEnds):
     """A learner is killed. In the original this went unnoticed, and its agent acted on, frozen."""
 
-    name = "kill_learner"
-
     def happens(self) -> None:
         """No handler, no farewell."""
         _kill_this_process()
@@ -69,8 +67,6 @@ class KillLearner(_LearnerEnds):
 class HangLearner(_LearnerEnds):
     """A learner hangs: the system sees it alive, but it never does anything again."""
 
-    name = "hang_learner"
-
     def happens(self) -> None:
         """Wait for what never comes."""
         threading.Event().wait()
@@ -78,8 +74,6 @@ class HangLearner(_LearnerEnds):
 
 class KillActor(_Ends):
     """The actor is killed. In the original that looked like a run that had finished."""
-
-    name = "kill_actor"
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """It dies in the middle of that epoch, with rows half written."""
@@ -107,7 +101,6 @@ class KillWhileWriting(_Ends):
     Here no process waits: the last whole version can still be read, and the supervisor says which process died.
     """
 
-    name = "kill_while_writing"
     unit, least = "as the publication in which it happens", 1
 
     def last(self, config: Config, lag: int | None) -> int:

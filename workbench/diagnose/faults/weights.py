@@ -83,8 +83,6 @@ class _Torn(Fault):
 class TornWeightsPerParameter(_Torn):
     """Weights are copied parameter by parameter while the learner writes them: a mixture that never existed."""
 
-    name = "torn_weights_per_parameter"
-
     def copier(self, config: Config) -> Copy:
         """A loop over the parameters, with a pause after each."""
         layout, pause_s = config.agent.layout(config.spec.agents[0]), self.strength / 1e6
@@ -101,8 +99,6 @@ class TornWeightsPerParameter(_Torn):
 
 class TornWeightsStateDict(_Torn):
     """Weights are copied with ``load_state_dict``, which is often taken to be atomic. It is the same loop."""
-
-    name = "torn_weights_state_dict"
 
     def copier(self, config: Config) -> Copy:
         """``load_state_dict`` from one network to another, with a pause before each layer."""
@@ -131,8 +127,6 @@ def _pause(seconds: float) -> None:
 class SyncNever(Fault):
     """The actor acts with the initial weights to the end. The last evaluation still syncs."""
 
-    name = "sync_never"
-
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Only the first sync and the one after the run take place."""
         _sync_in(collector, lambda epoch: epoch == 0)
@@ -141,7 +135,6 @@ class SyncNever(Fault):
 class SyncRarely(Fault):
     """The actor syncs far too rarely: every 50 turns in the original, at the end of its epoch."""
 
-    name = "sync_rarely"
     unit, default, least = "epochs from one sync to the next", 10, 2
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
@@ -193,8 +186,6 @@ class _Publish(Fault):
 class PublishNever(_Publish):
     """The learner keeps what it learns to itself. The run ends with its initial weights."""
 
-    name = "publish_never"
-
     def due(self, number: int) -> bool:
         """The initial weights only."""
         return number == 0
@@ -203,7 +194,6 @@ class PublishNever(_Publish):
 class PublishRarely(_Publish):
     """The learner publishes far too rarely."""
 
-    name = "publish_rarely"
     unit, default, least = "publications of which one takes place", 10, 2
 
     def due(self, number: int) -> bool:
@@ -213,8 +203,6 @@ class PublishRarely(_Publish):
 
 class SyncNoop(Fault):
     """Every sync takes place, is recorded, and leaves the weights as they were."""
-
-    name = "sync_noop"
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """A policy loads its first weights and no others."""
@@ -232,8 +220,6 @@ class SyncNoop(Fault):
 
 class SyncAfterAction(Fault):
     """A round acts first and syncs then, so it acts with the weights of the round before."""
-
-    name = "sync_after_action"
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """The sync of an epoch waits for its last action; the first epoch needs weights to act with."""
@@ -262,7 +248,6 @@ class StaleEpsilon(Fault):
     In the original it was a plain attribute of a shared model, which no other process ever saw change.
     """
 
-    name = "stale_epsilon"
     unit, default, least = "epochs from one look at epsilon to the next", 10, 2
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
@@ -289,8 +274,6 @@ class TargetNotPublished(Fault):
     The actor never uses the target network, so this shows only when another run is started from these weights.
     """
 
-    name = "target_not_published"
-
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """The target half of every snapshot is the first one."""
 
@@ -311,8 +294,6 @@ class OptimizerBeforeWeights(Fault):
     be wrong, so nothing happens at all.
     """
 
-    name = "optimizer_before_weights"
-
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Every agent gets the optimiser of an agent that is thrown away."""
         for agent in value_agents(trainer):
@@ -327,7 +308,6 @@ class OptimizerBeforeWeights(Fault):
 class SnapshotOnGpu(Fault):
     """A snapshot is asked for in the memory of the device: it is refused, because others cannot read that."""
 
-    name = "snapshot_on_gpu"
     refuses = True
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
