@@ -93,15 +93,17 @@ class Case:
         """Whether all of that was kept."""
         return all(name in self.found for name in names)
 
-    @property
-    def treasurehunt(self) -> TreasurehuntConfig:
-        """The settings of the world, whose rules the reference has.
+    def treasurehunt(self, exactly: bool = False) -> TreasurehuntConfig:
+        """The settings of a world of which the reference has the rules.
+
+        Args:
+            exactly: whether a world will not do that only shows what this one does, and pays otherwise.
 
         Raises:
             CannotTell: it is another world.
         """
         world = self.config.world
-        if not isinstance(world, TreasurehuntConfig):
+        if not isinstance(world, TreasurehuntConfig) or (exactly and type(world) is not TreasurehuntConfig):
             raise CannotTell
         return world
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from workbench.core.agents.flat_parameters import ParameterLayout
 from workbench.core.agents.iqn_agent import IQNConfig
+from workbench.core.envs.treasurehunt import TreasurehuntConfig
 from workbench.diagnose import reference
 from workbench.diagnose.audit import vector_sum
-from workbench.diagnose.cases import TOLERANCES, CannotTell, Case, Judge, Stage, Wrong, equal, first_wrong, need
+from workbench.diagnose.cases import TOLERANCES, Case, Judge, Stage, Wrong, equal, first_wrong, need
 from workbench.zoo.dqn import DQNConfig
 from workbench.zoo.prioritised import PrioritisedConfig
 
@@ -56,7 +57,7 @@ def _stream(role: str, field: str) -> Stage:
 
 def _observed(judge: Judge, case: Case) -> None:
     """The world shows an agent the cells around it."""
-    radius, layout = case.treasurehunt.vision_radius, case["layout"]
+    radius, layout = case.treasurehunt().vision_radius, case["layout"]
     agents = layout.shape[1] * len(case.config.spec.agents)
     if (layout == reference.GEM).any() or (layout == reference.AGENT).sum() != agents:
         raise Wrong("not new")
@@ -168,13 +169,14 @@ def _chosen(judge: Judge, case: Case) -> None:
 def _acted(judge: Judge, case: Case) -> None:
     """The world takes the action that was chosen and answers by its rules."""
     equal(case["taken"], case["chosen_action"], "taken")
-    try:
-        rewards = case.treasurehunt.gem_reward, case.treasurehunt.wall_reward
-    except CannotTell:
+    world = case.config.world
+    if type(world) is not TreasurehuntConfig or not case.has("cells", "place_after"):
         return
     for turn, copy in np.ndindex(*case["taken"].shape):
         (row, column), action = case["place"][turn, copy].tolist(), int(case["taken"][turn, copy])
-        reward, *after = reference.treasurehunt(case["cells"][turn, copy], row, column, action, *rewards)
+        reward, *after = reference.treasurehunt(
+            case["cells"][turn, copy], row, column, action, world.gem_reward, world.wall_reward
+        )
         came_to, paid = case["place_after"][turn, copy].tolist(), case["paid_rewards"][turn, copy]
         judge.same("probability", paid, reward, "paid", max(abs(reward), 1.0), turn=turn)
         if after != came_to:
