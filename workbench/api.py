@@ -46,6 +46,7 @@ from workbench.runs.uninterrupted import uninterrupted
 from workbench.sweep import sweep as sweeping
 from workbench.sweep.cells import Values, as_one, cells_of, points, run_cell
 from workbench.sweep.seeds import SeedComparison
+from workbench.view.system import SystemLoad
 from workbench.view.timeline.recorder import Stopwatch
 from workbench.watch.folder import KIND
 from workbench.watch.recording import follow
@@ -251,7 +252,8 @@ def launch(
         faults: failures of the catalogue to switch on, by name, with a strength if wanted: ``"sync_rarely=10"``.
         probes: whether the children measure what :meth:`Run.diagnose` decides by.
         hooks: what else comes in from outside; see :class:`workbench.core.train.hooks.Hook`.
-        timeline: whether the children record what they do when; see :meth:`Run.timeline`.
+        timeline: whether the children record what they do when, for :meth:`Run.timeline`, and now and then what they
+            take of the machine, as the curves ``system/...``.
         note: what to know of the run; it can be set afterwards too.
         tags: words to find it by, with :func:`runs`; likewise.
         relations: what it belongs to, such as ``{"sweep": name}``.
@@ -274,9 +276,10 @@ def launch(
     switched_on = prepare(faults, config, mode, lag)
     run = running.launch(
         Run, config, mode, lag, name=name, out=out, weights=weights,
-        hooks=(*_computing(config), *switched_on, *hooks, *_watching(config, timeline, probes)),
+        hooks=(*_computing(config), *switched_on, *hooks, *_watching(config, timeline, probes, timeline)),
         faults=[fault.text for fault in switched_on],
-        notes={"probes": probes, "timeline": timeline, "relations": dict(relations or {})}, start=start,
+        notes={"probes": probes, "timeline": timeline, "system": timeline, "relations": dict(relations or {})},
+        start=start,
     )  # fmt: skip
     if note or tags:
         write_note(run.folder.place, note, tags)
@@ -554,7 +557,8 @@ def _hooks_of(earlier: loading.LoadedRun, config: Config) -> list[Hook]:
     """What the launch of an earlier run switched on, for the configuration that the run continues with."""
     said = earlier.description
     switched_on = prepare(earlier.faults, config, earlier.mode, earlier.lag)
-    return [*_computing(config), *switched_on, *_watching(config, bool(said.get("timeline")), bool(said.get("probes")))]
+    watching = _watching(config, *(bool(said.get(name)) for name in ("timeline", "probes", "system")))
+    return [*_computing(config), *switched_on, *watching]
 
 
 def _computing(config: Config) -> list[Hook]:
@@ -562,11 +566,12 @@ def _computing(config: Config) -> list[Hook]:
     return [OnDevice()] if OnDevice.wanted(config) else []
 
 
-def _watching(config: Config, timeline: bool, probes: bool) -> list[Hook]:
+def _watching(config: Config, timeline: bool, probes: bool, system: bool) -> list[Hook]:
     """What only looks. The stopwatch comes first, so that the time of the probes is not counted as the work's."""
+    clocks = [*([Stopwatch()] if timeline else []), *([SystemLoad()] if system else [])]
     drawn = [DrawnRows()] if DrawnRows.wanted(config) else []
     episodes = [] if config.spec.whole_epochs else [EpisodeRecords()]
-    return [*([Stopwatch()] if timeline else []), *drawn, *([Probes(), Audit()] if probes else []), *episodes]
+    return [*clocks, *drawn, *([Probes(), Audit()] if probes else []), *episodes]
 
 
 def _page(shown: object) -> str:

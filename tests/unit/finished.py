@@ -83,6 +83,12 @@ def tables_of(config, mode, lag, seed, wall_s):
         made["events"].append({"time": START, "kind": EventKind.SYNC, "agent": agent})
         made["probes"].append({"time": START, "agent": agent, "measurement": measurement_number("act/version")})
     made["spans"] = spans_of(mode, config, wall_s)
+    for table, indices in {"acting_load": [0], "learning_load": range(agents if mode == "multiprocess" else 0)}.items():
+        made[table] = [
+            {"time": START, "agent": index, "epoch": epoch, "number": epoch, "cores": 0.5, "memory": 60.0 + epoch}
+            for index in indices
+            for epoch in range(epochs)
+        ]
     return {name: as_records(name, rows) for name, rows in made.items()}
 
 

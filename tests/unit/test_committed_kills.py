@@ -22,7 +22,7 @@ def test_every_death_is_seen_within_a_second():
 
 def test_every_role_every_setting_every_manner_and_every_place_is_among_them():
     assert len(DATA["by_mode"]) == len(SETTINGS)
-    assert set(DATA["by_role"]) == {"actor", "learner", "sequential", "parent"}
+    assert set(DATA["by_role"]) == {"actor", "learner", "sequential", "parent", "server"}
     assert set(DATA["by_how"]) == {*SIGNALS, "at a line", "in a checkpoint"}
     assert len(DATA["by_where"]) == len(PLACES) + 2  # the lines of a checkpoint, and any from outside
 

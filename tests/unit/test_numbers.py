@@ -50,7 +50,9 @@ MEASURED = {
     r"two independent copies of the update loop reach ([\d.]+)": lambda: (
         round(data("bench_amd-epyc-2-cores.json")["ceiling"]["two_copies"]["speedup"], 2),
     ),
-    r"(\d+) kills of actors, learners, sequential processes and parents": lambda: (data("kills.json")["kills"],),
+    r"(\d+) kills of actors, learners, sequential processes, parents and fork servers": lambda: (
+        data("kills.json")["kills"],
+    ),
     r"It noticed (\d+) of (\d+) mistakes that are on no list, (\d+) of them at their stage": lambda: tuple(
         data("audit.json")["mistakes"][name] for name in ("noticed", "runs", "at_their_stage")
     ),

@@ -319,6 +319,20 @@ def test_the_sync_lag_is_counted_over_epochs_agents_and_seeds(report):
     assert row[:4] == ("sequential, lag 1", "versions", "72", "0.9167")
 
 
+def test_the_memory_of_a_run_is_that_of_its_processes_and_is_shared_out_to_its_agents(report):
+    table = report["memory"].table
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["sequential, lag 1"] == ("1", "65.50", "-", "65.50", "32.75")  # the median of 60 to 71
+    assert rows["multiprocess, lag 1"] == ("3", "65.50", "131", "196.5", "98.25")
+    widths = [patch.get_width() for patch in report["memory"].picture.axes[0].patches]
+    assert widths == pytest.approx([65.5, 65.5, 0, 131])
+
+
+def test_runs_without_samples_have_no_figure_of_memory(tmp_path):
+    finished_run(tmp_path, leave_out=("acting_load",))
+    assert "samples of run sequential-lag1-seed0" in make(tmp_path).left_out["memory"]
+
+
 def test_a_speed_up_is_the_mean_of_the_ratios_of_equal_seeds_beside_what_is_ideal(report):
     row = report["speedup"].table.rows[0]
     ratio = np.mean([10 / 5, 11 / 6, 12 / 7])
@@ -674,7 +688,7 @@ def test_the_command_writes_what_it_can_and_says_what_it_cannot(runs, tmp_path, 
 )
 def test_the_command_refuses_in_one_line(arguments, message, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path / "data"))
-    run = finished_run(tmp_path, leave_out=["epochs", "spans"])
+    run = finished_run(tmp_path, leave_out=["epochs", "spans", "acting_load"])
     assert main(["figures", str(run), "--out", str(tmp_path / "out"), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

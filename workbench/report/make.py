@@ -13,6 +13,7 @@ from typing import Any
 
 from workbench.report import curves
 from workbench.report.fault_matrix import fault_matrix
+from workbench.report.load import memory
 from workbench.report.material import Columns, Material, ReportFigure
 from workbench.report.results import results_table
 from workbench.report.selection import ReportError, Runs, Selection, select
@@ -35,6 +36,7 @@ FIGURES: dict[str, Callable[[Material], ReportFigure]] = {
     "loss_and_q": curves.loss_and_q,
     "sync_lag": sync_lag,
     "speedup": speedup,
+    "memory": memory,
     "timeline": timeline,
     "sweep": sweep,
     "fault_matrix": fault_matrix,
