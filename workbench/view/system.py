@@ -48,28 +48,28 @@ class SystemLoad(Hook):
     )  # fmt: skip
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
-        """Look after an epoch was collected."""
+        """Look before an epoch is collected: one that a process does again after a death is looked at again."""
         look = _looking(collector.config, parts, "acting_load", 0)
 
         def epoch(original: Callable[..., None], number: int, version: int | None) -> None:
-            """Collect an epoch, and look."""
-            original(number, version)
+            """Look, and collect an epoch."""
             look(number, collector.in_use[0].updates)
+            original(number, version)
 
         collector.epoch = functools.partial(epoch, collector.epoch)  # type: ignore[method-assign]
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
-        """Look after the updates of an epoch, once for all agents of a process."""
+        """Look before the updates of an epoch, once for all agents of a process."""
         if parts.job.role != "learner":
             return
         first = min(trainer.agents)
         look = _looking(trainer.config, parts, "learning_load", first)
 
         def learn(original: Callable[..., None], index: int, epoch: int, num_updates: int, end: int | None) -> None:
-            """Make the updates, and look."""
-            original(index, epoch, num_updates, end)
+            """Look, and make the updates."""
             if index == first:
                 look(epoch, trainer.agents[first].updates)
+            original(index, epoch, num_updates, end)
 
         trainer.learn = functools.partial(learn, trainer.learn)  # type: ignore[method-assign]
 
