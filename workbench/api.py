@@ -45,7 +45,7 @@ from workbench.runs.result import Result
 from workbench.runs.uninterrupted import uninterrupted
 from workbench.sweep import sweep as sweeping
 from workbench.sweep.cells import Values, as_one, cells_of, points, run_cell
-from workbench.sweep.seeds import SeedComparison
+from workbench.sweep.sweep import SeedComparison
 from workbench.view.system import SystemLoad
 from workbench.view.timeline.recorder import Stopwatch
 from workbench.watch.folder import KIND

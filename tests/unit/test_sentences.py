@@ -10,10 +10,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "workbench"
 # Sentences whose names are put together where they are said, by what is drawn or missing.
-CHOSEN = ("bands.", "speedup.bars", "resume.none kept", "resume.due", "resume.asked")
+CHOSEN = ("bands.", "speedup.bars", "resume.none kept", "resume.due", "resume.asked", "timeline.no", "timeline.not")
 
 
-@pytest.mark.parametrize("room", ["report", "runs"])
+@pytest.mark.parametrize("room", ["report", "runs", "view"])
 def test_every_sentence_is_said_somewhere_and_gets_all_of_its_numbers(room):
     parts = tomllib.loads((PACKAGE / room / "sentences.toml").read_text())
     known = {f"{part}.{name}": text for part, names in parts.items() for name, text in names.items()}

@@ -20,8 +20,7 @@ from workbench.export.archive import archive, unpack
 from workbench.export.needed import ExportError
 from workbench.export.safetensors import to_safetensors
 from workbench.export.tables import to_csv, to_pandas, to_parquet
-from workbench.export.tensorboard import to_tensorboard
-from workbench.export.trackers import TensorBoard, Tracker, log_to
+from workbench.export.trackers import TensorBoard, Tracker, log_to, to_tensorboard
 from workbench.runs.loaded import RunView
 
 __all__ = [

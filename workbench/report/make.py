@@ -13,10 +13,10 @@ from typing import Any
 
 from workbench.report import curves
 from workbench.report.fault_matrix import fault_matrix
+from workbench.report.intervals import estimate, interval
 from workbench.report.load import memory
 from workbench.report.material import Columns, Material, ReportFigure
-from workbench.report.results import results_table
-from workbench.report.selection import ReportError, Runs, Selection, select
+from workbench.report.selection import QUANTITIES, Group, ReportError, Runs, Selection, select
 from workbench.report.settings import lost_sentence, origin_sentence, settings_sentence, task_sentence
 from workbench.report.speedup import speedup
 from workbench.report.sweep import sweep
@@ -24,6 +24,8 @@ from workbench.report.sync_lag import sync_lag
 from workbench.report.timeline import timeline
 from workbench.runs.files import at, write_whole
 from workbench.runs.folder import reference_path
+from workbench.runs.result import Result
+from workbench.runs.statistics import listed, not_finite
 from workbench.runs.table import Table, plain
 from workbench.view.style import COLUMN_WIDTHS, PRINT_DPI, own_settings
 
@@ -166,6 +168,30 @@ def draw(name: str, material: Material) -> ReportFigure:
     about = material.selection
     ends = (lost_sentence(about), task_sentence(about), settings_sentence(about), origin_sentence(about))
     return dataclasses.replace(figure, caption=" ".join([figure.caption, *filter(None, ends)]))
+
+
+def results_table(selection: Selection, bands: bool = True) -> Table:
+    """A column per group: what its runs say of each number, with 95 % intervals where there are enough runs.
+
+    Groups are columns, so that the table of a few groups fits on a page.
+
+    Args:
+        selection: the groups.
+        bands: False leaves the intervals out.
+    """
+    groups = selection.groups
+    seeds = ("seeds", *(listed(group.seeds) for group in groups))
+    rows = ((name, *(_cell(group, value, bands) for group in groups)) for name, value in QUANTITIES.items())
+    return Table(("", *(group.label for group in groups)), (seeds, *rows))
+
+
+def _cell(group: Group, value: Callable[[Result], float | None], bands: bool) -> str:
+    found = [value(result) for result in group.results]
+    known = [each for each in found if each is not None]
+    if len(known) < len(found):
+        return "-"
+    lost = not_finite(known, [run.config.seed for run in group.runs])
+    return lost or interval(estimate(known, group.strata, bands))
 
 
 def _check(columns: str, figures: Sequence[str], smoothing: float) -> None:

@@ -13,16 +13,7 @@ from workbench.report.sentences import said
 from workbench.runs.statistics import listed
 from workbench.runs.table import Table
 from workbench.view.picture import Picture
-from workbench.view.style import (
-    COLUMN_WIDTHS,
-    MOST_STYLES,
-    PRINT,
-    fitted,
-    legend_above,
-    own_settings,
-    run_style,
-    style_axes,
-)
+from workbench.view.style import COLUMN_WIDTHS, MOST_STYLES, PRINT, fitted, legend_above, run_style, style_axes
 
 # Width of a figure: one column of a two-column page, or the whole page.
 Columns = Literal["single", "double"]
@@ -91,8 +82,7 @@ class ReportFigure:
     of_runs: bool = True
 
     def _repr_png_(self) -> tuple[bytes, dict[str, Any]]:
-        with own_settings():
-            return self.picture._repr_png_()
+        return self.picture._repr_png_()
 
     def __repr__(self) -> str:
         return f"<ReportFigure: {self.caption.partition('. ')[0]}>"

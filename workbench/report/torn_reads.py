@@ -65,11 +65,11 @@ def killed_story(killed: Mapping[str, Any]) -> str:
 
 def weights_table(result: Result, pause_ms: float | None = None) -> Table:
     """The weights' cells at one pause of the writer (default: the shortest): a line per way and size."""
-    pause = min(cell["pause_ms"] for cell in result["weights"]) if pause_ms is None else pause_ms
+    known = sorted({cell["pause_ms"] for cell in result["weights"]})
+    pause = known[0] if pause_ms is None else pause_ms
+    if pause not in known:
+        raise ValueError(f"pause_ms is {pause:g}; measured were {', '.join(f'{each:g}' for each in known)}")
     cells = _of(result["weights"], pause_ms=pause)
-    if not cells:
-        known = ", ".join(f"{each:g}" for each in sorted({cell["pause_ms"] for cell in result["weights"]}))
-        raise ValueError(f"pause_ms is {pause:g}; measured were {known}")
     return Table(("weights", "floats", *HEAD), tuple(_row(cell, "floats") for cell in cells))
 
 

@@ -19,6 +19,7 @@ from workbench.view.curves import Points, decimate, moving_average
 from workbench.view.panel.charts import SMOOTHING, STANDARD, Agents, Axis, Chart, Choices
 from workbench.view.panel.feed import Feed, Line, axis_label, change_marks
 from workbench.view.picture import DPI, Picture
+from workbench.view.sentences import said
 from workbench.view.style import (
     GREY,
     HALO,
@@ -84,11 +85,9 @@ def verdict(pair: Comparison) -> str:
     named = zip(pair.runs, labels(pair.runs), strict=True)
     walls = ", ".join(f"{run.result.wall_s:,.1f} s {name}" for run, name in named)
     threads = pair.sequential.config.processes.threads
-    each = "1 thread" if threads == 1 else f"{threads} threads"
-    return (
-        f"Identical to the last bit: {IDENTICAL[pair.identical]}.  Speed-up {pair.speedup:.2f} ({walls}).  "
-        f"{machine.cores()} cores, {each} per process, {pair.sequential.device}."
-    )
+    about = {"threads": f"{threads} thread{'s' * (threads != 1)}", "cores": machine.cores(), "walls": walls}
+    identical, device = IDENTICAL[pair.identical], pair.sequential.device
+    return said("figures.verdict", identical=identical, speedup=pair.speedup, device=device, **about)
 
 
 @own_settings()
@@ -100,7 +99,7 @@ def draw(runs: RunView | Sequence[RunView], choices: Choices, caption: str = "")
     """
     feed = Feed(runs, choices, MOST_ROWS)
     if len(feed.runs) > MOST_STYLES:
-        raise ValueError(f"{len(feed.runs)} runs are given; a figure tells {MOST_STYLES} apart. Give that many at most")
+        raise ValueError(said("figures.many", count=len(feed.runs), most=MOST_STYLES))
     feed.update()
     rows, columns = _grid(len(feed.charts))
     averaged = choices.smoothing > 0 and any(each.noisy for chart in feed.charts for each in chart.curves)
@@ -148,7 +147,7 @@ def _grid(charts: int) -> tuple[int, int]:
 
 def _whose(agents: Agents) -> str:
     if agents == "together":
-        return "All agents together: rewards and rates are their sum, everything else is their mean."
+        return said("figures.together")
     return "One line for each agent." if agents == "each" else f"Agent {agents} alone."
 
 

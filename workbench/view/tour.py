@@ -25,6 +25,7 @@ from workbench.runs.table import Table
 from workbench.view import html as pages
 from workbench.view.panel.panel import Panel
 from workbench.view.picture import DPI, Picture
+from workbench.view.sentences import said
 from workbench.view.style import GREY, legend_above, own_settings, run_style, style_axes
 
 # What the first letter of an id stands for.
@@ -130,17 +131,14 @@ def sync_figure(runs: Sequence[RunView]) -> Picture:
     _draw_due(epsilon, runs[0].config)
     names = labels(runs)
     legend_above(figure, [_line(index, label=name) for index, name in enumerate(names)], 3)
-    figure.alt = f"Three charts: sync lag, epsilon in use and due, weight distance at each sync. {'; '.join(names)}."
+    figure.alt = said("tour.syncs", names="; ".join(names))
     return figure
 
 
 def _require_probes(runs: Sequence[RunView]) -> None:
     for run in runs:
         if len(run.history.epochs) and not len(probes_of(run.history)):
-            raise RunError(
-                f"run {run.name} was made without probes, so no distance of weights was recorded in it; launch it with "
-                "probes=True (on the command line: without --no-probes)"
-            )
+            raise RunError(said("tour.probes", name=run.name))
 
 
 def _by_epoch(run: RunView, measurement: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -39,13 +39,8 @@ class Repeats:
         if found is None:
             return records
         kind, key = found
-        known = np.array(
-            [
-                self._marks.get((table, int(agent), int(of)), -1)
-                for agent, of in zip(records["agent"], kind, strict=True)
-            ],
-            np.int64,
-        )
+        owners = zip(records["agent"].tolist(), kind.tolist(), strict=True)
+        known = np.array([self._marks.get((table, *each), -1) for each in owners], np.int64)
         new: Records = records[key > known]
         self.dropped += len(records) - len(new)
         return new
@@ -54,18 +49,13 @@ class Repeats:
 def keys(table: str, records: Records) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
     """Kind and key of each record, (n,) int64 each; None for a table whose records may come twice."""
     none = np.zeros(len(records), np.int64)
-    if table == "updates":
-        return none, records["update"].astype(np.int64)
-    if table == "epochs":
-        return none, records["epoch"].astype(np.int64)
     if table == "evaluations":
         return none, 2 * records["epoch"].astype(np.int64) + records["final"]
     if table == "events":
         published = records["kind"] == EventKind.PUBLISH
         return records["kind"].astype(np.int64), np.where(published, records["version"], records["epoch"])
-    if "number" in (records.dtype.names or ()):
-        return none, records["number"].astype(np.int64)
-    return None
+    column = {"updates": "update", "epochs": "epoch"}.get(table, "number")
+    return (none, records[column].astype(np.int64)) if column in (records.dtype.names or ()) else None
 
 
 def _mark(marks: Marks, table: str, records: Records) -> None:

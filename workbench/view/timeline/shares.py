@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.runs.table import Table
+from workbench.view.sentences import said
 from workbench.view.timeline.spans import SpanKind
 
 # Letters in a line below the table.
@@ -52,11 +53,7 @@ class Shares:
     @property
     def words(self) -> str:
         """The main shares of every process in words."""
-        return "; ".join(
-            f"{name} works {of['working']:.0%} of the time and is on a core for {of['on a core']:.0%} of it, "
-            f"waits {of['waiting']:.0%}"
-            for name, of in ((name, self.of(name)) for name in self.processes)
-        )
+        return "; ".join(said("shares.process", name=name, of=self.of(name)) for name in self.processes)
 
     @property
     def table(self) -> Table:
@@ -67,13 +64,7 @@ class Shares:
         columns = ("working", "on a core", "waiting", "other", *found)
         shares = {process: self.of(process) for process in self.processes}
         rows = ((process, *(f"{of[column]:.1%}" for column in columns)) for process, of in shares.items())
-        caption = (
-            f"Shares of the time from {self.start:,.2f} s to {self.end:,.2f} s after the start. On a core is a part of "
-            "working: for the rest the process waited for a core or a device. Other is neither recorded work nor "
-            "waiting: probes, say, or a core that was lost between two pieces of work. The columns after it say what "
-            "the work was, each without what lies within it."
-        )
-        return Table(("", *columns), tuple(rows), caption)
+        return Table(("", *columns), tuple(rows), said("shares.caption", start=self.start, end=self.end))
 
     @property
     def text(self) -> str:

@@ -19,6 +19,7 @@ from workbench.runs.folder import RecordError
 from workbench.runs.loaded import RunView
 from workbench.view.html import hidden
 from workbench.view.picture import DPI, Picture, to_png
+from workbench.view.sentences import said
 from workbench.view.style import SCREEN, own_settings
 from workbench.view.timeline.lanes import Strip, draw_strips
 from workbench.view.timeline.shares import NO_WORK, Shares
@@ -66,7 +67,9 @@ class Timeline:
         trained = self._ends(*_TRAINING)
         trained = trained[trained > started.min(initial=np.iinfo(np.int64).max)]
         if len(trained) == 0:
-            raise RecordError(f"run {run.name} has no timeline: {_why_none(run, bool(description['timeline']))}")
+            why = "no work" if run.ended else "not yet"
+            why = said(f"timeline.{why if description['timeline'] else 'not asked'}", status=run.status)
+            raise RecordError(said("timeline.none", name=run.name, why=why))
         self.origin_ns = int(started.min())
         self.trained = (int(trained.max()) - self.origin_ns) / 1e9
         self.end = (int(self._ends(*SpanKind).max()) - self.origin_ns) / 1e9
@@ -86,10 +89,9 @@ class Timeline:
         picture = Picture(
             figsize=(WIDTH, MARGIN + LANE * len(self.processes)), dpi=DPI, facecolor="white", layout="constrained"
         )
-        did = "What each process did"
-        strip = self.strip(f"{did}: {self.run.label}", shares, shares)
+        strip = self.strip(f"What each process did: {self.run.label}", shares, shares)
         draw_strips(picture, [strip], SCREEN, ("working", "on a core", "waiting"))
-        picture.alt = f"{did} from {shares.start:.2f} s to {shares.end:.2f} s after the start: {shares.words}."
+        picture.alt = said("timeline.alt", start=shares.start, end=shares.end, words=shares.words)
         return picture
 
     def strip(self, title: str, stretch: Shares, beside: Shares) -> Strip:
@@ -157,17 +159,13 @@ class Timeline:
     def _stretch(self, usual: float, last: float | None, until: float | None) -> tuple[float, float]:
         """Start and end of a stretch of time, checked."""
         end = self.trained if until is None else until
+        about: dict[str, Any] = {"name": self.run.name, "shortest": SHORTEST_S}
         if not SHORTEST_S <= end <= self.end:
-            raise ConfigError(
-                f"until is {end:g} s; what is recorded of run {self.run.name} reaches from {SHORTEST_S:g} s to "
-                f"{_below(self.end)} s, and training to {_below(self.trained)} s, which is the default"
-            )
+            recorded = {"last": _below(self.end), "trained": _below(self.trained)}
+            raise ConfigError(said("timeline.until", end=end, **recorded, **about))
         length = min(usual, end) if last is None else last
         if not SHORTEST_S <= length <= end:
-            raise ConfigError(
-                f"last is {length:g} s; it must be from {SHORTEST_S:g} s to {_below(end)} s, which is how much of run "
-                f"{self.run.name} was recorded until then"
-            )
+            raise ConfigError(said("timeline.last", length=length, end=_below(end), **about))
         return end - length, end
 
     def _shares(self, start: float, end: float) -> Shares:
@@ -233,19 +231,8 @@ def check_name(path: Path | str) -> Path:
     """
     path = at(path)
     if path.suffix not in (".json", *_PICTURES):
-        raise ConfigError(
-            f"cannot write a timeline as {path.name!r}; the name must end in {', '.join(_PICTURES)}, or in .json for a "
-            "trace that Perfetto opens"
-        )
+        raise ConfigError(said("timeline.name", name=path.name, pictures=", ".join(_PICTURES)))
     return path
-
-
-def _why_none(run: RunView, recorded: bool) -> str:
-    if not recorded:
-        return "it was launched without one; launch it again with timeline=True (workbench run --timeline)"
-    if run.ended:
-        return f"it was {run.status} before any work was done"
-    return f"it is {run.status} and nothing is recorded yet; ask again when it has collected an epoch"
 
 
 def _below(seconds: float) -> str:

@@ -1,0 +1,5 @@
+"""What figures say beside what they draw, and when they refuse something, out of ``sentences.toml``."""
+
+from workbench.runs.sentences import sentences
+
+said = sentences(__file__)
