@@ -24,7 +24,7 @@ from workbench.report.sync_lag import sync_lag
 from workbench.report.timeline import timeline
 from workbench.runs.files import at, write_whole
 from workbench.runs.folder import reference_path
-from workbench.runs.result import Result
+from workbench.runs.result import value_at
 from workbench.runs.statistics import listed, not_finite
 from workbench.runs.table import Table, plain
 from workbench.view.style import COLUMN_WIDTHS, PRINT_DPI, own_settings
@@ -181,12 +181,12 @@ def results_table(selection: Selection, bands: bool = True) -> Table:
     """
     groups = selection.groups
     seeds = ("seeds", *(listed(group.seeds) for group in groups))
-    rows = ((name, *(_cell(group, value, bands) for group in groups)) for name, value in QUANTITIES.items())
+    rows = ((name, *(_cell(group, path, bands) for group in groups)) for name, path in QUANTITIES.items())
     return Table(("", *(group.label for group in groups)), (seeds, *rows))
 
 
-def _cell(group: Group, value: Callable[[Result], float | None], bands: bool) -> str:
-    found = [value(result) for result in group.results]
+def _cell(group: Group, path: str, bands: bool) -> str:
+    found = [value_at(result, path) for result in group.results]
     known = [each for each in found if each is not None]
     if len(known) < len(found):
         return "-"

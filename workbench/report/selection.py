@@ -6,7 +6,7 @@ alone.
 
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,10 @@ from workbench.core.settings import flat
 from workbench.report.sentences import said
 from workbench.runs.folder import RecordError, named_path, runs_folder
 from workbench.runs.loaded import Given, LoadedRun, RunView, classes_of, extensions
-from workbench.runs.result import Result
+from workbench.runs.result import Result, listed_in, value_at
 
-# Name of each row, and the number of a run that it is about.
-QUANTITIES: dict[str, Callable[[Result], float | None]] = {
-    "greedy reward": lambda result: result.greedy_reward,
-    "reward, last tenth": lambda result: result.reward["last_tenth"],
-    "wall time, s": lambda result: result.wall_s,
-    "agent steps/s": lambda result: result.agent_steps_per_s,
-    "updates/s": lambda result: result.updates_per_s,
-    "updates per agent step": lambda result: result.replay_ratio,
-    "sync lag, versions": lambda result: result.sync_lag["versions"]["mean"],
-    "sync lag, ms": lambda result: result.sync_lag["milliseconds"]["mean"],
-}
+# Name of each row of the table of results, and where a result has the number.
+QUANTITIES = {name: path for name, (path,) in listed_in(Path(__file__).with_name("results.md")).items()}
 # A run, its folder, or a folder that holds several.
 Runs = RunView | Path | str
 
@@ -155,7 +146,7 @@ def _read(path: Path, given: Given) -> tuple[LoadedRun, dict[str, Any]]:
     try:
         if _finished(run):
             result = run.result
-            [float(value(result) or 0.0) for value in QUANTITIES.values()]
+            [float(value_at(result, path) or 0.0) for path in QUANTITIES.values()]
             [dict(place["machine"]).get("versions", {}).items() for place in run.places]
             _age(run)
         return run, settings_of(run)

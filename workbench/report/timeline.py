@@ -9,8 +9,7 @@ from workbench.runs.folder import RecordError
 from workbench.runs.table import Table
 from workbench.view.style import COLUMN_WIDTHS, PRINT
 from workbench.view.timeline.lanes import draw_strips
-from workbench.view.timeline.shares import SEEN, Shares
-from workbench.view.timeline.spans import SpanKind
+from workbench.view.timeline.spans import SEEN, Shares, SpanKind
 from workbench.view.timeline.timeline import Timeline
 
 # Epochs that are shown if no stretch of time is asked for.

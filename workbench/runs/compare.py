@@ -15,9 +15,10 @@ from workbench.runs.awaiting import Awaitable, advise, in_steps
 from workbench.runs.files import at, write_whole
 from workbench.runs.loaded import RunError
 from workbench.runs.naming import labels
+from workbench.runs.result import cell, listed_in
 from workbench.runs.run import Run
 from workbench.runs.sentences import said
-from workbench.runs.table import Table, markdown_rows, number
+from workbench.runs.table import Table
 from workbench.runs.uninterrupted import uninterrupted
 
 # A run that trains for less than this, in seconds, says little about speed.
@@ -153,8 +154,7 @@ class Comparison(Awaitable[dict[str, Any]]):
     @property
     def rows(self) -> list[tuple[str, ...]]:
         """Every quantity with its value in both runs, as text; raises RunError before the end."""
-        results = [run.result.to_dict() for run in self.runs]
-        return [(name, *(_cell(result, path) for result in results)) for name, path in _ROWS]
+        return [(name, *(cell(run.result, paths) for run in self.runs)) for name, paths in _ROWS.items()]
 
     @property
     def table(self) -> str:
@@ -181,11 +181,4 @@ class Comparison(Awaitable[dict[str, Any]]):
 
 
 IDENTICAL = {True: "yes", False: "NO", None: "does not apply"}
-_ROWS = [(name, path.strip("`")) for name, path in markdown_rows(Path(__file__).with_name("compare.md"))]
-
-
-def _cell(result: dict[str, Any], path: str) -> str:
-    value: Any = result
-    for key in path.split("."):
-        value = value[key]
-    return value if isinstance(value, str) else number(value)
+_ROWS = listed_in(Path(__file__).with_suffix(".md"))

@@ -1,16 +1,19 @@
 """What came out of a run: outcome, throughput, staleness, rewards and the digests that prove two runs equal."""
 
 import dataclasses
+import functools
 import math
-from collections.abc import Mapping
+import operator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from workbench.runs.history import History
 from workbench.runs.sentences import said
-from workbench.runs.table import fixed
+from workbench.runs.table import fixed, markdown_rows, number
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,22 @@ class Result:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_dict`."""
         return cls(**{item.name: data.get(item.name) for item in dataclasses.fields(cls)})  # type: ignore[arg-type]
+
+
+def listed_in(page: Path) -> dict[str, list[str]]:
+    """The rows of a Markdown page: a name, and the dotted paths in a result that it stands for."""
+    return {name: paths.replace("`", "").split() for name, paths in markdown_rows(page)}
+
+
+def value_at(result: Result, path: str) -> Any:
+    """What a result has at a dotted path, such as ``sync_lag.versions.mean``."""
+    return functools.reduce(operator.getitem, path.split("."), vars(result))
+
+
+def cell(result: Result, paths: Iterable[str]) -> str:
+    """What a result has at some paths, as text, with a slash between."""
+    found = (value_at(result, path) for path in paths)
+    return " / ".join(each if isinstance(each, str) else number(each) for each in found)
 
 
 def epoch_rewards(history: History) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from workbench.core.config import ConfigError
@@ -17,7 +18,7 @@ from workbench.runs.awaiting import Awaitable, in_steps
 from workbench.runs.folder import RunFolder
 from workbench.runs.listing import NUMBERS, RunInfo, info_of
 from workbench.runs.loaded import LoadedRun, RunError
-from workbench.runs.result import Result
+from workbench.runs.result import Result, listed_in, value_at
 from workbench.runs.run import OWN_HOOKS
 from workbench.runs.statistics import with_interval
 from workbench.runs.table import Table, number
@@ -211,12 +212,7 @@ class Sweep(Awaitable["Sweep"]):
         threading.Thread(target=follow, name="sweep table", daemon=True).start()
 
 
-_QUANTITIES: dict[str, Callable[[Result], float | None]] = {
-    "greedy reward per epoch": lambda result: result.greedy_reward,
-    "wall time, s": lambda result: result.wall_s,
-    "start-up, s": lambda result: result.startup_s,
-    "agent steps per s": lambda result: result.agent_steps_per_s,
-}
+_QUANTITIES = {name: path for name, (path,) in listed_in(Path(__file__).with_name("seeds.md")).items()}
 
 
 class SeedComparison(Sweep):
@@ -251,8 +247,8 @@ class SeedComparison(Sweep):
         pairs = self.pairs
         seeds, equal = [one.seed for one, _ in pairs], self._equal(pairs)
         rows = [
-            (name, *(with_interval([value(pair[mode]) for pair in pairs], seeds) for mode in (0, 1)))
-            for name, value in _QUANTITIES.items()
+            (name, *(with_interval([value_at(pair[mode], path) for pair in pairs], seeds) for mode in (0, 1)))
+            for name, path in _QUANTITIES.items()
         ]
         same = f"{sum(equal)} of {len(equal)}" if equal else "does not apply"
         said = (

@@ -17,7 +17,7 @@ from workbench.diagnose.doctor import Diagnosis
 from workbench.runs.compare import IDENTICAL, Comparison
 from workbench.runs.listing import RunList
 from workbench.runs.loaded import RunError, RunView
-from workbench.runs.result import Result
+from workbench.runs.result import Result, cell, listed_in
 from workbench.runs.table import Table, escaped, html_table, number
 from workbench.view.panel.feed import change_text
 from workbench.view.style import GREY, WARNING
@@ -26,7 +26,10 @@ _HIDDEN = "position: absolute; width: 1px; height: 1px; overflow: hidden; clip-p
 _FAILURE = (
     f"border-left: 3px solid var(--wb-warning, {WARNING}); padding: 4px 8px; white-space: pre-wrap; line-height: 1.35"
 )
-_MARKS = {"pass": "&#10003;&nbsp;pass", "fail": "&#10007;&nbsp;<b>FAIL</b>", "cannot tell": "?&nbsp;cannot&nbsp;tell",
+# What the page of a result shows.
+_RESULT = listed_in(Path(__file__).with_name("result.md"))
+# Marks of verdicts, in the order in which checks are shown.
+_MARKS = {"fail": "&#10007;&nbsp;<b>FAIL</b>", "cannot tell": "?&nbsp;cannot&nbsp;tell", "pass": "&#10003;&nbsp;pass",
           "does not apply": "&ndash;&nbsp;does&nbsp;not&nbsp;apply"}  # fmt: skip
 
 # --- pieces ----------------------------------------------------------------------------------------------------------
@@ -151,23 +154,11 @@ def _config(config: Config) -> str:
 @page.register
 def _result(result: Result) -> str:
     """Every quantity of a result, with its unit."""
-    lags = [
-        (f"sync lag, {unit}, mean / max", f"{number(found['mean'])} / {number(found['max'])}")
-        for unit, found in result.sync_lag.items()
-    ]
     dial = "free-running" if result.lag is None else f"lag {result.lag}"
-    rows = [
-        ("run", f"{result.mode}, {dial}, seed {result.seed}: {result.status}"),
-        ("wall time / start-up, s", f"{number(result.wall_s)} / {number(result.startup_s)}"),
-        ("agent steps", f"{result.agent_steps:,}, {number(result.agent_steps_per_s)} per s"),
-        ("updates", f"{result.updates:,}, {number(result.updates_per_s)} per s"),
-        ("replay ratio, updates per agent step", number(result.replay_ratio)),
-        *lags,
-        ("reward per epoch, first / last tenth", " / ".join(map(number, result.reward.values()))),
-        ("greedy reward per epoch", number(result.greedy_reward)),
-        *((f"digest of {name}", f"{value[:16]}...") for name, value in result.digest.items()),
-    ]
-    return Table(("quantity", "value"), tuple(rows), "Result", numbers=False).html
+    run = ("run", f"{result.mode}, {dial}, seed {result.seed}: {result.status}")
+    digests = ((f"digest of {name}", f"{value[:16]}...") for name, value in result.digest.items())
+    rows = (run, *((name, cell(result, paths)) for name, paths in _RESULT.items()), *digests)
+    return Table(("quantity", "value"), rows, "Result", numbers=False).html
 
 
 @page.register
@@ -236,11 +227,11 @@ def _diagnosis(diagnosis: Diagnosis) -> str:
 
 
 def _checks(results: Iterable[CheckResult]) -> str:
-    order = {"fail": 0, "cannot tell": 1, "pass": 2, "does not apply": 3}
+    order = list(_MARKS)
     rows = [
         [text(each.name), _MARKS[each.verdict], text(each.figure), text(each.threshold),
          text(f"[{' '.join(each.ids)}] {each.sentence}" if each.ids else each.sentence)]
-        for each in sorted(results, key=lambda each: order[each.verdict])
+        for each in sorted(results, key=lambda each: order.index(each.verdict))
     ]  # fmt: skip
     return html_table(("check", "verdict", "found", "must hold", "that is to say"), rows)
 

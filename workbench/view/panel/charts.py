@@ -4,9 +4,11 @@ A chart is a few curves over one axis. :data:`CHARTS` names all of them, :data:`
 somebody asks for others, and :class:`Choices` holds one set of answers: which charts, over what, of whom, how smooth.
 """
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from workbench.core.did_you_mean import did_you_mean
 from workbench.core.records import TABLES
@@ -75,33 +77,17 @@ class Chart:
         return self.title.partition(":")[0].partition(";")[0]
 
 
-def _plain(title: str, metric: str, noisy: bool = True, unit: str = "") -> Chart:
-    of = METRICS[metric]
-    return Chart(title, unit or of.unit, (Curve(metric, noisy=noisy),), over=TABLES[of.table].axis)
+def _chart(title: str, curves: Sequence[Mapping[str, Any]], unit: str = "", **more: Any) -> Chart:
+    first = METRICS[curves[0]["metric"]]
+    drawn = tuple(Curve(**each) for each in curves)
+    return Chart(title, unit or first.unit, drawn, over=TABLES[first.table].axis, **more)
 
 
-# Every chart of what the core measures, by its name.
+# Every chart of what the core measures, by its name, as ``charts.toml`` lists them.
 CHARTS: dict[str, Chart] = {
-    "loss": _plain("Loss", "losses/loss"),
-    "q": Chart("Q-values: mean (wide) and max (thin)", METRICS["values/mean_q"].unit,
-               (Curve("values/mean_q"), Curve("values/max_q", weight=0.7)), over="update"),
-    "reward": Chart("Reward while exploring", "reward per epoch", (Curve("charts/reward"),),
-                    marks="charts/greedy_reward", references=True),
-    "epsilon": Chart("Epsilon in use; due: dotted", "probability", (Curve("charts/epsilon", noisy=False),), due=True),
-    "lag_versions": _plain("Sync lag in versions", "sync/lag_versions", unit="versions behind"),
-    "lag_ms": _plain("Sync lag in time", "sync/lag_ms", unit="ms behind"),
-    "lag_updates": _plain("Sync lag in updates", "sync/lag_updates", unit="updates behind"),
-    "grad_norm": Chart("Gradient norm; clipped at: dotted", "Euclidean norm", (Curve("learning/grad_norm"),),
-                       due=True, over="update"),
-    "td_error": _plain("TD error", "losses/td_error"),
-    "learning_rate": _plain("Step size", "learning/learning_rate", noisy=False, unit="learning rate"),
-    "replay_ratio": Chart("Replay ratio; due: dotted", "updates per agent step",
-                          (Curve("charts/replay_ratio", noisy=False),), due=True),
-    "sample_age": _plain("Age of the sampled rows", "replay/sample_age", unit="versions"),
-    "replay_fill": _plain("Rows to sample from", "replay/fill", noisy=False),
-    "steps_rate": Chart("Acting", "agent steps per s", (Curve("charts/reward", rate=True),)),
-    "updates_rate": Chart("Learning", "updates per s", (Curve("losses/loss", rate=True),), over="update"),
-}  # fmt: skip
+    name: _chart(**about)
+    for name, about in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items()
+}
 
 # Charts that are drawn unless others are asked for.
 STANDARD = ("loss", "q", "reward", "epsilon", "lag_versions", "lag_ms")

@@ -5,8 +5,10 @@ than an eye can tell apart, a row shows for every column of the picture how much
 pale and hatched, work is solid, and what is long enough has its name in it: nothing is told by colour alone.
 """
 
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,8 +19,7 @@ from numpy.typing import NDArray
 from workbench.core.records import Records
 from workbench.view.picture import Picture
 from workbench.view.style import DRAWING, FAINT, INK, Sizes, few_ticks, legend_above, style_axes
-from workbench.view.timeline.shares import Shares
-from workbench.view.timeline.spans import SpanKind, depths, of_process, time_of_kinds
+from workbench.view.timeline.spans import Shares, SpanKind, depths, of_process, time_of_kinds
 
 # Lower and upper side of the two rows of a lane that is 1 high.
 ROWS = ((0.30, 0.92), (0.08, 0.28))
@@ -40,29 +41,21 @@ class _Look:
     Attributes:
         line: Colour of the hatch.
         text: Colour of a label.
+        short: Whether it is drawn a hair wide at least.
     """
 
     colour: str
     hatch: str = ""
     line: str = "white"
     text: str = "white"
+    short: bool = False
 
 
-# Kinds that are drawn in the same row differ in lightness or in hatch, so a copy in grey can be read too.
+# How each kind is drawn, as ``lanes.toml`` says.
 LOOKS = {
-    SpanKind.STARTING: _Look("#eeeeee", "..", "#999999", INK),
-    SpanKind.WAITING: _Look("#fdf1ea", "////", "#D55E00", "#8a3d00"),
-    SpanKind.ACTING: _Look("#00578a"),
-    SpanKind.SYNCING: _Look("#000000"),
-    SpanKind.EVALUATING: _Look("#CC79A7", "..", text=INK),
-    SpanKind.LEARNING: _Look("#4cbb9d", text=INK),
-    SpanKind.SAMPLING: _Look("#c9a227", "", INK, INK),
-    SpanKind.UPDATING: _Look("#a9e0d0", "", INK, INK),
-    SpanKind.PUBLISHING: _Look("#8a4b08"),
-    SpanKind.CHECKPOINTING: _Look("#56B4E9", "xx", "white", INK),
+    SpanKind[kind.upper()]: _Look(**about)
+    for kind, about in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items()
 }
-# Kinds that are drawn a hair wide at least, since where they happen matters more than how long they take.
-_SHORT = (SpanKind.SYNCING, SpanKind.PUBLISHING, SpanKind.CHECKPOINTING)
 # How shares are called beside a lane and kinds within one, where that is not their name.
 SAID = {"working": "works", "waiting": "waits", "acting": "acts", "learning": "learns", "evaluating": "evaluates"}
 # (n,) float64, seconds.
@@ -172,7 +165,7 @@ def _columns(axes: Axes, sides: tuple[float, float], row: Records, origin_ns: in
 
 def _fill(axes: Axes, kind: SpanKind, left: Array, right: Array, bottom: Array, top: Array) -> None:
     """Boxes of one kind."""
-    look, short = LOOKS[kind], kind in _SHORT
+    look, short = LOOKS[kind], LOOKS[kind].short
     boxes = PolyCollection(
         list(np.stack([left, bottom, left, top, right, top, right, bottom], axis=1).reshape(-1, 4, 2)),
         facecolors=look.colour, edgecolors=look.colour if short else look.line, hatch=look.hatch,

@@ -4,7 +4,9 @@ A process does one thing at a time, so of two of its spans one lies within the o
 belongs to the innermost span around it.
 """
 
+import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench.core.records import Records, RecordTable, words_of
+from workbench.runs.table import Table
+from workbench.view.sentences import said
 
 if TYPE_CHECKING:
     from workbench.runs.history import History
@@ -147,3 +151,76 @@ def _time_within(apart: Records, edges: ArrayLike) -> NDArray[np.float64]:
     return np.diff(
         np.interp(np.asarray(edges) - first, turning, np.column_stack([total - apart["duration"], total]).ravel())
     )
+
+
+# --- what share of a stretch of time each process worked, waited, or left unrecorded ---------------------------------
+
+# Letters in a line below the table.
+WIDTH = 112
+# Smallest share of time for which a kind of span gets a column; a smaller one would show as 0.0% in every row.
+SEEN = 5e-5
+# Kinds that do not count as working.
+NO_WORK = (SpanKind.STARTING, SpanKind.WAITING)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Shares of the time from ``start`` to ``end``; each process's row adds up to 1.
+
+    Attributes:
+        start: Seconds since the start of the run.
+        kinds: (processes, NUM_KINDS): share of each kind by itself, without what lies within it.
+        on_core: (processes,): share in which the process worked and was on a core.
+    """
+
+    processes: tuple[str, ...]
+    start: float
+    end: float
+    kinds: NDArray[np.float64]
+    on_core: NDArray[np.float64]
+
+    def of(self, process: str) -> dict[str, float]:
+        """A process's shares by name: working, on a core, waiting, other (not recorded), then of each kind.
+
+        Raises:
+            KeyError: the run has no process of that name.
+        """
+        if process not in self.processes:
+            raise KeyError(f"there is no process {process!r}; there are {', '.join(self.processes)}")
+        place = self.processes.index(process)
+        own, on_core = self.kinds[place], float(self.on_core[place])
+        named = {kind.name.lower(): float(own[kind]) for kind in SpanKind}
+        recorded, idle = float(own.sum()), sum(float(own[kind]) for kind in NO_WORK)
+        first = {"working": recorded - idle, "on a core": on_core, "waiting": named["waiting"]}
+        first["other"] = max(0.0, 1 - recorded)
+        return first | {name: share for name, share in named.items() if name != "waiting"}
+
+    @property
+    def words(self) -> str:
+        """The main shares of every process in words."""
+        return "; ".join(said("shares.process", name=name, of=self.of(name)) for name in self.processes)
+
+    @property
+    def table(self) -> Table:
+        """A row for each process; kinds that did not occur are left out."""
+        found = [
+            kind.name.lower() for kind in SpanKind if kind != SpanKind.WAITING and (self.kinds[:, kind] > SEEN).any()
+        ]
+        columns = ("working", "on a core", "waiting", "other", *found)
+        shares = {process: self.of(process) for process in self.processes}
+        rows = ((process, *(f"{of[column]:.1%}" for column in columns)) for process, of in shares.items())
+        return Table(("", *columns), tuple(rows), said("shares.caption", start=self.start, end=self.end))
+
+    @property
+    def text(self) -> str:
+        """The table as text."""
+        return replace(self.table, caption=textwrap.fill(self.table.caption, WIDTH)).text
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_markdown_(self) -> str:
+        return self.table.markdown
+
+    def _repr_html_(self) -> str:
+        return self.table.html

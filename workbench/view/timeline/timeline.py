@@ -22,8 +22,7 @@ from workbench.view.picture import DPI, Picture, to_png
 from workbench.view.sentences import said
 from workbench.view.style import SCREEN, own_settings
 from workbench.view.timeline.lanes import Strip, draw_strips
-from workbench.view.timeline.shares import NO_WORK, Shares
-from workbench.view.timeline.spans import SpanKind, of_process, spans_of, time_of_kinds, time_on_core
+from workbench.view.timeline.spans import NO_WORK, Shares, SpanKind, of_process, spans_of, time_of_kinds, time_on_core
 
 # Width of the figure, height of a lane, and height of all that is no lane, in inches.
 WIDTH, LANE, MARGIN = 11.0, 0.62, 1.0
