@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from workbench.core.digest import array_digest
 from workbench.core.processes.blocks import Plan, weight_store_layout
 from workbench.core.processes.supervisor import learner_class
 from workbench.core.shared.counters import Progress
@@ -14,8 +13,8 @@ from workbench.core.shared.record_ring import Channel
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore
 from workbench.core.train.hooks import record_tables
-from workbench.core.train.loop import Collector, Trainer
-from workbench.core.train.sequential import run_sequential
+from workbench.core.train.loop import Collector, Trainer, run_sequential
+from workbench.runs.array_digest import array_digest
 from workbench.runs.history import History
 from workbench.runs.metrics import Schema
 from workbench.runs.weights import padded, unpadded

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.core.digest import START, array_digest, chain
+from workbench.core.digest import chain
+from workbench.runs.array_digest import START, array_digest
 
 
 @given(links=st.lists(st.binary(max_size=20), max_size=8), cut=st.integers(0, 8))

@@ -10,6 +10,7 @@ import torch
 import workbench as wb
 from tests.soundness import check_agent
 from tests.unit import inprocess
+from tests.unit.test_images import Images
 from workbench.core.agents import flat_parameters, networks, value_agent
 from workbench.core.agents.staging import Staging
 from workbench.core.envs.base import AgentSpec, EnvSpec, WorldConfig
@@ -29,6 +30,7 @@ KINDS = {
     "micro-batches": {"learning.accumulate": 4},
     "prioritised": {"replay.sampler": "prioritised", "learning.accumulate": 2},
     "one step": {"learning.n_step": 1},
+    "images": {"world": Images()},
     "dqn": DQN,
     "dueling": DQN | {"agent": DQN["agent"] | {"dueling": True, "noisy": True}, "learning.n_step": 5},
 }

@@ -10,7 +10,7 @@ import workbench
 from tests.unit import inprocess
 from workbench.core.processes.blocks import Plan
 from workbench.core.train.hooks import Death, Hook, Keeper, Listener
-from workbench.core.train.sequential import run_sequential
+from workbench.core.train.loop import run_sequential
 from workbench.runs.presets import preset
 
 CONFIG = preset("tiny").replace(epochs=6, device="cpu")

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 import workbench as wb
 from tests.unit import inprocess
 from workbench.core.shared.record_ring import Channel
-from workbench.core.train.loop import Collector
-from workbench.core.train.sequential import run_sequential
+from workbench.core.train.loop import Collector, run_sequential
 from workbench.runs.history import History
 from workbench.runs.recovery.deduplication import Repeats
 from workbench.runs.recovery.keepers import Recovery

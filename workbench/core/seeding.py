@@ -43,9 +43,5 @@ def rng_words(rng: np.random.Generator) -> NDArray[np.uint64]:
 def set_rng_words(rng: np.random.Generator, words: NDArray[np.uint64]) -> None:
     """Set a PCG64 generator to a state that :func:`rng_words` gave."""
     high, low, inc_high, inc_low, has_uint32, uinteger = (int(word) for word in words)
-    rng.bit_generator.state = {
-        "bit_generator": "PCG64",
-        "state": {"state": high * 2**64 + low, "inc": inc_high * 2**64 + inc_low},
-        "has_uint32": has_uint32,
-        "uinteger": uinteger,
-    }
+    state = {"state": high * 2**64 + low, "inc": inc_high * 2**64 + inc_low}
+    rng.bit_generator.state = {"bit_generator": "PCG64", "state": state, "has_uint32": has_uint32, "uinteger": uinteger}

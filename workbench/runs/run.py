@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config, ConfigError
-from workbench.core.digest import array_digest
 from workbench.core.processes.blocks import Plan
 from workbench.core.processes.supervisor import ChildFailed, Supervisor, children_of
 from workbench.core.records import Records
@@ -31,6 +30,7 @@ from workbench.core.registry import check_importable
 from workbench.core.train.hooks import Hook, Listener, metrics_of, record_tables
 from workbench.runs import machine
 from workbench.runs import result as results
+from workbench.runs.array_digest import array_digest
 from workbench.runs.awaiting import Awaitable, advise, in_steps
 from workbench.runs.finite import COMPUTED, first_not_finite
 from workbench.runs.folder import FolderGone, RecordError, RecordWarning, RunFolder

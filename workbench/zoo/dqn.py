@@ -35,7 +35,7 @@ class DQNetwork(ValueNetwork):
         """See :class:`DQNConfig` for the arguments."""
         super().__init__(spec, num_frames)
         layer = NoisyLinear if noisy else Linear
-        self.first = Linear(self.num_inputs, width)
+        self.first = self.first_layer(spec, num_frames, width)
         self.hidden = layer(width, width)
         self.head = layer(width, dueling + spec.num_actions)
         self.dueling = dueling

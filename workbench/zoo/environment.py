@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.config import ConfigError
-from workbench.core.digest import array_digest
 from workbench.core.envs.base import AgentSpec, EnvSpec, Turn, WorldConfig
 from workbench.core.registry import NotGiven, check_importable
 from workbench.core.settings import between, require
+from workbench.runs.array_digest import array_digest
 
 # Packages whose modules a run folder may have imported. Others are imported because the caller names them.
 TRUSTED = ("gymnasium", "pettingzoo", "mpe2", "minigrid", "ale_py")

@@ -4,8 +4,7 @@ The network maps a state and quantile fractions tau to the returns of every acti
 
     Z_tau(s, .) = head(relu(hidden(psi(s) * phi(tau)))),    phi(tau) = relu(linear(cos(pi i tau))), i = 0, 1, ...
 
-with dueling heads (Wang et al. 2016) and, if wanted, noisy layers (Fortunato et al. 2018) after the embedding. Random
-numbers come from NumPy generators that the caller owns; torch's global generator is never touched.
+with dueling heads (Wang et al. 2016) and, if wanted, noisy layers (Fortunato et al. 2018) after the embedding.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class QuantileNetwork(ValueNetwork):
         """See :class:`workbench.core.agents.iqn_agent.IQNConfig` for the arguments."""
         super().__init__(spec, num_frames)
         layer = NoisyLinear if noisy else Linear
-        self.psi = Linear(self.num_inputs, width)
+        self.psi = self.first_layer(spec, num_frames, width)
         self.phi = Linear(num_cosines, width)
         self.hidden = layer(width, width)
         self.head = layer(width, 1 + spec.num_actions)

@@ -4,8 +4,7 @@ The target of an update is
 
     r_t + discount_t * Z_target(s_t, a_t),    a_t = argmax_a mean_tau Z(s_t, a)
 
-with the online network's Z if ``learning.double``, the target network's otherwise (van Hasselt et al. 2016). An n-step
-row differs only in its r_t and discount_t.
+with the online network's Z if ``learning.double``, the target network's otherwise (van Hasselt et al. 2016).
 """
 
 from __future__ import annotations
@@ -131,8 +130,5 @@ class IQNConfig(ValueConfig):
     @property
     def fractions(self) -> dict[str, int]:
         """How many fractions an update draws: of the online network, of the target network, to compare actions."""
-        return {
-            "tau_tm1": self.num_quantiles,
-            "tau_t": self.num_target_quantiles,
-            "tau_policy": self.num_policy_quantiles,
-        }
+        counts = self.num_quantiles, self.num_target_quantiles, self.num_policy_quantiles
+        return dict(zip(("tau_tm1", "tau_t", "tau_policy"), counts, strict=True))

@@ -16,20 +16,54 @@ from torch import Tensor, nn
 
 from workbench.core.envs.base import AgentSpec
 
+# Least side of images, in pixels, that pass the convolutions of Mnih et al. 2015 (doi:10.1038/nature14236) and not that
+# of Young and Tian 2019 (arXiv:1903.03176); outputs, kernel and stride of each.
+LARGE = 36
+_CONVOLUTIONS = {True: ((32, 8, 4), (64, 4, 2), (64, 3, 1)), False: ((16, 3, 1),)}
 
-class Linear(nn.Linear):
-    """torch's layer; the values are undefined until :meth:`initialise` or a load."""
+
+class Layer(nn.Module):
+    """What makes a layer of torch's one whose values are undefined until :meth:`initialise` or a load."""
 
     def reset_parameters(self) -> None:
         """Nothing is drawn from torch's global generator."""
 
     @torch.no_grad()
     def initialise(self, rng: np.random.Generator) -> None:
-        """Uniform in plus or minus ``1 / sqrt(inputs)``, as in the paper's agents."""
-        bound = np.float32(1.0 / math.sqrt(self.in_features))
-        for parameter in (self.weight, self.bias):
+        """Uniform in plus or minus ``1 / sqrt(inputs)`` of an output, as in the papers' agents."""
+        weight, bias = self.get_parameter("weight"), self.get_parameter("bias")
+        bound = np.float32(1.0 / math.sqrt(weight[0].numel()))
+        for parameter in (weight, bias):
             values = (2.0 * rng.random(tuple(parameter.shape), dtype=np.float32) - 1.0) * bound
             parameter.copy_(torch.from_numpy(values))
+
+
+class Linear(Layer, nn.Linear):
+    """A linear layer."""
+
+
+class Convolution(Layer, nn.Conv2d):
+    """A convolution."""
+
+
+class Torso(nn.Sequential):
+    """Convolutions over stacked images, whose frames are channels, and a linear layer: (B, inputs) to (B, width)."""
+
+    def __init__(self, shape: tuple[int, ...], num_frames: int, width: int) -> None:
+        sides = sides_of(shape)
+        channels, layers = num_frames * math.prod(shape) // math.prod(sides), list[nn.Module]()
+        for outputs, kernel, stride in _CONVOLUTIONS[min(sides) >= LARGE]:
+            layers += [Convolution(channels, outputs, kernel, stride), nn.ReLU()]
+            channels, sides = outputs, tuple((side - kernel) // stride + 1 for side in sides)
+        super().__init__(*layers, nn.Flatten(), Linear(channels * math.prod(sides), width))
+        self._stack = num_frames, *shape
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Encoded states to (B, width)."""
+        images = inputs.reshape(-1, *self._stack)
+        if sides_of(self._stack[1:]) == self._stack[1:3]:
+            images = images.movedim(-1, 2)
+        return super().forward(images.flatten(1, 2))  # type: ignore[no-untyped-call, no-any-return]  # so in torch
 
 
 class NoisyLinear(Linear):
@@ -81,14 +115,18 @@ class ValueNetwork(nn.Module):
         flat = state.flatten(1).float()
         return flat if self._scale == 1.0 else flat * self._scale
 
+    def first_layer(self, spec: AgentSpec, num_frames: int, width: int) -> Linear | Torso:
+        """What takes encoded states, (B, num_inputs), to (B, width): a torso where observations are images."""
+        return Torso(image(spec), num_frames, width) if image(spec) else Linear(self.num_inputs, width)
+
     def q(self, state: Tensor) -> Tensor:
         """Value of every action, without chance: (B, F, *shape) to (B, A)."""
         raise NotImplementedError
 
     def initialise(self, rng: np.random.Generator) -> None:
         """Draw initial weights, layer by layer."""
-        for layer in self.children():
-            if isinstance(layer, Linear):
+        for layer in self.modules():
+            if isinstance(layer, Layer):
                 layer.initialise(rng)
 
     @property
@@ -104,6 +142,17 @@ class ValueNetwork(nn.Module):
 
     def _noisy_layers(self) -> Iterator[NoisyLinear]:
         return (layer for layer in self.children() if isinstance(layer, NoisyLinear))
+
+
+def sides_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Of three axes of an image: the first holds channels if it has at most 4 and both others more, else the last."""
+    return shape[1:] if shape[0] <= 4 < min(shape[1:]) else shape[:2]
+
+
+def image(spec: AgentSpec) -> tuple[int, ...]:
+    """Shape of an observation of three axes, or of two if both are large, as that of an image; () of any other."""
+    shape = (*spec.shape, 1) if len(spec.shape) == 2 and min(spec.shape) >= LARGE else spec.shape
+    return shape if len(shape) == 3 and min(sides_of(shape)) >= 3 and not spec.num_codes else ()
 
 
 def duel(heads: Tensor) -> Tensor:

@@ -22,9 +22,6 @@ def learning_rate(config: Config, update: float) -> float:
     """
     learning = config.learning
     progress = min(update / max(config.total_updates - 1, 1), 1.0)
-    share = {  # of the way from learning_rate to learning_rate_end
-        "constant": 0.0,
-        "linear": progress,
-        "cosine": (1.0 - math.cos(math.pi * progress)) / 2.0,
-    }[learning.learning_rate_schedule]
+    shares = {"constant": 0.0, "linear": progress, "cosine": (1.0 - math.cos(math.pi * progress)) / 2.0}
+    share = shares[learning.learning_rate_schedule]  # of the way from learning_rate to learning_rate_end
     return (1.0 - share) * learning.learning_rate + share * learning.learning_rate_end

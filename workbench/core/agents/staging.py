@@ -1,8 +1,7 @@
 """Devices: which one a name means, and how numbers get there.
 
 The rule is the same everywhere: NumPy arrays on the host are filled, one call uploads them, and the code that computes
-sees tensors on its device. On the CPU both are the same memory; on CUDA the copy goes through pinned memory and waits
-for nothing.
+sees tensors on its device. On the CPU both are one memory; on CUDA the copy goes through pinned memory without waiting.
 """
 
 from __future__ import annotations

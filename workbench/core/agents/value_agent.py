@@ -151,8 +151,7 @@ class ValueAgent:
 
     def _check_devices(self) -> None:
         for name, network in (("online", self.online), ("target", self.target)):
-            device = next(network.parameters()).device
-            if device != self.parameters.vector.device:
+            if (device := next(network.parameters()).device) != self.parameters.vector.device:
                 raise ValueError(
                     f"the {name} network is on {device} and the batch on {self.parameters.vector.device}; both must "
                     "be on one device. Choose it with the setting 'device' and move no network afterwards"

@@ -1,8 +1,7 @@
 """Treasurehunt: agents collect gems in a walled gridworld, of which any number of copies run side by side.
 
 Agents act one after the other, so that an agent sees what the earlier ones did. All copies lie in one flat array of
-cells and a position is an index into it: a view is one gather, a move one gather and one scatter, whatever the number
-of copies.
+cells and a position is an index into it: a view is one gather, a move one gather and one scatter.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workbench.core.processes.worker import Job, Parts
-from workbench.core.train.sequential import run_sequential
+from workbench.core.train.loop import run_sequential
 
 
 def act_and_learn(job: Job) -> None:

@@ -132,8 +132,7 @@ class Parts(Shared):
 def give_back() -> None:
     """Give freed memory back to the system, also what lies between pieces in use.
 
-    The library does this by itself only for the end of the heap. What lies before a piece that happens to be in use
-    stays, and how much that is differs from one process to the next and changes for no reason.
+    The library itself gives back only what lies behind the last piece in use, which differs between processes.
     """
     if _malloc_trim is not None:
         _malloc_trim(0)

@@ -1,9 +1,8 @@
 """The algorithm, written once: collect an epoch, learn from it, and what surrounds the two in every mode.
 
 ``collect`` here and ``Learner.learn`` in ``learners.py`` are the whole of it. :class:`Collector` and :class:`Trainer`
-put the snapshots and the records around them, one epoch at a time. The sequential baseline calls both in a loop
-(``sequential.py``); the actor process calls the one, a learner process the other. Nothing here knows that processes
-exist: waiting is done outside.
+put the snapshots and the records around them, one epoch at a time. The sequential baseline calls both in a loop;
+the actor process calls the one, a learner process the other. Nothing here knows that processes exist.
 """
 
 from __future__ import annotations
@@ -341,3 +340,19 @@ def evaluation_config(config: Config, worlds: int) -> Config:
         "world.num_worlds": worlds, "replay.capacity": rows, "replay.window": rows, "replay.learning_starts": rows,
         "learning.batch_size": 1, "learning.accumulate": 1,
     })  # fmt: skip
+
+
+def run_sequential(collector: Collector, trainer: Trainer, lag: int, before_epoch: Callable[[], object]) -> None:
+    """Collect an epoch with the weights of ``lag`` epochs ago, then let every agent learn from it.
+
+    ``before_epoch`` is called before every epoch, to wait or to end the run by raising. What is done is not done again.
+    """
+    progress = collector.progress
+    for epoch in range(min(progress.epochs_learned(agent) for agent in trainer.agents), collector.config.epochs):
+        before_epoch()
+        if progress.epochs_collected <= epoch:
+            collector.epoch(epoch, max(0, epoch - lag))
+        collector.evaluate_if_due(epoch)
+        for agent in trainer.agents:
+            if progress.epochs_learned(agent) <= epoch:
+                trainer.epoch(agent, epoch)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.digest import array_digest
+from workbench.runs.array_digest import array_digest
 from workbench.runs.files import opened_folder, plain_file, remedy, whole_file
 from workbench.runs.folder import RecordError
 from workbench.runs.sentences import said
