@@ -10,7 +10,6 @@ import pytest
 from tests.unit import evidence as made
 from workbench.core.records import EventKind
 from workbench.diagnose import luck, stages
-from workbench.diagnose.cases import SENTENCES
 from workbench.diagnose.catalogue import CHECKS
 from workbench.diagnose.checks import Number, run_checks
 from workbench.diagnose.doctor import METHODS, examine, histogram, run_methods
@@ -232,14 +231,17 @@ def test_rules_name_stages_and_findings_that_there_are():
     rules = [rule for check in pages[0].values() for rule in check.values()]
     assert {stage for rule in rules for stage in rule.get("stages", ())} == set(stages.STAGES)
     named = {name for rule in rules for name in (*rule.get("findings", ()), *rule.get("but", ()))}
-    assert named <= set(pages[1])
+    assert named <= set(pages[1]["audit"])
 
 
 def test_every_finding_has_a_sentence_and_every_sentence_a_finding():
+    folder = Path(stages.__file__).parent
+    known = tomllib.loads((folder / "sentences.toml").read_text())
     text = "".join(Path(module.__file__).read_text() for module in (stages, luck))
-    raised = set(re.findall(r'Wrong\("([^"]+)"', text))
-    assert raised <= set(SENTENCES)
-    assert [name for name in SENTENCES if f'"{name}"' not in text] == []
+    assert set(re.findall(r'Wrong\("([^"]+)"', text)) <= set(known["audit"])
+    assert [name for name in known.pop("audit") if f'"{name}"' not in text] == []
+    text = "".join(path.read_text() for path in folder.rglob("*.py"))
+    assert set(re.findall(r'said\("([^"]+)"', text)) <= {f"{part}.{name}" for part in known for name in known[part]}
 
 
 def test_what_does_not_apply_to_a_run_says_so_and_spoils_no_pass():

@@ -9,7 +9,7 @@ import workbench as wb
 from tests.unit.worlds import Bare
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore
-from workbench.diagnose.clean import CleanReplay, CleanWeightStore, distance, sample_index
+from workbench.diagnose.clean import CleanReplay, CleanWeightStore, distance, sampled_places
 from workbench.diagnose.measurements import MEASUREMENTS, measurement_number, measurements_of, probes_of
 from workbench.diagnose.probes import ALWAYS_BELOW, EVERY, measured_in_full
 from workbench.runs.presets import preset
@@ -62,7 +62,7 @@ def test_everything_is_measured_at_first_and_then_now_and_again():
 
 def test_the_sample_of_weights_holds_numbers_of_every_parameter():
     layout = CONFIG.agent.layout(CONFIG.spec.agents[0])
-    index = set(sample_index(layout).tolist())
+    index = set(sampled_places(layout, 512).tolist())
     for name, offset, shape in zip(layout.names, layout.offsets, layout.shapes, strict=True):
         own = set(range(offset, offset + int(np.prod(shape))))
         assert len(own & index) == min(len(own), 512), name
@@ -71,15 +71,19 @@ def test_the_sample_of_weights_holds_numbers_of_every_parameter():
 def test_a_clean_weight_store_reads_a_version_while_it_is_there_and_says_when_it_is_not():
     layout = CONFIG.agent.layout(CONFIG.spec.agents[0])
     arrays = WeightStore.layout(2 * layout.size, layout.fingerprint, 2).allocate()
-    store, clean = WeightStore(arrays), CleanWeightStore(layout, arrays)
-    assert clean.sample(0) is None
+    store, clean = WeightStore(arrays), CleanWeightStore(arrays)
+
+    def sample(version):
+        return clean.look(version, lambda *halves: [half.copy() for half in halves])
+
+    assert sample(0) is None
     for version in range(3):
         store.publish(lambda out, value=version: out.fill(value), version, 0.5)
-    assert clean.sample(0) is None
-    online, target = clean.sample(1)
+    assert sample(0) is None
+    online, target = sample(1)
     assert (online == 1).all()
     assert (target == 1).all()
-    assert distance(online, clean.sample(2)[1]) == 1.0
+    assert distance(online, sample(2)[1]) == 1.0
     assert np.isnan(distance(online, np.full_like(online, np.nan)))
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.agents.base import Chosen
-from workbench.core.agents.flat_parameters import ParameterLayout, to_numpy
+from workbench.core.agents.flat_parameters import to_numpy
 from workbench.core.agents.value_agent import ValueAgent
 from workbench.core.config import Config
 from workbench.core.envs.base import Turn
@@ -31,6 +31,7 @@ from workbench.core.seeding import rng_words
 from workbench.core.shared.replay import Batch
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
+from workbench.diagnose.clean import Half, Side
 from workbench.diagnose.faults.fault import override
 from workbench.zoo.prioritised import PrioritisedSampler
 
@@ -67,13 +68,6 @@ def audited(config: Config, first: int) -> set[tuple[int, int]]:
     return {(at % len(sizes), first + at * (config.epochs - first) // count) for at in range(count)}
 
 
-def sampled_places(layout: ParameterLayout) -> NDArray[np.int64]:
-    """Places in a network's half of a snapshot, :data:`SAMPLE` of each parameter at most, evenly spread."""
-    sizes = [int(np.prod(shape)) for shape in layout.shapes]
-    spread = [np.unique(np.linspace(0, size - 1, min(size, SAMPLE)).astype(np.int64)) for size in sizes]
-    return np.concatenate([offset + places for offset, places in zip(layout.offsets, spread, strict=True)])
-
-
 def settings_sum(config: Config) -> int:
     """A checksum of all settings: evidence is judged by those that it was kept under. A name may differ in a child."""
     values = {name: value for name, value in config.flat().items() if not name.endswith("name")}
@@ -107,16 +101,13 @@ def unpack(content: bytes) -> dict[str, NDArray[Any]]:
     return found
 
 
-class _Side:
-    """What both sides share: every agent's blocks, and the way to the run folder."""
+class _Side(Side):
+    """Either side, what of it is looked at, and the way to the run folder."""
 
     def __init__(self, parts: Parts, first: int) -> None:
-        self.config, self.lag, self.job = parts.config, parts.lag, parts.job
-        self.audited, self._settings = audited(self.config, first), settings_sum(self.config)
-        self.layouts = [self.config.agent.layout(spec) for spec in self.config.spec.agents]
-        self.places = [sampled_places(layout) for layout in self.layouts]
-        self.stores = [block.open() for block in parts.store_blocks]
-        self.replays = [block.open() for block in parts.replay_blocks]
+        super().__init__(parts, SAMPLE)
+        self.job, self.audited = parts.job, audited(self.config, first)
+        self._settings = settings_sum(self.config)
 
     def keep(self, kind: str, agent: int, epoch: int, **evidence: Any) -> None:
         """Write evidence; what cannot be written is not looked at."""
@@ -131,15 +122,13 @@ class _Side:
             os.rename(f"{name}.new", name, src_dir_fd=folder, dst_dir_fd=folder)
 
     def stored(self, agent: int, version: int) -> dict[str, Any]:
-        """What the weight store holds of a version, as :func:`_digest` gives it; nothing if it is not there."""
-        store, half = self.stores[agent], self.layouts[agent].size
-        if not 0 <= version <= int(store["newest"][0]):
-            return {}
-        vector, places = store["vector"][version % len(store["vector"])], self.places[agent]
-        online, target = vector[:half], vector[half:]
-        found = {"stored": online[places], "stored_target": target[places], "stored_sum": vector_sum(online)}
-        overwritten = int(store["writing"][0]) - len(store["vector"]) >= version
-        return {} if overwritten else found
+        """What the weight store holds of a version; nothing if it is not there (any more)."""
+        places = self.places[agent]
+
+        def look(online: Half, target: Half) -> dict[str, Any]:
+            return {"stored": online[places], "stored_target": target[places], "stored_sum": vector_sum(online)}
+
+        return self.stores[agent].look(version, look) or {}
 
 
 class _Acting(_Side):
@@ -160,7 +149,7 @@ class _Acting(_Side):
         self._epochs = {agent: _Turns(self.config, self.world) for agent in agents}
         collect(epoch, version)
         for agent, turns in self._epochs.items():
-            replay = self.replays[agent]
+            replay = self.replays[agent].arrays
             slot = epoch % len(replay["action"])
             rows = {f"row_{name}": replay[name][slot][:, :WORLDS].copy() for name in replay if replay[name].ndim > 1}
             # the last frame is shown after the last turn
@@ -194,7 +183,7 @@ class _Acting(_Side):
         exploration, values = getattr(policy, "_exploration", None), getattr(policy, "_rng", None)
         if "version" not in turns.once:
             in_use = self.collector.in_use[agent]
-            turns.once |= {"version": in_use.version, "updates": in_use.updates, **self.stored(agent, in_use.version)}
+            turns.once |= {"version": in_use.version, **self.stored(agent, in_use.version)}
             if (weights := getattr(policy, "weights", None)) is not None:
                 turns.once["weights"] = to_numpy(weights)
         turns.add(stack=stack[:WORLDS].copy(), epsilon=epsilon)
@@ -286,7 +275,7 @@ class _Learning(_Side):
             return batch
         rng = getattr(sampler, "rng", None)
         state: dict[str, Any] = {} if rng is None else {"sampling": rng_words(rng)}
-        count = int(self.replays[index]["committed"][0]) * self.config.steps_per_epoch
+        count = self.replays[index].count
         batch = sample(sampler, out, end)
         phase.numbers.append(batch.number.copy())
         phase.bounds.append((count if end is None else end, count))
@@ -307,18 +296,15 @@ class _Learning(_Side):
     def _memory(self, index: int, batch: Batch) -> dict[str, Any]:
         """What the replay holds of the first rows of a batch; nothing if the writer was given one meanwhile."""
         replay, config, numbers = self.replays[index], self.config, batch.number[:ROWS]
-        slots, turns, worlds = replay["action"].shape
-        turn, world = np.divmod(numbers % (turns * worlds), worlds)
-        slot = numbers // (turns * worlds) % slots
-        ahead = min(config.learning.n_step, turns)
-        found = {"memory_turn": turn, "memory_world": world}
-        for name, array in replay.items():
+        slot, turn, world = replay.places(numbers)
+        ahead = min(config.learning.n_step, config.max_turns)
+        found = {"memory_turn": turn}
+        for name, array in replay.arrays.items():
             if array.ndim > 1:
                 back = config.agent.num_frames - 1 if name == "frame" else 0
                 there = turn[:, None] + np.arange(-back, ahead + (name == "frame"))
                 found[f"memory_{name}"] = array[slot[:, None], there.clip(0, array.shape[1] - 1), world[:, None]]
-        oldest = (int(replay["begun"][0]) - slots) * turns * worlds
-        return {} if (numbers < oldest).any() else found
+        return {} if (numbers < replay.oldest_intact).any() else found
 
     def _update(self, update: Wrapped, rate: float, *, index: int) -> Any:
         phase, agent = self._phases.get(index), self.trainer.agents[index]
@@ -336,7 +322,7 @@ class _Learning(_Side):
             online, target = state["vector"][:half], state["vector"][half:]
             numbers = {"online": online[places], "target": target[places]}
             numbers |= {name: state[name][places] for name in ("exp_avg", "exp_avg_sq")}
-            numbers |= {name: state[name] for name in ("step", "updates", "target_updates")}
+            numbers |= {name: state[name] for name in ("step", "updates")}
             phase.kept |= {f"{name}_{when}": each for name, each in numbers.items()}
         phase.kept |= {f"random_{name}": agent.staging.host[name].copy() for name in agent.random_fields()}
         return metrics
@@ -347,15 +333,15 @@ class _Learning(_Side):
             publish(index, epoch)
             return
         vector, half, places = to_numpy(agent.parameters.vector), self.layouts[index].size, self.places[index]
-        version = int(self.stores[index]["newest"][0]) + 1
+        version = self.stores[index].newest + 1
         previous = self.stored(index, version - 1)
         publish(index, epoch)
-        newest, slots = int(self.stores[index]["newest"][0]), len(self.stores[index]["vector"])
-        about = {name: self.stores[index][name][newest % slots] for name in ("version", "updates", "epsilon")}
+        newest = self.stores[index].peek()
         self.keep(
-            "publish", index, looked_at, due_version=version, newest=newest, made=agent.updates, epoch_due=epoch,
-            online=vector[:half][places], target=vector[half:][places], online_sum=vector_sum(vector[:half]),
-            places=places, previous=previous.get("stored", ()), **about, **self.stored(index, newest),
+            "publish", index, looked_at, due_version=version, newest=newest.version, updates=newest.updates,
+            made=agent.updates, online=vector[:half][places], target=vector[half:][places],
+            online_sum=vector_sum(vector[:half]), previous=previous.get("stored", ()),
+            **self.stored(index, newest.version),
         )  # fmt: skip
 
 

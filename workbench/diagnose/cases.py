@@ -8,7 +8,6 @@ can be told. ``sentences.toml`` has the sentence of every finding.
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,10 @@ from numpy.typing import NDArray
 from workbench.core.config import Config
 from workbench.core.envs.treasurehunt import TreasurehuntConfig
 from workbench.diagnose.audit import ENDING, settings_sum, unpack
+from workbench.diagnose.sentences import said
 from workbench.runs.files import plain_file
 from workbench.runs.live_settings import SettingsTimeline
 
-SENTENCES: Mapping[str, str] = tomllib.loads(Path(__file__).with_name("sentences.toml").read_text(encoding="utf-8"))
 # How far float32 may be from float64, as a share of the largest number compared; by what is compared. Sound runs of
 # varied settings stay below a tenth of each (``data/reference/audit.json``).
 TOLERANCES = {
@@ -39,7 +38,7 @@ class Wrong(Exception):
     """The run has done something otherwise than the reference.
 
     Args:
-        finding: what, one of :data:`SENTENCES`.
+        finding: what, a name of the part "audit" of ``sentences.toml``.
         about: the numbers of its sentence.
     """
 
@@ -48,7 +47,7 @@ class Wrong(Exception):
         self.finding, self.about = finding, about
 
     def __str__(self) -> str:
-        return SENTENCES[self.finding].format(**self.about)
+        return said(f"audit.{self.finding}", **self.about)
 
 
 class CannotTell(Exception):

@@ -7,6 +7,7 @@ then. A claim that measuring has disproved, or has yet to measure, has a note.
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,10 @@ from typing import Any
 
 from workbench.runs.table import markdown_rows
 
-# Names of all checks, in the order in which they are shown.
-CHECKS = (
-    "finite", "data", "stack", "shape", "spec", "integrity", "target", "world", "action",
-    "sync", "epsilon", "optimizer", "device",
-    "learner", "value", "pacing", "supervisor", "learning",
-)  # fmt: skip
+# The rules of every check, as ``rules.toml`` gives them; and the names of all checks, in the order in which they are
+# shown.
+RULES = tomllib.loads(Path(__file__).with_name("rules.toml").read_text(encoding="utf-8"))
+CHECKS = tuple(RULES)
 
 
 @dataclass(frozen=True)

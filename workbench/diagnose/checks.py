@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from workbench.diagnose import rules
-from workbench.diagnose.catalogue import CHECKS, ids_of_check
+from workbench.diagnose.catalogue import CHECKS, RULES, ids_of_check
 from workbench.diagnose.measurements import probes_of
 from workbench.diagnose.rules import Comparison, Evidence, Rule
+from workbench.diagnose.sentences import said
 
 Verdict = Literal["pass", "fail", "cannot tell", "does not apply"]
 
@@ -88,8 +87,7 @@ _OF_STAGES = {"things": "records", "bad": "{detail}", "good": "{count} records o
 
 # The rules of each check by their names, as ``rules.toml`` gives them. The first broken one gives the figure.
 CHECK_RULES: dict[str, dict[str, Rule]] = {
-    check: {name: _rule(**about) for name, about in named.items()}
-    for check, named in tomllib.loads(Path(__file__).with_name("rules.toml").read_text(encoding="utf-8")).items()
+    check: {name: _rule(**about) for name, about in named.items()} for check, named in RULES.items()
 }
 
 
@@ -167,10 +165,7 @@ def _ratio_and_age(evidence: Evidence) -> str:
     if not len(epochs) or not len(updates):
         return ""
     ratio = epochs["replay_ratio"][epochs["epoch"] == epochs["epoch"].max()].mean()
-    return (
-        f"Replay ratio in the end: {ratio:.3g} updates per agent step; sampled rows were "
-        f"{updates['sample_age'].mean():.1f} versions old on average."
-    )
+    return said("checks.pacing", ratio=ratio, age=updates["sample_age"].mean())
 
 
 def close(sentence: str) -> str:
@@ -182,7 +177,7 @@ def _what_to_record(evidence: Evidence, rule: Rule) -> str:
     if rule.missing is not None:
         return rule.missing(evidence)
     if len(probes_of(evidence.history)) or len(evidence.history.epochs) < 2 * evidence.config.num_agents:
-        told = "has been recorded (yet)" if evidence.live else "was recorded before the run ended"
+        when = "has been recorded (yet)" if evidence.live else "was recorded before the run ended"
         lost = "".join(f"; {n:,} records of {table} were lost" for table, n in evidence.history.lost.items() if n)
-        return f"Nothing that tells {told}{lost}; needed: {rule.threshold}."
-    return "The run was made without probes; launch it with probes (without --no-probes) to record what this takes."
+        return said("checks.nothing", when=when, lost=lost, threshold=rule.threshold)
+    return said("checks.probes")

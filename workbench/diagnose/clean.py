@@ -6,29 +6,32 @@ replaces the process's own parts cannot hide.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.agents.flat_parameters import ParameterLayout
 from workbench.core.config import Config
 from workbench.core.envs.base import AgentSpec
+from workbench.core.processes.worker import Parts
 from workbench.core.shared.layout import Arrays
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore, WeightStoreError
 
-# Numbers of each parameter that weights are compared on.
-SAMPLE = 512
 # Rows of the window whose stamps are looked at in one go.
 SCAN = 256
 
-# Sampled weights of an online and a target network.
-Samples = tuple[NDArray[np.float64], NDArray[np.float64]]
+Half = NDArray[np.float32]
+Seen = TypeVar("Seen")
 
 
-def sample_index(layout: ParameterLayout) -> NDArray[np.int64]:
-    """Places in a network's half of a snapshot: the first :data:`SAMPLE` numbers of each parameter."""
-    lengths = [min(int(np.prod(shape)), SAMPLE) for shape in layout.shapes]
-    return np.concatenate([np.arange(at, at + length) for at, length in zip(layout.offsets, lengths, strict=True)])
+def sampled_places(layout: ParameterLayout, most: int) -> NDArray[np.int64]:
+    """Places in a network's half of a snapshot: so many of each parameter at most, evenly spread."""
+    sizes = [int(np.prod(shape)) for shape in layout.shapes]
+    spread = [np.unique(np.linspace(0, size - 1, min(size, most)).astype(np.int64)) for size in sizes]
+    return np.concatenate([offset + places for offset, places in zip(layout.offsets, spread, strict=True)])
 
 
 def distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
@@ -39,27 +42,17 @@ def distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 class CleanWeightStore(WeightStore):
-    """One agent's weight store, read a sample at a time."""
+    """One agent's weight store, read in place."""
 
-    def __init__(self, layout: ParameterLayout, arrays: Arrays) -> None:
-        super().__init__(arrays)
-        self._index, self._size = sample_index(layout), layout.size
-
-    def sample(self, version: int) -> Samples | None:
-        """Sampled weights of a version; None if it is not there (any more)."""
-        vectors = self._arrays["vector"]
+    def look(self, version: int, look: Callable[[Half, Half], Seen]) -> Seen | None:
+        """What a function makes of a version's online and target weights; None if it is not there (any more)."""
         try:
             self.peek(version)
-            vector = vectors[version % len(vectors)]
-            sampled = self.of_half(vector[: self._size]), self.of_half(vector[self._size :])
+            seen = look(*np.split(self._arrays["vector"][version % self._slots], 2))
             self.peek(version)  # the second look: it has not been overwritten meanwhile
         except WeightStoreError:
             return None
-        return sampled
-
-    def of_half(self, half: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Sampled weights of one network."""
-        return half.take(self._index).astype(np.float64)
+        return seen
 
 
 class CleanReplay(Replay):
@@ -68,6 +61,10 @@ class CleanReplay(Replay):
     def __init__(self, config: Config, spec: AgentSpec, arrays: Arrays) -> None:
         super().__init__(config, spec, arrays)
         self._scanned = 0
+
+    def places(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.intp], ...]:
+        """Where rows lie: slots, turns and worlds."""
+        return self._index(numbers)
 
     def broken(self, numbers: NDArray[np.int64]) -> int:
         """Rows that do not match their stamp or number; 0 if the writer was given one of them meanwhile."""
@@ -81,3 +78,20 @@ class CleanReplay(Replay):
         first = low + self._scanned % max(count - low, 1)
         self._scanned += SCAN
         return self.broken(np.arange(first, min(first + SCAN, count)))
+
+
+class Side:
+    """What a hook that watches has of a process: the settings, and clean readers of every agent's blocks.
+
+    Attributes:
+        places: where the weights of each agent are sampled.
+    """
+
+    def __init__(self, parts: Parts, sample: int) -> None:
+        self.config, self.lag, specs = parts.config, parts.lag, parts.config.spec.agents
+        self.layouts = [self.config.agent.layout(spec) for spec in specs]
+        self.places = [sampled_places(layout, sample) for layout in self.layouts]
+        self.stores = [CleanWeightStore(block.open()) for block in parts.store_blocks]
+        self.replays = [
+            CleanReplay(self.config, spec, block.open()) for spec, block in zip(specs, parts.replay_blocks, strict=True)
+        ]

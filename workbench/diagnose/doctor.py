@@ -25,6 +25,7 @@ from workbench.diagnose.checks import CHECK_RULES, CheckResult, Verdict, judge, 
 from workbench.diagnose.measurements import measurements_of
 from workbench.diagnose.rules import WHOLES, Evidence, Rule
 from workbench.diagnose.second_opinion import Judged
+from workbench.diagnose.sentences import said
 from workbench.diagnose.stages import STAGES
 from workbench.runs.limits import check_tables
 from workbench.runs.loaded import RunView
@@ -33,11 +34,6 @@ _WIDTH = 112
 NO_RECORD = "no record of it was kept"
 # The methods without which the hypothesis is not called false.
 _DECIDES = ("1 sync events", "2 weight distance", "4 counters", "6 self-test of the copy", "7 order of sync and action")
-# What the verdict says of the other things that can be late.
-_BUT = {
-    "target": "But the TARGET network did not arrive; no actor uses it, so only a run that starts from it suffers:",
-    "epsilon": "But EPSILON was not the one due, which is easily mistaken for a sync that failed:",
-}
 
 
 @dataclass(frozen=True)
@@ -153,23 +149,17 @@ def conclude(checks: Sequence[CheckResult], chain: Sequence[CheckResult], eviden
     wrong = [stage for stage in chain if stage.verdict == "fail"]
     failed = [check for check in checks if check.verdict == "fail"]
     unseen = [stage.name.partition(".")[2] for stage in chain if stage.verdict == "does not apply"]
-    missing = f" Not examined: {', '.join(unseen)}." if unseen else ""
+    missing = said("doctor.unseen", stages=", ".join(unseen)) if unseen else ""
     deviation = next((each for each in evidence.opinion.records if each.harmless), None)
-    missing += f" A deviation that changes no number of this run: {deviation}." if deviation else ""
+    missing += said("doctor.deviation", deviation=deviation) if deviation else ""
     if wrong:
         first = wrong[0].sentence.partition(": ")[2]
-        rest = [each.name for each in (*wrong[1:], *failed) if first not in each.sentence]
-        return f"The first stage that disagrees: {wrong[0].sentence}." + (
-            f" What may follow from it: {', '.join(rest)}." if rest else ""
-        )
-    seen = len({(case.kind, case.agent, case.epoch) for case in evidence.cases})
-    agree = f"All stages of {seen} records agree with the reference."
-    if any(check.name == "learning" for check in failed):
-        return (
-            f"{agree} It has not learned all the same. What could not be seen: epochs between those that were looked "
-            f"at, and the evaluation.{missing}"
-        )
-    return f"{agree}{missing}"
+        rest = ", ".join(each.name for each in (*wrong[1:], *failed) if first not in each.sentence)
+        follows = said("doctor.rest", rest=rest) if rest else ""
+        return said("doctor.first", first=wrong[0].sentence) + follows
+    agree = said("doctor.agree", records=len({(case.kind, case.agent, case.epoch) for case in evidence.cases}))
+    unlearned = any(check.name == "learning" for check in failed)
+    return agree + (said("doctor.unlearned") if unlearned else "") + missing
 
 
 def evidence_of(run: RunView) -> Evidence:
@@ -197,22 +187,18 @@ def decide(methods: Sequence[CheckResult]) -> Hypothesis:
     The hypothesis is about the weights that the actor acts with. Neither a stale epsilon nor a target network that is
     missing, which no actor uses, makes it true; the verdict names them.
     """
-    claim = "The hypothesis that the local model does not sync from the shared model is"
+    claim = said("doctor.hypothesis")
     failed = [method for method in methods if "weights" in method.broken]
     if failed:
-        return Hypothesis(True, f"{claim} TRUE, because: {_reasons(failed[:3])}")
+        return Hypothesis(True, said("doctor.true", claim=claim, reasons=_reasons(failed[:3])))
     unknown = [method.name for method in methods if method.verdict == "cannot tell" and method.name in _DECIDES]
     if unknown:
-        return Hypothesis(None, f"{claim} OPEN: nothing recorded decides {', '.join(unknown)}.")
+        return Hypothesis(None, said("doctor.open", claim=claim, methods=", ".join(unknown)))
     held = " ".join(method.sentence for method in methods if method.verdict == "pass" and method.name in _DECIDES[1:])
-    other = [
-        f"{_BUT[about]} {_reasons(seen[:2])}" for about in _BUT if (seen := [m for m in methods if about in m.broken])
-    ]
-    if not other:
-        return Hypothesis(False, f"{claim} FALSE, because: {held} If learning still fails, the cause is elsewhere.")
-    return Hypothesis(
-        False, f"{claim} FALSE for the weights that the actor acts with, because: {held} {' '.join(other)}"
-    )
+    late = {about: [method for method in methods if about in method.broken] for about in ("target", "epsilon")}
+    other = " ".join(f"{said(f'doctor.{about}')} {_reasons(seen[:2])}" for about, seen in late.items() if seen)
+    verdict = "doctor.false of weights" if other else "doctor.false"
+    return Hypothesis(False, said(verdict, claim=claim, held=held, other=other))
 
 
 def _reasons(methods: Sequence[CheckResult]) -> str:
@@ -269,12 +255,9 @@ def _epsilon_at_syncs(evidence: Evidence) -> str:
     of_agent = synced[synced["agent"] == synced["agent"][-1:]][-2:]
     if len(of_agent) < 2:
         return ""
-    before, after = of_agent["epsilon"]
-    due = schedules.epsilon(evidence.settings.at(int(of_agent["epoch"][-1])), int(of_agent["epoch"][-1]))
-    return (
-        f"The last sync, in epoch {of_agent['epoch'][-1]}, took epsilon from {before:.4f} to {after:.4f}, with "
-        f"{due:.4f} due."
-    )
+    (before, after), epoch = of_agent["epsilon"], int(of_agent["epoch"][-1])
+    due = schedules.epsilon(evidence.settings.at(epoch), epoch)
+    return said("methods.epsilon", epoch=epoch, before=before, after=after, due=due)
 
 
 def _distances(evidence: Evidence) -> str:
@@ -283,8 +266,8 @@ def _distances(evidence: Evidence) -> str:
         before = measurements_of(evidence.history, f"sync/{half}_before")["value"]
         after = measurements_of(evidence.history, f"sync/{half}_after")["value"]
         if len(before) and len(after):
-            told.append(f"{half} {before.mean():.3g} before and {after.mean():.3g} after")
-    return f"Mean distance at a sync: {', '.join(told)}." if told else ""
+            told.append(said("methods.half", half=half, before=before.mean(), after=after.mean()))
+    return said("methods.distances", told=", ".join(told)) if told else ""
 
 
 def _lags(evidence: Evidence) -> str:
@@ -292,7 +275,7 @@ def _lags(evidence: Evidence) -> str:
     if not len(epochs):
         return ""
     told = [f"{unit} {histogram(epochs[f'sync_lag_{unit}'])}" for unit in ("versions", "updates", "ms")]
-    return f"Epochs by how far behind: {'; '.join(told)}."
+    return said("methods.lags", told="; ".join(told))
 
 
 def histogram(values: NDArray[np.generic]) -> str:
@@ -312,9 +295,7 @@ def _first_use(evidence: Evidence) -> str:
     made = {(each["agent"], each["version"]): each["time"] for each in published}
     new = synced[synced["version"] != synced["version_before"]]
     waits = [each["time"] - made[key] for each in new if (key := (each["agent"], each["version"])) in made]
-    if not waits:
-        return ""
-    return f"From a publication to its first use it took {1e3 * float(np.mean(waits)):.1f} ms on average."
+    return said("methods.first use", ms=1e3 * float(np.mean(waits))) if waits else ""
 
 
 # The eight methods by name: ids of failures that each speaks for, and rules of the checks.

@@ -44,11 +44,8 @@ class Measurement:
 
 # Every measurement by name, as ``measurements.md`` lists them.
 MEASUREMENTS: dict[str, Measurement] = {
-    each.name: each
-    for each in (
-        Measurement(name.strip("`"), unit, definition)
-        for name, unit, definition in markdown_rows(Path(__file__).with_name("measurements.md"))
-    )
+    name.strip("`"): Measurement(name.strip("`"), unit, definition)
+    for name, unit, definition in markdown_rows(Path(__file__).with_name("measurements.md"))
 }
 
 # The table that a run with probes has beside the core's.

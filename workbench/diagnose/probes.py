@@ -27,7 +27,7 @@ from workbench.core.shared.replay import Batch
 from workbench.core.shared.weight_store import Snapshot, checksum
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
-from workbench.diagnose.clean import CleanReplay, CleanWeightStore, Samples, distance, sample_index
+from workbench.diagnose.clean import Half, Side, distance
 from workbench.diagnose.faults.fault import override
 from workbench.diagnose.measurements import PROBE_TABLES, measurement_number
 
@@ -35,8 +35,12 @@ from workbench.diagnose.measurements import PROBE_TABLES, measurement_number
 ALWAYS_BELOW = 16
 # After that, everything is measured in one of this many rounds.
 EVERY = 4
+# Numbers of each parameter that weights are compared on.
+SAMPLE = 512
 
 Wrapped = Callable[..., Any]
+# Sampled weights of an online and a target network.
+Samples = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 class Probes(Hook):
@@ -59,20 +63,11 @@ def measured_in_full(round_: int) -> bool:
     return round_ < ALWAYS_BELOW or round_ % EVERY == 0
 
 
-class _Side:
-    """What both sides share: clean readers of every agent's blocks, and the way to the record."""
+class _Side(Side):
+    """Either side, and the way to the record."""
 
     def __init__(self, parts: Parts) -> None:
-        self.config, self.lag = parts.config, parts.lag
-        specs = self.config.spec.agents
-        self.layouts = [self.config.agent.layout(spec) for spec in specs]
-        self.stores = [
-            CleanWeightStore(layout, block.open())
-            for layout, block in zip(self.layouts, parts.store_blocks, strict=True)
-        ]
-        self.replays = [
-            CleanReplay(self.config, spec, block.open()) for spec, block in zip(specs, parts.replay_blocks, strict=True)
-        ]
+        super().__init__(parts, SAMPLE)
         self._write = parts.channel["probes"].write
 
     def record(
@@ -92,7 +87,7 @@ class _Acting(_Side):
         super().__init__(parts)
         self.collector = collector
         device = collector.policies[0].device
-        self._places = [torch.from_numpy(sample_index(layout)).to(device) for layout in self.layouts]
+        self._on_device = [torch.from_numpy(places).to(device) for places in self.places]
         self._version_due = [0] * len(self.stores)
         self._acted: dict[int, Snapshot] = {}  # what each agent's first action of the epoch was chosen with
         override(collector, "epoch", self._collect)
@@ -139,7 +134,9 @@ class _Acting(_Side):
         about = (agent, epoch, now.version, now.updates)
         self.record("sync/checksum", *about, checksum(vector) == now.checksum, 1)
         after = self._held(agent) if measured_in_full(now.version) else None
-        if after is None or (published := self.stores[agent].sample(now.version)) is None:
+        take = functools.partial(self._sampled, agent)
+        published = self.stores[agent].look(now.version, lambda *halves: [take(half) for half in halves])
+        if after is None or published is None:
             return  # overwritten meanwhile, as a free-running learner may
         for place, half in enumerate(("online", "target")):
             if held is not None:
@@ -154,8 +151,11 @@ class _Acting(_Side):
         policy: Any = self.collector.policies[agent]
         if not isinstance(policy, EpsilonGreedy):
             return None
-        online = policy.weights.detach().index_select(0, self._places[agent]).cpu().numpy().astype(np.float64)
-        return online, self.stores[agent].of_half(self.collector.vectors[agent][self.layouts[agent].size :])
+        online = policy.weights.detach().index_select(0, self._on_device[agent]).cpu().numpy().astype(np.float64)
+        return online, self._sampled(agent, self.collector.vectors[agent][self.layouts[agent].size :])
+
+    def _sampled(self, agent: int, half: Half) -> NDArray[np.float64]:
+        return half.take(self.places[agent]).astype(np.float64)
 
 
 class _Learning(_Side):

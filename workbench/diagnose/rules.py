@@ -22,6 +22,7 @@ from workbench.core.records import EventKind, Records
 from workbench.diagnose.cases import Case
 from workbench.diagnose.measurements import measurements_of
 from workbench.diagnose.second_opinion import Judged, Opinion, opinion
+from workbench.diagnose.sentences import said
 from workbench.runs.finite import COMPUTED, NotFinite, first_not_finite
 from workbench.runs.history import History
 from workbench.runs.live_settings import SettingsTimeline
@@ -464,8 +465,7 @@ def greedy_above_chance(evidence: Evidence) -> Comparison | None:
         if not failed:
             return None
     share = f"{(reward - chance) / (best['mean'] - chance):.0%}" if best else "an unknown share"
-    detail = f"{share} of the way from chance to the scripted policy"
-    return single(reward, limit, failed, evidence.config.epochs, detail)
+    return single(reward, limit, failed, evidence.config.epochs, said("learning.share", share=share))
 
 
 def nothing_to_learn(evidence: Evidence) -> str:
@@ -474,26 +474,19 @@ def nothing_to_learn(evidence: Evidence) -> str:
     if chance is None or best is None:
         return ""
     error = math.sqrt(sum(each["sd"] ** 2 / each["epochs"] for each in (chance, best)))
-    if best["mean"] > chance["mean"] + STANDARD_ERRORS * error:
-        return ""
-    return (
-        f"the scripted policy earns {best['mean']:.4g} in this world, chance that avoids walls {chance['mean']:.4g}: "
-        "there is nothing to learn that could be told from chance"
-    )
+    possible = best["mean"] > chance["mean"] + STANDARD_ERRORS * error
+    return "" if possible else said("learning.nothing", best=best["mean"], chance=chance["mean"])
 
 
 def why_learning_is_open(evidence: Evidence) -> str:
     """Why :func:`greedy_above_chance` has nothing to say."""
-    found = _greedy_and_chance(evidence)
-    if found is None:
-        return "Nothing is said about learning before the evaluation at the end of a run that finishes."
-    settings = evidence.settings
-    return (
-        f"The greedy reward per epoch is {found[0]:.4g}, not above chance that avoids walls ({found[1]:.4g}) by "
-        f"{STANDARD_ERRORS:g} standard errors of {found[2]:.3g}, but that is no failure yet: the step sizes of the "
-        f"{settings.total_updates} updates per agent add up to {_way(settings):.2g}; it would count as one from "
-        f"{ENOUGH_WAY:g} on, where luck cannot explain it. Give the run more epochs, or more evaluation.final_worlds."
-    )
+    if (found := _greedy_and_chance(evidence)) is None:
+        return said("learning.unfinished")
+    (reward, chance, error), settings = found, evidence.settings
+    return said(
+        "learning.open", reward=reward, chance=chance, error=error, errors=STANDARD_ERRORS, enough=ENOUGH_WAY,
+        updates=settings.total_updates, way=_way(settings),
+    )  # fmt: skip
 
 
 def _chance(evidence: Evidence) -> Mapping[str, float] | None:

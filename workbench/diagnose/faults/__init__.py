@@ -14,6 +14,7 @@ from workbench.core.did_you_mean import did_you_mean
 from workbench.diagnose.catalogue import fault_names
 from workbench.diagnose.faults import data, learning, processes, weights
 from workbench.diagnose.faults.fault import Fault, FaultError
+from workbench.diagnose.sentences import said
 
 __all__ = ["FAULTS", "Fault", "FaultError", "make", "prepare"]
 
@@ -40,7 +41,7 @@ def make(name: str, strength: float | None = None) -> Fault:
         try:
             strength = float(text)
         except ValueError:
-            raise FaultError(f"{name} has the strength {text!r}; it must be a number, as in {name}=10") from None
+            raise FaultError(said("faults.no number", name=name, text=text)) from None
     return FAULTS[name](strength)
 
 
@@ -56,10 +57,8 @@ def prepare(faults: Sequence[str | Fault], config: Config, mode: str, lag: int |
             raise FaultError(f"{fault.name} makes no sense here: {why}")
         for other in made[:index]:
             if other.name == fault.name:
-                raise FaultError(f"{fault.name} is given twice; a run has a fault once, leave one out")
+                raise FaultError(said("faults.twice", name=fault.name))
             if common := fault.replaces.keys() & other.replaces.keys():
-                raise FaultError(
-                    f"{other.name} and {fault.name} both replace {' and '.join(sorted(common))}; "
-                    "switch one of them on at a time"
-                )
+                parts = " and ".join(sorted(common))
+                raise FaultError(said("faults.same part", other=other.name, name=fault.name, parts=parts))
     return made

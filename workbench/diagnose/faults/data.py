@@ -16,6 +16,7 @@ from workbench.core.shared.replay import UNWRITTEN, Batch, Replay
 from workbench.core.shared.sampling import Sampler
 from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.faults.fault import ACTORS_REPLAY, LEARNERS_REPLAY, Fault, ReplayFault, override, reopen
+from workbench.diagnose.sentences import said
 
 
 def _read(replay: Replay, out: Batch) -> Batch:
@@ -232,12 +233,8 @@ class WraparoundIgnored(ReplayFault):
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """It takes a ring that comes round."""
         rows, capacity = config.epochs * config.steps_per_epoch, config.replay.capacity
-        if rows > -(-capacity // config.steps_per_epoch) * config.steps_per_epoch:
-            return ""
-        return (
-            f"the run writes {rows} rows per agent into rings of replay.capacity = {capacity}, which never come round; "
-            "lower replay.capacity (and replay.window with it) or raise epochs"
-        )
+        comes_round = rows > -(-capacity // config.steps_per_epoch) * config.steps_per_epoch
+        return "" if comes_round else said("faults.ring", rows=rows, capacity=capacity)
 
 
 # --- what a row says -------------------------------------------------------------------------------------------------
@@ -271,8 +268,7 @@ class NstepMismatch(ReplayFault):
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """It takes n > 1."""
-        n_step = config.learning.n_step
-        return "" if n_step > 1 else "learning.n_step is 1 and gamma**1 is right; set learning.n_step to 2 or more"
+        return "" if config.learning.n_step > 1 else said("faults.one step")
 
 
 class CorruptRows(Fault):
@@ -361,4 +357,4 @@ class StaleReset(Fault):
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """It takes a world with gems."""
-        return "" if "gem" in config.spec.agents[0].code_names else "this world has no gems; choose treasurehunt"
+        return "" if "gem" in config.spec.agents[0].code_names else said("faults.no gems")

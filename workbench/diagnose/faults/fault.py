@@ -14,9 +14,8 @@ from workbench.core.processes.worker import Parts
 from workbench.core.shared.replay import Replay
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
+from workbench.diagnose.sentences import said
 
-ONE_PROCESS = "a sequential run has one process and nothing to disagree with; use mode='multiprocess'"
-NO_RACE = "nothing is written while it is read; use mode='multiprocess' with a lag of 1 or more, or None"
 LEARNERS_REPLAY, ACTORS_REPLAY = "the learner's replay", "the actor's replay"
 
 
@@ -64,14 +63,11 @@ class Fault(Hook):
 
     def __init__(self, strength: float | None = None) -> None:
         if strength is not None and not self.unit:
-            raise FaultError(f"{self.name} was given the strength {strength:g}; it has none, so leave it out")
+            raise FaultError(said("faults.no strength", name=self.name, strength=strength))
         value = self.default if strength is None else strength
         if not self.least <= value <= self.most or (self.whole and value != int(value)):
             kind = "a whole number" if self.whole else "a number"
-            raise FaultError(
-                f"{self.name} has the strength {value:g}; it must be {kind} of {self.least:g} to {self.most:g} "
-                f"({self.unit})"
-            )
+            raise FaultError(said("faults.strength", fault=self, value=value, kind=kind))
         self.strength: float = int(value) if self.whole else float(value)
 
     @property
@@ -82,8 +78,8 @@ class Fault(Hook):
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """Why the fault makes no sense in such a run, and what to do; empty if it does."""
         if self.races and (mode == "sequential" or lag == 0):
-            return NO_RACE
-        return "" if mode in self.modes else ONE_PROCESS
+            return said("faults.no race")
+        return "" if mode in self.modes else said("faults.one process")
 
     def __repr__(self) -> str:
         return f"<fault {self.text}>"

@@ -11,6 +11,7 @@ from workbench.core.config import Config
 from workbench.core.processes.worker import Parts
 from workbench.core.train.loop import Trainer
 from workbench.diagnose.faults.fault import Fault, override, value_agents
+from workbench.diagnose.sentences import said
 from workbench.runs.live_settings import SettingsTimeline
 
 
@@ -80,7 +81,7 @@ class StepCounterStuck(Fault):
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """A free-running run is paced by that counter."""
-        return "" if lag is not None else "a free-running run is paced by that counter and would never end; give a lag"
+        return "" if lag is not None else said("faults.free")
 
 
 class UnpacedLearner(Fault):
@@ -108,4 +109,4 @@ class UnpacedLearner(Fault):
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """At a finite lag there is nothing to run ahead with."""
-        return "" if lag is None else f"at lag = {lag} every epoch has its updates; use mode='multiprocess', lag=None"
+        return "" if lag is None else said("faults.lag", lag=lag)

@@ -14,6 +14,7 @@ from workbench.core.config import Config
 from workbench.core.processes.worker import Parts
 from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.faults.fault import Fault, override
+from workbench.diagnose.sentences import said
 
 
 class _Ends(Fault):
@@ -29,11 +30,9 @@ class _Ends(Fault):
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """It takes that process, and a run that gets so far."""
         if mode not in self.modes:
-            return "a sequential run has neither actor nor learner process; use mode='multiprocess'"
+            return said("faults.no processes")
         last = self.last(config, lag)
-        if self.strength <= last:
-            return ""
-        return f"it would happen at {self.strength:g} and the run ends with {last}; give a smaller strength"
+        return "" if self.strength <= last else said("faults.too late", strength=self.strength, last=last)
 
 
 class _LearnerEnds(_Ends):

@@ -18,6 +18,7 @@ from workbench.core.processes.worker import Parts
 from workbench.core.shared.weight_store import Snapshot, WeightStore
 from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.faults.fault import Fault, override, value_agents
+from workbench.diagnose.sentences import said
 
 Vector = NDArray[np.float32]
 # Copies one network's half of a snapshot: (source, target).
@@ -256,13 +257,8 @@ class StaleEpsilon(Fault):
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """It takes an epsilon that changes."""
-        exploration = config.exploration
-        if exploration.epsilon_start != exploration.epsilon_end:
-            return ""
-        return (
-            f"epsilon is {exploration.epsilon_end:g} from beginning to end and cannot be stale; "
-            "give exploration.epsilon_start and exploration.epsilon_end different values"
-        )
+        first, last = config.exploration.epsilon_start, config.exploration.epsilon_end
+        return "" if first != last else said("faults.epsilon", epsilon=last)
 
 
 # --- what a copy holds -----------------------------------------------------------------------------------------------
@@ -301,8 +297,7 @@ class OptimizerBeforeWeights(Fault):
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """A learner that stacks its agents has one optimiser for all."""
-        stacked = config.processes.learners in registry.names("learner")
-        return "a fused learner steps all agents at once; use processes.learners = 'per_agent'" if stacked else ""
+        return said("faults.fused") if config.processes.learners in registry.names("learner") else ""
 
 
 class SnapshotOnGpu(Fault):

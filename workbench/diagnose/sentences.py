@@ -1,0 +1,5 @@
+"""What the doctor says, out of ``sentences.toml``."""
+
+from workbench.runs.sentences import sentences
+
+said = sentences(__file__)
