@@ -10,7 +10,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "workbench"
 # Sentences whose names are put together where they are said, by what is drawn or missing.
-CHOSEN = ("bands.", "speedup.bars", "resume.none kept", "resume.due", "resume.asked", "timeline.no", "timeline.not")
+CHOSEN = (
+    "bands.", "speedup.bars", "resume.none kept", "resume.due", "resume.asked", "timeline.no", "timeline.not",
+    "refused writing.", "too much memory.",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("room", ["report", "runs", "view"])

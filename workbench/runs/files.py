@@ -8,22 +8,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from workbench.runs.sentences import SENTENCES
+
 # Bytes of a text that are read; the description of a run with a thousand deaths and changes has a tenth of it.
 MOST_TEXT = 16 * 2**20
 
 
-# What helps where the system refuses to write.
-_REMEDIES = {
-    errno.ENOSPC: "make room",
-    errno.EDQUOT: "your share of this disk is used up (quota): make room",
-    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
-    errno.EMFILE: "raise the limit on open files (ulimit -n)",
-}
+# What helps where the system refuses to write, by the name of the error.
+_REMEDIES: dict[str, str] = SENTENCES["refused writing"]
 
 
 def remedy(error: OSError) -> str:
     """What to do about an error of writing."""
-    return _REMEDIES.get(error.errno or 0, "see to it that the folder is there and that you may write to it")
+    return _REMEDIES.get(errno.errorcode.get(error.errno or 0, ""), _REMEDIES["any"])
 
 
 def at(path: Path | str) -> Path:

@@ -15,17 +15,10 @@ from workbench.core.processes.blocks import Plan, layouts
 from workbench.core.processes.spawn import TOO_MANY_FILES
 from workbench.runs import fork_server
 from workbench.runs.history import History
-from workbench.runs.recovery.keepers import COPIES, JOURNALS
-from workbench.runs.sentences import said
+from workbench.runs.sentences import SENTENCES, said
 
 # What a run takes memory for, and how to make it less. Hooks take memory under the titles of their layouts.
-REMEDIES = {
-    "replays": "lower replay.capacity or world.num_worlds",
-    COPIES: "set checkpoint.keep to 0, which saves the copies but leaves no checkpoints",
-    "weight stores": "lower agent.width or the lag",
-    JOURNALS: "lower agent.width or world.num_worlds",
-    "telemetry": "lower processes.learners",
-}
+REMEDIES: dict[str, str] = SENTENCES["too much memory"]
 
 # Files that are open for a moment only: logs, records, a checkpoint, the pipes of a child that is being started.
 SPARE_FILES = 24

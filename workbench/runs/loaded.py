@@ -6,7 +6,6 @@ import math
 import os
 import platform
 import reprlib
-import tomllib
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
 from workbench.runs.notes import read_note, write_note
 from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, checkpoint_of, kept_epochs
 from workbench.runs.result import Result
-from workbench.runs.sentences import said
+from workbench.runs.sentences import beside, said
 from workbench.runs.table import plain
 from workbench.runs.weights import padded
 
@@ -352,8 +351,7 @@ def history_of(folder: RunFolder, description: Mapping[str, Any]) -> History:
 @functools.cache
 def _rule() -> Callable[[object], object]:
     """Checks a description as ``description.toml`` says; compiled once."""
-    schema = tomllib.loads(Path(__file__).with_name("description.toml").read_text(encoding="utf-8"))
-    check: Callable[[object], object] = fastjsonschema.compile(schema)
+    check: Callable[[object], object] = fastjsonschema.compile(beside(str(Path(__file__).with_name("description"))))
     return check
 
 

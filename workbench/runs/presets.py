@@ -1,12 +1,11 @@
 """Named configurations to start from, out of ``presets.toml``."""
 
-import tomllib
-from pathlib import Path
 from typing import Any
 
 from workbench.core.config import Config, ConfigError
+from workbench.runs.sentences import beside
 
-_PRESETS: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("presets.toml").read_text("utf-8"))
+_PRESETS: dict[str, dict[str, Any]] = beside(__file__)
 
 
 def preset(name: str) -> Config:

@@ -1,17 +1,23 @@
-"""Sentences that are data: what captions and refusals say is in a file of TOML beside the code that says it."""
+"""What is data and no code: sentences, looks and tables, in a file of TOML beside the module that reads it."""
 
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+
+def beside(module: str) -> dict[str, Any]:
+    """What lies beside the file of a module, under the same name with ``.toml``."""
+    return tomllib.loads(Path(module).with_suffix(".toml").read_text(encoding="utf-8"))
 
 
 def sentences(module: str) -> Callable[..., str]:
     """What looks a sentence up by its part and name and fills its numbers in: ``said("folder.gone", path=path)``.
 
     Args:
-        module: the file of a module; its sentences are beside it, under the same name with ``.toml``.
+        module: the file of a module; its sentences are :func:`beside` it.
     """
-    known = tomllib.loads(Path(module).with_suffix(".toml").read_text(encoding="utf-8"))
+    known = beside(module)
 
     def look_up(which: str, /, **about: object) -> str:
         """The sentence, in which "{...}" are attributes and items of what it is ``about``."""
@@ -21,4 +27,5 @@ def sentences(module: str) -> Callable[..., str]:
     return look_up
 
 
+SENTENCES = beside(__file__)
 said = sentences(__file__)

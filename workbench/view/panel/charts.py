@@ -4,16 +4,15 @@ A chart is a few curves over one axis. :data:`CHARTS` names all of them, :data:`
 somebody asks for others, and :class:`Choices` holds one set of answers: which charts, over what, of whom, how smooth.
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from workbench.core.did_you_mean import did_you_mean
 from workbench.core.records import TABLES
 from workbench.runs.loaded import RunView
 from workbench.runs.metrics import METRICS, loss_name
+from workbench.runs.sentences import beside
 
 # Default window of the moving averages, as a share of the run's length.
 SMOOTHING = 0.04
@@ -84,10 +83,7 @@ def _chart(title: str, curves: Sequence[Mapping[str, Any]], unit: str = "", **mo
 
 
 # Every chart of what the core measures, by its name, as ``charts.toml`` lists them.
-CHARTS: dict[str, Chart] = {
-    name: _chart(**about)
-    for name, about in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items()
-}
+CHARTS: dict[str, Chart] = {name: _chart(**about) for name, about in beside(__file__).items()}
 
 # Charts that are drawn unless others are asked for.
 STANDARD = ("loss", "q", "reward", "epsilon", "lag_versions", "lag_ms")

@@ -5,10 +5,8 @@ than an eye can tell apart, a row shows for every column of the picture how much
 pale and hatched, work is solid, and what is long enough has its name in it: nothing is told by colour alone.
 """
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,6 +15,7 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
 from workbench.core.records import Records
+from workbench.runs.sentences import beside
 from workbench.view.picture import Picture
 from workbench.view.style import DRAWING, FAINT, INK, Sizes, few_ticks, legend_above, style_axes
 from workbench.view.timeline.spans import Shares, SpanKind, depths, of_process, time_of_kinds
@@ -52,10 +51,7 @@ class _Look:
 
 
 # How each kind is drawn, as ``lanes.toml`` says.
-LOOKS = {
-    SpanKind[kind.upper()]: _Look(**about)
-    for kind, about in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items()
-}
+LOOKS = {SpanKind[kind.upper()]: _Look(**about) for kind, about in beside(__file__).items()}
 # How shares are called beside a lane and kinds within one, where that is not their name.
 SAID = {"working": "works", "waiting": "waits", "acting": "acts", "learning": "learns", "evaluating": "evaluates"}
 # (n,) float64, seconds.
