@@ -16,8 +16,8 @@ else:
 __all__ = [
     "ChildFailed", "Comparison", "Config", "ConfigError", "LoadedRun", "Panel", "RecordError", "Result", "Run",
     "RunError", "Sweep", "Timeline", "Watch", "WorldView", "archive", "compare", "comparison_figure", "delete",
-    "doctor", "export", "film", "launch", "load", "preset", "presets", "report", "resume", "runs", "side_by_side",
-    "sweep", "watching",
+    "doctor", "export", "film", "launch", "load", "pick", "preset", "presets", "report", "resume", "runs",
+    "side_by_side", "sweep", "watching",
 ]  # fmt: skip
 
 

@@ -36,7 +36,7 @@ from workbench.runs.files import at
 from workbench.runs.folder import RecordError, RunFolder, data_folder, named_path
 from workbench.runs.initial_weights import WeightSource
 from workbench.runs.launch_rules import check_launch
-from workbench.runs.listing import info_of, runs
+from workbench.runs.listing import RunList, info_of, runs
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.notes import check_tags, write_note
 from workbench.runs.presets import preset, presets
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from workbench.report import Report, ReportFigure
     from workbench.view.figures import comparison_figure, side_by_side
     from workbench.view.panel.panel import Panel
+    from workbench.view.run_picker import RunPicker
     from workbench.view.timeline.timeline import Timeline
     from workbench.view.world.film import film
     from workbench.view.world.world_view import WorldView
@@ -73,8 +74,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ChildFailed", "Comparison", "Config", "ConfigError", "LoadedRun", "Panel", "RecordError", "Result", "Run",
     "RunError", "Sweep", "Timeline", "Watch", "WorldView", "archive", "compare", "comparison_figure", "delete",
-    "doctor", "export", "film", "launch", "load", "preset", "presets", "report", "resume", "runs", "side_by_side",
-    "sweep", "watching",
+    "doctor", "export", "film", "launch", "load", "pick", "preset", "presets", "report", "resume", "runs",
+    "side_by_side", "sweep", "watching",
 ]  # fmt: skip
 
 # what a notebook completes behind "config.replace("; dotted names are no words of Python and go in a dictionary
@@ -117,8 +118,12 @@ def __getattr__(name: str) -> Any:
     if name in ("export", "report"):
         return importlib.import_module(f"workbench.{name}")
     if name in _DRAWN:
-        return getattr(importlib.import_module(_DRAWN[name]), name)
+        return _drawn(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _drawn(name: str) -> Any:
+    return getattr(importlib.import_module(_DRAWN[name]), name)
 
 
 def __dir__() -> list[str]:
@@ -572,6 +577,35 @@ def _watching(config: Config, timeline: bool, probes: bool, system: bool) -> lis
     drawn = [DrawnRows()] if DrawnRows.wanted(config) else []
     episodes = [] if config.spec.whole_epochs else [EpisodeRecords()]
     return [*clocks, *drawn, *([Probes(), Audit()] if probes else []), *episodes]
+
+
+def pick(found: RunList | None = None) -> RunPicker:
+    """A list of runs to choose from in a notebook, with buttons that open a panel or a report of those.
+
+    Args:
+        found: the runs; default all in ``data/runs``.
+
+    Example:
+        ``wb.pick(wb.runs(tag="ablation"))``
+
+    Raises:
+        RunError: there is no run.
+    """
+    from workbench.view.run_picker import RunPicker
+
+    found = runs() if found is None else found
+    if not found:
+        raise RunError(f"{found!r}, so there is nothing to choose from; launch a run, or name another folder of runs")
+    return RunPicker(found, {"Panel": lambda chosen: (_drawn("Panel")(chosen),), "Report": _report_of})
+
+
+def _report_of(chosen: list[loading.LoadedRun]) -> tuple[object, ...]:
+    """The results and every figure, without intervals where a group has too few seeds for them."""
+    from workbench import report
+
+    made = report.make(chosen)
+    made = report.make(chosen, bands=False) if "reward" in made.left_out else made
+    return made.results, *made.figures.values()
 
 
 def _page(shown: object) -> str:

@@ -1,0 +1,78 @@
+"""Runs to choose from in a notebook: what opens of those that are chosen appears below the list."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import ipywidgets as widgets
+from IPython.display import display
+
+from workbench.runs.listing import RunList
+from workbench.runs.loaded import LoadedRun
+from workbench.view.html import attempt, quiet, text
+
+# Makes what is shown of some runs, in its order.
+Opener: TypeAlias = Callable[[list[LoadedRun]], tuple[object, ...]]
+LINES = 12  # of the list that are seen at once
+
+
+class RunPicker:
+    """A list of runs with a filter, and a button for everything that can be opened of them.
+
+    Show it by naming it in the last line of a cell.
+
+    Attributes:
+        widget: what is displayed; it holds all the others.
+        filter: words that a line must contain to be listed.
+        choice: the runs that are listed; several can be chosen.
+        buttons: by what they open.
+        opened: what was opened last.
+    """
+
+    def __init__(self, found: RunList, openers: Mapping[str, Opener]) -> None:
+        """``openers`` make what is shown out of the chosen runs, by the words on their buttons."""
+        self.found = found
+        self.opened: tuple[object, ...] = ()
+        head, *lines = found.table.text.splitlines()
+        self._lines = [(line, place) for place, line in enumerate(lines[: len(found)])]
+        self.filter = widgets.Text(placeholder="filter", layout=widgets.Layout(width="98%"))
+        self.choice = widgets.SelectMultiple(
+            options=self._lines, rows=min(LINES, max(2, len(found))), layout=widgets.Layout(width="98%")
+        )
+        self.choice.add_class("jp-RenderedText")  # a font in which columns stand below each other
+        self.buttons = {
+            word: widgets.Button(description=word, tooltip=f"{word} of the chosen runs") for word in openers
+        }
+        self._said, self._below = widgets.HTML(), widgets.Output()
+        about = widgets.HTML(quiet(f"{len(found):,} runs; choose one or more") + f"<pre>{text(head)}</pre>")
+        row = widgets.HBox([*self.buttons.values(), self._said])
+        self.widget = widgets.VBox([about, self.filter, self.choice, row, self._below])
+        self.filter.observe(lambda _: self._list(), "value")
+        for word, opener in openers.items():
+            self.buttons[word].on_click(lambda _, opener=opener: self._open(opener))
+
+    @property
+    def chosen(self) -> RunList:
+        """The runs that are chosen, or all that are listed if none is."""
+        places = self.choice.value or [place for _, place in self.choice.options]
+        return RunList([self.found[place] for place in places])
+
+    def _list(self) -> None:
+        words = self.filter.value.lower()
+        self.choice.options = [line for line in self._lines if words in line[0].lower()]
+
+    def _open(self, opener: Opener) -> None:
+        def opening() -> None:
+            """Make it, and show it in place of what was open."""
+            self.opened = opener(self.chosen.load())
+            self._below.clear_output(wait=True)
+            with self._below:
+                display(*self.opened)
+
+        self._said.value = attempt(opening)
+
+    def __repr__(self) -> str:
+        return f"<{len(self.found)} runs to choose from: live in a running notebook>"
+
+    def _repr_mimebundle_(self, **settings: Any) -> dict[str, Any]:
+        shown: dict[str, Any] = self.widget._repr_mimebundle_(**settings)
+        return shown | {"text/plain": repr(self)}
