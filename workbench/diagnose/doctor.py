@@ -135,12 +135,12 @@ def _stage(name: str, judged: Sequence[Judged]) -> CheckResult:
     found = [each for each in judged if each.finding]
     harmful = [each for each in found if not each.harmless]
     verdict: Verdict = "fail" if harmful else "pass" if judged else "does not apply"
-    said = str((harmful or found)[0]) if found else f"{len(judged)} records agree" if judged else NO_RECORD
-    said += ". A deviation that changes no number of this run" * bool(found and not harmful)
+    sentence = str((harmful or found)[0]) if found else f"{len(judged)} records agree" if judged else NO_RECORD
+    sentence += ". A deviation that changes no number of this run" * bool(found and not harmful)
     figure = f"{len(found)} of {len(judged)} records" if judged else "-"
     agents = tuple(sorted({each.agent for each in found}))
     epoch = min((each.epoch for each in found), default=None)
-    about = (f"chain.{name}", (), verdict, figure, "as the reference computes it", said, epoch)
+    about = (f"chain.{name}", (), verdict, figure, "as the reference computes it", sentence, epoch)
     return CheckResult(*about, agents=agents)
 
 
