@@ -96,6 +96,15 @@ def _row_of(config, row, *asked):
     return {"agents": config.num_agents, "batch": 64} if row == "_row" else {"agents": asked[0], "cores": asked[1]}
 
 
+def test_an_environment_is_stepped_as_often_by_itself_as_in_a_world_of_ours():
+    pytest.importorskip("gymnasium")
+    pytest.importorskip("mpe2")
+    found = bench.parts.adapter_speed(quick=True)
+    assert list(found) == ["gymnasium:CartPole-v1", "pettingzoo:mpe2.simple_spread_v3"]
+    for row in found.values():
+        assert row["ratio"] == pytest.approx(row["ours_us"] / row["own_us"]) and row["own_us"] > 0
+
+
 def test_bench_is_given_a_device_a_file_and_its_budget(monkeypatch, tmp_path):
     asked = []
     report = {"modes": {"identical": True}}

@@ -189,6 +189,31 @@ def test_an_environment_that_its_seed_does_not_decide_says_so():
     assert "not decided by its seed" in world.unseeded() and isinstance(world, EnvironmentConfig)
 
 
+@pytest.mark.parametrize(("world", "arguments"), [
+    ("CartPole-v1", {}), (f"{OWN}:Walk", {"env_args": {"length": 3}}),
+    (f"{OWN}:Walk", {"env_args": {"length": 4, "cut_off": True}}), ("FrozenLake-v1", {}),
+])  # fmt: skip
+def test_one_agent_alone_is_told_what_the_way_of_many_agents_tells(world, arguments):
+    config = of(f"gymnasium:{world}", **arguments).world
+    rng, alone = np.random.default_rng(3), config.make(np.random.default_rng(5), 3)
+    together, seen = environment.Episodes(config, np.random.default_rng(5), 3), []
+    for turn in range(60):
+        if turn % 25 == 0:
+            alone.reset()
+            together.reset()
+        actions = rng.integers(config.found.agents[0].num_actions, size=3)
+        for each in (alone, together):
+            each.begin_turn()
+            seen.append((each.observe(0), each.observe(0).copy()))
+            each.act(0, actions)
+        np.testing.assert_array_equal(seen[-1][1], seen[-2][1])
+        for one, other in zip(alone.end_turn(), together.end_turn(), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert alone.get_state() == together.get_state()
+    for given, then in seen:  # what was given out is never changed
+        np.testing.assert_array_equal(given, then)
+
+
 # The other way round
 
 

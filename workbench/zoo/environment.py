@@ -249,7 +249,7 @@ class Episodes:
         self._environments = [config.open(found.recipe) for _ in range(num_worlds)]
         first = self._environments[0]
         self._names = list(first.possible_agents)
-        self._counts = [agent.num_actions for agent in found.agents]
+        self._possible = [frozenset(range(agent.num_actions)) for agent in found.agents]
         self._first_actions = [int(getattr(first.action_space(name), "start", 0)) for name in self._names]
         keys = config.observation_keys
         self._encode = [observation("", first.observation_space(name), keys)[1] for name in self._names]
@@ -262,7 +262,8 @@ class Episodes:
 
     def reset(self) -> None:
         """A new episode in every copy."""
-        self._frames = [np.zeros_like(frame) for frame in self._frames]
+        self._before = [np.zeros_like(frame) for frame in self._frames]
+        self._frames = [np.empty_like(frame) for frame in self._frames]
         for copy in range(self.num_worlds):
             self._begin(copy)
 
@@ -275,16 +276,18 @@ class Episodes:
 
     def act(self, agent: int, actions: NDArray[np.int64]) -> None:
         """Take one agent's actions; the environments move when all agents have acted."""
-        chosen, count = actions.tolist(), self._counts[agent]
-        if len(chosen) != self.num_worlds or min(chosen) < 0 or max(chosen) >= count:
-            raise ValueError(f"actions are {chosen}; there must be {self.num_worlds}, from 0 to {count - 1}")
+        chosen = actions.tolist()
+        if len(chosen) != self.num_worlds or not self._possible[agent].issuperset(chosen):
+            most = len(self._possible[agent]) - 1
+            raise ValueError(f"actions are {chosen}; there must be {self.num_worlds}, from 0 to {most}")
         self._actions[agent] = chosen
 
     def end_turn(self) -> Turn:
         """Step every copy, or begin its next episode if everybody's part in the last one has ended."""
         for array in self._turn:
             array[...] = 0
-        self._frames = [frame.copy() for frame in self._frames]
+        self._before = self._frames
+        self._frames = [np.empty_like(frame) for frame in self._before]
         for copy, environment in enumerate(self._environments):
             if len(self._ended[copy]) == len(self._names):
                 self._begin(copy)
@@ -311,9 +314,8 @@ class Episodes:
         self._show(copy, seen)
 
     def _show(self, copy: int, seen: Mapping[Any, Any]) -> None:
-        for name, frames, encode in zip(self._names, self._frames, self._encode, strict=True):
-            if name in seen:
-                frames[copy] = encode(seen[name])
+        for name, frames, before, encode in zip(self._names, self._frames, self._before, self._encode, strict=True):
+            frames[copy] = encode(seen[name]) if name in seen else before[copy]
 
     def _step(self, copy: int, environment: Environment) -> None:
         acting, ended = set(environment.agents), self._ended[copy]

@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.zoo.environment import Environment, EnvironmentConfig, importable
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.core.envs.base import Turn
+from workbench.zoo.environment import Environment, EnvironmentConfig, Episodes, importable
+
+# Turns whose frames are allocated at once.
+BLOCK = 64
 
 AGENT = "agent"
 
@@ -46,6 +53,44 @@ class GymnasiumConfig(EnvironmentConfig):
         spec = gymnasium.envs.registration.EnvSpec.from_json(json.dumps(recipe))
         arguments: dict[str, Any] = self.env_args
         return Alone(gymnasium.make(spec, disable_env_checker=True, **arguments))
+
+    def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> LoneEpisodes:
+        """The world."""
+        return LoneEpisodes(self, rng, self.num_worlds if num_worlds is None else num_worlds)
+
+
+class LoneEpisodes(Episodes):
+    """Episodes of one agent, without the dictionaries that tell many apart.
+
+    An environment's own step may take ten microseconds, so each of Python's counts: what a turn brings is stored
+    through memory views, and frames come out of blocks of :data:`BLOCK`.
+    """
+
+    def reset(self) -> None:
+        """A new episode in every copy."""
+        self._views = [memoryview(array[0]) for array in self._turn]
+        self._over, self._block = [True] * self.num_worlds, list[NDArray[Any]]()
+        self._steps = [each.environment.step for each in self._environments]
+        self.end_turn()
+
+    def end_turn(self) -> Turn:
+        """Step every copy, or begin its next episode if the last one has ended."""
+        rewards, ends, cuts, valid = self._views
+        if not self._block:
+            self._block = list(np.empty((BLOCK, *self._frames[0].shape), self._frames[0].dtype))
+        self._frames[0] = frame = self._block.pop()
+        actions, first, encode = self._actions[0], self._first_actions[0], self._encode[0]
+        for copy, step in enumerate(self._steps):
+            if self._over[copy]:
+                seen, _ = self._environments[copy].environment.reset(seed=int(self.rng.integers(2**31)))
+                rewards[copy], ends[copy], cuts[copy], valid[copy] = 0, False, False, False
+                self._over[copy] = False
+            else:
+                seen, rewards[copy], over, cut, _ = step(actions[copy] + first)
+                ends[copy], cuts[copy], valid[copy] = over, cut and not over, True
+                self._over[copy] = over or cut
+            frame[copy] = encode(seen)
+        return self._turn
 
 
 class Alone:

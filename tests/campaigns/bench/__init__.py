@@ -79,6 +79,7 @@ def run_bench(device: torch.device, out: Path, quick: bool, asked: str) -> dict[
     config = config.replace(**{"exploration.decay_epochs": config.epochs // 2})
     sections: dict[str, Callable[[], dict[str, Any]]] = {
         "world": lambda: parts.world_speed(config, quick),
+        "worlds of other libraries": lambda: parts.adapter_speed(quick),
         "acting": lambda: parts.acting_speed(config, quick),
         "update": lambda: parts.update_speed(config, device, quick),
         "replay": lambda: parts.replay_speed(config, quick),

@@ -22,6 +22,9 @@ from workbench.core.shared.replay import Batch, Replay
 from workbench.core.shared.sampling import UniformSampler
 from workbench.core.shared.weight_store import WeightStore
 from workbench.core.train.loop import collect, evaluation_config
+from workbench.runs.presets import preset
+from workbench.zoo.environment import EnvironmentConfig
+from workbench.zoo.gymnasium import Alone
 from workbench.zoo.prioritised import PrioritisedConfig
 
 
@@ -63,6 +66,64 @@ def world_speed(config: Config, quick: bool) -> dict[str, Any]:
         (seconds,) = side_by_side([play], 3, _nothing)
         rates[f"{worlds} worlds"] = actions.size / seconds
     return {"unit": "random agent steps per s", **rates}
+
+
+def adapter_speed(quick: bool) -> dict[str, Any]:
+    """A turn of one copy of other libraries' environments beside the environment's own step, in microseconds.
+
+    Both sides begin the next episode in the turn that follows an end, from a seed, and choose the same actions.
+    """
+    found: dict[str, Any] = {}
+    for name, turns in (("gymnasium:CartPole-v1", 100), ("pettingzoo:mpe2.simple_spread_v3", 10)):
+        config = preset("tiny").replace(world=name)
+        specs, rng = config.spec.agents, stream(0, "reference")
+        chosen = [[rng.integers(spec.num_actions, size=1) for spec in specs] for _ in range(turns)]
+        world = config.world.make(stream(0, "world"), 1)
+
+        def play(world: World = world, chosen: list[Any] = chosen) -> None:
+            """Some turns of ours."""
+            for actions in chosen:
+                world.begin_turn()
+                for agent, action in enumerate(actions):
+                    world.observe(agent)
+                    world.act(agent, action)
+                world.end_turn()
+
+        assert isinstance(config.world, EnvironmentConfig)
+        bare = _bare(config.world.open(config.world.found.recipe), [np.ravel(each).tolist() for each in chosen])
+        own_s, ours_s = side_by_side([bare, play], 20 if quick else 300, _nothing)
+        found[name] = {"own_us": 1e6 * own_s / turns, "ours_us": 1e6 * ours_s / turns, "ratio": ours_s / own_s}
+    return found
+
+
+def _bare(environment: Any, chosen: list[list[int]]) -> Callable[[], None]:
+    """Some turns of an environment alone."""
+    seeds = stream(0, "world").integers(2**31, size=100_000).tolist()
+    over = True
+
+    def step_alone() -> None:
+        nonlocal over
+        for (action,) in chosen:
+            if over:
+                environment.environment.reset(seed=seeds.pop())
+                over = False
+            else:
+                _, _, terminated, truncated, _ = environment.environment.step(action)
+                over = terminated or truncated
+
+    named = [dict(zip(environment.possible_agents, actions, strict=True)) for actions in chosen]
+
+    def step_together() -> None:
+        nonlocal over
+        for actions in named:
+            if over:
+                environment.reset(seed=seeds.pop())
+                over = False
+            else:
+                environment.step(actions)
+                over = not environment.agents
+
+    return step_alone if isinstance(environment, Alone) else step_together
 
 
 def acting_speed(config: Config, quick: bool) -> dict[str, Any]:
