@@ -46,7 +46,7 @@ from workbench.runs.uninterrupted import uninterrupted
 from workbench.sweep import sweep as sweeping
 from workbench.sweep.cells import Values, as_one, cells_of, points, run_cell
 from workbench.sweep.sweep import SeedComparison
-from workbench.view.system import SystemLoad
+from workbench.view.system import CardLoad, SystemLoad
 from workbench.view.timeline.recorder import Stopwatch
 from workbench.watch.folder import KIND
 from workbench.watch.recording import follow
@@ -278,12 +278,13 @@ def launch(
     config = _chosen(config, world, world_args, agent)
     lag = check_launch(config, mode, lag)
     check_tags(tags)
-    switched_on = prepare(faults, config, mode, lag)
+    switched_on, card = prepare(faults, config, mode, lag), timeline and CardLoad.wanted(config)
     run = running.launch(
         Run, config, mode, lag, name=name, out=out, weights=weights,
-        hooks=(*_computing(config), *switched_on, *hooks, *_watching(config, timeline, probes, timeline)),
+        hooks=(*_computing(config), *switched_on, *hooks, *_watching(config, timeline, probes, timeline, card)),
         faults=[fault.text for fault in switched_on],
-        notes={"probes": probes, "timeline": timeline, "system": timeline, "relations": dict(relations or {})},
+        notes={"probes": probes, "timeline": timeline, "system": timeline, "card": card,
+               "relations": dict(relations or {})},
         start=start,
     )  # fmt: skip
     if note or tags:
@@ -562,7 +563,7 @@ def _hooks_of(earlier: loading.LoadedRun, config: Config) -> list[Hook]:
     """What the launch of an earlier run switched on, for the configuration that the run continues with."""
     said = earlier.description
     switched_on = prepare(earlier.faults, config, earlier.mode, earlier.lag)
-    watching = _watching(config, *(bool(said.get(name)) for name in ("timeline", "probes", "system")))
+    watching = _watching(config, *(bool(said.get(name)) for name in ("timeline", "probes", "system", "card")))
     return [*_computing(config), *switched_on, *watching]
 
 
@@ -571,9 +572,10 @@ def _computing(config: Config) -> list[Hook]:
     return [OnDevice()] if OnDevice.wanted(config) else []
 
 
-def _watching(config: Config, timeline: bool, probes: bool, system: bool) -> list[Hook]:
+def _watching(config: Config, timeline: bool, probes: bool, system: bool, card: bool) -> list[Hook]:
     """What only looks. The stopwatch comes first, so that the time of the probes is not counted as the work's."""
-    clocks = [*([Stopwatch()] if timeline else []), *([SystemLoad()] if system else [])]
+    clocks: list[Hook] = [*([Stopwatch()] if timeline else []), *([SystemLoad()] if system else [])]
+    clocks += [CardLoad()] if card else []
     drawn = [DrawnRows()] if DrawnRows.wanted(config) else []
     episodes = [] if config.spec.whole_epochs else [EpisodeRecords()]
     return [*clocks, *drawn, *([Probes(), Audit()] if probes else []), *episodes]

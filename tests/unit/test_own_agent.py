@@ -124,8 +124,9 @@ def test_the_metrics_of_an_agent_are_in_the_updates_table_by_name():
 
 def test_agents_that_differ_are_trained_side_by_side_and_their_weights_fit_into_one_array(tmp_path):
     parts = inprocess.run(DIFFERENT, 1)
-    inputs = [agent.online.psi.weight.shape[1] for agent in parts.trainer.agents.values()]
-    assert inputs == [3 * 3, 3 * 16, 3 * 6 * 7]  # floats, bytes from 0 to 1, codes one-hot, of 3 frames each
+    floats, image, codes = (agent.online.psi for agent in parts.trainer.agents.values())
+    assert [floats.weight.shape[1], codes.weight.shape[1]] == [3 * 3, 3 * 6 * 7]  # of 3 frames each, codes one-hot
+    assert image[0].weight.shape[1] == 3  # its frames are channels
     heads = [agent.online.head.weight.shape[0] for agent in parts.trainer.agents.values()]
     assert heads == [1 + 2, 1 + 3, 1 + 5]
     weights = inprocess.weights(parts)

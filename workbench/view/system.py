@@ -8,7 +8,7 @@ import functools
 import math
 import time
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 import psutil
@@ -21,6 +21,8 @@ from workbench.core.records import POINT, Metric, RecordTable
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
 
+# Where a sample stands: the columns of its record that say when it was taken.
+Point: TypeAlias = dict[str, float]
 SAMPLES = 30  # of a run at most
 MIB = 2**20
 _TABLE = RecordTable(np.dtype([*POINT.descr, ("number", "<i8")]), 512, axis="epoch")
@@ -35,21 +37,17 @@ _PROCESSES = {
 class SystemLoad(Hook):
     """Samples what every child takes, in the same epochs in all of them."""
 
-    tables: ClassVar = {"acting_load": _TABLE, "learning_load": _TABLE, "card_load": _TABLE}
+    tables: ClassVar = {"acting_load": _TABLE, "learning_load": _TABLE}
     metrics: ClassVar = (
         *(Metric(f"system/{what}_cores", f"{what}_load", "cores", "cores", _CORES.format(whose), "sum")
           for what, whose in _PROCESSES.items()),
         *(Metric(f"system/{what}_memory", f"{what}_load", "memory", "MiB", _MEMORY.format(whose), "sum")
           for what, whose in _PROCESSES.items()),
-        Metric("system/card_memory", "card_load", "memory", "MiB",
-               "Memory of the card that each learner process has reserved, the processes added up.", "sum"),
-        Metric("system/card_use", "card_load", "use", "%",
-               "Share of the time in which the card computed; nan where nvidia-ml-py is not installed."),
     )  # fmt: skip
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Look before an epoch is collected: one that a process does again after a death is looked at again."""
-        look = _looking(collector.config, parts, "acting_load", 0)
+        look = _sampling(collector.config, _process_load(parts, "acting_load", 0))
 
         def epoch(original: Callable[..., None], number: int, version: int | None) -> None:
             """Look, and collect an epoch."""
@@ -60,38 +58,76 @@ class SystemLoad(Hook):
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Look before the updates of an epoch, once for all agents of a process."""
-        if parts.job.role != "learner":
-            return
-        first = min(trainer.agents)
-        look = _looking(trainer.config, parts, "learning_load", first)
-
-        def learn(original: Callable[..., None], index: int, epoch: int, num_updates: int, end: int | None) -> None:
-            """Look, and make the updates."""
-            if index == first:
-                look(epoch, trainer.agents[first].updates)
-            original(index, epoch, num_updates, end)
-
-        trainer.learn = functools.partial(learn, trainer.learn)  # type: ignore[method-assign]
+        if parts.job.role == "learner":
+            _before_updates(trainer, _process_load(parts, "learning_load", min(trainer.agents)))
 
 
-def _looking(config: Config, parts: Parts, table: str, agent: int) -> Callable[[int, int], None]:
-    """What records the load of this process, under an agent's number, if a sample is due."""
-    interval, device = math.ceil(config.epochs / SAMPLES), resolve_device(config.device)
-    last, clock, on_core = -1, time.monotonic(), time.process_time()
+class CardLoad(Hook):
+    """Samples what the processes that learn take of a card, in the same epochs."""
+
+    tables: ClassVar = {"card_load": _TABLE}
+    metrics: ClassVar = (
+        Metric("system/card_memory", "card_load", "memory", "MiB",
+               "Memory of the card that each process that learns has reserved, the processes added up.", "sum"),
+        Metric("system/card_use", "card_load", "use", "%",
+               "Share of the time in which the card computed; nan where nvidia-ml-py is not installed."),
+    )  # fmt: skip
+
+    @staticmethod
+    def wanted(config: Config) -> bool:
+        """Whether updates are computed on a card."""
+        return resolve_device(config.device).type == "cuda"
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """Look before the updates of an epoch; a run that is resumed elsewhere may have no card any more."""
+        agent, card = min(trainer.agents), resolve_device(trainer.config.device)
+
+        def write(point: Point) -> None:
+            """One sample."""
+            reserved = torch.cuda.memory_reserved(card) / MIB
+            parts.channel["card_load"].write(agent=agent, memory=reserved, use=_use_of(card), **point)
+
+        if card.type == "cuda":
+            _before_updates(trainer, write)
+
+
+def _process_load(parts: Parts, table: str, agent: int) -> Callable[[Point], None]:
+    """What writes a sample of this process, under an agent's number."""
+    clock, on_core = time.monotonic(), time.process_time()
+
+    def write(point: Point) -> None:
+        """One sample."""
+        nonlocal clock, on_core
+        memory, before = psutil.Process().memory_full_info(), (clock, on_core)
+        clock, on_core = time.monotonic(), time.process_time()
+        cores = (on_core - before[1]) / (clock - before[0])
+        parts.channel[table].write(agent=agent, cores=cores, memory=getattr(memory, "pss", memory.uss) / MIB, **point)
+
+    return write
+
+
+def _before_updates(trainer: Trainer, write: Callable[[Point], None]) -> None:
+    first, look = min(trainer.agents), _sampling(trainer.config, write)
+
+    def learn(original: Callable[..., None], index: int, epoch: int, num_updates: int, end: int | None) -> None:
+        """Look, and make the updates."""
+        if index == first:
+            look(epoch, trainer.agents[first].updates)
+        original(index, epoch, num_updates, end)
+
+    trainer.learn = functools.partial(learn, trainer.learn)  # type: ignore[method-assign]
+
+
+def _sampling(config: Config, write: Callable[[Point], None]) -> Callable[[int, int], None]:
+    """What has a sample written in every so many epochs, and never two in one."""
+    interval, last = math.ceil(config.epochs / SAMPLES), -1
 
     def look(epoch: int, update: int) -> None:
-        """Take a sample in every so many epochs, and never two in one."""
-        nonlocal last, clock, on_core
-        if (epoch + 1) % interval or epoch <= last:
-            return
-        memory, before = psutil.Process().memory_full_info(), (clock, on_core)
-        last, clock, on_core = epoch, time.monotonic(), time.process_time()
-        point = {"time": time.time(), "agent": agent, "epoch": epoch, "update": update, "number": epoch}
-        cores = (on_core - before[1]) / (clock - before[0])
-        parts.channel[table].write(**point, cores=cores, memory=getattr(memory, "pss", memory.uss) / MIB)
-        if table == "learning_load" and device.type == "cuda":
-            reserved = torch.cuda.memory_reserved(device) / MIB
-            parts.channel["card_load"].write(**point, memory=reserved, use=_use_of(device))
+        """Write one if it is due."""
+        nonlocal last
+        if (epoch + 1) % interval == 0 and epoch > last:
+            last = epoch
+            write({"time": time.time(), "epoch": epoch, "update": update, "number": epoch})
 
     return look
 
