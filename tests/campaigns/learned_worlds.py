@@ -41,8 +41,9 @@ class World(NamedTuple):
 WORLDS = {
     "cart pole": World("gymnasium:CartPole-v1", 3, {
         "epochs": 100, "world.max_turns": 500, "replay.learning_starts": 1000, "pacing.updates_per_epoch": 250,
-        "learning.tau": 0.02, "learning.learning_rate": 1e-3, "learning.learning_rate_end": 1e-5,
-        "learning.grad_clip": 10.0, "exploration.decay_epochs": 20, "evaluation.final_worlds": 16,
+        "agent.width": 128, "learning.tau": 0.01, "learning.n_step": 1, "learning.learning_rate": 1e-3,
+        "learning.learning_rate_end": 1e-5, "learning.grad_clip": 10.0, "exploration.decay_epochs": 20,
+        "evaluation.final_worlds": 16,
     }),
     "spread": World("pettingzoo:mpe2.simple_spread_v3", 5, {
         "epochs": 400, "world.max_turns": 25, "replay.capacity": 10_000, "replay.window": 8000,
@@ -77,7 +78,7 @@ class Case(NamedTuple):
 def trained(config: Config, case: Case) -> dict[str, Any]:
     """Train, and say what came of it."""
     world = WORLDS[case.world]
-    config = config.replace(world=world.world, agent=case.agent, seed=case.seed).replace(**COMMON, **world.settings)
+    config = config.replace(world=world.world, agent=case.agent, seed=case.seed).replace(**COMMON | world.settings)
     with tempfile.TemporaryDirectory() as folder:
         run = workbench.launch(config, "sequential", 0, out=folder, probes=False)
         result = run.wait()
