@@ -1,6 +1,6 @@
 """Runs to choose from in a notebook: what opens of those that are chosen appears below the list."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import ipywidgets as widgets
@@ -8,10 +8,11 @@ from IPython.display import display
 
 from workbench.runs.listing import RunList
 from workbench.runs.loaded import LoadedRun
-from workbench.view.html import attempt, quiet, text
+from workbench.view.html import attempt, quiet
 
 # Makes what is shown of some runs, in its order.
 Opener: TypeAlias = Callable[[list[LoadedRun]], tuple[object, ...]]
+PLAIN = ("name", "status", "run", "created", "note", "tags", "related")  # columns whose cells need no name
 LINES = 12  # of the list that are seen at once
 
 
@@ -32,18 +33,17 @@ class RunPicker:
         """``openers`` make what is shown out of the chosen runs, by the words on their buttons."""
         self.found = found
         self.opened: tuple[object, ...] = ()
-        head, *lines = found.table.text.splitlines()
-        self._lines = [(line, place) for place, line in enumerate(lines[: len(found)])]
+        table = found.table
+        self._lines = [(_line(table.head, row), place) for place, row in enumerate(table.rows)]
         self.filter = widgets.Text(placeholder="filter", layout=widgets.Layout(width="98%"))
         self.choice = widgets.SelectMultiple(
             options=self._lines, rows=min(LINES, max(2, len(found))), layout=widgets.Layout(width="98%")
         )
-        self.choice.add_class("jp-RenderedText")  # a font in which columns stand below each other
         self.buttons = {
             word: widgets.Button(description=word, tooltip=f"{word} of the chosen runs") for word in openers
         }
         self._said, self._below = widgets.HTML(), widgets.Output()
-        about = widgets.HTML(quiet(f"{len(found):,} runs; choose one or more") + f"<pre>{text(head)}</pre>")
+        about = widgets.HTML(quiet(f"{len(found):,} runs; choose one or more"))
         row = widgets.HBox([*self.buttons.values(), self._said])
         self.widget = widgets.VBox([about, self.filter, self.choice, row, self._below])
         self.filter.observe(lambda _: self._list(), "value")
@@ -76,3 +76,9 @@ class RunPicker:
     def _repr_mimebundle_(self, **settings: Any) -> dict[str, Any]:
         shown: dict[str, Any] = self.widget._repr_mimebundle_(**settings)
         return shown | {"text/plain": repr(self)}
+
+
+def _line(head: Sequence[str], row: Sequence[str]) -> str:
+    """What is known of a run, with the names of those columns that need one."""
+    said = zip(head, row, strict=True)
+    return " · ".join(cell if name in PLAIN else f"{name} {cell}" for name, cell in said if cell != "-")
