@@ -9,7 +9,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.campaigns import bench, kills, learning, matrix, policies, soak, staleness, torn, watch, worlds
+from tests.campaigns import (
+    bench,
+    kills,
+    learned_worlds,
+    learning,
+    matrix,
+    policies,
+    soak,
+    staleness,
+    torn,
+    watch,
+    worlds,
+)
 from tests.campaigns.learning import LearningFile
 from tests.campaigns.reference_files import commits_of, machine_label, older_than_core
 from workbench.cli.main import exit_code
@@ -17,8 +29,8 @@ from workbench.runs.folder import RecordError
 from workbench.runs.presets import preset
 
 CAMPAIGNS = {
-    "bench": bench, "kills": kills, "learning": learning, "matrix": matrix, "policies": policies, "soak": soak,
-    "staleness": staleness, "torn": torn, "watch": watch, "worlds": worlds,
+    "bench": bench, "kills": kills, "learned_worlds": learned_worlds, "learning": learning, "matrix": matrix,
+    "policies": policies, "soak": soak, "staleness": staleness, "torn": torn, "watch": watch, "worlds": worlds,
 }  # fmt: skip
 ROOT = Path(__file__).parents[2]
 
@@ -229,3 +241,32 @@ def test_a_file_is_older_than_the_core_if_a_part_of_it_is(tmp_path):
 def test_the_committed_files_name_their_commits():
     for path in (ROOT / "data" / "reference").glob("*.json"):
         assert list(commits_of(json.loads(path.read_text()))), path.name
+
+
+# --- worlds that are learned -----------------------------------------------------------------------------------------
+
+
+def line_of(world, agent, seeds, episode_return, low):
+    estimate = {"value": episode_return, "low": low, "high": None}
+    return {
+        "world": world, "agent": agent, "seeds": seeds, "episode_return": estimate, "more_than_random": estimate,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "learned"),
+    [
+        ((), True), (("cart pole", "dqn", 3, 399.0, 1.0), False), (("cart pole", "iqn", 2, 500.0, 1.0), False),
+        (("spread", "dqn", 5, 1.0, -0.1), False), (("spread", "iqn", 4, 1.0, 0.1), False),
+    ],
+)  # fmt: skip
+def test_worlds_are_learned_if_every_agent_learns_every_world_with_seeds_enough(change, learned):
+    lines = {
+        (world, agent): line_of(world, agent, seeds, 450.0, 1.0)
+        for world, seeds in (("cart pole", 3), ("spread", 5))
+        for agent in learned_worlds.AGENTS
+    }
+    if change:
+        lines[change[:2]] = line_of(*change)
+    assert learned_worlds.is_learned(list(lines.values())) is learned
+    assert not learned_worlds.is_learned(list(lines.values())[1:])
