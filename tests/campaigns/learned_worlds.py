@@ -41,7 +41,7 @@ class World(NamedTuple):
 WORLDS = {
     "cart pole": World("gymnasium:CartPole-v1", 3, {
         "epochs": 100, "world.max_turns": 500, "replay.learning_starts": 1000, "pacing.updates_per_epoch": 250,
-        "agent.width": 128, "learning.tau": 0.01, "learning.n_step": 1, "learning.learning_rate": 1e-3,
+        "agent.width": 128, "learning.tau": 0.005, "learning.learning_rate": 1e-3,
         "learning.learning_rate_end": 1e-5, "learning.grad_clip": 10.0, "exploration.decay_epochs": 20,
         "evaluation.final_worlds": 16,
     }),
