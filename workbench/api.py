@@ -118,12 +118,8 @@ def __getattr__(name: str) -> Any:
     if name in ("export", "report"):
         return importlib.import_module(f"workbench.{name}")
     if name in _DRAWN:
-        return _drawn(name)
+        return getattr(importlib.import_module(_DRAWN[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def _drawn(name: str) -> Any:
-    return getattr(importlib.import_module(_DRAWN[name]), name)
 
 
 def __dir__() -> list[str]:
@@ -574,8 +570,7 @@ def _computing(config: Config) -> list[Hook]:
 
 def _watching(config: Config, timeline: bool, probes: bool, system: bool, card: bool) -> list[Hook]:
     """What only looks. The stopwatch comes first, so that the time of the probes is not counted as the work's."""
-    clocks: list[Hook] = [*([Stopwatch()] if timeline else []), *([SystemLoad()] if system else [])]
-    clocks += [CardLoad()] if card else []
+    clocks = [hook() for hook, on in ((Stopwatch, timeline), (SystemLoad, system), (CardLoad, card)) if on]
     drawn = [DrawnRows()] if DrawnRows.wanted(config) else []
     episodes = [] if config.spec.whole_epochs else [EpisodeRecords()]
     return [*clocks, *drawn, *([Probes(), Audit()] if probes else []), *episodes]
@@ -593,12 +588,13 @@ def pick(found: RunList | None = None) -> RunPicker:
     Raises:
         RunError: there is no run.
     """
+    from workbench.view.panel.panel import Panel
     from workbench.view.run_picker import RunPicker
 
     found = runs() if found is None else found
     if not found:
         raise RunError(f"{found!r}, so there is nothing to choose from; launch a run, or name another folder of runs")
-    return RunPicker(found, {"Panel": lambda chosen: (_drawn("Panel")(chosen),), "Report": _report_of})
+    return RunPicker(found, {"Panel": lambda chosen: (Panel(chosen),), "Report": _report_of})
 
 
 def _report_of(chosen: list[loading.LoadedRun]) -> tuple[object, ...]:

@@ -39,9 +39,7 @@ class RunPicker:
         self.choice = widgets.SelectMultiple(
             options=self._lines, rows=min(LINES, max(2, len(found))), layout=widgets.Layout(width="98%")
         )
-        self.buttons = {
-            word: widgets.Button(description=word, tooltip=f"{word} of the chosen runs") for word in openers
-        }
+        self.buttons = {word: widgets.Button(description=word) for word in openers}
         self._said, self._below = widgets.HTML(), widgets.Output()
         about = widgets.HTML(quiet(f"{len(found):,} runs; choose one or more"))
         row = widgets.HBox([*self.buttons.values(), self._said])
@@ -57,8 +55,7 @@ class RunPicker:
         return RunList([self.found[place] for place in places])
 
     def _list(self) -> None:
-        words = self.filter.value.lower()
-        self.choice.options = [line for line in self._lines if words in line[0].lower()]
+        self.choice.options = [line for line in self._lines if self.filter.value.lower() in line[0].lower()]
 
     def _open(self, opener: Opener) -> None:
         def opening() -> None:

@@ -8,7 +8,7 @@ import functools
 import math
 import time
 from collections.abc import Callable
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 import numpy as np
 import psutil
@@ -21,13 +21,13 @@ from workbench.core.records import POINT, Metric, RecordTable
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
 
-# Where a sample stands: the columns of its record that say when it was taken.
-Point: TypeAlias = dict[str, float]
 SAMPLES = 30  # of a run at most
 MIB = 2**20
 _TABLE = RecordTable(np.dtype([*POINT.descr, ("number", "<i8")]), 512, axis="epoch")
-_CORES = "Cores that {} was on since the sample before, all threads together."
-_MEMORY = "Memory of {}; a page that several processes share counts for its share."
+_FIELDS = (
+    ("cores", "cores", "Cores that {} was on since the sample before, all threads together."),
+    ("memory", "MiB", "Memory of {}; a page that several processes share counts for its share."),
+)
 _PROCESSES = {
     "acting": "the process that acts (of a sequential run its only child)",
     "learning": "each learner process, the processes added up",
@@ -39,10 +39,8 @@ class SystemLoad(Hook):
 
     tables: ClassVar = {"acting_load": _TABLE, "learning_load": _TABLE}
     metrics: ClassVar = (
-        *(Metric(f"system/{what}_cores", f"{what}_load", "cores", "cores", _CORES.format(whose), "sum")
-          for what, whose in _PROCESSES.items()),
-        *(Metric(f"system/{what}_memory", f"{what}_load", "memory", "MiB", _MEMORY.format(whose), "sum")
-          for what, whose in _PROCESSES.items()),
+        *(Metric(f"system/{what}_{field}", f"{what}_load", field, unit, meaning.format(whose), "sum")
+          for field, unit, meaning in _FIELDS for what, whose in _PROCESSES.items()),
     )  # fmt: skip
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
@@ -82,7 +80,7 @@ class CardLoad(Hook):
         """Look before the updates of an epoch; a run that is resumed elsewhere may have no card any more."""
         agent, card = min(trainer.agents), resolve_device(trainer.config.device)
 
-        def write(point: Point) -> None:
+        def write(point: dict[str, float]) -> None:
             """One sample."""
             reserved = torch.cuda.memory_reserved(card) / MIB
             parts.channel["card_load"].write(agent=agent, memory=reserved, use=_use_of(card), **point)
@@ -91,22 +89,22 @@ class CardLoad(Hook):
             _before_updates(trainer, write)
 
 
-def _process_load(parts: Parts, table: str, agent: int) -> Callable[[Point], None]:
+def _process_load(parts: Parts, table: str, agent: int) -> Callable[[dict[str, float]], None]:
     """What writes a sample of this process, under an agent's number."""
     clock, on_core = time.monotonic(), time.process_time()
 
-    def write(point: Point) -> None:
+    def write(point: dict[str, float]) -> None:
         """One sample."""
         nonlocal clock, on_core
-        memory, before = psutil.Process().memory_full_info(), (clock, on_core)
+        before = clock, on_core
         clock, on_core = time.monotonic(), time.process_time()
         cores = (on_core - before[1]) / (clock - before[0])
-        parts.channel[table].write(agent=agent, cores=cores, memory=getattr(memory, "pss", memory.uss) / MIB, **point)
+        parts.channel[table].write(agent=agent, cores=cores, memory=_memory(), **point)
 
     return write
 
 
-def _before_updates(trainer: Trainer, write: Callable[[Point], None]) -> None:
+def _before_updates(trainer: Trainer, write: Callable[[dict[str, float]], None]) -> None:
     first, look = min(trainer.agents), _sampling(trainer.config, write)
 
     def learn(original: Callable[..., None], index: int, epoch: int, num_updates: int, end: int | None) -> None:
@@ -118,8 +116,8 @@ def _before_updates(trainer: Trainer, write: Callable[[Point], None]) -> None:
     trainer.learn = functools.partial(learn, trainer.learn)  # type: ignore[method-assign]
 
 
-def _sampling(config: Config, write: Callable[[Point], None]) -> Callable[[int, int], None]:
-    """What has a sample written in every so many epochs, and never two in one."""
+def _sampling(config: Config, write: Callable[[dict[str, float]], None]) -> Callable[[int, int], None]:
+    """A function that has a sample written in some of the epochs, at equal distances, and once in each of those."""
     interval, last = math.ceil(config.epochs / SAMPLES), -1
 
     def look(epoch: int, update: int) -> None:
@@ -132,9 +130,18 @@ def _sampling(config: Config, write: Callable[[Point], None]) -> Callable[[int, 
     return look
 
 
+def _memory() -> float:
+    """MiB of this process; nan where the system does not say."""
+    try:
+        found = psutil.Process().memory_full_info()
+    except (psutil.Error, OSError):
+        return math.nan
+    return float(getattr(found, "pss", found.uss)) / MIB
+
+
 def _use_of(card: torch.device) -> float:
     """Per cent of the last moments in which the card computed; nan where nobody can say."""
     try:
         return float(torch.cuda.utilization(card))
-    except (ImportError, RuntimeError):
+    except Exception:  # of a driver too: looking must not end a run
         return math.nan
