@@ -1,9 +1,14 @@
 """The audit names the stage of a mistake that nobody listed, and finds nothing in sound runs, however they are set."""
 
+import functools
+
 import pytest
 
 import workbench as wb
+from tests.process.test_survival import wait_until
 from tests.process.unlisted import MISTAKES
+from workbench.core.train.hooks import Hook
+from workbench.diagnose.faults.fault import override
 
 CONFIG = wb.preset("tiny").replace(**{
     "device": "cpu", "epochs": 6, "evaluation.interval": 0, "evaluation.final_worlds": 2,
@@ -54,6 +59,25 @@ def test_nothing_is_found_in_a_sound_run_with_unusual_settings(name, tmp_path):
     found = diagnosis(tmp_path, mode=mode, **changes)
     assert [(check.name, check.sentence) for check in found.failed] == []
     assert "All stages of" in found.conclusion
+
+
+class SampleLate(Hook):
+    """Lets the actor commit an epoch between the call of the first draws and their look at the replay."""
+
+    def on_trainer(self, trainer, parts):
+        for replay in trainer.replays.values():
+            override(replay, "sample", functools.partial(self.late, replay, parts.config))
+
+    @staticmethod
+    def late(replay, config, sample, sampler, out, end=None):
+        before = replay.count
+        wait_until(lambda: replay.count > before or before == config.epochs * config.steps_per_epoch)
+        return sample(sampler, out, end)
+
+
+def test_rows_that_are_committed_while_a_batch_is_drawn_are_no_mistake(tmp_path):
+    found = diagnosis(tmp_path, [SampleLate()], "multiprocess", None, **{"pacing.max_behind": 100.0})
+    assert [(check.name, check.sentence) for check in found.failed] == []
 
 
 def test_a_resumed_and_changed_run_is_judged_by_what_it_was_made_with(tmp_path):

@@ -276,9 +276,10 @@ class _Learning(_Side):
         rng = getattr(sampler, "rng", None)
         state: dict[str, Any] = {} if rng is None else {"sampling": rng_words(rng)}
         count = self.replays[index].count
+        end = count if end is None else end  # said here: the actor may commit rows before sample looks itself
         batch = sample(sampler, out, end)
         phase.numbers.append(batch.number.copy())
-        phase.bounds.append((count if end is None else end, count))
+        phase.bounds.append((end, count))
         if len(phase.numbers) == phase.looked_at + 1:
             if isinstance(sampler, PrioritisedSampler):
                 state["priorities"] = sampler.tree.leaves[batch.number % sampler.window]
