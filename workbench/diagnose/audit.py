@@ -273,8 +273,7 @@ class _Learning(_Side):
         if phase is None:
             batch: Batch = sample(sampler, out, end)
             return batch
-        rng = getattr(sampler, "rng", None)
-        state: dict[str, Any] = {} if rng is None else {"sampling": rng_words(rng)}
+        state: dict[str, Any] = {"sampling": rng_words(sampler.rng)} if hasattr(sampler, "rng") else {}
         count = self.replays[index].count
         end = count if end is None else end  # said here: the actor may commit rows before sample looks itself
         batch = sample(sampler, out, end)
