@@ -367,6 +367,7 @@ def test_a_film_of_a_checkpoint_plays_with_the_weights_of_its_epoch(tmp_path):
     """
     config = QUICK.replace(**{
         "learning.learning_rate_schedule": "constant", "checkpoint.interval": 8, "checkpoint.keep": 9,
+        "world.max_turns": 6,
     })  # fmt: skip
     whole = [wb.launch(config, mode, 1, out=tmp_path) for mode in ("sequential", "multiprocess")]
     short = wb.launch(config.replace(epochs=8), "sequential", 1, out=tmp_path)
