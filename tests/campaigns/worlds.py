@@ -21,7 +21,7 @@ WORLDS: dict[str, tuple[str, dict[str, Any]]] = {
     "minigrid": ("gymnasium:minigrid:MiniGrid-Empty-5x5-v0", {"observation_keys": ("image", "direction")}),
     "spread": ("pettingzoo:mpe2.simple_spread_v3", {}),
     "speaker and listener": ("pettingzoo:mpe2.simple_speaker_listener_v4", {}),
-    "knights and archers": ("pettingzoo:butterfly/knights_archers_zombies-v11", {"env_args": {"spawn_rate": 3}}),
+    "knights and archers": ("pettingzoo:butterfly/knights_archers_zombies-v11", {"env_args": {"spawn_delay": 3}}),
 }
 LAGS = (0, 1, 3, None)
 SETTINGS = {
