@@ -2,11 +2,13 @@
 
 import functools
 
+import numpy as np
 import pytest
 
 import workbench as wb
 from tests.process.test_survival import reached, wait_until
 from tests.unit import inprocess
+from workbench.core.records import EventKind
 
 TINY = wb.preset("tiny").replace(device="cpu")
 DQN = TINY.replace(agent={"name": "dqn", "width": 32, "num_frames": 3})
@@ -77,3 +79,28 @@ def test_a_learner_without_young_rows_skips_its_updates_and_the_run_ends(lag, tm
     if lag is not None:
         assert result.digest == reference(config, lag)
         assert result.updates + skipped == config.total_updates * config.num_agents and skipped > 0
+
+
+@pytest.mark.parametrize(("mode", "lag"), [("sequential", 3), ("multiprocess", None)])
+def test_the_sync_lag_is_split_into_the_wait_of_weights_and_the_wait_of_rows(mode, lag, tmp_path):
+    config = DQN.replace(**{"replay.max_age": 9})
+    with wb.launch(config, mode, lag, out=tmp_path) as run:
+        run.wait(300)
+    taken, drawn, events, epochs = (
+        run.history.table(name) for name in ("taken_over", "off_policy", "events", "epochs")
+    )
+    published = {
+        (event["agent"], event["version"]): event["time"] for event in events if event["kind"] == EventKind.PUBLISH
+    }
+    syncs = {(event["agent"], event["version"]) for event in events
+             if event["kind"] == EventKind.SYNC and event["version"] > 0}  # fmt: skip
+    assert {(record["agent"], record["number"]) for record in taken} == syncs != set()
+    for record in taken:
+        waited = record["time"] - published[record["agent"], record["number"]]
+        assert waited >= 0 and record["in_flight"] == pytest.approx(1000 * waited, abs=1)
+    assert len(drawn) and (drawn["in_queue"] >= 0).all()
+    collected = {(record["agent"], record["epoch"]): record["time"] for record in epochs}
+    for record in drawn[drawn["epoch"] < config.epochs]:
+        assert record["in_queue"] <= 1000 * (record["time"] - collected[record["agent"], record["epoch"]]) + 1
+    if mode == "sequential":  # weights wait for three epochs, rows for nothing
+        assert np.nanmedian(run.history["sync/in_queue_ms"]) < np.nanmedian(run.history["sync/in_flight_ms"])

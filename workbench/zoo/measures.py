@@ -15,22 +15,31 @@ from workbench.core.train.hooks import Hook
 
 if TYPE_CHECKING:
     from workbench.core.processes.worker import Parts
-    from workbench.core.train.loop import Trainer
+    from workbench.core.train.loop import Collector, Trainer
 
-_TABLE = "off_policy"
+_TABLE, _TAKEN = "off_policy", "taken_over"
 _SHARES = (10, 50, 90)
 
 
 class DrawnRows(Hook):
-    """Records once per call for updates: effective sample size, share of rows that are too old, updates skipped."""
+    """Records once per call for updates: effective sample size, share of rows that are too old, updates skipped.
 
-    tables: ClassVar = {_TABLE: RecordTable(np.dtype([*POINT.descr, ("number", "<i8")]), axis="epoch")}
+    And the two parts of the sync lag in time: how long weights wait for the actor, and how long rows for the learner.
+    """
+
+    tables: ClassVar = dict.fromkeys(
+        (_TABLE, _TAKEN), RecordTable(np.dtype([*POINT.descr, ("number", "<i8")]), axis="epoch")
+    )
     metrics: ClassVar = (
         Metric("replay/effective_sample_size", _TABLE, "effective", "rows",
                "(sum w)^2 / sum w^2 of a batch's importance weights w, mean over the epoch's updates; nan without."),
         Metric("replay/dropped", _TABLE, "dropped", "share", "Rows of the window that are older than replay.max_age."),
         Metric("replay/skipped_updates", _TABLE, "skipped", "updates",
                "Updates of this agent so far that were left out, because fewer rows than a batch were young enough."),
+        Metric("sync/in_queue_ms", _TABLE, "in_queue", "ms",
+               "From the end of the newest epoch that updates may draw from to the first of these updates."),
+        Metric("sync/in_flight_ms", _TAKEN, "in_flight", "ms",
+               "From the publication of a version to its first use by the actor; of versions that it uses."),
         *(Metric(f"off_policy/ratio_{share}", _TABLE, f"ratio_{share}", "1",
                  f"Probability of an action now divided by that when it was taken: the {share} % quantile of the "
                  "epoch's last batch; nan without learning.correction.") for share in _SHARES),
@@ -40,6 +49,23 @@ class DrawnRows(Hook):
     def wanted(config: Config) -> bool:
         """Whether there is something to measure."""
         return config.replay.sampler.weighted or config.replay.max_age > 0 or config.learning.correction != "none"
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """Look when versions are taken over."""
+
+        def sync(original: Callable[..., None], epoch: int, version: int | None) -> None:
+            """Take versions over, and record how long those waited that are new."""
+            before = list(collector.in_use)
+            original(epoch, version)
+            now = time.time()
+            for agent, (old, new) in enumerate(zip(before, collector.in_use, strict=True)):
+                if new.version > max(old.version, 0):  # the initial weights wait for the start of the run
+                    parts.channel[_TAKEN].write(
+                        time=now, agent=agent, epoch=epoch, update=new.updates, number=new.version,
+                        in_flight=1000 * (now - new.time),
+                    )  # fmt: skip
+
+        collector.sync = functools.partial(sync, collector.sync)  # type: ignore[method-assign]
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Look at the batch of every update, and write at the end of an epoch's updates."""
@@ -54,7 +80,9 @@ class DrawnRows(Hook):
         def learn(original: Callable[..., None], index: int, epoch: int, num_updates: int, end: int | None) -> None:
             """Make the updates of an epoch, then record what was drawn for them."""
             agent, replay = trainer.agents[index], trainer.replays[index]
-            before = agent.updates
+            before, drawable = agent.updates, replay.count if end is None else end
+            collected_at = trainer.progress.collected_at(drawable // replay.steps_per_epoch - 1)
+            in_queue = 1000 * (time.monotonic() - collected_at)
             original(index, epoch, num_updates, end)
             found = getattr(agent, "ratios", None) if agent.updates > before else None  # skipped updates have none
             ratios = np.full(len(_SHARES), np.nan)
@@ -65,6 +93,7 @@ class DrawnRows(Hook):
                 time=time.time(), agent=index, epoch=epoch, update=agent.updates, number=number,
                 effective=float(np.mean(sizes[index])) if sizes[index] else np.nan,
                 dropped=1 - min(replay.fill(end), window) / max(window, 1), skipped=trainer.progress.skipped(index),
+                in_queue=in_queue,
                 **{f"ratio_{share}": float(ratio) for share, ratio in zip(_SHARES, ratios, strict=True)},
             )  # fmt: skip
             sizes[index].clear()

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from workbench.core.digest import chain
 from workbench.core.shared.layout import Arrays, Counter, Field, Layout
 
+TIMES_KEPT = 256  # epochs
+
 
 class Progress:
     """The counters of one run, over arrays that :meth:`layout` describes."""
@@ -31,6 +33,7 @@ class Progress:
             Field("stop", (1,), np.int64, 0),  # written by the parent
             Field("epochs_collected", (1,), np.int64, 0),  # written by the actor, as is the next
             Field("reward_digest", (num_agents, 32), np.uint8, 0),
+            Field("collected_at", (TIMES_KEPT,), np.float64, np.nan),  # by the actor, as the two above
             Field("epochs_learned", (num_agents,), np.int64, 0),  # by the agent's learner, as are the next three
             Field("updates", (num_agents,), np.int64, 0),
             Field("skipped", (num_agents,), np.int64, 0),  # updates left out, which nobody waits for
@@ -112,7 +115,13 @@ class Progress:
 
     def report_collected(self, epochs: int) -> None:
         """``epochs`` epochs are committed to the replays."""
+        self._arrays["collected_at"][(epochs - 1) % TIMES_KEPT] = time.monotonic()
         self._collected.set(epochs)
+
+    def collected_at(self, epoch: int) -> float:
+        """When an epoch was committed, by time.monotonic(); nan if :data:`TIMES_KEPT` epochs or more came after it."""
+        kept = epoch >= self.epochs_collected - TIMES_KEPT
+        return float(self._arrays["collected_at"][epoch % TIMES_KEPT]) if kept else np.nan
 
     def updates(self, agent: int) -> int:
         """Updates of an agent so far."""
