@@ -36,7 +36,8 @@ class WatchedBuffer:
 
     def _adding(self, add: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*given: Any, **named: Any) -> Any:
-            self._watch._guarded(self._store, given, named)
+            with self._watch._call():
+                self._store(given, named)
             return add(*given, **named)
 
         return watched
@@ -44,7 +45,8 @@ class WatchedBuffer:
     def _sampling(self, sample: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*given: Any, **named: Any) -> Any:
             batch = sample(*given, **named)
-            self._watch._guarded(self._sampled, batch)
+            with self._watch._call():
+                self._sampled(batch)
             return batch
 
         return watched

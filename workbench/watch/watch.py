@@ -7,6 +7,8 @@ the trainer's objects, and raises for wrong use alone; whatever else goes wrong 
 from __future__ import annotations
 
 import atexit
+import functools
+import itertools
 import json
 import math
 import multiprocessing
@@ -15,12 +17,11 @@ import os
 import sys
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import util
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -31,14 +32,7 @@ from torch.utils.hooks import RemovableHandle
 from workbench.runs import machine
 from workbench.watch import tables
 from workbench.watch.storage import RecordFile, Table
-from workbench.watch.tensors import (
-    View,
-    Views,
-    epsilon_of,
-    hash_frames,
-    numbers_of,
-    rows_of,
-)  # fmt: skip
+from workbench.watch.tensors import View, Views, epsilon_of, hash_frames, numbers_of, rows_of
 
 # Where a child finds the folder of the run that watches it.
 VARIABLE = "WORKBENCH_WATCH"
@@ -57,27 +51,32 @@ class WrongUse(ValueError):
 class _Process:
     """What one process has at hand to record with."""
 
-    def __init__(self, watch: Watch) -> None:
-        self.lock, self.views = threading.RLock(), Views()
+    def __init__(self, folder: Path, max_mb: float) -> None:
+        self.lock, self.views, self.events = threading.RLock(), Views(), itertools.count(1)
         self.seconds, self.calls, self.began = 0.0, 0, time.perf_counter()
         self.errors: set[str] = set()
-        self._folder, self._most = watch.path / "watch", watch.max_mb * 1e6
-        self._used = 0.0
+        self._folder, self._most, self._used = folder, max_mb * 1e6, 0.0
+        self._path = folder / f"{os.getpid()}-{time.time_ns()}.watch"
         self._looks: dict[str, list[int]] = defaultdict(lambda: [0, 1])
-        self._layouts: dict[Any, int] = {}
-        self._names: dict[str, int] = {}
+        self._numbers: dict[str, dict[Any, int]] = defaultdict(dict)
+        self.episodes: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0, 0])  # episode, step, row
+        self.fed: dict[tuple[int, int], tuple[Any, int]] = {}
+        self.batches: dict[int, Any] = {}
+        self.updates, self.sampled, self.acted = Counter[int](), Counter[int](), Counter[int]()
+        util.Finalize(None, self.leave, exitpriority=0)
+
+    @functools.cached_property
+    def file(self) -> RecordFile:
+        """What is recorded into, made when it is first used.
+
+        Raises:
+            OSError: the folder is gone, or the disk full.
+        """
         about = {
             "pid": os.getpid(), "process": machine.process_mark(os.getpid()), "parent": os.getppid(),
             "name": multiprocessing.current_process().name, "time": time.time(),
         }  # fmt: skip
-        self.file = RecordFile(self._folder / f"{os.getpid()}-{time.time_ns()}.watch", about, self._may_grow)
-        self.episodes: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0, 0])  # episode, step, row
-        self.fed: dict[tuple[int, int], tuple[Any, int, float]] = {}
-        self.updates: dict[int, int] = defaultdict(int)
-        self.batches: dict[int, Any] = {}
-        self.sampled: dict[int, int] = defaultdict(int)
-        self.acted: dict[int, int] = defaultdict(int)
-        self.events = 0
+        return RecordFile(self._path, about, self._may_grow)
 
     def _may_grow(self, size: int, bulk: bool) -> bool:
         used = sum(each.stat().st_size for each in os.scandir(self._folder)) + size
@@ -108,38 +107,48 @@ class _Process:
         table = self.table(name, width)
         self.file.write(table, table.pack(*values), time.time())
 
-    def number(self, name: str) -> int:
-        """The number that stands for a name."""
-        if name not in self._names:
-            self.file.say({"name": name})
-            self._names[name] = len(self._names)
-        return self._names[name]
+    def number(self, kind: str, key: Any, said: Any) -> int:
+        """The number of a line of the file's text, which is written when it is first needed."""
+        numbers = self._numbers[kind]
+        if key not in numbers:
+            self.file.say({kind: said})
+            numbers[key] = len(numbers)
+        return numbers[key]
 
     def look(self, event: int, agent: int, role: int, view: View) -> None:
         """Record the fingerprints of an agent's model."""
-        layout = view.layout
-        if layout not in self._layouts:
-            self.file.say({"layout": vars(layout)})
-            self._layouts[layout] = len(self._layouts)
         sums, picked = view.look()
-        head = time.time(), event, agent, role, self._layouts[layout], view.identity
-        self.write("looks", *head, *picked, *sums, width=len(sums))
+        layout = self.number("layout", view.layout, vars(view.layout))
+        self.write("looks", time.time(), event, agent, role, layout, view.identity, *picked, *sums, width=len(sums))
 
     def failed(self, error: BaseException) -> None:
         """Keep what could not be recorded, each kind of trouble once."""
         said = f"{type(error).__name__}: {error}"[:300]
-        self.file.lost += 1
-        self.file.set("lost", self.file.lost)
-        if said not in self.errors and len(self.errors) < 50:
-            self.errors.add(said)
-            try:
+        with suppress(OSError):  # there is no file, or its text is full
+            self.file.lost += 1
+            self.file.set("lost", self.file.lost)
+            if said not in self.errors and len(self.errors) < 50:
+                self.errors.add(said)
                 self.file.say({"error": said})
-            except OSError:
-                return
+
+    def called(self, calls: int, seconds: float) -> None:
+        """Say how many calls there were so far, and how long they took."""
+        self.calls, self.seconds = calls, seconds
+        with suppress(OSError):  # there is no file
+            self.file.set("heartbeat", time.time())
+            self.file.set("calls", calls)
+            self.file.set("seconds", seconds)
 
     def leave(self) -> None:
         """Say that the process came to its end in order."""
-        self.file.set("ended", 1)
+        with suppress(OSError):  # there is no file
+            self.file.set("ended", 1)
+
+
+@functools.lru_cache(maxsize=8)
+def _process_of(pid: int, path: Path, max_mb: float) -> _Process:
+    """What this process records with: another one after a fork."""
+    return _Process(path / "watch", max_mb)
 
 
 class Watch:
@@ -158,6 +167,7 @@ class Watch:
     agents: int
     frames: int
     max_mb: float
+    _made: ClassVar[Watch | None] = None  # by this process, and not closed
 
     def __init__(
         self, name: str, agents: int = 1, gamma: float | None = None, n_step: int | None = None,
@@ -184,21 +194,20 @@ class Watch:
         """
         from workbench.watch.folder import make
 
-        self.close_others()
+        if Watch._made is not None:
+            Watch._made.close()
         declared = {"agents": agents, "gamma": gamma, "n_step": n_step, "tau": tau, "frames": frames,
                     "capacity": capacity, "max_mb": max_mb, "epochs": epochs}  # fmt: skip
         self.folder = make(name, declared, out)
         self._attach(self.folder.path, declared)
         os.environ[VARIABLE] = str(self.path)
         _settings_of_children()[VARIABLE] = str(self.path)
-        _Own.watch = self
+        Watch._made = self
         atexit.register(self._at_exit, os.getpid())
 
     def _attach(self, path: Path, declared: dict[str, Any]) -> None:
         self.path = path
         self.agents, self.frames, self.max_mb = declared["agents"], declared["frames"], declared["max_mb"]
-        self._process: _Process | None = None
-        self._pid = -1
 
     @classmethod
     def open(cls, path: Path | str) -> Watch:
@@ -226,22 +235,15 @@ class Watch:
 
     # --- the end ---------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def close_others() -> None:
-        """End the watch that this process has made before, if there is one."""
-        if _Own.watch is not None:
-            _Own.watch.close()
-
     def close(self, error: str | None = None) -> None:
         """Say that the run is over, as the process that made the watch; nothing happens elsewhere, or a second time."""
-        if _Own.watch is not self:
+        if Watch._made is not self:
             return
-        _Own.watch = None
+        Watch._made = None
         os.environ.pop(VARIABLE, None)
         _settings_of_children().pop(VARIABLE, None)
         with self._call() as here:
-            if here is not None:
-                here.leave()
+            here.leave()
         with suppress(Exception):  # somebody has deleted the folder
             self._end("failed" if error else "finished", error)
 
@@ -256,48 +258,20 @@ class Watch:
 
     # --- what every call has in common -----------------------------------------------------------------------------
 
-    def _here(self) -> _Process | None:
-        """What this process records with, made at its first call; None where the disk refuses it."""
-        pid = os.getpid()
-        if pid != self._pid:
-            self._pid, self._process = pid, None
-            self._process = _processes_of(pid, self)
-            util.Finalize(None, self._process.leave, exitpriority=0)
-        return self._process
-
     @contextmanager
-    def _call(self) -> Iterator[_Process | None]:
+    def _call(self) -> Iterator[_Process]:
         """Record something: nothing that goes wrong inside comes out, and the time is counted."""
-        began, here = time.perf_counter(), None
-        with suppress(Exception):  # the folder is gone, or the disk full
-            here = self._here()
-        if here is None:
-            yield None
-            return
-        try:
-            with here.lock:
+        began, here = time.perf_counter(), _process_of(os.getpid(), self.path, self.max_mb)
+        with here.lock:
+            calls, seconds = here.calls, here.seconds  # a call within this one is a part of it
+            try:
                 yield here
-        except WrongUse:
-            raise
-        except Exception as error:
-            here.failed(error)
-        finally:
-            here.calls += 1
-            here.seconds += time.perf_counter() - began
-            here.file.set("heartbeat", time.time())
-            here.file.set("calls", here.calls)
-            here.file.set("seconds", here.seconds)
-
-    def _guarded(self, act: Callable[..., None], *given: Any) -> None:
-        """Call something whose errors, those of wrong use apart, are counted."""
-        try:
-            act(*given)
-        except WrongUse:
-            raise
-        except Exception as error:
-            with self._call() as here:
-                if here is not None:
-                    here.failed(error)
+            except WrongUse:
+                raise
+            except Exception as error:
+                here.failed(error)
+            finally:
+                here.called(calls + 1, seconds + time.perf_counter() - began)
 
     def _agent(self, agent: Any) -> int:
         try:
@@ -331,8 +305,6 @@ class Watch:
         """A new episode starts: for one agent or for all, in one environment or in all."""
         agents = range(self.agents) if agent is None else [self._agent(agent)]
         with self._call() as here:
-            if here is None:
-                return
             for each in agents:
                 envs = {key[1] for key in here.episodes if key[0] == each} | {0} if env is None else {env}
                 for place in envs:
@@ -370,11 +342,9 @@ class Watch:
         """
         agent = self._agent(agent)
         with self._call() as here:
-            if here is None:
-                return
             picked = np.arange(len(obs)) if env is None else None
-            many = 1 if picked is None else len(picked)
-            rows, seen = rows_of(obs, picked), None if next_obs is None else rows_of(next_obs, picked)
+            rows = rows_of(obs, picked)
+            many, seen = len(rows), None if next_obs is None else rows_of(next_obs, picked)
             frames, chunks = hash_frames(rows, self.frames)
             following = np.zeros_like(frames) if seen is None else hash_frames(seen, self.frames)[0]
             single = hash_frames(rows, 1)[0]
@@ -383,10 +353,9 @@ class Watch:
                 for value, default in ((action, -1), (reward, 0), (done, 0), (truncated, -1), (index, -1))
             )
             now = time.time()
-            for k in range(many):
-                place = k if env is None else env
+            for k, place in enumerate(range(many) if env is None else [env]):
                 kept = here.episodes[agent, place]
-                fed, fed_size, _ = here.fed.pop((agent, place), (np.zeros(self.frames, np.int64), 0, 0))
+                fed, fed_size = here.fed.pop((agent, place), (np.zeros(self.frames, np.int64), 0))
                 hashes = *fed.tolist(), *following[k].tolist(), *frames[k].tolist(), int(single[k, 0])
                 here.write(
                     "stored", now, agent, place, kept[0], kept[1], kept[2], int(places[k]), rows.shape[1], chunks,
@@ -401,11 +370,10 @@ class Watch:
         """An epoch is over; with whatever numbers the trainer reports: ``watch.epoch(3, reward=12.5, loss=0.1)``."""
         which = -1 if agent is None else self._agent(agent)
         with self._call() as here:
-            if here is None:
-                return
             now = time.time()
             for name, value in {"": math.nan, **numbers}.items():
-                here.write("epochs", now, which, int(epoch), here.number(name), float(numbers_of(value).mean()))
+                number = here.number("name", name, name)
+                here.write("epochs", now, which, int(epoch), number, float(numbers_of(value).mean()))
 
     # --- the calls of a learner ------------------------------------------------------------------------------------
 
@@ -425,8 +393,6 @@ class Watch:
         """
         agent = self._agent(agent)
         with self._call() as here:
-            if here is None:
-                return
             here.sampled[agent] += 1
             many = len(states)
             gain, end, valid, discounts = (
@@ -486,14 +452,12 @@ class Watch:
         for agent, _ in enumerate(many):
             self._agent(agent)
         with self._call() as here:
-            if here is None:
-                return
             for agent, model in enumerate(many):
-                here.events += 1
-                here.look(here.events, agent, tables.HELD, here.views.of(model))
+                event = next(here.events)
+                here.look(event, agent, tables.HELD, here.views.of(model))
                 now = time.time()
-                here.write("events", now, now, here.events, tables.RESULT, agent, 0, *[math.nan] * 4)
-            if _Own.watch is self:
+                here.write("events", now, now, event, tables.RESULT, agent, 0, *[math.nan] * 4)
+            if Watch._made is self:
                 self._end("finished")
 
 
@@ -501,24 +465,19 @@ class _Block:
     """What a ``with`` of a watch has in common: what is done before and after the trainer's own lines."""
 
     def __init__(self, watch: Watch, agent: int) -> None:
-        self._watch, self._agent = watch, agent
-        self._begin = 0.0
+        self._watch, self._agent, self._begin, self._event = watch, agent, 0.0, 0
 
     def __enter__(self) -> Self:
         with self._watch._call() as here:
-            if here is not None:
-                self._before(here)
+            self._before(here)
         self._begin = time.time()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         end = time.time()
         self._unhook()
         with self._watch._call() as here:
-            if here is not None:
-                self._after(here, self._begin, end)
+            self._after(here, self._begin, end)
 
     def _unhook(self) -> None:
         """Take away what is there only within the block."""
@@ -535,27 +494,24 @@ class Copy(_Block):
 
     def __init__(self, watch: Watch, kind: int, agent: int, source: Any, target: Any) -> None:
         super().__init__(watch, agent)
-        self._kind, self._source, self._target = kind, source, target
-        self._event = 0
+        self._kind, self._models = kind, (source, target)
         self._epsilon: list[float] = []
 
-    def _look(self, here: _Process, source: int, target: int) -> None:
-        self._epsilon += [epsilon_of(self._source), epsilon_of(self._target)]
-        here.look(self._event, self._agent, 10 * self._kind + source, here.views.of(self._source))
-        here.look(self._event, self._agent, 10 * self._kind + target, here.views.of(self._target))
+    def _look(self, here: _Process, *roles: int) -> None:
+        self._epsilon += map(epsilon_of, self._models)
+        for role, model in zip(roles, self._models, strict=True):
+            here.look(self._event, self._agent, 10 * self._kind + role, here.views.of(model))
 
     def _before(self, here: _Process) -> None:
-        here.events += 1
-        self._event = here.events
+        self._event = next(here.events)
         self._look(here, tables.SOURCE_BEFORE, tables.TARGET_BEFORE)
 
     def _after(self, here: _Process, begin: float, end: float) -> None:
         self._look(here, tables.SOURCE, tables.TARGET)
         if self._kind == tables.SYNC:
             here.acted[self._agent] = 0
-        here.write(
-            "events", begin, end, self._event, self._kind, self._agent, here.updates[self._agent], *self._epsilon
-        )
+        about = self._event, self._kind, self._agent, here.updates[self._agent]
+        here.write("events", begin, end, *about, *self._epsilon)
 
 
 class _Seer(_Block):
@@ -568,13 +524,12 @@ class _Seer(_Block):
         self._view: View | None = None
         self._first: Any = None
         self._module: Any = None
-        self._thread = 0
-        self.forwards = 0
+        self._thread = threading.get_ident()
+        self._forwards = 0
 
-    def _hook(self, here: _Process) -> None:
+    def _before(self, here: _Process) -> None:
         if self._model is not None:
             self._view = here.views.of(self._model)
-            self._thread = threading.get_ident()
             self._handle = register_module_forward_pre_hook(self._see)
 
     def _see(self, module: Any, arguments: Any) -> None:
@@ -583,7 +538,7 @@ class _Seer(_Block):
         if self._module is None:
             tensors = [each for each in arguments if isinstance(each, torch.Tensor)]
             self._module, self._first = module, tensors[0].detach() if tensors else None
-        self.forwards += module is self._module
+        self._forwards += module is self._module
 
     def _unhook(self) -> None:
         handle, self._handle = self._handle, None
@@ -591,9 +546,10 @@ class _Seer(_Block):
             handle.remove()
 
     @property
-    def _training(self) -> int:
-        """1 for a network in training mode, 0 in evaluation mode, -1 if none was seen."""
-        return -1 if self._module is None else int(self._module.training)
+    def _mode(self) -> tuple[int, int]:
+        """1 in training, 0 in evaluation, -1 if no network was seen; and whether that makes a difference to it."""
+        sensitive = self._view is not None and bool(self._view.layout.sensitive)
+        return -1 if self._module is None else int(self._module.training), int(sensitive)
 
 
 class Act(_Seer):
@@ -610,28 +566,23 @@ class Act(_Seer):
 
     def _before(self, here: _Process) -> None:
         self._epsilon = epsilon_of(self._model)
-        self._hook(here)
+        super()._before(here)
 
     def _after(self, here: _Process, begin: float, end: float) -> None:
         here.acted[self._agent] += 1
         size = 0
         if self._first is not None:
-            many = len(self._first) if self._env is None else 1
-            rows = rows_of(self._first, np.arange(many) if self._env is None else None)
-            frames, _ = hash_frames(rows, self._watch.frames)
+            rows = rows_of(self._first, np.arange(len(self._first)) if self._env is None else None)
             size = rows.shape[1]
-            for k in range(many):
-                here.fed[self._agent, k if self._env is None else self._env] = frames[k], size, end
-        event = 0
+            for k, frames in enumerate(hash_frames(rows, self._watch.frames)[0]):
+                here.fed[self._agent, k if self._env is None else self._env] = frames, size
         if self._view is not None and here.acted[self._agent] % 50 == 1:
-            here.events += 1
-            event = here.events
-            here.look(event, self._agent, tables.ACTS, self._view)
-        sensitive = self._view is not None and bool(self._view.layout.sensitive)
+            self._event = next(here.events)
+            here.look(self._event, self._agent, tables.ACTS, self._view)
         action = math.nan if self.action is None else float(numbers_of(self.action).flat[0])
         here.write(
-            "acts", end, end - begin, event, self._agent, -1 if self._env is None else self._env, self.forwards,
-            self._training, int(sensitive), size, action, self._epsilon, epsilon_of(self._model),
+            "acts", end, end - begin, self._event, self._agent, -1 if self._env is None else self._env, self._forwards,
+            *self._mode, size, action, self._epsilon, epsilon_of(self._model),
         )  # fmt: skip
 
 
@@ -641,7 +592,7 @@ class Update(_Seer):
     def __init__(self, watch: Watch, agent: int, online: Any, target: Any, optimizer: Any, count: int) -> None:
         super().__init__(watch, agent, online)
         self._target, self._optimizer, self._count = target, optimizer, count
-        self._looks, self._event = False, 0
+        self._looks = False
         self._said = dict.fromkeys(("loss", "mean_q", "max_q"), math.nan)
         self._target_grad = 0
         self._discount = [math.nan] * 5
@@ -656,8 +607,6 @@ class Update(_Seer):
             bootstrap: the next states' values that it was made of, before the discount, rows first.
         """
         with self._watch._call() as here:
-            if here is None:
-                return
             if loss is not None:
                 self._said["loss"] = float(numbers_of(loss).mean())
             if q is not None:
@@ -669,10 +618,8 @@ class Update(_Seer):
                     self._discount = _discount_used(here.batches[self._agent], target, bootstrap)
 
     def _before(self, here: _Process) -> None:
-        self._looks = here.looks(f"update {self._agent}")
-        here.events += 1
-        self._event = here.events
-        self._hook(here)
+        self._looks, self._event = here.looks(f"update {self._agent}"), next(here.events)
+        super()._before(here)
         self._look(here, 0 if here.updates[self._agent] else tables.ONLINE_BEFORE, tables.TARGET_BEFORE)
 
     def _look(self, here: _Process, online: int, target: int) -> None:
@@ -684,23 +631,19 @@ class Update(_Seer):
     def _after(self, here: _Process, begin: float, end: float) -> None:
         here.updates[self._agent] += self._count
         self._look(here, tables.ONLINE, tables.TARGET)
-        norm, shares = math.nan, (math.nan, math.nan, math.nan)
-        sensitive, size = 0, 0
-        if self._view is not None:
-            sensitive = int(bool(self._view.layout.sensitive))
-            if self._looks:
-                norm = self._view.gradient_norm()
-            if self._optimizer is not None:
-                shares = self._view.share_of(self._optimizer)
-        if self._first is not None and self._first.ndim:
-            size = self._first.numel() // max(len(self._first), 1)
+        norm, shares, size, device = math.nan, (math.nan, math.nan, math.nan), 0, 0
+        if self._view is not None and self._looks:
+            norm = self._view.gradient_norm()
+        if self._view is not None and self._optimizer is not None:
+            shares = self._view.share_of(self._optimizer)
+        if self._view is not None and self._first is not None:
+            size = math.prod(self._first.shape[1:]) if self._first.ndim else 0
+            device = int(self._first.device != self._view.tensors[0].device)
         if self._target is not None and any(tensor.grad is not None for tensor in here.views.of(self._target).tensors):
             self._target_grad |= 2
-        device = int(self._view is not None and self._first is not None
-                     and self._first.device != self._view.tensors[0].device)  # fmt: skip
         here.write(
             "updates", end, begin, self._event, self._agent, here.updates[self._agent], self._count,
-            self._training, sensitive, size, self._target_grad, device, int(self._looks), *self._said.values(),
+            *self._mode, size, self._target_grad, device, int(self._looks), *self._said.values(),
             norm, *shares, *self._discount, epsilon_of(self._model),
         )  # fmt: skip
 
@@ -755,25 +698,17 @@ class NoWatch:
         return buffer
 
 
-class _Own:
-    """What belongs to this process: the watch that it has made, the one that it has found, what it records with."""
-
-    watch: Watch | None = None
-    found: tuple[int, Watch | NoWatch] | None = None
-    records: ClassVar[dict[tuple[int, Path], _Process]] = {}
-
-
-def _processes_of(pid: int, watch: Watch) -> _Process:
-    key = pid, watch.path
-    if key not in _Own.records:
-        _Own.records = {kept: it for kept, it in _Own.records.items() if kept[0] == pid}
-        _Own.records[key] = _Process(watch)
-    return _Own.records[key]
-
-
 def _settings_of_children() -> dict[str, Any]:
     """What multiprocessing hands on to every child, one of a fork server that began before the watch included."""
     return getattr(multiprocessing.current_process(), "_config", {})
+
+
+@functools.lru_cache(maxsize=8)
+def _found(path: str, pid: int) -> Watch:
+    """The watch that another process has made, with a first sign of life of this one."""
+    watch = Watch.open(path)
+    with watch._call():
+        return watch
 
 
 def watching() -> Watch | NoWatch:
@@ -782,17 +717,10 @@ def watching() -> Watch | NoWatch:
     Example:
         ``watch = wb.watching()``
     """
-    if _Own.watch is not None:
-        return _Own.watch
+    if Watch._made is not None:
+        return Watch._made
     path = _settings_of_children().get(VARIABLE) or os.environ.get(VARIABLE)
-    if not path:
+    try:
+        return _found(path, os.getpid()) if path else NoWatch()
+    except (OSError, ValueError, KeyError):
         return NoWatch()
-    if _Own.found is None or _Own.found[0] != os.getpid() or str(getattr(_Own.found[1], "path", "")) != path:
-        try:
-            found = Watch.open(path)
-            with found._call():
-                pass
-            _Own.found = os.getpid(), found
-        except (OSError, ValueError, KeyError):
-            return NoWatch()
-    return _Own.found[1]
