@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -44,6 +45,14 @@ class Finding:
     about: str = ""
     epoch: int | None = None
     agent: int | None = None
+
+
+class Told(Exception):
+    """A check goes no further: it has found what it can."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.sentence)
+        self.finding = finding
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,9 @@ class Looks:
         return [row.tobytes() for row in np.ascontiguousarray(self.sums[:, list(columns)])]
 
 
+NO_LOOKS = Looks(*[np.zeros(0)] * 3, *[np.zeros((0, 0))] * 2, np.zeros(0), (), "", "")
+
+
 class Evidence:
     """Everything that was recorded of a watched run."""
 
@@ -97,7 +109,8 @@ class Evidence:
         heads = {name: reader.numbers() for name, reader in self.recording.files.items()}
         self.heads = {name: head for name, head in heads.items() if head}
         self._reports = self.recording.table("epochs")
-        self._looks = self._join_looks()
+        self.looks = self._join_looks()
+        self.lines = [line for reader in self.recording.files.values() for line in reader.lines]
         lost = [head["lost_since"] for head in self.heads.values() if head["lost_since"]]
         # what is compared across processes is told as far as every one has written
         self.horizon = min(
@@ -113,11 +126,8 @@ class Evidence:
         """The epochs that times lie in."""
         return epochs_at(self._reports, np.atleast_1d(np.asarray(times)))
 
-    def looks(self, role: int, agent: int) -> Looks | None:
-        """The looks at a model in one of its roles; None if there are none."""
-        return self._looks.get((role, agent))
-
     def _join_looks(self) -> dict[tuple[int, int], Looks]:
+        """The looks at each agent's model in each of its roles."""
         found: dict[tuple[int, int], Looks] = {}
         layouts = {
             number: [line["layout"] for line in reader.lines if "layout" in line]
@@ -134,14 +144,19 @@ class Evidence:
                     mine["time"], keys(mine), mine["file"], mine["sums"].reshape(len(mine), -1), mine["picks"],
                     mine["identity"], tuple(about["names"]), about["kinds"], about["device"],
                 )  # fmt: skip
-                if len(looks) > len(found.get((role, agent), ())):
-                    found[role, agent] = looks
+                found[role, agent] = max(looks, found.get((role, agent), NO_LOOKS), key=len)
         return found
 
 
 def keys(records: Records) -> Array:
     """The events that records belong to, unique over all processes."""
     return np.asarray(records["file"].astype(np.int64) << 40 | records["event"])
+
+
+def together(*looks: Looks) -> list[Looks]:
+    """The looks of those events that all have one of, in the order of time."""
+    shared = functools.reduce(np.intersect1d, [each.key for each in looks])
+    return [each.some(np.isin(each.key, shared)) for each in looks]
 
 
 @dataclass(frozen=True)
@@ -160,9 +175,9 @@ class Case:
         """The records of a table in the order of time."""
         return self.evidence.of(name, self.agent)
 
-    def looks(self, role: int) -> Looks | None:
-        """The looks at the agent's model in one of its roles; None if there are none."""
-        return None if self.agent is None else self.evidence.looks(role, self.agent)
+    def looks(self, role: int) -> Looks:
+        """The looks at the agent's model in one of its roles."""
+        return NO_LOOKS if self.agent is None else self.evidence.looks.get((role, self.agent), NO_LOOKS)
 
     def say(
         self, name: str, when: float | None = None, *, update: int | None = None, agent: int | None = None,
@@ -192,6 +207,42 @@ class Case:
             sentence = f"agent {agent}, epoch {epoch}{of_update}: {sentence}"
         return Finding("fail", sentence, figure, said.get("about", name), epoch, agent)
 
+    def first(
+        self, name: str, broken: Array, times: Array, updates: Array | None = None, among: Array | None = None,
+        **numbers: Any,
+    ) -> Finding:  # fmt: skip
+        """A finding about some of n records, as of the first of them.
+
+        Args:
+            name: of the finding; its sentence can have their count ``broken``, that of all, ``of``, and their ``share``.
+            broken: which records, (n,).
+            times: of the records, (n,).
+            updates: which they belong to, (n,).
+            among: which records are all that count, (n,); by default all.
+            numbers: what else the sentence needs.
+        """
+        at, of = int(np.argmax(broken)), len(broken) if among is None else int(among.sum())
+        numbers |= {"broken": int(broken.sum()), "of": of, "share": broken.sum() / max(of, 1)}
+        return self.say(name, times[at], update=None if updates is None else int(updates[at]), **numbers)
+
+    def need(self, there: object, what: str, **numbers: Any) -> None:
+        """Go no further without something.
+
+        Raises:
+            Told: it is not there.
+        """
+        if not there:
+            raise Told(self.missing(what, **numbers))
+
+    def stop(self, when: object, name: str, **numbers: Any) -> None:
+        """Go no further where a finding says it all.
+
+        Raises:
+            Told: it is so.
+        """
+        if when:
+            raise Told(self.say(name, **numbers))
+
     def missing(self, what: str, **numbers: Any) -> Finding:
         """What the check cannot do without."""
         return Finding("cannot tell", MISSING[what].format(agent=self.agent, **numbers))
@@ -217,11 +268,8 @@ def check_all(find: Find) -> Find:
 def judge(evidence: Evidence, name: str) -> CheckResult:
     """The verdict of a check: against the trainer if one finding is, for it if one is; else it cannot be told."""
     find, alone = _FINDS[name]
-    cases = [Case(evidence, name, agent) for agent in evidence.agents] if alone else [Case(evidence, name)]
-    try:
-        found = [finding for case in cases for finding in find(case)]
-    except Exception as error:  # of records that nobody has thought of: the other checks still speak
-        found = [Finding("cannot tell", f"The check came to no end: {type(error).__name__}: {error}.")]
+    cases = [Case(evidence, name, agent) for agent in (evidence.agents if alone else [None])]
+    found = [finding for case in cases for finding in _found(find, case)]
     found = found or [Finding("cannot tell", "Nothing that tells has been recorded.")]
     verdict = next(each for each in VERDICTS.values() if any(each == one.verdict for one in found))
     same = [each for each in found if each.verdict == verdict]
@@ -233,3 +281,12 @@ def judge(evidence: Evidence, name: str) -> CheckResult:
         tuple(dict.fromkeys(each.about for each in same if each.about)),
         agents=tuple(sorted({each.agent for each in same if each.agent is not None})),
     )  # fmt: skip
+
+
+def _found(find: Find, case: Case) -> Iterator[Finding]:
+    try:
+        yield from find(case)
+    except Told as told:
+        yield told.finding
+    except Exception as error:  # of records that nobody has thought of: the other checks still speak
+        yield Finding("cannot tell", f"The check came to no end: {type(error).__name__}: {error}.")

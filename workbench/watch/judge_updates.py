@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from workbench.watch import tables
-from workbench.watch.findings import Array, Case, Evidence, Finding, check_each_agent, keys
+from workbench.watch.findings import Array, Case, Evidence, Finding, check_each_agent, keys, together
 
 # Updates after which something that has not happened counts as never.
 ENOUGH = 20
@@ -16,9 +16,7 @@ ENOUGH = 20
 @check_each_agent
 def _parameters(case: Case) -> Iterator[Finding]:
     before, after = case.looks(tables.ONLINE_BEFORE), case.looks(tables.ONLINE)
-    if before is None or after is None or before.names != after.names:
-        yield case.missing("online")
-        return
+    case.need(before and after and before.names == after.names, "online")
     moved, looked, count = (after.sums != before.sums[0]).any(0), len(after), after.kinds.count("p")
     tensors = zip(after.names, after.kinds, moved, strict=True)
     still = [name for name, kind, each in tensors if kind == "p" and not each]
@@ -35,14 +33,10 @@ def _parameters(case: Case) -> Iterator[Finding]:
 def _optimizer(case: Case) -> Iterator[Finding]:
     updates = case.table("updates")
     known = updates[np.isfinite(updates["optimizer_has"])]
-    if not len(known):
-        yield case.missing("optimizer")
-        return
+    case.need(len(known), "optimizer")
     foreign, rate = known["optimizer_has"] == 0, known["learning_rate"]
     if foreign.any():
-        first = known[np.argmax(foreign)]
-        counts = {"foreign": foreign.sum(), "updates": len(known)}
-        yield case.say("other tensors", first["time"], update=first["update"], **counts)
+        yield case.first("other tensors", foreign, known["time"], known["update"])
     elif (rate <= 0).all():
         yield case.say("rate", known["time"][0])
     else:
@@ -53,18 +47,15 @@ def _optimizer(case: Case) -> Iterator[Finding]:
 def _target(case: Case) -> Iterator[Finding]:
     tau = case.evidence.declared["tau"]
     before, after, online = (case.looks(role) for role in (tables.TARGET_BEFORE, tables.TARGET, tables.ONLINE))
-    if before is None or after is None or online is None or before.names != after.names:
-        yield case.missing("target")
-        return
-    _, mine, its = np.intersect1d(before.key, after.key, return_indices=True)
-    before, after, trained, updates = before.some(mine), after.some(its), after.trained(), len(mine)
+    case.need(before and after and online and before.names == after.names, "target")
+    before, after = together(before, after)
+    trained, updates = after.trained(), len(after)
+    case.need(updates, "target")
     inside = (before.sums[:, trained] != after.sums[:, trained]).any(1)
     following = before.key[1:] - after.key[:-1] == 1  # looks at updates that follow each other
     between = following & (before.sums[1:, trained] != after.sums[:-1, trained]).any(1)
     moves, goal = int(inside.sum() + between.sum()), online.picks[np.isin(online.key, after.key)]
-    if not updates:
-        yield case.missing("target")
-    elif not moves and updates >= ENOUGH and tau is not None and tau < 1:
+    if not moves and updates >= ENOUGH and tau is not None and tau < 1:
         yield case.say("never", after.time[-1], updates=updates)
     elif not moves:
         yield case.say("unmoved", updates=updates)
@@ -77,9 +68,7 @@ def _target(case: Case) -> Iterator[Finding]:
             _share(after.picks[:-1], before.picks[1:], goal[:-1], between, counts[1:]),
         ])  # fmt: skip
         shares = shares[np.isfinite(shares)]
-        if not len(shares):
-            yield case.say("near")
-            return
+        case.stop(not len(shares), "near")
         share, both = float(np.median(shares)), inside[1:] & between
         numbers = {"share": share, "tau": tau, "moves": moves, "both": both.sum(), "updates": len(both)}
         if tau is None:
@@ -118,20 +107,15 @@ def _share(before: Array, after: Array, goal: Array, moved: Array, counts: Array
 @check_each_agent
 def _gradients(case: Case) -> Iterator[Finding]:
     updates = case.table("updates")
-    if not len(updates):
-        yield case.missing("update")
-        return
+    case.need(len(updates), "update")
     through = updates["target_grad"] > 0
     looked = updates[(updates["looked"] == 1) & ~np.isnan(updates["grad_norm"])]
     norms = looked["grad_norm"]
     wild = ~np.isfinite(norms)
     if through.any():
-        first = updates[np.argmax(through)]
-        counts = {"through": through.sum(), "updates": len(updates)}
-        yield case.say("target", first["time"], update=first["update"], **counts)
+        yield case.first("target", through, updates["time"], updates["update"])
     if wild.any():
-        first = looked[np.argmax(wild)]
-        yield case.say("not finite", first["time"], update=first["update"], norm=first["grad_norm"], wild=wild.sum())
+        yield case.first("not finite", wild, looked["time"], looked["update"], norm=norms[np.argmax(wild)])
     elif len(looked) >= ENOUGH and (norms == 0).all():
         yield case.say("zero", looked["time"][0], updates=len(looked))
     elif not through.any():
@@ -144,33 +128,30 @@ def _device(case: Case) -> Iterator[Finding]:
     published = case.looks(10 * tables.PUBLISH + tables.TARGET)
     elsewhere = updates["device"] > 0
     if elsewhere.any():
-        yield case.say("batch", updates["time"][np.argmax(elsewhere)])
-    if published is not None and not published.device.startswith("cpu"):
+        yield case.first("batch", elsewhere, updates["time"])
+    if published and not published.device.startswith("cpu"):
         yield case.say("published", published.time[0], device=published.device)
-    yield case.missing("online") if online is None else case.say("learns", device=online.device)
+    yield case.say("learns", device=online.device) if online else case.missing("online")
 
 
 @check_each_agent
 def _mode(case: Case) -> Iterator[Finding]:
     updates, acts = (case.table(name) for name in ("updates", "acts"))
     updates, acts = (each[each["training"] >= 0] for each in (updates, acts))
-    if not len(updates):
-        yield case.missing("online")
-        return
+    case.need(len(updates), "online")
     frozen = (updates["training"] == 0) & (updates["sensitive"] == 1)
     lively = (acts["training"] == 1) & (acts["sensitive"] == 1)
     if frozen.mean() > 0.5:
-        yield case.say("learner", updates["time"][0], frozen=frozen.sum(), updates=len(updates))
+        yield case.first("learner", frozen, updates["time"])
     elif lively.any() and lively.mean() > 0.5 and _disturbed_by_training(case.evidence):
-        yield case.say("actor", acts["time"][0], lively=lively.sum(), actions=len(acts))
+        yield case.first("actor", lively, acts["time"])
     else:
         yield case.say("training" if updates["training"][-1] else "evaluation", updates=len(updates))
 
 
 def _disturbed_by_training(evidence: Evidence) -> bool:
     """Whether a model has layers that are in the way of acting while they train."""
-    lines = (line for reader in evidence.recording.files.values() for line in reader.lines)
-    layers = " ".join(line["layout"]["sensitive"] for line in lines if "layout" in line).lower()
+    layers = " ".join(line["layout"]["sensitive"] for line in evidence.lines if "layout" in line).lower()
     return "dropout" in layers or "batchnorm" in layers
 
 
@@ -180,14 +161,10 @@ def _loss(case: Case) -> Iterator[Finding]:
     updates = updates[updates["looked"] >= 0]
     losses, begin, end = updates["loss"], updates["time"][:1], len(updates) // 4 + 1
     known = ~np.isnan(losses)
-    if not known.any():
-        yield case.say("unlogged")
-        return
+    case.stop(not known.any(), "unlogged")
     wild = np.isinf(losses) | ~known
     if wild.any():
-        first = updates[np.argmax(wild)]
-        counts = {"wild": wild.sum(), "updates": len(losses)}
-        yield case.say("not finite", first["time"], update=first["update"], loss=first["loss"], **counts)
+        yield case.first("not finite", wild, updates["time"], updates["update"], loss=losses[np.argmax(wild)])
     elif len(losses) >= ENOUGH and np.ptp(losses) == 0:
         yield case.say("constant", begin[0], loss=losses[0], updates=len(losses))
     else:
@@ -196,9 +173,8 @@ def _loss(case: Case) -> Iterator[Finding]:
         most = high * (len(case.evidence.agents) + 1)
         off = (reported["loss"] < low - 1e-5 * abs(low)) | (reported["loss"] > most + 1e-5 * abs(most))
         if len(reported) >= 3 and off.mean() > 0.5:
-            first = reported[np.argmax(off)]
-            numbers = {"loss": first["loss"], "low": low, "high": high, "off": off.sum(), "epochs": len(reported)}
-            yield case.say("reported", first["time"], **numbers)
+            loss = reported["loss"][np.argmax(off)]
+            yield case.first("reported", off, reported["time"], loss=loss, low=low, high=high)
         else:
             yield case.say("falls", first=losses[:end].mean(), last=losses[-end:].mean(), updates=len(losses))
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 
 import numpy as np
 
 from workbench.watch import tables
-from workbench.watch.findings import Array, Case, Finding, Looks, check_each_agent, keys
+from workbench.watch.findings import Array, Case, Finding, Looks, check_each_agent, keys, together
 
 SYNC, PUBLISH = 10 * tables.SYNC, 10 * tables.PUBLISH
 # Weights are stale if their age is at least this share of all updates, and at least this many epochs or updates.
@@ -30,12 +29,6 @@ def common(one: Looks, other: Looks, buffers: bool = False) -> tuple[list[int], 
     return [a for a, _ in pairs], [b for _, b in pairs]
 
 
-def together(*looks: Looks) -> list[Looks]:
-    """The looks of those events that all have one of, in the order of time."""
-    shared = functools.reduce(np.intersect1d, [each.key for each in looks])
-    return [each.some(np.isin(each.key, shared)) for each in looks]
-
-
 def equal(one: Looks, other: Looks) -> Array:
     """Whether looks of the same events show the same trained tensors, (n,)."""
     mine, its = common(one, other)
@@ -50,12 +43,10 @@ def changes(looks: Looks) -> Array:
 
 def shares_memory(case: Case) -> tuple[str, Looks] | None:
     """Where the actor reads the very memory that the learner trains: what it does with it, and the looks at it."""
-    online = case.looks(tables.ONLINE)
-    if online is None:
-        return None
+    online = set(case.looks(tables.ONLINE).identity.tolist())
     for role, does in ((tables.ACTS, "acts with"), (SYNC + tables.SOURCE, "copies from")):
         found = case.looks(role)
-        if found is not None and set(found.identity.tolist()) & set(online.identity.tolist()):
+        if online & set(found.identity.tolist()):
             return does, found
     return None
 
@@ -78,26 +69,23 @@ def _rarely(case: Case, times: Array) -> Finding | None:
 @check_each_agent
 def _sync(case: Case) -> Iterator[Finding]:
     source, target, before = (case.looks(SYNC + role) for role in (tables.SOURCE, tables.TARGET, tables.SOURCE_BEFORE))
-    if source is None or target is None:
+    if not source or not target or not before:
         yield _never_synced(case)
-        return
-    if before is None:
         return
     source, target, before = together(source, target, before)
     syncs, void = len(target), equal(source, before) & ~equal(target, source)
     if void.any():
-        yield case.say("no effect", target.time[np.argmax(void)], void=void.sum(), syncs=syncs)
+        yield case.first("no effect", void, target.time)
         return
     own, rows = _published(case, target), target.rows(target.trained())
     for other in case.evidence.agents:
         theirs = set() if other == case.agent else _published(Case(case.evidence, case.check, other), target)
         foreign = np.array([row in theirs and row not in own for row in rows])
         if foreign.any():
-            first = target.time[np.argmax(foreign)]
-            yield case.say("other agent", first, other=other, foreign=foreign.sum(), syncs=syncs)
+            yield case.first("other agent", foreign, target.time, other=other)
             return
     published = case.looks(PUBLISH + tables.TARGET)
-    rarely = _rarely(case, target.time) if published is None or changes(published).sum() > 2 else None
+    rarely = _rarely(case, target.time) if not published or changes(published).sum() > 2 else None
     yield rarely or case.say("synced", syncs=syncs, changed=changes(target).sum())
 
 
@@ -106,10 +94,9 @@ def _never_synced(case: Case) -> Finding:
     online, acts, shared = case.looks(tables.ONLINE), case.looks(tables.ACTS), shares_memory(case)
     if shared is not None and shared[0] == "acts with":
         return case.say("shared")
-    if acts is not None and online is None:
-        return case.missing("update")
-    changed = 0 if online is None else changes(online).sum()
-    if changed > 2 and acts is not None and len(acts) > 1 and changes(acts).sum() == 1:
+    case.need(online or not acts, "update")
+    changed = changes(online).sum()
+    if changed > 2 and len(acts) > 1 and changes(acts).sum() == 1:
         return case.say("never", acts.time[0], looks=len(acts), changed=changed)
     return case.missing("sync")
 
@@ -119,37 +106,31 @@ def _published(case: Case, target: Looks) -> set[bytes]:
     whole: set[bytes] = set()
     for role in (PUBLISH + tables.TARGET, PUBLISH + tables.TARGET_BEFORE, tables.ONLINE, tables.ONLINE_BEFORE):
         looks = case.looks(role)
-        if looks is not None:
-            mine, its = common(target, looks)
-            if len(mine) == len(target.trained()):
-                whole |= set(looks.rows(its))
+        mine, its = common(target, looks)
+        if len(mine) == len(target.trained()):
+            whole |= set(looks.rows(its))
     return whole
 
 
 @check_each_agent
 def _torn(case: Case) -> Iterator[Finding]:
     target, shared = case.looks(SYNC + tables.TARGET), shares_memory(case)
-    if target is None:
-        yield case.say("uncopied") if shared else case.missing("sync")
-        return
+    case.stop(shared and not target, "uncopied")
+    case.need(target, "sync")
     published = case.looks(PUBLISH + tables.TARGET)
-    known = case.looks(tables.ONLINE) if published is None else published
-    if known is None:
-        yield case.missing("publish")
-        return
+    known = published or case.looks(tables.ONLINE)
+    case.need(known, "publish")
     whole, trained = _published(case, target), target.trained()
     mine, its = common(target, known)
-    if len(mine) < len(trained):
-        yield case.say("tensors")
-        return
+    case.stop(len(mine) < len(trained), "tensors")
     before = case.looks(PUBLISH + tables.TARGET_BEFORE) or case.looks(tables.ONLINE_BEFORE)
-    first = before.sums[:1] if before is not None and before.names == known.names else known.sums[:0]
+    first = before.sums[:1] if before.names == known.names else known.sums[:0]
     columns = [set(np.concatenate([known.sums[:, k], first[:, k]]).tolist()) for k in its]
     events, updates = case.table("events"), case.table("updates")
     syncs = dict(zip(keys(events).tolist(), events, strict=True))
     in_place = updates if shared else updates[:0]  # they write to the memory that the actor copies from
     writes = np.concatenate([each[["begin", "time"]] for each in (events[events["kind"] == tables.PUBLISH], in_place)])
-    begun = known.time[0] if published is None else writes["begin"].min(initial=np.inf)
+    begun = writes["begin"].min(initial=np.inf) if published else known.time[0]
     torn, unwrapped = [], 0
     for k, row in enumerate(target.rows(trained)):
         sync = syncs.get(int(target.key[k]))
@@ -168,15 +149,11 @@ def _torn(case: Case) -> Iterator[Finding]:
 @check_each_agent
 def _publish(case: Case) -> Iterator[Finding]:
     source, target = (case.looks(PUBLISH + role) for role in (tables.SOURCE, tables.TARGET))
-    if source is None or target is None:
-        online, read = case.looks(tables.ONLINE), case.looks(SYNC + tables.SOURCE)
-        changed = 0 if online is None else changes(online).sum()
-        if shares_memory(case) is not None:
-            yield case.say("shared")
-        elif changed > 9 and read is not None and len(read) > 2 and changes(read).sum() == 1:
-            yield case.say("never", read.time[-1], syncs=len(read), changed=changed)
-        else:
-            yield case.missing("publish")
+    if not source or not target:
+        read, changed = case.looks(SYNC + tables.SOURCE), changes(case.looks(tables.ONLINE)).sum()
+        case.stop(shares_memory(case), "shared")
+        case.need(changed > 9 and len(read) > 2 and changes(read).sum() == 1, "publish")
+        yield case.say("never", read.time[-1], syncs=len(read), changed=changed)
         return
     source, target = together(source, target)
     void = ~equal(source, target)
@@ -184,7 +161,7 @@ def _publish(case: Case) -> Iterator[Finding]:
         first = int(np.argmax(void))
         mine, its = common(source, target)
         if not (source.sums[first, mine] == target.sums[first, its]).any():
-            yield case.say("no effect", source.time[first], void=void.sum(), publications=len(source))
+            yield case.first("no effect", void, source.time)
             return
     yield _rarely(case, target.time) or case.say("published", publications=len(source))
 
@@ -192,9 +169,8 @@ def _publish(case: Case) -> Iterator[Finding]:
 @check_each_agent
 def _parts(case: Case) -> Iterator[Finding]:
     source, target = (case.looks(PUBLISH + role) for role in (tables.SOURCE, tables.TARGET))
-    if source is None or target is None:
-        yield case.say("uncopied") if shares_memory(case) else case.missing("publish")
-        return
+    case.stop(not (source and target) and shares_memory(case), "uncopied")
+    case.need(source and target, "publish")
     source, target = together(source, target)
     pairs = zip(*common(source, target, buffers=True), strict=True)
     matters = [(k, n) for k, n in pairs if source.kinds[k] != "b" or "running_" in source.names[k]]
@@ -210,11 +186,11 @@ def _parts(case: Case) -> Iterator[Finding]:
 def _sharing(case: Case) -> Iterator[Finding]:
     online, found = case.looks(tables.ONLINE), shares_memory(case)
     source, target = (case.looks(PUBLISH + role) for role in (tables.SOURCE, tables.TARGET))
-    if source is not None and target is not None and source.identity[0] == target.identity[0]:
+    if source and target and source.identity[0] == target.identity[0]:
         yield case.say("itself", source.time[0], publications=len(source))
-    elif online is None:
-        yield case.missing("update")
-    elif found is None:
+        return
+    case.need(online, "update")
+    if found is None:
         yield case.say("own")
     elif set(found[1].file.tolist()) <= set(online.file.tolist()):
         yield case.say("acts" if found[0] == "acts with" else "copies")
@@ -225,10 +201,9 @@ def _sharing(case: Case) -> Iterator[Finding]:
 @check_each_agent
 def _result(case: Case) -> Iterator[Finding]:
     held = case.looks(tables.HELD)
-    if held is None:
-        yield case.say("missing")
-        return
-    ends = _found(case, tables.ONLINE, PUBLISH + tables.TARGET, PUBLISH + tables.SOURCE)
+    case.stop(not held, "missing")
+    ends = [case.looks(role) for role in (tables.ONLINE, PUBLISH + tables.TARGET, PUBLISH + tables.SOURCE)]
+    begins = [case.looks(role) for role in (tables.ONLINE_BEFORE, PUBLISH + tables.TARGET_BEFORE)]
     kept = held.sums[-1]
 
     def same(looks: Looks, row: int) -> bool:
@@ -238,7 +213,7 @@ def _result(case: Case) -> Iterator[Finding]:
     older = [len(each) - row - 1 for each in ends for row in range(len(each)) if same(each, row)]
     if 0 in older:
         yield case.say("newest")
-    elif any(same(each, 0) for each in _found(case, tables.ONLINE_BEFORE, PUBLISH + tables.TARGET_BEFORE)):
+    elif any(same(each, 0) for each in begins):
         yield case.say("initial", held.time[-1])
     elif older:
         yield case.say("older", held.time[-1], behind=min(older))
@@ -248,26 +223,15 @@ def _result(case: Case) -> Iterator[Finding]:
         yield case.say("unseen")
 
 
-def _found(case: Case, *roles: int) -> list[Looks]:
-    """The looks at the agent's model in some roles, as far as there are any."""
-    return [each for role in roles if (each := case.looks(role)) is not None]
-
-
 @check_each_agent
 def _epsilon(case: Case) -> Iterator[Finding]:
     acts, updates, events = (case.table(name) for name in ("acts", "updates", "events"))
     sent, taken = (events[events["kind"] == kind] for kind in (tables.PUBLISH, tables.SYNC))
-    used, theirs, read = (
-        values[np.isfinite(values)]
-        for values in (
-            acts["epsilon"],
-            np.concatenate([updates["epsilon"], sent["source_epsilon"], sent["target_epsilon"]]),
-            taken["source_epsilon"],
-        )
-    )
-    if not len(used):
-        yield case.say("missing")
-    elif len(theirs) and len(used) > 1 and np.ptp(used) < 1e-9 < np.ptp(theirs):
+    learners = np.concatenate([updates["epsilon"], sent["source_epsilon"], sent["target_epsilon"]])
+    known = acts["epsilon"], learners, taken["source_epsilon"]
+    used, theirs, read = (values[np.isfinite(values)] for values in known)
+    case.stop(not len(used), "missing")
+    if len(theirs) and len(used) > 1 and np.ptp(used) < 1e-9 < np.ptp(theirs):
         moves = len(read) and np.ptp(read) > 1e-9
         why = "unsynced" if not len(taken) else "uncopied" if moves else "unshared"
         yield case.say(why, acts["time"][0], used=used[0], high=theirs.max(), low=theirs.min())
