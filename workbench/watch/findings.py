@@ -94,7 +94,8 @@ class Looks:
         return [row.tobytes() for row in np.ascontiguousarray(self.sums[:, list(columns)])]
 
 
-NO_LOOKS = Looks(*[np.zeros(0)] * 3, *[np.zeros((0, 0))] * 2, np.zeros(0), (), "", "")
+_NONE, _NO_ROWS = np.zeros(0), np.zeros((0, 0))
+NO_LOOKS = Looks(_NONE, _NONE, _NONE, _NO_ROWS, _NO_ROWS, _NONE, (), "", "")
 
 
 class Evidence:
@@ -214,7 +215,7 @@ class Case:
         """A finding about some of n records, as of the first of them.
 
         Args:
-            name: of the finding; its sentence can have their count ``broken``, that of all, ``of``, and their ``share``.
+            name: of the finding; its sentence can have their count, ``broken``, that of all, ``of``, and ``share``.
             broken: which records, (n,).
             times: of the records, (n,).
             updates: which they belong to, (n,).

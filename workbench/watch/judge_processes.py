@@ -117,8 +117,7 @@ def _recording(case: Case) -> Iterator[Finding]:
     drawn = sum({(each["file"], each["agent"]): int(each["batch"]) for each in batches}.values())  # the newest of each
     share = len(batches) / max(drawn, 1) if len(sampled) else 1.0
     looks = f"looked at {looked:.0%} of the updates and {share:.0%} of the batches"
-    lines = (line for reader in evidence.recording.files.values() for line in reader.lines)
-    errors = [line["error"] for line in lines if "error" in line]
+    errors = [line["error"] for line in evidence.lines if "error" in line]
     what = "whole" if not lost else "errors" if errors else "full"
     why = "; ".join(errors[:3])
     yield case.say(what, lost=int(lost), calls=int(calls), seconds=seconds, looks=looks, why=why)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from workbench.core.records import Records
-from workbench.watch.findings import Array, Case, Finding, check_each_agent
+from workbench.watch.findings import Array, Case, Finding, Told, check_each_agent
 from workbench.watch.tensors import whole_hash
 
 # Share of rows from which on something is wrong: less may be rows that were just being written.
@@ -25,8 +26,21 @@ _MIX = np.int64(0x9E3779B97F4A7C1)
 
 def _pair(one: Array, other: Array) -> Array:
     """One number for two, (n,) int64."""
+    other = other.view(np.int64)
     with np.errstate(over="ignore"):
         return np.asarray(one * _MIX + (other ^ (other >> np.int64(29))) * np.int64(31))
+
+
+def _chance_alike(values: Array) -> float:
+    """How often two that are drawn from some values are the same."""
+    return float(((np.unique(values, return_counts=True)[1] / len(values)) ** 2).sum())
+
+
+def _only_place(wanted: Array, values: Array) -> Array:
+    """Where each wanted number stands among n values; -1 where it does not, or more than once, (m,)."""
+    unique, first, count = np.unique(values, return_index=True, return_counts=True)
+    at = np.minimum(np.searchsorted(unique, wanted), len(unique) - 1)
+    return np.where((unique[at] == wanted) & (count[at] == 1), first[at], -1)
 
 
 @dataclass
@@ -37,7 +51,8 @@ class Rows:
         stored: sorted by environment and row.
         episode: a number for each row's episode, unique over environments.
         sampled: the rows that were looked at and count.
-        state, following: fingerprints of sampled states and next states, whole and by frame.
+        frames: fingerprints of the frames of each sampled state.
+        newest: that of the newest frame of each stored state.
         windows: fingerprints of the states that a learner may see for each stored row: (variants, rows).
         across: those of the same rows if frames before the episode count as its own.
         stacks: whether states are stacked from frames that were stored one by one.
@@ -46,76 +61,62 @@ class Rows:
     stored: Records
     episode: Array
     sampled: Records
-    state: Array
-    following: Array
     frames: Array
     newest: Array
     windows: Array
     across: Array
     stacks: bool
 
-    @functools.cached_property
-    def known(self) -> Array:
-        """Whether each sampled state ever existed, (m,)."""
-        return np.isin(self.state, self.windows)
-
-    @functools.cached_property
-    def place(self) -> Array:
-        """Which stored row a sampled state with its action can only be; -1 where none or several can, (m,)."""
-        own = _pair(self.windows[0], self.stored["action"].view(np.int64))
-        unique, first, count = np.unique(own, return_index=True, return_counts=True)
-        wanted = _pair(self.state, self.sampled["action"].view(np.int64))
-        at = np.minimum(np.searchsorted(unique, wanted), len(unique) - 1)
-        return np.where((unique[at] == wanted) & (count[at] == 1), first[at], -1)
-
-    @functools.cached_property
-    def left(self) -> Array:
-        """Rows that follow each stored row in its episode, (n,)."""
+    def __post_init__(self) -> None:
+        self.state, following = (whole_hash(each) for each in np.split(self.sampled["frames"], 2, axis=1))
+        self.known = np.isin(self.state, self.windows)  # whether each sampled state ever existed
+        self.moves = _pair(self.state, following)  # from state to next state
+        self.parts = np.isin(self.frames, self.newest) | (self.frames == 0)  # whether each frame was ever stored
+        self.acted = _pair(self.windows[0], self.stored["action"])
+        self.place = _only_place(_pair(self.state, self.sampled["action"]), self.acted)  # the only row it can be, or -1
         ends = np.append(np.flatnonzero(np.diff(self.episode)), len(self.episode) - 1)
-        return ends[np.searchsorted(ends, np.arange(len(self.episode)))] - np.arange(len(self.episode))
+        numbers = np.arange(len(self.episode))
+        self.left = ends[np.searchsorted(ends, numbers)] - numbers  # rows that follow each stored row in its episode
 
 
-def rows_of(case: Case) -> Rows | Finding:
-    """The rows of an agent, which are prepared once for all checks; or why they cannot be compared."""
-    kept: dict[int | None, Rows | Finding] = vars(case.evidence).setdefault("rows", {})
+def rows_of(case: Case) -> Rows:
+    """The rows of an agent, which are prepared once for all checks.
+
+    Raises:
+        Told: they cannot be compared.
+    """
+    kept: dict[int | None, Rows] = vars(case.evidence).setdefault("rows", {})
     if case.agent not in kept:
         kept[case.agent] = _prepare(case)
     return kept[case.agent]
 
 
-def _prepare(case: Case) -> Rows | Finding:
+def _prepare(case: Case) -> Rows:
     count, stored, sampled = case.evidence.frames, case.table("stored"), case.table("sampled")
     sampled = sampled[(sampled["time"] <= case.evidence.horizon) & (sampled["valid"] != 0)]
-    if not len(stored) or not len(sampled):
-        return case.missing("sample" if len(stored) else "store")
+    case.need(len(stored), "store")
+    case.need(len(sampled), "sample")
     stored = stored[np.lexsort((stored["row"], stored["env"]))]
     episode = np.cumsum(np.diff(stored["env"].astype(np.int64) * 2**40 + stored["episode"], prepend=-1) != 0)
     size, drawn = int(np.median(stored["size"])), int(np.median(sampled["size"]))
     single, stacked = stored["frames"][:, 3 * count], stored["frames"][:, 2 * count : 3 * count]
     stacks = count > 1 and drawn == count * size
+    case.need(stacks or drawn == size, "elements", drawn=drawn, stored=size)
+    windows = across = whole_hash(stacked)[None]
     if stacks:
         windows, across = _hashes_of_windows(single, episode, count)
-    elif drawn == size:
-        windows = across = whole_hash(np.ascontiguousarray(stacked))[None]
-    else:
-        return case.missing("elements", drawn=drawn, stored=size)
-    seen = sampled["frames"]
-    before, after = np.ascontiguousarray(seen[:, :count]), np.ascontiguousarray(seen[:, count:])
     newest = single if stacks else stacked[:, -1]
-    return Rows(
-        stored, episode, sampled, whole_hash(before), whole_hash(after), before, newest, windows, across, stacks
-    )
+    return Rows(stored, episode, sampled, sampled["frames"][:, :count], newest, windows, across, stacks)
 
 
 def _hashes_of_windows(frames: Array, episode: Array, count: int) -> tuple[Array, Array]:
     """Fingerprints of the windows that end at each row: (2, n), blank or repeated before the episode; (1, n) across."""
     n = len(frames)
     places = np.arange(n)[:, None] + np.arange(1 - count, 1)
-    begins = np.maximum.accumulate(np.where(np.diff(episode, prepend=-1) != 0, np.arange(n), 0))
-    early = places < begins[:, None]
+    begins = np.maximum.accumulate(np.where(np.diff(episode, prepend=-1) != 0, np.arange(n), 0))[:, None]
     content = frames[np.maximum(places, 0)]
-    blank, repeated = np.where(early, 0, content), frames[np.maximum(places, begins[:, None])]
-    return np.stack([whole_hash(blank), whole_hash(repeated)]), whole_hash(np.ascontiguousarray(content))[None]
+    blank, repeated = np.where(places < begins, 0, content), frames[np.maximum(places, begins)]
+    return np.stack([whole_hash(blank), whole_hash(repeated)]), whole_hash(content)[None]
 
 
 def check_rows(find: Callable[[Case, Rows], Iterator[Finding]]) -> None:
@@ -123,14 +124,10 @@ def check_rows(find: Callable[[Case, Rows], Iterator[Finding]]) -> None:
 
     @functools.wraps(find)
     def of_agent(case: Case) -> Iterator[Finding]:
-        """What the check finds in the rows of an agent, or why it can find nothing."""
+        """What the check finds in the rows of an agent."""
         rows = rows_of(case)
-        if isinstance(rows, Finding):
-            yield rows
-        elif not rows.known.any() and not np.isin(rows.frames, rows.newest).any() and case.check != "rows":
-            yield case.missing("rows")
-        else:
-            yield from find(case, rows)
+        case.need(rows.known.any() or np.isin(rows.frames, rows.newest).any() or case.check == "rows", "rows")
+        yield from find(case, rows)
 
     check_each_agent(of_agent)
 
@@ -142,37 +139,32 @@ def _many(broken: Array, among: Array | None = None) -> bool:
 
 def _of(case: Case, rows: Rows, name: str, broken: Array, among: Array | None = None, **numbers: Any) -> Finding:
     """Something is wrong with some of the sampled rows."""
-    first, of = rows.sampled[int(np.argmax(broken))], len(broken) if among is None else int(among.sum())
-    figure = f"{broken.sum() / max(of, 1):.1%} of {of} rows"
-    return case.say(name, first["time"], update=int(first["update"]), figure=figure, **numbers)
+    return case.first(name, broken, rows.sampled["time"], rows.sampled["update"], among, **numbers)
 
 
 @check_rows
 def _rows(case: Case, rows: Rows) -> Iterator[Finding]:
     sampled, stored = rows.sampled, rows.stored
-    actions, acted = sampled["action"].view(np.int64), stored["action"].view(np.int64)
     batches = np.unique(_pair(sampled["file"].astype(np.int64), sampled["batch"]), return_inverse=True)[1]
     sizes, firsts = np.bincount(batches), np.unique(batches, return_index=True)[1]
     alike = np.bincount(batches, weights=rows.state == rows.state[firsts][batches]) == sizes
     if len(np.unique(rows.newest)) > 3 and alike[sizes > 3].mean() > 0.5:
         yield _of(case, rows, "zeros" if (rows.state == 0).mean() > 0.5 else "constant", alike[batches])
         return
-    parts = np.isin(rows.frames, rows.newest) | (rows.frames == 0)
-    strange = ~rows.known & ~(parts.all(1) if rows.stacks else parts[:, -1])
-    if strange.all():
-        yield case.say("elsewhere")
-        return
+    strange = ~rows.known & ~(rows.parts.all(1) if rows.stacks else rows.parts[:, -1])
+    case.stop(strange.all(), "elsewhere")
     if _many(strange):
         yield _of(case, rows, "never stored", strange)
     known = rows.known & (sampled["action"] != -1)
-    changed = known & ~np.isin(_pair(rows.state, actions), np.concatenate([_pair(one, acted) for one in rows.windows]))
+    acted = [_pair(each, stored["action"]) for each in rows.windows]
+    changed = known & ~np.isin(_pair(rows.state, sampled["action"]), np.concatenate(acted))
     if _many(changed, known) and changed.sum() < 0.95 * known.sum():
         yield _of(case, rows, "changed", changed, known)
-    content = _pair(rows.newest, acted)
+    content = _pair(rows.newest, stored["action"])
     again = np.append(False, (content[1:] == content[:-1]) & (stored["reward"][1:] == stored["reward"][:-1]))
     pairs, due = _collisions(rows, batches)
     if again.mean() > 0.3 + due and len(np.unique(content)) > 0.1 * len(content):
-        yield case.say("duplicates", stored["time"][np.argmax(again)], share=again.mean())
+        yield case.first("duplicates", again, stored["time"])
     if pairs > 3 * due + 0.25:
         yield case.say("pairs", sampled["time"][0], share=pairs, due=due)
     yield case.say("stored", share=1 - strange.mean(), rows=len(sampled))
@@ -180,79 +172,64 @@ def _rows(case: Case, rows: Rows) -> Iterator[Finding]:
 
 def _collisions(rows: Rows, batches: Array) -> tuple[float, float]:
     """How often two rows of a batch are the same, and how often two rows drawn from all that is stored are."""
-    content = _pair(_pair(rows.state, rows.following), rows.sampled["action"].view(np.int64))
+    content = _pair(rows.moves, rows.sampled["action"])
     many = np.bincount(batches)
     same = np.unique(np.stack([batches, content]), axis=1, return_counts=True)[1]
     pairs = float((same * (same - 1)).sum() / max((many * (many - 1)).sum(), 1))
     early = max(len(rows.stored) // 10, 1)  # the first batches are drawn from few rows
-    share = (
-        np.unique(_pair(rows.windows[0], rows.stored["action"].view(np.int64))[:early], return_counts=True)[1] / early
-    )
-    return pairs, float((share**2).sum())
+    return pairs, _chance_alike(rows.acted[:early])
 
 
 @check_rows
 def _windows(case: Case, rows: Rows) -> Iterator[Finding]:
     evidence, sampled, n_step = case.evidence, rows.sampled, case.evidence.declared["n_step"] or 1
-    parts = (np.isin(rows.frames, rows.newest) | (rows.frames == 0)).all(1)
-    states = ~rows.known & parts & rows.stacks
+    states = ~rows.known & rows.parts.all(1) & rows.stacks
     if _many(states):
         head = _at_write_head(rows, sampled["index"], evidence.declared["capacity"])
-        across = np.isin(rows.state, rows.across)
+        how = {"write head": head, "episodes": np.isin(rows.state, rows.across), "states": states}
         most = 0.5 * states.sum()
-        how = {"write head": head, "episodes": across, "states": states}
         yield _of(case, rows, next(name for name, where in how.items() if (states & where).sum() > most), states)
     if not rows.stacks and evidence.frames > 1:
         stacked = rows.stored["frames"][:, 2 * evidence.frames : 3 * evidence.frames]
         whole = (rows.stored["chunks"] == evidence.frames)[1:] & (np.diff(rows.episode) == 0)
         broken = np.append(False, whole & ~(stacked[1:, :-1] == stacked[:-1, 1:]).all(1))
         if _many(broken, whole):
-            numbers = {"broken": broken.sum(), "rows": whole.sum(), "share": broken.mean()}
-            yield case.say("stored", rows.stored["time"][np.argmax(broken)], **numbers)
+            yield case.first("stored", broken, rows.stored["time"], among=whole)
     counted = rows.known & (sampled["done"] == 0)
     wrong = counted & ~_next_fits(rows, n_step)
     if _many(wrong, counted):
-        crossing = np.isin(_pair(rows.state, rows.following), _crossing(rows, n_step)) & wrong
+        crossing = np.isin(rows.moves, _crossing(rows, n_step)) & wrong
         name = "crossing" if crossing.sum() > 0.5 * wrong.sum() else "next states"
         yield _of(case, rows, name, wrong, counted, n_step=n_step)
-    share = np.unique(rows.newest, return_counts=True)[1] / len(rows.newest)
-    yield case.say("whole", rows=len(sampled), missed=min(1.0, float((share**2).sum())))
+    yield case.say("whole", rows=len(sampled), missed=min(1.0, _chance_alike(rows.newest)))
 
 
 def _next_fits(rows: Rows, n_step: int) -> Array:
     """Whether a sampled next state may follow its state, (m,)."""
-    following = rows.stored["has_next"] > 0
-    allowed = [rows.stored["frames"][following][:, :0].sum(1)]
-    if following.any():  # the buffer keeps next states: they are compared with what was stored
-        count = rows.frames.shape[1]
-        stored = whole_hash(np.ascontiguousarray(rows.stored["frames"][following, count : 2 * count]))
-        allowed = [_pair(each[following], stored) for each in rows.windows]
-        if n_step == 1:
-            return np.isin(_pair(rows.state, rows.following), np.concatenate(allowed))
+    following, count = rows.stored["has_next"] > 0, rows.frames.shape[1]
+    # where the buffer keeps next states, they are compared with what was stored
+    stored = whole_hash(rows.stored["frames"][following, count : 2 * count])
+    allowed = [_pair(each[following], stored) for each in rows.windows]
+    if following.any() and n_step == 1:
+        return np.isin(rows.moves, np.concatenate(allowed))
     near = np.zeros(len(rows.stored), bool)
     for step in range(1, n_step + 1):
         inside = rows.left >= step
         places = np.flatnonzero(inside)
         allowed += [_pair(one[places], other[places + step]) for one in rows.windows for other in rows.windows]
         near |= ~inside  # what comes after the last row of an episode was never stored
-    fits = np.isin(_pair(rows.state, rows.following), np.concatenate(allowed))
-    at_end = np.isin(rows.state, rows.windows[:, near]) & ~np.isin(
-        _pair(rows.state, rows.following), _crossing(rows, n_step)
-    )
-    return np.asarray(fits | at_end)
+    at_end = np.isin(rows.state, rows.windows[:, near]) & ~np.isin(rows.moves, _crossing(rows, n_step))
+    return np.asarray(np.isin(rows.moves, np.concatenate(allowed)) | at_end)
 
 
 def _crossing(rows: Rows, n_step: int) -> Array:
     """Pairs of a state and one of the next episode, as a buffer gives them that knows no episodes."""
-    pairs = []
+    pairs, states = [np.zeros(0, np.int64)], (*rows.windows, *rows.across)
     for step in range(1, n_step + 1):
         places = np.flatnonzero((rows.left < step)[: max(len(rows.stored) - step, 0)])
         places = places[rows.stored["env"][places] == rows.stored["env"][places + step]]
-        targets = (*rows.windows, *rows.across)
-        pairs += [
-            _pair(one[places], other[places + step]) for one in (*rows.windows, *rows.across) for other in targets
-        ]
-    return np.concatenate(pairs) if pairs else np.zeros(0, np.int64)
+        pairs += [_pair(one[places], other[places + step]) for one in states for other in states]
+    return np.concatenate(pairs)
 
 
 def _at_write_head(rows: Rows, index: Array, capacity: int | None) -> Array:
@@ -269,21 +246,20 @@ def _at_write_head(rows: Rows, index: Array, capacity: int | None) -> Array:
 def _shapes(case: Case) -> Iterator[Finding]:
     stored, sampled, acts, updates = (case.table(name) for name in ("stored", "sampled", "acts", "updates"))
     frames = case.evidence.frames
-    if not len(stored) or not len(sampled):
-        yield case.missing("sample" if len(stored) else "store")
-    else:
-        size, drawn = int(np.median(stored["size"])), int(np.median(sampled["size"]))
-        if drawn not in (size, frames * size):
-            yield case.say("sampled", sampled["time"][0], stored=size, drawn=drawn, frames=frames)
-        elif np.ptp(stored["size"]):
-            yield case.say("sizes", stored["time"][0], least=stored["size"].min(), most=stored["size"].max())
-        else:
-            yield case.say("alike", stored=size, drawn=drawn)
     fed, learned = acts["size"][acts["size"] > 0], updates["size"][updates["size"] > 0]
     if len(fed) and len(learned):
         one, other = int(np.median(fed)), int(np.median(learned))
         if one % other and other % one:
             yield case.say("fed", acts["time"][0], fed=one, learned=other)
+    case.need(len(stored), "store")
+    case.need(len(sampled), "sample")
+    size, drawn = int(np.median(stored["size"])), int(np.median(sampled["size"]))
+    if drawn not in (size, frames * size):
+        yield case.say("sampled", sampled["time"][0], stored=size, drawn=drawn, frames=frames)
+    elif np.ptp(stored["size"]):
+        yield case.say("sizes", stored["time"][0], least=stored["size"].min(), most=stored["size"].max())
+    else:
+        yield case.say("alike", stored=size, drawn=drawn)
 
 
 @check_rows
@@ -294,9 +270,7 @@ def _coverage(case: Case, rows: Rows) -> Iterator[Finding]:
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     told = (place >= 0) & (written > 100)
-    if told.sum() < 100:
-        yield case.say("few")
-        return
+    case.stop(told.sum() < 100, "few")
     kept = np.minimum(written, capacity or written)[told]
     age = np.maximum(written[told] - rank[place[told]], 0) / kept
     drawn, of = place[told], len(rows.stored)
@@ -316,31 +290,24 @@ def _actor_input(case: Case, rows: Rows) -> Iterator[Finding]:
     fed = rows.stored["frames"][:, : case.evidence.frames]
     has = rows.stored["fed_size"] == rows.sampled["size"][0]
     readable = has & (np.isin(fed, rows.newest) | (fed == 0)).all(1)
-    if not has.any() or readable.sum() < 0.5 * has.sum():
-        yield case.say("transformed" if has.any() else "size")
-        return
-    whole = whole_hash(np.ascontiguousarray(fed))
-    unique, first, many = np.unique(rows.newest, return_index=True, return_counts=True)
-    at = np.minimum(np.searchsorted(unique, rows.frames[:, -1]), len(unique) - 1)
-    place = first[at]
-    told = (unique[at] == rows.frames[:, -1]) & (many[at] == 1) & readable[place]
+    case.stop(not has.any(), "size")
+    case.stop(readable.sum() < 0.5 * has.sum(), "transformed")
+    whole, place = whole_hash(fed), _only_place(rows.frames[:, -1], rows.newest)
+    told = (place >= 0) & readable[place]
     other = told & (whole[place] != rows.state)
     unlike = readable & ~(whole == rows.windows).any(0)
-    steps = readable.sum()
     if _many(other, told):
         yield _of(case, rows, "input", other, told)
     elif _many(unlike, readable):
-        yield case.say("window", rows.stored["time"][np.argmax(unlike)], share=unlike.sum() / steps, steps=steps)
+        yield case.first("window", unlike, rows.stored["time"], among=readable)
     else:
-        yield case.say("alike", steps=steps)
+        yield case.say("alike", steps=readable.sum())
 
 
 @check_each_agent
 def _done(case: Case) -> Iterator[Finding]:
     stored, sampled = case.table("stored"), case.table("sampled")
-    if not len(stored):
-        yield case.missing("store")
-        return
+    case.need(len(stored), "store")
     final = (stored["done"] > 0) & (stored["truncated"] <= 0)
     ended, episodes = (stored["done"] > 0) | (stored["truncated"] > 0), len(np.unique(stored[["env", "episode"]]))
     if episodes > 2 and not ended.any():
@@ -366,13 +333,10 @@ def steps_of(rows: Rows, gamma: float, n_step: int) -> tuple[float, float, Array
 @check_rows
 def _n_step(case: Case, rows: Rows) -> Iterator[Finding]:
     gamma, n_step = case.evidence.declared["gamma"], case.evidence.declared["n_step"]
-    if gamma is None or n_step is None:
-        yield case.say("undeclared")
-        return
+    case.stop(gamma is None or n_step is None, "undeclared")
     single, many, told = steps_of(rows, gamma, n_step)
-    if told.sum() < 10:
-        yield case.say("few")
-    elif n_step > 1 and single > 0.5 > many:
+    case.stop(told.sum() < 10, "few")
+    if n_step > 1 and single > 0.5 > many:
         yield _of(case, rows, "rows", told, n_step=n_step)
     else:
         yield case.say("span" if many > 0.5 else "neither", n_step=n_step, share=many, rows=told.sum())
@@ -383,20 +347,17 @@ def _discount(case: Case) -> Iterator[Finding]:
     gamma, n_step = case.evidence.declared["gamma"], case.evidence.declared["n_step"] or 1
     updates, stored = case.table("updates"), case.table("stored")
     told = updates[updates["discount_rows"] > 0]
-    if not len(told):
-        yield case.say("unlogged")
-        return
+    case.stop(not len(told), "unlogged")
     used = float(np.median(told["discount"]))
     errors = told["terminal_error"][np.isfinite(told["terminal_error"])]
     error = np.median(errors) if len(errors) else 0.0
     if error > 0.1 and ((stored["done"] > 0) & (stored["truncated"] <= 0)).any():
         yield case.say("terminal", told["time"][0], error=error)
-    if gamma is None:
-        yield case.say("undeclared", used=used)
-        return
-    rows = rows_of(case)
-    single, many, differ = steps_of(rows, gamma, n_step) if isinstance(rows, Rows) else (0.0, 0.0, np.zeros(0))
-    steps = 1 if differ.sum() >= 10 and single > 0.5 > many else n_step
+    case.stop(gamma is None, "undeclared", used=used)
+    steps = n_step
+    with suppress(Told):  # without rows to compare, the declared number of steps counts
+        single, many, differ = steps_of(rows_of(case), gamma, n_step)
+        steps = 1 if differ.sum() >= 10 and single > 0.5 > many else n_step
     due = gamma**steps
     if abs(used - due) <= max(1e-4, 0.05 * (1 - gamma)):
         yield case.say("due", used=used, steps=steps)

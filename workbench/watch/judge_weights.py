@@ -69,9 +69,10 @@ def _rarely(case: Case, times: Array) -> Finding | None:
 @check_each_agent
 def _sync(case: Case) -> Iterator[Finding]:
     source, target, before = (case.looks(SYNC + role) for role in (tables.SOURCE, tables.TARGET, tables.SOURCE_BEFORE))
-    if not source or not target or not before:
+    if not source or not target:
         yield _never_synced(case)
         return
+    case.need(before, "sync")
     source, target, before = together(source, target, before)
     syncs, void = len(target), equal(source, before) & ~equal(target, source)
     if void.any():
