@@ -15,13 +15,14 @@ from workbench.cli.options import AllSettings
 from workbench.core.config import Config
 from workbench.runs.folder import reference_path
 
-# By name: the world and its arguments. The agents of the last one die one after the other.
+# By name: the world and its arguments. The agents of the last one die one after the other. Zombies come in each of its
+# turns: with a longer delay the turns since the last one outlive an episode, and its seed does not decide the next.
 WORLDS: dict[str, tuple[str, dict[str, Any]]] = {
     "cart pole": ("gymnasium:CartPole-v1", {}),
     "minigrid": ("gymnasium:minigrid:MiniGrid-Empty-5x5-v0", {"observation_keys": ("image", "direction")}),
     "spread": ("pettingzoo:mpe2.simple_spread_v3", {}),
     "speaker and listener": ("pettingzoo:mpe2.simple_speaker_listener_v4", {}),
-    "knights and archers": ("pettingzoo:butterfly/knights_archers_zombies-v11", {"env_args": {"spawn_delay": 3}}),
+    "knights and archers": ("pettingzoo:butterfly/knights_archers_zombies-v11", {"env_args": {"spawn_delay": 1}}),
 }
 LAGS = (0, 1, 3, None)
 SETTINGS = {

@@ -30,6 +30,19 @@ class Walk(gymnasium.Env):
         return self.observation, float(action), bool(over and not self.cut_off), bool(over and self.cut_off), {}
 
 
+class Counting(Walk):
+    """Counts its steps over all episodes, and pays for every so many."""
+
+    def __init__(self, every=2):
+        super().__init__(length=1000)
+        self.every, self.steps = every, 0
+
+    def step(self, action):
+        self.steps += 1
+        seen, _, *over = super().step(action)
+        return seen, float(self.steps % self.every == 0), *over
+
+
 class Drawing(Walk):
     """Draws itself: as red as it has made steps."""
 

@@ -189,6 +189,11 @@ def test_an_environment_that_its_seed_does_not_decide_says_so():
     assert "not decided by its seed" in world.unseeded() and isinstance(world, EnvironmentConfig)
 
 
+@pytest.mark.parametrize("every", [2, 3, 5, 20])
+def test_a_count_that_outlives_an_episode_is_noticed_whatever_it_counts_to(every):
+    assert "not decided by its seed" in of(f"gymnasium:{OWN}:Counting", env_args={"every": every}).world.unseeded()
+
+
 @pytest.mark.parametrize(("world", "arguments"), [
     ("CartPole-v1", {}), (f"{OWN}:Walk", {"env_args": {"length": 3}}),
     (f"{OWN}:Walk", {"env_args": {"length": 4, "cut_off": True}}), ("FrozenLake-v1", {}),
