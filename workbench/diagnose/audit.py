@@ -258,7 +258,7 @@ class _Learning(_Side):
         if not num_updates or not due:
             learn(index, epoch, num_updates, end)
             return
-        phase = self._phases[index] = _Phase(epoch, self._made[index] % num_updates)
+        phase = self._phases[index] = _Phase(self._made[index] % num_updates)
         learn(index, epoch, num_updates, end)
         del self._phases[index]
         if phase.numbers:
@@ -279,7 +279,7 @@ class _Learning(_Side):
         batch = sample(sampler, out, end)
         phase.numbers.append(batch.number.copy())
         phase.bounds.append((end, count))
-        if len(phase.numbers) == phase.looked_at + 1:
+        if phase.now:
             if isinstance(sampler, PrioritisedSampler):
                 state["priorities"] = sampler.tree.leaves[batch.number % sampler.window]
             phase.kept |= state | self._memory(index, batch)
@@ -289,7 +289,7 @@ class _Learning(_Side):
     def _take_errors(self, update: Wrapped, numbers: NDArray[np.int64], errors: NDArray[Any], *, index: int) -> None:
         update(numbers, errors)
         phase, sampler = self._phases.get(index), self.trainer.samplers[index]
-        if phase is not None and len(phase.numbers) == phase.looked_at + 1 and isinstance(sampler, PrioritisedSampler):
+        if phase is not None and phase.now and isinstance(sampler, PrioritisedSampler):
             after = sampler.tree.leaves[numbers % sampler.window]
             phase.kept |= {"errors": errors.astype(np.float64), "priorities_after": after}
 
@@ -308,8 +308,7 @@ class _Learning(_Side):
 
     def _update(self, update: Wrapped, rate: float, *, index: int) -> Any:
         phase, agent = self._phases.get(index), self.trainer.agents[index]
-        due = phase is not None and len(phase.numbers) == phase.looked_at + 1
-        if phase is None or not due or not isinstance(agent, ValueAgent):
+        if phase is None or not phase.now or not isinstance(agent, ValueAgent):
             return update(rate)
         places = self.places[index]
         before = agent.get_state()
@@ -348,11 +347,16 @@ class _Learning(_Side):
 class _Phase:
     """A phase of one agent's updates that is looked at: its ``looked_at`` th update, counted from 0."""
 
-    def __init__(self, epoch: int, looked_at: int) -> None:
-        self.epoch, self.looked_at = epoch, looked_at
+    def __init__(self, looked_at: int) -> None:
+        self.looked_at = looked_at
         self.numbers: list[NDArray[np.int64]] = []
         self.bounds: list[tuple[int, int]] = []
         self.kept: dict[str, Any] = {}
+
+    @property
+    def now(self) -> bool:
+        """Whether that update is under way."""
+        return len(self.numbers) == self.looked_at + 1
 
 
 def vector_sum(vector: NDArray[np.float32]) -> int:

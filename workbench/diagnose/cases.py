@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,16 @@ def need(told: object) -> None:
         raise CannotTell
 
 
+def wrong_if(so: object, finding: str, **about: Any) -> None:
+    """Say that something is wrong, if it is so.
+
+    Raises:
+        Wrong: it is.
+    """
+    if so:
+        raise Wrong(finding, **about)
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """One piece of evidence.
@@ -102,9 +112,8 @@ class Case:
             CannotTell: it is another world.
         """
         world = self.config.world
-        if not isinstance(world, TreasurehuntConfig) or (exactly and type(world) is not TreasurehuntConfig):
-            raise CannotTell
-        return world
+        need(isinstance(world, TreasurehuntConfig) and (not exactly or type(world) is TreasurehuntConfig))
+        return cast(TreasurehuntConfig, world)
 
     def draws(self, field: str) -> bool:
         """Whether a stream is drawn from at all: without noisy layers the values of a DQN take no random numbers."""
@@ -178,8 +187,7 @@ def equal(found: NDArray[Any], due: NDArray[Any], finding: str, **about: Any) ->
     Raises:
         Wrong: one does.
     """
-    if found.shape != due.shape:
-        raise CannotTell
+    need(found.shape == due.shape)
     if (at := first_wrong(found, due)) is not None:
         raise Wrong(finding, found=found[at], due=due[at], at=at, **about)
 

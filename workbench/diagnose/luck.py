@@ -13,7 +13,7 @@ import numpy as np
 
 from workbench.core.shared.sampling import UniformConfig
 from workbench.diagnose import reference
-from workbench.diagnose.cases import Case, Wrong, need
+from workbench.diagnose.cases import Case, Wrong, need, wrong_if
 
 # Says what is wrong as a stage does; see :mod:`workbench.diagnose.cases`.
 Test = Callable[[Sequence[Case], float], None]
@@ -22,8 +22,7 @@ Test = Callable[[Sequence[Case], float], None]
 def _share(finding: str, count: float, trials: int, mean: float, level: float, **about: object) -> None:
     """Hold how often something happened against how often it should, but for what luck explains."""
     need(trials)
-    if reference.chance_of_share(count, trials, mean) < level:
-        raise Wrong(finding, found=count / trials, due=mean, **about)
+    wrong_if(reference.chance_of_share(count, trials, mean) < level, finding, found=count / trials, due=mean, **about)
 
 
 def _uniform(cases: Sequence[Case], level: float) -> None:
@@ -82,8 +81,7 @@ def _spawned(cases: Sequence[Case], level: float) -> None:
     probability = float(np.float32(cases[0].treasurehunt(exactly=True).spawn_prob))
     before, after = (np.concatenate([case[f"{when}_spawn"] for case in cases]) for when in ("before", "after"))
     empty = before == reference.EMPTY
-    if (before != after)[~empty].any():
-        raise Wrong("cells change")
+    wrong_if((before != after)[~empty].any(), "cells change")
     _share("gems", int((after[empty] == reference.GEM).sum()), int(empty.sum()), probability, level)
 
 
@@ -96,8 +94,7 @@ def _moves_on(field: str) -> Test:
         for case in cases:
             if case.draws(field):
                 earlier = epochs.setdefault(case[field].reshape(-1, 6)[0].tobytes(), case.epoch)
-                if earlier != case.epoch:
-                    raise Wrong("epoch again", earlier=earlier, epoch=case.epoch)
+                wrong_if(earlier != case.epoch, "epoch again", earlier=earlier, epoch=case.epoch)
         need(epochs)
 
     return test
@@ -108,8 +105,7 @@ def _layouts(cases: Sequence[Case], level: float) -> None:
     world, layouts = cases[0].treasurehunt(), [case["layout"][0].tobytes() for case in cases]
     cells, copies = (world.height - 2) * (world.width - 2), cases[0]["layout"].shape[1]
     alike = float(math.comb(cells, world.num_agents)) ** -copies * len(layouts) ** 2
-    if len(set(layouts)) < len(layouts) and alike < level:
-        raise Wrong("same world", epochs=len(layouts) - len(set(layouts)))
+    wrong_if(len(set(layouts)) < len(layouts) and alike < level, "same world", epochs=len(layouts) - len(set(layouts)))
 
 
 # The tests by the stage of the chain that they belong to.

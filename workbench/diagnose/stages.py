@@ -15,7 +15,7 @@ from workbench.core.agents.iqn_agent import IQNConfig
 from workbench.core.envs.treasurehunt import TreasurehuntConfig
 from workbench.diagnose import reference
 from workbench.diagnose.audit import vector_sum
-from workbench.diagnose.cases import TOLERANCES, Case, Judge, Stage, Wrong, equal, first_wrong, need
+from workbench.diagnose.cases import TOLERANCES, Case, Judge, Stage, Wrong, equal, first_wrong, need, wrong_if
 from workbench.zoo.dqn import DQNConfig
 from workbench.zoo.prioritised import PrioritisedConfig
 
@@ -49,8 +49,7 @@ def _stream(role: str, field: str) -> Stage:
                 if found == reference.stream_increment(seed, other, agent)
             )  # fmt: skip
             raise Wrong("other stream", role=role, other=next(others, "an unknown stream"))
-        if len(words) > 1 and case.draws(field) and (words[0] == words[-1]).all():
-            raise Wrong("numbers again", role=role)
+        wrong_if(len(words) > 1 and case.draws(field) and (words[0] == words[-1]).all(), "numbers again", role=role)
 
     return stage
 
@@ -59,13 +58,11 @@ def _observed(judge: Judge, case: Case) -> None:
     """The world shows an agent the cells around it."""
     radius, layout = case.treasurehunt().vision_radius, case["layout"]
     agents = layout.shape[1] * len(case.config.spec.agents)
-    if (layout == reference.GEM).any() or (layout == reference.AGENT).sum() != agents:
-        raise Wrong("not new")
+    wrong_if((layout == reference.GEM).any() or (layout == reference.AGENT).sum() != agents, "not new")
     for turn, world in np.ndindex(*case["shown"].shape[:2]):
         row, column = case["place"][turn, world].tolist()
         due = reference.observe(case["cells"][turn, world], row, column, radius)
-        if not np.array_equal(due, case["shown"][turn, world].reshape(-1)):
-            raise Wrong("shown", turn=turn)
+        wrong_if(not np.array_equal(due, case["shown"][turn, world].reshape(-1)), "shown", turn=turn)
 
 
 def _stacked(judge: Judge, case: Case) -> None:
@@ -148,16 +145,14 @@ def _drawn(judge: Judge, case: Case) -> None:
 
 
 def _same_noise(rng: np.random.Generator, found: NDArray[Any], which: str) -> None:
-    if not np.allclose(reference.layer_noise(rng, len(found)), found, 1e-5):
-        raise Wrong("noise", which=which)
+    wrong_if(not np.allclose(reference.layer_noise(rng, len(found)), found, 1e-5), "noise", which=which)
 
 
 def _chosen(judge: Judge, case: Case) -> None:
     """Epsilon-greedy in the values, with the numbers of the exploration stream."""
     how, epsilon = case.config.exploration, float(case["epsilon"][0])
     due = reference.epsilon_due(case.epoch, how.epsilon_start, how.epsilon_end, how.decay_epochs)
-    if abs(epsilon - due) > 1e-6:
-        raise Wrong("epsilon", found=epsilon, due=due)
+    wrong_if(abs(epsilon - due) > 1e-6, "epsilon", found=epsilon, due=due)
     worlds = case["chosen_q"].shape[1]
     for turn, words in enumerate(case["exploration"]):
         chance, choice = reference.generator(words).random((2, case.config.num_worlds))[:, :worlds]
@@ -179,8 +174,7 @@ def _acted(judge: Judge, case: Case) -> None:
         )
         came_to, paid = case["place_after"][turn, copy].tolist(), case["paid_rewards"][turn, copy]
         judge.same("probability", paid, reward, "paid", max(abs(reward), 1.0), turn=turn)
-        if after != came_to:
-            raise Wrong("moved", turn=turn, found=came_to, due=after)
+        wrong_if(after != came_to, "moved", turn=turn, found=came_to, due=after)
 
 
 def _stored(judge: Judge, case: Case) -> None:
@@ -270,8 +264,7 @@ def _batch(judge: Judge, case: Case) -> None:
         number = case["batch_number"][row]
         for handed, name in (("a_tm1", "action"), ("policy_version", "policy_version")):
             found, lies = case[f"batch_{handed}"][row], case[f"memory_{name}"][row, 0]
-            if found != lies:
-                raise Wrong("handed on", name=name.replace("_", " "), number=number, found=found, due=lies)
+            wrong_if(found != lies, "handed on", name=name.replace("_", " "), number=number, found=found, due=lies)
         start = max(int(case["memory_episode_start"][row, 0]) - turn + frames - 1, 0)
         _same_frames(
             (
@@ -503,8 +496,7 @@ def _stepped(judge: Judge, case: Case) -> None:
         due_rate = reference.rate_due(at, case.config.total_updates, *ends, learning.learning_rate_schedule)
         judge.same("rate", rate, due_rate, "step size")
     steps, updates = int(case["step_after"]), int(case["updates_after"])
-    if updates != made + 1 or steps != int(case["step_before"]) + 1:
-        raise Wrong("counts", steps=steps, updates=updates)
+    wrong_if(updates != made + 1 or steps != int(case["step_before"]) + 1, "counts", steps=steps, updates=updates)
     names = ("online", "exp_avg", "exp_avg_sq")
     before, found = (
         reference.Moments(*(case[f"{name}_{when}"].astype(np.float64) for name in names))
@@ -514,8 +506,7 @@ def _stepped(judge: Judge, case: Case) -> None:
     moved, way = found.weights - before.weights, due.weights - before.weights
     for name in _layout(case).names:
         here = _places_of(case, name)
-        if np.abs(way[here]).max() > 1e-6 and not moved[here].any():
-            raise Wrong("unchanged", name=name)
+        wrong_if(np.abs(way[here]).max() > 1e-6 and not moved[here].any(), "unchanged", name=name)
     for what, new, decay in (("first", gradient, reference.BETA1), ("second", gradient**2, reference.BETA2)):
         old, now, wanted = (getattr(each, what) for each in (before, found, due))
         if judge.differ("moments", now, wanted, max(np.abs(wanted).max(), np.abs(new).max() * (1 - decay))):
@@ -545,17 +536,13 @@ def _followed(judge: Judge, case: Case) -> None:
 def _published(judge: Judge, case: Case) -> None:
     """What lies in the weight store is what the learner holds."""
     newest = int(case["newest"])
-    if newest != int(case["due_version"]):
-        raise Wrong("newest", found=newest, due=int(case["due_version"]))
-    if int(case["updates"]) != int(case["made"]):
-        raise Wrong("header", found=int(case["updates"]), due=int(case["made"]))
+    wrong_if(newest != int(case["due_version"]), "newest", found=newest, due=int(case["due_version"]))
+    wrong_if(int(case["updates"]) != int(case["made"]), "header", found=int(case["updates"]), due=int(case["made"]))
     if not _same(case["online"], case["stored"]):
         earlier = case["previous"].size and _same(case["previous"], case["stored"])
         raise Wrong("version before" if earlier else "other weights published", version=newest)
-    if not _same(case["target"], case["stored_target"]):
-        raise Wrong("target not published")
-    if int(case["online_sum"]) != int(case["stored_sum"]):
-        raise Wrong("some weights")
+    wrong_if(not _same(case["target"], case["stored_target"]), "target not published")
+    wrong_if(int(case["online_sum"]) != int(case["stored_sum"]), "some weights")
 
 
 def _synced(judge: Judge, case: Case) -> None:
@@ -563,8 +550,7 @@ def _synced(judge: Judge, case: Case) -> None:
     version = int(case["version"])
     if judge.steady and judge.lag is not None and version != max(0, case.epoch - judge.lag):
         raise Wrong("version", found=version, due=max(0, case.epoch - judge.lag))
-    if vector_sum(case["weights"]) != int(case["stored_sum"]):
-        raise Wrong("other weights", version=version)
+    wrong_if(vector_sum(case["weights"]) != int(case["stored_sum"]), "other weights", version=version)
 
 
 def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:

@@ -254,16 +254,14 @@ Find = Callable[[Case], Iterator[Finding]]
 _FINDS: dict[str, tuple[Find, bool]] = {}
 
 
-def check_each_agent(find: Find) -> Find:
+def check_each_agent(find: Find, alone: bool = True) -> Find:
     """Make a function a check of each agent's records. Its name is the check's, behind an underscore."""
-    _FINDS[find.__name__[1:]] = find, True
+    _FINDS[find.__name__[1:]] = find, alone
     return find
 
 
-def check_all(find: Find) -> Find:
-    """Make a function a check of all records together."""
-    _FINDS[find.__name__[1:]] = find, False
-    return find
+# Makes a function a check of all records together.
+check_all = functools.partial(check_each_agent, alone=False)
 
 
 def judge(evidence: Evidence, name: str) -> CheckResult:

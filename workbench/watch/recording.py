@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.recfunctions import append_fields
 from numpy.typing import NDArray
 
 from workbench.core.records import EPOCHS, EVENTS, POINT, TABLES, UPDATES, EventKind, Metric, Records, RecordTable
@@ -40,7 +41,8 @@ class Recording:
             reader = self.files.setdefault(path.name, FileReader(path))
             number = list(self.files).index(path.name)
             for name, records in reader.read(self._wanted):
-                self._found.setdefault(name, []).append(_with_file(records, number))
+                files = np.full(len(records), number, "<i4")
+                self._found.setdefault(name, []).append(append_fields(records, "file", files, usemask=False))
 
     def table(self, name: str, width: int | None = None) -> Records:
         """The records of a table, with a field more: the ``file`` that they are from, by its number.
@@ -69,14 +71,6 @@ class Recording:
 
 def _width(records: Records) -> int:
     return int(np.prod(records.dtype[-2].shape, dtype=int))
-
-
-def _with_file(records: Records, number: int) -> Records:
-    longer = np.empty(len(records), [*records.dtype.descr, ("file", "<i4")])
-    for name in records.dtype.names or ():
-        longer[name] = records[name]
-    longer["file"] = number
-    return longer
 
 
 class WatchedHistory(History):

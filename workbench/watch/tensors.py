@@ -129,11 +129,7 @@ class View:
         gradients = [tensor.grad for tensor in self.tensors if tensor.grad is not None]
         if not gradients:
             return math.nan
-        arrays = [_as_array(gradient) for gradient in gradients]
-        return math.sqrt(sum(
-            float(torch.linalg.vector_norm(gradient)) ** 2 if array is None else float(np.vdot(array, array))
-            for gradient, array in zip(gradients, arrays, strict=True)
-        ))  # fmt: skip
+        return float(nn.utils.get_total_norm(gradients))
 
     def share_of(self, optimizer: Any) -> tuple[float, float, float]:
         """Share of the trained tensors that an optimiser has, share of its tensors that are the model's, its rate."""
@@ -177,12 +173,8 @@ def _words(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _bits(tensor: torch.Tensor) -> int:
-    """The wrapping 64-bit sum of a tensor's bits, the same on every device."""
+    """The wrapping 64-bit sum of a tensor's bits, the same on every device and as that of :func:`_words`."""
     flat = tensor.detach().reshape(-1)
-    if flat.device.type == "cpu":
-        flat = flat.contiguous()
-        array = flat.view(torch.int16 if flat.dtype == torch.bfloat16 else flat.dtype).numpy()
-        return int(_words(array).sum(dtype=np.int64))
     whole = flat.numel() * flat.element_size() % 8 == 0
     kind = torch.int64 if whole else {1: torch.int8, 2: torch.int16, 4: torch.int32}[flat.element_size()]
     return int(flat.clone().view(kind).sum(dtype=torch.int64))
@@ -207,10 +199,8 @@ def _stable(*words: str | int) -> int:
 
 
 def _multipliers(count: int) -> NDArray[np.uint64]:
-    """Odd numbers that look like chance, always the same: splitmix64."""
-    z = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    return (z ^ (z >> np.uint64(27))) | np.uint64(1)
+    """Odd numbers that look like chance, always the same."""
+    return np.random.PCG64(0).random_raw(count) | np.uint64(1)
 
 
 _FACTORS = _multipliers(4096)
@@ -218,17 +208,10 @@ _FACTORS = _multipliers(4096)
 
 def rows_of(values: Any, picked: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
     """Some rows of an array or a tensor on any device, as (n, elements) float32; None takes it all as one row."""
-    if isinstance(values, torch.Tensor):
-        values = values.detach()
-        if picked is not None:
-            values = values[torch.from_numpy(picked).to(values.device)]
-        values = values.to(torch.float32).cpu().numpy()
-    else:
-        values = np.asarray(values)
-        if picked is not None:
-            values = values[picked]
-        values = values.astype(np.float32)
-    rows: NDArray[np.float32] = values.reshape(1 if picked is None else len(picked), -1)
+    values = values.detach() if isinstance(values, torch.Tensor) else np.asarray(values)
+    chosen = values[None] if picked is None else values[picked]
+    array = chosen.float().cpu().numpy() if isinstance(chosen, torch.Tensor) else chosen.astype(np.float32)
+    rows: NDArray[np.float32] = array.reshape(len(array), -1)
     return rows
 
 

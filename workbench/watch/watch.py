@@ -667,10 +667,16 @@ def _discount_used(batch: Any, target: Any, bootstrap: Any) -> list[float]:
     return [*np.quantile(used, [0.5, 0.1, 0.9]).tolist(), float(told.sum()), error]
 
 
-class _Nothing:
-    """What stands for a block where nothing is watched."""
+class NoWatch:
+    """What :func:`watching` gives where nothing is watched: it has every call, does nothing, and is false.
+
+    So does what its calls return, which is a block where a block is needed.
+    """
 
     action: Any = None
+
+    def __bool__(self) -> bool:
+        return False
 
     def __enter__(self) -> Self:
         return self
@@ -678,20 +684,10 @@ class _Nothing:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def log(self, **numbers: Any) -> None:
-        """Nothing is recorded."""
-
-
-class NoWatch:
-    """What :func:`watching` gives where nothing is watched: it has every call, does nothing, and is false."""
-
-    def __bool__(self) -> bool:
-        return False
-
-    def __getattr__(self, name: str) -> Callable[..., _Nothing]:
+    def __getattr__(self, name: str) -> Callable[..., NoWatch]:
         if name.startswith("_"):
             raise AttributeError(name)
-        return lambda *given, **named: _Nothing()
+        return lambda *given, **named: NoWatch()
 
     def buffer(self, agent: int, buffer: Any) -> Any:
         """The buffer itself."""
