@@ -235,14 +235,14 @@ class Case:
         if not there:
             raise Told(self.missing(what, **numbers))
 
-    def stop(self, when: object, name: str, **numbers: Any) -> None:
-        """Go no further where a finding says it all.
+    def stop(self, so: object, name: str, when: float | None = None, **numbers: Any) -> None:
+        """Go no further if it is so and a finding says it all; arguments as for :meth:`say`.
 
         Raises:
             Told: it is so.
         """
-        if when:
-            raise Told(self.say(name, **numbers))
+        if so:
+            raise Told(self.say(name, when, **numbers))
 
     def missing(self, what: str, **numbers: Any) -> Finding:
         """What the check cannot do without."""

@@ -55,32 +55,28 @@ def _target(case: Case) -> Iterator[Finding]:
     following = before.key[1:] - after.key[:-1] == 1  # looks at updates that follow each other
     between = following & (before.sums[1:, trained] != after.sums[:-1, trained]).any(1)
     moves, goal = int(inside.sum() + between.sum()), online.picks[np.isin(online.key, after.key)]
-    if not moves and updates >= ENOUGH and tau is not None and tau < 1:
-        yield case.say("never", after.time[-1], updates=updates)
-    elif not moves:
-        yield case.say("unmoved", updates=updates)
-    elif len(goal) != updates:
-        yield case.say("few")
+    never = not moves and updates >= ENOUGH and tau is not None and tau < 1
+    case.stop(never, "never", after.time[-1], updates=updates)
+    case.stop(not moves, "unmoved", updates=updates)
+    case.stop(len(goal) != updates, "few")
+    counts = _counts(case, after.key)
+    shares = np.concatenate([
+        _share(before.picks, after.picks, goal, inside, counts),
+        _share(after.picks[:-1], before.picks[1:], goal[:-1], between, counts[1:]),
+    ])  # fmt: skip
+    shares = shares[np.isfinite(shares)]
+    case.stop(not len(shares), "near")
+    share, both = float(np.median(shares)), inside[1:] & between
+    numbers = {"share": share, "tau": tau, "moves": moves, "both": both.sum(), "updates": len(both)}
+    case.stop(tau is None, "undeclared", **numbers)
+    if both.sum() > 0.5 * len(both):
+        yield case.say("again", after.time[0], **numbers)
+    elif abs(share - tau) <= 0.1 * tau:
+        yield case.say("moves", **numbers)
+    elif abs(share - 1 + (1 - tau) ** 2) <= 0.1 * tau:
+        yield case.say("twice", after.time[0], **numbers)
     else:
-        counts = _counts(case, after.key)
-        shares = np.concatenate([
-            _share(before.picks, after.picks, goal, inside, counts),
-            _share(after.picks[:-1], before.picks[1:], goal[:-1], between, counts[1:]),
-        ])  # fmt: skip
-        shares = shares[np.isfinite(shares)]
-        case.stop(not len(shares), "near")
-        share, both = float(np.median(shares)), inside[1:] & between
-        numbers = {"share": share, "tau": tau, "moves": moves, "both": both.sum(), "updates": len(both)}
-        if tau is None:
-            yield case.say("undeclared", **numbers)
-        elif both.sum() > 0.5 * len(both):
-            yield case.say("again", after.time[0], **numbers)
-        elif abs(share - tau) <= 0.1 * tau:
-            yield case.say("moves", **numbers)
-        elif abs(share - 1 + (1 - tau) ** 2) <= 0.1 * tau:
-            yield case.say("twice", after.time[0], **numbers)
-        else:
-            yield case.say("share" if inside.sum() >= between.sum() else "between", after.time[0], **numbers)
+        yield case.say("share" if inside.sum() >= between.sum() else "between", after.time[0], **numbers)
 
 
 def _counts(case: Case, wanted: Array) -> Array:
@@ -165,18 +161,18 @@ def _loss(case: Case) -> Iterator[Finding]:
     wild = np.isinf(losses) | ~known
     if wild.any():
         yield case.first("not finite", wild, updates["time"], updates["update"], loss=losses[np.argmax(wild)])
-    elif len(losses) >= ENOUGH and np.ptp(losses) == 0:
-        yield case.say("constant", begin[0], loss=losses[0], updates=len(losses))
+        return
+    constant = len(losses) >= ENOUGH and np.ptp(losses) == 0
+    case.stop(constant, "constant", begin[0], loss=losses[0], updates=len(losses))
+    reported = _reported(case, begin[0])
+    low, high = float(losses.min()), float(losses.max())
+    most = high * (len(case.evidence.agents) + 1)
+    off = (reported["loss"] < low - 1e-5 * abs(low)) | (reported["loss"] > most + 1e-5 * abs(most))
+    if len(reported) >= 3 and off.mean() > 0.5:
+        loss = reported["loss"][np.argmax(off)]
+        yield case.first("reported", off, reported["time"], loss=loss, low=low, high=high)
     else:
-        reported = _reported(case, begin[0])
-        low, high = float(losses.min()), float(losses.max())
-        most = high * (len(case.evidence.agents) + 1)
-        off = (reported["loss"] < low - 1e-5 * abs(low)) | (reported["loss"] > most + 1e-5 * abs(most))
-        if len(reported) >= 3 and off.mean() > 0.5:
-            loss = reported["loss"][np.argmax(off)]
-            yield case.first("reported", off, reported["time"], loss=loss, low=low, high=high)
-        else:
-            yield case.say("falls", first=losses[:end].mean(), last=losses[-end:].mean(), updates=len(losses))
+        yield case.say("falls", first=losses[:end].mean(), last=losses[-end:].mean(), updates=len(losses))
 
 
 def _reported(case: Case, since: float) -> Array:
