@@ -5,19 +5,19 @@ itself, the names of faults become hooks, and a notebook is told how to show wha
 never imports this file.
 """
 
-from __future__ import annotations
-
 import functools
 import importlib
 import inspect
 import os
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from workbench import export
 from workbench.core import registry
 from workbench.core.agents.base import AgentConfig
 from workbench.core.config import Config, ConfigError
@@ -26,9 +26,10 @@ from workbench.core.envs.base import WorldConfig
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.core.train.hooks import Hook
 from workbench.diagnose.audit import Audit
-from workbench.diagnose.doctor import judges
+from workbench.diagnose.doctor import Diagnosis, diagnose, judges
 from workbench.diagnose.faults import Fault, prepare
 from workbench.diagnose.probes import Probes
+from workbench.export import Tracker
 from workbench.runs import compare as comparing
 from workbench.runs import loaded as loading
 from workbench.runs import run as running
@@ -55,13 +56,9 @@ from workbench.zoo.measures import DrawnRows
 from workbench.zoo.on_device import OnDevice
 
 if TYPE_CHECKING:
-    import threading
-
     import pandas as pd
 
-    from workbench import export, report
-    from workbench.diagnose.doctor import Diagnosis
-    from workbench.export import Tracker
+    from workbench import report
     from workbench.report import Report, ReportFigure
     from workbench.view.figures import comparison_figure, side_by_side
     from workbench.view.panel.panel import Panel
@@ -102,21 +99,14 @@ _DRAWN = {
 }
 # What a sweep hands on to :func:`launch`.
 _SWEPT_OPTIONS = ("weights", "faults", "probes", "hooks", "timeline", "note", "tags")
-# Classes that have a page of their own in a notebook, and where they are.
-_SHOWN = {
-    "Comparison": "workbench.runs.compare",
-    "Config": "workbench.core.config",
-    "Diagnosis": "workbench.diagnose.doctor",
-    "Result": "workbench.runs.result",
-    "RunList": "workbench.runs.listing",
-    "RunView": "workbench.runs.loaded",
-}
+# Classes that have a page of their own in a notebook.
+_SHOWN = (comparing.Comparison, Config, Diagnosis, Result, RunList, RunView)
 
 
 def __getattr__(name: str) -> Any:
     """Import what draws and what exports when it is first asked for: a script that trains needs no matplotlib."""
-    if name in ("export", "report"):
-        return importlib.import_module(f"workbench.{name}")
+    if name == "report":
+        return importlib.import_module("workbench.report")
     if name in _DRAWN:
         return getattr(importlib.import_module(_DRAWN[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -131,11 +121,9 @@ class _Instruments(RunView):
 
     def diagnose(self) -> Diagnosis:
         """Check what the run has recorded so far: which failures of the catalogue show, with their figures."""
-        from workbench.diagnose.doctor import diagnose
-
         return diagnose(self)
 
-    def timeline(self) -> Timeline:
+    def timeline(self) -> "Timeline":
         """What each process did when, as far as it is recorded: a figure, a table, a trace, a view to zoom in.
 
         Raises:
@@ -145,15 +133,13 @@ class _Instruments(RunView):
 
         return Timeline(self)
 
-    def to_pandas(self) -> dict[str, pd.DataFrame]:
+    def to_pandas(self) -> "dict[str, pd.DataFrame]":
         """Every table of the history as a frame, by name, as far as it is recorded; see :mod:`workbench.export`.
 
         Raises:
             ExportError: pandas is not installed.
         """
-        from workbench.export import to_pandas
-
-        return to_pandas(self)
+        return export.to_pandas(self)
 
     def export(
         self, to: Literal["csv", "parquet", "safetensors", "tensorboard", "archive"], out: Path | str
@@ -171,9 +157,7 @@ class _Instruments(RunView):
         Raises:
             ExportError: there is no such format, a package is not installed, or the run cannot be written as that.
         """
-        from workbench.export import write
-
-        return write(self, to, out)
+        return export.write(self, to, out)
 
     def log_to(self, tracker: Tracker) -> threading.Thread:
         """Write the run to a tracker as it goes: ``run.log_to(wb.export.TensorBoard("logs"))``; returns at once.
@@ -184,9 +168,7 @@ class _Instruments(RunView):
         Returns:
             The thread that writes; ``join()`` waits for the last point.
         """
-        from workbench.export import log_to
-
-        return log_to(self, tracker)
+        return export.log_to(self, tracker)
 
 
 class Run(_Instruments, running.Run):
@@ -362,13 +344,13 @@ class Sweep(sweeping.Sweep):
         ``wb.sweep(config, {"seed": range(5)}).wait().figure()``
     """
 
-    def report(self, **options: Any) -> Report:
+    def report(self, **options: Any) -> "Report":
         """A report of the finished runs; ``options`` are those of :func:`workbench.report.make`."""
         from workbench.report import make
 
         return make(self.runs, **options)
 
-    def figure(self) -> ReportFigure:
+    def figure(self) -> "ReportFigure":
         """The final reward against each field that was swept, with intervals; a heat map for two."""
         return self.report(figures=["sweep"])["sweep"]
 
@@ -448,11 +430,7 @@ def doctor(run: RunView | Path | str) -> Diagnosis:
     Raises:
         RecordError: there is no such run.
     """
-    from workbench.diagnose.doctor import diagnose
-
-    if isinstance(run, RunView):
-        return diagnose(run)
-    return diagnose(load(run))
+    return diagnose(run if isinstance(run, RunView) else load(run))
 
 
 def resume(
@@ -535,13 +513,11 @@ def archive(run: Path | str, *, confirm: str, out: Path | str | None = None) -> 
         RecordError: as for :func:`delete`, there is such a file already, or the run cannot be packed; nothing is
             deleted then.
     """
-    from workbench.export import archive as pack
-
     path = _confirmed(run, confirm)
     packed = (data_folder() / "archive" if out is None else at(out)) / f"{path.name}.tar.gz"
     if packed.exists():
         raise RecordError(f"{path} is kept: {packed} is there already; move that file, or name another folder")
-    pack(path, packed)
+    export.archive(path, packed)
     delete(path, confirm=confirm)
     return packed
 
@@ -576,7 +552,7 @@ def _watching(config: Config, timeline: bool, probes: bool, system: bool, card: 
     return [*clocks, *drawn, *([Probes(), Audit()] if probes else []), *episodes]
 
 
-def pick(found: RunList | None = None) -> RunPicker:
+def pick(found: RunList | None = None) -> "RunPicker":
     """A list of runs to choose from in a notebook, with buttons that open a panel or a report of those.
 
     Args:
@@ -616,8 +592,8 @@ def _register_pages() -> None:
     """Tell the notebook, where this is one, to show our objects as pages; their ``repr`` stays as it is."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None:
-        for name, module in _SHOWN.items():
-            shell.display_formatter.formatters["text/html"].for_type_by_name(module, name, _page)
+        for kind in _SHOWN:
+            shell.display_formatter.formatters["text/html"].for_type(kind, _page)
 
 
 _register_pages()

@@ -1,7 +1,5 @@
 """Digests of arrays: equal for arrays that are equal to the last bit."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

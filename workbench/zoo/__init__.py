@@ -3,8 +3,6 @@
 And the other way round: :func:`treasurehunt_env` is Treasurehunt for other libraries.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 

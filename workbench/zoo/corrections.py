@@ -14,8 +14,6 @@ wherever c exceeds pi, as it does for every mu below 1 with lambda 1, and a sign
 on. The cut alone would be sound for them. IQN refuses both; DQN offers both.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -10,8 +10,6 @@ otherwise (Mnih et al. 2015, doi:10.1038/nature14236). An n-step row differs onl
 pacing, checkpoints, faults and probes are those of every value-based agent; only the network and the loss are here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -54,7 +52,7 @@ class DQNAgent(ValueAgent):
     """
 
     ratios: Tensor | None = None
-    arguments: DQNConfig
+    arguments: "DQNConfig"
     online: DQNetwork
     target: DQNetwork
 

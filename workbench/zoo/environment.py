@@ -4,8 +4,6 @@ Every episode starts from ``reset(seed=...)`` with a seed drawn from the world's
 stream is all there is, so digests, restarts and resumed runs hold for every environment that its seed decides.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import importlib.util
@@ -158,7 +156,7 @@ class EnvironmentConfig(WorldConfig):
         return _FOUND[self._key]
 
     @property
-    def drawn(self) -> EnvironmentConfig:
+    def drawn(self) -> "EnvironmentConfig":
         """The same, of environments that draw themselves: their world has a :meth:`Episodes.render`.
 
         Raises:
@@ -213,7 +211,7 @@ class EnvironmentConfig(WorldConfig):
             return ""
         return f"{self.title} is not decided by its seed: two episodes with the same seed and actions differ"
 
-    def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> Episodes:
+    def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> "Episodes":
         """The world."""
         return Episodes(self, rng, self.num_worlds if num_worlds is None else num_worlds)
 

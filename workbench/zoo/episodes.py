@@ -3,8 +3,6 @@
 What an epoch earns says little there: a pole that falls and is put up again at once earns the same in every epoch.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Any

@@ -12,8 +12,6 @@ its own update. Every update computes every row, and moves those that are due: a
 others are due with it, and a process that takes a dead one's place repeats them to the bit.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 import sys

@@ -1,7 +1,5 @@
 """Any environment of Gymnasium's registry, as a world of one agent: ``world="gymnasium:CartPole-v1"``."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import json
@@ -54,7 +52,7 @@ class GymnasiumConfig(EnvironmentConfig):
         arguments: dict[str, Any] = self.env_args
         return Alone(gymnasium.make(spec, disable_env_checker=True, **arguments))
 
-    def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> LoneEpisodes:
+    def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> "LoneEpisodes":
         """The world."""
         return LoneEpisodes(self, rng, self.num_worlds if num_worlds is None else num_worlds)
 

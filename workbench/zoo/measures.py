@@ -1,21 +1,17 @@
 """What weighted samplers, the staleness gate and off-policy corrections do to a run, as curves over epochs."""
 
-from __future__ import annotations
-
 import functools
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from workbench.core.config import Config
+from workbench.core.processes.worker import Parts
 from workbench.core.records import POINT, Metric, RecordTable
 from workbench.core.train.hooks import Hook
-
-if TYPE_CHECKING:
-    from workbench.core.processes.worker import Parts
-    from workbench.core.train.loop import Collector, Trainer
+from workbench.core.train.loop import Collector, Trainer
 
 _TABLE, _TAKEN = "off_policy", "taken_over"
 _SHARES = (10, 50, 90)

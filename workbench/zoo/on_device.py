@@ -6,13 +6,11 @@ random numbers and step sizes come in through tensors that are filled before. Th
 one is captured for each set of agents that are due together. Where a capture fails, the updates continue without.
 """
 
-from __future__ import annotations
-
 import functools
 import time
 from collections.abc import Callable, Hashable, Mapping
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,13 +19,11 @@ from torch import Tensor, nn
 from workbench.core.agents.staging import resolve_device
 from workbench.core.agents.value_agent import ValueAgent
 from workbench.core.config import Config
+from workbench.core.processes.worker import Parts
 from workbench.core.records import RecordTable
 from workbench.core.train.hooks import Hook
+from workbench.core.train.loop import Trainer
 from workbench.zoo.fused import FusedLearner
-
-if TYPE_CHECKING:
-    from workbench.core.processes.worker import Parts
-    from workbench.core.train.loop import Trainer
 
 WARM_UPS = 3  # updates before the capture: libraries make their plans and workspaces in the first ones
 SIDE, TRIES = 384, 5  # of the products that are timed: rows and columns, and how often

@@ -3,8 +3,6 @@
 One whose agents act one after the other is converted by PettingZoo itself, where that is possible.
 """
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -6,20 +6,16 @@ batch; N and the sum cancel. The sampler belongs to one learner, is part of its 
 both modes draw the same rows at a finite lag, resumed or not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.core.config import Config
 from workbench.core.settings import SHARE, above
 from workbench.core.shared.sampling import Sampler, SamplerConfig
-
-if TYPE_CHECKING:
-    from workbench.core.config import Config
 
 # Children of a node: few levels, and a level costs little more for 64 rows than a handful of calls.
 WIDTH = 64
@@ -43,7 +39,7 @@ class PrioritisedConfig(SamplerConfig):
     floor: Annotated[float, above(0)] = 1e-6
     draws: Literal["stratified", "independent"] = "stratified"
 
-    def make(self, config: Config, rng: np.random.Generator) -> PrioritisedSampler:
+    def make(self, config: Config, rng: np.random.Generator) -> "PrioritisedSampler":
         """The sampler of one agent."""
         return PrioritisedSampler(self, config.replay.window, config.total_updates, rng)
 

@@ -1,7 +1,5 @@
 """What an agent of this package sees and does in the spaces of Gymnasium, which PettingZoo has too."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 

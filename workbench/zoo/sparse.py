@@ -1,7 +1,5 @@
 """Treasurehunt with few gems, and with rewards that lead to them: ``world="treasurehunt_sparse"``."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
@@ -34,7 +32,7 @@ class SparseConfig(TreasurehuntConfig):
         bound = (spec.reward_bound or 0) + self.shaping * (self.height + self.width - 6)
         return replace(spec, reward_bound=bound, discount=self.discount) if self.shaping else spec
 
-    def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> SparseTreasurehunt:
+    def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> "SparseTreasurehunt":
         """The world."""
         return SparseTreasurehunt(self, rng, num_worlds)
 

@@ -1,7 +1,5 @@
 """Treasurehunt as a parallel environment of PettingZoo; its own ``parallel_to_aec`` makes the other kind of it."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 import numpy as np

@@ -4,8 +4,6 @@ A world with a map is drawn with its gems and agents, and with the window of one
 well as in colour, and agents carry their numbers. Another one is the picture that it draws of itself.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

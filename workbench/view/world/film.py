@@ -5,8 +5,6 @@ All games have the same random stream, so they begin alike and differ by what th
 the same bytes.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 import json

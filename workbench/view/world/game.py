@@ -6,8 +6,6 @@ where it offers neither, the values are seen alone. The moves are those of the v
 quantiles at :data:`FRACTIONS`, evenly spread, so that the same weights and seed always play the same game.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 

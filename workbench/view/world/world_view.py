@@ -4,8 +4,6 @@ The game is its own (``game.py``): nothing that is clicked here can touch a run.
 redrawn, by a click or by a thread that plays at a quiet pace and takes newer weights as each epoch begins.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 import traceback
