@@ -22,8 +22,8 @@ from workbench.runs.history import History
 from workbench.runs.loaded import RunView
 from workbench.runs.presets import preset
 from workbench.runs.result import Result
-from workbench.view.curves import MAX_POINTS, decimate, moving_average
-from workbench.view.figures import comparison_figure, side_by_side
+from workbench.view.curves import MAX_POINTS, moving_average
+from workbench.view.figures import MAX_MARKS, comparison_figure, side_by_side
 from workbench.view.panel.charts import AXIS_LABELS, CHARTS, STANDARD, Axis
 from workbench.view.panel.feed import rate
 from workbench.view.picture import to_png
@@ -100,30 +100,6 @@ def curves(axes: Any) -> list[Any]:
 # --- curves --------------------------------------------------------------------------------------------------------
 
 values = st.one_of(st.floats(-1e6, 1e6), st.just(np.nan), st.just(np.inf), st.just(-np.inf))
-
-
-@given(y=st.lists(values, max_size=200), limit=st.integers(4, 40))
-def test_decimation_keeps_the_ends_and_the_extremes_and_invents_nothing(y: list[float], limit: int) -> None:
-    x = np.arange(len(y)) * 2.0
-    kept_x, kept_y = decimate(x, y, limit)
-    assert len(kept_x) == len(kept_y) <= limit
-    np.testing.assert_array_equal(kept_y, np.asarray(y, float)[(kept_x / 2).astype(int)])
-    assert (np.diff(kept_x) > 0).all()
-    finite = np.asarray(y, float)[np.isfinite(y)]
-    if len(y):
-        assert kept_x[0] == 0 and kept_x[-1] == x[-1]
-    if len(finite):
-        shown = kept_y[np.isfinite(kept_y)]
-        assert shown.min() == finite.min() and shown.max() == finite.max()
-
-
-def test_a_gap_of_nan_is_still_a_gap_after_decimation() -> None:
-    y = np.sin(np.arange(10_000.0))
-    y[4000:6000] = np.nan
-    x, kept = decimate(np.arange(10_000), y)
-    assert np.isnan(kept[(x >= 4100) & (x < 5900)]).all()
-    assert len(kept[(x >= 4100) & (x < 5900)]) > 0
-    assert np.isfinite(kept[(x < 3900) | (x > 6100)]).all()
 
 
 @given(y=st.lists(values, max_size=60), window=st.integers(0, 80))
@@ -214,6 +190,15 @@ def test_greedy_evaluations_are_marks() -> None:
     (marks,) = [line for line in curves(drawn(side_by_side(run), "Reward")) if line.get_linestyle() == "None"]
     np.testing.assert_array_equal(marks.get_xdata(), [3, 7])
     np.testing.assert_array_equal(marks.get_ydata(), [3.0, 30.0])
+
+
+def test_of_many_greedy_evaluations_the_best_and_the_worst_are_seen() -> None:
+    run, reward = RecordedRun(config=QUICK.replace(epochs=500)).collect(500), np.sin(np.arange(500.0))
+    reward[[123, 321]] = 50.0, -50.0
+    run.record("evaluations", agent=np.tile([0, 1], 500), epoch=np.repeat(np.arange(500), 2), reward=reward.repeat(2))
+    (marks,) = [line for line in curves(drawn(side_by_side(run), "Reward")) if line.get_linestyle() == "None"]
+    shown = marks.get_ydata()
+    assert len(shown) <= 2 * MAX_MARKS and (shown.min(), shown.max()) == (-100.0, 100.0)
 
 
 def test_no_line_has_more_points_than_a_chart_can_show() -> None:

@@ -166,7 +166,7 @@ def test_play_continues_by_itself_until_it_is_paused(tmp_path):
     with new:
         assert new.wait_for(lambda: len(seen) >= 3, DEADLINE_S)
     view.pause()
-    assert view.play_button.description == "Play" and not view._player.is_alive()
+    assert view.play_button.description == "Play" and view._player.wait(0)
     assert not [thread for thread in threading.enumerate() if thread.name == "world view"]
 
 
@@ -184,7 +184,7 @@ def test_what_goes_wrong_is_told_in_the_view(tmp_path, monkeypatch):
     view.step_button.click()
     assert "division by zero" in view.message.value
     view.play()
-    view._player.join(DEADLINE_S)
+    assert view._player.wait(DEADLINE_S)
     assert "ZeroDivisionError" in view.message.value and not view.play_button.value
 
 

@@ -5,13 +5,11 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from workbench import api
 from workbench.core.config import Config, ConfigError
 from workbench.core.settings import whole
 from workbench.runs.presets import preset, presets
@@ -117,15 +115,6 @@ def at_least(least: int, **options: int) -> None:
     for name, value in options.items():
         if value < least:
             raise ConfigError(f"{name} is {value}; it must be {least} or more")
-
-
-def load_named(run: Path, own: Classes) -> api.LoadedRun:
-    """A run by the path of its folder, or by its name in the folder of the runs.
-
-    Raises:
-        RecordError: there is no run at either place, or it cannot be read.
-    """
-    return api.load(run, **vars(own))
 
 
 def _first(arguments: Sequence[str]) -> dict[str, str | None]:

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+from workbench import api
 from workbench import export as exports
-from workbench.cli.options import NONE, OwnClasses, at_least, command, load_named
+from workbench.cli.options import NONE, OwnClasses, at_least, command
 from workbench.core.config import ConfigError
 from workbench.runs.table import tell
 
@@ -29,7 +30,7 @@ def doctor(run: RunPath, own: OwnClasses = NONE) -> int:
         run: The run's folder, or its name in data/runs.
         own: Classes of your own that the run was made with.
     """
-    diagnosis = load_named(run, own).diagnose()
+    diagnosis = api.load(run, **vars(own)).diagnose()
     tell(diagnosis.text)
     return diagnosis.exit_code
 
@@ -54,7 +55,7 @@ def timeline(
 
     if out is not None:
         check_name(out)
-    found = load_named(run, own).timeline()
+    found = api.load(run, **vars(own)).timeline()
     tell(f"Run {found.run.name}: {found.run.label}, {found.run.status}\n\n{found.shares(last, until)}")
     if out is not None:
         tell(f"\nwritten: {found.save(out, last, until)}")
@@ -126,7 +127,7 @@ def film(
     at_least(0, seed=seed)
     from workbench.view.world.film import film as play
 
-    made = play([load_named(path, own) for path in runs], seed, checkpoint=checkpoint)
+    made = play([api.load(path, **vars(own)) for path in runs], seed, checkpoint=checkpoint)
     out.parent.mkdir(parents=True, exist_ok=True)
     made.save(out)
     tell(f"{made.alt}\nwritten: {out}")
@@ -149,7 +150,7 @@ def export(
         out: Folder to write to; for an archive a file that ends in .tar.gz, or a folder.
         own: Classes of your own that the run was made with.
     """
-    for path in exports.write(load_named(run, own), to, out):
+    for path in exports.write(api.load(run, **vars(own)), to, out):
         tell(path)
     return 0
 

@@ -94,8 +94,7 @@ def _resampled(values: Array, drawn: NDArray[np.int64]) -> Array:
         return np.full(len(drawn), np.nan)
     order, cut = np.argsort(values), len(values) // 4
     kept = np.sort(np.argsort(order).astype(np.int32)[drawn], axis=1)[:, cut : len(values) - cut]
-    means: Array = values[order][kept].mean(axis=1)
-    return means
+    return np.asarray(values[order][kept].mean(axis=1))
 
 
 def middle_and_ends(

@@ -55,8 +55,7 @@ def even_bins(values: list[Array]) -> Array:
     low = min(0.0, *(float(own.min()) for own in values))
     high = float(np.quantile(np.concatenate(values), 0.98))
     high = high if high > low + 1e-6 else low + 1.0  # a nanosecond is no lag
-    edges: Array = np.linspace(low, high, MAX_BINS + 1)
-    return edges
+    return np.linspace(low, high, MAX_BINS + 1)
 
 
 def _values(group: Group, metric: str) -> Array:

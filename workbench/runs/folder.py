@@ -269,8 +269,7 @@ class RunFolder:
 
     def read_description(self) -> dict[str, Any]:
         """What :meth:`write_description` wrote last."""
-        description: dict[str, Any] = _read_head(self.place)["description"]
-        return description
+        return dict(_read_head(self.place)["description"])
 
     def read_result(self) -> dict[str, Any] | None:
         """What :meth:`write_result` wrote; None while the run has no result."""

@@ -127,8 +127,7 @@ class History:
     def __getitem__(self, name: str) -> Array:
         """All values of a metric, (n,), in the order of arrival; unknown names raise KeyError with the nearest."""
         chosen = self.schema.metric(name)
-        values: Array = self.table(chosen.table)[chosen.field]
-        return values
+        return np.asarray(self.table(chosen.table)[chosen.field])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.schema.metrics)

@@ -176,8 +176,7 @@ class RunView:
 
         Empty for a run that was cut off before it had them.
         """
-        found: dict[str, dict[str, float]] = self.description.get("references", {})
-        return found
+        return dict(self.description.get("references", {}))
 
     def __repr__(self) -> str:
         return plain(f"<Run {self.name}: {self.label}, {', '.join([self.status, *self.losses])}>")

@@ -85,8 +85,7 @@ def scripted_policy(observation: NDArray[np.uint8], rng: np.random.Generator) ->
 
 
 def _cheapest(cost: NDArray[np.int16 | np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
-    actions: NDArray[np.int64] = np.argmin(cost + rng.random(cost.shape), axis=1)
-    return actions
+    return np.asarray(np.argmin(cost + rng.random(cost.shape), axis=1))
 
 
 def _aimed_at(observation: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -101,8 +100,7 @@ def _distance_after_move(frame_size: int) -> NDArray[np.int16]:
     radius = round(frame_size**0.5) // 2
     row, column = np.mgrid[-radius : radius + 1, -radius : radius + 1].reshape(2, 1, -1)
     moves = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])
-    distance: NDArray[np.int16] = (abs(row - moves[:, :1]) + abs(column - moves[:, 1:])).astype(np.int16)
-    return distance
+    return np.asarray(abs(row - moves[:, :1]) + abs(column - moves[:, 1:]), np.int16)
 
 
 TREASUREHUNT: dict[str, ReferencePolicy] = {"random_no_wall": random_no_wall_policy, "scripted": scripted_policy}

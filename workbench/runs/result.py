@@ -58,8 +58,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; numbers that are not finite become None."""
-        plain: dict[str, Any] = _plain(dataclasses.asdict(self))
-        return plain
+        return {name: _plain(value) for name, value in dataclasses.asdict(self).items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

@@ -1,4 +1,4 @@
-"""Long, noisy series made ready to draw: fewer points without losing a spike, and a moving average."""
+"""Moving averages of long, noisy series, at as many points as a chart can show."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,30 +8,6 @@ MAX_POINTS = 600
 
 # x (n,) and y (n,), float64.
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
-
-
-def decimate(x: ArrayLike, y: ArrayLike, limit: int = MAX_POINTS) -> Points:
-    """At most ``limit`` of the points, so that the drawn curve looks the same.
-
-    The series is cut into buckets of equal length, and each keeps its lowest and its highest point, in order. The first
-    and the last point are kept. A bucket without any finite value keeps one point, so that a gap stays a gap.
-
-    Args:
-        x: (n,).
-        y: (n,), may hold nan and infinities.
-        limit: at least 4.
-    """
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    if len(y) <= limit:
-        return x, y
-    width = -(-len(y) // (limit // 2 - 1))
-    missing = -len(y) % width
-    finite = np.isfinite(y)
-    lowest = np.pad(np.where(finite, y, np.inf), (0, missing), constant_values=np.inf).reshape(-1, width)
-    highest = np.pad(np.where(finite, y, -np.inf), (0, missing), constant_values=-np.inf).reshape(-1, width)
-    first = width * np.arange(len(lowest))
-    kept = np.unique(np.concatenate([[0, len(y) - 1], first + lowest.argmin(axis=1), first + highest.argmax(axis=1)]))
-    return x[kept], y[kept]
 
 
 def moving_average(x: ArrayLike, y: ArrayLike, window: int, limit: int = MAX_POINTS) -> Points:
@@ -60,5 +36,4 @@ def moving_average(x: ArrayLike, y: ArrayLike, window: int, limit: int = MAX_POI
 def _window_sums(values: NDArray[np.float64], start: NDArray[np.intp], end: NDArray[np.intp]) -> NDArray[np.float64]:
     """Sum of ``values[start:end]`` for each pair. Each window is added up by itself: a spike spoils no other window."""
     padded = np.append(values, 0.0)  # reduceat wants every end to be an index
-    sums: NDArray[np.float64] = np.add.reduceat(padded, np.column_stack([start, end]).ravel())[::2]
-    return sums
+    return np.asarray(np.add.reduceat(padded, np.column_stack([start, end]).ravel())[::2])

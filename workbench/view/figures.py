@@ -15,9 +15,9 @@ from workbench.runs.compare import IDENTICAL, Comparison
 from workbench.runs.loaded import RunView
 from workbench.runs.naming import labels
 from workbench.runs.table import fixed
-from workbench.view.curves import Points, decimate, moving_average
-from workbench.view.panel.charts import SMOOTHING, STANDARD, Agents, Axis, Chart, Choices
-from workbench.view.panel.feed import Feed, Line, axis_label, change_marks
+from workbench.view.curves import Points, moving_average
+from workbench.view.panel.charts import AXIS_LABELS, SMOOTHING, STANDARD, Agents, Axis, Chart, Choices
+from workbench.view.panel.feed import Feed, Line, axis_of, change_marks
 from workbench.view.picture import DPI, Picture
 from workbench.view.sentences import said
 from workbench.view.style import (
@@ -37,7 +37,7 @@ from workbench.view.style import (
 
 # Rows of a line at most; each is drawn as two points.
 MOST_ROWS = 300
-# Greedy evaluations drawn per run; of more, the best and the worst of every stretch.
+# Greedy evaluations drawn per run; of more, the best and the worst of as many stretches at most.
 MAX_MARKS = 40
 # Width of the drawing and height that each row of charts adds, in inches.
 WIDTH, ROW_HEIGHT = 11.0, 2.4
@@ -97,7 +97,7 @@ def draw(runs: RunView | Sequence[RunView], choices: Choices, caption: str = "")
     Raises:
         ValueError: there are no runs or too many, or none has the agent that was chosen.
     """
-    feed = Feed(runs, choices, MOST_ROWS)
+    feed = Feed(runs, choices, MOST_ROWS, MAX_MARKS)
     if len(feed.runs) > MOST_STYLES:
         raise ValueError(said("figures.many", count=len(feed.runs), most=MOST_STYLES))
     feed.update()
@@ -157,7 +157,7 @@ class _Plot:
     def __init__(self, axes: Axes, feed: Feed, number: int) -> None:
         self._axes, self._feed, self._choices = axes, feed, feed.choices
         self._chart: Chart = feed.charts[number]
-        style_axes(axes, self._chart.title, axis_label(self._chart, self._choices.over), self._chart.unit)
+        style_axes(axes, self._chart.title, AXIS_LABELS[axis_of(self._chart, self._choices.over)], self._chart.unit)
         lines = [line for line in feed.lines if line.chart == number]
         for line in lines:
             self._draw(line)
@@ -179,10 +179,9 @@ class _Plot:
         if line.buckets.size == 1 or line.curve.rate:
             recorded = rows[:, 0], rows[:, 3]
         if line.kind == "marks":
-            x, y = decimate(*recorded, MAX_MARKS)
             self._axes.plot(
-                x, y, color=style.colour, marker=style.marker, markersize=8 - 2.5 * min(line.run, 1), linestyle="none",
-                markerfacecolor="white", markeredgewidth=1.3, zorder=10 + line.run, clip_on=False,
+                *recorded, color=style.colour, marker=style.marker, markersize=8 - 2.5 * min(line.run, 1),
+                linestyle="none", markerfacecolor="white", markeredgewidth=1.3, zorder=10 + line.run, clip_on=False,
             )  # fmt: skip
             return
         strong: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""A figure that shows itself in any notebook and saves the same bytes every time.
+"""What shows itself in a notebook: a figure, which saves the same bytes every time, and what has a widget.
 
 Matplotlib's figure and its Agg canvas are used directly, never pyplot: nothing depends on the backend of a notebook,
 and no figure is kept alive behind the caller's back.
@@ -22,6 +22,15 @@ from workbench.view.style import own_settings
 DPI = 110
 # Colours of a picture in a notebook. An eye sees no more of them in a chart, and the file is a third as large.
 NOTEBOOK_COLOURS = 256
+
+
+class Live:
+    """Something that is shown as its widget while the notebook's kernel runs, and else as its ``repr``."""
+
+    widget: Any
+
+    def _repr_mimebundle_(self, **settings: Any) -> dict[str, Any]:
+        return {**self.widget._repr_mimebundle_(**settings), "text/plain": repr(self)}
 
 
 class Picture(Figure):

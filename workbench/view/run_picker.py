@@ -1,7 +1,7 @@
 """Runs to choose from in a notebook: what opens of those that are chosen appears below the list."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import ipywidgets as widgets
 from IPython.display import display
@@ -9,6 +9,7 @@ from IPython.display import display
 from workbench.runs.listing import RunList
 from workbench.runs.loaded import LoadedRun
 from workbench.view.html import attempt, quiet
+from workbench.view.picture import Live
 
 # Makes what is shown of some runs, in its order.
 Opener: TypeAlias = Callable[[list[LoadedRun]], tuple[object, ...]]
@@ -16,7 +17,7 @@ PLAIN = ("name", "status", "run", "created", "note", "tags", "related")  # colum
 LINES = 12  # of the list that are seen at once
 
 
-class RunPicker:
+class RunPicker(Live):
     """A list of runs with a filter, and a button for everything that can be opened of them.
 
     Show it by naming it in the last line of a cell.
@@ -69,10 +70,6 @@ class RunPicker:
 
     def __repr__(self) -> str:
         return f"<{len(self.found)} runs to choose from: live in a running notebook>"
-
-    def _repr_mimebundle_(self, **settings: Any) -> dict[str, Any]:
-        shown: dict[str, Any] = self.widget._repr_mimebundle_(**settings)
-        return shown | {"text/plain": repr(self)}
 
 
 def _line(head: Sequence[str], row: Sequence[str]) -> str:

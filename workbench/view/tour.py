@@ -8,7 +8,6 @@ from typing import Any, Literal
 import ipywidgets as widgets
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from workbench.core.agents import schedules
@@ -24,7 +23,7 @@ from workbench.runs.run import Run
 from workbench.runs.table import Table
 from workbench.view import html as pages
 from workbench.view.panel.panel import Panel
-from workbench.view.picture import DPI, Picture
+from workbench.view.picture import DPI, Live, Picture
 from workbench.view.sentences import said
 from workbench.view.style import GREY, legend_above, own_settings, run_style, style_axes
 
@@ -128,9 +127,11 @@ def sync_figure(runs: Sequence[RunView]) -> Picture:
         _draw(epsilon, index, *run.history.series("charts/epsilon"))
         _draw(distance, index, *_by_epoch(run, "sync/online_before"), thin=True)
         _draw(distance, index, *_by_epoch(run, "sync/online_after"))
-    _draw_due(epsilon, runs[0].config)
-    names = labels(runs)
-    legend_above(figure, [_line(index, label=name) for index, name in enumerate(names)], 3)
+    config, names = runs[0].config, labels(runs)
+    epochs = np.arange(0, config.epochs, max(1, config.epochs // 12))
+    due = [schedules.epsilon(config, int(epoch)) for epoch in epochs]
+    epsilon.plot(epochs, due, color=GREY, marker="x", linestyle="none", markersize=6, zorder=9)
+    legend_above(figure, lag.lines, 3, labels=names)
     figure.alt = said("tour.syncs", names="; ".join(names))
     return figure
 
@@ -149,29 +150,16 @@ def _by_epoch(run: RunView, measurement: str) -> tuple[NDArray[np.int64], NDArra
 
 
 def _draw(axes: Axes, index: int, x: Any, y: Any, thin: bool = False) -> None:
-    axes.add_line(_line(index, x, y, thin))
-    axes.autoscale_view()
-
-
-def _draw_due(axes: Axes, config: Config) -> None:
-    epochs = np.arange(0, config.epochs, max(1, config.epochs // 12))
-    due = [schedules.epsilon(config, int(epoch)) for epoch in epochs]
-    axes.add_line(Line2D(epochs, due, color=GREY, marker="x", linestyle="none", markersize=6, zorder=9))
-
-
-def _line(index: int, x: Any = (), y: Any = (), thin: bool = False, label: str = "") -> Line2D:
     style = run_style(index)
     width, alpha = (0.9, 0.6) if thin else (style.width, 1.0)
-    return Line2D(
-        x, y, color=style.colour, linestyle="solid" if thin else style.dashes, linewidth=width, alpha=alpha,
-        label=label, zorder=3 + index,
-    )  # fmt: skip
+    dashes = "solid" if thin else style.dashes
+    axes.plot(x, y, color=style.colour, linestyle=dashes, linewidth=width, alpha=alpha, zorder=3 + index)
 
 
 # --- the menu of faults ----------------------------------------------------------------------------------------------
 
 
-class FaultMenu:
+class FaultMenu(Live):
     """Choose a fault, run it beside a sound run, and read what the doctor says. Nothing here blocks the kernel.
 
     :meth:`launch` does what the button does, also where no notebook is open.
@@ -224,10 +212,6 @@ class FaultMenu:
 
     def __repr__(self) -> str:
         return f"<menu of {len(FAULTS)} faults: live in a running notebook>"
-
-    def _repr_mimebundle_(self, **settings: Any) -> dict[str, Any]:
-        shown: dict[str, Any] = self.widget._repr_mimebundle_(**settings)
-        return shown | {"text/plain": repr(self)}
 
     def _run_choice(self) -> None:
         self.button.disabled = True

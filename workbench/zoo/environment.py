@@ -295,8 +295,7 @@ class Episodes:
 
     def render(self) -> NDArray[np.uint8]:
         """The first copy as it is now, (height, width, 3) uint8, of a world of :attr:`EnvironmentConfig.drawn`."""
-        drawn: NDArray[np.uint8] = self._environments[0].render()
-        return drawn
+        return np.asarray(self._environments[0].render())
 
     def get_state(self) -> dict[str, Any]:
         """Between epochs there is nothing but the generator: an epoch begins with a reset from a new seed."""

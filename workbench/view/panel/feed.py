@@ -20,7 +20,7 @@ from workbench.runs.live_settings import SettingsTimeline
 from workbench.runs.loaded import RunView
 from workbench.view.curves import MAX_POINTS, Points
 from workbench.view.given_runs import listed
-from workbench.view.panel.charts import AXIS_LABELS, Axis, Chart, Choices, Curve, charts_of
+from workbench.view.panel.charts import Axis, Chart, Choices, Curve, charts_of
 
 # Rows of a curve at most: a chart is no more pixels wide.
 MOST = 1_000
@@ -225,8 +225,10 @@ class Feed:
         lines: in the order in which they are drawn.
     """
 
-    def __init__(self, runs: Comparison | RunView | Sequence[RunView], choices: Choices, most: int = MOST) -> None:
-        """Nothing is read yet.
+    def __init__(
+        self, runs: Comparison | RunView | Sequence[RunView], choices: Choices, most: int = MOST, marks: int = MOST
+    ) -> None:  # fmt: skip
+        """Nothing is read yet; a curve will have ``most`` rows at most, greedy evaluations ``marks``.
 
         Raises:
             ValueError: there are no runs, or none has the agent that was chosen.
@@ -237,6 +239,7 @@ class Feed:
         self.charts = [known[name] for name in choices.charts]
         shown = sum(len(self._agents(run)) for run in self.runs)
         self._most = min(most, max(MOST_OF_CHART // shown, LEAST)) if shown else most
+        self._most_marks = min(marks, self._most)
         self.lines = [line for index in range(len(self.runs)) for line in self._lines_of(index)]
         self._readers: dict[tuple[int, str, int | None], tuple[Reader, list[Line]]] = {}
         for line in self.lines:
@@ -291,7 +294,8 @@ class Feed:
         agents, schema = self._agents(self.runs[index]), self.runs[index].history.schema
 
         def line(chart: int, agent: int | None, kind: Any, curve: Curve, axis: Axis) -> Line:
-            return Line(chart, index, agent, kind, curve, schema.metric(curve.metric).table, axis, self._most)
+            most = self._most_marks if kind == "marks" else self._most
+            return Line(chart, index, agent, kind, curve, schema.metric(curve.metric).table, axis, most)
 
         for number, chart in enumerate(self.charts):
             if chart.curves[0].metric not in schema.metrics:  # another run's hook measures it
@@ -332,11 +336,6 @@ def axis_of(chart: Chart, over: Axis) -> Axis:
     """What a chart is drawn over when ``over`` was chosen."""
     own: Axis = "update" if chart.over == "update" else "epoch"
     return own if over == "own" else over
-
-
-def axis_label(chart: Chart, over: Axis) -> str:
-    """Label of the x axis."""
-    return AXIS_LABELS[axis_of(chart, over)]
 
 
 def positions(run: RunView, table: str, axis: Axis, points: Records, start: float) -> NDArray[np.float64]:

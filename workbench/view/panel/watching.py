@@ -24,16 +24,22 @@ REMEMBERED = 120
 class Watcher:
     """A thread that looks again and again, until a look says that it was the last one or nobody watches any more."""
 
-    def __init__(self, look: Callable[[], bool], on_error: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, look: Callable[[], object], on_error: Callable[[Exception], None], name: str = "panel",
+        interval_s: float = MIN_INTERVAL_S, share: float | None = None,
+    ) -> None:  # fmt: skip
         """Start at once.
 
         Args:
             look: one look; returns whether there is nothing more to see.
             on_error: told what a look raised; the thread leaves then.
+            name: of the thread.
+            interval_s: shortest time between two looks.
+            share: of a core that looks may take; None for :data:`MAX_SHARE` of all cores.
         """
-        self._look, self._on_error = look, on_error
+        self._look, self._on_error, self._interval_s, self._share = look, on_error, interval_s, share
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="panel", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name=name, daemon=True)
         self._thread.start()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -41,25 +47,25 @@ class Watcher:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def close(self) -> None:
+    def close(self, wait: bool = True) -> None:
         """Look no longer, and wait for the thread to leave."""
         self._closing.set()
-        if threading.current_thread() is not self._thread:
+        if wait and threading.current_thread() is not self._thread:
             self._thread.join()
 
     def _watch(self) -> None:
         try:
             while True:
                 began = time.thread_time()
-                if self._look() or self._closing.wait(_rest_after(began, MIN_INTERVAL_S)):
+                if self._look() or self._closing.wait(_rest_after(began, self._interval_s, self._share)):
                     return
         except Exception as error:
             self._on_error(error)
 
 
-def _rest_after(began: float, least: float) -> float:
+def _rest_after(began: float, least: float, share: float | None = None) -> float:
     """Seconds to rest after work that this thread began at some time of its own clock, and at least ``least``."""
-    return max(least, (time.thread_time() - began) / (MAX_SHARE * cores()))
+    return max(least, (time.thread_time() - began) / (share or MAX_SHARE * cores()))
 
 
 class Throttle:

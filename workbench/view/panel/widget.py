@@ -12,7 +12,7 @@ import traitlets
 from workbench.runs.naming import labels
 from workbench.view.figures import references
 from workbench.view.panel.charts import AXIS_LABELS, STANDARD, charts_of
-from workbench.view.panel.feed import Feed, axis_label, axis_of, change_marks
+from workbench.view.panel.feed import Feed, axis_of, change_marks
 from workbench.view.style import run_style
 
 STATIC = Path(__file__).parent / "static"
@@ -75,8 +75,8 @@ def _drawing(feed: Feed) -> dict[str, Any]:
     agents += [(agent, f"agent {agent}") for agent in range(max(run.config.num_agents for run in feed.runs))]
     charts = [
         {
-            "title": chart.title, "unit": chart.unit, "label": axis_label(chart, choices.over),
-            "axis": axis_of(chart, choices.over),
+            "title": chart.title, "unit": chart.unit, "axis": (axis := axis_of(chart, choices.over)),
+            "label": AXIS_LABELS[axis],
             "references": references(feed.runs) if chart.references and together else [],
         }
         for chart in feed.charts

@@ -18,7 +18,7 @@ from workbench.runs.files import at, write_whole
 from workbench.runs.folder import RecordError
 from workbench.runs.loaded import RunView
 from workbench.view.html import hidden
-from workbench.view.picture import DPI, Picture, to_png
+from workbench.view.picture import DPI, Live, Picture, to_png
 from workbench.view.sentences import said
 from workbench.view.style import SCREEN, own_settings
 from workbench.view.timeline.lanes import Strip, draw_strips
@@ -175,7 +175,7 @@ class Timeline:
         return Shares(self.processes, start, end, kinds / (past - first), on_core / (past - first))
 
 
-class Explorer:
+class Explorer(Live):
     """A timeline to look around in. Show it by naming it in the last line of a cell.
 
     Attributes:
@@ -216,10 +216,6 @@ class Explorer:
 
     def __repr__(self) -> str:
         return f"<{self.timeline!r} to look around in: live in a running notebook>"
-
-    def _repr_mimebundle_(self, **settings: Any) -> dict[str, Any]:
-        shown: dict[str, Any] = self.widget._repr_mimebundle_(**settings)
-        return shown | {"text/plain": repr(self)}
 
 
 def check_name(path: Path | str) -> Path:

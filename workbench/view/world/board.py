@@ -85,8 +85,7 @@ class Board:
         ]  # fmt: skip
 
     def _where(self, cells: NDArray[np.uint8], name: str) -> NDArray[np.bool_]:
-        found: NDArray[np.bool_] = cells == self._codes.get(name, -1)
-        return found
+        return np.equal(cells, self._codes.get(name, -1))
 
 
 class Still:

@@ -64,8 +64,7 @@ class Sight:
     @property
     def q(self) -> NDArray[np.float32]:
         """(A,) float32: value of each move, the mean of its quantiles."""
-        mean: NDArray[np.float32] = self.quantiles.mean(axis=0)
-        return mean
+        return np.asarray(self.quantiles.mean(axis=0))
 
     @property
     def choice(self) -> int:
@@ -74,8 +73,7 @@ class Sight:
 
     def spread(self, low: float = 0.1, high: float = 0.9) -> NDArray[np.float32]:
         """(2, A) float32: between which two quantiles the return of each move lies."""
-        edges: NDArray[np.float32] = np.quantile(self.quantiles, (low, high), axis=0).astype(np.float32)
-        return edges
+        return np.asarray(np.quantile(self.quantiles, (low, high), axis=0), np.float32)
 
 
 class Game:
@@ -166,14 +164,12 @@ class Game:
     @property
     def cells(self) -> NDArray[np.uint8]:
         """(height, width) uint8: the map as it is now, border included."""
-        cells: NDArray[np.uint8] = self._world.cells[0].copy()
-        return cells
+        return np.array(self._world.cells[0])
 
     @property
     def positions(self) -> NDArray[np.intp]:
         """(agents, 2) rows and columns of the agents, in cells of :attr:`cells`."""
-        positions: NDArray[np.intp] = self._world.positions[:, 0]
-        return positions
+        return np.asarray(self._world.positions[:, 0])
 
     @property
     def gems(self) -> int:

@@ -5,7 +5,6 @@ redrawn, by a click or by a thread that plays at a quiet pace and takes newer we
 """
 
 import threading
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +16,8 @@ from workbench.runs.loaded import RunError, RunView
 from workbench.runs.naming import labels
 from workbench.view import html as pages
 from workbench.view.given_runs import listed
-from workbench.view.picture import Picture, to_png
+from workbench.view.panel.watching import Watcher
+from workbench.view.picture import Live, Picture, to_png
 from workbench.view.style import DRAWING
 from workbench.view.world.board import WorldPicture
 from workbench.view.world.game import Game
@@ -30,7 +30,7 @@ TURN_S = 0.5
 MAX_SHARE = 0.2
 
 
-class WorldView:
+class WorldView(Live):
     """One world, played greedily with the newest weights of a run, step by step or by itself.
 
     Show it by naming it in the last line of a cell. Everything that a button does is a method too.
@@ -62,8 +62,8 @@ class WorldView:
         self.runs, self._seed = listed(runs, "look at"), seed
         self._watched = next((run for run in self.runs if _has_weights(run)), self.runs[0])
         self._check_agent(agent)
-        self._agent, self._lock, self._pause = agent, threading.RLock(), threading.Event()
-        self._player: threading.Thread | None = None
+        self._agent, self._lock = agent, threading.RLock()
+        self._player: Watcher | None = None
         self.game = self._new_game()
         self._picture = WorldPicture(self.game, DPI)
         self._build_widgets()
@@ -81,17 +81,14 @@ class WorldView:
 
     def play(self) -> None:
         """Play by itself until :meth:`pause`, epoch after epoch; returns at once."""
-        if self._player is None or not self._player.is_alive():
-            self._pause.clear()
-            self._player = threading.Thread(target=self._play, name="world view", daemon=True)
-            self._player.start()
+        if self._player is None or self._player.wait(0):
+            self._player = Watcher(self.step, self._give_up, "world view", TURN_S, MAX_SHARE)
         self.play_button.value = True
 
     def pause(self) -> None:
         """Play no longer."""
-        self._pause.set()
-        if self._player is not None and threading.current_thread() is not self._player:
-            self._player.join()
+        if self._player is not None:
+            self._player.close()
         self.play_button.value = False
 
     close = pause
@@ -144,10 +141,6 @@ class WorldView:
     def __repr__(self) -> str:
         return f"<WorldView of {self._name}: live in a running notebook>"
 
-    def _repr_mimebundle_(self, **settings: Any) -> dict[str, Any]:
-        shown: dict[str, Any] = self.widget._repr_mimebundle_(**settings)
-        return shown | {"text/plain": repr(self)}
-
     # --- the game --------------------------------------------------------------------------------------------------
 
     @property
@@ -172,15 +165,9 @@ class WorldView:
         if agent not in range(count):
             raise ValueError(f"agent is {agent!r}; the world has agents 0 to {count - 1}")
 
-    def _play(self) -> None:
-        try:
-            while not self._pause.is_set():
-                began = time.thread_time()
-                self.step()
-                self._pause.wait(max(TURN_S, (time.thread_time() - began) / MAX_SHARE))
-        except Exception as error:
-            self.message.value = pages.failure("the view stands still", "".join(traceback.format_exception(error)))
-            self.play_button.value = False
+    def _give_up(self, error: Exception) -> None:
+        self.message.value = pages.failure("the view stands still", "".join(traceback.format_exception(error)))
+        self.play_button.value = False
 
     # --- widgets ---------------------------------------------------------------------------------------------------
 
@@ -226,8 +213,8 @@ class WorldView:
         self.play_button.icon = self.play_button.description.lower()
         if playing:
             self.play()
-        else:
-            self._pause.set()  # the player leaves by itself: the kernel must not wait for it
+        elif self._player is not None:
+            self._player.close(wait=False)  # it leaves by itself: the kernel must not wait for it
 
     def _try(self, action: Callable[[], None]) -> None:
         self.message.value = pages.attempt(action)
