@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from workbench.export.needed import need
 from workbench.runs.files import at, write_whole
-from workbench.runs.loaded import RunView
-from workbench.runs.weights import unpadded
+from workbench.runs.loaded import RunView, unpadded
 
 
 def to_safetensors(run: RunView, out: Path | str) -> list[Path]:

@@ -19,7 +19,7 @@ from workbench.runs.metrics import METRICS, loss_name
 from workbench.runs.statistics import listed
 from workbench.runs.table import Table, number
 from workbench.view.curves import moving_average
-from workbench.view.figures import REFERENCES
+from workbench.view.figures import references
 from workbench.view.style import GREY, PRINT, few_ticks, run_style
 
 # Points of a drawn curve.
@@ -257,17 +257,9 @@ def _draw(axes: Axes, index: int, bundle: Bundle, label: str, thin: bool) -> Non
 
 def _add_references(axes: Axes, material: Material) -> None:
     """A line for each reference policy, where all runs are of one world."""
-    runs = material.selection.runs
-    if material.normalised:
-        known = {"random": 0.0, "scripted": 1.0}
-    elif all(run.config.world == runs[0].config.world for run in runs):
-        known = {name: about["mean"] for name, about in next((r.references for r in runs if r.references), {}).items()}
-    else:
-        return
+    known = [(0.0, "random"), (1.0, "scripted")] if material.normalised else references(material.selection.runs)
     right = axes.get_yaxis_transform()
-    for name, mean in sorted(known.items(), key=lambda item: item[1]):
-        if name not in REFERENCES:
-            continue
+    for mean, name in known:
         axes.axhline(mean, color=GREY, linewidth=0.6, linestyle=(0, (1.2, 1.8)), zorder=1)
         axes.annotate(
             name.replace("_", " "), (1.0, mean), xycoords=right, xytext=(-1, 1), textcoords="offset points", ha="right",

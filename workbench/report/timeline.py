@@ -8,15 +8,14 @@ from workbench.report.sentences import said
 from workbench.runs.folder import RecordError
 from workbench.runs.table import Table
 from workbench.view.style import COLUMN_WIDTHS, PRINT
-from workbench.view.timeline.lanes import draw_strips
-from workbench.view.timeline.spans import SEEN, Shares, SpanKind
+from workbench.view.timeline.lanes import Strip, draw_strips
+from workbench.view.timeline.spans import Shares, columns_of
 from workbench.view.timeline.timeline import Timeline
 
 # Epochs that are shown if no stretch of time is asked for.
 EPOCHS = 4
 # Heights in inches: a lane, what is above and below the lanes of a run, the key.
 LANE, REST, KEY = 0.31, 0.57, 0.3
-_FIRST = ("working", "on a core", "waiting", "other")
 
 
 def timeline(material: Material) -> ReportFigure:
@@ -36,7 +35,7 @@ def timeline(material: Material) -> ReportFigure:
     height = KEY + 0.14 * lines + sum(REST + LANE * len(each.processes) for each in shown)
     picture = new_picture(material.columns, height)
     strips = [
-        each.strip(title, window, shares)
+        Strip(title, each.spans, each.origin_ns, window, shares)
         for title, each, window, shares in zip(titles, shown, windows, training, strict=True)
     ]
     draw_strips(picture, strips, PRINT, ("working", "waiting"))
@@ -77,11 +76,7 @@ def _windows(shown: list[Timeline], material: Material) -> list[Shares]:
 
 def _table(shown: list[Timeline], training: list[Shares]) -> Table:
     """A row per process; kinds that did not occur in any run are left out."""
-    kinds = [
-        kind.name.lower() for kind in SpanKind
-        if kind != SpanKind.WAITING and any((shares.kinds[:, kind] > SEEN).any() for shares in training)
-    ]  # fmt: skip
-    columns = (*_FIRST, *kinds)
+    columns = columns_of(training)
     rows = tuple(
         (each.run.label, name, *(f"{100 * shares.of(name)[column]:.1f} %" for column in columns))
         for each, shares in zip(shown, training, strict=True)

@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 from workbench.report.sentences import said
 from workbench.runs.table import Table
 from workbench.view.picture import Picture
-from workbench.view.style import GREY, INK, SMALL_SIZE, TEXT_SIZE, own_settings, run_style, style_axes
+from workbench.view.style import GREY, INK, SCREEN, own_settings, run_style, style_axes
 
 # Width and height in inches.
 SIZE = (11.0, 6.6)
@@ -38,19 +38,19 @@ def torn_reads(result: Result) -> Picture:
     style_axes(row_rates, "Rows: torn, or another than drawn", "pause of the writer, ms", "rows per million")
     _rates(row_rates, _lines(rows), ("torn", "wrong"))
     look: dict[str, Any] = {"frameon": False, "labelcolor": INK, "borderpad": 0, "loc": "upper left"}
-    row_rates.legend(bbox_to_anchor=(-0.02, -0.18), fontsize=SMALL_SIZE - 1, **look)
+    row_rates.legend(bbox_to_anchor=(-0.02, -0.18), fontsize=SCREEN.small - 1, **look)
     corner.legend(
         *above[0].get_legend_handles_labels(), title="Ways to hand over weights", alignment="left", handlelength=3.2,
-        title_fontsize=TEXT_SIZE, fontsize=TEXT_SIZE, **look,
+        title_fontsize=SCREEN.text, fontsize=SCREEN.text, **look,
     )  # fmt: skip
     story = "\n".join(textwrap.wrap(killed_story(result["killed_writer"]), 50))
-    corner.text(0, 0, story, fontsize=SMALL_SIZE, color=INK, linespacing=1.3)
+    corner.text(0, 0, story, fontsize=SCREEN.small, color=INK, linespacing=1.3)
     for axes in picture.axes:
         if not axes.lines:
             axes.set_axis_off()
     reads = sum(cell["reads"] for cell in weights + rows)
     footer = said("torn.footer", reads=reads, **{name: result[name] for name in ("seconds", "budget", "machine")})
-    picture.supxlabel(footer, x=0.01, ha="left", fontsize=SMALL_SIZE, color=GREY)
+    picture.supxlabel(footer, x=0.01, ha="left", fontsize=SCREEN.small, color=GREY)
     picture.alt = said("torn.alt")
     return picture
 

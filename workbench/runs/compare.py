@@ -5,6 +5,7 @@ One after the other, because two runs at once would share the cores and neither 
 
 import json
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ from workbench.core.processes.supervisor import ChildFailed
 from workbench.runs import machine
 from workbench.runs.awaiting import Awaitable, advise, in_steps
 from workbench.runs.files import at, write_whole
-from workbench.runs.loaded import RunError
+from workbench.runs.loaded import RunError, RunView
 from workbench.runs.naming import labels
 from workbench.runs.result import cell, listed_in
 from workbench.runs.run import Run
@@ -178,6 +179,22 @@ class Comparison(Awaitable[dict[str, Any]]):
                 run.start().wait()
             except (ChildFailed, RunError):  # kept in run.error; a run that was stopped before its turn stays so
                 continue
+
+
+def runs_of(runs: Comparison | RunView | Sequence[RunView], what: str) -> tuple[RunView, ...]:
+    """The runs that were given: a comparison, a run, or several.
+
+    Args:
+        runs: the same.
+        what: to do with them, for the message.
+
+    Raises:
+        ValueError: there are none.
+    """
+    given = runs.runs if isinstance(runs, Comparison) else [runs] if isinstance(runs, RunView) else runs
+    if not given:
+        raise ValueError(f"there are no runs to {what}; give at least one")
+    return tuple(given)
 
 
 IDENTICAL = {True: "yes", False: "NO", None: "does not apply"}

@@ -14,10 +14,9 @@ from workbench.core.shared.layout import Field, Layout
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Trainer
 from workbench.runs.folder import RecordError, named_path
-from workbench.runs.loaded import LoadedRun, RunError, RunView, weights_in
+from workbench.runs.loaded import LoadedRun, RunError, RunView, unpadded, weights_in
 from workbench.runs.recovery.checkpoint import read_checkpoint
 from workbench.runs.sentences import said
-from workbench.runs.weights import unpadded
 
 # Where weights may come from: an array of :attr:`RunView.weights`, a run, or the path of a run folder (its final
 # weights, or those of its newest checkpoint), of a checkpoint (``.npz``) or of an array (``.npy``).

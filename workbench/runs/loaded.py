@@ -29,7 +29,6 @@ from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, chec
 from workbench.runs.result import Result
 from workbench.runs.sentences import beside, said
 from workbench.runs.table import plain
-from workbench.runs.weights import padded
 
 # Classes of the user's own, by ``world``, ``agent`` and ``sampler``, as the caller gives them for a run folder.
 Given = dict[str, type | str | None]
@@ -224,6 +223,26 @@ def weights_in(checkpoint: Checkpoint, num_agents: int) -> NDArray[np.float32]:
         return padded([np.asarray(vector).astype(np.float32, casting="no") for vector in vectors])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{checkpoint.path} holds no weights of this run's agents: {error}") from None
+
+
+def padded(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Snapshots of all agents in one array, (agents, longest) float32; shorter ones have nan behind their end."""
+    weights = np.full((len(vectors), max(map(len, vectors))), np.nan, np.float32)
+    for row, vector in zip(weights, vectors, strict=True):
+        row[: len(vector)] = vector
+    return weights
+
+
+def unpadded(weights: NDArray[np.float32], config: Config) -> list[NDArray[np.float32]]:
+    """The snapshot of each agent out of what :func:`padded` made: a view of (2 * size,) float32 each.
+
+    Raises:
+        ValueError: there are other agents, or snapshots of other lengths.
+    """
+    sizes = [2 * config.agent.layout(spec).size for spec in config.spec.agents]
+    if np.shape(weights) != (wanted := (len(sizes), max(sizes))):
+        raise ValueError(said("initial_weights.shape", found=np.shape(weights), wanted=wanted))
+    return [row[:size] for row, size in zip(weights, sizes, strict=True)]
 
 
 class LoadedRun(RunView, Awaitable[Result]):

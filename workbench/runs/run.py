@@ -40,7 +40,7 @@ from workbench.runs.initial_weights import BLOCK as INITIAL_WEIGHTS
 from workbench.runs.initial_weights import InitialWeights, WeightSource, initial_weights
 from workbench.runs.limits import check_limits
 from workbench.runs.live_settings import BLOCK, CHANGEABLE, Changes, LiveSettings
-from workbench.runs.loaded import RunError, RunView, history_of, progress_numbers
+from workbench.runs.loaded import RunError, RunView, history_of, padded, progress_numbers
 from workbench.runs.metrics import Schema
 from workbench.runs.recovery.checkpoint import Checkpoint, write_checkpoint
 from workbench.runs.recovery.deduplication import Repeats
@@ -52,7 +52,6 @@ from workbench.runs.result import Result
 from workbench.runs.sentences import said
 from workbench.runs.time_slice import TimeSlice
 from workbench.runs.uninterrupted import uninterrupted
-from workbench.runs.weights import padded
 
 # Epochs behind the reference lines of a run's figures, or as many as a world lets be played side by side.
 REFERENCE_EPOCHS = 400
@@ -291,11 +290,10 @@ class Run(RunView, Listener, Awaitable[Result]):
     def progress(self) -> dict[str, float]:
         """Where the run is: epochs collected, agent steps and updates of all agents, rows per agent, seconds, rates."""
         progress, agents = self._supervisor.progress, self.config.num_agents
-        started, ended = progress.start_time, progress.end_time
-        elapsed = (
-            (ended if np.isfinite(ended) and self.ended else time.monotonic()) - started if progress.started else 0.0
-        )
-        elapsed += self._elapsed_before
+        elapsed = self._elapsed_before
+        if progress.started:
+            until = progress.end_time if np.isfinite(progress.end_time) else time.monotonic()
+            elapsed += until - progress.start_time
         updates = sum(progress.updates(agent) for agent in range(agents))
         epochs = progress.epochs_collected
         return progress_numbers(epochs, epochs * self.config.steps_per_epoch, agents, updates, elapsed)
@@ -457,14 +455,12 @@ class Run(RunView, Listener, Awaitable[Result]):
             _live.discard(self)
 
     def _summarise(self, status: str) -> Result:
-        progress, numbers = self._supervisor.progress, self.progress
-        wall = progress.end_time - progress.start_time
-        wall = wall + self._elapsed_before if np.isfinite(wall) else numbers["elapsed_s"]
-        steps, updates = int(numbers["agent_steps"]), int(numbers["updates"])
+        now = self.progress
+        steps, updates = int(now["agent_steps"]), int(now["updates"])
         return Result(
-            mode=self.mode, lag=self.lag, seed=self.config.seed, status=status, wall_s=wall,
+            mode=self.mode, lag=self.lag, seed=self.config.seed, status=status, wall_s=now["elapsed_s"],
             startup_s=self._supervisor.startup_s, agent_steps=steps, updates=updates,
-            agent_steps_per_s=steps / wall if wall else 0.0, updates_per_s=updates / wall if wall else 0.0,
+            agent_steps_per_s=now["agent_steps_per_s"], updates_per_s=now["updates_per_s"],
             replay_ratio=updates / steps if steps else None, sync_lag=results.sync_lag(self.history),
             reward=results.reward_tenths(self.history), greedy_reward=results.greedy_reward(self.history),
             digest=self._digests(),
@@ -558,17 +554,18 @@ def launch(
         MemoryError: the run needs more memory than there is.
         OSError: the run needs more open files than there may be, or this process ignores SIGCHLD.
     """
-    device = resolve_device(config.device)
-    resolve_device(config.processes.acting_device)
     for choice in (config.world, config.agent, config.replay.sampler):
         check_importable(choice.group, type(choice))
     starting = () if weights is None else (InitialWeights(initial_weights(weights, config)),)
     brought = (*starting, *OWN_HOOKS, *hooks)
     for hook in brought:
         check_importable("hook", type(hook))
-    plan = Plan(config, mode, lag, brought)
-    description = describe(plan, str(device), faults, notes or {})
-    check_limits(plan)
+    plan, place = planned(config, mode, lag, brought)
+    description = {
+        "status": "created", "mode": plan.mode, "lag": plan.lag, "unseeded": config.world.unseeded(),
+        "warm_start": INITIAL_WEIGHTS in plan.hook_layouts, "faults": list(faults), **(notes or {}),
+        "created": time.time(), "incidents": [], "changes": [], "resumed": [], **place,
+    }  # fmt: skip
     schema = Schema.of(record_tables(config, brought), metrics_of(config, brought))
     folder = RunFolder.create(name or _new_name(config, mode, lag), description, out, schema)
     folder.hold()
@@ -602,22 +599,19 @@ def _new_name(config: Config, mode: str, lag: int | None) -> str:
     return f"{stamp}-{mode}-{dial}-seed{config.seed}-{os.urandom(2).hex()}"
 
 
-def describe(plan: Plan, device: str, faults: Sequence[str], notes: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run folder says of a run that begins."""
-    config = plan.config
-    return {
-        "status": "created", "mode": plan.mode, "lag": plan.lag, "config": config.to_dict(), "device": device,
-        "device_name": machine.device_name(device), "threads": config.processes.threads,
-        "unseeded": config.world.unseeded(), "warm_start": INITIAL_WEIGHTS in plan.hook_layouts,
-        "faults": list(faults), **notes, "created": time.time(), "ended": None,
-        "error": None, "incidents": [], "changes": [], "resumed": [], **describe_place(plan),
-    }  # fmt: skip
+def planned(config: Config, mode: str, lag: int | None, hooks: tuple[Hook, ...]) -> tuple[Plan, dict[str, Any]]:
+    """What is run, and what a run folder says of its beginning here: configuration, machine, children and clock.
 
-
-def describe_place(plan: Plan) -> dict[str, Any]:
-    """What a run folder says of where a run is under way: machine, children, and the offset of their common clock."""
-    return {
-        "machine": machine.describe(),
-        "processes": [name for name, *_ in children_of(plan.config, plan.mode)],
+    Raises:
+        ConfigError, MemoryError, OSError: this machine has not what the run needs.
+    """
+    device = str(resolve_device(config.device))
+    resolve_device(config.processes.acting_device)
+    plan = Plan(config, mode, lag, hooks)
+    check_limits(plan)
+    return plan, {
+        "config": config.to_dict(), "device": device, "device_name": machine.device_name(device),
+        "threads": config.processes.threads, "ended": None, "error": None, "machine": machine.describe(),
+        "processes": [name for name, *_ in children_of(config, mode)],
         "clock_offset_ns": time.time_ns() - time.monotonic_ns(),
-    }
+    }  # fmt: skip

@@ -25,8 +25,7 @@ from workbench.view.style import (
     HALO,
     INK,
     MOST_STYLES,
-    SMALL_SIZE,
-    TEXT_SIZE,
+    SCREEN,
     WARNING,
     fitted,
     log_ticks,
@@ -104,7 +103,7 @@ def draw(runs: RunView | Sequence[RunView], choices: Choices, caption: str = "")
     rows, columns = _grid(len(feed.charts))
     averaged = choices.smoothing > 0 and any(each.noisy for chart in feed.charts for each in chart.curves)
     keys = _keys(feed, averaged)
-    wrapped, beside, legend = fitted([str(key.get_label()) for key in keys], 0.94 * WIDTH, TEXT_SIZE, 4)
+    wrapped, beside, legend = fitted([str(key.get_label()) for key in keys], 0.94 * WIDTH, SCREEN.text, 4)
     height = MARGIN + rows * ROW_HEIGHT + max(0.0, legend - 0.6)
     figure = Picture(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
     grid = figure.add_gridspec(rows, columns)
@@ -112,11 +111,11 @@ def draw(runs: RunView | Sequence[RunView], choices: Choices, caption: str = "")
         _Plot(figure.add_subplot(grid[place]), feed, place)
     figure.legend(
         handles=keys, labels=wrapped, loc="upper left", bbox_to_anchor=(0.05, 1.0), ncols=beside, frameon=False,
-        fontsize=TEXT_SIZE, labelcolor=INK, handlelength=3.2, columnspacing=2.0,
+        fontsize=SCREEN.text, labelcolor=INK, handlelength=3.2, columnspacing=2.0,
     )  # fmt: skip
     note = f" Lines are moving averages over {100 * choices.smoothing:.2g} % of the run." if averaged else ""
-    figure.text(0.062, 0.108 / height, _whose(choices.agents) + note, fontsize=SMALL_SIZE, color=GREY)
-    figure.text(0.062, 0.300 / height, caption, fontsize=TEXT_SIZE, color=INK)
+    figure.text(0.062, 0.108 / height, _whose(choices.agents) + note, fontsize=SCREEN.small, color=GREY)
+    figure.text(0.062, 0.300 / height, caption, fontsize=SCREEN.text, color=INK)
     titles = "; ".join(chart.name for chart in feed.charts)
     figure.alt = f"Charts: {titles}. Runs: {'; '.join(labels(feed.runs))}. {caption}".strip()
     top = 1 - (0.45 + 0.24 * -(-len(keys) // 4) if legend < 0.6 else 0.45 + legend) / height
@@ -223,7 +222,7 @@ class _Plot:
         linear = "linear: some values are 0 or below" if self._choices.log and not log and not empty else ""
         axes.text(
             0.5, 0.5 if empty else 0.93, note or linear, transform=axes.transAxes, ha="center", va="center",
-            fontsize=TEXT_SIZE, color=WARNING if note and not empty else GREY, path_effects=HALO, zorder=20,
+            fontsize=SCREEN.text, color=WARNING if note and not empty else GREY, path_effects=HALO, zorder=20,
         )  # fmt: skip
 
     def _mark_change(self, index: int, x: float, text: str) -> None:
@@ -231,27 +230,27 @@ class _Plot:
         self._axes.axvline(x, color=run_style(index).colour, linewidth=1.0, linestyle=(0, (6, 2)), zorder=1)
         self._axes.annotate(
             text, (x, 1.0), xycoords=self._axes.get_xaxis_transform(), xytext=(2, -2), textcoords="offset points",
-            rotation=90, ha="left", va="top", fontsize=SMALL_SIZE, color=INK, path_effects=HALO, zorder=15,
+            rotation=90, ha="left", va="top", fontsize=SCREEN.small, color=INK, path_effects=HALO, zorder=15,
             annotation_clip=True,
         )  # fmt: skip
 
     def _add_references(self) -> None:
         """A line for each reference policy, named where learning curves leave room."""
         means = references(self._feed.runs)
-        for place, (mean, text) in enumerate(means):
+        for place, (mean, name) in enumerate(means):
             self._axes.axhline(mean, color=GREY, linewidth=0.9, linestyle=(0, (1.5, 2.0)), zorder=1)
             left, below = place == len(means) - 1, place == 0
             self._axes.annotate(
-                f"{text}, {fixed(mean)}", (0.0 if left else 1.0, mean), xycoords=self._axes.get_yaxis_transform(),
-                xytext=(2 if left else -2, -2 if below else 2), textcoords="offset points",
-                ha="left" if left else "right", va="top" if below else "bottom", fontsize=SMALL_SIZE, color=GREY,
-                path_effects=HALO, zorder=9,
+                f"{REFERENCES[name]}, {fixed(mean)}", (0.0 if left else 1.0, mean),
+                xycoords=self._axes.get_yaxis_transform(), textcoords="offset points",
+                xytext=(2 if left else -2, -2 if below else 2), ha="left" if left else "right",
+                va="top" if below else "bottom", fontsize=SCREEN.small, color=GREY, path_effects=HALO, zorder=9,
             )  # fmt: skip
 
 
 def references(runs: Sequence[RunView]) -> list[tuple[float, str]]:
-    """Mean reward and name of each reference policy, lowest first; none if the runs are of different worlds."""
+    """Mean reward and name of each of :data:`REFERENCES`, lowest first; none if the runs are of different worlds."""
     if any(run.config.world != runs[0].config.world for run in runs):
         return []
     known = next((run.references for run in runs if run.references), {})
-    return sorted((known[name]["mean"], text) for name, text in REFERENCES.items() if name in known)
+    return sorted((known[name]["mean"], name) for name in REFERENCES if name in known)

@@ -23,9 +23,6 @@ WARNING = "#b00020"
 # Around text and lines that lie over others.
 HALO = [withStroke(linewidth=2.5, foreground="white")]
 
-# Sizes of text on the screen, in points.
-TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 10.5, 9.0, 8.0
-
 
 @dataclass(frozen=True)
 class Sizes:
@@ -37,7 +34,7 @@ class Sizes:
     line: float
 
 
-SCREEN = Sizes(TITLE_SIZE, TEXT_SIZE, SMALL_SIZE, 1.0)
+SCREEN = Sizes(title=10.5, text=9.0, small=8.0, line=1.0)
 # For figures that are printed at the size they are drawn in: text as large as that of a caption.
 PRINT = Sizes(title=8.0, text=7.0, small=6.5, line=0.58)
 # Widths of printed figures in inches: one column of a two-column page, or the whole page.

@@ -26,7 +26,7 @@ from workbench.runs.sentences import said
 # Version of what a checkpoint holds.
 FORMAT = 1
 
-_NAME = re.compile(r"epoch-(\d{8,19})\.npz")
+_NAME = re.compile(r"epoch-(\d{8}|[1-9]\d{8,18})\.npz")
 _DESCRIPTION = "description"
 
 
@@ -58,7 +58,7 @@ def write_checkpoint(
     Raises:
         CheckpointError: the disk refuses. Checkpoints that were there before are kept.
     """
-    path = _path(folder, epoch)
+    path = folder / _name(epoch)
     head = {**description, "format": FORMAT, "epoch": epoch, "sha256": _digest(arrays)}
     contents: dict[str, Any] = {_DESCRIPTION: np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays}
     try:
@@ -69,8 +69,8 @@ def write_checkpoint(
                     os.unlink(left, dir_fd=its)
             with whole_file(path) as file:
                 np.savez(file, **contents)
-            for old in _names(its)[keep:]:
-                os.unlink(old, dir_fd=its)
+            for old in kept_epochs(its)[::-1][keep:]:
+                os.unlink(_name(old), dir_fd=its)
     except OSError as error:
         why = error.strerror or error
         raise CheckpointError(said("checkpoint.write", path=path, why=why, remedy=remedy(error))) from error
@@ -103,9 +103,9 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
         CheckpointError: there is none, or none is whole.
     """
     refused: list[str] = []
-    for path in _found(folder):
+    for epoch in reversed(kept_epochs(folder)):
         try:
-            return read_checkpoint(path), refused
+            return read_checkpoint(folder / _name(epoch)), refused
         except CheckpointError as error:
             refused.append(str(error))
     if refused:
@@ -125,7 +125,7 @@ def checkpoint_of(folder: Path, epoch: int | Literal["newest"]) -> Checkpoint:
     if epoch not in there:
         listed = f"those of epochs {', '.join(map(str, there))} are kept" if there else "none is kept"
         raise CheckpointError(said("checkpoint.other", epoch=epoch, folder=folder, listed=listed))
-    return read_checkpoint(_path(folder, epoch))
+    return read_checkpoint(folder / _name(epoch))
 
 
 def set_aside(folder: Path, after: int) -> None:
@@ -136,30 +136,21 @@ def set_aside(folder: Path, after: int) -> None:
     """
     for epoch in kept_epochs(folder):
         if epoch > after:
-            path = _path(folder, epoch)
+            path = folder / _name(epoch)
             try:
                 path.replace(path.with_suffix(".damaged"))
             except OSError as error:
                 raise CheckpointError(f"cannot rename {path}, which is damaged: {error.strerror or error}") from error
 
 
-def kept_epochs(folder: Path) -> list[int]:
-    """Epochs of the checkpoints in a folder, oldest first."""
-    return sorted(int(path.stem.removeprefix("epoch-")) for path in _found(folder))
+def kept_epochs(folder: Path | int) -> list[int]:
+    """Epochs of the checkpoints in a folder, or in one of that descriptor, oldest first; none if there is no folder."""
+    names = os.listdir(folder) if isinstance(folder, int) or folder.is_dir() else ()
+    return sorted(int(match[1]) for match in map(_NAME.fullmatch, names) if match)
 
 
-def _path(folder: Path, epoch: int) -> Path:
-    return folder / f"epoch-{epoch:08d}.npz"
-
-
-def _found(folder: Path) -> list[Path]:
-    """Checkpoints of a folder, newest first."""
-    return [folder / name for name in _names(folder)] if folder.is_dir() else []
-
-
-def _names(folder: Path | int) -> list[str]:
-    matches = filter(None, map(_NAME.fullmatch, os.listdir(folder)))
-    return [match[0] for match in sorted(matches, key=lambda match: int(match[1]), reverse=True)]
+def _name(epoch: int) -> str:
+    return f"epoch-{epoch:08d}.npz"
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from workbench.core.processes.supervisor import Supervisor
 from workbench.core.train.hooks import Listener
-from workbench.runs.recovery.keepers import counters_of, journals_of, owners
+from workbench.runs.recovery.keepers import counters_of, owners, places_of
 
 # What a checkpoint holds: arrays by ``owner/name``; owners are "actor", "agent 0" and so on, ``at`` their epochs.
 Contents = dict[str, NDArray[Any]]
@@ -39,9 +39,10 @@ class Checkpoints(Listener):
         self._supervisor, self._keep_records, self._write = supervisor, keep_records, write
         self._shared, self._progress = supervisor.shared, supervisor.progress
         self.counters = counters_of(self._shared.blocks)
-        found = {owner: journals_of(owner, self._shared.blocks) for owner in owners(len(self._shared.replays))}
-        self._journals = {owner: journal for owner, (journal, _) in found.items()}
-        self._copies = {owner: copies for owner, (_, copies) in found.items() if copies is not None}
+        found = {owner: places_of(owner, self._shared) for owner in owners(len(self._shared.replays))}
+        self._journals = {owner: journal for owner, (journal, *_) in found.items()}
+        self._copies = {owner: copies for owner, (_, copies, *_) in found.items() if copies is not None}
+        self._written = {owner: blocks for owner, (*_, blocks) in found.items()}
         self._writer: threading.Thread | None = None
 
     def look(self) -> None:
@@ -106,7 +107,7 @@ class Checkpoints(Listener):
             state = {
                 name.removeprefix(f"{owner}/"): contents[name] for name in contents if name.startswith(f"{owner}/")
             }
-            blocks = self._blocks_of(owner)
+            blocks = self._written[owner]
             for name in ("at", *blocks):
                 if name not in state:
                     raise ValueError(f"{owner}/{name} is missing")
@@ -133,12 +134,7 @@ class Checkpoints(Listener):
 
     def _as_left(self, owner: str) -> Contents:
         journal = self._journals[owner]
-        return _under(owner, journal.load() | self._blocks_of(owner), journal.step)
-
-    def _blocks_of(self, owner: str) -> dict[str, NDArray[np.uint8]]:
-        if owner == "actor":
-            return {f"replay {index}": block.bytes for index, block in enumerate(self._shared.replay_blocks)}
-        return {"weight store": self._shared.store_blocks[int(owner.split()[1])].bytes}
+        return _under(owner, journal.load() | self._written[owner], journal.step)
 
 
 def _under(owner: str, state: Contents, step: int) -> Contents:

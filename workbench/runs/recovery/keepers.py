@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.envs.base import AgentSpec
-from workbench.core.processes.blocks import Plan, weight_store_layout
+from workbench.core.processes.blocks import Plan, Shared, weight_store_layout
 from workbench.core.processes.shared_memory import Block
 from workbench.core.processes.worker import Parts
 from workbench.core.seeding import rng_words, set_rng_words, stream
@@ -28,6 +28,8 @@ from workbench.runs.recovery.journal import Journal, State
 
 # Titles of the blocks that keep states, and of those that take copies.
 JOURNALS, COPIES = "journals", "copies for checkpoints"
+# The bytes of the blocks that an owner writes, by name.
+Written = dict[str, NDArray[np.uint8]]
 
 
 def owners(num_agents: int) -> list[str]:
@@ -51,10 +53,8 @@ class Recovery(Hook):
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Keep the states of the acting side, and continue from the newest that was kept before, if there is one."""
-        journal, copies = journals_of("actor", parts.blocks)
-        replays = {f"replay {index}": block.bytes for index, block in enumerate(parts.replay_blocks)}
-        state, counters = partial(collector_state, collector), counters_of(parts.blocks)
-        collector.keeper = ActorKeeper(state, journal, copies, counters, replays, collector.settings)
+        journal, *_ = places = places_of("actor", parts)
+        collector.keeper = ActorKeeper(partial(collector_state, collector), *places, collector.settings)
         if journal.step >= 0:
             restore_collector(collector, journal.load())
             collector.show(journal.step)
@@ -64,10 +64,8 @@ class Recovery(Hook):
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """The same for each agent of the learning side."""
         for index in trainer.agents:
-            journal, copies = journals_of(f"agent {index}", parts.blocks)
-            store = {"weight store": parts.store_blocks[index].bytes}
-            state = partial(agent_state, trainer, index)
-            trainer.keepers[index] = AgentKeeper(state, journal, copies, counters_of(parts.blocks), store)
+            journal, *_ = places = places_of(f"agent {index}", parts)
+            trainer.keepers[index] = AgentKeeper(partial(agent_state, trainer, index), *places)
             if journal.step >= 0:
                 restore_agent(trainer, index, journal.load())
                 trainer.show(index, journal.step)
@@ -95,11 +93,15 @@ def _bytes(layout: Layout) -> NDArray[np.uint8]:
     return np.zeros(layout.nbytes, np.uint8)
 
 
-def journals_of(owner: str, blocks: Mapping[str, Block]) -> tuple[Journal, Journal | None]:
-    """An owner's journal, and its part of a checkpoint; None if none are written."""
-    copy = blocks.get(f"copy of {owner}")
-    journal = Journal(blocks[f"journal of {owner}"].open())
-    return journal, None if copy is None else Journal(copy.open())
+def places_of(owner: str, memory: Parts | Shared) -> tuple[Journal, Journal | None, "CheckpointCounters", Written]:
+    """An owner's journal, its part of a checkpoint (None if none are written), the counters, the blocks it writes."""
+    copy = memory.blocks.get(f"copy of {owner}")
+    if owner == "actor":
+        written = {f"replay {index}": block.bytes for index, block in enumerate(memory.replay_blocks)}
+    else:
+        written = {"weight store": memory.store_blocks[int(owner.split()[1])].bytes}
+    journal, counters = Journal(memory.blocks[f"journal of {owner}"].open()), counters_of(memory.blocks)
+    return journal, None if copy is None else Journal(copy.open()), counters, written
 
 
 @dataclass
@@ -117,7 +119,7 @@ class StateKeeper(Keeper):
     journal: Journal
     copies: Journal | None
     counters: "CheckpointCounters"
-    blocks: Mapping[str, NDArray[np.uint8]]
+    blocks: Written
 
     def complete(self, epochs: int) -> None:
         """Keep the state in shared memory."""

@@ -11,22 +11,20 @@ from typing import Any
 import numpy as np
 
 from workbench.core.agents import schedules
-from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config, ConfigError, differences
 from workbench.core.processes.blocks import Plan
 from workbench.core.settings import flat
 from workbench.core.train.hooks import Hook, record_tables
-from workbench.runs import loaded, machine
+from workbench.runs import loaded
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.history import History
 from workbench.runs.launch_rules import check_launch
-from workbench.runs.limits import check_limits
 from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
 from workbench.runs.loaded import Given, LoadedRun, RunError, elsewhere
 from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, kept_epochs, newest_checkpoint, set_aside
 from workbench.runs.recovery.deduplication import until
 from workbench.runs.recovery.keepers import parts_of_checkpoint
-from workbench.runs.run import OWN_HOOKS, R, begin, describe_place
+from workbench.runs.run import OWN_HOOKS, R, begin, planned
 from workbench.runs.sentences import said
 from workbench.runs.uninterrupted import uninterrupted
 
@@ -99,12 +97,8 @@ def _gone_back(
     changed = _check_changes(launched, wanted, checkpoint)
     on_the_way, wanted = _from_here_on(earlier, launched, wanted, {*changed, *asked_for}, checkpoint.epoch)
     check_launch(wanted, earlier.mode, earlier.lag)
-    device = resolve_device(wanted.device)
-    resolve_device(wanted.processes.acting_device)
     description = {"faults": [], "incidents": [], "changes": []} | earlier.description
-    hooks = (*OWN_HOOKS, *hooks_of(earlier, wanted))
-    plan = Plan(wanted, earlier.mode, earlier.lag, hooks)
-    check_limits(plan)
+    plan, place = planned(wanted, earlier.mode, earlier.lag, (*OWN_HOOKS, *hooks_of(earlier, wanted)))
     _check_tables(earlier.folder, plan)
     _check_fits(plan, checkpoint)
     if earlier.status == "finished" and wanted.epochs == checkpoint.epoch:
@@ -115,9 +109,7 @@ def _gone_back(
     if "epochs" in changed:
         again["step_size"] = _step_sizes(earlier, launched, wanted, checkpoint)
     description |= {
-        "status": "created", "config": wanted.to_dict(), "device": str(device),
-        "device_name": machine.device_name(str(device)), "threads": wanted.processes.threads,
-        **describe_place(plan), "ended": None, "error": None,
+        **place, "status": "created",
         "resumed": [*description.get("resumed", []), again],
         "changes": [*description["changes"], *([on_the_way] if on_the_way else [])],
     }  # fmt: skip

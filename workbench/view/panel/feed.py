@@ -14,12 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench.core.agents import schedules
 from workbench.core.records import Records
-from workbench.runs.compare import Comparison
+from workbench.runs.compare import Comparison, runs_of
 from workbench.runs.history import History, points_of_all_agents
 from workbench.runs.live_settings import SettingsTimeline
 from workbench.runs.loaded import RunView
 from workbench.view.curves import MAX_POINTS, Points
-from workbench.view.given_runs import listed
 from workbench.view.panel.charts import Axis, Chart, Choices, Curve, charts_of
 
 # Rows of a curve at most: a chart is no more pixels wide.
@@ -233,7 +232,7 @@ class Feed:
         Raises:
             ValueError: there are no runs, or none has the agent that was chosen.
         """
-        self.runs, self.choices = listed(runs, "draw"), choices
+        self.runs, self.choices = runs_of(runs, "draw"), choices
         known = charts_of(self.runs)
         choices.check(known, self.runs)
         self.charts = [known[name] for name in choices.charts]

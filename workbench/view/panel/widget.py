@@ -10,7 +10,7 @@ import anywidget
 import traitlets
 
 from workbench.runs.naming import labels
-from workbench.view.figures import references
+from workbench.view.figures import REFERENCES, references
 from workbench.view.panel.charts import AXIS_LABELS, STANDARD, charts_of
 from workbench.view.panel.feed import Feed, axis_of, change_marks
 from workbench.view.style import run_style
@@ -73,11 +73,12 @@ def _drawing(feed: Feed) -> dict[str, Any]:
     choices, together = feed.choices, feed.choices.agents == "together"
     agents: list[tuple[int | str, str]] = [("together", "together"), ("each", "each")]
     agents += [(agent, f"agent {agent}") for agent in range(max(run.config.num_agents for run in feed.runs))]
+    named = [(mean, REFERENCES[name]) for mean, name in references(feed.runs)]
     charts = [
         {
             "title": chart.title, "unit": chart.unit, "axis": (axis := axis_of(chart, choices.over)),
             "label": AXIS_LABELS[axis],
-            "references": references(feed.runs) if chart.references and together else [],
+            "references": named if chart.references and together else [],
         }
         for chart in feed.charts
     ]  # fmt: skip

@@ -203,10 +203,7 @@ class Shares:
     @property
     def table(self) -> Table:
         """A row for each process; kinds that did not occur are left out."""
-        found = [
-            kind.name.lower() for kind in SpanKind if kind != SpanKind.WAITING and (self.kinds[:, kind] > SEEN).any()
-        ]
-        columns = ("working", "on a core", "waiting", "other", *found)
+        columns = columns_of([self])
         shares = {process: self.of(process) for process in self.processes}
         rows = ((process, *(f"{of[column]:.1%}" for column in columns)) for process, of in shares.items())
         return Table(("", *columns), tuple(rows), said("shares.caption", start=self.start, end=self.end))
@@ -224,3 +221,10 @@ class Shares:
 
     def _repr_html_(self) -> str:
         return self.table.html
+
+
+def columns_of(shown: Sequence[Shares]) -> tuple[str, ...]:
+    """Names of the shares that a table has: the main ones, and the kinds that occurred in some of those."""
+    kinds = np.concatenate([shares.kinds for shares in shown]).max(axis=0) > SEEN
+    named = (kind.name.lower() for kind in SpanKind if kinds[kind] and kind != SpanKind.WAITING)
+    return ("working", "on a core", "waiting", "other", *named)

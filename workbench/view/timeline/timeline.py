@@ -88,14 +88,10 @@ class Timeline:
         picture = Picture(
             figsize=(WIDTH, MARGIN + LANE * len(self.processes)), dpi=DPI, facecolor="white", layout="constrained"
         )
-        strip = self.strip(f"What each process did: {self.run.label}", shares, shares)
+        strip = Strip(f"What each process did: {self.run.label}", self.spans, self.origin_ns, shares, shares)
         draw_strips(picture, [strip], SCREEN, ("working", "on a core", "waiting"))
         picture.alt = said("timeline.alt", start=shares.start, end=shares.end, words=shares.words)
         return picture
-
-    def strip(self, title: str, stretch: Shares, beside: Shares) -> Strip:
-        """What is drawn of a stretch of time, and written beside it."""
-        return Strip(title, self.spans, self.origin_ns, stretch, beside)
 
     def shares(self, last: float | None = None, until: float | None = None) -> Shares:
         """How much of a stretch of time each process worked and waited; by default of all training.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from workbench.runs.table import fixed
 from workbench.view.picture import Picture
-from workbench.view.style import FAINT, GREY, HALO, INK, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE, few_ticks, own_settings
+from workbench.view.style import FAINT, GREY, HALO, INK, SCREEN, few_ticks, own_settings
 from workbench.view.world.game import Game, Sight
 
 FLOOR, STONE, DUNE = "#f4f1ea", "#5b6470", "#e3d3a8"
@@ -130,7 +130,7 @@ class Window:
         for artist in self._arrows:
             artist.remove()
         self._arrows = self._draw_rose(seeing, game.moves)
-        self._window_axes.set_title(f"What agent {seeing.agent} sees", loc="left", fontsize=TITLE_SIZE, color=INK)
+        self._window_axes.set_title(f"What agent {seeing.agent} sees", loc="left", fontsize=SCREEN.title, color=INK)
 
     def _draw_rose(self, seeing: Sight, moves: Sequence[str]) -> list[Any]:
         """Arrows from the centre of the window, on one scale."""
@@ -165,8 +165,8 @@ class Values:
 
     def __init__(self, axes: Axes, height: float) -> None:
         self._axes, self._height, self._drawn = axes, height, list[Any]()
-        axes.tick_params(labelsize=TEXT_SIZE, length=0, labelcolor=INK)
-        axes.set_xlabel("return, scaled reward", fontsize=TEXT_SIZE, color=GREY)
+        axes.tick_params(labelsize=SCREEN.text, length=0, labelcolor=INK)
+        axes.set_xlabel("return, scaled reward", fontsize=SCREEN.text, color=GREY)
         axes.grid(True, axis="x", color=FAINT, linewidth=0.7)
         few_ticks(axes.xaxis)
         for side, spine in axes.spines.items():
@@ -191,14 +191,14 @@ class Values:
             words = fixed(value, 2) + ("  chosen" if chosen else "")
             self._drawn.append(axes.annotate(
                 words, (value, line), xytext=(0, width), textcoords="offset points", ha="center",
-                fontsize=TEXT_SIZE, color=INK, fontweight="bold" if chosen else "normal", path_effects=HALO,
+                fontsize=SCREEN.text, color=INK, fontweight="bold" if chosen else "normal", path_effects=HALO,
             ))  # fmt: skip
         axes.set_yticks(lines, [_ARROWS.get(moves[move], moves[move]) for move in shown])
         axes.set_ylim(len(shown) - 0.4, -0.6)
         margin = 0.18 * max(float(high.max() - low.min()), 1e-3)
         axes.set_xlim(low.min() - margin, high.max() + margin)
         which = "each move" if len(shown) == len(moves) else f"the best {len(shown)} of {len(moves)} moves"
-        axes.set_title(f"Value of {which} of agent {seeing.agent}", loc="left", fontsize=TITLE_SIZE, color=INK)
+        axes.set_title(f"Value of {which} of agent {seeing.agent}", loc="left", fontsize=SCREEN.title, color=INK)
 
 
 class WorldPicture:
@@ -212,16 +212,16 @@ class WorldPicture:
         grid = self.figure.add_gridspec(1, len(ratios), width_ratios=ratios, wspace=0.22)
         *seen, values = (self.figure.add_subplot(grid[place]) for place in range(len(ratios)))
         self.figure.subplots_adjust(0.018 if seen else 0.12, 0.16, right=0.985, top=0.83)
-        self._title = self.figure.text(0.018, 0.95, "", fontsize=TITLE_SIZE, color=INK, va="center")
+        self._title = self.figure.text(0.018, 0.95, "", fontsize=SCREEN.title, color=INK, va="center")
         legend = _MAP_LEGEND if game.mapped else _LEGEND if seen else f"no picture: {game.unseen[:150]}"
-        self.figure.text(0.018, 0.03, legend, fontsize=SMALL_SIZE, color=GREY, va="center")
+        self.figure.text(0.018, 0.03, legend, fontsize=SCREEN.small, color=GREY, va="center")
         self._parts: list[Any] = [Values(values, 3.0)]
         if game.mapped:
             self._parts.append(Window(seen[0], seen[1], game))
         elif picture is not None:
             self._parts.append(Still(seen[0], picture))
         for axes in seen[:1]:
-            axes.set_title("The world", loc="left", fontsize=TITLE_SIZE, color=INK)
+            axes.set_title("The world", loc="left", fontsize=SCREEN.title, color=INK)
 
     @own_settings()
     def show(self, game: Game, name: str) -> None:

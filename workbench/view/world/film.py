@@ -15,15 +15,14 @@ from typing import Any, Literal
 from matplotlib.gridspec import SubplotSpec
 from PIL import Image
 
-from workbench.runs.compare import Comparison
+from workbench.runs.compare import Comparison, runs_of
 from workbench.runs.files import at, write_whole
 from workbench.runs.loaded import RunView
 from workbench.runs.naming import labels
 from workbench.runs.table import fixed
-from workbench.view.given_runs import listed
 from workbench.view.html import text
 from workbench.view.picture import Picture, to_png
-from workbench.view.style import GREY, INK, SMALL_SIZE, TITLE_SIZE, own_settings
+from workbench.view.style import GREY, INK, SCREEN, own_settings
 from workbench.view.world.board import Board, Still, Values, when
 from workbench.view.world.game import Game
 
@@ -103,7 +102,7 @@ def film(
         ValueError: there are no runs.
         RunError: a run has no weights (yet).
     """
-    given = listed(runs, "film")
+    given = runs_of(runs, "film")
     games = [Game(run.config, run.newest_weights if checkpoint is None else run.weights_at(checkpoint), seed)
              for run in given]  # fmt: skip
     names, of = labels(given), "newest checkpoint" if checkpoint == "newest" else f"checkpoint of epoch {checkpoint}"
@@ -147,8 +146,8 @@ class _Scene:
         axes.set(xticks=[], yticks=[])
         self._still = None if picture is None else Still(axes, picture)
         self._board = Board(axes, game.cells, game.code_names, 72 * 3.4) if game.mapped else None
-        self._head = axes.set_title("", loc="left", fontsize=TITLE_SIZE, color=INK)
-        self._foot = axes.text(0, -0.03, "", transform=axes.transAxes, va="top", fontsize=SMALL_SIZE, color=GREY)
+        self._head = axes.set_title("", loc="left", fontsize=SCREEN.title, color=INK)
+        self._foot = axes.text(0, -0.03, "", transform=axes.transAxes, va="top", fontsize=SCREEN.small, color=GREY)
 
     def draw(self, weights: str) -> None:
         """Show the game as it is now, and whose weights play."""

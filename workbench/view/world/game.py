@@ -18,8 +18,7 @@ from workbench.core.config import Config, ConfigError
 from workbench.core.seeding import stream
 from workbench.core.shared.replay import Replay
 from workbench.core.train.loop import evaluation_config
-from workbench.runs.loaded import RunError
-from workbench.runs.weights import unpadded
+from workbench.runs.loaded import RunError, unpadded
 
 # (32,) float32: quantile fractions at which the network is asked.
 FRACTIONS = (np.arange(32, dtype=np.float32) + 0.5) / 32

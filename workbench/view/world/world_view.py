@@ -11,11 +11,10 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from workbench.runs.compare import Comparison
+from workbench.runs.compare import Comparison, runs_of
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.naming import labels
 from workbench.view import html as pages
-from workbench.view.given_runs import listed
 from workbench.view.panel.watching import Watcher
 from workbench.view.picture import Live, Picture, to_png
 from workbench.view.style import DRAWING
@@ -59,7 +58,7 @@ class WorldView(Live):
             ValueError: there are no runs, or no such agent.
             RunError: the run has no weights yet.
         """
-        self.runs, self._seed = listed(runs, "look at"), seed
+        self.runs, self._seed = runs_of(runs, "look at"), seed
         self._watched = next((run for run in self.runs if _has_weights(run)), self.runs[0])
         self._check_agent(agent)
         self._agent, self._lock = agent, threading.RLock()
