@@ -16,8 +16,8 @@ from workbench.core.train.hooks import record_tables
 from workbench.core.train.loop import Collector, Trainer, run_sequential
 from workbench.runs.array_digest import array_digest
 from workbench.runs.history import History
+from workbench.runs.loaded import padded, unpadded
 from workbench.runs.metrics import Schema
-from workbench.runs.weights import padded, unpadded
 
 CPU = torch.device("cpu")
 

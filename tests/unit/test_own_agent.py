@@ -18,7 +18,7 @@ from workbench.core.processes.supervisor import children_of, learner_class
 from workbench.core.records import Metric
 from workbench.core.train.hooks import record_tables
 from workbench.core.train.learners import Learner
-from workbench.runs.weights import padded, unpadded
+from workbench.runs.loaded import padded, unpadded
 
 TINY = wb.preset("tiny").replace(
     **{"epochs": 6, "device": "cpu", "evaluation.interval": 3, "evaluation.worlds": 2, "evaluation.final_worlds": 2}

@@ -13,7 +13,7 @@ from workbench.core.envs.treasurehunt import Treasurehunt
 from workbench.core.seeding import stream
 from workbench.core.shared.replay import ReplayError
 from workbench.core.shared.sampling import UniformSampler
-from workbench.runs.weights import unpadded
+from workbench.runs.loaded import unpadded
 
 CONFIG = wb.preset("tiny").replace(
     **{"world": TrialConfig(num_worlds=2, alike=True), "epochs": 6, "device": "cpu", "replay.learning_starts": 24,

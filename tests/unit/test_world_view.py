@@ -18,8 +18,8 @@ from workbench.cli.main import main
 from workbench.core.envs.treasurehunt import AGENT, GEM, Treasurehunt, TreasurehuntConfig
 from workbench.core.seeding import stream
 from workbench.runs.folder import RunFolder
+from workbench.runs.loaded import padded
 from workbench.runs.recovery.checkpoint import CheckpointError
-from workbench.runs.weights import padded
 from workbench.view.world.board import WorldPicture, describe
 from workbench.view.world.film import film
 from workbench.view.world.game import FRACTIONS, Game

@@ -50,7 +50,7 @@ def _mean(group: Group, part: str) -> float:
 
 
 def _row(group: Group, parts: NDArray[np.float64]) -> tuple[str, ...]:
-    run, together = group.runs[0], float(parts.sum())
+    run, together = group.first, float(parts.sum())
     count = len(children_of(run.config, run.mode))
     each = [number(float(part)) if part else "-" for part in parts]
     return group.label, str(count), *each, number(together), number(together / run.config.num_agents)

@@ -57,19 +57,9 @@ class Group:
         return tuple(run.result for run in self.runs)
 
     @property
-    def mode(self) -> str:
-        """Mode of every run."""
-        return self.runs[0].mode
-
-    @property
-    def lag(self) -> int | None:
-        """Lag of every run."""
-        return self.runs[0].lag
-
-    @property
-    def faults(self) -> tuple[str, ...]:
-        """Faults of every run."""
-        return self.runs[0].faults
+    def first(self) -> LoadedRun:
+        """The first run, which has the mode, the lag and the faults of all."""
+        return self.runs[0]
 
 
 @dataclass(frozen=True)

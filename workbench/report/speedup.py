@@ -131,13 +131,14 @@ def ideal_of(run: Any) -> float:
 
 def _baseline(group: Group, groups: tuple[Group, ...]) -> Group | None:
     """The sequential group of the same faults and settings: of the same lag, else of the smallest."""
-    if group.mode == "sequential":
+    own = group.first
+    if own.mode == "sequential":
         return None
     alike = [
         each for each in groups
-        if each.mode == "sequential" and each.faults == group.faults and _work(each) == _work(group)
+        if each.first.mode == "sequential" and each.first.faults == own.faults and _work(each) == _work(group)
     ]  # fmt: skip
-    return min(alike, key=lambda each: (each.lag != group.lag, each.lag or 0), default=None)
+    return min(alike, key=lambda each: (each.first.lag != own.lag, each.first.lag or 0), default=None)
 
 
 def _work(group: Group) -> dict[str, Any]:

@@ -81,4 +81,4 @@ def _name_ticks(axis: Any, values: Sequence[Any], width: float) -> None:
 
 
 def _value(group: Group, field: str) -> Any:
-    return getattr(group, field) if field in ("mode", "lag") else group.settings.get(field)
+    return getattr(group.first, field) if field in ("mode", "lag") else group.settings.get(field)

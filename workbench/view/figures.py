@@ -15,24 +15,13 @@ from workbench.runs.compare import IDENTICAL, Comparison
 from workbench.runs.loaded import RunView
 from workbench.runs.naming import labels
 from workbench.runs.table import fixed
+from workbench.view import style
 from workbench.view.curves import Points, moving_average
 from workbench.view.panel.charts import AXIS_LABELS, SMOOTHING, STANDARD, Agents, Axis, Chart, Choices
 from workbench.view.panel.feed import Feed, Line, axis_of, change_marks
 from workbench.view.picture import DPI, Picture
 from workbench.view.sentences import said
-from workbench.view.style import (
-    GREY,
-    HALO,
-    INK,
-    MOST_STYLES,
-    SCREEN,
-    WARNING,
-    fitted,
-    log_ticks,
-    own_settings,
-    run_style,
-    style_axes,
-)
+from workbench.view.style import GREY, INK, SCREEN, fitted, log_ticks, own_settings, run_style, style_axes
 
 # Rows of a line at most; each is drawn as two points.
 MOST_ROWS = 300
@@ -97,8 +86,8 @@ def draw(runs: RunView | Sequence[RunView], choices: Choices, caption: str = "")
         ValueError: there are no runs or too many, or none has the agent that was chosen.
     """
     feed = Feed(runs, choices, MOST_ROWS, MAX_MARKS)
-    if len(feed.runs) > MOST_STYLES:
-        raise ValueError(said("figures.many", count=len(feed.runs), most=MOST_STYLES))
+    if len(feed.runs) > style.MOST_STYLES:
+        raise ValueError(said("figures.many", count=len(feed.runs), most=style.MOST_STYLES))
     feed.update()
     rows, columns = _grid(len(feed.charts))
     averaged = choices.smoothing > 0 and any(each.noisy for chart in feed.charts for each in chart.curves)
@@ -126,8 +115,8 @@ def draw(runs: RunView | Sequence[RunView], choices: Choices, caption: str = "")
 def _keys(feed: Feed, averaged: bool) -> list[Line2D]:
     """What the legend explains."""
     keys = [
-        Line2D([], [], color=style.colour, linestyle=style.dashes, linewidth=style.width, label=label)
-        for style, label in zip(map(run_style, range(len(feed.runs))), labels(feed.runs), strict=True)
+        Line2D([], [], color=look.colour, linestyle=look.dashes, linewidth=look.width, label=label)
+        for look, label in zip(map(run_style, range(len(feed.runs))), labels(feed.runs), strict=True)
     ]
     if feed.choices.agents == "each":
         return [*keys, Line2D([], [], color=GREY, marker="$0$", linewidth=1.2, label="an agent, by its number")]
@@ -170,7 +159,7 @@ class _Plot:
 
     def _draw(self, line: Line) -> None:
         """A line as recorded, faint where its moving average is drawn over it."""
-        rows, style = line.rows, run_style(line.run)
+        rows, look = line.rows, run_style(line.run)
         if line.kind == "due":
             self._axes.plot(rows[:, 0], rows[:, 3], color=INK, linewidth=1.1, linestyle=(0, (1.0, 2.2)), zorder=1)
             return
@@ -179,12 +168,12 @@ class _Plot:
             recorded = rows[:, 0], rows[:, 3]
         if line.kind == "marks":
             self._axes.plot(
-                *recorded, color=style.colour, marker=style.marker, markersize=8 - 2.5 * min(line.run, 1),
+                *recorded, color=look.colour, marker=look.marker, markersize=8 - 2.5 * min(line.run, 1),
                 linestyle="none", markerfacecolor="white", markeredgewidth=1.3, zorder=10 + line.run, clip_on=False,
             )  # fmt: skip
             return
         strong: dict[str, Any] = {
-            "linestyle": style.dashes, "linewidth": style.width * line.curve.weight, "zorder": 3 + line.run,
+            "linestyle": look.dashes, "linewidth": look.width * line.curve.weight, "zorder": 3 + line.run,
         }  # fmt: skip
         each = self._choices.agents == "each"
         if each:  # the line carries the agent's number
@@ -222,7 +211,8 @@ class _Plot:
         linear = "linear: some values are 0 or below" if self._choices.log and not log and not empty else ""
         axes.text(
             0.5, 0.5 if empty else 0.93, note or linear, transform=axes.transAxes, ha="center", va="center",
-            fontsize=SCREEN.text, color=WARNING if note and not empty else GREY, path_effects=HALO, zorder=20,
+            fontsize=SCREEN.text, color=style.WARNING if note and not empty else GREY, path_effects=style.HALO,
+            zorder=20,
         )  # fmt: skip
 
     def _mark_change(self, index: int, x: float, text: str) -> None:
@@ -230,7 +220,7 @@ class _Plot:
         self._axes.axvline(x, color=run_style(index).colour, linewidth=1.0, linestyle=(0, (6, 2)), zorder=1)
         self._axes.annotate(
             text, (x, 1.0), xycoords=self._axes.get_xaxis_transform(), xytext=(2, -2), textcoords="offset points",
-            rotation=90, ha="left", va="top", fontsize=SCREEN.small, color=INK, path_effects=HALO, zorder=15,
+            rotation=90, ha="left", va="top", fontsize=SCREEN.small, color=INK, path_effects=style.HALO, zorder=15,
             annotation_clip=True,
         )  # fmt: skip
 
@@ -244,7 +234,7 @@ class _Plot:
                 f"{REFERENCES[name]}, {fixed(mean)}", (0.0 if left else 1.0, mean),
                 xycoords=self._axes.get_yaxis_transform(), textcoords="offset points",
                 xytext=(2 if left else -2, -2 if below else 2), ha="left" if left else "right",
-                va="top" if below else "bottom", fontsize=SCREEN.small, color=GREY, path_effects=HALO, zorder=9,
+                va="top" if below else "bottom", fontsize=SCREEN.small, color=GREY, path_effects=style.HALO, zorder=9,
             )  # fmt: skip
 
 

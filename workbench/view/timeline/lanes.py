@@ -113,36 +113,23 @@ def _draw_lane(axes: Axes, lane: int, spans: Records, origin_ns: int, inches: fl
         size: of the names in long pieces, in points.
     """
     start, end = axes.get_xlim()
-    depth = depths(spans)
+    left, right = (spans["start"] - origin_ns) / 1e9, (spans["start"] + spans["duration"] - origin_ns) / 1e9
+    seen, depth = (left < end) & (right > start), depths(spans)
     bottom, top = lane + 1 - ROWS[0][0], lane + 1 - ROWS[0][1]
     axes.add_patch(Rectangle((start, top), end - start, bottom - top, fill=False, edgecolor=FAINT, linewidth=0.7))
     for level, (low, high) in enumerate(ROWS):
-        row = _within(spans[depth == level], origin_ns, start, end)
-        sides = lane + 1 - low, lane + 1 - high
+        inside = seen & (depth == level)
+        row, sides = spans[inside], (lane + 1 - low, lane + 1 - high)
         if len(row) > MAX_PIECES:
             _columns(axes, sides, row, origin_ns)
             continue
-        _pieces(axes, sides, row, origin_ns)
+        _pieces(axes, sides, row, left[inside], right[inside])
         if level == 0:
-            _label(axes, sides, row, origin_ns, inches, size)
+            _label(axes, sides, row, left[inside], right[inside], inches, size)
 
 
-def _seconds(spans: Records, origin_ns: int) -> tuple[Array, Array]:
-    """When spans begin and end, in seconds since the start."""
-    left = (spans["start"] - origin_ns) / 1e9
-    return left, left + spans["duration"] / 1e9
-
-
-def _within(spans: Records, origin_ns: int, start: float, end: float) -> Records:
-    """The spans that reach into a stretch of time."""
-    left, right = _seconds(spans, origin_ns)
-    inside: Records = spans[(left < end) & (right > start)]
-    return inside
-
-
-def _pieces(axes: Axes, sides: tuple[float, float], row: Records, origin_ns: int) -> None:
-    """Every span by itself."""
-    left, right = _seconds(row, origin_ns)
+def _pieces(axes: Axes, sides: tuple[float, float], row: Records, left: Array, right: Array) -> None:
+    """Every span by itself, from when to when in seconds."""
     for kind in sorted({SpanKind(kind) for kind in row["kind"].tolist()}):
         own = row["kind"] == kind
         _fill(axes, kind, left[own], right[own], np.full(own.sum(), sides[0]), np.full(own.sum(), sides[1]))
@@ -170,10 +157,12 @@ def _fill(axes: Axes, kind: SpanKind, left: Array, right: Array, bottom: Array, 
     axes.add_collection(boxes, autolim=False)
 
 
-def _label(axes: Axes, sides: tuple[float, float], row: Records, origin_ns: int, inches: float, size: float) -> None:
+def _label(
+    axes: Axes, sides: tuple[float, float], row: Records, left: Array, right: Array, inches: float, size: float
+) -> None:  # fmt: skip
     """Name what is long enough to hold its name."""
     start, end = axes.get_xlim()
-    left, right = np.clip(_seconds(row, origin_ns), start, end)
+    left, right = np.clip((left, right), start, end)
     room, letter = (right - left) / (end - start) * inches, _LABEL_INCHES * size
     for place in np.flatnonzero(room > 4 * letter):
         span, kind = row[place], SpanKind(row["kind"][place])
@@ -218,11 +207,7 @@ def _dress(axes: Axes, strip: Strip, sizes: Sizes, told: Sequence[str]) -> None:
 
 def _key(strips: Sequence[Strip]) -> list[Patch]:
     """A box for each kind that occurs in what is drawn."""
-    found = set[int]()
-    for strip in strips:
-        seen = _within(strip.spans, strip.origin_ns, strip.stretch.start, strip.stretch.end)
-        found |= set(seen["kind"].tolist())
     return [
         Patch(facecolor=look.colour, edgecolor=look.line, hatch=look.hatch, linewidth=0, label=kind.name.lower())
-        for kind, look in LOOKS.items() if kind in found
+        for kind, look in LOOKS.items() if any(strip.stretch.kinds[:, kind].any() for strip in strips)
     ]  # fmt: skip
