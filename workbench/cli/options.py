@@ -100,8 +100,7 @@ def command(function: Callable[..., int]) -> Callable[[Sequence[str]], int]:
 
     @functools.wraps(function)
     def act(arguments: Sequence[str]) -> int:
-        code: int = tyro.cli(function, prog=f"workbench {function.__name__}", args=arguments, registry=READ)
-        return code
+        return int(tyro.cli(function, prog=f"workbench {function.__name__}", args=arguments, registry=READ))
 
     return act
 

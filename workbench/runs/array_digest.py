@@ -7,9 +7,6 @@ import numpy.typing as npt
 
 from workbench.core.digest import chain
 
-# What a chain starts from.
-START = bytes(32)
-
 
 def array_digest(*arrays: npt.NDArray[Any]) -> str:
     """Hexadecimal digest of a chain of arrays: of dtype, shape and bytes in C order, whatever the memory layout.
@@ -17,7 +14,7 @@ def array_digest(*arrays: npt.NDArray[Any]) -> str:
     Raises:
         TypeError: an array holds Python objects, whose bytes are addresses.
     """
-    digest = START
+    digest = bytes(32)  # what a chain starts from
     for array in arrays:
         if array.dtype.hasobject:
             raise TypeError(f"the array's dtype is {array.dtype}; only plain numbers have a digest")

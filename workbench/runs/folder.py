@@ -14,7 +14,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from workbench.core.records import Records
 from workbench.runs import machine
-from workbench.runs.files import at, private, read_text, remedy, whole_file
+from workbench.runs.files import at, private, read_text, remedy, write_whole
 from workbench.runs.metrics import Schema
 from workbench.runs.sentences import said
 
@@ -234,12 +234,12 @@ class RunFolder:
         """Write a plain array to a ``.npy`` file beside the others, by the rules of :meth:`write_description`."""
         packed = io.BytesIO()  # which NumPy writes to a file without saying what the system refused
         np.save(packed, array, allow_pickle=False)
-        self._write(self.place / name, lambda file: file.write(packed.getbuffer()))
+        self._write(self.place / name, packed.getvalue())
 
     def replace(self, table: str, records: Records) -> None:
         """Write a whole table in place of what it held, by the rules of :meth:`write_description`."""
         self._check(table, records)
-        self._write(self.path_of(table), lambda file: file.write(records.tobytes()))
+        self._write(self.path_of(table), records.tobytes())
 
     def append(self, table: str, records: Records) -> None:
         """Add records to the end of a table, all of them or none.
@@ -286,12 +286,11 @@ class RunFolder:
 
     def _write_json(self, name: str, data: dict[str, Any]) -> None:
         text = json.dumps(data, indent=2, default=_plain, ensure_ascii=False) + "\n"
-        self._write(self.place / name, lambda file: file.write(text.encode(errors="replace")))
+        self._write(self.place / name, text.encode(errors="replace"))
 
-    def _write(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
+    def _write(self, path: Path, content: bytes) -> None:
         try:
-            with whole_file(path) as file:
-                write(file)
+            write_whole(path, content)
         except OSError as error:
             why = error.strerror or error
             raise RecordError(said("folder.write", path=path, why=why, remedy=remedy(error))) from error

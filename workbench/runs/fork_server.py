@@ -68,8 +68,7 @@ class Forked(Process):
             return None
         while not self.hear(line) and "seen" not in self.said and connection.wait([line], PATIENCE_S):
             pass  # until the server has said how it ended, or is dead
-        code: int = self.said.get("seen", self.said.get("code", -signal.SIGKILL if self._killed else HOW_UNKNOWN))
-        return code
+        return int(self.said.get("seen", self.said.get("code", -signal.SIGKILL if self._killed else HOW_UNKNOWN)))
 
     def _look_for_another(self) -> int | None:
         """The server died before it had forked the child, or could not, or the child must not begin any more."""

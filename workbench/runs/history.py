@@ -198,8 +198,7 @@ def points_of_all_agents(records: Records, axis: str, agents: int | None = None)
     points, row = np.unique(records[axis], return_inverse=True)
     last = np.full((len(points), agents or len(known)), -1)
     last[row, column] = np.arange(len(records))
-    complete: Records = records[last[(last >= 0).all(axis=1)]]
-    return complete
+    return np.asarray(records[last[(last >= 0).all(axis=1)]])
 
 
 class _Table:

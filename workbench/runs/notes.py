@@ -33,6 +33,5 @@ def write_note(folder: Path, note: str, tags: Sequence[str]) -> None:
 
 def check_tags(tags: Sequence[str]) -> None:
     """Refuse what is no tag; see :func:`write_note`."""
-    for tag in [tags] if isinstance(tags, str) else tags:
-        if isinstance(tags, str) or not _TAG.fullmatch(tag):
-            raise ConfigError(f"tags are {tags!r}; give a list of words of letters, digits, '_', '-' and '.'")
+    if isinstance(tags, str) or not all(map(_TAG.fullmatch, tags)):
+        raise ConfigError(f"tags are {tags!r}; give a list of words of letters, digits, '_', '-' and '.'")

@@ -229,7 +229,7 @@ class Run(RunView, Listener, Awaitable[Result]):
                 each.job.name, each.job.role, each.job.agents, each.process.pid, each.process.is_alive(),
                 silence_s if each.process.is_alive() else 0.0, each.job.restarts,
             )
-            for each, silence_s in zip(supervisor.children, self._restarts.silence_s, strict=True)
+            for each, silence_s in zip(supervisor.children, self._restarts.silence.seconds, strict=True)
         ]  # fmt: skip
 
     @property

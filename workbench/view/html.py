@@ -93,12 +93,11 @@ def process_table(runs: Sequence[RunView], names: Sequence[str]) -> str:
     rows = []
     for run, name in zip(runs, names, strict=True):
         for process in getattr(run, "processes", None) or ():
-            silence = "-" if process.silence_s is None else f"{process.silence_s:.1f} s ago"
             agents = ", ".join(map(str, process.agents)) or "-"
             gone = "&#10007; <b>gone</b>" if process.pid else "not started"
             alive = "&#10003; alive" if process.alive else gone
             cells = [name, process.name, process.role, agents, process.pid or "-"]
-            rows.append([*map(text, cells), alive, text(silence), text(process.restarts)])
+            rows.append([*map(text, cells), alive, f"{process.silence_s:.1f} s ago", text(process.restarts)])
     if not rows:
         return quiet("No process is there yet.")
     head = ("run", "process", "role", "agents", "pid", "state", "last heartbeat", "restarts")

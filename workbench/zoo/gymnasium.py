@@ -97,7 +97,7 @@ class Alone:
     def __init__(self, environment: Any) -> None:
         self.environment = environment
         self.possible_agents, self.agents = [AGENT], list[str]()
-        self.metadata, self.render = environment.metadata, environment.render
+        self.metadata, self.render, self.close = environment.metadata, environment.render, environment.close
 
     def observation_space(self, agent: Any) -> Any:
         """What it sees."""
@@ -106,10 +106,6 @@ class Alone:
     def action_space(self, agent: Any) -> Any:
         """What it can do."""
         return self.environment.action_space
-
-    def close(self) -> None:
-        """Let go of what it holds."""
-        self.environment.close()
 
     def reset(self, seed: int) -> tuple[dict[Any, Any], Any]:
         """Begin an episode."""

@@ -97,5 +97,4 @@ def until(
         kept = np.zeros(len(records), bool)  # its clock is another one if the machine was restarted
     else:
         kept = records["epoch"] < epochs
-    chosen: Records = records[kept]
-    return chosen
+    return np.asarray(records[kept])

@@ -28,7 +28,11 @@ class Incident(Death):
 
 
 class RestartPolicy(Listener):
-    """Restarts a run's children as its configuration says, and kills those that hang."""
+    """Restarts a run's children as its configuration says, and kills those that hang.
+
+    Attributes:
+        silence: of each child.
+    """
 
     def __init__(self, supervisor: Supervisor, note: Callable[[Incident], object]) -> None:
         """Take the run's supervisor; ``note`` writes an incident down, before anything is done about it."""
@@ -36,12 +40,7 @@ class RestartPolicy(Listener):
         self._limits, self._progress = supervisor.config.processes, supervisor.progress
         self._restarts = {child.job.name: Restarts(self._limits) for child in supervisor.children}
         self._roles = {child.job.name: child.job.role for child in supervisor.children}
-        self._silence = Silence(len(supervisor.children))
-
-    @property
-    def silence_s(self) -> list[float]:
-        """Seconds without a heartbeat, of each child."""
-        return self._silence.seconds
+        self.silence = Silence(len(supervisor.children))
 
     def caller_is_ending(self) -> bool:
         """Whether this process is a notebook's kernel that was told to shut down or to restart.
@@ -78,7 +77,7 @@ class RestartPolicy(Listener):
         """Kill every child that has been silent for too long."""
         children = self._supervisor.children
         ready = self._progress.ready()
-        silences = self._silence.look(self._progress.heartbeats(), ready)
+        silences = self.silence.look(self._progress.heartbeats(), ready)
         for child, silence_s in zip(children, silences, strict=True):
             if child.process.is_alive():
                 self._look_at(child, ready[child.job.index], silence_s)

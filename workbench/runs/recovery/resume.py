@@ -99,7 +99,10 @@ def _gone_back(
     check_launch(wanted, earlier.mode, earlier.lag)
     description = {"faults": [], "incidents": [], "changes": []} | earlier.description
     plan, place = planned(wanted, earlier.mode, earlier.lag, (*OWN_HOOKS, *hooks_of(earlier, wanted)))
-    _check_tables(earlier.folder, plan)
+    try:
+        earlier.folder.schema.require(record_tables(plan.config, plan.hooks))
+    except ValueError as error:
+        raise RecordError(f"{earlier.folder.path} cannot be resumed: {error}") from None
     _check_fits(plan, checkpoint)
     if earlier.status == "finished" and wanted.epochs == checkpoint.epoch:
         about = {"changed": ", ".join(changed) or "this", "longer": 2 * wanted.epochs}
@@ -148,13 +151,6 @@ def _step_sizes(earlier: LoadedRun, launched: Config, wanted: Config, checkpoint
         text = said("resume.step size", before=sizes[0], after=sizes[1], epochs=wanted.epochs)
         warnings.warn(text, RecordWarning, stacklevel=4)
     return sizes
-
-
-def _check_tables(folder: RunFolder, plan: Plan) -> None:
-    try:
-        folder.schema.require(record_tables(plan.config, plan.hooks))
-    except ValueError as error:
-        raise RecordError(f"{folder.path} cannot be resumed: {error}") from None
 
 
 def _check_fits(plan: Plan, checkpoint: Checkpoint) -> None:

@@ -80,8 +80,7 @@ def of_process(spans: Records, process: int) -> Records:
         process: place of the process.
     """
     own = spans[spans["process"] == process]
-    ordered: Records = own[np.lexsort((-np.arange(len(own)), -own["duration"], own["start"]))]
-    return ordered
+    return np.asarray(own[np.lexsort((-np.arange(len(own)), -own["duration"], own["start"]))])
 
 
 def depths(spans: Records) -> NDArray[np.int64]:
