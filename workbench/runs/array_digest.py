@@ -8,13 +8,17 @@ import numpy.typing as npt
 from workbench.core.digest import chain
 
 
+# What a chain starts from.
+START = bytes(32)
+
+
 def array_digest(*arrays: npt.NDArray[Any]) -> str:
     """Hexadecimal digest of a chain of arrays: of dtype, shape and bytes in C order, whatever the memory layout.
 
     Raises:
         TypeError: an array holds Python objects, whose bytes are addresses.
     """
-    digest = bytes(32)  # what a chain starts from
+    digest = START
     for array in arrays:
         if array.dtype.hasobject:
             raise TypeError(f"the array's dtype is {array.dtype}; only plain numbers have a digest")
