@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from workbench.core.digest import chain
 
-
 # What a chain starts from.
 START = bytes(32)
 
