@@ -99,7 +99,7 @@ class WorksForLong(Hook):
     def on_collector(self, collector, parts):
         import time
 
-        first = collector.greedy_policies[0]
+        first = collector.evaluator.policies[0]
         sound = first.act
 
         def act(stack, epsilon):

@@ -41,7 +41,7 @@ def test_a_run_begins_with_both_networks_as_given_and_a_fresh_optimiser(earlier,
     np.testing.assert_allclose(run.weights, earlier.weights, atol=1e-6)
     half = earlier.weights.shape[1] // 2
     assert (run.weights[:, :half] != run.weights[:, half:]).any()  # the target is not the online network
-    agent = config.agent.make(config, 0, torch.device("cpu"), earlier.weights[0])
+    agent = config.agent.agent_class(config, 0, torch.device("cpu"), earlier.weights[0])
     assert (
         check_agent(agent) == (True, "") and agent.get_state()["step"] == 0 and not agent.get_state()["exp_avg"].any()
     )

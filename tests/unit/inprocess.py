@@ -15,6 +15,7 @@ from workbench.core.shared.weight_store import WeightStore
 from workbench.core.train.hooks import record_tables
 from workbench.core.train.loop import Collector, Trainer, run_sequential
 from workbench.runs.array_digest import array_digest
+from workbench.runs.evaluation import Evaluation
 from workbench.runs.history import History
 from workbench.runs.loaded import padded, unpadded
 from workbench.runs.metrics import Schema
@@ -60,7 +61,9 @@ def build(config, lag, hooks=()):
 
 def new_collector(parts):
     """A collector over the memory of a run, as it is before it restores anything."""
-    return Collector(parts.config, parts.replays, parts.stores, parts.progress, parts.channel)
+    collector = Collector(parts.config, parts.replays, parts.stores, parts.progress, parts.channel)
+    Evaluation().on_collector(collector, parts)
+    return collector
 
 
 def new_trainer(parts):
@@ -74,7 +77,7 @@ def take_over(parts):
     """Let the hooks restore what was kept, on each side that is new, as where a child puts its parts together."""
     for side in ("collector", "trainer"):
         if side in parts.new:
-            for hook in parts.hooks:
+            for hook in (hook for hook in parts.hooks if not isinstance(hook, Evaluation)):  # every run has it
                 getattr(hook, f"on_{side}")(getattr(parts, side), parts)
             parts.new.discard(side)
 

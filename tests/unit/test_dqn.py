@@ -17,7 +17,7 @@ DQN = wb.preset("tiny").replace(agent={"name": "dqn", "width": 16, "num_frames":
 
 def agent_of(**changes):
     config = DQN.replace(**changes)
-    return config.agent.make(config, 0, CPU)
+    return config.agent.agent_class(config, 0, CPU)
 
 
 @pytest.mark.parametrize("double", [True, False])

@@ -200,8 +200,9 @@ def test_a_count_that_outlives_an_episode_is_noticed_whatever_it_counts_to(every
 ])  # fmt: skip
 def test_one_agent_alone_is_told_what_the_way_of_many_agents_tells(world, arguments):
     config = of(f"gymnasium:{world}", **arguments).world
-    rng, alone = np.random.default_rng(3), config.make(np.random.default_rng(5), 3)
-    together, seen = environment.Episodes(config, np.random.default_rng(5), 3), []
+    config = dataclasses.replace(config, num_worlds=3)
+    rng, alone = np.random.default_rng(3), config.make(np.random.default_rng(5))
+    together, seen = environment.Episodes(config, np.random.default_rng(5)), []
     for turn in range(60):
         if turn % 25 == 0:
             alone.reset()

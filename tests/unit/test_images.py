@@ -24,8 +24,8 @@ class Images(WorldConfig):
     def spec(self):
         return EnvSpec((AgentSpec(self.shape, "uint8", num_actions=2),) * 2, max_turns=20, whole_epochs=True)
 
-    def make(self, rng, num_worlds=None):
-        return Lights(self, rng, num_worlds or self.num_worlds)
+    def make(self, rng):
+        return Lights(self, rng, self.num_worlds)
 
 
 class Lights:
@@ -118,7 +118,7 @@ def test_both_agents_learn_from_images_alike_in_both_modes(agent, tmp_path):
     name = {"iqn": "psi", "dqn": "first"}[agent]
     layout, run = config.agent.layout(config.spec.agents[0]), pair.sequential
     assert f"{name}.0.weight" in layout.names and run.config.agent.num_frames > 1
-    first = config.agent.make(config, 0, torch.device("cpu"))
+    first = config.agent.agent_class(config, 0, torch.device("cpu"))
     learned = layout.views(run.weights[0][: layout.size])[f"{name}.0.weight"]
     assert (learned != layout.views(first.parameters.online.numpy())[f"{name}.0.weight"]).mean() > 0.5
     diagnosis = run.diagnose()

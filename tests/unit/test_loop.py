@@ -20,7 +20,8 @@ from workbench.core.shared.replay import Replay
 from workbench.core.shared.sampling import UniformSampler
 from workbench.core.shared.weight_store import WeightStoreError
 from workbench.core.train.learners import Learner
-from workbench.core.train.loop import collect, evaluation_config
+from workbench.core.train.loop import collect
+from workbench.runs.evaluation import evaluation_config
 from workbench.runs.reference_policies import reference_rewards
 
 SMALL = wb.preset("tiny").replace(**{"epochs": 8, "evaluation.interval": 0, "evaluation.final_worlds": 2})
@@ -349,7 +350,7 @@ def test_a_tiny_task_is_learnt():
     untrained = inprocess.build(config, 1)
     untrained.trainer.publish_initial()
     untrained.collector.sync(0, 0)
-    untrained.collector.evaluate(0, 64, final=False)
+    untrained.collector.evaluator.evaluate(0, 64, final=False)
     before = inprocess.history(untrained).evaluations["reward"].sum()
     after = inprocess.history(inprocess.run(config, 1)).evaluations["reward"].sum()
     assert before < chance < (chance + script) / 2 < after

@@ -71,7 +71,7 @@ def test_replayed_updates_use_what_is_staged_then_and_the_action_changes_after_a
     graphs.state = state_of(pair.fused)
     pair.fused.descend = Replayed(pair.fused.descend, pytest.fail)
     rng = np.random.default_rng(3)
-    policy = config.agent.policy(config, 0, torch.device("cpu"), rng, rng)
+    policy = config.agent.policy_class(config, 0, torch.device("cpu"), rng, rng)
     stacks = rng.integers(0, 6, (1, 3, *config.spec.agents[0].shape)).astype(np.uint8)
     out, seen = np.empty(policy.vector_size, np.float32), []
     for updates in (0, 10, 60):
@@ -221,7 +221,7 @@ def test_updates_and_snapshots_bring_everything_to_the_device_and_back(learners,
 @pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS)
 def test_a_policy_acts_on_the_device_with_weights_from_host_memory(changes, fake):
     config, rng = TINY.replace(**changes), np.random.default_rng(0)
-    policy = config.agent.policy(config, 0, FAKE, rng, rng)
+    policy = config.agent.policy_class(config, 0, FAKE, rng, rng)
     policy.load(np.zeros(policy.vector_size, np.float32))
     chosen = policy.act(np.zeros((4, 3, *config.spec.agents[0].shape), np.uint8), 0.1)
     assert policy.weights.device == FAKE and chosen.q.shape == (4, config.spec.agents[0].num_actions)

@@ -35,7 +35,7 @@ def late(config, lag):
         for epoch in range(config.epochs + lag):
             if epoch < config.epochs:
                 parts.collector.epoch(epoch, max(0, epoch - lag))
-                parts.collector.evaluate_if_due(epoch)
+                parts.collector.evaluator.after_epoch(epoch)
             if epoch >= lag:
                 for agent in parts.trainer.agents:
                     parts.trainer.epoch(agent, epoch - lag)
@@ -100,17 +100,15 @@ def test_an_agent_that_asks_for_it_is_given_every_turn_that_a_row_spans():
 
 
 def test_the_metrics_of_an_agent_are_in_the_updates_table_by_name():
-    class Telling(LinearConfig):
-        metrics = (Metric("learning/bias", "updates", "bias", "1", "The first bias."),)
-
-        def make(self, config, index, device, weights=None):
-            return TellingAgent(config, index, device, weights)
-
     class TellingAgent(LinearAgent):
         def update(self, learning_rate):
             loss, *_ = super().update(learning_rate)
             absent = [torch.tensor(np.nan)] * 4
             return torch.stack((loss, *absent, self.online.layer.bias[0].detach()))
+
+    class Telling(LinearConfig):
+        agent_class = TellingAgent
+        metrics = (Metric("learning/bias", "updates", "bias", "1", "The first bias."),)
 
     config = OWN.replace(agent=Telling(num_frames=2))
     assert record_tables(config, ())["updates"].dtype.names[-1] == "bias"
@@ -136,7 +134,7 @@ def test_agents_that_differ_are_trained_side_by_side_and_their_weights_fit_into_
         assert np.isfinite(row[:size]).all() and np.isnan(row[size:]).all()
     np.testing.assert_array_equal(padded(unpadded(weights, DIFFERENT)), weights)
     for index, agent in parts.trainer.agents.items():
-        again = DIFFERENT.agent.make(DIFFERENT, index, torch.device("cpu"), unpadded(weights, DIFFERENT)[index])
+        again = DIFFERENT.agent.agent_class(DIFFERENT, index, torch.device("cpu"), unpadded(weights, DIFFERENT)[index])
         np.testing.assert_array_equal(again.get_state()["vector"], agent.get_state()["vector"])
     made = wb.launch(DIFFERENT, mode="sequential", lag=0, out=tmp_path, weights=weights, start=False)
     made.stop()
@@ -197,5 +195,5 @@ def test_the_parent_learns_the_size_of_a_vector_from_one_network(tmp_path, monke
     for name in "ab":
         wb.launch(TINY, out=tmp_path, name=name, start=False).stop()
     assert len(built) == 1
-    assert isinstance(TINY.agent.make(TINY, 0, torch.device("cpu")), ValueAgent)
+    assert isinstance(TINY.agent.agent_class(TINY, 0, torch.device("cpu")), ValueAgent)
     assert dataclasses.asdict(TINY)["agent"]["width"] == 32

@@ -22,6 +22,7 @@ from workbench.core.processes.wakeup import Stopped
 from workbench.core.shared import layout
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.weight_store import WeightStore
+from workbench.core.train.hooks import Evaluator
 from workbench.core.train.learners import Learner
 from workbench.core.train.loop import Trainer
 from workbench.core.train.pacing import Pacing
@@ -239,9 +240,7 @@ class SimulatedRun:
             wakeup=SimpleNamespace(wait_until=lambda holds, progress: self.wait_until(job.index, holds)),
             notify_others=lambda: self.notify_others(job.index),
             ready=lambda: self.ready(job.index),
-            collector=lambda: SimpleNamespace(
-                epoch=self.collect, evaluate_if_due=lambda epoch: None, finish=self.finish
-            ),
+            collector=lambda: SimpleNamespace(epoch=self.collect, evaluator=Evaluator(), finish=self.finish),
             trainer=trainer,
         )
 

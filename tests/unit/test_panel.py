@@ -42,8 +42,8 @@ class FallingWorld(Treasurehunt):
 class Falling(TreasurehuntConfig):
     """Its arguments."""
 
-    def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> FallingWorld:
-        return FallingWorld(self, rng, num_worlds)
+    def make(self, rng: np.random.Generator) -> FallingWorld:
+        return FallingWorld(self, rng)
 
 
 class Frames:

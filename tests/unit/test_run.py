@@ -49,7 +49,7 @@ class InProcess:
     def play(self, epochs):
         for epoch in epochs:
             self.parts.collector.epoch(epoch, max(0, epoch - self.lag))
-            self.parts.collector.evaluate_if_due(epoch)
+            self.parts.collector.evaluator.after_epoch(epoch)
             for agent in self.parts.trainer.agents:
                 self.parts.trainer.epoch(agent, epoch)
             self.deliver()
@@ -336,8 +336,8 @@ def test_a_class_of_a_notebook_cell_is_refused_with_the_reason_and_the_remedy(la
 class OneCopyOnly(TreasurehuntConfig):
     """A world that can be trained in, but not in the many copies that the reference policies are played in."""
 
-    def make(self, rng, num_worlds=None):
-        assert num_worlds is None
+    def make(self, rng):
+        assert self.num_worlds <= CONFIG.evaluation.worlds
         return Treasurehunt(self, rng)
 
 

@@ -17,6 +17,7 @@ import workbench as wb
 from tests.unit import inprocess
 from workbench.core.shared.record_ring import Channel
 from workbench.core.train.loop import Collector, run_sequential
+from workbench.runs.evaluation import GreedyEvaluator
 from workbench.runs.history import History
 from workbench.runs.recovery.deduplication import Repeats
 from workbench.runs.recovery.keepers import Recovery
@@ -28,6 +29,7 @@ CONFIG = wb.preset("tiny").replace(
 PACKAGE = Path(wb.__file__).parent
 ROOMS = ("core/train", "core/shared", "runs/recovery")
 PLACES = {str(path) for room in ROOMS for path in (PACKAGE / room).glob("*.py")}
+PLACES.add(str(PACKAGE / "runs" / "evaluation.py"))
 
 
 class CutOff(BaseException):
@@ -78,7 +80,8 @@ def died_in(error):
     """Which side was cut off, by whose frame was running."""
     at = error.__traceback__
     while at is not None:
-        if isinstance(at.tb_frame.f_locals.get("self"), Collector) or at.tb_frame.f_code.co_name == "on_collector":
+        acting = Collector, GreedyEvaluator
+        if isinstance(at.tb_frame.f_locals.get("self"), acting) or at.tb_frame.f_code.co_name == "on_collector":
             return "collector"
         at = at.tb_next
     return "trainer"

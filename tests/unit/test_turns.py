@@ -102,7 +102,7 @@ def test_a_world_whose_episodes_end_learns_the_same_however_late_its_learners_ar
         for epoch in range(config.epochs + lag):
             if epoch < config.epochs:
                 parts.collector.epoch(epoch, max(0, epoch - lag))
-                parts.collector.evaluate_if_due(epoch)
+                parts.collector.evaluator.after_epoch(epoch)
             if epoch >= lag:
                 for agent in reversed(list(parts.trainer.agents)):
                     parts.trainer.epoch(agent, epoch - lag)

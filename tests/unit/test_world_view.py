@@ -211,8 +211,8 @@ class Unseen(Treasurehunt):
 class Blind(TreasurehuntConfig):
     """Its arguments."""
 
-    def make(self, rng, num_worlds=None):
-        return Unseen(self, rng, num_worlds)
+    def make(self, rng):
+        return Unseen(self, rng)
 
 
 OWN = "tests.unit.own_environments"

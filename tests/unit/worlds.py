@@ -45,9 +45,9 @@ class TrialConfig(WorldConfig):
         different = AgentSpec((3,), "float32", 2), AgentSpec((4, 4, 1), "uint8", 3), codes
         return EnvSpec((codes,) * 3 if self.alike else different, self.max_turns)
 
-    def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> Trial:
+    def make(self, rng: np.random.Generator) -> Trial:
         """The world."""
-        return Trial(self, rng, self.num_worlds if num_worlds is None else num_worlds)
+        return Trial(self, rng)
 
 
 class Trial:
@@ -55,8 +55,8 @@ class Trial:
 
     config_class = TrialConfig
 
-    def __init__(self, config: TrialConfig, rng: np.random.Generator, num_worlds: int) -> None:
-        self.config, self.rng, self.num_worlds, self.num_agents = config, rng, num_worlds, 3
+    def __init__(self, config: TrialConfig, rng: np.random.Generator) -> None:
+        self.config, self.rng, self.num_worlds, self.num_agents = config, rng, config.num_worlds, 3
         self.reset()
 
     def reset(self) -> None:

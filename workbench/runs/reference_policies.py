@@ -6,6 +6,7 @@ rules are there for Treasurehunt, and a world may offer others.
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ def play(config: WorldConfig, policies: list[ReferencePolicy], epochs: int, seed
     Raises:
         ValueError: ``epochs`` is below 1.
     """
-    world = config.make(stream(seed, "world"), num_worlds=epochs)
+    world = replace(config, num_worlds=epochs).make(stream(seed, "world"))
     rng = stream(seed, "reference")
     rewards = np.zeros(epochs)
     for _ in range(config.spec().max_turns):

@@ -32,6 +32,7 @@ from workbench.runs import machine
 from workbench.runs import result as results
 from workbench.runs.array_digest import array_digest
 from workbench.runs.awaiting import Awaitable, advise, in_steps
+from workbench.runs.evaluation import Evaluation
 from workbench.runs.finite import COMPUTED, first_not_finite
 from workbench.runs.folder import FolderGone, RecordError, RecordWarning, RunFolder
 from workbench.runs.fork_server import new_process
@@ -57,7 +58,7 @@ from workbench.runs.uninterrupted import uninterrupted
 REFERENCE_EPOCHS = 400
 
 # What every run has, before all other hooks.
-OWN_HOOKS: tuple[Hook, ...] = (Recovery(), LiveSettings(), TimeSlice())
+OWN_HOOKS: tuple[Hook, ...] = (Evaluation(), Recovery(), LiveSettings(), TimeSlice())
 
 
 @dataclass(frozen=True)

@@ -211,9 +211,9 @@ class EnvironmentConfig(WorldConfig):
             return ""
         return f"{self.title} is not decided by its seed: two episodes with the same seed and actions differ"
 
-    def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> "Episodes":
+    def make(self, rng: np.random.Generator) -> "Episodes":
         """The world."""
-        return Episodes(self, rng, self.num_worlds if num_worlds is None else num_worlds)
+        return Episodes(self, rng)
 
 
 _FOUND: dict[tuple[Any, ...], Found] = {}
@@ -239,10 +239,10 @@ class Episodes:
 
     config_class: ClassVar[type[WorldConfig]] = EnvironmentConfig
 
-    def __init__(self, config: EnvironmentConfig, rng: np.random.Generator, num_worlds: int) -> None:
+    def __init__(self, config: EnvironmentConfig, rng: np.random.Generator) -> None:
         from workbench.zoo.spaces import observation
 
-        found = config.found
+        found, num_worlds = config.found, config.num_worlds
         self.config, self.rng, self.num_worlds = config, rng, num_worlds
         self._environments = [config.open(found.recipe) for _ in range(num_worlds)]
         first = self._environments[0]

@@ -52,9 +52,9 @@ class GymnasiumConfig(EnvironmentConfig):
         arguments: dict[str, Any] = self.env_args
         return Alone(gymnasium.make(spec, disable_env_checker=True, **arguments))
 
-    def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> "LoneEpisodes":
+    def make(self, rng: np.random.Generator) -> "LoneEpisodes":
         """The world."""
-        return LoneEpisodes(self, rng, self.num_worlds if num_worlds is None else num_worlds)
+        return LoneEpisodes(self, rng)
 
 
 class LoneEpisodes(Episodes):

@@ -32,9 +32,9 @@ class SparseConfig(TreasurehuntConfig):
         bound = (spec.reward_bound or 0) + self.shaping * (self.height + self.width - 6)
         return replace(spec, reward_bound=bound, discount=self.discount) if self.shaping else spec
 
-    def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> "SparseTreasurehunt":
+    def make(self, rng: np.random.Generator) -> "SparseTreasurehunt":
         """The world."""
-        return SparseTreasurehunt(self, rng, num_worlds)
+        return SparseTreasurehunt(self, rng)
 
 
 class SparseTreasurehunt(Treasurehunt):

@@ -39,7 +39,7 @@ class TreasurehuntEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo comes wi
         seen = self.config.spec().agents[0].shape
         self._seen = {name: spaces.Box(0, NUM_ENTITIES, seen, np.uint8) for name in self.possible_agents}
         self._done = {name: spaces.Discrete(NUM_ACTIONS) for name in self.possible_agents}
-        self._world = self.config.make(np.random.default_rng(), 1)
+        self._world = self.config.make(np.random.default_rng())
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
         """Codes of the cells around an agent."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from workbench.core.seeding import stream
 from workbench.core.shared.replay import Batch, Replay
 from workbench.core.shared.sampling import UniformSampler
 from workbench.core.shared.weight_store import WeightStore
-from workbench.core.train.loop import collect, evaluation_config
+from workbench.core.train.loop import collect
+from workbench.runs.evaluation import evaluation_config
 from workbench.runs.presets import preset
 from workbench.zoo.environment import EnvironmentConfig
 from workbench.zoo.gymnasium import Alone
@@ -48,7 +50,7 @@ def world_speed(config: Config, quick: bool) -> dict[str, Any]:
     """Random agent steps per second, observations included, with 1 and with 64 worlds."""
     rates = {}
     for worlds in (1, 64):
-        world = config.world.make(stream(0, "world"), worlds)
+        world = replace(config.world, num_worlds=worlds).make(stream(0, "world"))
         turns = 200 if quick else 4000 // (1 if worlds == 1 else 4)
         actions = stream(0, "reference").integers(NUM_ACTIONS, size=(turns, config.num_agents, worlds))
 
@@ -78,7 +80,7 @@ def adapter_speed(quick: bool) -> dict[str, Any]:
         config = preset("tiny").replace(world=name)
         specs, rng = config.spec.agents, stream(0, "reference")
         chosen = [[rng.integers(spec.num_actions, size=1) for spec in specs] for _ in range(turns)]
-        world = config.world.make(stream(0, "world"), 1)
+        world = config.world.make(stream(0, "world"))
 
         def play(world: World = world, chosen: list[Any] = chosen) -> None:
             """Some turns of ours."""
@@ -154,9 +156,9 @@ def collecting_parts(config: Config) -> tuple[World, list[Replay], list[Policy]]
     policies = []
     for index in agents:
         exploration, values = (stream(config.seed, role, index) for role in ("exploration", "acting_quantiles"))
-        policy = config.agent.policy(config, index, cpu, exploration, values)
+        policy = config.agent.policy_class(config, index, cpu, exploration, values)
         vector = np.empty(policy.vector_size, np.float32)
-        config.agent.make(config, index, cpu).snapshot(vector)
+        config.agent.agent_class(config, index, cpu).snapshot(vector)
         policy.load(vector)
         policies.append(policy)
     return world, replays, policies
@@ -299,7 +301,7 @@ def weight_store_speed(config: Config, device: torch.device, quick: bool) -> dic
     agent = IQNAgent(config, 0, device)
     size = agent.parameters.vector.numel()
     store = WeightStore(WeightStore.layout(size, agent.parameters.layout.fingerprint, 2).allocate())
-    policy = config.agent.policy(
+    policy = config.agent.policy_class(
         config, 0, torch.device("cpu"), stream(0, "exploration"), stream(0, "acting_quantiles")
     )
     vector = np.empty(size, np.float32)

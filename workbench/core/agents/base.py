@@ -120,11 +120,17 @@ class AgentConfig(Choice, group="agent"):
     Its name in a configuration is the registered one, or ``module:Class``.
 
     Attributes:
+        agent_class: The learning side, an :class:`Agent`. It is called with the whole configuration, the agent's index
+            in the world, and the device where updates are computed; and with a snapshot to start from, copied, where
+            it is not to start from fresh weights out of its own stream.
+        policy_class: The acting side, a :class:`Policy`. It is called with the configuration, the index, the device
+            where values are computed, the stream of random actions, and the stream of what a value depends on, such as
+            quantile fractions; and with ``noise=False`` where layers that are noisy in learning act without.
         num_frames: Newest observations stacked into one state, in frames.
     """
 
-    agent_class: ClassVar[type[Any]]  # the learning side; called as :meth:`make` is
-    policy_class: ClassVar[type[Any]]  # the acting side; called as :meth:`policy` is
+    agent_class: ClassVar[type[Any]]
+    policy_class: ClassVar[type[Any]]
     loss: ClassVar[str] = "loss"  # what charts call it
     uncorrected: ClassVar[str] = "this agent has no off-policy corrections"  # why; empty if it has
     metrics: ClassVar[tuple[Metric, ...]] = ()  # what its updates return beyond UPDATE_METRICS
@@ -142,37 +148,6 @@ class AgentConfig(Choice, group="agent"):
     def layout(self, spec: AgentSpec) -> ParameterLayout:
         """Where its parameters lie in a snapshot, which holds them twice: online, then target network."""
         raise NotImplementedError
-
-    def make(
-        self, config: Config, index: int, device: torch.device, weights: NDArray[np.float32] | None = None
-    ) -> Agent:
-        """The learning side of one agent of the world.
-
-        Args:
-            config: the whole configuration.
-            index: which agent.
-            device: where updates are computed.
-            weights: snapshot to start from (a warm start), copied; else fresh ones from the agent's own stream.
-        """
-        made: Agent = self.agent_class(config, index, device, weights)
-        return made
-
-    def policy(
-        self, config: Config, index: int, device: torch.device, exploration: np.random.Generator,
-        values: np.random.Generator, noise: bool = True,
-    ) -> Policy:  # fmt: skip
-        """The acting side of one agent of the world.
-
-        Args:
-            config: the whole configuration.
-            index: which agent.
-            device: where values are computed.
-            exploration: stream of random actions.
-            values: stream of what a value depends on, such as quantile fractions. It may be the same generator.
-            noise: whether layers that are noisy in learning are noisy here; evaluations act without.
-        """
-        made: Policy = self.policy_class(config, index, device, exploration, values, noise)
-        return made
 
     def example_state(self, config: Config, index: int) -> dict[str, Any]:
         """A state such as :meth:`Agent.get_state` gives, for its names, shapes and dtypes."""

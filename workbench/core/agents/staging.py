@@ -58,8 +58,9 @@ class Staging:
         self._host = torch.zeros(total, dtype=torch.uint8, device="cpu")
         self._device = self._host if device.type == "cpu" else torch.zeros_like(self._host, device=device)
         self._pinned: list[tuple[Tensor, torch.cuda.Event]] = []
-        if device.type == "cuda":  # Two, so that one can be filled while the other is still on its way.
-            self._pinned = [(torch.zeros(total, dtype=torch.uint8, pin_memory=True), _event()) for _ in range(2)]
+        for _ in range(2 if device.type == "cuda" else 0):  # one can be filled while the other is still on its way
+            copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            self._pinned.append((torch.zeros(total, dtype=torch.uint8, pin_memory=True), copied))
         self.host: dict[str, NDArray[Any]] = {}
         self.device: dict[str, Tensor] = {}
         for (name, (shape, dtype)), start, size in zip(fields.items(), starts, sizes, strict=True):
@@ -79,7 +80,3 @@ class Staging:
             self._pinned.append((pinned, copied))
         elif self._device is not self._host:
             self._device.copy_(self._host)
-
-
-def _event() -> torch.cuda.Event:
-    return torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch leaves it untyped

@@ -70,9 +70,7 @@ class ValueAgent:
         updates, target_updates: how many there were.
 
     Args:
-        config: everything about the agent.
-        index: which agent; it addresses the random streams.
-        device: where updates are computed.
+        config, index, device: see :attr:`AgentConfig.agent_class`.
         weights: snapshot to start from (a warm start), (2 * size,) float32, copied; else :func:`initial_weights`.
 
     Raises:
@@ -239,12 +237,8 @@ class EpsilonGreedy:
     """The acting side: acts with the weights of the last :meth:`load`.
 
     Args:
-        config: everything about the agent.
-        index: which agent.
-        device: where values are computed.
-        exploration: stream of random actions.
-        values: stream of what values depend on. It may be the same generator.
-        noise: whether noisy layers are noisy; without, they act with their means, as in an evaluation.
+        config, index, device, exploration, values, noise: see :attr:`AgentConfig.policy_class`. Both streams may be
+            the same generator.
     """
 
     def __init__(

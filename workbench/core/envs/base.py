@@ -172,11 +172,6 @@ class WorldConfig(Choice, group="world"):
         """Why runs of the same seed may differ in this world, in a sentence; "" where its generator decides all."""
         return ""
 
-    def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> World:
-        """A world that is ready to play.
-
-        Args:
-            rng: its only source of chance.
-            num_worlds: copies; that of the arguments unless given.
-        """
+    def make(self, rng: np.random.Generator) -> World:
+        """A world of ``num_worlds`` copies that is ready to play; ``rng`` is its only source of chance."""
         raise NotImplementedError

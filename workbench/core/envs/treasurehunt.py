@@ -74,13 +74,13 @@ class TreasurehuntConfig(WorldConfig):
         """The size of the map."""
         return f"a world of {self.height} x {self.width} cells"
 
-    def make(self, rng: np.random.Generator, num_worlds: int | None = None) -> Treasurehunt:
+    def make(self, rng: np.random.Generator) -> Treasurehunt:
         """The world."""
-        return Treasurehunt(self, rng, num_worlds)
+        return Treasurehunt(self, rng)
 
 
 class Treasurehunt:
-    """``num_worlds`` copies of the world, which is ready to play once built.
+    """``config.num_worlds`` copies of the world, which is ready to play once built.
 
     Every turn each empty inner cell becomes a gem with ``config.spawn_prob``. An agent is rewarded with the value of
     the cell that it aims at (gem, wall, or nothing) and moves there unless a wall or an agent stands in the way.
@@ -89,24 +89,15 @@ class Treasurehunt:
         cells: (num_worlds, height, width) uint8 entity codes: the maps with their border, as they are now.
 
     Args:
-        config: size, agents and rewards.
+        config: size, agents, rewards and number of copies.
         rng: the only source of chance. How many numbers are drawn never depends on what happened before.
-        num_worlds: copies; ``config.num_worlds`` unless given.
-
-    Raises:
-        ValueError: ``num_worlds`` is below 1.
     """
 
     config_class: ClassVar[type[WorldConfig]] = TreasurehuntConfig
 
-    def __init__(self, config: TreasurehuntConfig, rng: np.random.Generator, num_worlds: int | None = None) -> None:
-        self.config = config
-        self.rng = rng
-        self.num_worlds = config.num_worlds if num_worlds is None else num_worlds
-        self.num_agents = config.num_agents
-        self.frame_size = (2 * config.vision_radius + 1) ** 2
-        if self.num_worlds < 1:
-            raise ValueError(f"num_worlds is {num_worlds}; there must be at least 1 copy of the world")
+    def __init__(self, config: TreasurehuntConfig, rng: np.random.Generator) -> None:
+        self.config, self.rng = config, rng
+        self.num_worlds, self.num_agents = config.num_worlds, config.num_agents
         radius = config.vision_radius  # Walls this thick around the inner cells: no view leaves its own world.
         rows, columns = config.height - 2 + 2 * radius, config.width - 2 + 2 * radius
         self._maps = np.full((self.num_worlds, rows, columns), WALL, np.uint8)
@@ -153,7 +144,7 @@ class Treasurehunt:
         np.copyto(self._inner, GEM, where=self._spawns)
 
     def observe(self, agent: int) -> NDArray[np.uint8]:
-        """What one agent sees: (num_worlds, frame_size) uint8 entity codes, a new array.
+        """What one agent sees: (num_worlds, side * side) uint8 entity codes, a new array.
 
         A frame is the square window of ``vision_radius`` cells around the agent, row by row, walls beyond the edge; the
         agent itself is the AGENT in its centre.

@@ -14,12 +14,12 @@ def act(job: Job) -> None:
     parts.ready()
     collected = parts.progress.epochs_collected
     if collected:
-        collector.evaluate_if_due(collected - 1)
+        collector.evaluator.after_epoch(collected - 1)
     for epoch in range(collected, parts.config.epochs):
         parts.wakeup.wait_until(partial(pacing.may_collect, epoch), parts.progress)
         collector.epoch(epoch, pacing.version_for(epoch))
         parts.notify_others()
-        collector.evaluate_if_due(epoch)
+        collector.evaluator.after_epoch(epoch)
     parts.wakeup.wait_until(pacing.all_learned, parts.progress)
     parts.progress.report_end(job.index)
     collector.finish()

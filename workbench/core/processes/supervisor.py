@@ -192,8 +192,7 @@ class Supervisor:
             self._ready, self._ready_time = ready, time.monotonic()
         if ready == len(self.children):
             self.progress.open_barrier()
-            for wakeup in self._wakeups:
-                wakeup.notify()
+            self.ring()
         elif time.monotonic() - self._ready_time > limit:
             self._fail(ChildFailed(
                 f"{len(self.children) - ready} of {len(self.children)} children were not ready within {limit:g} s; see "

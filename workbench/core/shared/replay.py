@@ -365,18 +365,18 @@ class Replay:
         if out.span is None:
             return
         out.span[:] = span
-        arrays, window = self.arrays, vars(out)  # the turns that rows span, one by one
-        n_step = window["actions"].shape[1]
-        for step in range(n_step + 1):
-            reached = turn + np.minimum(step, span)
-            window["states"][:, step] = self.stack(slot, reached, start, world)
-            if step < n_step:
-                here, index = step < span, (slot, np.minimum(reached, self.turns - 1), world)
-                ends = np.False_ if self._whole_epochs else arrays["terminated"][index]
-                window["actions"][:, step] = np.where(here, arrays["action"][index], 0)
-                window["rewards"][:, step] = np.where(here, arrays["reward"][index] * self._reward_scale, 0)
-                window["probabilities"][:, step] = np.where(here, arrays["probability"][index], 0)
-                window["discounts"][:, step] = np.where(here & ~ends, self._gamma, 0)
+        arrays, window = self.arrays, vars(out)  # the turns that rows span, one by one: (B, n), of states (B, n + 1)
+        states = window["states"]
+        step = np.arange(states.shape[1])
+        reached, here = turn[:, None] + np.minimum(step, span[:, None]), step[:-1] < span[:, None]
+        slots, starts, worlds = (each.repeat(len(step)) for each in (slot, start, world))
+        self.stack(slots, reached.reshape(-1), starts, worlds, states.reshape(-1, *states.shape[2:]))
+        index = slot[:, None], np.minimum(reached[:, :-1], self.turns - 1), world[:, None]
+        ends = np.False_ if self._whole_epochs else arrays["terminated"][index]
+        window["actions"][:] = np.where(here, arrays["action"][index], 0)
+        window["rewards"][:] = np.where(here, arrays["reward"][index] * self._reward_scale, 0)
+        window["probabilities"][:] = np.where(here, arrays["probability"][index], 0)
+        window["discounts"][:] = np.where(here & ~ends, self._gamma, 0)
 
     def stack(
         self, slot: NDArray[Any], turn: NDArray[Any], start: NDArray[Any], world: NDArray[Any],

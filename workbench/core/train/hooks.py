@@ -10,11 +10,13 @@ the parent takes the run's memory      :attr:`Hook.tables` of records, and :meth
                                        ``shared.blocks`` there and ``parts.blocks`` in a child
 ... and has it                         :meth:`Hook.on_shared`, before there is a child
 a child has opened what it shares      :meth:`Hook.on_parts`; it may set ``parts.settings``
-a child has built the acting side      :meth:`Hook.on_collector`; it may set ``collector.keeper`` or replace a part
+a child has built the acting side      :meth:`Hook.on_collector`; it may set ``collector.keeper``, and
+                                       ``collector.evaluator``, or replace a part
 ... and the learning side              :meth:`Hook.on_trainer`; the same, with ``trainer.keepers``, one per agent
 an epoch begins, updates begin         :class:`FixedSettings`, those that hold then
 a step is complete: the rows of an     :meth:`Keeper.complete`, before another process can see the step, and
 epoch, the updates of an agent         :meth:`Keeper.visible`, when it can, and before the counters say so
+an epoch is over; the run is over      :meth:`Evaluator.after_epoch`, :meth:`Evaluator.after_run`
 the parent's thread looks around       :meth:`Listener.take_records`, :meth:`Listener.look`
 a child may have ended                 :meth:`Listener.caller_is_ending`, before its end counts as a death
 a child has died                       :meth:`Listener.after_death`, which says what follows
@@ -92,6 +94,22 @@ class Keeper:
 
     def visible(self, epochs: int) -> None:
         """Others can read its rows, or its weights; the counters that let them start are raised next."""
+
+
+class Evaluator:
+    """Evaluates the weights that the acting side has in use. The default does not.
+
+    Attributes:
+        evaluated: epochs after which nothing is left to evaluate.
+    """
+
+    evaluated = 0
+
+    def after_epoch(self, epoch: int) -> None:
+        """An epoch is over, and readers see it. May be called twice for the epoch that a dead process ended with."""
+
+    def after_run(self) -> None:
+        """The last weights are in use."""
 
 
 class FixedSettings:

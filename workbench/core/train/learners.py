@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from workbench.core.agents.base import Agent
 from workbench.core.config import Config
 from workbench.core.seeding import stream
 from workbench.core.shared.replay import Replay
@@ -53,7 +54,7 @@ class Learner:
 
     def __init__(self, config: Config, indices: Sequence[int], replays: Sequence[Replay], device: torch.device) -> None:
         """Make the agents of those indices, for each of which there is a replay."""
-        self.agents = {index: config.agent.make(config, index, device) for index in indices}
+        self.agents: dict[int, Agent] = {index: config.agent.agent_class(config, index, device) for index in indices}
         self.replays = dict(zip(indices, replays, strict=True))
         sampler = config.replay.sampler
         self.samplers = {index: sampler.make(config, stream(config.seed, "sampling", index)) for index in indices}

@@ -24,7 +24,7 @@ from workbench.core.shared.counters import Progress
 from workbench.core.shared.record_ring import Channel
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import Snapshot, WeightStore
-from workbench.core.train.hooks import Keeper, unchanged
+from workbench.core.train.hooks import Evaluator, Keeper, unchanged
 from workbench.core.train.learners import Learner
 
 
@@ -75,7 +75,7 @@ def collect(
 
 
 class Collector:
-    """The acting side of a run: sync, collect, record; now and then evaluate greedily."""
+    """The acting side of a run: sync, collect, record."""
 
     def __init__(
         self, config: Config, replays: Sequence[Replay], stores: Sequence[WeightStore], progress: Progress,
@@ -86,35 +86,28 @@ class Collector:
         Attributes:
             settings: looks the settings up, at each epoch again.
             keeper: is told when an epoch is complete and when it is visible.
+            evaluator: evaluates the weights in use between two epochs.
             heartbeat: called after every turn of the world, also of an evaluation.
             watch: asked once per epoch what to call with each of its turns, with the epoch and, of a greedy evaluation,
                 whether it is the final one.
             streams: every random stream of this side but the world's own.
             in_use: of each agent, the snapshot that is acted with.
-            evaluated: epochs after which nothing is left to evaluate.
         """
-        self.settings, self.keeper = unchanged(config), Keeper()
+        self.settings, self.keeper, self.evaluator = unchanged(config), Keeper(), Evaluator()
         self.heartbeat: Callable[[], object] = lambda: None
         self.watch: Callable[[int, bool | None], Callable[[Turn], object]] = lambda epoch, final: lambda turn: None
         self.config, self.replays, self.stores = config, list(replays), list(stores)
         self.progress, self.channel = progress, channel
         self._agents = range(config.num_agents)
         device = resolve_device(config.processes.acting_device)
-        seed = config.seed
-        self.world = config.world.make(stream(seed, "world"))
-        exploration = [stream(seed, "exploration", i) for i in self._agents]
-        quantiles = [stream(seed, "acting_quantiles", i) for i in self._agents]
-        policy = config.agent.policy
-        self.policies = [policy(config, i, device, exploration[i], quantiles[i]) for i in self._agents]
-        self._evaluation_streams = [stream(seed, "evaluation", i) for i in range(config.num_agents + 1)]
-        self.greedy_policies = [
-            policy(config, i, device, rng, rng, noise=False) for i, rng in enumerate(self._evaluation_streams[:-1])
-        ]
-        self._evaluations: dict[int, tuple[Config, list[Replay]]] = {}  # what playing in that many worlds takes
-        self.streams = [*exploration, *quantiles, *self._evaluation_streams]
+        policy = config.agent.policy_class
+        self.world = config.world.make(stream(config.seed, "world"))
+        exploration = [stream(config.seed, "exploration", i) for i in self._agents]
+        quantiles = [stream(config.seed, "acting_quantiles", i) for i in self._agents]
+        self.policies: list[Policy] = [policy(config, i, device, exploration[i], quantiles[i]) for i in self._agents]
+        self.streams = [*exploration, *quantiles]
         self.vectors = [np.empty(policy.vector_size, np.float32) for policy in self.policies]
         self.in_use: list[Snapshot] = [Snapshot(-1, -1, np.nan, np.nan, 0) for _ in self._agents]
-        self.evaluated = 0
 
     def epoch(self, epoch: int, version: int | None) -> None:
         """One round: sync to a version (None: the newest, every ``sync_interval`` epochs), collect, record."""
@@ -160,43 +153,10 @@ class Collector:
                 version=now.version, update=now.updates, epsilon=self.epsilon(epoch),
             )  # fmt: skip
 
-    def evaluate_if_due(self, epoch: int) -> None:
-        """Evaluate every ``evaluation.interval`` epochs, unless that is done already."""
-        evaluation = self.settings().at(epoch).evaluation
-        if evaluation.interval and (epoch + 1) % evaluation.interval == 0 and self.evaluated <= epoch:
-            self.evaluate(epoch, evaluation.worlds, final=False)
-            self.evaluated = epoch + 1
-            self.keeper.complete(epoch + 1)
-
-    def evaluate(self, epoch: int, worlds: int, final: bool) -> None:
-        """Play greedy epochs side by side with the weights in use, on worlds and streams that nothing else uses.
-
-        There are at most as many as the world lets be played side by side.
-        """
-        worlds = min(worlds, self.config.spec.max_copies)
-        if worlds not in self._evaluations:
-            task = evaluation_config(self.config, worlds)
-            rings = [Replay(task, spec, Replay.layout(task, spec).allocate()) for spec in task.spec.agents]
-            self._evaluations[worlds] = task, rings
-        task, replays = self._evaluations[worlds]
-        for policy, vector in zip(self.greedy_policies, self.vectors, strict=True):
-            policy.load(vector)
-        world = task.world.make(self._evaluation_streams[-1])
-        versions = [snapshot.version for snapshot in self.in_use]
-        rewards = collect(
-            world, self.greedy_policies, replays, 0.0, versions,
-            heartbeat=self.heartbeat, each_turn=self.watch(epoch, final),
-        )  # fmt: skip
-        for agent, (reward, snapshot) in enumerate(zip(rewards, self.in_use, strict=True)):
-            self.channel["evaluations"].write(
-                time=time.time(), agent=agent, epoch=epoch, version=snapshot.version, update=snapshot.updates,
-                reward=reward, worlds=worlds, final=final,
-            )  # fmt: skip
-
     def finish(self) -> None:
-        """Sync to the last weights and evaluate them."""
+        """Sync to the last weights, for the last evaluation."""
         self.sync(self.config.epochs, None)
-        self.evaluate(self.config.epochs - 1, self.config.evaluation.final_worlds, final=True)
+        self.evaluator.after_run()
 
     def _record_epoch(self, epoch: int, rewards: NDArray[np.float64], epsilon: float) -> None:
         now = time.time()
@@ -333,15 +293,6 @@ class Trainer:
         self.keepers[index].visible(epoch)
 
 
-def evaluation_config(config: Config, worlds: int) -> Config:
-    """The same task in ``worlds`` copies, with a ring that holds just one epoch; nothing is learnt from it."""
-    rows = worlds * config.max_turns
-    return config.replace(**{
-        "world.num_worlds": worlds, "replay.capacity": rows, "replay.window": rows, "replay.learning_starts": rows,
-        "learning.batch_size": 1, "learning.accumulate": 1,
-    })  # fmt: skip
-
-
 def run_sequential(collector: Collector, trainer: Trainer, lag: int, before_epoch: Callable[[], object]) -> None:
     """Collect an epoch with the weights of ``lag`` epochs ago, then let every agent learn from it.
 
@@ -352,7 +303,7 @@ def run_sequential(collector: Collector, trainer: Trainer, lag: int, before_epoc
         before_epoch()
         if progress.epochs_collected <= epoch:
             collector.epoch(epoch, max(0, epoch - lag))
-        collector.evaluate_if_due(epoch)
+        collector.evaluator.after_epoch(epoch)
         for agent in trainer.agents:
             if progress.epochs_learned(agent) <= epoch:
                 trainer.epoch(agent, epoch)

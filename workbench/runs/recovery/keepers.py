@@ -237,7 +237,7 @@ def collector_state(collector: Collector) -> State:
         "streams": np.stack([rng_words(rng) for rng in collector.streams]),
         "versions": np.array([snapshot.version for snapshot in collector.in_use]),
         "rewards": collector.progress.digests()["rewards"],
-        "evaluated": collector.evaluated,
+        "evaluated": collector.evaluator.evaluated,
     }
 
 
@@ -250,7 +250,7 @@ def restore_collector(collector: Collector, state: dict[str, NDArray[Any]]) -> N
     kept = {name: state[f"world_{name}"] for name in world.get_state() if name != "rng"}
     world.set_state(kept | {"rng": world.rng.bit_generator.state})
     collector.progress.restore_rewards(state["rewards"])
-    collector.evaluated = int(state["evaluated"])
+    collector.evaluator.evaluated = int(state["evaluated"])
     for agent, version in enumerate(state["versions"]):
         if version >= 0:
             _act_with(collector, agent, int(version))

@@ -24,8 +24,8 @@ class Watched:
     """A method whose calls are recorded.
 
     Attributes:
-        part: What has it: "wakeup", "collector", "trainer"; "replay" and "agent", of which a trainer has one per agent;
-            or "keeper", of which each agent has one, and the collector.
+        part: What has it: "wakeup", "collector", "evaluator", "trainer"; "replay" and "agent", of which a trainer has
+            one per agent; or "keeper", of which each agent has one, and the collector.
         takes: Its first arguments by name; "index" is that of an agent, "epoch" that of an epoch.
     """
 
@@ -41,7 +41,7 @@ WATCHED = (
     Watched("wakeup", "wait_until", SpanKind.WAITING),
     Watched("collector", "epoch", SpanKind.ACTING, ("epoch",)),
     Watched("collector", "sync", SpanKind.SYNCING, ("epoch",)),
-    Watched("collector", "evaluate", SpanKind.EVALUATING, ("epoch",)),
+    Watched("evaluator", "evaluate", SpanKind.EVALUATING, ("epoch",)),
     Watched("trainer", "learn", SpanKind.LEARNING, ("index", "epoch")),
     Watched("trainer", "publish", SpanKind.PUBLISHING, ("index", "epoch")),
     Watched("keeper", "leave_checkpoint", SpanKind.CHECKPOINTING, ("epoch",)),
@@ -64,6 +64,7 @@ class Stopwatch(Hook):
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Watch the acting side."""
         _watch(parts, "collector", collector)
+        _watch(parts, "evaluator", collector.evaluator)
         _watch(parts, "keeper", collector.keeper)
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:

@@ -17,7 +17,7 @@ from workbench.core.agents.iqn import QuantileNetwork
 from workbench.core.config import Config, ConfigError
 from workbench.core.seeding import stream
 from workbench.core.shared.replay import Replay
-from workbench.core.train.loop import evaluation_config
+from workbench.runs.evaluation import evaluation_config
 from workbench.runs.loaded import RunError, unpadded
 
 # (32,) float32: quantile fractions at which the network is asked.
@@ -105,7 +105,7 @@ class Game:
         self.mapped = isinstance(self._world, Mapped)
         self.code_names = config.spec.agents[0].code_names
         device, rng = torch.device("cpu"), stream(seed, "viewing", 1)  # the policies draw nothing: they are only asked
-        policy = config.agent.policy
+        policy = config.agent.policy_class
         self._policies: list[Any] = [
             policy(self.config, index, device, rng, rng, noise=False) for index in range(self.num_agents)
         ]
