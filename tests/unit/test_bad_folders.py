@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 import workbench as wb
 from tests.unit import inprocess
 from tests.unit.watched import SCHEMA, TABLES
-from workbench.core.processes.blocks import Plan
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.loaded import RunError
 from workbench.runs.recovery.checkpoint import CheckpointError, newest_checkpoint, write_checkpoint
-from workbench.runs.run import describe
+from workbench.runs.run import describe, planned
 
 CONFIG = wb.preset("tiny").replace(**{"epochs": 4, "device": "cpu", "evaluation.interval": 2})
 DOCUMENTED = (RecordError, RunError)  # a CheckpointError is a RecordError
@@ -28,8 +27,11 @@ DOCUMENTED = (RecordError, RunError)  # a CheckpointError is a RecordError
 def sound(tmp_path_factory):
     """The folder of a whole run, without its checkpoints."""
     parts = inprocess.run(CONFIG, 1)
-    plan = Plan(CONFIG, "sequential", 1, ())
-    said = describe(plan, "cpu", [], {"probes": True, "timeline": True}) | {"status": "finished", "ended": 1.0}
+    begun = describe(*planned(CONFIG, "sequential", 1, ()), [], {"probes": True, "timeline": True})
+    said = begun | {
+        "status": "finished",
+        "ended": 1.0,
+    }
     folder = RunFolder.create("sound", said, tmp_path_factory.mktemp("runs"), SCHEMA)
     history = inprocess.history(parts)
     for table, dtype in TABLES.items():

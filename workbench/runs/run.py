@@ -562,11 +562,7 @@ def launch(
     for hook in brought:
         check_importable("hook", type(hook))
     plan, place = planned(config, mode, lag, brought)
-    description = {
-        "status": "created", "mode": plan.mode, "lag": plan.lag, "unseeded": config.world.unseeded(),
-        "warm_start": INITIAL_WEIGHTS in plan.hook_layouts, "faults": list(faults), **(notes or {}),
-        "created": time.time(), "incidents": [], "changes": [], "resumed": [], **place,
-    }  # fmt: skip
+    description = describe(plan, place, faults, notes or {})
     schema = Schema.of(record_tables(config, brought), metrics_of(config, brought))
     folder = RunFolder.create(name or _new_name(config, mode, lag), description, out, schema)
     folder.hold()
@@ -598,6 +594,17 @@ def _new_name(config: Config, mode: str, lag: int | None) -> str:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     dial = "free" if lag is None else f"lag{lag}"
     return f"{stamp}-{mode}-{dial}-seed{config.seed}-{os.urandom(2).hex()}"
+
+
+def describe(
+    plan: Plan, place: Mapping[str, Any], faults: Sequence[str], notes: Mapping[str, Any]
+) -> dict[str, Any]:  # fmt: skip
+    """What a run folder says of a run that begins; ``place`` is what :func:`planned` says."""
+    return {
+        "status": "created", "mode": plan.mode, "lag": plan.lag, "unseeded": plan.config.world.unseeded(),
+        "warm_start": INITIAL_WEIGHTS in plan.hook_layouts, "faults": list(faults), **notes,
+        "created": time.time(), "incidents": [], "changes": [], "resumed": [], **place,
+    }  # fmt: skip
 
 
 def planned(config: Config, mode: str, lag: int | None, hooks: tuple[Hook, ...]) -> tuple[Plan, dict[str, Any]]:
