@@ -12,9 +12,10 @@ import socket
 import sys
 import threading
 import traceback
+from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, Self
+from typing import Any, NoReturn, Self
 
 from workbench.core.processes.shared_memory import Descriptor
 from workbench.core.processes.wakeup import Stopped
@@ -52,36 +53,18 @@ def message(**what: Any) -> bytes:
     return json.dumps(what, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
 
 
-class Packer(pickle.Pickler):
-    """Writes what a child is sent to a file. Descriptors in it go along beside the file.
+@dataclass
+class Received:
+    """A descriptor in what a child is sent: its place among those that are sent along."""
 
-    Attributes:
-        descriptors: those that go along.
-    """
+    place: int
 
-    def __init__(self, writer: BinaryIO, *descriptors: Descriptor) -> None:
-        super().__init__(writer)
-        self.descriptors = [*descriptors]
-
-    def persistent_id(self, item: object) -> int | None:
-        """The place of a descriptor among those that go along; None for what is pickled as it is."""
-        if not isinstance(item, Descriptor):
-            return None
-        if item not in self.descriptors:
-            self.descriptors.append(item)
-        return self.descriptors.index(item)
+    def detach(self) -> int:
+        """Its number in this process."""
+        return _received[self.place]
 
 
-class _Unpacker(pickle.Unpickler):
-    """Reads in the child what a :class:`Packer` wrote."""
-
-    def __init__(self, reader: BinaryIO, descriptors: list[Descriptor]) -> None:
-        super().__init__(reader)
-        self._descriptors = descriptors
-
-    def persistent_load(self, place: int) -> Descriptor:
-        """The descriptor in that place."""
-        return self._descriptors[place]
+_received: list[int] = []
 
 
 def main(line: int, received: list[int]) -> NoReturn:
@@ -96,7 +79,11 @@ def main(line: int, received: list[int]) -> NoReturn:
     home, code, words = Line(fileno=line), 0, ""
     home.set_inheritable(False)
     try:
-        target, arguments = _work(home, [Descriptor(number) for number in received])
+        _received[:] = received
+        with open(received[0], "rb") as file:
+            file.seek(0)
+            _take_over(home, *pickle.load(file))
+            target, arguments = pickle.load(file)
         target(*arguments)
     except BaseException as error:
         code, words = FAILED, _words(error)
@@ -106,20 +93,11 @@ def main(line: int, received: list[int]) -> NoReturn:
     os._exit(code)
 
 
-def _work(home: Line, received: list[Descriptor]) -> Any:
-    """Be as the parent was when it started this process; what to call then, and a tuple of what with."""
-    with open(received[0].fileno(), "rb", closefd=False) as file:
-        file.seek(0)
-        unpacker = _Unpacker(file, received)
-        _take_over(home, *unpacker.load())
-        return unpacker.load()
-
-
 def _take_over(
     home: Line, name: str, parent: Descriptor | None, folder: str, path: list[str], arguments: list[str],
     environment: dict[str, str],
 ) -> None:  # fmt: skip
-    """Take the parent's name for this process, search path, arguments, environment and folder, and leave with it."""
+    """Be as the parent was when it started this process."""
     with contextlib.suppress(OSError):  # not Linux
         Path("/proc/self/comm").write_text(name)
     sys.path[:], sys.argv[:] = path, arguments

@@ -13,7 +13,9 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing import reduction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +27,7 @@ IN_MEMORY = sys.platform == "linux" and hasattr(os, "memfd_create")
 
 
 class Descriptor:
-    """A file descriptor that closes with its last holder. It goes along when a child is sent what holds it."""
+    """A file descriptor that closes with its last holder, and goes along when a child is sent what holds it."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -37,6 +39,13 @@ class Descriptor:
 
     def __del__(self) -> None:
         os.close(self._number)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, (reduction.DupFd(self._number),)
+
+
+def _received(duplicate: Any) -> Descriptor:
+    return Descriptor(duplicate.detach())
 
 
 def nameless_file(nbytes: int = 0) -> Descriptor:

@@ -7,6 +7,7 @@ never run again in a child, and a caller may be a script, a notebook's kernel, a
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -16,11 +17,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
-from multiprocessing import connection, util
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing import connection, context, reduction, util
 from typing import Any
 
-from workbench.core.processes.child import Line, Packer
+from workbench.core.processes.child import Line, Received
 from workbench.core.processes.shared_memory import Descriptor, nameless_file
 
 TOO_MANY_FILES = "too many open files: raise the limit (ulimit -n), or close what holds them, such as runs you hold"
@@ -58,13 +59,12 @@ class Process:
         Raises:
             OSError: the system refused.
         """
-        with self.lock:
-            sent = _packed(self.name, self._work)
+        with self.lock, _packed(self.name, self._work) as sent:
             self.line, theirs = Line.pair()
             self.line.setblocking(False)
             self.sentinel, self.said = self.line.fileno(), {}
             try:
-                self.begin(self.line, theirs, [descriptor.fileno() for descriptor in sent])
+                self.begin(self.line, theirs, sent)
             except BaseException:
                 self.line = None  # what has been begun leaves
                 raise
@@ -188,11 +188,30 @@ def pidfd_of(pid: int) -> Descriptor | None:
         return None
 
 
-def _packed(name: str, work: object) -> list[Descriptor]:
-    """What a child is sent: first the file that holds its work, then what that refers to."""
+class _Packing:
+    """What multiprocessing asks for descriptors while it pickles what a child is sent."""
+
+    DupFd = Received
+
+    def __init__(self, file: Descriptor) -> None:
+        self.numbers = [file.fileno()]
+
+    def duplicate_for_child(self, number: int) -> int:
+        """Send a descriptor along; its place among those that are sent."""
+        self.numbers.append(number)
+        return len(self.numbers) - 1
+
+
+@contextlib.contextmanager
+def _packed(name: str, work: object) -> Iterator[list[int]]:
+    """The descriptors that a child is sent: first the file that holds its work, then what that refers to."""
     file, parent = nameless_file(), pidfd_of(os.getpid())
+    packing = _Packing(file)
     with open(os.dup(file.fileno()), "wb") as writer:
-        packer = Packer(writer, file)
-        packer.dump((name, parent, os.getcwd(), sys.path, sys.argv, dict(os.environ)))
-        packer.dump(work)
-    return packer.descriptors
+        context.set_spawning_popen(packing)  # type: ignore[arg-type]
+        try:
+            reduction.dump((name, parent, os.getcwd(), sys.path, sys.argv, dict(os.environ)), writer)
+            reduction.dump(work, writer)
+        finally:
+            context.set_spawning_popen(None)
+    yield packing.numbers
