@@ -25,6 +25,7 @@ from workbench.core.shared.weight_store import checksum
 from workbench.diagnose.faults import FAULTS, FaultError, make, prepare
 from workbench.diagnose.faults import processes as processes_faults
 from workbench.diagnose.faults import weights as weights_faults
+from workbench.runs.evaluation import Evaluation
 from workbench.runs.live_settings import LiveSettings
 from workbench.runs.presets import preset
 from workbench.runs.recovery import restarts
@@ -63,7 +64,7 @@ class Pair:
     def __init__(self, *faults, config=CONFIG, mode="multiprocess", lag=1, publish=True):
         agents, wakeups = tuple(range(config.num_agents)), [Wakeup.create(index) for index in range(2)]
         made = tuple(pickle.loads(pickle.dumps(make(fault))) for fault in faults)
-        hooks = (Recovery(), LiveSettings(), *made)
+        hooks = (Evaluation(), Recovery(), LiveSettings(), *made)
         plan = Plan(config, mode, lag, hooks)
         shared = allocate_shared(plan, 2)
 

@@ -73,7 +73,7 @@ def test_turns_in_which_an_agent_takes_no_part_are_stored_and_never_drawn():
 
 
 def test_an_ended_copy_begins_again_in_the_turn_after_its_reset_turn():
-    world = Trial(TrialConfig(ending=1.0), np.random.default_rng(0), 1)
+    world = Trial(TrialConfig(ending=1.0, num_worlds=1), np.random.default_rng(0))
     told = []
     for _ in range(4):
         world.begin_turn()
