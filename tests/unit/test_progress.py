@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.core.shared import layout
-from workbench.core.shared.counters import Progress
+from workbench.core.shared.counters import TIMES_KEPT, Progress
 
 
 @pytest.fixture
@@ -91,6 +91,17 @@ def test_digests_chain_one_link_per_epoch_and_per_update_however_they_are_groupe
     assert digests["losses"][1].tobytes() == chained(np.float32(loss).tobytes() for group in losses for loss in group)
     assert not digests["losses"][0].any()
     assert progress.epochs_collected == len(rewards)
+
+
+def test_an_epoch_has_a_time_once_it_is_counted_and_while_its_place_is_its_own(shared, monkeypatch):
+    mine, theirs = shared
+    for epochs in range(1, TIMES_KEPT + 9):
+        assert np.isnan(theirs.collected_at(epochs - 1))  # not the time of one that had its place before
+        monkeypatch.setattr(time, "monotonic", lambda epochs=epochs: 10.0 * epochs)
+        mine.report_collected(epochs)
+        assert theirs.collected_at(epochs - 1) == 10 * epochs
+    oldest = epochs - TIMES_KEPT + 1
+    assert np.isnan(theirs.collected_at(oldest - 1)) and theirs.collected_at(oldest) == 10 * (oldest + 1)
 
 
 def test_digests_are_copies(shared):

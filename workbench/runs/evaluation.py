@@ -34,7 +34,6 @@ class GreedyEvaluator(Evaluator):
         policy = config.agent.policy_class
         self.policies = [policy(config, index, device, rng, rng, noise=False) for index, rng in enumerate(streams)]
         collector.streams += [*streams, self.rng]
-        self.evaluated = 0
 
     def after_epoch(self, epoch: int) -> None:
         """Evaluate every ``evaluation.interval`` epochs, unless that is done already."""

@@ -77,19 +77,20 @@ class DrawnRows(Hook):
             """Make the updates of an epoch, then record what was drawn for them."""
             agent, replay = trainer.agents[index], trainer.replays[index]
             before, drawable = agent.updates, replay.count if end is None else end
-            collected_at = trainer.progress.collected_at(drawable // replay.steps_per_epoch - 1)
-            in_queue = 1000 * (time.monotonic() - collected_at)
+            # rows are committed a moment before the counters say so
+            newest = min(drawable // replay.steps_per_epoch, trainer.progress.epochs_collected) - 1
+            in_queue = 1000 * (time.monotonic() - trainer.progress.collected_at(newest))
             original(index, epoch, num_updates, end)
             found = getattr(agent, "ratios", None) if agent.updates > before else None  # skipped updates have none
             ratios = np.full(len(_SHARES), np.nan)
             if found is not None:
                 ratios = np.nanpercentile(found.cpu().numpy(), _SHARES)
-            window, number = min(replay.window, replay.count if end is None else end), trainer.progress.settled(index)
+            window, number = min(replay.window, drawable), trainer.progress.settled(index)
             parts.channel[_TABLE].write(
                 time=time.time(), agent=index, epoch=epoch, update=agent.updates, number=number,
                 effective=float(np.mean(sizes[index])) if sizes[index] else np.nan,
-                dropped=1 - min(replay.fill(end), window) / max(window, 1), skipped=trainer.progress.skipped(index),
-                in_queue=in_queue,
+                dropped=1 - min(replay.fill(drawable), window) / max(window, 1), in_queue=in_queue,
+                skipped=trainer.progress.skipped(index),
                 **{f"ratio_{share}": float(ratio) for share, ratio in zip(_SHARES, ratios, strict=True)},
             )  # fmt: skip
             sizes[index].clear()

@@ -119,8 +119,8 @@ class Progress:
         self._collected.set(epochs)
 
     def collected_at(self, epoch: int) -> float:
-        """When an epoch was committed, by time.monotonic(); nan if :data:`TIMES_KEPT` epochs or more came after it."""
-        kept = epoch >= self.epochs_collected - TIMES_KEPT
+        """When an epoch was committed, by time.monotonic(); nan before, and when :data:`TIMES_KEPT` came after it."""
+        kept = 0 < self.epochs_collected - epoch < TIMES_KEPT  # the place of the oldest may just be written
         return float(self._arrays["collected_at"][epoch % TIMES_KEPT]) if kept else np.nan
 
     def updates(self, agent: int) -> int:
