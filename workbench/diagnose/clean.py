@@ -30,7 +30,7 @@ Seen = TypeVar("Seen")
 def sampled_places(layout: ParameterLayout, most: int) -> NDArray[np.int64]:
     """Indices into one network's half of a snapshot: at most ``most`` of each parameter, evenly spread."""
     sizes = [int(np.prod(shape)) for shape in layout.shapes]
-    spread = [np.unique(np.linspace(0, size - 1, min(size, most)).astype(np.int64)) for size in sizes]
+    spread = [np.arange(min(size, most)) * (size - 1) // max(min(size, most) - 1, 1) for size in sizes]
     return np.concatenate([offset + places for offset, places in zip(layout.offsets, spread, strict=True)])
 
 

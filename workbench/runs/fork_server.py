@@ -184,6 +184,8 @@ def serve(line: int, parent: int) -> None:
         line: its end of what joins it to its parent; the child's end of another line comes with each request.
         parent: stands for the parent.
     """
+    from workbench.core.agents import iqn_agent  # noqa: F401
+    from workbench.core.envs import treasurehunt  # noqa: F401
     from workbench.core.processes import actor, learner, sequential  # noqa: F401
 
     Path("/proc/self/comm").write_text("fork server")

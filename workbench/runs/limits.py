@@ -48,10 +48,8 @@ def check_limits(plan: Plan) -> None:
         raise OSError(errno.ECHILD, said("limits.deaf"))
     largest_file = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     if 0 <= largest_file < sum(needed.values()):
-        refused = said("limits.file", needed=_mib(sum(needed.values())), most=_mib(largest_file))
-        raise OSError(errno.EFBIG, refused)
-    wanted, left = files_needed(plan), files_left()
-    if wanted > left:
+        raise OSError(errno.EFBIG, said("limits.file", needed=_mib(sum(needed.values())), most=_mib(largest_file)))
+    if (wanted := files_needed(plan)) > (left := files_left()):
         raise OSError(errno.EMFILE, said("limits.files", wanted=wanted, left=left, remedy=TOO_MANY_FILES))
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
-import psutil
 import torch
 
 from workbench.core.agents.staging import resolve_device
@@ -91,14 +90,13 @@ class CardLoad(Hook):
 
 def _process_load(parts: Parts, table: str, agent: int) -> Callable[[dict[str, float]], None]:
     """What writes a sample of this process, under an agent's number."""
-    clock, on_core = time.monotonic(), time.process_time()
+    before = time.monotonic(), time.process_time()
 
     def write(point: dict[str, float]) -> None:
         """One sample."""
-        nonlocal clock, on_core
-        before = clock, on_core
-        clock, on_core = time.monotonic(), time.process_time()
-        cores = (on_core - before[1]) / (clock - before[0])
+        nonlocal before
+        (wall, core), before = before, (time.monotonic(), time.process_time())
+        cores = (before[1] - core) / (before[0] - wall)
         parts.channel[table].write(agent=agent, cores=cores, memory=_memory(), **point)
 
     return write
@@ -132,6 +130,8 @@ def _sampling(config: Config, write: Callable[[dict[str, float]], None]) -> Call
 
 def _memory() -> float:
     """MiB of this process; nan where the system does not say."""
+    import psutil  # here, as a child that is about to start has no time for it
+
     try:
         found = psutil.Process().memory_full_info()
     except (psutil.Error, OSError):

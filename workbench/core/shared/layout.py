@@ -63,10 +63,10 @@ class Layout:
         return self._header + sum(_aligned(_nbytes(field)) for field in self.fields)
 
     def create(self, buffer: Any) -> Arrays:
-        """Write the header and the fill values into a writable buffer of at least :attr:`nbytes`; return the arrays."""
+        """Write the header, and all that is not 0, into at least :attr:`nbytes` writable zeros; return the arrays."""
         text, arrays, memory = self.text.encode(), self._views(buffer), memoryview(buffer).cast("B")
         memory[8 : self._header] = (len(text).to_bytes(8, "little") + text).ljust(self._header - 8, b"\0")
-        for field in self.fields:
+        for field in (each for each in self.fields if each.fill):  # memory that is not touched is not taken yet
             arrays[field.name].fill(field.fill)
         memory[:8] = MAGIC
         return arrays
