@@ -247,12 +247,12 @@ class Episodes:
         self._environments = [config.open(found.recipe) for _ in range(num_worlds)]
         first = self._environments[0]
         self._names = list(first.possible_agents)
-        self._possible = [frozenset(range(agent.num_actions)) for agent in found.agents]
+        self._possible = [frozenset(range(agent.num_actions)).issuperset for agent in found.agents]
         self._first_actions = [int(getattr(first.action_space(name), "start", 0)) for name in self._names]
-        keys = config.observation_keys
-        self._encode = [observation("", first.observation_space(name), keys)[1] for name in self._names]
+        seen = [first.observation_space(name) for name in self._names]
+        self._encode = [observation("", each, config.observation_keys)[1] for each in seen]
         self._frames = [np.zeros((num_worlds, *agent.shape), agent.dtype) for agent in found.agents]
-        self._actions: list[list[int]] = [[0] * num_worlds for _ in self._names]
+        self._actions: list[list[Any]] = [[0] * num_worlds for _ in self._names]
         self._ended: list[set[Any]] = [set() for _ in range(num_worlds)]
         size = len(self._names), num_worlds
         self._turn = Turn(np.zeros(size, np.float32), *(np.zeros(size, np.bool_) for _ in range(3)))
@@ -275,8 +275,8 @@ class Episodes:
     def act(self, agent: int, actions: NDArray[np.int64]) -> None:
         """Take one agent's actions; the environments move when all agents have acted."""
         chosen = actions.tolist()
-        if len(chosen) != self.num_worlds or not self._possible[agent].issuperset(chosen):
-            most = len(self._possible[agent]) - 1
+        if len(chosen) != self.num_worlds or not self._possible[agent](chosen):
+            most = self.config.found.agents[agent].num_actions - 1
             raise ValueError(f"actions are {chosen}; there must be {self.num_worlds}, from 0 to {most}")
         self._actions[agent] = chosen
 
@@ -284,8 +284,7 @@ class Episodes:
         """Step every copy, or begin its next episode if everybody's part in the last one has ended."""
         for array in self._turn:
             array[...] = 0
-        self._before = self._frames
-        self._frames = [np.empty_like(frame) for frame in self._before]
+        self._before, self._frames = self._frames, [np.empty_like(frame) for frame in self._frames]
         for copy, environment in enumerate(self._environments):
             if len(self._ended[copy]) == len(self._names):
                 self._begin(copy)
@@ -306,9 +305,8 @@ class Episodes:
         self.rng.bit_generator.state = state["rng"]
 
     def _begin(self, copy: int) -> None:
-        seen, _ = self._environments[copy].reset(seed=int(self.rng.integers(2**31)))
         self._ended[copy].clear()
-        self._show(copy, seen)
+        self._show(copy, self._environments[copy].reset(seed=int(self.rng.integers(2**31)))[0])
 
     def _show(self, copy: int, seen: Mapping[Any, Any]) -> None:
         for name, frames, before, encode in zip(self._names, self._frames, self._before, self._encode, strict=True):

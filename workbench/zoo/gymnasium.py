@@ -3,7 +3,7 @@
 import dataclasses
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 
 from workbench.core.envs.base import Turn
 from workbench.zoo.environment import Environment, EnvironmentConfig, Episodes, importable
-
-# Turns whose frames are allocated at once.
-BLOCK = 64
 
 AGENT = "agent"
 
@@ -60,35 +57,42 @@ class GymnasiumConfig(EnvironmentConfig):
 class LoneEpisodes(Episodes):
     """Episodes of one agent, without the dictionaries that tell many apart.
 
-    An environment's own step may take ten microseconds, so each of Python's counts: what a turn brings is stored
-    through memory views, and frames come out of blocks of :data:`BLOCK`.
+    An environment's own step may take five microseconds, so each of Python's counts: a copy is a generator, what a turn
+    brings is stored through memory views, and what a single copy shows is not copied here.
     """
 
     def reset(self) -> None:
         """A new episode in every copy."""
-        self._views = [memoryview(array[0]) for array in self._turn]
-        self._over, self._block = [True] * self.num_worlds, list[NDArray[Any]]()
-        self._steps = [each.environment.step for each in self._environments]
-        self.end_turn()
+        shared = self.rng, self._first_actions[0], self._encode[0], self._frames[0], self._turn
+        self._play = [_turns(copy, each.environment, *shared).send for copy, each in enumerate(self._environments)]
+        self._actions = [[None] * self.num_worlds]
+        LoneEpisodes.end_turn(self)  # not what may stand in its place to see turns
 
     def end_turn(self) -> Turn:
         """Step every copy, or begin its next episode if the last one has ended."""
-        rewards, ends, cuts, valid = self._views
-        if not self._block:
-            self._block = list(np.empty((BLOCK, *self._frames[0].shape), self._frames[0].dtype))
-        self._frames[0] = frame = self._block.pop()
-        actions, first, encode = self._actions[0], self._first_actions[0], self._encode[0]
-        for copy, step in enumerate(self._steps):
-            if self._over[copy]:
-                seen, _ = self._environments[copy].environment.reset(seed=int(self.rng.integers(2**31)))
-                rewards[copy], ends[copy], cuts[copy], valid[copy] = 0, False, False, False
-                self._over[copy] = False
-            else:
-                seen, rewards[copy], over, cut, _ = step(actions[copy] + first)
-                ends[copy], cuts[copy], valid[copy] = over, cut and not over, True
-                self._over[copy] = over or cut
-            frame[copy] = encode(seen)
+        if self.num_worlds == 1:
+            self._frames[0] = self._play[0](self._actions[0][0])
+        else:
+            self._frames[0] = np.concatenate([play(self._actions[0][copy]) for copy, play in enumerate(self._play)])
         return self._turn
+
+
+def _turns(
+    copy: int, environment: Any, rng: np.random.Generator, first: int, encode: Any, form: NDArray[Any], turn: Turn
+) -> Generator[Any, Any, None]:
+    """Play one copy, turn by turn and episode by episode: from actions, from 0 on, to frames, (1, *shape)."""
+    rewards, ends, cuts, valid = (memoryview(array[0]) for array in turn)
+    step, array, dtype, ndim, plain = environment.step, np.array, form.dtype, form.ndim, encode is np.asarray
+    while True:
+        rewards[copy], ends[copy], cuts[copy], valid[copy] = 0, False, False, False
+        seen, _ = environment.reset(seed=int(rng.integers(2**31)))
+        action = yield array(encode(seen), dtype, copy=None, ndmin=ndim)
+        valid[copy], over = True, False
+        while not over:
+            seen, rewards[copy], ended, cut, _ = step(action + first)
+            if ended or cut:
+                ends[copy], cuts[copy], over = ended, not ended, True
+            action = yield array(seen if plain else encode(seen), dtype, copy=None, ndmin=ndim)
 
 
 class Alone:
@@ -116,6 +120,5 @@ class Alone:
     def step(self, actions: dict[Any, int]) -> tuple[Mapping[Any, Any], ...]:
         """One step."""
         told = self.environment.step(actions[AGENT])
-        if told[2] or told[3]:
-            self.agents = []
+        self.agents = [] if told[2] or told[3] else self.possible_agents
         return tuple({AGENT: part} for part in told)

@@ -57,7 +57,7 @@ def observation(title: str, space: spaces.Space[Any], keys: Sequence[str]) -> tu
                 f"and Tuple of these: {remedy}"
             )
     if isinstance(space, spaces.Box):
-        return space, lambda seen: seen
+        return space, np.asarray
     flat = spaces.flatten_space(space)
     if not isinstance(flat, spaces.Box):
         raise ConfigError(f"{title} sees {space}, which Gymnasium cannot flatten; register it with a wrapper")

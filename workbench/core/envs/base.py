@@ -121,7 +121,7 @@ class World(Protocol):
         """Let the world move before the agents do."""
 
     def observe(self, agent: int) -> NDArray[Any]:
-        """What one agent sees: (num_worlds, *shape) of its spec's dtype, an array that is not changed later."""
+        """What one agent sees: (num_worlds, *shape) of its spec's dtype, good until the turn ends."""
 
     def act(self, agent: int, actions: NDArray[np.int64]) -> None:
         """Take one agent's actions, (num_worlds,) int64. Those of agents that take no part are ignored.
