@@ -614,7 +614,7 @@ class Update(_Seer):
                 self._said["mean_q"], self._said["max_q"] = float(values.mean()), float(values.max())
             if target is not None:
                 self._target_grad |= int(isinstance(target, torch.Tensor) and target.requires_grad)
-                if bootstrap is not None and here.batches.get(self._agent) is not None:
+                if self._looks and bootstrap is not None and here.batches.get(self._agent) is not None:
                     self._discount = _discount_used(here.batches[self._agent], target, bootstrap)
 
     def _before(self, here: _Process) -> None:
@@ -663,8 +663,8 @@ def _discount_used(batch: Any, target: Any, bootstrap: Any) -> list[float]:
     error = float(np.median(errors / np.maximum(1e-6, np.abs(following[counts & ended])))) if len(errors) else math.nan
     if not told.any():
         return [math.nan, math.nan, math.nan, 0.0, error]
-    used = (goal[told] - rewards[told]) / following[told]
-    return [*np.quantile(used, [0.5, 0.1, 0.9]).tolist(), float(told.sum()), error]
+    used = sorted(((goal[told] - rewards[told]) / following[told]).tolist())
+    return [used[len(used) // 2], used[len(used) // 10], used[-1 - len(used) // 10], float(len(used)), error]
 
 
 class NoWatch:
