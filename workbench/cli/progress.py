@@ -69,6 +69,7 @@ def outcome(run: Run) -> str:
     now, path = run.progress, run.folder.path
     resumable = run.status in ("stopped", "failed") and any((path / "checkpoints").glob("*.npz"))
     further = f"; to continue: workbench resume {path}" if resumable else ""
+    further += "".join(f"; {text}" for text in run.warnings) if run.status == "stopped" else ""  # nobody waited for it
     further += f"; NOT SAVED, as the disk refused: {', '.join(run.unsaved)}" if run.unsaved else ""
     return (
         f"{run.label}: {run.status} at epoch {now['epochs']:.0f} of {run.config.epochs} "
