@@ -146,6 +146,34 @@ def test_all_processes_read_one_clock(runs):
     assert np.abs(np.sort(published) - np.sort(recorded)).max() < 1
 
 
+@pytest.mark.filterwarnings("ignore:the step size was")
+def test_both_lives_of_a_resumed_run_lie_where_they_were_though_the_clock_began_again(tmp_path):
+    with wb.launch(CONFIG, "multiprocess", 1, name="mine", out=tmp_path) as run:
+        run.wait()
+    path, far = run.folder.path, 10**15  # as if the machine had been on for eleven days more in the first life
+    earlier = np.fromfile(path / "spans.records", SPANS)
+    earlier["start"] += far
+    earlier.tofile(path / "spans.records")
+    head = json.loads((path / "run.json").read_text())
+    head["description"]["clock_offset_ns"] -= far
+    (path / "run.json").write_text(json.dumps(head))
+    with wb.resume(path, epochs=12) as again:
+        again.wait()
+    later = wb.load(path)
+    (life,) = later.description["resumed"]
+    assert life["clock_offset_ns"] == head["description"]["clock_offset_ns"]
+    spans, offset = spans_of(later.history), later.description["clock_offset_ns"]
+    first = spans[: len(earlier)]
+    assert (first["start"] + offset).tolist() == (earlier["start"] + life["clock_offset_ns"]).tolist()
+    assert (first[["kind", "epoch", "duration"]] == earlier[["kind", "epoch", "duration"]]).all()
+    assert (first["start"] + first["duration"] + offset).max() < 1e9 * life["time"] < (spans["start"] + offset).max()
+    timeline = later.timeline()  # as of the newest life
+    assert timeline.origin_ns + offset > 1e9 * life["time"] and 0 < timeline.trained < again.progress["elapsed_s"] + 60
+    times = [event["ts"] for event in timeline.trace()["traceEvents"] if event["ph"] == "X"]
+    assert len(times) == len(spans) and min(times) < -1e6 * timeline.trained / 2
+    assert timeline.shares().of("actor")["working"] > 0.01
+
+
 def test_a_call_that_is_broken_off_is_recorded_too(tmp_path):
     endless = CONFIG.replace(epochs=100_000, **{"exploration.decay_epochs": 10})
     with wb.launch(endless, "multiprocess", 0, out=tmp_path) as run:

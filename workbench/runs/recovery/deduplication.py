@@ -93,8 +93,8 @@ def until(
     elif table == "events":
         published = records["kind"] == EventKind.PUBLISH
         kept = np.where(published, records["version"] <= np.array(versions)[agent], records["epoch"] < epochs)
-    elif not {"time", "epoch"} <= set(records.dtype.names or ()):  # such as a timeline, which begins again here, since
-        kept = np.zeros(len(records), bool)  # its clock is another one if the machine was restarted
+    elif not {"time", "epoch"} <= set(records.dtype.names or ()):  # all of a timeline: what was done was done
+        kept = np.full(len(records), "start" in (records.dtype.names or ()))
     else:
         kept = records["epoch"] < epochs
     return np.asarray(records[kept])

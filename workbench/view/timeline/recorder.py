@@ -13,6 +13,7 @@ from typing import Any
 from workbench.core.processes.worker import Parts
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
+from workbench.runs.sentences import beside
 from workbench.view.timeline.spans import SPAN_TABLES, SpanKind
 
 # In place of the index of an agent or of an epoch that a span does not belong to.
@@ -35,19 +36,11 @@ class Watched:
     takes: tuple[str, ...] = ()
 
 
-# Every method that is watched, besides the start of a process. A method of the same part that is called within
-# another one gives a span within its span.
-WATCHED = (
-    Watched("wakeup", "wait_until", SpanKind.WAITING),
-    Watched("collector", "epoch", SpanKind.ACTING, ("epoch",)),
-    Watched("collector", "sync", SpanKind.SYNCING, ("epoch",)),
-    Watched("evaluator", "evaluate", SpanKind.EVALUATING, ("epoch",)),
-    Watched("trainer", "learn", SpanKind.LEARNING, ("index", "epoch")),
-    Watched("trainer", "publish", SpanKind.PUBLISHING, ("index", "epoch")),
-    Watched("keeper", "leave_checkpoint", SpanKind.CHECKPOINTING, ("epoch",)),
-    Watched("replay", "sample", SpanKind.SAMPLING),
-    Watched("agent", "update", SpanKind.UPDATING),
-)
+# Every method that is watched, besides the start of a process, as ``recorder.toml`` says.
+WATCHED = [
+    Watched(each["part"], each["method"], SpanKind[each["kind"].upper()], tuple(each.get("takes", ())))
+    for each in beside(__file__)["watched"]
+]
 
 
 class Stopwatch(Hook):

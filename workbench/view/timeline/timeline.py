@@ -61,13 +61,15 @@ class Timeline:
         """
         description = run.folder.read_description()
         self.run, self.spans = run, spans_of(run.history)
-        self.processes: tuple[str, ...] = tuple(description["processes"])
-        started = self._ends(SpanKind.STARTING)
+        self.processes: tuple[str, ...] = tuple(description.get("processes", ()))
+        lives = description.get("resumed", ())  # time 0 is in the newest; what the others did has times below that
+        began = 1e9 * lives[-1].get("time", 0) - description.get("clock_offset_ns", 0) if lives else -math.inf
+        started = (found := self._ends(SpanKind.STARTING))[found >= began]
         trained = self._ends(*_TRAINING)
         trained = trained[trained > started.min(initial=np.iinfo(np.int64).max)]
-        if len(trained) == 0:
+        if len(trained) == 0 or not self.processes:
             why = "no work" if run.ended else "not yet"
-            why = said(f"timeline.{why if description['timeline'] else 'not asked'}", status=run.status)
+            why = said(f"timeline.{why if description.get('timeline') else 'not asked'}", status=run.status)
             raise RecordError(said("timeline.none", name=run.name, why=why))
         self.origin_ns = int(started.min())
         self.trained = (int(trained.max()) - self.origin_ns) / 1e9
@@ -116,7 +118,7 @@ class Timeline:
             start, end = (self.origin_ns + 1e9 * np.array(self._stretch(math.inf, last, until))).astype(np.int64)
             chosen = chosen[(chosen["start"] < end) & (chosen["start"] + chosen["duration"] > start)]
         description = self.run.folder.read_description()
-        since_1970 = (self.origin_ns + description["clock_offset_ns"]) / 1e9
+        since_1970 = (self.origin_ns + description.get("clock_offset_ns", 0)) / 1e9
         about = {"run": self.run.name, "label": self.run.label, "time 0 in seconds since 1970": since_1970}
         return chrome_trace(chosen, self.processes, self.origin_ns, about)
 
