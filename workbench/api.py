@@ -43,6 +43,7 @@ from workbench.runs.notes import check_tags, write_note
 from workbench.runs.presets import preset, presets
 from workbench.runs.recovery import resume as resuming
 from workbench.runs.result import Result
+from workbench.runs.sentences import beside
 from workbench.runs.uninterrupted import uninterrupted
 from workbench.sweep import sweep as sweeping
 from workbench.sweep.cells import Values, as_one, cells_of, points, run_cell
@@ -87,16 +88,7 @@ registry.register("learner", "fused", "workbench.zoo.fused:FusedLearner")
 registry.register("replay.sampler", "prioritised", "workbench.zoo.prioritised:PrioritisedConfig")
 registry.register("world", "treasurehunt_sparse", "workbench.zoo.sparse:SparseConfig")
 
-_DRAWN = {
-    "Panel": "workbench.view.panel.panel",
-    "Timeline": "workbench.view.timeline.timeline",
-    "WorldView": "workbench.view.world.world_view",
-    "comparison_figure": "workbench.view.figures",
-    "film": "workbench.view.world.film",
-    "side_by_side": "workbench.view.figures",
-    "Watch": "workbench.watch.watch",
-    "watching": "workbench.watch.watch",
-}
+_DRAWN = beside(__file__)
 # What a sweep hands on to :func:`launch`.
 _SWEPT_OPTIONS = ("weights", "faults", "probes", "hooks", "timeline", "note", "tags")
 # Classes that have a page of their own in a notebook.

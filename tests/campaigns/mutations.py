@@ -1,4 +1,8 @@
-"""Thousands of run folders whose files say something senseless: ``python -m tests.campaigns.mutations``."""
+"""Thousands of run folders whose files say something senseless: ``python -m tests.campaigns.mutations``.
+
+Of every eight seeds four change the ``run.json`` of a run, one its ``result.json``, one the bytes of a table, and two
+what a watched trainer has left: its ``run.json``, or the bytes and the text of a process's file.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +24,14 @@ from typing import Any
 import numpy as np
 
 import workbench
+from notebooks.foreign_trainer import Config as Trainer
+from notebooks.foreign_trainer import train
 from tests.campaigns.command_line import parse, say, start
 from workbench.cli.options import AllSettings
 from workbench.core.config import Config, ConfigError
 from workbench.runs.folder import RecordError
 from workbench.runs.loaded import RunError
+from workbench.watch.storage import BLOCK, HEAD, NUMBERS, TEXT
 
 # What the right kind of refusal is; a MemoryError names what a run would need.
 REFUSALS = (RecordError, RunError, ConfigError, MemoryError)
@@ -38,7 +45,7 @@ LONGEST_S = 60
 
 @dataclass(frozen=True)
 class Options:
-    """Put a senseless value somewhere into run.json or result.json, or leave something out, and use the run.
+    """Put something senseless into a file of a run folder, or leave something out, and use the run.
 
     Everything must either work or be refused with one of the documented errors. Exits with 1 if something did not.
     """
@@ -67,6 +74,12 @@ def sound_run(config: Config, folder: str) -> Path:
     }  # fmt: skip
     (path / "run.json").write_text(json.dumps(head))
     return path
+
+
+def sound_watch(folder: Path | str) -> Path:
+    """The run folder of a watched trainer, of one process."""
+    train("sequential", Trainer(agents=2, epochs=3), "watched", str(folder))
+    return Path(folder, "watched")
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -98,6 +111,64 @@ def mutated(whole: Any, seed: int) -> tuple[Any, str]:
     return whole, "; ".join(said)
 
 
+# Numbers that no reader can make sense of, as they lie in a file.
+WORDS = (-1, 0, 1, 2**31, 2**40, -(2**63), 2**63 - 1, 0x7FF8 << 48, 0xFFF << 52)
+
+
+def scrambled(path: Path, seed: int) -> str:
+    """Change some bytes of a file, or its length; returns what was done."""
+    rng, data, said = np.random.default_rng(seed), bytearray(path.read_bytes()), []
+    for _ in range(int(rng.integers(1, 5))):
+        place = int(rng.integers(max(1, len(data) - 8)))
+        if path.suffix == ".watch":  # half of it is hardly ever read: numbers, text, beginnings of blocks, records
+            numbers = [where for where, _ in NUMBERS.values()]
+            block = HEAD + int(rng.integers(max(1, (len(data) - HEAD) // BLOCK))) * BLOCK
+            part = int(rng.integers(4))
+            place = [int(rng.choice(numbers)), TEXT + int(rng.integers(3000)), block + 8 * int(rng.integers(2)),
+                     block + 16 + int(rng.integers(2000))][part]  # fmt: skip
+        how = int(rng.integers(4))
+        if how == 0:
+            data[place : place + 8] = (WORDS[int(rng.integers(len(WORDS)))] % 2**64).to_bytes(8, "little")
+        elif how == 1:
+            data[place : place + 1] = bytes([int(rng.integers(256))])
+        elif how == 2:
+            data[place : place + 8] = rng.bytes(8)
+        elif rng.random() < 0.2:
+            del data[place:]
+        said.append(f"{('a word', 'a byte', 'eight bytes', 'perhaps the end')[how]} at {place:,}")
+    path.write_bytes(data)
+    return "; ".join(said)
+
+
+def rewritten(path: Path, seed: int) -> str:
+    """Mutate a line of the text of a watch's file; returns what was done."""
+    rng, data = np.random.default_rng(seed), bytearray(path.read_bytes())
+    size = int.from_bytes(data[16:24], "little")
+    lines = bytes(data[TEXT : TEXT + size]).splitlines()
+    which = int(rng.integers(len(lines)))
+    whole, said = mutated({"line": json.loads(lines[which])}, seed)
+    lines[which] = json.dumps(whole.get("line", whole)).encode()
+    text = b"\n".join(lines) + b"\n"
+    data[TEXT : TEXT + len(text)], data[16:24] = text, len(text).to_bytes(8, "little")
+    path.write_bytes(data)
+    return f"line {which}: {said}"
+
+
+def changed(path: Path, seed: int) -> str:
+    """Change one file of a run folder, a run's or a watched one's; returns its name and what was done."""
+    if (path / "watch").is_dir() and seed % 16 >= 8:
+        (file,) = (path / "watch").iterdir()
+        return f"{file.name}: {(rewritten if seed % 32 >= 16 else scrambled)(file, seed)}"
+    tables = sorted(path.glob("*.records"))
+    if tables and seed % 8 == 6:
+        file = tables[seed // 8 % len(tables)]
+        return f"{file.name}: {scrambled(file, seed)}"
+    file = path / ("result.json" if seed % 8 == 7 and tables else "run.json")
+    whole, said = mutated(json.loads(file.read_text()), seed)
+    file.write_text(json.dumps(whole))
+    return f"{file.name}: {said}"
+
+
 def uses(path: Path, out: Path, report: bool) -> Iterator[tuple[str, Any]]:
     """Everything that is done with a run folder, by name."""
     yield (
@@ -123,13 +194,14 @@ def uses(path: Path, out: Path, report: bool) -> Iterator[tuple[str, Any]]:
         lambda: (repr(workbench.runs(path.parent)), workbench.runs(path.parent, sort="-lag", lag=1).table.html),
     )
     yield "doctor", lambda: workbench.load(path).diagnose().text
-    yield "timeline", lambda: workbench.load(path).timeline().shares()
+    yield "timeline", lambda: (workbench.load(path).timeline().shares(), workbench.load(path).timeline().trace())
     for kind in ("csv", "tensorboard", "archive"):
         yield kind, lambda kind=kind: workbench.load(path).export(kind, out)
     if report:
         yield "report", lambda: workbench.report.make([path], bands=False).save(out)
         yield "page", lambda: __import__("workbench.view.html", fromlist=["page"]).page(workbench.load(path))
         yield "panel", lambda: workbench.Panel(workbench.load(path)).close()
+        yield "strip", lambda: workbench.load(path).timeline().figure().save(out / "strip.png")
     yield "resume", lambda: workbench.resume(path, start=False, epochs=8).stop()
 
 
@@ -143,9 +215,7 @@ def attack(sound: Path, seed: int, report: bool) -> list[str]:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = Path(shutil.copytree(sound, Path(folder) / "runs" / "sound"))
-        name = "result.json" if seed % 8 == 7 else "run.json"
-        changed, said = mutated(json.loads((path / name).read_text()), seed)
-        (path / name).write_text(json.dumps(changed))
+        said = changed(path, seed)
         before = signal.signal(signal.SIGALRM, too_long)
         for use, action in uses(path, Path(folder) / "out", report):
             signal.alarm(LONGEST_S)
@@ -155,7 +225,7 @@ def attack(sound: Path, seed: int, report: bool) -> list[str]:
             except REFUSALS:
                 pass
             except Exception:
-                wrong.append(f"seed {seed}, {use}, {name}: {said}\n{traceback.format_exc(limit=-4)}")
+                wrong.append(f"seed {seed}, {use}, {said}\n{traceback.format_exc(limit=-4)}")
             finally:
                 signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
@@ -167,9 +237,9 @@ def main(arguments: list[str]) -> int:
     options = parse("mutations", arguments, lambda config: Options(workbench.preset("tiny").replace(device="cpu")))
     bad = 0
     with tempfile.TemporaryDirectory() as folder:
-        sound = sound_run(options.config, folder)
+        sound, watched = sound_run(options.config, folder), sound_watch(folder)
         for seed in range(options.first, options.first + options.count):
-            for text in attack(sound, seed, seed % options.reports == 0):
+            for text in attack(watched if seed % 8 in (1, 5) else sound, seed, seed % options.reports == 0):
                 bad += 1
                 say(text)
             if seed % 100 == 99:

@@ -165,6 +165,24 @@ def test_a_senseless_value_anywhere_is_used_or_refused(seed, sound):
     assert attack(sound, seed, report=False) == []
 
 
+def test_what_nothing_here_could_have_described_is_refused_and_what_lacks_a_lane_has_no_timeline(copy):
+    head = json.loads((copy / "run.json").read_text())
+    for changed in ({}, {"epochs": 0}, {"sd": "wide"}):
+        scripted = {"mean": 1.0, "sd": 1e308, **changed}
+        said = head["description"] | {
+            "references": {"random": {"mean": 0.0, "sd": 1.0, "epochs": 9}, "scripted": scripted}
+        }
+        (copy / "run.json").write_text(json.dumps(head | {"description": said}))
+        with pytest.raises(RecordError, match=r"run\.json is damaged: references\.scripted"):
+            wb.load(copy)
+    said["references"]["scripted"] = {"mean": 1.0, "sd": 1e308, "epochs": 9}
+    del said["processes"], said["timeline"], said["clock_offset_ns"]
+    (copy / "run.json").write_text(json.dumps(head | {"description": said}))
+    assert wb.load(copy).diagnose().text
+    with pytest.raises(RecordError, match="has no timeline"):
+        wb.load(copy).timeline()
+
+
 def test_the_limit_that_was_met_is_named(tmp_path):
     assert "ulimit -u" in in_words(BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"))
     assert "ulimit -u" in in_words(RuntimeError("can't start new thread"))

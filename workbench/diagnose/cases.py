@@ -22,14 +22,10 @@ from workbench.diagnose.audit import ENDING, settings_sum, unpack
 from workbench.diagnose.sentences import said
 from workbench.runs.files import plain_file
 from workbench.runs.live_settings import SettingsTimeline
+from workbench.runs.sentences import beside
 
-# How far float32 may be from float64, as a share of the largest number compared; by what is compared. Sound runs of
-# varied settings stay below a tenth of each (``data/reference/audit.json``).
-TOLERANCES = {
-    "values": 1e-4, "weight": 1e-5, "priority": 1e-4, "probability": 1e-6,
-    "return": 1e-5, "discount": 1e-5, "q": 2e-5, "td error": 2e-5, "loss": 2e-5,
-    "gradient": 2e-3, "norm": 2e-3, "clip": 1e-4, "moments": 1e-4, "step": 2e-3, "target": 1e-2, "rate": 1e-5,
-}  # fmt: skip
+# How far float32 may be from float64, by what is compared, as ``cases.toml`` says.
+TOLERANCES: dict[str, float] = beside(__file__)
 # Files of evidence that are read, and bytes of one: what an audit writes is far below.
 MOST_FILES, MOST_BYTES = 3_000, 2**28
 

@@ -473,7 +473,7 @@ def nothing_to_learn(evidence: Evidence) -> str:
     chance, best = _chance(evidence), evidence.references.get("scripted")
     if chance is None or best is None:
         return ""
-    error = math.sqrt(sum(each["sd"] ** 2 / each["epochs"] for each in (chance, best)))
+    error = math.hypot(*(each["sd"] / math.sqrt(each["epochs"]) for each in (chance, best)))
     possible = best["mean"] > chance["mean"] + STANDARD_ERRORS * error
     return "" if possible else said("learning.nothing", best=best["mean"], chance=chance["mean"])
 

@@ -30,12 +30,9 @@ __all__ = [
 
 # What a run can be written as, and how.
 FORMATS: dict[str, Callable[[RunView, Path | str], list[Path]]] = {
-    "csv": to_csv,
-    "parquet": to_parquet,
-    "safetensors": to_safetensors,
-    "tensorboard": to_tensorboard,
+    "csv": to_csv, "parquet": to_parquet, "safetensors": to_safetensors, "tensorboard": to_tensorboard,
     "archive": lambda run, out: [archive(run, out)],
-}
+}  # fmt: skip
 
 
 def write(run: RunView, to: str, out: Path | str) -> list[Path]:

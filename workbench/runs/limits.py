@@ -59,8 +59,15 @@ def check_tables(history: History) -> None:
     Raises:
         MemoryError: there is less than three times what they are.
     """
-    tables, available = history.schema.tables, memory_available()
-    size = sum(count * tables[table].dtype.itemsize for table, count in history.counts.items() if table in tables)
+    tables = history.schema.tables
+    check_memory(
+        sum(count * tables[table].dtype.itemsize for table, count in history.counts.items() if table in tables)
+    )
+
+
+def check_memory(size: int) -> None:
+    """Check that there is memory for work with records of that many bytes; raises MemoryError if there is not."""
+    available = memory_available()
     if 3 * size > available:
         raise MemoryError(said("limits.tables", size=_mib(size), available=_mib(available)))
 

@@ -20,16 +20,11 @@ from workbench.core.shared.counters import Progress
 from workbench.core.shared.layout import Arrays, Layout
 from workbench.core.train.hooks import FixedSettings, Hook
 from workbench.runs.recovery.journal import Journal
-from workbench.runs.sentences import said
+from workbench.runs.sentences import beside, said
 
 # Settings that may be changed while a run is under way, by dotted name. Which ones a resumed run may begin with is in
 # :data:`workbench.runs.recovery.resume.SAFE_TO_CHANGE`.
-CHANGEABLE = (
-    "learning.learning_rate", "learning.learning_rate_end",
-    "exploration.epsilon_start", "exploration.epsilon_end", "exploration.decay_epochs",
-    "pacing.updates_per_epoch", "pacing.publish_interval", "pacing.sync_interval", "pacing.max_ahead",
-    "pacing.max_behind", "evaluation.interval", "checkpoint.interval",
-)  # fmt: skip
+CHANGEABLE: tuple[str, ...] = tuple(beside(__file__)["changeable"])
 # Name of the block of memory that the changes lie in.
 BLOCK = "changed settings"
 _ROOM = 2**16

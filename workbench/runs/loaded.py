@@ -27,7 +27,7 @@ from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
 from workbench.runs.notes import read_note, write_note
 from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, checkpoint_of, kept_epochs
 from workbench.runs.result import Result
-from workbench.runs.sentences import beside, said
+from workbench.runs.sentences import rule, said
 from workbench.runs.table import plain
 
 # Classes of the user's own, by ``world``, ``agent`` and ``sampler``, as the caller gives them for a run folder.
@@ -366,17 +366,14 @@ def history_of(folder: RunFolder, description: Mapping[str, Any]) -> History:
     return history
 
 
-@functools.cache
-def _rule() -> Callable[[object], object]:
-    """Checks a description as ``description.toml`` says; compiled once."""
-    check: Callable[[object], object] = fastjsonschema.compile(beside(str(Path(__file__).with_name("description"))))
-    return check
+# What the fields of a description must be lies beside this name.
+_DESCRIPTION = str(Path(__file__).with_name("description"))
 
 
 def _check_description(description: Mapping[str, Any], tables: Collection[str]) -> None:
     """Refuse what nothing here could have written."""
     try:
-        _rule()(description)
+        rule(_DESCRIPTION)(description)
     except fastjsonschema.JsonSchemaValueException as error:
         raise TypeError(f"{error.message.removeprefix('data.')}; it is {reprlib.repr(error.value)}") from None
     changed = {name for each in description.get("changes", ()) for name in each["settings"]}

@@ -118,7 +118,7 @@ class Schema:
 def _table(name: str, fields: list[tuple[str, str]], axis: Any, words: dict[str, list[str]]) -> RecordTable:
     """A table as it is described in a file: of plain numbers, under names that are safe as names of files."""
     for text in (name, *(column for column, _ in fields)):
-        if not _NAME.fullmatch(text):
+        if not NAME.fullmatch(text):
             raise ValueError(f"a table or field is named {text!r}; it must be small letters, digits and '_'")
     for column, kind in fields:
         if not _KIND.fullmatch(kind):
@@ -131,6 +131,6 @@ def _table(name: str, fields: list[tuple[str, str]], axis: Any, words: dict[str,
     return RecordTable(dtype, axis=axis, words={column: tuple(each) for column, each in words.items()})
 
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_PUBLIC = re.compile(rf"{_NAME.pattern}/{_NAME.pattern}")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_PUBLIC = re.compile(rf"{NAME.pattern}/{NAME.pattern}")
 _KIND = re.compile(r"[<|][iuf][1248]")

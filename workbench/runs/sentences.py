@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fastjsonschema
+
 
 @functools.cache
 def beside(module: str) -> dict[str, Any]:
@@ -26,6 +28,13 @@ def sentences(module: str) -> Callable[..., str]:
         return str(beside(module)[part][name]).format(**about)
 
     return look_up
+
+
+@functools.cache
+def rule(module: str) -> Callable[[Any], Any]:
+    """What checks a value as the JSON schema :func:`beside` a module says, and returns it; compiled once."""
+    check: Callable[[Any], Any] = fastjsonschema.compile(beside(module))
+    return check
 
 
 SENTENCES = beside(__file__)

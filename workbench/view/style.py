@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, ScalarFormatter, StrMethodFormatter
 
+from workbench.runs.sentences import beside
+
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#dddddd"
 WARNING = "#b00020"
 # Around text and lines that lie over others.
@@ -41,15 +43,8 @@ PRINT = Sizes(title=8.0, text=7.0, small=6.5, line=0.58)
 COLUMN_WIDTHS = {"single": 3.4, "double": 7.0}
 # Dots per inch of a printed figure's PNG.
 PRINT_DPI = 300
-# What is set beside matplotlib's own defaults while a figure is drawn and saved.
-SETTINGS: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same letters
-    "pdf.fonttype": 42,  # fonts are embedded as TrueType: publishers refuse Type 3
-    "svg.fonttype": "path",  # letters as outlines: a viewer that lacks the font shows the same figure
-    "svg.hashsalt": "workbench",  # names inside the file are the same every time
-    "hatch.linewidth": 0.6,
-    "text.parse_math": False,  # names of runs and faults are shown as they are
-}
+# What is set beside matplotlib's own defaults while a figure is drawn and saved, as ``style.toml`` says.
+SETTINGS: Any = beside(__file__)
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")

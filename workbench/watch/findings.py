@@ -103,12 +103,11 @@ class Evidence:
 
     def __init__(self, run: RunView) -> None:
         self.run, self.declared = run, run.description["watched"]
-        self.agents, self.frames = range(self.declared["agents"]), self.declared["frames"]
-        self.recording = Recording(run.folder.path)
+        self.agents, self.frames = range(run.config.num_agents), self.declared["frames"]
+        self.recording = Recording(run)
         self.recording.read()
         self.live = not run.ended
-        heads = {name: reader.numbers() for name, reader in self.recording.files.items()}
-        self.heads = {name: head for name, head in heads.items() if head}
+        self.heads = {name: head for name, reader in self.recording.files.items() if (head := reader.numbers())}
         self._reports = self.recording.table("epochs")
         self.looks = self._join_looks()
         self.lines = [line for reader in self.recording.files.values() for line in reader.lines]

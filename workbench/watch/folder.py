@@ -73,5 +73,5 @@ def make(name: str, declared: Mapping[str, Any], out: Path | str | None) -> RunF
         "kind": KIND, "watched": dict(declared), "config": config_of(declared).to_dict(), "mode": KIND, "lag": None,
         "status": "running", "created": time.time(), "machine": machine.describe(), "device": "cpu", "error": None,
     }, out)  # fmt: skip
-    (folder.path / "watch").mkdir(mode=0o700)
+    folder.subfolder("watch")
     return folder

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,10 @@ from numpy.lib.recfunctions import append_fields
 from numpy.typing import NDArray
 
 from workbench.core.records import EPOCHS, EVENTS, POINT, TABLES, UPDATES, EventKind, Metric, Records, RecordTable
+from workbench.runs.folder import RecordError
 from workbench.runs.history import History
-from workbench.runs.loaded import LoadedRun
-from workbench.runs.metrics import Schema
+from workbench.runs.loaded import LoadedRun, RunView
+from workbench.runs.metrics import NAME, Schema
 from workbench.watch import tables
 from workbench.watch.storage import FileReader, dtype_of
 
@@ -29,20 +29,32 @@ SETTLED_S = 1.0
 class Recording:
     """All records of a run folder, from all its processes in the order of time, as far as they were read."""
 
-    def __init__(self, folder: Path, wanted: Sequence[str] | None = None) -> None:
+    def __init__(self, run: RunView, wanted: Sequence[str] | None = None) -> None:
         """Nothing is read yet of the tables that are wanted, by default all."""
-        self._folder, self._wanted = folder / "watch", wanted
+        self._folder, self._agents, self._wanted = run.folder.place / "watch", run.config.num_agents, wanted
         self.files: dict[str, FileReader] = {}
         self._found: dict[str, list[Records]] = {}
 
     def read(self) -> None:
-        """Take up what has come since the last call."""
+        """Take up what has come since the last call; raises RecordError where no watch has written that."""
         for path in sorted(self._folder.glob("*.watch")):
             reader = self.files.setdefault(path.name, FileReader(path))
             number = list(self.files).index(path.name)
             for name, records in reader.read(self._wanted):
+                self._check(reader, name, records)
                 files = np.full(len(records), number, "<i4")
                 self._found.setdefault(name, []).append(append_fields(records, "file", files, usemask=False))
+
+    def _check(self, reader: FileReader, name: str, records: Records) -> None:
+        """Refuse records of another form, or with a number that stands for nothing."""
+        known = {kind: sum(kind in line for line in reader.lines) for kind in ("name", "layout")}
+        known["agent"], found = self._agents, records.dtype.names or ()
+        due = dtype_of(tables.TABLES.get(name, ((), False))[0])
+        if (found, _kinds(records.dtype)) != (due.names, _kinds(due)) or any(
+            not -(kind == "agent") <= records[kind].min() <= records[kind].max() < most
+            for kind, most in known.items() if kind in found
+        ):  # fmt: skip
+            raise RecordError(f"{reader.path} is damaged: no watch has written its records of {name!r}")
 
     def table(self, name: str, width: int | None = None) -> Records:
         """The records of a table, with a field more: the ``file`` that they are from, by its number.
@@ -71,6 +83,11 @@ class Recording:
 
 def _width(records: Records) -> int:
     return int(np.prod(records.dtype[-2].shape, dtype=int))
+
+
+def _kinds(dtype: np.dtype[np.void]) -> list[Any]:
+    """Kind and shape of each field but the last, whose shape is free."""
+    return [(kind[1], *shape) for _, kind, *shape in dtype.descr[:-1]]
 
 
 class WatchedHistory(History):
@@ -187,12 +204,12 @@ def follow(run: LoadedRun) -> None:
     """Bring a watched run up to date: its history, which is another one once further numbers are reported."""
     declared, known = run.description["watched"], run.history
     light = ("events", "updates", "epochs", "acts", "stored")
-    recording = known.recording if isinstance(known, WatchedHistory) else Recording(run.folder.path, light)
+    recording = known.recording if isinstance(known, WatchedHistory) else Recording(run, light)
     recording.read()
     lines = [line["name"] for reader in recording.files.values() for line in reader.lines if "name" in line]
-    reported = sorted({name for name in lines if name not in OWN and name.isidentifier() and name.islower()})
+    reported = sorted({name for name in lines if NAME.fullmatch(name)} - {*OWN, *(POINT.names or ())})
     if not isinstance(known, WatchedHistory) or known.reported != tuple(reported):
-        known = WatchedHistory(recording, declared["agents"], reported)
+        known = WatchedHistory(recording, run.config.num_agents, reported)
     known.take_up(math.inf if run.ended else time.time() - SETTLED_S)
     run.history = known
     if declared["epochs"] is None:  # as many as there are

@@ -21,6 +21,10 @@ from typing import Any
 import numpy as np
 
 from workbench.core.records import Records
+from workbench.runs.files import plain_file, private
+from workbench.runs.folder import RecordError
+from workbench.runs.limits import check_memory
+from workbench.runs.sentences import rule
 
 MAGIC, HEAD, TEXT, BLOCK, GROW = b"wbwatch1", 1 << 18, 4096, 1 << 16, 16
 # What the head says: where each number lies, and how it is stored.
@@ -55,7 +59,7 @@ class RecordFile:
         """Make the file and describe it.
 
         Args:
-            path: of the file, which must not exist.
+            path: of the file, which is empty where this was tried before.
             about: plain values, the first line of the text.
             may_grow: asked before the file grows, with the bytes and whether they are for what is written in bulk.
 
@@ -63,9 +67,13 @@ class RecordFile:
             OSError: the disk refuses.
         """
         self._may_grow, self._tables, self._length, self._blocks = may_grow, dict[Any, Table](), HEAD, 0
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        os.posix_fallocate(self._descriptor, 0, HEAD)
-        self._map = mmap.mmap(self._descriptor, HEAD)
+        self._descriptor = private(str(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        try:
+            os.posix_fallocate(self._descriptor, 0, HEAD)
+            self._map = mmap.mmap(self._descriptor, HEAD)
+        except OSError:
+            os.close(self._descriptor)
+            raise
         self._text = 0
         self.lost = 0
         self.say(about)
@@ -124,7 +132,9 @@ class RecordFile:
                     return False
                 os.posix_fallocate(self._descriptor, begin, GROW * BLOCK)
                 self._map.resize(begin + GROW * BLOCK)
-            except OSError:
+            except (OSError, RecordError) as error:
+                if not self.lost:
+                    self.say({"error": f"no room for records: {error}"})
                 return False
             self._length += GROW * BLOCK
         struct.pack_into("<qq", self._map, begin, table.number, 0)
@@ -144,7 +154,7 @@ class FileReader:
 
     def numbers(self) -> dict[str, float]:
         """What the head says, by name; nothing of a file that is just being made."""
-        with open(self.path, "rb") as file:
+        with plain_file(self.path) as file:
             head = file.read(TEXT)
         if not head.startswith(MAGIC):
             return {}
@@ -154,20 +164,33 @@ class FileReader:
         """What is new in the tables of some names, or in all: name and records, several times for one name.
 
         Records of one table may differ in how many numbers their last field holds.
+
+        Raises:
+            RecordError: no process has written that, or work with it takes more memory than there is.
         """
-        numbers = self.numbers()
-        if not numbers:
+        try:
+            with plain_file(self.path) as file:
+                yield from self._new(file.fileno(), wanted)
+        except (OSError, LookupError, TypeError, ValueError, struct.error, RecursionError, MemoryError) as error:
+            raise RecordError(f"{self.path} cannot be read: {error}") from None
+
+    def _new(self, file: int, wanted: Sequence[str] | None) -> Iterator[tuple[str, Records]]:
+        if not self._read:
+            check_memory(os.fstat(file).st_size)
+        # what a record needs of the text was there before it: so the text is read after it was counted
+        blocks = [struct.unpack("<qq", os.pread(file, 16, HEAD + block * BLOCK))
+                  for block in range(int(self.numbers().get("blocks", 0)))]  # fmt: skip
+        if not (numbers := self.numbers()):
             return
-        memory = np.memmap(self.path, np.uint8, "r")
-        text = bytes(memory[TEXT : TEXT + int(numbers["text"])])
-        self.about, *self.lines = [json.loads(line) for line in text.splitlines()]
-        tables = [(each["table"], dtype_of([tuple(field) for field in each["fields"]]))
-                  for each in self.lines if "table" in each]  # fmt: skip
-        for block in range(int(numbers["blocks"])):
-            begin = HEAD + block * BLOCK
-            number, count = np.frombuffer(memory, "<i8", 2, begin).tolist()
+        text = os.pread(file, HEAD - TEXT, TEXT)[: int(numbers["text"])]
+        self.about, *self.lines = rule(__file__)([json.loads(line) for line in text.splitlines()])
+        tables = [(each["table"], dtype_of(each["fields"])) for each in self.lines if "table" in each]
+        for block, (number, count) in enumerate(blocks):
             name, dtype = tables[number]
+            if number < 0 or not 0 <= count * dtype.itemsize <= BLOCK - 16:
+                raise ValueError(f"block {block} is said to hold {count:,} records of table {number}")
             seen = self._read.get(block, 0)
             if count > seen and (wanted is None or name in wanted):
                 self._read[block] = count
-                yield name, np.frombuffer(memory, dtype, count - seen, begin + 16 + seen * dtype.itemsize)
+                begin = HEAD + block * BLOCK + 16 + seen * dtype.itemsize
+                yield name, np.frombuffer(os.pread(file, (count - seen) * dtype.itemsize, begin), dtype, count - seen)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import functools
 import itertools
-import json
 import math
 import multiprocessing
 import operator
@@ -17,6 +16,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +30,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
 from workbench.runs import machine
+from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.watch import tables
 from workbench.watch.storage import RecordFile, Table
 from workbench.watch.tensors import View, Views, epsilon_of, hash_frames, numbers_of, rows_of
@@ -51,12 +52,12 @@ class WrongUse(ValueError):
 class _Process:
     """What one process has at hand to record with."""
 
-    def __init__(self, folder: Path, max_mb: float) -> None:
+    def __init__(self, run: RunFolder, max_mb: float) -> None:
         self.lock, self.views, self.events = threading.RLock(), Views(), itertools.count(1)
         self.seconds, self.calls, self.began = 0.0, 0, time.perf_counter()
         self.errors: set[str] = set()
-        self._folder, self._most, self._used = folder, max_mb * 1e6, 0.0
-        self._path = folder / f"{os.getpid()}-{time.time_ns()}.watch"
+        self._run, self._most, self._used, self._missed = run, max_mb * 1e6, 0.0, 0
+        self._name = f"watch/{os.getpid()}-{time.time_ns()}.watch"
         self._looks: dict[str, list[int]] = defaultdict(lambda: [0, 1])
         self._numbers: dict[str, dict[Any, int]] = defaultdict(dict)
         self.episodes: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0, 0])  # episode, step, row
@@ -70,16 +71,20 @@ class _Process:
         """What is recorded into, made when it is first used.
 
         Raises:
-            OSError: the folder is gone, or the disk full.
+            RecordError: the folder is gone, or is another run's.
+            OSError: the disk is full. It is tried again with the next call.
         """
         about = {
             "pid": os.getpid(), "process": machine.process_mark(os.getpid()), "parent": os.getppid(),
             "name": multiprocessing.current_process().name, "time": time.time(),
         }  # fmt: skip
-        return RecordFile(self._path, about, self._may_grow)
+        made = RecordFile(self._run.place / self._name, about, self._may_grow)
+        made.lost = self._missed
+        made.set("lost", made.lost)
+        return made
 
     def _may_grow(self, size: int, bulk: bool) -> bool:
-        used = sum(each.stat().st_size for each in os.scandir(self._folder)) + size
+        used = sum(each.stat().st_size for each in os.scandir(self._run.place / "watch")) + size
         self._used = used / self._most
         return self._used <= (BULK_SHARE if bulk else 1.0)
 
@@ -124,7 +129,8 @@ class _Process:
     def failed(self, error: BaseException) -> None:
         """Keep what could not be recorded, each kind of trouble once."""
         said = f"{type(error).__name__}: {error}"[:300]
-        with suppress(OSError):  # there is no file, or its text is full
+        self._missed += 1
+        with suppress(Exception):  # there is no file, or its text is full
             self.file.lost += 1
             self.file.set("lost", self.file.lost)
             if said not in self.errors and len(self.errors) < 50:
@@ -134,21 +140,21 @@ class _Process:
     def called(self, calls: int, seconds: float) -> None:
         """Say how many calls there were so far, and how long they took."""
         self.calls, self.seconds = calls, seconds
-        with suppress(OSError):  # there is no file
+        with suppress(Exception):  # there is no file
             self.file.set("heartbeat", time.time())
             self.file.set("calls", calls)
             self.file.set("seconds", seconds)
 
     def leave(self) -> None:
         """Say that the process came to its end in order."""
-        with suppress(OSError):  # there is no file
+        with suppress(Exception):  # there is no file
             self.file.set("ended", 1)
 
 
 @functools.lru_cache(maxsize=8)
-def _process_of(pid: int, path: Path, max_mb: float) -> _Process:
+def _process_of(pid: int, run: RunFolder, max_mb: float) -> _Process:
     """What this process records with: another one after a fork."""
-    return _Process(path / "watch", max_mb)
+    return _Process(run, max_mb)
 
 
 class Watch:
@@ -164,6 +170,7 @@ class Watch:
     """
 
     path: Path
+    folder: RunFolder
     agents: int
     frames: int
     max_mb: float
@@ -198,31 +205,36 @@ class Watch:
             Watch._made.close()
         declared = {"agents": agents, "gamma": gamma, "n_step": n_step, "tau": tau, "frames": frames,
                     "capacity": capacity, "max_mb": max_mb, "epochs": epochs}  # fmt: skip
-        self.folder = make(name, declared, out)
-        self._attach(self.folder.path, declared)
-        os.environ[VARIABLE] = str(self.path)
-        _settings_of_children()[VARIABLE] = str(self.path)
-        Watch._made = self
-        atexit.register(self._at_exit, os.getpid())
+        self._attach(make(name, declared, out))
+        self.folder.hold()
+        os.environ[VARIABLE] = _settings_of_children()[VARIABLE] = self._sign
+        Watch._made, self._maker = self, os.getpid()
+        atexit.register(self._at_exit)
 
-    def _attach(self, path: Path, declared: dict[str, Any]) -> None:
-        self.path = path
+    def _attach(self, folder: RunFolder) -> None:
+        said = folder.read_description()
+        declared = said["watched"]
+        self.folder, self.path, self._sign = folder, folder.path, f"{said['created']} {folder.path}"
         self.agents, self.frames, self.max_mb = declared["agents"], declared["frames"], declared["max_mb"]
 
     @classmethod
-    def open(cls, path: Path | str) -> Watch:
+    def open(cls, sign: str) -> Watch:
         """The watch that has made a run folder, for another process.
 
+        Args:
+            sign: when the run was created, and its folder, which may be another run's by now.
+
         Raises:
-            OSError, ValueError, KeyError: there is none.
+            RecordError, KeyError: there is none.
         """
-        said = json.loads((Path(path) / "run.json").read_text(encoding="utf-8"))
         watch = cls.__new__(cls)
-        watch._attach(Path(path), said["description"]["watched"])
+        watch._attach(RunFolder.open(sign.partition(" ")[2]))
+        if watch._sign != sign:
+            raise RecordError(f"{watch.path} is another run by now")
         return watch
 
     def __reduce__(self) -> Any:
-        return Watch.open, (str(self.path),)
+        return _sent, (self._sign,)
 
     def __enter__(self) -> Self:
         return self
@@ -237,31 +249,38 @@ class Watch:
 
     def close(self, error: str | None = None) -> None:
         """Say that the run is over, as the process that made the watch; nothing happens elsewhere, or a second time."""
-        if Watch._made is not self:
+        if not self._is_maker:
             return
         Watch._made = None
         os.environ.pop(VARIABLE, None)
         _settings_of_children().pop(VARIABLE, None)
         with self._call() as here:
             here.leave()
-        with suppress(Exception):  # somebody has deleted the folder
+        try:
             self._end("failed" if error else "finished", error)
+        except Exception as refused:  # somebody has deleted the folder
+            with suppress(Exception):  # where warnings are errors
+                warnings.warn(f"what the watch has recorded is lost: {refused}", RecordWarning, stacklevel=2)
+        self.folder.release()
+
+    @property
+    def _is_maker(self) -> bool:
+        return Watch._made is self and self._maker == os.getpid()
 
     def _end(self, status: str, error: str | None = None) -> None:
         said = self.folder.read_description()
         self.folder.write_description(said | {"status": status, "error": error, "ended": time.time()})
 
-    def _at_exit(self, pid: int) -> None:
-        if os.getpid() == pid:
-            error = getattr(sys, "last_value", None)
-            self.close(f"{type(error).__name__}: {error}" if error is not None else None)
+    def _at_exit(self) -> None:
+        error = getattr(sys, "last_value", None)
+        self.close(f"{type(error).__name__}: {error}" if error is not None else None)
 
     # --- what every call has in common -----------------------------------------------------------------------------
 
     @contextmanager
     def _call(self) -> Iterator[_Process]:
         """Record something: nothing that goes wrong inside comes out, and the time is counted."""
-        began, here = time.perf_counter(), _process_of(os.getpid(), self.path, self.max_mb)
+        began, here = time.perf_counter(), _process_of(os.getpid(), self.folder, self.max_mb)
         with here.lock:
             calls, seconds = here.calls, here.seconds  # a call within this one is a part of it
             try:
@@ -457,7 +476,7 @@ class Watch:
                 here.look(event, agent, tables.HELD, here.views.of(model))
                 now = time.time()
                 here.write("events", now, now, event, tables.RESULT, agent, 0, *[math.nan] * 4)
-            if Watch._made is self:
+            if self._is_maker:
                 self._end("finished")
 
 
@@ -700,11 +719,18 @@ def _settings_of_children() -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=8)
-def _found(path: str, pid: int) -> Watch:
+def _found(sign: str, pid: int) -> Watch | NoWatch:
     """The watch that another process has made, with a first sign of life of this one."""
-    watch = Watch.open(path)
+    try:
+        watch = Watch.open(sign)
+    except Exception:  # its folder is gone, or something else by now
+        return NoWatch()
     with watch._call():
         return watch
+
+
+def _sent(sign: str) -> Watch | NoWatch:
+    return _found(sign, os.getpid())
 
 
 def watching() -> Watch | NoWatch:
@@ -715,8 +741,5 @@ def watching() -> Watch | NoWatch:
     """
     if Watch._made is not None:
         return Watch._made
-    path = _settings_of_children().get(VARIABLE) or os.environ.get(VARIABLE)
-    try:
-        return _found(path, os.getpid()) if path else NoWatch()
-    except (OSError, ValueError, KeyError):
-        return NoWatch()
+    sign = _settings_of_children().get(VARIABLE) or os.environ.get(VARIABLE)
+    return _sent(sign) if sign else NoWatch()

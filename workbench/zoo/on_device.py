@@ -23,6 +23,7 @@ from workbench.core.processes.worker import Parts
 from workbench.core.records import RecordTable
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Trainer
+from workbench.runs.sentences import beside
 from workbench.zoo.fused import FusedLearner
 
 WARM_UPS = 3  # updates before the capture: libraries make their plans and workspaces in the first ones
@@ -36,11 +37,7 @@ class Told(IntEnum):
     NOT_CAPTURED = 2
 
 
-WARNINGS = (
-    "",
-    "matrix products in bfloat16 take longer than in float32 on this device; learning.precision = 'float32' is faster",
-    "the updates are not replayed as a CUDA graph, as it could not be captured; the learner's log says why",
-)
+WARNINGS = ("", *(beside(__file__)[told.name.lower()] for told in Told))
 
 
 class Graph:

@@ -20,14 +20,9 @@ SMOOTHING = 0.04
 MAX_CHARTS = 12
 
 Axis = Literal["own", "epoch", "agent_steps", "update", "time"]
-# What charts can be drawn over. "own" is updates for what is recorded per update, and epochs for the rest.
-AXIS_LABELS: dict[Axis, str] = {
-    "own": "what it is recorded over",
-    "epoch": "epoch",
-    "agent_steps": "agent steps of each agent",
-    "update": "updates of each agent",
-    "time": "wall time, s",
-}
+_SAID = beside(__file__)
+# What charts can be drawn over.
+AXIS_LABELS: dict[Axis, str] = _SAID.pop("axes")
 
 # One agent, all as one curve (mean or sum, as the metric says), or a curve for each.
 Agents = int | Literal["together", "each"]
@@ -83,7 +78,7 @@ def _chart(title: str, curves: Sequence[Mapping[str, Any]], unit: str = "", **mo
 
 
 # Every chart of what the core measures, by its name, as ``charts.toml`` lists them.
-CHARTS: dict[str, Chart] = {name: _chart(**about) for name, about in beside(__file__).items()}
+CHARTS: dict[str, Chart] = {name: _chart(**about) for name, about in _SAID.items()}
 
 # Charts that are drawn unless others are asked for.
 STANDARD = ("loss", "q", "reward", "epsilon", "lag_versions", "lag_ms")
