@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fastjsonschema
-
 
 @functools.cache
 def beside(module: str) -> dict[str, Any]:
@@ -33,6 +31,8 @@ def sentences(module: str) -> Callable[..., str]:
 @functools.cache
 def rule(module: str) -> Callable[[Any], Any]:
     """What checks a value as the JSON schema :func:`beside` a module says, and returns it; compiled once."""
+    import fastjsonschema  # here, so that a child does not load it
+
     check: Callable[[Any], Any] = fastjsonschema.compile(beside(module))
     return check
 

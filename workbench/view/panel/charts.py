@@ -22,7 +22,7 @@ MAX_CHARTS = 12
 Axis = Literal["own", "epoch", "agent_steps", "update", "time"]
 _SAID = beside(__file__)
 # What charts can be drawn over.
-AXIS_LABELS: dict[Axis, str] = _SAID.pop("axes")
+AXIS_LABELS: dict[Axis, str] = _SAID["axes"]
 
 # One agent, all as one curve (mean or sum, as the metric says), or a curve for each.
 Agents = int | Literal["together", "each"]
@@ -78,7 +78,7 @@ def _chart(title: str, curves: Sequence[Mapping[str, Any]], unit: str = "", **mo
 
 
 # Every chart of what the core measures, by its name, as ``charts.toml`` lists them.
-CHARTS: dict[str, Chart] = {name: _chart(**about) for name, about in _SAID.items()}
+CHARTS: dict[str, Chart] = {name: _chart(**about) for name, about in _SAID.items() if name != "axes"}
 
 # Charts that are drawn unless others are asked for.
 STANDARD = ("loss", "q", "reward", "epsilon", "lag_versions", "lag_ms")
