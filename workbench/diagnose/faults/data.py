@@ -96,9 +96,9 @@ class _Unbroken(Replay):
         out: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.uint8]:  # fmt: skip
         """The frames before, whatever epoch they belong to."""
-        turns = turn[:, None] - self._back
-        index = ((slot[:, None] * (self.turns + 1) + turns) * self._worlds + world[:, None]) % len(self._frames)
-        stack: NDArray[np.uint8] = self._frames.take(index, axis=0, out=out, mode="clip")
+        turns, frames = turn[:, None] - self._back, self.arrays["frame"].reshape(-1, *self.spec.shape)
+        index = ((slot[:, None] * (self.turns + 1) + turns) * self._worlds + world[:, None]) % len(frames)
+        stack: NDArray[np.uint8] = frames.take(index, axis=0, out=out, mode="clip")
         stack *= stack != UNWRITTEN  # frames that were never written are blank, as in the original's zeroed ring
         return stack
 
