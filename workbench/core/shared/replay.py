@@ -153,7 +153,7 @@ class Replay:
         }
         self._begun = Counter(arrays["begun"])
         self._committed = Counter(arrays["committed"])
-        self._episode_start = np.zeros(self._worlds, np.int32)
+        self._every_world, self._episode_start = np.arange(self._worlds), np.zeros(self._worlds, np.int32)
         self._between = np.zeros(self._worlds, np.bool_)  # copies in which the agent waits for its next episode
         self._back = np.arange(self.num_frames - 1, -1, -1)  # turns before the newest of a stack's frames
         self._apart, self._blank = self._back * self._worlds, np.zeros((), self._frames.dtype)
@@ -261,8 +261,7 @@ class Replay:
 
     def newest_stack(self, turn: int) -> NDArray[Any]:
         """The actor's state in ``turn`` of the epoch being written: (W, F, *shape), oldest frame first."""
-        worlds = np.arange(self._worlds)
-        return self.stack(np.full(self._worlds, self._slot), np.full(self._worlds, turn), self._episode_start, worlds)
+        return self.stack(self._slot, turn, self._episode_start, self._every_world)
 
     @property
     def _slot(self) -> int:
@@ -381,14 +380,14 @@ class Replay:
         window["discounts"][:] = np.where(here & ~ends, self._gamma, 0)
 
     def stack(
-        self, slot: NDArray[Any], turn: NDArray[Any], start: NDArray[Any], world: NDArray[Any],
+        self, slot: NDArray[Any] | int, turn: NDArray[Any] | int, start: NDArray[Any], world: NDArray[Any],
         out: NDArray[Any] | None = None,
     ) -> NDArray[Any]:  # fmt: skip
         """The one place where frames are stacked, for actor and learner: n states of F frames each, oldest first.
 
         Args:
-            slot: (n,) epochs' places in the ring.
-            turn: (n,) turns of the newest frames.
+            slot: (n,) epochs' places in the ring; or one for all.
+            turn: (n,) turns of the newest frames; or one for all.
             start: (n,) first turns of the episodes; frames before are blank.
             world: (n,) copies of the world.
             out: (n, F, *shape) to fill; default a new array, which is returned.

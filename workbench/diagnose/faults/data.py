@@ -92,12 +92,12 @@ class _Unbroken(Replay):
     """Stacks frames as they lie in memory, whatever epoch they belong to."""
 
     def stack(
-        self, slot: NDArray[Any], turn: NDArray[Any], start: NDArray[Any], world: NDArray[Any],
+        self, slot: NDArray[Any] | int, turn: NDArray[Any] | int, start: NDArray[Any], world: NDArray[Any],
         out: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.uint8]:  # fmt: skip
         """The frames before, whatever epoch they belong to."""
-        turns, frames = turn[:, None] - self._back, self.arrays["frame"].reshape(-1, *self.spec.shape)
-        index = ((slot[:, None] * (self.turns + 1) + turns) * self._worlds + world[:, None]) % len(frames)
+        turns, frames = np.reshape(turn, (-1, 1)) - self._back, self.arrays["frame"].reshape(-1, *self.spec.shape)
+        index = ((np.reshape(slot, (-1, 1)) * (self.turns + 1) + turns) * self._worlds + world[:, None]) % len(frames)
         stack: NDArray[np.uint8] = frames.take(index, axis=0, out=out, mode="clip")
         stack *= stack != UNWRITTEN  # frames that were never written are blank, as in the original's zeroed ring
         return stack
