@@ -21,6 +21,7 @@ from workbench.runs import limits
 from workbench.runs.folder import RecordError, RunFolder
 from workbench.runs.initial_weights import initial_weights
 from workbench.runs.recovery.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from workbench.view.timeline.spans import SPANS
 
 # Looks at a loaded run that must not be about nothing, or about another run.
 LOOKS = {
@@ -180,6 +181,14 @@ def test_what_nothing_here_could_have_described_is_refused_and_what_lacks_a_lane
     (copy / "run.json").write_text(json.dumps(head | {"description": said}))
     assert wb.load(copy).diagnose().text
     with pytest.raises(RecordError, match="has no timeline"):
+        wb.load(copy).timeline()
+
+
+def test_a_span_of_no_kind_is_refused(copy):
+    spans = np.fromfile(copy / "spans.records", SPANS)
+    spans["kind"][3] = 139
+    spans.tofile(copy / "spans.records")
+    with pytest.raises(RecordError, match="the spans of sound are damaged"):
         wb.load(copy).timeline()
 
 
