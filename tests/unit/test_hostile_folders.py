@@ -184,6 +184,14 @@ def test_what_nothing_here_could_have_described_is_refused_and_what_lacks_a_lane
         wb.load(copy).timeline()
 
 
+def test_a_metric_of_the_core_that_is_left_out_is_missed(copy):
+    head = json.loads((copy / "run.json").read_text())
+    head["metrics"] = [each for each in head["metrics"] if each["name"] != "losses/loss"]
+    (copy / "run.json").write_text(json.dumps(head))
+    with pytest.raises(RecordError, match="damaged: metric 'losses/loss' is missing"):
+        wb.load(copy)
+
+
 def test_a_span_of_no_kind_is_refused(copy):
     spans = np.fromfile(copy / "spans.records", SPANS)
     spans["kind"][3] = 139

@@ -112,6 +112,8 @@ class Schema:
                 raise ValueError(f"a metric is named {each.name!r}")
             if each.over_agents not in ("mean", "sum") or not known:
                 raise ValueError(f"metric {each.name!r} is none of its table")
+        if missing := METRICS.keys() - {each.name for each in metrics}:
+            raise ValueError(f"metric {min(missing)!r} is missing, which every run has")
         return cls(tables, {each.name: each for each in metrics})
 
 
