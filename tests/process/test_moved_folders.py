@@ -22,7 +22,9 @@ def is_whole(path, seed):
     run = wb.load(path)
     epochs = run.history.epochs
     assert run.status == "finished" and len(epochs) == len({*zip(epochs["agent"], epochs["epoch"], strict=True)})
-    assert len(epochs) == SHORT.epochs * SHORT.num_agents and run.checkpoints == [15, 20]
+    assert len(epochs) == SHORT.epochs * SHORT.num_agents
+    # the two newest; one is skipped if the one before is not on disk yet
+    assert run.checkpoints[0] in (5, 10, 15) and run.checkpoints[1:] == [20]
     assert {run.config.seed, run.result.seed} == {seed} and run.weights.any()
     return True
 

@@ -32,7 +32,7 @@ def watching(quick: bool) -> dict[str, Any]:
                     began = time.perf_counter()
                     train("sequential", config, "watched" if name == "watched" else None, folder)
                     several.append(time.perf_counter() - began)
-                wb.watching().close()
+                    wb.watching().close()
     shares = [one / other - 1 for one, other in zip(*seconds.values(), strict=True)]
     updates = 4 * (epochs - Config.warmup_epochs)
     return {
