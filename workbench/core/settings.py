@@ -201,7 +201,7 @@ def from_dict(default: Any, data: Any, given: Mapping[str, type | str | None]) -
 
 
 def unknown(name: str, root: Settings) -> ConfigError:
-    """What to raise for a setting that there is not."""
+    """What to raise for an unknown setting."""
     return ConfigError(f"there is no setting {name!r}; {did_you_mean(name, known_names(root))}")
 
 
