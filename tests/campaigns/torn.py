@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from notebooks.torn_reads import count, rows_table, torn_reads, weights_table
 from tests.campaigns.command_line import command, parse, say, start
 from tests.campaigns.reference_files import figure_path, provenance, write_json
 from tests.campaigns.torn_protocols import ROWS, WEIGHTS, Protocol, Shared, num_floats
@@ -29,7 +30,6 @@ from workbench.core.processes.spawn import Process
 from workbench.core.shared.layout import Counter
 from workbench.core.shared.replay import ReplayError
 from workbench.core.shared.weight_store import WeightStore, WeightStoreError
-from workbench.report.torn_reads import count, rows_table, torn_reads, weights_table
 from workbench.runs.folder import reference_path
 from workbench.runs.fork_server import new_process
 

@@ -10,12 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notebooks.torn_reads import count, killed_story, rows_table, torn_reads, weights_table
 from tests import batches
 from tests.campaigns import torn
 from tests.campaigns import torn_protocols as protocols
 from tests.campaigns.torn_protocols import ROWS, WEIGHTS, Shared, code, network, num_floats, torn_and_wrong
 from workbench.core.envs.base import AgentSpec
-from workbench.report.torn_reads import count, killed_story, rows_table, torn_reads, weights_table
 
 WIDTH = 16
 STEPS = 50

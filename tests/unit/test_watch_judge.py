@@ -5,10 +5,13 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
 import workbench as wb
+from workbench.watch import tables, watch
+from workbench.watch.findings import Evidence
 
 
 class Copies:
@@ -83,3 +86,46 @@ def test_what_was_not_recorded_is_asked_for(copies):
     assert {check.verdict for check in found.checks} == {"cannot tell", "pass"} and not found.failed
     assert found["rows"].sentence == "Cannot tell: add `watch.store(...)` to the actor."
     assert found.verdict == "cannot tell" and found.exit_code == 2
+
+
+def explore(copies, own_decay, every):
+    """Three hundred actions, and an update after each; the actor's epsilon is copied, and changed by itself or not."""
+    for model in (copies.learner, copies.shared, copies.actor):
+        model.epsilon = 1.0
+    for step in range(300):
+        if step % every == 0:
+            with copies.watch.sync(0, source=copies.learner, target=copies.actor):
+                if not own_decay:
+                    copies.actor.epsilon = copies.learner.epsilon
+        with copies.watch.act(0, model=copies.actor) as act:
+            act.action = 0
+        copies.actor.epsilon *= 0.99 if own_decay else 1.0
+        copies.learner.epsilon *= 0.995
+
+
+def test_an_epsilon_that_is_counted_twice_is_seen(copies):
+    explore(copies, own_decay=True, every=10)
+    found = judged(copies)["epsilon"]
+    assert found.verdict == "fail" and found.broken == ("actor",) and "both change, each by itself" in found.sentence
+
+
+@pytest.mark.parametrize("every", [1, 10, 100])
+def test_an_epsilon_that_comes_with_the_syncs_is_right_however_old(copies, every):
+    explore(copies, own_decay=False, every=every)
+    assert judged(copies)["epsilon"].verdict == "pass"
+
+
+def test_without_time_to_look_what_arrives_is_still_known(copies, monkeypatch):
+    monkeypatch.setattr(watch, "BUDGET", 0.0)
+    updates = 1500
+    for _ in range(updates):
+        with copies.watch.update(0, online=copies.learner):
+            copies.publish()
+        copies.sync(copies.shared.state_dict())
+    found, evidence = judged(copies), Evidence(wb.load(copies.watch.path))
+    assert (found.verdict, found["torn"].verdict, found["sync"].verdict) == ("true", "pass", "pass")
+    looked = {role: len(evidence.looks[role, 0]) for role in (tables.ONLINE, *watch.ARRIVED)}
+    assert looked[tables.ONLINE] < 0.15 * updates and {looked[role] for role in watch.ARRIVED} == {updates}
+    assert f"published {updates} times" in found["publish"].sentence
+    late = evidence.looks[tables.ONLINE, 0].key & 0xFFFF_FFFF
+    assert np.count_nonzero(late > late.max() // 2) >= 8  # now and then it is looked at to the end

@@ -12,6 +12,8 @@ from workbench.watch.findings import Array, Case, Finding, Looks, check_each_age
 SYNC, PUBLISH = 10 * tables.SYNC, 10 * tables.PUBLISH
 # Weights are stale if their age is at least this share of all updates, and at least this many epochs or updates.
 STALE, STALE_EPOCHS, STALE_UPDATES = 0.25, 5, 50
+# Difference between two exploration rates from which on they are not the same one, seen a little later.
+APART = 0.05
 
 
 def common(one: Looks, other: Looks, buffers: bool = False) -> tuple[list[int], list[int]]:
@@ -73,10 +75,10 @@ def _sync(case: Case) -> Iterator[Finding]:
         yield _never_synced(case)
         return
     case.need(before, "sync")
-    source, target, before = together(source, target, before)
-    syncs, void = len(target), equal(source, before) & ~equal(target, source)
+    copied, copy, before = together(source, target, before)
+    void = equal(copied, before) & ~equal(copy, copied)
     if void.any():
-        yield case.first("no effect", void, target.time)
+        yield case.first("no effect", void, copy.time)
         return
     own, rows = _published(case, target), target.rows(target.trained())
     for other in case.evidence.agents:
@@ -87,7 +89,7 @@ def _sync(case: Case) -> Iterator[Finding]:
             return
     published = case.looks(PUBLISH + tables.TARGET)
     rarely = _rarely(case, target.time) if not published or changes(published).sum() > 2 else None
-    yield rarely or case.say("synced", syncs=syncs, changed=changes(target).sum())
+    yield rarely or case.say("synced", syncs=len(target), changed=changes(target).sum())
 
 
 def _never_synced(case: Case) -> Finding:
@@ -156,15 +158,15 @@ def _publish(case: Case) -> Iterator[Finding]:
         case.need(changed > 9 and len(read) > 2 and changes(read).sum() == 1, "publish")
         yield case.say("never", read.time[-1], syncs=len(read), changed=changed)
         return
-    source, target = together(source, target)
-    void = ~equal(source, target)
+    source, copy = together(source, target)
+    void = ~equal(source, copy)
     if void.any():
         first = int(np.argmax(void))
-        mine, its = common(source, target)
-        if not (source.sums[first, mine] == target.sums[first, its]).any():
+        mine, its = common(source, copy)
+        if not (source.sums[first, mine] == copy.sums[first, its]).any():
             yield case.first("no effect", void, source.time)
             return
-    yield _rarely(case, target.time) or case.say("published", publications=len(source))
+    yield _rarely(case, target.time) or case.say("published", publications=len(target))
 
 
 @check_each_agent
@@ -236,5 +238,18 @@ def _epsilon(case: Case) -> Iterator[Finding]:
         moves = len(read) and np.ptp(read) > 1e-9
         why = "unsynced" if not len(taken) else "uncopied" if moves else "unshared"
         yield case.say(why, acts["time"][0], used=used[0], high=theirs.max(), low=theirs.min())
+        return
+    # what the actor should use: what its last sync could have copied, or, without syncs, what the learner has
+    due = _latest(acts["time"], *((taken, "source_epsilon") if len(read) else (updates, "epsilon")))
+    gap = np.abs(acts["epsilon"] - due)[len(acts) // 2 :]
+    apart = np.isfinite(gap).any() and np.nanmedian(gap) > APART
+    if apart and np.ptp(due[np.isfinite(due)]) > 1e-9:
+        worst = len(acts) // 2 + int(np.nanargmax(gap))
+        yield case.say("apart", acts["time"][worst], used=acts["epsilon"][worst], theirs=due[worst])
     else:
         yield case.say("explores", first=used[0], last=used[-1])
+
+
+def _latest(times: Array, records: Array, name: str) -> Array:
+    """The newest value of a field that was recorded before each time; nan where there is none, (n,)."""
+    return np.append(np.nan, records[name])[np.searchsorted(records["time"], times)]

@@ -66,7 +66,7 @@ class RecordFile:
         Raises:
             OSError: the disk refuses.
         """
-        self._may_grow, self._tables, self._length, self._blocks = may_grow, dict[Any, Table](), HEAD, 0
+        self._may_grow, self._tables, self._length, self._blocks = may_grow, 0, HEAD, 0
         self._descriptor = private(str(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         try:
             os.posix_fallocate(self._descriptor, 0, HEAD)
@@ -98,13 +98,15 @@ class RecordFile:
         place, form = NUMBERS[name]
         struct.pack_into(form, self._map, place, value)
 
+    def beat(self, heartbeat: float, calls: int, seconds: float) -> None:
+        """Store three of :data:`NUMBERS` at once."""
+        struct.pack_into("<dqd", self._map, NUMBERS["heartbeat"][0], heartbeat, calls, seconds)
+
     def table(self, name: str, fields: Fields, bulk: bool = False) -> Table:
-        """The table of a name and fields, made when it is first asked for."""
-        key = name, fields[-1][2]
-        if key not in self._tables:
-            self.say({"table": name, "fields": [list(field) for field in fields]})
-            self._tables[key] = Table(len(self._tables), fields, bulk)
-        return self._tables[key]
+        """A new table of a name and fields."""
+        self.say({"table": name, "fields": [list(field) for field in fields]})
+        self._tables += 1
+        return Table(self._tables - 1, fields, bulk)
 
     def write(self, table: Table, data: bytes, now: float) -> None:
         """Append whole records; those that there is no room for are counted as lost."""

@@ -18,6 +18,7 @@ from torch import nn
 
 # Numbers that are kept of every look at a model, to tell by which share it moved.
 PICKS = 32
+NO_PICKS = [math.nan] * PICKS
 Hashes = NDArray[np.int64]
 _EPSILON = ("epsilon", "eps", "exploration_rate")
 
@@ -63,7 +64,7 @@ def epsilon_of(model: Any) -> float:
     for name in _EPSILON:
         found = getattr(model, name, None)
         if isinstance(found, int | float | np.number | torch.Tensor):
-            return float(found)
+            return number_of(found)
     return math.nan
 
 
@@ -109,11 +110,14 @@ class View:
             self._words = [None if array is None else _words(array) for array in self._arrays]
             self.identity = storage_identity(pointers[0])
 
-    def look(self) -> tuple[list[int], list[float]]:
-        """Fingerprints of all tensors, and :data:`PICKS` numbers out of the largest."""
+    def sums(self) -> list[int]:
+        """Fingerprints of all tensors."""
         self._refresh()
-        sums = [_bits(tensor) if words is None else int(words.sum(dtype=np.int64))
+        return [_bits(tensor) if words is None else int(words.sum(dtype=np.int64))
                 for tensor, words in zip(self.tensors, self._words, strict=True)]  # fmt: skip
+
+    def picks(self) -> list[float]:
+        """:data:`PICKS` numbers out of the largest tensors, as :meth:`sums` found them."""
         picked: list[float] = []
         for k, places in self._picks:
             array = self._arrays[k]
@@ -122,7 +126,7 @@ class View:
                 picked += array.tolist()
             else:
                 picked += array.reshape(-1)[places].tolist()
-        return sums, (picked + [math.nan] * PICKS)[:PICKS]
+        return (picked + NO_PICKS)[:PICKS]
 
     def gradient_norm(self) -> float:
         """Euclidean norm of all gradients; nan where there are none."""
@@ -131,12 +135,12 @@ class View:
             return math.nan
         return float(nn.utils.get_total_norm(gradients))
 
-    def share_of(self, optimizer: Any) -> tuple[float, float, float]:
-        """Share of the trained tensors that an optimiser has, share of its tensors that are the model's, its rate."""
+    def share_of(self, optimizer: Any) -> tuple[float, float]:
+        """Share of the trained tensors that an optimiser has, and share of its tensors that are the model's."""
         own = {tensor.data_ptr() for tensor, kind in zip(self.tensors, self.layout.kinds, strict=True) if kind == "p"}
         its = {tensor.data_ptr() for group in optimizer.param_groups for tensor in group["params"]}
         both = len(own & its)
-        return both / max(len(own), 1), both / max(len(its), 1), float(optimizer.param_groups[0]["lr"])
+        return both / max(len(own), 1), both / max(len(its), 1)
 
 
 class Views:
@@ -206,27 +210,31 @@ def _multipliers(count: int) -> NDArray[np.uint64]:
 _FACTORS = _multipliers(4096)
 
 
-def rows_of(values: Any, picked: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
-    """Some rows of an array or a tensor on any device, as (n, elements) float32; None takes it all as one row."""
-    values = values.detach() if isinstance(values, torch.Tensor) else np.asarray(values)
-    chosen = values[None] if picked is None else values[picked]
-    array = chosen.float().cpu().numpy() if isinstance(chosen, torch.Tensor) else chosen.astype(np.float32)
-    rows: NDArray[np.float32] = array.reshape(len(array), -1)
-    return rows
+def words_of(values: Any, picked: Any = None) -> NDArray[np.uint64]:
+    """The bits of some rows of an array or a tensor as float32, (n, elements); None takes it all as one row.
+
+    0 and -0 are the same.
+    """
+    array = values.detach() if isinstance(values, torch.Tensor) else np.asarray(values)
+    array = array[None] if picked is None else array[picked]
+    array = array.float().cpu().numpy() if isinstance(array, torch.Tensor) else array
+    rows: NDArray[np.float32] = np.add(array, 0, dtype=np.float32, casting="unsafe", order="C")
+    return rows.view(np.uint32).reshape(len(rows), -1).astype(np.uint64)
 
 
-def hash_frames(rows: NDArray[np.float32], frames: int) -> tuple[Hashes, int]:
-    """A number for each frame of each row, (n, frames) int64, and how many frames there are; the rest is 0.
+def hash_frames(words: NDArray[np.uint64], frames: int) -> tuple[Hashes, int]:
+    """A number for each frame of each row of words, (n, frames) int64, and how many frames there are; the rest is 0.
 
     A row whose elements cannot be divided into that many frames is one frame. A blank frame is 0.
     """
     global _FACTORS
-    chunks = frames if rows.shape[1] % frames == 0 and rows.shape[1] else 1
-    split = np.ascontiguousarray(rows + np.float32(0)).view(np.uint32).astype(np.uint64).reshape(len(rows), chunks, -1)
-    if split.shape[2] > len(_FACTORS):
-        _FACTORS = _multipliers(2 * split.shape[2])
-    hashes = np.zeros((len(rows), frames), np.int64)
-    hashes[:, :chunks] = np.einsum("rfe,e->rf", split, _FACTORS[: split.shape[2]]).view(np.int64)
+    many, elements = words.shape
+    chunks = frames if elements % frames == 0 and elements else 1
+    size = elements // chunks
+    if size > len(_FACTORS):
+        _FACTORS = _multipliers(2 * size)
+    hashes = np.zeros((many, frames), np.int64)
+    hashes[:, :chunks] = words.reshape(many, chunks, size).dot(_FACTORS[:size]).view(np.int64)
     return hashes, chunks
 
 
@@ -238,6 +246,16 @@ def whole_hash(hashes: Hashes) -> Hashes:
 
 def numbers_of(values: Any, count: int | None = None) -> NDArray[np.float64]:
     """An array, a tensor on any device, a list or a number as float64, one for each row if a count of rows is given."""
-    array = np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values, np.float64)
+    given = values.detach().cpu().double().numpy() if isinstance(values, torch.Tensor) else values
+    array = np.asarray(given, np.float64)
     one_each = array.size == count
     return array if count is None else array.reshape(count) if one_each else array.reshape(count, -1).mean(1)
+
+
+def number_of(value: Any, default: float = math.nan) -> float:
+    """A number, or the mean of an array or a tensor; the default for None."""
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        return float(value.detach())
+    if isinstance(value, int | float | np.number):
+        return float(value)
+    return default if value is None else float(numbers_of(value).mean())

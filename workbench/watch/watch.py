@@ -18,8 +18,8 @@ import threading
 import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import util
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -33,14 +33,15 @@ from workbench.runs import machine
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.watch import tables
 from workbench.watch.storage import RecordFile, Table
-from workbench.watch.tensors import View, Views, epsilon_of, hash_frames, numbers_of, rows_of
+from workbench.watch.tensors import NO_PICKS, View, Views, epsilon_of, hash_frames, number_of, numbers_of, words_of
 
 # Where a child finds the folder of the run that watches it.
 VARIABLE = "WORKBENCH_WATCH"
 # Rows of a batch that are looked at, and of the first batches more, if their states have no more elements than that.
 ROWS, MOST = 16, 2**15
-# Share of a process's time that watching may take before it looks at a part only, and calls that are always looked at.
-BUDGET, ALWAYS = 0.03, 100
+# Share of a process's time that watching may take before it looks at a part only, and calls that are always looked at:
+# updates with their batches, and copies.
+BUDGET, ALWAYS, ALWAYS_COPIES = 0.03, 100, 20
 # Share of the space that is for rows and updates; publications, syncs and epochs have the rest too.
 BULK_SHARE = 0.85
 
@@ -55,16 +56,38 @@ class _Process:
     def __init__(self, run: RunFolder, max_mb: float) -> None:
         self.lock, self.views, self.events = threading.RLock(), Views(), itertools.count(1)
         self.seconds, self.calls, self.began = 0.0, 0, time.perf_counter()
+        self._depth, self._entered = 0, 0.0
         self.errors: set[str] = set()
         self._run, self._most, self._used, self._missed = run, max_mb * 1e6, 0.0, 0
         self._name = f"watch/{os.getpid()}-{time.time_ns()}.watch"
         self._looks: dict[str, list[int]] = defaultdict(lambda: [0, 1])
         self._numbers: dict[str, dict[Any, int]] = defaultdict(dict)
+        self._tables: dict[tuple[str, int], Table] = {}
         self.episodes: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0, 0])  # episode, step, row
         self.fed: dict[tuple[int, int], tuple[Any, int]] = {}
-        self.batches: dict[int, Any] = {}
+        self.batches: dict[int, tuple[Any, Any, Any]] = {}
         self.updates, self.sampled, self.acted = Counter[int](), Counter[int](), Counter[int]()
         util.Finalize(None, self.leave, exitpriority=0)
+
+    def __enter__(self) -> Self:
+        """Record something: nothing that goes wrong inside comes out, and the time is counted."""
+        self.lock.acquire()
+        if not self._depth:
+            self._entered = time.perf_counter()
+        self._depth += 1  # a call within this one is a part of it
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        try:
+            self._depth -= 1
+            caught = isinstance(error, Exception) and not isinstance(error, WrongUse)
+            if error is not None and caught:
+                self.failed(error)
+            if not self._depth:
+                self._called()
+        finally:
+            self.lock.release()
+        return caught
 
     @functools.cached_property
     def file(self) -> RecordFile:
@@ -88,25 +111,26 @@ class _Process:
         self._used = used / self._most
         return self._used <= (BULK_SHARE if bulk else 1.0)
 
-    def looks(self, what: str) -> bool:
-        """Whether a call is looked at: all the first ones, then as many runs of eight as time and space allow."""
+    def looks(self, what: str, always: int = ALWAYS) -> bool:
+        """Whether a call is looked at: all the first ones, then as many runs of eight as time and space allow.
+
+        Where there is no time, it is one run in 32.
+        """
         kept = self._looks[what]
         kept[0] += 1
-        if kept[0] > ALWAYS and kept[0] % 8 == 0:
+        if kept[0] > always and kept[0] % 8 == 0:
             rare = 4 ** max(0, int(8 * self._used / BULK_SHARE) - 4)  # from a half of the space on
-            kept[1] = int(self.cheap and kept[0] // 8 % rare == 0)
+            dear = self.seconds > BUDGET * (time.perf_counter() - self.began)
+            kept[1] = int(kept[0] // 8 % max(rare, 32 * dear) == 0)
         return bool(kept[1])
-
-    @property
-    def cheap(self) -> bool:
-        """Whether watching has taken less of the process's time than it may."""
-        return self.seconds < BUDGET * (time.perf_counter() - self.began)
 
     def table(self, name: str, width: int = 1) -> Table:
         """A table of :mod:`workbench.watch.tables`, whose last field holds that many numbers."""
-        fields, bulk = tables.TABLES[name]
-        *first, (last, kind, _) = fields
-        return self.file.table(name, [*first, (last, kind, width)], bulk)
+        if (name, width) not in self._tables:
+            fields, bulk = tables.TABLES[name]
+            *first, (last, kind, _) = fields
+            self._tables[name, width] = self.file.table(name, [*first, (last, kind, width)], bulk)
+        return self._tables[name, width]
 
     def write(self, name: str, *values: Any, width: int = 1) -> None:
         table = self.table(name, width)
@@ -121,8 +145,8 @@ class _Process:
         return numbers[key]
 
     def look(self, event: int, agent: int, role: int, view: View) -> None:
-        """Record the fingerprints of an agent's model."""
-        sums, picked = view.look()
+        """Record the fingerprints of an agent's model, and at an update some of its numbers."""
+        sums, picked = view.sums(), view.picks() if role < tables.ACTS else NO_PICKS
         layout = self.number("layout", view.layout, vars(view.layout))
         self.write("looks", time.time(), event, agent, role, layout, view.identity, *picked, *sums, width=len(sums))
 
@@ -137,13 +161,12 @@ class _Process:
                 self.errors.add(said)
                 self.file.say({"error": said})
 
-    def called(self, calls: int, seconds: float) -> None:
+    def _called(self) -> None:
         """Say how many calls there were so far, and how long they took."""
-        self.calls, self.seconds = calls, seconds
+        self.calls += 1
+        self.seconds += time.perf_counter() - self._entered
         with suppress(Exception):  # there is no file
-            self.file.set("heartbeat", time.time())
-            self.file.set("calls", calls)
-            self.file.set("seconds", seconds)
+            self.file.beat(time.time(), self.calls, self.seconds)
 
     def leave(self) -> None:
         """Say that the process came to its end in order."""
@@ -277,20 +300,8 @@ class Watch:
 
     # --- what every call has in common -----------------------------------------------------------------------------
 
-    @contextmanager
-    def _call(self) -> Iterator[_Process]:
-        """Record something: nothing that goes wrong inside comes out, and the time is counted."""
-        began, here = time.perf_counter(), _process_of(os.getpid(), self.folder, self.max_mb)
-        with here.lock:
-            calls, seconds = here.calls, here.seconds  # a call within this one is a part of it
-            try:
-                yield here
-            except WrongUse:
-                raise
-            except Exception as error:
-                here.failed(error)
-            finally:
-                here.called(calls + 1, seconds + time.perf_counter() - began)
+    def _call(self) -> _Process:
+        return _process_of(os.getpid(), self.folder, self.max_mb)
 
     def _agent(self, agent: Any) -> int:
         try:
@@ -359,31 +370,29 @@ class Watch:
             index: where in the buffer the row goes, if it is known.
             env: which environment; None where all arguments have a leading axis of environments.
         """
-        agent = self._agent(agent)
+        agent, given = self._agent(agent), (obs, next_obs, action, reward, done, truncated, index)
         with self._call() as here:
-            picked = np.arange(len(obs)) if env is None else None
-            rows = rows_of(obs, picked)
-            many, seen = len(rows), None if next_obs is None else rows_of(next_obs, picked)
-            frames, chunks = hash_frames(rows, self.frames)
-            following = np.zeros_like(frames) if seen is None else hash_frames(seen, self.frames)[0]
-            single = hash_frames(rows, 1)[0]
-            actions, rewards, ends, cuts, places = (
-                np.full(many, default) if value is None else numbers_of(value, many)
-                for value, default in ((action, -1), (reward, 0), (done, 0), (truncated, -1), (index, -1))
-            )
-            now = time.time()
-            for k, place in enumerate(range(many) if env is None else [env]):
-                kept = here.episodes[agent, place]
-                fed, fed_size = here.fed.pop((agent, place), (np.zeros(self.frames, np.int64), 0))
-                hashes = *fed.tolist(), *following[k].tolist(), *frames[k].tolist(), int(single[k, 0])
-                here.write(
-                    "stored", now, agent, place, kept[0], kept[1], kept[2], int(places[k]), rows.shape[1], chunks,
-                    actions[k], rewards[k], int(ends[k] != 0), int(cuts[k]), int(seen is not None), fed_size, *hashes,
-                    width=len(hashes),
-                )  # fmt: skip
-                kept[1], kept[2] = kept[1] + 1, kept[2] + 1
-                if ends[k] != 0 or cuts[k] > 0:
-                    kept[0], kept[1] = kept[0] + 1, 0
+            for place in range(len(obs)) if env is None else [env]:
+                row = [None if value is None else value[place] for value in given] if env is None else given
+                self._store(here, agent, place, *row)
+
+    def _store(self, here: _Process, agent: int, env: int, obs: Any, next_obs: Any, action: Any, *numbers: Any) -> None:
+        """A row of one environment; the numbers are reward, done, truncated and index."""
+        reward, done, truncated, index = numbers
+        words, none = words_of(obs), [0] * self.frames
+        frames, chunks = hash_frames(words, self.frames)
+        following = none if next_obs is None else hash_frames(words_of(next_obs), self.frames)[0][0].tolist()
+        fed, fed_size = here.fed.pop((agent, env), (none, 0))
+        ended, cut = number_of(done, 0) != 0, number_of(truncated, -1)
+        kept = here.episodes[agent, env]
+        here.write(
+            "stored", time.time(), agent, env, *kept, int(number_of(index, -1)), words.shape[1], chunks,
+            number_of(action, -1), number_of(reward, 0), int(ended), int(cut), int(next_obs is not None), fed_size,
+            *fed, *following, *frames[0].tolist(), int(hash_frames(words, 1)[0][0, 0]), width=3 * self.frames + 1,
+        )  # fmt: skip
+        kept[1], kept[2] = kept[1] + 1, kept[2] + 1
+        if ended or cut > 0:
+            kept[0], kept[1] = kept[0] + 1, 0
 
     def epoch(self, epoch: int, agent: int | None = None, **numbers: Any) -> None:
         """An epoch is over; with whatever numbers the trainer reports: ``watch.epoch(3, reward=12.5, loss=0.1)``."""
@@ -392,7 +401,7 @@ class Watch:
             now = time.time()
             for name, value in {"": math.nan, **numbers}.items():
                 number = here.number("name", name, name)
-                here.write("epochs", now, which, int(epoch), number, float(numbers_of(value).mean()))
+                here.write("epochs", now, which, int(epoch), number, number_of(value))
 
     # --- the calls of a learner ------------------------------------------------------------------------------------
 
@@ -413,18 +422,19 @@ class Watch:
         agent = self._agent(agent)
         with self._call() as here:
             here.sampled[agent] += 1
+            here.batches.pop(agent, None)
+            if not here.looks(f"sample {agent}"):
+                return
             many = len(states)
             gain, end, valid, discounts = (
                 None if value is None else numbers_of(value, many) for value in (rewards, dones, valid, discounts)
             )
-            here.batches[agent] = gain, end, valid, discounts
-            if not here.looks(f"sample {agent}"):
-                return
+            here.batches[agent] = gain, end, valid
             elements = math.prod(np.shape(states)[1:])
             most = max(ROWS, MOST // max(elements, 1)) if here.sampled[agent] <= ALWAYS else ROWS
             few = min(many, most)
             picked = np.unique((np.arange(few) * many // few + here.sampled[agent]) % many)
-            before, after = rows_of(states, picked), rows_of(next_states, picked)
+            before, after = words_of(states, picked), words_of(next_states, picked)
             frames, chunks = hash_frames(before, self.frames)
             table = here.table("sampled", 2 * self.frames)
             records = np.zeros(len(picked), table.dtype)
@@ -484,7 +494,7 @@ class _Block:
     """What a ``with`` of a watch has in common: what is done before and after the trainer's own lines."""
 
     def __init__(self, watch: Watch, agent: int) -> None:
-        self._watch, self._agent, self._begin, self._event = watch, agent, 0.0, 0
+        self._watch, self._agent, self._begin, self._event, self._looks = watch, agent, 0.0, 0, False
 
     def __enter__(self) -> Self:
         with self._watch._call() as here:
@@ -501,11 +511,21 @@ class _Block:
     def _unhook(self) -> None:
         """Take away what is there only within the block."""
 
+    def _look(self, here: _Process, *seen: tuple[int, Any]) -> None:
+        """Look at models in their roles, as far as there are any and time allows."""
+        for role, model in seen:
+            if model is not None and (self._looks or role in ARRIVED):
+                here.look(self._event, self._agent, role, here.views.of(model))
+
     def _before(self, here: _Process) -> None:
         raise NotImplementedError
 
     def _after(self, here: _Process, begin: float, end: float) -> None:
         raise NotImplementedError
+
+
+# What a copy has arrived in: it is always looked at, for it is what others read.
+ARRIVED = 10 * tables.SYNC + tables.TARGET, 10 * tables.PUBLISH + tables.TARGET
 
 
 class Copy(_Block):
@@ -516,17 +536,16 @@ class Copy(_Block):
         self._kind, self._models = kind, (source, target)
         self._epsilon: list[float] = []
 
-    def _look(self, here: _Process, *roles: int) -> None:
+    def _see(self, here: _Process, *roles: int) -> None:
         self._epsilon += map(epsilon_of, self._models)
-        for role, model in zip(roles, self._models, strict=True):
-            here.look(self._event, self._agent, 10 * self._kind + role, here.views.of(model))
+        self._look(here, *zip((10 * self._kind + role for role in roles), self._models, strict=True))
 
     def _before(self, here: _Process) -> None:
-        self._event = next(here.events)
-        self._look(here, tables.SOURCE_BEFORE, tables.TARGET_BEFORE)
+        self._event, self._looks = next(here.events), here.looks(f"copy {self._kind} {self._agent}", ALWAYS_COPIES)
+        self._see(here, tables.SOURCE_BEFORE, tables.TARGET_BEFORE)
 
     def _after(self, here: _Process, begin: float, end: float) -> None:
-        self._look(here, tables.SOURCE, tables.TARGET)
+        self._see(here, tables.SOURCE, tables.TARGET)
         if self._kind == tables.SYNC:
             here.acted[self._agent] = 0
         about = self._event, self._kind, self._agent, here.updates[self._agent]
@@ -544,7 +563,6 @@ class _Seer(_Block):
         self._first: Any = None
         self._module: Any = None
         self._thread = threading.get_ident()
-        self._forwards = 0
 
     def _before(self, here: _Process) -> None:
         if self._model is not None:
@@ -554,10 +572,9 @@ class _Seer(_Block):
     def _see(self, module: Any, arguments: Any) -> None:
         if self._view is None or id(module) not in self._view.modules or threading.get_ident() != self._thread:
             return
-        if self._module is None:
-            tensors = [each for each in arguments if isinstance(each, torch.Tensor)]
-            self._module, self._first = module, tensors[0].detach() if tensors else None
-        self._forwards += module is self._module
+        tensors = [each for each in arguments if isinstance(each, torch.Tensor)]
+        self._module, self._first = module, tensors[0].detach() if tensors else None
+        self._unhook()
 
     def _unhook(self) -> None:
         handle, self._handle = self._handle, None
@@ -591,16 +608,17 @@ class Act(_Seer):
         here.acted[self._agent] += 1
         size = 0
         if self._first is not None:
-            rows = rows_of(self._first, np.arange(len(self._first)) if self._env is None else None)
-            size = rows.shape[1]
-            for k, frames in enumerate(hash_frames(rows, self._watch.frames)[0]):
+            words = words_of(self._first, slice(None) if self._env is None else None)
+            size = words.shape[1]
+            for k, frames in enumerate(hash_frames(words, self._watch.frames)[0].tolist()):
                 here.fed[self._agent, k if self._env is None else self._env] = frames, size
-        if self._view is not None and here.acted[self._agent] % 50 == 1:
+        due = here.acted[self._agent] % 50 == 1
+        if self._view is not None and due and here.looks(f"act {self._agent}", ALWAYS_COPIES):
             self._event = next(here.events)
             here.look(self._event, self._agent, tables.ACTS, self._view)
         action = math.nan if self.action is None else float(numbers_of(self.action).flat[0])
         here.write(
-            "acts", end, end - begin, self._event, self._agent, -1 if self._env is None else self._env, self._forwards,
+            "acts", end, end - begin, self._event, self._agent, -1 if self._env is None else self._env,
             *self._mode, size, action, self._epsilon, epsilon_of(self._model),
         )  # fmt: skip
 
@@ -611,7 +629,6 @@ class Update(_Seer):
     def __init__(self, watch: Watch, agent: int, online: Any, target: Any, optimizer: Any, count: int) -> None:
         super().__init__(watch, agent, online)
         self._target, self._optimizer, self._count = target, optimizer, count
-        self._looks = False
         self._said = dict.fromkeys(("loss", "mean_q", "max_q"), math.nan)
         self._target_grad = 0
         self._discount = [math.nan] * 5
@@ -627,34 +644,31 @@ class Update(_Seer):
         """
         with self._watch._call() as here:
             if loss is not None:
-                self._said["loss"] = float(numbers_of(loss).mean())
+                self._said["loss"] = number_of(loss)
             if q is not None:
-                values = numbers_of(q)
-                self._said["mean_q"], self._said["max_q"] = float(values.mean()), float(values.max())
+                values = numbers_of(q).reshape(-1).tolist()
+                mean = self._said["mean_q"] = sum(values) / len(values)
+                self._said["max_q"] = mean if math.isnan(mean) else max(values)
             if target is not None:
                 self._target_grad |= int(isinstance(target, torch.Tensor) and target.requires_grad)
-                if self._looks and bootstrap is not None and here.batches.get(self._agent) is not None:
-                    self._discount = _discount_used(here.batches[self._agent], target, bootstrap)
+                if self._looks and bootstrap is not None and self._agent in here.batches:
+                    self._discount = _discount_used(*here.batches[self._agent], target, bootstrap)
 
     def _before(self, here: _Process) -> None:
         self._looks, self._event = here.looks(f"update {self._agent}"), next(here.events)
         super()._before(here)
-        self._look(here, 0 if here.updates[self._agent] else tables.ONLINE_BEFORE, tables.TARGET_BEFORE)
-
-    def _look(self, here: _Process, online: int, target: int) -> None:
-        if self._looks and self._view is not None and online:
-            here.look(self._event, self._agent, online, self._view)
-        if self._looks and self._target is not None:
-            here.look(self._event, self._agent, target, here.views.of(self._target))
+        online = None if here.updates[self._agent] else self._model
+        self._look(here, (tables.ONLINE_BEFORE, online), (tables.TARGET_BEFORE, self._target))
 
     def _after(self, here: _Process, begin: float, end: float) -> None:
         here.updates[self._agent] += self._count
-        self._look(here, tables.ONLINE, tables.TARGET)
-        norm, shares, size, device = math.nan, (math.nan, math.nan, math.nan), 0, 0
+        self._look(here, (tables.ONLINE, self._model), (tables.TARGET, self._target))
+        norm, shares, rate, size, device = math.nan, (math.nan, math.nan), math.nan, 0, 0
         if self._view is not None and self._looks:
             norm = self._view.gradient_norm()
         if self._view is not None and self._optimizer is not None:
-            shares = self._view.share_of(self._optimizer)
+            rate = number_of(self._optimizer.param_groups[0]["lr"])
+            shares = self._view.share_of(self._optimizer) if self._looks else shares
         if self._view is not None and self._first is not None:
             size = math.prod(self._first.shape[1:]) if self._first.ndim else 0
             device = int(self._first.device != self._view.tensors[0].device)
@@ -663,27 +677,25 @@ class Update(_Seer):
         here.write(
             "updates", end, begin, self._event, self._agent, here.updates[self._agent], self._count,
             *self._mode, size, self._target_grad, device, int(self._looks), *self._said.values(),
-            norm, *shares, *self._discount, epsilon_of(self._model),
+            norm, *shares, rate, *self._discount, epsilon_of(self._model),
         )  # fmt: skip
 
 
-def _discount_used(batch: Any, target: Any, bootstrap: Any) -> list[float]:
+def _discount_used(rewards: Any, ends: Any, valid: Any, target: Any, bootstrap: Any) -> list[float]:
     """The discount behind the targets of a batch: median, 10 % and 90 % of the rows, rows; and the error of ended rows.
 
     From target = reward + discount * bootstrap, row by row. A target of several numbers per row counts by its mean.
     """
-    rewards, ends, valid, _ = batch
     many = len(rewards)
     goal, following = numbers_of(target, many), numbers_of(bootstrap, many)
     counts = np.ones(many, bool) if valid is None else valid != 0
     ended = (np.zeros(many) if ends is None else ends) != 0
     told = counts & ~ended & (np.abs(following) > 0.01 * np.abs(goal)) & (np.abs(following) > 1e-6)
-    errors = np.abs(goal - rewards)[counts & ended]
-    error = float(np.median(errors / np.maximum(1e-6, np.abs(following[counts & ended])))) if len(errors) else math.nan
-    if not told.any():
-        return [math.nan, math.nan, math.nan, 0.0, error]
-    used = sorted(((goal[told] - rewards[told]) / following[told]).tolist())
-    return [used[len(used) // 2], used[len(used) // 10], used[-1 - len(used) // 10], float(len(used)), error]
+    off = np.abs(goal - rewards)[counts & ended] / np.maximum(1e-6, np.abs(following[counts & ended]))
+    errors = sorted(off.tolist()) or [math.nan]
+    used = sorted(((goal[told] - rewards[told]) / following[told]).tolist()) or [math.nan]
+    places = len(used) // 2, len(used) // 10, -1 - len(used) // 10
+    return [*(used[place] for place in places), float(told.sum()), errors[len(errors) // 2]]
 
 
 class NoWatch:
@@ -726,7 +738,8 @@ def _found(sign: str, pid: int) -> Watch | NoWatch:
     except Exception:  # its folder is gone, or something else by now
         return NoWatch()
     with watch._call():
-        return watch
+        pass
+    return watch
 
 
 def _sent(sign: str) -> Watch | NoWatch:

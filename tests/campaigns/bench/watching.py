@@ -22,7 +22,7 @@ def watching(quick: bool) -> dict[str, Any]:
     An agent's first 100 updates are looked at in full and later ones now and then, so the share falls with a training's
     length; ``updates`` is that of each agent here.
     """
-    epochs, repeats = (6, 1) if quick else (100, 5)
+    epochs, repeats = (6, 1) if quick else (300, 3)
     config = Config(epochs=epochs, updates_per_epoch=4)
     seconds: dict[str, list[float]] = {"watched": [], "not watched": []}
     with mock.patch.object(model, "HIDDEN", WIDTH), mock.patch.object(Config, "batch", BATCH):

@@ -1,4 +1,7 @@
-"""Torn reads of weights and replay rows, out of ``data/reference/torn_reads.json``: a figure, tables, and counts."""
+"""Torn reads of weights and replay rows, out of ``data/reference/torn_reads.json``: a figure, tables, and counts.
+
+Notebook 04 shows them. ``python -m tests.campaigns.torn`` makes the file.
+"""
 
 import textwrap
 from collections.abc import Mapping
@@ -8,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
-from workbench.report.sentences import said
 from workbench.runs.table import Table
 from workbench.view.picture import Picture
 from workbench.view.style import GREY, INK, SCREEN, own_settings, run_style, style_axes
@@ -17,6 +19,12 @@ from workbench.view.style import GREY, INK, SCREEN, own_settings, run_style, sty
 SIZE = (11.0, 6.6)
 Cells = list[dict[str, Any]]
 Result = Mapping[str, Any]
+KILLED = "Writer killed while it wrote: the reader {mutex}; its read of the weight store was {store}."
+ALT = "Torn reads per million of six ways to hand over weights, cost of a read, and torn or wrong rows."
+FOOTER = (
+    "{reads:,} reads in {seconds:.0f} s, {budget} budget; {machine[cpu]}, {machine[cores]} cores. "
+    "Zero of n reads: below 3 / n at 95 % confidence."
+)
 HEAD = ("pause ms", "reads", "writes", "torn / million", "wrong / million", "retries", "us / read")
 
 
@@ -49,9 +57,9 @@ def torn_reads(result: Result) -> Picture:
         if not axes.lines:
             axes.set_axis_off()
     reads = sum(cell["reads"] for cell in weights + rows)
-    footer = said("torn.footer", reads=reads, **{name: result[name] for name in ("seconds", "budget", "machine")})
+    footer = FOOTER.format(reads=reads, **{name: result[name] for name in ("seconds", "budget", "machine")})
     picture.supxlabel(footer, x=0.01, ha="left", fontsize=SCREEN.small, color=GREY)
-    picture.alt = said("torn.alt")
+    picture.alt = ALT
     return picture
 
 
@@ -60,7 +68,7 @@ def killed_story(killed: Mapping[str, Any]) -> str:
     waited = f"{killed['waited_for_mutex_s']:g} s"
     mutex = "had the mutex back" if killed["mutex_given_back"] else f"still waited for the mutex after {waited}"
     store = "whole" if killed["weight_store_read_whole"] else "TORN"
-    return said("torn.killed", mutex=mutex, store=store)
+    return KILLED.format(mutex=mutex, store=store)
 
 
 def weights_table(result: Result, pause_ms: float | None = None) -> Table:
