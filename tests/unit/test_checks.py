@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from tests.unit import evidence as made
+from tests.unit.finished import CONFIG, finished_run
+from workbench.api import load
 from workbench.core.records import EventKind
 from workbench.diagnose import luck, stages
 from workbench.diagnose.catalogue import CHECKS
 from workbench.diagnose.checks import Number, run_checks
 from workbench.diagnose.doctor import METHODS, examine, histogram, run_methods
 from workbench.diagnose.second_opinion import Opinion
+from workbench.runs.listing import rewards_beside
 
 
 def verdicts(evidence):
@@ -339,3 +342,29 @@ def test_learning_is_a_share_of_what_can_be_earned_and_is_left_open_where_luck_c
     assert learning(79.0, 300.0, sd=100.0).verdict == "cannot tell"
     nothing = learning(80.0, 80.0)
     assert nothing.verdict == "does not apply" and "there is nothing to learn" in nothing.sentence
+
+
+def test_learning_is_judged_by_other_runs_of_the_same_configuration():
+    def learning(*others):
+        return verdicts(made.evidence(others=others))["learning"]  # its own greedy reward is 80
+
+    assert learning(79.0, 81.0).sentence == learning().sentence  # two are too few
+    fits, below = learning(*range(76, 86)), learning(*range(116, 126))
+    assert fits.verdict == "pass"
+    assert below.verdict == "fail" and "10 other runs of the same configuration, in the same folder, earn" in below.sentence
+    assert "120.5 on average: less than luck explains" in below.sentence
+    assert learning(*range(10, 20)).verdict == "pass"  # to earn more is no mistake
+    assert learning(*[81.0] * 10).verdict == "pass"  # runs that are all alike prove no small difference wrong
+
+
+def test_other_runs_are_sound_ones_beside_it_of_the_same_settings_and_lag(tmp_path):
+    rewards = {}
+    for seed, options in enumerate([
+        {}, {"mode": "multiprocess"}, {"lag": 3}, {"faults": ["sync_never"]}, {"status": "stopped"},
+        {"config": CONFIG.replace(**{"learning.gamma": 0.5})},
+        {"config": CONFIG.replace(**{"processes.threads": 2})}, {},
+    ]):  # fmt: skip
+        path = finished_run(tmp_path, seed=seed, **options)
+        rewards[seed] = load(path).result.greedy_reward
+    found = rewards_beside(load(path))
+    assert sorted(found) == [rewards[0], rewards[1], rewards[6]]

@@ -46,7 +46,7 @@ def test_the_full_plan_has_every_fault_and_the_whole_sound_system():
     }  # fmt: skip
     faults = [case.fault.partition("=")[0] for case in cases if case.fault]
     assert set(faults) == set(FAULTS) == set(fault_names())
-    assert all(faults.count(name) == 3 for name in FAULTS)
+    assert all(faults.count(name) == 10 for name in FAULTS)
 
 
 @pytest.mark.parametrize("budget", ["full", "quick"])
@@ -88,8 +88,8 @@ def test_what_cannot_be_planned_is_refused():
         matrix.plan(FULL, "full", seeds=0)
     with pytest.raises(ConfigError, match="budget is 'huge'"):
         matrix.matrix_config("huge")
-    with pytest.raises(ConfigError, match=r"kill_actor=100.*makes no sense in any mode of the matrix: it would happen"):
-        matrix.plan(FULL, "full", ["kill_actor=100"])
+    with pytest.raises(ConfigError, match=r"kill_actor=200.*makes no sense in any mode of the matrix: it would happen"):
+        matrix.plan(FULL, "full", ["kill_actor=200"])
 
 
 # --- how runs are made -----------------------------------------------------------------------------------------------
@@ -185,11 +185,19 @@ def test_a_fault_is_noticed_only_if_its_own_check_saw_it_in_every_run():
 def test_the_effect_is_taken_against_the_sound_runs_of_the_same_lag_and_seeds():
     runs = [record("sync_never", 0, 40.0), record("sync_never", 1, 44.0)]
     others = [record(reward=1000.0, lag=0), record(reward=1000.0, variant="noisy"), record(seed=7, reward=1000.0)]
-    line = matrix.fault_line(runs, [*others, *sound(100.0, 104.0)])
-    assert line["effect"] == -60 and line["measurable"] is True
-    low, high = line["effect_interval"]
-    assert low < -60 < high < 0
-    assert matrix.fault_line(runs, [*others, *sound(30.0, 60.0)])["measurable"] is False
+    line = matrix.fault_line(runs, [*others, *sound(100.0, 104.5)])
+    assert line["effect"] == -60.25 and line["effect_interval"] == pytest.approx([-63.43, -57.07], abs=0.01)
+    assert line["chance"] == pytest.approx(0.0026, abs=1e-4)
+    assert matrix.fault_line(runs, sound(40.0, 44.0))["effect_interval"] == [0, 0]
+
+
+def test_what_is_called_measurable_counts_how_much_was_tried():
+    near = [record("sync_never", seed, 40.0 + seed) for seed in range(3)]
+    far = [record("stale_reset", seed, reward) for seed, reward in enumerate((90.0, 93.0, 104.0))]
+    beside = sound(100.0, 101.5, 102.0)
+    alone, both = matrix.summary([*near, *beside])["faults"], matrix.summary([*near, *far, *beside])["faults"]
+    assert alone[0]["measurable"] is True
+    assert {line["name"]: line["measurable"] for line in both} == {"sync_never": True, "stale_reset": False}
 
 
 def test_a_variant_of_processes_alone_is_compared_with_the_sound_runs_of_the_task_itself():
@@ -210,7 +218,7 @@ def test_without_a_reward_there_is_no_effect(missing):
     else:
         beside = beside[:1]
     line = matrix.fault_line(runs, beside)
-    assert line["effect"] is None and line["effect_interval"] is None and line["measurable"] is None
+    assert line["effect"] is None and line["effect_interval"] is None and line["chance"] is None
 
 
 def test_an_alarm_of_the_sound_system_is_listed_with_its_run():

@@ -27,6 +27,7 @@ from workbench.runs.finite import COMPUTED, NotFinite, first_not_finite
 from workbench.runs.history import History
 from workbench.runs.live_settings import SettingsTimeline
 from workbench.runs.result import greedy_reward
+from workbench.runs.statistics import chance_above
 
 # Records of a live run are compared across tables only when they are this old: tables arrive one after the other, a
 # tenth of a second apart, or some seconds on a machine that has much else to do.
@@ -44,6 +45,9 @@ FRESH_Q = 1.0
 STANDARD_ERRORS = 3.0
 # Share of the way from chance to the scripted policy that a run which has learned has made at least.
 LEAST_SHARE = 0.1
+# Runs of the same configuration that a run can be compared with, how often that may accuse one more such run, and how
+# far such runs are taken to lie apart at least, as a share of their mean.
+FEWEST_OTHERS, OTHERS_ALARM, LEAST_SPREAD = 3, 1e-4, 0.02
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Evidence:
         changes: What was changed during the run: from which epoch on, and the settings by name.
         cases: What the audit kept.
         resumed: Whether the run has been resumed.
+        others: Final greedy rewards of other runs of the same configuration, one for each seed.
     """
 
     config: Config
@@ -73,6 +78,7 @@ class Evidence:
     changes: Sequence[tuple[int, Mapping[str, Any]]] = ()
     cases: Sequence[Case] = ()
     resumed: bool = False
+    others: Sequence[float] = ()
 
     @functools.cached_property
     def settings(self) -> SettingsTimeline:
@@ -466,6 +472,25 @@ def greedy_above_chance(evidence: Evidence) -> Comparison | None:
             return None
     share = f"{(reward - chance) / (best['mean'] - chance):.0%}" if best else "an unknown share"
     return single(reward, limit, failed, evidence.config.epochs, said("learning.share", share=share))
+
+
+def greedy_as_others(evidence: Evidence) -> Comparison | None:
+    """A finished run earns no less, acting greedily, than other runs of its configuration, but for what luck explains.
+
+    By Student's t for one more run of the same kind. Runs that are all alike are taken to differ by a little.
+    """
+    reward, others = greedy_reward(evidence.history), np.asarray(evidence.others)
+    if evidence.status != "finished" or reward is None or len(others) < FEWEST_OTHERS:
+        return None
+    mean = float(others.mean())
+    spread = max(float(others.std(ddof=1)), LEAST_SPREAD * abs(mean), 1e-9) * math.sqrt(1 + 1 / len(others))
+    failed = chance_above(max(0.0, mean - reward) / spread, len(others) - 1) < OTHERS_ALARM
+    return single(reward, mean, failed, evidence.config.epochs, said("learning.others", runs=len(others)))
+
+
+def too_few_others(evidence: Evidence) -> str:
+    """Why :func:`greedy_as_others` does not apply to a run."""
+    return said("learning.alone", fewest=FEWEST_OTHERS) if len(evidence.others) < FEWEST_OTHERS else ""
 
 
 def nothing_to_learn(evidence: Evidence) -> str:

@@ -83,8 +83,8 @@ def _picture(lines: Lines, sound: Mapping[str, Any], columns: Columns) -> Pictur
     look: dict[str, Any] = {"linewidth": 0.9, "markersize": 3.4, "markeredgewidth": 0.7}
     other: dict[str, Any] = {"marker": "o", "label": "noticed as well"} if wide else {"label": "+n: others noticed"}
     key = [
-        Line2D([], [], marker="o", color=COST, label="effect, interval without 0", **look),
-        Line2D([], [], marker="o", color=GREY, markerfacecolor="white", label="not measurable", **look),
+        Line2D([], [], marker="o", color=COST, label="effect that luck does not explain", **look),
+        Line2D([], [], marker="o", color=GREY, markerfacecolor="white", label="may be luck", **look),
         Line2D(
             [], [], marker="s", color=COST, linestyle="none", label="must notice: the epoch in which it did", **look
         ),

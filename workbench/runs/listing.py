@@ -190,6 +190,25 @@ def runs(
     return RunList([*known, *(each for each in kept if each.value(key) is None)], where, columns)
 
 
+def rewards_beside(run: RunView) -> list[float]:
+    """Final greedy rewards of the finished runs beside a run that do the same without faults, one for each seed."""
+    dial, own, beside = run.label_of(run.mode, run.lag).partition(", ")[2], _task(run.config.flat()), RunList()
+    with suppress(OSError, RecordError):  # a folder that may not be listed
+        beside = runs(run.folder.place.parent, status="finished")
+    found = {
+        each.seed: each.result.get("greedy_reward") for each in beside
+        if each.name != run.name and each.label.partition(", ")[2] == dial
+        and not each.relations.keys() & {"changed", "resumed"} and _task(each.settings) == own
+    }  # fmt: skip
+    return [reward for reward in found.values() if reward is not None]
+
+
+def _task(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those that say which seed, and by what processes."""
+    apart = ("seed", "device", "processes.", "checkpoint.")
+    return {name: str(value) for name, value in settings.items() if not name.startswith(apart)}
+
+
 def _fits(info: RunInfo, name: str, wanted: Any) -> bool:
     many = wanted if isinstance(wanted, list | tuple | set | range) else [wanted]
     if name in ("tag", "sweep"):

@@ -1,15 +1,12 @@
 """What a handful of seeds says of a number: its mean, and how far the truth may lie from it."""
 
+import functools
 import itertools
 import math
 import statistics
 from collections.abc import Iterable, Sequence
 
 from workbench.runs.table import number
-
-# Two-sided 95 % quantiles of Student's t for 1 to 8 degrees of freedom. For more, a series around the normal quantile
-# has four digits too.
-_T = (12.706, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060)
 
 # Stretches of seeds that are listed one by one.
 MOST_LISTED = 12
@@ -31,13 +28,27 @@ def mean_and_half_width(values: Sequence[float | None]) -> tuple[float, float]:
     return statistics.fmean(known), student_t(len(known) - 1) * statistics.stdev(known) / math.sqrt(len(known))
 
 
+@functools.cache
 def student_t(freedom: int) -> float:
     """The two-sided 95 % quantile of Student's t with ``freedom`` degrees of freedom, at least 1."""
-    if freedom <= len(_T):
-        return _T[freedom - 1]
-    z = statistics.NormalDist().inv_cdf(0.975)
-    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    return z + first / freedom + second / freedom**2 + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384 / freedom**3
+    low, high = 0.0, 13.0
+    while high - low > 1e-9:
+        middle = (low + high) / 2
+        low, high = (middle, high) if chance_above(middle, freedom) > 0.025 else (low, middle)
+    return low
+
+
+def chance_above(t: float, freedom: int) -> float:
+    """How often Student's t with ``freedom`` degrees of freedom is above a number that is not below 0.
+
+    Source: Abramowitz and Stegun, "Handbook of mathematical functions", 1964, 26.7.3 and 26.7.4.
+    """
+    angle, odd = math.atan(t / math.sqrt(freedom)), freedom % 2
+    terms = [(math.cos(angle) if odd else 1.0) if freedom > 1 else 0.0]
+    for place in range(1, (freedom - odd) // 2):
+        terms.append(terms[-1] * math.cos(angle) ** 2 * (2 * place - 1 + odd) / (2 * place + odd))
+    inside = math.sin(angle) * sum(terms)
+    return (1 - (2 / math.pi * (angle + inside) if odd else inside)) / 2
 
 
 def not_finite(values: Sequence[float | None], seeds: Sequence[int]) -> str:

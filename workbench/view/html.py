@@ -215,14 +215,15 @@ def _runs(found: RunList) -> str:
 
 @page.register
 def _diagnosis(diagnosis: Diagnosis) -> str:
-    """Checks, methods and hypothesis; what failed comes first."""
-    failed = len(diagnosis.failed)
-    said = f"{failed} of {len(diagnosis.checks)} checks fail" if failed else "no check fails"
-    return (
-        f"<div><b>{text(diagnosis.run)}</b>: {said}.</div>{_checks(diagnosis.checks)}"
-        f"<details><summary>Methods of sync verification</summary>{_checks(diagnosis.methods)}</details>"
-        f'<p style="line-height: 1.35">{text(diagnosis.hypothesis.sentence)}</p>'
-    )
+    """Conclusion, checks, stages, methods and hypothesis; what failed comes first."""
+    failed, all_checks = len(diagnosis.failed), len(diagnosis.checks) + len(diagnosis.chain)
+    said = f"{failed} of {all_checks} checks and stages fail" if failed else "no check fails"
+    first, last = (f'<p style="line-height: 1.35">{text(words)}</p>' * bool(words)
+                   for words in (diagnosis.conclusion, diagnosis.hypothesis.sentence))  # fmt: skip
+    parts = {"Stages, each computed once more": diagnosis.chain, "Methods of sync verification": diagnosis.methods}
+    more = (f"<details{' open' * any(each.verdict == 'fail' for each in found)}><summary>{title}</summary>"
+            f"{_checks(found)}</details>" for title, found in parts.items() if found)  # fmt: skip
+    return f"<div><b>{text(diagnosis.run)}</b>: {said}.</div>{first}{_checks(diagnosis.checks)}{''.join(more)}{last}"
 
 
 def _checks(results: Iterable[CheckResult]) -> str:
