@@ -17,8 +17,8 @@ from workbench.watch.findings import Evidence
 class Copies:
     """A learner, a shared model and an actor's model, whose copies are watched."""
 
-    def __init__(self, watch):
-        self.watch = watch
+    def __init__(self, watch, agent=0):
+        self.watch, self.agent = watch, agent
         self.learner, self.shared, self.actor = (torch.nn.Linear(4, 3) for _ in range(3))
 
     def publish(self, wrapped=True):
@@ -26,13 +26,13 @@ class Copies:
             for parameter in self.learner.parameters():
                 parameter.add_(1.0)
         if wrapped:
-            with self.watch.publish(0, source=self.learner, target=self.shared):
+            with self.watch.publish(self.agent, source=self.learner, target=self.shared):
                 self.shared.load_state_dict(self.learner.state_dict())
         else:
             self.shared.load_state_dict(self.learner.state_dict())
 
     def sync(self, source=None):
-        with self.watch.sync(0, source=self.shared, target=self.actor):
+        with self.watch.sync(self.agent, source=self.shared, target=self.actor):
             if source is not None:
                 self.actor.load_state_dict(source)
 
@@ -66,6 +66,19 @@ def test_tensors_of_two_publications_are_torn_weights(copies):
     found = judged(copies)
     assert found["torn"].broken == ("mixed",) and found["torn"].agents == (0,)
     assert found.verdict == "false" and found.exit_code == 1
+
+
+def test_weights_of_another_agent_are_foreign_and_not_torn(tmp_path):
+    with wb.Watch("two", agents=2, out=tmp_path) as both:
+        own, other = Copies(both), Copies(both, agent=1)
+        for _ in range(3):
+            own.publish()
+            other.publish()
+            with both.publish(0, source=own.learner, target=own.shared):  # while it is being written
+                with both.sync(0, source=other.shared, target=own.actor):
+                    own.actor.load_state_dict(other.shared.state_dict())
+    found = judged(own)
+    assert found["sync"].broken == ("other agent",) and found["torn"].verdict == "pass"
 
 
 def test_a_write_that_nobody_wrapped_is_no_accusation(copies):

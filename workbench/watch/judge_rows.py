@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 
 from workbench.core.records import Records
+from workbench.diagnose import reference
 from workbench.watch.findings import Array, Case, Finding, Told, check_each_agent
 from workbench.watch.tensors import whole_hash
 
 # Share of rows from which on something is wrong: less may be rows that were just being written.
 SHARE = 0.001
+# Rows whose return is computed once more.
+MOST_COMPUTED = 5000
 _MIX = np.int64(0x9E3779B97F4A7C1)
 
 
@@ -319,15 +322,22 @@ def _done(case: Case) -> Iterator[Finding]:
 
 
 def steps_of(rows: Rows, gamma: float, n_step: int) -> tuple[float, float, Array]:
-    """How many of the sampled rows hold the reward of one step, and of n; and the rows where these differ, (m,)."""
-    rewards, summed = rows.stored["reward"], np.zeros(len(rows.stored))
-    for step in range(n_step):
-        inside = np.flatnonzero(rows.left >= step)
-        summed[inside] += gamma**step * rewards[inside + step]
-    one, whole, got = rewards[rows.place], summed[rows.place], rows.sampled["reward"]
-    told = (rows.place >= 0) & (rows.left[rows.place] >= n_step) & ((n_step == 1) | ~np.isclose(one, whole, 1e-4, 1e-4))
-    single, many = (np.isclose(got, each, 1e-3, 1e-4)[told].mean() if told.any() else 0.0 for each in (one, whole))
-    return float(single), float(many), told
+    """How many of the sampled rows hold the reward of one step, and of n; and the rows where these differ, (m,).
+
+    What is due is computed as for the workbench's own runs, of the first rows that are known for certain.
+    """
+    known = np.flatnonzero((rows.place >= 0) & (rows.left[rows.place] >= n_step))[:MOST_COMPUTED]
+    rewards, ends, cuts = rows.stored["reward"], rows.stored["done"] > 0, rows.stored["truncated"] > 0
+
+    def due(steps: int) -> Array:
+        windows = (slice(place, place + n_step) for place in rows.place[known])
+        found = [reference.n_step(rewards[of], ends[of], cuts[of], gamma, steps, 1.0)[0] for of in windows]
+        return np.array(found)
+
+    got, one, whole = rows.sampled["reward"][known], due(1), due(n_step)
+    differ = (n_step == 1) | ~np.isclose(one, whole, 1e-4, 1e-4)
+    single, many = (np.isclose(got, each, 1e-3, 1e-4)[differ].mean() if differ.any() else 0.0 for each in (one, whole))
+    return float(single), float(many), np.isin(np.arange(len(rows.place)), known[differ])
 
 
 @check_rows

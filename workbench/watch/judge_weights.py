@@ -123,7 +123,9 @@ def _torn(case: Case) -> Iterator[Finding]:
     published = case.looks(PUBLISH + tables.TARGET)
     known = published or case.looks(tables.ONLINE)
     case.need(known, "publish")
-    whole, trained = _published(case, target), target.trained()
+    # another agent's weights are not torn: to take them is a mistake of its own
+    everyone = [Case(case.evidence, case.check, agent) for agent in case.evidence.agents]
+    whole, trained = set[bytes]().union(*(_published(each, target) for each in everyone)), target.trained()
     mine, its = common(target, known)
     case.stop(len(mine) < len(trained), "tensors")
     before = case.looks(PUBLISH + tables.TARGET_BEFORE) or case.looks(tables.ONLINE_BEFORE)
