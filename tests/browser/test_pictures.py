@@ -56,9 +56,9 @@ def page(tmp_path: Path, family: Any, finished: list[str]) -> Iterator[Page]:
         page_on(server, "pictures.ipynb", tmp_path / "profile") as shown,
     ):
         run_all(server, shown)
-        shown.locator("img.wb-world").wait_for()
+        shown.locator(".wb-world svg").wait_for()
         wait_for_frames(shown, 1)
-        wait_for_frames(shown, 1, "img.wb-world")
+        wait_for_frames(shown, 1, ".wb-world svg")
         yield shown
     assert family.wait_gone() == {}
 

@@ -11,21 +11,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from workbench.runs.table import fixed
-from workbench.view.picture import Picture
-from workbench.view.style import FAINT, GREY, HALO, INK, SCREEN, few_ticks, own_settings
+from workbench.view.style import FAINT, GREY, HALO, INK, SCREEN, few_ticks
 from workbench.view.world.game import Game, Sight
 
 FLOOR, STONE, DUNE = "#f4f1ea", "#5b6470", "#e3d3a8"
 GEM_COLOUR, AGENT_COLOUR, CHOSEN = "#009E73", "#56B4E9", "#0072B2"
 SPREAD = "#E69F00"
-# Rows and columns that an action of that name leads to; others get no arrow.
-STEPS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
-_ARROWS = {"up": "↑ up", "down": "↓ down", "left": "← left", "right": "→ right"}
+# How the moves that lead somewhere on a map are called.
+ARROWS = {"up": "↑ up", "down": "↓ down", "left": "← left", "right": "→ right"}
 # Moves whose values there is room for; of more, the best ones are shown.
 MOVES_PER_INCH = 4
 
@@ -101,60 +98,6 @@ class Still:
             self._image.set_data(picture)
 
 
-class Window:
-    """The map, and what one agent sees of it with its moves as arrows.
-
-    An arrow ends at the mean of a move's quantiles, and the broad line beneath it reaches from their 10 % to their 90 %
-    quantile, both on one scale for all moves.
-    """
-
-    def __init__(self, whole: Axes, window: Axes, game: Game) -> None:
-        self._map = Board(whole, game.cells, game.code_names, 72 * 3.5)
-        frame = game.sight.frame
-        side = len(frame)
-        self._frame = Rectangle((0, 0), side, side, fill=False, edgecolor=CHOSEN, linewidth=2.2, linestyle=(0, (4, 2)))
-        self._frame.set(zorder=7, clip_on=False)
-        whole.add_patch(self._frame)
-        self._window = Board(window, frame, game.code_names, 72 * 3.0)
-        self._reach = 0.92 * side / 2
-        self._window_axes = window
-        self._arrows: list[Any] = []
-
-    def show(self, game: Game) -> None:
-        """Draw a game as it is now, seen by the agent whose turn it is."""
-        seeing = game.sight
-        radius = len(seeing.frame) // 2
-        self._map.show(game.cells, dict(enumerate(game.positions.tolist())), seeing.agent)
-        self._frame.set_xy((seeing.column - radius - 0.5, seeing.row - radius - 0.5))
-        self._window.show(seeing.frame, {seeing.agent: (radius, radius)}, seeing.agent)
-        for artist in self._arrows:
-            artist.remove()
-        self._arrows = self._draw_rose(seeing, game.moves)
-        self._window_axes.set_title(f"What agent {seeing.agent} sees", loc="left", fontsize=SCREEN.title, color=INK)
-
-    def _draw_rose(self, seeing: Sight, moves: Sequence[str]) -> list[Any]:
-        """Arrows from the centre of the window, on one scale."""
-        low, high = seeing.spread()
-        scale = max(float(high.max() - low.min()), 1e-9)
-        centre, inner = len(seeing.frame) // 2, 0.42
-        drawn: list[Any] = []
-        for move, (down, right) in ((move, STEPS[name]) for move, name in enumerate(moves) if name in STEPS):
-            ends = [inner + (self._reach - inner) * (value - low.min()) / scale
-                    for value in (low[move], seeing.q[move], high[move])]  # fmt: skip
-            xs, ys = ([centre + step * end for end in ends] for step in (right, down))
-            drawn += self._window_axes.plot(
-                [xs[0], xs[2]], [ys[0], ys[2]], color=SPREAD, linewidth=9, alpha=0.75, solid_capstyle="butt", zorder=6
-            )
-            chosen = move == seeing.choice
-            arrow = FancyArrowPatch(
-                (centre + right * inner, centre + down * inner), (xs[1], ys[1]), arrowstyle="-|>", shrinkA=0, shrinkB=0,
-                mutation_scale=20 if chosen else 13, linewidth=3.4 if chosen else 1.6, color=INK, zorder=7,
-                path_effects=HALO,
-            )  # fmt: skip
-            drawn.append(self._window_axes.add_patch(arrow))
-        return drawn
-
-
 class Values:
     """The value that an agent gives to each of its moves, with its quantiles, in one pair of axes.
 
@@ -176,7 +119,7 @@ class Values:
     def show(self, game: Game) -> None:
         """Draw what the agent whose turn it is thinks of its moves."""
         axes, seeing, moves = self._axes, game.sight, game.moves
-        shown = np.sort(np.argsort(-seeing.q, kind="stable")[: int(MOVES_PER_INCH * self._height)])
+        shown = best_moves(seeing, 80 * self._height)
         lines, width = range(len(shown)), min(11.0, 72 * self._height / len(shown) / 3)
         low, high = seeing.spread()[:, shown]
         for artist in self._drawn:
@@ -193,7 +136,7 @@ class Values:
                 words, (value, line), xytext=(0, width), textcoords="offset points", ha="center",
                 fontsize=SCREEN.text, color=INK, fontweight="bold" if chosen else "normal", path_effects=HALO,
             ))  # fmt: skip
-        axes.set_yticks(lines, [_ARROWS.get(moves[move], moves[move]) for move in shown])
+        axes.set_yticks(lines, [ARROWS.get(moves[move], moves[move]) for move in shown])
         axes.set_ylim(len(shown) - 0.4, -0.6)
         margin = 0.18 * max(float(high.max() - low.min()), 1e-3)
         axes.set_xlim(low.min() - margin, high.max() + margin)
@@ -201,46 +144,15 @@ class Values:
         axes.set_title(f"Value of {which} of agent {seeing.agent}", loc="left", fontsize=SCREEN.title, color=INK)
 
 
-class WorldPicture:
-    """The whole view: the world, as far as it can be drawn, and the value of each move of one agent."""
-
-    @own_settings()
-    def __init__(self, game: Game, dpi: float) -> None:
-        self.figure = Picture(figsize=(11.0, 4.6), dpi=dpi, facecolor="white")
-        picture = None if game.mapped else game.picture
-        ratios = (1.1, 1.0, 1.0) if game.mapped else (1.0,) if picture is None else (1.4, 1.0)
-        grid = self.figure.add_gridspec(1, len(ratios), width_ratios=ratios, wspace=0.22)
-        *seen, values = (self.figure.add_subplot(grid[place]) for place in range(len(ratios)))
-        self.figure.subplots_adjust(0.018 if seen else 0.12, 0.16, right=0.985, top=0.83)
-        self._title = self.figure.text(0.018, 0.95, "", fontsize=SCREEN.title, color=INK, va="center")
-        legend = _MAP_LEGEND if game.mapped else _LEGEND if seen else f"no picture: {game.unseen[:150]}"
-        self.figure.text(0.018, 0.03, legend, fontsize=SCREEN.small, color=GREY, va="center")
-        self._parts: list[Any] = [Values(values, 3.0)]
-        if game.mapped:
-            self._parts.append(Window(seen[0], seen[1], game))
-        elif picture is not None:
-            self._parts.append(Still(seen[0], picture))
-        for axes in seen[:1]:
-            axes.set_title("The world", loc="left", fontsize=SCREEN.title, color=INK)
-
-    @own_settings()
-    def show(self, game: Game, name: str) -> None:
-        """Draw a game as it is now, seen by the agent whose turn it is."""
-        for part in self._parts:
-            part.show(game)
-        self._title.set_text(
-            f"{name}   ·   {when(game)}   ·   reward so far {fixed(game.rewards.sum())}, "
-            f"of agent {game.agent}: {fixed(game.rewards[game.agent])}"
-        )
-        self.figure.alt = describe(game, name)
+def title_of(game: Game, name: str) -> str:
+    """Which turn it is, and what was earned so far, in words."""
+    earned = f"reward so far {fixed(game.rewards.sum())}, of agent {game.agent}: {fixed(game.rewards[game.agent])}"
+    return f"{name}   ·   {when(game)}   ·   {earned}"
 
 
-_QUANTILES = "is chosen    broad line: its quantiles from 10 % to 90 %"
-_LEGEND = f"point: value of a move, the diamond {_QUANTILES}"
-_MAP_LEGEND = (
-    "diamond: gem    circle: agent    dark: wall    dashed square: window of the agent      "
-    f"arrow: value of a move, the thick one {_QUANTILES}"
-)
+def best_moves(seeing: Sight, height: float) -> NDArray[np.intp]:
+    """The moves that have room in a height, in pixels of 80 to an inch: the best ones, in their order."""
+    return np.sort(np.argsort(-seeing.q, kind="stable")[: int(MOVES_PER_INCH * height / 80)])
 
 
 def describe(game: Game, name: str) -> str:

@@ -112,20 +112,25 @@ def film(
     return Film(frames, f"one greedy epoch{weights}, seed {seed}; reward of {earned}")
 
 
-def _frames(games: Sequence[Game], names: Sequence[str], weights: str) -> Iterator[bytes]:
-    """The games side by side, turn by turn, as PNG."""
+@own_settings()
+def stage(games: Sequence[Game], names: Sequence[str], dpi: float = DPI) -> tuple[Picture, list["Scene"]]:
+    """A figure of the games side by side, with nothing drawn yet."""
     columns = min(len(games), MAX_COLUMNS)
     rows = -(-len(games) // columns)
     width, height, edge = 3.9 * columns, 6.4 * rows, 0.16
-    with own_settings():
-        figure = Picture(figsize=(width, height), dpi=DPI, facecolor="white")
-        grid = figure.add_gridspec(rows, columns, wspace=0.08, hspace=0.24)
-        scenes = [_Scene(figure, grid[place], game, names[place]) for place, game in enumerate(games)]
-        figure.subplots_adjust(edge / width, 0.5 / height, 1 - edge / width, 1 - 0.42 / height)
+    figure = Picture(figsize=(width, height), dpi=dpi, facecolor="white")
+    grid = figure.add_gridspec(rows, columns, wspace=0.08, hspace=0.24)
+    scenes = [Scene(figure, grid[place], game, names[place]) for place, game in enumerate(games)]
+    figure.subplots_adjust(edge / width, 0.5 / height, 1 - edge / width, 1 - 0.42 / height)
+    return figure, scenes
+
+
+def _frames(games: Sequence[Game], names: Sequence[str], weights: str) -> Iterator[bytes]:
+    """The games side by side, turn by turn, as PNG."""
+    figure, scenes = stage(games, names)
     while True:
-        with own_settings():
-            for scene in scenes:
-                scene.draw(weights)
+        for scene in scenes:
+            scene.draw(weights)
         yield to_png(figure, colours=COLOURS)
         if all(game.over for game in games):
             return
@@ -133,7 +138,7 @@ def _frames(games: Sequence[Game], names: Sequence[str], weights: str) -> Iterat
             game.play_to(0)
 
 
-class _Scene:
+class Scene:
     """A game: its board or its picture, if it has either, above the values of moves."""
 
     def __init__(self, figure: Picture, place: SubplotSpec, game: Game, name: str) -> None:
@@ -149,7 +154,8 @@ class _Scene:
         self._head = axes.set_title("", loc="left", fontsize=SCREEN.title, color=INK)
         self._foot = axes.text(0, -0.03, "", transform=axes.transAxes, va="top", fontsize=SCREEN.small, color=GREY)
 
-    def draw(self, weights: str) -> None:
+    @own_settings()
+    def draw(self, weights: str = "") -> None:
         """Show the game as it is now, and whose weights play."""
         game = self._game
         if self._board is not None:

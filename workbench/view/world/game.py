@@ -124,6 +124,7 @@ class Game:
             raise RunError(str(error)) from None
         for policy, vector in zip(self._policies, vectors, strict=True):
             policy.load(np.ascontiguousarray(vector))
+        self._sight: Sight | None = None
 
     def begin(self) -> None:
         """Begin an epoch: no gems, agents anywhere, and the first turn's gems."""
@@ -177,7 +178,12 @@ class Game:
 
     @property
     def sight(self) -> Sight:
-        """What the agent whose turn it is sees, and the value it gives to each move."""
+        """What the agent whose turn it is sees, and the value it gives to each move; asked for once in each turn."""
+        if self._sight is None:
+            self._sight = self._look()
+        return self._sight
+
+    def _look(self) -> Sight:
         agent = self.agent
         stack = torch.from_numpy(self._replays[agent].newest_stack(self.turn))
         network = self._policies[agent].network
@@ -223,6 +229,7 @@ class Game:
 
     def _see(self) -> None:
         self._replays[self.agent].write_frame(self.turn, self._world.observe(self.agent))
+        self._sight = None
 
 
 def _line(error: Exception) -> str:

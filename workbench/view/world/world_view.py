@@ -1,7 +1,7 @@
 """A live view of a run's world: a game that is played with its newest weights, to see what they do.
 
-The game is its own (``game.py``): nothing that is clicked here can touch a run. One picture widget is
-redrawn, by a click or by a thread that plays at a quiet pace and takes newer weights as each epoch begins.
+The game is its own (``game.py``): nothing that is clicked here can touch a run. One widget with an SVG is
+redrawn, by a click or by a thread that plays and takes newer weights as each epoch begins.
 """
 
 import threading
@@ -16,17 +16,16 @@ from workbench.runs.loaded import RunError, RunView
 from workbench.runs.naming import labels
 from workbench.view import html as pages
 from workbench.view.panel.watching import Watcher
-from workbench.view.picture import Live, Picture, to_png
-from workbench.view.style import DRAWING
-from workbench.view.world.board import WorldPicture
+from workbench.view.picture import DPI, Live, Picture
+from workbench.view.world.board import describe
+from workbench.view.world.drawing import drawing
+from workbench.view.world.film import stage
 from workbench.view.world.game import Game
 
-# Dots per inch of a frame.
-DPI = 80
-# Seconds between two turns while it plays.
-TURN_S = 0.5
+# Turns in a second while it plays.
+SPEEDS = (2, 5, 10)
 # Largest share of a core that playing may take.
-MAX_SHARE = 0.2
+MAX_SHARE = 0.5
 
 
 class WorldView(Live):
@@ -36,9 +35,9 @@ class WorldView(Live):
 
     Attributes:
         widget: what is displayed; it holds all the others.
-        image: the picture, a PNG that changes.
+        image: the picture, an SVG that changes.
         step_button, play_button, epoch_button: do what they say; ``play_button.value`` says whether it plays.
-        agent, run: lists to choose from.
+        agent, run, speed: lists to choose from.
         message: what went wrong, if anything did.
         game: the game that is shown.
 
@@ -64,7 +63,6 @@ class WorldView(Live):
         self._agent, self._lock = agent, threading.RLock()
         self._player: Watcher | None = None
         self.game = self._new_game()
-        self._picture = WorldPicture(self.game, DPI)
         self._build_widgets()
         self._go_to_agent()
         self._show()
@@ -81,7 +79,7 @@ class WorldView(Live):
     def play(self) -> None:
         """Play by itself until :meth:`pause`, epoch after epoch; returns at once."""
         if self._player is None or self._player.wait(0):
-            self._player = Watcher(self.step, self._give_up, "world view", TURN_S, MAX_SHARE)
+            self._player = Watcher(self.step, self._give_up, "world view", 1 / self.speed.value, MAX_SHARE)
         self.play_button.value = True
 
     def pause(self) -> None:
@@ -125,7 +123,6 @@ class WorldView(Live):
                 self._watched = before
                 raise
             self._agent = min(self._agent, self.game.num_agents - 1)
-            self._picture = WorldPicture(self.game, DPI)
             self._go_to_agent()
             self._show()
             self._list_agents()
@@ -133,9 +130,10 @@ class WorldView(Live):
     def figure(self) -> Picture:
         """A still figure of the game as it is now."""
         with self._lock:
-            picture = WorldPicture(self.game, 2 * DPI)
-            picture.show(self.game, self._name)
-        return picture.figure
+            figure, (scene,) = stage([self.game], [self._name], DPI)
+            scene.draw()
+            figure.alt = describe(self.game, self._name)
+        return figure
 
     def __repr__(self) -> str:
         return f"<WorldView of {self._name}: live in a running notebook>"
@@ -183,9 +181,9 @@ class WorldView(Live):
         named = list(zip(labels(self.runs), self.runs, strict=True))
         self.run = made(widgets.Dropdown, "run", options=named, value=self._watched)
         self.run.layout.display = None if len(self.runs) > 1 else "none"
-        self.message, self._alt = widgets.HTML(), widgets.HTML()
-        self.image = widgets.Image(value=b"", format="png")
-        self.image.layout = widgets.Layout(align_self="flex-start", max_width="100%", object_fit="contain")
+        speeds = [(f"{speed} turns/s", speed) for speed in SPEEDS]
+        self.speed = made(widgets.Dropdown, "", options=speeds, tooltip="How fast it plays")
+        self.message, self.image = widgets.HTML(), widgets.HTML()
         self.image.add_class("wb-world")
         self._list_agents()
         self.step_button.on_click(lambda _: self._try(self.step))
@@ -193,9 +191,10 @@ class WorldView(Live):
         self.play_button.observe(lambda change: self._toggle(change["new"]), "value")
         self.agent.observe(lambda change: self._choose_agent(change["new"]), "value")
         self.run.observe(lambda change: self._try(lambda: self.watch(change["new"])), "value")
-        row = widgets.HBox([self.step_button, self.play_button, self.epoch_button, self.agent, self.run])
+        self.speed.observe(lambda _: self._play_at_another_speed(), "value")
+        row = widgets.HBox([self.step_button, self.play_button, self.speed, self.epoch_button, self.agent, self.run])
         row.layout = widgets.Layout(flex_flow="row wrap", align_items="center")  # wraps where the page is narrow
-        self.widget = widgets.VBox([row, self.message, self.image, self._alt])
+        self.widget = widgets.VBox([row, self.message, self.image])
 
     def _list_agents(self) -> None:
         agents = tuple(range(self.game.num_agents))
@@ -215,14 +214,16 @@ class WorldView(Live):
         elif self._player is not None:
             self._player.close(wait=False)  # it leaves by itself: the kernel must not wait for it
 
+    def _play_at_another_speed(self) -> None:
+        if self.play_button.value:
+            self.pause()
+            self.play()
+
     def _try(self, action: Callable[[], None]) -> None:
         self.message.value = pages.attempt(action)
 
     def _show(self) -> None:
-        with DRAWING:
-            self._picture.show(self.game, self._name)
-            self.image.value = to_png(self._picture.figure)
-        self._alt.value = pages.hidden(self._picture.figure.alt)
+        self.image.value = drawing(self.game, self._name)
 
 
 def _has_weights(run: RunView) -> bool:
