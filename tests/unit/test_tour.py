@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import workbench as wb
+from notebooks import tour
 from tests.unit import evidence as made
 from workbench.diagnose.catalogue import CATALOGUE
 from workbench.diagnose.doctor import examine
 from workbench.diagnose.faults import FAULTS
-from workbench.view import tour
 
 QUICK = wb.preset("tiny").replace(**{"epochs": 4, "processes.learners": 1})
 DEADLINE_S = 120.0

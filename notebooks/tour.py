@@ -24,7 +24,6 @@ from workbench.runs.table import Table
 from workbench.view import html as pages
 from workbench.view.panel.panel import Panel
 from workbench.view.picture import DPI, Live, Picture
-from workbench.view.sentences import said
 from workbench.view.style import GREY, legend_above, own_settings, run_style, style_axes
 
 # What the first letter of an id stands for.
@@ -116,7 +115,11 @@ def sync_figure(runs: Sequence[RunView]) -> Picture:
     Raises:
         RunError: a run was made without probes.
     """
-    _require_probes(runs)
+    if bare := [run for run in runs if len(run.history.epochs) and not len(probes_of(run.history))]:
+        raise RunError(
+            f"run {bare[0].name} was made without probes, so no distance of weights was recorded in it; launch it with "
+            "probes=True (on the command line: without --no-probes)"
+        )
     figure = Picture(figsize=(11.0, 3.7), dpi=DPI, facecolor="white", layout="constrained")
     lag, epsilon, distance = figure.subplots(1, 3)
     style_axes(lag, "Sync lag", "epoch", "versions behind")
@@ -132,14 +135,8 @@ def sync_figure(runs: Sequence[RunView]) -> Picture:
     due = [schedules.epsilon(config, int(epoch)) for epoch in epochs]
     epsilon.plot(epochs, due, color=GREY, marker="x", linestyle="none", markersize=6, zorder=9)
     legend_above(figure, lag.lines, 3, labels=names)
-    figure.alt = said("tour.syncs", names="; ".join(names))
+    figure.alt = f"Three charts: sync lag, epsilon in use and due, weight distance at each sync. {'; '.join(names)}."
     return figure
-
-
-def _require_probes(runs: Sequence[RunView]) -> None:
-    for run in runs:
-        if len(run.history.epochs) and not len(probes_of(run.history)):
-            raise RunError(said("tour.probes", name=run.name))
 
 
 def _by_epoch(run: RunView, measurement: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
