@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from workbench.view.panel.watching import Throttle, TimeLeft, Watcher, in_words
+from workbench.view.panel.watching import TimeLeft, Watcher, in_words
 
 
 def test_the_time_left_follows_how_fast_the_run_lately_was():
@@ -29,22 +29,6 @@ def test_a_pause_says_nothing_and_is_not_counted():
 @pytest.mark.parametrize(("seconds", "words"), [(4.2, "4 s"), (89, "89 s"), (1800, "30 min"), (9000, "2 h 30 min")])
 def test_lengths_of_time_in_words(seconds, words):
     assert in_words(seconds) == words
-
-
-def test_what_is_costly_is_throttled_unless_it_is_asked_for():
-    done = []
-    throttle = Throttle(interval_s=1e6)
-    for now in (False, False, True, False):
-        throttle.do(lambda: done.append(1), now)
-    assert len(done) == 2
-
-
-def test_what_is_costly_and_fails_is_not_tried_again_at_once():
-    done, throttle = [], Throttle(interval_s=1e6)
-    with pytest.raises(ZeroDivisionError):
-        throttle.do(lambda: 1 / 0)
-    throttle.do(lambda: done.append(1))
-    assert not done
 
 
 def test_a_watcher_looks_until_it_has_seen_the_end_and_tells_what_went_wrong():

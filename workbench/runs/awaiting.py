@@ -4,6 +4,7 @@ import asyncio
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Any, Generic, Self, TypeVar
 from weakref import WeakSet
 
@@ -66,10 +67,6 @@ def in_steps(sleep: Callable[[float], bool], timeout: float | None) -> bool:
 
 def advise(word: str, timeout: float | None) -> None:
     """Say what to write in a notebook in place of a wait that keeps its buttons waiting too."""
-    if not with_buttons or timeout == 0:
-        return
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:  # a script, or a thread of its own: no button waits
-        return
-    print(f"Buttons do nothing during {word}.wait(); in a notebook write `await {word}`.")
+    with suppress(RuntimeError):  # of a script, or a thread of its own: no button waits
+        if with_buttons and timeout != 0 and asyncio.get_running_loop():
+            print(f"Buttons do nothing during {word}.wait(); in a notebook write `await {word}`.")

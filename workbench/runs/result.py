@@ -104,12 +104,10 @@ def sync_lag(history: History) -> dict[str, dict[str, float | None]]:
     """Mean and max of the sync lag over epochs and agents, in versions, updates and milliseconds."""
     table = history.epochs
     columns = {"versions": "sync_lag_versions", "updates": "sync_lag_updates", "milliseconds": "sync_lag_ms"}
+    values = {unit: table[column] for unit, column in columns.items()}
     return {
-        unit: {
-            "mean": float(table[column].mean()) if len(table) else None,
-            "max": float(table[column].max()) if len(table) else None,
-        }
-        for unit, column in columns.items()
+        unit: {"mean": float(each.mean()), "max": float(each.max())} if len(table) else {"mean": None, "max": None}
+        for unit, each in values.items()
     }
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-_LATEX = {
+_LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-}  # fmt: skip
+})  # fmt: skip
 
 
 def plain(text: str) -> str:
@@ -68,7 +68,7 @@ class Table:
     @property
     def latex(self) -> str:
         """A LaTeX ``tabular``; it needs ``\\usepackage{booktabs}``."""
-        rows = [" & ".join(map(_latex, row)) + r" \\" for row in (self.head, *self.rows)]
+        rows = [" & ".join(cell.translate(_LATEX) for cell in row) + r" \\" for row in (self.head, *self.rows)]
         columns = "l" + ("r" if self.numbers else "l") * (len(self.head) - 1)
         return "\n".join([
             "% needs \\usepackage{booktabs}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule",
@@ -163,7 +163,3 @@ def fixed(value: float, decimals: int = 0) -> str:
 def order(value: object) -> tuple[bool, float, str]:
     """A key to sort settings by: numbers by size, and then words."""
     return (False, value, "") if isinstance(value, int | float) else (True, 0.0, str(value))
-
-
-def _latex(text: str) -> str:
-    return re.sub(r"[\\&%$#_{}~^<>]", lambda found: _LATEX[found[0]], text)

@@ -4,8 +4,6 @@ Both modes over several seeds are one too: what they reach and how fast, and whe
 """
 
 import math
-import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from workbench.core.config import ConfigError
 from workbench.core.processes.blocks import Plan
 from workbench.runs import limits, loaded, machine
-from workbench.runs.awaiting import Awaitable, in_steps
+from workbench.runs.awaiting import Awaitable, advise, in_steps
 from workbench.runs.folder import RunFolder
 from workbench.runs.listing import NUMBERS, RunInfo, info_of
 from workbench.runs.loaded import LoadedRun, RunError
@@ -27,11 +25,12 @@ from workbench.sweep.cells import Cell, changed_since
 if TYPE_CHECKING:
     import pandas as pd
 
+    from workbench.sweep.live import LiveSweep
+
 # What a process of a run takes beside the memory that the run shares, in bytes.
 PROCESS_BYTES = 150 * 2**20
 # Share of the free memory that a sweep takes on its own.
 MEMORY_SHARE = 0.8
-REFRESH_S = 1.0
 
 
 class Sweep(Awaitable["Sweep"]):
@@ -68,6 +67,7 @@ class Sweep(Awaitable["Sweep"]):
         self._run_cell, self._executor, self._at_once = run_cell, executor, at_once
         self._futures: list[Future[Result]] = []
         self._known: dict[str, RunInfo] = {}
+        self._shown: list[LiveSweep] = []
 
     @property
     def name(self) -> str:
@@ -109,8 +109,11 @@ class Sweep(Awaitable["Sweep"]):
         """
         if not self._futures:
             raise RunError("this sweep was never started; call sweep.start()")
+        advise("sweep", timeout)
         if not in_steps(self._wait, timeout):
             raise TimeoutError(f"the sweep is not over after {timeout:g} s; it continues")
+        while self._shown:
+            self._shown.pop().finish()
         if failures := self.failures:
             said = "; ".join(f"{name}: {str(error).splitlines()[0]}" for name, error in list(failures.items())[:3])
             raise RunError(f"{len(failures)} of {len(self.cells)} cells did not finish: {said}")
@@ -168,10 +171,11 @@ class Sweep(Awaitable["Sweep"]):
         """Where each cell is."""
         rows = self.rows
         head = tuple(name for name in rows[0] if name != "run" and any(row[name] is not None for row in rows))
+        names = tuple(name.replace("_", " ") if name in NUMBERS else name for name in head)
         counts = {status: sum(row["status"] == status for row in rows) for status in {row["status"] for row in rows}}
         said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
         text = [tuple(number(row[name]) if name in NUMBERS else str(row[name]) for name in head) for row in rows]
-        return Table(head, tuple(text), f"{self.name}: {said}")
+        return Table(names, tuple(text), f"{self.name}: {said}")
 
     @property
     def frame(self) -> "pd.DataFrame":
@@ -197,19 +201,11 @@ class Sweep(Awaitable["Sweep"]):
         return self.table.html
 
     def _ipython_display_(self) -> None:
-        """Show the table, and bring it up to date until the sweep is over."""
-        from IPython.display import display
+        from workbench.sweep.live import LiveSweep
 
-        handle = display({"text/plain": repr(self)}, raw=True, display_id=True)
-
-        def follow() -> None:
-            over = handle is None
-            while not over and threading.main_thread().is_alive():
-                over, table = self.ended or not self._futures, self.table  # in this order: the last has everything
-                handle.update({"text/html": table.html, "text/plain": f"<Sweep {table.caption}>"}, raw=True)
-                time.sleep(0 if over else REFRESH_S)
-
-        threading.Thread(target=follow, name="sweep table", daemon=True).start()
+        self._shown.append(LiveSweep(self))
+        if self.ended:
+            self._shown.pop().finish()
 
 
 _QUANTITIES = {name: path for name, (path,) in listed_in(Path(__file__).with_name("seeds.md")).items()}

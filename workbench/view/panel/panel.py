@@ -29,7 +29,7 @@ from workbench.view import html as pages
 from workbench.view.figures import draw, verdict
 from workbench.view.panel.charts import SMOOTHING, STANDARD, Agents, Axis, Choices
 from workbench.view.panel.feed import Feed
-from workbench.view.panel.watching import Throttle, TimeLeft, Watcher, in_words
+from workbench.view.panel.watching import DOCTOR_INTERVAL_S, TimeLeft, Watcher, in_words
 from workbench.view.panel.widget import Charts
 from workbench.view.picture import NOTEBOOK_COLOURS, Picture, to_png
 
@@ -73,14 +73,10 @@ class Panel:
             ValueError: there are no runs, or a choice cannot be drawn; the message says which.
         """
         self._comparison = runs if isinstance(runs, Comparison) else None
-        self._feed = Feed(runs, Choices(tuple(charts), smoothing, over, agents, log))
-        self.runs, self.names = self._feed.runs, labels(self._feed.runs)
-        self._own = [run for run in self.runs if isinstance(run, Run)]
-        self._followed = [run for run in self.runs if isinstance(run, LoadedRun) and not run.ended]
-        self._left = [TimeLeft() for _ in self.runs]
-        self._checkups = Throttle()
+        self._take(Feed(runs, Choices(tuple(charts), smoothing, over, agents, log)))
+        self._doctor: Watcher | None = None
         self._busy = False  # with what a button asked for
-        self._telling, self._drawing = threading.RLock(), threading.RLock()
+        self._telling, self._drawing, self._picturing = threading.RLock(), threading.RLock(), threading.Lock()
         self._message, self._failure, self._changed, self._applied = "", "", "", 0
         self._diagnoses = pages.quiet("The doctor is looking.")
         self._open: set[str] = set()
@@ -143,12 +139,17 @@ class Panel:
         Raises:
             ValueError: a choice cannot be drawn; the charts stay.
         """
-        feed = Feed(self.runs, dataclasses.replace(self.choices, **choices))
-        with self._drawing:
-            feed.update()
-            self._feed = feed
-            self.widget.show(feed)
-            self.widget.tell(feed, everything=True)
+        self._replace(Feed(self.runs, dataclasses.replace(self.choices, **choices)))
+
+    def follow(self, runs: Sequence[RunView]) -> None:
+        """Draw these runs from now on, in place of those so far.
+
+        Raises:
+            ValueError: there are none.
+        """
+        self._watcher.close()
+        self._replace(Feed(runs, self.choices))
+        self._watcher = Watcher(self._look, self._give_up)
 
     @property
     def choices(self) -> Choices:
@@ -170,6 +171,8 @@ class Panel:
     def close(self) -> None:
         """Watch no longer. The charts stay as they are, and the runs continue."""
         with_buttons.discard(self)
+        self._open.discard(DOCTOR)
+        self._call_the_doctor()  # off
         self._watcher.close()
         with self._drawing:
             self.widget.keep(self._feed)
@@ -184,24 +187,30 @@ class Panel:
 
     def _ipython_display_(self) -> None:
         """Show the widget, and below it the place of the picture, which is empty while the runs continue."""
+        self.show(display)
+        self.leave_picture(display({"text/plain": ""}, raw=True, display_id=True))
+
+    def show(self, place: Callable[..., object]) -> None:
+        """Show the widget by calling ``display``, or the ``update`` of something that was displayed before."""
         if not self._over():
             with_buttons.add(self)
         data, about = self.widget._repr_mimebundle_() or ({}, {})
-        display(data | {"text/plain": repr(self)}, metadata=about, raw=True)
-        with self._drawing:
-            self._twins.append(display({"text/plain": ""}, raw=True, display_id=True))
-            if self._pictured or self._over():
-                self._draw_picture()
+        place(data | {"text/plain": repr(self)}, metadata=about, raw=True)
+
+    def leave_picture(self, twin: Any) -> None:
+        """Draw the picture in a place that was displayed, now if a run has ended, and whenever one ends."""
+        self._twins.append(twin)
+        if self._pictured or self._over():
+            self._draw_picture()
 
     def _draw_picture(self) -> None:
         """Renew the picture wherever the panel is displayed."""
-        self._pictured = sum(run.ended for run in self.runs)
-        if not self._twins:
-            return
-        figure = self.figure()
-        shown = {"image/png": to_png(figure, colours=NOTEBOOK_COLOURS), "text/plain": repr(figure)}
-        for twin in filter(None, self._twins):
-            twin.update(shown, raw=True, metadata={"image/png": {"alt": f"Picture of the panel. {figure.alt}"}})
+        with self._picturing:
+            if twins := list(filter(None, self._twins)):
+                figure = self.figure()
+                shown = {"image/png": to_png(figure, colours=NOTEBOOK_COLOURS), "text/plain": repr(figure)}
+            for twin in twins:
+                twin.update(shown, raw=True, metadata={"image/png": {"alt": f"Picture of the panel. {figure.alt}"}})
 
     def _each(self, method: str, word: str, **values: Any) -> None:
         """Call a method of every run that is in the right state for it."""
@@ -238,8 +247,8 @@ class Panel:
         elif "open" in said:
             (self._open.add if said["shown"] else self._open.discard)(said["open"])
             self._tell()
-            if said["shown"] and said["open"] == DOCTOR:
-                self._in_background("doctor", self._diagnose, True)
+            if said["open"] == DOCTOR:
+                self._call_the_doctor()
 
     def _in_background(self, name: str, action: Callable[..., None], *arguments: Any) -> None:
         threading.Thread(target=action, args=arguments, name=f"panel {name}", daemon=True).start()
@@ -264,6 +273,20 @@ class Panel:
 
     # --- looking ---------------------------------------------------------------------------------------------------
 
+    def _take(self, feed: Feed) -> None:
+        self._feed, self.runs, self.names = feed, feed.runs, labels(feed.runs)
+        self._own = [run for run in self.runs if isinstance(run, Run)]
+        self._followed = [run for run in self.runs if isinstance(run, LoadedRun) and not run.ended]
+        self._left = [TimeLeft() for _ in self.runs]
+
+    def _replace(self, feed: Feed) -> None:
+        """Draw another feed, of which nothing was sent yet."""
+        with self._drawing, self._telling:
+            feed.update()
+            self._take(feed)
+            self.widget.show(feed)
+            self.widget.tell(feed, everything=True)
+
     def _over(self) -> bool:
         return all(run.ended for run in (*self._own, *self._followed))
 
@@ -280,10 +303,14 @@ class Panel:
             if over:
                 with_buttons.discard(self)
                 self.widget.keep(self._feed)
-            if ended > self._pictured:
+        if ended > self._pictured:
+            self._pictured = ended
+            if over:
                 self._draw_picture()
-        if DOCTOR in self._open:
-            self._diagnose(over)
+            else:  # this thread would rest for as long as drawing has cost
+                self._in_background("picture", self._draw_picture)
+        if over:
+            self._call_the_doctor()
         return over
 
     def _give_up(self, error: Exception) -> None:
@@ -335,12 +362,18 @@ class Panel:
         shown = next(filter(_has_begun, changeable), changeable[0])
         return {name: repr(operator.attrgetter(name)(shown.settings.newest)) for name in shown.changeable}
 
-    def _diagnose(self, now: bool) -> None:
-        self._checkups.do(self._write_diagnoses, now)
+    def _call_the_doctor(self) -> None:
+        """Have diagnoses written now, and again and again until the runs have ended, while anybody reads them."""
+        if self._doctor is not None:
+            self._doctor.close(wait=False)
+        if DOCTOR in self._open:
+            self._doctor = Watcher(self._diagnose, self._give_up, "doctor", DOCTOR_INTERVAL_S)
 
-    def _write_diagnoses(self) -> None:
-        found = []
-        for name, run in zip(self.names, self.runs, strict=True):
+    def _diagnose(self) -> bool:
+        over, found = self._over(), []  # in this order: the last diagnoses are of everything
+        with self._telling:
+            named = list(zip(self.names, self.runs, strict=True))
+        for name, run in named:
             if run.status == "created":
                 found.append(pages.quiet(f"{name}: not started"))
                 continue
@@ -350,6 +383,7 @@ class Panel:
                 found.append(pages.failure(f"the doctor of {name}", traceback.format_exc()))
         self._diagnoses = "<hr>".join(found)
         self._tell()
+        return over
 
     def _line(self, index: int, run: RunView) -> dict[str, Any]:
         """How far a run is, and what there is to say about it."""
@@ -402,15 +436,13 @@ def _epochs(run: RunView) -> int:
     return int(epochs["epoch"][-1]) + 1 if len(epochs) else 0
 
 
-def number(name: str, words: str) -> int | float:
+def number(name: str, words: str) -> float:
     """A number as it was typed.
 
     Raises:
         ValueError: it is none.
     """
-    for kind in (int, float):
-        try:
-            return kind(words.replace("_", ""))
-        except ValueError:
-            continue
-    raise ValueError(f"{name} is {words!r}; it must be a number, such as 0.0005 or 5e-4")
+    try:
+        return float(words)
+    except ValueError:
+        raise ValueError(f"{name} is {words!r}; it must be a number, such as 0.0005 or 5e-4") from None

@@ -37,7 +37,8 @@ class Watcher:
             interval_s: shortest time between two looks.
             share: of a core that looks may take; None for :data:`MAX_SHARE` of all cores.
         """
-        self._look, self._on_error, self._interval_s, self._share = look, on_error, interval_s, share
+        self._look, self._on_error, self._interval_s = look, on_error, interval_s
+        self._share = share or MAX_SHARE * cores()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name=name, daemon=True)
         self._thread.start()
@@ -57,32 +58,11 @@ class Watcher:
         try:
             while True:
                 began = time.thread_time()
-                if self._look() or self._closing.wait(_rest_after(began, self._interval_s, self._share)):
+                over, cost = self._look(), (time.thread_time() - began) / self._share
+                if over or self._closing.wait(max(self._interval_s, cost)):
                     return
         except Exception as error:
             self._on_error(error)
-
-
-def _rest_after(began: float, least: float, share: float | None = None) -> float:
-    """Seconds to rest after work that this thread began at some time of its own clock, and at least ``least``."""
-    return max(least, (time.thread_time() - began) / (share or MAX_SHARE * cores()))
-
-
-class Throttle:
-    """Lets something costly happen now and then, one thread at a time: not before an interval has passed."""
-
-    def __init__(self, interval_s: float = DOCTOR_INTERVAL_S) -> None:
-        self._interval_s, self._next, self._lock = interval_s, 0.0, threading.Lock()
-
-    def do(self, action: Callable[[], None], now: bool = False) -> None:
-        """Do it if it is time, or ``now`` in any case; what it cost decides when the next time is."""
-        with self._lock:
-            if now or time.monotonic() >= self._next:
-                began = time.thread_time()
-                try:
-                    action()
-                finally:  # what fails is costly, too
-                    self._next = time.monotonic() + _rest_after(began, self._interval_s)
 
 
 class TimeLeft:

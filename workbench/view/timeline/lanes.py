@@ -123,16 +123,11 @@ def _draw_lane(axes: Axes, lane: int, spans: Records, origin_ns: int, inches: fl
         if len(row) > MAX_PIECES:
             _columns(axes, sides, row, origin_ns)
             continue
-        _pieces(axes, sides, row, left[inside], right[inside])
+        for kind in sorted({SpanKind(kind) for kind in row["kind"].tolist()}):
+            own, ends = row["kind"] == kind, np.ones((row["kind"] == kind).sum())
+            _fill(axes, kind, left[inside][own], right[inside][own], sides[0] * ends, sides[1] * ends)
         if level == 0:
             _label(axes, sides, row, left[inside], right[inside], inches, size)
-
-
-def _pieces(axes: Axes, sides: tuple[float, float], row: Records, left: Array, right: Array) -> None:
-    """Every span by itself, from when to when in seconds."""
-    for kind in sorted({SpanKind(kind) for kind in row["kind"].tolist()}):
-        own = row["kind"] == kind
-        _fill(axes, kind, left[own], right[own], np.full(own.sum(), sides[0]), np.full(own.sum(), sides[1]))
 
 
 def _columns(axes: Axes, sides: tuple[float, float], row: Records, origin_ns: int) -> None:

@@ -249,11 +249,12 @@ def chrome_trace(spans: Records, processes: Sequence[str], origin_ns: int, about
     """
     events: list[dict[str, Any]] = []
     for place, name in enumerate(processes):
-        events += [
-            {"ph": "M", "name": "process_name", "pid": place, "tid": place, "args": {"name": name}},
-            {"ph": "M", "name": "process_sort_index", "pid": place, "tid": place, "args": {"sort_index": place}},
-            {"ph": "M", "name": "thread_name", "pid": place, "tid": place, "args": {"name": name}},
-        ]
+        told = {
+            "process_name": {"name": name},
+            "process_sort_index": {"sort_index": place},
+            "thread_name": {"name": name},
+        }
+        events += [{"ph": "M", "name": each, "pid": place, "tid": place, "args": its} for each, its in told.items()]
     events += [_event(span, origin_ns) for span in spans.tolist()]
     return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": about}
 

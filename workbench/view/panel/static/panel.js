@@ -382,11 +382,9 @@ class Panel {
     return this.dark && colour === "#000000" ? "#ffffff" : colour;
   }
   swatch(run) {
-    const { width, dashes } = this.runs[run], picture = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    const dash = dashes.map((part) => part * width).join(" ");
-    Object.entries({ width: 26, height: 10, "aria-hidden": true }).forEach(([name, value]) => picture.setAttribute(name, value));
-    picture.innerHTML = `<path d="M0 5H26" stroke="${this.colour(run)}" stroke-width="${width}" stroke-dasharray="${dash}"/>`;
-    return picture;
+    const { width, dashes } = this.runs[run], dash = dashes.map((part) => part * width).join(" ");
+    const line = `<path d="M0 5H26" stroke="${this.colour(run)}" stroke-width="${width}" stroke-dasharray="${dash}"/>`;
+    return element("div", { innerHTML: `<svg width="26" height="10" aria-hidden="true">${line}</svg>` }).firstChild;
   }
   restyle(whole = false) {
     this.settings();
@@ -495,7 +493,7 @@ class Panel {
       [...this.keys.children].forEach(({ firstChild }, run) =>
         firstChild.append(this.swatch(run), element("b", { "data-run": run }, this.runs[run].name)));
     }
-    state.runs.forEach(({ share, facts }, run) => {
+    state.runs.slice(0, this.runs.length).forEach(({ share, facts }, run) => {
       const [key, progress, words] = this.keys.children[run].children;
       key.setAttribute("aria-pressed", !this.hidden.has(run));
       progress.value = share;
