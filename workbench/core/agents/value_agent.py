@@ -318,7 +318,7 @@ class EpsilonGreedy:
         state[...] = stack
         self.draw(self._rng, inputs.host)
         inputs.upload()
-        with torch.no_grad():
+        with torch.inference_mode():
             q: NDArray[np.float32] = self.q(inputs.device).cpu().numpy()
         return q
 

@@ -354,7 +354,7 @@ class Replay:
     def read(self, out: Batch) -> None:
         """Copy the rows ``out.number`` into ``out`` without the second look that :meth:`sample` takes."""
         rows, row = self.rows, out.number % len(self.rows["number"])
-        slot, turn, world = self._index(row)
+        slot, turn, world = np.unravel_index(row, self.arrays["action"].shape)
         out.a_tm1[:] = rows["action"].take(row)
         rows["r_t"].take(row, out=out.r_t, mode="clip")
         rows["discount_t"].take(row, out=out.discount_t, mode="clip")
