@@ -266,6 +266,28 @@ def test_a_notebook_shows_the_widget_and_a_picture_once_a_run_has_ended(
     assert shown.outputs[3]["image/png"] == shown.outputs[1]["image/png"]
 
 
+def test_the_charts_move_while_the_picture_of_a_run_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing it costs as much as a thousand looks: the thread that looks would rest for a quarter of a minute."""
+    drawing, free = threading.Event(), threading.Event()
+
+    def slow(panel: wb.Panel) -> None:
+        assert threading.current_thread().name == "panel picture"
+        drawing.set()
+        assert free.wait(DEADLINE_S)
+
+    monkeypatch.setattr(wb.Panel, "_draw_picture", slow)
+    runs = [wb.launch(config, mode="sequential", lag=0, out=tmp_path, start=False) for config in (QUICK, ENDLESS)]
+    panel = wb.Panel(runs)
+    frames = Frames(panel)
+    panel.start()
+    assert drawing.wait(DEADLINE_S) and runs[0].ended
+    frames.wait_for(len(frames.messages) + 3)
+    monkeypatch.undo()
+    free.set()
+    panel.stop()
+    assert panel.wait(DEADLINE_S)
+
+
 def test_a_page_that_says_hello_gets_all_rows(tmp_path: Path) -> None:
     panel = wb.Panel([loaded(tmp_path)], charts=["loss"], over="update")
     assert panel.wait(DEADLINE_S)

@@ -81,6 +81,7 @@ class Panel:
         self._diagnoses = pages.quiet("The doctor is looking.")
         self._open: set[str] = set()
         self._twins: list[Any] = []
+        self._painter: threading.Thread | None = None
         self._pictured = 0  # runs that had ended when the picture was drawn last
         self.widget = Charts()
         self.widget.show(self._feed)
@@ -250,8 +251,10 @@ class Panel:
             if said["open"] == DOCTOR:
                 self._call_the_doctor()
 
-    def _in_background(self, name: str, action: Callable[..., None], *arguments: Any) -> None:
-        threading.Thread(target=action, args=arguments, name=f"panel {name}", daemon=True).start()
+    def _in_background(self, name: str, action: Callable[..., None], *arguments: Any) -> threading.Thread:
+        thread = threading.Thread(target=action, args=arguments, name=f"panel {name}", daemon=True)
+        thread.start()
+        return thread
 
     def _try(self, action: Callable[[], None]) -> None:
         """Do something, and say in the panel what went wrong, if anything did."""
@@ -305,10 +308,12 @@ class Panel:
                 self.widget.keep(self._feed)
         if ended > self._pictured:
             self._pictured = ended
+            if self._painter is not None:
+                self._painter.join()
             if over:
                 self._draw_picture()
             else:  # this thread would rest for as long as drawing has cost
-                self._in_background("picture", self._draw_picture)
+                self._painter = self._in_background("picture", self._draw_picture)
         if over:
             self._call_the_doctor()
         return over
