@@ -32,9 +32,10 @@ const model = {
 window.said = [];
 window.hear = (name, ...what) => (listeners[name] ?? []).forEach(act => act(...what));
 window.values = values;
-Panel_.render({ model, el: document.getElementById("panel") });
 const rows = Uint8Array.from(atob("ROWS_"), letter => letter.charCodeAt(0));
-hear("msg:custom", HEAD_, [new DataView(rows.buffer)]);
+if (KEPT_) values.last = { version: HEAD_.version, kept: HEAD_, rows: new DataView(rows.buffer) };
+Panel_.render({ model, el: document.getElementById("panel") });
+if (!KEPT_) hear("msg:custom", HEAD_, [new DataView(rows.buffer)]);
 </script>"""
 STATE: dict[str, Any] = {
     "able": ["pause", "stop"], "message": "", "incidents": "", "failures": "", "changeable": True, "applied": 0,
@@ -53,8 +54,13 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
-def show(browser: Browser, folder: Path, runs: list[RunView], choices: Choices, width: int, paper: str) -> Page:
-    """A page of that width on a panel of some runs, with paper of that colour."""
+def show(
+    browser: Browser, folder: Path, runs: list[RunView], choices: Choices, width: int, paper: str, kept: bool = False
+) -> Page:
+    """A page of that width on a panel of some runs, with paper of that colour.
+
+    ``kept``: no kernel sends the rows; they are in the widget's state, as in a notebook that was saved with it.
+    """
     widget, feed = Charts(), Feed(runs, choices)
     feed.update()
     widget.show(feed)
@@ -68,7 +74,7 @@ def show(browser: Browser, folder: Path, runs: list[RunView], choices: Choices, 
         PAGE.replace("CSS", widget._css).replace("PAPER", paper).replace("HEAD_", json.dumps(widget._head(feed, lines)))
     )
     text = text.replace("ESM_", widget._esm.replace("export default", "const Panel_ ="))
-    text = text.replace("VALUES_", json.dumps(values))
+    text = text.replace("VALUES_", json.dumps(values)).replace("KEPT_", json.dumps(kept))
     file = folder / "panel.html"
     file.write_text(text.replace("ROWS_", base64.b64encode(rows).decode()), encoding="utf-8")
     page = browser.new_page(viewport={"width": width, "height": 1600}, accept_downloads=True)

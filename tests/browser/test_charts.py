@@ -1,5 +1,6 @@
 """The charts in a real browser, fed by hand: how they look, and how they answer pointer and keys."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.browser.lab import wait_until
 from tests.browser.test_live_panel import press, wait_for_frames
 from tests.unit.test_figures import GENERATED, QUICK, RecordedRun
 from workbench.view.panel.charts import CHARTS, Choices
+from workbench.view.panel.widget import Charts
 
 pytestmark = pytest.mark.browser
 PAPERS = {"light": "#ffffff", "dark": "#111111"}
@@ -192,6 +194,28 @@ def test_keys_move_the_cursor_and_zoom(shown: Page) -> None:
     shown.keyboard.press("Escape")
     assert changes(shown, near) == whole
     assert loss.get_attribute("aria-label").startswith("Loss. sequential: 0.")
+
+
+def test_a_saved_state_is_drawn_and_answers_without_a_kernel(shown: Page, browser: Browser, tmp_path: Path) -> None:
+    (live,) = wait_for_frames(shown, 1)
+    page = stub.show(browser, tmp_path, two(), Choices(), 1150, PAPERS["light"], kept=True)
+    (kept,) = wait_for_frames(page, 1)
+    assert kept == live
+    page.locator(".u-over").nth(0).hover(position={"x": 100, "y": 60})
+    assert "multiprocess" in page.locator(".wb-readout").nth(0).inner_text()
+    page.mouse.move(2, 2)
+    page.locator(".wb-key").nth(1).click()
+    changes(page, kept)
+    page.close()
+
+
+def test_the_widget_is_one_module_that_needs_nothing_else() -> None:
+    """So it is loaded alike by JupyterLab, Notebook, VS Code and Colab: no import, no require, no address."""
+    for text in (Charts._esm, Charts._css):
+        text = re.sub(r"/\*!.*?\*/", "", text)  # whose library it is
+        assert not re.search(r"https?://(?!www\.w3\.org)|\bfetch\(|XMLHttpRequest|WebSocket|@import|\burl\(", text)
+    assert not re.search(r"^\s*import\b|\bimport\(|\brequire(js)?\b", Charts._esm, re.MULTILINE)
+    assert Charts._esm.count("export default") == 1
 
 
 def test_what_is_chosen_pressed_and_opened_is_told_to_the_kernel(shown: Page) -> None:

@@ -154,6 +154,39 @@ def test_tensorboard_is_a_tracker_too(run, tmp_path):
     assert found.Tags()["images"] == ["charts"]
 
 
+@pytest.mark.filterwarnings("ignore")  # of MLflow's own
+def test_mlflow_is_a_tracker_in_a_few_lines(run, tmp_path, monkeypatch):
+    """To a folder, without a server, an account or a network."""
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    client = mlflow.MlflowClient((tmp_path / "mlruns").as_uri())
+    key = client.create_run(client.create_experiment("workbench"), run_name=run.name).info.run_id
+
+    class MLflow:
+        def settings(self, values):
+            for name, value in values.items():
+                client.log_param(key, name, value)
+
+        def scalars(self, name, steps, times, values):
+            for step, when, value in zip(steps.tolist(), times.tolist(), values.tolist(), strict=True):
+                client.log_metric(key, name, value, round(1000 * when), step)
+
+        def figure(self, name, png):
+            (tmp_path / f"{name}.png").write_bytes(png)
+            client.log_artifact(key, str(tmp_path / f"{name}.png"))
+
+        def close(self):
+            client.set_terminated(key)
+
+    run.log_to(MLflow()).join(60)
+    steps, values = run.history.series("losses/loss")
+    kept = client.get_metric_history(key, "losses/loss")
+    assert [each.step for each in kept] == steps.tolist() and [each.value for each in kept] == values.tolist()
+    assert [each.path for each in client.list_artifacts(key)] == ["charts.png"]
+    assert client.get_run(key).data.params["world.height"] == str(CONFIG.world.height)
+    assert client.get_run(key).info.status == "FINISHED"
+
+
 def test_weights_are_read_by_name_from_safetensors(tmp_path, capsys):
     path = finished_run(tmp_path / "runs", name="trained")
     layouts = [CONFIG.agent.layout(spec) for spec in CONFIG.spec.agents]
