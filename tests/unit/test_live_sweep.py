@@ -81,6 +81,33 @@ def test_cells_join_the_panel_as_they_begin_and_the_end_leaves_a_picture(tmp_pat
     assert made._shown == [] and panel not in with_buttons
 
 
+def test_the_stop_button_of_the_panel_ends_the_sweep(tmp_path, shown):
+    go_on = threading.Event()
+
+    class Engine(ThreadPoolExecutor):
+        def submit(self, function, cell):
+            return super().submit(self.work, cell)
+
+        def work(self, cell):
+            finished_run(tmp_path, cell.mode, cell.lag, cell.config.seed, name=cell.name)
+            assert go_on.wait(DEADLINE_S)
+
+    with Engine(1) as engine:
+        made = wb.sweep(CONFIG, {"seed": range(3)}, executor=engine, out=tmp_path)
+        made._ipython_display_()
+        (view,) = made._shown
+        shown.wait_for(lambda: "application/vnd.jupyter.widget-view+json" in shown.outputs[1])
+        view.panel._tell()
+        assert view.panel.widget.state["able"] == ["stop"]
+        view.panel.widget._handle_custom_msg({"press": "stop"}, [])
+        shown.wait_for(lambda: made.cells[0].stopped and made.done == 2)
+        go_on.set()
+        with pytest.raises(wb.RunError, match=r"2 of 3 cells did not finish: .*cancelled"):
+            made.wait()
+    view.panel._tell()
+    assert view.panel.widget.state["able"] == [] and "2 failed" in shown.outputs[0]["text/html"]
+
+
 def test_a_sweep_that_is_over_is_shown_whole_at_once(tmp_path, shown):
     made = wb.compare(CONFIG, seeds=[0], out=tmp_path, start=False)
     for cell in made.cells:

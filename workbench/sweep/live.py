@@ -52,6 +52,7 @@ class LiveSweep:
                 self.panel.follow(runs)
             elif runs:
                 self.panel = Panel(runs)
+                self.panel.sweep = self._sweep
                 self.panel.show(self._charts.update)
         if over and self.panel:
             self.panel.leave_picture(self._picture)

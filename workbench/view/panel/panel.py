@@ -50,6 +50,7 @@ class Panel:
     Attributes:
         widget: what is displayed.
         runs, names: what is shown, and what each is called.
+        sweep: what the Stop button ends, if they are cells of one.
 
     Example:
         ``wb.Panel(wb.launch(wb.preset("quick")))``
@@ -73,6 +74,7 @@ class Panel:
             ValueError: there are no runs, or a choice cannot be drawn; the message says which.
         """
         self._comparison = runs if isinstance(runs, Comparison) else None
+        self.sweep: Any = None
         self._take(Feed(runs, Choices(tuple(charts), smoothing, over, agents, log)))
         self._doctor: Watcher | None = None
         self._busy = False  # with what a button asked for
@@ -102,8 +104,9 @@ class Panel:
             self._comparison.start()
 
     def stop(self) -> None:
-        """End the runs in order and wait for their children to leave."""
-        for each in self._own if self._comparison is None else [self._comparison]:
+        """End the runs, or the sweep that they are of, in order and wait for their children to leave."""
+        whole = self.sweep or self._comparison
+        for each in self._own if whole is None else [whole]:
             each.stop()
 
     def pause(self) -> None:
@@ -351,7 +354,7 @@ class Panel:
         waiting = any(run.status == "created" for run in self._own)
         able = {
             "start": waiting and not (self._started and self._comparison is not None),
-            "stop": self._started and not all(run.ended for run in self._own),
+            "stop": not self.sweep.ended if self.sweep else self._started and not all(run.ended for run in self._own),
         }
         able |= {method: bool(self._fitting(method)) for method in ("pause", "proceed", "checkpoint")}
         return [name for name, sense in able.items() if sense]
