@@ -170,7 +170,8 @@ class Sweep(Awaitable["Sweep"]):
     def table(self) -> Table:
         """Where each cell is."""
         rows = self.rows
-        head = tuple(name for name in rows[0] if name != "run" and any(row[name] is not None for row in rows))
+        same = {name for name in ("mode", "lag") if len({row[name] for row in rows}) == 1} | {"run"}
+        head = tuple(name for name in rows[0] if name not in same and any(row[name] is not None for row in rows))
         names = tuple(name.replace("_", " ") if name in NUMBERS else name for name in head)
         counts = {status: sum(row["status"] == status for row in rows) for status in {row["status"] for row in rows}}
         said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
