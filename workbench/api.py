@@ -527,8 +527,8 @@ def _hooks_of(earlier: loading.LoadedRun, config: Config) -> list[Hook]:
     """What the launch of an earlier run switched on, for the configuration that the run continues with."""
     said = earlier.description
     switched_on = prepare(earlier.faults, config, earlier.mode, earlier.lag)
-    watching = _watching(config, *(bool(said.get(name)) for name in ("timeline", "probes", "system", "card")))
-    return [*_computing(config), *switched_on, *watching]
+    on = (bool(said.get(name)) for name in ("timeline", "probes", "system", "card"))
+    return [*_computing(config), *switched_on, *_watching(config, *on, said.get("clock_offset_ns"))]
 
 
 def _computing(config: Config) -> list[Hook]:
@@ -536,9 +536,11 @@ def _computing(config: Config) -> list[Hook]:
     return [OnDevice()] if OnDevice.wanted(config) else []
 
 
-def _watching(config: Config, timeline: bool, probes: bool, system: bool, card: bool) -> list[Hook]:
+def _watching(
+    config: Config, timeline: bool, probes: bool, system: bool, card: bool, clock: int | None = None
+) -> list[Hook]:
     """What only looks. The stopwatch comes first, so that the time of the probes is not counted as the work's."""
-    clocks = [hook() for hook, on in ((Stopwatch, timeline), (SystemLoad, system), (CardLoad, card)) if on]
+    clocks = [hook for hook, on in ((Stopwatch(clock), timeline), (SystemLoad(), system), (CardLoad(), card)) if on]
     drawn = [DrawnRows()] if DrawnRows.wanted(config) else []
     episodes = [] if config.spec.whole_epochs else [EpisodeRecords()]
     return [*clocks, *drawn, *([Probes(), Audit()] if probes else []), *episodes]

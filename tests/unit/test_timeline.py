@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -146,25 +148,53 @@ def test_all_processes_read_one_clock(runs):
     assert np.abs(np.sort(published) - np.sort(recorded)).max() < 1
 
 
-@pytest.mark.filterwarnings("ignore:the step size was")
-def test_both_lives_of_a_resumed_run_lie_where_they_were_though_the_clock_began_again(tmp_path):
-    with wb.launch(CONFIG, "multiprocess", 1, name="mine", out=tmp_path) as run:
+def _of_an_earlier_start(folder):
+    """A run that has ended, as if the machine had been on for eleven days more in that life; and its spans."""
+    with wb.launch(CONFIG, "multiprocess", 1, name="mine", out=folder) as run:
         run.wait()
-    path, far = run.folder.path, 10**15  # as if the machine had been on for eleven days more in the first life
-    earlier = np.fromfile(path / "spans.records", SPANS)
-    earlier["start"] += far
-    earlier.tofile(path / "spans.records")
+    path, far = run.folder.path, 10**15
+    spans = np.fromfile(path / "spans.records", SPANS)
+    spans["start"] += far
+    spans.tofile(path / "spans.records")
     head = json.loads((path / "run.json").read_text())
     head["description"]["clock_offset_ns"] -= far
     (path / "run.json").write_text(json.dumps(head))
+    return path, spans, head["description"]["clock_offset_ns"]
+
+
+@pytest.mark.filterwarnings("ignore:the step size was")
+def test_a_resume_that_was_killed_anywhere_leaves_the_earlier_life_where_it_was(tmp_path):
+    path, earlier, offset = _of_an_earlier_start(tmp_path)
+    for place in ("replace", "write_description"):  # in the middle of the tables, and once they are all set back
+        script = f"""if True:
+            import os, warnings
+            import workbench as wb
+            from workbench.runs.folder import RunFolder
+            def killed(folder, *given):
+                if {place!r} != "replace" or given[0] == "evaluations":
+                    os.kill(os.getpid(), 9)
+                return replace(folder, *given)
+            replace, RunFolder.{place} = RunFolder.replace, killed
+            wb.resume({str(path)!r}, epochs=12)"""
+        assert subprocess.run([sys.executable, "-W", "ignore", "-c", script]).returncode == -9
+    with wb.resume(path, epochs=12) as again:
+        again.wait()
+    later = wb.load(path)
+    first = spans_of(later.history)[: len(earlier)]
+    assert (first["start"] + later.description["clock_offset_ns"]).tolist() == (earlier["start"] + offset).tolist()
+    assert len(later.description["resumed"]) == 1 and later.timeline().trained > 0
+
+
+@pytest.mark.filterwarnings("ignore:the step size was")
+def test_both_lives_of_a_resumed_run_lie_where_they_were_though_the_clock_began_again(tmp_path):
+    path, earlier, clock = _of_an_earlier_start(tmp_path)
     with wb.resume(path, epochs=12) as again:
         again.wait()
     later = wb.load(path)
     (life,) = later.description["resumed"]
-    assert life["clock_offset_ns"] == head["description"]["clock_offset_ns"]
     spans, offset = spans_of(later.history), later.description["clock_offset_ns"]
     first = spans[: len(earlier)]
-    assert (first["start"] + offset).tolist() == (earlier["start"] + life["clock_offset_ns"]).tolist()
+    assert (first["start"] + offset).tolist() == (earlier["start"] + clock).tolist()
     assert (first[["kind", "epoch", "duration"]] == earlier[["kind", "epoch", "duration"]]).all()
     assert (first["start"] + first["duration"] + offset).max() < 1e9 * life["time"] < (spans["start"] + offset).max()
     timeline = later.timeline()  # as of the newest life

@@ -604,11 +604,12 @@ def describe(
         "status": "created", "mode": plan.mode, "lag": plan.lag, "unseeded": plan.config.world.unseeded(),
         "warm_start": INITIAL_WEIGHTS in plan.hook_layouts, "faults": list(faults), **notes,
         "created": time.time(), "incidents": [], "changes": [], "resumed": [], **place,
+        "clock_offset_ns": time.time_ns() - time.monotonic_ns(),
     }  # fmt: skip
 
 
 def planned(config: Config, mode: str, lag: int | None, hooks: tuple[Hook, ...]) -> tuple[Plan, dict[str, Any]]:
-    """What is run, and what a run folder says of its beginning here: configuration, machine, children and clock.
+    """What is run, and what a run folder says of its beginning here: configuration, machine and children.
 
     Raises:
         ConfigError, MemoryError, OSError: this machine has not what the run needs.
@@ -621,5 +622,4 @@ def planned(config: Config, mode: str, lag: int | None, hooks: tuple[Hook, ...])
         "config": config.to_dict(), "device": device, "device_name": machine.device_name(device),
         "threads": config.processes.threads, "ended": None, "error": None, "machine": machine.describe(),
         "processes": [name for name, *_ in children_of(config, mode)],
-        "clock_offset_ns": time.time_ns() - time.monotonic_ns(),
     }  # fmt: skip

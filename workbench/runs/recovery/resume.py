@@ -108,8 +108,7 @@ def _gone_back(
         about = {"changed": ", ".join(changed) or "this", "longer": 2 * wanted.epochs}
         raise RunError(said("resume.finished", run=earlier, **about))
     again = {"time": time.time(), "epoch": checkpoint.epoch, "after": earlier.status, "changed": changed}
-    its = ("machine", "device", "device_name", "clock_offset_ns")
-    again |= {name: description[name] for name in its if name in description}
+    again |= {name: description[name] for name in ("machine", "device", "device_name") if name in description}
     if "epochs" in changed:
         again["step_size"] = _step_sizes(earlier, launched, wanted, checkpoint)
     description |= {
@@ -117,8 +116,7 @@ def _gone_back(
         "resumed": [*description.get("resumed", []), again],
         "changes": [*description["changes"], *([on_the_way] if on_the_way else [])],
     }  # fmt: skip
-    clocks = place["clock_offset_ns"] - again.get("clock_offset_ns", place["clock_offset_ns"])
-    _go_back(earlier.folder, checkpoint, clocks)
+    _go_back(earlier.folder, checkpoint)
     earlier.folder.write_description(description)
     return kind(plan, earlier.folder, description, checkpoint)
 
@@ -191,10 +189,10 @@ def _check_changes(before: Config, wanted: Config, checkpoint: Checkpoint) -> di
     return {name: list(pair) for name, pair in changed.items()}
 
 
-def _go_back(folder: RunFolder, checkpoint: Checkpoint, clocks: int) -> None:
+def _go_back(folder: RunFolder, checkpoint: Checkpoint) -> None:
     """Drop the records that come after the checkpoint; result and weights of the earlier end go too.
 
-    A timeline is brought to the clock of this start of the machine, which lies ``clocks`` behind that of the earlier.
+    Killed in the middle of it, the run is resumed as if this had not begun: what is dropped twice is dropped once.
     """
     arrays, agents = checkpoint.arrays, range(sum(name.endswith("/weight store") for name in checkpoint.arrays))
     updates = [int(arrays[f"agent {agent}/updates"]) for agent in agents]
@@ -203,10 +201,7 @@ def _go_back(folder: RunFolder, checkpoint: Checkpoint, clocks: int) -> None:
     set_aside(folder.subfolder("checkpoints"), after=checkpoint.epoch)
     history = History.of(folder)
     for table in folder.schema.tables:
-        records = until(table, history.table(table), epochs, updates, versions, evaluated)
-        if "start" in (records.dtype.names or ()):
-            records["start"] -= clocks
-        folder.replace(table, records)
+        folder.replace(table, until(table, history.table(table), epochs, updates, versions, evaluated))
     for name in ("result.json", "weights.npy"):
         (folder.place / name).unlink(missing_ok=True)
 

@@ -48,62 +48,64 @@ class Stopwatch(Hook):
 
     tables = SPAN_TABLES
 
+    def __init__(self, clock: int | None = None) -> None:
+        """``clock`` is the ``clock_offset_ns`` of the run's first life, whose clock goes on; None for this start's."""
+        self._ahead_ns = 0 if clock is None else time.time_ns() - time.monotonic_ns() - clock
+
     def on_parts(self, parts: Parts) -> None:
         """Watch the waiting, and the start: from here to the end of ``parts.ready``."""
-        _watch(parts, "wakeup", parts.wakeup)
+        self._watch(parts, "wakeup", parts.wakeup)
         began = time.monotonic_ns(), time.thread_time_ns()
-        parts.ready = _timed(parts.ready, SpanKind.STARTING, parts, began=began)  # type: ignore[method-assign]
+        parts.ready = self._timed(parts.ready, SpanKind.STARTING, parts, began=began)  # type: ignore[method-assign]
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Watch the acting side."""
-        _watch(parts, "collector", collector)
-        _watch(parts, "evaluator", collector.evaluator)
-        _watch(parts, "keeper", collector.keeper)
+        self._watch(parts, "collector", collector)
+        self._watch(parts, "evaluator", collector.evaluator)
+        self._watch(parts, "keeper", collector.keeper)
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Watch the learning side."""
-        _watch(parts, "trainer", trainer)
+        self._watch(parts, "trainer", trainer)
         for index, agent in trainer.agents.items():
-            _watch(parts, "replay", trainer.replays[index], index)
-            _watch(parts, "agent", agent, index)
-            _watch(parts, "keeper", trainer.keepers[index], index)
+            self._watch(parts, "replay", trainer.replays[index], index)
+            self._watch(parts, "agent", agent, index)
+            self._watch(parts, "keeper", trainer.keepers[index], index)
 
+    def _watch(self, parts: Parts, name: str, part: object, agent: int = NOBODY) -> None:
+        """Put a wrapper around every watched method of this one object."""
+        for each in WATCHED:
+            if each.part == name and hasattr(part, each.method):  # a keeper that keeps nothing leaves no checkpoint
+                setattr(part, each.method, self._timed(getattr(part, each.method), each.kind, parts, each.takes, agent))
 
-def _watch(parts: Parts, name: str, part: object, agent: int = NOBODY) -> None:
-    """Put a wrapper around every watched method of this one object."""
-    for each in WATCHED:
-        if each.part == name and hasattr(part, each.method):  # a keeper that keeps nothing leaves no checkpoint
-            setattr(part, each.method, _timed(getattr(part, each.method), each.kind, parts, each.takes, agent))
+    def _timed(
+        self, method: Callable[..., Any], kind: SpanKind, parts: Parts, takes: tuple[str, ...] = (),
+        agent: int = NOBODY, began: tuple[int, int] | None = None,
+    ) -> Callable[..., Any]:  # fmt: skip
+        """The method, with a span written after every call, also after one that raises.
 
+        Args:
+            method: called with all its arguments.
+            kind: what the span says.
+            parts: of the process.
+            takes: names of the first arguments, as in :class:`Watched`.
+            agent: whose work it is, if the arguments do not say.
+            began: when the span starts, on the clock and on this thread's; None for each call.
+        """
+        now, on_core, write = time.monotonic_ns, time.thread_time_ns, parts.channel["spans"].write
+        code, process, ahead = int(kind), parts.job.index, self._ahead_ns
 
-def _timed(
-    method: Callable[..., Any], kind: SpanKind, parts: Parts, takes: tuple[str, ...] = (), agent: int = NOBODY,
-    began: tuple[int, int] | None = None,
-) -> Callable[..., Any]:  # fmt: skip
-    """The method, with a span written after every call, also after one that raises.
+        def call(*arguments: Any, **named: Any) -> Any:
+            """The method, and a record of the time that it took."""
+            start, core_start = began or (now(), on_core())
+            try:
+                return method(*arguments, **named)
+            finally:
+                took, took_on_core = now() - start, on_core() - core_start
+                about = dict(zip(takes, arguments, strict=False)) | named
+                write(
+                    start=start + ahead, duration=took, on_core=took_on_core, process=process, kind=code,
+                    agent=about.get("index", agent), epoch=about.get("epoch", NOBODY),
+                )  # fmt: skip
 
-    Args:
-        method: called with all its arguments.
-        kind: what the span says.
-        parts: of the process.
-        takes: names of the first arguments, as in :class:`Watched`.
-        agent: whose work it is, if the arguments do not say.
-        began: when the span starts, on the clock and on this thread's; None for each call.
-    """
-    now, on_core, write, process = time.monotonic_ns, time.thread_time_ns, parts.channel["spans"].write, parts.job.index
-    code = int(kind)
-
-    def call(*arguments: Any, **named: Any) -> Any:
-        """The method, and a record of the time that it took."""
-        start, core_start = began or (now(), on_core())
-        try:
-            return method(*arguments, **named)
-        finally:
-            took, took_on_core = now() - start, on_core() - core_start
-            about = dict(zip(takes, arguments, strict=False)) | named
-            write(
-                start=start, duration=took, on_core=took_on_core, process=process, kind=code,
-                agent=about.get("index", agent), epoch=about.get("epoch", NOBODY),
-            )  # fmt: skip
-
-    return call
+        return call

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 # One record per piece of work or of waiting of a process, written when it is over. Times are in nanoseconds.
 #
-# ``start`` is on the machine's monotonic clock, the same for all of its processes; the run's description has what to
-# add for time since 1970, ``clock_offset_ns``. ``on_core`` says how much of ``duration`` the main thread was on a
-# core; for the rest it waited, for another process, a device or a core. ``process`` is the place among the run's
-# processes, whose names are in the description; ``agent`` and ``epoch`` are -1 where the work belongs to none.
+# ``start`` is on the monotonic clock that the machine had when the run was launched, the same for all processes and
+# lives of the run; its description has what to add for time since 1970, ``clock_offset_ns``. ``on_core`` says how much
+# of ``duration`` the main thread was on a core; for the rest it waited, for another process, a device or a core.
+# ``process`` is the place among the run's processes, whose names are in the description; ``agent`` and ``epoch`` are
+# -1 where the work belongs to none.
 SPANS = np.dtype([
     ("start", "<i8"), ("duration", "<i8"), ("on_core", "<i8"),
     ("process", "<i2"), ("kind", "<i2"), ("agent", "<i4"), ("epoch", "<i4"),
