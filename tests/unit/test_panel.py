@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import html
+import json
 import multiprocessing
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 import workbench as wb
 from workbench.core.envs.treasurehunt import Treasurehunt, TreasurehuntConfig
 from workbench.core.records import UPDATES
+from workbench.runs import machine
 from workbench.runs.folder import RunFolder
 from workbench.runs.history import History
 from workbench.runs.run import Run
@@ -307,7 +310,7 @@ def test_charts_that_cannot_be_drawn_are_told_whole_and_the_run_continues(
     with wb.launch(ENDLESS, mode="sequential", lag=0, out=tmp_path) as run:
         panel = wb.Panel(run)
 
-        def fail(feed: Feed) -> None:
+        def fail(feed: Feed, only: int) -> None:
             raise ZeroDivisionError("no <room>")
 
         monkeypatch.setattr(Feed, "update", fail)
@@ -503,3 +506,73 @@ def test_a_run_that_runs_elsewhere_is_followed_to_its_end_read_only(tmp_path: Pa
     assert follower.status == "finished" and "finished · epoch 60 of 60" in facts(panel)
     np.testing.assert_array_equal(follower.history.updates, History.of(run.folder).updates)
     assert follower.result == run.result
+
+
+def followed(folder: Path, name: str) -> wb.LoadedRun:
+    """A run that seems to run elsewhere, with three updates so far."""
+    told = {"config": QUICK.to_dict(), "mode": "multiprocess", "lag": 1, "status": "running", "error": None,
+            "machine": machine.describe(), "created": time.time()}  # fmt: skip
+    goes_on(RunFolder.create(name, told, folder), 0)
+    return wb.load(folder / name)
+
+
+def goes_on(folder: RunFolder, done: int) -> None:
+    """Three more updates of a run."""
+    records = np.zeros(3, UPDATES)
+    records["update"], records["loss"] = np.arange(done + 1, done + 4), 1.0
+    folder.append("updates", records)
+
+
+def spoil(path: Path, how: str) -> None:
+    """Make a run folder unreadable."""
+    if how in ("deleted", "a file"):
+        shutil.rmtree(path)
+    if how == "a file":
+        path.write_text("mine now")
+    elif how == "senseless records":
+        (path / "updates.records").write_bytes(np.random.default_rng(0).bytes(50 * UPDATES.itemsize))
+    elif how == "no description":
+        (path / "run.json").write_text("{")
+    elif how == "senseless description":
+        head = json.loads((path / "run.json").read_text())
+        head["description"] |= {"incidents": 3, "resumed": 4}
+        (path / "run.json").write_text(json.dumps(head))
+
+
+@pytest.mark.parametrize("how", ["deleted", "a file", "senseless records", "no description", "senseless description"])
+def test_a_followed_run_that_can_no_longer_be_read_is_named_and_the_others_move_on(how: str, tmp_path: Path) -> None:
+    runs = [followed(tmp_path, name) for name in ("lost", "well")]
+    panel = wb.Panel(runs)
+    frames = Frames(panel)
+    wait_until(panel, lambda state: "waiting for data" in state["runs"][0]["facts"])
+    spoil(runs[0].folder.path, how)
+    if how != "senseless records":  # of those, some can be read
+        wait_until(panel, lambda state: "cannot be read" in state["runs"][0]["facts"])
+        told = html.unescape(panel.widget.state["failures"])
+        assert "lost" in told and str(runs[0].folder.path) in told
+        assert "cannot be read" not in panel.widget.state["runs"][1]["facts"]
+    seen = len(frames.messages)
+    goes_on(runs[1].folder, 3)
+    frames.wait_for(seen + 1)
+    assert {panel.widget.drawing["lines"][line[0]]["run"] for line in frames.messages[-1][0]["lines"]} >= {1}
+    assert "stand still" not in panel.widget.state["message"]
+    runs[1].folder.write_description(runs[1].description | {"status": "finished"})
+    if how == "senseless records":
+        runs[0].folder.write_description(runs[0].description | {"status": "finished"})
+    assert panel.wait(DEADLINE_S) and panel.widget.state["runs"][1]["facts"].startswith("finished")
+    if how != "senseless records":
+        assert "Left out, as it cannot be read: " in panel.figure().alt
+    panel.choose(over="time")
+    panel.close()
+
+
+def test_a_run_that_can_be_read_again_is_followed_again(tmp_path: Path) -> None:
+    runs = [followed(tmp_path, name) for name in ("away", "well")]
+    panel = wb.Panel(runs)
+    wait_until(panel, lambda state: "waiting for data" in state["runs"][0]["facts"])
+    runs[0].folder.path.rename(tmp_path / "elsewhere")
+    wait_until(panel, lambda state: "cannot be read" in state["runs"][0]["facts"])
+    (tmp_path / "elsewhere").rename(tmp_path / "away")
+    wait_until(panel, lambda state: "cannot be read" not in state["runs"][0]["facts"])
+    assert panel.widget.state["failures"] == ""
+    panel.close()

@@ -66,6 +66,21 @@ def test_a_file_of_another_kind_is_refused_by_name_and_not_waited_for(how, copy,
     assert file.name in told and told.count("\n") == 1
 
 
+@pytest.mark.parametrize("how", ["gone", "a file"])
+def test_a_folder_whose_records_are_missing_says_so_by_name(how, copy, capsys):
+    followed = wb.load(copy)
+    (copy / "watch").rename(copy / "elsewhere")
+    if how == "a file":
+        (copy / "watch").write_text("mine")
+    for use in (lambda: wb.load(copy), followed.refresh, lambda: followed.diagnose()):
+        with pytest.raises(RecordError, match=rf"{re.escape(str(copy / 'watch'))} is missing"):
+            pytest.fail(f"it was read: {use()}")
+    for words in (["doctor", str(copy)], ["figures", str(copy), "--out", str(copy.parent)]):
+        assert main(words) == 2
+        told = "".join(capsys.readouterr())
+        assert str(copy / "watch") in told and "Traceback" not in told
+
+
 def test_a_file_that_is_larger_than_memory_is_refused_at_once(copy):
     with open(file_of(copy), "r+b") as file:
         file.truncate(2**42)  # with a hole: it takes no room on the disk

@@ -14,7 +14,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
@@ -100,8 +100,9 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, name: str, description: Mapping[str, Any], parent: Path | str | None = None, schema: Schema | None = None
-    ) -> Self:
+        cls, name: str, description: Mapping[str, Any], parent: Path | str | None = None,
+        schema: Schema | None = None, subfolders: Sequence[str] = (),
+    ) -> Self:  # fmt: skip
         """Make a new folder for a run and describe it.
 
         Args:
@@ -109,6 +110,7 @@ class RunFolder:
             description: what :meth:`write_description` takes.
             parent: where to make it; None for :func:`runs_folder`.
             schema: tables and metrics of the run; None for the core's.
+            subfolders: names of folders in it, which are there before it is a run folder.
 
         Raises:
             RecordError: the name breaks the rule, the folder exists already, or the disk refuses.
@@ -125,10 +127,11 @@ class RunFolder:
             raise RecordError(f"cannot make the run folder {path}: {reason}") from error
         folder = cls(path, schema)
         try:
+            for each in subfolders:
+                folder.subfolder(each)
             folder.write_description(description)
         except BaseException:
-            with suppress(OSError):
-                path.rmdir()
+            shutil.rmtree(path, ignore_errors=True)
             raise
         return folder
 
@@ -171,8 +174,10 @@ class RunFolder:
                 if mark != self._seen and _read_head(self.path)["description"].get("created") != self._created:
                     raise FileNotFoundError
                 self._seen = mark
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise FolderGone(said("folder.gone", path=self.path)) from None
+        except OSError as error:
+            raise RecordError(f"cannot read {self.path}: {error.strerror}") from None
         return self.path
 
     def subfolder(self, name: str) -> Path:

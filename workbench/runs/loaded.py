@@ -7,7 +7,7 @@ import os
 import platform
 import reprlib
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -251,10 +251,9 @@ class LoadedRun(RunView, Awaitable[Result]):
     def __init__(self, path: Path | str, **given: type | str | None) -> None:
         """``given`` are classes of the user's own that the run was made with: ``world=``, ``agent=``, ``sampler=``."""
         folder = RunFolder.open(path)
-        description = folder.read_description()
+        description = _description_of(folder)
         try:
             config = _config_of({**description["config"]}, given)
-            _check_description(description, folder.schema.tables)
             if description["mode"] in readers:
                 super().__init__(folder, config, History(), description)
                 readers[description["mode"]](self)
@@ -287,7 +286,7 @@ class LoadedRun(RunView, Awaitable[Result]):
             RecordError: the folder is gone or damaged.
         """
         resumed = len(self.description.get("resumed", []))
-        self.description = self.folder.read_description()  # first: what it says is over has written its records
+        self.description = _description_of(self.folder)  # first: what it says is over has written its records
         if self.mode in readers:
             readers[self.mode](self)
             return self
@@ -370,15 +369,20 @@ def history_of(folder: RunFolder, description: Mapping[str, Any]) -> History:
 _DESCRIPTION = str(Path(__file__).with_name("description"))
 
 
-def _check_description(description: Mapping[str, Any], tables: Collection[str]) -> None:
-    """Refuse what nothing here could have written."""
+def _description_of(folder: RunFolder) -> dict[str, Any]:
+    """What a folder says of its run; raises RecordError where nothing here could have written that."""
+    description, why = folder.read_description(), ""
     try:
         rule(_DESCRIPTION)(description)
+        changed = {name for each in description.get("changes", ()) for name in each["settings"]}
+        lost = description.get("lost_records", {}).keys() - set(folder.schema.tables)
+        if unknown := (changed - set(CHANGEABLE)) | lost:
+            why = said("loaded.unknown", name=min(unknown))
     except fastjsonschema.JsonSchemaValueException as error:
-        raise TypeError(f"{error.message.removeprefix('data.')}; it is {reprlib.repr(error.value)}") from None
-    changed = {name for each in description.get("changes", ()) for name in each["settings"]}
-    if unknown := (changed - set(CHANGEABLE)) | (description.get("lost_records", {}).keys() - set(tables)):
-        raise TypeError(said("loaded.unknown", name=min(unknown)))
+        why = f"{error.message.removeprefix('data.')}; it is {reprlib.repr(error.value)}"
+    if why:
+        raise RecordError(f"{folder.path / 'run.json'} is damaged: {why}")
+    return description
 
 
 def _check_history(run: RunView) -> None:

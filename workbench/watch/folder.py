@@ -69,9 +69,7 @@ def make(name: str, declared: Mapping[str, Any], out: Path | str | None) -> RunF
         ConfigError: a number breaks its rule.
         RecordError: the folder exists already or cannot be made.
     """
-    folder = RunFolder.create(name, {
+    return RunFolder.create(name, {
         "kind": KIND, "watched": dict(declared), "config": config_of(declared).to_dict(), "mode": KIND, "lag": None,
         "status": "running", "created": time.time(), "machine": machine.describe(), "device": "cpu", "error": None,
-    }, out)  # fmt: skip
-    folder.subfolder("watch")
-    return folder
+    }, out, subfolders=["watch"])  # fmt: skip

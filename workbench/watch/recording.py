@@ -37,6 +37,8 @@ class Recording:
 
     def read(self) -> None:
         """Take up what has come since the last call; raises RecordError where no watch has written that."""
+        if not self._folder.is_dir():
+            raise RecordError(f"{self._folder} is missing; the records of the run lie in it. Put it back")
         for path in sorted(self._folder.glob("*.watch")):
             reader = self.files.setdefault(path.name, FileReader(path))
             number = list(self.files).index(path.name)

@@ -245,9 +245,15 @@ class Feed:
             key = line.run, line.table, line.agent
             self._readers.setdefault(key, (Reader(line.table, line.agent), []))[1].append(line)
 
-    def update(self) -> None:
-        """Take up what the runs have recorded since the last call."""
+    def update(self, only: int | None = None) -> None:
+        """Take up what the runs, or one of them by its place, have recorded since the last call.
+
+        Raises:
+            RecordError: a folder is gone or damaged.
+        """
         for (index, *_), (reader, lines) in self._readers.items():
+            if only not in (None, index):
+                continue
             run = self.runs[index]
             for again, points in reader.read(run.history):
                 start = start_time(run)
@@ -256,8 +262,8 @@ class Feed:
                         line.clear()
                     if len(points):
                         line.take(run, points, start)
-        for line in self.lines:
-            line.span = self._length(line) / line.buckets.size
+            for line in lines:
+                line.span = self._length(line) / line.buckets.size
 
     def news(self, everything: bool = False) -> tuple[list[list[float]], bytes]:
         """What is new since the last call: for each line that has news its number, rows to keep, rows, columns, span.

@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from IPython.display import display
@@ -22,6 +23,7 @@ from IPython.display import display
 from workbench.diagnose.doctor import diagnose
 from workbench.runs.awaiting import INTERVAL_S, with_buttons
 from workbench.runs.compare import Comparison
+from workbench.runs.folder import RecordError
 from workbench.runs.loaded import LoadedRun, RunError, RunView
 from workbench.runs.naming import labels
 from workbench.runs.run import Run
@@ -183,8 +185,10 @@ class Panel:
 
     def figure(self) -> Picture:
         """A still figure of the runs as they are now, for the end of a notebook or for a report."""
-        pair = self._comparison
-        return draw(self.runs, self.choices, verdict(pair) if pair is not None and pair.ended else "")
+        pair, gone = self._comparison, self._unreadable
+        caption = verdict(pair) if pair is not None and pair.ended else ""
+        caption += f"Left out, as it cannot be read: {', '.join(self.names[index] for index in gone)}." * bool(gone)
+        return draw([run for index, run in enumerate(self.runs) if index not in gone], self.choices, caption)
 
     def __repr__(self) -> str:
         return f"<Panel of {'; '.join(self.names)}: live in a running notebook>"
@@ -209,8 +213,8 @@ class Panel:
 
     def _draw_picture(self) -> None:
         """Renew the picture wherever the panel is displayed."""
-        with self._picturing:
-            if twins := list(filter(None, self._twins)):
+        with self._picturing, suppress(RecordError):
+            if twins := [twin for twin in self._twins if twin and len(self._unreadable) < len(self.runs)]:
                 figure = self.figure()
                 shown = {"image/png": to_png(figure, colours=NOTEBOOK_COLOURS), "text/plain": repr(figure)}
             for twin in twins:
@@ -284,26 +288,40 @@ class Panel:
         self._own = [run for run in self.runs if isinstance(run, Run)]
         self._followed = [run for run in self.runs if isinstance(run, LoadedRun) and not run.ended]
         self._left = [TimeLeft() for _ in self.runs]
+        self._unreadable: dict[int, str] = {}  # why, by the place of the run
+        self._lines: list[dict[str, Any]] = [{"share": 0.0, "facts": ""} for _ in self.runs]
 
     def _replace(self, feed: Feed) -> None:
         """Draw another feed, of which nothing was sent yet."""
         with self._drawing, self._telling:
-            feed.update()
             self._take(feed)
+            self._read()
             self.widget.show(feed)
             self.widget.tell(feed, everything=True)
 
     def _over(self) -> bool:
-        return all(run.ended for run in (*self._own, *self._followed))
+        return all(run.ended or index in self._unreadable for index, run in enumerate(self.runs))
+
+    def _read(self) -> None:
+        """Take up what the runs have recorded. One that cannot be read is named, and is tried again."""
+        wrong = {}
+        for index, run in enumerate(self.runs):
+            try:
+                if run in self._followed:
+                    run.refresh()
+                self._feed.update(index)
+            except Exception as error:
+                if run in self._own:  # what goes wrong with another one lies in its folder
+                    raise
+                wrong[index] = str(error) if isinstance(error, RecordError) else repr(error)
+        self._unreadable = wrong
 
     def _look(self) -> bool:
         """Bring everything up to date; whether nothing more will come."""
-        for run in self._followed:
-            run.refresh()
         over = self._over()  # before reading: the last look has everything
         ended = sum(run.ended for run in self.runs)
         with self._drawing:
-            self._feed.update()
+            self._read()
             self.widget.tell(self._feed)
             self._tell()
             if over:
@@ -332,6 +350,7 @@ class Panel:
             named = zip(self.names, self.runs, strict=True)
             changeable = [run for run in self._own if not run.ended]
             failures = [pages.failure(name, str(run.error)) for name, run in named if run.error]
+            failures += [pages.failure(self.names[index], why) for index, why in self._unreadable.items()]
             self.widget.state = {
                 "able": [] if self._busy else self._able(),
                 "runs": [self._line(index, run) for index, run in enumerate(self.runs)],
@@ -395,8 +414,11 @@ class Panel:
 
     def _line(self, index: int, run: RunView) -> dict[str, Any]:
         """How far a run is, and what there is to say about it."""
-        done = 0 if run.status == "created" else _epochs(run)
-        return {"share": round(done / run.config.epochs, 4), "facts": " · ".join(self._facts(index, run))}
+        with suppress(RecordError):  # which the next look tells
+            done, facts = 0 if run.status == "created" else _epochs(run), " · ".join(self._facts(index, run))
+            self._lines[index] = {"share": round(done / run.config.epochs, 4), "facts": facts}
+        gone = {"facts": "cannot be read, see below; it is tried again while the others go on"}
+        return self._lines[index] | (gone if index in self._unreadable else {})
 
     def _facts(self, index: int, run: RunView) -> list[str]:
         """Status and progress of a run, in words."""
