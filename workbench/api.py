@@ -527,8 +527,9 @@ def _hooks_of(earlier: loading.LoadedRun, config: Config) -> list[Hook]:
     """What the launch of an earlier run switched on, for the configuration that the run continues with."""
     said = earlier.description
     switched_on = prepare(earlier.faults, config, earlier.mode, earlier.lag)
-    on = (bool(said.get(name)) for name in ("timeline", "probes", "system", "card"))
-    return [*_computing(config), *switched_on, *_watching(config, *on, said.get("clock_offset_ns"))]
+    timeline, probes, system, card = (bool(said.get(name)) for name in ("timeline", "probes", "system", "card"))
+    watching = _watching(config, timeline, probes, system, card, said.get("clock_offset_ns", 0))
+    return [*_computing(config), *switched_on, *watching]
 
 
 def _computing(config: Config) -> list[Hook]:
@@ -536,9 +537,7 @@ def _computing(config: Config) -> list[Hook]:
     return [OnDevice()] if OnDevice.wanted(config) else []
 
 
-def _watching(
-    config: Config, timeline: bool, probes: bool, system: bool, card: bool, clock: int | None = None
-) -> list[Hook]:
+def _watching(config: Config, timeline: bool, probes: bool, system: bool, card: bool, clock: int = 0) -> list[Hook]:
     """What only looks. The stopwatch comes first, so that the time of the probes is not counted as the work's."""
     clocks = [hook for hook, on in ((Stopwatch(clock), timeline), (SystemLoad(), system), (CardLoad(), card)) if on]
     drawn = [DrawnRows()] if DrawnRows.wanted(config) else []

@@ -5,8 +5,6 @@ The dataclasses are frozen; :meth:`Config.replace` makes a changed copy. A value
 sampler declare their arguments in their own files. ``mode`` and ``lag`` belong to a launch, not to the configuration.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import os
@@ -300,7 +298,7 @@ class Config(Settings):
         """Agent steps of one agent in one epoch: ``max_turns * num_worlds``."""
         return self.max_turns * self.num_worlds
 
-    def replace(self, **changes: Any) -> Config:
+    def replace(self, **changes: Any) -> "Config":
         """A copy with some fields changed; nested fields by dotted name: ``replace(**{"world.num_agents": 3})``.
 
         A world, agent or sampler is given by its registered name, by ``module:Class``, as a class of arguments, or as
@@ -326,7 +324,7 @@ class Config(Settings):
         return settings.flat(self.to_dict())
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], **given: type | str | None) -> Config:
+    def from_dict(cls, data: Mapping[str, Any], **given: type | str | None) -> "Config":
         """The inverse of :meth:`to_dict`. Missing fields take their defaults; unknown ones are refused by name.
 
         Args:
@@ -375,7 +373,7 @@ class Config(Settings):
         return int(learners)
 
 
-def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
+def differences(one: "Config", other: "Config") -> dict[str, tuple[Any, Any]]:
     """The settings in which two configurations differ, by dotted name, with both values; None where there is none.
 
     Worlds, agents or samplers of different names differ in "world.name" and so on too.

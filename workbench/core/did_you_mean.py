@@ -1,7 +1,5 @@
 """The remedy in the message about an unknown name: the nearest known ones."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Mapping
 

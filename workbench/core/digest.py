@@ -4,8 +4,6 @@ A chain of SHA-256 can be continued from its last 32 bytes, so a digest of every
 restart. The links matter: ``a`` then ``b`` is another chain than ``ab`` at once, so both sides must link alike.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 

@@ -5,8 +5,6 @@ tables are here; a hook brings others (:attr:`workbench.core.train.hooks.Hook.ta
 of a table under a public name; the other fields say when and where a record was made.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum

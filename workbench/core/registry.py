@@ -5,8 +5,6 @@ colon that is not registered is a class of the user's own: it is imported becaus
 file does.
 """
 
-from __future__ import annotations
-
 import importlib
 import sys
 from typing import Any

@@ -4,8 +4,6 @@ A stream is addressed, not drawn from its neighbours: building one part of a run
 and a process that owns agent 3 alone gets the same numbers as one that owns all agents.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

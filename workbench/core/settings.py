@@ -5,8 +5,6 @@ Rules that join several fields are short methods named ``check``. Changes and JS
 :func:`to_dict` and :func:`from_dict`, which follow the groups however deep they are nested.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import re

@@ -5,8 +5,6 @@ raises :class:`Wrong` where it does not, and :class:`CannotTell` (or a KeyError,
 can be told. ``sentences.toml`` has the sentence of every finding.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -156,7 +154,7 @@ class Judge:
             at = np.unravel_index(np.argmax(np.abs(found - due)), found.shape)
             raise Wrong(finding, found=found[at], due=due[at], **about)
 
-    def after(self, stage: Stage, case: Case) -> None:
+    def after(self, stage: "Stage", case: Case) -> None:
         """Go no further where an earlier stage disagrees, of which a later disagreement would be a consequence.
 
         Raises:

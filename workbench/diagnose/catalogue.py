@@ -4,8 +4,6 @@
 then. A claim that measuring has disproved, or has yet to measure, has a note.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ verification (:mod:`workbench.diagnose.doctor`). A check fails if a rule is brok
 and cannot tell where records are missing: then it says what to record. One that does not apply to a run says why.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -54,7 +52,7 @@ class CheckResult:
         """The sentence, and the share of the run behind it."""
         return f"{self.sentence} {self.measured}".rstrip()
 
-    def with_more(self, said: str) -> CheckResult:
+    def with_more(self, said: str) -> "CheckResult":
         """The same with something behind its sentence, unless nothing can be told."""
         if not said or self.verdict in ("cannot tell", "does not apply"):
             return self
@@ -94,13 +92,13 @@ CHECK_RULES: dict[str, dict[str, Rule]] = {
 # --- verdicts --------------------------------------------------------------------------------------------------------
 
 
-def run_checks(evidence: Evidence) -> tuple[CheckResult, ...]:
+def run_checks(evidence: Evidence) -> "tuple[CheckResult, ...]":
     """Every check of the catalogue, in its order."""
     judged = (judge(evidence, name, ids_of_check(name), tuple(CHECK_RULES[name].values())) for name in CHECKS)
     return tuple(result.with_more(_ratio_and_age(evidence)) if result.name == "pacing" else result for result in judged)
 
 
-def judge(evidence: Evidence, name: str, ids: tuple[str, ...], needed: Sequence[Rule]) -> CheckResult:
+def judge(evidence: Evidence, name: str, ids: tuple[str, ...], needed: Sequence[Rule]) -> "CheckResult":
     """One verdict of some rules."""
     found = [(rule, _without_consequences(evidence, rule.measure(evidence))) for rule in needed]
     broken = [(rule, each) for rule, each in found if each is not None and each.broken.any()]

@@ -4,8 +4,6 @@ A probe compares what a process worked with to what a clean reader finds in the 
 replaces the process's own parts cannot hide.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeVar
 

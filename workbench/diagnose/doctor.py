@@ -4,8 +4,6 @@ It works on what has been recorded, so on a live run, on one that has ended, and
 hypothesis that weights are not synced is decided by the eight methods of sync verification below.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import textwrap

@@ -4,8 +4,6 @@ Each is given how often it may speak of a sound run, as an exact bound; see
 :data:`workbench.diagnose.second_opinion.FALSE_ALARMS`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 

@@ -3,8 +3,6 @@
 A record of this table holds one number and what it is, so a new measurement is one line of that page.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,12 +50,12 @@ MEASUREMENTS: dict[str, Measurement] = {
 PROBE_TABLES = {"probes": RecordTable(PROBES, 32768, words={"measurement": tuple(MEASUREMENTS)})}
 
 
-def probes_of(history: History) -> Records:
+def probes_of(history: "History") -> Records:
     """What the probes of a run have recorded, (n,) of :data:`PROBES`; empty for a run without probes."""
     return history.table("probes") if "probes" in history.schema.tables else np.empty(0, PROBES)
 
 
-def measurements_of(history: History, name: str) -> Records:
+def measurements_of(history: "History", name: str) -> Records:
     """Every record of one measurement, in the order of arrival.
 
     Raises:

@@ -8,8 +8,6 @@ update and a publication compute is for :mod:`workbench.diagnose.audit`. Weights
 :data:`ALWAYS_BELOW` rounds and in every :data:`EVERY` th after them.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import time

@@ -5,8 +5,6 @@ shared; a test holds that. :mod:`workbench.diagnose.second_opinion` compares eac
 and a record of one stage is enough for that stage. Shapes: B rows or worlds, F frames, A actions, N fractions, T turns.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple

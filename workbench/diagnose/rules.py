@@ -4,8 +4,6 @@ A rule yields a :class:`Comparison` or None where the records it needs are not t
 makes verdicts of them.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import re

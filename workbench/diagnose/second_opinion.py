@@ -4,8 +4,6 @@ Every stage is judged from its own record alone, so none has to be there for ano
 run recorded as its input, so a mistake shows in the stage in which it is made and not in those behind it.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The stages of the chain: each holds what the run recorded of it against :mod:`reference`."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass

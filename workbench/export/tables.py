@@ -4,8 +4,6 @@ Every field keeps its name, type and unit (:mod:`workbench.runs.metrics`). What 
 people is written as the word, as the run's schema has it: the kind of an event, the measurement of a probe.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 RUN_COLUMNS = {"run": "str", "mode": "str", "lag": "Int64", "faults": "str", "seed": "int64"}
 
 
-def to_pandas(runs: RunView | Sequence[RunView]) -> dict[str, pd.DataFrame]:
+def to_pandas(runs: RunView | Sequence[RunView]) -> "dict[str, pd.DataFrame]":
     """Every table of one or more runs, as far as they are. A run has no rows in a table that it lacks.
 
     Args:
@@ -63,7 +61,7 @@ def to_csv(runs: RunView | Sequence[RunView], out: Path | str) -> list[Path]:
         ExportError: there are no runs, or pandas is not installed.
     """
 
-    def write(frame: pd.DataFrame, file: BinaryIO) -> None:
+    def write(frame: "pd.DataFrame", file: BinaryIO) -> None:
         words = {name: column.map(_cell) for name, column in frame.items() if column.dtype == "str"}
         frame.assign(**words).to_csv(file, index=False, lineterminator="\n")
 
@@ -89,7 +87,7 @@ def to_parquet(runs: RunView | Sequence[RunView], out: Path | str) -> list[Path]
     arrow, parquet = need("pyarrow"), need("pyarrow.parquet")
     about = json.dumps({run.name: run.folder.read_description() for run in _several(runs)}).encode()
 
-    def write(frame: pd.DataFrame, file: BinaryIO) -> None:
+    def write(frame: "pd.DataFrame", file: BinaryIO) -> None:
         table = arrow.Table.from_pandas(frame, preserve_index=False)
         parquet.write_table(table.replace_schema_metadata({**table.schema.metadata, b"workbench": about}), file)
 
@@ -108,7 +106,7 @@ def _several(runs: RunView | Sequence[RunView]) -> list[RunView]:
     return several
 
 
-def _frame(pandas: Any, run: RunView, table: str) -> pd.DataFrame:
+def _frame(pandas: Any, run: RunView, table: str) -> "pd.DataFrame":
     records, words_of = run.history.table(table), run.history.schema.tables[table].words
     which = (run.name, run.mode, run.lag, " ".join(run.faults), run.config.seed)
     columns: dict[str, Any] = {
@@ -125,7 +123,7 @@ def _frame(pandas: Any, run: RunView, table: str) -> pd.DataFrame:
 
 
 def _write_all(
-    runs: RunView | Sequence[RunView], out: Path | str, suffix: str, write: Callable[[pd.DataFrame, BinaryIO], None]
+    runs: RunView | Sequence[RunView], out: Path | str, suffix: str, write: "Callable[[pd.DataFrame, BinaryIO], None]"
 ) -> list[Path]:
     frames, folder = to_pandas(runs), at(out)
     folder.mkdir(parents=True, exist_ok=True)

@@ -28,9 +28,7 @@ def timeline(material: Material) -> ReportFigure:
     shown = _timelines(material)
     windows, training = _windows(shown, material), [each.shares() for each in shown]
     letters = int(COLUMN_WIDTHS[material.columns] / 0.085)
-    titles = [
-        textwrap.fill(panel_title(place, len(shown), each.run.label), letters) for place, each in enumerate(shown)
-    ]
+    titles = [textwrap.fill(panel_title(at, len(shown), each.run.label), letters) for at, each in enumerate(shown)]
     lines = sum(title.count("\n") for title in titles)
     height = KEY + 0.14 * lines + sum(REST + LANE * len(each.processes) for each in shown)
     picture = new_picture(material.columns, height)

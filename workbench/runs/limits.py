@@ -60,9 +60,7 @@ def check_tables(history: History) -> None:
         MemoryError: there is less than three times what they are.
     """
     tables = history.schema.tables
-    check_memory(
-        sum(count * tables[table].dtype.itemsize for table, count in history.counts.items() if table in tables)
-    )
+    check_memory(sum(many * tables[table].dtype.itemsize for table, many in history.counts.items() if table in tables))
 
 
 def check_memory(size: int) -> None:

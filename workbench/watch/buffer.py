@@ -1,7 +1,5 @@
 """A stand-in for a trainer's buffer that watches what goes in and what comes out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +12,7 @@ _ADDS = ("add", "push", "store", "append")
 class WatchedBuffer:
     """The buffer, with the rows watched that go into it and come out of it."""
 
-    def __init__(self, watch: Watch, agent: int, buffer: Any) -> None:
+    def __init__(self, watch: "Watch", agent: int, buffer: Any) -> None:
         vars(self).update(_watch=watch, _agent=agent, _buffer=buffer)
 
     def __getattr__(self, name: str) -> Any:

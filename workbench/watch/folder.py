@@ -1,7 +1,5 @@
 """The run folder of a watched trainer: an ordinary one, whose world and agent are somebody else's."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The doctor of a watched trainer: whether its actor acts with what its learner published, and what else is wrong."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from workbench.diagnose.doctor import Diagnosis, Hypothesis

@@ -5,8 +5,6 @@ episode, with blank frames, or the first one repeated, before the episode began.
 where frames are few enough that the same window exists elsewhere; each check says how often that would happen.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Checks of the updates: what moves, by how much, and what it is drawn to."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Checks of weights on their way: what the learner publishes, what the actor takes, and what is left in the end."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What the processes of a watched trainer have recorded: all of it as tables, and its numbers as a run's history."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Mapping, Sequence

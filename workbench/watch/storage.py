@@ -8,8 +8,6 @@ is taken before it is mapped, so a full disk is an error here and never a signal
     block   number of the table and of its records so far, then the records
 """
 
-from __future__ import annotations
-
 import json
 import mmap
 import os

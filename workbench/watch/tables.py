@@ -1,7 +1,5 @@
 """The tables that a watched process writes, as ``tables.toml`` says them, and what the numbers in them stand for."""
 
-from __future__ import annotations
-
 from workbench.runs.sentences import beside
 from workbench.watch.storage import Fields
 

@@ -1,7 +1,5 @@
 """What is read from a trainer's models and arrays, without a trace in them and without a random number."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import os

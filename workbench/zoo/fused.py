@@ -138,9 +138,7 @@ class FusedLearner(Learner):
             self._place(agent, row)
         self._networks = _Networks(first)
         halves = {"online": self.vector[:, :size], "target": self.vector[:, size:]}
-        views = {
-            name: {key: each.detach() for key, each in _views(layout, half).items()} for name, half in halves.items()
-        }
+        views = {name: {key: it.detach() for key, it in _views(layout, half).items()} for name, half in halves.items()}
         self._learned = [each.requires_grad_() for each in views["online"].values()]
         self._gradients = list(_views(layout, self.gradient).values())
         self._parameters = {f"{name}.{key}": each for name, half in views.items() for key, each in half.items()}

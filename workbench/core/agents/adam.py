@@ -4,8 +4,6 @@
 and 68 MB more in every process that learns (torch 2.13, 2 cores of an AMD EPYC).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.optim.adam import adam

@@ -1,7 +1,5 @@
 """What the rest of the core asks of an agent: a learning side, an acting side, and arguments that make both."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
@@ -51,7 +49,7 @@ class Policy(Protocol):
     """
 
     vector_size: int
-    device: torch.device
+    device: "torch.device"
 
     def load(self, vector: NDArray[np.float32]) -> None:
         """Act with a snapshot, (vector_size,) float32 in host memory, from now on; it is copied.
@@ -79,11 +77,11 @@ class Agent(Protocol):
     """
 
     index: int
-    batch: Batch
+    batch: "Batch"
     updates: int
     target_updates: int
 
-    def update(self, learning_rate: float) -> torch.Tensor:
+    def update(self, learning_rate: float) -> "torch.Tensor":
         """Make one update from ``batch``.
 
         Returns:
@@ -145,10 +143,10 @@ class AgentConfig(Choice, group="agent"):
         kind = np.dtype(spec.dtype).kind
         require(kind in "biuf", "world", spec, f"this agent takes observations of numbers, not of dtype {spec.dtype}")
 
-    def layout(self, spec: AgentSpec) -> ParameterLayout:
+    def layout(self, spec: AgentSpec) -> "ParameterLayout":
         """Where its parameters lie in a snapshot, which holds them twice: online, then target network."""
         raise NotImplementedError
 
-    def example_state(self, config: Config, index: int) -> dict[str, Any]:
+    def example_state(self, config: "Config", index: int) -> dict[str, Any]:
         """A state such as :meth:`Agent.get_state` gives, for its names, shapes and dtypes."""
         raise NotImplementedError

@@ -4,8 +4,6 @@ The vector holds the online network in its first half and the target network in 
 views of it: who changes one changes the other. Every parameter starts on a cache line; the gap before it stays zero.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import math
@@ -34,7 +32,7 @@ class ParameterLayout:
     size: int
 
     @classmethod
-    def of(cls, network: nn.Module) -> ParameterLayout:
+    def of(cls, network: nn.Module) -> "ParameterLayout":
         """The layout of a network's parameters, in the order in which they were registered."""
         parameters = dict(network.named_parameters())
         shapes = tuple(tuple(parameter.shape) for parameter in parameters.values())

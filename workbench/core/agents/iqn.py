@@ -7,8 +7,6 @@ The network maps a state and quantile fractions tau to the returns of every acti
 with dueling heads (Wang et al. 2016) and, if wanted, noisy layers (Fortunato et al. 2018) after the embedding.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

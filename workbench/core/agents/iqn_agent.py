@@ -7,8 +7,6 @@ The target of an update is
 with the online network's Z if ``learning.double``, the target network's otherwise (van Hasselt et al. 2016).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -31,7 +29,7 @@ _FRACTIONS = between(1, 4096, "fractions")
 class IQNAgent(ValueAgent):
     """The learning side."""
 
-    arguments: IQNConfig
+    arguments: "IQNConfig"
     online: QuantileNetwork
     target: QuantileNetwork
 
@@ -75,7 +73,7 @@ class IQNAgent(ValueAgent):
 class IQNPolicy(EpsilonGreedy):
     """The acting side: the value of an action is the mean over K fractions."""
 
-    arguments: IQNConfig
+    arguments: "IQNConfig"
     network: QuantileNetwork
 
     def random_fields(self, num_worlds: int) -> dict[str, Field]:

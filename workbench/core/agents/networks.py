@@ -3,8 +3,6 @@
 Random numbers come from NumPy generators that the caller owns; torch's global generator is never touched.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Schedules: epsilon by epoch and the step size by update. They have no state, so none can be stale."""
 
-from __future__ import annotations
-
 import math
 
 from workbench.core.config import Config

@@ -4,8 +4,6 @@ The rule is the same everywhere: NumPy arrays on the host are filled, one call u
 sees tensors on its device. On the CPU both are one memory; on CUDA the copy goes through pinned memory without waiting.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Mapping

@@ -8,8 +8,6 @@ The weights come first and the optimiser is made for them; other weights can onl
 carry their time index: an action a_tm1 in state s_tm1 paid r_t and led to s_t.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,7 +32,7 @@ from workbench.core.shared.replay import Batch
 NOISES = ("noise_tm1", "noise_t", "noise_policy")
 
 
-def network(arguments: ValueConfig, spec: AgentSpec) -> ValueNetwork:
+def network(arguments: "ValueConfig", spec: AgentSpec) -> ValueNetwork:
     """A network of float32 on the CPU, whatever the caller has made torch's defaults."""
     with torch.device("cpu"):
         return arguments.network(spec).float()
@@ -50,7 +48,7 @@ def initial_weights(config: Config, index: int) -> NDArray[np.float32]:
     return to_numpy(parameters.vector)
 
 
-def arguments_of(config: Config) -> ValueConfig:
+def arguments_of(config: Config) -> "ValueConfig":
     """The arguments of a configuration's agent, which must be value-based."""
     assert isinstance(config.agent, ValueConfig), f"{config.agent!r} are not the arguments of a value-based agent"
     return config.agent
@@ -364,5 +362,5 @@ class ValueConfig(AgentConfig):
 
 
 @functools.lru_cache(maxsize=64)
-def _layout(arguments: ValueConfig, spec: AgentSpec) -> ParameterLayout:
+def _layout(arguments: "ValueConfig", spec: AgentSpec) -> ParameterLayout:
     return ParameterLayout.of(network(arguments, spec))  # its values are never written, so it takes next to no memory

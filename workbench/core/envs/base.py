@@ -29,8 +29,6 @@ earns then counts in the returns that span the turn. Where agents move one by on
 multiple of the moves in a round: then every row bootstraps from a frame in which the agent moves itself.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, Protocol

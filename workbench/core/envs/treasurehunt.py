@@ -4,8 +4,6 @@ Agents act one after the other, so that an agent sees what the earlier ones did.
 cells and a position is an index into it: a view is one gather, a move one gather and one scatter.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -74,7 +72,7 @@ class TreasurehuntConfig(WorldConfig):
         """The size of the map."""
         return f"a world of {self.height} x {self.width} cells"
 
-    def make(self, rng: np.random.Generator) -> Treasurehunt:
+    def make(self, rng: np.random.Generator) -> "Treasurehunt":
         """The world."""
         return Treasurehunt(self, rng)
 

@@ -1,7 +1,5 @@
 """The actor process: wait until the next epoch may start, sync, collect, tell the learners."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from workbench.core.processes.worker import Job, Parts

@@ -1,7 +1,5 @@
 """Everything that the processes of one run share."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

@@ -1,7 +1,5 @@
 """The life of every child process: quiet, deaf to Ctrl-C, gone with its parent, and never silent about a failure."""
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import json

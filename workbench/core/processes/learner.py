@@ -1,7 +1,5 @@
 """A learner process: wait until its agents may learn, update, publish, tell the actor."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from workbench.core.processes.worker import Job, Parts

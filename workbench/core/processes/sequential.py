@@ -1,7 +1,5 @@
 """The sequential baseline in one child process: the same parts as the actor and the learners, called in turn."""
 
-from __future__ import annotations
-
 from workbench.core.processes.worker import Job, Parts
 from workbench.core.train.loop import run_sequential
 

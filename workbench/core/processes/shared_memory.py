@@ -4,8 +4,6 @@ The file has no name, so nothing can be left behind, not even when a whole proce
 its descriptor when they are started, and one file for all blocks keeps the number of descriptors small.
 """
 
-from __future__ import annotations
-
 import mmap
 import os
 import shutil

@@ -5,8 +5,6 @@ child's last words come through it, and a child whose parent has let go of the o
 never run again in a child, and a caller may be a script, a notebook's kernel, a thread, or a daemonic process.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import json

@@ -5,8 +5,6 @@ records from the children's rings to the listeners, sees a death at once, does w
 stops what is left. The caller's thread is never needed, so a notebook's cells stay free.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import signal

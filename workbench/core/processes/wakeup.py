@@ -6,8 +6,6 @@ state, so one too many is harmless and a process that is killed while it notifie
 waiter wakes to send a heartbeat, so that the parent can tell it from one that hangs.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Callable
@@ -41,7 +39,7 @@ class Wakeup:
     heartbeat_interval_s: float | None = None
 
     @classmethod
-    def create(cls, owner: int = 0, heartbeat_interval_s: float | None = None) -> Wakeup:
+    def create(cls, owner: int = 0, heartbeat_interval_s: float | None = None) -> "Wakeup":
         """A new wakeup: an event counter, which is one descriptor, or a pipe where the system has none."""
         if hasattr(os, "eventfd"):
             reader = writer = Descriptor(os.eventfd(0))

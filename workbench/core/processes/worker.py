@@ -4,8 +4,6 @@ This is where hooks come in: the roles (``actor.py``, ``learner.py``, ``sequenti
 them, and no part knows how another was made.
 """
 
-from __future__ import annotations
-
 import ctypes
 import gc
 import time

@@ -4,8 +4,6 @@ One block for the whole run, one writer for each word. Pacing decides from these
 parent reads them for the status line. The digests that prove two runs equal are continued here, step by step.
 """
 
-from __future__ import annotations
-
 import time
 
 import numpy as np

@@ -4,8 +4,6 @@ A block opens only under the layout that it was made with: the header holds the 
 disagree on a shape or a dtype are told what differs instead of reading each other's bytes wrongly.
 """
 
-from __future__ import annotations
-
 import fcntl
 import functools
 import itertools

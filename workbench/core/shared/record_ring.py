@@ -7,8 +7,6 @@ copying, the reader looks at the count a second time and drops what may have bee
 The order of the two stores is what makes this sound; see :class:`workbench.core.shared.layout.Counter`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -11,8 +11,6 @@ them, looks at ``begun`` again, and redraws the rows whose epoch has been given 
 look is what makes a row whole: without it a fast writer tears rows (``tests/process/test_stress.py`` counts them).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Which rows of a replay a learner draws. A sampler belongs to one learner alone, so any keeps both modes equal."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -68,7 +66,7 @@ class SamplerConfig(Choice, group="replay.sampler"):
     weighted: ClassVar[bool] = False
     takes_errors: ClassVar[bool] = False
 
-    def make(self, config: Config, rng: np.random.Generator) -> Sampler:
+    def make(self, config: "Config", rng: np.random.Generator) -> Sampler:
         """The sampler of one agent; ``rng`` is the agent's sampling stream."""
         raise NotImplementedError
 
@@ -77,7 +75,7 @@ class SamplerConfig(Choice, group="replay.sampler"):
 class UniformConfig(SamplerConfig):
     """Every row of the window is as likely as any other, with replacement."""
 
-    def make(self, config: Config, rng: np.random.Generator) -> UniformSampler:
+    def make(self, config: "Config", rng: np.random.Generator) -> "UniformSampler":
         """The sampler."""
         return UniformSampler(rng)
 

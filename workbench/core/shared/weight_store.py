@@ -6,8 +6,6 @@ that slot, the copy is thrown away. Two slots without that second look tear (``t
 learner can never block the actor, because nothing is ever held.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields

@@ -5,8 +5,6 @@ updates of one agent at a time; one that makes those of several agents in one go
 (:attr:`Learner.ask`). The results of an agent must be those of its own updates either way.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

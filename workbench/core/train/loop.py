@@ -5,8 +5,6 @@ put the snapshots and the records around them, one epoch at a time. The sequenti
 the actor process calls the one, a learner process the other. Nothing here knows that processes exist.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 

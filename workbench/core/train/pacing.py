@@ -6,8 +6,6 @@ timing. Free-running (lag None) keeps ``updates / agent steps`` near the replay 
 limiter does (Cassirer et al. 2021).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 

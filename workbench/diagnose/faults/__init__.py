@@ -5,8 +5,6 @@ A fault wraps or replaces a part where a child process puts its parts together
 room of the catalogue: ``data.py``, ``weights.py``, ``learning.py``, ``processes.py``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from workbench.core.config import Config

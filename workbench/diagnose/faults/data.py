@@ -1,7 +1,5 @@
 """Faults of the data path: what is written to a replay, how it is stacked and how it is drawn (catalogue D1 to D17)."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar

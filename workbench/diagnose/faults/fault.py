@@ -1,7 +1,5 @@
 """What a fault is: a named hook with a strength, and the helpers with which it wraps a part."""
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Callable, Mapping

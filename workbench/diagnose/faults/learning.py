@@ -1,7 +1,5 @@
 """Faults of the learning step: target network, modes, devices, clipping, counting and pacing (catalogue L1 to L13)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

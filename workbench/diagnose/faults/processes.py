@@ -1,7 +1,5 @@
 """Faults of processes: killed, hung, or killed in the middle of a publication (catalogue P1 to P3)."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

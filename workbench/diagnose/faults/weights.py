@@ -1,7 +1,5 @@
 """Faults between learner and actor: torn, late or missing copies of the weights, and epsilon (catalogue W1 to W10)."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Any, ClassVar

@@ -104,9 +104,7 @@ class Checkpoints(Listener):
             ValueError: it is of another run; the message names the array.
         """
         for owner, journal in self._journals.items():
-            state = {
-                name.removeprefix(f"{owner}/"): contents[name] for name in contents if name.startswith(f"{owner}/")
-            }
+            state = {key.removeprefix(f"{owner}/"): contents[key] for key in contents if key.startswith(f"{owner}/")}
             blocks = self._written[owner]
             for name in ("at", *blocks):
                 if name not in state:

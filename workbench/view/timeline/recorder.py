@@ -48,9 +48,9 @@ class Stopwatch(Hook):
 
     tables = SPAN_TABLES
 
-    def __init__(self, clock: int | None = None) -> None:
-        """``clock`` is the ``clock_offset_ns`` of the run's first life, whose clock goes on; None for this start's."""
-        self._ahead_ns = 0 if clock is None else time.time_ns() - time.monotonic_ns() - clock
+    def __init__(self, clock: int = 0) -> None:
+        """``clock`` is the ``clock_offset_ns`` of the run's first life, whose clock goes on; 0 for this start's."""
+        self._ahead_ns = time.time_ns() - time.monotonic_ns() - clock if clock else 0
 
     def on_parts(self, parts: Parts) -> None:
         """Watch the waiting, and the start: from here to the end of ``parts.ready``."""
