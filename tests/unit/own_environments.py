@@ -137,3 +137,30 @@ class Leaving(pettingzoo.ParallelEnv):
 def parallel_env(**named):
     """What PettingZoo's own modules offer."""
     return Leaving(**named)
+
+
+SPACES = {
+    "bytes": spaces.Box(0, 255, (2,), np.uint8), "wide": spaces.Box(-(2**62), 2**62, (2,), np.int64),
+    "choice": spaces.Discrete(5, start=-1), "choices": spaces.Tuple((spaces.Discrete(3), spaces.MultiDiscrete([2, 2]))),
+    "nothing": spaces.Box(0, 1, (0,), np.float32), "empty": spaces.Dict({}), "endless": spaces.Discrete(2**40),
+}  # fmt: skip
+
+
+class Odd(Walk):
+    """Shows what its space does not say, or does what no environment should."""
+
+    def __init__(self, space="", shows="", does=""):
+        super().__init__()
+        if space:
+            self.observation_space = SPACES[space]
+        self.sound, self.shows, self.does = self.observation_space.sample(), shows, does
+
+    def reset(self, *, seed=None, options=None):
+        if self.does == "no pair":
+            return np.zeros(3, np.float32)
+        return self.sound, {}
+
+    def step(self, action):
+        if self.does == "exit":
+            raise SystemExit(3)
+        return eval(self.shows, {"np": np}) if self.shows else self.sound, 1.0, False, False, {}

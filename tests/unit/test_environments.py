@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+import re
 import subprocess
 import sys
 
@@ -100,6 +101,60 @@ def test_entries_of_an_observation_can_be_left_out():
     assert (batch.s_tm1[:, -1, 1] < 5).all() and len(rows["number"]) > 40
     with pytest.raises(wb.ConfigError, match="has no such keys"):
         of(f"gymnasium:{OWN}:Talking", observation_keys=("smell",))
+
+
+@pytest.mark.parametrize(
+    ("space", "shows", "told"),
+    [
+        ("bytes", "np.array([300, 0])", r"array\(\[300, +0\]\), which uint8 cannot hold"),
+        ("bytes", "[256, 0]", r"\[256, 0\], which uint8 cannot hold"),
+        ("bytes", "np.array([-1, 0])", "which uint8 cannot hold"),
+        ("bytes", "np.array([0.5, 0])", "which uint8 cannot hold"),
+        ("bytes", "np.array([np.nan, 0])", "which uint8 cannot hold"),
+        ("wide", "np.array([2.0**70, 0])", "which int64 cannot hold"),
+        ("choice", "-2", r"sees -2, which is not in Discrete\(5, start=-1\)"),
+        ("choice", "4", r"sees 4, which is not in Discrete"),
+        ("choices", "(-1, np.array([0, 1]))", r"sees -1, which is not in Discrete\(3\)"),
+        ("choices", "(0, np.array([0, 2]))", r"which is not in MultiDiscrete"),
+    ],
+)
+def test_an_observation_that_its_space_does_not_hold_is_refused_by_value_and_never_changed(space, shows, told):
+    config = of(f"gymnasium:{OWN}:Odd", env_args={"space": space, "shows": shows})
+    world = config.world.make(np.random.default_rng(0))
+    world.act(0, np.zeros(2, np.int64))
+    with pytest.raises(ValueError, match="return what the space says") as refused:
+        world.end_turn()
+    assert re.search(f"^gymnasium:{OWN}:Odd sees .*", str(refused.value)) and re.search(told, str(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("space", "shows", "stored"),
+    [
+        ("bytes", "np.array([255, 0])", [255, 0]), ("bytes", "[7.0, 8.0]", [7, 8]), ("wide", "[2**62, 1]", [2**62, 1]),
+        ("choice", "np.int64(-1)", [1, 0, 0, 0, 0]), ("choices", "(2, np.array([1, 0]))", [0, 0, 1, 0, 1, 1, 0]),
+    ],
+)  # fmt: skip
+def test_an_observation_of_another_dtype_is_stored_exactly(space, shows, stored):
+    world = of(f"gymnasium:{OWN}:Odd", env_args={"space": space, "shows": shows}).world.make(np.random.default_rng(0))
+    world.act(0, np.zeros(2, np.int64))
+    world.end_turn()
+    assert world.observe(0).tolist() == [stored] * 2
+
+
+@pytest.mark.parametrize(
+    ("space", "numbers"), [("nothing", "0"), ("empty", "0"), ("endless", "1,099,511,627,776")]
+)  # fmt: skip
+def test_an_observation_of_no_numbers_or_of_too_many_is_refused(space, numbers):
+    with pytest.raises(wb.ConfigError, match=rf"which is {numbers} numbers; agents here see 1 to 16,777,216: register"):
+        of(f"gymnasium:{OWN}:Odd", env_args={"space": space})
+
+
+@pytest.mark.parametrize(("does", "told"), [("no pair", "ValueError"), ("exit", r"SystemExit\(3\)")])
+def test_a_world_that_cannot_be_played_is_refused_before_there_is_a_folder(does, told, tmp_path):
+    config = of(f"gymnasium:{OWN}:Odd", env_args={"does": does})
+    with pytest.raises(wb.ConfigError, match=f"Odd', which cannot be played: {told}"):
+        wb.launch(config, "sequential", 0, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_has_nothing_imported_that_the_caller_does_not_name(monkeypatch, tmp_path):

@@ -55,10 +55,11 @@ def reference_rewards(config: WorldConfig, epochs: int, seed: int) -> dict[str, 
     if epochs < 2:
         raise ValueError(f"epochs is {epochs}; a standard deviation needs at least 2")
     earned = {name: play(config, policies, epochs, seed) for name, policies in reference_policies(config).items()}
-    return {
-        name: {"mean": float(rewards.mean()), "sd": float(rewards.std(ddof=1)), "epochs": epochs}
-        for name, rewards in earned.items()
-    }
+    with np.errstate(invalid="ignore"):  # of rewards without end
+        return {
+            name: {"mean": float(rewards.mean()), "sd": float(rewards.std(ddof=1)), "epochs": epochs}
+            for name, rewards in earned.items()
+        }
 
 
 def _uniform(num_actions: int) -> ReferencePolicy:

@@ -249,7 +249,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         epochs = max(2, min(REFERENCE_EPOCHS, self.config.spec.max_copies))
         try:
             return reference_rewards(self.config.world, epochs, self.config.seed)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._warnings["references"] = f"the reference policies could not play in the run's world: {error!r}"
             return {}
 

@@ -149,10 +149,8 @@ class EnvironmentConfig(WorldConfig):
                     f"world is {self.title!r}, which cannot be imported: {error}. gymnasium, pettingzoo and mpe2 come "
                     'with pip install -e ".[worlds]"; install what else the environment needs likewise'
                 ) from error
-            except Exception as error:
-                raise NotGiven(
-                    f"world is {self.title!r}, which cannot be made: {type(error).__name__}: {error}"
-                ) from error
+            except (Exception, SystemExit) as error:
+                raise NotGiven(f"world is {self.title!r}, which cannot be made: {error!r}") from error
         return _FOUND[self._key]
 
     @property
@@ -202,7 +200,7 @@ class EnvironmentConfig(WorldConfig):
         one, other = (self.open(self.found.recipe) for _ in range(2))
         try:  # in either order: nothing of the one episode may be left in the other
             played = [_trace(one, 1), _trace(one, 2)], [_trace(other, 2), _trace(other, 1)]
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConfigError(f"world is {self.title!r}, which cannot be played: {error!r}") from error
         finally:
             one.close()
@@ -250,13 +248,16 @@ class Episodes:
         self._possible = [frozenset(range(agent.num_actions)).issuperset for agent in found.agents]
         self._first_actions = [int(getattr(first.action_space(name), "start", 0)) for name in self._names]
         seen = [first.observation_space(name) for name in self._names]
-        self._encode = [observation("", each, config.observation_keys)[1] for each in seen]
+        self._encode = [observation(config.title, each, config.observation_keys)[1] for each in seen]
         self._frames = [np.zeros((num_worlds, *agent.shape), agent.dtype) for agent in found.agents]
         self._actions: list[list[Any]] = [[0] * num_worlds for _ in self._names]
         self._ended: list[set[Any]] = [set() for _ in range(num_worlds)]
         size = len(self._names), num_worlds
         self._turn = Turn(np.zeros(size, np.float32), *(np.zeros(size, np.bool_) for _ in range(3)))
-        self.reset()
+        try:
+            self.reset()
+        except (Exception, SystemExit) as error:
+            raise ConfigError(f"world is {config.title!r}, which cannot be played: {error!r}") from error
 
     def reset(self) -> None:
         """A new episode in every copy."""
@@ -343,9 +344,7 @@ def _trace(environment: Environment, seed: int) -> str:
         if not environment.agents:
             break
         spaces = {name: environment.action_space(name) for name in environment.agents}
-        seen, *rest, _ = environment.step(
-            {x: int(rng.integers(each.n)) + int(each.start) for x, each in spaces.items()}
-        )
+        seen, *rest, _ = environment.step({x: int(rng.integers(a.n)) + int(a.start) for x, a in spaces.items()})
         told += [np.asarray([float(part[name]) for name in sorted(part, key=str)]) for part in rest]
     return array_digest(*(each for each in told if not each.dtype.hasobject and each.dtype.kind in "biuf"))
 

@@ -1,10 +1,12 @@
 """What an agent of this package sees and does in the spaces of Gymnasium, which PettingZoo has too."""
 
+import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from workbench.core.config import ConfigError
 from workbench.core.envs.base import AgentSpec
@@ -13,6 +15,7 @@ from workbench.core.envs.base import AgentSpec
 Encode = Callable[[Any], Any]
 _FLATTENED = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 _MOST_ACTIONS = 2**15  # the replay stores them in 16 bits
+_MOST_NUMBERS = 2**24  # of an observation
 
 
 def agent_spec(title: str, seen: spaces.Space[Any], done: spaces.Space[Any], keys: Sequence[str]) -> AgentSpec:
@@ -40,28 +43,49 @@ def observation(title: str, space: spaces.Space[Any], keys: Sequence[str]) -> tu
     """The space of what is stored, and how an observation gets into it; see :func:`agent_spec`."""
     if keys:
         if not isinstance(space, spaces.Dict) or not space.spaces.keys() >= set(keys):
-            raise ConfigError(
-                f"world.observation_keys is {tuple(keys)!r}; {title} sees {space}, which has no such keys"
-            )
+            raise ConfigError(f"world.observation_keys is {tuple(keys)!r}; {title} sees {space}: it has no such keys")
         if len(keys) == 1:
             inner, encode = observation(title, space[keys[0]], ())
             return inner, lambda seen: encode(seen[keys[0]])
         space = spaces.Dict({key: space[key] for key in keys})
-    for name, leaf in _leaves(space):
+    for name, leaf, _ in _leaves(space):
         if not isinstance(leaf, (spaces.Box, *_FLATTENED)):
-            remedy = (
-                "leave it out with world.observation_keys" if name else "register it with a wrapper that makes it so"
-            )
+            remedy = "leave it out with world.observation_keys" if name else "register it with a wrapper that does"
             raise ConfigError(
                 f"{title} sees {name + ': ' if name else ''}{leaf}; agents here see Box and Discrete spaces, and Dict "
                 f"and Tuple of these: {remedy}"
             )
+    if not 0 < (count := spaces.flatdim(space)) <= _MOST_NUMBERS:
+        raise ConfigError(
+            f"{title} sees {space}, which is {count:,} numbers; agents here see 1 to {_MOST_NUMBERS:,}: register it "
+            "with a wrapper that makes it so"
+        )
     if isinstance(space, spaces.Box):
-        return space, np.asarray
+        return space, np.asarray if space.dtype.kind == "f" else lambda seen: _exactly(title, space.dtype, seen)
     flat = spaces.flatten_space(space)
     if not isinstance(flat, spaces.Box):
         raise ConfigError(f"{title} sees {space}, which Gymnasium cannot flatten; register it with a wrapper")
-    return _smaller(flat), lambda seen: spaces.flatten(space, seen)
+    return _smaller(flat), lambda seen: _flattened(title, space, seen)
+
+
+def _exactly(title: str, dtype: np.dtype[Any], seen: Any) -> NDArray[Any]:
+    """An observation of whole numbers in the dtype of its space; raises ValueError where that cannot hold it."""
+    found = np.asarray(seen)
+    if found.dtype == dtype:
+        return found
+    with np.errstate(invalid="ignore"):
+        made = found.astype(dtype)
+    if not np.array_equal(made, found):
+        raise ValueError(f"{title} sees {reprlib.repr(seen)}, which {dtype} cannot hold; return what the space says")
+    return made
+
+
+def _flattened(title: str, space: spaces.Space[Any], seen: Any) -> Any:
+    """An observation as a vector; raises ValueError where a choice in it is none of its space."""
+    for _, leaf, value in _leaves(space, seen):
+        if isinstance(leaf, _FLATTENED) and not leaf.contains(value):
+            raise ValueError(f"{title} sees {reprlib.repr(value)}, which is not in {leaf}; return what the space says")
+    return spaces.flatten(space, seen)
 
 
 def _smaller(flat: spaces.Box) -> spaces.Box:
@@ -74,12 +98,11 @@ def _smaller(flat: spaces.Box) -> spaces.Box:
     return spaces.Box(low, high, flat.shape, next(held))
 
 
-def _leaves(space: spaces.Space[Any], name: str = "") -> Iterator[tuple[str, spaces.Space[Any]]]:
-    if isinstance(space, spaces.Dict):
-        for key, inner in space.spaces.items():
-            yield from _leaves(inner, f"{name}.{key}".lstrip("."))
-    elif isinstance(space, spaces.Tuple):
-        for index, inner in enumerate(space.spaces):
-            yield from _leaves(inner, f"{name}.{index}".lstrip("."))
+def _leaves(space: spaces.Space[Any], seen: Any = None, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Name, space and value of everything that is in an observation; without one, no values."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        inner: Any = space.spaces
+        for key in inner if isinstance(inner, dict) else range(len(inner)):
+            yield from _leaves(inner[key], None if seen is None else seen[key], f"{name}.{key}".lstrip("."))
     else:
-        yield name, space
+        yield name, space, seen
