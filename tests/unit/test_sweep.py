@@ -10,6 +10,7 @@ import sys
 import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -58,6 +59,11 @@ def test_random_cells_are_the_same_each_time_and_each_is_there_once():
         ({"seed": lambda rng: 1}, {}, "say how many cells"),
         ({"seed": [1]}, {"random": 0}, "random is 0"),
         ({"seed": [1]}, {"at_once": 0}, "at_once is 0"),
+        ([("seed", [1])], {}, "nothing is swept: .*; give settings with values"),
+        ({3: [1]}, {}, "nothing is swept: .*; give settings with values"),
+        ({"seed": [1]}, {"random": float("nan")}, "random is nan; it must be a number of cells"),
+        ({"seed": [1]}, {"random": "3"}, "random is '3'; it must be a number of cells"),
+        ({"seed": [1]}, {"at_once": float("nan")}, "at_once is nan; it must be 1 or more"),
         ({"seed": [1]}, {"name": "a/b"}, "the sweep's name is 'a/b'"),
         ({"seed": [1]}, {"fault": ["sync_never"]}, "no option 'fault'; did you mean faults"),
         ({"seed": [1]}, {"relations": {}}, "no option 'relations'"),
@@ -84,6 +90,10 @@ def test_a_cell_is_named_by_all_that_its_run_depends_on(tmp_path):
     assert sweep({"seed": [3], "learning.learning_rate": [1e-3]}, tmp_path, lag=0).cells[0].name != one.name
 
 
+def test_a_draw_of_more_cells_than_there_are_ends_with_all_of_them(tmp_path):
+    assert sorted(each["seed"] for each in points({"seed": range(40)}, random=10**9)) == list(range(40))
+
+
 def test_what_is_said_twice_is_one_cell_and_other_cells_are_another_sweep(tmp_path):
     assert len(sweep({"seed": [0, 0, 1, 1.0, np.int64(1)]}, tmp_path).cells) == 2
     assert len(wb.compare(CONFIG, seeds=iter([0, 0, 1]), out=tmp_path, start=False).cells) == 4
@@ -98,11 +108,16 @@ def begin(cell):
     """Where the run of a cell comes from."""
 
     class Over:
+        unsaved, folder = (), RunFolder(cell.path)
+
         def __init__(self, said):
             self.said = said
 
         def wait(self, seconds):
             return self.said
+
+        def stop(self):
+            pass
 
     launched = run_cell(lambda *_, **__: Over("launched"), lambda *_, **__: Over("resumed"), cell)
     return launched if isinstance(launched, str) else launched.status
@@ -134,6 +149,49 @@ def test_a_cell_is_done_only_if_its_folder_holds_that_very_run(tmp_path):
     assert begin(cell) == "resumed"
     (path / "run.json").unlink()  # a kill between two steps
     assert begin(cell) == "launched" and not path.exists()
+
+
+@pytest.mark.parametrize("what", ["a file", "a pipe", "a link", "a folder of somebody", "a file in the run's folder"])
+def test_what_no_run_has_made_is_kept_named_and_not_waited_for(what, tmp_path):
+    (cell,) = sweep({"seed": [3]}, tmp_path / "out").cells
+    (tmp_path / "out").mkdir()
+    path, theirs = cell.path, tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "thesis.txt").write_text("mine")
+    if what == "a file":
+        path.write_text("mine")
+    elif what == "a pipe":
+        os.mkfifo(path)
+    elif what == "a link":
+        path.symlink_to(theirs)
+    elif what == "a folder of somebody":
+        path = theirs.rename(path)
+    else:
+        finished_run(tmp_path / "out", cell.mode, cell.lag, 3, name=cell.name, status="stopped")
+        (path / "thesis.txt").write_text("mine")
+    with pytest.raises(wb.RecordError, match=f"{cell.name} (is no folder for a run|holds 'thesis.txt')"):
+        begin(cell)
+    assert what == "a pipe" or "mine" in (path if what == "a file" else path / "thesis.txt").read_text()
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_cell_that_left_nothing_in_its_folder_has_not_finished(moved, tmp_path):
+    (cell,) = sweep({"seed": [3]}, tmp_path).cells
+    run = SimpleNamespace(
+        wait=lambda seconds: "result", stop=lambda: None, unsaved=[] if moved else ["result"], warnings=["no room"],
+        folder=RunFolder(tmp_path / "elsewhere" if moved else cell.path),
+    )  # fmt: skip
+    with pytest.raises(wb.RunError, match="it finished in .*elsewhere, where" if moved else "result are lost: no room"):
+        run_cell(lambda *_, **__: run, None, cell)
+
+
+def test_the_file_that_stops_a_sweep_is_no_way_to_another_file(tmp_path):
+    made = sweep({"seed": [3]}, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    made.cells[0].stop_file.symlink_to(tmp_path / "elsewhere")
+    assert made.cells[0].stopped
+    made.stop()
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_the_run_of_another_worker_is_left_alone(tmp_path):

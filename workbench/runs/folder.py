@@ -199,7 +199,10 @@ class RunFolder:
         Raises:
             RecordError: another one does.
         """
-        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)  # a pipe would be waited for
+        except OSError as error:
+            raise RecordError(f"{self.path} is no folder for a run: {error.strerror}; take it away") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

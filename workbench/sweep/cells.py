@@ -4,6 +4,7 @@ import concurrent.futures.thread  # noqa: F401  # before this file asks for its 
 import hashlib
 import itertools
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,8 +25,13 @@ from workbench.runs.recovery.checkpoint import kept_epochs
 from workbench.runs.result import Result
 from workbench.runs.run import Run
 
+# Draws in a row that give no further cell, before there are taken to be no more of them.
+MOST_VAIN = 1000
 # Seconds between two looks at whether the sweep was told to stop.
 LOOK_S = 0.5
+
+# What a run may have left in its folder.
+_OURS = re.compile(r"(run|result|note)\.json|weights\.npy|\w+\.records|checkpoints|audit|logs|.+\.part")
 
 # Set when this interpreter ends, before it waits for the threads of executors: what they run then stops in order.
 _ending = threading.Event()
@@ -82,7 +88,7 @@ class Cell:
     @property
     def stopped(self) -> bool:
         """Whether the sweep was told to stop, or this interpreter is at its end."""
-        return _ending.is_set() or self.stop_file.exists()
+        return _ending.is_set() or os.path.lexists(self.stop_file)
 
 
 def run_cell(launch: Callable[..., Run], resume: Callable[..., Run | LoadedRun], cell: Cell) -> Result:
@@ -103,10 +109,16 @@ def run_cell(launch: Callable[..., Run], resume: Callable[..., Run | LoadedRun],
     try:
         while True:
             try:
-                return run.wait(LOOK_S)
+                result = run.wait(LOOK_S)
+                break
             except TimeoutError:
                 if cell.stopped:
                     raise RunError(f"the sweep was stopped while {cell.name} was {run.status}") from None
+        if run.unsaved:
+            raise RunError(f"it finished, and {', '.join(run.unsaved)} are lost: {run.warnings[0]}")
+        if run.folder.path != cell.path:
+            raise RunError(f"it finished in {run.folder.path}, where somebody has moved it; move it back")
+        return result
     except BaseException:
         run.stop()
         raise
@@ -130,6 +142,8 @@ def _begin(launch: Callable[..., Run], resume: Callable[..., Run | LoadedRun], c
             # of another machine, the lock says that it has lost the run
             resumable = earlier and earlier.status != "finished" and kept_epochs(cell.path / "checkpoints")
             if not resumable:
+                if theirs := [name for name in os.listdir(cell.path) if not _OURS.fullmatch(name)]:
+                    raise RecordError(f"{cell.path} holds {min(theirs)!r}, which no run has made; take it away first")
                 folder.remove()
         finally:
             folder.release()
@@ -234,8 +248,8 @@ def points(fields: Mapping[str, Values], random: int | None = None, seed: int = 
     Raises:
         ConfigError: a field has no values, or one that is drawn needs ``random``.
     """
-    if not fields:
-        raise ConfigError("nothing is swept; give at least one field with its values, such as {'seed': range(10)}")
+    if not isinstance(fields, Mapping) or not fields or not all(isinstance(name, str) for name in fields):
+        raise ConfigError(f"nothing is swept: {fields!r}; give settings with values, such as {{'seed': range(10)}}")
     for name, values in fields.items():
         if callable(values) and random is None:
             raise ConfigError(f"{name} is drawn by a function, so the sweep has no end; say how many cells: random=20")
@@ -244,12 +258,12 @@ def points(fields: Mapping[str, Values], random: int | None = None, seed: int = 
     if random is None:
         grid = itertools.product(*fields.values())  # type: ignore[arg-type]
         return [dict(zip(fields, each, strict=True)) for each in grid]
-    if random < 1:
-        raise ConfigError(f"random is {random}; it must be a number of cells, 1 or more")
-    rng, found = np.random.default_rng(seed), dict[str, dict[str, Any]]()
-    for _ in range(100 * random):  # a small grid gives the same cell again
+    if not (isinstance(random, int | np.integer) and random >= 1):
+        raise ConfigError(f"random is {random!r}; it must be a number of cells, 1 or more")
+    rng, found, vain = np.random.default_rng(seed), dict[str, dict[str, Any]](), 0
+    while len(found) < random and vain < MOST_VAIN:
         one = {name: v(rng) if callable(v) else v[int(rng.integers(len(v)))] for name, v in fields.items()}
-        found.setdefault(json.dumps(one, default=str), one)
-        if len(found) == random:
-            break
+        key = json.dumps(one, default=str)
+        vain = vain + 1 if key in found else 0
+        found.setdefault(key, one)
     return list(found.values())

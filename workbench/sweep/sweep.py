@@ -4,8 +4,10 @@ Both modes over several seeds are one too: what they reach and how fast, and whe
 """
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,7 +15,8 @@ from workbench.core.config import ConfigError
 from workbench.core.processes.blocks import Plan
 from workbench.runs import limits, loaded, machine
 from workbench.runs.awaiting import Awaitable, advise, in_steps
-from workbench.runs.folder import RunFolder
+from workbench.runs.files import private
+from workbench.runs.folder import RecordError, RunFolder
 from workbench.runs.listing import NUMBERS, RunInfo, info_of
 from workbench.runs.loaded import LoadedRun, RunError
 from workbench.runs.result import Result, listed_in, value_at
@@ -61,8 +64,8 @@ class Sweep(Awaitable["Sweep"]):
         Raises:
             ConfigError: ``at_once`` is no number of cells, or is given beside an executor.
         """
-        if at_once is not None and (executor is not None or at_once < 1):
-            raise ConfigError(f"at_once is {at_once}; it must be 1 or more, and goes without an executor")
+        if at_once is not None and not (executor is None and isinstance(at_once, int) and at_once >= 1):
+            raise ConfigError(f"at_once is {at_once!r}; it must be 1 or more, and goes without an executor")
         self.cells = tuple(cells)
         self._run_cell, self._executor, self._at_once = run_cell, executor, at_once
         self._futures: list[Future[Result]] = []
@@ -82,7 +85,8 @@ class Sweep(Awaitable["Sweep"]):
         """
         if self._futures:
             raise RunError("this sweep was started before; make a new one with workbench.sweep()")
-        self.cells[0].stop_file.unlink(missing_ok=True)
+        with suppress(FileNotFoundError, NotADirectoryError):  # which the runs will say
+            self.cells[0].stop_file.unlink()
         own = None if self._executor else ThreadPoolExecutor(self._at_once or at_once_here(self.cells), "sweep")
         for cell in self.cells:  # one by one: what was handed over before an error can be stopped
             self._futures.append((own or self._executor).submit(self._run_cell, cell))  # type: ignore[union-attr]
@@ -135,7 +139,8 @@ class Sweep(Awaitable["Sweep"]):
         if self.ended:
             return
         self.cells[0].out.mkdir(parents=True, exist_ok=True)
-        self.cells[0].stop_file.touch()
+        with suppress(FileExistsError):  # a link of that name is not followed
+            os.close(private(str(self.cells[0].stop_file), os.O_CREAT | os.O_EXCL))
         for future in self._futures:
             future.cancel()
         in_steps(self._wait, None)
@@ -147,7 +152,8 @@ class Sweep(Awaitable["Sweep"]):
         for cell in self.cells:
             found = self.info(cell)
             status = found.status if found else "waiting"
-            if status not in ("finished", "running", "starting") and cell.name in failures:
+            here = not isinstance(failures.get(cell.name), RecordError)  # or the run of somebody else is in its place
+            if cell.name in failures and (here or status not in ("finished", "running", "starting")):
                 status = "failed"
             if found and (changed := changed_since(cell, found)):
                 status = f"changed: {', '.join(changed)}"
