@@ -1,7 +1,5 @@
 """Checks of the processes: who works how much, who has stopped, and what the watch itself could not take."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np
@@ -118,6 +116,7 @@ def _recording(case: Case) -> Iterator[Finding]:
     share = len(batches) / max(drawn, 1) if len(sampled) else 1.0
     looks = f"looked at {looked:.0%} of the updates and {share:.0%} of the batches"
     errors = [line["error"] for line in evidence.lines if "error" in line]
-    what = "whole" if not lost else "errors" if errors else "full"
+    unmade = 0 if evidence.live else len(evidence.recording.files) - len(heads)
+    what = "unmade" if unmade else "whole" if not lost else "errors" if errors else "full"
     why = "; ".join(errors[:3])
-    yield case.say(what, lost=int(lost), calls=int(calls), seconds=seconds, looks=looks, why=why)
+    yield case.say(what, lost=int(lost), calls=int(calls), seconds=seconds, looks=looks, why=why, unmade=unmade)
