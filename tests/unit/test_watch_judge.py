@@ -4,6 +4,7 @@
 """
 
 import copy
+import multiprocessing as mp
 
 import numpy as np
 import pytest
@@ -74,9 +75,9 @@ def test_weights_of_another_agent_are_foreign_and_not_torn(tmp_path):
         for _ in range(3):
             own.publish()
             other.publish()
-            with both.publish(0, source=own.learner, target=own.shared):  # while it is being written
-                with both.sync(0, source=other.shared, target=own.actor):
-                    own.actor.load_state_dict(other.shared.state_dict())
+            writing = both.publish(0, source=own.learner, target=own.shared)
+            with writing, both.sync(0, source=other.shared, target=own.actor):
+                own.actor.load_state_dict(other.shared.state_dict())
     found = judged(own)
     assert found["sync"].broken == ("other agent",) and found["torn"].verdict == "pass"
 
@@ -142,3 +143,183 @@ def test_without_time_to_look_what_arrives_is_still_known(copies, monkeypatch):
     assert f"published {updates} times" in found["publish"].sentence
     late = evidence.looks[tables.ONLINE, 0].key & 0xFFFF_FFFF
     assert np.count_nonzero(late > late.max() // 2) >= 8  # now and then it is looked at to the end
+
+
+class BothNetworks:
+    """A shared model of two networks, which an actor copies from while the learner trains in the very same memory."""
+
+    def __init__(self):
+        self.local, self.other = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
+
+
+def test_a_model_of_two_networks_that_is_trained_in_place_is_not_torn_by_what_nobody_looked_at(copies, monkeypatch):
+    shared, actor = BothNetworks(), BothNetworks()
+    with copies.watch.publish(0, source=shared, target=shared):  # what is published is itself what is trained
+        pass
+    for step in range(20):
+        if step == 6:
+            monkeypatch.setattr(copies.watch._call(), "looks", lambda *_: False)
+        with copies.watch.update(0, online=shared.local, target=shared.other), torch.no_grad():
+            shared.local.weight += 1
+            shared.other.weight += 0.1
+            if step == 4 or step > 10:  # the actor reads in the middle of an update
+                take_all(copies, shared, actor)
+            shared.local.bias += 1
+        take_all(copies, shared, actor)
+    torn = judged(copies)["torn"]
+    assert torn.broken == ("mixed",) and torn.figure == "1 of 30 syncs"
+
+
+def take_all(copies, shared, actor):
+    with copies.watch.sync(0, source=shared, target=actor):
+        actor.local.load_state_dict(shared.local.state_dict())
+        actor.other.load_state_dict(shared.other.state_dict())
+
+
+def test_a_sync_that_never_brings_anything_is_seen_where_its_sources_were_not_looked_at(copies, monkeypatch):
+    monkeypatch.setattr(watch, "BUDGET", 0.0)
+    monkeypatch.setattr(watch, "ALWAYS_COPIES", 0)
+    copies.actor.load_state_dict(copies.shared.state_dict())
+    for _ in range(3):
+        copies.sync()
+    monkeypatch.setattr(copies.watch._call(), "looks", lambda *_: False)
+    for _ in range(20):
+        copies.publish()
+        copies.sync()
+    assert judged(copies)["sync"].broken == ("no effect",)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_weights_that_leave_by_a_queue_are_published_without_a_target(copies, whole):
+    queue = []
+    for _ in range(5):
+        copies.publish(wrapped=False)
+        with copies.watch.publish(0, source=copies.learner):
+            queue.append(copy.deepcopy(copies.learner.state_dict()))
+        taken = queue[-1] if whole else {"weight": queue[-1]["weight"], "bias": queue[0]["bias"]}
+        with copies.watch.sync(0, target=copies.actor):
+            copies.actor.load_state_dict(taken)
+    found = judged(copies)
+    assert found["publish"].verdict == "pass" and found["sharing"].verdict == "cannot tell"
+    assert found["torn"].verdict == ("pass" if whole else "fail")
+    assert "show what is sent" in found["parts"].sentence
+
+
+def play(watch, seed, steps, n_step=1, summed=False, spoil=1.0, following=True):
+    """Episodes of ten steps into rows, and batches of all of them, whose rewards are summed over n steps."""
+    rng, rows = np.random.default_rng(seed), []
+    for _ in range(steps // 10):
+        seen, rewards = rng.random((11, 3)).astype(np.float32), rng.random(10)
+        sums = [sum(0.9**k * rewards[t + k] for k in range(n_step)) for t in range(10 - n_step)]
+        for t, total in enumerate(sums):
+            rows.append((seen[t], 0, spoil * total, seen[t + n_step], 0))
+            reward, span = (total, n_step) if summed else (rewards[t], 1)
+            watch.store(0, seen[t], 0, reward, False, next_obs=seen[t + span] if following else None)
+        watch.episode(0)
+    for _ in range(4):
+        watch.sample(0, *(np.array(each) for each in zip(*rows, strict=True)))
+
+
+@pytest.mark.parametrize(("summed", "says"), [(True, "already summed"), (False, "span 3 steps")])
+def test_rows_that_were_summed_before_they_were_stored_are_not_taken_for_rows_of_one_step(tmp_path, summed, says):
+    with wb.Watch("rows", out=tmp_path, gamma=0.9, n_step=3) as made:
+        play(made, 0, 200, n_step=3, summed=summed)
+    found = wb.doctor(made.path)["n_step"]
+    assert found.verdict != "fail" and says in found.sentence
+
+
+def test_rewards_that_fit_no_number_of_steps_are_shown(tmp_path):
+    with wb.Watch("rows", out=tmp_path, gamma=0.9, n_step=3) as made:
+        play(made, 0, 200, n_step=3, spoil=2.0)
+    assert "where the steps sum up to" in wb.doctor(made.path)["n_step"].sentence
+
+
+def test_actors_that_play_for_one_agent_each_have_episodes_of_their_own(tmp_path):
+    with wb.Watch("rows", out=tmp_path, gamma=0.9, n_step=1) as made:
+        actors = [
+            mp.get_context("fork").Process(target=play, args=(made, k, 100, 1, False, 1.0, False)) for k in range(2)
+        ]
+        for each in actors:
+            each.start()
+        for each in actors:
+            each.join()
+    found = wb.doctor(made.path)
+    assert found["windows"].verdict == "pass" and found["n_step"].verdict == "pass"
+
+
+def test_a_buffer_that_grew_while_it_was_sampled_was_sampled_from_all_over(tmp_path):
+    rng = np.random.default_rng(0)
+    with wb.Watch("rows", out=tmp_path, n_step=1) as made:
+        seen = rng.random((2001, 3)).astype(np.float32)
+        for t in range(2000):
+            made.store(0, seen[t], 0, 0.0, False, next_obs=seen[t + 1])
+            if 100 <= t < 300 or t % 50 == 0:  # mostly early
+                drawn = rng.integers(0, t + 1, 16)
+                made.sample(0, seen[drawn], np.zeros(16), np.zeros(16), seen[drawn + 1], np.zeros(16))
+    assert wb.doctor(made.path)["coverage"].verdict == "pass"
+
+
+@pytest.mark.parametrize(("cut", "expected"), [(0.0, "pass"), (1.0, "fail")])
+def test_a_discount_of_zero_is_an_end_where_there_are_no_dones(tmp_path, cut, expected):
+    rng = np.random.default_rng(0)
+    with wb.Watch("rows", out=tmp_path, n_step=1) as made:
+        seen = rng.random((401, 3)).astype(np.float32)
+        for t in range(400):
+            made.store(0, seen[t], 0, 0.0, t % 10 == 9)
+        drawn = np.arange(400)
+        for _ in range(4):
+            discounts = np.where(drawn % 10 == 9, cut, 1.0)
+            made.sample(0, seen[drawn], drawn * 0, drawn * 0.0, seen[drawn + 1], None, discounts=discounts)
+    assert wb.doctor(made.path)["done"].verdict == expected
+
+
+@pytest.mark.parametrize(("every", "expected"), [(1, "fail"), (10, "pass")])
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_target_that_is_overwritten_at_every_update_is_none(tmp_path, every, expected, inside):
+    online, target = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
+    with wb.Watch("updates", out=tmp_path, tau=1.0) as made, torch.no_grad():
+        for step in range(60):
+            with made.update(0, online=online, target=target):
+                online.weight += 1
+                if inside and step % every == 0:
+                    target.load_state_dict(online.state_dict())
+            if not inside and step % every == 0:
+                target.load_state_dict(online.state_dict())
+    assert wb.doctor(made.path)["target"].verdict == expected
+
+
+def leave_early(watch, agents, updates):
+    for agent in agents:
+        for step in range(60):
+            if updates:
+                with watch.update(agent, online=torch.nn.Linear(2, 2)):
+                    pass
+            else:
+                watch.store(agent, np.array([step]), 0, 0.0, False)
+
+
+@pytest.mark.parametrize(("first_updates", "expected"), [(False, "pass"), (True, "fail")])
+def test_an_actor_may_be_done_before_the_learner_and_a_learner_not_before_the_actor(tmp_path, first_updates, expected):
+    with wb.Watch("processes", out=tmp_path) as made:
+        for updates in (first_updates, not first_updates):
+            child = mp.get_context("fork").Process(target=leave_early, args=(made, [0], updates))
+            child.start()
+            child.join()
+    found = wb.doctor(made.path)["processes"]
+    assert found.verdict == expected and "died" not in found.sentence
+
+
+class ListBuffer:
+    def add(self, *row):
+        self.row = row
+
+
+@pytest.mark.parametrize(
+    ("infos", "truncated"), [({}, -1), ({"final_info": [None]}, -1), ([{"TimeLimit.truncated": True}], 1)]
+)
+def test_a_buffer_takes_the_infos_of_vector_environments_too(tmp_path, infos, truncated):
+    with wb.Watch("rows", out=tmp_path) as made:
+        buffer = made.buffer(0, ListBuffer())
+        buffer.add(np.zeros((1, 3)), np.ones((1, 3)), np.zeros(1), np.ones(1), np.zeros(1), infos)
+    stored = Evidence(wb.load(made.path)).of("stored")
+    assert stored["truncated"].tolist() == [truncated]

@@ -53,7 +53,8 @@ class WatchedBuffer:
         if len(given) + len(named) == 6:  # as stable-baselines3 does it: all environments at once
             names = ("obs", "next_obs", "action", "reward", "done", "infos")
             each = dict(zip(names, given, strict=False)) | named
-            cut = [bool(info.get("TimeLimit.truncated")) for info in each["infos"]]
+            infos = each["infos"]  # a dictionary, as vector environments of Gymnasium give it, says nothing of cuts
+            cut = None if isinstance(infos, dict) else [bool(info.get("TimeLimit.truncated")) for info in infos]
             self._watch.store(self._agent, each["obs"], each["action"], each["reward"], each["done"],
                               next_obs=each["next_obs"], truncated=cut, env=None)  # fmt: skip
             return
@@ -61,10 +62,9 @@ class WatchedBuffer:
         self._watch.store(self._agent, *given, index=index if isinstance(index, int) else None, **named)
 
     def _sampled(self, batch: Any) -> None:
+        names, valid = ("observations", "actions", "rewards", "next_observations", "dones"), None
         if hasattr(batch, "next_observations"):
-            discounts = getattr(batch, "discounts", None)
-            self._watch.sample(self._agent, batch.observations, batch.actions, batch.rewards,
-                               batch.next_observations, batch.dones, discounts=discounts)  # fmt: skip
-            return
-        states, actions, rewards, next_states, dones, *more = batch
-        self._watch.sample(self._agent, states, actions, rewards, next_states, dones, valid=more[0] if more else None)
+            rows = [getattr(batch, name) for name in names]
+        else:
+            *rows, valid = (*batch, None) if len(batch) == len(names) else batch
+        self._watch.sample(self._agent, *rows, valid=valid, discounts=getattr(batch, "discounts", None))

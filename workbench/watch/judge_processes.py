@@ -68,6 +68,9 @@ def _processes(case: Case) -> Iterator[Finding]:
         found = ""
         if head["calls"] <= 1 and len(readers) > 2 and about["pid"] != parent["pid"]:
             found = "never called"
+        elif after > MISSING and head["ended"]:  # an actor may be done before the learners are
+            early = int(evidence.epochs(last)[0]) + 1 < (evidence.declared["epochs"] or 0)
+            found = "left" if early or (evidence.recording.table("updates")["file"] == number).any() else ""
         elif after > MISSING and not alive:
             found = "died"
         elif after > MISSING or (evidence.live and alive and behind > SILENT_S):

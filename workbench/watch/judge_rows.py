@@ -97,8 +97,10 @@ def _prepare(case: Case) -> Rows:
     sampled = sampled[(sampled["time"] <= case.evidence.horizon) & (sampled["valid"] != 0)]
     case.need(len(stored), "store")
     case.need(len(sampled), "sample")
-    stored = stored[np.lexsort((stored["row"], stored["env"]))]
-    episode = np.cumsum(np.diff(stored["env"].astype(np.int64) * 2**40 + stored["episode"], prepend=-1) != 0)
+    # processes that play for one agent each count rows and episodes by themselves
+    stored = stored[np.lexsort((stored["row"], stored["env"], stored["file"]))]
+    ids = stored[["file", "env", "episode"]]
+    episode = np.cumsum(np.append(True, ids[1:] != ids[:-1]))
     size, drawn = int(np.median(stored["size"])), int(np.median(sampled["size"]))
     single, stacked = stored["frames"][:, 3 * count], stored["frames"][:, 2 * count : 3 * count]
     stacks = count > 1 and drawn == count * size
@@ -150,8 +152,7 @@ def _rows(case: Case, rows: Rows) -> Iterator[Finding]:
     sizes, firsts = np.bincount(batches), np.unique(batches, return_index=True)[1]
     alike = np.bincount(batches, weights=rows.state == rows.state[firsts][batches]) == sizes
     if len(np.unique(rows.newest)) > 3 and alike[sizes > 3].mean() > 0.5:
-        yield _of(case, rows, "zeros" if (rows.state == 0).mean() > 0.5 else "constant", alike[batches])
-        return
+        raise Told(_of(case, rows, "zeros" if (rows.state == 0).mean() > 0.5 else "constant", alike[batches]))
     strange = ~rows.known & ~(rows.parts.all(1) if rows.stacks else rows.parts[:, -1])
     case.stop(strange.all(), "elsewhere")
     if _many(strange):
@@ -228,7 +229,7 @@ def _crossing(rows: Rows, n_step: int) -> Array:
     pairs, states = [np.zeros(0, np.int64)], (*rows.windows, *rows.across)
     for step in range(1, n_step + 1):
         places = np.flatnonzero((rows.left < step)[: max(len(rows.stored) - step, 0)])
-        places = places[rows.stored["env"][places] == rows.stored["env"][places + step]]
+        places = places[rows.stored[["file", "env"]][places] == rows.stored[["file", "env"]][places + step]]
         pairs += [_pair(one[places], other[places + step]) for one in states for other in states]
     return np.concatenate(pairs)
 
@@ -272,12 +273,16 @@ def _coverage(case: Case, rows: Rows) -> Iterator[Finding]:
     rank[order] = np.arange(len(order))
     told = (place >= 0) & (written > 100)
     case.stop(told.sum() < 100, "few")
-    kept = np.minimum(written, capacity or written)[told]
-    age = np.maximum(written[told] - rank[place[told]], 0) / kept
-    drawn, of = place[told], len(rows.stored)
-    if (sampled["index"] >= 0).any():
-        drawn, of = sampled["index"][sampled["index"] >= 0], min(of, capacity or of)
-    seen, due = len(np.unique(drawn)) / of, 1 - np.exp(-len(drawn) / of)
+    kept = np.minimum(written, capacity or written)
+    age = np.maximum(written[told] - rank[place[told]], 0) / kept[told]
+    drawn, of, top, low = place[told], len(rows.stored), written[told], (written - kept)[told]
+    if (chosen := sampled["index"] >= 0).any():
+        drawn, of, top = sampled["index"][chosen], min(of, capacity or of), kept[chosen]
+        low = np.zeros_like(top)
+    # how often each row was due: a draw is from as many rows as there were then
+    each = 1 / np.maximum(top - low, 1)
+    above, below = (np.bincount(np.minimum(edge, of), each, of + 1)[:0:-1].cumsum() for edge in (top, low))
+    seen, due = len(np.unique(drawn)) / of, float((1 - np.exp(below - above)).mean())
     if np.quantile(age, 0.1) > 0.5:
         yield case.say("age", sampled["time"][0], age=np.median(age))
     elif due > 0.3 and seen < 0.4 * due:
@@ -310,7 +315,8 @@ def _done(case: Case) -> Iterator[Finding]:
     stored, sampled = case.table("stored"), case.table("sampled")
     case.need(len(stored), "store")
     final = (stored["done"] > 0) & (stored["truncated"] <= 0)
-    ended, episodes = (stored["done"] > 0) | (stored["truncated"] > 0), len(np.unique(stored[["env", "episode"]]))
+    ended = (stored["done"] > 0) | (stored["truncated"] > 0)
+    episodes = len(np.unique(stored[["file", "env", "episode"]]))
     if episodes > 2 and not ended.any():
         yield case.say("never set", stored["time"][0], episodes=episodes)
     elif final.mean() > 0.005 and len(sampled) > 200 and not (sampled["done"] > 0).any():
@@ -319,8 +325,8 @@ def _done(case: Case) -> Iterator[Finding]:
         yield case.say("marked", ended=ended.sum(), episodes=episodes, rows=len(stored))
 
 
-def steps_of(rows: Rows, gamma: float, n_step: int) -> tuple[float, float, Array]:
-    """How many of the sampled rows hold the reward of one step, and of n; and the rows where these differ, (m,).
+def steps_of(rows: Rows, gamma: float, n_step: int) -> tuple[float, float, Array, Array]:
+    """How many of the sampled rows hold the reward of one step, and of n; where these differ, (m,), and n's there.
 
     What is due is computed as for the workbench's own runs, of the first rows that are known for certain.
     """
@@ -335,19 +341,29 @@ def steps_of(rows: Rows, gamma: float, n_step: int) -> tuple[float, float, Array
     got, one, whole = rows.sampled["reward"][known], due(1), due(n_step)
     differ = (n_step == 1) | ~np.isclose(one, whole, 1e-4, 1e-4)
     single, many = (np.isclose(got, each, 1e-3, 1e-4)[differ].mean() if differ.any() else 0.0 for each in (one, whole))
-    return float(single), float(many), np.isin(np.arange(len(rows.place)), known[differ])
+    return float(single), float(many), np.isin(np.arange(len(rows.place)), known[differ]), whole[differ]
+
+
+def summed_before(rows: Rows, n_step: int) -> bool:
+    """Whether rows were stored that span n steps: what follows each of them is the state n rows on, not the next."""
+    count, following = rows.frames.shape[1], rows.stored["has_next"] > 0
+    after = whole_hash(rows.stored["frames"][:, count : 2 * count])
+    fits = [((after[:-k] == rows.windows[0][k:]) & following[:-k]).sum() for k in (1, n_step)]
+    return bool(fits[1] > fits[0])
 
 
 @check_rows
 def _n_step(case: Case, rows: Rows) -> Iterator[Finding]:
     gamma, n_step = case.evidence.declared["gamma"], case.evidence.declared["n_step"]
     case.stop(gamma is None or n_step is None, "undeclared")
-    single, many, told = steps_of(rows, gamma, n_step)
+    case.stop(n_step > 1 and summed_before(rows, n_step), "summed", n_step=n_step)
+    single, many, told, whole = steps_of(rows, gamma, n_step)
     case.stop(told.sum() < 10, "few")
     if n_step > 1 and single > 0.5 > many:
-        yield _of(case, rows, "rows", told, n_step=n_step)
+        yield _of(case, rows, "rows", told, told, n_step=n_step, single=single)
     else:
-        yield case.say("span" if many > 0.5 else "neither", n_step=n_step, share=many, rows=told.sum())
+        numbers = {"got": rows.sampled["reward"][told][0], "sum": whole[0], "share": many, "rows": told.sum()}
+        yield case.say("span" if many > 0.5 else "neither", n_step=n_step, **numbers)
 
 
 @check_each_agent
@@ -364,8 +380,9 @@ def _discount(case: Case) -> Iterator[Finding]:
     case.stop(gamma is None, "undeclared", used=used)
     steps = n_step
     with suppress(Told):  # without rows to compare, the declared number of steps counts
-        single, many, differ = steps_of(rows_of(case), gamma, n_step)
-        steps = 1 if differ.sum() >= 10 and single > 0.5 > many else n_step
+        rows = rows_of(case)
+        single, many, differ, _ = steps_of(rows, gamma, n_step)
+        steps = 1 if differ.sum() >= 10 and single > 0.5 > many and not summed_before(rows, n_step) else n_step
     due = gamma**steps
     if abs(used - due) <= max(1e-4, 0.05 * (1 - gamma)):
         yield case.say("due", used=used, steps=steps)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from workbench.watch import tables
-from workbench.watch.findings import Array, Case, Evidence, Finding, check_each_agent, keys, together
+from workbench.watch.findings import Array, Case, Evidence, Finding, Told, check_each_agent, keys, together
 
 # Updates after which something that has not happened counts as never.
 ENOUGH = 20
@@ -67,7 +67,10 @@ def _target(case: Case) -> Iterator[Finding]:
     share, both = float(np.median(shares)), inside[1:] & between
     numbers = {"share": share, "tau": tau, "moves": moves, "both": both.sum(), "updates": len(both)}
     case.stop(tau is None, "undeclared", **numbers)
-    if both.sum() > 0.5 * len(both):
+    always = max(inside.mean(), between.sum() / max(following.sum(), ENOUGH)) > 0.9
+    if always and share > 0.99 and updates >= ENOUGH and np.median(counts) == 1:
+        yield case.say("none", after.time[0], updates=updates)
+    elif both.sum() > 0.5 * len(both):
         yield case.say("again", after.time[0], **numbers)
     elif abs(share - tau) <= 0.1 * tau:
         yield case.say("moves", **numbers)
@@ -158,8 +161,7 @@ def _loss(case: Case) -> Iterator[Finding]:
     case.stop(not known.any(), "unlogged")
     wild = np.isinf(losses) | ~known
     if wild.any():
-        yield case.first("not finite", wild, updates["time"], updates["update"], loss=losses[np.argmax(wild)])
-        return
+        raise Told(case.first("not finite", wild, updates["time"], updates["update"], loss=losses[np.argmax(wild)]))
     constant = len(losses) >= ENOUGH and np.ptp(losses) == 0
     case.stop(constant, "constant", begin[0], loss=losses[0], updates=len(losses))
     reported = _reported(case, begin[0])

@@ -1,11 +1,12 @@
 """Checks of weights on their way: what the learner publishes, what the actor takes, and what is left in the end."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from workbench.watch import tables
-from workbench.watch.findings import Array, Case, Finding, Looks, check_each_agent, keys, together
+from workbench.watch.findings import Array, Case, Finding, Looks, Told, check_each_agent, keys, together
 
 SYNC, PUBLISH = 10 * tables.SYNC, 10 * tables.PUBLISH
 # Weights are stale if their age is at least this share of all updates, and at least this many epochs or updates.
@@ -19,11 +20,11 @@ def common(one: Looks, other: Looks, buffers: bool = False) -> tuple[list[int], 
     wanted = [k for k, kind in enumerate(one.kinds) if buffers or kind != "b"]
     places = {name: k for k, name in enumerate(other.names)}
     pairs = [(k, places[one.names[k]]) for k in wanted if one.names[k] in places]
-    if not pairs:
-        for k in wanted:
-            mine = one.names[k]
-            found = [n for name, n in places.items() if name.endswith(f".{mine}") or mine.endswith(f".{name}")]
-            pairs += [(k, n) for n in found[:1]]
+    if not pairs:  # a model of two networks has each name twice: what had the same values most often is the same
+        ours, its = ([f".{name}" for name in names] for names in (one.names, other.names))
+        alike = [(k, n) for k in wanted for n, b in enumerate(its) if b.endswith(ours[k]) or ours[k].endswith(b)]
+        for k, n in sorted(alike, key=lambda pair: -np.isin(one.sums[:, pair[0]], other.sums[:, pair[1]]).sum()):
+            pairs += [] if k in dict(pairs) or n in dict(pairs).values() else [(k, n)]
     if not pairs and len(one.names) == len(other.names):
         pairs = [(k, k) for k in wanted]
     return [a for a, _ in pairs], [b for _, b in pairs]
@@ -69,25 +70,26 @@ def _rarely(case: Case, times: Array) -> Finding | None:
 @check_each_agent
 def _sync(case: Case) -> Iterator[Finding]:
     source, target, before = (case.looks(SYNC + role) for role in (tables.SOURCE, tables.TARGET, tables.SOURCE_BEFORE))
-    if not source or not target:
-        yield _never_synced(case)
-        return
-    case.need(before, "sync")
-    copied, copy, before = together(source, target, before)
-    void = equal(copied, before) & ~equal(copy, copied)
-    if void.any():
-        yield case.first("no effect", void, copy.time)
-        return
+    if not target:
+        raise Told(_never_synced(case))
     own, rows = _published(case, target), target.rows(target.trained())
     for other in case.evidence.agents:
         theirs = set() if other == case.agent else _published(Case(case.evidence, case.check, other), target)
         foreign = np.array([row in theirs and row not in own for row in rows])
         if foreign.any():
-            yield case.first("other agent", foreign, target.time, other=other)
-            return
-    published = case.looks(PUBLISH + tables.TARGET)
-    rarely = _rarely(case, target.time) if not published or changes(published).sum() > 2 else None
-    yield rarely or case.say("synced", syncs=len(target), changed=changes(target).sum())
+            raise Told(case.first("other agent", foreign, target.time, other=other))
+    copied, copy, before = together(source, target, before)
+    void = equal(copied, before) & ~equal(copy, copied)
+    if void.any():
+        raise Told(case.first("no effect", void, copy.time))
+    published, new = _arrived(case), changes(target)
+    fresh = published.time[changes(published)]
+    stuck = target.time > np.append(fresh[3:4], np.inf)[0]
+    if stuck.any() and new.sum() == 1:  # not every source was looked at, but what it arrives in
+        raise Told(case.first("no effect", stuck, target.time))
+    times = target.time if not published or _rarely(case, fresh) else target.time[new]
+    rarely = _rarely(case, times) if not published or len(fresh) > 2 else None
+    yield rarely or case.say("synced", syncs=len(target), changed=new.sum())
 
 
 def _never_synced(case: Case) -> Finding:
@@ -105,12 +107,26 @@ def _never_synced(case: Case) -> Finding:
 def _published(case: Case, target: Looks) -> set[bytes]:
     """The trained tensors of an agent that were ever whole, in the order of the target's own."""
     whole: set[bytes] = set()
-    for role in (PUBLISH + tables.TARGET, PUBLISH + tables.TARGET_BEFORE, tables.ONLINE, tables.ONLINE_BEFORE):
-        looks = case.looks(role)
+    for looks in (_arrived(case), _arrived(case, 1), _trained(case, target), _trained(case, target, 1)):
         mine, its = common(target, looks)
         if len(mine) == len(target.trained()):
             whole |= set(looks.rows(its))
     return whole
+
+
+def _arrived(case: Case, before: int = 0) -> Looks:
+    """What publications left, or what was there before: where no target was named, what they sent away."""
+    return case.looks(PUBLISH + tables.TARGET - before) or case.looks(PUBLISH + tables.SOURCE - before)
+
+
+def _trained(case: Case, target: Looks, before: int = 0) -> Looks:
+    """What updates left, or what was there before: with the target network, where the target has both networks."""
+    online, other = case.looks(tables.ONLINE - before), case.looks(tables.TARGET - before)
+    if len(online.names) >= len(target.names):
+        return online
+    online, other = together(online, other)
+    sums = np.concatenate([online.sums, other.sums], 1)
+    return replace(online, sums=sums, names=online.names + other.names, kinds=online.kinds + other.kinds)
 
 
 @check_each_agent
@@ -118,15 +134,15 @@ def _torn(case: Case) -> Iterator[Finding]:
     target, shared = case.looks(SYNC + tables.TARGET), shares_memory(case)
     case.stop(shared and not target, "uncopied")
     case.need(target, "sync")
-    published = case.looks(PUBLISH + tables.TARGET)
-    known = published or case.looks(tables.ONLINE)
+    published = _arrived(case)
+    known = published or _trained(case, target)
     case.need(known, "publish")
     # another agent's weights are not torn: to take them is a mistake of its own
     everyone = [Case(case.evidence, case.check, agent) for agent in case.evidence.agents]
     whole, trained = set[bytes]().union(*(_published(each, target) for each in everyone)), target.trained()
     mine, its = common(target, known)
     case.stop(len(mine) < len(trained), "tensors")
-    before = case.looks(PUBLISH + tables.TARGET_BEFORE) or case.looks(tables.ONLINE_BEFORE)
+    before = _arrived(case, 1) or case.looks(tables.ONLINE_BEFORE)
     first = before.sums[:1] if before.names == known.names else known.sums[:0]
     columns = [set(np.concatenate([known.sums[:, k], first[:, k]]).tolist()) for k in its]
     events, updates = case.table("events"), case.table("updates")
@@ -140,6 +156,9 @@ def _torn(case: Case) -> Iterator[Finding]:
         if row in whole or sync is None or not begun <= sync["time"] <= case.evidence.horizon:
             continue
         overlap = ((writes["begin"] < sync["time"]) & (writes["time"] > sync["begin"])).any()
+        near = max(0, in_place["time"].searchsorted(sync["begin"]) - 1), in_place["begin"].searchsorted(sync["time"])
+        if (in_place["looked"][slice(*near)] != 1).any():
+            continue  # it may have taken what an update left that nobody looked at
         pieces = all(value in column for value, column in zip(target.sums[k, mine].tolist(), columns, strict=True))
         torn += [k] if pieces or overlap else []
         unwrapped += not (pieces or overlap)
@@ -152,28 +171,27 @@ def _torn(case: Case) -> Iterator[Finding]:
 @check_each_agent
 def _publish(case: Case) -> Iterator[Finding]:
     source, target = (case.looks(PUBLISH + role) for role in (tables.SOURCE, tables.TARGET))
-    if not source or not target:
+    if not source:
         read, changed = case.looks(SYNC + tables.SOURCE), changes(case.looks(tables.ONLINE)).sum()
         case.stop(shares_memory(case), "shared")
         case.need(changed > 9 and len(read) > 2 and changes(read).sum() == 1, "publish")
-        yield case.say("never", read.time[-1], syncs=len(read), changed=changed)
-        return
-    source, copy = together(source, target)
+        raise Told(case.say("never", read.time[-1], syncs=len(read), changed=changed))
+    source, copy = together(source, target or source)
     void = ~equal(source, copy)
     if void.any():
         first = int(np.argmax(void))
         mine, its = common(source, copy)
         if not (source.sums[first, mine] == copy.sums[first, its]).any():
-            yield case.first("no effect", void, source.time)
-            return
-    yield _rarely(case, target.time) or case.say("published", publications=len(target))
+            raise Told(case.first("no effect", void, source.time))
+    yield _rarely(case, _arrived(case).time) or case.say("published", publications=len(_arrived(case)))
 
 
 @check_each_agent
 def _parts(case: Case) -> Iterator[Finding]:
     source, target = (case.looks(PUBLISH + role) for role in (tables.SOURCE, tables.TARGET))
     case.stop(not (source and target) and shares_memory(case), "uncopied")
-    case.need(source and target, "publish")
+    case.stop(source and not target, "sent")
+    case.need(source, "publish")
     source, target = together(source, target)
     pairs = zip(*common(source, target, buffers=True), strict=True)
     matters = [(k, n) for k, n in pairs if source.kinds[k] != "b" or "running_" in source.names[k]]
@@ -190,8 +208,7 @@ def _sharing(case: Case) -> Iterator[Finding]:
     online, found = case.looks(tables.ONLINE), shares_memory(case)
     source, target = (case.looks(PUBLISH + role) for role in (tables.SOURCE, tables.TARGET))
     if source and target and source.identity[0] == target.identity[0]:
-        yield case.say("itself", source.time[0], publications=len(source))
-        return
+        raise Told(case.say("itself", source.time[0], publications=len(source)))
     case.need(online, "update")
     if found is None:
         yield case.say("own")
@@ -237,8 +254,7 @@ def _epsilon(case: Case) -> Iterator[Finding]:
     if len(theirs) and len(used) > 1 and np.ptp(used) < 1e-9 < np.ptp(theirs):
         moves = len(read) and np.ptp(read) > 1e-9
         why = "unsynced" if not len(taken) else "uncopied" if moves else "unshared"
-        yield case.say(why, acts["time"][0], used=used[0], high=theirs.max(), low=theirs.min())
-        return
+        raise Told(case.say(why, acts["time"][0], used=used[0], high=theirs.max(), low=theirs.min()))
     # what the actor should use: what its last sync could have copied, or, without syncs, what the learner has
     due = _latest(acts["time"], *((taken, "source_epsilon") if len(read) else (updates, "epsilon")))
     gap = np.abs(acts["epsilon"] - due)[len(acts) // 2 :]

@@ -318,18 +318,22 @@ class Watch:
 
     # --- the calls of an actor -------------------------------------------------------------------------------------
 
-    def sync(self, agent: int, *, source: Any, target: Any) -> Copy:
+    def sync(self, agent: int, *, source: Any = None, target: Any) -> Copy:
         """Around the copy of published weights into the model that acts: ``with watch.sync(agent, source=, target=):``.
 
         Args:
             agent: whose weights.
-            source: what is copied: a module, a mapping of tensors, or an object with modules as attributes.
+            source: what is copied: a module, a mapping of tensors, or an object with modules as attributes; left out if
+                it comes from a queue or a file.
             target: what it is copied into.
         """
         return Copy(self, tables.SYNC, self._agent(agent), source, target)
 
-    def publish(self, agent: int, *, source: Any, target: Any) -> Copy:
-        """Around the copy of trained weights to where the actor finds them; arguments as for :meth:`sync`."""
+    def publish(self, agent: int, *, source: Any, target: Any = None) -> Copy:
+        """Around the copy of trained weights to where the actor finds them; arguments as for :meth:`sync`.
+
+        Where they go into a queue, a file or a manager's dictionary, leave ``target`` out.
+        """
         return Copy(self, tables.PUBLISH, self._agent(agent), source, target)
 
     def episode(self, agent: int | None = None, env: int | None = None) -> None:
@@ -358,7 +362,7 @@ class Watch:
         self, agent: int, obs: Any, action: Any, reward: Any, done: Any, *, next_obs: Any = None,
         truncated: Any = None, index: Any = None, env: int | None = 0,
     ) -> None:  # fmt: skip
-        """A row goes into the buffer.
+        """A row goes into the buffer: one call at every step, with the reward of that step, however many a row spans.
 
         Args:
             agent: whose buffer.
@@ -414,7 +418,7 @@ class Watch:
 
         Args:
             agent: whose buffer.
-            states, actions, rewards, next_states, dones: the batch.
+            states, actions, rewards, next_states, dones: the batch; without dones a discount of 0 is an end.
             valid: which rows count.
             discounts: of the next state's value, where rows differ in it.
             indices: where in the buffer the rows lie.
@@ -430,6 +434,7 @@ class Watch:
             gain, end, valid, discounts = (
                 None if value is None else numbers_of(value, many) for value in (rewards, dones, valid, discounts)
             )
+            end = np.asarray(discounts == 0) if end is None and discounts is not None else end
             here.batches[agent] = gain, end, valid
             elements = math.prod(np.shape(states)[1:])
             most = max(ROWS, MOST // max(elements, 1)) if here.sampled[agent] <= ALWAYS else ROWS
@@ -542,7 +547,8 @@ class Copy(_Block):
         self._look(here, *zip((10 * self._kind + role for role in roles), self._models, strict=True))
 
     def _before(self, here: _Process) -> None:
-        self._event, self._looks = next(here.events), here.looks(f"copy {self._kind} {self._agent}", ALWAYS_COPIES)
+        looks = here.looks(f"copy {self._kind} {self._agent}", ALWAYS_COPIES)
+        self._event, self._looks = next(here.events), looks or self._models[1] is None
         self._see(here, tables.SOURCE_BEFORE, tables.TARGET_BEFORE)
 
     def _after(self, here: _Process, begin: float, end: float) -> None:
