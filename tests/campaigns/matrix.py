@@ -54,7 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "noisy": {"agent.noisy": True},
     "publishing often": {"pacing.publish_interval": 2},
     "few updates per epoch": {
-        "epochs": 240, "exploration.decay_epochs": 120, "pacing.updates_per_epoch": 2, "pacing.publish_interval": 2,
+        "epochs": 240, "exploration.decay_epochs": 120, "pacing.updates_per_epoch": 4, "pacing.publish_interval": 4,
     },
 }  # fmt: skip
 """Other settings, in which some faults can be seen at all. Sound runs of the same settings stand beside them."""
