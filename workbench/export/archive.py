@@ -86,6 +86,8 @@ def unpack(path: Path | str, out: Path | str | None = None, **given: type | str 
         try:
             with _Bounded(path, most) as file, tarfile.open(fileobj=file, mode="r:") as tar:
                 name = _extract(tar, Path(temporary))
+                while file.read(MAX_AT_ONCE):  # to the checksum at the end, which a reader of the members never meets
+                    pass
         except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError, RecursionError) as error:
             raise ExportError(f"{path} is no whole archive of a run: {error}; ask for it again") from None
         target = parent.absolute() / name
