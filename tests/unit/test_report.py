@@ -23,6 +23,7 @@ from workbench.report.curves import aligned
 from workbench.report.intervals import (
     MIN_RUNS,
     Estimate,
+    estimate,
     interquartile_mean,
     interval,
     middle_and_ends,
@@ -61,6 +62,13 @@ def titles(figure):
 
 
 # --- interquartile means and intervals -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [2, 3, 9, 12])
+def test_a_mean_with_a_number_that_is_none_is_none_whatever_the_count(count):
+    values = [*range(1, count + 1), np.nan]
+    assert np.isnan(interquartile_mean(values)) and not np.isnan(interquartile_mean(values[:-1]))
+    assert np.isnan([vars(estimate(values))[name] for name in ("value", "low", "high")]).all()
 
 
 @given(st.lists(numbers, min_size=1, max_size=40))
@@ -417,7 +425,10 @@ def test_a_run_without_finite_values_leaves_a_gap_and_is_said(tmp_path):
     for seed in range(3):
         finished_run(tmp_path, seed=seed, loss=np.nan if seed == 1 else 1.0)
     made = make(tmp_path, figures=["loss_and_q"])
-    assert "Values that are not finite are left out" in made["loss_and_q"].caption
+    words = (
+        "Values that are not finite are left out of the moving averages (2 of 3 runs are finite, seed 1 not from update"
+    )
+    assert words in made["loss_and_q"].caption
     (line,) = [line for line in made["loss_and_q"].picture.axes[0].lines if line.get_zorder() == 3]
     assert np.isnan(line.get_ydata()).all()  # a mean of the other two would flatter the group
     made.save(tmp_path / "out")

@@ -173,7 +173,10 @@ def bundle_of(group: Group, curve: Curve, material: Material) -> tuple[Bundle, s
     """
     window = material.smoothing if _noisy(curve.metric) else 0.0
     found = [_series(run, curve, window, material.normalised) for run in group.runs]
-    notes = {said("curves.not finite")} if any(bad for _, _, bad in found) else set()
+    pairs, axis = zip(group.runs, found, strict=True), group.runs[0].history.schema.axis(curve.metric)
+    lost = [f"seed {run.config.seed} not from {axis} {bad} on" for run, (*_, bad) in pairs if bad is not None]
+    about = {"finite": len(found) - len(lost), "count": len(found), "lost": ", ".join(lost[:3])}
+    notes = {said("curves.not finite", **about)} if lost else set()
     x, y = aligned([(x, y) for x, y, _ in found], hold=curve.over == "time")
     if not all(np.array_equal(own, x) for own, _, _ in found):
         notes.add(said("curves.held") if curve.over == "time" else said("curves.cut"))
@@ -186,8 +189,8 @@ def start_time(run: LoadedRun) -> float:
     return last - run.result.wall_s
 
 
-def _series(run: LoadedRun, curve: Curve, window: float, normalised: bool) -> tuple[Array, Array, bool]:
-    """One run's curve, and whether it has values that are not finite."""
+def _series(run: LoadedRun, curve: Curve, window: float, normalised: bool) -> tuple[Array, Array, int | None]:
+    """One run's curve, and the first update or epoch with a value that is not finite; None if all are."""
     points, y = run.history.series(curve.metric)
     if METRICS[curve.metric].table == "evaluations" and curve.over == "agent_steps":
         x = (points + 1.0) * run.config.steps_per_epoch
@@ -200,7 +203,7 @@ def _series(run: LoadedRun, curve: Curve, window: float, normalised: bool) -> tu
     if normalised and curve.metric in ("charts/reward", "charts/greedy_reward"):
         low, high = _scale(run)
         y = (y - low) / (high - low)
-    bad = not np.isfinite(y).all()
+    bad = next(iter(points[~np.isfinite(y)].tolist()), None)
     if _noisy(curve.metric):
         length = len(y)
         x, y = moving_average(x, y, round(window * length), POINTS)
