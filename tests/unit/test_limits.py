@@ -15,6 +15,7 @@ from workbench.core.processes.blocks import Plan, allocate_shared
 from workbench.core.processes.spawn import in_words
 from workbench.core.shared.record_ring import Channel
 from workbench.runs import limits
+from workbench.runs.folder import RecordWarning
 from workbench.runs.limits import (
     REMEDIES,
     check_limits,
@@ -166,3 +167,12 @@ def test_a_want_of_open_files_is_not_called_a_want_of_memory(monkeypatch):
     monkeypatch.setattr(shared_memory, "nameless_file", refuse)
     with pytest.raises(OSError, match="Too many open files"):
         block_of(Channel.layout())
+
+
+def test_far_more_learners_than_cores_are_said_before_the_start_with_the_setting(monkeypatch):
+    monkeypatch.setattr(limits.machine, "cores", lambda: 2)
+    many = wb.preset("tiny").replace(**{"world.num_agents": 17, "world.width": 12, "world.height": 12})
+    with pytest.warns(RecordWarning, match="17 learner processes .* 2 cores, .*learners = 'auto'"):
+        check_limits(Plan(many, "multiprocess", 1, ()))
+    for mode, config in (("sequential", many), ("multiprocess", many.replace(**{"processes.learners": "auto"}))):
+        check_limits(Plan(config, mode, 1, ()))  # a warning would be an error here

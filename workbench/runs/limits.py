@@ -8,12 +8,14 @@ import errno
 import os
 import resource
 import signal
+import warnings
 from pathlib import Path
 
 from workbench.core.processes import shared_memory
 from workbench.core.processes.blocks import Plan, layouts
 from workbench.core.processes.spawn import TOO_MANY_FILES
-from workbench.runs import fork_server
+from workbench.runs import fork_server, machine
+from workbench.runs.folder import RecordWarning
 from workbench.runs.history import History
 from workbench.runs.sentences import SENTENCES, said
 
@@ -22,10 +24,12 @@ REMEDIES: dict[str, str] = SENTENCES["too much memory"]
 
 # Files that are open for a moment only: logs, records, a checkpoint, the pipes of a child that is being started.
 SPARE_FILES = 24
+# Learners for each core beyond which they only wait for each other.
+MOST_PER_CORE = 8
 
 
 def check_limits(plan: Plan) -> None:
-    """Check that this machine has what a run needs.
+    """Check that this machine has what a run needs; a :class:`RecordWarning` if it has far too few cores.
 
     Raises:
         MemoryError: there is less memory than its blocks need together. The message has both in MiB, the largest
@@ -51,6 +55,9 @@ def check_limits(plan: Plan) -> None:
         raise OSError(errno.EFBIG, said("limits.file", needed=_mib(sum(needed.values())), most=_mib(largest_file)))
     if (wanted := files_needed(plan)) > (left := files_left()):
         raise OSError(errno.EMFILE, said("limits.files", wanted=wanted, left=left, remedy=TOO_MANY_FILES))
+    learners, most = plan.config.num_learners if plan.mode == "multiprocess" else 0, MOST_PER_CORE * machine.cores()
+    if learners > most:
+        warnings.warn(said("limits.cores", learners=learners, cores=machine.cores()), RecordWarning, stacklevel=2)
 
 
 def check_tables(history: History) -> None:
