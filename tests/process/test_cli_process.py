@@ -282,10 +282,11 @@ def test_ctrl_c_leaves_a_notebook_as_it_was_and_no_kernel(family, tmp_path):
     assert path.read_bytes() == before
 
 
-def test_lab_serves_the_notebooks_to_this_machine_and_asks_for_a_token(family, tmp_path):
+@pytest.mark.parametrize("more", [[], ["--ip=localhost"]], ids=["as it is", "localhost"])
+def test_lab_serves_the_notebooks_to_this_machine_and_asks_for_a_token(more, family, tmp_path):
     folders = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
     own = {name: str(tmp_path / name) for name in folders}
-    with started(family, "lab", "--no-browser", "--allow-root", "--ServerApp.port=0", **own) as server:
+    with started(family, "lab", "--no-browser", "--allow-root", "--ServerApp.port=0", *more, **own) as server:
         address = wait_until(lambda: _address(tmp_path / "JUPYTER_RUNTIME_DIR"), server)
         wait_until(lambda: _listens_on(address["port"]), server)  # it writes down its address a moment before
         with pytest.raises(urllib.error.HTTPError, match="403"):

@@ -153,6 +153,7 @@ class Odd(Walk):
         super().__init__()
         if space:
             self.observation_space = SPACES[space]
+        self.observation_space.seed(0)
         self.sound, self.shows, self.does = self.observation_space.sample(), shows, does
 
     def reset(self, *, seed=None, options=None):

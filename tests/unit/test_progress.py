@@ -2,12 +2,14 @@
 
 import hashlib
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench.core.processes.supervisor import Supervisor
 from workbench.core.shared import layout
 from workbench.core.shared.counters import TIMES_KEPT, Progress
 
@@ -127,3 +129,24 @@ def test_what_a_counter_speaks_for_is_there_before_it_is_raised(monkeypatch):
     monkeypatch.setattr(layout, "fence", fence)
     Progress(arrays).report_updates(1, 3, np.ones(3, np.float32))
     assert fence.seen == [(0, True), (3, True)]
+
+
+def test_with_every_child_that_is_ready_the_others_have_their_time_once_more(monkeypatch):
+    """100 children that need two seconds each are not too slow for a limit of three."""
+    now, failed, opened, ready = [0.0], [], [], []
+    monkeypatch.setattr("workbench.core.processes.supervisor.time", SimpleNamespace(monotonic=lambda: now[0]))
+    progress = SimpleNamespace(ready=lambda: ready, open_barrier=lambda: opened.append(now[0]))
+    made = SimpleNamespace(
+        progress=progress, config=SimpleNamespace(processes=SimpleNamespace(start_timeout_s=3.0)), ring=lambda: None,
+        children=range(100), _ready=0, _ready_time=0.0, _fail=failed.append,
+    )  # fmt: skip
+    for _ in range(100):
+        now[0] += 2.0
+        ready.append(1)
+        Supervisor._look_at_the_barrier(made)
+    assert opened == [200.0] and failed == []
+    ready.pop()
+    now[0] += 3.5
+    Supervisor._look_at_the_barrier(made)
+    assert "1 of 100 children were not ready within 3 s; see the logs" in str(failed[0])
+    assert "processes.learners groups agents" in str(failed[0])
