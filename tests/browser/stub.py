@@ -55,9 +55,10 @@ def browser() -> Iterator[Browser]:
 
 
 def show(
-    browser: Browser, folder: Path, runs: list[RunView], choices: Choices, width: int, paper: str, kept: bool = False
-) -> Page:
-    """A page of that width on a panel of some runs, with paper of that colour.
+    browser: Browser, folder: Path, runs: list[RunView], choices: Choices, width: int, paper: str, kept: bool = False,
+    ratio: float = 1,
+) -> Page:  # fmt: skip
+    """A page of that width on a panel of some runs, with paper of that colour and ``ratio`` pixels to a dot.
 
     ``kept``: no kernel sends the rows; they are in the widget's state, as in a notebook that was saved with it.
     """
@@ -77,7 +78,7 @@ def show(
     text = text.replace("VALUES_", json.dumps(values)).replace("KEPT_", json.dumps(kept))
     file = folder / "panel.html"
     file.write_text(text.replace("ROWS_", base64.b64encode(rows).decode()), encoding="utf-8")
-    page = browser.new_page(viewport={"width": width, "height": 1600}, accept_downloads=True)
+    page = browser.new_page(viewport={"width": width, "height": 1600}, accept_downloads=True, device_scale_factor=ratio)
     page.on("pageerror", lambda error: print("the page failed:", error))
     page.goto(file.as_uri())
     page.wait_for_function("document.querySelectorAll('.wb-plot canvas').length === values.drawing.charts.length")

@@ -252,6 +252,17 @@ def test_what_is_shown_can_be_saved(shown: Page, tmp_path: Path) -> None:
     assert sum(row.startswith(mine) for row in rows) == 150
 
 
+@pytest.mark.parametrize("ratio", [1, 1.5, 2])
+def test_charts_are_as_sharp_as_the_screen(browser: Browser, tmp_path: Path, ratio: float) -> None:
+    page = stub.show(browser, tmp_path, two(), Choices(), 1150, PAPERS["light"], ratio=ratio)
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('.wb-plot canvas')]"
+        ".map(each => [each.width, each.getBoundingClientRect().width])"
+    )
+    assert sizes and all(abs(pixels - ratio * shown) <= 1 for pixels, shown in sizes), sizes
+    page.close()
+
+
 def test_the_theme_is_followed(shown: Page) -> None:
     (light,) = wait_for_frames(shown, 1)
     shown.evaluate("document.body.style.background = '#111111'; document.body.dataset.theme = 'dark'")

@@ -470,6 +470,8 @@ def test_rewards_that_cannot_be_normalised_cost_their_figures_and_no_other(refer
     made = make(tmp_path, pool=["world.spawn_prob"])
     assert re.search(r"run sequential-lag1-seed2 cannot be normalised: .*earns (7|nan)", made.left_out["reward"])
     assert {"loss_and_q", "sync_lag"} <= set(made)
+    page = made._repr_html_()  # what a notebook shows
+    assert page.count("<table") == 2 and "sync_lag" in page and "cannot be normalised" in page
 
 
 def test_an_extended_run_is_a_group_of_its_own_and_every_place_it_was_at_is_named(tmp_path):

@@ -108,6 +108,12 @@ class Report:
             parts += ["## Runs that were left out\n", *(f"- {why}\n" for why in self.selection.left_out)]
         return "\n".join(parts)
 
+    def _repr_html_(self) -> str:
+        """The results, what each figure shows, and why others could not be made."""
+        made = ((name, figure.caption.partition(". ")[0]) for name, figure in self.figures.items())
+        figures = Table(("figure", "what it shows"), (*made, *self.left_out.items()), numbers=False)
+        return self.results.html + figures.html
+
     def __repr__(self) -> str:
         about = f"{len(self.selection.runs)} runs in {len(self.selection.groups)} groups"
         return f"<Report on {about}: {', '.join(self.figures) or 'no figure'}>"

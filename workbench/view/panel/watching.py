@@ -34,7 +34,7 @@ class Watcher:
             look: one look; returns whether there is nothing more to see.
             on_error: told what a look raised; the thread leaves then.
             name: of the thread.
-            interval_s: shortest time between two looks.
+            interval_s: shortest time from one look to the next.
             share: of a core that looks may take; None for :data:`MAX_SHARE` of all cores.
         """
         self._look, self._on_error, self._interval_s = look, on_error, interval_s
@@ -57,9 +57,9 @@ class Watcher:
     def _watch(self) -> None:
         try:
             while True:
-                began = time.thread_time()
-                over, cost = self._look(), (time.thread_time() - began) / self._share
-                if over or self._closing.wait(max(self._interval_s, cost)):
+                began, on_core = time.monotonic(), time.thread_time()
+                over, cost = self._look(), (time.thread_time() - on_core) / self._share
+                if over or self._closing.wait(max(began + self._interval_s - time.monotonic(), cost)):
                     return
         except Exception as error:
             self._on_error(error)

@@ -71,7 +71,7 @@ def drawing(game: Game, name: str) -> str:
         parts.append(f'<image x="{COLUMNS[0]}" y="{TOP}" width="480" height="{SIDE}" href="{source}"/>')
     parts += [
         _values(game, seeing),
-        *(_text(16, HEIGHT - y, line, TEXT) for y, line in zip((27, 8), legend, strict=True)),
+        *(_text(16, HEIGHT - y, line, TEXT) for y, line in zip((27, 8), legend, strict=True) if line),
     ]
     look = f"width: 100%; max-width: {WIDTH}px; color: var(--jp-ui-font-color1, inherit); font-family: {FONT}"
     about = (
