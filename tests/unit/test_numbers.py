@@ -69,7 +69,8 @@ DEFINED = (
     r"Python 3\.11", r"exit code is 0", r"\b50-turn epoch", r"\*e\* ?- 1|\*e - [12]", r"[Aa]t lag [01]\b", r"\b95 % ",
     r"64 worlds", r"for above 1", r"weights below 0", r"[Nn]otebooks? \d\d", r"\d\d_\w+\.ipynb|\[\d\d ",
     r"[Mm]ethods? \d", r"\| \d \w+", r"first 16 epochs", r"at 0\)", r"end every sync at 0", r"themselves \(2\)",
-    r"so 2 and 6 pass", r"tell \(1, 3, 4, 7\)", r"broadcasts \(1, S\)", r"interval holds 0", r"then 5, then 50",
+    r"so 2 and 6 pass", r"tell \(1, 3, 4, 7\)", r"broadcasts \(1, S\)", r"effect of exactly 0", r"out at 5 %",
+    r"then 5, then 50",
     r"parameters are all 1", r"batches of 64 rows", r"from 0 to free", r"a reward of 1", r"Agarwal et al\.|^2021\)",
     r"3\.4 inches", r"two of 36 pixels",
 )  # fmt: skip
