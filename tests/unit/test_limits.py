@@ -2,6 +2,7 @@
 
 import errno
 import re
+import resource
 import signal
 
 import pytest
@@ -176,3 +177,9 @@ def test_far_more_learners_than_cores_are_said_before_the_start_with_the_setting
         check_limits(Plan(many, "multiprocess", 1, ()))
     for mode, config in (("sequential", many), ("multiprocess", many.replace(**{"processes.learners": "auto"}))):
         check_limits(Plan(config, mode, 1, ()))  # a warning would be an error here
+
+
+def test_a_limit_on_addresses_is_named_before_anything_is_made(monkeypatch):
+    monkeypatch.setattr(limits.resource, "getrlimit", lambda kind: (10**6 if kind == resource.RLIMIT_AS else -1,) * 2)
+    with pytest.raises(OSError, match=r"takes addresses for .* MiB, it may have 1 MiB; .*ulimit -v"):
+        check_limits(Plan(wb.preset("tiny"), "sequential", 1, ()))

@@ -111,8 +111,7 @@ class Report:
     def _repr_html_(self) -> str:
         """The results, what each figure shows, and why others could not be made."""
         made = ((name, figure.caption.partition(". ")[0]) for name, figure in self.figures.items())
-        figures = Table(("figure", "what it shows"), (*made, *self.left_out.items()), numbers=False)
-        return self.results.html + figures.html
+        return self.results.html + Table(("figure", "shows"), (*made, *self.left_out.items()), numbers=False).html
 
     def __repr__(self) -> str:
         about = f"{len(self.selection.runs)} runs in {len(self.selection.groups)} groups"

@@ -11,6 +11,8 @@ import signal
 import warnings
 from pathlib import Path
 
+import psutil
+
 from workbench.core.processes import shared_memory
 from workbench.core.processes.blocks import Plan, layouts
 from workbench.core.processes.spawn import TOO_MANY_FILES
@@ -50,9 +52,11 @@ def check_limits(plan: Plan) -> None:
         raise OSError(errno.ENOSYS, said("limits.server"))
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN and (method == "spawn" or not fork_server.available()):
         raise OSError(errno.ECHILD, said("limits.deaf"))
-    largest_file = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-    if 0 <= largest_file < sum(needed.values()):
-        raise OSError(errno.EFBIG, said("limits.file", needed=_mib(sum(needed.values())), most=_mib(largest_file)))
+    mapped = psutil.Process().memory_info().vms + 96 * 2**20  # with room for the stacks and heaps of threads
+    for name, limit, taken in (("file", resource.RLIMIT_FSIZE, 0), ("addresses", resource.RLIMIT_AS, mapped)):
+        whole, most = sum(needed.values()) + taken, resource.getrlimit(limit)[0]
+        if 0 <= most < whole:
+            raise OSError(errno.EFBIG, said(f"limits.{name}", needed=_mib(whole), most=_mib(most)))
     if (wanted := files_needed(plan)) > (left := files_left()):
         raise OSError(errno.EMFILE, said("limits.files", wanted=wanted, left=left, remedy=TOO_MANY_FILES))
     learners, most = plan.config.num_learners if plan.mode == "multiprocess" else 0, MOST_PER_CORE * machine.cores()

@@ -69,10 +69,8 @@ def drawing(game: Game, name: str) -> str:
         Image.fromarray(picture).save(file := io.BytesIO(), "png", compress_level=1)
         source = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
         parts.append(f'<image x="{COLUMNS[0]}" y="{TOP}" width="480" height="{SIDE}" href="{source}"/>')
-    parts += [
-        _values(game, seeing),
-        *(_text(16, HEIGHT - y, line, TEXT) for y, line in zip((27, 8), legend, strict=True) if line),
-    ]
+    parts.append(_values(game, seeing))
+    parts += (_text(16, HEIGHT - y, line, TEXT) for y, line in zip((27, 8), legend, strict=True) if line)
     look = f"width: 100%; max-width: {WIDTH}px; color: var(--jp-ui-font-color1, inherit); font-family: {FONT}"
     about = (
         f'viewBox="0 0 {WIDTH} {HEIGHT}" fill="currentColor" role="img" aria-label="{escaped(describe(game, name))}"'
