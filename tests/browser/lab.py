@@ -9,11 +9,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
@@ -56,6 +57,15 @@ class Lab:
         """Whether there is a kernel that a page is connected to and that has nothing to do."""
         kernels = [session["kernel"] for session in self.get("api/sessions")]
         return any(kernel["connections"] > 0 and kernel["execution_state"] == "idle" for kernel in kernels)
+
+
+def write_notebook(path: Path, cells: Iterable[str]) -> Path:
+    """Write a notebook of some code cells, in a new folder; returns its path."""
+    path.parent.mkdir()
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    code = [nbformat.v4.new_code_cell(source) for source in cells]
+    nbformat.write(nbformat.v4.new_notebook(cells=code, metadata=metadata), path)
+    return path
 
 
 @contextlib.contextmanager

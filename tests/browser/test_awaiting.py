@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 
-from tests.browser.lab import lab, page_on, run_all, wait_until
+from tests.browser.lab import lab, page_on, run_all, wait_until, write_notebook
 from tests.browser.test_live_panel import cell, facts, press, spawned, wait_for_frames
 
 CELLS = (
@@ -20,12 +19,7 @@ CELLS = (
 @pytest.mark.browser
 @pytest.mark.slow
 def test_a_page_that_is_reloaded_while_a_cell_awaits_has_its_panel_and_buttons(tmp_path: Path, family: Any) -> None:
-    notebooks = tmp_path / "notebooks"
-    notebooks.mkdir()
-    new = nbformat.v4
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    book = new.new_notebook(cells=[new.new_code_cell(source) for source in CELLS], metadata=metadata)
-    nbformat.write(book, notebooks / "awaiting.ipynb")
+    notebooks = write_notebook(tmp_path / "notebooks" / "awaiting.ipynb", CELLS).parent
 
     environment = family.environment | {"WORKBENCH_DATA": str(tmp_path / "data")}
     with (

@@ -5,11 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 from playwright.sync_api import Error, Locator, Page, TimeoutError
 
-from tests.browser.lab import Lab, lab, page_on, run_all, wait_until
+from tests.browser.lab import Lab, lab, page_on, run_all, wait_until, write_notebook
 
 ARTEFACTS = Path(__file__).parents[1] / "artefacts"
 CELLS = (
@@ -201,12 +200,7 @@ def look_at_the_world(page: Page) -> None:
 @pytest.mark.browser
 @pytest.mark.slow
 def test_start_shows_frames_that_differ_and_stop_leaves_nothing(tmp_path: Path, family: Any) -> None:
-    notebooks = tmp_path / "notebooks"
-    notebooks.mkdir()
-    new = nbformat.v4
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    book = new.new_notebook(cells=[new.new_code_cell(source) for source in CELLS], metadata=metadata)
-    nbformat.write(book, notebooks / "live.ipynb")
+    notebooks = write_notebook(tmp_path / "notebooks" / "live.ipynb", CELLS).parent
     names = shared_names()
 
     environment = family.environment | {"WORKBENCH_DATA": str(tmp_path / "data")}

@@ -4,10 +4,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 
-from tests.browser.lab import lab, page_on, run_all, wait_until
+from tests.browser.lab import lab, page_on, run_all, wait_until, write_notebook
 from tests.browser.test_live_panel import ARTEFACTS, cell
 
 CELLS = (
@@ -24,12 +23,7 @@ WIDTHS = (1400, 900)
 @pytest.mark.browser
 @pytest.mark.slow
 def test_cells_join_the_panel_as_they_begin_and_the_table_says_where_each_is(tmp_path: Path, family: Any) -> None:
-    notebooks = tmp_path / "notebooks"
-    notebooks.mkdir()
-    new = nbformat.v4
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    book = new.new_notebook(cells=[new.new_code_cell(source) for source in CELLS], metadata=metadata)
-    nbformat.write(book, notebooks / "sweep.ipynb")
+    notebooks = write_notebook(tmp_path / "notebooks" / "sweep.ipynb", CELLS).parent
 
     environment = family.environment | {"WORKBENCH_DATA": str(tmp_path / "data")}
     with (

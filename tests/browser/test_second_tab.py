@@ -4,12 +4,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 from playwright.sync_api import Locator, Page
 
 import workbench as wb
-from tests.browser.lab import Lab, lab, page_on, wait_until
+from tests.browser.lab import Lab, lab, page_on, wait_until, write_notebook
 from tests.browser.test_live_panel import cell, execute, facts, press, run_cell, spawned, wait_for_frames
 
 CELLS = (
@@ -102,12 +101,8 @@ def first_cells(server: Lab, page: Page) -> None:
 @pytest.mark.browser
 @pytest.mark.slow
 def test_a_run_outlives_tabs_and_interrupts_and_is_resumed_after_a_restart(tmp_path: Path, family: Any) -> None:
-    notebooks = tmp_path / "notebooks"
-    notebooks.mkdir()
-    new = nbformat.v4
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    book = notebooks / "tabs.ipynb"
-    nbformat.write(new.new_notebook(cells=[new.new_code_cell(each) for each in CELLS], metadata=metadata), book)
+    book = write_notebook(tmp_path / "notebooks" / "tabs.ipynb", CELLS)
+    notebooks = book.parent
     environment = family.environment | {"WORKBENCH_DATA": str(tmp_path / "data")}
     with lab(notebooks, tmp_path, environment) as server:
         with page_on(server, book.name, tmp_path / "profile") as page:

@@ -237,6 +237,7 @@ def test_threads_are_as_many_as_cores_and_memory_allow(tmp_path, monkeypatch):
     made = sweep({"seed": range(9)}, tmp_path, mode="sequential")
     monkeypatch.setattr(machine, "cores", lambda: 6)
     assert at_once_here(made.cells) == 6
+    assert len(sweep({"seed": range(9)}, tmp_path, mode="sequential", at_once=np.int64(2)).cells) == 9  # a NumPy number
     assert at_once_here(sweep({"seed": range(9)}, tmp_path).cells) == 2  # an actor and two learners each
     assert at_once_here(sweep({"seed": [0]}, tmp_path, mode="sequential", config={"processes.threads": 3}).cells) == 2
     monkeypatch.setattr(limits, "memory_available", lambda: 500 * 2**20)

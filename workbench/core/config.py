@@ -373,7 +373,7 @@ class Config(Settings):
         return int(learners)
 
 
-def differences(one: "Config", other: "Config") -> dict[str, tuple[Any, Any]]:
+def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
     """The settings in which two configurations differ, by dotted name, with both values; None where there is none.
 
     Worlds, agents or samplers of different names differ in "world.name" and so on too.

@@ -25,7 +25,7 @@ from workbench.runs.recovery.checkpoint import kept_epochs
 from workbench.runs.result import Result
 from workbench.runs.run import Run
 
-# Draws in a row that give no further cell, before there are taken to be no more of them.
+# Draws in a row without a new cell, after which a random sweep has all the cells that there are.
 MOST_VAIN = 1000
 # Seconds between two looks at whether the sweep was told to stop.
 LOOK_S = 0.5

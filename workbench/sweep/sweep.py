@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 
 from workbench.core.config import ConfigError
 from workbench.core.processes.blocks import Plan
@@ -64,7 +64,7 @@ class Sweep(Awaitable["Sweep"]):
         Raises:
             ConfigError: ``at_once`` is no number of cells, or is given beside an executor.
         """
-        if at_once is not None and not (executor is None and isinstance(at_once, int) and at_once >= 1):
+        if at_once is not None and not (executor is None and isinstance(at_once, SupportsIndex) and at_once >= 1):
             raise ConfigError(f"at_once is {at_once!r}; it must be 1 or more, and goes without an executor")
         self.cells = tuple(cells)
         self._run_cell, self._executor, self._at_once = run_cell, executor, at_once

@@ -417,7 +417,7 @@ class Panel:
         with suppress(RecordError):  # which the next look tells
             done, facts = 0 if run.status == "created" else _epochs(run), " · ".join(self._facts(index, run))
             self._lines[index] = {"share": round(done / run.config.epochs, 4), "facts": facts}
-        gone = {"facts": "cannot be read, see below; it is tried again while the others go on"}
+        gone = {"facts": "cannot be read, see below; it is tried again while the others continue"}
         return self._lines[index] | (gone if index in self._unreadable else {})
 
     def _facts(self, index: int, run: RunView) -> list[str]:

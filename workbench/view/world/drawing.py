@@ -90,7 +90,7 @@ def _board(cells: NDArray[np.uint8], names: Sequence[str], numbered: Mapping[int
     """Some cells, in units of one, and agents with their numbers, one of them pointed out."""
 
     def all_of(kind: str, shape: str) -> str:
-        """A path of that shape in every cell of a kind."""
+        """One path that draws a shape in every cell that holds such a thing."""
         where = np.argwhere(cells == names.index(kind)).tolist() if kind in names else []
         return "".join(f"M{column + 0.5} {row + 0.5}{shape}" for row, column in where)
 
