@@ -56,7 +56,7 @@ def check_limits(plan: Plan) -> None:
     for name, limit, taken in (("file", resource.RLIMIT_FSIZE, 0), ("addresses", resource.RLIMIT_AS, mapped)):
         whole, most = sum(needed.values()) + taken, resource.getrlimit(limit)[0]
         if 0 <= most < whole:
-            raise OSError(errno.EFBIG, said(f"limits.{name}", needed=_mib(whole), most=_mib(most)))
+            raise OSError(errno.EFBIG, said(f"past a limit.{name}", needed=_mib(whole), most=_mib(most)))
     if (wanted := files_needed(plan)) > (left := files_left()):
         raise OSError(errno.EMFILE, said("limits.files", wanted=wanted, left=left, remedy=TOO_MANY_FILES))
     learners, most = plan.config.num_learners if plan.mode == "multiprocess" else 0, MOST_PER_CORE * machine.cores()
