@@ -1,5 +1,6 @@
 """A check sees one wrong number, says where it is, and says nothing of a sound run."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from tests.unit import evidence as made
 from tests.unit.finished import CONFIG, finished_run
 from workbench.api import load
-from workbench.core.records import EventKind
+from workbench.core.records import EVALUATIONS, EventKind
 from workbench.diagnose import luck, stages
 from workbench.diagnose.catalogue import CHECKS
 from workbench.diagnose.checks import Number, run_checks
@@ -351,8 +352,8 @@ def test_learning_is_judged_by_other_runs_of_the_same_configuration():
     assert learning(79.0, 81.0).sentence == learning().sentence  # two are too few
     fits, below = learning(*range(76, 86)), learning(*range(116, 126))
     assert fits.verdict == "pass"
-    assert below.verdict == "fail" and "10 other runs of the same configuration, in the same" in below.sentence
-    assert "earn 120.5 on average: less than luck explains" in below.sentence
+    assert below.verdict == "fail" and "10 other runs of the same configuration earn" in below.sentence
+    assert "120.5 on average: less than luck explains" in below.sentence
     assert learning(*range(10, 20)).verdict == "pass"  # to earn more is no mistake
     assert learning(*[81.0] * 10).verdict == "pass"  # runs that are all alike prove no small difference wrong
 
@@ -368,3 +369,41 @@ def test_other_runs_are_sound_ones_beside_it_of_the_same_settings_and_lag(tmp_pa
         rewards[seed] = load(path).result.greedy_reward
     found = rewards_beside(load(path))
     assert sorted(found) == [rewards[0], rewards[1], rewards[6]]
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [({}, [7.0, 8.0]), ({"lag": 2}, []), ({"config": {"epochs": 1}}, []), ({"config": 3}, []), ({"runs": None}, [])],
+    ids=["the same", "another lag", "another configuration", "no configuration", "no runs"],
+)
+def test_rewards_that_were_measured_for_reference_count_if_they_are_of_the_configuration(
+    tmp_path, monkeypatch, kept, expected
+):
+    monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))
+    path = finished_run(tmp_path / "runs")
+    run = load(path)
+    assert rewards_beside(run) == []  # no file
+    runs = [{"seed": seed, "mode": mode, "lag": kept.get("lag", run.lag), "greedy_reward": reward}
+            for seed, reward in ((10, 7.0), (11, 8.0)) for mode in ("sequential", "multiprocess")]  # fmt: skip
+    (tmp_path / "reference").mkdir()
+    whole = {"config": run.config.replace(seed=9).to_dict(), "runs": runs} | kept
+    (tmp_path / "reference" / "learning.json").write_text(json.dumps(whole))
+    assert sorted(rewards_beside(run)) == expected
+
+
+def test_learning_is_judged_by_the_earlier_weights_of_the_run_itself():
+    def learning(*rewards, **about):
+        table = np.zeros(2 * len(rewards), EVALUATIONS)  # its last weights earn 80
+        table["epoch"], table["agent"] = np.repeat(range(10, 10 + len(rewards)), 2), np.arange(len(table)) % 2
+        table["reward"] = np.repeat(rewards, 2) / 2
+        evidence = made.evidence(config=made.CONFIG.replace(epochs=20), **about)
+        evidence.history.append("evaluations", table)
+        return verdicts(evidence)["learning"]
+
+    fell = learning(120.0, 121.0, 119.0, 120.0, 122.0)
+    assert fell.verdict == "fail" and "5 evaluations of its own weights" in fell.sentence
+    assert "earned 120.4 on average: less than luck explains" in fell.sentence
+    assert learning(120.0, 60.0, 140.0, 90.0, 110.0).verdict == "pass"  # it goes up and down
+    assert learning(40.0, 41.0, 39.0, 40.0).verdict == "pass"
+    assert learning(120.0, 121.0).verdict == "pass"  # two are too few
+    assert learning(*[120.0] * 5, changes=[(3, {"learning.learning_rate": 1e-4})]).verdict == "pass"

@@ -4,7 +4,7 @@ import multiprocessing.process
 import signal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.finished import finished_run
@@ -59,6 +59,7 @@ def test_a_value_that_a_setting_cannot_have_is_refused_before_anything_starts(op
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(name="pacing", value="{}")
 @given(
     name=st.sampled_from([*field_names(), "start", "path", "config", "parent_is_gone", "pacing", "self"]) | WORDS,
     value=WORDS | st.sampled_from(["[]", "{}", '{"x": 1}', "[[", "true", "null", "1e999", "[" * 5000]),

@@ -103,7 +103,7 @@ def test_what_was_not_recorded_is_asked_for(copies):
 
 
 def explore(copies, own_decay, every):
-    """Three hundred actions, and an update after each; the actor's epsilon is copied, and changed by itself or not."""
+    """Three hundred actions, with the learner's epsilon lower at each; the actor's is copied, or changes by itself."""
     for model in (copies.learner, copies.shared, copies.actor):
         model.epsilon = 1.0
     for step in range(300):
@@ -127,6 +127,43 @@ def test_an_epsilon_that_is_counted_twice_is_seen(copies):
 def test_an_epsilon_that_comes_with_the_syncs_is_right_however_old(copies, every):
     explore(copies, own_decay=False, every=every)
     assert judged(copies)["epsilon"].verdict == "pass"
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_an_epsilon_that_no_object_has_is_told_by_the_trainer(copies, stale):
+    assert "set `act.epsilon` within the block" in wb.doctor(copies.watch.path)["epsilon"].sentence
+    for step in range(60):
+        with copies.watch.act(0, model=copies.actor) as act:
+            act.action, act.epsilon = 0, 0.9 if stale else 0.99**step
+        with copies.watch.update(0, online=copies.learner) as update:
+            update.log(loss=1.0, epsilon=0.99**step)
+            update.log(q=torch.ones(2))
+    found = judged(copies)["epsilon"]
+    assert found.verdict == ("fail" if stale else "pass") and ("0.9 from beginning to end" in found.sentence) is stale
+
+
+def test_a_hard_copy_that_never_comes_is_told_once_no_trainer_would_wait_that_long(tmp_path):
+    online, target = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
+    with wb.Watch("hard", tau=1.0, out=tmp_path) as watch:
+        for made in (1_000, 19_000):
+            for _ in range(20):
+                with watch.update(0, online=online, target=target, count=made // 20), torch.no_grad():
+                    online.bias.add_(0.1)
+            found = wb.doctor(watch.path)["target"]
+            assert found.verdict == ("cannot tell" if made == 1_000 else "fail"), found.sentence
+    assert "never moved in 20,000 updates" in found.sentence or "never moved in 20000 updates" in found.sentence
+
+
+def test_a_hard_copy_that_no_look_has_met_is_no_accusation(tmp_path, monkeypatch):
+    monkeypatch.setattr(watch, "BUDGET", 0.0)
+    online, target = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
+    with wb.Watch("hard", tau=1.0, out=tmp_path) as watched:
+        for update in range(400):
+            with watched.update(0, online=online, target=target, count=100), torch.no_grad():
+                online.bias.add_(0.1)
+            if update == 250:  # between two looks
+                target.load_state_dict(online.state_dict())
+    assert wb.doctor(tmp_path / "hard")["target"].verdict == "cannot tell"
 
 
 def test_without_time_to_look_what_arrives_is_still_known(copies, monkeypatch):

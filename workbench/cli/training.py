@@ -134,9 +134,11 @@ def resume(
 def _settings(texts: tuple[str, ...]) -> dict[str, Any]:
     """``("epochs=480", "device=cuda")`` as values by name of a setting."""
     found = _named(texts)
-    for name in found:
+    for name, value in found.items():
         if name not in known_names(Config()):
             raise unknown(name, Config())
+        if value == {}:
+            raise ConfigError(f"{name} was given no field to change; name one, as in learning.gamma=0.9")
     return found
 
 

@@ -110,7 +110,7 @@ def judge(evidence: Evidence, name: str, ids: tuple[str, ...], needed: Sequence[
         about = tuple(dict.fromkeys(rule.about for rule, _ in broken))
         return CheckResult(name, ids, "fail", _figure(rule, first), rule.threshold, close(sentence), min(epochs), about)
     held = [(rule, each) for rule, each in found if each is not None]
-    missing = [rule for rule, each in found if each is None and (rule.needed or not held)]
+    missing = [rule for rule, each in found if each is None and rule.needed]
     why = "; ".join(reason for rule in missing if (reason := rule.exempt(evidence)))
     missing = [rule for rule in missing if not rule.exempt(evidence)]
     if why and not missing and not held:

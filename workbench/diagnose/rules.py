@@ -43,8 +43,9 @@ FRESH_Q = 1.0
 STANDARD_ERRORS = 3.0
 # Share of the way from chance to the scripted policy that a run which has learned has made at least.
 LEAST_SHARE = 0.1
-# Runs of the same configuration that a run can be compared with, how often that may accuse one more such run, and how
-# far such runs are taken to lie apart at least, as a share of their mean.
+# Greedy rewards that one can be compared with, of runs of the same configuration or of a run's own earlier weights, how
+# often that may accuse one more of their kind, and how far they are taken to lie apart at least, as a share of their
+# mean.
 FEWEST_OTHERS, OTHERS_ALARM, LEAST_SPREAD = 3, 1e-4, 0.02
 
 
@@ -459,36 +460,44 @@ def greedy_above_chance(evidence: Evidence) -> Comparison | None:
         return None
     reward, chance, error = found
     limit = chance + STANDARD_ERRORS * error
-    if reward > limit:
-        failed = False
-    elif _way(evidence.settings) < ENOUGH_WAY:
-        return None
-    else:
+    failed = reward <= limit
+    if failed:
         worth = LEAST_SHARE * (best["mean"] - chance) if best else 2 * STANDARD_ERRORS * error
-        failed = reward + STANDARD_ERRORS * error <= chance + worth
-        if not failed:
+        if _way(evidence.settings) < ENOUGH_WAY or reward + STANDARD_ERRORS * error > chance + worth:
             return None
     share = f"{(reward - chance) / (best['mean'] - chance):.0%}" if best else "an unknown share"
     return single(reward, limit, failed, evidence.config.epochs, said("learning.share", share=share))
 
 
 def greedy_as_others(evidence: Evidence) -> Comparison | None:
-    """A finished run earns no less, acting greedily, than other runs of its configuration, but for what luck explains.
+    """A finished run earns no less, acting greedily, than others of its configuration, but for what luck explains."""
+    return _greedy_as(evidence, evidence.others, "others")
 
-    By Student's t for one more run of the same kind. Runs that are all alike are taken to differ by a little.
-    """
-    reward, others = greedy_reward(evidence.history), np.asarray(evidence.others)
-    if evidence.status != "finished" or reward is None or len(others) < FEWEST_OTHERS:
+
+def greedy_as_before(evidence: Evidence) -> Comparison | None:
+    """A finished run earns no less, acting greedily, than its own weights did in the second half of the training."""
+    return _greedy_as(evidence, _before(evidence), "before")
+
+
+def _greedy_as(evidence: Evidence, rewards: Sequence[float], whose: str) -> Comparison | None:
+    """By Student's t for one more reward of the kind. Rewards that are all alike are taken to differ by a little."""
+    reward, known = greedy_reward(evidence.history), np.asarray(rewards)
+    if evidence.status != "finished" or reward is None or len(known) < FEWEST_OTHERS:
         return None
-    mean = float(others.mean())
-    spread = max(float(others.std(ddof=1)), LEAST_SPREAD * abs(mean), 1e-9) * math.sqrt(1 + 1 / len(others))
-    failed = chance_above(max(0.0, mean - reward) / spread, len(others) - 1) < OTHERS_ALARM
-    return single(reward, mean, failed, evidence.config.epochs, said("learning.others", runs=len(others)))
+    mean = float(known.mean())
+    spread = max(float(known.std(ddof=1)), LEAST_SPREAD * abs(mean), 1e-9) * math.sqrt(1 + 1 / len(known))
+    failed = chance_above(max(0.0, mean - reward) / spread, len(known) - 1) < OTHERS_ALARM
+    return single(reward, mean, failed, evidence.config.epochs, said(f"learning.{whose}", count=len(known)))
 
 
-def too_few_others(evidence: Evidence) -> str:
-    """Why :func:`greedy_as_others` does not apply to a run."""
-    return said("learning.alone", fewest=FEWEST_OTHERS) if len(evidence.others) < FEWEST_OTHERS else ""
+def _before(evidence: Evidence) -> list[float]:
+    """Greedy rewards of the second half of a training, summed over agents, without those of its last weights.
+
+    None where settings were changed meanwhile: what they are may be what made the difference.
+    """
+    table, epochs = evidence.history.evaluations, evidence.config.epochs
+    half = table[(table["epoch"] >= epochs // 2) & (table["epoch"] < epochs - 1) & (not evidence.changes)]
+    return [float(half["reward"][half["epoch"] == epoch].sum()) for epoch in np.unique(half["epoch"]).tolist()]
 
 
 def nothing_to_learn(evidence: Evidence) -> str:

@@ -210,15 +210,18 @@ class _Table:
         self._file: Callable[[], Path] | None = None
         self._on_file = 0
         self._waiting: list[Records] = []
+        self._read = _read_only(np.empty(0, dtype))  # what was read of the file last
 
     @property
     def filled(self) -> Records:
         """All records so far, (n,)."""
         with self._lock:
-            parts = [] if self._file is None else [_mapped(self._file(), self._dtype, self._on_file)]
+            if self._file is not None:  # it is not read again before it has more, unless it has become shorter
+                if len(self._read) != self._on_file or _size(self._file()) < self._read.nbytes:
+                    self._read = _mapped(self._file(), self._dtype, self._on_file)
             if self._waiting:
                 self._waiting = [_read_only(np.concatenate(self._waiting))]
-            parts += self._waiting
+            parts = [self._read] * (self._file is not None) + self._waiting
         if len(parts) == 1:
             return parts[0]
         return _read_only(np.concatenate([np.empty(0, self._dtype), *parts]))
@@ -240,14 +243,14 @@ class _Table:
 
     def forget(self) -> int:
         with self._lock:
-            gone, self._file, self._on_file = self._on_file, None, 0
+            gone, self._file, self._on_file, self._read = self._on_file, None, 0, self._read[:0]
             self.count -= gone
         return gone
 
     def read(self, file: Callable[[], Path]) -> None:
         with self._lock:
             self.count = _size(file()) // self._dtype.itemsize
-            self._file, self._on_file, self._waiting = file, self.count, []
+            self._file, self._on_file, self._waiting, self._read = file, self.count, [], self._read[:0]
 
 
 def _size(file: Path) -> int:

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from workbench.core.config import ConfigError
+from workbench.core.config import Config, ConfigError
 from workbench.core.did_you_mean import did_you_mean
 from workbench.core.settings import flat
 from workbench.runs import loaded, notes
 from workbench.runs.files import at, plain_file, read_text, write_whole
-from workbench.runs.folder import FORMAT, OldFormat, RecordError, RunFolder, runs_folder
+from workbench.runs.folder import FORMAT, OldFormat, RecordError, RunFolder, reference_path, runs_folder
 from workbench.runs.loaded import LoadedRun, RunView, extensions, status_of
 from workbench.runs.recovery.checkpoint import kept_epochs
 from workbench.runs.table import Table, number, order
@@ -191,16 +191,30 @@ def runs(
 
 
 def rewards_beside(run: RunView) -> list[float]:
-    """Final greedy rewards of the finished runs beside a run that do the same without faults, one for each seed."""
+    """Final greedy rewards of finished runs that do the same without faults, one for each seed.
+
+    Of the runs beside a run, and of those that were measured for reference, if they are of its configuration.
+    """
     dial, own, beside = run.label_of(run.mode, run.lag).partition(", ")[2], _task(run.config.flat()), RunList()
     with suppress(OSError, RecordError):  # a folder that may not be listed
         beside = runs(run.folder.place.parent, status="finished")
-    found = {
+    found = _rewards_kept(own, dial) | {
         each.seed: each.result.get("greedy_reward") for each in beside
         if each.name != run.name and each.label.partition(", ")[2] == dial
         and not each.relations.keys() & {"changed", "resumed"} and _task(each.settings) == own
     }  # fmt: skip
     return [reward for reward in found.values() if reward is not None]
+
+
+def _rewards_kept(task: dict[str, Any], dial: str) -> dict[int | None, float | None]:
+    """Greedy rewards that ``learning.json`` of the data folder has of a task at a lag, by seed."""
+    with suppress(
+        OSError, ValueError, KeyError, TypeError, RecursionError
+    ):  # there is none, or it was never one of ours
+        kept = json.loads(read_text(reference_path("learning.json")))
+        if _task(Config.from_dict(kept["config"]).flat()) == task:
+            return {run["seed"]: float(run["greedy_reward"]) for run in kept["runs"] if f"lag {run['lag']}" == dial}
+    return {}
 
 
 def _task(settings: Mapping[str, Any]) -> dict[str, Any]:

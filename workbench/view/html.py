@@ -22,7 +22,6 @@ from workbench.runs.table import Table, escaped, html_table, number
 from workbench.view.panel.feed import change_text
 from workbench.view.style import GREY, WARNING
 
-_HIDDEN = "position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)"
 _FAILURE = (
     f"border-left: 3px solid var(--wb-warning, {WARNING}); padding: 4px 8px; white-space: pre-wrap; line-height: 1.35"
 )
@@ -38,11 +37,6 @@ _MARKS = {"fail": "&#10007;&nbsp;<b>FAIL</b>", "cannot tell": "?&nbsp;cannot&nbs
 def text(value: object) -> str:
     """A value as escaped text."""
     return escaped(value)
-
-
-def hidden(words: str) -> str:
-    """Words for those who cannot see the picture beside them."""
-    return f'<span style="{_HIDDEN}">{text(words)}</span>'
 
 
 def failure(name: str, words: str) -> str:

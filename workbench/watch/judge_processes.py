@@ -7,8 +7,9 @@ import numpy as np
 from workbench.runs import machine
 from workbench.watch.findings import Array, Case, Evidence, Finding, check_all
 
-# Seconds without a call after which a process is silent. It is missing if this share of the others' work came later.
-SILENT_S, MISSING = 30.0, 0.3
+# Seconds without a call after which a process is silent. It is missing if this share of the others' work came later;
+# one that did not end in order is, with less.
+SILENT_S, MISSING, MISSING_DEAD = 30.0, 0.3, 0.1
 # Updates per row of a batch's worth from which on a learner outruns the data: each row is then used that often.
 USES = 1024
 # The tables of what a trainer's processes do.
@@ -71,7 +72,7 @@ def _processes(case: Case) -> Iterator[Finding]:
         elif after > MISSING and head["ended"]:  # an actor may be done before the learners are
             early = int(evidence.epochs(last)[0]) + 1 < (evidence.declared["epochs"] or 0)
             found = "left" if early or (evidence.recording.table("updates")["file"] == number).any() else ""
-        elif after > MISSING and not alive:
+        elif after > MISSING_DEAD and not alive:
             found = "died"
         elif after > MISSING or (evidence.live and alive and behind > SILENT_S):
             found = "silent"

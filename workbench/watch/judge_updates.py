@@ -7,8 +7,8 @@ import numpy as np
 from workbench.watch import tables
 from workbench.watch.findings import Array, Case, Evidence, Finding, Told, check_each_agent, keys, together
 
-# Updates after which something that has not happened counts as never.
-ENOUGH = 20
+# Updates after which something that has not happened counts as never; and a hard copy into the target network.
+ENOUGH, ENOUGH_FOR_A_COPY = 20, 20_000
 
 
 @check_each_agent
@@ -53,9 +53,11 @@ def _target(case: Case) -> Iterator[Finding]:
     following = before.key[1:] - after.key[:-1] == 1  # looks at updates that follow each other
     between = following & (before.sums[1:, trained] != after.sums[:-1, trained]).any(1)
     moves, goal = int(inside.sum() + between.sum()), online.picks[np.isin(online.key, after.key)]
-    never = not moves and updates >= ENOUGH and tau is not None and tau < 1
-    case.stop(never, "never", after.time[-1], updates=updates)
-    case.stop(not moves, "unmoved", updates=updates)
+    made = int(case.table("updates")["count"].sum())
+    never = made >= ENOUGH_FOR_A_COPY or (updates >= ENOUGH and tau is not None and tau < 1)
+    still = (after.sums[:, trained] == before.sums[0, trained]).all()
+    case.stop(still and never, "never", after.time[-1], updates=made)
+    case.stop(not moves, "unmoved" if still else "few", updates=made)
     case.stop(len(goal) != updates, "few")
     counts = _counts(case, after.key)
     shares = np.concatenate([

@@ -53,10 +53,12 @@ panel = wb.Panel(run)
 panel
 """
 STRETCH = """
-cpu, began, steps = time.process_time(), time.monotonic(), run.progress["agent_steps"]
+cpu, began = time.process_time(), time.time()
 time.sleep({seconds})
-passed = time.monotonic() - began
-print(json.dumps([(run.progress["agent_steps"] - steps) / passed, (time.process_time() - cpu) / passed]))
+share, ended = (time.process_time() - cpu) / {seconds}, time.time()
+table = run.history.epochs
+ends = table["time"][(table["agent"] == 0) & (table["time"] > began) & (table["time"] < ended)]
+print(json.dumps([(len(ends) - 1) * run.config.steps_per_epoch / (ends[-1] - ends[0]), share]))
 """
 FRAMES = """
 frames, send = [], panel.widget.send
@@ -101,7 +103,7 @@ class Kernel:
         while asked not in self._idle:
             if time.monotonic() > deadline or not self._thread.is_alive():
                 raise RuntimeError(f"the kernel did not answer to {code!r} within {DEADLINE_S:g} s")
-            self._closing.wait(0.0005)
+            self._closing.wait(0.01)
         with self._lock:
             if asked in self._errors:
                 raise RuntimeError(self._errors[asked])
@@ -173,7 +175,8 @@ def slow_down(config: Config, pairs: int, seconds: float, say: Callable[[str], N
     """Rate of one multiprocess run with its panel open and without one, in turn within it; and the digests of two runs.
 
     Two runs of half a minute differ by more than what is looked for; two stretches of one run, one after the other, by
-    less. The order changes from pair to pair, so that what drifts evens out.
+    less. The order changes from pair to pair, so that what drifts evens out. A rate is that between the ends of the
+    first and the last epoch within a stretch.
 
     Args:
         config: of the run.
@@ -393,7 +396,7 @@ def run_panel(
         data["growth"] = {**growth(config, minutes, say), **provenance(command)}
     else:
         lasting = config.replace(epochs=200) if quick else config  # some seconds, so that a frame falls into them
-        data["slow_down"] = {**slow_down(lasting, *((2, 1.0) if quick else (24, 10.0)), say), **provenance(command)}
+        data["slow_down"] = {**slow_down(lasting, *((2, 1.0) if quick else (60, 4.0)), say), **provenance(command)}
         data["latency"] = {**latency(config, 10 if quick else 300, 0, say), **provenance(command)}
         data["first_point"] = {**first_point(config, 1 if quick else 5, say), **provenance(command)}
         if not quick:  # it installs, for which it needs what a test may not have

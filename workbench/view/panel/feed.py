@@ -65,7 +65,10 @@ class Buckets:
         points = np.column_stack([number, x, low, low, np.where(finite, y, 0.0), finite])
         self.count, self.end = self.count + len(x), float(x[-1])
         self.bad += int(np.count_nonzero(~finite))
-        self._table = np.concatenate([self._table[:-1], self._merged(np.concatenate([self._table[-1:], points]))])
+        if self.size == 1:  # each point is a bucket
+            self._table = np.concatenate([self._table, points])
+        else:
+            self._table = np.concatenate([self._table[:-1], self._merged(np.concatenate([self._table[-1:], points]))])
         while len(self._table) > self.most:
             self.size *= 2
             self._table = self._merged(self._table)
@@ -251,12 +254,13 @@ class Feed:
         Raises:
             RecordError: a folder is gone or damaged.
         """
+        starts = dict.fromkeys(range(len(self.runs)) if only is None else [only], 0.0)
         for (index, *_), (reader, lines) in self._readers.items():
-            if only not in (None, index):
+            if index not in starts:
                 continue
             run = self.runs[index]
             for again, points in reader.read(run.history):
-                start = start_time(run)
+                start = starts[index] = starts[index] or start_time(run)
                 for line in lines:
                     if again:
                         line.clear()

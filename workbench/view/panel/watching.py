@@ -12,7 +12,7 @@ from collections.abc import Callable
 from workbench.runs.machine import cores
 
 # Shortest time between two looks at the runs.
-MIN_INTERVAL_S = 0.2
+MIN_INTERVAL_S = 0.24
 # Shortest time between two diagnoses.
 DOCTOR_INTERVAL_S = 5.0
 # Largest share of the machine's cores that looking and drawing may take from the runs; diagnoses may take as much.

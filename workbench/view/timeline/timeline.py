@@ -17,8 +17,7 @@ from workbench.core.records import Records
 from workbench.runs.files import at, write_whole
 from workbench.runs.folder import RecordError
 from workbench.runs.loaded import RunView
-from workbench.view.html import hidden
-from workbench.view.picture import DPI, Live, Picture, to_png
+from workbench.view.picture import DPI, Picture
 from workbench.view.sentences import said
 from workbench.view.style import SCREEN, own_settings
 from workbench.view.timeline.lanes import Strip, draw_strips
@@ -141,9 +140,20 @@ class Timeline:
         write_whole(path, json.dumps(self.trace(last, until), separators=(",", ":")) + "\n")
         return path
 
-    def explore(self) -> "Explorer":
-        """The figure with two sliders, for a notebook: where it ends and how many seconds it shows."""
-        return Explorer(self)
+    def explore(self) -> widgets.interactive:
+        """The figure with two sliders, for a notebook: where it ends, and how many seconds it shows, logarithmic."""
+        until = widgets.FloatSlider(self.trained, min=SHORTEST_S, max=self.end, step=self.end / 1000)
+        last = widgets.FloatLogSlider(
+            min(LAST_S, self.trained), min=math.log10(max(SHORTEST_S, self.end / 1e5)), max=math.log10(self.end),
+            step=0.05, readout_format=".3g",
+        )  # fmt: skip
+        until.continuous_update = last.continuous_update = False
+        return widgets.interactive(self._within, until=until, last=last)
+
+    def _within(self, until: float, last: float) -> Picture:
+        """A figure without what would lie before the start or after the end."""
+        until = min(until, self.end)
+        return self.figure(max(SHORTEST_S, min(last, until)), until)
 
     def __repr__(self) -> str:
         return f"<Timeline of {self.run.name}: {len(self.spans):,} spans of {len(self.processes)} processes>"
@@ -173,49 +183,6 @@ class Timeline:
         kinds = np.stack([time_of_kinds(spans, [first, past])[:, 0] for spans in each])
         on_core = np.array([time_on_core(spans, first, past, NO_WORK) for spans in each])
         return Shares(self.processes, start, end, kinds / (past - first), on_core / (past - first))
-
-
-class Explorer(Live):
-    """A timeline to look around in. Show it by naming it in the last line of a cell.
-
-    Attributes:
-        widget: what is displayed; it holds all the others.
-        until: slider for the end of the stretch of time, in seconds.
-        last: slider for how long it is, in seconds, logarithmic.
-        image: the figure, a PNG that is drawn again when a slider is let go.
-    """
-
-    def __init__(self, timeline: Timeline) -> None:
-        self.timeline = timeline
-        longest = timeline.end
-        look = {"continuous_update": False, "layout": widgets.Layout(width="48%")}
-        self.until = widgets.FloatSlider(
-            timeline.trained, min=SHORTEST_S, max=longest, step=longest / 1000, readout_format=".2f",
-            description="until (s)", **look,
-        )  # fmt: skip
-        self.last = widgets.FloatLogSlider(
-            min(LAST_S, timeline.trained), min=math.log10(max(SHORTEST_S, longest / 1e5)), max=math.log10(longest),
-            step=0.05, readout_format=".3g", description="last (s)", **look,
-        )  # fmt: skip
-        self.image, self._alt = widgets.Image(format="png"), widgets.HTML()
-        self.image.layout = widgets.Layout(align_self="flex-start", max_width="100%", object_fit="contain")
-        self.widget = widgets.VBox([widgets.HBox([self.until, self.last]), self.image, self._alt])
-        for slider in (self.until, self.last):
-            slider.observe(lambda _: self._draw(), "value")
-        self._draw()
-
-    def figure(self) -> Picture:
-        """What is seen now, as a still figure. What would lie before the start is left out."""
-        until = min(self.until.value, self.timeline.end)
-        return self.timeline.figure(max(SHORTEST_S, min(self.last.value, until)), until)
-
-    def _draw(self) -> None:
-        figure = self.figure()
-        self.image.value = to_png(figure)
-        self._alt.value = hidden(figure.alt)
-
-    def __repr__(self) -> str:
-        return f"<{self.timeline!r} to look around in: live in a running notebook>"
 
 
 def check_name(path: Path | str) -> Path:
