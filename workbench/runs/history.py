@@ -216,9 +216,9 @@ class _Table:
     def filled(self) -> Records:
         """All records so far, (n,)."""
         with self._lock:
-            if self._file is not None:  # it is not read again before it has more, unless it has become shorter
-                if len(self._read) != self._on_file or _size(self._file()) < self._read.nbytes:
-                    self._read = _mapped(self._file(), self._dtype, self._on_file)
+            # what was read is not read again before there is more, unless the file has become shorter
+            if self._file is not None and (len(self._read) != self._on_file or _size(self._file()) < self._read.nbytes):
+                self._read = _mapped(self._file(), self._dtype, self._on_file)
             if self._waiting:
                 self._waiting = [_read_only(np.concatenate(self._waiting))]
             parts = [self._read] * (self._file is not None) + self._waiting

@@ -17,7 +17,7 @@ import workbench as wb
 from notebooks.foreign_trainer import Config, actor, model, train
 from workbench.watch import watch
 
-WIDTH = 17_000  # of the hidden layer: some 630,000 parameters
+WIDTH = 15_000  # of the hidden layer: some 560,000 parameters
 BATCH = 64
 BLOCKS = 10  # of epochs, whose shares say how far the share can be trusted
 MOST = 0.05  # of the trainer's time
