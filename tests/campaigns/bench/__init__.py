@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tests.campaigns.bench import launches, learners, panel, parts, peers, runs, watching
+from tests.campaigns.bench import launches, learners, many, panel, parts, peers, runs, watching
 from tests.campaigns.command_line import command, parse, say
 from tests.campaigns.reference_files import machine_label, write_json
 from workbench.core.agents.staging import resolve_device
@@ -90,6 +90,7 @@ def run_bench(device: torch.device, out: Path, quick: bool, asked: str) -> dict[
         "modes": lambda: runs.modes(config, quick),
         "peers": lambda: peers.beside_peers(quick),
         "watching": lambda: watching.watching(quick),
+        "many runs": lambda: many.many_runs(quick),
     }
     if device.type == "cuda":
         sections["gpu"] = lambda: runs.large_batches(preset("gpu").replace(device=str(device)), quick)
