@@ -47,6 +47,11 @@ class Lab:
         with urllib.request.urlopen(f"{self.url}{path}?token={self.token}", timeout=30) as answer:
             return json.load(answer)
 
+    def end(self, kernel: str) -> None:
+        """Shut a kernel down."""
+        asked = urllib.request.Request(f"{self.url}api/kernels/{kernel}?token={self.token}", method="DELETE")
+        urllib.request.urlopen(asked, timeout=30).close()
+
     def answers(self) -> bool:
         """Whether it listens: it writes down its address a moment before."""
         with contextlib.suppress(urllib.error.URLError):
