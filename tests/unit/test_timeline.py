@@ -377,6 +377,7 @@ def test_in_a_notebook_a_timeline_is_a_picture_with_words(runs):
 def test_the_sliders_of_the_explorer_zoom(tmp_path):
     explorer = Timeline(made(tmp_path)).explore()
     until, last, _ = explorer.children
+    assert explorer.auto_display  # else it is computed and not shown
 
     def seen():
         explorer.update()  # which the widget does by itself in a kernel

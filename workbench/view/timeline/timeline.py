@@ -148,7 +148,7 @@ class Timeline:
             step=0.05, readout_format=".3g",
         )  # fmt: skip
         until.continuous_update = last.continuous_update = False
-        return widgets.interactive(self._within, until=until, last=last)
+        return widgets.interactive(self._within, {"auto_display": True}, until=until, last=last)
 
     def _within(self, until: float, last: float) -> Picture:
         """A figure without what would lie before the start or after the end."""
