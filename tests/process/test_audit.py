@@ -46,8 +46,10 @@ def test_a_mistake_that_stands_in_no_list_is_found_at_its_stage(name, tmp_path):
     assert found.text.splitlines()[2].startswith("The first stage that disagrees: ")
 
 
-def test_every_stage_of_a_sound_run_is_examined(tmp_path):
-    found = diagnosis(tmp_path, **{"replay.sampler": "prioritised"})
+@pytest.mark.parametrize(("mode", "device"), [("sequential", "cpu"), ("sequential", "auto"), ("multiprocess", "auto")])
+def test_every_stage_of_a_sound_run_is_examined(mode, device, tmp_path):
+    """On whatever device: by default it is chosen for the run, and what was kept names that one."""
+    found = diagnosis(tmp_path, mode=mode, **{"replay.sampler": "prioritised", "device": device})
     assert {check.verdict for check in found.chain} == {"pass"}
     assert found.conclusion.endswith("records agree with the reference.")
 

@@ -67,8 +67,11 @@ def audited(config: Config, first: int) -> set[tuple[int, int]]:
 
 
 def settings_sum(config: Config) -> int:
-    """A checksum of all settings: evidence is judged by those that it was kept under. A name may differ in a child."""
-    values = {name: value for name, value in config.flat().items() if not name.endswith("name")}
+    """A checksum of all settings: evidence is judged by those that it was kept under.
+
+    A name may differ in a child, and the device, which is chosen for it.
+    """
+    values = {name: value for name, value in config.flat().items() if not name.endswith(("name", "device"))}
     return zlib.crc32(repr(values).encode())
 
 

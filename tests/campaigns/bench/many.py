@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 import time
 from collections.abc import Callable
@@ -10,10 +11,10 @@ from statistics import median
 from typing import Any
 
 import workbench as wb
-from tests.unit.finished import CONFIG, finished_run
 from workbench.view.panel.charts import Choices, charts_of
 from workbench.view.panel.feed import Feed
 
+made = importlib.import_module("tests.unit.finished")
 # Seconds for the list of a thousand folders, after the first time.
 MOST_S = 2.0
 
@@ -27,11 +28,13 @@ def many_runs(quick: bool) -> dict[str, Any]:
     folders, runs, updates = (20, 2, 200) if quick else (1_000, 10, 20_000)
     with tempfile.TemporaryDirectory(prefix="workbench-bench-") as parent:
         for seed in range(folders):
-            finished_run(Path(parent), seed=seed)
+            made.finished_run(Path(parent), seed=seed)
         listing = [_seconds(lambda: wb.runs(parent)) for _ in range(4)]
-    config = CONFIG.replace(epochs=CONFIG.epochs - CONFIG.learning_epochs + updates // CONFIG.pacing.updates_per_epoch)
+    config = made.CONFIG
+    waiting = config.epochs - config.learning_epochs
+    config = config.replace(epochs=waiting + updates // config.pacing.updates_per_epoch)
     with tempfile.TemporaryDirectory(prefix="workbench-bench-") as parent:
-        loaded = [wb.load(finished_run(Path(parent), seed=seed, config=config)) for seed in range(runs)]
+        loaded = [wb.load(made.finished_run(Path(parent), seed=seed, config=config)) for seed in range(runs)]
         charts = tuple(charts_of(loaded))[:12]
         feed = Feed(loaded, Choices(charts))
         taking_s = _seconds(feed.update)
