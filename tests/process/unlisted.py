@@ -310,6 +310,35 @@ class TauDoubled(Learning):
         override(agent, "update_target", follow)
 
 
+@mistake("target update")
+class TargetOverwrittenEachEpoch(Hook):
+    """Before an epoch's updates the target network is overwritten by the online network; it follows softly besides."""
+
+    def on_trainer(self, trainer, parts):
+        def learn(original, index, *about):
+            parameters = trainer.agents[index].parameters
+            parameters.target.copy_(parameters.online)
+            original(index, *about)
+
+        override(trainer, "learn", learn)
+
+
+@mistake("adam")
+class PublishedTakenBack(Hook):
+    """Before an epoch's updates a learner takes back what it published before the last ones."""
+
+    def on_trainer(self, trainer, parts):
+        def learn(original, index, *about):
+            store, parameters = trainer.stores[index], trainer.agents[index].parameters
+            if store.newest > 0:
+                vector = np.empty(2 * parameters.layout.size, np.float32)
+                store.read(vector, store.newest - 1)
+                parameters.load(vector)
+            original(index, *about)
+
+        override(trainer, "learn", learn)
+
+
 @mistake("publication")
 class PreviousPublished(Learning):
     """What is published are the weights of the publication before."""

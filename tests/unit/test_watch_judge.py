@@ -130,14 +130,14 @@ def test_an_epsilon_that_comes_with_the_syncs_is_right_however_old(copies, every
 
 
 @pytest.mark.parametrize("stale", [False, True])
-def test_an_epsilon_that_no_object_has_is_told_by_the_trainer(copies, stale):
-    assert "set `act.epsilon` within the block" in wb.doctor(copies.watch.path)["epsilon"].sentence
+def test_an_epsilon_that_no_object_has_is_asked_for(copies, stale):
+    assert "set `model.epsilon` to it before the block" in wb.doctor(copies.watch.path)["epsilon"].sentence
     for step in range(60):
+        copies.actor.epsilon, copies.learner.epsilon = 0.9 if stale else 0.99**step, 0.99**step
         with copies.watch.act(0, model=copies.actor) as act:
-            act.action, act.epsilon = 0, 0.9 if stale else 0.99**step
-        with copies.watch.update(0, online=copies.learner) as update:
-            update.log(loss=1.0, epsilon=0.99**step)
-            update.log(q=torch.ones(2))
+            act.action = 0
+        with copies.watch.update(0, online=copies.learner):
+            pass
     found = judged(copies)["epsilon"]
     assert found.verdict == ("fail" if stale else "pass") and ("0.9 from beginning to end" in found.sentence) is stale
 

@@ -248,6 +248,7 @@ class _Learning(_Side):
         self._made = dict.fromkeys(trainer.agents, 0)  # phases that were looked at
         self._phases: dict[int, _Phase] = {}
         self._unpublished: dict[int, int] = {}  # the epoch of the last such phase, by agent
+        self._left: dict[int, list[int]] = {}  # what an agent's weights were when the last update had ended
         override(trainer, "learn", self._learn)
         override(trainer, "publish", self._publish)
         for index, agent in trainer.agents.items():
@@ -258,16 +259,15 @@ class _Learning(_Side):
                 override(trainer.samplers[index], "update", functools.partial(self._take_errors, index=index))
 
     def _learn(self, learn: Wrapped, index: int, epoch: int, num_updates: int, end: int | None) -> None:
-        due = {each for each in self.audited if each[0] == index and each[1] <= epoch}
-        if not num_updates or not due:
-            learn(index, epoch, num_updates, end)
-            return
-        phase = self._phases[index] = _Phase(self._made[index] % num_updates)
+        soon = {each for each in self.audited if each[0] == index and each[1] <= epoch + 1}
+        due = {each for each in soon if each[1] <= epoch}  # before it, what is left of the weights is noted alone
+        if num_updates and soon:
+            self._phases[index] = _Phase(self._made[index] % num_updates if due else -1)
         learn(index, epoch, num_updates, end)
-        del self._phases[index]
-        if phase.numbers:
+        phase = self._phases.pop(index, None)
+        if phase is not None and due and phase.numbers:
             drawn = {"drawn": np.array(phase.numbers), "bounds": np.array(phase.bounds)}
-            self.keep("update", index, epoch, **drawn, **phase.kept)
+            self.keep("update", index, epoch, **drawn, touched=phase.touched, **phase.kept)
             self._made[index] += 1
             self._unpublished[index] = epoch
             self.audited -= due
@@ -312,8 +312,16 @@ class _Learning(_Side):
 
     def _update(self, update: Wrapped, rate: float, *, index: int) -> Any:
         phase, agent = self._phases.get(index), self.trainer.agents[index]
-        if phase is None or not phase.now or not isinstance(agent, ValueAgent):
+        if phase is None or not isinstance(agent, ValueAgent):
             return update(rate)
+        if index in self._left:
+            phase.touched |= np.not_equal(self._left[index], _sums(agent))
+        metrics = self._keep_update(phase, agent, update, rate, index) if phase.now else update(rate)
+        self._left[index] = _sums(agent)
+        return metrics
+
+    def _keep_update(self, phase: "_Phase", agent: ValueAgent, update: Wrapped, rate: float, index: int) -> Any:
+        """Make an update, and keep what it is judged by."""
         places = self.places[index]
         before = agent.get_state()
         metrics = update(rate)
@@ -356,11 +364,17 @@ class _Phase:
         self.numbers: list[NDArray[np.int64]] = []
         self.bounds: list[tuple[int, int]] = []
         self.kept: dict[str, Any] = {}
+        self.touched = np.zeros(2, bool)  # whether an update found other weights, or another target network, than left
 
     @property
     def now(self) -> bool:
         """Whether that update is under way."""
         return len(self.numbers) == self.looked_at + 1
+
+
+def _sums(agent: ValueAgent) -> list[int]:
+    """Checksums of an agent's weights and of its target network."""
+    return [vector_sum(half) for half in np.split(to_numpy(agent.parameters.vector), 2)]
 
 
 def vector_sum(vector: NDArray[np.float32]) -> int:

@@ -196,25 +196,19 @@ def rewards_beside(run: RunView) -> list[float]:
     Of the runs beside a run, and of those that were measured for reference, if they are of its configuration.
     """
     dial, own, beside = run.label_of(run.mode, run.lag).partition(", ")[2], _task(run.config.flat()), RunList()
+    found = dict[Any, Any]()
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):  # there is no such file, or none of ours
+        kept = json.loads(read_text(reference_path("learning.json")))
+        if _task(Config.from_dict(kept["config"]).flat()) == own:
+            found = {each["seed"]: each["greedy_reward"] for each in kept["runs"] if f"lag {each['lag']}" == dial}
     with suppress(OSError, RecordError):  # a folder that may not be listed
         beside = runs(run.folder.place.parent, status="finished")
-    found = _rewards_kept(own, dial) | {
+    found |= {
         each.seed: each.result.get("greedy_reward") for each in beside
         if each.name != run.name and each.label.partition(", ")[2] == dial
         and not each.relations.keys() & {"changed", "resumed"} and _task(each.settings) == own
     }  # fmt: skip
     return [reward for reward in found.values() if reward is not None]
-
-
-def _rewards_kept(task: dict[str, Any], dial: str) -> dict[int | None, float | None]:
-    """Greedy rewards that ``learning.json`` of the data folder has of a task at a lag, by seed."""
-    with suppress(
-        OSError, ValueError, KeyError, TypeError, RecursionError
-    ):  # there is none, or it was never one of ours
-        kept = json.loads(read_text(reference_path("learning.json")))
-        if _task(Config.from_dict(kept["config"]).flat()) == task:
-            return {run["seed"]: float(run["greedy_reward"]) for run in kept["runs"] if f"lag {run['lag']}" == dial}
-    return {}
 
 
 def _task(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,9 +22,7 @@ from workbench.runs.table import Table, escaped, html_table, number
 from workbench.view.panel.feed import change_text
 from workbench.view.style import GREY, WARNING
 
-_FAILURE = (
-    f"border-left: 3px solid var(--wb-warning, {WARNING}); padding: 4px 8px; white-space: pre-wrap; line-height: 1.35"
-)
+_FAILURE = f"border-left: 3px solid var(--wb-warning, {WARNING}); padding: 4px 8px; white-space: pre-wrap"
 # What the page of a result shows.
 _RESULT = listed_in(Path(__file__).with_name("result.md"))
 # Marks of verdicts, in the order in which checks are shown.

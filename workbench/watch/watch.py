@@ -600,12 +600,12 @@ class Act(_Seer):
 
     Attributes:
         action: set it within the block to what was chosen.
-        epsilon: likewise what it explored with, where that is no attribute of the model.
     """
 
     def __init__(self, watch: Watch, agent: int, model: Any, env: int | None) -> None:
         super().__init__(watch, agent, model)
-        self._env, self.action, self.epsilon, self._epsilon = env, None, None, math.nan
+        self._env, self.action = env, None
+        self._epsilon = math.nan
 
     def _before(self, here: _Process) -> None:
         self._epsilon = epsilon_of(self._model)
@@ -626,7 +626,7 @@ class Act(_Seer):
         action = math.nan if self.action is None else float(numbers_of(self.action).flat[0])
         here.write(
             "acts", end, end - begin, self._event, self._agent, -1 if self._env is None else self._env,
-            *self._mode, size, action, self._epsilon, number_of(self.epsilon, epsilon_of(self._model)),
+            *self._mode, size, action, self._epsilon, epsilon_of(self._model),
         )  # fmt: skip
 
 
@@ -637,12 +637,10 @@ class Update(_Seer):
         super().__init__(watch, agent, online)
         self._target, self._optimizer, self._count = target, optimizer, count
         self._said = dict.fromkeys(("loss", "mean_q", "max_q"), math.nan)
-        self._target_grad, self._epsilon = 0, None
+        self._target_grad = 0
         self._discount = [math.nan] * 5
 
-    def log(
-        self, *, loss: Any = None, q: Any = None, target: Any = None, bootstrap: Any = None, epsilon: Any = None
-    ) -> None:
+    def log(self, *, loss: Any = None, q: Any = None, target: Any = None, bootstrap: Any = None) -> None:
         """What was computed in the update, as tensors, arrays or numbers.
 
         Args:
@@ -650,10 +648,8 @@ class Update(_Seer):
             q: values of the rows.
             target: what the values were drawn to, rows first.
             bootstrap: the next states' values that it was made of, before the discount, rows first.
-            epsilon: what the learner has it at, where that is no attribute of the network.
         """
         with self._watch._call() as here:
-            self._epsilon = epsilon if self._epsilon is None else self._epsilon
             if loss is not None:
                 self._said["loss"] = number_of(loss)
             if q is not None:
@@ -688,7 +684,7 @@ class Update(_Seer):
         here.write(
             "updates", end, begin, self._event, self._agent, here.updates[self._agent], self._count,
             *self._mode, size, self._target_grad, device, int(self._looks), *self._said.values(),
-            norm, *shares, rate, *self._discount, number_of(self._epsilon, epsilon_of(self._model)),
+            norm, *shares, rate, *self._discount, epsilon_of(self._model),
         )  # fmt: skip
 
 

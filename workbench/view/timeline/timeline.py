@@ -143,17 +143,14 @@ class Timeline:
     def explore(self) -> widgets.interactive:
         """The figure with two sliders, for a notebook: where it ends, and how many seconds it shows, logarithmic."""
         until = widgets.FloatSlider(self.trained, min=SHORTEST_S, max=self.end, step=self.end / 1000)
-        last = widgets.FloatLogSlider(
-            min(LAST_S, self.trained), min=math.log10(max(SHORTEST_S, self.end / 1e5)), max=math.log10(self.end),
-            step=0.05, readout_format=".3g",
-        )  # fmt: skip
+        shortest = math.log10(max(SHORTEST_S, self.end / 1e5))
+        last = widgets.FloatLogSlider(min(LAST_S, self.trained), min=shortest, max=math.log10(self.end), step=0.05)
         until.continuous_update = last.continuous_update = False
-        return widgets.interactive(self._within, {"auto_display": True}, until=until, last=last)
 
-    def _within(self, until: float, last: float) -> Picture:
-        """A figure without what would lie before the start or after the end."""
-        until = min(until, self.end)
-        return self.figure(max(SHORTEST_S, min(last, until)), until)
+        def draw(until: float, last: float) -> Picture:
+            return self.figure(max(SHORTEST_S, min(last, until)), until)
+
+        return widgets.interactive(draw, {"auto_display": True}, until=until, last=last)
 
     def __repr__(self) -> str:
         return f"<Timeline of {self.run.name}: {len(self.spans):,} spans of {len(self.processes)} processes>"
