@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from workbench.core.agents import schedules
 from workbench.core.config import Config
-from workbench.diagnose.catalogue import CATALOGUE, Failure, check_of_fault, effect_text, ids_of_fault
+from workbench.diagnose.catalogue import CATALOGUE, Failure, effect_text, fault_names
 from workbench.diagnose.checks import CheckResult
 from workbench.diagnose.doctor import Diagnosis, diagnose
 from workbench.diagnose.faults import FAULTS
@@ -32,6 +32,23 @@ _WIDTH = 112
 _TEXT = "white-space: pre-wrap; line-height: 1.35"
 
 # --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def ids_of_fault(fault: str) -> tuple[str, ...]:
+    """Ids of the failures that a fault switches on; empty for an unknown name."""
+    return tuple(failure.id for failure in CATALOGUE.values() if fault in failure.faults)
+
+
+def check_of_fault(fault: str) -> str:
+    """Name of the check that must notice a fault.
+
+    Raises:
+        KeyError: there is no fault of that name.
+    """
+    for failure in CATALOGUE.values():
+        if fault in failure.faults and failure.check is not None:
+            return failure.check
+    raise KeyError(f"there is no fault {fault!r}; the catalogue has {', '.join(fault_names())}")
 
 
 def catalogue_table(room: str = "DWLP") -> str:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from notebooks.tour import check_of_fault, ids_of_fault
 from tests.campaigns.command_line import command, parse, start
 from tests.campaigns.command_line import say as to_stderr
 from tests.campaigns.difference import holm, paired_difference
@@ -28,7 +29,6 @@ from workbench.api import Run, launch
 from workbench.cli.options import Faults
 from workbench.core.config import Config, ConfigError, Mode
 from workbench.core.processes.supervisor import ChildFailed
-from workbench.diagnose.catalogue import check_of_fault, ids_of_fault
 from workbench.diagnose.faults import FAULTS, Fault, make
 from workbench.report.fault_matrix import matrix_figure
 from workbench.runs.folder import data_folder, reference_path

@@ -22,7 +22,7 @@ CHANCE = {"mean": 50.0, "sd": 10.0, "epochs": 100}
 
 # value and due of a measurement in a sound run
 SOUND = {
-    "sync/checksum": (1, 1), "learn/training": (1, 1), "learn/gradient": (0.7, 1),
+    "sync/checksum": (1, 1), "learn/training": (1, 1),
     "sync/online_before": (1e-3, np.nan), "sync/target_before": (1e-4, np.nan),
 }  # fmt: skip
 

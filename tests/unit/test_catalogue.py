@@ -4,14 +4,8 @@ import re
 
 import pytest
 
-from workbench.diagnose.catalogue import (
-    CATALOGUE,
-    CHECKS,
-    check_of_fault,
-    fault_names,
-    ids_of_check,
-    ids_of_fault,
-)
+from notebooks.tour import check_of_fault, ids_of_fault
+from workbench.diagnose.catalogue import CATALOGUE, CHECKS, fault_names, ids_of_check
 from workbench.diagnose.checks import CHECK_RULES
 from workbench.diagnose.faults import FAULTS
 

@@ -203,7 +203,7 @@ class _Acting(_Side):
     def _act(self, act: Wrapped, agent: int, actions: NDArray[np.int64]) -> None:
         act(agent, actions)
         if turns := self._epochs.get(agent):
-            turns.add(taken=actions[:WORLDS].copy(), place_after=turns.places(agent))
+            turns.add(taken=actions[:WORLDS].copy(), place_after=turns.places(agent), cells_after=turns.cells())
 
     def _end_turn(self, end: Wrapped) -> Turn:
         turn: Turn = end()
@@ -284,6 +284,7 @@ class _Learning(_Side):
         phase.numbers.append(batch.number.copy())
         phase.bounds.append((end, count))
         if phase.now:
+            state |= {"end": end, "intact": self.replays[index].oldest_intact, "version": self.stores[index].newest}
             if isinstance(sampler, PrioritisedSampler):
                 state["priorities"] = sampler.tree.leaves[batch.number % sampler.window]
             phase.kept |= state | self._memory(index, batch)
@@ -364,7 +365,7 @@ class _Phase:
         self.numbers: list[NDArray[np.int64]] = []
         self.bounds: list[tuple[int, int]] = []
         self.kept: dict[str, Any] = {}
-        self.touched = np.zeros(2, bool)  # whether an update found other weights, or another target network, than left
+        self.touched = np.zeros(4, bool)  # whether an update found others than were left; as :func:`_sums` has them
 
     @property
     def now(self) -> bool:
@@ -373,8 +374,9 @@ class _Phase:
 
 
 def _sums(agent: ValueAgent) -> list[int]:
-    """Checksums of an agent's weights and of its target network."""
-    return [vector_sum(half) for half in np.split(to_numpy(agent.parameters.vector), 2)]
+    """Checksums of an agent's weights, of its target network, and of Adam's moments."""
+    state = agent.get_state(copy=False)
+    return [vector_sum(each) for each in (*np.split(state["vector"], 2), state["exp_avg"], state["exp_avg_sq"])]
 
 
 def vector_sum(vector: NDArray[np.float32]) -> int:

@@ -54,23 +54,6 @@ def ids_of_check(check: str) -> tuple[str, ...]:
     return tuple(failure.id for failure in CATALOGUE.values() if failure.check == check)
 
 
-def ids_of_fault(fault: str) -> tuple[str, ...]:
-    """Ids of the failures that a fault switches on; empty for an unknown name."""
-    return tuple(failure.id for failure in CATALOGUE.values() if fault in failure.faults)
-
-
-def check_of_fault(fault: str) -> str:
-    """Name of the check that must notice a fault.
-
-    Raises:
-        KeyError: there is no fault of that name.
-    """
-    for failure in CATALOGUE.values():
-        if fault in failure.faults and failure.check is not None:
-            return failure.check
-    raise KeyError(f"there is no fault {fault!r}; the catalogue has {', '.join(fault_names())}")
-
-
 def fault_names() -> tuple[str, ...]:
     """Names of all faults, in the catalogue's order."""
     return tuple(dict.fromkeys(fault for failure in CATALOGUE.values() for fault in failure.faults))

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from workbench.core.shared.sampling import UniformConfig
 from workbench.diagnose import reference
 from workbench.diagnose.cases import Case, Wrong, need, wrong_if
 
@@ -21,23 +20,6 @@ def _share(finding: str, count: float, trials: int, mean: float, level: float, *
     """Hold how often something happened against how often it should, but for what luck explains."""
     need(trials)
     wrong_if(reference.chance_of_share(count, trials, mean) < level, finding, found=count / trials, due=mean, **about)
-
-
-def _uniform(cases: Sequence[Case], level: float) -> None:
-    """Rows are as likely from each quarter of the window."""
-    config = cases[0].config
-    need(type(config.replay.sampler) is UniformConfig and not config.replay.max_age and config.spec.whole_epochs)
-    counts, means, trials = np.zeros(4), np.zeros(4), 0
-    for case in cases:
-        for numbers, (end, _) in zip(case["drawn"], case["bounds"].tolist(), strict=True):
-            low = max(0, end - config.replay.window)
-            edges = low + (np.arange(5) * (end - low)) // 4
-            counts += np.histogram(numbers, edges)[0] if (np.diff(edges) > 0).all() else np.diff(edges) * 0
-            means += len(numbers) * np.diff(edges) / (end - low)
-            trials += len(numbers)
-    need((means > 0).all())
-    for quarter, (count, mean) in enumerate(zip(counts, means, strict=True)):
-        _share("not uniform", count, trials, mean / trials, level / 4, quarter=quarter + 1)
 
 
 def _repeated(cases: Sequence[Case], level: float) -> None:
@@ -111,9 +93,9 @@ TESTS: Mapping[str, tuple[Test, ...]] = {
     "world's stream": (_moves_on("world_rng"), _layouts),
     "acting stream": (_moves_on("values"),),
     "exploration stream": (_moves_on("exploration"),),
-    "choice": (_explored,),
-    "world": (_every_action, _spawned),
+    "choice": (_explored, _every_action),
+    "world": (_spawned,),
     "sampling stream": (_moves_on("sampling"),),
-    "rows drawn": (_uniform, _repeated),
+    "rows drawn": (_repeated,),
     "learning stream": (_moves_on("rng"),),
 }

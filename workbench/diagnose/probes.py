@@ -174,8 +174,6 @@ class _Learning(_Side):
         if num_updates:
             found |= {"data/void": (self._void, 0), "data/broken": (self.replay.scan(), 0)}
             if measured_in_full(epoch) and isinstance(agent, ValueAgent):  # of others nothing is known
-                norm = torch.linalg.vector_norm(agent.parameters.gradient)
-                found["learn/gradient"] = float(norm), self.config.learning.grad_clip
                 found["learn/training"] = agent.online.training, 1
         for name, (value, limit) in found.items():
             self.record(name, self.index, epoch, self.stores[self.index].newest, agent.updates, value, limit)

@@ -256,6 +256,15 @@ def n_step(
     return total, discount, span
 
 
+def episode_starts(over: NDArray[np.bool_], valid: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """First turn of each turn's episode, (T, W): the first valid one after an end; a turn spent waiting is its own."""
+    starts, between = np.zeros(over.shape, np.int64), np.zeros(over.shape[1], np.bool_)
+    for turn in range(1, len(over)):
+        between = over[turn - 1] | (between & ~valid[turn - 1])
+        starts[turn] = np.where(between, turn, starts[turn - 1])
+    return starts
+
+
 def beta_due(update: int, total: int, first: float) -> float:
     """Exponent of the importance weights at an update, counted from 0: it grows linearly to 1 at the last one."""
     return min(1.0, first + (1 - first) * update / max(1, total - 1))

@@ -35,8 +35,9 @@ SETTLED_S = 3.0
 PAUSES = 5.0
 # Sum of the step sizes of an agent's updates from which on having learned nothing counts as a failure. Adam moves a
 # weight by about its step size per update, and the first weights are of size 0.05: with less than a few times that
-# the network is still mostly the one that it began as. A step size of 2.5e-4 takes 1,000 updates.
-ENOUGH_WAY = 0.25
+# the network is still mostly the one that it began as. A step size of 5e-4 takes 1,000 updates. Steps by the gradients
+# of fewer rows than this lead less far, by their share: they go to and fro.
+ENOUGH_WAY, FULL_BATCH = 0.5, 64
 # Size of Q that a network of fresh weights may show.
 FRESH_Q = 1.0
 # A greedy reward counts as above chance if it is so by this many standard errors: luck does that once in 700 times.
@@ -194,25 +195,20 @@ def single(value: float, due: float, broken: bool, epoch: int, detail: str = "")
 # --- rules made from one measurement -------------------------------------------------------------------------------
 
 
-# How far what was found is beyond what is due, out of their difference, by how they must compare.
-_BEYOND: Mapping[str, Callable[[Any], Any]] = {"=": np.abs, "<=": np.positive, ">=": np.negative}
-
-
-def measured(name: str, holds: str, tolerance: float, relative: float) -> Measure:
+def measured(name: str, at_least: bool, tolerance: float) -> Measure:
     """Whether what was measured goes with what is due, wherever something is due.
 
     Args:
         name: of the measurement.
-        holds: how they must compare: "=", "<=" or ">="; nan does not.
+        at_least: whether more than what is due is right too; nan never is.
         tolerance: how far off the value may be, in the measurement's unit.
-        relative: how far off it may be besides, as a share of what is due.
     """
 
     def measure(evidence: Evidence) -> Comparison | None:
         found = measurements_of(evidence.history, name)
         found = found[~np.isnan(found["due"])]
-        value, due = found["value"], found["due"]
-        return compared(found, value, due, _BEYOND[holds](value - due) <= tolerance + relative * np.abs(due))
+        lacking = found["due"] - found["value"]
+        return compared(found, found["value"], found["due"], (lacking if at_least else np.abs(lacking)) <= tolerance)
 
     return measure
 
@@ -493,10 +489,12 @@ def _greedy_as(evidence: Evidence, rewards: Sequence[float], whose: str) -> Comp
 def _before(evidence: Evidence) -> list[float]:
     """Greedy rewards of the second half of a training, summed over agents, without those of its last weights.
 
-    None where settings were changed meanwhile: what they are may be what made the difference.
+    None where settings were changed meanwhile, which may have made the difference, and where luck has more say in the
+    last one, as it is of fewer worlds.
     """
-    table, epochs = evidence.history.evaluations, evidence.config.epochs
-    half = table[(table["epoch"] >= epochs // 2) & (table["epoch"] < epochs - 1) & (not evidence.changes)]
+    table, epochs, size = evidence.history.evaluations, evidence.config.epochs, evidence.config.evaluation
+    alike = not evidence.changes and size.worlds <= size.final_worlds
+    half = table[(table["epoch"] >= epochs // 2) & (table["epoch"] < epochs - 1) & alike]
     return [float(half["reward"][half["epoch"] == epoch].sum()) for epoch in np.unique(half["epoch"]).tolist()]
 
 
@@ -517,7 +515,7 @@ def why_learning_is_open(evidence: Evidence) -> str:
     (reward, chance, error), settings = found, evidence.settings
     return said(
         "learning.open", reward=reward, chance=chance, error=error, errors=STANDARD_ERRORS, enough=ENOUGH_WAY,
-        updates=settings.total_updates, way=_way(settings),
+        updates=settings.total_updates, way=_way(settings), full=FULL_BATCH,
     )  # fmt: skip
 
 
@@ -536,14 +534,15 @@ def _greedy_and_chance(evidence: Evidence) -> tuple[float, float, float] | None:
 
 
 def _way(settings: SettingsTimeline) -> float:
-    """Sum of the step sizes of a run's updates, told from a thousand epochs at most."""
+    """Sum of the step sizes of a run's updates, told from a thousand epochs at most; small batches count less."""
     some = np.unique(np.linspace(0, settings.config.epochs - 1, min(settings.config.epochs, 1000)).astype(int)).tolist()
 
     def way_of(epoch: int) -> float:
         first, end = settings.updates_due(epoch), settings.updates_due(epoch + 1)
         return (end - first) * schedules.learning_rate(settings.at(epoch), settings.schedule_position(first, epoch))
 
-    return settings.config.epochs * float(np.mean([way_of(epoch) for epoch in some]))
+    rows = settings.config.learning.batch_size * settings.config.learning.accumulate
+    return min(1.0, rows / FULL_BATCH) * settings.config.epochs * float(np.mean([way_of(epoch) for epoch in some]))
 
 
 def _settled(evidence: Evidence, records: Records) -> Records:

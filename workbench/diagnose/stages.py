@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from workbench.core.agents.flat_parameters import ParameterLayout
 from workbench.core.agents.iqn_agent import IQNConfig
 from workbench.core.envs.treasurehunt import TreasurehuntConfig
+from workbench.core.shared.sampling import UniformConfig
 from workbench.diagnose import reference
 from workbench.diagnose.audit import vector_sum
 from workbench.diagnose.cases import TOLERANCES, Case, Judge, Stage, Wrong, equal, first_wrong, need, wrong_if
@@ -163,8 +164,7 @@ def _acted(judge: Judge, case: Case) -> None:
     """The world takes the action that was chosen and answers by its rules."""
     equal(case["taken"], case["chosen_action"], "taken")
     world = case.config.world
-    if type(world) is not TreasurehuntConfig or not case.has("cells", "place_after"):
-        return
+    need(type(world) is TreasurehuntConfig and case.has("cells", "place_after"))
     for turn, copy in np.ndindex(*case["taken"].shape):
         (row, column), action = case["place"][turn, copy].tolist(), int(case["taken"][turn, copy])
         reward, *after = reference.treasurehunt(
@@ -173,6 +173,9 @@ def _acted(judge: Judge, case: Case) -> None:
         came_to, paid = case["place_after"][turn, copy].tolist(), case["paid_rewards"][turn, copy]
         judge.same("probability", paid, reward, "paid", max(abs(reward), 1.0), turn=turn)
         wrong_if(after != came_to, "moved", turn=turn, found=came_to, due=after)
+        due = case["cells"][turn, copy].copy()
+        due[row, column], due[tuple(after)] = reference.EMPTY, reference.AGENT
+        wrong_if(not _same(case["cells_after"][turn, copy], due), "cells after", turn=turn)
 
 
 def _stored(judge: Judge, case: Case) -> None:
@@ -183,7 +186,10 @@ def _stored(judge: Judge, case: Case) -> None:
         "epsilon": np.broadcast_to(case["epsilon"].astype(np.float32)[:, None], shape),
         "probability": case["chosen_probability"], "policy_version": np.full(shape, case["version"]),
     }  # fmt: skip
-    ends = (name for name in ("terminated", "truncated", "valid") if case.has(f"row_{name}"))
+    ends = [name for name in ("terminated", "truncated", "valid") if case.has(f"row_{name}")]
+    dues["episode_start"] = reference.episode_starts(
+        case["paid_terminated"] | case["paid_truncated"], case["paid_valid"]
+    )
     for name, due in (dues | {name: case[f"paid_{name}"] for name in ends}).items():
         found, told = case[f"row_{name}"], name.replace("_", " ")
         if (wrong := first_wrong(found, due)) is None:
@@ -236,6 +242,7 @@ def _returned(judge: Judge, case: Case) -> None:
         raise Wrong("scale", times=times, scale=scale)
     for at, row in rows.items():
         row.check(judge, found[at], case["row_discount_t"][at], at[0])
+        wrong_if(case["row_span"][at] != row.span, "span", turn=at[0], found=case["row_span"][at], due=row.span)
 
 
 # --- learning ---------------------------------------------------------------------------------------------------------
@@ -247,6 +254,15 @@ def _rows_drawn(judge: Judge, case: Case) -> None:
         low, late = max(0, end - case.config.replay.window), (numbers >= end).any()
         if late or (numbers < low).any() or end > committed:
             raise Wrong("rows", found=numbers.max() if late else numbers.min(), low=low, high=end - 1)
+    replay, numbers, oldest = case.config.replay, case["batch_number"], int(case["batch_policy_version"].min())
+    due = int(case["version"]) - replay.max_age
+    wrong_if(replay.max_age > 0 and oldest < due, "old row", found=oldest, due=due)
+    wrong_if(case.has("memory_valid") and not case["memory_valid"][:, 0].all(), "nobody's row")
+    if type(replay.sampler) is UniformConfig and case.config.spec.whole_epochs and not replay.max_age:
+        end = int(case["end"])
+        due = reference.generator(case["sampling"]).integers(max(0, end - replay.window), end, len(numbers))
+        other = (numbers != due) & (due >= int(case["intact"]))  # what was overwritten meanwhile is drawn again
+        wrong_if(other.any(), "other rows", count=int(other.sum()), rows=len(numbers))
     end = int(case["bounds"][0, 0])
     if judge.lag is not None and end != (case.epoch + 1) * case.config.steps_per_epoch:
         raise Wrong("rows of another epoch", end=end, epoch=case.epoch)
@@ -486,7 +502,7 @@ def _shortened(judge: Judge, case: Case) -> None:
 def _stepped(judge: Judge, case: Case) -> None:
     """Adam steps the weights by the gradient that it is given, with the step size of the schedule."""
     need(all(np.isfinite(case[name]).all() for name in ("gradient", "online_before", "exp_avg_sq_before")))
-    wrong_if(bool(case["touched"][0]), "weights between updates")
+    wrong_if(case["touched"][[0, 2, 3]].any(), "weights between updates")
     learning, made = case.config.learning, int(case["updates_before"])
     rate, gradient = float(case["rate"]), case["gradient"].astype(np.float64)
     if judge.steady:

@@ -143,8 +143,7 @@ class Timeline:
     def explore(self) -> widgets.interactive:
         """The figure with two sliders, for a notebook: where it ends, and how many seconds it shows, logarithmic."""
         until = widgets.FloatSlider(self.trained, min=SHORTEST_S, max=self.end, step=self.end / 1000)
-        shortest = math.log10(max(SHORTEST_S, self.end / 1e5))
-        last = widgets.FloatLogSlider(min(LAST_S, self.trained), min=shortest, max=math.log10(self.end), step=0.05)
+        last = widgets.FloatLogSlider(min(LAST_S, self.trained), min=math.log10(SHORTEST_S), max=math.log10(self.end))
         until.continuous_update = last.continuous_update = False
 
         def draw(until: float, last: float) -> Picture:
