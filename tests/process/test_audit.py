@@ -25,6 +25,7 @@ UNUSUAL = {
     "prioritised": {"replay.sampler": "prioritised", "world.spawn_prob": 1.0},
     "lag 5": {"lag": 5},
     "free": {"lag": None},
+    "free, long": {"lag": None, "epochs": 60, "evaluation.interval": 5, "evaluation.worlds": 2},
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from workbench.core.agents import adam
+from workbench.core.envs.treasurehunt import AGENT
 from workbench.core.train.hooks import Hook
 from workbench.diagnose.faults.fault import override
 
@@ -308,6 +309,43 @@ class TauDoubled(Learning):
             agent.parameters.target.lerp_(agent.parameters.online, agent.config.learning.tau)
 
         override(agent, "update_target", follow)
+
+
+@mistake("adam")
+class MomentsLostEachEpoch(Hook):
+    """Before an epoch's updates Adam's moments are set to 0; its count of steps is kept."""
+
+    def on_trainer(self, trainer, parts):
+        def learn(original, index, *about):
+            optimizer = trainer.agents[index].optimizer
+            optimizer.exp_avg.zero_()
+            optimizer.exp_avg_sq.zero_()
+            original(index, *about)
+
+        override(trainer, "learn", learn)
+
+
+@mistake("rows drawn")
+class EvenRows(Learning):
+    """Only rows of even numbers are drawn."""
+
+    def change(self, agent, trainer, index):
+        override(trainer.samplers[index], "draw", lambda draw, low, high, count: draw(low, high, count) // 2 * 2)
+
+
+@mistake("world")
+class TrailLeft(Hook):
+    """A move does not clear the cell that an agent leaves."""
+
+    def on_collector(self, collector, parts):
+        world = collector.world
+
+        def act(original, agent, actions):
+            origin = world._positions[agent].copy()
+            original(agent, actions)
+            world._flat[origin] = AGENT
+
+        override(world, "act", act)
 
 
 @mistake("target update")

@@ -315,8 +315,9 @@ class _Learning(_Side):
         phase, agent = self._phases.get(index), self.trainer.agents[index]
         if phase is None or not isinstance(agent, ValueAgent):
             return update(rate)
-        if index in self._left:
-            phase.touched |= np.not_equal(self._left[index], _sums(agent))
+        left, found = self._left.get(index), _sums(agent)
+        if left is not None and left[0] == found[0]:  # else there were updates between that are not looked at
+            phase.touched |= np.not_equal(left, found)
         metrics = self._keep_update(phase, agent, update, rate, index) if phase.now else update(rate)
         self._left[index] = _sums(agent)
         return metrics
@@ -365,7 +366,7 @@ class _Phase:
         self.numbers: list[NDArray[np.int64]] = []
         self.bounds: list[tuple[int, int]] = []
         self.kept: dict[str, Any] = {}
-        self.touched = np.zeros(4, bool)  # whether an update found others than were left; as :func:`_sums` has them
+        self.touched = np.zeros(5, bool)  # whether an update found others than were left; as :func:`_sums` has them
 
     @property
     def now(self) -> bool:
@@ -374,9 +375,9 @@ class _Phase:
 
 
 def _sums(agent: ValueAgent) -> list[int]:
-    """Checksums of an agent's weights, of its target network, and of Adam's moments."""
+    """How many updates an agent has made; and checksums of its weights, target network and Adam's moments."""
     state = agent.get_state(copy=False)
-    return [vector_sum(each) for each in (*np.split(state["vector"], 2), state["exp_avg"], state["exp_avg_sq"])]
+    return [agent.updates, *map(vector_sum, (*np.split(state["vector"], 2), state["exp_avg"], state["exp_avg_sq"]))]
 
 
 def vector_sum(vector: NDArray[np.float32]) -> int:

@@ -38,14 +38,10 @@ class Failure:
     note: str = ""
 
 
-def _failure(id_: str, title: str, source: str, faults: str, check: str, note: str) -> Failure:
-    """A row of the page; names are in backticks there."""
-    return Failure(id_, title, source, tuple(re.findall(r"`(\w+)`", faults)), check.strip("`") or None, note)
-
-
-# Every failure by id, in the catalogue's order.
+# Every failure by id, in the catalogue's order. In its page, names are in backticks.
 CATALOGUE: dict[str, Failure] = {
-    row[0]: _failure(*row) for row in markdown_rows(Path(__file__).with_name("catalogue.md"))
+    id_: Failure(id_, title, source, tuple(re.findall(r"`(\w+)`", faults)), check.strip("`") or None, note)
+    for id_, title, source, faults, check, note in markdown_rows(Path(__file__).with_name("catalogue.md"))
 }
 
 

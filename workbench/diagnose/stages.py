@@ -502,7 +502,7 @@ def _shortened(judge: Judge, case: Case) -> None:
 def _stepped(judge: Judge, case: Case) -> None:
     """Adam steps the weights by the gradient that it is given, with the step size of the schedule."""
     need(all(np.isfinite(case[name]).all() for name in ("gradient", "online_before", "exp_avg_sq_before")))
-    wrong_if(case["touched"][[0, 2, 3]].any(), "weights between updates")
+    wrong_if(case["touched"][[1, 3, 4]].any(), "weights between updates")
     learning, made = case.config.learning, int(case["updates_before"])
     rate, gradient = float(case["rate"]), case["gradient"].astype(np.float64)
     if judge.steady:
@@ -538,7 +538,7 @@ def _stepped(judge: Judge, case: Case) -> None:
 def _followed(judge: Judge, case: Case) -> None:
     """The target network moves by tau of the way, when it is due to."""
     need(np.isfinite(case["online_after"]).all())
-    wrong_if(bool(case["touched"][1]), "target between updates")
+    wrong_if(case["touched"][2], "target between updates")
     learning, made = case.config.learning, int(case["updates_after"])
     due = learning.tau if made % learning.target_interval == 0 else 0.0
     names = ("target_before", "target_after", "online_after")
