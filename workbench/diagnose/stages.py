@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from workbench.core.agents.flat_parameters import ParameterLayout
 from workbench.core.agents.iqn_agent import IQNConfig
-from workbench.core.envs.treasurehunt import TreasurehuntConfig
 from workbench.core.shared.sampling import UniformConfig
 from workbench.diagnose import reference
 from workbench.diagnose.audit import vector_sum
@@ -163,8 +162,8 @@ def _chosen(judge: Judge, case: Case) -> None:
 def _acted(judge: Judge, case: Case) -> None:
     """The world takes the action that was chosen and answers by its rules."""
     equal(case["taken"], case["chosen_action"], "taken")
-    world = case.config.world
-    need(type(world) is TreasurehuntConfig and case.has("cells", "place_after"))
+    world = case.treasurehunt(exactly=True)
+    need(case.has("cells", "place_after"))
     for turn, copy in np.ndindex(*case["taken"].shape):
         (row, column), action = case["place"][turn, copy].tolist(), int(case["taken"][turn, copy])
         reward, *after = reference.treasurehunt(
@@ -255,8 +254,8 @@ def _rows_drawn(judge: Judge, case: Case) -> None:
         if late or (numbers < low).any() or end > committed:
             raise Wrong("rows", found=numbers.max() if late else numbers.min(), low=low, high=end - 1)
     replay, numbers, oldest = case.config.replay, case["batch_number"], int(case["batch_policy_version"].min())
-    due = int(case["version"]) - replay.max_age
-    wrong_if(replay.max_age > 0 and oldest < due, "old row", found=oldest, due=due)
+    least = int(case["version"]) - replay.max_age
+    wrong_if(replay.max_age > 0 and oldest < least, "old row", found=oldest, due=least)
     wrong_if(case.has("memory_valid") and not case["memory_valid"][:, 0].all(), "nobody's row")
     if type(replay.sampler) is UniformConfig and case.config.spec.whole_epochs and not replay.max_age:
         end = int(case["end"])
