@@ -123,4 +123,4 @@ def test_both_agents_learn_from_images_alike_in_both_modes(agent, tmp_path):
     assert (learned != layout.views(first.parameters.online.numpy())[f"{name}.0.weight"]).mean() > 0.5
     diagnosis = run.diagnose()
     assert diagnosis.failed == ()
-    assert "Not examined: observe, forward, values, target, loss, gradient, clip." in diagnosis.conclusion
+    assert "Not examined: observe, forward, world, values, target, loss, gradient, clip." in diagnosis.conclusion

@@ -216,15 +216,15 @@ class _Table:
     def filled(self) -> Records:
         """All records so far, (n,)."""
         with self._lock:
-            # what was read is not read again before there is more, unless the file has become shorter
-            if self._file is not None and (len(self._read) != self._on_file or _size(self._file()) < self._read.nbytes):
-                self._read = _mapped(self._file(), self._dtype, self._on_file)
+            # a small table is not read again before there is more, unless its file is shorter; a map holds a file open
+            file, read = self._file, self._read
+            if file is not None and (len(read) != self._on_file or _size(file()) < read.nbytes):
+                read = _mapped(file(), self._dtype, self._on_file)
+                self._read = read if read.nbytes <= MAPPED else self._read
             if self._waiting:
                 self._waiting = [_read_only(np.concatenate(self._waiting))]
-            parts = [self._read] * (self._file is not None) + self._waiting
-        if len(parts) == 1:
-            return parts[0]
-        return _read_only(np.concatenate([np.empty(0, self._dtype), *parts]))
+            parts = [read] * (file is not None) + self._waiting
+        return parts[0] if len(parts) == 1 else _read_only(np.concatenate([np.empty(0, self._dtype), *parts]))
 
     def append(self, records: Records, file: Callable[[], Path] | None) -> None:
         """Add records, (n,). If there is a file, it holds them and all before them; else they are kept in memory.

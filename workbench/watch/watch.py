@@ -604,8 +604,7 @@ class Act(_Seer):
 
     def __init__(self, watch: Watch, agent: int, model: Any, env: int | None) -> None:
         super().__init__(watch, agent, model)
-        self._env, self.action = env, None
-        self._epsilon = math.nan
+        self._env, self.action, self._epsilon = env, None, math.nan
 
     def _before(self, here: _Process) -> None:
         self._epsilon = epsilon_of(self._model)
