@@ -31,8 +31,6 @@ ROOMS = {"D": "Data path", "W": "Weights and epsilon", "L": "Learning step", "P"
 _WIDTH = 112
 _TEXT = "white-space: pre-wrap; line-height: 1.35"
 
-# --- tables ----------------------------------------------------------------------------------------------------------
-
 
 def ids_of_fault(fault: str) -> tuple[str, ...]:
     """Ids of the failures that a fault switches on; empty for an unknown name."""
@@ -49,6 +47,9 @@ def check_of_fault(fault: str) -> str:
         if fault in failure.faults and failure.check is not None:
             return failure.check
     raise KeyError(f"there is no fault {fault!r}; the catalogue has {', '.join(fault_names())}")
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
 
 
 def catalogue_table(room: str = "DWLP") -> str:

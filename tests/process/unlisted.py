@@ -311,18 +311,49 @@ class TauDoubled(Learning):
         override(agent, "update_target", follow)
 
 
-@mistake("adam")
-class MomentsLostEachEpoch(Hook):
-    """Before an epoch's updates Adam's moments are set to 0; its count of steps is kept."""
+class BeforeUpdates(Hook):
+    """Changes something of an agent before each epoch's updates."""
 
     def on_trainer(self, trainer, parts):
         def learn(original, index, *about):
-            optimizer = trainer.agents[index].optimizer
-            optimizer.exp_avg.zero_()
-            optimizer.exp_avg_sq.zero_()
+            self.change(trainer, index)
             original(index, *about)
 
         override(trainer, "learn", learn)
+
+    def change(self, trainer, index) -> None:
+        raise NotImplementedError
+
+
+@mistake("adam")
+class MomentsLostEachEpoch(BeforeUpdates):
+    """Adam's moments are set to 0; its count of steps is kept."""
+
+    def change(self, trainer, index):
+        optimizer = trainer.agents[index].optimizer
+        optimizer.exp_avg.zero_()
+        optimizer.exp_avg_sq.zero_()
+
+
+@mistake("target update")
+class TargetOverwrittenEachEpoch(BeforeUpdates):
+    """The target network is overwritten by the online network; it follows softly besides."""
+
+    def change(self, trainer, index):
+        parameters = trainer.agents[index].parameters
+        parameters.target.copy_(parameters.online)
+
+
+@mistake("adam")
+class PublishedTakenBack(BeforeUpdates):
+    """A learner takes back what it published before the last updates."""
+
+    def change(self, trainer, index):
+        store, parameters = trainer.stores[index], trainer.agents[index].parameters
+        if store.newest > 0:
+            vector = np.empty(2 * parameters.layout.size, np.float32)
+            store.read(vector, store.newest - 1)
+            parameters.load(vector)
 
 
 @mistake("rows drawn")
@@ -346,35 +377,6 @@ class TrailLeft(Hook):
             world._flat[origin] = AGENT
 
         override(world, "act", act)
-
-
-@mistake("target update")
-class TargetOverwrittenEachEpoch(Hook):
-    """Before an epoch's updates the target network is overwritten by the online network; it follows softly besides."""
-
-    def on_trainer(self, trainer, parts):
-        def learn(original, index, *about):
-            parameters = trainer.agents[index].parameters
-            parameters.target.copy_(parameters.online)
-            original(index, *about)
-
-        override(trainer, "learn", learn)
-
-
-@mistake("adam")
-class PublishedTakenBack(Hook):
-    """Before an epoch's updates a learner takes back what it published before the last ones."""
-
-    def on_trainer(self, trainer, parts):
-        def learn(original, index, *about):
-            store, parameters = trainer.stores[index], trainer.agents[index].parameters
-            if store.newest > 0:
-                vector = np.empty(2 * parameters.layout.size, np.float32)
-                store.read(vector, store.newest - 1)
-                parameters.load(vector)
-            original(index, *about)
-
-        override(trainer, "learn", learn)
 
 
 @mistake("publication")

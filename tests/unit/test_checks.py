@@ -17,7 +17,7 @@ from workbench.diagnose.catalogue import CHECKS
 from workbench.diagnose.checks import Number, run_checks
 from workbench.diagnose.doctor import METHODS, examine, histogram, run_methods
 from workbench.diagnose.second_opinion import Opinion
-from workbench.runs.listing import rewards_beside
+from workbench.runs.listing import rewards_of_others
 
 
 def verdicts(evidence):
@@ -369,7 +369,7 @@ def test_other_runs_are_sound_ones_beside_it_of_the_same_settings_and_lag(tmp_pa
     ]):  # fmt: skip
         path = finished_run(tmp_path, seed=seed, **options)
         rewards[seed] = load(path).result.greedy_reward
-    found = rewards_beside(load(path))
+    found = rewards_of_others(load(path))
     assert sorted(found) == [rewards[0], rewards[1], rewards[6]]
 
 
@@ -384,13 +384,13 @@ def test_rewards_that_were_measured_for_reference_count_if_they_are_of_the_confi
     monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))
     path = finished_run(tmp_path / "runs")
     run = load(path)
-    assert rewards_beside(run) == []  # no file
+    assert rewards_of_others(run) == []  # no file
     runs = [{"seed": seed, "mode": mode, "lag": kept.get("lag", run.lag), "greedy_reward": reward}
             for seed, reward in ((10, 7.0), (11, 8.0)) for mode in ("sequential", "multiprocess")]  # fmt: skip
     (tmp_path / "reference").mkdir()
     whole = {"config": run.config.replace(seed=9).to_dict(), "runs": runs} | kept
     (tmp_path / "reference" / "learning.json").write_text(json.dumps(whole))
-    assert sorted(rewards_beside(run)) == expected
+    assert sorted(rewards_of_others(run)) == expected
 
 
 def test_learning_is_judged_by_the_earlier_weights_of_the_run_itself():

@@ -359,7 +359,7 @@ class _Learning(_Side):
 
 
 class _Phase:
-    """A phase of one agent's updates that is looked at: its ``looked_at`` th update, counted from 0."""
+    """A phase of one agent's updates, of which one is looked at: the ``looked_at`` th, counted from 0; -1 for none."""
 
     def __init__(self, looked_at: int) -> None:
         self.looked_at = looked_at

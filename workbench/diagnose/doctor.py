@@ -26,7 +26,7 @@ from workbench.diagnose.second_opinion import Judged
 from workbench.diagnose.sentences import said
 from workbench.diagnose.stages import STAGES
 from workbench.runs.limits import check_tables
-from workbench.runs.listing import rewards_beside
+from workbench.runs.listing import rewards_of_others
 from workbench.runs.loaded import RunView
 
 _WIDTH = 112
@@ -175,7 +175,7 @@ def evidence_of(run: RunView) -> Evidence:
     incidents = run.description.get("incidents", ())
     changes = run.settings.changes
     cases, resumed = read_cases(run.folder.place, run.settings), bool(run.description.get("resumed"))
-    others = rewards_beside(run) if status == "finished" else ()
+    others = rewards_of_others(run) if status == "finished" else ()
     return Evidence(
         run.config, run.mode, run.lag, status, error, run.history, references, now, incidents, changes, cases, resumed,
         others,

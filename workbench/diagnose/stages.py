@@ -185,7 +185,7 @@ def _stored(judge: Judge, case: Case) -> None:
         "epsilon": np.broadcast_to(case["epsilon"].astype(np.float32)[:, None], shape),
         "probability": case["chosen_probability"], "policy_version": np.full(shape, case["version"]),
     }  # fmt: skip
-    ends = [name for name in ("terminated", "truncated", "valid") if case.has(f"row_{name}")]
+    ends = (name for name in ("terminated", "truncated", "valid") if case.has(f"row_{name}"))
     dues["episode_start"] = reference.episode_starts(
         case["paid_terminated"] | case["paid_truncated"], case["paid_valid"]
     )

@@ -190,7 +190,7 @@ def runs(
     return RunList([*known, *(each for each in kept if each.value(key) is None)], where, columns)
 
 
-def rewards_beside(run: RunView) -> list[float]:
+def rewards_of_others(run: RunView) -> list[float]:
     """Final greedy rewards of finished runs that do the same without faults, one for each seed.
 
     Of the runs beside a run, and of those that were measured for reference, if they are of its configuration.
