@@ -75,9 +75,6 @@ def measurement_number(name: str) -> int:
     Raises:
         KeyError: there is none; the nearest names are given.
     """
-    if name not in _NUMBERS:
+    if name not in MEASUREMENTS:
         raise KeyError(f"there is no measurement {name!r}; {did_you_mean(name, MEASUREMENTS)}")
-    return _NUMBERS[name]
-
-
-_NUMBERS = {name: number for number, name in enumerate(MEASUREMENTS)}
+    return list(MEASUREMENTS).index(name)

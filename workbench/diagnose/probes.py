@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from workbench.core.agents.base import Chosen
+from workbench.core.agents.flat_parameters import to_numpy
 from workbench.core.agents.value_agent import EpsilonGreedy, ValueAgent
 from workbench.core.processes.worker import Parts
 from workbench.core.shared.replay import Batch
@@ -84,8 +84,6 @@ class _Acting(_Side):
     def __init__(self, collector: Collector, parts: Parts) -> None:
         super().__init__(parts)
         self.collector = collector
-        device = collector.policies[0].device
-        self._on_device = [torch.from_numpy(places).to(device) for places in self.places]
         self._version_due = [0] * len(self.stores)
         self._acted: dict[int, Snapshot] = {}  # what each agent's first action of the epoch was chosen with
         override(collector, "epoch", self._collect)
@@ -149,8 +147,8 @@ class _Acting(_Side):
         policy: Any = self.collector.policies[agent]
         if not isinstance(policy, EpsilonGreedy):
             return None
-        online = policy.weights.detach().index_select(0, self._on_device[agent]).cpu().numpy().astype(np.float64)
-        return online, self._sampled(agent, self.collector.vectors[agent][self.layouts[agent].size :])
+        target = self.collector.vectors[agent][self.layouts[agent].size :]
+        return self._sampled(agent, to_numpy(policy.weights, copy=False)), self._sampled(agent, target)
 
     def _sampled(self, agent: int, half: Half) -> NDArray[np.float64]:
         return half.take(self.places[agent]).astype(np.float64)

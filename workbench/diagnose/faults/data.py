@@ -78,9 +78,8 @@ class FramesMismatch(Fault):
     def on_parts(self, parts: Parts) -> None:
         """A learner opens the replays under another configuration than the actor."""
         if parts.job.role == "learner":
-            frames = parts.config.agent.num_frames
-            agents = range(parts.config.num_agents)
-            parts.replays = [reopen(Replay, parts, i, {"agent.num_frames": frames + 1}) for i in agents]
+            changes = {"agent.num_frames": parts.config.agent.num_frames + 1}
+            parts.replays = [reopen(Replay, parts, i, changes) for i in range(parts.config.num_agents)]
 
 
 # --- how frames are stacked ------------------------------------------------------------------------------------------
@@ -247,9 +246,8 @@ class TruncationAsTerminal(Fault):
         def ends(original: Any, slot: int) -> Any:
             """The ends of the epoch, and one more."""
             terminated, truncated = original(slot)
-            terminated = terminated.copy()
-            terminated[-1] = True
-            return terminated, truncated
+            last = np.arange(len(terminated))[:, None] == len(terminated) - 1
+            return terminated | last, truncated
 
         for replay in collector.replays:
             override(replay, "ends", ends)

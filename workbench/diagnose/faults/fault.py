@@ -110,10 +110,7 @@ def override(owner: object, method: str, function: Callable[..., Any]) -> None:
 
 
 def reopen(
-    kind: type[Replay],
-    parts: Parts,
-    agent: int,
-    changes: Mapping[str, Any] | None = None,
+    kind: type[Replay], parts: Parts, agent: int, changes: Mapping[str, Any] | None = None,
     spec: AgentSpec | None = None,
 ) -> Replay:  # fmt: skip
     """An agent's replay opened once more: by another class, for another spec, or with some settings changed."""

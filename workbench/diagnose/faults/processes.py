@@ -74,21 +74,14 @@ class KillActor(_Ends):
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """It dies in the middle of that epoch, with rows half written."""
-        current = [-1]
-
-        def epoch(original: Any, epoch: int, version: int | None) -> None:
-            """Keep in mind which epoch is played."""
-            current[0] = epoch
-            original(epoch, version)
 
         def act(original: Any, *arguments: Any) -> Any:
             """Act in the world, unless it is time."""
-            if current[0] == self.strength:
+            if collector.progress.epochs_collected == self.strength:
                 _kill_this_process()
             return original(*arguments)
 
         if not parts.job.restarts:
-            override(collector, "epoch", epoch)
             override(collector.world, "act", act)
 
 
@@ -109,13 +102,11 @@ class KillWhileWriting(_Ends):
 
         def snapshot(original: Any, out: NDArray[np.float32]) -> None:
             """Write the snapshot; of the one in question the first half, and die."""
-            if store.newest + 1 == self.strength:
-                half = len(out) // 2
-                whole = np.empty_like(out)
-                original(whole)
-                out[:half] = whole[:half]
-                _kill_this_process()
+            before = out.copy()
             original(out)
+            if store.newest + 1 == self.strength:
+                out[len(out) // 2 :] = before[len(out) // 2 :]
+                _kill_this_process()
 
         if 0 in trainer.agents and not parts.job.restarts:
             store = trainer.stores[0]
