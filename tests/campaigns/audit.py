@@ -16,12 +16,11 @@ import workbench
 from tests.campaigns.command_line import command, parse, say, start
 from tests.campaigns.reference_files import RunsFile
 from workbench.cli.options import at_least
-from workbench.core.train.hooks import Hook
 from workbench.diagnose.doctor import evidence_of, examine
 from workbench.runs.folder import reference_path
 
 # Every mistake by name: its hook, and the stage of the chain in which it is made.
-MISTAKES: Mapping[str, tuple[type[Hook], str]] = importlib.import_module("tests.process.unlisted").MISTAKES
+MISTAKES: Mapping[str, tuple[Any, str]] = importlib.import_module("tests.process.unlisted").MISTAKES
 # Settings that differ from those of the short runs; "lag" is that of the launch.
 SETTINGS: dict[str, dict[str, Any]] = {
     "as it is": {},
@@ -104,11 +103,11 @@ def cases(num_seeds: int) -> Iterator[tuple[str, str, int]]:
 
 def looked_at(name: str, stage: str, seed: int, config: workbench.Config, folder: str) -> dict[str, Any]:
     """One run, and what the doctor finds in it."""
-    changes = {} if stage else dict(SETTINGS[name])
+    changes = dict(MISTAKES[name][0].changes if stage else SETTINGS[name])
     mode = "multiprocess" if "lag" in changes or seed % 2 else "sequential"
     lag = changes.pop("lag", 1)
-    agent = {key: value for key, value in changes.items() if key == "agent"}
-    config = config.replace(seed=seed, **agent).replace(**changes)
+    parts = {key: value for key, value in changes.items() if key in ("agent", "world")}
+    config = config.replace(seed=seed, **parts).replace(**changes)
     with workbench.launch(config, mode, lag, out=folder, hooks=[MISTAKES[name][0]()] if stage else []) as run:
         run.wait()
     evidence = evidence_of(run)

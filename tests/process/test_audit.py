@@ -6,7 +6,7 @@ import pytest
 
 import workbench as wb
 from tests.process.test_survival import wait_until
-from tests.process.unlisted import MISTAKES
+from tests.process.unlisted import CART_POLE, MISTAKES
 from workbench.core.train.hooks import Hook
 from workbench.diagnose.faults.fault import override
 
@@ -21,6 +21,11 @@ UNUSUAL = {
     "10 steps, noisy": {"learning.n_step": 10, "agent.noisy": True, "learning.accumulate": 4},
     "one row, one step": {"learning.batch_size": 1, "learning.n_step": 1, "learning.target_interval": 100},
     "no gems": {"world.spawn_prob": 0.0, "learning.reward_scale": 0.1, "exploration.epsilon_end": 1.0},
+    "shaped": {"world": "treasurehunt_sparse", "world.shaping": 2.5, "world.max_gems": 3, "world.num_worlds": 2,
+               "replay.capacity": 800, "replay.window": 400, "replay.learning_starts": 80},
+    "cart poles": {**CART_POLE, "world.num_worlds": 2, "replay.capacity": 800, "replay.window": 400,
+                   "replay.learning_starts": 80, "replay.sampler": "prioritised", "learning.correction": "cut"},
+    "three that spread": {"world": "pettingzoo:mpe2.simple_spread_v3", "world.max_turns": 30},
     "retrace": {"agent": "dqn", "learning.correction": "retrace", "agent.width": 32},
     "prioritised": {"replay.sampler": "prioritised", "world.spawn_prob": 1.0},
     "lag 5": {"lag": 5},
@@ -30,7 +35,7 @@ UNUSUAL = {
 
 
 def diagnosis(out, hooks=(), mode="sequential", lag=1, **changes):
-    config = CONFIG.replace(**{name: value for name, value in changes.items() if name == "agent"})
+    config = CONFIG.replace(**{name: value for name, value in changes.items() if name in ("agent", "world")})
     with wb.launch(config.replace(**changes), mode, lag, out=out, hooks=hooks) as run:
         run.wait(120)
     return run.diagnose()
@@ -39,7 +44,7 @@ def diagnosis(out, hooks=(), mode="sequential", lag=1, **changes):
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_that_stands_in_no_list_is_found_at_its_stage(name, tmp_path):
     mistake, stage = MISTAKES[name]
-    found = diagnosis(tmp_path, [mistake()])
+    found = diagnosis(tmp_path, [mistake()], **mistake.changes)
     wrong = [check for check in found.chain if check.verdict == "fail"]
     assert wrong and wrong[0].name == f"chain.{stage}", found.text
     assert found.exit_code == 1
@@ -104,7 +109,7 @@ def test_evidence_that_is_damaged_is_left_out(tmp_path):
     kept = sorted((run.folder.path / "audit").iterdir())
     kept[0].write_bytes(b"no evidence")
     kept[1].write_bytes(kept[1].read_bytes()[:300])
-    kept[2].write_bytes(kept[2].read_bytes().replace(b'"<f4"', b'"|O8"'))
+    kept[2].write_bytes(kept[2].read_bytes().replace(b"'<f4'", b"'|O8'"))
     found = wb.load(run.folder.path).diagnose()
     assert found.failed == () and f"All stages of {len(kept) - 3} records" in found.conclusion
 

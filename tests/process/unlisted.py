@@ -1,7 +1,10 @@
-"""Mistakes that stand in no list: small hooks, each with the stage of the chain in which the audit must find it."""
+"""Mistakes that stand in no list: small hooks, each with the stage of the chain in which the audit must find it.
+
+Each has in ``changes`` the settings that its run takes.
+"""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,14 +18,25 @@ from workbench.diagnose.faults.fault import override
 
 MISTAKES: dict[str, tuple[type, str]] = {}
 """Every mistake by its name: its hook, and the stage that must be named."""
+PRIORITISED = {"replay.sampler": "prioritised"}
+RETRACE = {"agent": "dqn", "agent.width": 32, "learning.correction": "retrace"}
+CART_POLE = {
+    "world": "gymnasium:CartPole-v1", "world.max_turns": 40, "agent": "dqn", "agent.width": 32,
+    "replay.capacity": 400, "replay.window": 320,
+}  # fmt: skip
+EIGHT_WORLDS = {
+    "world.num_worlds": 8, "replay.capacity": 3200, "replay.window": 1600, "replay.learning_starts": 320,
+}  # fmt: skip
 
 
-def mistake(stage: str) -> Callable[[type], type]:
-    """Put a hook on the list, with the stage that it makes wrong."""
+def mistake(stage: str, changes: Mapping[str, Any] | None = None) -> Callable[[type], type]:
+    """Put a hook on the list, with the stage that it makes wrong, and settings without which there is no such stage."""
 
-    def listed(kind: type) -> type:
+    def listed(kind: Any) -> type:
+        kind.changes = dict(changes or {})
         MISTAKES[kind.__name__] = kind, stage
-        return kind
+        made: type = kind
+        return made
 
     return listed
 
@@ -431,3 +445,198 @@ class StackReversed(Hook):
     def on_collector(self, collector, parts):
         for replay in collector.replays:
             override(replay, "newest_stack", lambda stack, turn: stack(turn)[:, ::-1].copy())
+
+
+# --- prioritised replay, the n-step window, worlds of other rules ----------------------------------------------------
+
+
+@mistake("rows drawn", PRIORITISED)
+class UniformForPriorities(Learning):
+    """A prioritised sampler draws uniformly; weights are those of the priorities."""
+
+    def change(self, agent, trainer, index):
+        sampler = trainer.samplers[index]
+
+        def draw(original, low, high, count):
+            original(low, high, count)
+            return sampler.rng.integers(sampler.low, sampler.high, count)
+
+        override(sampler, "draw", draw)
+
+
+@mistake("priorities", PRIORITISED)
+class StaleErrors(Learning):
+    """Priorities are made of the errors of the update before."""
+
+    def change(self, agent, trainer, index):
+        held = []
+
+        def errors(original):
+            held.append(original().copy())
+            return held[max(0, len(held) - 2)]
+
+        override(agent, "td_errors", errors)
+
+
+@mistake("priorities", PRIORITISED)
+class NewRowsSmall(Learning):
+    """New rows come with a small priority in place of the largest."""
+
+    def change(self, agent, trainer, index):
+        sampler = trainer.samplers[index]
+
+        def move(original, low, high):
+            first = max(sampler.low, sampler.high)
+            original(low, high)
+            if high > first:
+                sampler.tree.set(np.arange(first, high) % sampler.window, 0.05)
+
+        override(sampler, "_move", move)
+
+
+@mistake("batch", RETRACE)
+class WindowProbabilities(Learning):
+    """The n-step window says that every action was certain."""
+
+    def change(self, agent, trainer, index):
+        def read(original, out):
+            original(out)
+            out.probabilities[out.probabilities > 0] = 1
+
+        override(trainer.replays[index], "read", read)
+
+
+@mistake("batch", RETRACE)
+class WindowRewardsLate(Learning):
+    """The rewards of the n-step window are one turn late."""
+
+    def change(self, agent, trainer, index):
+        def read(original, out):
+            original(out)
+            out.rewards[:, 1:] = out.rewards[:, :-1].copy()
+            out.rewards[:, 0] = 0
+
+        override(trainer.replays[index], "read", read)
+
+
+class Clipped(Learning):
+    """Shortens the gradient in a way of its own."""
+
+    def change(self, agent, trainer, index):
+        held, real = {}, torch.linalg.vector_norm
+
+        def descend(original):
+            def norm(vector):
+                held["gradient"] = vector.clone()
+                return real(vector)
+
+            torch.linalg.vector_norm = norm
+            try:
+                return original()
+            finally:
+                torch.linalg.vector_norm = real
+
+        def step(original, gradient):
+            gradient.copy_(held["gradient"])
+            self.shorten(agent, gradient)
+            original(gradient)
+
+        override(agent, "_descend", descend)
+        override(agent.optimizer, "step", step)
+
+    def shorten(self, agent, gradient) -> None:
+        raise NotImplementedError
+
+
+@mistake("clip")
+class ClippedByLayer(Clipped):
+    """Each parameter's gradient is clipped by its own norm, not all by the one that they have together."""
+
+    def shorten(self, agent, gradient):
+        for part in agent.parameters.layout.views(gradient).values():
+            part *= min(1.0, agent.config.learning.grad_clip / max(float((part**2).sum().sqrt()), 1e-12))
+
+
+@mistake("clip")
+class ClippedByValue(Clipped):
+    """Gradients are clipped number by number."""
+
+    def shorten(self, agent, gradient):
+        gradient.clamp_(-0.05, 0.05)
+
+
+@mistake("sync")
+class ReloadedMidEpoch(Hook):
+    """The actor takes the newest weights again in the middle of each epoch."""
+
+    def on_collector(self, collector, parts):
+        turns = [0]
+
+        def begin(original):
+            if turns[0] % parts.config.max_turns == parts.config.max_turns // 2:
+                for store, policy, vector in zip(collector.stores, collector.policies, collector.vectors, strict=True):
+                    store.read(vector, None)
+                    policy.load(vector)
+            turns[0] += 1
+            original()
+
+        override(collector.world, "begin_turn", begin)
+
+
+class OtherTurns(Hook):
+    """The world answers otherwise than it should."""
+
+    def on_collector(self, collector, parts):
+        override(collector.world, "end_turn", lambda end: self.other(end()))
+
+    def other(self, turn):
+        raise NotImplementedError
+
+
+@mistake("world", EIGHT_WORLDS)
+class LaterWorldsPayNothing(OtherTurns):
+    """Of eight copies of the world the last four pay nothing."""
+
+    def other(self, turn):
+        return turn._replace(rewards=np.where(np.arange(8) < 4, turn.rewards, np.float32(0)))
+
+
+@mistake("world", {"world": "treasurehunt_sparse", "world.shaping": 1.0})
+class ShapingInverted(OtherTurns):
+    """The shaped world pays with the wrong sign."""
+
+    def other(self, turn):
+        return turn._replace(rewards=-turn.rewards)
+
+
+@mistake("world", CART_POLE)
+class LastRewardLost(OtherTurns):
+    """The world pays nothing in the turn in which an episode ends."""
+
+    def other(self, turn):
+        return turn._replace(rewards=np.where(turn.terminated, np.float32(0), turn.rewards))
+
+
+@mistake("world", CART_POLE)
+class TerminationTakenForTruncation(OtherTurns):
+    """An episode's natural end is handed on as a cut."""
+
+    def other(self, turn):
+        return turn._replace(truncated=turn.truncated | turn.terminated, terminated=np.zeros_like(turn.terminated))
+
+
+@mistake("world's draws")
+class GemsOnTheLeft(Hook):
+    """Gems appear in the left half of the world only, twice as often."""
+
+    def on_collector(self, collector, parts):
+        world = collector.world
+
+        def begin(original):
+            before = world.cells.copy()
+            original()
+            original()
+            half = world.cells.shape[2] // 2
+            world.cells[:, :, half:] = before[:, :, half:]
+
+        override(world, "begin_turn", begin)

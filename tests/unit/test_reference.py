@@ -77,10 +77,23 @@ def test_a_row_stops_at_an_end_and_a_truncation_is_bootstrapped_from():
     assert reference.n_step(rewards, never, never, 0.0, 3, 1.0) == (1.0, 0.0, 1)
 
 
-def test_the_bound_on_a_share_is_no_smaller_than_the_share_of_runs_that_reach_it():
-    """The false alarm rate that is stated is one that a simulation of the draws keeps to."""
-    counts = rng.binomial(200, 0.3, 20_000)
-    for level in (0.1, 0.01):
-        alarms = np.mean([reference.chance_of_share(float(count), 200, 0.3) < level for count in counts])
-        assert alarms <= level
-    assert reference.chance_of_share(1.0, 50, 0.0) == 0.0 and reference.chance_of_share(0.0, 50, 0.0) == 1.0
+def test_gems_come_into_empty_cells_of_small_draws_and_no_more_than_the_limit():
+    cells = np.full((4, 5), reference.WALL, np.uint8)
+    cells[1:-1, 1:-1] = [[reference.EMPTY, reference.GEM, reference.EMPTY], [reference.AGENT, *[reference.EMPTY] * 2]]
+    draws = np.array([[0.1, 0.0, 0.3], [0.0, 0.05, 0.9]], np.float32)
+    for most, come in ((0, {(1, 1), (1, 3), (2, 2)}), (3, {(1, 1), (2, 2)}), (2, {(2, 2)}), (1, set())):
+        changed = np.argwhere(reference.spawned(cells, draws, 0.5, most) != cells)
+        assert set(map(tuple, changed.tolist())) == come
+
+
+def test_a_new_map_has_its_agents_where_the_draws_are_smallest():
+    assert reference.first_cells(np.array([0.5, 0.1, 0.9, 0.2]), 2).tolist() == [
+        reference.EMPTY, reference.AGENT, reference.EMPTY, reference.AGENT,
+    ]  # fmt: skip
+
+
+def test_a_potential_is_minus_the_steps_to_the_nearest_gem():
+    cells = np.full((5, 6), reference.EMPTY, np.uint8)
+    assert reference.potential(cells, 2, 2) == 0
+    cells[1, 4] = cells[4, 4] = reference.GEM
+    assert reference.potential(cells, 2, 2) == -3

@@ -9,10 +9,10 @@ default preset, and 3.5 % in the small one.
 """
 
 import functools
-import json
+import io
 import os
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -31,13 +31,15 @@ from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.clean import Half, Side
 from workbench.diagnose.faults.fault import override
+from workbench.runs.files import private
+from workbench.zoo.gymnasium import Alone
 from workbench.zoo.prioritised import PrioritisedSampler
 
 # Bytes that the evidence of a run takes, if each agent can be looked at once on each side for less.
 BUDGET = 8_000_000
 # Rounds of each agent, on each side, from which on more would tell little; and of all agents, so that files stay few.
 MOST, MOST_IN_ALL = 8, 500
-# Worlds, from the first, and rows of a batch that are kept.
+# Worlds, others in each epoch, and rows of a batch that are kept.
 WORLDS, ROWS = 4, 64
 # Numbers of each parameter that are kept where the whole vector is not needed.
 SAMPLE = 64
@@ -76,14 +78,13 @@ def settings_sum(config: Config) -> int:
 
 
 def pack(found: Mapping[str, Any]) -> bytes:
-    """Arrays by name as bytes: a line of JSON with the place, dtype and shape of each, then the arrays."""
-    arrays = {name: np.ascontiguousarray(each) for name, each in found.items()}
-    ends = np.cumsum([each.nbytes for each in arrays.values()]).tolist()
-    about = {
-        name: (end - each.nbytes, each.dtype.str, np.shape(found[name]))
-        for (name, each), end in zip(arrays.items(), ends, strict=True)
-    }
-    return b"\n".join([json.dumps(about).encode(), b"".join(each.tobytes() for each in arrays.values())])
+    """Arrays by name as bytes: one record, with a field for each, in NumPy's own format."""
+    arrays, content = {name: np.asarray(each) for name, each in found.items()}, io.BytesIO()
+    record = np.empty((), [(name, each.dtype, each.shape) for name, each in arrays.items()])
+    for name, each in arrays.items():
+        record[name] = each
+    np.save(content, record, allow_pickle=False)
+    return content.getvalue()
 
 
 def unpack(content: bytes) -> dict[str, NDArray[Any]]:
@@ -92,14 +93,8 @@ def unpack(content: bytes) -> dict[str, NDArray[Any]]:
     Raises:
         ValueError: it is none of its results.
     """
-    head, _, data = content.partition(b"\n")
-    found = {}
-    for name, (start, dtype, shape) in json.loads(head).items():
-        kind, count = np.dtype(dtype), int(np.prod(shape, dtype=np.int64))
-        if kind.kind not in "biufU" or start < 0 or count < 0:
-            raise ValueError(f"{name} is of dtype {dtype}; evidence is numbers and words")
-        found[name] = np.frombuffer(data, kind, count, start).reshape(shape) if count else np.zeros(shape, kind)
-    return found
+    record = np.load(io.BytesIO(content), allow_pickle=False)
+    return {name: record[name] for name in record.dtype.names or ()}
 
 
 class _Side(Side):
@@ -117,9 +112,8 @@ class _Side(Side):
         with suppress(OSError):
             with suppress(FileExistsError):
                 os.mkdir("../audit", 0o700, dir_fd=folder)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
             try:
-                with open(os.open(f"{name}.new", flags, 0o600, dir_fd=folder), "wb") as file:
+                with open(f"{name}.new", "wb", opener=lambda path, flags: private(path, flags, folder)) as file:
                     file.write(content)
                 os.rename(f"{name}.new", name, src_dir_fd=folder, dst_dir_fd=folder)
             except OSError:
@@ -142,6 +136,12 @@ class _Acting(_Side):
         super().__init__(parts, 0)
         self.collector, self.world = collector, collector.world
         self._epochs: dict[int, _Turns] = {}
+        # of worlds made of other libraries' environments: those, and what each has answered in this turn, by agent
+        made, names = getattr(self.world, "_environments", ()), getattr(self.world, "_names", ())
+        self._environments = [each.environment if isinstance(each, Alone) else each for each in made]
+        self._told = np.zeros((self.config.num_worlds, self.config.num_agents, 5))
+        for copy, environment in enumerate(self._environments):
+            override(environment, "step", functools.partial(self._step, names, copy, environment))
         override(collector, "epoch", self._epoch)
         for name in ("reset", "begin_turn", "observe", "act", "end_turn"):
             override(self.world, name, getattr(self, f"_{name}"))
@@ -150,22 +150,33 @@ class _Acting(_Side):
 
     def _epoch(self, collect: Wrapped, epoch: int, version: int | None) -> None:
         agents = [agent for agent in range(len(self.stores)) if (agent, epoch) in self.audited]
-        self._epochs = {agent: _Turns(self.config, self.world) for agent in agents}
+        self._epochs = {agent: _Turns(self.world, agent, epoch) for agent in agents}
         collect(epoch, version)
         for agent, turns in self._epochs.items():
+            if (weights := getattr(self.collector.policies[agent], "weights", None)) is not None:
+                turns.once["sum_later"] = vector_sum(to_numpy(weights))
             replay = self.replays[agent].arrays
             slot = epoch % len(replay["action"])
-            rows = {f"row_{name}": replay[name][slot][:, :WORLDS].copy() for name in replay if replay[name].ndim > 1}
+            rows = {f"row_{name}": replay[name][slot][:, turns.worlds] for name in replay if replay[name].ndim > 1}
             # the last frame is shown after the last turn
             self.keep("turns", agent, epoch, **turns.arrays(), **rows)
         self._epochs = {}
+
+    def _step(self, names: Sequence[Any], copy: int, environment: Any, step: Wrapped, actions: Any) -> Any:
+        """Note of each agent whether it takes part, whether it is gone then, reward, termination and truncation."""
+        before = list(getattr(environment, "agents", names)) if self._epochs else []
+        told = step(actions)
+        if not self._epochs:
+            return told
+        after = getattr(environment, "agents", names)
+        parts = [each if isinstance(each, Mapping) else {names[0]: each} for each in told[1:4]]
+        self._told[copy] = [[x in before, x not in after, *(part.get(x, 0) for part in parts)] for x in names]
+        return told
 
     def _reset(self, reset: Wrapped) -> None:
         for turns in self._epochs.values():
             turns.add(world_rng=rng_words(self.world.rng))
         reset()
-        for turns in self._epochs.values():
-            turns.add(layout=turns.cells())
 
     def _begin_turn(self, begin: Wrapped) -> None:
         before = [turns.cells() for turns in self._epochs.values()]
@@ -176,7 +187,7 @@ class _Acting(_Side):
     def _observe(self, observe: Wrapped, agent: int) -> NDArray[Any]:
         shown: NDArray[Any] = observe(agent)
         if turns := self._epochs.get(agent):
-            turns.add(shown=shown[:WORLDS].copy(), cells=turns.cells(), place=turns.places(agent))
+            turns.add(shown=shown[turns.worlds], cells=turns.cells(), place=turns.places(agent))
         return shown
 
     def _choose(self, act: Wrapped, stack: NDArray[Any], epsilon: float, *, agent: int) -> Chosen:
@@ -190,35 +201,39 @@ class _Acting(_Side):
             turns.once |= {"version": in_use.version, **self.stored(agent, in_use.version)}
             if (weights := getattr(policy, "weights", None)) is not None:
                 turns.once["weights"] = to_numpy(weights)
-        turns.add(stack=stack[:WORLDS].copy(), epsilon=epsilon)
+        turns.add(stack=stack[turns.worlds], epsilon=epsilon)
         if exploration is not None and values is not None:
             turns.add(exploration=rng_words(exploration), values=rng_words(values))
         chosen = act(stack, epsilon)
         for name, drawn in getattr(getattr(policy, "_inputs", None), "host", {}).items():
             if name != "state":
-                turns.add(**{f"drawn_{name}": drawn[: WORLDS if name == "tau" else None].copy()})
-        turns.add(**{f"chosen_{name}": each[:WORLDS].copy() for name, each in vars(chosen).items()})
+                turns.add(**{f"drawn_{name}": drawn[turns.worlds] if name == "tau" else drawn.copy()})
+        turns.add(**{f"chosen_{name}": each[turns.worlds] for name, each in vars(chosen).items()})
         return chosen
 
     def _act(self, act: Wrapped, agent: int, actions: NDArray[np.int64]) -> None:
         act(agent, actions)
         if turns := self._epochs.get(agent):
-            turns.add(taken=actions[:WORLDS].copy(), place_after=turns.places(agent), cells_after=turns.cells())
+            turns.add(taken=actions[turns.worlds], place_after=turns.places(agent), cells_after=turns.cells())
 
     def _end_turn(self, end: Wrapped) -> Turn:
+        self._told[...] = 0
         turn: Turn = end()
         for agent, turns in self._epochs.items():
-            turns.add(**{f"paid_{name}": each[agent][:WORLDS].copy() for name, each in turn._asdict().items()})
+            if self._environments:
+                turns.add(told=self._told[turns.worlds, agent])
+            turns.add(**{f"paid_{name}": each[agent][turns.worlds] for name, each in turn._asdict().items()})
         return turn
 
 
 class _Turns:
-    """The evidence of one agent's epoch: lists with one entry for each turn, and what there is once."""
+    """The evidence of one agent's epoch, in some of the worlds: lists of one entry a turn, and what there is once."""
 
-    def __init__(self, config: Config, world: Any) -> None:
+    def __init__(self, world: Any, agent: int, epoch: int) -> None:
         self._world, self._shows = world, hasattr(world, "cells") and hasattr(world, "positions")
+        self.worlds = np.sort(np.random.default_rng((agent, epoch)).permutation(world.num_worlds)[:WORLDS])
         self.found: dict[str, list[Any]] = {}
-        self.once: dict[str, Any] = {}
+        self.once: dict[str, Any] = {"worlds": self.worlds}
 
     def add(self, **found: Any) -> None:
         """Add to the lists; None where there is nothing."""
@@ -227,12 +242,12 @@ class _Turns:
                 self.found.setdefault(name, []).append(each)
 
     def cells(self) -> NDArray[np.uint8] | None:
-        """The first worlds' maps, where the world shows them."""
-        return self._world.cells[:WORLDS].copy() if self._shows else None
+        """The maps, where the world shows them."""
+        return self._world.cells[self.worlds] if self._shows else None
 
     def places(self, agent: int) -> NDArray[np.int64] | None:
         """Where an agent stands in them: row and column."""
-        return self._world.positions[agent][:WORLDS] if self._shows else None
+        return self._world.positions[agent][self.worlds] if self._shows else None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything, by name; turns first."""
@@ -245,7 +260,6 @@ class _Learning(_Side):
     def __init__(self, trainer: Trainer, parts: Parts) -> None:
         super().__init__(parts, parts.config.epochs - parts.config.learning_epochs)
         self.trainer = trainer
-        self._made = dict.fromkeys(trainer.agents, 0)  # phases that were looked at
         self._phases: dict[int, _Phase] = {}
         self._unpublished: dict[int, int] = {}  # the epoch of the last such phase, by agent
         self._left: dict[int, list[int]] = {}  # what an agent's weights were when the last update had ended
@@ -262,13 +276,13 @@ class _Learning(_Side):
         soon = {each for each in self.audited if each[0] == index and each[1] <= epoch + 1}
         due = {each for each in soon if each[1] <= epoch}  # before it, what is left of the weights is noted alone
         if num_updates and soon:
-            self._phases[index] = _Phase(self._made[index] % num_updates if due else -1)
+            some = int(np.random.default_rng((index, epoch)).integers(num_updates))
+            self._phases[index] = _Phase(some if due else -1)
         learn(index, epoch, num_updates, end)
         phase = self._phases.pop(index, None)
         if phase is not None and due and phase.numbers:
             drawn = {"drawn": np.array(phase.numbers), "bounds": np.array(phase.bounds)}
             self.keep("update", index, epoch, **drawn, touched=phase.touched, **phase.kept)
-            self._made[index] += 1
             self._unpublished[index] = epoch
             self.audited -= due
 
@@ -285,11 +299,23 @@ class _Learning(_Side):
         phase.bounds.append((end, count))
         if phase.now:
             state |= {"end": end, "intact": self.replays[index].oldest_intact, "version": self.stores[index].newest}
-            if isinstance(sampler, PrioritisedSampler):
-                state["priorities"] = sampler.tree.leaves[batch.number % sampler.window]
             phase.kept |= state | self._memory(index, batch)
             phase.kept |= {f"batch_{name}": each.copy() for name, each in vars(batch).items() if each is not None}
+        if isinstance(sampler, PrioritisedSampler):
+            phase.kept |= self._priorities(phase, sampler, end)
         return batch
+
+    def _priorities(self, phase: "_Phase", sampler: PrioritisedSampler, end: int) -> dict[str, Any]:
+        """Priorities as a draw has left them: of new rows before the first update, and of the rows looked at."""
+        leaves, found = sampler.tree.leaves, dict[str, Any]()
+        if len(phase.numbers) == 1:
+            rows = min(self.config.steps_per_epoch, sampler.window, end)
+            new = leaves[np.arange(end - rows, end) % sampler.window]
+            found = {"new": (new.min(), new.max()), "greatest": leaves.max(), "largest": sampler.largest}
+        if phase.now:
+            ends, places = leaves.cumsum(), phase.numbers[-1] % sampler.window
+            found |= {"priorities": leaves[places], "priority_ends": ends[places], "priority_sum": ends[-1]}
+        return found
 
     def _take_errors(self, update: Wrapped, numbers: NDArray[np.int64], errors: NDArray[Any], *, index: int) -> None:
         update(numbers, errors)
@@ -328,15 +354,13 @@ class _Learning(_Side):
         before = agent.get_state()
         metrics = update(rate)
         after = agent.get_state(copy=False)
-        half = self.layouts[index].size
         phase.kept |= {"vector": before["vector"], "rate": rate, "metrics": to_numpy(metrics), "rng": before["rng"]}
         phase.kept |= {"gradient": to_numpy(agent.parameters.gradient)[places], "places": places}
         for when, state in (("before", before), ("after", after)):
-            online, target = state["vector"][:half], state["vector"][half:]
-            numbers = {"online": online[places], "target": target[places]}
-            numbers |= {name: state[name][places] for name in ("exp_avg", "exp_avg_sq")}
-            numbers |= {name: state[name] for name in ("step", "updates")}
-            phase.kept |= {f"{name}_{when}": each for name, each in numbers.items()}
+            halves = dict(zip(("online", "target"), np.split(state["vector"], 2), strict=True))
+            vectors = halves | {name: state[name] for name in ("exp_avg", "exp_avg_sq")}
+            phase.kept |= {f"{name}_{when}": each[places] for name, each in vectors.items()}
+            phase.kept |= {f"{name}_{when}": state[name] for name in ("step", "updates")}
         phase.kept |= {f"random_{name}": agent.staging.host[name].copy() for name in agent.random_fields()}
         return metrics
 

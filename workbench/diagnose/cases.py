@@ -21,6 +21,7 @@ from workbench.diagnose.sentences import said
 from workbench.runs.files import plain_file
 from workbench.runs.live_settings import SettingsTimeline
 from workbench.runs.sentences import beside
+from workbench.zoo.sparse import SparseConfig
 
 # How far float32 may be from float64, by what is compared, as ``cases.toml`` says.
 TOLERANCES: dict[str, float] = beside(__file__)
@@ -84,11 +85,6 @@ class Case:
     config: Config
     found: Mapping[str, NDArray[Any]]
 
-    @property
-    def process(self) -> str:
-        """The process that kept it."""
-        return str(self.found["process"])
-
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self.found[name]
 
@@ -96,17 +92,17 @@ class Case:
         """Whether all of that was kept."""
         return all(name in self.found for name in names)
 
-    def treasurehunt(self, exactly: bool = False) -> TreasurehuntConfig:
-        """The settings of a world of which the reference has the rules.
+    def treasurehunt(self, ruled: bool = False) -> TreasurehuntConfig:
+        """The settings of a world that shows what Treasurehunt does.
 
         Args:
-            exactly: whether a world will not do that only shows what this one does, and pays otherwise.
+            ruled: whether the reference must have its rules too: one derived from it may pay otherwise.
 
         Raises:
             CannotTell: it is another world.
         """
         world = self.config.world
-        need(isinstance(world, TreasurehuntConfig) and (not exactly or type(world) is TreasurehuntConfig))
+        need(isinstance(world, TreasurehuntConfig) and (not ruled or type(world) in (TreasurehuntConfig, SparseConfig)))
         return cast(TreasurehuntConfig, world)
 
     def draws(self, field: str) -> bool:

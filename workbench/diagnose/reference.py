@@ -235,6 +235,33 @@ def treasurehunt(
     return reward, to_row if moves else row, to_column if moves else column
 
 
+def first_cells(draws: Floats, agents: int) -> NDArray[np.uint8]:
+    """The inner cells of a new map of Treasurehunt, row by row: no gems, and agents in those of the smallest draws."""
+    cells = np.full(len(draws), EMPTY, np.uint8)
+    cells[np.argsort(draws)[:agents]] = AGENT
+    return cells
+
+
+def spawned(cells: NDArray[np.uint8], draws: NDArray[np.float32], probability: float, most: int) -> NDArray[np.uint8]:
+    """A map after gems have come into empty inner cells of draws below the probability.
+
+    At most ``most`` gems lie on it then, unless that is 0: those of the smallest draws come.
+    """
+    found = cells.copy()
+    inside = found[1:-1, 1:-1]
+    come = np.argwhere((inside == EMPTY) & (draws < np.float32(probability))).tolist()
+    room = max(most - int((inside == GEM).sum()), 0) if most else len(come)
+    for place in sorted(come, key=lambda place: float(draws[tuple(place)]))[:room]:
+        inside[tuple(place)] = GEM
+    return found
+
+
+def potential(cells: NDArray[np.uint8], row: int, column: int) -> float:
+    """What shaping (Ng, Harada and Russell 1999) is made of: minus the steps to the nearest gem, 0 without one."""
+    gems = np.argwhere(cells == GEM)
+    return -float(np.abs(gems - (row, column)).sum(1).min()) if len(gems) else 0.0
+
+
 # --- replay -----------------------------------------------------------------------------------------------------------
 
 
@@ -268,6 +295,11 @@ def episode_starts(over: NDArray[np.bool_], valid: NDArray[np.bool_]) -> NDArray
 def beta_due(update: int, total: int, first: float) -> float:
     """Exponent of the importance weights at an update, counted from 0: it grows linearly to 1 at the last one."""
     return min(1.0, first + (1 - first) * update / max(1, total - 1))
+
+
+def stratified(points: Floats) -> Floats:
+    """Each point from 0 to 1 in its own equal part of the line (Schaul et al. 2016, section 3.3)."""
+    return (np.arange(len(points)) + points) / len(points)
 
 
 def importance(priorities: Floats, beta: float) -> Floats:
@@ -347,19 +379,3 @@ def rate_due(update: float, total: int, first: float, last: float, schedule: str
 def soft_update(target: Floats, online: Floats, tau: float) -> Floats:
     """target + tau (online - target) (Lillicrap et al. 2016)."""
     return target + tau * (online - target)
-
-
-# --- statistics -------------------------------------------------------------------------------------------------------
-
-
-def chance_of_share(count: float, trials: int, mean: float) -> float:
-    """An upper bound on how likely a sum of independent 0-or-1 draws of that mean is so far off, on either side.
-
-    2 exp(-n KL(count / n || mean)), which holds for draws of different probabilities too (Hoeffding 1963, theorem 1).
-    """
-    share = count / trials
-    parts = ((share, mean), (1 - share, 1 - mean))
-    if any(found > 0 and due <= 0 for found, due in parts):
-        return 0.0
-    divergence = sum(found * math.log(found / due) for found, due in parts if found > 0)
-    return min(1.0, 2 * math.exp(-trials * max(divergence, 0.0)))

@@ -5,19 +5,15 @@ run recorded as its input, so a mistake shows in the stage in which it is made a
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from workbench.diagnose.cases import CannotTell, Case, Judge, Wrong
-from workbench.diagnose.luck import TESTS
+from workbench.diagnose.cases import CannotTell, Case, Judge, Stage, Wrong
 from workbench.diagnose.stages import STAGES
 from workbench.runs.live_settings import SettingsTimeline
 
-# How often the tests of luck together may speak of a sound run; each is given its share, an exact bound.
-FALSE_ALARMS = 5e-4
 # What changes no number of a run, but one that starts from its weights.
 HARMLESS = ("target not published",)
 
@@ -77,25 +73,19 @@ def opinion(cases: Sequence[Case], settings: SettingsTimeline, lag: int | None, 
         steady: whether no process was lost and nothing was resumed.
     """
     judge = Judge(lag, settings, steady, tuple(cases))
-    agents, tests = range(settings.config.num_agents), sum(map(len, TESTS.values()))
     records: list[Judged] = []
     for name, (kind, stage) in STAGES.items():
-        kept = [case for case in cases if case.kind == kind]
-        for case in kept:
-            records += _judged(name, case, stage, judge, case)
-        for test in TESTS.get(name, ()):
-            for mine in ([case for case in kept if case.agent == agent] for agent in agents):
-                if mine:
-                    records += _judged(name, mine[0], test, mine, FALSE_ALARMS / (tests * len(agents)))
+        for case in (case for case in cases if case.kind == kind):
+            records += _judged(name, stage, judge, case)
     return Opinion(tuple(records), judge.off)
 
 
-def _judged(name: str, case: Case, look: Callable[..., None], *about: Any) -> Iterator[Judged]:
-    """What a stage or a test says; nothing where the evidence is not there, or not of the shape that it must have."""
-    record = Judged(name, case.process, case.agent, case.epoch)
+def _judged(name: str, stage: Stage, judge: Judge, case: Case) -> Iterator[Judged]:
+    """What a stage says; nothing where the evidence is not there, or not of the shape that it must have."""
+    record = Judged(name, str(case["process"]), case.agent, case.epoch)
     try:
         with np.errstate(all="ignore"):
-            look(*about)
+            stage(judge, case)
     except Wrong as wrong:
         record = dataclasses.replace(record, finding=wrong.finding, sentence=str(wrong))
     except (CannotTell, KeyError, IndexError, ValueError, TypeError, AttributeError, ArithmeticError):

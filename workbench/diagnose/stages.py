@@ -26,6 +26,9 @@ TIE = 1e-5
 KINK = 1e-6
 # How much rougher the gradient is judged then, and with it the length that it is clipped to.
 KINKED = 50
+# How often the one test of luck, that no two batches of an epoch are equal, may speak of a sound run; it is given its
+# share of this for each record, an exact bound.
+FALSE_ALARMS = 5e-4
 # Rounding of a step of float32 weights, as a share of the largest.
 ROUNDING = 2.5e-7
 
@@ -37,7 +40,7 @@ def _stream(role: str, field: str) -> Stage:
     """Random numbers come from the stream that is due."""
 
     def stage(judge: Judge, case: Case) -> None:
-        """The stream of one case is the one due, and moves on within the epoch."""
+        """The stream of one case is the one due, and moves on within the epoch and from epoch to epoch."""
         words, seed = case[field].reshape(-1, 6), judge.settings.config.seed
         found, owner = reference.increment(words[0]), 0 if role == "world" else case.agent
         if found != reference.stream_increment(seed, role, owner):
@@ -47,16 +50,19 @@ def _stream(role: str, field: str) -> Stage:
                 if found == reference.stream_increment(seed, other, agent)
             )  # fmt: skip
             raise Wrong("other stream", role=role, other=next(others, "an unknown stream"))
-        wrong_if(len(words) > 1 and case.draws(field) and (words[0] == words[-1]).all(), "numbers again", role=role)
+        if case.draws(field):
+            wrong_if(len(words) > 1 and (words[0] == words[-1]).all(), "numbers again", role=role)
+            for other in judge.cases:
+                beside = (other.kind, other.agent) == (case.kind, case.agent) and other.epoch < case.epoch
+                again = beside and other.has(field) and _same(other[field].reshape(-1, 6)[0], words[0])
+                wrong_if(again, "epoch again", earlier=other.epoch, epoch=case.epoch)
 
     return stage
 
 
 def _observed(judge: Judge, case: Case) -> None:
     """The world shows an agent the cells around it."""
-    radius, layout = case.treasurehunt().vision_radius, case["layout"]
-    agents = layout.shape[1] * len(case.config.spec.agents)
-    wrong_if((layout == reference.GEM).any() or (layout == reference.AGENT).sum() != agents, "not new")
+    radius = case.treasurehunt().vision_radius
     for turn, world in np.ndindex(*case["shown"].shape[:2]):
         row, column = case["place"][turn, world].tolist()
         due = reference.observe(case["cells"][turn, world], row, column, radius)
@@ -111,6 +117,7 @@ def _policy_values(case: Case, stack: NDArray[Any], turn: int, noisy: bool = Tru
 def _forward(judge: Judge, case: Case) -> None:
     """The network values what it is handed."""
     need(type(case.config.agent) in (IQNConfig, DQNConfig) and np.isfinite(case["weights"]).all())
+    need(int(case["sum_later"]) == vector_sum(case["weights"]))  # else which weights were due in a turn is not known
     turns = len(case["stack"])
     for turn in sorted({0, turns // 3, turns // 2, turns - 1}):
         stack, found = case["stack"][turn], case["chosen_q"][turn]
@@ -138,7 +145,7 @@ def _drawn(judge: Judge, case: Case) -> None:
         if case.has("drawn_tau"):
             tau = case["drawn_tau"][turn]
             drawn = rng.random((case.config.num_worlds, tau.shape[1]), dtype=np.float32)
-            equal(tau, drawn[: len(tau)], "fractions", which=which)
+            equal(tau, drawn[case["worlds"]], "fractions", which=which)
         _same_noise(rng, case["drawn_noise"][turn], which)
 
 
@@ -148,33 +155,56 @@ def _same_noise(rng: np.random.Generator, found: NDArray[Any], which: str) -> No
 
 def _chosen(judge: Judge, case: Case) -> None:
     """Epsilon-greedy in the values, with the numbers of the exploration stream."""
-    how, epsilon = case.config.exploration, float(case["epsilon"][0])
+    how = case.config.exploration
     due = reference.epsilon_due(case.epoch, how.epsilon_start, how.epsilon_end, how.decay_epochs)
+    epsilon = float(case["epsilon"][np.abs(case["epsilon"] - due).argmax()])
     wrong_if(abs(epsilon - due) > 1e-6, "epsilon", found=epsilon, due=due)
-    worlds = case["chosen_q"].shape[1]
     for turn, words in enumerate(case["exploration"]):
-        chance, choice = reference.generator(words).random((2, case.config.num_worlds))[:, :worlds]
+        chance, choice = reference.generator(words).random((2, case.config.num_worlds))[:, case["worlds"]]
         chosen = reference.choose(case["chosen_q"][turn], float(case["epsilon"][turn]), chance, choice)
         for name, each in chosen._asdict().items():
             judge.same("probability", case[f"chosen_{name}"][turn], each, "chosen", 1.0, name=name, turn=turn)
 
 
 def _acted(judge: Judge, case: Case) -> None:
-    """The world takes the action that was chosen and answers by its rules."""
+    """The world takes the action that was chosen and answers by its rules, or as the environments that it plays."""
     equal(case["taken"], case["chosen_action"], "taken")
-    world = case.treasurehunt(exactly=True)
-    need(case.has("cells", "place_after"))
+    if case.has("told"):
+        acts, gone, reward, ended, cut = np.moveaxis(case["told"].astype(np.float32), 2, 0)
+        cut *= ended == 0
+        dues = {"valid": acts, "rewards": reward, "truncated": cut, "terminated": np.maximum(ended, gone * (cut == 0))}
+        for name, due in dues.items():
+            equal(np.where(acts > 0, case[f"paid_{name}"], due), due, "answered", name=name)
+        return
+    world = case.treasurehunt(ruled=True)
+    shaping, discount = getattr(world, "shaping", 0.0), getattr(world, "discount", 0.0)
+    ends = np.concatenate([case["before_spawn"][1:], case["cells"][-1:]])  # the maps as the turns leave them
     for turn, copy in np.ndindex(*case["taken"].shape):
         (row, column), action = case["place"][turn, copy].tolist(), int(case["taken"][turn, copy])
         reward, *after = reference.treasurehunt(
             case["cells"][turn, copy], row, column, action, world.gem_reward, world.wall_reward
         )
         came_to, paid = case["place_after"][turn, copy].tolist(), case["paid_rewards"][turn, copy]
-        judge.same("probability", paid, reward, "paid", max(abs(reward), 1.0), turn=turn)
+        before = reference.potential(case["before_spawn"][turn, copy], row, column)
+        reward += shaping * (discount * reference.potential(ends[turn, copy], *came_to) - before)
+        judge.same("probability", paid, reward, "paid", max(abs(reward), abs(shaping * before), 1.0), turn=turn)
         wrong_if(after != came_to, "moved", turn=turn, found=came_to, due=after)
         due = case["cells"][turn, copy].copy()
         due[row, column], due[tuple(after)] = reference.EMPTY, reference.AGENT
         wrong_if(not _same(case["cells_after"][turn, copy], due), "cells after", turn=turn)
+
+
+def _drifted(judge: Judge, case: Case) -> None:
+    """An epoch begins with agents in random cells, and gems appear in empty ones: as the world's stream gives them."""
+    world, rng, worlds = case.treasurehunt(ruled=True), reference.generator(case["world_rng"][0]), case["worlds"]
+    inner, copies = (world.height - 2, world.width - 2), case.config.num_worlds
+    first = rng.random((copies, inner[0] * inner[1]))[worlds]
+    due = np.array([reference.first_cells(draws, world.num_agents) for draws in first])
+    wrong_if(not _same(case["before_spawn"][0, :, 1:-1, 1:-1].reshape(due.shape), due), "not new")
+    for turn, (before, after) in enumerate(zip(case["before_spawn"], case["after_spawn"], strict=True)):
+        draws, most = rng.random((copies, *inner), dtype=np.float32)[worlds], getattr(world, "max_gems", 0)
+        dues = [reference.spawned(*each, world.spawn_prob, most) for each in zip(before, draws, strict=True)]
+        wrong_if(not _same(after, np.array(dues)), "gems", turn=turn)
 
 
 def _stored(judge: Judge, case: Case) -> None:
@@ -199,10 +229,6 @@ def _stored(judge: Judge, case: Case) -> None:
             if first_wrong(found[there], due[from_]) is None:
                 turn = from_.start or 0
                 raise Wrong("other turn", name=told, turn=turn, other=turn + shift)
-        for other in judge.cases if name == "action" else ():
-            beside = (other.kind, other.epoch) == ("turns", case.epoch) and other.agent != case.agent
-            if beside and first_wrong(found, other["chosen_action"]) is None:
-                raise Wrong("other agent", agent=case.agent, other=other.agent)
         raise Wrong("stored", name=told, turn=wrong[0], found=float(found[wrong]), due=float(due[wrong]))
 
 
@@ -254,6 +280,9 @@ def _rows_drawn(judge: Judge, case: Case) -> None:
         if late or (numbers < low).any() or end > committed:
             raise Wrong("rows", found=numbers.max() if late else numbers.min(), low=low, high=end - 1)
     replay, numbers, oldest = case.config.replay, case["batch_number"], int(case["batch_policy_version"].min())
+    repeats = len(case["drawn"]) - len(np.unique(case["drawn"], axis=0))
+    luck = float(len(case["drawn"])) ** 2 * float(case.config.steps_per_epoch) ** -len(numbers)
+    wrong_if(repeats and luck < FALSE_ALARMS / len(judge.cases), "one batch", updates=repeats + 1, epoch=case.epoch)
     least = int(case["version"]) - replay.max_age
     wrong_if(replay.max_age > 0 and oldest < least, "old row", found=oldest, due=least)
     wrong_if(case.has("memory_valid") and not case["memory_valid"][:, 0].all(), "nobody's row")
@@ -261,6 +290,13 @@ def _rows_drawn(judge: Judge, case: Case) -> None:
         end = int(case["end"])
         due = reference.generator(case["sampling"]).integers(max(0, end - replay.window), end, len(numbers))
         other = (numbers != due) & (due >= int(case["intact"]))  # what was overwritten meanwhile is drawn again
+        wrong_if(other.any(), "other rows", count=int(other.sum()), rows=len(numbers))
+    low = max(0, int(case["end"]) - replay.window)
+    if type(replay.sampler) is PrioritisedConfig and case.config.spec.whole_epochs and case["intact"] <= low:
+        points = reference.generator(case["sampling"]).random(len(numbers))
+        shares = reference.stratified(points) if replay.sampler.draws == "stratified" else points
+        above = case["priority_ends"] / case["priority_sum"] - shares  # from 0 to the row's own share
+        other = (above < -ROUNDING) | (above > case["priorities"] / case["priority_sum"] + ROUNDING)
         wrong_if(other.any(), "other rows", count=int(other.sum()), rows=len(numbers))
     end = int(case["bounds"][0, 0])
     if judge.lag is not None and end != (case.epoch + 1) * case.config.steps_per_epoch:
@@ -278,14 +314,30 @@ def _batch(judge: Judge, case: Case) -> None:
         for handed, name in (("a_tm1", "action"), ("policy_version", "policy_version")):
             found, lies = case[f"batch_{handed}"][row], case[f"memory_{name}"][row, 0]
             wrong_if(found != lies, "handed on", name=name.replace("_", " "), number=number, found=found, due=lies)
+        states = {"s_tm1": (case["batch_s_tm1"], 0), "s_t": (case["batch_s_t"], due.span)}
+        if case.has("batch_states"):
+            for name, each in _window_of(case, row, due.span).items():
+                judge.same("return", case[f"batch_{name}"][row, :ahead], each, "handed on", name=name, number=number)
+            states |= {f"state {k}": (case["batch_states"][:, k], min(k, due.span)) for k in range(ahead + 1)}
         start = max(int(case["memory_episode_start"][row, 0]) - turn + frames - 1, 0)
         _same_frames(
             (
-                (f"{name} of row {number}", case[f"batch_{name}"][row],
+                (f"{name} of row {number}", state[row],
                  reference.stack(case["memory_frame"][row], after + frames - 1, start, frames))
-                for name, after in (("s_tm1", 0), ("s_t", due.span))
+                for name, (state, after) in states.items()
             ), "learner", "learner's frames",
         )  # fmt: skip
+
+
+def _window_of(case: Case, row: int, span: int) -> dict[str, Floats]:
+    """The turns of a row one by one, as corrections read them; 0 behind its span."""
+    learning, lies = case.config.learning, {name: case[f"memory_{name}"][row] for name in ("action", "probability")}
+    ends = case["memory_terminated"][row] if case.has("memory_terminated") else np.zeros(len(lies["action"]), np.bool_)
+    columns = {
+        "actions": lies["action"], "probabilities": lies["probability"],
+        "rewards": case["memory_reward"][row] * learning.reward_scale, "discounts": learning.gamma * ~ends,
+    }  # fmt: skip
+    return {name: np.where(np.arange(len(ends)) < span, each, 0.0) for name, each in columns.items()}
 
 
 def _randoms(judge: Judge, case: Case) -> None:
@@ -308,10 +360,15 @@ def _weighted(judge: Judge, case: Case) -> None:
     beta = reference.beta_due(made, case.config.total_updates, sampler.beta)
     weights = reference.importance(case["priorities"].astype(np.float64), beta)
     judge.same("weight", case["batch_weight"], weights, "weight")
-    numbers, newest = case["batch_number"].tolist(), {}
-    for number, error in zip(numbers, case["errors"].tolist(), strict=True):
-        newest[number] = (error + sampler.floor) ** sampler.alpha  # of a row drawn twice the last one counts
+    (least, most), largest = case["new"], max(float(case["largest"]), float(case["greatest"]), 1.0)
+    rejected = least == 0 and not case.config.spec.whole_epochs
+    wrong_if(most != largest or (least != largest and not rejected), "new row", found=least, due=largest)
+    numbers, made_of = case["batch_number"].tolist(), (case["errors"] + sampler.floor) ** sampler.alpha
+    newest = dict(zip(numbers, made_of.tolist(), strict=True))  # of a row drawn twice the last one counts
     judge.same("priority", case["priorities_after"], [newest[number] for number in numbers], "priorities")
+    judge.after(_targeted, case)
+    due = _examined(judge, case).errors
+    judge.same("td error", case["errors"], due, "errors", float(due.max()))
 
 
 @dataclass(frozen=True)
@@ -320,15 +377,17 @@ class _Update:
 
     Attributes:
         numbers: loss, mean and greatest Q, TD error, and norm of the gradient, as an update returns them.
+        errors: TD error of each row.
         gradient: (size,) before it is clipped.
         tied: whether float32 may choose another action to bootstrap from.
-        kinked: whether a unit is so close to 0 that float32 may pass it on or not.
+        rough: how much rougher the gradient is judged, as a unit is so close to 0 that float32 may pass it on or not.
     """
 
     numbers: Floats
+    errors: Floats
     gradient: Floats
     tied: bool
-    kinked: bool
+    rough: int
 
 
 # Places of these numbers in what an update returns.
@@ -379,7 +438,8 @@ def _update_of(case: Case, valued_by: str = "target", double: bool | None = None
         along[rows, here] = -np.clip(delta, -kappa, kappa) * weight / len(rows)
     gradient, low, high = (_flat(layout, network.gradient(along, edge)) for edge in (0.0, -KINK, KINK))
     numbers = np.array([(loss * weight).mean(), q_tm1.mean(), q_tm1.max(), error.mean(), _norm(gradient)])
-    return _Update(numbers, gradient, tied, _norm(high - low) > 1e-9 * _norm(gradient))
+    rough = KINKED if _norm(high - low) > 1e-9 * _norm(gradient) else 1
+    return _Update(numbers, error, gradient, tied, rough)
 
 
 def _flat(layout: ParameterLayout, gradient: Mapping[str, Floats]) -> Floats:
@@ -477,25 +537,36 @@ def _lost(judge: Judge, case: Case) -> None:
 def _graded(judge: Judge, case: Case) -> None:
     """The gradient is that of the loss, up to its length."""
     judge.after(_lost, case)
-    due = _examined(judge, case)
-    gradient, found = due.gradient[case["places"]], case["gradient"].astype(np.float64)
-    scale, rough = _along(found, gradient), KINKED if due.kinked else 1
-    judge.same("norm", case["metrics"][_NORM], due.numbers[_NORM], "norm", rough * due.numbers[_NORM])
-    largest = rough * float(np.abs(gradient).max()) * (scale or 0.0)
-    if scale is not None and judge.differ("gradient", found, scale * gradient, largest):
-        name, here = _worst_layer(case, found - scale * gradient)
-        raise Wrong("layer's gradient", name=name, found=_norm(found[here]), due=_norm(gradient[here]) * scale)
+    due, bent = _examined(judge, case), _bent(judge, case)
+    judge.same("norm", case["metrics"][_NORM], due.numbers[_NORM], "norm", due.rough * due.numbers[_NORM])
+    found, gradient = case["gradient"].astype(np.float64), due.gradient[case["places"]]
+    part, slack = found * np.sign(gradient), 1e-3 * np.abs(gradient).max()
+    shrunk = (part >= -slack) & (part <= np.abs(gradient) + slack)  # as a clip leaves it, and hardly another mistake
+    if bent and not shrunk.all():
+        raise Wrong("layer's gradient", **bent)
+
+
+def _bent(judge: Judge, case: Case) -> dict[str, Any]:
+    """The layer whose gradient is furthest from a multiple of the one due, and both norms; nothing if all are close."""
+    due, found = _examined(judge, case), case["gradient"].astype(np.float64)
+    wanted = due.gradient[case["places"]]
+    wanted *= _along(found, wanted) or 0.0
+    if not judge.differ("gradient", found, wanted, due.rough * float(np.abs(wanted).max())):
+        return {}
+    name, here = _worst_layer(case, found - wanted)
+    return {"name": name, "found": _norm(found[here]), "due": _norm(wanted[here])}
 
 
 def _shortened(judge: Judge, case: Case) -> None:
-    """A gradient longer than the limit is shortened to it, and no other."""
+    """A gradient longer than the limit is shortened to it as a whole, and no other."""
     judge.after(_graded, case)
+    if bent := _bent(judge, case):
+        raise Wrong("clipped otherwise", **bent)
     due, limit, norm = _examined(judge, case), case.config.learning.grad_clip, float(case["metrics"][_NORM])
     scale = _along(case["gradient"].astype(np.float64), due.gradient[case["places"]])
     if scale is not None:
         wanted = reference.clipped(norm, limit)
-        rough = wanted * (KINKED if due.kinked else 1)
-        judge.same("clip", scale, wanted, "clipped", rough, norm=norm, limit=limit)
+        judge.same("clip", scale, wanted, "clipped", due.rough * wanted, norm=norm, limit=limit)
 
 
 def _stepped(judge: Judge, case: Case) -> None:
@@ -565,7 +636,9 @@ def _synced(judge: Judge, case: Case) -> None:
     version = int(case["version"])
     if judge.steady and judge.lag is not None and version != max(0, case.epoch - judge.lag):
         raise Wrong("version", found=version, due=max(0, case.epoch - judge.lag))
-    wrong_if(vector_sum(case["weights"]) != int(case["stored_sum"]), "other weights", version=version)
+    acted = vector_sum(case["weights"])
+    wrong_if(acted != int(case["stored_sum"]), "other weights", version=version)
+    wrong_if(acted != int(case["sum_later"]), "other weights later", version=version)
 
 
 def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
@@ -585,9 +658,7 @@ def _along(found: Floats, due: Floats) -> float | None:
 def _places_of(case: Case, name: str) -> NDArray[np.bool_]:
     """Which of the sampled places belong to a parameter."""
     layout = _layout(case)
-    at = layout.names.index(name)
-    first, size = layout.offsets[at], int(np.prod(layout.shapes[at]))
-    inside: NDArray[np.bool_] = (case["places"] >= first) & (case["places"] < first + size)
+    inside: NDArray[np.bool_] = np.searchsorted(layout.offsets, case["places"], "right") - 1 == layout.names.index(name)
     return inside
 
 
@@ -600,6 +671,7 @@ def _worst_layer(case: Case, difference: Floats) -> tuple[str, NDArray[np.bool_]
 # The chain: each stage with the kind of evidence that it is judged from.
 STAGES: dict[str, tuple[str, Stage]] = {
     "world's stream": ("turns", _stream("world", "world_rng")),
+    "world's draws": ("turns", _drifted),
     "observe": ("turns", _observed),
     "stack": ("turns", _stacked),
     "acting stream": ("turns", _stream("acting_quantiles", "values")),
