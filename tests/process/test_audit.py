@@ -8,6 +8,7 @@ import workbench as wb
 from tests.process.test_survival import wait_until
 from tests.process.unlisted import CART_POLE, MISTAKES
 from workbench.core.train.hooks import Hook
+from workbench.diagnose.audit import pack, unpack
 from workbench.diagnose.faults.fault import override
 
 CONFIG = wb.preset("tiny").replace(**{
@@ -110,8 +111,13 @@ def test_evidence_that_is_damaged_is_left_out(tmp_path):
     kept[0].write_bytes(b"no evidence")
     kept[1].write_bytes(kept[1].read_bytes()[:300])
     kept[2].write_bytes(kept[2].read_bytes().replace(b"'<f4'", b"'|O8'"))
+    for at, header in enumerate(
+        (b"(" * 4000, b"-" * 5000 + b"1", b"{'descr': '<f8', 'fortran_order': False, 'shape'"), 3
+    ):
+        kept[at].write_bytes(b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header + b"\n")
+    kept[6].write_bytes(pack({**unpack(kept[6].read_bytes()), "settings": (1, 2)}))
     found = wb.load(run.folder.path).diagnose()
-    assert found.failed == () and f"All stages of {len(kept) - 3} records" in found.conclusion
+    assert found.failed == () and f"All stages of {len(kept) - 7} records" in found.conclusion
 
 
 def test_a_unit_that_rounding_switches_is_no_mistake(tmp_path):

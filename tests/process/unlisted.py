@@ -640,3 +640,60 @@ class GemsOnTheLeft(Hook):
             world.cells[:, :, half:] = before[:, :, half:]
 
         override(world, "begin_turn", begin)
+
+
+@mistake("observe", CART_POLE)
+class ObservationLate(Hook):
+    """The world shows what its environment showed the turn before."""
+
+    def on_collector(self, collector, parts):
+        held = {}
+
+        def observe(original, agent):
+            now = np.array(original(agent))
+            before = held.get("frame", now)
+            held["frame"] = now
+            return before
+
+        override(collector.world, "observe", observe)
+
+
+@mistake("world", CART_POLE)
+class ResetTurnCounts(OtherTurns):
+    """The agent is said to take part in the turn in which a new episode begins."""
+
+    def other(self, turn):
+        return turn._replace(valid=np.ones_like(turn.valid))
+
+
+@mistake("rows drawn", CART_POLE)
+class EvenRowsOfEpisodes(EvenRows):
+    """Only rows of even numbers are drawn, in a world whose episodes end."""
+
+
+@mistake("rows drawn", CART_POLE | PRIORITISED)
+class UniformOfEpisodes(UniformForPriorities):
+    """A prioritised sampler draws uniformly, in a world whose episodes end."""
+
+
+@mistake("rows drawn", {"replay.max_age": 3})
+class NewestHalfOfYoung(NewestHalf):
+    """With a largest age, rows come from the newer half of the window only."""
+
+
+@mistake("adam")
+class LargestMoment(Learning):
+    """Steps are divided by the largest second moment so far (AMSGrad)."""
+
+    def change(self, agent, trainer, index):
+        held = {}
+
+        def step(original, gradient):
+            weights, moments = agent.optimizer.weights.clone(), agent.optimizer
+            original(gradient)
+            held["most"] = torch.maximum(held.get("most", moments.exp_avg_sq), moments.exp_avg_sq)
+            one, two = (1 - beta ** float(moments.steps) for beta in (adam.BETA1, adam.BETA2))
+            way = moments.exp_avg / one / ((held["most"] / two).sqrt() + moments.eps)
+            moments.weights.copy_(weights - moments.learning_rate * way)
+
+        override(agent.optimizer, "step", step)

@@ -10,9 +10,10 @@ default preset, and 3.5 % in the small one.
 
 import functools
 import io
+import math
 import os
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from workbench.core.agents.base import Chosen
 from workbench.core.agents.flat_parameters import to_numpy
-from workbench.core.agents.value_agent import ValueAgent
+from workbench.core.agents.value_agent import EpsilonGreedy, ValueAgent
 from workbench.core.config import Config
 from workbench.core.envs.base import Turn
 from workbench.core.processes.worker import Parts
@@ -136,12 +137,12 @@ class _Acting(_Side):
         super().__init__(parts, 0)
         self.collector, self.world = collector, collector.world
         self._epochs: dict[int, _Turns] = {}
-        # of worlds made of other libraries' environments: those, and what each has answered in this turn, by agent
-        made, names = getattr(self.world, "_environments", ()), getattr(self.world, "_names", ())
-        self._environments = [each.environment if isinstance(each, Alone) else each for each in made]
-        self._told = np.zeros((self.config.num_worlds, self.config.num_agents, 5))
-        for copy, environment in enumerate(self._environments):
-            override(environment, "step", functools.partial(self._step, names, copy, environment))
+        # of worlds that play environments of other libraries: what each of them has answered in this turn, by agent
+        made, self._names, self._over = (getattr(self.world, x, ()) for x in ("_environments", "_names", "_ended"))
+        self._told = np.zeros((self.config.num_worlds, self.config.num_agents, 6))
+        for copy, each in enumerate(made):
+            behind = each.environment if isinstance(each, Alone) else each
+            override(behind, "step", functools.partial(self._step, copy, each))
         override(collector, "epoch", self._epoch)
         for name in ("reset", "begin_turn", "observe", "act", "end_turn"):
             override(self.world, name, getattr(self, f"_{name}"))
@@ -162,15 +163,18 @@ class _Acting(_Side):
             self.keep("turns", agent, epoch, **turns.arrays(), **rows)
         self._epochs = {}
 
-    def _step(self, names: Sequence[Any], copy: int, environment: Any, step: Wrapped, actions: Any) -> Any:
-        """Note of each agent whether it takes part, whether it is gone then, reward, termination and truncation."""
-        before = list(getattr(environment, "agents", names)) if self._epochs else []
-        told = step(actions)
+    def _step(self, copy: int, played: Any, step: Wrapped, actions: Any) -> Any:
+        """Note for each agent a checksum of what it sees, reward, ends, whether it took part, whether it is gone."""
         if not self._epochs:
-            return told
-        after = getattr(environment, "agents", names)
-        parts = [each if isinstance(each, Mapping) else {names[0]: each} for each in told[1:4]]
-        self._told[copy] = [[x in before, x not in after, *(part.get(x, 0) for part in parts)] for x in names]
+            return step(actions)
+        before = [x for x in (self._names if isinstance(played, Alone) else played.agents) if x not in self._over[copy]]
+        told = step(actions)
+        after = self._names if isinstance(played, Alone) else played.agents
+        seen, *parts = (each if isinstance(each, Mapping) else dict.fromkeys(self._names, each) for each in told[:4])
+        for agent, (name, spec) in enumerate(zip(self._names, self.config.spec.agents, strict=True)):
+            plain = isinstance(frame := seen.get(name), np.ndarray) and frame.size == math.prod(spec.shape)
+            shows = vector_sum(np.asarray(frame, spec.dtype).reshape(-1)) if plain else 0
+            self._told[copy, agent] = shows, *(part.get(name, 0) for part in parts), name in before, name not in after
         return told
 
     def _reset(self, reset: Wrapped) -> None:
@@ -195,15 +199,14 @@ class _Acting(_Side):
         if turns is None:
             chosen: Chosen = act(stack, epsilon)
             return chosen
-        exploration, values = getattr(policy, "_exploration", None), getattr(policy, "_rng", None)
         if "version" not in turns.once:
             in_use = self.collector.in_use[agent]
             turns.once |= {"version": in_use.version, **self.stored(agent, in_use.version)}
             if (weights := getattr(policy, "weights", None)) is not None:
                 turns.once["weights"] = to_numpy(weights)
         turns.add(stack=stack[turns.worlds], epsilon=epsilon)
-        if exploration is not None and values is not None:
-            turns.add(exploration=rng_words(exploration), values=rng_words(values))
+        if isinstance(policy, EpsilonGreedy):
+            turns.add(exploration=rng_words(policy._exploration), values=rng_words(policy._rng))
         chosen = act(stack, epsilon)
         for name, drawn in getattr(getattr(policy, "_inputs", None), "host", {}).items():
             if name != "state":
@@ -220,7 +223,7 @@ class _Acting(_Side):
         self._told[...] = 0
         turn: Turn = end()
         for agent, turns in self._epochs.items():
-            if self._environments:
+            if self._names:
                 turns.add(told=self._told[turns.worlds, agent])
             turns.add(**{f"paid_{name}": each[agent][turns.worlds] for name, each in turn._asdict().items()})
         return turn
@@ -269,6 +272,7 @@ class _Learning(_Side):
             override(trainer.replays[index], "sample", functools.partial(self._sample, index=index))
             if isinstance(agent, ValueAgent):
                 override(agent, "update", functools.partial(self._update, index=index))
+            override(trainer.samplers[index], "reject", functools.partial(self._reject, index=index))
             if isinstance(trainer.samplers[index], PrioritisedSampler):
                 override(trainer.samplers[index], "update", functools.partial(self._take_errors, index=index))
 
@@ -291,14 +295,15 @@ class _Learning(_Side):
         if phase is None:
             batch: Batch = sample(sampler, out, end)
             return batch
-        state: dict[str, Any] = {"sampling": rng_words(sampler.rng)} if hasattr(sampler, "rng") else {}
-        count = self.replays[index].count
+        replay, phase.rejected = self.replays[index], np.empty(0, np.int64)
+        count, replay.oldest_version = replay.count, self.trainer.replays[index].oldest_version
         end = count if end is None else end  # said here: the actor may commit rows before sample looks itself
+        state = {"end": end, "low": end - replay.fill(end), "sampling": rng_words(sampler.rng)}
         batch = sample(sampler, out, end)
         phase.numbers.append(batch.number.copy())
         phase.bounds.append((end, count))
         if phase.now:
-            state |= {"end": end, "intact": self.replays[index].oldest_intact, "version": self.stores[index].newest}
+            state |= {"intact": replay.oldest_intact, "version": self.stores[index].newest, "rejected": phase.rejected}
             phase.kept |= state | self._memory(index, batch)
             phase.kept |= {f"batch_{name}": each.copy() for name, each in vars(batch).items() if each is not None}
         if isinstance(sampler, PrioritisedSampler):
@@ -316,6 +321,11 @@ class _Learning(_Side):
             ends, places = leaves.cumsum(), phase.numbers[-1] % sampler.window
             found |= {"priorities": leaves[places], "priority_ends": ends[places], "priority_sum": ends[-1]}
         return found
+
+    def _reject(self, reject: Wrapped, numbers: NDArray[np.int64], *, index: int) -> None:
+        reject(numbers)
+        if phase := self._phases.get(index):
+            phase.rejected = np.append(phase.rejected, numbers)
 
     def _take_errors(self, update: Wrapped, numbers: NDArray[np.int64], errors: NDArray[Any], *, index: int) -> None:
         update(numbers, errors)
@@ -389,6 +399,7 @@ class _Phase:
         self.looked_at = looked_at
         self.numbers: list[NDArray[np.int64]] = []
         self.bounds: list[tuple[int, int]] = []
+        self.rejected = np.empty(0, np.int64)  # by the last draw, as nobody's
         self.kept: dict[str, Any] = {}
         self.touched = np.zeros(5, bool)  # whether an update found others than were left; as :func:`_sums` has them
 

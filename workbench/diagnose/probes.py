@@ -85,6 +85,7 @@ class _Acting(_Side):
         super().__init__(parts)
         self.collector = collector
         self._version_due = [0] * len(self.stores)
+        self._holds: dict[int, Samples | None] = {}  # what each agent took at the last sync
         self._acted: dict[int, Snapshot] = {}  # what each agent's first action of the epoch was chosen with
         override(collector, "epoch", self._collect)
         override(collector, "sync", self._sync)
@@ -112,31 +113,23 @@ class _Acting(_Side):
                 self.record("act/broken", *about, self.replays[agent].broken(rows), 0)
 
     def _sync(self, sync: Wrapped, epoch: int, version: int | None) -> None:
-        agents = range(len(self.stores))
-        earlier, held = list(self.collector.in_use), [self._held_before(agent, version) for agent in agents]
+        earlier = list(self.collector.in_use)
         sync(epoch, version)
-        for agent in agents:
-            if self.collector.in_use[agent].version != earlier[agent].version:
-                self._record_sync(epoch, agent, held[agent])
+        for agent, now in enumerate(self.collector.in_use):
+            if now.version != earlier[agent].version:
+                self._record_sync(epoch, agent, now)
 
-    def _held_before(self, agent: int, version: int | None) -> Samples | None:
-        """What the actor holds before a sync to a version, if the sync will be measured in full."""
-        coming = self.stores[agent].newest if version is None else version
-        held = self.collector.in_use[agent].version
-        return self._held(agent) if held >= 0 and coming != held and measured_in_full(coming) else None
-
-    def _record_sync(self, epoch: int, agent: int, held: Samples | None) -> None:
-        now, vector = self.collector.in_use[agent], self.collector.vectors[agent]
+    def _record_sync(self, epoch: int, agent: int, now: Snapshot) -> None:
         about = (agent, epoch, now.version, now.updates)
-        self.record("sync/checksum", *about, checksum(vector) == now.checksum, 1)
-        after = self._held(agent) if measured_in_full(now.version) else None
-        take = functools.partial(self._sampled, agent)
-        published = self.stores[agent].look(now.version, lambda *halves: [take(half) for half in halves])
-        if after is None or published is None:
+        self.record("sync/checksum", *about, checksum(self.collector.vectors[agent]) == now.checksum, 1)
+        before, after = self._holds.get(agent), self._held(agent)
+        self._holds[agent] = after
+        published = self.stores[agent].look(now.version, lambda *halves: [self._sampled(agent, x) for x in halves])
+        if after is None or published is None or not measured_in_full(now.version):
             return  # overwritten meanwhile, as a free-running learner may
         for place, half in enumerate(("online", "target")):
-            if held is not None:
-                self.record(f"sync/{half}_before", *about, distance(held[place], published[place]))
+            if before is not None:
+                self.record(f"sync/{half}_before", *about, distance(before[place], published[place]))
             self.record(f"sync/{half}_after", *about, distance(after[place], published[place]), 0)
 
     def _held(self, agent: int) -> Samples | None:

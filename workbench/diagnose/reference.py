@@ -36,10 +36,9 @@ def generator(words: NDArray[np.uint64]) -> np.random.Generator:
     """The generator in a state of (6,) words: state, increment, each in two halves, and what is left of a draw."""
     high, low, *_, has_uint32, uinteger = (int(word) for word in words)
     made = np.random.Generator(np.random.PCG64(0))
-    made.bit_generator.state = {
-        "bit_generator": "PCG64", "state": {"state": high * 2**64 + low, "inc": increment(words)},
-        "has_uint32": has_uint32, "uinteger": uinteger,
-    }  # fmt: skip
+    state = {"state": high * 2**64 + low, "inc": increment(words)}
+    about = {"bit_generator": "PCG64", "state": state, "has_uint32": has_uint32, "uinteger": uinteger}
+    made.bit_generator.state = about
     return made
 
 

@@ -61,7 +61,12 @@ def _stream(role: str, field: str) -> Stage:
 
 
 def _observed(judge: Judge, case: Case) -> None:
-    """The world shows an agent the cells around it."""
+    """The world shows an agent the cells around it, or what the environments that it plays show."""
+    if case.has("told"):
+        for turn, world in np.argwhere(case["told"][..., 0]).tolist():
+            shown = vector_sum(case["shown"][turn + 1, world].reshape(-1))
+            wrong_if(shown != case["told"][turn, world, 0], "seen", turn=turn + 1)
+        return
     radius = case.treasurehunt().vision_radius
     for turn, world in np.ndindex(*case["shown"].shape[:2]):
         row, column = case["place"][turn, world].tolist()
@@ -124,15 +129,8 @@ def _forward(judge: Judge, case: Case) -> None:
         due = _policy_values(case, stack, turn)
         if not judge.differ("values", found, due):
             continue
-        frames, one = stack.shape[1], np.ones((), stack.dtype)
-        newest = np.arange(frames).reshape(1, -1, *[1] * (stack.ndim - 2)) == frames - 1
-        otherwise = {
-            "order": stack[:, ::-1], "newest alone": np.where(newest, stack, 0),
-            "codes too high": stack + one, "codes too low": np.maximum(stack, 1) - one,
-        }  # fmt: skip
-        for finding, changed in otherwise.items():
-            if not judge.differ("values", found, _policy_values(case, changed, turn)):
-                raise Wrong(finding, who="network", order=" ".join(map(str, range(frames)[::-1])))
+        if not judge.differ("values", found, _policy_values(case, stack[:, ::-1], turn)):
+            raise Wrong("order", who="network", order=" ".join(map(str, range(stack.shape[1])[::-1])))
         if case["drawn_noise"].size and not judge.differ("values", found, _policy_values(case, stack, turn, False)):
             raise Wrong("acts without noise")
         judge.same("values", found, due, "values", turn=turn)
@@ -170,11 +168,12 @@ def _acted(judge: Judge, case: Case) -> None:
     """The world takes the action that was chosen and answers by its rules, or as the environments that it plays."""
     equal(case["taken"], case["chosen_action"], "taken")
     if case.has("told"):
-        acts, gone, reward, ended, cut = np.moveaxis(case["told"].astype(np.float32), 2, 0)
+        reward, ended, cut, acts, gone = np.moveaxis(case["told"][..., 1:].astype(np.float32), 2, 0)
         cut *= ended == 0
         dues = {"valid": acts, "rewards": reward, "truncated": cut, "terminated": np.maximum(ended, gone * (cut == 0))}
         for name, due in dues.items():
-            equal(np.where(acts > 0, case[f"paid_{name}"], due), due, "answered", name=name)
+            told = (acts > 0) | (name == "valid")
+            equal(np.where(told, case[f"paid_{name}"], due), due, "answered", name=name)
         return
     world = case.treasurehunt(ruled=True)
     shaping, discount = getattr(world, "shaping", 0.0), getattr(world, "discount", 0.0)
@@ -286,18 +285,18 @@ def _rows_drawn(judge: Judge, case: Case) -> None:
     least = int(case["version"]) - replay.max_age
     wrong_if(replay.max_age > 0 and oldest < least, "old row", found=oldest, due=least)
     wrong_if(case.has("memory_valid") and not case["memory_valid"][:, 0].all(), "nobody's row")
-    if type(replay.sampler) is UniformConfig and case.config.spec.whole_epochs and not replay.max_age:
-        end = int(case["end"])
-        due = reference.generator(case["sampling"]).integers(max(0, end - replay.window), end, len(numbers))
-        other = (numbers != due) & (due >= int(case["intact"]))  # what was overwritten meanwhile is drawn again
-        wrong_if(other.any(), "other rows", count=int(other.sum()), rows=len(numbers))
-    low = max(0, int(case["end"]) - replay.window)
-    if type(replay.sampler) is PrioritisedConfig and case.config.spec.whole_epochs and case["intact"] <= low:
-        points = reference.generator(case["sampling"]).random(len(numbers))
+    low, end, rng = int(case["low"]), int(case["end"]), reference.generator(case["sampling"])
+    other, whole = np.zeros(len(numbers), np.bool_), case["intact"] <= max(0, end - replay.window)
+    if type(replay.sampler) is UniformConfig and (whole or not replay.max_age):
+        due = rng.integers(low, end, len(numbers))
+        again = (due < int(case["intact"])) | np.isin(due, case["rejected"])  # overwritten meanwhile, or nobody's
+        other = (numbers != due) & ~again
+    if type(replay.sampler) is PrioritisedConfig and whole and not len(case["rejected"]):
+        points = rng.random(len(numbers))
         shares = reference.stratified(points) if replay.sampler.draws == "stratified" else points
         above = case["priority_ends"] / case["priority_sum"] - shares  # from 0 to the row's own share
         other = (above < -ROUNDING) | (above > case["priorities"] / case["priority_sum"] + ROUNDING)
-        wrong_if(other.any(), "other rows", count=int(other.sum()), rows=len(numbers))
+    wrong_if(other.any(), "other rows", count=int(other.sum()), rows=len(numbers))
     end = int(case["bounds"][0, 0])
     if judge.lag is not None and end != (case.epoch + 1) * case.config.steps_per_epoch:
         raise Wrong("rows of another epoch", end=end, epoch=case.epoch)

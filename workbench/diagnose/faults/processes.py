@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,11 @@ from workbench.core.processes.worker import Parts
 from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.faults.fault import Fault, override
 from workbench.diagnose.sentences import said
+
+
+def _kill_this_process() -> None:
+    """No handler, no farewell."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _Ends(Fault):
@@ -34,11 +40,9 @@ class _Ends(Fault):
 
 
 class _LearnerEnds(_Ends):
-    """Something happens to the learner of agent 0 when it would make its updates of an epoch."""
+    """Something happens to the learner of agent 0 when it would make its updates of an epoch: what ``happens`` does."""
 
-    def happens(self) -> None:
-        """What happens."""
-        raise NotImplementedError
+    happens: Callable[[], object]
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """The first updates in or after that epoch are not made."""
@@ -56,17 +60,13 @@ class _LearnerEnds(_Ends):
 class KillLearner(_LearnerEnds):
     """A learner is killed. In the original this went unnoticed, and its agent acted on, frozen."""
 
-    def happens(self) -> None:
-        """No handler, no farewell."""
-        _kill_this_process()
+    happens = staticmethod(lambda: _kill_this_process())
 
 
 class HangLearner(_LearnerEnds):
-    """A learner hangs: the system sees it alive, but it never does anything again."""
+    """A learner hangs: the system sees it alive, but it never does anything again, as it waits for what never comes."""
 
-    def happens(self) -> None:
-        """Wait for what never comes."""
-        threading.Event().wait()
+    happens = staticmethod(lambda: threading.Event().wait())
 
 
 class KillActor(_Ends):
@@ -111,7 +111,3 @@ class KillWhileWriting(_Ends):
         if 0 in trainer.agents and not parts.job.restarts:
             store = trainer.stores[0]
             override(trainer.agents[0], "snapshot", snapshot)
-
-
-def _kill_this_process() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
