@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from workbench.core.records import Records
 from workbench.runs import machine
 from workbench.watch.findings import Array, Case, Evidence, Finding, check_all
 
@@ -113,14 +114,19 @@ def _recording(case: Case) -> Iterator[Finding]:
     evidence = case.evidence
     heads = evidence.heads.values()
     lost, calls, seconds = (sum(head[name] for head in heads) for name in ("lost", "calls", "seconds"))
-    updates, sampled = case.table("updates"), case.table("sampled")
+    updates = case.table("updates")
     looked = float((updates["looked"] == 1).mean()) if len(updates) else 1.0
-    batches = np.unique(sampled[["file", "agent", "batch"]])
-    drawn = sum({(each["file"], each["agent"]): int(each["batch"]) for each in batches}.values())  # the newest of each
-    share = len(batches) / max(drawn, 1) if len(sampled) else 1.0
-    looks = f"looked at {looked:.0%} of the updates and {share:.0%} of the batches"
+    batches, acts = _share(case.table("sampled"), "batch"), _share(case.table("acts"), "act")
+    looks = f"looked at {looked:.0%} of the updates, {batches:.0%} of the batches and {acts:.0%} of the actions"
     errors = [line["error"] for line in evidence.lines if "error" in line]
     unmade = 0 if evidence.live else len(evidence.recording.files) - len(heads)
     what = "unmade" if unmade else "whole" if not lost else "errors" if errors else "full"
     why = "; ".join(errors[:3])
     yield case.say(what, lost=int(lost), calls=int(calls), seconds=seconds, looks=looks, why=why, unmade=unmade)
+
+
+def _share(records: Records, number: str) -> float:
+    """Which share of calls was recorded, whose records are numbered by process and agent."""
+    calls = np.unique(records[["file", "agent", number]])
+    newest = {(each["file"], each["agent"]): int(each[number]) for each in calls}
+    return len(calls) / max(sum(newest.values()), 1) if len(calls) else 1.0

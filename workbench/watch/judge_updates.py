@@ -53,7 +53,8 @@ def _target(case: Case) -> Iterator[Finding]:
     following = before.key[1:] - after.key[:-1] == 1  # looks at updates that follow each other
     between = following & (before.sums[1:, trained] != after.sums[:-1, trained]).any(1)
     moves, goal = int(inside.sum() + between.sum()), online.picks[np.isin(online.key, after.key)]
-    made = int(case.table("updates")["count"].sum())
+    done = case.table("updates")
+    made = int(done["count"][done["time"] <= after.time[-1]].sum())
     never = made >= ENOUGH_FOR_A_COPY or (updates >= ENOUGH and tau is not None and tau < 1)
     still = (after.sums[:, trained] == before.sums[0, trained]).all()
     case.stop(still and never, "never", after.time[-1], updates=made)
@@ -157,7 +158,6 @@ def _disturbed_by_training(evidence: Evidence) -> bool:
 @check_each_agent
 def _loss(case: Case) -> Iterator[Finding]:
     updates = case.table("updates")
-    updates = updates[updates["looked"] >= 0]
     losses, begin, end = updates["loss"], updates["time"][:1], len(updates) // 4 + 1
     known = ~np.isnan(losses)
     case.stop(not known.any(), "unlogged")

@@ -257,10 +257,11 @@ def _epsilon(case: Case) -> Iterator[Finding]:
         raise Told(case.say(why, acts["time"][0], used=used[0], high=theirs.max(), low=theirs.min()))
     # what the actor should use: what its last sync could have copied, or, without syncs, what the learner has
     due = _latest(acts["time"], *((taken, "source_epsilon") if len(read) else (updates, "epsilon")))
-    gap = np.abs(acts["epsilon"] - due)[len(acts) // 2 :]
+    later = np.argmax(acts["act"] > acts["act"].max() // 2)
+    gap = np.abs(acts["epsilon"] - due)[later:]
     apart = np.isfinite(gap).any() and np.nanmedian(gap) > APART
     if apart and np.ptp(due[np.isfinite(due)]) > 1e-9:
-        worst = len(acts) // 2 + int(np.nanargmax(gap))
+        worst = later + int(np.nanargmax(gap))
         yield case.say("apart", acts["time"][worst], used=acts["epsilon"][worst], theirs=due[worst])
     else:
         yield case.say("explores", first=used[0], last=used[-1])

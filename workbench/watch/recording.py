@@ -177,6 +177,7 @@ class WatchedHistory(History):
         def row(now: float, epoch: int, known: Mapping[str, float]) -> tuple[int, tuple[Any, ...]]:
             """The updates until ``now``, and the row of that epoch; what the trainer told (``known``) comes first."""
             done, taught = (int(np.searchsorted(records["time"], now)) for records in (steps, of["updates"]))
+            done = int(steps["act"][done - 1]) if done and steps is of["acts"] else done
             updates = int(of["updates"]["update"][taught - 1]) if taught else 0
             versions, syncs = (int(np.searchsorted(records["time"], now)) for records in (published, synced))
             used = int(np.searchsorted(published["time"], synced["begin"][syncs - 1])) if syncs else 0

@@ -12,6 +12,7 @@ import json
 import mmap
 import os
 import struct
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,13 +107,13 @@ class RecordFile:
         self._tables += 1
         return Table(self._tables - 1, fields, bulk)
 
-    def write(self, table: Table, data: bytes, now: float) -> None:
+    def write(self, table: Table, data: bytes) -> None:
         """Append whole records; those that there is no room for are counted as lost."""
         size, done = table.size, 0
         while done < len(data):
             if 16 + (table.count + 1) * size > BLOCK and not self._open_block(table):
                 if not self.lost:
-                    self.set("lost_since", now)
+                    self.set("lost_since", time.time())
                 self.lost += (len(data) - done) // size
                 self.set("lost", self.lost)
                 return

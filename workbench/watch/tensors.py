@@ -19,6 +19,7 @@ PICKS = 32
 NO_PICKS = [math.nan] * PICKS
 Hashes = NDArray[np.int64]
 _EPSILON = ("epsilon", "eps", "exploration_rate")
+_NUMBERS = int | float | np.number
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def epsilon_of(model: Any) -> float:
     """The exploration rate that a model or an object has as an attribute; nan if it has none."""
     for name in _EPSILON:
         found = getattr(model, name, None)
-        if isinstance(found, int | float | np.number | torch.Tensor):
+        if isinstance(found, _NUMBERS | torch.Tensor):
             return number_of(found)
     return math.nan
 
@@ -91,12 +92,10 @@ class View:
         large = sorted(floats, key=lambda k: -self.tensors[k].numel())[:4]
         each = PICKS // max(len(large), 1)
         sizes = [self.tensors[k].numel() for k in large]
-        self._picks = [
-            (k, np.linspace(0, size - 1, each).astype(np.int64)) for k, size in zip(large, sizes, strict=True)
-        ]
+        places = [torch.linspace(0, size - 1, each, dtype=torch.float64).long() for size in sizes]
+        self._picks = list(zip(large, places, strict=True))
         self._pointers: list[int] = []
-        self._arrays: list[NDArray[Any] | None] = []
-        self._words: list[NDArray[Any] | None] = []
+        self._words: list[torch.Tensor | None] = []
         self.identity = 0
 
     def _refresh(self) -> None:
@@ -104,34 +103,25 @@ class View:
         pointers = [tensor.data_ptr() for tensor in self.tensors]
         if pointers != self._pointers:
             self._pointers = pointers
-            self._arrays = [_as_array(tensor) for tensor in self.tensors]
-            self._words = [None if array is None else _words(array) for array in self._arrays]
+            found = [(tensor, _words(tensor)) for tensor in self.tensors]
+            self._words = [words if words.data_ptr() == tensor.data_ptr() else None for tensor, words in found]
             self.identity = storage_identity(pointers[0])
 
     def sums(self) -> list[int]:
-        """Fingerprints of all tensors."""
+        """Fingerprints of all tensors: the wrapping 64-bit sum of the bits of each, the same on every device."""
         self._refresh()
-        return [_bits(tensor) if words is None else int(words.sum(dtype=np.int64))
+        return [int((_words(tensor) if words is None else words).sum())
                 for tensor, words in zip(self.tensors, self._words, strict=True)]  # fmt: skip
 
     def picks(self) -> list[float]:
-        """:data:`PICKS` numbers out of the largest tensors, as :meth:`sums` found them."""
-        picked: list[float] = []
-        for k, places in self._picks:
-            array = self._arrays[k]
-            if array is None:
-                array = self.tensors[k].detach().reshape(-1)[torch.from_numpy(places)].cpu().numpy()
-                picked += array.tolist()
-            else:
-                picked += array.reshape(-1)[places].tolist()
-        return (picked + NO_PICKS)[:PICKS]
+        """:data:`PICKS` numbers out of the largest tensors."""
+        picked = [self.tensors[k].detach().reshape(-1)[places].tolist() for k, places in self._picks]
+        return (sum(picked, list[float]()) + NO_PICKS)[:PICKS]
 
     def gradient_norm(self) -> float:
         """Euclidean norm of all gradients; nan where there are none."""
         gradients = [tensor.grad for tensor in self.tensors if tensor.grad is not None]
-        if not gradients:
-            return math.nan
-        return float(nn.utils.get_total_norm(gradients))
+        return float(nn.utils.get_total_norm(gradients)) if gradients else math.nan
 
     def share_of(self, optimizer: Any) -> tuple[float, float]:
         """Share of the trained tensors that an optimiser has, and share of its tensors that are the model's."""
@@ -161,25 +151,13 @@ class Views:
         return view
 
 
-def _as_array(tensor: torch.Tensor) -> NDArray[Any] | None:
-    """The same memory as an array; None where that cannot be."""
-    if tensor.device.type != "cpu" or not tensor.is_contiguous() or tensor.dtype == torch.bfloat16:
-        return None
-    return tensor.detach().numpy()
-
-
-def _words(array: NDArray[Any]) -> NDArray[Any]:
-    """The bits of an array as integers, of 8 bytes where they can be divided into such."""
-    flat = array.reshape(-1)
-    return flat.view(np.int64 if flat.nbytes % 8 == 0 else f"i{flat.itemsize}")
-
-
-def _bits(tensor: torch.Tensor) -> int:
-    """The wrapping 64-bit sum of a tensor's bits, the same on every device and as that of :func:`_words`."""
+def _words(tensor: torch.Tensor) -> torch.Tensor:
+    """The bits of a tensor as integers, of 8 bytes where they can be divided into such; its own memory if possible."""
     flat = tensor.detach().reshape(-1)
-    whole = flat.numel() * flat.element_size() % 8 == 0
-    kind = torch.int64 if whole else {1: torch.int8, 2: torch.int16, 4: torch.int32}[flat.element_size()]
-    return int(flat.clone().view(kind).sum(dtype=torch.int64))
+    size = flat.element_size()
+    if flat.numel() * size % 8:
+        return flat.view({1: torch.int8, 2: torch.int16, 4: torch.int32}[size])
+    return (flat.clone() if flat.storage_offset() * size % 8 else flat).view(torch.int64)
 
 
 def storage_identity(pointer: int) -> int:
@@ -208,32 +186,49 @@ def _multipliers(count: int) -> NDArray[np.uint64]:
 _FACTORS = _multipliers(4096)
 
 
-def words_of(values: Any, picked: Any = None) -> NDArray[np.uint64]:
-    """The bits of some rows of an array or a tensor as float32, (n, elements); None takes it all as one row.
-
-    0 and -0 are the same.
-    """
-    array = values.detach() if isinstance(values, torch.Tensor) else np.asarray(values)
-    array = array[None] if picked is None else array[picked]
-    array = array.float().cpu().numpy() if isinstance(array, torch.Tensor) else array
+def _words_of(values: Any, picked: Any) -> NDArray[np.uint64]:
+    """The bits of some rows of an array or a tensor as float32, (n, elements); 0 and -0 are the same."""
+    array = values if isinstance(values, torch.Tensor) else np.asarray(values)
+    array = array if picked is None else array[picked]
+    array = array.float().numpy(force=True) if isinstance(array, torch.Tensor) else array
     rows: NDArray[np.float32] = np.add(array, 0, dtype=np.float32, casting="unsafe", order="C")
-    return rows.view(np.uint32).reshape(len(rows), -1).astype(np.uint64)
+    return rows.view(np.uint32).reshape(1 if picked is None else len(rows), -1).astype(np.uint64)
 
 
-def hash_frames(words: NDArray[np.uint64], frames: int) -> tuple[Hashes, int]:
-    """A number for each frame of each row of words, (n, frames) int64, and how many frames there are; the rest is 0.
-
-    A row whose elements cannot be divided into that many frames is one frame. A blank frame is 0.
-    """
+def _hash_words(words: NDArray[np.uint64], frames: int) -> tuple[Hashes, int]:
+    """What :func:`hash_frames` says of words."""
     global _FACTORS
     many, elements = words.shape
     chunks = frames if elements % frames == 0 and elements else 1
     size = elements // chunks
     if size > len(_FACTORS):
         _FACTORS = _multipliers(2 * size)
-    hashes = np.zeros((many, frames), np.int64)
-    hashes[:, :chunks] = words.reshape(many, chunks, size).dot(_FACTORS[:size]).view(np.int64)
+    hashes = words.reshape(many, chunks, size).dot(_FACTORS[:size]).view(np.int64)
+    if chunks < frames:
+        hashes = np.concatenate([hashes, np.zeros((many, frames - chunks), np.int64)], 1)
     return hashes, chunks
+
+
+def hash_frames(values: Any, frames: int, picked: Any = None) -> tuple[Hashes, int, int]:
+    """A number for each frame of some rows of an array or a tensor, (n, frames); how many frames there are; elements.
+
+    A row whose elements cannot be divided into that many frames is one frame, the rest is 0. A blank frame is 0.
+
+    Args:
+        values: rows, which count as float32.
+        frames: how many there are in a row.
+        picked: which rows; None takes it all as one row.
+    """
+    words = _words_of(values, picked)
+    return *_hash_words(words, frames), words.shape[1]
+
+
+def hash_row(values: Any, frames: int) -> tuple[list[int], int, int, int]:
+    """Of all as one row what :func:`hash_frames` says, and the number of it as a single frame."""
+    words = _words_of(values, None)
+    hashes, chunks = _hash_words(words, frames)
+    whole = hashes if chunks == 1 else _hash_words(words, 1)[0]
+    return hashes[0].tolist(), chunks, words.shape[1], int(whole[0, 0])
 
 
 def whole_hash(hashes: Hashes) -> Hashes:
@@ -244,7 +239,7 @@ def whole_hash(hashes: Hashes) -> Hashes:
 
 def numbers_of(values: Any, count: int | None = None) -> NDArray[np.float64]:
     """An array, a tensor on any device, a list or a number as float64, one for each row if a count of rows is given."""
-    given = values.detach().cpu().double().numpy() if isinstance(values, torch.Tensor) else values
+    given = values.double().numpy(force=True) if isinstance(values, torch.Tensor) else values
     array = np.asarray(given, np.float64)
     one_each = array.size == count
     return array if count is None else array.reshape(count) if one_each else array.reshape(count, -1).mean(1)
@@ -252,8 +247,8 @@ def numbers_of(values: Any, count: int | None = None) -> NDArray[np.float64]:
 
 def number_of(value: Any, default: float = math.nan) -> float:
     """A number, or the mean of an array or a tensor; the default for None."""
+    if isinstance(value, _NUMBERS):
+        return float(value)
     if isinstance(value, torch.Tensor) and value.numel() == 1:
         return float(value.detach())
-    if isinstance(value, int | float | np.number):
-        return float(value)
     return default if value is None else float(numbers_of(value).mean())

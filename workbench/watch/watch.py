@@ -33,15 +33,15 @@ from workbench.runs import machine
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.watch import tables
 from workbench.watch.storage import RecordFile, Table
-from workbench.watch.tensors import NO_PICKS, View, Views, epsilon_of, hash_frames, number_of, numbers_of, words_of
+from workbench.watch.tensors import NO_PICKS, View, Views, epsilon_of, hash_frames, hash_row, number_of, numbers_of
 
 # Where a child finds the folder of the run that watches it.
 VARIABLE = "WORKBENCH_WATCH"
 # Rows of a batch that are looked at, and of the first batches more, if their states have no more elements than that.
 ROWS, MOST = 16, 2**15
 # Share of a process's time that watching may take before it looks at a part only, and calls that are always looked at:
-# updates with their batches, and copies.
-BUDGET, ALWAYS, ALWAYS_COPIES = 0.03, 100, 20
+# updates with their batches, copies, and choices of actions.
+BUDGET, ALWAYS, ALWAYS_COPIES, ALWAYS_ACTS = 0.03, 50, 20, 500
 # Share of the space that is for rows and updates; publications, syncs and epochs have the rest too.
 BULK_SHARE = 0.85
 
@@ -66,7 +66,8 @@ class _Process:
         self.episodes: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0, 0])  # episode, step, row
         self.fed: dict[tuple[int, int], tuple[Any, int]] = {}
         self.batches: dict[int, tuple[Any, Any, Any]] = {}
-        self.updates, self.sampled, self.acted = Counter[int](), Counter[int](), Counter[int]()
+        # by agent; the last one is how often it had acted when it last synced
+        self.updates, self.sampled, self.acts, self.synced = (Counter[int]() for _ in range(4))
         util.Finalize(None, self.leave, exitpriority=0)
 
     def __enter__(self) -> Self:
@@ -84,7 +85,11 @@ class _Process:
             if error is not None and caught:
                 self.failed(error)
             if not self._depth:
-                self._called()
+                self.calls += 1
+                self.seconds += time.perf_counter() - self._entered
+                self.file.beat(time.time(), self.calls, self.seconds)
+        except Exception:
+            pass  # there is no file
         finally:
             self.lock.release()
         return caught
@@ -114,14 +119,14 @@ class _Process:
     def looks(self, what: str, always: int = ALWAYS) -> bool:
         """Whether a call is looked at: all the first ones, then as many runs of eight as time and space allow.
 
-        Where there is no time, it is one run in 32.
+        Where there is no time, it is one run in 64.
         """
         kept = self._looks[what]
         kept[0] += 1
         if kept[0] > always and kept[0] % 8 == 0:
             rare = 4 ** max(0, int(8 * self._used / BULK_SHARE) - 4)  # from a half of the space on
             dear = self.seconds > BUDGET * (time.perf_counter() - self.began)
-            kept[1] = int(kept[0] // 8 % max(rare, 32 * dear) == 0)
+            kept[1] = int(kept[0] // 8 % max(rare, 64 * dear) == 0)
         return bool(kept[1])
 
     def table(self, name: str, width: int = 1) -> Table:
@@ -134,7 +139,7 @@ class _Process:
 
     def write(self, name: str, *values: Any, width: int = 1) -> None:
         table = self.table(name, width)
-        self.file.write(table, table.pack(*values), time.time())
+        self.file.write(table, table.pack(*values))
 
     def number(self, kind: str, key: Any, said: Any) -> int:
         """The number of a line of the file's text, which is written when it is first needed."""
@@ -160,13 +165,6 @@ class _Process:
             if said not in self.errors and len(self.errors) < 50:
                 self.errors.add(said)
                 self.file.say({"error": said})
-
-    def _called(self) -> None:
-        """Say how many calls there were so far, and how long they took."""
-        self.calls += 1
-        self.seconds += time.perf_counter() - self._entered
-        with suppress(Exception):  # there is no file
-            self.file.beat(time.time(), self.calls, self.seconds)
 
     def leave(self) -> None:
         """Say that the process came to its end in order."""
@@ -347,7 +345,7 @@ class Watch:
                     kept[0], kept[1] = kept[0] + 1, 0
                 here.write("episodes", time.time(), each, -1 if env is None else env)
 
-    def act(self, agent: int, *, model: Any = None, env: int | None = 0) -> Act:
+    def act(self, agent: int, *, model: Any = None, env: int | None = 0) -> Act | NoWatch:
         """Around the choice of an action: ``with watch.act(agent, model=model) as act: act.action = ...``.
 
         Args:
@@ -356,7 +354,13 @@ class Watch:
                 the block means that the action was random.
             env: which environment; None for a batch of all of them.
         """
-        return Act(self, self._agent(agent), model, env)
+        agent, first = self._agent(agent), False
+        with self._call() as here:
+            here.acts[agent] += 1
+            first = (here.acts[agent] - here.synced[agent]) % 50 == 1
+            if not here.looks(f"act {agent}", ALWAYS_ACTS) and not first:
+                return NoWatch()
+        return Act(self, agent, model, env, first)
 
     def store(
         self, agent: int, obs: Any, action: Any, reward: Any, done: Any, *, next_obs: Any = None,
@@ -384,16 +388,16 @@ class Watch:
     def _store(self, here: _Process, agent: int, env: int, obs: Any, next_obs: Any, action: Any, *numbers: Any) -> None:
         """A row of one environment; the numbers are reward, done, truncated and index."""
         reward, done, truncated, index = numbers
-        words, none = words_of(obs), [0] * self.frames
-        frames, chunks = hash_frames(words, self.frames)
-        following = none if next_obs is None else hash_frames(words_of(next_obs), self.frames)[0][0].tolist()
+        none = [0] * self.frames
+        frames, chunks, size, whole = hash_row(obs, self.frames)
+        following = none if next_obs is None else hash_row(next_obs, self.frames)[0]
         fed, fed_size = here.fed.pop((agent, env), (none, 0))
         ended, cut = number_of(done, 0) != 0, number_of(truncated, -1)
         kept = here.episodes[agent, env]
         here.write(
-            "stored", time.time(), agent, env, *kept, int(number_of(index, -1)), words.shape[1], chunks,
-            number_of(action, -1), number_of(reward, 0), int(ended), int(cut), int(next_obs is not None), fed_size,
-            *fed, *following, *frames[0].tolist(), int(hash_frames(words, 1)[0][0, 0]), width=3 * self.frames + 1,
+            "stored", time.time(), agent, env, *kept, int(number_of(index, -1)), size, chunks, number_of(action, -1),
+            number_of(reward, 0), ended, int(cut), next_obs is not None, fed_size, *fed, *following, *frames, whole,
+            width=3 * self.frames + 1,
         )  # fmt: skip
         kept[1], kept[2] = kept[1] + 1, kept[2] + 1
         if ended or cut > 0:
@@ -440,21 +444,21 @@ class Watch:
             most = max(ROWS, MOST // max(elements, 1)) if here.sampled[agent] <= ALWAYS else ROWS
             few = min(many, most)
             picked = np.unique((np.arange(few) * many // few + here.sampled[agent]) % many)
-            before, after = words_of(states, picked), words_of(next_states, picked)
-            frames, chunks = hash_frames(before, self.frames)
+            frames, chunks, size = hash_frames(states, self.frames, picked)
+            after, _, next_size = hash_frames(next_states, self.frames, picked)
             table = here.table("sampled", 2 * self.frames)
             records = np.zeros(len(picked), table.dtype)
             records["time"], records["agent"], records["batch"] = time.time(), agent, here.sampled[agent]
             records["update"], records["rows"] = here.updates[agent], many
-            records["size"], records["next_size"], records["chunks"] = before.shape[1], after.shape[1], chunks
+            records["size"], records["next_size"], records["chunks"] = size, next_size, chunks
             for name, value, default in (
                 ("action", actions, -1), ("reward", gain, 0), ("done", end, 0), ("valid", valid, 1),
                 ("discount", discounts, math.nan), ("index", indices, -1), ("weight", weights, 1),
             ):  # fmt: skip
                 records[name] = default if value is None else numbers_of(value, many)[picked]
             records["row"] = picked
-            records["frames"] = np.concatenate([frames, hash_frames(after, self.frames)[0]], 1)
-            here.file.write(table, records.tobytes(), time.time())
+            records["frames"] = np.concatenate([frames, after], 1)
+            here.file.write(table, records.tobytes())
 
     def update(
         self, agent: int, *, online: Any = None, target: Any = None, optimizer: Any = None, count: int = 1
@@ -539,8 +543,7 @@ class Copy(_Block):
 
     def __init__(self, watch: Watch, kind: int, agent: int, source: Any, target: Any) -> None:
         super().__init__(watch, agent)
-        self._kind, self._models = kind, (source, target)
-        self._epsilon: list[float] = []
+        self._kind, self._models, self._epsilon = kind, (source, target), [math.nan, math.nan]
 
     def _see(self, here: _Process, *roles: int) -> None:
         self._epsilon += map(epsilon_of, self._models)
@@ -549,14 +552,15 @@ class Copy(_Block):
     def _before(self, here: _Process) -> None:
         looks = here.looks(f"copy {self._kind} {self._agent}", ALWAYS_COPIES)
         self._event, self._looks = next(here.events), looks or self._models[1] is None
-        self._see(here, tables.SOURCE_BEFORE, tables.TARGET_BEFORE)
+        if self._looks:
+            self._see(here, tables.SOURCE_BEFORE, tables.TARGET_BEFORE)
 
     def _after(self, here: _Process, begin: float, end: float) -> None:
         self._see(here, tables.SOURCE, tables.TARGET)
         if self._kind == tables.SYNC:
-            here.acted[self._agent] = 0
-        about = self._event, self._kind, self._agent, here.updates[self._agent]
-        here.write("events", begin, end, *about, *self._epsilon)
+            here.synced[self._agent] = here.acts[self._agent]
+        updates = here.updates[self._agent]
+        here.write("events", begin, end, self._event, self._kind, self._agent, updates, *self._epsilon[-4:])
 
 
 class _Seer(_Block):
@@ -572,7 +576,7 @@ class _Seer(_Block):
         self._thread = threading.get_ident()
 
     def _before(self, here: _Process) -> None:
-        if self._model is not None:
+        if self._looks and self._model is not None:
             self._view = here.views.of(self._model)
             self._handle = register_module_forward_pre_hook(self._see)
 
@@ -602,30 +606,28 @@ class Act(_Seer):
         action: set it within the block to what was chosen.
     """
 
-    def __init__(self, watch: Watch, agent: int, model: Any, env: int | None) -> None:
+    def __init__(self, watch: Watch, agent: int, model: Any, env: int | None, first: bool) -> None:
         super().__init__(watch, agent, model)
-        self._env, self.action, self._epsilon = env, None, math.nan
+        self._env, self._first_of_weights, self._looks = env, first, True
+        self.action, self._epsilon = None, math.nan
 
     def _before(self, here: _Process) -> None:
         self._epsilon = epsilon_of(self._model)
         super()._before(here)
 
     def _after(self, here: _Process, begin: float, end: float) -> None:
-        here.acted[self._agent] += 1
         size = 0
         if self._first is not None:
-            words = words_of(self._first, slice(None) if self._env is None else None)
-            size = words.shape[1]
-            for k, frames in enumerate(hash_frames(words, self._watch.frames)[0].tolist()):
+            fed, _, size = hash_frames(self._first, self._watch.frames, slice(None) if self._env is None else None)
+            for k, frames in enumerate(fed.tolist()):
                 here.fed[self._agent, k if self._env is None else self._env] = frames, size
-        due = here.acted[self._agent] % 50 == 1
-        if self._view is not None and due and here.looks(f"act {self._agent}", ALWAYS_COPIES):
+        if self._first_of_weights and here.looks(f"weights {self._agent}", ALWAYS_COPIES):
             self._event = next(here.events)
-            here.look(self._event, self._agent, tables.ACTS, self._view)
+            self._look(here, (tables.ACTS, self._model))
         action = math.nan if self.action is None else float(numbers_of(self.action).flat[0])
         here.write(
             "acts", end, end - begin, self._event, self._agent, -1 if self._env is None else self._env,
-            *self._mode, size, action, self._epsilon, epsilon_of(self._model),
+            here.acts[self._agent], *self._mode, size, action, self._epsilon, epsilon_of(self._model),
         )  # fmt: skip
 
 
@@ -635,12 +637,10 @@ class Update(_Seer):
     def __init__(self, watch: Watch, agent: int, online: Any, target: Any, optimizer: Any, count: int) -> None:
         super().__init__(watch, agent, online)
         self._target, self._optimizer, self._count = target, optimizer, count
-        self._said = dict.fromkeys(("loss", "mean_q", "max_q"), math.nan)
-        self._target_grad = 0
-        self._discount = [math.nan] * 5
+        self._logged: dict[str, Any] = {}
 
     def log(self, *, loss: Any = None, q: Any = None, target: Any = None, bootstrap: Any = None) -> None:
-        """What was computed in the update, as tensors, arrays or numbers.
+        """What was computed in the update, as tensors, arrays or numbers, which are read when the block ends.
 
         Args:
             loss: of the batch.
@@ -648,17 +648,8 @@ class Update(_Seer):
             target: what the values were drawn to, rows first.
             bootstrap: the next states' values that it was made of, before the discount, rows first.
         """
-        with self._watch._call() as here:
-            if loss is not None:
-                self._said["loss"] = number_of(loss)
-            if q is not None:
-                values = numbers_of(q).reshape(-1).tolist()
-                mean = self._said["mean_q"] = sum(values) / len(values)
-                self._said["max_q"] = mean if math.isnan(mean) else max(values)
-            if target is not None:
-                self._target_grad |= int(isinstance(target, torch.Tensor) and target.requires_grad)
-                if self._looks and bootstrap is not None and self._agent in here.batches:
-                    self._discount = _discount_used(*here.batches[self._agent], target, bootstrap)
+        given = {"loss": loss, "q": q, "target": target, "bootstrap": bootstrap}
+        self._logged |= {name: value for name, value in given.items() if value is not None}
 
     def _before(self, here: _Process) -> None:
         self._looks, self._event = here.looks(f"update {self._agent}"), next(here.events)
@@ -669,21 +660,30 @@ class Update(_Seer):
     def _after(self, here: _Process, begin: float, end: float) -> None:
         here.updates[self._agent] += self._count
         self._look(here, (tables.ONLINE, self._model), (tables.TARGET, self._target))
-        norm, shares, rate, size, device = math.nan, (math.nan, math.nan), math.nan, 0, 0
-        if self._view is not None and self._looks:
+        said, target, discount = [math.nan] * 3, self._logged.get("target"), [math.nan] * 5
+        with here:  # what was logged may be anything
+            said[0] = number_of(self._logged.get("loss"))
+            if (q := self._logged.get("q")) is not None:
+                values = q.flatten().tolist() if isinstance(q, torch.Tensor) else numbers_of(q).ravel().tolist()
+                mean = sum(values) / len(values)
+                said[1:] = mean, mean if math.isnan(mean) else max(values)
+            if self._looks and target is not None and "bootstrap" in self._logged and self._agent in here.batches:
+                discount = _discount_used(*here.batches[self._agent], target, self._logged["bootstrap"])
+        target_grad = int(isinstance(target, torch.Tensor) and target.requires_grad)
+        norm, shares, size, device = math.nan, (math.nan, math.nan), 0, 0
+        rate = math.nan if self._optimizer is None else number_of(self._optimizer.param_groups[0]["lr"])
+        if self._looks and self._target is not None:
+            target_grad |= 2 * any(tensor.grad is not None for tensor in here.views.of(self._target).tensors)
+        if self._view is not None:
             norm = self._view.gradient_norm()
-        if self._view is not None and self._optimizer is not None:
-            rate = number_of(self._optimizer.param_groups[0]["lr"])
-            shares = self._view.share_of(self._optimizer) if self._looks else shares
-        if self._view is not None and self._first is not None:
-            size = math.prod(self._first.shape[1:]) if self._first.ndim else 0
-            device = int(self._first.device != self._view.tensors[0].device)
-        if self._target is not None and any(tensor.grad is not None for tensor in here.views.of(self._target).tensors):
-            self._target_grad |= 2
+            shares = shares if self._optimizer is None else self._view.share_of(self._optimizer)
+            if self._first is not None:
+                size = math.prod(self._first.shape[1:]) if self._first.ndim else 0
+                device = int(self._first.device != self._view.tensors[0].device)
         here.write(
             "updates", end, begin, self._event, self._agent, here.updates[self._agent], self._count,
-            *self._mode, size, self._target_grad, device, int(self._looks), *self._said.values(),
-            norm, *shares, rate, *self._discount, epsilon_of(self._model),
+            *self._mode, size, target_grad, device, self._looks, *said, norm, *shares, rate, *discount,
+            epsilon_of(self._model) if self._looks else math.nan,
         )  # fmt: skip
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import tempfile
 import time
-from multiprocessing.connection import Connection
+from collections.abc import Callable
 from statistics import fmean, stdev
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import numpy as np
@@ -17,41 +16,26 @@ import workbench as wb
 from notebooks.foreign_trainer import Config, actor, model, train
 from workbench.watch import watch
 
-WIDTH = 15_000  # of the hidden layer: some 560,000 parameters
+WIDTH = 17_500  # of the hidden layer: some 650,000 parameters
 BATCH = 64
 BLOCKS = 10  # of epochs, whose shares say how far the share can be trusted
 MOST = 0.05  # of the trainer's time
 
 
 def watching(quick: bool) -> dict[str, Any]:
-    """The same training in two processes, watched and not, which take turns: an epoch of one, then that of the other.
+    """One training whose calls are the watch's in one epoch and do nothing in the next.
 
-    So whatever the machine does meets both alike. The share is what the watched one takes longer over the whole
-    training. An agent's first 100 updates are looked at in full and later ones now and then, so the share falls with a
-    training's length; ``updates`` is that of each agent here.
+    Two processes differ in speed by some per cent for as long as they live, whatever they do: where their memory lies
+    is enough. So both kinds of epochs are of the same process, and all that the machine does meets both. Of each two
+    epochs the order changes. An agent's first 100 updates are looked at in full and later ones now and then, so the
+    share falls with a training's length; ``updates`` is the number of those that were watched of each agent.
     """
-    config = Config(epochs=20 if quick else 400, updates_per_epoch=4)
-    processes = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory(prefix="workbench-bench-") as folder:
-        pipes, children = [], []
-        for name in ("watched", None):
-            ours, theirs = processes.Pipe()
-            children.append(processes.Process(target=_train, args=(theirs, config, name, folder), daemon=True))
-            children[-1].start()
-            theirs.close()
-            pipes.append(ours)
-        turns = []
-        for epoch in range(config.epochs):
-            order = pipes if epoch % 2 else pipes[::-1]
-            taken = {pipe: _turn(pipe) for pipe in order}
-            turns.append([taken[pipe] for pipe in pipes])
-        inside = pipes[0].recv()
-        for child in children:
-            child.join()
-    seconds = np.array(turns)
-    shares = [part[:, 0].sum() / part[:, 1].sum() - 1 for part in np.array_split(seconds, BLOCKS)]
-    watched, plain = seconds.sum(axis=0).tolist()
-    updates = 4 * (config.epochs - config.warmup_epochs)
+    config = Config(epochs=44 if quick else 804, updates_per_epoch=4)
+    spent, inside = _train(config)
+    pairs = np.array([spent[each : each + 2][:: 1 if each % 4 else -1] for each in range(4, config.epochs, 2)])
+    shares = [part[:, 0].sum() / part[:, 1].sum() - 1 for part in np.array_split(pairs, BLOCKS)]
+    watched, plain = pairs.sum(axis=0).tolist()
+    updates = config.updates_per_epoch * len(pairs)
     return {
         "agents": config.agents, "updates": updates, "width": WIDTH, "batch": BATCH,
         "seconds": {"watched": watched, "not watched": plain}, "update_ms": 1e3 * plain / (updates * config.agents),
@@ -61,36 +45,50 @@ def watching(quick: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _turn(pipe: Connection) -> float:
-    """Let one training go on for an epoch; returns the seconds that it took."""
-    pipe.send(None)
-    taken: float = pipe.recv()
-    return taken
+class _InTurn:
+    """What the trainer takes for a watch: the watch in the second and third of four epochs, and nothing in the others.
+
+    Attributes:
+        spent: seconds of each epoch.
+        unwatched: seconds of those without the watch, for its clock to leave out: it keeps to a share of the time.
+    """
+
+    def __init__(self) -> None:
+        self.spent, self.unwatched, self._began = list[float](), 0.0, time.perf_counter()
+        self._calls: Any = watch.NoWatch()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._calls, name)
+
+    def next_epoch(self, made: watch.Watch) -> None:
+        """An epoch is over."""
+        now = time.perf_counter()
+        self.spent.append(now - self._began)
+        if not isinstance(self._calls, watch.Watch):
+            self.unwatched += self.spent[-1]
+        self._calls = made if len(self.spent) % 4 in (1, 2) else watch.NoWatch()
+        self._began = time.perf_counter()
 
 
-def _train(pipe: Connection, config: Config, name: str | None, folder: str) -> None:
-    """Train, an epoch whenever it is asked for; says how long each took, and at the end how long the calls did."""
-    play, waited, began = actor.Actor.play_epoch, 0.0, 0.0
+def _train(config: Config) -> tuple[list[float], float]:
+    """Train; returns the seconds of each epoch, and of those that are watched the seconds within the calls."""
+    in_turn, play, made = _InTurn(), actor.Actor.play_epoch, cast(Callable[[], watch.Watch], wb.watching)
 
-    def play_in_turn(self: actor.Actor, epoch: int) -> None:
-        nonlocal waited, began
-        ended = time.perf_counter()
+    def play_next(self: actor.Actor, epoch: int) -> float:
         if epoch:
-            pipe.send(ended - began)
-        pipe.recv()
-        began = time.perf_counter()
-        waited += began - ended
-        play(self, epoch)
+            in_turn.next_epoch(made())
+        return play(self, epoch)
 
-    # While the other one has its turn, this clock stands still: a watch keeps to a share of its trainer's time.
-    clock = SimpleNamespace(perf_counter=lambda: time.perf_counter() - waited, time=time.time, time_ns=time.time_ns)
+    clock = SimpleNamespace(
+        perf_counter=lambda: time.perf_counter() - in_turn.unwatched, time=time.time, time_ns=time.time_ns
+    )
     with (
-        mock.patch.object(model, "HIDDEN", WIDTH), mock.patch.object(Config, "batch", BATCH),
-        mock.patch.object(actor.Actor, "play_epoch", play_in_turn), mock.patch.object(watch, "time", clock),
+        tempfile.TemporaryDirectory(prefix="workbench-bench-") as folder, mock.patch.object(model, "HIDDEN", WIDTH),
+        mock.patch.object(Config, "batch", BATCH), mock.patch.object(actor.Actor, "play_epoch", play_next),
+        mock.patch.object(wb, "watching", lambda: in_turn), mock.patch.object(watch, "time", clock),
     ):  # fmt: skip
-        train("sequential", config, name, folder)
-        pipe.send(time.perf_counter() - began)
-    if name:
-        made = wb.watching()
-        pipe.send(made._call().seconds)
-        made.close()
+        train("sequential", config, "watched", folder)
+        in_turn.next_epoch(made())
+        inside = made()._call().seconds
+        made().close()
+    return in_turn.spent, inside
