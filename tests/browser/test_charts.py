@@ -181,6 +181,30 @@ def test_smoothing_and_log_scale_are_drawn_and_told_to_the_kernel(shown: Page) -
     shown.locator(".wb-chart", has_text="Reward").locator(".wb-note", has_text="some values are 0 or below").wait_for()
 
 
+def test_names_of_the_references_stand_where_fewer_marks_lie(browser: Browser, tmp_path: Path) -> None:
+    run, epochs = trained(0), np.arange(141, 150, 2)
+    for agent in range(2):  # in the end they earn what the better reference earns
+        run.record("evaluations", agent=np.full(5, agent), epoch=epochs, reward=np.full(5, 30.75))
+    page = stub.show(browser, tmp_path, [run], Choices(), 1150, PAPERS["light"])
+    page.evaluate("""() => {
+        window.written = [];
+        const write = CanvasRenderingContext2D.prototype.fillText;
+        CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+            written.push({ text, align: this.textAlign });
+            write.call(this, text, x, y);
+        };
+    }""")
+    (before,) = wait_for_frames(page, 1)
+    page.locator("input[type=range]").fill("0")
+    changes(page, before)
+    written = page.evaluate("written")
+    sides = {
+        name: each["align"] for each in written for name in ("random", "scripted") if each["text"].startswith(name)
+    }
+    page.close()
+    assert sides == {"random": "right", "scripted": "left"}
+
+
 def test_keys_move_the_cursor_and_zoom(shown: Page) -> None:
     loss = shown.locator(".wb-chart").nth(0)
     (whole,) = wait_for_frames(shown, 1)

@@ -165,7 +165,7 @@ class Chart {
   draw(u) {
     const { ctx } = u, { left, top, width, height } = u.bbox, ratio = uPlot.pxRatio, { colours, runs } = this.panel;
     const X = (x) => u.valToPos(x, "x", true), Y = (y) => u.valToPos(y, "y", true);
-    const [from, to] = this.range;
+    const [from, to] = this.range, marks = [];
     const path = (points, colour, line, dash = [], alpha = 1) => {
       Object.assign(ctx, { strokeStyle: colour, lineWidth: line * ratio, globalAlpha: alpha, lineJoin: "round" });
       ctx.setLineDash(dash.map((part) => part * line * ratio));
@@ -186,9 +186,6 @@ class Chart {
       ctx.strokeText(text, x, y);
       ctx.fillText(text, x, y);
     };
-    const each = (line, take) => {
-      for (let i = line.before(from); i <= Math.min(line.count - 1, line.before(to) + 1); i++) take(i);
-    };
     ctx.save();
     ctx.beginPath();
     ctx.rect(left, top, width, height);
@@ -198,23 +195,26 @@ class Chart {
     const faint = this.shown.filter((line) => this.averaged(line) && !this.bare(line));
     for (const [line, smooth] of [...faint.map((line) => [line, false]), ...this.shown.map((line) => [line, true])]) {
       const points = [], averaged = smooth && this.averaged(line), run = runs[line.run];
-      each(line, (i) => {
+      for (let i = line.before(from); i <= Math.min(line.count - 1, line.before(to) + 1); i++) {
         if (averaged || line.columns === 2) points.push([X(line.x(i)), Y(averaged ? this.value(line, i) : line.mean(i))]);
         else points.push([X(line.x(i)), Y(line.low(i))], [X(line.x(i)), Y(line.high(i))]);
-      });
+      }
       const colour = this.panel.colour(line.run), width = this.panel.each ? 1.2 : run.width * line.weight;
       if (line.kind === "due") path(points, colours.ink, 1.2, [1, 2.2]);
       else if (line.kind === "marks") {
         for (const [x, y] of points) write(MARKS[run.marker], x, y, colours.paper, "center", colour);
+        marks.push(...points);
       } else if (!smooth) path(points, colour, line.weight, [], 0.6 / (1 + runs.length));
       else path(points, colour, width, run.dashes, this.panel.each ? 0.7 : 1);
       if (points.length < 3 && line.kind === "curve") for (const [x, y] of points) write("●", x, y, colour, "center");
     }
-    let place = top - 6 * ratio; // names of the references, each above its line if there is room
+    let place = top - 6 * ratio; // names of the references, each above its line if there is room, where fewer marks lie
     for (const [mean, text] of [...this.spec.references].reverse()) {
       const above = Y(mean) - 8 * ratio, free = place + LINE * ratio;
       place = above > free ? above : Math.max(Y(mean) + 8 * ratio, free);
-      write(`${text}, ${format(Math.round(mean))}`, left + width - 4 * ratio, place, colours.grey, "right");
+      const near = marks.filter(([, y]) => Math.abs(y - place) < LINE * ratio).map(([x]) => x > left + width / 2);
+      const [align, edge] = near.filter(Boolean).length * 2 > near.length ? ["left", left] : ["right", left + width - 8 * ratio];
+      write(`${text}, ${format(Math.round(mean))}`, edge + 4 * ratio, place, colours.grey, align);
     }
     this.label(u, write, X, Y);
     ctx.restore();
