@@ -5,6 +5,7 @@
 
 import copy
 import multiprocessing as mp
+import os
 
 import numpy as np
 import pytest
@@ -345,6 +346,27 @@ def test_an_actor_may_be_done_before_the_learner_and_a_learner_not_before_the_ac
             child.join()
     found = wb.doctor(made.path)["processes"]
     assert found.verdict == expected and "died" not in found.sentence
+
+
+def act_and_leave(watch, killed):
+    for step in range(60):
+        watch.store(0, np.array([step]), 0, 0.0, False)
+    if killed:
+        os._exit(0)
+
+
+@pytest.mark.parametrize(("killed", "expected"), [(False, "pass"), (True, "fail")])
+def test_who_ended_in_order_shortly_before_the_others_is_not_called_dead(tmp_path, killed, expected):
+    with wb.Watch("processes", out=tmp_path) as made:
+        for step in range(400):
+            with made.update(0, online=torch.nn.Linear(2, 2)):
+                pass
+            if step == 320:  # a fifth of the updates comes after the actor
+                child = mp.get_context("fork").Process(target=act_and_leave, args=(made, killed))
+                child.start()
+                child.join()
+    found = wb.doctor(made.path)["processes"]
+    assert found.verdict == expected and ("died" in found.sentence) is killed
 
 
 class ListBuffer:

@@ -73,7 +73,7 @@ def _processes(case: Case) -> Iterator[Finding]:
         elif after > MISSING and head["ended"]:  # an actor may be done before the learners are
             early = int(evidence.epochs(last)[0]) + 1 < (evidence.declared["epochs"] or 0)
             found = "left" if early or (evidence.recording.table("updates")["file"] == number).any() else ""
-        elif after > MISSING_DEAD and not alive:
+        elif after > MISSING_DEAD and not alive and not head["ended"]:
             found = "died"
         elif after > MISSING or (evidence.live and alive and behind > SILENT_S):
             found = "silent"
