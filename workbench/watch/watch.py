@@ -351,7 +351,8 @@ class Watch:
         Args:
             agent: who acts.
             model: what it acts with; what is fed to it first within the block is recorded. No forward pass within
-                the block means that the action was random.
+                the block means that the action was random. Of very many actions only some are looked at, among them the
+                first after each sync.
             env: which environment; None for a batch of all of them.
         """
         agent, first = self._agent(agent), False
