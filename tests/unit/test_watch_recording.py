@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from multiprocessing import forkserver
 
 import numpy as np
@@ -221,3 +222,15 @@ def test_fingerprints_are_of_the_bits_and_frames_of_the_numbers():
     frames, count, _ = hash_frames(np.array([[1, 2, 0, 0], [0, 0, 1, 2]]), 2, slice(None))
     assert count == 2 and frames[0, 0] == frames[1, 1] != 0 and frames[0, 1] == 0
     assert hash_frames(np.ones(5), 2)[1] == 1
+
+
+def test_what_was_logged_is_not_kept_beyond_its_block(tmp_path):
+    online = network()
+    with wb.Watch("kept", out=tmp_path) as watch, watch.update(0, online=online) as update:
+        values = online(torch.ones(2, 6))
+        kept = weakref.ref(values)
+        update.log(loss=values.sum(), q=values, target=values, bootstrap=values)
+        del values
+    assert kept() is None and update is not None
+    found = wb.load(tmp_path / "kept").history.table("updates")
+    assert np.isfinite(found["loss"]).all() and np.isfinite(found["mean_q"]).all()

@@ -87,7 +87,6 @@ class View:
             tuple(name for name, _, _ in found), tuple(tuple(tensor.shape) for tensor in self.tensors),
             "".join(kind for _, _, kind in found), str(self.tensors[0].device), _sensitive(model),
         )  # fmt: skip
-        self.uses = 0
         floats = [k for k, (_, tensor, kind) in enumerate(found) if kind != "b" and tensor.dtype == torch.float32]
         large = sorted(floats, key=lambda k: -self.tensors[k].numel())[:4]
         each = PICKS // max(len(large), 1)
@@ -96,7 +95,7 @@ class View:
         self._picks = list(zip(large, places, strict=True))
         self._pointers: list[int] = []
         self._words: list[torch.Tensor | None] = []
-        self.identity = 0
+        self.uses = self.identity = 0
 
     def _refresh(self) -> None:
         """Notice tensors that were given other memory."""

@@ -659,17 +659,18 @@ class Update(_Seer):
         self._look(here, (tables.ONLINE_BEFORE, online), (tables.TARGET_BEFORE, self._target))
 
     def _after(self, here: _Process, begin: float, end: float) -> None:
+        logged, self._logged = self._logged, {}  # a loss would keep all that it was computed from
         here.updates[self._agent] += self._count
         self._look(here, (tables.ONLINE, self._model), (tables.TARGET, self._target))
-        said, target, discount = [math.nan] * 3, self._logged.get("target"), [math.nan] * 5
+        said, target, discount = [math.nan] * 3, logged.get("target"), [math.nan] * 5
         with here:  # what was logged may be anything
-            said[0] = number_of(self._logged.get("loss"))
-            if (q := self._logged.get("q")) is not None:
+            said[0] = number_of(logged.get("loss"))
+            if (q := logged.get("q")) is not None:
                 values = q.flatten().tolist() if isinstance(q, torch.Tensor) else numbers_of(q).ravel().tolist()
                 mean = sum(values) / len(values)
                 said[1:] = mean, mean if math.isnan(mean) else max(values)
-            if self._looks and target is not None and "bootstrap" in self._logged and self._agent in here.batches:
-                discount = _discount_used(*here.batches[self._agent], target, self._logged["bootstrap"])
+            if self._looks and target is not None and "bootstrap" in logged and self._agent in here.batches:
+                discount = _discount_used(*here.batches[self._agent], target, logged["bootstrap"])
         target_grad = int(isinstance(target, torch.Tensor) and target.requires_grad)
         norm, shares, size, device = math.nan, (math.nan, math.nan), 0, 0
         rate = math.nan if self._optimizer is None else number_of(self._optimizer.param_groups[0]["lr"])
