@@ -697,3 +697,16 @@ class LargestMoment(Learning):
             moments.weights.copy_(weights - moments.learning_rate * way)
 
         override(agent.optimizer, "step", step)
+
+
+@mistake("rows drawn", PRIORITISED)
+class OlderHalfForgotten(NewestHalf):
+    """A prioritised sampler has no priorities for the older half of its window."""
+
+
+@mistake("world", {"world": "pettingzoo:mpe2.simple_spread_v3", "world.max_turns": 25, "agent": "dqn"})
+class ActionsExchanged(Hook):
+    """Two agents of a world of PettingZoo act with each other's actions."""
+
+    def on_collector(self, collector, parts):
+        override(collector.world, "act", lambda act, agent, actions: act({0: 1, 1: 0}.get(agent, agent), actions))

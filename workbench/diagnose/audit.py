@@ -139,7 +139,7 @@ class _Acting(_Side):
         self._epochs: dict[int, _Turns] = {}
         # of worlds that play environments of other libraries: what each of them has answered in this turn, by agent
         made, self._names, self._over = (getattr(self.world, x, ()) for x in ("_environments", "_names", "_ended"))
-        self._told = np.zeros((self.config.num_worlds, self.config.num_agents, 6))
+        self._told = np.zeros((self.config.num_worlds, self.config.num_agents, 7))
         for copy, each in enumerate(made):
             behind = each.environment if isinstance(each, Alone) else each
             override(behind, "step", functools.partial(self._step, copy, each))
@@ -164,13 +164,14 @@ class _Acting(_Side):
         self._epochs = {}
 
     def _step(self, copy: int, played: Any, step: Wrapped, actions: Any) -> Any:
-        """Note for each agent a checksum of what it sees, reward, ends, whether it took part, whether it is gone."""
+        """Note for each agent a checksum of what it sees, reward, ends, its action, whether it acted and is gone."""
         if not self._epochs:
             return step(actions)
         before = [x for x in (self._names if isinstance(played, Alone) else played.agents) if x not in self._over[copy]]
         told = step(actions)
         after = self._names if isinstance(played, Alone) else played.agents
-        seen, *parts = (each if isinstance(each, Mapping) else dict.fromkeys(self._names, each) for each in told[:4])
+        answers = (*told[:4], actions)
+        seen, *parts = (each if isinstance(each, Mapping) else dict.fromkeys(self._names, each) for each in answers)
         for agent, (name, spec) in enumerate(zip(self._names, self.config.spec.agents, strict=True)):
             plain = isinstance(frame := seen.get(name), np.ndarray) and frame.size == math.prod(spec.shape)
             shows = vector_sum(np.asarray(frame, spec.dtype).reshape(-1)) if plain else 0
@@ -298,7 +299,7 @@ class _Learning(_Side):
         replay, phase.rejected = self.replays[index], np.empty(0, np.int64)
         count, replay.oldest_version = replay.count, self.trainer.replays[index].oldest_version
         end = count if end is None else end  # said here: the actor may commit rows before sample looks itself
-        state = {"end": end, "low": end - replay.fill(end), "sampling": rng_words(sampler.rng)}
+        state: dict[str, Any] = {"end": end, "low": end - replay.fill(end), "sampling": rng_words(sampler.rng)}
         batch = sample(sampler, out, end)
         phase.numbers.append(batch.number.copy())
         phase.bounds.append((end, count))
@@ -307,10 +308,10 @@ class _Learning(_Side):
             phase.kept |= state | self._memory(index, batch)
             phase.kept |= {f"batch_{name}": each.copy() for name, each in vars(batch).items() if each is not None}
         if isinstance(sampler, PrioritisedSampler):
-            phase.kept |= self._priorities(phase, sampler, end)
+            phase.kept |= self._priorities(phase, sampler, state["low"], end)
         return batch
 
-    def _priorities(self, phase: "_Phase", sampler: PrioritisedSampler, end: int) -> dict[str, Any]:
+    def _priorities(self, phase: "_Phase", sampler: PrioritisedSampler, low: int, end: int) -> dict[str, Any]:
         """Priorities as a draw has left them: of new rows before the first update, and of the rows looked at."""
         leaves, found = sampler.tree.leaves, dict[str, Any]()
         if len(phase.numbers) == 1:
@@ -320,6 +321,7 @@ class _Learning(_Side):
         if phase.now:
             ends, places = leaves.cumsum(), phase.numbers[-1] % sampler.window
             found |= {"priorities": leaves[places], "priority_ends": ends[places], "priority_sum": ends[-1]}
+            found |= {"least": leaves[np.arange(low, end) % sampler.window].min()}
         return found
 
     def _reject(self, reject: Wrapped, numbers: NDArray[np.int64], *, index: int) -> None:

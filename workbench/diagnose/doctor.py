@@ -171,14 +171,11 @@ def evidence_of(run: RunView) -> Evidence:
             default=now,
         )
     references = run.references if status == "finished" else {}
-    error = None if run.error is None else str(run.error)
-    incidents = run.description.get("incidents", ())
-    changes = run.settings.changes
     cases, resumed = read_cases(run.folder.place, run.settings), bool(run.description.get("resumed"))
     others = rewards_of_others(run) if status == "finished" else ()
     return Evidence(
-        run.config, run.mode, run.lag, status, error, run.history, references, now, incidents, changes, cases, resumed,
-        others,
+        run.config, run.mode, run.lag, status, None if run.error is None else str(run.error), run.history, references,
+        now, run.description.get("incidents", ()), run.settings.changes, cases, resumed, others,
     )  # fmt: skip
 
 

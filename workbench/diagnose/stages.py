@@ -168,7 +168,8 @@ def _acted(judge: Judge, case: Case) -> None:
     """The world takes the action that was chosen and answers by its rules, or as the environments that it plays."""
     equal(case["taken"], case["chosen_action"], "taken")
     if case.has("told"):
-        reward, ended, cut, acts, gone = np.moveaxis(case["told"][..., 1:].astype(np.float32), 2, 0)
+        reward, ended, cut, given, acts, gone = np.moveaxis(case["told"][..., 1:].astype(np.float32), 2, 0)
+        wrong_if(len(np.unique((given - case["taken"])[acts > 0])) > 1, "given")  # an environment may count from 1
         cut *= ended == 0
         dues = {"valid": acts, "rewards": reward, "truncated": cut, "terminated": np.maximum(ended, gone * (cut == 0))}
         for name, due in dues.items():
@@ -292,6 +293,7 @@ def _rows_drawn(judge: Judge, case: Case) -> None:
         again = (due < int(case["intact"])) | np.isin(due, case["rejected"])  # overwritten meanwhile, or nobody's
         other = (numbers != due) & ~again
     if type(replay.sampler) is PrioritisedConfig and whole and not len(case["rejected"]):
+        wrong_if(case.config.spec.whole_epochs and case["least"] == 0, "never drawn")
         points = rng.random(len(numbers))
         shares = reference.stratified(points) if replay.sampler.draws == "stratified" else points
         above = case["priority_ends"] / case["priority_sum"] - shares  # from 0 to the row's own share

@@ -306,5 +306,4 @@ class SnapshotOnGpu(Fault):
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Snapshots are taken into a tensor on the learner's device."""
         for agent in value_agents(trainer):
-            device = agent.device
-            override(agent, "snapshot", lambda original, out, device=device: original(torch.from_numpy(out).to(device)))
+            override(agent, "snapshot", lambda original, out, to=agent.device: original(torch.from_numpy(out).to(to)))
