@@ -88,6 +88,7 @@ def run_bench(device: torch.device, out: Path, quick: bool, asked: str) -> dict[
         "start-up": lambda: launches.start_up(config, quick),
         "ceiling": lambda: runs.ceiling(config, quick),
         "modes": lambda: runs.modes(config, quick),
+        "time to learn": lambda: runs.time_to_learn(quick),
         "peers": lambda: peers.beside_peers(quick),
         "watching": lambda: watching.watching(quick),
         "many runs": lambda: many.many_runs(quick),

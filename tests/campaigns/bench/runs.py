@@ -9,10 +9,11 @@ from multiprocessing.connection import Connection
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 
 from tests.campaigns.bench.parts import collecting_parts
-from workbench.api import launch
+from workbench.api import Run, launch
 from workbench.core.agents import schedules
 from workbench.core.config import Config
 from workbench.core.seeding import stream
@@ -20,7 +21,11 @@ from workbench.core.shared.sampling import UniformSampler
 from workbench.core.train.learners import Learner
 from workbench.core.train.loop import collect
 from workbench.runs.machine import cores
+from workbench.runs.presets import preset
 from workbench.runs.result import Result
+
+GOAL, MOST_S = 490.0, 30.0
+"""Greedy reward of all agents that counts as learned, and the seconds in which several processes should reach it."""
 
 
 def ceiling(config: Config, quick: bool) -> dict[str, Any]:
@@ -127,6 +132,42 @@ def modes(config: Config, quick: bool) -> dict[str, Any]:
             "free-running, auto": walls["sequential, lag 1"] / walls["free-running, auto"],
         },
     }
+
+
+def time_to_learn(quick: bool) -> dict[str, Any]:
+    """Seconds of the default preset, in both modes, from the call of launch to the first greedy reward of 490.
+
+    Greedy play is looked at every ``evaluation.interval`` epochs, so the time is known to as many epochs.
+    """
+    config, goal = (preset("tiny"), -1e3) if quick else (preset("treasurehunt"), GOAL)
+    found: dict[str, Any] = {"goal": goal, "interval": config.evaluation.interval}
+    with tempfile.TemporaryDirectory(prefix="workbench-bench-") as folder:
+        for mode in ("sequential", "multiprocess"):
+            began = time.time()
+            run = launch(config, mode, 1, out=folder)
+            reached = None
+            while reached is None and not run.ended:
+                time.sleep(0.2)
+                reached = _first(run, goal)
+            run.stop()
+            reached = _first(run, goal) if reached is None else reached
+            seconds, epoch = (
+                (None, None) if reached is None else (float(reached["time"]) - began, int(reached["epoch"]))
+            )
+            found[mode] = {"seconds": seconds, "epoch": epoch, "startup_s": run.wait().startup_s}
+    multiprocess = found["multiprocess"]["seconds"]
+    return found | {"most_s": MOST_S, "held": multiprocess is not None and multiprocess <= MOST_S}
+
+
+def _first(run: Run, goal: float) -> Any:
+    """The last agent's record of the first greedy play in which all together earned that much; None if none did."""
+    rows = run.history.evaluations
+    rows = rows[rows["final"] == 0]
+    for epoch in np.unique(rows["epoch"]):
+        played = rows[rows["epoch"] == epoch]
+        if len(played) == run.config.num_agents and played["reward"].sum() >= goal:
+            return played[-1]
+    return None
 
 
 def large_batches(config: Config, quick: bool) -> dict[str, Any]:
