@@ -159,12 +159,12 @@ def test_a_hard_copy_that_no_look_has_met_is_no_accusation(tmp_path, monkeypatch
     monkeypatch.setattr(watch, "BUDGET", 0.0)
     online, target = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
     with wb.Watch("hard", tau=1.0, out=tmp_path) as watched:
-        for update in range(600):
+        for update in range(1200):
             with watched.update(0, online=online, target=target, count=100), torch.no_grad():
                 online.bias.add_(0.1)
             if update == 250:  # between two looks
                 target.load_state_dict(online.state_dict())
-            if update in (300, 599):  # no look has come since, and one has
+            if update in (300, 1199):  # no look has come since, and one has
                 assert wb.doctor(tmp_path / "hard")["target"].verdict == "cannot tell"
 
 

@@ -200,8 +200,8 @@ def _hash_words(words: NDArray[np.uint64], frames: int) -> tuple[Hashes, int]:
     many, elements = words.shape
     chunks = frames if elements % frames == 0 and elements else 1
     size = elements // chunks
-    if size > len(_FACTORS):
-        _FACTORS = _multipliers(2 * size)
+    if elements > len(_FACTORS):
+        _FACTORS = _multipliers(2 * elements)
     hashes = words.reshape(many, chunks, size).dot(_FACTORS[:size]).view(np.int64)
     if chunks < frames:
         hashes = np.concatenate([hashes, np.zeros((many, frames - chunks), np.int64)], 1)
@@ -226,8 +226,8 @@ def hash_row(values: Any, frames: int) -> tuple[list[int], int, int, int]:
     """Of all as one row what :func:`hash_frames` says, and the number of it as a single frame."""
     words = _words_of(values, None)
     hashes, chunks = _hash_words(words, frames)
-    whole = hashes if chunks == 1 else _hash_words(words, 1)[0]
-    return hashes[0].tolist(), chunks, words.shape[1], int(whole[0, 0])
+    whole = words.dot(_FACTORS[: words.shape[1]]).view(np.int64)
+    return hashes[0].tolist(), chunks, words.shape[1], int(whole[0])
 
 
 def whole_hash(hashes: Hashes) -> Hashes:

@@ -119,14 +119,14 @@ class _Process:
     def looks(self, what: str, always: int = ALWAYS) -> bool:
         """Whether a call is looked at: all the first ones, then as many runs of eight as time and space allow.
 
-        Where there is no time, it is one run in 64.
+        Where there is no time, it is one run in 128.
         """
         kept = self._looks[what]
         kept[0] += 1
         if kept[0] > always and kept[0] % 8 == 0:
             rare = 4 ** max(0, int(8 * self._used / BULK_SHARE) - 4)  # from a half of the space on
             dear = self.seconds > BUDGET * (time.perf_counter() - self.began)
-            kept[1] = int(kept[0] // 8 % max(rare, 64 * dear) == 0)
+            kept[1] = int(kept[0] // 8 % max(rare, 128 * dear) == 0)
         return bool(kept[1])
 
     def table(self, name: str, width: int = 1) -> Table:
