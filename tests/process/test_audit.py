@@ -7,6 +7,7 @@ import pytest
 import workbench as wb
 from tests.process.test_survival import wait_until
 from tests.process.unlisted import CART_POLE, MISTAKES
+from tests.unit.own_agent import RecentErrors
 from workbench.core.train.hooks import Hook
 from workbench.diagnose.audit import pack, unpack
 from workbench.diagnose.faults.fault import override
@@ -87,6 +88,13 @@ class SampleLate(Hook):
 def test_rows_that_are_committed_while_a_batch_is_drawn_are_no_mistake(tmp_path):
     found = diagnosis(tmp_path, [SampleLate()], "multiprocess", None, **{"pacing.max_behind": 100.0})
     assert [(check.name, check.sentence) for check in found.failed] == []
+
+
+def test_a_sampler_of_ones_own_needs_nothing_for_the_audit(tmp_path):
+    """Neither a stream by the name of ours nor what it never does; the other stages are examined all the same."""
+    found = diagnosis(tmp_path, **{"replay.sampler": RecentErrors})
+    verdicts = {check.name: check.verdict for check in found.chain}
+    assert set(verdicts.values()) == {"pass", "does not apply"} and verdicts["chain.target"] == "pass", found.text
 
 
 def test_a_resumed_and_changed_run_is_judged_by_what_it_was_made_with(tmp_path):

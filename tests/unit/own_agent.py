@@ -68,16 +68,19 @@ class RecentErrors(SamplerConfig):
 
 
 class ErrorSampler:
-    """Draws two candidates for each row and takes the one with the larger error."""
+    """Draws two candidates for each row and takes the one with the larger error.
+
+    It has what learning needs of it and no more: no ``reject``, and its generator under a name of its own.
+    """
 
     config_class = RecentErrors
 
     def __init__(self, window, rng):
-        self.rng, self.errors = rng, np.ones(window)
+        self.generator, self.errors = rng, np.ones(window)
 
     def draw(self, low, high, count):
         """The worse of two."""
-        one, other = self.rng.integers(low, high, (2, count))
+        one, other = self.generator.integers(low, high, (2, count))
         size = len(self.errors)
         return np.where(self.errors[one % size] >= self.errors[other % size], one, other)
 
@@ -89,14 +92,11 @@ class ErrorSampler:
         """Remember them."""
         self.errors[numbers % len(self.errors)] = td_errors
 
-    def reject(self, numbers):
-        """Nothing changes."""
-
     def get_state(self):
         """Generator and errors."""
-        return {"rng": rng_words(self.rng), "errors": self.errors}
+        return {"rng": rng_words(self.generator), "errors": self.errors}
 
     def set_state(self, state):
         """Continue from there."""
-        set_rng_words(self.rng, state["rng"])
+        set_rng_words(self.generator, state["rng"])
         self.errors[:] = state["errors"]

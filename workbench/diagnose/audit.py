@@ -273,7 +273,8 @@ class _Learning(_Side):
             override(trainer.replays[index], "sample", functools.partial(self._sample, index=index))
             if isinstance(agent, ValueAgent):
                 override(agent, "update", functools.partial(self._update, index=index))
-            override(trainer.samplers[index], "reject", functools.partial(self._reject, index=index))
+            if hasattr(trainer.samplers[index], "reject"):
+                override(trainer.samplers[index], "reject", functools.partial(self._reject, index=index))
             if isinstance(trainer.samplers[index], PrioritisedSampler):
                 override(trainer.samplers[index], "update", functools.partial(self._take_errors, index=index))
 
@@ -299,7 +300,8 @@ class _Learning(_Side):
         replay, phase.rejected = self.replays[index], np.empty(0, np.int64)
         count, replay.oldest_version = replay.count, self.trainer.replays[index].oldest_version
         end = count if end is None else end  # said here: the actor may commit rows before sample looks itself
-        state: dict[str, Any] = {"end": end, "low": end - replay.fill(end), "sampling": rng_words(sampler.rng)}
+        state: dict[str, Any] = {"sampling": rng_words(sampler.rng)} if hasattr(sampler, "rng") else {}
+        state |= {"end": end, "low": end - replay.fill(end)}
         batch = sample(sampler, out, end)
         phase.numbers.append(batch.number.copy())
         phase.bounds.append((end, count))

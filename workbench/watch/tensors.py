@@ -238,8 +238,7 @@ def whole_hash(hashes: Hashes) -> Hashes:
 
 def numbers_of(values: Any, count: int | None = None) -> NDArray[np.float64]:
     """An array, a tensor on any device, a list or a number as float64, one for each row if a count of rows is given."""
-    given = values.double().numpy(force=True) if isinstance(values, torch.Tensor) else values
-    array = np.asarray(given, np.float64)
+    array = np.asarray(values.double().numpy(force=True) if isinstance(values, torch.Tensor) else values, np.float64)
     one_each = array.size == count
     return array if count is None else array.reshape(count) if one_each else array.reshape(count, -1).mean(1)
 

@@ -609,8 +609,7 @@ class Act(_Seer):
 
     def __init__(self, watch: Watch, agent: int, model: Any, env: int | None, first: bool) -> None:
         super().__init__(watch, agent, model)
-        self._env, self._first_of_weights, self._looks = env, first, True
-        self.action, self._epsilon = None, math.nan
+        self._env, self._first_of_weights, self._looks, self._epsilon, self.action = env, first, True, math.nan, None
 
     def _before(self, here: _Process) -> None:
         self._epsilon = epsilon_of(self._model)
