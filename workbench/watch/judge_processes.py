@@ -111,8 +111,7 @@ def _work_after(evidence: Evidence, number: int, last: float) -> float:
 
 @check_all
 def _recording(case: Case) -> Iterator[Finding]:
-    evidence = case.evidence
-    heads = evidence.heads.values()
+    evidence, heads = case.evidence, case.evidence.heads.values()
     lost, calls, seconds = (sum(head[name] for head in heads) for name in ("lost", "calls", "seconds"))
     updates = case.table("updates")
     looked = float((updates["looked"] == 1).mean()) if len(updates) else 1.0
