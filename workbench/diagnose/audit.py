@@ -4,8 +4,8 @@ Evidence is what went in, the random numbers used, what came out, and the state 
 :mod:`workbench.diagnose.second_opinion` for what is made of it. It lies in the run folder, in files
 ``audit/KIND-AGENT-EPOCH.evidence``. The epochs that are looked at are spread over the run, so few that all files
 together take about :data:`BUDGET` bytes; in all others the wrappers only pass on what they are given. A hook that is
-switched on before is inside what is recorded. It took 1.3 % of the thread time of a sequential run in 60 epochs of the
-default preset, and 3.5 % in the small one.
+switched on before is inside what is recorded. What it costs a run together with the probes is measured by
+``tests.campaigns.bench``, as ``slow_down_by_probes``.
 """
 
 import io

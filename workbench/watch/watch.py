@@ -355,13 +355,13 @@ class Watch:
                 first after each sync.
             env: which environment; None for a batch of all of them.
         """
-        agent, first = self._agent(agent), False
+        agent, due = self._agent(agent), False
         with self._call() as here:
             here.acts[agent] += 1
-            first = (here.acts[agent] - here.synced[agent]) % 50 == 1
-            if not here.looks(f"act {agent}", ALWAYS_ACTS) and not first:
+            due = (here.acts[agent] - here.synced[agent]) % 50 == 1  # to tell epsilon, and now and then the weights
+            if not here.looks(f"act {agent}", ALWAYS_ACTS) and not due:
                 return NoWatch()
-        return Act(self, agent, model, env, first)
+        return Act(self, agent, model, env, due)
 
     def store(
         self, agent: int, obs: Any, action: Any, reward: Any, done: Any, *, next_obs: Any = None,
@@ -607,9 +607,9 @@ class Act(_Seer):
         action: set it within the block to what was chosen.
     """
 
-    def __init__(self, watch: Watch, agent: int, model: Any, env: int | None, first: bool) -> None:
+    def __init__(self, watch: Watch, agent: int, model: Any, env: int | None, weights_due: bool) -> None:
         super().__init__(watch, agent, model)
-        self._env, self._first_of_weights, self._looks, self._epsilon, self.action = env, first, True, math.nan, None
+        self._env, self._weights_due, self._looks, self._epsilon, self.action = env, weights_due, True, math.nan, None
 
     def _before(self, here: _Process) -> None:
         self._epsilon = epsilon_of(self._model)
@@ -621,7 +621,7 @@ class Act(_Seer):
             fed, _, size = hash_frames(self._first, self._watch.frames, slice(None) if self._env is None else None)
             for k, frames in enumerate(fed.tolist()):
                 here.fed[self._agent, k if self._env is None else self._env] = frames, size
-        if self._first_of_weights and here.looks(f"weights {self._agent}", ALWAYS_COPIES):
+        if self._weights_due and here.looks(f"weights {self._agent}", ALWAYS_COPIES):
             self._event = next(here.events)
             self._look(here, (tables.ACTS, self._model))
         action = math.nan if self.action is None else float(numbers_of(self.action).flat[0])
