@@ -398,7 +398,7 @@ def test_torn_weights_are_a_mixture_that_the_checksum_gives_away(fault, monkeypa
             trainer.publish(0, 4)
 
     before = agent.parameters.vector.numpy().copy()
-    monkeypatch.setattr(weights_faults, "_pause", publish_meanwhile)
+    monkeypatch.setattr(weights_faults, "sleep", publish_meanwhile)
     collector.sync(4, 3)
     vector, size = collector.vectors[0], len(before) // 2
     old, new = vector == before, vector == before + 1.0

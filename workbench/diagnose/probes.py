@@ -104,12 +104,11 @@ class _Acting(_Side):
             self._version_due = [store.newest for store in self.stores]
         self._acted = {}
         collect(epoch, version)
-        steps = self.config.steps_per_epoch
+        rows = epoch * self.config.steps_per_epoch + np.arange(self.config.steps_per_epoch)
         for agent, in_use in self._acted.items():
             about = (agent, epoch, in_use.version, in_use.updates)
             self.record("act/version", *about, in_use.version, self._version_due[agent])
             if measured_in_full(epoch):
-                rows = np.arange(epoch * steps, (epoch + 1) * steps)
                 self.record("act/broken", *about, self.replays[agent].broken(rows), 0)
 
     def _sync(self, sync: Wrapped, epoch: int, version: int | None) -> None:

@@ -307,7 +307,8 @@ def bounded_age(evidence: Evidence) -> str:
 
 def syncs_against_epochs(evidence: Evidence) -> Comparison | None:
     """There is a sync event for every agent in every epoch in which one is due."""
-    epochs = _settled(evidence, evidence.history.epochs)
+    epochs = evidence.history.epochs
+    epochs = epochs[(epochs["time"] < evidence.now - SETTLED_S) | (not evidence.live)]
     if evidence.lag is None:
         interval = _by_epoch(epochs, lambda epoch: evidence.settings.at(epoch).pacing.sync_interval)
         epochs = epochs[epochs["epoch"] % interval == 0]
@@ -465,19 +466,12 @@ def greedy_above_chance(evidence: Evidence) -> Comparison | None:
     return single(reward, limit, failed, evidence.config.epochs, said("learning.share", share=share))
 
 
-def greedy_as_others(evidence: Evidence) -> Comparison | None:
-    """A finished run earns no less, acting greedily, than others of its configuration, but for what luck explains."""
-    return _greedy_as(evidence, evidence.others, "others")
+def _greedy_as(known_of: Callable[[Evidence], Sequence[float]], whose: str, evidence: Evidence) -> Comparison | None:
+    """A finished run earns no less, acting greedily, than some others, but for what luck explains.
 
-
-def greedy_as_before(evidence: Evidence) -> Comparison | None:
-    """A finished run earns no less, acting greedily, than its own weights did in the second half of the training."""
-    return _greedy_as(evidence, _before(evidence), "before")
-
-
-def _greedy_as(evidence: Evidence, rewards: Sequence[float], whose: str) -> Comparison | None:
-    """By Student's t for one more reward of the kind. Rewards that are all alike are taken to differ by a little."""
-    reward, known = greedy_reward(evidence.history), np.asarray(rewards)
+    By Student's t for one more reward of the kind. Rewards that are all alike are taken to differ by a little.
+    """
+    reward, known = greedy_reward(evidence.history), np.asarray(known_of(evidence))
     if evidence.status != "finished" or reward is None or len(known) < FEWEST_OTHERS:
         return None
     mean = float(known.mean())
@@ -496,6 +490,11 @@ def _before(evidence: Evidence) -> list[float]:
     alike = not evidence.changes and size.worlds <= size.final_worlds
     half = table[(table["epoch"] >= epochs // 2) & (table["epoch"] < epochs - 1) & alike]
     return [float(half["reward"][half["epoch"] == epoch].sum()) for epoch in np.unique(half["epoch"]).tolist()]
+
+
+# No less than others of its configuration, and than its own weights did in the second half of the training.
+greedy_as_others = functools.partial(_greedy_as, lambda evidence: evidence.others, "others")
+greedy_as_before = functools.partial(_greedy_as, _before, "before")
 
 
 def nothing_to_learn(evidence: Evidence) -> str:
@@ -543,10 +542,3 @@ def _way(settings: SettingsTimeline) -> float:
 
     rows = settings.config.learning.batch_size * settings.config.learning.accumulate
     return min(1.0, rows / FULL_BATCH) * settings.config.epochs * float(np.mean([way_of(epoch) for epoch in some]))
-
-
-def _settled(evidence: Evidence, records: Records) -> Records:
-    if not evidence.live:
-        return records
-    settled: Records = records[records["time"] < evidence.now - SETTLED_S]
-    return settled

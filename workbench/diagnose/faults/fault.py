@@ -104,6 +104,20 @@ class ReplayFault(Fault):
         return reopen(self.replaces[part], parts, agent, self.changes(parts.config))
 
 
+class AgentFault(Fault):
+    """Something is wrong with every agent into whose networks and optimiser one can reach."""
+
+    def change(self, agent: ValueAgent) -> None:
+        """Make it wrong."""
+        raise NotImplementedError
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """Change each of them."""
+        for agent in trainer.agents.values():
+            if isinstance(agent, ValueAgent):
+                self.change(agent)
+
+
 def override(owner: object, method: str, function: Callable[..., Any]) -> None:
     """Turn every call ``owner.method(...)`` into ``function(original method, ...)``."""
     setattr(owner, method, functools.partial(function, getattr(owner, method)))
@@ -117,8 +131,3 @@ def reopen(
     config = parts.config.replace(**changes or {})
     spec = spec or config.spec.agents[agent]
     return kind(config, spec, parts.replay_blocks[agent].open(Replay.layout(config, spec)))
-
-
-def value_agents(trainer: Trainer) -> list[ValueAgent]:
-    """The agents of a group into whose networks and optimiser one can reach."""
-    return [agent for agent in trainer.agents.values() if isinstance(agent, ValueAgent)]

@@ -5,77 +5,66 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workbench.core.agents.value_agent import ValueAgent
 from workbench.core.config import Config
 from workbench.core.processes.worker import Parts
-from workbench.core.train.loop import Trainer
-from workbench.diagnose.faults.fault import Fault, override, value_agents
+from workbench.diagnose.faults.fault import AgentFault, Fault, override
 from workbench.diagnose.sentences import said
 from workbench.runs.live_settings import SettingsTimeline
 
 
-class DoubleTargetUpdate(Fault):
+class DoubleTargetUpdate(AgentFault):
     """The training step moves the target network, and so does the loop around it."""
 
-    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+    def change(self, agent: ValueAgent) -> None:
         """Every target update happens twice."""
-
-        def update_target(original: Any) -> None:
-            """One target update, and one more."""
-            original()
-            original()
-
-        for agent in value_agents(trainer):
-            override(agent, "update_target", update_target)
+        override(agent, "update_target", lambda original: [original() for _ in range(2)])
 
 
-class EvalModeTraining(Fault):
+class EvalModeTraining(AgentFault):
     """The online network is left in evaluation mode, so noisy layers are silent.
 
     The original's sequential trainer lost its noise that way after the first greedy action. Without noisy layers
     (``agent.noisy``) both modes compute the same, and only the flag shows it.
     """
 
-    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+    def change(self, agent: ValueAgent) -> None:
         """A call for training mode sets evaluation mode."""
-        for agent in value_agents(trainer):
-            override(agent.online, "train", lambda original, mode=True: original(False))
+        override(agent.online, "train", lambda original, mode=True: original(False))
 
 
-class DeviceMismatch(Fault):
+class DeviceMismatch(AgentFault):
     """A network is moved to another device than its batches are brought to: the update refuses."""
 
     refuses = True
 
-    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+    def change(self, agent: ValueAgent) -> None:
         """The online network moves: to the CPU, or from the CPU to CUDA, or where there is none to torch's "meta"."""
-        for agent in value_agents(trainer):
-            elsewhere = "cuda" if torch.cuda.is_available() else "meta"
-            agent.online.to("cpu" if agent.device.type != "cpu" else elsewhere)
+        elsewhere = "cuda" if torch.cuda.is_available() else "meta"
+        agent.online.to("cpu" if agent.device.type != "cpu" else elsewhere)
 
 
-class NoGradientClipping(Fault):
+class NoGradientClipping(AgentFault):
     """Gradients of any length are followed: the original's clipping was commented out in one of its two modes."""
 
-    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+    def change(self, agent: ValueAgent) -> None:
         """The norm above which gradients are shortened is out of reach."""
-        for agent in value_agents(trainer):
-            agent.config = agent.config.replace(**{"learning.grad_clip": 1e30})
+        agent.config = agent.config.replace(**{"learning.grad_clip": 1e30})
 
 
-class StepCounterStuck(Fault):
+class StepCounterStuck(AgentFault):
     """Updates are made and not counted: schedules, records and publications all say 0."""
 
-    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+    def change(self, agent: ValueAgent) -> None:
         """The counter goes back to 0 after every update."""
 
-        def update(original: Any, agent: Any, learning_rate: float) -> Tensor:
+        def update(original: Any, learning_rate: float) -> Tensor:
             """The update, and then a counter as if it had not been."""
             metrics: Tensor = original(learning_rate)
             agent.updates = 0
             return metrics
 
-        for agent in value_agents(trainer):
-            override(agent, "update", lambda original, rate, agent=agent: update(original, agent, rate))
+        override(agent, "update", update)
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """A free-running run is paced by that counter."""

@@ -1,7 +1,8 @@
 """Faults between learner and actor: torn, late or missing copies of the weights, and epsilon (catalogue W1 to W10)."""
 
-import time
+import itertools
 from collections.abc import Callable
+from time import sleep
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from workbench.core import registry
-from workbench.core.agents.flat_parameters import bind
-from workbench.core.agents.value_agent import arguments_of
+from workbench.core.agents.flat_parameters import bind, to_numpy
+from workbench.core.agents.value_agent import ValueAgent, arguments_of
 from workbench.core.config import Config
 from workbench.core.processes.worker import Parts
 from workbench.core.shared.weight_store import Snapshot, WeightStore
 from workbench.core.train.loop import Collector, Trainer
-from workbench.diagnose.faults.fault import Fault, override, value_agents
+from workbench.diagnose.faults.fault import AgentFault, Fault, override
 from workbench.diagnose.sentences import said
 
 Vector = NDArray[np.float32]
@@ -91,7 +92,7 @@ class TornWeightsPerParameter(_Torn):
             sources, targets = layout.views(source), layout.views(target)
             for parameter in layout.names:
                 targets[parameter][...] = sources[parameter]
-                _pause(pause_s)
+                sleep(pause_s)
 
         return copy
 
@@ -104,7 +105,7 @@ class TornWeightsStateDict(_Torn):
         arguments, spec, pause_s = arguments_of(config), config.spec.agents[0], self.strength / 1e6
         networks = arguments.network(spec), arguments.network(spec)
         for layer in networks[1].children():
-            layer.register_load_state_dict_pre_hook(lambda *_: _pause(pause_s))  # type: ignore[no-untyped-call]  # torch
+            layer.register_load_state_dict_pre_hook(lambda *_: sleep(pause_s))  # type: ignore[no-untyped-call]  # torch
 
         def copy(source: Vector, target: Vector) -> None:
             """One ``load_state_dict``."""
@@ -113,11 +114,6 @@ class TornWeightsStateDict(_Torn):
             networks[1].load_state_dict(networks[0].state_dict())
 
         return copy
-
-
-def _pause(seconds: float) -> None:
-    if seconds:
-        time.sleep(seconds)
 
 
 # --- late and missing copies -----------------------------------------------------------------------------------------
@@ -161,8 +157,8 @@ class _Publish(Fault):
     """Some publications are left out; the actor takes the newest there is, whatever version was agreed."""
 
     def due(self, number: int) -> bool:
-        """Whether the publication of that number takes place; 0 is the initial weights."""
-        raise NotImplementedError
+        """Whether the publication of that number takes place; 0 is the initial weights. One in every ``strength``."""
+        return number % int(self.strength) == 0
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Publications that are not due change nothing but the learner's own bookkeeping."""
@@ -195,26 +191,15 @@ class PublishRarely(_Publish):
 
     unit, default, least = "publications of which one takes place", 10, 2
 
-    def due(self, number: int) -> bool:
-        """One in every ``strength`` publications."""
-        return number % int(self.strength) == 0
-
 
 class SyncNoop(Fault):
     """Every sync takes place, is recorded, and leaves the weights as they were."""
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """A policy loads its first weights and no others."""
-        loaded = set[int]()
-
-        def load(original: Any, agent: int, *arguments: Any) -> None:
-            """Load the weights, once."""
-            if agent not in loaded:
-                loaded.add(agent)
-                original(*arguments)
-
-        for agent, policy in enumerate(collector.policies):
-            override(policy, "load", lambda original, *arguments, agent=agent: load(original, agent, *arguments))
+        for policy in collector.policies:
+            earlier = itertools.count()
+            override(policy, "load", lambda load, vector, earlier=earlier: next(earlier) or load(vector))
 
 
 class SyncAfterAction(Fault):
@@ -262,48 +247,45 @@ class StaleEpsilon(Fault):
 # --- what a copy holds -----------------------------------------------------------------------------------------------
 
 
-class TargetNotPublished(Fault):
+class TargetNotPublished(AgentFault):
     """What is published holds the target network that the run began with.
 
     The actor never uses the target network, so this shows only when another run is started from these weights.
     """
 
-    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+    def change(self, agent: ValueAgent) -> None:
         """The target half of every snapshot is the first one."""
+        first = to_numpy(agent.parameters.target)
 
-        def snapshot(original: Any, first: Vector, out: Vector) -> None:
+        def snapshot(original: Any, out: Vector) -> None:
             """The snapshot with the first target network in it."""
             original(out)
             out[len(first) :] = first
 
-        for agent in value_agents(trainer):
-            first = agent.parameters.target.detach().cpu().numpy().copy()
-            override(agent, "snapshot", lambda original, out, first=first: snapshot(original, first, out))
+        override(agent, "snapshot", snapshot)
 
 
-class OptimizerBeforeWeights(Fault):
+class OptimizerBeforeWeights(AgentFault):
     """The optimiser was made for weights that were replaced afterwards, and still steps those.
 
     The seed's own case is milder: weights copied in place under a new optimiser, which has no moments yet that could
     be wrong, so nothing happens at all.
     """
 
-    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+    def change(self, agent: ValueAgent) -> None:
         """Every agent gets the optimiser of an agent that is thrown away."""
-        for agent in value_agents(trainer):
-            agent.optimizer = type(agent)(agent.config, agent.index, agent.device).optimizer
+        agent.optimizer = type(agent)(agent.config, agent.index, agent.device).optimizer
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """A learner that stacks its agents has one optimiser for all."""
         return said("faults.fused") if config.processes.learners in registry.names("learner") else ""
 
 
-class SnapshotOnGpu(Fault):
+class SnapshotOnGpu(AgentFault):
     """A snapshot is asked for in the memory of the device: it is refused, because others cannot read that."""
 
     refuses = True
 
-    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+    def change(self, agent: ValueAgent) -> None:
         """Snapshots are taken into a tensor on the learner's device."""
-        for agent in value_agents(trainer):
-            override(agent, "snapshot", lambda original, out, to=agent.device: original(torch.from_numpy(out).to(to)))
+        override(agent, "snapshot", lambda original, out: original(torch.from_numpy(out).to(agent.device)))
