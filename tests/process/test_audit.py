@@ -8,6 +8,7 @@ import workbench as wb
 from tests.process.test_survival import wait_until
 from tests.process.unlisted import CART_POLE, MISTAKES
 from tests.unit.own_agent import RecentErrors
+from tests.unit.own_policy import DiceConfig
 from workbench.core.train.hooks import Hook
 from workbench.diagnose.audit import pack, unpack
 from workbench.diagnose.faults.fault import override
@@ -132,3 +133,39 @@ def test_a_unit_that_rounding_switches_is_no_mistake(tmp_path):
     """In this run a unit of the network is so close to 0 that float32 passes it on and float64 does not."""
     changes = {"learning.correction": "retrace", "agent.width": 32, "agent.dueling": True, "seed": 1, "epochs": 8}
     assert diagnosis(tmp_path, agent="dqn", **changes).failed == ()
+
+
+DICE = {"agent": DiceConfig, "epochs": 10, "exploration.epsilon_end": 0.5, "world.num_worlds": 2,
+        "replay.capacity": 800, "replay.window": 400, "replay.learning_starts": 80}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"agent.times": 0.5}, "actions other than the greedy one, "),
+        ({"agent.times": 1.5}, "actions other than the greedy one, "),
+        ({"agent.kinds": 3}, "action 3 was never chosen in "),
+    ],
+)
+def test_a_policy_whose_random_numbers_nobody_knows_must_explore_as_often_as_epsilon_says(changes, said, tmp_path):
+    found = diagnosis(tmp_path, **DICE, **changes)
+    assert found["chain.choice"].verdict == "fail" and said in found["chain.choice"].sentence, found.text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"exploration.epsilon_start": 0.0, "exploration.epsilon_end": 0.0},
+        {"exploration.epsilon_end": 1.0},
+        {"agent.times": 0.5, "agent.tells": "nothing"},
+        {"agent.times": 0.5, "agent.noisy": True},
+        {"agent.times": 0.9, "world.max_turns": 5, "world.num_worlds": 1, "replay.learning_starts": 20},
+    ],
+)
+def test_nothing_is_said_of_its_exploration_where_it_is_sound_or_where_that_cannot_be_told(changes, tmp_path):
+    """Where the policy does not tell what is greedy, where layer noise explores besides, and in too few turns."""
+    found = diagnosis(tmp_path, **DICE | changes)
+    assert [(check.name, check.sentence) for check in found.failed] == []
+    told = found["chain.choice"].verdict
+    assert told == ("does not apply" if "agent.tells" in changes or "agent.noisy" in changes else "pass")

@@ -710,3 +710,74 @@ class ActionsExchanged(Hook):
 
     def on_collector(self, collector, parts):
         override(collector.world, "act", lambda act, agent, actions: act({0: 1, 1: 0}.get(agent, agent), actions))
+
+
+# --- between the loss and Adam; where the target network begins ------------------------------------------------------
+
+
+@mistake("gradient")
+class DecayInGradient(Learning):
+    """A little of each weight is added to its gradient, before that is clipped."""
+
+    def change(self, agent, trainer, index):
+        def accumulate(original, rows):
+            found = original(rows)
+            agent.parameters.gradient.add_(agent.parameters.online, alpha=1e-3)
+            return found
+
+        override(agent, "_accumulate", accumulate)
+
+
+@mistake("clip")
+class SignHandedOn(Learning):
+    """Adam is given the signs of the clipped gradient, all of one size."""
+
+    def change(self, agent, trainer, index):
+        def step(original, gradient):
+            gradient.copy_(gradient.sign() * gradient.abs().mean())
+            original(gradient)
+
+        override(agent.optimizer, "step", step)
+
+
+@mistake("clip")
+class WeightsClippedAlone(Clipped):
+    """Clipping leaves out the biases."""
+
+    def shorten(self, agent, gradient):
+        factor = agent.config.learning.grad_clip / max(float((gradient**2).sum().sqrt()), 1e-12)
+        for name, part in agent.parameters.layout.views(gradient).items():
+            part *= 1.0 if name.endswith("bias") else min(1.0, factor)
+
+
+@mistake("clip")
+class ClippedByLargest(Clipped):
+    """Gradients are clipped by their largest number, not by their length."""
+
+    def shorten(self, agent, gradient):
+        gradient *= min(1.0, agent.config.learning.grad_clip / max(float(gradient.abs().max()), 1e-12))
+
+
+@mistake("clip", {"processes.learners": "fused"})
+class ClippedTogether(Hook):
+    """A learner that updates all agents at once clips them by the length that they have together."""
+
+    def on_trainer(self, trainer, parts):
+        real = torch.linalg.vector_norm
+
+        def descend(original, groups):
+            torch.linalg.vector_norm = lambda gradients, dim: real(gradients).expand(len(gradients))
+            try:
+                return original(groups)
+            finally:
+                torch.linalg.vector_norm = real
+
+        override(trainer.learner, "descend", descend)
+
+
+@mistake("target update")
+class TargetOfItsOwn(Learning):
+    """The target network begins with other weights than the online network."""
+
+    def change(self, agent, trainer, index):
+        agent.parameters.target.mul_(1.1)

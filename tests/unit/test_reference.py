@@ -1,6 +1,7 @@
 """The reference shares nothing with what it judges, and its hand-written gradients are those of its losses."""
 
 import ast
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +98,18 @@ def test_a_potential_is_minus_the_steps_to_the_nearest_gem():
     assert reference.potential(cells, 2, 2) == 0
     cells[1, 4] = cells[4, 4] = reference.GEM
     assert reference.potential(cells, 2, 2) == -3
+
+
+def test_tails_of_events_of_different_chances_are_exact_and_alarm_no_more_often_than_is_said():
+    """Against every outcome counted one by one; and how often the smaller tail is below half of a rate."""
+    chances = np.array([0.1, 0.5, 0.9, 0.3, 0.0, 1.0])
+    outcomes = list(itertools.product((False, True), repeat=len(chances)))
+    likely = [float(np.prod(np.where(outcome, chances, 1 - chances))) for outcome in outcomes]
+    for count in range(len(chances) + 1):
+        below = sum(each for each, outcome in zip(likely, outcomes, strict=True) if sum(outcome) <= count)
+        above = sum(each for each, outcome in zip(likely, outcomes, strict=True) if sum(outcome) >= count)
+        assert reference.tails(chances, count) == pytest.approx((below, above), abs=1e-12)
+    many, rate = np.linspace(0.02, 0.75, 400), 1e-4
+    tails = [reference.tails(many, count) for count in range(len(many) + 1)]
+    at = np.diff([0.0, *(below for below, _ in tails)])
+    assert 0 < at[[min(each) < rate / 2 for each in tails]].sum() <= rate

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from workbench.core.agents.base import Chosen
@@ -33,7 +34,9 @@ from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.clean import Half, Side
 from workbench.diagnose.faults.fault import override
 from workbench.runs.files import private
+from workbench.runs.initial_weights import BLOCK as WARM_START
 from workbench.zoo.environment import Episodes
+from workbench.zoo.fused import FusedLearner
 from workbench.zoo.gymnasium import Alone
 from workbench.zoo.prioritised import PrioritisedSampler
 
@@ -108,18 +111,14 @@ class _Side(Side):
         self._settings = settings_sum(self.config)
 
     def keep(self, kind: str, agent: int, epoch: int, **evidence: Any) -> None:
-        """Write evidence; what cannot be written is not looked at."""
+        """Write evidence; what cannot be written, or is only half written, is not looked at."""
         content = pack({"process": self.job.name, "settings": self._settings, **evidence})
         folder, name = self.job.logs.fileno(), f"../audit/{kind}-{agent}-{epoch}{ENDING}"
         with suppress(OSError):
             with suppress(FileExistsError):
                 os.mkdir("../audit", 0o700, dir_fd=folder)
-            try:
-                with open(f"{name}.new", "wb", opener=lambda path, flags: private(path, flags, folder)) as file:
-                    file.write(content)
-                os.rename(f"{name}.new", name, src_dir_fd=folder, dst_dir_fd=folder)
-            except OSError:
-                os.unlink(f"{name}.new", dir_fd=folder)
+            with open(name, "wb", opener=lambda path, flags: private(path, flags, folder)) as file:
+                file.write(content)
 
     def stored(self, agent: int, version: int) -> dict[str, Any]:
         """What the weight store holds of a version; nothing if it is not there (any more)."""
@@ -208,7 +207,9 @@ class _Acting(_Side):
                 turns.once["weights"] = to_numpy(weights)
         turns.add(stack=stack[turns.worlds], epsilon=epsilon)
         if isinstance(policy, EpsilonGreedy):
-            turns.add(exploration=rng_words(policy._exploration), values=rng_words(policy._rng))
+            turns.add(values=rng_words(policy._rng))
+            if type(policy).act is EpsilonGreedy.act:  # else it may explore by other numbers
+                turns.add(exploration=rng_words(policy._exploration))
         chosen = act(stack, epsilon)
         for name, drawn in getattr(getattr(policy, "_inputs", None), "host", {}).items():
             if name != "state":
@@ -268,12 +269,20 @@ class _Learning(_Side):
         self._phases: dict[int, _Phase] = {}
         self._unpublished: dict[int, int] = {}  # the epoch of the last such phase, by agent
         self._left: dict[int, list[int]] = {}  # what an agent's weights were when the last update had ended
+        self._touched = {index: np.zeros(5, bool) for index in trainer.agents}  # what is another one in the next update
+        self._summed: dict[int, torch.Tensor] = {}  # gradients before they are clipped
         override(trainer, "learn", self._learn)
         override(trainer, "publish", self._publish)
         for index, agent in trainer.agents.items():
             override(trainer.replays[index], "sample", partial(self._sample, index=index))
             if isinstance(agent, ValueAgent):
                 override(agent, "update", partial(self._update, index=index))
+                first = _sums(agent)
+                if not agent.updates and WARM_START not in parts.blocks:  # the target network begins as the online one
+                    first[2] = first[1]
+                self._left[index], self._summed[index] = first, torch.zeros_like(agent.parameters.gradient)
+                owner = trainer.learner if isinstance(trainer.learner, FusedLearner) else agent
+                override(owner, "_accumulate", partial(self._accumulate, agent=agent))
             if hasattr(trainer.samplers[index], "reject"):
                 override(trainer.samplers[index], "reject", partial(self._reject, index=index))
             if isinstance(trainer.samplers[index], PrioritisedSampler):
@@ -289,7 +298,8 @@ class _Learning(_Side):
         phase = self._phases.pop(index, None)
         if phase is not None and due and phase.numbers:
             drawn = {"drawn": np.array(phase.numbers), "bounds": np.array(phase.bounds)}
-            self.keep("update", index, epoch, **drawn, touched=phase.touched, **phase.kept)
+            self.keep("update", index, epoch, **drawn, touched=self._touched[index], **phase.kept)
+            self._touched[index] = np.zeros(5, bool)
             self._unpublished[index] = epoch
             self.audited -= due
 
@@ -356,9 +366,9 @@ class _Learning(_Side):
         phase, agent = self._phases.get(index), self.trainer.agents[index]
         if phase is None or not isinstance(agent, ValueAgent):
             return update(rate)
-        left, found = self._left.get(index), _sums(agent)
-        if left is not None and left[0] == found[0]:  # else there were updates between that are not looked at
-            phase.touched |= np.not_equal(left, found)
+        left, found = self._left[index], _sums(agent)
+        if left[0] == found[0]:  # else there were updates between that are not looked at
+            self._touched[index] |= np.not_equal(left, found)
         metrics = self._keep_update(phase, agent, update, rate, index) if phase.now else update(rate)
         self._left[index] = _sums(agent)
         return metrics
@@ -371,6 +381,9 @@ class _Learning(_Side):
         after = agent.get_state(copy=False)
         phase.kept |= {"vector": before["vector"], "rate": rate, "metrics": to_numpy(metrics), "rng": before["rng"]}
         phase.kept |= {"gradient": to_numpy(agent.parameters.gradient)[places], "places": places}
+        if type(agent)._descend is ValueAgent._descend:  # else its gradients may come about in another way
+            summed = to_numpy(self._summed[index])
+            phase.kept |= {"summed": summed[places], "summed_norm": np.linalg.norm(summed.astype(np.float64))}
         for when, state in (("before", before), ("after", after)):
             halves = dict(zip(("online", "target"), np.split(state["vector"], 2), strict=True))
             vectors = halves | {name: state[name] for name in ("exp_avg", "exp_avg_sq")}
@@ -378,6 +391,13 @@ class _Learning(_Side):
             phase.kept |= {f"{name}_{when}": state[name] for name in ("step", "updates")}
         phase.kept |= {f"random_{name}": agent.staging.host[name].copy() for name in agent.random_fields()}
         return metrics
+
+    def _accumulate(self, accumulate: Wrapped, rows: slice, *, agent: ValueAgent) -> Any:
+        """Copy what the gradient has come to, on its device alone: this may be part of a captured graph."""
+        found, gradient = accumulate(rows), agent.parameters.gradient
+        if gradient.is_cuda or any(phase.now for phase in self._phases.values()):
+            self._summed[agent.index].copy_(gradient)
+        return found
 
     def _publish(self, publish: Wrapped, index: int, epoch: int) -> None:
         looked_at, agent = self._unpublished.pop(index, None), self.trainer.agents[index]
@@ -406,7 +426,6 @@ class _Phase:
         self.bounds: list[tuple[int, int]] = []
         self.rejected = np.empty(0, np.int64)  # by the last draw, as nobody's
         self.kept: dict[str, Any] = {}
-        self.touched = np.zeros(5, bool)  # whether an update found others than were left; as :func:`_sums` has them
 
     @property
     def now(self) -> bool:

@@ -203,19 +203,26 @@ def _duel_back(slope: Floats) -> Floats:
 # --- act --------------------------------------------------------------------------------------------------------------
 
 
-class Choice(NamedTuple):
-    """What epsilon-greedy chooses in B worlds, and how likely that was: (B,) each."""
+def choose(q: NDArray[Any], epsilon: float, chance: Floats, choice: Floats) -> dict[str, NDArray[Any]]:
+    """A random action where chance is below epsilon, the best one elsewhere (Sutton and Barto 2018, section 2.2).
 
-    action: NDArray[np.int64]
-    greedy: NDArray[np.int64]
-    probability: Floats
-
-
-def choose(q: NDArray[Any], epsilon: float, chance: Floats, choice: Floats) -> Choice:
-    """A random action where chance is below epsilon, the best one elsewhere (Sutton and Barto 2018, section 2.2)."""
+    Returns:
+        In B worlds the action, the greedy one, and how likely the action was: (B,) each.
+    """
     actions, greedy = q.shape[1], q.argmax(1)
     action = np.where(chance < epsilon, np.floor(choice * actions).astype(np.int64), greedy)
-    return Choice(action, greedy, epsilon / actions + (1 - epsilon) * (action == greedy))
+    return {"action": action, "greedy": greedy, "probability": epsilon / actions + (1 - epsilon) * (action == greedy)}
+
+
+def tails(chances: Floats, count: int) -> tuple[float, float]:
+    """How likely at most ``count`` of independent events are, each of its own chance, and how likely at least as many.
+
+    The distribution is built up event by event (Poisson 1837; Wang 1993, section 2), so both are exact.
+    """
+    likely = np.ones(1)
+    for chance in chances.tolist():
+        likely = np.convolve(likely, (1 - chance, chance))
+    return float(likely[: count + 1].sum()), float(likely[count:].sum())
 
 
 def epsilon_due(epoch: int, start: float, end: float, decay_epochs: int) -> float:
