@@ -44,21 +44,20 @@ class Graph:
     """CUDA's part, which tests replace."""
 
     def __init__(self) -> None:
-        self._graph = torch.cuda.CUDAGraph()
+        self._graph, self._stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch
 
-    @staticmethod
-    def warm_up(work: Callable[[], Any]) -> Any:
-        """Do work on a stream of its own, as a capture does."""
-        stream, current = torch.cuda.Stream(), torch.cuda.current_stream()  # type: ignore[no-untyped-call]  # torch
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
+    def warm_up(self, work: Callable[[], Any]) -> Any:
+        """Do work on the stream of the capture: one stream, as each would keep memory of its own."""
+        current = torch.cuda.current_stream()
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
             done = work()
-        current.wait_stream(stream)
+        current.wait_stream(self._stream)
         return done
 
     def capture(self, work: Callable[[], Any]) -> Any:
         """Note down what work asks of the device, which does none of it yet; the tensors that replays fill."""
-        with torch.cuda.graph(self._graph):
+        with torch.cuda.graph(self._graph, stream=self._stream):
             return work()
 
     def replay(self) -> None:
@@ -77,7 +76,8 @@ class Replayed:
     def __init__(self, work: Callable[..., Any], failed: Callable[[Exception], object]) -> None:
         self._work, self._failed, self._given_up = work, failed, False
         self._done: dict[Hashable, int] = {}
-        self._graphs: dict[Hashable, tuple[Graph, Any]] = {}
+        self._graphs: dict[Hashable, Graph] = {}
+        self._outputs: dict[Hashable, Any] = {}
 
     def __call__(self, *key: Hashable) -> Any:
         """Do the work; what it returns is new each time."""
@@ -85,18 +85,19 @@ class Replayed:
         if self._given_up:
             return work()
         self._done[key] = self._done.get(key, 0) + 1
+        if self._done[key] == 1:
+            self._graphs[key] = Graph()
         if self._done[key] <= WARM_UPS:
-            return Graph.warm_up(work)
-        if key not in self._graphs:
-            graph = Graph()
+            return self._graphs[key].warm_up(work)
+        if key not in self._outputs:
             try:
-                self._graphs[key] = graph, graph.capture(work)
+                self._outputs[key] = self._graphs[key].capture(work)
             except RuntimeError as error:
                 self._given_up = True
                 self._failed(error)
                 return work()
-        graph, outputs = self._graphs[key]
-        graph.replay()
+        self._graphs[key].replay()
+        outputs = self._outputs[key]
         return tuple(each.clone() for each in outputs) if isinstance(outputs, tuple) else outputs.clone()
 
 
