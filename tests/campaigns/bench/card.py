@@ -53,8 +53,9 @@ def run_card(device: torch.device, out: Path, quick: bool, asked: str, say: Call
             say(f"bench: {config.num_agents} agents, batch {config.learning.batch_size}")
             row = learners.row(config, device, quick)
             report["learners"].append(row | {"bound": bound(config, device, report["peaks"], row["ways"])})
+            report["gain"] = gain(report)
             write_json(out, report)
-    return report | {"gain": gain(report)}
+    return report
 
 
 def gain(report: dict[str, Any]) -> dict[str, float]:
@@ -83,11 +84,8 @@ def peaks(device: torch.device, quick: bool) -> dict[str, Any]:
     ):  # fmt: skip
         torch.set_float32_matmul_precision(precision)
         one, other = (torch.randn((size, size), device=device).to(dtype) for _ in range(2))
-        product = torch.empty_like(one)
-        work = 2 * size**3
-        found[f"{name}_flop_per_s"] = work / _seconds(
-            lambda one=one, other=other, product=product: torch.mm(one, other, out=product), device, repeats
-        )
+        multiply = partial(torch.mm, one, other, out=torch.empty_like(one))
+        found[f"{name}_flop_per_s"] = 2 * size**3 / _seconds(multiply, device, repeats)
     torch.set_float32_matmul_precision(before)
     return found
 
@@ -108,11 +106,10 @@ def overheads(config: Config, device: torch.device, quick: bool) -> dict[str, An
         graph.warm_up(launch_many)
         graph.capture(launch_many)
         found["launch_in_graph_us"] = 1e6 * _seconds(graph.replay, device, repeats) / launches
-    agent = config.agent.agent_class(config, 0, device)
-    snapshot = np.empty(2 * config.agent.layout(config.spec.agents[0]).size, np.float32)  # type: ignore[attr-defined]
-    staging: Any = agent.staging  # type: ignore[attr-defined]
-    found["upload_of_a_batch_us"] = 1e6 * _seconds(staging.upload, device, repeats)
-    found["bytes_of_a_batch"] = float(sum(array.nbytes for array in staging.host.values()))
+    agent: Any = config.agent.agent_class(config, 0, device)
+    snapshot = np.empty(agent.parameters.vector.numel(), np.float32)
+    found["upload_of_a_batch_us"] = 1e6 * _seconds(agent.staging.upload, device, repeats)
+    found["bytes_of_a_batch"] = float(sum(array.nbytes for array in agent.staging.host.values()))
     found["snapshot_us"] = 1e6 * _seconds(lambda: agent.snapshot(snapshot), device, repeats)
     found["bytes_of_a_snapshot"] = float(snapshot.nbytes)
     return found
@@ -133,7 +130,7 @@ def host_and_device(base: Config, device: torch.device, quick: bool) -> dict[str
         found[kind] = {
             "whole_us": 1e6 * whole / agents,
             "descend_us": 1e6 * _seconds(descend, device, 3 if quick else 20) / agents,
-            "device_launches": _launches(partial(update, 1)),
+            "device_launches": _launches(partial(update, 1)) if device.type == "cuda" else 0,
         }
     return {"agents": agents, "by_learner": found}
 
@@ -145,11 +142,11 @@ def _descend(learner: Any) -> None:
 
 
 def _launches(update: Callable[[], object]) -> int | str:
-    """Kernels and copies that the device does in a call; why not, where the system does not let one look."""
+    """Kernels and copies that a card does in a call; why not, where the system does not let one look."""
     from torch.profiler import ProfilerActivity, profile
 
     try:
-        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], acc_events=True) as seen:
             update()
         return sum(1 for event in seen.events() or () if str(event.device_type).endswith("CUDA"))
     except RuntimeError as error:
@@ -171,7 +168,7 @@ def precisions(config: Config, device: torch.device, quick: bool) -> dict[str, A
             products = parts.matrix_products(sized, device)
             repeats = 3 if quick else 100
             found[f"{name}, batch {batch}"] = {
-                "update_ms": 1e3 * _seconds(lambda agent=agent: agent.update(1e-4), device, repeats),
+                "update_ms": 1e3 * _seconds(partial(agent.update, 1e-4), device, repeats),
                 "matrix_products_ms": 1e3 * _seconds(products, device, repeats),
             }
     torch.set_float32_matmul_precision(before)
@@ -217,14 +214,14 @@ def acting(config: Config, device: torch.device, quick: bool) -> dict[str, Any]:
                 """One epoch."""
                 collect(world, policies, replays, 0.1, versions)  # noqa: B023
 
-            seconds = _seconds(play, device, 1 if quick else 3)
+            seconds = _seconds(play, device, 1 if quick else 2, warm_up=1)
             found[f"{worlds} worlds"][where.type] = task.num_agents * task.steps_per_epoch / seconds
     return found
 
 
 def modes(base: Config, quick: bool) -> dict[str, Any]:
     """Whole runs of the same work: seconds, rates, start-up, and whether those that should have the same bits."""
-    config = base.replace(epochs=12 if quick else 60, **{"exploration.decay_epochs": 10})
+    config = base.replace(epochs=12 if quick else 40, **{"exploration.decay_epochs": 10})
     ways: dict[str, tuple[str, dict[str, Any]]] = {
         "cpu, sequential": ("sequential", {"device": "cpu"}),
         "cpu, a learner per agent": ("multiprocess", {"device": "cpu"}),
@@ -267,6 +264,6 @@ def _once(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def _seconds(work: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Median seconds of a call, after three that warm up."""
-    return median([_once(work, device) for _ in range(repeats + 3)][3:])
+def _seconds(work: Callable[[], object], device: torch.device, repeats: int, warm_up: int = 3) -> float:
+    """Median seconds of a call, after some that warm up."""
+    return median([_once(work, device) for _ in range(repeats + warm_up)][warm_up:])

@@ -39,6 +39,7 @@ class EvalModeTraining(Fault):
         """A call for training mode sets evaluation mode."""
         for agent in value_agents(trainer):
             override(agent.online, "train", lambda original, mode=True: original(False))
+            agent.online.eval()
 
 
 class DeviceMismatch(Fault):
