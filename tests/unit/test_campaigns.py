@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from tests.campaigns import (
     bench,
@@ -92,20 +93,45 @@ def test_policies_writes_its_file_and_a_line_for_each(tmp_path, capsys):
 
 
 def test_learners_are_measured_row_by_row_and_an_interrupted_file_is_continued(monkeypatch, tmp_path):
-    out, written = tmp_path / "learners.json", []
-    for row in ("_row", "_scaling"):
-        monkeypatch.setattr(
-            bench.learners, row, lambda config, *_, row=row: written.append(row) or _row_of(config, row, *_)
-        )
-    assert bench.main(["--learners", "--device", "cpu", "--quick", "--out", str(out)]) == 0
-    first = len(written)
-    assert bench.main(["--learners", "--device", "cpu", "--quick", "--out", str(out)]) == 0
-    assert len(written) == first > 1  # nothing is measured twice
+    written = []
+
+    def row(config, *_):
+        """A row as short as one can be."""
+        written.append(config.num_agents)
+        return {"agents": config.num_agents, "batch": config.learning.batch_size}
+
+    def scaling(config, agents, cores, quick):
+        """Likewise."""
+        written.append(agents)
+        return {"agents": agents, "cores": cores}
+
+    monkeypatch.setattr(bench.learners, "row", row)
+    monkeypatch.setattr(bench.learners, "_scaling", scaling)
+    for what in ("learners", "scaling"):
+        line = [f"--{what}", "--device", "cpu", "--quick", "--out", str(tmp_path / f"{what}.json")]
+        assert bench.main(line) == 0
+        first = len(written)
+        assert bench.main(line) == 0
+        assert len(written) == first >= 1  # nothing is measured twice
+        assert json.loads((tmp_path / f"{what}.json").read_text())[what]
 
 
-def _row_of(config, row, *asked):
-    """A row as short as one can be."""
-    return {"agents": config.num_agents, "batch": 64} if row == "_row" else {"agents": asked[0], "cores": asked[1]}
+def test_what_is_measured_of_a_card_can_be_measured_of_any_device_and_is_continued(monkeypatch, tmp_path):
+    out, card = tmp_path / "card.json", bench.card
+    monkeypatch.setattr(card.learners, "row", lambda *_: ROW)
+    monkeypatch.setattr(card, "modes", lambda *_: {"identical": {"sequential = fused": True}})
+    report = card.run_card(torch.device("cpu"), out, True, "command", lambda line: None)
+    assert report["peaks"]["float32_flop_per_s"] > 0 and report["overheads"]["upload_of_a_batch_us"] > 0
+    assert report["learners"][0]["bound"]["by"] in ("arithmetic", "bytes")
+    assert report["gain"] == {"2 agents, batch 64": 5.0}
+    monkeypatch.setattr(card, "modes", pytest.fail)
+    assert card.run_card(torch.device("cpu"), out, True, "command", lambda line: None) == report
+
+
+ROW = {
+    "agents": 2, "batch": 64,
+    "ways": {"fused, graph": {"updates_per_s": 50.0}, "eager, a process per agent": {"updates_per_s": 10.0}},
+}  # fmt: skip
 
 
 def test_an_environment_is_stepped_as_often_by_itself_as_in_a_world_of_ours():

@@ -252,8 +252,8 @@ def test_a_forgotten_move_to_the_device_fails(learners, mutant, fake, monkeypatc
         learner.learn(0, *learner.arguments)
 
 
-def test_a_snapshot_that_is_not_brought_to_host_memory_fails(fake, monkeypatch):
+def test_errors_that_are_not_brought_to_host_memory_fail(fake, monkeypatch):
     learner = learner_of("per_agent", {})
     monkeypatch.setattr(FakeTensor, "cpu", lambda tensor: tensor)
     with pytest.raises(TypeError, match="can't convert meta device type tensor to numpy"):
-        learner.agents[0].snapshot(np.empty(len(learner.agents[0].parameters.vector), np.float32))
+        learner.agents[0].td_errors()

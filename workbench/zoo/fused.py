@@ -215,7 +215,7 @@ class FusedLearner(Learner):
         agent.prepare()
         self._next()
         agent.complete()
-        return self._metrics[list(self.agents).index(agent.index)]
+        return self._metrics[agent.index]
 
     def _descend_all(self) -> None:
         """Upload all batches, and step the agents that are due, those of one learning rate together."""
@@ -227,7 +227,8 @@ class FusedLearner(Learner):
             groups.setdefault(learning_rate, []).append(index)
         for learning_rate, group in groups.items():
             self.agents[group[0]].optimizer.learning_rate.fill_(learning_rate)
-        self._metrics, td_errors = self.descend(tuple(map(tuple, groups.values())))
+        metrics, td_errors = self.descend(tuple(map(tuple, groups.values())))
+        self._metrics: dict[int, Tensor] = dict(zip(self.agents, metrics, strict=True))
         for agent, td_error in zip(agents, td_errors, strict=True):
             agent.td_error = td_error
 

@@ -8,6 +8,7 @@ one is captured for each set of agents that are due together. Where a capture fa
 
 import functools
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping
 from enum import IntEnum
 from typing import Any, ClassVar
@@ -27,7 +28,7 @@ from workbench.runs.sentences import beside
 from workbench.zoo.fused import FusedLearner
 
 WARM_UPS = 3  # updates before the capture: libraries make their plans and workspaces in the first ones
-SIDE, TRIES = 384, 5  # of the products that are timed: rows and columns, and how often
+SIDES, TRIES = {"cuda": 4096}, 5  # of the products that are timed: rows and columns that fill a card; and how often
 
 
 class Told(IntEnum):
@@ -44,21 +45,20 @@ class Graph:
     """CUDA's part, which tests replace."""
 
     def __init__(self) -> None:
-        self._graph = torch.cuda.CUDAGraph()
+        self._graph, self._stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch
 
-    @staticmethod
-    def warm_up(work: Callable[[], Any]) -> Any:
-        """Do work on a stream of its own, as a capture does."""
-        stream, current = torch.cuda.Stream(), torch.cuda.current_stream()  # type: ignore[no-untyped-call]  # torch
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
+    def warm_up(self, work: Callable[[], Any]) -> Any:
+        """Do work on the stream of the capture: one stream, as each would keep memory of its own."""
+        current = torch.cuda.current_stream()
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
             done = work()
-        current.wait_stream(stream)
+        current.wait_stream(self._stream)
         return done
 
     def capture(self, work: Callable[[], Any]) -> Any:
         """Note down what work asks of the device, which does none of it yet; the tensors that replays fill."""
-        with torch.cuda.graph(self._graph):
+        with torch.cuda.graph(self._graph, stream=self._stream):
             return work()
 
     def replay(self) -> None:
@@ -76,27 +76,28 @@ class Replayed:
 
     def __init__(self, work: Callable[..., Any], failed: Callable[[Exception], object]) -> None:
         self._work, self._failed, self._given_up = work, failed, False
-        self._done: dict[Hashable, int] = {}
-        self._graphs: dict[Hashable, tuple[Graph, Any]] = {}
+        self._done = Counter[Hashable]()
+        self._graphs = defaultdict[Hashable, Graph](lambda: Graph())
+        self._outputs: dict[Hashable, Any] = {}
 
     def __call__(self, *key: Hashable) -> Any:
         """Do the work; what it returns is new each time."""
         work = functools.partial(self._work, *key)
         if self._given_up:
             return work()
-        self._done[key] = self._done.get(key, 0) + 1
+        graph = self._graphs[key]
+        self._done[key] += 1
         if self._done[key] <= WARM_UPS:
-            return Graph.warm_up(work)
-        if key not in self._graphs:
-            graph = Graph()
+            return graph.warm_up(work)
+        if key not in self._outputs:
             try:
-                self._graphs[key] = graph, graph.capture(work)
+                self._outputs[key] = graph.capture(work)
             except RuntimeError as error:
                 self._given_up = True
                 self._failed(error)
                 return work()
-        graph, outputs = self._graphs[key]
         graph.replay()
+        outputs = self._outputs[key]
         return tuple(each.clone() for each in outputs) if isinstance(outputs, tuple) else outputs.clone()
 
 
@@ -161,9 +162,9 @@ def in_bfloat16(agent: ValueAgent) -> None:
 
 def cost_of_bfloat16(device: torch.device) -> float:
     """How long a product of matrices takes in bfloat16 on a device, in float32's time: the best of a few tries."""
-    took = {}
+    took, side = {}, SIDES.get(device.type, 384)
     for dtype in (torch.float32, torch.bfloat16):
-        one, tries = torch.ones((SIDE, SIDE), dtype=dtype, device=device), []
+        one, tries = torch.ones((side, side), dtype=dtype, device=device), []
         for _ in range(TRIES):
             start = time.perf_counter()
             float((one @ one)[0, 0])  # waits for the device

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tests.campaigns.bench import launches, learners, many, panel, parts, peers, runs, watching
+from tests.campaigns.bench import card, launches, learners, many, panel, parts, peers, runs, watching
 from tests.campaigns.command_line import command, parse, say
 from tests.campaigns.reference_files import machine_label, write_json
 from workbench.core.agents.staging import resolve_device
@@ -27,7 +27,8 @@ class Options:
     """Measure every part and the whole, as ratios within one run, on a machine that does nothing else meanwhile."""
 
     device: str = "auto"
-    """Where updates are computed: "cpu", "cuda", "cuda:1", "mps", or "auto" (CUDA, then MPS, then CPU)."""
+    """Where updates are computed: "cpu", "cuda", "cuda:1", "mps", or "auto" (CUDA, then MPS, then CPU). On a card only
+    what a card changes is measured, into data/reference/card_MACHINE.json, in less than five minutes."""
     out: Path | None = None
     """File to write. Default: data/reference/bench_MACHINE.json, named by device and cores."""
     quick: bool = False
@@ -35,7 +36,9 @@ class Options:
     panel: bool = False
     """Measure what an open panel costs instead; into data/reference/panel.json."""
     learners: bool = False
-    """Measure updates per second of all agents instead, eager, grouped and fused, and how runs scale with cores."""
+    """Measure updates per second of all agents instead, eager, grouped and fused, with 5 to 50 agents."""
+    scaling: bool = False
+    """Measure instead how runs scale with the machine's cores."""
     minutes: float = 0.0
     """With --panel: watch one panel for this long, and see whether memory or notebook grow."""
 
@@ -53,12 +56,17 @@ def main(arguments: list[str]) -> int:
         for bar, holds in held.items():
             print(f"{bar}: {'holds' if holds else 'DOES NOT HOLD'}")
         sound = all(held.values())
+    elif options.scaling:
+        out, sound = options.out or reference_path(f"scaling_{machine_label('cpu')}.json"), True
+        learners.run_scaling(out, options.quick, asked, say)
     elif options.learners:
         device = resolve_device(options.device)
         out, sound = options.out or reference_path(f"learners_{machine_label(str(device))}.json"), True
         learners.run_learners(device, out, options.quick, asked, say)
+    elif (device := resolve_device(options.device)).type == "cuda":
+        out = options.out or reference_path(f"card_{machine_label(str(device))}.json")
+        sound = all(card.run_card(device, out, options.quick, asked, say)["modes"]["identical"].values())
     else:
-        device = resolve_device(options.device)
         out = options.out or reference_path(f"bench_{machine_label(str(device))}.json")
         sound = run_bench(device, out, options.quick, asked)["modes"]["identical"] is not False
     print(f"written: {out}")
@@ -93,8 +101,6 @@ def run_bench(device: torch.device, out: Path, quick: bool, asked: str) -> dict[
         "watching": lambda: watching.watching(quick),
         "many runs": lambda: many.many_runs(quick),
     }
-    if device.type == "cuda":
-        sections["gpu"] = lambda: runs.large_batches(preset("gpu").replace(device=str(device)), quick)
     report: dict[str, Any] = {
         "command": asked,
         "device": str(device),

@@ -1,7 +1,8 @@
 """Updates per second of all agents: a process for each, grouped, and fused; and how whole runs scale with cores.
 
-Everything that is compared is measured in turns, so that all of it meets the same disturbances. A row is written as
-soon as it is measured, with the load that the machine had then; a campaign that was interrupted continues its file.
+Everything that is compared is measured in turns, so that all of it meets the same disturbances. On a card, whose memory
+cannot hold the processes of all ways, one way follows the other, and each is measured several times. A row is written
+as soon as it is measured, with the load that the machine had then; a campaign that was interrupted continues its file.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
@@ -32,34 +33,48 @@ from workbench.zoo.fused import FusedLearner
 from workbench.zoo.on_device import Replayed
 
 EPOCHS = 12  # of random rows in each replay
+STRETCH_S = 0.5  # of a measurement on a card
 LIMIT_S = 300.0
 
 
 def run_learners(device: torch.device, out: Path, quick: bool, asked: str, say: Callable[[str], None]) -> None:
-    """Measure every row, and write the file after each."""
-    report: dict[str, Any] = provenance(asked, str(device)) | {"device": str(device), "learners": [], "scaling": []}
+    """Measure every row of learners by themselves, and write the file after each."""
+    report = begun(out, asked, device, "learners")
+    for config in sizes(Config().replace(device=str(device)), quick):
+        size = config.num_agents, config.learning.batch_size
+        if size not in {(row["agents"], row["batch"]) for row in report["learners"]}:
+            say(f"bench: {size[0]} agents, batch {size[1]}")
+            report["learners"].append(row(config, device, quick))
+            write_json(out, report)
+
+
+def run_scaling(out: Path, quick: bool, asked: str, say: Callable[[str], None]) -> None:
+    """Measure how whole runs scale with cores, on the CPU, and write the file after each row."""
+    report = begun(out, asked, torch.device("cpu"), "scaling")
+    for agents in (2,) if quick else (5, 10):
+        for cores in (1, 2, 4, 5, 8, 10, 16):
+            there = {(row["agents"], row["cores"]) for row in report["scaling"]}
+            if cores <= machine.cores() and (agents, cores) not in there:
+                say(f"bench: {agents} agents on {cores} cores")
+                report["scaling"].append(_scaling(Config().replace(device="cpu"), agents, cores, quick))
+                write_json(out, report)
+
+
+def begun(out: Path, asked: str, device: torch.device, rows: str) -> dict[str, Any]:
+    """What a file holds already, if the same command on the same machine and commit made it; else a new report."""
+    report: dict[str, Any] = provenance(asked, str(device)) | {"device": str(device), rows: []}
     earlier = json.loads(out.read_text()) if out.exists() else {}
-    if all(earlier.get(name) == report[name] for name in ("command", "machine", "versions", "commit", "dirty")):
-        report = earlier
-    there = {(row["agents"], row.get("batch"), row.get("cores")) for row in report["learners"] + report["scaling"]}
-    base = Config().replace(device=str(device))
+    same = all(earlier.get(name) == report[name] for name in ("command", "machine", "versions", "commit", "dirty"))
+    return earlier if same else report
+
+
+def sizes(base: Config, quick: bool) -> Iterator[Config]:
+    """Every number of agents with every batch."""
     for batch in (64,) if quick else (64, 1024):
         for agents in (2,) if quick else (5, 20, 50):
-            if (agents, batch, None) in there:
-                continue
-            say(f"bench: {agents} agents, batch {batch}")
-            config = base.replace(**{
+            yield base.replace(**{
                 "world.num_agents": agents, "learning.batch_size": batch, "replay.learning_starts": max(500, batch),
             })  # fmt: skip
-            report["learners"].append(_row(config, device, quick))
-            write_json(out, report)
-    if device.type == "cpu":
-        for agents in (2,) if quick else (5, 10):
-            for cores in (1, 2, 4, 5, 8, 10, 16):
-                if cores <= machine.cores() and (agents, None, cores) not in there:
-                    say(f"bench: {agents} agents on {cores} cores")
-                    report["scaling"].append(_scaling(base, agents, cores, quick))
-                    write_json(out, report)
 
 
 # --- learners by themselves ------------------------------------------------------------------------------------------
@@ -77,50 +92,78 @@ def arrangements(agents: int, device: torch.device) -> dict[str, tuple[str, list
     return found | ({"fused, graph": ("graph", [everyone])} if device.type == "cuda" else {})
 
 
-def _row(config: Config, device: torch.device, quick: bool) -> dict[str, Any]:
-    """Every arrangement in turns: updates of all agents per second, and memory per agent."""
+def row(config: Config, device: torch.device, quick: bool) -> dict[str, Any]:
+    """Every arrangement: updates of all agents per second, and memory per agent."""
     agents, batch = config.num_agents, config.learning.batch_size
-    work = 100 if device.type == "cpu" else 4000  # updates of 64 rows in one measurement
-    updates = 1 if quick else max(1, work * 64 // (agents * batch))
-    ways = arrangements(agents, device)
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
-    for _ in range(1 if quick else 3):
+    ways, card = arrangements(agents, device), device.type == "cuda"
+    updates = 1 if quick else max(1, 100 * 64 // (agents * batch))
+    rounds = 1 if quick else 3
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    mib: dict[str, float] = {}
+    for _ in range(1 if card else rounds):
         for name, (kind, groups) in ways.items():
-            found[name].append(_measured(config, kind, groups, updates))
-    rows = {
+            found, mib[name] = _measured(config, kind, groups, None if card else updates, rounds if card else 1)
+            rates[name] += found
+    found_of = {
         name: {
-            "processes": len(ways[name][1]),
-            "updates_per_s": median(each["updates_per_s"] for each in several),
-            "each": [each["updates_per_s"] for each in several],
-            "memory_mib_per_agent": median(each["mib"] for each in several) / agents,
+            "processes": len(groups),
+            "updates_per_s": median(rates[name]),
+            "each": rates[name],
+            "memory_mib_per_agent": mib[name] / agents,
         }
-        for name, several in found.items()
+        for name, (_, groups) in ways.items()
     }
-    return {"agents": agents, "batch": batch, "updates": updates * agents, "load": os.getloadavg()[0], "ways": rows}
+    return {"agents": agents, "batch": batch, "load": os.getloadavg()[0], "ways": found_of}
 
 
-def _measured(config: Config, kind: str, groups: Sequence[list[int]], updates: int) -> dict[str, float]:
-    """Start a process for each group, let all of them begin together, and wait until the last is done."""
+def _measured(
+    config: Config, kind: str, groups: Sequence[list[int]], updates: int | None, rounds: int
+) -> tuple[list[float], float]:
+    """Start a process for each group, and let all of them make updates together for some rounds.
+
+    Args:
+        config, kind, groups: what learns.
+        updates: of each agent, in a round; None: as many as take :data:`STRETCH_S`.
+        rounds: how many.
+
+    Returns:
+        Updates of all agents per second in each round, and MiB of memory of all processes.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     pipes = [context.Pipe() for _ in groups]
     processes = [
-        context.Process(target=_learn, args=(config, kind, group, updates, pipe), daemon=True)
-        for group, (_, pipe) in zip(groups, pipes, strict=True)
+        context.Process(target=_learn, args=(config, kind, group, theirs), daemon=True)
+        for group, (_, theirs) in zip(groups, pipes, strict=True)
     ]
-    for process in processes:
-        process.start()
-    try:
-        mib = sum(_received(pipe) for pipe, _ in pipes)
+
+    def together(updates: int) -> float:
         start = time.perf_counter()
         for pipe, _ in pipes:
-            pipe.send(0.0)
-        mib += sum(_received(pipe) for pipe, _ in pipes)
-        seconds = time.perf_counter() - start
+            pipe.send(updates)
+        for pipe, _ in pipes:
+            _received(pipe)
+        return time.perf_counter() - start
+
+    for process, (_, theirs) in zip(processes, pipes, strict=True):
+        process.start()
+        theirs.close()  # so that a process which dies is noticed
+    try:
+        for pipe, _ in pipes:
+            _received(pipe)
+        if updates is None:
+            few = 10
+            updates = max(1, round(few * STRETCH_S / together(few)))
+        rates = [updates * config.num_agents / together(updates) for _ in range(rounds)]
+        for pipe, _ in pipes:
+            pipe.send(0)
+        mib = [_received(pipe) for pipe, _ in pipes]
+        for pipe, _ in pipes:
+            pipe.send("leave")
+        return rates, max(mib) if config.device.startswith("cuda") else sum(mib)
     finally:
         for process in processes:
             process.join(10)
-    return {"updates_per_s": updates * config.num_agents / seconds, "mib": mib}
 
 
 def _received(pipe: Connection) -> float:
@@ -129,22 +172,36 @@ def _received(pipe: Connection) -> float:
     return float(pipe.recv())
 
 
-def _learn(config: Config, kind: str, group: list[int], updates: int, pipe: Connection) -> None:
-    """One process: make the agents of a group, warm up, say how much memory they take, wait, update."""
+def _learn(config: Config, kind: str, group: list[int], pipe: Connection) -> None:
+    """One process: make the agents of a group, warm up, then make as many updates as asked for, until that is 0."""
     torch.set_num_threads(1)
     device = torch.device(config.device)
     replays = [_filled(config, index) for index in group]
-    before = _mib(device)
-    made = Learner if kind == "eager" else FusedLearner
-    learner: Any = made(config, group, replays, device)
-    if kind == "graph":
-        learner.descend = Replayed(learner.descend, lambda why: print(why, flush=True))
+    before = 0.0 if device.type == "cuda" else _mib(device)
+    learner = learner_of(config, kind, group, replays, device)
     _update(learner, 5 if kind == "graph" else 1)
     gc.collect()
+    pipe.send(0.0)
+    while updates := int(pipe.recv()):
+        _update(learner, updates)
+        pipe.send(0.0)
     pipe.send(_mib(device) - before)
     pipe.recv()
-    _update(learner, updates)
-    pipe.send(0.0)
+
+
+def learner_of(
+    config: Config, kind: str, group: Sequence[int], replays: Sequence[Replay], device: torch.device
+) -> Learner:
+    """A learner of one kind: "eager", "fused", or "graph", which is fused and captured."""
+    learner: Any = (Learner if kind == "eager" else FusedLearner)(config, group, replays, device)
+    if kind == "graph":
+        learner.descend = Replayed(learner.descend, _not_captured)
+    made: Learner = learner
+    return made
+
+
+def _not_captured(why: Exception) -> None:
+    raise RuntimeError(f"the update could not be captured, so it is not what is measured: {why}")
 
 
 def _update(learner: Learner, updates: int) -> None:
@@ -159,7 +216,7 @@ def _update(learner: Learner, updates: int) -> None:
     learner.ask = ask
     for index in learner.agents:
         ask(index)
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch leaves it untyped
         torch.cuda.synchronize()
 
 
@@ -180,9 +237,10 @@ def _filled(config: Config, index: int) -> Replay:
 
 
 def _mib(device: torch.device) -> float:
-    """Memory of the device that is in use by this process; on the CPU its own pages."""
+    """Of a card all memory that anybody uses, contexts and caches included; on the CPU this process's own pages."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_reserved() / 2**20
+        free, total = torch.cuda.mem_get_info(device)
+        return (total - free) / 2**20
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
 
@@ -191,27 +249,30 @@ def _mib(device: torch.device) -> float:
 
 
 def _scaling(base: Config, agents: int, cores: int, quick: bool) -> dict[str, Any]:
-    """Whole runs on some of the cores, each in turn with copies of the bare update loop on the same cores."""
+    """Whole runs on some of the cores, each in turn with copies of the bare update loop on the same cores.
+
+    There are as many copies as learners can be at work: one for each core, and no more than there are agents.
+    """
     config = base.replace(**{
         "world.num_agents": agents, "processes.learners": "auto", "processes.start_method": "spawn",
-        "epochs": 12 if quick else 20, "exploration.decay_epochs": 10,
+        "epochs": 12 if quick else 30, "exploration.decay_epochs": 10,
     })  # fmt: skip
-    every = os.sched_getaffinity(0)
+    every, learners = os.sched_getaffinity(0), min(agents, cores)
     pairs: list[tuple[float, float, float]] = []
     with tempfile.TemporaryDirectory(prefix="workbench-bench-") as folder:
         try:
             os.sched_setaffinity(0, sorted(every)[:cores])  # what is spawned from here on stays there
-            for _ in range(1 if quick else 5):
+            for _ in range(1 if quick else 5 if cores <= 2 else 3):
                 result = launch(config, "multiprocess", 1, out=folder, probes=False, timeline=False).wait()
-                updates = result.updates // cores
-                copies = updates * cores / _copies(config, cores, updates)
+                updates = max(10 if quick else 100, result.updates // learners)
+                copies = updates * learners / _copies(config, learners, updates)
                 steps = config.epochs * config.steps_per_epoch * agents / result.wall_s
                 pairs.append((result.updates / result.wall_s, steps, copies))
         finally:
             os.sched_setaffinity(0, every)
-    run, steps_per_s, copies = (median(column) for column in zip(*pairs, strict=True))
+    run, steps_per_s, ceiling = (median(column) for column in zip(*pairs, strict=True))
     return {
-        "agents": agents, "cores": cores, "learners": min(agents, cores), "load": os.getloadavg()[0],
-        "updates_per_s": run, "agent_steps_per_s": steps_per_s, "copies_updates_per_s": copies,
+        "agents": agents, "cores": cores, "learners": learners, "load": os.getloadavg()[0],
+        "updates_per_s": run, "agent_steps_per_s": steps_per_s, "copies_updates_per_s": ceiling,
         "share_of_copies": median(mine / theirs for mine, _, theirs in pairs), "pairs": pairs,
     }  # fmt: skip

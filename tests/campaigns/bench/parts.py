@@ -148,15 +148,15 @@ def acting_speed(config: Config, quick: bool) -> dict[str, Any]:
     return {"unit": "agent steps per s with the network acting", **rates}
 
 
-def collecting_parts(config: Config) -> tuple[World, list[Replay], list[Policy]]:
-    """A world, with an empty replay and a policy of fresh weights per agent, on the CPU."""
+def collecting_parts(config: Config, device: torch.device | None = None) -> tuple[World, list[Replay], list[Policy]]:
+    """A world, with an empty replay and a policy of fresh weights per agent, which acts on a device (or the CPU)."""
     cpu, agents = torch.device("cpu"), range(config.num_agents)
     world = config.world.make(stream(config.seed, "world"))
     replays = [Replay(config, spec, Replay.layout(config, spec).allocate()) for spec in config.spec.agents]
     policies = []
     for index in agents:
         exploration, values = (stream(config.seed, role, index) for role in ("exploration", "acting_quantiles"))
-        policy = config.agent.policy_class(config, index, cpu, exploration, values)
+        policy = config.agent.policy_class(config, index, device or cpu, exploration, values)
         vector = np.empty(policy.vector_size, np.float32)
         config.agent.agent_class(config, index, cpu).snapshot(vector)
         policy.load(vector)

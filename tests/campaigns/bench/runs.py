@@ -104,7 +104,7 @@ def modes(config: Config, quick: bool) -> dict[str, Any]:
     }
     repeated = [name for name in variants if "all cores" not in name and "lag 0" not in name and "free" not in name]
     results: dict[str, list[Result]] = {name: [] for name in variants}
-    repeats = 1 if quick else 5 if config.device == "cpu" else 3  # every child of a GPU run starts CUDA
+    repeats = 1 if quick else 5
     with tempfile.TemporaryDirectory(prefix="workbench-bench-") as folder:
         for repeat in range(repeats):
             for name, (mode, lag, changes) in variants.items():
@@ -168,15 +168,3 @@ def _first(run: Run, goal: float) -> Any:
         if len(played) == run.config.num_agents and played["reward"].sum() >= goal:
             return played[-1]
     return None
-
-
-def large_batches(config: Config, quick: bool) -> dict[str, Any]:
-    """The "gpu" preset in both modes: large batches, 64 worlds."""
-    config = config.replace(epochs=8, **{"exploration.decay_epochs": 4}) if quick else config.replace(epochs=40)
-    with tempfile.TemporaryDirectory(prefix="workbench-bench-") as folder:
-        both = {mode: launch(config, mode, 1, out=folder).wait() for mode in ("sequential", "multiprocess")}
-    return {
-        "identical": both["sequential"].digest == both["multiprocess"].digest,
-        "speedup": both["sequential"].wall_s / both["multiprocess"].wall_s,
-        "runs": {mode: result.to_dict() for mode, result in both.items()},
-    }

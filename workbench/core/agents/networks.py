@@ -161,5 +161,6 @@ def duel(heads: Tensor) -> Tensor:
 
 def draw_noise(rng: np.random.Generator, out: NDArray[np.float32]) -> None:
     """Fill ``out`` with factors of noise, sgn(x) sqrt(|x|) of a normal x (Fortunato et al. 2018, section 3)."""
-    rng.standard_normal(dtype=np.float32, out=out)
-    np.copysign(np.sqrt(np.abs(out)), out, out=out)
+    if out.size:
+        rng.standard_normal(dtype=np.float32, out=out)
+        np.copysign(np.sqrt(np.abs(out)), out, out=out)

@@ -11,6 +11,7 @@ carry their time index: an action a_tm1 in state s_tm1 paid r_t and led to s_t.
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -84,6 +85,9 @@ class ValueAgent:
         arguments, spec = arguments_of(config), config.spec.agents[index]
         self.arguments = arguments
         self.online, self.target = (network(arguments, spec).to(device) for _ in range(2))
+        self._first = attrgetter(next(name for name, _ in self.online.named_parameters()))
+        networks = {"online": self.online, "target": self.target}
+        self._layers = {name: (each, list(each.modules())) for name, each in networks.items()}
         self.parameters = ParameterVector(self.online, self.target, device)
         self.parameters.load(initial_weights(config, index) if weights is None else weights)
         self.optimizer = Adam(self.parameters.online, config.learning.adam_eps)
@@ -95,8 +99,6 @@ class ValueAgent:
         self.staging = Staging({**fields, **self.random_fields()}, device)
         self.batch = Batch(**{name: self.staging.host[name] for name in fields})
         self.td_error = torch.zeros(config.learning.batch_size, device=device)
-        pinned = device.type == "cuda"
-        self._pinned = torch.empty_like(self.parameters.vector, device="cpu", pin_memory=True) if pinned else None
 
     # --- what an agent of one kind adds ----------------------------------------------------------------------------
 
@@ -125,15 +127,21 @@ class ValueAgent:
         return metrics
 
     def prepare(self) -> None:
-        """What the host does before an update: look at the devices, draw random numbers, set the networks' mode.
+        """What the host does before an update: look at the devices, set the networks' mode, draw random numbers.
 
         Raises:
             ValueError: a network has been moved away from the device that batches are brought to.
         """
-        self._check_devices()
+        due = self.parameters.vector.device
+        for name, (network, layers) in self._layers.items():
+            if (device := self._first(network).device) != due:
+                raise ValueError(
+                    f"the {name} network is on {device} and the batch on {due}; both must be on one device. Choose it "
+                    "with the setting 'device' and move no network afterwards"
+                )
+            if not all(layer.training for layer in layers):  # to set it takes longer than to see that it is set
+                network.train()
         self.draw(self._rng, self.staging.host)
-        self.online.train()
-        self.target.train()
 
     def complete(self) -> None:
         """Count an update that was made, and move the target network if that is due."""
@@ -144,14 +152,6 @@ class ValueAgent:
     def td_errors(self) -> NDArray[np.float32]:
         """(B,) float32: |TD error| of each row of the last update."""
         return to_numpy(self.td_error)
-
-    def _check_devices(self) -> None:
-        for name, network in (("online", self.online), ("target", self.target)):
-            if (device := next(network.parameters()).device) != self.parameters.vector.device:
-                raise ValueError(
-                    f"the {name} network is on {device} and the batch on {self.parameters.vector.device}; both must "
-                    "be on one device. Choose it with the setting 'device' and move no network afterwards"
-                )
 
     def _descend(self) -> Tensor:
         """One optimiser step on what is staged: gradients of all micro-batches, clipped to a norm, Adam.
@@ -188,12 +188,7 @@ class ValueAgent:
             ValueError: ``out`` is no such array.
         """
         self.parameters.layout.check_vector(out)
-        if self._pinned is None:
-            np.copyto(out, self.parameters.vector.cpu().numpy())
-        else:
-            self._pinned.copy_(self.parameters.vector, non_blocking=True)
-            torch.cuda.current_stream(self.device).synchronize()
-            np.copyto(out, self._pinned.numpy())
+        torch.from_numpy(out).copy_(self.parameters.vector)
 
     def get_state(self, copy: bool = True) -> dict[str, Any]:
         """Weights, moments of the optimiser, counters, and the generator."""

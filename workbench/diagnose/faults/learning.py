@@ -31,6 +31,7 @@ class EvalModeTraining(AgentFault):
     def change(self, agent: ValueAgent) -> None:
         """A call for training mode sets evaluation mode."""
         override(agent.online, "train", lambda original, mode=True: original(False))
+        agent.online.eval()
 
 
 class DeviceMismatch(AgentFault):
