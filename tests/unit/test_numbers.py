@@ -29,6 +29,14 @@ def grown(quantity):
     return [row["grown"] for row in data("soak.json")["growth"] if row["quantity"] == quantity]
 
 
+def of_20_agents():
+    return next(row for row in card()["learners"] if (row["agents"], row["batch"]) == (20, 64))
+
+
+def card():
+    return data("card_nvidia-h100-80gb-hbm3-16-cores.json")
+
+
 # Measured: the words, in which each group is a number, and what the numbers are, rounded as they are told.
 MEASURED = {
     r"a trainer written to make (\d+) mistakes, in (\d+) seeds: all (\d+) of them were found": lambda: (
@@ -49,6 +57,13 @@ MEASURED = {
     ),
     r"two independent copies of the update loop reach ([\d.]+)": lambda: (
         round(data("bench_amd-epyc-2-cores.json")["ceiling"]["two_copies"]["speedup"], 2),
+    ),
+    r"captured makes ([\d,]+) updates/s of (\d+) agents, an eager process for each agent ([\d,]+)": lambda: (
+        round(of_20_agents()["ways"]["fused, graph"]["updates_per_s"]), of_20_agents()["agents"],
+        round(of_20_agents()["ways"]["eager, a process per agent"]["updates_per_s"]),
+    ),
+    r"with ([\d,]+) worlds acting there is ([\d.]+) times as fast as on a core": lambda: (
+        1024, round(card()["acting"]["1024 worlds"]["cuda"] / card()["acting"]["1024 worlds"]["cpu"], 1),
     ),
     r"(\d+) kills of actors, learners, sequential processes, parents and fork servers": lambda: (
         data("kills.json")["kills"],
@@ -94,7 +109,9 @@ def sentences(text):
 @pytest.mark.parametrize("words", MEASURED)
 def test_a_measured_number_is_that_of_its_file(words):
     found = re.findall(words, " ".join(pages()["README.md"].split()))
-    told = [float(number) for each in found for number in (each if isinstance(each, tuple) else (each,))]
+    told = [
+        float(number.replace(",", "")) for each in found for number in (each if isinstance(each, tuple) else (each,))
+    ]
     assert told == list(MEASURED[words]())
 
 

@@ -166,7 +166,7 @@ def precisions(config: Config, device: torch.device, quick: bool) -> dict[str, A
             if name == "bfloat16":
                 in_bfloat16(agent)
             products = parts.matrix_products(sized, device)
-            repeats = 3 if quick else 100
+            repeats = 3 if quick else 30
             found[f"{name}, batch {batch}"] = {
                 "update_ms": 1e3 * _seconds(partial(agent.update, 1e-4), device, repeats),
                 "matrix_products_ms": 1e3 * _seconds(products, device, repeats),
@@ -214,14 +214,14 @@ def acting(config: Config, device: torch.device, quick: bool) -> dict[str, Any]:
                 """One epoch."""
                 collect(world, policies, replays, 0.1, versions)  # noqa: B023
 
-            seconds = _seconds(play, device, 1 if quick else 2, warm_up=1)
+            seconds = _seconds(play, device, 1, warm_up=0 if worlds > 64 else 1)
             found[f"{worlds} worlds"][where.type] = task.num_agents * task.steps_per_epoch / seconds
     return found
 
 
 def modes(base: Config, quick: bool) -> dict[str, Any]:
     """Whole runs of the same work: seconds, rates, start-up, and whether those that should have the same bits."""
-    config = base.replace(epochs=12 if quick else 40, **{"exploration.decay_epochs": 10})
+    config = base.replace(epochs=12 if quick else 24, **{"exploration.decay_epochs": 10})
     ways: dict[str, tuple[str, dict[str, Any]]] = {
         "cpu, sequential": ("sequential", {"device": "cpu"}),
         "cpu, a learner per agent": ("multiprocess", {"device": "cpu"}),
