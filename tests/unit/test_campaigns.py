@@ -17,6 +17,7 @@ from tests.campaigns import (
     learning,
     matrix,
     policies,
+    precision,
     soak,
     staleness,
     torn,
@@ -31,7 +32,8 @@ from workbench.runs.presets import preset
 
 CAMPAIGNS = {
     "bench": bench, "kills": kills, "learned_worlds": learned_worlds, "learning": learning, "matrix": matrix,
-    "policies": policies, "soak": soak, "staleness": staleness, "torn": torn, "watch": watch, "worlds": worlds,
+    "policies": policies, "precision": precision, "soak": soak, "staleness": staleness, "torn": torn, "watch": watch,
+    "worlds": worlds,
 }  # fmt: skip
 ROOT = Path(__file__).parents[2]
 
@@ -69,7 +71,7 @@ def test_a_campaign_runs_from_the_folder_of_the_repository(tmp_path):
         "soak --minutes 0", "soak --kill-every 0", "torn --seed -1", "policies --epochs 1", "policies --seed -1",
         "learning --num-seeds 0", "matrix --jobs 0", "matrix --seeds 0", "matrix --only no_such_fault",
         "bench --minutes -1", "bench --minutes 3", "kills --no-such-option", "watch --num-seeds 0",
-        "staleness --num-seeds 0",
+        "staleness --num-seeds 0", "precision --num-seeds 0",
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_before_anything_is_written(line, capsys, tmp_path, monkeypatch):
@@ -132,6 +134,31 @@ ROW = {
     "agents": 2, "batch": 64,
     "ways": {"fused, graph": {"updates_per_s": 50.0}, "eager, a process per agent": {"updates_per_s": 10.0}},
 }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::workbench.runs.folder.RecordWarning")
+def test_precisions_are_compared_by_pairs_of_a_seed_and_an_interrupted_file_is_continued(tmp_path, monkeypatch):
+    out, made = tmp_path / "precision.json", []
+    line = [
+        "--preset",
+        "tiny",
+        "--device",
+        "cpu",
+        "--epochs",
+        "4",
+        "--exploration.decay-epochs",
+        "2",
+        "--out",
+        str(out),
+    ]
+    assert precision.main([*line, "--num-seeds", "2"]) == 0
+    written = json.loads(out.read_text())
+    rewards = [run["greedy_reward"] for run in written["runs"]]
+    assert written["pairs"] == 2
+    apart = (rewards[1] - rewards[0] + rewards[3] - rewards[2]) / 2
+    assert written["bfloat16_less_float32"]["value"] == pytest.approx(apart)
+    monkeypatch.setattr(precision.workbench, "launch", lambda *arguments, **named: made.append(arguments))
+    assert precision.main([*line, "--num-seeds", "2"]) == 0 and made == []
 
 
 def test_an_environment_is_stepped_as_often_by_itself_as_in_a_world_of_ours():
