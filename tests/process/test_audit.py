@@ -113,6 +113,16 @@ def test_a_resumed_and_changed_run_is_judged_by_what_it_was_made_with(tmp_path):
     assert "All stages of" in found.conclusion
 
 
+def test_a_run_that_starts_from_another_ones_weights_may_begin_with_another_target_network(tmp_path):
+    with wb.launch(CONFIG, "sequential", 1, out=tmp_path) as earlier:
+        earlier.wait(120)
+    half = earlier.weights.shape[1] // 2
+    assert (earlier.weights[:, :half] != earlier.weights[:, half:]).any()
+    with wb.launch(CONFIG, "sequential", 1, weights=earlier, out=tmp_path) as run:
+        run.wait(120)
+    assert [(check.name, check.sentence) for check in run.diagnose().failed] == []
+
+
 def test_evidence_that_is_damaged_is_left_out(tmp_path):
     with wb.launch(CONFIG, "sequential", 1, out=tmp_path) as run:
         run.wait(120)

@@ -281,12 +281,14 @@ class _Learning(_Side):
                 if not agent.updates and WARM_START not in parts.blocks:  # the target network begins as the online one
                     first[2] = first[1]
                 self._left[index], self._summed[index] = first, torch.zeros_like(agent.parameters.gradient)
-                owner = trainer.learner if isinstance(trainer.learner, FusedLearner) else agent
-                override(owner, "_accumulate", partial(self._accumulate, agent=agent))
             if hasattr(trainer.samplers[index], "reject"):
                 override(trainer.samplers[index], "reject", partial(self._reject, index=index))
             if isinstance(trainer.samplers[index], PrioritisedSampler):
                 override(trainer.samplers[index], "update", partial(self._take_errors, index=index))
+        watched = [agent for agent in trainer.agents.values() if isinstance(agent, ValueAgent)]
+        together: Any = [(trainer.learner, watched)] if isinstance(trainer.learner, FusedLearner) else None
+        for owner, agents in together or [(agent, [agent]) for agent in watched]:
+            override(owner, "_accumulate", partial(self._accumulate, agents=agents))
 
     def _learn(self, learn: Wrapped, index: int, epoch: int, num_updates: int, end: int | None) -> None:
         soon = {each for each in self.audited if each[0] == index and each[1] <= epoch + 1}
@@ -392,11 +394,11 @@ class _Learning(_Side):
         phase.kept |= {f"random_{name}": agent.staging.host[name].copy() for name in agent.random_fields()}
         return metrics
 
-    def _accumulate(self, accumulate: Wrapped, rows: slice, *, agent: ValueAgent) -> Any:
-        """Copy what the gradient has come to, on its device alone: this may be part of a captured graph."""
-        found, gradient = accumulate(rows), agent.parameters.gradient
-        if gradient.is_cuda or any(phase.now for phase in self._phases.values()):
-            self._summed[agent.index].copy_(gradient)
+    def _accumulate(self, accumulate: Wrapped, rows: slice, *, agents: list[ValueAgent]) -> Any:
+        """Copy what gradients have come to, on their device alone: this may be part of a captured graph."""
+        found, gradients = accumulate(rows), [agent.parameters.gradient for agent in agents]
+        if gradients[0].is_cuda or any(phase.now for phase in self._phases.values()):
+            torch._foreach_copy_([self._summed[agent.index] for agent in agents], gradients)
         return found
 
     def _publish(self, publish: Wrapped, index: int, epoch: int) -> None:

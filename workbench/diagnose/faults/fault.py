@@ -93,15 +93,12 @@ class ReplayFault(Fault):
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Open the learner's replays once more, if they are among those replaced."""
         for agent in trainer.replays if LEARNERS_REPLAY in self.replaces else ():
-            trainer.replays[agent] = self._reopened(LEARNERS_REPLAY, parts, agent)
+            trainer.replays[agent] = reopen(self.replaces[LEARNERS_REPLAY], parts, agent, self.changes(parts.config))
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Open the actor's replays once more, if they are among those replaced."""
         for agent in range(len(collector.replays)) if ACTORS_REPLAY in self.replaces else ():
-            collector.replays[agent] = self._reopened(ACTORS_REPLAY, parts, agent)
-
-    def _reopened(self, part: str, parts: Parts, agent: int) -> Replay:
-        return reopen(self.replaces[part], parts, agent, self.changes(parts.config))
+            collector.replays[agent] = reopen(self.replaces[ACTORS_REPLAY], parts, agent, self.changes(parts.config))
 
 
 class AgentFault(Fault):

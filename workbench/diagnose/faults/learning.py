@@ -30,8 +30,7 @@ class EvalModeTraining(AgentFault):
 
     def change(self, agent: ValueAgent) -> None:
         """A call for training mode sets evaluation mode."""
-        override(agent.online, "train", lambda original, mode=True: original(False))
-        agent.online.eval()
+        override(agent.online.eval(), "train", lambda original, mode=True: original(False))
 
 
 class DeviceMismatch(AgentFault):
