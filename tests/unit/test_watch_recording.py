@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import workbench as wb
 from workbench.runs.folder import RecordError
 from workbench.watch.storage import FileReader, RecordFile
-from workbench.watch.tensors import View, hash_frames
+from workbench.watch.tensors import LARGE, View, hash_frames
 from workbench.watch.watch import NoWatch
 
 NUMBER = st.integers(-(2**62), 2**62)
@@ -222,6 +222,15 @@ def test_fingerprints_are_of_the_bits_and_frames_of_the_numbers():
     frames, count, _ = hash_frames(np.array([[1, 2, 0, 0], [0, 0, 1, 2]]), 2, slice(None))
     assert count == 2 and frames[0, 0] == frames[1, 1] != 0 and frames[0, 1] == 0
     assert hash_frames(np.ones(5), 2)[1] == 1
+
+
+@given(size=st.integers(2 * LARGE, 2 * LARGE + 4000), cut=st.floats(0.01, 0.96), offset=st.integers(0, 3))
+def test_a_part_of_a_large_tensor_that_was_not_copied_shows_wherever_it_begins(size, cut, offset):
+    old, new = (torch.randn(size + offset, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    published, arrived = new[offset:], old[offset:].clone()
+    assert View({"w": published}).sums() == View({"w": published.clone()}).sums()
+    arrived[: int(cut * size)] = published[: int(cut * size)]
+    assert View({"w": published}).sums() != View({"w": arrived}).sums() != View({"w": old[offset:]}).sums()
 
 
 def test_what_was_logged_is_not_kept_beyond_its_block(tmp_path):

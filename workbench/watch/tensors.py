@@ -17,6 +17,8 @@ from torch import nn
 # Numbers that are kept of every look at a model, to tell by which share it moved.
 PICKS = 32
 NO_PICKS = [math.nan] * PICKS
+# Words of 8 bytes: a tensor that has as many is large, and a block of it is a page of memory.
+LARGE, BLOCK = 2**16, 512
 Hashes = NDArray[np.int64]
 _EPSILON = ("epsilon", "eps", "exploration_rate")
 _NUMBERS = int | float | np.number
@@ -107,7 +109,7 @@ class View:
             self.identity = storage_identity(pointers[0])
 
     def sums(self) -> list[int]:
-        """Fingerprints of all tensors: the wrapping 64-bit sum of the bits of each, the same on every device."""
+        """Fingerprints of all tensors: the wrapping 64-bit sum of the words of each, the same on every device."""
         self._refresh()
         return [int((_words(tensor) if words is None else words).sum())
                 for tensor, words in zip(self.tensors, self._words, strict=True)]  # fmt: skip
@@ -151,12 +153,16 @@ class Views:
 
 
 def _words(tensor: torch.Tensor) -> torch.Tensor:
-    """The bits of a tensor as integers, of 8 bytes where they can be divided into such; its own memory if possible."""
+    """The bits of a tensor as integers, of 8 bytes where they can be divided into such; its own memory if possible.
+
+    Of a large tensor they are those of one block in four: what is copied in part, late or not at all shows in these.
+    """
     flat = tensor.detach().reshape(-1)
     size = flat.element_size()
     if flat.numel() * size % 8:
         return flat.view({1: torch.int8, 2: torch.int16, 4: torch.int32}[size])
-    return (flat.clone() if flat.storage_offset() * size % 8 else flat).view(torch.int64)
+    words = (flat.clone() if flat.storage_offset() * size % 8 else flat).view(torch.int64)
+    return words if len(words) < LARGE else words[: -(len(words) % BLOCK) or None].view(-1, BLOCK)[::4]
 
 
 def storage_identity(pointer: int) -> int:
@@ -187,14 +193,13 @@ _FACTORS = _multipliers(4096)
 
 def _words_of(values: Any, picked: Any) -> NDArray[np.uint64]:
     """The bits of some rows of an array or a tensor as float32, (n, elements); 0 and -0 are the same."""
-    array = values if isinstance(values, torch.Tensor) else np.asarray(values)
-    array = array if picked is None else array[picked]
+    array = (values if isinstance(values, torch.Tensor) else np.asarray(values))[... if picked is None else picked]
     array = array.float().numpy(force=True) if isinstance(array, torch.Tensor) else array
     rows: NDArray[np.float32] = np.add(array, 0, dtype=np.float32, casting="unsafe", order="C")
     return rows.view(np.uint32).reshape(1 if picked is None else len(rows), -1).astype(np.uint64)
 
 
-def _hash_words(words: NDArray[np.uint64], frames: int) -> tuple[Hashes, int]:
+def _hash_words(words: NDArray[np.uint64], frames: int) -> tuple[Hashes, int, int]:
     """What :func:`hash_frames` says of words."""
     global _FACTORS
     many, elements = words.shape
@@ -205,7 +210,7 @@ def _hash_words(words: NDArray[np.uint64], frames: int) -> tuple[Hashes, int]:
     hashes = words.reshape(many, chunks, size).dot(_FACTORS[:size]).view(np.int64)
     if chunks < frames:
         hashes = np.concatenate([hashes, np.zeros((many, frames - chunks), np.int64)], 1)
-    return hashes, chunks
+    return hashes, chunks, elements
 
 
 def hash_frames(values: Any, frames: int, picked: Any = None) -> tuple[Hashes, int, int]:
@@ -218,16 +223,15 @@ def hash_frames(values: Any, frames: int, picked: Any = None) -> tuple[Hashes, i
         frames: how many there are in a row.
         picked: which rows; None takes it all as one row.
     """
-    words = _words_of(values, picked)
-    return *_hash_words(words, frames), words.shape[1]
+    return _hash_words(_words_of(values, picked), frames)
 
 
 def hash_row(values: Any, frames: int) -> tuple[list[int], int, int, int]:
     """Of all as one row what :func:`hash_frames` says, and the number of it as a single frame."""
     words = _words_of(values, None)
-    hashes, chunks = _hash_words(words, frames)
-    whole = words.dot(_FACTORS[: words.shape[1]]).view(np.int64)
-    return hashes[0].tolist(), chunks, words.shape[1], int(whole[0])
+    hashes, chunks, elements = _hash_words(words, frames)
+    whole = words.dot(_FACTORS[:elements]).view(np.int64)
+    return hashes[0].tolist(), chunks, elements, int(whole[0])
 
 
 def whole_hash(hashes: Hashes) -> Hashes:
