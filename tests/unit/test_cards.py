@@ -9,6 +9,7 @@ import torch
 import workbench as wb
 from tests.unit import inprocess
 from tests.unit.test_fused import KINDS, filled
+from tests.unit.test_on_device import CORRECTED
 from workbench.core.train.learners import Learner
 from workbench.zoo.fused import FusedLearner
 from workbench.zoo.on_device import Replayed, cost_of_bfloat16, in_bfloat16
@@ -66,8 +67,12 @@ def distance(one, other):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("learners", ["per_agent", "fused"])
-@pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize(
+    ("learners", "changes"),
+    [(learners, changes) for learners in ("per_agent", "fused") for changes in KINDS.values()]
+    + [("per_agent", CORRECTED)],
+    ids=[f"{learners}-{kind}" for learners in ("per_agent", "fused") for kind in KINDS] + ["per_agent-corrected"],
+)
 def test_captured_updates_have_the_bits_of_those_that_are_not(changes, learners):
     config = TINY.replace(**{"processes.learners": learners, **changes})
     plain, captured = learner_of(config), learner_of(config, captured=True)

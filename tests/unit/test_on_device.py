@@ -206,13 +206,23 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("learners", ["per_agent", "fused"])
-@pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS)
+CORRECTED = {"agent": DQN["agent"] | {"dueling": True}, "learning.correction": "retrace", "learning.trace": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("learners", "changes"),
+    [(learners, changes) for learners in ("per_agent", "fused") for changes in KINDS.values()]
+    + [("per_agent", CORRECTED)],
+    ids=[f"{learners}-{kind}" for learners in ("per_agent", "fused") for kind in KINDS] + ["per_agent-corrected"],
+)
 def test_updates_and_snapshots_bring_everything_to_the_device_and_back(learners, changes, fake):
     learner = learner_of(learners, changes)
     learned = learner.learn(0, *learner.arguments)
     agent = learner.agents[0]
-    assert learned.metrics.shape == (2, 5) and agent.updates == agent.target_updates == 2
+    assert (
+        learned.metrics.shape == (2, 5 + len(learner.agents[0].arguments.metrics))
+        and agent.updates == agent.target_updates == 2
+    )
     assert {agent.parameters.vector.device, agent.optimizer.exp_avg.device, agent.td_error.device} == {FAKE}
     agent.snapshot(np.empty(len(agent.parameters.vector), np.float32))
     assert agent.td_errors().shape == (16,)
