@@ -33,11 +33,9 @@ def as_in_a_child(monkeypatch):
 def learner_of(config, captured=False, device=CARD):
     made = FusedLearner if config.processes.learners == "fused" else Learner
     learner = made(config, range(config.num_agents), filled(config), device)
-    for owner, work in [(learner, "descend")] if made is FusedLearner else [
-        (agent, "_descend") for agent in learner.agents.values()
-    ]:  # fmt: skip
+    for owner in [learner] if made is FusedLearner else learner.agents.values():
         if captured:
-            setattr(owner, work, Replayed(getattr(owner, work), pytest.fail))
+            owner._descend = Replayed(owner._descend, pytest.fail)
     return learner
 
 
@@ -111,14 +109,14 @@ def test_a_card_agrees_with_the_cpu_and_the_action_changes_after_a_publication()
 @pytest.mark.filterwarnings("ignore")
 def test_work_that_cannot_be_captured_is_told_once_and_goes_on_as_it_is():
     learner, reasons = learner_of(TINY.replace(**{"processes.learners": "fused"})), []
-    original = learner.descend
+    original = learner._descend
 
     def waits(groups):
         metrics, errors = original(groups)
         float(metrics.sum())  # the device cannot be waited for while its work is noted down
         return metrics, errors
 
-    learner.descend = Replayed(waits, reasons.append)
+    learner._descend = Replayed(waits, reasons.append)
     plain = learner_of(TINY.replace(**{"processes.learners": "fused"}))
     np.testing.assert_array_equal(learn(learner, 8), learn(plain, 8))
     assert len(reasons) == 1 and "captur" in str(reasons[0]) and learner.agents[0].updates == 8
@@ -133,8 +131,7 @@ def test_bfloat16_is_captured_too_and_stays_near(learners):
         for agent in learner.agents.values():
             in_bfloat16(agent)
     for owner in [captured] if learners == "fused" else captured.agents.values():
-        work = "descend" if learners == "fused" else "_descend"
-        setattr(owner, work, Replayed(getattr(owner, work), pytest.fail))
+        owner._descend = Replayed(owner._descend, pytest.fail)
     for learner in (plain, fast, captured):
         learn(learner, 8)
     assert torch.equal(vectors(fast), vectors(captured))
@@ -147,7 +144,7 @@ def test_a_replay_of_a_graph_never_waits_for_the_device():
     learn(learner, 6)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        learner.descend((tuple(learner.agents),))
+        learner._descend((tuple(learner.agents),))
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

@@ -227,12 +227,12 @@ class FusedLearner(Learner):
             groups.setdefault(learning_rate, []).append(index)
         for learning_rate, group in groups.items():
             self.agents[group[0]].optimizer.learning_rate.fill_(learning_rate)
-        metrics, td_errors = self.descend(tuple(map(tuple, groups.values())))
+        metrics, td_errors = self._descend(tuple(map(tuple, groups.values())))
         self._metrics: dict[int, Tensor] = dict(zip(self.agents, metrics, strict=True))
         for agent, td_error in zip(agents, td_errors, strict=True):
             agent.td_error = td_error
 
-    def descend(self, groups: tuple[tuple[int, ...], ...]) -> tuple[Tensor, Tensor]:
+    def _descend(self, groups: tuple[tuple[int, ...], ...]) -> tuple[Tensor, Tensor]:
         """One optimiser step of the agents in ``groups`` on what is staged; see :meth:`ValueAgent._descend`.
 
         Only work for the device, with the same shapes and addresses every time.

@@ -9,7 +9,7 @@ one is captured for each set of agents that are due together. Where a capture fa
 import functools
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, ClassVar
 
@@ -136,12 +136,9 @@ class OnDevice(Hook):
             if (ratio := cost_of_bfloat16(agents[0].device)) > 1:
                 tell(Told.SLOW_BFLOAT16, f"{ratio:.1f} times as long")
         if learning.capture == "auto" and agents and agents[0].device.type == "cuda":
-            not_captured = functools.partial(tell, Told.NOT_CAPTURED)
-            parts_of_work: list[tuple[Any, str]] = [(agent, "_descend") for agent in agents]
-            if isinstance(trainer.learner, FusedLearner):
-                parts_of_work = [(trainer.learner, "descend")]
-            for owner, work in parts_of_work:
-                setattr(owner, work, Replayed(getattr(owner, work), not_captured))
+            owners: Sequence[Any] = [trainer.learner] if isinstance(trainer.learner, FusedLearner) else agents
+            for owner in owners:
+                owner._descend = Replayed(owner._descend, functools.partial(tell, Told.NOT_CAPTURED))
 
 
 def in_bfloat16(agent: ValueAgent) -> None:

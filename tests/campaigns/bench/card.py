@@ -126,7 +126,7 @@ def host_and_device(base: Config, device: torch.device, quick: bool) -> dict[str
         learners._update(learner, 8)
         update = partial(learners._update, learner)
         whole = _once(partial(update, updates), device) / updates
-        descend = partial(_descend, learner) if kind == "eager" else partial(learner.descend, (tuple(range(agents)),))
+        descend = partial(_descend, learner) if kind == "eager" else partial(learner._descend, (tuple(range(agents)),))
         found[kind] = {
             "whole_us": 1e6 * whole / agents,
             "descend_us": 1e6 * _seconds(descend, device, 3 if quick else 20) / agents,

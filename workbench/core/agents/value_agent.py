@@ -86,8 +86,7 @@ class ValueAgent:
         self.arguments = arguments
         self.online, self.target = (network(arguments, spec).to(device) for _ in range(2))
         self._first = attrgetter(next(name for name, _ in self.online.named_parameters()))
-        networks = {"online": self.online, "target": self.target}
-        self._layers = {name: (each, list(each.modules())) for name, each in networks.items()}
+        self._layers = {name: list(getattr(self, name).modules()) for name in ("online", "target")}
         self.parameters = ParameterVector(self.online, self.target, device)
         self.parameters.load(initial_weights(config, index) if weights is None else weights)
         self.optimizer = Adam(self.parameters.online, config.learning.adam_eps)
@@ -133,14 +132,14 @@ class ValueAgent:
             ValueError: a network has been moved away from the device that batches are brought to.
         """
         due = self.parameters.vector.device
-        for name, (network, layers) in self._layers.items():
-            if (device := self._first(network).device) != due:
+        for name, layers in self._layers.items():
+            if (device := self._first(layers[0]).device) != due:
                 raise ValueError(
                     f"the {name} network is on {device} and the batch on {due}; both must be on one device. Choose it "
                     "with the setting 'device' and move no network afterwards"
                 )
             if not all(layer.training for layer in layers):  # to set it takes longer than to see that it is set
-                network.train()
+                layers[0].train()
         self.draw(self._rng, self.staging.host)
 
     def complete(self) -> None:
