@@ -179,3 +179,10 @@ def test_nothing_is_said_of_its_exploration_where_it_is_sound_or_where_that_cann
     assert [(check.name, check.sentence) for check in found.failed] == []
     told = found["chain.choice"].verdict
     assert told == ("does not apply" if "agent.tells" in changes or "agent.noisy" in changes else "pass")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rounding_of_small_errors_between_large_values_is_no_mistake(seed, tmp_path):
+    """With one row and nothing to earn, errors are small beside the values that they are the difference of."""
+    changes = {"learning.batch_size": 1, "learning.gamma": 0.0, "world.spawn_prob": 0.0, "world.wall_reward": 0.0}
+    assert diagnosis(tmp_path, seed=100 + seed, epochs=12, **changes).failed == ()

@@ -26,6 +26,8 @@ TIE = 1e-5
 KINK = 1e-6
 # How many times what all such units are worth together a gradient may be off, as float32 may pass on any of them.
 BENT = 4
+# How far off float32 may have values, as a share of the largest of a batch; a gradient is, by what that is worth.
+VALUES = 1e-6
 # How often tests of luck may speak of a sound run, all its agents together: that no two batches of an epoch are equal,
 # which is given its share of this for each record; and each of the two of a policy's exploration, of which one looks
 # at no more actions than this. All three are exact bounds. With those of learning (rules.py) they come to 9 in 10,000.
@@ -400,7 +402,8 @@ class _Update:
         errors: TD error of each row.
         gradient: (size,) before it is clipped.
         tied: whether float32 may choose another action to bootstrap from.
-        bent: how far off the gradient may be as units are so close to 0 that float32 may pass them on or not.
+        bent: how far off the gradient may be, as float32 rounds the values that an error is the difference of, and may
+            pass on units that are close to 0 or not.
     """
 
     numbers: Floats
@@ -433,8 +436,7 @@ def _update_of(case: Case, valued_by: str = "target", double: bool | None = None
     noise = {name: case[f"random_{name}"].astype(np.float64) for name in ("noise_tm1", "noise_t", "noise_policy")}
     here, rows = case["batch_a_tm1"], np.arange(len(case["batch_a_tm1"]))
     x_tm1, x_t = (reference.encode(case[f"batch_{name}"], codes) for name in ("s_tm1", "s_t"))
-    r_t, discount_t = (case[f"batch_{name}"].astype(np.float64) for name in ("r_t", "discount_t"))
-    discount_t = discount_t * discount
+    r_t, discount_t = case["batch_r_t"].astype(np.float64), case["batch_discount_t"].astype(np.float64) * discount
     weight = case["batch_weight"].astype(np.float64) if case.has("batch_weight") else np.ones(len(rows))
     if isinstance(agent, IQNConfig):
         tau = {name: case[f"random_{name}"] for name in ("tau_tm1", "tau_t", "tau_policy")}
@@ -451,14 +453,16 @@ def _update_of(case: Case, valued_by: str = "target", double: bool | None = None
         net = functools.partial(reference.ActionValues, dueling=agent.dueling)
         target, tied = _dqn_targets(case, net, chooser, valuer, noise, x_t, r_t, discount_t)
         network = net(online, noise["noise_tm1"])
-        q = network(x_tm1)
-        q_tm1, along, kappa = q[rows, here], np.zeros_like(q), agent.huber_kappa
+        z = network(x_tm1)
+        q_tm1, along, kappa = z[rows, here], np.zeros_like(z), agent.huber_kappa
         delta = target - q_tm1
         loss, error = reference.huber(delta, kappa), np.abs(delta)
         along[rows, here] = -np.clip(delta, -kappa, kappa) * weight / len(rows)
     gradient, low, high = (_flat(layout, network.gradient(along, edge)) for edge in (0.0, -KINK, KINK))
     numbers = np.array([(loss * weight).mean(), q_tm1.mean(), q_tm1.max(), error.mean(), _norm(gradient)])
-    return _Update(numbers, error, gradient, tied, BENT * _norm(high - low))
+    rounding = VALUES * max(np.abs(z).max(), np.abs(target).max()) / min(agent.huber_kappa, 1.0) / len(rows)
+    off = _flat(layout, network.gradient(rounding * (along != 0)))
+    return _Update(numbers, error, gradient, tied, BENT * _norm(high - low) + _norm(off))
 
 
 def _flat(layout: ParameterLayout, gradient: Mapping[str, Floats]) -> Floats:

@@ -40,8 +40,7 @@ class DeviceMismatch(AgentFault):
 
     def change(self, agent: ValueAgent) -> None:
         """The online network moves: to the CPU, or from the CPU to CUDA, or where there is none to torch's "meta"."""
-        elsewhere = "cuda" if torch.cuda.is_available() else "meta"
-        agent.online.to("cpu" if agent.device.type != "cpu" else elsewhere)
+        agent.online.to("cpu" if agent.device.type != "cpu" else "cuda" if torch.cuda.is_available() else "meta")
 
 
 class NoGradientClipping(AgentFault):

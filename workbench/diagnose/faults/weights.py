@@ -197,8 +197,7 @@ class SyncNoop(Fault):
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """A policy loads its first weights and no others."""
-        for policy in collector.policies:
-            earlier = itertools.count()
+        for policy, earlier in ((each, itertools.count()) for each in collector.policies):
             override(policy, "load", lambda load, vector, earlier=earlier: next(earlier) or load(vector))
 
 
