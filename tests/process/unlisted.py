@@ -772,7 +772,7 @@ class ClippedTogether(Hook):
             finally:
                 torch.linalg.vector_norm = real
 
-        override(trainer.learner, "descend", descend)
+        override(trainer.learner, "_descend", descend)
 
 
 @mistake("target update")
