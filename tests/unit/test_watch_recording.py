@@ -10,6 +10,7 @@ import sys
 import time
 import weakref
 from multiprocessing import forkserver
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 import workbench as wb
 from workbench.runs.folder import RecordError
 from workbench.watch.storage import FileReader, RecordFile
-from workbench.watch.tensors import LARGE, View, hash_frames
+from workbench.watch.tensors import LARGE, View, epsilon_of, hash_frames
 from workbench.watch.watch import NoWatch
 
 NUMBER = st.integers(-(2**62), 2**62)
@@ -222,6 +223,25 @@ def test_fingerprints_are_of_the_bits_and_frames_of_the_numbers():
     frames, count, _ = hash_frames(np.array([[1, 2, 0, 0], [0, 0, 1, 2]]), 2, slice(None))
     assert count == 2 and frames[0, 0] == frames[1, 1] != 0 and frames[0, 1] == 0
     assert hash_frames(np.ones(5), 2)[1] == 1
+
+
+class WithProperty(torch.nn.Linear):
+    eps = property(lambda self: 0.25)
+
+
+class Delegating(torch.nn.Module):
+    def __getattr__(self, name):
+        return 0.25 if name == "exploration_rate" else super().__getattr__(name)
+
+
+def test_epsilon_is_found_wherever_a_model_has_it():
+    plain, attribute, buffer, parameter = (torch.nn.Linear(2, 2) for _ in range(4))
+    attribute.epsilon = 0.25
+    buffer.register_buffer("epsilon", torch.tensor(0.25))
+    parameter.epsilon = torch.nn.Parameter(torch.tensor(0.25))
+    others = WithProperty(2, 2), Delegating(), SimpleNamespace(epsilon=0.25)
+    assert [epsilon_of(each) for each in (attribute, buffer, parameter, *others)] == [0.25] * 6
+    assert all(np.isnan(epsilon_of(each)) for each in (plain, {"epsilon": 1.0}, None))
 
 
 @given(size=st.integers(2 * LARGE, 2 * LARGE + 4000), cut=st.floats(0.01, 0.98), offset=st.integers(0, 3))

@@ -48,7 +48,8 @@ class Table:
         self.number, self.bulk, self.dtype = number, bulk, dtype_of(fields)
         self.pack = struct.Struct("<" + "".join(f"{many}{_LETTERS[kind]}" for _, kind, many in fields)).pack
         self.size = self.dtype.itemsize
-        self.block, self.count = 0, (BLOCK - 16) // self.size  # full: the first record opens a block
+        self.room = (BLOCK - 16) // self.size
+        self.block, self.count = 0, self.room  # full: the first record opens a block
 
 
 class RecordFile:
@@ -109,22 +110,21 @@ class RecordFile:
 
     def write(self, table: Table, data: bytes) -> None:
         """Append whole records; those that there is no room for are counted as lost."""
-        size, done = table.size, 0
-        while done < len(data):
-            if 16 + (table.count + 1) * size > BLOCK and not self._open_block(table):
+        size = table.size
+        for done in range(0, len(data), size):
+            if table.count == table.room and not self._open_block(table):
                 if not self.lost:
                     self.set("lost_since", time.time())
                 self.lost += (len(data) - done) // size
                 self.set("lost", self.lost)
                 return
             begin = table.block + 16 + table.count * size
-            many = min((len(data) - done) // size, (BLOCK - 16) // size - table.count)
-            self._map[begin : begin + many * size] = data[done : done + many * size]
-            done, table.count = done + many * size, table.count + many
+            self._map[begin : begin + size] = data[done : done + size]
+            table.count += 1
             struct.pack_into("<q", self._map, table.block + 8, table.count)
 
     def _open_block(self, table: Table) -> bool:
-        if table.size + 16 > BLOCK:
+        if not table.room:
             return False
         begin = HEAD + self._blocks * BLOCK
         if begin == self._length:

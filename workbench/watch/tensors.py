@@ -18,7 +18,7 @@ from torch import nn
 PICKS = 32
 NO_PICKS = [math.nan] * PICKS
 # Words of 8 bytes: a tensor that has as many is large, and a block is a page of memory. Sums are kept modulo a prime.
-LARGE, BLOCK, PRIME = 2**17, 512, 2**31 - 1
+LARGE, BLOCK, PRIME = 2**16, 512, 2**31 - 1
 Hashes = NDArray[np.int64]
 _EPSILON = ("epsilon", "eps", "exploration_rate")
 _NUMBERS = int | float | np.number
@@ -62,7 +62,11 @@ def modules_of(model: Any) -> Iterator[nn.Module]:
 
 def epsilon_of(model: Any) -> float:
     """The exploration rate that a model or an object has as an attribute; nan if it has none."""
+    plain = getattr(type(model), "__getattr__", None) is nn.Module.__getattr__  # which takes long to lack something
+    own = {*model.__dict__, *model._buffers, *model._parameters} if plain else set()
     for name in _EPSILON:
+        if plain and name not in own and not hasattr(type(model), name):
+            continue
         found = getattr(model, name, None)
         if isinstance(found, _NUMBERS | torch.Tensor):
             return number_of(found)
@@ -92,8 +96,7 @@ class View:
         floats = [k for k, (_, tensor, kind) in enumerate(found) if kind != "b" and tensor.dtype == torch.float32]
         large = sorted(floats, key=lambda k: -self.tensors[k].numel())[:4]
         each = PICKS // max(len(large), 1)
-        sizes = [self.tensors[k].numel() for k in large]
-        places = [torch.linspace(0, size - 1, each, dtype=torch.float64).long() for size in sizes]
+        places = [torch.linspace(0, self.tensors[k].numel() - 1, each, dtype=torch.float64).long() for k in large]
         self._picks = list(zip(large, places, strict=True))
         self._pointers: list[int] = []
         self._words: list[torch.Tensor | None] = []
@@ -128,8 +131,7 @@ class View:
         """Share of the trained tensors that an optimiser has, and share of its tensors that are the model's."""
         own = {tensor.data_ptr() for tensor, kind in zip(self.tensors, self.layout.kinds, strict=True) if kind == "p"}
         its = {tensor.data_ptr() for group in optimizer.param_groups for tensor in group["params"]}
-        both = len(own & its)
-        return both / max(len(own), 1), both / max(len(its), 1)
+        return len(own & its) / max(len(own), 1), len(own & its) / max(len(its), 1)
 
 
 class Views:

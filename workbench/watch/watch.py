@@ -494,8 +494,7 @@ class Watch:
             for agent, model in enumerate(many):
                 event = next(here.events)
                 here.look(event, agent, tables.HELD, here.views.of(model))
-                now = time.time()
-                here.write("events", now, now, event, tables.RESULT, agent, 0, *[math.nan] * 4)
+                here.write("events", now := time.time(), now, event, tables.RESULT, agent, 0, *[math.nan] * 4)
             if self._is_maker:
                 self._end("finished")
 

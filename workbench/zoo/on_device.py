@@ -8,6 +8,7 @@ one is captured for each set of agents that are due together. Where a capture fa
 
 import functools
 import time
+import timeit
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from enum import IntEnum
@@ -161,10 +162,7 @@ def cost_of_bfloat16(device: torch.device) -> float:
     """How long a product of matrices takes in bfloat16 on a device, in float32's time: the best of a few tries."""
     took, side = {}, SIDES.get(device.type, 384)
     for dtype in (torch.float32, torch.bfloat16):
-        one, tries = torch.ones((side, side), dtype=dtype, device=device), []
-        for _ in range(TRIES):
-            start = time.perf_counter()
-            float((one @ one)[0, 0])  # waits for the device
-            tries.append(time.perf_counter() - start)
-        took[dtype] = min(tries)
+        one = torch.ones((side, side), dtype=dtype, device=device)
+        waited = "float((one @ one)[0, 0])"  # for the device
+        took[dtype] = min(timeit.repeat(waited, globals={"one": one}, number=1, repeat=TRIES))
     return took[torch.bfloat16] / took[torch.float32]
