@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import workbench as wb
 from workbench.runs.folder import RecordError
 from workbench.watch.storage import FileReader, RecordFile
-from workbench.watch.tensors import LARGE, View, epsilon_of, hash_frames
+from workbench.watch.tensors import View, epsilon_of, hash_frames
 from workbench.watch.watch import NoWatch
 
 NUMBER = st.integers(-(2**62), 2**62)
@@ -242,48 +242,6 @@ def test_epsilon_is_found_wherever_a_model_has_it():
     others = WithProperty(2, 2), Delegating(), SimpleNamespace(epsilon=0.25)
     assert [epsilon_of(each) for each in (attribute, buffer, parameter, *others)] == [0.25] * 6
     assert all(np.isnan(epsilon_of(each)) for each in (plain, {"epsilon": 1.0}, None))
-
-
-@given(size=st.integers(2 * LARGE, 2 * LARGE + 4000), cut=st.floats(0.01, 0.98), offset=st.integers(0, 3))
-def test_a_part_of_a_large_tensor_that_was_not_copied_shows_wherever_it_begins(size, cut, offset):
-    old, new = (torch.randn(size + offset, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
-    published, arrived = new[offset:], old[offset:].clone()
-    arrived[: int(cut * size)] = published[: int(cut * size)]
-    for whole in (True, False):
-        prints = [View({"w": each}).sums(whole) for each in (published, published.clone(), arrived, old[offset:])]
-        assert prints[0] == prints[1] and len({each >> 32 for [each] in prints[1:]}) == 3
-    wrong = published.clone()
-    wrong[-1] = torch.nextafter(wrong[-1], torch.tensor(9.0))
-    whole, part = (
-        [View({"w": each}).sums(each_whole)[0] for each in (published, wrong)] for each_whole in (True, False)
-    )
-    assert whole[0] != whole[1] and all(each % 2**32 == 0 for each in part)
-    assert whole[0] >> 32 == part[0] >> 32  # so they can be compared
-
-
-def large_network():
-    return torch.nn.Linear(64, LARGE // 16)
-
-
-@pytest.mark.parametrize("torn", [False, True])
-def test_where_watching_is_dear_large_tensors_are_compared_by_parts_and_that_is_said(torn, tmp_path, monkeypatch):
-    trained, shared, local = large_network(), large_network(), large_network()
-    with wb.Watch("dear", out=tmp_path) as watch:
-        for number in range(60):
-            if number == 30:
-                monkeypatch.setattr(watch._call(), "_dear", True)
-            with watch.update(0, online=trained), torch.no_grad():
-                trained.weight.add_(1)
-                trained.bias.add_(1)
-            with watch.publish(0, source=trained, target=shared):
-                shared.load_state_dict(trained.state_dict())
-            with watch.sync(0, source=shared, target=local), torch.no_grad():
-                rows = len(local.weight) // 2 if torn and number > 40 else len(local.weight)
-                local.weight[:rows], local.bias[:] = shared.weight[:rows], shared.bias
-        watch.result(local)
-    diagnosis = wb.load(tmp_path / "dear").diagnose()
-    assert bool(diagnosis.failed) == torn
-    assert "of large tensors at one page in four" in " ".join(str(diagnosis).split())
 
 
 def test_what_was_logged_is_not_kept_beyond_its_block(tmp_path):

@@ -133,17 +133,16 @@ class Evidence:
             number: [line["layout"] for line in reader.lines if "layout" in line]
             for number, reader in enumerate(self.recording.files.values())
         }
-        tables = [self.recording.table("looks", width) for width in self.recording.widths("looks")]
-        self.in_part = any((records["sums"] % 2**32 == 0).any() for records in tables)  # then compared by these parts
-        for records in tables:
+        for width in self.recording.widths("looks"):
+            records = self.recording.table("looks", width)
             for role, agent in {
                 (int(each["role"]), int(each["agent"])) for each in np.unique(records[["role", "agent"]])
             }:
                 mine = records[(records["role"] == role) & (records["agent"] == agent)]
                 about = layouts[int(mine["file"][0])][int(mine["layout"][0])]
                 looks = Looks(
-                    mine["time"], keys(mine), mine["file"], mine["sums"].reshape(len(mine), -1) >> 32 * self.in_part,
-                    mine["picks"], mine["identity"], tuple(about["names"]), about["kinds"], about["device"],
+                    mine["time"], keys(mine), mine["file"], mine["sums"].reshape(len(mine), -1), mine["picks"],
+                    mine["identity"], tuple(about["names"]), about["kinds"], about["device"],
                 )  # fmt: skip
                 found[role, agent] = max(looks, found.get((role, agent), NO_LOOKS), key=len)
         return found

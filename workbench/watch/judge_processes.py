@@ -117,7 +117,6 @@ def _recording(case: Case) -> Iterator[Finding]:
     looked = float((updates["looked"] == 1).mean()) if len(updates) else 1.0
     batches, acts = _share(case.table("sampled"), "batch"), _share(case.table("acts"), "act")
     looks = f"looked at {looked:.0%} of the updates, {batches:.0%} of the batches and {acts:.0%} of the actions"
-    looks += ", and of large tensors at one page in four" * evidence.in_part
     errors = [line["error"] for line in evidence.lines if "error" in line]
     unmade = 0 if evidence.live else len(evidence.recording.files) - len(heads)
     what = "unmade" if unmade else "whole" if not lost else "errors" if errors else "full"

@@ -17,8 +17,6 @@ from torch import nn
 # Numbers that are kept of every look at a model, to tell by which share it moved.
 PICKS = 32
 NO_PICKS = [math.nan] * PICKS
-# Words of 8 bytes: a tensor that has as many is large, and a block is a page of memory. Sums are kept modulo a prime.
-LARGE, BLOCK, PRIME = 2**16, 512, 2**31 - 1
 Hashes = NDArray[np.int64]
 _EPSILON = ("epsilon", "eps", "exploration_rate")
 _NUMBERS = int | float | np.number
@@ -111,10 +109,10 @@ class View:
             self._words = [words if words.data_ptr() == tensor.data_ptr() else None for tensor, words in found]
             self.identity = storage_identity(pointers[0])
 
-    def sums(self, whole: bool = True) -> list[int]:
-        """Fingerprints of all tensors, the same on every device; of large ones only of a part if not ``whole``."""
+    def sums(self) -> list[int]:
+        """Fingerprints of all tensors: the wrapping 64-bit sum of the bits of each, the same on every device."""
         self._refresh()
-        return [_fingerprint(_words(tensor) if words is None else words, whole)
+        return [int((_words(tensor) if words is None else words).sum())
                 for tensor, words in zip(self.tensors, self._words, strict=True)]  # fmt: skip
 
     def picks(self) -> list[float]:
@@ -161,17 +159,6 @@ def _words(tensor: torch.Tensor) -> torch.Tensor:
     if flat.numel() * size % 8:
         return flat.view({1: torch.int8, 2: torch.int16, 4: torch.int32}[size])
     return (flat.clone() if flat.storage_offset() * size % 8 else flat).view(torch.int64)
-
-
-def _fingerprint(words: torch.Tensor, whole: bool) -> int:
-    """The wrapping 64-bit sum of all words in 32 bits, 0 if not ``whole``; before them that of one block in four.
-
-    What is copied in part, late or not at all shows in the blocks, too. Both are of all words where these are few.
-    """
-    few = words if len(words) < LARGE else words[: len(words) // BLOCK * BLOCK].view(-1, BLOCK)[::4]
-    part = int(few.sum())
-    total = part if few is words else int(words.sum()) if whole else None
-    return part % PRIME << 32 | (0 if total is None else total % PRIME << 1 | 1)
 
 
 def storage_identity(pointer: int) -> int:

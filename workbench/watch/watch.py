@@ -56,7 +56,7 @@ class _Process:
     def __init__(self, run: RunFolder, max_mb: float) -> None:
         self.lock, self.views, self.events = threading.RLock(), Views(), itertools.count(1)
         self.seconds, self.calls, self.began = 0.0, 0, time.perf_counter()
-        self._depth, self._entered, self._dear = 0, 0.0, False
+        self._depth, self._entered = 0, 0.0
         self.errors: set[str] = set()
         self._run, self._most, self._used, self._missed = run, max_mb * 1e6, 0.0, 0
         self._name = f"watch/{os.getpid()}-{time.time_ns()}.watch"
@@ -124,8 +124,8 @@ class _Process:
         kept[0] += 1
         if kept[0] > always and kept[0] % 8 == 0:
             rare = 4 ** max(0, int(8 * self._used / BULK_SHARE) - 4)  # from a half of the space on
-            self._dear = self.seconds > BUDGET * (time.perf_counter() - self.began)
-            kept[1] = int(kept[0] // 8 % max(rare, 128 * self._dear) == 0)
+            dear = self.seconds > BUDGET * (time.perf_counter() - self.began)
+            kept[1] = int(kept[0] // 8 % max(rare, 128 * dear) == 0)
         return bool(kept[1])
 
     def table(self, name: str, width: int = 1) -> Table:
@@ -150,7 +150,7 @@ class _Process:
 
     def look(self, event: int, agent: int, role: int, view: View) -> None:
         """Record the fingerprints of an agent's model, and at an update some of its numbers."""
-        sums, picked = view.sums(not self._dear), view.picks() if role < tables.ACTS else NO_PICKS
+        sums, picked = view.sums(), view.picks() if role < tables.ACTS else NO_PICKS
         layout = self.number("layout", view.layout, vars(view.layout))
         self.write("looks", time.time(), event, agent, role, layout, view.identity, *picked, *sums, width=len(sums))
 
