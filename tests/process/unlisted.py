@@ -285,7 +285,7 @@ class NormIgnored(Learning):
                 torch.linalg.vector_norm = real
 
         override(agent.optimizer, "step", step)
-        override(agent, "_descend", descend)
+        override(agent, "descend", descend)
 
 
 @mistake("adam")
@@ -541,7 +541,7 @@ class Clipped(Learning):
             self.shorten(agent, gradient)
             original(gradient)
 
-        override(agent, "_descend", descend)
+        override(agent, "descend", descend)
         override(agent.optimizer, "step", step)
 
     def shorten(self, agent, gradient) -> None:
@@ -725,7 +725,7 @@ class DecayInGradient(Learning):
             agent.parameters.gradient.add_(agent.parameters.online, alpha=1e-3)
             return found
 
-        override(agent, "_accumulate", accumulate)
+        override(agent, "accumulate", accumulate)
 
 
 @mistake("clip")
@@ -772,7 +772,7 @@ class ClippedTogether(Hook):
             finally:
                 torch.linalg.vector_norm = real
 
-        override(trainer.learner, "_descend", descend)
+        override(trainer.learner, "descend", descend)
 
 
 @mistake("target update")

@@ -35,7 +35,7 @@ def learner_of(config, captured=False, device=CARD):
     learner = made(config, range(config.num_agents), filled(config), device)
     for owner in [learner] if made is FusedLearner else learner.agents.values():
         if captured:
-            owner._descend = Replayed(owner._descend, pytest.fail)
+            owner.descend = Replayed(owner.descend, pytest.fail)
     return learner
 
 
@@ -109,14 +109,14 @@ def test_a_card_agrees_with_the_cpu_and_the_action_changes_after_a_publication()
 @pytest.mark.filterwarnings("ignore")
 def test_work_that_cannot_be_captured_is_told_once_and_goes_on_as_it_is():
     learner, reasons = learner_of(TINY.replace(**{"processes.learners": "fused"})), []
-    original = learner._descend
+    original = learner.descend
 
     def waits(groups):
         metrics, errors = original(groups)
         float(metrics.sum())  # the device cannot be waited for while its work is noted down
         return metrics, errors
 
-    learner._descend = Replayed(waits, reasons.append)
+    learner.descend = Replayed(waits, reasons.append)
     plain = learner_of(TINY.replace(**{"processes.learners": "fused"}))
     np.testing.assert_array_equal(learn(learner, 8), learn(plain, 8))
     assert len(reasons) == 1 and "captur" in str(reasons[0]) and learner.agents[0].updates == 8
@@ -131,7 +131,7 @@ def test_bfloat16_is_captured_too_and_stays_near(learners):
         for agent in learner.agents.values():
             in_bfloat16(agent)
     for owner in [captured] if learners == "fused" else captured.agents.values():
-        owner._descend = Replayed(owner._descend, pytest.fail)
+        owner.descend = Replayed(owner.descend, pytest.fail)
     for learner in (plain, fast, captured):
         learn(learner, 8)
     assert torch.equal(vectors(fast), vectors(captured))
@@ -144,7 +144,7 @@ def test_a_replay_of_a_graph_never_waits_for_the_device():
     learn(learner, 6)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        learner._descend((tuple(learner.agents),))
+        learner.descend((tuple(learner.agents),))
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

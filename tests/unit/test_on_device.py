@@ -69,7 +69,7 @@ def test_replayed_updates_use_what_is_staged_then_and_the_action_changes_after_a
     config = TINY.replace(**{"processes.learners": "fused", "learning.learning_rate": 0.05})
     pair = Pair(config)
     graphs.state = state_of(pair.fused)
-    pair.fused._descend = Replayed(pair.fused._descend, pytest.fail)
+    pair.fused.descend = Replayed(pair.fused.descend, pytest.fail)
     rng = np.random.default_rng(3)
     policy = config.agent.policy_class(config, 0, torch.device("cpu"), rng, rng)
     stacks = rng.integers(0, 6, (1, 3, *config.spec.agents[0].shape)).astype(np.uint8)
@@ -87,7 +87,7 @@ def test_replayed_updates_use_what_is_staged_then_and_the_action_changes_after_a
 def test_other_agents_due_are_captured_again(graphs):
     pair = Pair(TINY.replace(**{"processes.learners": "fused"}))
     graphs.state = state_of(pair.fused)
-    pair.fused._descend = Replayed(pair.fused._descend, pytest.fail)
+    pair.fused.descend = Replayed(pair.fused.descend, pytest.fail)
     pair.learn(5)
     pair.fused.ask = lambda other: None
     pair.fused.learn(0, 5, 80, lambda update: 1e-3, lambda: None)
@@ -100,7 +100,7 @@ def test_a_capture_that_fails_is_told_once_and_the_updates_continue(graphs, monk
 
     monkeypatch.setattr(graphs, "capture", refuse)
     pair, reasons = Pair(TINY.replace(**{"processes.learners": "fused"})), []
-    pair.fused._descend = Replayed(pair.fused._descend, reasons.append)
+    pair.fused.descend = Replayed(pair.fused.descend, reasons.append)
     pair.learn(8)
     assert [str(reason) for reason in reasons] == ["operation not permitted when stream is capturing"]
     assert pair.fused.agents[0].updates == 8 and pair.distance().max() < 1e-2

@@ -288,7 +288,7 @@ class _Learning(_Side):
         watched = [agent for agent in trainer.agents.values() if isinstance(agent, ValueAgent)]
         together: Any = [(trainer.learner, watched)] if isinstance(trainer.learner, FusedLearner) else None
         for owner, agents in together or [(agent, [agent]) for agent in watched]:
-            override(owner, "_accumulate", partial(self._accumulate, agents=agents))
+            override(owner, "accumulate", partial(self._accumulate, agents=agents))
 
     def _learn(self, learn: Wrapped, index: int, epoch: int, num_updates: int, end: int | None) -> None:
         soon = {each for each in self.audited if each[0] == index and each[1] <= epoch + 1}
@@ -383,7 +383,7 @@ class _Learning(_Side):
         after = agent.get_state(copy=False)
         phase.kept |= {"vector": before["vector"], "rate": rate, "metrics": to_numpy(metrics), "rng": before["rng"]}
         phase.kept |= {"gradient": to_numpy(agent.parameters.gradient)[places], "places": places}
-        if type(agent)._descend is ValueAgent._descend:  # else its gradients may come about in another way
+        if type(agent).descend is ValueAgent.descend:  # else its gradients may come about in another way
             summed = to_numpy(self._summed[index])
             phase.kept |= {"summed": summed[places], "summed_norm": np.linalg.norm(summed.astype(np.float64))}
         for when, state in (("before", before), ("after", after)):

@@ -227,13 +227,13 @@ class FusedLearner(Learner):
             groups.setdefault(learning_rate, []).append(index)
         for learning_rate, group in groups.items():
             self.agents[group[0]].optimizer.learning_rate.fill_(learning_rate)
-        metrics, td_errors = self._descend(tuple(map(tuple, groups.values())))
+        metrics, td_errors = self.descend(tuple(map(tuple, groups.values())))
         self._metrics: dict[int, Tensor] = dict(zip(self.agents, metrics, strict=True))
         for agent, td_error in zip(agents, td_errors, strict=True):
             agent.td_error = td_error
 
-    def _descend(self, groups: tuple[tuple[int, ...], ...]) -> tuple[Tensor, Tensor]:
-        """One optimiser step of the agents in ``groups`` on what is staged; see :meth:`ValueAgent._descend`.
+    def descend(self, groups: tuple[tuple[int, ...], ...]) -> tuple[Tensor, Tensor]:
+        """One optimiser step of the agents in ``groups`` on what is staged; see :meth:`ValueAgent.descend`.
 
         Only work for the device, with the same shapes and addresses every time.
 
@@ -246,7 +246,7 @@ class FusedLearner(Learner):
         learning = self.config.learning
         self.gradient.zero_()
         rows = learning.batch_size // learning.accumulate
-        parts = [self._accumulate(slice(start, start + rows)) for start in range(0, learning.batch_size, rows)]
+        parts = [self.accumulate(slice(start, start + rows)) for start in range(0, learning.batch_size, rows)]
         loss, q_tm1, td_error = (torch.cat(part, 1) for part in zip(*parts, strict=True))
         norm, clip = torch.linalg.vector_norm(self.gradient, dim=1), self._staging.device["grad_clip"]
         self.gradient.mul_(clip / torch.maximum(norm.unsqueeze(1), clip))
@@ -266,7 +266,7 @@ class FusedLearner(Learner):
             beta1=BETA1, beta2=BETA2, lr=first.learning_rate, weight_decay=0.0, eps=first.eps, maximize=False,
         )  # fmt: skip
 
-    def _accumulate(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+    def accumulate(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Add the gradients of a micro-batch's share of each agent's loss; (N, rows) each."""
         staged = {name: tensor for name, tensor in self._staging.device.items() if name != "grad_clip"}
         losses = torch.vmap(lambda parameters, batch: functional_call(self._networks, parameters, (batch, rows)))

@@ -139,7 +139,7 @@ class OnDevice(Hook):
         if learning.capture == "auto" and agents and agents[0].device.type == "cuda":
             owners: Sequence[Any] = [trainer.learner] if isinstance(trainer.learner, FusedLearner) else agents
             for owner in owners:
-                owner._descend = Replayed(owner._descend, functools.partial(tell, Told.NOT_CAPTURED))
+                owner.descend = Replayed(owner.descend, functools.partial(tell, Told.NOT_CAPTURED))
 
 
 def in_bfloat16(agent: ValueAgent) -> None:

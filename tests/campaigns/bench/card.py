@@ -126,7 +126,9 @@ def host_and_device(base: Config, device: torch.device, quick: bool) -> dict[str
         learners._update(learner, 8)
         update = partial(learners._update, learner)
         whole = _once(partial(update, updates), device) / updates
-        descend = partial(_descend, learner) if kind == "eager" else partial(learner._descend, (tuple(range(agents)),))
+        descend = (
+            partial(_each_descends, learner) if kind == "eager" else partial(learner.descend, (tuple(range(agents)),))
+        )
         found[kind] = {
             "whole_us": 1e6 * whole / agents,
             "descend_us": 1e6 * _seconds(descend, device, 3 if quick else 20) / agents,
@@ -135,10 +137,10 @@ def host_and_device(base: Config, device: torch.device, quick: bool) -> dict[str
     return {"agents": agents, "by_learner": found}
 
 
-def _descend(learner: Any) -> None:
+def _each_descends(learner: Any) -> None:
     """The device's part of an update of each agent."""
     for agent in learner.agents.values():
-        agent._descend()
+        agent.descend()
 
 
 def _launches(update: Callable[[], object]) -> int | str:

@@ -195,7 +195,7 @@ def learner_of(
     """A learner of one kind: "eager", "fused", or "graph", which is fused and captured."""
     learner: Any = (Learner if kind == "eager" else FusedLearner)(config, group, replays, device)
     if kind == "graph":
-        learner._descend = Replayed(learner._descend, _not_captured)
+        learner.descend = Replayed(learner.descend, _not_captured)
     made: Learner = learner
     return made
 

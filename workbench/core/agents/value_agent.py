@@ -121,7 +121,7 @@ class ValueAgent:
         self.prepare()
         self.staging.upload()
         self.optimizer.learning_rate.fill_(learning_rate)
-        metrics = self._descend()
+        metrics = self.descend()
         self.complete()
         return metrics
 
@@ -152,7 +152,7 @@ class ValueAgent:
         """(B,) float32: |TD error| of each row of the last update."""
         return to_numpy(self.td_error)
 
-    def _descend(self) -> Tensor:
+    def descend(self) -> Tensor:
         """One optimiser step on what is staged: gradients of all micro-batches, clipped to a norm, Adam.
 
         Only work for the device, with the same shapes and addresses every time.
@@ -160,14 +160,14 @@ class ValueAgent:
         learning, gradient = self.config.learning, self.parameters.gradient
         gradient.zero_()
         rows = learning.batch_size // learning.accumulate
-        parts = [self._accumulate(slice(start, start + rows)) for start in range(0, learning.batch_size, rows)]
+        parts = [self.accumulate(slice(start, start + rows)) for start in range(0, learning.batch_size, rows)]
         loss, q_tm1, self.td_error = (torch.cat(part) for part in zip(*parts, strict=True))
         norm = torch.linalg.vector_norm(gradient)
         gradient.mul_(learning.grad_clip / norm.clamp(min=learning.grad_clip))
         self.optimizer.step(gradient)
         return torch.stack((loss.mean(), q_tm1.mean(), q_tm1.max(), self.td_error.mean(), norm))
 
-    def _accumulate(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+    def accumulate(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Add the gradient of a micro-batch's share of the loss; see :meth:`row_losses`."""
         loss, q_tm1, td_error = self.row_losses(self.staging.device, rows)
         if "weight" in self.staging.device:
