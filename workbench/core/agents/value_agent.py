@@ -85,8 +85,8 @@ class ValueAgent:
         arguments, spec = arguments_of(config), config.spec.agents[index]
         self.arguments = arguments
         self.online, self.target = (network(arguments, spec).to(device) for _ in range(2))
-        self._first = attrgetter(next(name for name, _ in self.online.named_parameters()))
-        self._layers = {name: list(getattr(self, name).modules()) for name in ("online", "target")}
+        self._first = attrgetter(next(name for name, _ in self.online.named_parameters()))  # tells the device
+        self._layers = {name: list(getattr(self, name).modules()) for name in ("online", "target")}  # itself first
         self.parameters = ParameterVector(self.online, self.target, device)
         self.parameters.load(initial_weights(config, index) if weights is None else weights)
         self.optimizer = Adam(self.parameters.online, config.learning.adam_eps)
