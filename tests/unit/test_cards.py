@@ -14,7 +14,7 @@ from workbench.core.train.learners import Learner
 from workbench.zoo.fused import FusedLearner
 from workbench.zoo.on_device import Replayed, cost_of_bfloat16, in_bfloat16
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore")]
 
 CARD = torch.device("cuda")
 TINY = wb.preset("tiny").replace(device="cuda")
@@ -33,10 +33,14 @@ def as_in_a_child(monkeypatch):
 def learner_of(config, captured=False, device=CARD):
     made = FusedLearner if config.processes.learners == "fused" else Learner
     learner = made(config, range(config.num_agents), filled(config), device)
-    for owner in [learner] if made is FusedLearner else learner.agents.values():
-        if captured:
-            owner.descend = Replayed(owner.descend, pytest.fail)
+    if captured:
+        capture(learner)
     return learner
+
+
+def capture(learner, failed=pytest.fail):
+    for owner in [learner] if isinstance(learner, FusedLearner) else learner.agents.values():
+        owner.descend = Replayed(owner.descend, failed)
 
 
 def learn(learner, updates, rate=lambda update: 1e-3 / (1 + update)):
@@ -64,7 +68,6 @@ def distance(one, other):
     return (apart / vectors(one).double().norm(dim=1)).numpy()
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("learners", "changes"),
     [(learners, changes) for learners in ("per_agent", "fused") for changes in KINDS.values()]
@@ -78,7 +81,6 @@ def test_captured_updates_have_the_bits_of_those_that_are_not(changes, learners)
     assert torch.equal(vectors(plain), vectors(captured))
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS)
 def test_one_fused_update_on_a_card_is_that_of_separate_learners_to_rounding(changes):
     separate = learner_of(TINY.replace(**changes, **{"processes.learners": "per_agent"}))
@@ -88,7 +90,6 @@ def test_one_fused_update_on_a_card_is_that_of_separate_learners_to_rounding(cha
     assert distance(separate, fused).max() <= 1e-5
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_card_agrees_with_the_cpu_and_the_action_changes_after_a_publication():
     config = TINY.replace(**{"processes.learners": "fused"})
     card, cpu = learner_of(config, captured=True), learner_of(config, device=torch.device("cpu"))
@@ -106,7 +107,6 @@ def test_a_card_agrees_with_the_cpu_and_the_action_changes_after_a_publication()
     assert all(not np.array_equal(one, other) for one, other in pairwise(seen))
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_work_that_cannot_be_captured_is_told_once_and_goes_on_as_it_is():
     learner, reasons = learner_of(TINY.replace(**{"processes.learners": "fused"})), []
     original = learner.descend
@@ -116,13 +116,13 @@ def test_work_that_cannot_be_captured_is_told_once_and_goes_on_as_it_is():
         float(metrics.sum())  # the device cannot be waited for while its work is noted down
         return metrics, errors
 
-    learner.descend = Replayed(waits, reasons.append)
+    learner.descend = waits
+    capture(learner, reasons.append)
     plain = learner_of(TINY.replace(**{"processes.learners": "fused"}))
     np.testing.assert_array_equal(learn(learner, 8), learn(plain, 8))
     assert len(reasons) == 1 and "captur" in str(reasons[0]) and learner.agents[0].updates == 8
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("learners", ["per_agent", "fused"])
 def test_bfloat16_is_captured_too_and_stays_near(learners):
     config = TINY.replace(**{"processes.learners": learners})
@@ -130,15 +130,13 @@ def test_bfloat16_is_captured_too_and_stays_near(learners):
     for learner in (fast, captured):
         for agent in learner.agents.values():
             in_bfloat16(agent)
-    for owner in [captured] if learners == "fused" else captured.agents.values():
-        owner.descend = Replayed(owner.descend, pytest.fail)
+    capture(captured)
     for learner in (plain, fast, captured):
         learn(learner, 8)
     assert torch.equal(vectors(fast), vectors(captured))
     assert 0 < distance(plain, fast).max() < 0.05 and cost_of_bfloat16(CARD) < 1
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_replay_of_a_graph_never_waits_for_the_device():
     learner = learner_of(TINY.replace(**{"processes.learners": "fused"}), captured=True)
     learn(learner, 6)
@@ -149,7 +147,6 @@ def test_a_replay_of_a_graph_never_waits_for_the_device():
         torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_what_a_capture_holds_of_the_card_is_about_what_one_update_needs():
     plain = learner_of(TINY.replace(**{"processes.learners": "fused"}))
     torch.cuda.reset_peak_memory_stats()

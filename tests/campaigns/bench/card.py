@@ -6,11 +6,9 @@ One command, under five minutes: ``python -m tests.campaigns.bench --device cuda
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -54,6 +52,7 @@ def run_card(device: torch.device, out: Path, quick: bool, asked: str, say: Call
             row = learners.row(config, device, quick)
             report["learners"].append(row | {"bound": bound(config, device, report["peaks"], row["ways"])})
             report["gain"] = gain(report)
+            report["held"] = report["gain"].get("20 agents, batch 64", 0.0) >= GOAL
             write_json(out, report)
     return report
 
@@ -119,13 +118,13 @@ def host_and_device(base: Config, device: torch.device, quick: bool) -> dict[str
     """Of one update of 20 agents: microseconds for each agent of all that is done, and of the device's part alone."""
     config = base.replace(**{"world.num_agents": 2 if quick else 20})
     agents, updates = config.num_agents, 3 if quick else 50
-    replays = [learners._filled(config, index) for index in range(agents)]
+    replays = [learners.filled(config, index) for index in range(agents)]
     found = {}
     for kind in ("eager", "fused", *(["graph"] if device.type == "cuda" else [])):
         learner: Any = learners.learner_of(config, kind, range(agents), replays, device)
-        learners._update(learner, 8)
-        update = partial(learners._update, learner)
-        whole = _once(partial(update, updates), device) / updates
+        learners.make_updates(learner, 8)
+        update = partial(learners.make_updates, learner)
+        whole = _seconds(partial(update, updates), device, 1, warm_up=0) / updates
         descend = (
             partial(_each_descends, learner) if kind == "eager" else partial(learner.descend, (tuple(range(agents)),))
         )
@@ -169,10 +168,9 @@ def precisions(config: Config, device: torch.device, quick: bool) -> dict[str, A
                 in_bfloat16(agent)
             products = parts.matrix_products(sized, device)
             repeats = 3 if quick else 30
-            found[f"{name}, batch {batch}"] = {
-                "update_ms": 1e3 * _seconds(partial(agent.update, 1e-4), device, repeats),
-                "matrix_products_ms": 1e3 * _seconds(products, device, repeats),
-            }
+            both = partial(agent.update, 1e-4), products
+            update, bare = parts.side_by_side(both, repeats, parts.waiting(device))
+            found[f"{name}, batch {batch}"] = {"update_ms": 1e3 * update, "matrix_products_ms": 1e3 * bare}
     torch.set_float32_matmul_precision(before)
     return found
 
@@ -249,23 +247,6 @@ def modes(base: Config, quick: bool) -> dict[str, Any]:
     return {"epochs": config.epochs, "agents": config.num_agents, "runs": found, "identical": equal}
 
 
-# --- times -----------------------------------------------------------------------------------------------------------
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def _once(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds of a call, until the device is done."""
-    _wait(device)
-    start = time.perf_counter()
-    work()
-    _wait(device)
-    return time.perf_counter() - start
-
-
 def _seconds(work: Callable[[], object], device: torch.device, repeats: int, warm_up: int = 3) -> float:
-    """Median seconds of a call, after some that warm up."""
-    return median([_once(work, device) for _ in range(repeats + warm_up)][warm_up:])
+    """Median seconds of a call, until the device is done."""
+    return parts.side_by_side([work], repeats, parts.waiting(device), warm_up)[0]

@@ -176,14 +176,14 @@ def _learn(config: Config, kind: str, group: list[int], pipe: Connection) -> Non
     """One process: make the agents of a group, warm up, then make as many updates as asked for, until that is 0."""
     torch.set_num_threads(1)
     device = torch.device(config.device)
-    replays = [_filled(config, index) for index in group]
+    replays = [filled(config, index) for index in group]
     before = 0.0 if device.type == "cuda" else _mib(device)
     learner = learner_of(config, kind, group, replays, device)
-    _update(learner, 5 if kind == "graph" else 1)
+    make_updates(learner, 5 if kind == "graph" else 1)
     gc.collect()
     pipe.send(0.0)
     while updates := int(pipe.recv()):
-        _update(learner, updates)
+        make_updates(learner, updates)
         pipe.send(0.0)
     pipe.send(_mib(device) - before)
     pipe.recv()
@@ -204,7 +204,7 @@ def _not_captured(why: Exception) -> None:
     raise RuntimeError(f"the update could not be captured, so it is not what is measured: {why}")
 
 
-def _update(learner: Learner, updates: int) -> None:
+def make_updates(learner: Learner, updates: int) -> None:
     """Make updates of every agent of a learner, and wait for the device."""
     made = set[int]()
 
@@ -220,7 +220,7 @@ def _update(learner: Learner, updates: int) -> None:
         torch.cuda.synchronize()
 
 
-def _filled(config: Config, index: int) -> Replay:
+def filled(config: Config, index: int) -> Replay:
     """A replay with random rows."""
     spec, rng = config.spec.agents[index], np.random.default_rng(index)
     replay = Replay(config, spec, Replay.layout(config, spec).allocate())

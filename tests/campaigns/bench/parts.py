@@ -31,19 +31,24 @@ from workbench.zoo.prioritised import PrioritisedConfig
 
 
 def side_by_side(
-    functions: Sequence[Callable[[], object]], repeats: int, synchronise: Callable[[], None]
+    functions: Sequence[Callable[[], object]], repeats: int, synchronise: Callable[[], None], warm_up: int = 3
 ) -> list[float]:
     """Median seconds of each function, called in turn so that all of them meet the same disturbances."""
     times: list[list[float]] = [[] for _ in functions]
-    for repeat in range(repeats + 3):
+    for repeat in range(repeats + warm_up):
         for function, taken in zip(functions, times, strict=True):
             synchronise()
             start = time.perf_counter()
             function()
             synchronise()
-            if repeat >= 3:  # the first ones warm up
+            if repeat >= warm_up:
                 taken.append(time.perf_counter() - start)
     return [float(np.median(taken)) for taken in times]
+
+
+def waiting(device: torch.device) -> Callable[[], None]:
+    """What waits until a device has done all that it was asked for."""
+    return torch.cuda.synchronize if device.type == "cuda" else _nothing
 
 
 def world_speed(config: Config, quick: bool) -> dict[str, Any]:
@@ -169,8 +174,7 @@ def update_speed(config: Config, device: torch.device, quick: bool) -> dict[str,
     agent = IQNAgent(config, 0, device)
     fill(agent.batch, stream(0, "sampling"))
     products = matrix_products(config, device)
-    wait = torch.cuda.synchronize if device.type == "cuda" else _nothing
-    update, bare = side_by_side([lambda: agent.update(1e-4), products], 30 if quick else 300, wait)
+    update, bare = side_by_side([lambda: agent.update(1e-4), products], 30 if quick else 300, waiting(device))
     return {"update_ms": 1e3 * update, "matrix_products_ms": 1e3 * bare, "ratio": update / bare}
 
 
