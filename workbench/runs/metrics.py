@@ -5,7 +5,7 @@ agent brings its own (:attr:`workbench.core.train.hooks.Hook.metrics`). Readers 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, cast
@@ -17,14 +17,23 @@ from workbench.core.did_you_mean import did_you_mean
 from workbench.core.records import TABLES, Metric, RecordTable
 from workbench.runs.table import markdown_rows
 
-_ROWS = [[cell.strip("`") for cell in row] for row in markdown_rows(Path(__file__).with_name("metrics.md"))]
+
+def _rows_beside(module: str, cells: int) -> list[list[str]]:
+    rows = markdown_rows(Path(module).with_suffix(".md"))
+    return [[cell.strip("`") for cell in row] for row in rows if len(row) == cells]
+
+
+def metrics_beside(module: str, tables: Container[str]) -> tuple[Metric, ...]:
+    """The metrics of some tables that lie beside the file of a module, under the same name with ``.md``."""
+    return tuple(
+        Metric(name, table, field, unit, definition, cast(Literal["mean", "sum"], over_agents))
+        for name, table, field, unit, over_agents, definition in _rows_beside(module, 6) if table in tables
+    )  # fmt: skip
+
 
 # The core's metrics by name, and what the other columns of its tables say, as ``metrics.md`` lists them.
-METRICS: dict[str, Metric] = {
-    name: Metric(name, table, field, unit, definition, cast(Literal["mean", "sum"], over_agents))
-    for name, table, field, unit, over_agents, definition in (row for row in _ROWS if len(row) == 6)
-}
-COLUMNS: dict[str, str] = {column: meaning for column, meaning in (row for row in _ROWS if len(row) == 2)}
+METRICS: dict[str, Metric] = {each.name: each for each in metrics_beside(__file__, TABLES)}
+COLUMNS: dict[str, str] = {column: meaning for column, meaning in _rows_beside(__file__, 2)}
 
 
 def loss_name(configs: Iterable[Config]) -> str:

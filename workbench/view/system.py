@@ -16,31 +16,21 @@ import torch
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config
 from workbench.core.processes.worker import Parts
-from workbench.core.records import POINT, Metric, RecordTable
+from workbench.core.records import POINT, RecordTable
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
+from workbench.runs.metrics import metrics_beside
 
 SAMPLES = 30  # of a run at most
 MIB = 2**20
 _TABLE = RecordTable(np.dtype([*POINT.descr, ("number", "<i8")]), 512, axis="epoch")
-_FIELDS = (
-    ("cores", "cores", "Cores that {} was on since the sample before, all threads together."),
-    ("memory", "MiB", "Memory of {}; a page that several processes share counts for its share."),
-)
-_PROCESSES = {
-    "acting": "the process that acts (of a sequential run its only child)",
-    "learning": "each learner process, the processes added up",
-}
 
 
 class SystemLoad(Hook):
     """Samples what every child takes, in the same epochs in all of them."""
 
     tables: ClassVar = {"acting_load": _TABLE, "learning_load": _TABLE}
-    metrics: ClassVar = (
-        *(Metric(f"system/{what}_{field}", f"{what}_load", field, unit, meaning.format(whose), "sum")
-          for field, unit, meaning in _FIELDS for what, whose in _PROCESSES.items()),
-    )  # fmt: skip
+    metrics: ClassVar = metrics_beside(__file__, tables)
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Look before an epoch is collected: one that a process does again after a death is looked at again."""
@@ -63,12 +53,7 @@ class CardLoad(Hook):
     """Samples what the processes that learn take of a card, in the same epochs."""
 
     tables: ClassVar = {"card_load": _TABLE}
-    metrics: ClassVar = (
-        Metric("system/card_memory", "card_load", "memory", "MiB",
-               "Memory of the card that each process that learns has reserved, the processes added up.", "sum"),
-        Metric("system/card_use", "card_load", "use", "%",
-               "Share of the time in which the card computed; nan where nvidia-ml-py is not installed."),
-    )  # fmt: skip
+    metrics: ClassVar = metrics_beside(__file__, tables)
 
     @staticmethod
     def wanted(config: Config) -> bool:

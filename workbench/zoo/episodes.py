@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from workbench.core.envs.base import Turn
 from workbench.core.processes.worker import Parts
-from workbench.core.records import POINT, Metric, RecordTable
+from workbench.core.records import POINT, RecordTable
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector
+from workbench.runs.metrics import metrics_beside
 
 # "number" grows with every episode of an agent, so that one that is played twice is told from the next.
 _EPISODE = [*POINT.descr, ("number", "<i8"), ("episode_return", "<f8"), ("length", "<i4")]
 _MOST_WORLDS = 65536
-_SHOWN = "A curve shows the last one of each epoch; one that the end of an epoch cuts off is not counted."
 
 
 class EpisodeRecords(Hook):
@@ -32,14 +32,7 @@ class EpisodeRecords(Hook):
         "episodes": RecordTable(np.dtype(_EPISODE), axis="epoch"),
         "greedy_episodes": RecordTable(np.dtype([*_EPISODE, ("final", "<i1")]), axis="epoch"),
     }
-    metrics = (
-        Metric("episode/return", "episodes", "episode_return", "reward", f"Rewards of an episode, summed. {_SHOWN}"),
-        Metric("episode/length", "episodes", "length", "turns", f"Turns of an episode. {_SHOWN}"),
-        Metric("greedy_episode/return", "greedy_episodes", "episode_return", "reward",
-               f"Rewards of an episode of a greedy evaluation, summed. {_SHOWN}"),
-        Metric("greedy_episode/length", "greedy_episodes", "length", "turns",
-               f"Turns of an episode of a greedy evaluation. {_SHOWN}"),
-    )  # fmt: skip
+    metrics = metrics_beside(__file__, tables)
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Look on at every turn."""

@@ -9,9 +9,10 @@ import numpy as np
 
 from workbench.core.config import Config
 from workbench.core.processes.worker import Parts
-from workbench.core.records import POINT, Metric, RecordTable
+from workbench.core.records import POINT, RecordTable
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
+from workbench.runs.metrics import metrics_beside
 
 _TABLE, _TAKEN = "off_policy", "taken_over"
 _SHARES = (10, 50, 90)
@@ -26,20 +27,7 @@ class DrawnRows(Hook):
     tables: ClassVar = dict.fromkeys(
         (_TABLE, _TAKEN), RecordTable(np.dtype([*POINT.descr, ("number", "<i8")]), axis="epoch")
     )
-    metrics: ClassVar = (
-        Metric("replay/effective_sample_size", _TABLE, "effective", "rows",
-               "(sum w)^2 / sum w^2 of a batch's importance weights w, mean over the epoch's updates; nan without."),
-        Metric("replay/dropped", _TABLE, "dropped", "share", "Rows of the window that are older than replay.max_age."),
-        Metric("replay/skipped_updates", _TABLE, "skipped", "updates",
-               "Updates of this agent so far that were left out, because fewer rows than a batch were young enough."),
-        Metric("sync/in_queue_ms", _TABLE, "in_queue", "ms",
-               "From the end of the newest epoch that updates may draw from to the first of these updates."),
-        Metric("sync/in_flight_ms", _TAKEN, "in_flight", "ms",
-               "From the publication of a version to its first use by the actor; of versions that it uses."),
-        *(Metric(f"off_policy/ratio_{share}", _TABLE, f"ratio_{share}", "1",
-                 f"Probability of an action now divided by that when it was taken: the {share} % quantile of the "
-                 "epoch's last batch; nan without learning.correction.") for share in _SHARES),
-    )  # fmt: skip
+    metrics: ClassVar = metrics_beside(__file__, tables)
 
     @staticmethod
     def wanted(config: Config) -> bool:
