@@ -4,7 +4,6 @@ A world with a map is drawn with its gems and agents, and with the window of one
 well as in colour, and agents carry their numbers. Another one is the picture that it draws of itself.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,62 +22,45 @@ GEM_COLOUR, AGENT_COLOUR, CHOSEN = "#009E73", "#56B4E9", "#0072B2"
 SPREAD = "#E69F00"
 # How the moves that lead somewhere on a map are called.
 ARROWS = {"up": "↑ up", "down": "↓ down", "left": "← left", "right": "→ right"}
+# Longer side of a map.
+BOARD_INCHES = 3.4
 # Moves whose values there is room for; of more, the best ones are shown.
 MOVES_PER_INCH = 4
 
 
 class Board:
-    """Cells in one pair of axes: built once, then changed in place."""
+    """The map of a game, in one pair of axes without a frame: built once, then changed in place."""
 
-    def __init__(self, axes: Axes, cells: NDArray[np.uint8], names: Sequence[str], size: float) -> None:
-        """Make the artists.
-
-        Args:
-            axes: where to draw.
-            cells: (rows, columns) uint8, some that will be shown.
-            names: what their codes stand for.
-            size: of the longer side in points.
-        """
-        (rows, columns), cell = cells.shape, size / max(cells.shape)
-        self._codes = {name: code for code, name in enumerate(names)}
+    def __init__(self, axes: Axes, game: Game) -> None:
+        """Make the artists."""
+        (rows, columns), cell = game.cells.shape, 72 * BOARD_INCHES / max(game.cells.shape)
+        self._codes = {name: code for code, name in enumerate(game.code_names)}
         ground = ListedColormap([FLOOR, STONE, DUNE])
         self._ground = axes.imshow(np.zeros((rows, columns)), cmap=ground, vmin=-0.5, vmax=2.5)
         axes.set_xticks(np.arange(0.5, columns - 1), [])
         axes.set_yticks(np.arange(0.5, rows - 1), [])
         axes.tick_params(length=0)
         axes.grid(True, color="white", linewidth=1.0)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
         marks: dict[str, Any] = {"linestyle": "none", "markeredgecolor": INK, "clip_on": False}
         (self._gems,) = axes.plot([], [], marker="D", markersize=0.42 * cell, color=GEM_COLOUR, zorder=3, **marks)
-        size = 0.74 * cell
-        (self._agents,) = axes.plot([], [], marker="o", markersize=size, color=AGENT_COLOUR, zorder=4, **marks)
-        (self._chosen,) = axes.plot(
-            [], [], marker="o", markersize=size, color=CHOSEN, zorder=5, markeredgewidth=2.0, **marks
-        )
+        (self._agents,) = axes.plot([], [], marker="o", markersize=0.74 * cell, color=AGENT_COLOUR, zorder=4, **marks)
         self._axes, self._numbers, self._font = axes, list[Text](), min(0.42 * cell, 12)
 
-    def show(self, cells: NDArray[np.uint8], numbered: Mapping[int, Sequence[int]], chosen: int | None = None) -> None:
-        """Draw some cells, (rows, columns) entity codes.
-
-        Args:
-            cells: what is where.
-            numbered: row and column of every agent that is shown with its number.
-            chosen: the one of them to point out.
-        """
+    def show(self, game: Game) -> None:
+        """Draw the game as it is now, every agent with its number."""
+        cells = game.cells
         ground = np.zeros(cells.shape)
         ground[self._where(cells, "wall")], ground[self._where(cells, "sand")] = 1, 2
         self._ground.set_data(ground)
         _put(self._gems, np.argwhere(self._where(cells, "gem")))
         _put(self._agents, np.argwhere(self._where(cells, "agent")))
-        _put(self._chosen, np.array([numbered[chosen]] if chosen is not None else np.empty((0, 2))))
         for number in self._numbers:
             number.remove()
         self._numbers = [
             self._axes.text(
                 column, row, str(agent), ha="center", va="center", fontsize=self._font, fontweight="bold", zorder=10,
-                color="white" if agent == chosen else INK,
-            ) for agent, (row, column) in numbered.items()
+                color=INK,
+            ) for agent, (row, column) in enumerate(game.positions.tolist())
         ]  # fmt: skip
 
     def _where(self, cells: NDArray[np.uint8], name: str) -> NDArray[np.bool_]:
@@ -89,7 +71,6 @@ class Still:
     """The picture that a world draws of itself, in one pair of axes."""
 
     def __init__(self, axes: Axes, picture: NDArray[np.uint8]) -> None:
-        axes.set_axis_off()
         self._image = axes.imshow(picture)
 
     def show(self, game: Game) -> None:

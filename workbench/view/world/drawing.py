@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from workbench.runs.table import escaped, fixed
+from workbench.view.sentences import said
 from workbench.view.style import INK
 from workbench.view.world.board import (
     AGENT_COLOUR,
@@ -40,19 +41,15 @@ STEPS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 # What is drawn around the middle of a cell, in cells, and in which colour.
 SQUARE, DIAMOND, CIRCLE = "m-.5-.5h1v1h-1z", "m0-.3l.3.3-.3.3-.3-.3z", "m-.37 0a.37.37 0 1 0 .74 0a.37.37 0 1 0-.74 0z"
 GROUND, THINGS = {"wall": STONE, "sand": DUNE}, {"gem": (GEM_COLOUR, DIAMOND), "agent": (AGENT_COLOUR, CIRCLE)}
-LEGEND = ("", "point: value of a move, the diamond is chosen    broad line: its quantiles from 10 % to 90 %")
-MAP_LEGEND = (
-    "diamond: gem    circle: agent    dark: wall    dashed square: window of the agent",
-    "arrow: value of a move, the thick one is chosen    broad line: its quantiles from 10 % to 90 %",
-)
 
 
 def drawing(game: Game, name: str) -> str:
     """A game as it is now, seen by the agent whose turn it is, as an SVG element that says the same in words."""
-    seeing, picture, legend = game.sight, None if game.mapped else game.picture, LEGEND
+    seeing, picture, legend = game.sight, None if game.mapped else game.picture, ("", said("world.points"))
     parts = [_text(COLUMNS[0], 22, title_of(game, name), TITLE)]
     if game.mapped:
-        side, positions, legend = len(seeing.frame), dict(enumerate(game.positions.tolist())), MAP_LEGEND
+        side, positions = len(seeing.frame), dict(enumerate(game.positions.tolist()))
+        legend = said("world.map"), said("world.arrows")
         seen = _path(f"M{seeing.column - side // 2} {seeing.row - side // 2}h{side}v{side}h-{side}z", CHOSEN, 0.08)
         seen = f'<g stroke-dasharray=".25 .15">{seen}</g>'
         inside = {seeing.agent: (side // 2, side // 2)}

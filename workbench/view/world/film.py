@@ -146,11 +146,12 @@ class Scene:
         picture = None if game.mapped else game.picture
         heights = (0.1, 4.6) if game.unseen else (3.3, 1.4)
         inner = place.subgridspec(2, 2, height_ratios=heights, width_ratios=(0.2, 0.8), hspace=0.3)
-        axes, self._values = figure.add_subplot(inner[0, :]), Values(figure.add_subplot(inner[1, 1]), heights[1])
-        axes.set_frame_on(False)
-        axes.set(xticks=[], yticks=[])
-        self._still = None if picture is None else Still(axes, picture)
-        self._board = Board(axes, game.cells, game.code_names, 72 * 3.4) if game.mapped else None
+        axes = figure.add_subplot(inner[0, :], frame_on=False, xticks=[], yticks=[])
+        self._parts: list[Values | Board | Still] = [Values(figure.add_subplot(inner[1, 1]), heights[1])]
+        if game.mapped:
+            self._parts.append(Board(axes, game))
+        elif picture is not None:
+            self._parts.append(Still(axes, picture))
         self._head = axes.set_title("", loc="left", fontsize=SCREEN.title, color=INK)
         self._foot = axes.text(0, -0.03, "", transform=axes.transAxes, va="top", fontsize=SCREEN.small, color=GREY)
 
@@ -158,11 +159,8 @@ class Scene:
     def draw(self, weights: str = "") -> None:
         """Show the game as it is now, and whose weights play."""
         game = self._game
-        if self._board is not None:
-            self._board.show(game.cells, dict(enumerate(game.positions.tolist())))
-        if self._still is not None:
-            self._still.show(game)
-        self._values.show(game)
+        for part in self._parts:
+            part.show(game)
         self._head.set_text(f"{self._name}: reward {fixed(game.rewards.sum())}")
         said = f" · {game.gems} gems" * game.mapped + f" · no picture: {game.unseen[:40]}" * bool(game.unseen)
         self._foot.set_text(when(game) + said + weights)
