@@ -22,6 +22,7 @@ from workbench.core.envs.base import AgentSpec, EnvSpec, Turn, WorldConfig
 from workbench.core.registry import NotGiven, check_importable
 from workbench.core.settings import between, require
 from workbench.runs.array_digest import array_digest
+from workbench.zoo.sentences import said
 
 # Packages whose modules a run folder may have imported. Others are imported because the caller names them.
 TRUSTED = ("gymnasium", "pettingzoo", "mpe2", "minigrid", "ale_py")
@@ -87,10 +88,7 @@ class EnvironmentConfig(WorldConfig):
         module = self.module_of(self.env_id)
         known = module in sys.modules or _trusted(module.partition(".")[0]) or self._key in _FOUND
         if module and not known:
-            raise NotGiven(
-                f"world.env_id is {self.env_id!r}, of a module that a file may not have imported; import {module} "
-                f"first, or name the world yourself: world={self.title!r}"
-            )
+            raise NotGiven(said("environment.module", config=self, module=module))
 
     @classmethod
     def import_named(cls, text: str) -> None:
@@ -145,10 +143,7 @@ class EnvironmentConfig(WorldConfig):
             except ConfigError:
                 raise
             except ImportError as error:
-                raise NotGiven(
-                    f"world is {self.title!r}, which cannot be imported: {error}. gymnasium, pettingzoo and mpe2 come "
-                    'with pip install -e ".[worlds]"; install what else the environment needs likewise'
-                ) from error
+                raise NotGiven(said("environment.missing", config=self, error=error)) from error
             except (Exception, SystemExit) as error:
                 raise NotGiven(f"world is {self.title!r}, which cannot be made: {error!r}") from error
         return _FOUND[self._key]
@@ -179,10 +174,7 @@ class EnvironmentConfig(WorldConfig):
 
         names = getattr(environment, "possible_agents", None)
         if not names:
-            raise ConfigError(
-                f"world is {self.title!r}, which does not say who its agents are; each agent here has a network and a "
-                "replay from the start, so it needs possible_agents"
-            )
+            raise ConfigError(said("environment.agents", config=self))
         seen, done = environment.observation_space, environment.action_space
         whose = f"world is {self.title!r}, whose"
         named = ["agent"] if len(names) == 1 else [f"agent {x}" for x in names]

@@ -34,9 +34,9 @@ from workbench.core.config import Config
 from workbench.core.settings import require
 from workbench.core.shared.replay import Batch, Replay
 from workbench.core.train.learners import Learned, Learner
+from workbench.zoo.sentences import said
 
 FRAMES = 40  # of Python's stack, for each agent whose update is under way, with room for wrappers
-OTHERWISE = "use processes.learners = 'per_agent', 'auto' or a number"
 
 
 class _Networks(nn.Module):
@@ -106,21 +106,12 @@ class FusedLearner(Learner):
             ConfigError: the reason, and what to do.
         """
         agent, specs, learners = config.agent, config.spec.agents, config.processes.learners
-        require(
-            isinstance(agent, ValueConfig) and agent.stackable, "processes.learners", learners,
-            f"the agent {type(agent).__name__} does not say that it can be stacked; set stackable = True in its class "
-            f"if its row_losses may be mapped by torch.vmap, or {OTHERWISE}",
-        )  # fmt: skip
+        stackable = isinstance(agent, ValueConfig) and agent.stackable
+        require(stackable, "processes.learners", learners, said("fused.agent", name=type(agent).__name__))
         other = next((index for index, spec in enumerate(specs) if spec != specs[0]), 0)
-        require(
-            other == 0, "processes.learners", learners,
-            f"agents are stacked only if their spaces are equal; agent 0 has {specs[0]}, agent {other} has "
-            f"{specs[other]}; {OTHERWISE}",
-        )  # fmt: skip
-        require(
-            config.learning.correction == "none", "processes.learners", learners,
-            f"a fused learner makes no off-policy corrections; set learning.correction = 'none', or {OTHERWISE}",
-        )  # fmt: skip
+        unlike = said("fused.spaces", first=specs[0], other=other, its=specs[other])
+        require(other == 0, "processes.learners", learners, unlike)
+        require(config.learning.correction == "none", "processes.learners", learners, said("fused.correction"))
 
     # --- the stack ---------------------------------------------------------------------------------------------------
 

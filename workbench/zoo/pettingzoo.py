@@ -10,6 +10,7 @@ from typing import Any
 
 from workbench.core.config import ConfigError
 from workbench.zoo.environment import Environment, EnvironmentConfig, importable
+from workbench.zoo.sentences import said
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,5 @@ class PettingZooConfig(EnvironmentConfig):
         if not isinstance(made, AECEnv):
             return made
         if not made.metadata.get("is_parallelizable"):
-            raise ConfigError(
-                f"world is {self.title!r}, whose agents act one after the other in a way that PettingZoo cannot turn "
-                "into acting at once; write it as a world of your own, see workbench/README.md, Adding a world"
-            )
+            raise ConfigError(said("environment.in turn", config=self))
         return aec_to_parallel(made)

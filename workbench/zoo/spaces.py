@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from workbench.core.config import ConfigError
 from workbench.core.envs.base import AgentSpec
+from workbench.zoo.sentences import said
 
 # From what an environment returns to what is stored.
 Encode = Callable[[Any], Any]
@@ -31,10 +32,7 @@ def agent_spec(title: str, seen: spaces.Space[Any], done: spaces.Space[Any], key
         ConfigError: agents of this package cannot see or act like that.
     """
     if not isinstance(done, spaces.Discrete) or done.n > _MOST_ACTIONS:
-        raise ConfigError(
-            f"{title} acts in {done}; agents here choose one of at most {_MOST_ACTIONS} actions (Discrete). Register "
-            "the environment with a wrapper that makes its actions Discrete"
-        )
+        raise ConfigError(said("spaces.actions", title=title, done=done, most=_MOST_ACTIONS))
     space, _ = observation(title, seen, keys)
     return AgentSpec(space.shape or (1,), str(space.dtype), int(done.n))
 
@@ -51,15 +49,10 @@ def observation(title: str, space: spaces.Space[Any], keys: Sequence[str]) -> tu
     for name, leaf, _ in _leaves(space):
         if not isinstance(leaf, (spaces.Box, *_FLATTENED)):
             remedy = "leave it out with world.observation_keys" if name else "register it with a wrapper that does"
-            raise ConfigError(
-                f"{title} sees {name + ': ' if name else ''}{leaf}; agents here see Box and Discrete spaces, and Dict "
-                f"and Tuple of these: {remedy}"
-            )
+            place = f"{name}: " if name else ""
+            raise ConfigError(said("spaces.kind", title=title, place=place, leaf=leaf, remedy=remedy))
     if not 0 < (count := spaces.flatdim(space)) <= _MOST_NUMBERS:
-        raise ConfigError(
-            f"{title} sees {space}, which is {count:,} numbers; agents here see 1 to {_MOST_NUMBERS:,}: register it "
-            "with a wrapper that makes it so"
-        )
+        raise ConfigError(said("spaces.size", title=title, space=space, count=count, most=_MOST_NUMBERS))
     if isinstance(space, spaces.Box):
         return space, np.asarray if space.dtype.kind == "f" else lambda seen: _exactly(title, space.dtype, seen)
     flat = spaces.flatten_space(space)
