@@ -83,12 +83,12 @@ Config.replace.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
     + [inspect.Parameter("changes", inspect.Parameter.VAR_KEYWORD)]
 )
 
-registry.register("agent", "dqn", "workbench.zoo.dqn:DQNConfig")
-registry.register("learner", "fused", "workbench.zoo.fused:FusedLearner")
-registry.register("replay.sampler", "prioritised", "workbench.zoo.prioritised:PrioritisedConfig")
-registry.register("world", "treasurehunt_sparse", "workbench.zoo.sparse:SparseConfig")
+# What the wings offer by name, and where what draws is, which is imported when it is first asked for.
+_OFFERED = beside(__file__)
+for _group, _names in _OFFERED["registered"].items():
+    for _name, _class in _names.items():
+        registry.register(_group, _name, _class)
 
-_DRAWN = beside(__file__)
 # What a sweep hands on to :func:`launch`.
 _SWEPT_OPTIONS = ("weights", "faults", "probes", "hooks", "timeline", "note", "tags")
 # Classes that have a page of their own in a notebook.
@@ -99,8 +99,8 @@ def __getattr__(name: str) -> Any:
     """Import what draws and what exports when it is first asked for: a script that trains needs no matplotlib."""
     if name == "report":
         return importlib.import_module("workbench.report")
-    if name in _DRAWN:
-        return getattr(importlib.import_module(_DRAWN[name]), name)
+    if module := _OFFERED["drawn"].get(name):
+        return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -182,10 +182,6 @@ class LoadedRun(_Instruments, loading.LoadedRun):
 loading.opened_as = LoadedRun
 loading.readers[KIND] = follow
 judges[KIND] = "workbench.watch.judge:diagnose"
-registry.register("agent", KIND, "workbench.watch.folder:Watched")
-registry.register("world", KIND, "workbench.watch.folder:Elsewhere")
-registry.register("world", "gymnasium", "workbench.zoo.gymnasium:GymnasiumConfig")
-registry.register("world", "pettingzoo", "workbench.zoo.pettingzoo:PettingZooConfig")
 
 
 class Comparison(comparing.Comparison):

@@ -26,6 +26,8 @@ REMEDIES: dict[str, str] = SENTENCES["too much memory"]
 
 # Files that are open for a moment only: logs, records, a checkpoint, the pipes of a child that is being started.
 SPARE_FILES = 24
+# Where a control group says its limit and what it has, by its controllers: of version 2, and of version 1.
+GROUP_FILES = {"": ("memory.max", "memory.current"), "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes")}
 # Learners for each core beyond which they only wait for each other.
 MOST_PER_CORE = 8
 
@@ -109,16 +111,12 @@ def left_in_groups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/
         return []
     found = []
     for _, controllers, path in lines:
-        if controllers not in ("", "memory"):
-            continue
-        top = root / controllers
-        names = ("memory.max", "memory.current") if not controllers else (
-            "memory.limit_in_bytes", "memory.usage_in_bytes"
-        )  # fmt: skip
-        group = top / path.lstrip("/")
-        for folder in (group, *group.parents):
-            if folder == top or top in folder.parents:
-                found += _left(folder, *names)
+        if controllers in GROUP_FILES:
+            top = root / controllers
+            group = top / path.lstrip("/")
+            for folder in (group, *group.parents):
+                if folder.is_relative_to(top):
+                    found += _left(folder, *GROUP_FILES[controllers])
     return found
 
 

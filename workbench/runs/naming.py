@@ -1,7 +1,6 @@
 """Names of runs that are shown together: the names they were given, or else what tells them apart."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 
 from workbench.runs.loaded import RunView, extensions
@@ -26,11 +25,10 @@ def labels(runs: Sequence[RunView]) -> list[str]:
             parts = [new if not name or named.count(name) > 1 else old
                      for old, new, name in zip(parts, longer, named, strict=True)]  # fmt: skip
     names = [", ".join(filter(None, part)) or run.label for part, run in zip(parts, runs, strict=True)]
-    total, seen = Counter(names), Counter[str]()
-    for index, name in enumerate(names):
-        seen[name] += 1
-        names[index] = f"{name} ({seen[name]})" if total[name] > 1 else name
-    return names
+    return [
+        f"{name} ({names[:place].count(name) + 1})" if names.count(name) > 1 else name
+        for place, name in enumerate(names)
+    ]
 
 
 def _distinct(parts: list[list[str]]) -> int:

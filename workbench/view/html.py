@@ -20,6 +20,7 @@ from workbench.runs.loaded import RunError, RunView
 from workbench.runs.result import Result, cell, listed_in
 from workbench.runs.table import Table, escaped, html_table, number
 from workbench.view.panel.feed import change_text
+from workbench.view.sentences import said
 from workbench.view.style import GREY, WARNING
 
 _FAILURE = f"border-left: 3px solid var(--wb-warning, {WARNING}); padding: 4px 8px; white-space: pre-wrap"
@@ -32,14 +33,9 @@ _MARKS = {"fail": "&#10007;&nbsp;<b>FAIL</b>", "cannot tell": "?&nbsp;cannot&nbs
 # --- pieces ----------------------------------------------------------------------------------------------------------
 
 
-def text(value: object) -> str:
-    """A value as escaped text."""
-    return escaped(value)
-
-
 def failure(name: str, words: str) -> str:
     """What went wrong, whole, with its line breaks."""
-    return f'<pre role="alert" style="{_FAILURE}">{text(name)}: {text(words)}</pre>'
+    return f'<pre role="alert" style="{_FAILURE}">{escaped(name)}: {escaped(words)}</pre>'
 
 
 def warning(words: str) -> str:
@@ -58,12 +54,12 @@ def attempt(action: Callable[[], object]) -> str:
 
 def marked(words: str) -> str:
     """One line with the mark of a warning, which a screen reader does not read again each time it is redrawn."""
-    return f'<span style="color: var(--wb-warning, {WARNING})">&#9888; {text(words)}</span>'
+    return f'<span style="color: var(--wb-warning, {WARNING})">&#9888; {escaped(words)}</span>'
 
 
 def quiet(words: str) -> str:
     """One line that does not."""
-    return f'<span style="color: var(--wb-grey, {GREY})">{text(words)}</span>'
+    return f'<span style="color: var(--wb-grey, {GREY})">{escaped(words)}</span>'
 
 
 # --- the panel -------------------------------------------------------------------------------------------------------
@@ -76,7 +72,7 @@ def incident_lines(runs: Sequence[RunView], names: Sequence[str], most: int = 3)
         incidents = run.incidents
         if len(incidents) > most:
             lines.append(quiet(f"{name}: {len(incidents) - most:,} deaths before these, listed in run.incidents"))
-        lines += [marked(f"{name}: {said}") for said in incidents[-most:]]
+        lines += [marked(f"{name}: {incident}") for incident in incidents[-most:]]
     return "".join(f'<div style="line-height: 1.6">{line}</div>' for line in lines)
 
 
@@ -89,7 +85,7 @@ def process_table(runs: Sequence[RunView], names: Sequence[str]) -> str:
             gone = "&#10007; <b>gone</b>" if process.pid else "not started"
             alive = "&#10003; alive" if process.alive else gone
             cells = [name, process.name, process.role, agents, process.pid or "-"]
-            rows.append([*map(text, cells), alive, f"{process.silence_s:.1f} s ago", text(process.restarts)])
+            rows.append([*map(escaped, cells), alive, f"{process.silence_s:.1f} s ago", escaped(process.restarts)])
     if not rows:
         return quiet("No process is there yet.")
     head = ("run", "process", "role", "agents", "pid", "state", "last heartbeat", "restarts")
@@ -114,7 +110,7 @@ def change_list(runs: Sequence[RunView], names: Sequence[str]) -> str:
 @functools.singledispatch
 def page(shown: object) -> str:
     """The page of an object in a notebook; what has none of its own shows its ``repr``."""
-    return f"<pre>{text(repr(shown))}</pre>"
+    return f"<pre>{escaped(repr(shown))}</pre>"
 
 
 @page.register
@@ -124,20 +120,16 @@ def _config(config: Config) -> str:
     changed = [name for name in values if values[name] != defaults.get(name)]
 
     def row(name: str) -> list[str]:
-        value = f"<code>{text(repr(values[name]))}</code>"
-        default = f"<b>{value}</b>, default <code>{text(repr(defaults.get(name)))}</code>"
-        return [f"<code>{text(name)}</code>", default if name in changed else value, text(notes.get(name, ""))]
+        value = f"<code>{escaped(repr(values[name]))}</code>"
+        default = f"<b>{value}</b>, default <code>{escaped(repr(defaults.get(name)))}</code>"
+        return [f"<code>{escaped(name)}</code>", default if name in changed else value, escaped(notes.get(name, ""))]
 
     head = ("setting", "value", "meaning")
-    summary = (
-        f"{config.num_agents} agents in {config.world.title}, {config.epochs:,} epochs of "
-        f"{config.max_turns} turns, {config.total_updates:,} updates of each agent, seed {config.seed}"
-    )
-    differ = quiet("All settings: default.")
+    summary, differ = said("page.config", config=config), quiet("All settings: default.")
     if changed:
         differ = html_table(head, map(row, changed), "Differs from the default")
     return (
-        f"<div><b>{text(summary)}</b></div>{differ}"
+        f"<div><b>{escaped(summary)}</b></div>{differ}"
         f"<details><summary>All {len(values)} settings</summary>{html_table(head, map(row, values))}</details>"
     )
 
@@ -201,28 +193,28 @@ def _runs(found: RunList) -> str:
     if not found:
         return quiet(repr(found))
     shown = '<input type="search" placeholder="filter" aria-label="Show the runs that contain these words">'
-    said = quiet(f"{len(found):,} runs; press a head to sort by it")
-    return f'<div onclick="{text(_SORT)}" oninput="{text(_FILTER)}">{shown} {said}{found.table.html}</div>'
+    about = quiet(f"{len(found):,} runs; press a head to sort by it")
+    return f'<div onclick="{escaped(_SORT)}" oninput="{escaped(_FILTER)}">{shown} {about}{found.table.html}</div>'
 
 
 @page.register
 def _diagnosis(diagnosis: Diagnosis) -> str:
     """Conclusion, checks, stages, methods and hypothesis; what failed comes first."""
     failed, all_checks = len(diagnosis.failed), len(diagnosis.checks) + len(diagnosis.chain)
-    said = f"{failed} of {all_checks} checks and stages fail" if failed else "no check fails"
-    first, last = (f'<p style="line-height: 1.35">{text(words)}</p>' * bool(words)
+    fail = f"{failed} of {all_checks} checks and stages fail" if failed else "no check fails"
+    first, last = (f'<p style="line-height: 1.35">{escaped(words)}</p>' * bool(words)
                    for words in (diagnosis.conclusion, diagnosis.hypothesis.sentence))  # fmt: skip
     parts = {"Stages, each computed once more": diagnosis.chain, "Methods of sync verification": diagnosis.methods}
     more = (f"<details{' open' * any(each.verdict == 'fail' for each in found)}><summary>{title}</summary>"
             f"{_checks(found)}</details>" for title, found in parts.items() if found)  # fmt: skip
-    return f"<div><b>{text(diagnosis.run)}</b>: {said}.</div>{first}{_checks(diagnosis.checks)}{''.join(more)}{last}"
+    return f"<div><b>{escaped(diagnosis.run)}</b>: {fail}.</div>{first}{_checks(diagnosis.checks)}{''.join(more)}{last}"
 
 
 def _checks(results: Iterable[CheckResult]) -> str:
     order = list(_MARKS)
     rows = [
-        [text(each.name), _MARKS[each.verdict], text(each.figure), text(each.threshold),
-         text(f"[{' '.join(each.ids)}] {each.sentence}" if each.ids else each.sentence)]
+        [escaped(each.name), _MARKS[each.verdict], escaped(each.figure), escaped(each.threshold),
+         escaped(f"[{' '.join(each.ids)}] {each.sentence}" if each.ids else each.sentence)]
         for each in sorted(results, key=lambda each: order.index(each.verdict))
     ]  # fmt: skip
     return html_table(("check", "verdict", "found", "must hold", "that is to say"), rows)
@@ -246,8 +238,8 @@ def field_notes(settings: Settings, prefix: str = "") -> dict[str, str]:
 
 @functools.cache
 def _notes_of(kind: type) -> dict[str, str]:
-    said = docstring_parser.parse_from_object(kind).params
-    return {each.arg_name: " ".join((each.description or "").split()) for each in said}
+    described = docstring_parser.parse_from_object(kind).params
+    return {each.arg_name: " ".join((each.description or "").split()) for each in described}
 
 
 def _short(path: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from workbench.core.config import ProcessConfig
-from workbench.core.processes.supervisor import Child, Supervisor
+from workbench.core.processes.supervisor import Supervisor
 from workbench.core.processes.worker import Role
 from workbench.core.train.hooks import Action, Death, Listener, Verdict
 from workbench.runs.sentences import said
@@ -79,15 +79,11 @@ class RestartPolicy(Listener):
         ready = self._progress.ready()
         silences = self.silence.look(self._progress.heartbeats(), ready)
         for child, silence_s in zip(children, silences, strict=True):
-            if child.process.is_alive():
-                self._look_at(child, ready[child.job.index], silence_s)
-
-    def _look_at(self, child: Child, ready: bool, silence_s: float) -> None:
-        limit = self._limits.hang_timeout_s
-        if not ready:  # restarted, and not there yet
-            limit, silence_s = self._limits.start_timeout_s, time.monotonic() - child.started
-        if silence_s > limit:
-            self._supervisor.kill(child, said("restarts.silent", limit=limit))
+            limit = self._limits.hang_timeout_s
+            if not ready[child.job.index]:  # restarted, and not there yet
+                limit, silence_s = self._limits.start_timeout_s, time.monotonic() - child.started
+            if silence_s > limit and child.process.is_alive():
+                self._supervisor.kill(child, said("restarts.silent", limit=limit))
 
 
 class Restarts:
@@ -125,10 +121,14 @@ def policy(config: ProcessConfig, role: Role) -> str:
 
 
 class Silence:
-    """For how long each child has sent no heartbeat, in time during which this process was awake itself."""
+    """For how long each child has sent no heartbeat, in time during which this process was awake itself.
+
+    Attributes:
+        seconds: what :meth:`look` found last.
+    """
 
     def __init__(self, num_processes: int) -> None:
-        self._beats, self._seconds = [-1] * num_processes, [0.0] * num_processes
+        self._beats, self.seconds = [-1] * num_processes, [0.0] * num_processes
         self._looked = time.monotonic()
 
     def look(self, beats: list[int], ready: list[bool]) -> list[float]:
@@ -140,14 +140,7 @@ class Silence:
         """
         now = time.monotonic()
         awake = min(now - self._looked, 1.0)  # more is a look that came late: a suspended machine, a Ctrl-Z
-        self._looked = now
-        for process, (before, given) in enumerate(zip(self._beats, beats, strict=True)):
-            silent = given == before and ready[process]
-            self._seconds[process] = self._seconds[process] + awake if silent else 0.0
-        self._beats = list(beats)
+        looks = zip(self.seconds, self._beats, beats, ready, strict=True)
+        self.seconds = [was + awake if given == before and there else 0.0 for was, before, given, there in looks]
+        self._looked, self._beats = now, list(beats)
         return self.seconds
-
-    @property
-    def seconds(self) -> list[float]:
-        """What :meth:`look` found last."""
-        return list(self._seconds)

@@ -19,8 +19,7 @@ from workbench.runs.compare import Comparison, runs_of
 from workbench.runs.files import at, write_whole
 from workbench.runs.loaded import RunView
 from workbench.runs.naming import labels
-from workbench.runs.table import fixed
-from workbench.view.html import text
+from workbench.runs.table import escaped, fixed
 from workbench.view.picture import Picture, to_png
 from workbench.view.style import GREY, INK, SCREEN, own_settings
 from workbench.view.world.board import Board, Still, Values, when
@@ -69,7 +68,7 @@ class Film:
     def html(self) -> str:
         """A page that plays the frames; pauses, goes back and forth with buttons, a slider and their keys."""
         frames = json.dumps([base64.b64encode(frame).decode() for frame in self.frames])
-        return _PAGE.replace("ALT", text(self.alt)).replace("TURN_MS", str(TURN_MS)).replace("FRAMES", frames)
+        return _PAGE.replace("ALT", escaped(self.alt)).replace("TURN_MS", str(TURN_MS)).replace("FRAMES", frames)
 
     def __len__(self) -> int:
         return len(self.frames)
