@@ -14,6 +14,7 @@ from tests.blocks import block_of
 from workbench.core.processes import shared_memory
 from workbench.core.processes.blocks import Plan, allocate_shared
 from workbench.core.processes.spawn import in_words
+from workbench.core.processes.supervisor import children_of
 from workbench.core.shared.record_ring import Channel
 from workbench.runs import limits
 from workbench.runs.folder import RecordWarning
@@ -23,7 +24,6 @@ from workbench.runs.limits import (
     left_in_groups,
     memory_available,
     memory_needed,
-    num_processes,
 )
 from workbench.runs.recovery.keepers import COPIES
 from workbench.runs.run import OWN_HOOKS
@@ -43,7 +43,7 @@ def plan(config=QUICK, mode="multiprocess", lag=1):
 def test_what_is_counted_is_what_is_taken_to_the_byte(agents, worlds, keep, lag, mode):
     config = QUICK.replace(**{"world.num_agents": agents, "world.num_worlds": worlds, "checkpoint.keep": keep})
     wanted = plan(config, mode, lag if mode == "multiprocess" else lag or 0)
-    shared = allocate_shared(wanted, num_processes(wanted))
+    shared = allocate_shared(wanted, len(children_of(wanted.config, wanted.mode)))
     assert sum(memory_needed(wanted).values()) == len(shared.blocks["progress"].memory.map)
     assert REMEDIES.keys() - memory_needed(wanted).keys() == (set() if keep else {COPIES})
 

@@ -21,10 +21,9 @@ from workbench.core.seeding import stream
 from workbench.runs.folder import RunFolder
 from workbench.runs.loaded import padded
 from workbench.runs.recovery.checkpoint import CheckpointError
-from workbench.view.world.board import describe
 from workbench.view.world.drawing import drawing
 from workbench.view.world.film import film
-from workbench.view.world.game import FRACTIONS, Game
+from workbench.view.world.game import FRACTIONS, Game, describe
 from workbench.view.world.world_view import WorldView
 
 QUICK = wb.preset("tiny")

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from workbench.core.records import TABLES
@@ -20,7 +19,7 @@ from workbench.runs.statistics import listed
 from workbench.runs.table import Table, number
 from workbench.view.curves import moving_average
 from workbench.view.figures import references
-from workbench.view.style import GREY, PRINT, few_ticks, run_style
+from workbench.view.style import PRINT, few_ticks, reference_lines, run_style
 
 # Points of a drawn curve.
 POINTS = 200
@@ -153,8 +152,9 @@ def draw(name: str, opening: str, shown: Sequence[Panel], material: Material) ->
         axes.margins(y=0.08)
         if panel.curves[0].over == "time":
             few_ticks(axes.xaxis)
-        if panel.references:
-            _add_references(axes, material)
+        if panel.references:  # none where the runs are of several worlds, unless these have one scale
+            known = [(0.0, "random"), (1.0, "scripted")] if material.normalised else references(material.selection.runs)
+            reference_lines(axes, [(mean, name.replace("_", " ")) for mean, name in known], PRINT)
     add_legend(picture)
     table = Table(HEAD, tuple(rows))
     at_the_end = f"At the end: {'; '.join(ends)}."
@@ -256,19 +256,6 @@ def _draw(axes: Axes, index: int, bundle: Bundle, label: str, thin: bool) -> Non
         axes.fill_between(bundle.x, bundle.low, bundle.high, color=style.colour, alpha=0.16, linewidth=0, zorder=2)
         for edge in (bundle.low, bundle.high):  # seen where bands overlap, and in grey
             axes.plot(bundle.x, edge, color=style.colour, linewidth=0.3, alpha=0.6, zorder=2)
-
-
-def _add_references(axes: Axes, material: Material) -> None:
-    """A line for each reference policy, where all runs are of one world."""
-    known = [(0.0, "random"), (1.0, "scripted")] if material.normalised else references(material.selection.runs)
-    right = axes.get_yaxis_transform()
-    for mean, name in known:
-        axes.axhline(mean, color=GREY, linewidth=0.6, linestyle=(0, (1.2, 1.8)), zorder=1)
-        axes.annotate(
-            name.replace("_", " "), (1.0, mean), xycoords=right, xytext=(-1, 1), textcoords="offset points", ha="right",
-            va="bottom", fontsize=PRINT.small - 1, color=GREY, zorder=20,
-            path_effects=[withStroke(linewidth=1.5, foreground="white")],
-        )  # fmt: skip
 
 
 def _rows(group: Group, curve: Curve, bundle: Bundle) -> list[tuple[str, ...]]:

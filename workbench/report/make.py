@@ -5,13 +5,12 @@ folders is in a file; only the versions of matplotlib and of its fonts can chang
 """
 
 import dataclasses
-import json
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.report import curves
+from workbench.report.curves import greedy_reward, loss_and_q, reward
 from workbench.report.fault_matrix import fault_matrix
 from workbench.report.intervals import estimate, interval
 from workbench.report.load import memory
@@ -23,7 +22,7 @@ from workbench.report.sweep import sweep
 from workbench.report.sync_lag import sync_lag
 from workbench.report.timeline import timeline
 from workbench.runs.files import at, write_whole
-from workbench.runs.folder import reference_path
+from workbench.runs.folder import RecordError, read_json, reference_path
 from workbench.runs.result import value_at
 from workbench.runs.statistics import listed, not_finite
 from workbench.runs.table import Table, plain
@@ -33,16 +32,10 @@ from workbench.view.style import COLUMN_WIDTHS, PRINT_DPI, own_settings
 #
 # A function raises :class:`~workbench.report.selection.ReportError` where the material is not enough.
 FIGURES: dict[str, Callable[[Material], ReportFigure]] = {
-    "greedy_reward": curves.greedy_reward,
-    "reward": curves.reward,
-    "loss_and_q": curves.loss_and_q,
-    "sync_lag": sync_lag,
-    "speedup": speedup,
-    "memory": memory,
-    "timeline": timeline,
-    "sweep": sweep,
-    "fault_matrix": fault_matrix,
-}
+    draws.__name__: draws for draws in (
+        greedy_reward, reward, loss_and_q, sync_lag, speedup, memory, timeline, sweep, fault_matrix,
+    )
+}  # fmt: skip
 SUFFIXES = (".pdf", ".svg", ".png")
 _WIDTH = 110
 
@@ -216,11 +209,7 @@ def _read_matrix(path: Path | str | None) -> Mapping[str, Any] | None:
 def _read(path: Path | str | None, campaign: str) -> Mapping[str, Any] | None:
     if path is None:
         return None
-    remedy = f"give a file that `python -m tests.campaigns.{campaign}` wrote"
     try:
-        data = json.loads(at(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ReportError(f"cannot read {path}: {error}; {remedy}") from None
-    if not isinstance(data, dict):
-        raise ReportError(f"{path} holds a {type(data).__name__}; {remedy}")
-    return data
+        return read_json(at(path))
+    except RecordError as error:
+        raise ReportError(f"{error}; give a file that `python -m tests.campaigns.{campaign}` wrote") from None

@@ -223,7 +223,7 @@ def _group(
     runs: list[LoadedRun], settings: dict[str, Any], differing: list[str], tasks: Mapping[LoadedRun, str]
 ) -> Group:
     runs = sorted(runs, key=lambda run: (tasks[run], run.config.seed, run.name))
-    known = sorted({tasks[run] for run in runs})
+    strata = np.unique([tasks[run] for run in runs], return_inverse=True)[1]
     own = [f"{name} = {shown(settings[name])}" for name in differing if settings.get(name, "") != ""]
     label = ", ".join([runs[0].label, *own])
-    return Group(label, tuple(runs), settings, np.array([known.index(tasks[run]) for run in runs], np.intp))
+    return Group(label, tuple(runs), settings, strata)

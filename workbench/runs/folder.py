@@ -282,7 +282,7 @@ class RunFolder:
     def read_result(self) -> dict[str, Any] | None:
         """What :meth:`write_result` wrote; None while the run has no result."""
         path = self.place / "result.json"
-        return _read_json(path) if path.exists() else None
+        return read_json(path) if path.exists() else None
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
@@ -347,7 +347,7 @@ def _read_head(path: Path) -> dict[str, Any]:
         raise RecordError(f"cannot read {path}: {error.strerror}") from None
     if not there:
         raise RecordError(f"{path} is no run folder: it has no run.json")
-    head = _read_json(path / "run.json")
+    head = read_json(path / "run.json")
     found = head.get("format")
     if found != FORMAT:
         if type(found) is not int:
@@ -357,7 +357,12 @@ def _read_head(path: Path) -> dict[str, Any]:
     return head
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a file of JSON holds, which may come from anyone.
+
+    Raises:
+        RecordError: there is no such file, or it is damaged.
+    """
     try:
         data = json.loads(read_text(path))
         json.dumps(data, ensure_ascii=False).encode()  # half a character can be written nowhere

@@ -16,6 +16,7 @@ import psutil
 from workbench.core.processes import shared_memory
 from workbench.core.processes.blocks import Plan, layouts
 from workbench.core.processes.spawn import TOO_MANY_FILES
+from workbench.core.processes.supervisor import children_of
 from workbench.runs import fork_server, machine
 from workbench.runs.folder import RecordWarning
 from workbench.runs.history import History
@@ -86,7 +87,7 @@ def check_memory(size: int) -> None:
 def memory_needed(plan: Plan) -> dict[str, int]:
     """Bytes of all blocks of a run, by what they are for, see :data:`REMEDIES`."""
     needed: dict[str, int] = {}
-    for name, layout in layouts(plan, num_processes(plan)).items():
+    for name, layout in layouts(plan, len(children_of(plan.config, plan.mode))).items():
         own = {"replay": "replays", "weight": "weight stores"}.get(name.split()[0], "telemetry")
         part = layout.title if name in plan.hook_layouts else own
         needed[part] = needed.get(part, 0) + layout.nbytes
@@ -130,14 +131,9 @@ def _left(folder: Path, limit: str, usage: str) -> list[int]:
         return []
 
 
-def num_processes(plan: Plan) -> int:
-    """Children of a run."""
-    return 1 if plan.mode == "sequential" else 1 + plan.config.num_learners
-
-
 def files_needed(plan: Plan) -> int:
     """Files that a run holds open in this process, whatever its number of agents but for the processes they need."""
-    processes = num_processes(plan)
+    processes = len(children_of(plan.config, plan.mode))
     folders, memory, server = 2, 2, 1  # those of run and logs; the memory's file is open, and mapped
     wakeups = (processes + 1) * (1 if hasattr(os, "eventfd") else 2)
     return folders + memory + server + wakeups + 2 * processes + SPARE_FILES  # a child's line, and what stands for it

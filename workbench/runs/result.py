@@ -104,11 +104,9 @@ def sync_lag(history: History) -> dict[str, dict[str, float | None]]:
     """Mean and max of the sync lag over epochs and agents, in versions, updates and milliseconds."""
     table = history.epochs
     columns = {"versions": "sync_lag_versions", "updates": "sync_lag_updates", "milliseconds": "sync_lag_ms"}
-    values = {unit: table[column] for unit, column in columns.items()}
-    return {
-        unit: {"mean": float(each.mean()), "max": float(each.max())} if len(table) else {"mean": None, "max": None}
-        for unit, each in values.items()
-    }
+    if not len(table):
+        return {unit: {"mean": None, "max": None} for unit in columns}
+    return {unit: {"mean": float(table[it].mean()), "max": float(table[it].max())} for unit, it in columns.items()}
 
 
 def greedy_reward(history: History) -> float | None:

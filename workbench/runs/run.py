@@ -391,12 +391,6 @@ class Run(RunView, Listener, Awaitable[Result]):
             self._refuse(table, error)
         return not waiting
 
-    def _look_for_the_folder(self) -> None:
-        try:
-            _ = self.folder.place
-        except RecordError as error:
-            self._refuse("folder", error)
-
     def _refuse(self, what: str, error: RecordError) -> None:
         """Remember what was not written, and why. With the folder, the records in it are gone."""
         gone = isinstance(error, FolderGone)
@@ -432,7 +426,10 @@ class Run(RunView, Listener, Awaitable[Result]):
     def end(self) -> None:
         """Sum up, and finish the folder."""
         supervisor = self._supervisor
-        self._look_for_the_folder()
+        try:
+            _ = self.folder.place
+        except RecordError as error:
+            self._refuse("folder", error)
         if supervisor.error is not None:
             status = "failed"
         else:

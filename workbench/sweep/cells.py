@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from workbench.core.config import Config, ConfigError, differences
+from workbench.core.processes.supervisor import children_of
 from workbench.core.train.hooks import Hook
 from workbench.runs.files import at
 from workbench.runs.folder import NAME, RecordError, RunFolder, runs_folder
@@ -73,7 +74,7 @@ class Cell:
     @property
     def processes(self) -> int:
         """Child processes of its run."""
-        return 1 if self.mode == "sequential" else 1 + self.config.num_learners
+        return len(children_of(self.config, self.mode))
 
     @property
     def cores(self) -> int:

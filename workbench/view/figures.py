@@ -153,7 +153,8 @@ class _Plot:
             for x, text in change_marks(run, self._chart, self._choices.over):
                 self._mark_change(index, x, text)
         if self._chart.references and self._choices.agents == "together":
-            self._add_references()
+            known = [(mean, f"{REFERENCES[name]}, {fixed(mean)}") for mean, name in references(feed.runs)]
+            style.reference_lines(axes, known)
         axes.set_xlim(0, feed.end(number))
         self._scale(feed.note(number), [line.rows for line in lines if line.kind in ("curve", "marks")])
 
@@ -223,19 +224,6 @@ class _Plot:
             rotation=90, ha="left", va="top", fontsize=SCREEN.small, color=INK, path_effects=style.HALO, zorder=15,
             annotation_clip=True,
         )  # fmt: skip
-
-    def _add_references(self) -> None:
-        """A line for each reference policy, named where learning curves leave room."""
-        means = references(self._feed.runs)
-        for place, (mean, name) in enumerate(means):
-            self._axes.axhline(mean, color=GREY, linewidth=0.9, linestyle=(0, (1.5, 2.0)), zorder=1)
-            left, below = place == len(means) - 1, place == 0
-            self._axes.annotate(
-                f"{REFERENCES[name]}, {fixed(mean)}", (0.0 if left else 1.0, mean),
-                xycoords=self._axes.get_yaxis_transform(), textcoords="offset points",
-                xytext=(2 if left else -2, -2 if below else 2), ha="left" if left else "right",
-                va="top" if below else "bottom", fontsize=SCREEN.small, color=GREY, path_effects=style.HALO, zorder=9,
-            )  # fmt: skip
 
 
 def references(runs: Sequence[RunView]) -> list[tuple[float, str]]:

@@ -137,8 +137,7 @@ def _config(config: Config) -> str:
 @page.register
 def _result(result: Result) -> str:
     """Every quantity of a result, with its unit."""
-    dial = "free-running" if result.lag is None else f"lag {result.lag}"
-    run = ("run", f"{result.mode}, {dial}, seed {result.seed}: {result.status}")
+    run = ("run", f"{RunView.label_of(result.mode, result.lag)}, seed {result.seed}: {result.status}")
     digests = ((f"digest of {name}", f"{value[:16]}...") for name, value in result.digest.items())
     rows = (run, *((name, cell(result, paths)) for name, paths in _RESULT.items()), *digests)
     return Table(("quantity", "value"), rows, "Result", numbers=False).html

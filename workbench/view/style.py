@@ -129,6 +129,19 @@ def legend_above(
     )  # fmt: skip
 
 
+def reference_lines(axes: Axes, known: Sequence[tuple[float, str]], sizes: Sizes = SCREEN) -> None:
+    """A dotted line at each value to compare curves with, lowest first, named where learning curves leave room."""
+    halo = [withStroke(linewidth=2.5 * sizes.line, foreground="white")]
+    for place, (value, name) in enumerate(known):
+        left, below = place == len(known) - 1, place == 0
+        axes.axhline(value, color=GREY, linewidth=0.9 * sizes.line, linestyle=(0, (1.5, 2.0)), zorder=1)
+        axes.annotate(
+            name, (0.0 if left else 1.0, value), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
+            xytext=(2 if left else -2, -2 if below else 2), ha="left" if left else "right",
+            va="top" if below else "bottom", fontsize=sizes.small, color=GREY, path_effects=halo, zorder=9,
+        )  # fmt: skip
+
+
 # Held while anything is drawn: matplotlib's settings are one for all threads, and every panel has one.
 DRAWING = threading.RLock()
 

@@ -1,7 +1,7 @@
 """The world as a picture, and what one agent thinks of its moves.
 
-A world with a map is drawn with its gems and agents, and with the window of one agent; kinds of cell differ in shape as
-well as in colour, and agents carry their numbers. Another one is the picture that it draws of itself.
+A world with a map is drawn with its gems and agents; kinds of cell differ in shape as well as in colour, and agents
+carry their numbers. Another one is the picture that it draws of itself.
 """
 
 from typing import Any
@@ -15,17 +15,14 @@ from numpy.typing import NDArray
 
 from workbench.runs.table import fixed
 from workbench.view.style import FAINT, GREY, HALO, INK, SCREEN, few_ticks
-from workbench.view.world.game import Game, Sight
+from workbench.view.world.game import Game, best_moves
 
 FLOOR, STONE, DUNE = "#f4f1ea", "#5b6470", "#e3d3a8"
-GEM_COLOUR, AGENT_COLOUR, CHOSEN = "#009E73", "#56B4E9", "#0072B2"
-SPREAD = "#E69F00"
+GEM_COLOUR, AGENT_COLOUR, SPREAD = "#009E73", "#56B4E9", "#E69F00"
 # How the moves that lead somewhere on a map are called.
 ARROWS = {"up": "↑ up", "down": "↓ down", "left": "← left", "right": "→ right"}
-# Longer side of a map.
+# Longer side of a map, in inches.
 BOARD_INCHES = 3.4
-# Moves whose values there is room for; of more, the best ones are shown.
-MOVES_PER_INCH = 4
 
 
 class Board:
@@ -123,35 +120,6 @@ class Values:
         axes.set_xlim(low.min() - margin, high.max() + margin)
         which = "each move" if len(shown) == len(moves) else f"the best {len(shown)} of {len(moves)} moves"
         axes.set_title(f"Value of {which} of agent {seeing.agent}", loc="left", fontsize=SCREEN.title, color=INK)
-
-
-def title_of(game: Game, name: str) -> str:
-    """Which turn it is, and what was earned so far, in words."""
-    earned = f"reward so far {fixed(game.rewards.sum())}, of agent {game.agent}: {fixed(game.rewards[game.agent])}"
-    return f"{name}   ·   {when(game)}   ·   {earned}"
-
-
-def best_moves(seeing: Sight, height: float) -> NDArray[np.intp]:
-    """The moves that have room in a height, in pixels of 80 to an inch: the best ones, in their order."""
-    return np.sort(np.argsort(-seeing.q, kind="stable")[: int(MOVES_PER_INCH * height / 80)])
-
-
-def describe(game: Game, name: str) -> str:
-    """A game in words, for those who cannot see the picture."""
-    seeing = game.sight
-    values = ", ".join(f"{move} {fixed(value, 2)}" for move, value in zip(game.moves, seeing.q, strict=True))
-    gems, place = (f"{game.gems} gems, ", f" in row {seeing.row}, column {seeing.column}") if game.mapped else ("", "")
-    return (
-        f"{name}, {when(game)}: {gems}{game.num_agents} agents. "
-        f"Agent {seeing.agent}{place} values its moves {values} "
-        f"and chooses {game.moves[seeing.choice]}. Reward so far {fixed(game.rewards.sum())}."
-    ) + f" No picture: {game.unseen}." * bool(game.unseen)
-
-
-def when(game: Game) -> str:
-    """Which turn it is, in words."""
-    turns = game.config.max_turns
-    return f"end of {turns} turns" if game.over else f"turn {game.turn + 1} of {turns}"
 
 
 def _put(line: Line2D, places: NDArray[Any]) -> None:

@@ -16,25 +16,14 @@ from PIL import Image
 from workbench.runs.table import escaped, fixed
 from workbench.view.sentences import said
 from workbench.view.style import INK
-from workbench.view.world.board import (
-    AGENT_COLOUR,
-    ARROWS,
-    CHOSEN,
-    DUNE,
-    FLOOR,
-    GEM_COLOUR,
-    SPREAD,
-    STONE,
-    best_moves,
-    describe,
-    title_of,
-)  # fmt: skip
-from workbench.view.world.game import Game, Sight
+from workbench.view.world.board import AGENT_COLOUR, ARROWS, DUNE, FLOOR, GEM_COLOUR, SPREAD, STONE
+from workbench.view.world.game import Game, Sight, best_moves, describe, title_of
 
 # In pixels: the whole, the side of a map, where what is drawn begins: below a title, in three columns; and letters,
 # which are still read where a narrow page shows all of it at three quarters.
 WIDTH, HEIGHT, SIDE, TOP, COLUMNS = 880, 385, 250, 70, (16, 310, 600)
 TITLE, TEXT = 16, 15
+CHOSEN = "#0072B2"  # the agent whose eyes it is seen through
 FONT = "var(--jp-ui-font-family, system-ui, sans-serif)"
 # Rows and columns that an action of that name leads to; others get no arrow.
 STEPS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}

@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from string import Template
 from typing import Any, Literal
 
 from matplotlib.gridspec import SubplotSpec
@@ -22,8 +23,8 @@ from workbench.runs.naming import labels
 from workbench.runs.table import escaped, fixed
 from workbench.view.picture import Picture, to_png
 from workbench.view.style import GREY, INK, SCREEN, own_settings
-from workbench.view.world.board import Board, Still, Values, when
-from workbench.view.world.game import Game
+from workbench.view.world.board import Board, Still, Values
+from workbench.view.world.game import Game, when
 
 # Dots per inch of a frame.
 DPI = 80
@@ -68,7 +69,9 @@ class Film:
     def html(self) -> str:
         """A page that plays the frames; pauses, goes back and forth with buttons, a slider and their keys."""
         frames = json.dumps([base64.b64encode(frame).decode() for frame in self.frames])
-        return _PAGE.replace("ALT", escaped(self.alt)).replace("TURN_MS", str(TURN_MS)).replace("FRAMES", frames)
+        texts = [Path(__file__).with_suffix(each).read_text(encoding="utf-8") for each in (".html", ".js")]
+        page, script = map(Template, texts)
+        return page.substitute(alt=escaped(self.alt), script=script.substitute(turn_ms=TURN_MS, frames=frames))
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -163,27 +166,3 @@ class Scene:
         self._head.set_text(f"{self._name}: reward {fixed(game.rewards.sum())}")
         said = f" · {game.gems} gems" * game.mapped + f" · no picture: {game.unseen[:40]}" * bool(game.unseen)
         self._foot.set_text(when(game) + said + weights)
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>A greedy epoch</title></head>
-<body style="font-family: sans-serif">
-<img id="frame" alt="ALT" style="max-width: 100%">
-<p><button id="play">Pause</button>
-<label>turn <input id="turn" type="range" min="0" value="0" style="width: 24em"></label> <output id="now"></output></p>
-<script>
-const frames = FRAMES;
-const [frame, play, turn, now] = ["frame", "play", "turn", "now"].map(id => document.getElementById(id));
-let playing = true;
-turn.max = frames.length - 1;
-function show() {
-  frame.src = "data:image/png;base64," + frames[turn.value];
-  now.textContent = turn.value + " of " + turn.max;
-}
-function pause(stop) { playing = !stop; play.textContent = stop ? "Play" : "Pause"; }
-play.onclick = () => pause(playing);
-turn.oninput = () => { pause(true); show(); };
-setInterval(() => { if (playing) { turn.value = (Number(turn.value) + 1) % frames.length; show(); } }, TURN_MS);
-show();
-</script></body></html>
-"""

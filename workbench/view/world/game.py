@@ -19,9 +19,13 @@ from workbench.core.seeding import stream
 from workbench.core.shared.replay import Replay
 from workbench.runs.evaluation import evaluation_config
 from workbench.runs.loaded import RunError, unpadded
+from workbench.runs.table import fixed
 
 # (32,) float32: quantile fractions at which the network is asked.
 FRACTIONS = (np.arange(32, dtype=np.float32) + 0.5) / 32
+
+# Moves whose values there is room for; of more, the best ones are shown.
+MOVES_PER_INCH = 4
 
 
 @runtime_checkable
@@ -230,6 +234,35 @@ class Game:
     def _see(self) -> None:
         self._replays[self.agent].write_frame(self.turn, self._world.observe(self.agent))
         self._sight = None
+
+
+def title_of(game: Game, name: str) -> str:
+    """Which turn it is, and what was earned so far, in words."""
+    earned = f"reward so far {fixed(game.rewards.sum())}, of agent {game.agent}: {fixed(game.rewards[game.agent])}"
+    return f"{name}   ·   {when(game)}   ·   {earned}"
+
+
+def best_moves(seeing: Sight, height: float) -> NDArray[np.intp]:
+    """The moves that have room in a height, in pixels of 80 to an inch: the best ones, in their order."""
+    return np.sort(np.argsort(-seeing.q, kind="stable")[: int(MOVES_PER_INCH * height / 80)])
+
+
+def describe(game: Game, name: str) -> str:
+    """A game in words, for those who cannot see the picture."""
+    seeing = game.sight
+    values = ", ".join(f"{move} {fixed(value, 2)}" for move, value in zip(game.moves, seeing.q, strict=True))
+    gems, place = (f"{game.gems} gems, ", f" in row {seeing.row}, column {seeing.column}") if game.mapped else ("", "")
+    return (
+        f"{name}, {when(game)}: {gems}{game.num_agents} agents. "
+        f"Agent {seeing.agent}{place} values its moves {values} "
+        f"and chooses {game.moves[seeing.choice]}. Reward so far {fixed(game.rewards.sum())}."
+    ) + f" No picture: {game.unseen}." * bool(game.unseen)
+
+
+def when(game: Game) -> str:
+    """Which turn it is, in words."""
+    turns = game.config.max_turns
+    return f"end of {turns} turns" if game.over else f"turn {game.turn + 1} of {turns}"
 
 
 def _line(error: Exception) -> str:

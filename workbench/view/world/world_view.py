@@ -17,10 +17,9 @@ from workbench.runs.naming import labels
 from workbench.view import html as pages
 from workbench.view.panel.watching import Watcher
 from workbench.view.picture import DPI, Live, Picture
-from workbench.view.world.board import describe
 from workbench.view.world.drawing import drawing
 from workbench.view.world.film import stage
-from workbench.view.world.game import Game
+from workbench.view.world.game import Game, describe
 
 # Turns in a second while it plays.
 SPEEDS = (2, 5, 10)
