@@ -20,7 +20,8 @@ from workbench.diagnose.doctor import evidence_of, examine
 from workbench.runs.folder import reference_path
 
 # Every mistake by name: its hook, and the stage of the chain in which it is made.
-MISTAKES: Mapping[str, tuple[Any, str]] = importlib.import_module("tests.process.unlisted").MISTAKES
+UNLISTED: Any = importlib.import_module("tests.process.unlisted")
+MISTAKES: Mapping[str, tuple[Any, str]] = UNLISTED.MISTAKES
 # Settings that differ from those of the short runs; "lag" is that of the launch.
 SETTINGS: dict[str, dict[str, Any]] = {
     "as it is": {},
@@ -51,6 +52,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dqn": {"agent": "dqn", "agent.width": 32},
     "retrace": {"agent": "dqn", "agent.width": 32, "learning.correction": "retrace", "agent.dueling": True},
     "cut": {"agent": "dqn", "agent.width": 32, "learning.correction": "cut", "agent.noisy": True},
+    "images": {**UNLISTED.PICTURES, "agent.noisy": True, "replay.sampler": "prioritised"},
+    "large images": {**UNLISTED.LARGE_PICTURES, "learning.correction": "cut", "agent": "dqn"},
+    "channels first": {**UNLISTED.FIRST_CHANNELS, "learning.correction": "retrace"},
     "lag 5": {"lag": 5},
     "free": {"lag": None},
 }

@@ -6,7 +6,7 @@ import pytest
 
 import workbench as wb
 from tests.process.test_survival import wait_until
-from tests.process.unlisted import CART_POLE, MISTAKES
+from tests.process.unlisted import CART_POLE, FIRST_CHANNELS, LARGE_PICTURES, MISTAKES, PICTURES
 from tests.unit.own_agent import RecentErrors
 from tests.unit.own_policy import DiceConfig
 from workbench.core.train.hooks import Hook
@@ -31,6 +31,7 @@ UNUSUAL = {
     "three that spread": {"world": "pettingzoo:mpe2.simple_spread_v3", "world.max_turns": 30},
     "retrace": {"agent": "dqn", "learning.correction": "retrace", "agent.width": 32},
     "prioritised": {"replay.sampler": "prioritised", "world.spawn_prob": 1.0},
+    "many weights": {"agent": "dqn", "agent.width": 3000, "world.num_agents": 1, "pacing.updates_per_epoch": 2},
     "lag 5": {"lag": 5},
     "free": {"lag": None},
     "free, long": {"lag": None, "epochs": 60, "evaluation.interval": 5, "evaluation.worlds": 2},
@@ -61,6 +62,33 @@ def test_every_stage_of_a_sound_run_is_examined(mode, device, tmp_path):
     found = diagnosis(tmp_path, mode=mode, **{"replay.sampler": "prioritised", "device": device})
     assert {check.verdict for check in found.chain} == {"pass"}
     assert found.conclusion.endswith("records agree with the reference.")
+
+
+@pytest.mark.parametrize("changes", [
+    {**PICTURES, "agent.noisy": True, "replay.sampler": "prioritised"},
+    {**LARGE_PICTURES, "learning.double": False},
+    {**PICTURES, "agent": "dqn", "learning.correction": "cut"},
+    {**FIRST_CHANNELS, "learning.correction": "retrace", "replay.sampler": "prioritised"},
+])  # fmt: skip
+def test_a_sound_network_of_images_is_examined_as_any_other(changes, tmp_path):
+    """All but the draws of the environment, which are its own."""
+    found = diagnosis(tmp_path, **changes)
+    assert {check.verdict for check in found.chain if check.name != "chain.world's draws"} == {"pass"}, found.text
+    assert found.failed == () and found.conclusion.endswith(" Not examined: world's draws.")
+
+
+@pytest.mark.parametrize(("changes", "left_out"), [
+    (PICTURES, ["world's draws", "forward", "values", "target", "loss", "gradient"]), ({}, []),
+])  # fmt: skip
+def test_on_a_card_only_the_products_of_convolutions_are_too_coarse_to_be_examined(changes, left_out, tmp_path):
+    with wb.launch(CONFIG.replace(world=changes.get("world", CONFIG.world)).replace(**changes), out=tmp_path) as run:
+        run.wait(120)
+    for path in (run.folder.path / "audit").iterdir():
+        if path.name.startswith(("turns", "update")):
+            path.write_bytes(pack({**unpack(path.read_bytes()), "device": "cuda"}))
+    chain = {check.name.partition(".")[2]: check.verdict for check in wb.load(run.folder.path).diagnose().chain}
+    assert [name for name, verdict in chain.items() if verdict == "does not apply"] == left_out
+    assert set(chain.values()) <= {"pass", "does not apply"}
 
 
 @pytest.mark.parametrize("name", UNUSUAL)

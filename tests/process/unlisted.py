@@ -24,6 +24,14 @@ CART_POLE = {
     "world": "gymnasium:CartPole-v1", "world.max_turns": 40, "agent": "dqn", "agent.width": 32,
     "replay.capacity": 400, "replay.window": 320,
 }  # fmt: skip
+PICTURES = {
+    **CART_POLE, "world": "gymnasium:tests.unit.own_environments:Pictures", "agent": "iqn", "agent.width": 16,
+    "agent.num_frames": 3,
+}  # fmt: skip
+LARGE_PICTURES = {**PICTURES, "world.env_args": {"shape": [36, 36]}}
+FIRST_CHANNELS = {
+    **PICTURES, "world.env_args": {"shape": [3, 6, 5]}, "agent": "dqn", "agent.dueling": True, "agent.noisy": True,
+}  # fmt: skip
 EIGHT_WORLDS = {
     "world.num_worlds": 8, "replay.capacity": 3200, "replay.window": 1600, "replay.learning_starts": 320,
 }  # fmt: skip
@@ -781,3 +789,127 @@ class TargetOfItsOwn(Learning):
 
     def change(self, agent, trainer, index):
         agent.parameters.target.mul_(1.1)
+
+
+# --- networks of images ----------------------------------------------------------------------------------------------
+
+
+def torso_of(network):
+    """The convolutions, and the layer behind them, of either agent's network."""
+    return network.psi if hasattr(network, "psi") else network.first
+
+
+def of_torso(agent, vector):
+    """The part of each parameter of the torso in a vector."""
+    views = agent.parameters.layout.views(vector)
+    return {name: part for name, part in views.items() if name.startswith(("psi.", "first."))}
+
+
+@mistake("forward", PICTURES)
+class ColoursReversed(Acting):
+    """The policy's network sees the channels of each image in the wrong order: blue, green, red."""
+
+    def change(self, policy, agent, collector, parts):
+        override(policy.network, "encode", lambda encode, state: encode(state.flip(-1)))
+
+
+@mistake("forward", FIRST_CHANNELS)
+class FramesForColours(Acting):
+    """The policy's network sees all frames of the first colour first, not all colours of the oldest frame."""
+
+    def change(self, policy, agent, collector, parts):
+        override(policy.network, "encode", lambda encode, state: encode(state.transpose(1, 2).contiguous()))
+
+
+@mistake("forward", FIRST_CHANNELS)
+class PixelsOver256(Acting):
+    """The policy takes pixels over 256, the learner over 255."""
+
+    def change(self, policy, agent, collector, parts):
+        override(policy.network, "encode", lambda encode, state: encode(state) * (255 / 256))
+
+
+@mistake("forward", LARGE_PICTURES)
+class StridesSwapped(Acting):
+    """The policy's first convolution goes by 2 and its second by 4, which ends in as many numbers."""
+
+    def change(self, policy, agent, collector, parts):
+        torso = torso_of(policy.network)
+        torso[0].stride, torso[2].stride = torso[2].stride, torso[0].stride
+
+
+@mistake("values", LARGE_PICTURES)
+class ReluMissing(Learning):
+    """There is no relu between the learner's first two convolutions."""
+
+    def change(self, agent, trainer, index):
+        for network in (agent.online, agent.target):
+            torso_of(network)[1] = torch.nn.Identity()
+
+
+@mistake("target", PICTURES)
+class TargetSeesTransposed(Learning):
+    """The target network alone sees each image's rows as columns."""
+
+    def change(self, agent, trainer, index):
+        def forward(original, inputs):
+            images = inputs.reshape(len(inputs), 3, 5, 6, 3).transpose(2, 3)
+            return original(images.reshape(len(inputs), -1))
+
+        override(torso_of(agent.target), "forward", forward)
+
+
+@mistake("gradient", PICTURES)
+class ConvolutionNotLearned(Learning):
+    """The gradient of the convolution's weights is dropped."""
+
+    def change(self, agent, trainer, index):
+        def accumulate(original, rows):
+            found = original(rows)
+            of_torso(agent, agent.parameters.gradient)["psi.0.weight"].zero_()
+            return found
+
+        override(agent, "accumulate", accumulate)
+
+
+@mistake("gradient", FIRST_CHANNELS | RETRACE)
+class TorsoSlowed(Learning):
+    """Gradients of the torso are a tenth smaller than they should be."""
+
+    def change(self, agent, trainer, index):
+        def accumulate(original, rows):
+            found = original(rows)
+            for part in of_torso(agent, agent.parameters.gradient).values():
+                part *= 0.9
+            return found
+
+        override(agent, "accumulate", accumulate)
+
+
+@mistake("adam", FIRST_CHANNELS)
+class ConvolutionLeftOut(Learning):
+    """What the optimiser does to the convolution is undone."""
+
+    def change(self, agent, trainer, index):
+        def step(original, gradient):
+            weight = torso_of(agent.online)[0].weight
+            before = weight.detach().clone()
+            original(gradient)
+            weight.data.copy_(before)
+
+        override(agent.optimizer, "step", step)
+
+
+@mistake("target update", LARGE_PICTURES)
+class TargetsTorsoLeftOut(Learning):
+    """The target network's torso stays as it is."""
+
+    def change(self, agent, trainer, index):
+        def follow(original):
+            torso = of_torso(agent, agent.parameters.target)
+            before = {name: part.clone() for name, part in torso.items()}
+            original()
+            for name, part in torso.items():
+                part.copy_(before[name])
+
+        override(agent, "update_target", follow)

@@ -2,12 +2,18 @@
 
 import ast
 import itertools
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from workbench.core.agents.iqn_agent import IQNConfig
+from workbench.core.agents.networks import Torso, duel
+from workbench.core.envs.base import AgentSpec
 from workbench.diagnose import reference
+from workbench.zoo.dqn import DQNConfig
 
 rng = np.random.default_rng(0)
 
@@ -68,6 +74,54 @@ def test_the_gradient_of_action_values_is_their_slope(dueling):
     network(x)
     found = network.gradient(weights)
     assert_slope(lambda: float((reference.ActionValues(given, None, dueling)(x) * weights).sum()), given, found)
+
+
+SHAPES = [
+    (6, 7, 3), (3, 6, 7), (3, 3, 2), (7, 4, 5), (84, 84, 4), (4, 40, 37), (44, 40), (36, 36, 1), (36, 39, 38),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", [IQNConfig, DQNConfig])
+def test_networks_of_images_and_their_gradients_are_those_of_torch(kind, shape, noisy):
+    """By autograd through the package's own networks, in float64."""
+    arguments = kind(width=9, num_frames=3, noisy=noisy, **({"dueling": True} if kind is DQNConfig else {}))
+    network = arguments.network(AgentSpec(shape, "uint8", num_actions=4))
+    network.initialise(rng)
+    network.double().train()
+    noise = rng.normal(size=network.noise_size)
+    network.set_noise(torch.from_numpy(noise))
+    states, tau = rng.integers(0, 256, (3, 3, *shape)).astype(np.uint8), rng.random((3, 5))
+    x, given = torch.from_numpy(states / 255).flatten(1), {n: p.detach().numpy() for n, p in network.named_parameters()}
+    if kind is IQNConfig:
+        assert isinstance(network.psi, Torso)
+        network.frequencies.copy_(math.pi * torch.arange(len(network.frequencies), dtype=torch.float64))
+        due = network.quantiles(network.embed(x), torch.from_numpy(tau))
+        own = reference.ImplicitQuantiles(given, noise)
+        found = own(reference.encode(states, None), tau)
+    else:
+        assert isinstance(network.first, Torso)
+        due = duel(network.head(network.hidden(network.first(x).relu()).relu()))
+        own = reference.ActionValues(given, noise, dueling=True)
+        found = own(reference.encode(states, None))
+    np.testing.assert_allclose(found, due.detach().numpy(), rtol=1e-9, atol=1e-12)
+    slope = rng.normal(size=found.shape)
+    (due * torch.from_numpy(slope)).sum().backward()
+    gradient = own.gradient(slope)
+    assert gradient.keys() == given.keys()
+    for name, parameter in network.named_parameters():
+        largest = float(parameter.grad.abs().max())
+        np.testing.assert_allclose(gradient[name], parameter.grad.numpy(), rtol=1e-6, atol=1e-9 * largest)
+
+
+def test_a_unit_of_a_convolution_that_is_close_to_0_passes_on_or_not_as_the_edge_says():
+    given = {"first.0.weight": np.zeros((2, 1, 3, 3)), "first.0.bias": np.array([1.0, -1e-8])}
+    given |= parameters({"first.3": (6, 8), "hidden": (6, 6), "head": (3, 6)})
+    network = reference.ActionValues(given)
+    network(np.ones((1, 1, 4, 4, 1)))
+    shut, open_ = (network.gradient(np.ones((1, 3)), edge)["first.0.bias"] for edge in (0.0, -1e-6))
+    assert shut[0] == open_[0] != 0 == shut[1] != open_[1]
 
 
 def test_a_row_stops_at_an_end_and_a_truncation_is_bootstrapped_from():

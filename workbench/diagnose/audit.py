@@ -67,10 +67,12 @@ class Audit(Hook):
 
 def audited(config: Config, first: int) -> set[tuple[int, int]]:
     """The agents and epochs, from a first epoch on, that one side looks at."""
-    sizes = [4 * config.agent.layout(spec).size for spec in config.spec.agents]
-    rounds = np.clip(BUDGET / (3 * sum(sizes) + 1), 1, MOST)
-    count = min(int(rounds * len(sizes)), MOST_IN_ALL)
-    return {(at % len(sizes), first + at * (config.epochs - first) // count) for at in range(count)}
+    weights = sum(config.agent.layout(spec).size for spec in config.spec.agents)
+    frames = sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in config.spec.agents)
+    states = config.agent.num_frames * (WORLDS * config.max_turns + 3 * config.learning.batch_size)  # of one round
+    rounds = np.clip(BUDGET / (12 * weights + frames * states + 1), 1, MOST)
+    count = min(int(rounds * config.num_agents), MOST_IN_ALL)
+    return {(at % config.num_agents, first + at * (config.epochs - first) // count) for at in range(count)}
 
 
 def settings_sum(config: Config) -> int:
@@ -204,7 +206,7 @@ class _Acting(_Side):
             in_use = self.collector.in_use[agent]
             turns.once |= {"version": in_use.version, **self.stored(agent, in_use.version)}
             if (weights := getattr(policy, "weights", None)) is not None:
-                turns.once["weights"] = to_numpy(weights)
+                turns.once |= {"weights": to_numpy(weights), "device": weights.device.type}
         turns.add(stack=stack[turns.worlds], epsilon=epsilon)
         if isinstance(policy, EpsilonGreedy):
             turns.add(values=rng_words(policy._rng))
@@ -383,6 +385,7 @@ class _Learning(_Side):
         after = agent.get_state(copy=False)
         phase.kept |= {"vector": before["vector"], "rate": rate, "metrics": to_numpy(metrics), "rng": before["rng"]}
         phase.kept |= {"gradient": to_numpy(agent.parameters.gradient)[places], "places": places}
+        phase.kept |= {"device": agent.device.type}
         if type(agent).descend is ValueAgent.descend:  # else its gradients may come about in another way
             summed = to_numpy(self._summed[index])
             phase.kept |= {"summed": summed[places], "summed_norm": np.linalg.norm(summed.astype(np.float64))}

@@ -166,10 +166,8 @@ def evidence_of(run: RunView) -> Evidence:
     check_tables(run.history)
     status, now = run.status, time.time()
     if run.ended:
-        now = run.description.get("ended") or max(
-            (float(table["time"].max()) for table in (run.history.epochs, run.history.updates) if len(table)),
-            default=now,
-        )
+        times = [float(table["time"].max()) for table in (run.history.epochs, run.history.updates) if len(table)]
+        now = run.description.get("ended") or max(times, default=now)
     references = run.references if status == "finished" else {}
     cases, resumed = read_cases(run.folder.place, run.settings), bool(run.description.get("resumed"))
     others = rewards_of_others(run) if status == "finished" else ()
@@ -283,9 +281,8 @@ def histogram(values: NDArray[np.generic]) -> str:
     if len(distinct) <= _FEW:
         return ", ".join(f"{value:g}: {count}" for value, count in zip(distinct, counts, strict=True))
     counts, edges = np.histogram(numbers, _BINS)
-    return ", ".join(
-        f"{low:.3g} to {high:.3g}: {count}" for low, high, count in zip(edges, edges[1:], counts, strict=False)
-    )
+    steps = zip(edges, edges[1:], counts, strict=False)
+    return ", ".join(f"{low:.3g} to {high:.3g}: {count}" for low, high, count in steps)
 
 
 def _first_use(evidence: Evidence) -> str:

@@ -2,11 +2,12 @@
 
 A stage is a pure function of its inputs. Nothing of the package is imported here, so no mistake of the fast code can be
 shared; a test holds that. :mod:`workbench.diagnose.second_opinion` compares each stage to what a run recorded of it,
-and a record of one stage is enough for that stage. Shapes: B rows or worlds, F frames, A actions, N fractions, T turns.
+and a record of one stage is enough for that stage. Shapes: B rows or worlds, F frames, C channels, A actions, N
+fractions, T turns.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,11 +36,10 @@ def stream_increment(seed: int, role: str, agent: int) -> int:
 def generator(words: NDArray[np.uint64]) -> np.random.Generator:
     """The generator in a state of (6,) words: state, increment, each in two halves, and what is left of a draw."""
     high, low, *_, has_uint32, uinteger = (int(word) for word in words)
-    made = np.random.Generator(np.random.PCG64(0))
     state = {"state": high * 2**64 + low, "inc": increment(words)}
-    about = {"bit_generator": "PCG64", "state": state, "has_uint32": has_uint32, "uinteger": uinteger}
-    made.bit_generator.state = about
-    return made
+    made: Any = np.random.PCG64(0)
+    made.state = {"bit_generator": "PCG64", "state": state, "has_uint32": has_uint32, "uinteger": uinteger}
+    return np.random.Generator(made)
 
 
 def increment(words: NDArray[np.uint64]) -> int:
@@ -74,130 +74,181 @@ def stack(frames: NDArray[Any], turn: int, start: int, num_frames: int) -> NDArr
 
 def encode(state: NDArray[Any], num_codes: int | None) -> Floats:
     """(B, F, *shape) as a network's input: codes one-hot and code 0 all zeros; other bytes over 255; floats as are."""
-    flat = state.reshape(len(state), -1)
     if num_codes:
-        one_hot: Floats = (flat[:, :, None] == np.arange(1, num_codes + 1)).astype(np.float64)
-        return one_hot.reshape(len(state), -1)
-    return flat.astype(np.float64) / (255.0 if flat.dtype == np.uint8 else 1.0)
+        return np.asarray(state[..., None] == np.arange(1, num_codes + 1), np.float64)
+    return state.astype(np.float64) / (255.0 if state.dtype == np.uint8 else 1.0)
+
+
+def channels(x: Floats) -> Floats:
+    """Images as channels (Mnih et al. 2015, Methods), those of the oldest frame first: (B, F, *image) to (B, C, H, W).
+
+    An image of two axes is one channel. Of three the first holds channels if it has at most 4 and both others more,
+    else the last does.
+    """
+    if x.ndim == 5 and not x.shape[2] <= 4 < min(x.shape[3:]):
+        x = np.moveaxis(x, -1, 2)
+    return x.reshape(len(x), -1, *x.shape[-2:])
 
 
 # --- forward, backward ------------------------------------------------------------------------------------------------
 
 
 class Layer:
-    """y = x W^T + b, with W + sigma noise_out noise_in^T for W, and b alike, where there is noise (Fortunato 2018)."""
+    """y = x W^T + b, with W + sigma noise_out noise_in^T for W, and b alike, where there is noise (Fortunato 2018).
 
-    def __init__(self, parameters: Parameters, name: str, noise: Floats | None) -> None:
-        self.name, self.weight, self.bias = name, parameters[f"{name}.weight"], parameters[f"{name}.bias"]
-        self.noise_in = self.noise_out = None
-        if noise is not None and f"{name}.weight_sigma" in parameters:
-            inputs = self.weight.shape[1]
-            self.noise_in, self.noise_out = noise[:inputs], noise[inputs:]
-            self.weight = self.weight + parameters[f"{name}.weight_sigma"] * np.outer(self.noise_out, self.noise_in)
-            self.bias = self.bias + parameters[f"{name}.bias_sigma"] * self.noise_out
+    Behind it stands relu, max(0, y), unless it is the last layer.
+    """
+
+    def __init__(self, parameters: Parameters, name: str, noise: Floats | None = None, last: bool = False) -> None:
+        self.name, self.last, self.factors = name, last, dict[str, Floats]()
+        self.weight, self.bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
+        if noise is not None:
+            noise_in, noise_out = np.split(noise, [self.weight.shape[1]])
+            self.factors = {"weight": np.outer(noise_out, noise_in), "bias": noise_out}
+            self.weight = self.weight + parameters[f"{name}.weight_sigma"] * self.factors["weight"]
+            self.bias = self.bias + parameters[f"{name}.bias_sigma"] * self.factors["bias"]
 
     def __call__(self, x: Floats) -> Floats:
-        """(B, inputs) to (B, outputs)."""
-        self.x = x
-        return x @ self.weight.T + self.bias
+        """(B, ...) to (B, outputs)."""
+        self.y = self.forward(x)
+        return self.y if self.last else np.maximum(self.y, 0)
 
-    def back(self, slope: Floats, gradient: dict[str, Floats]) -> Floats:
-        """From the slope of the loss along y to that along x; those along the parameters are put down."""
-        weight, bias = slope.T @ self.x, slope.sum(0)
-        gradient[f"{self.name}.weight"], gradient[f"{self.name}.bias"] = weight, bias
-        if self.noise_in is not None and self.noise_out is not None:
-            gradient[f"{self.name}.weight_sigma"] = weight * np.outer(self.noise_out, self.noise_in)
-            gradient[f"{self.name}.bias_sigma"] = bias * self.noise_out
-        return slope @ self.weight
+    def back(self, slope: Floats, gradient: dict[str, Floats], edge: float) -> Floats:
+        """From the slope of the loss along the result to that along x; those along the parameters are put down.
+
+        Relu passes on what is above ``edge``, a share of the largest; float32 may take 0 for either side.
+        """
+        slope = slope.reshape(self.y.shape) * (self.last | (self.y > edge * np.abs(self.y).max()))
+        along_x, *found = self.backward(slope)
+        gradient |= {f"{self.name}.{part}": each for part, each in zip(("weight", "bias"), found, strict=True)}
+        for part, factor in self.factors.items():
+            gradient[f"{self.name}.{part}_sigma"] = gradient[f"{self.name}.{part}"] * factor
+        return along_x
+
+    def forward(self, x: Floats) -> Floats:
+        """y."""
+        self.x = x.reshape(len(x), -1)
+        return self.x @ self.weight.T + self.bias
+
+    def backward(self, slope: Floats) -> tuple[Floats, Floats, Floats]:
+        """From the slope of the loss along y to those along x, the weight and the bias."""
+        return slope @ self.weight, slope.T @ self.x, slope.sum(0)
 
 
-def _shares(parameters: Parameters, noise: Floats | None) -> dict[str, Floats]:
-    """A draw of noise, shared out to the noisy layers in their order: (inputs + outputs,) each."""
-    shares: dict[str, Floats] = {}
-    for name in ("hidden", "head"):
-        if noise is not None and len(noise) and f"{name}.weight_sigma" in parameters:
-            size = sum(parameters[f"{name}.weight"].shape)
-            shares[name], noise = noise[:size].astype(np.float64), noise[size:]
-    return shares
+class Convolution(Layer):
+    """y[o, r, c] = b[o] + sum_ipq W[o, i, p, q] x[i, s r + p, s c + q], with relu (Mnih et al. 2015, Methods).
+
+    The stride s is half of the kernel, rounded down: kernels of 8, 4 and 3 go by 4, 2 and 1; in images with a side
+    below 36 pixels there is one of 3 (Young and Tian 2019).
+    """
+
+    def forward(self, x: Floats) -> Floats:
+        """y, (B, outputs, rows, columns): one row of the kernel after the other."""
+        self.x = channels(x)
+        seen, kernel = self._windows(self.x), range(self.weight.shape[2])
+        y = sum(np.tensordot(seen[..., p, :], self.weight[:, :, p], ((1, 4), (1, 2))) for p in kernel) + self.bias
+        return np.moveaxis(y, 3, 1)
+
+    def backward(self, slope: Floats) -> tuple[Floats, Floats, Floats]:
+        """See :meth:`Layer.backward`."""
+        x, weight = np.zeros(self.x.shape), np.zeros(self.weight.shape)
+        seen, along = self._windows(self.x), self._windows(x)
+        for p in range(self.weight.shape[2]):
+            weight[:, :, p] = np.tensordot(slope, seen[..., p, :], ((0, 2, 3), (0, 2, 3)))
+            of_row = np.tensordot(slope, self.weight[:, :, p], (1, 0))  # (B, rows, columns, C, kernel)
+            for q in range(self.weight.shape[3]):
+                along[..., p, q] += np.moveaxis(of_row[..., q], 3, 1)
+        return x, weight, slope.sum((0, 2, 3))
+
+    def _windows(self, x: Floats) -> Floats:
+        """What the kernel covers at each of its places, as a view: (B, C, H, W) to (B, C, rows, columns, p, q)."""
+        kernel = self.weight.shape[2:]
+        view = np.lib.stride_tricks.sliding_window_view(x, kernel, (2, 3), writeable=True)
+        return view[:, :, :: kernel[0] // 2, :: kernel[1] // 2]
+
+
+class Dueling:
+    """V + A - mean A (Wang et al. 2016): (..., 1 + A) to (..., A)."""
+
+    def __call__(self, heads: Floats) -> Floats:
+        """The actions' values."""
+        value, advantage = heads[..., :1], heads[..., 1:]
+        return np.asarray(value + advantage - advantage.mean(-1, keepdims=True))
+
+    def back(self, slope: Floats, gradient: dict[str, Floats], edge: float) -> Floats:
+        """See :meth:`Layer.back`."""
+        return np.concatenate([slope.sum(-1, keepdims=True), slope - slope.mean(-1, keepdims=True)], -1)
+
+
+class Chain:
+    """Layers, each given what comes out of the one before."""
+
+    def __init__(self, *layers: Layer | Dueling) -> None:
+        self.layers = layers
+
+    def __call__(self, x: Floats) -> Floats:
+        """(B, ...) to (B, outputs)."""
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def back(self, slope: Floats, gradient: dict[str, Floats], edge: float) -> Floats:
+        """See :meth:`Layer.back`."""
+        for layer in reversed(self.layers):
+            slope = layer.back(slope, gradient, edge)
+        return slope
+
+
+def _torso(parameters: Parameters, name: str) -> Iterator[Layer]:
+    """What takes a state in: a layer, or convolutions and a layer where it is of images."""
+    for each in dict.fromkeys(key.rpartition(".")[0] for key in parameters if key.startswith(f"{name}.")):
+        yield (Layer if parameters[f"{each}.weight"].ndim == 2 else Convolution)(parameters, each)
+
+
+def _heads(parameters: Parameters, noise: Floats | None, dueling: bool) -> list[Layer | Dueling]:
+    """The two layers that may be noisy, which share a draw of noise in their order; and what is made of their end."""
+    size = sum(parameters["hidden.weight"].shape)
+    hidden, head = (None, None) if noise is None or not len(noise) else np.split(noise, [size])
+    return [Layer(parameters, "hidden", hidden), Layer(parameters, "head", head, last=True), *[Dueling()] * dueling]
 
 
 class ImplicitQuantiles:
     """Z_tau(s, .) of the implicit quantile network (Dabney et al. 2018, section 3) with dueling heads (Wang 2016).
 
-    psi = relu(W_psi x + b), phi(tau) = relu(W_phi cos(pi i tau) + b), i = 0, 1, ...
+    psi = torso(x), phi(tau) = relu(W_phi cos(pi i tau) + b), i = 0, 1, ...
     Z_tau = head(relu(hidden(psi * phi(tau)))), head = V + A - mean A
     """
 
     def __init__(self, parameters: Parameters, noise: Floats | None = None) -> None:
-        shares = _shares(parameters, noise)
-        self.psi, self.phi, self.hidden, self.head = (
-            Layer(parameters, name, shares.get(name)) for name in ("psi", "phi", "hidden", "head")
-        )
+        self.psi, self.phi = Chain(*_torso(parameters, "psi")), Layer(parameters, "phi")
+        self.heads = Chain(*_heads(parameters, noise, dueling=True))
 
     def __call__(self, x: Floats, tau: NDArray[Any]) -> Floats:
-        """(B, inputs) and (B, N) to (B, N, A)."""
-        self.shape = tau.shape
+        """(B, F, *shape) and (B, N) to (B, N, A)."""
         cosines = np.cos(math.pi * np.arange(self.phi.weight.shape[1]) * tau.astype(np.float64).reshape(-1, 1))
-        self.psi_in, self.phi_in = self.psi(x), self.phi(cosines)
-        self.psi_out, self.phi_out = np.maximum(self.psi_in, 0), np.maximum(self.phi_in, 0)
-        mixed = self.psi_out[:, None] * self.phi_out.reshape(*self.shape, -1)
-        self.hidden_in = self.hidden(mixed.reshape(len(self.phi_out), -1))
-        return duel(self.head(np.maximum(self.hidden_in, 0))).reshape(*self.shape, -1)
+        self.psi_out, self.phi_out = self.psi(x)[:, None], self.phi(cosines).reshape(*tau.shape, -1)
+        return self.heads((self.psi_out * self.phi_out).reshape(tau.size, -1)).reshape(*tau.shape, -1)
 
     def gradient(self, slope: Floats, edge: float = 0.0) -> dict[str, Floats]:
-        """From the slope of the loss along Z, (B, N, A), to its gradient by parameter; see :func:`_open`."""
+        """From the slope of the loss along Z, (B, N, A), to its gradient by parameter; see :meth:`Layer.back`."""
         found: dict[str, Floats] = {}
-        along_hidden = self.head.back(_duel_back(slope.reshape(-1, slope.shape[-1])), found) * _open(
-            self.hidden_in, edge
-        )
-        along_mixed = self.hidden.back(along_hidden, found).reshape(*self.shape, -1)
-        along_phi = (along_mixed * self.psi_out[:, None]).reshape(self.phi_out.shape) * _open(self.phi_in, edge)
-        along_psi = (along_mixed * self.phi_out.reshape(*self.shape, -1)).sum(1) * _open(self.psi_in, edge)
-        self.phi.back(along_phi, found)
-        self.psi.back(along_psi, found)
+        along = self.heads.back(slope.reshape(-1, slope.shape[-1]), found, edge).reshape(self.phi_out.shape)
+        self.phi.back(along * self.psi_out, found, edge)
+        self.psi.back((along * self.phi_out).sum(1), found, edge)
         return found
 
 
-class ActionValues:
-    """Q(s, .) = head(relu(hidden(relu(first(x))))) (Mnih et al. 2015), with dueling heads if wanted (Wang 2016)."""
+class ActionValues(Chain):
+    """Q(s, .) = head(relu(hidden(torso(x)))) (Mnih et al. 2015), with dueling heads if wanted (Wang 2016)."""
 
     def __init__(self, parameters: Parameters, noise: Floats | None = None, dueling: bool = False) -> None:
-        shares, self.dueling = _shares(parameters, noise), dueling
-        self.first, self.hidden, self.head = (
-            Layer(parameters, name, shares.get(name)) for name in ("first", "hidden", "head")
-        )
-
-    def __call__(self, x: Floats) -> Floats:
-        """(B, inputs) to (B, A)."""
-        self.first_in = self.first(x)
-        self.hidden_in = self.hidden(np.maximum(self.first_in, 0))
-        heads = self.head(np.maximum(self.hidden_in, 0))
-        return duel(heads) if self.dueling else heads
+        super().__init__(*_torso(parameters, "first"), *_heads(parameters, noise, dueling))
 
     def gradient(self, slope: Floats, edge: float = 0.0) -> dict[str, Floats]:
-        """From the slope of the loss along Q, (B, A), to its gradient by parameter; see :func:`_open`."""
+        """From the slope of the loss along Q, (B, A), to its gradient by parameter; see :meth:`Layer.back`."""
         found: dict[str, Floats] = {}
-        along_head = self.head.back(_duel_back(slope) if self.dueling else slope, found)
-        along_hidden = self.hidden.back(along_head * _open(self.hidden_in, edge), found)
-        self.first.back(along_hidden * _open(self.first_in, edge), found)
+        self.back(slope, found, edge)
         return found
-
-
-def _open(before: Floats, edge: float) -> NDArray[np.bool_]:
-    """Which units relu passes on: those above ``edge``, a share of the largest; float32 may take 0 for either side."""
-    passed: NDArray[np.bool_] = before > edge * np.abs(before).max()
-    return passed
-
-
-def duel(heads: Floats) -> Floats:
-    """V + A - mean A: (..., 1 + A) to (..., A)."""
-    value, advantage = heads[..., :1], heads[..., 1:]
-    dueling: Floats = value + advantage - advantage.mean(-1, keepdims=True)
-    return dueling
-
-
-def _duel_back(slope: Floats) -> Floats:
-    return np.concatenate([slope.sum(-1, keepdims=True), slope - slope.mean(-1, keepdims=True)], -1)
 
 
 # --- act --------------------------------------------------------------------------------------------------------------
@@ -324,23 +375,27 @@ def quantile_huber(value: Floats, tau: NDArray[Any], target: Floats, kappa: floa
     """
     delta = target[:, None, :] - value[:, :, None]
     weight = np.abs(tau.astype(np.float64)[:, :, None] - (delta < 0)) / kappa
-    loss = (weight * huber(delta, kappa)).mean(2).sum(1)
-    slope = -(weight * np.clip(delta, -kappa, kappa)).mean(2)
-    return loss, slope, np.abs(delta).mean((1, 2))
+    loss, slope, error = huber(value[:, :, None], target[:, None, :], kappa)
+    return (weight * loss).mean(2).sum(1), (weight * slope).mean(2), error.mean((1, 2))
 
 
-def huber(delta: Floats, kappa: float) -> Floats:
-    """delta^2 / 2 up to kappa, kappa (|delta| - kappa / 2) beyond (Huber 1964)."""
+def huber(value: Floats, target: Floats, kappa: float) -> tuple[Floats, Floats, Floats]:
+    """delta^2 / 2 up to kappa, kappa (|delta| - kappa / 2) beyond (Huber 1964); its slope along the value; |delta|."""
+    delta = target - value
     size = np.abs(delta)
-    return np.where(size <= kappa, delta * delta / 2, kappa * (size - kappa / 2))
+    loss = np.where(size <= kappa, delta * delta / 2, kappa * (size - kappa / 2))
+    return loss, -np.clip(delta, -kappa, kappa), size
 
 
 def corrected(
-    q: Floats, greedy: NDArray[np.int64], actions: NDArray[Any], rewards: Floats, discounts: Floats,
-    probabilities: Floats, span: int, epsilon: float, trace: float,
+    about: tuple[float, float], q: Floats, greedy: NDArray[np.int64], actions: NDArray[Any], rewards: Floats,
+    discounts: Floats, probabilities: Floats, span: int,
 ) -> float:  # fmt: skip
-    """One row's target of Retrace (Munos et al. 2016, equation 4); with epsilon 0 and trace 1 Watkins's cut (1989)."""
-    count = q.shape[1]
+    """One row's target of Retrace (Munos et al. 2016, equation 4), about which epsilon and trace are given.
+
+    With 0 and 1 it is Watkins's cut (1989).
+    """
+    count, (epsilon, trace) = q.shape[1], about
     total, decay = float(q[0, actions[0]]), 1.0
     for turn in range(span):
         if turn:

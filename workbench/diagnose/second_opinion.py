@@ -75,8 +75,7 @@ def opinion(cases: Sequence[Case], settings: SettingsTimeline, lag: int | None, 
     judge = Judge(lag, settings, steady, tuple(cases))
     records: list[Judged] = []
     for name, (kind, stage) in STAGES.items():
-        for case in (case for case in cases if case.kind == kind):
-            records += _judged(name, stage, judge, case)
+        records += (each for case in cases if case.kind == kind for each in _judged(name, stage, judge, case))
     return Opinion(tuple(records), judge.off)
 
 

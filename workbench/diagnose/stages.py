@@ -1,7 +1,7 @@
 """The stages of the chain: each holds what the run recorded of it against :mod:`reference`."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -36,6 +36,8 @@ LUCK, MOST_ACTIONS = 1e-4, 4_000
 # Rounding of a step of float32 weights, as a share of the largest.
 ROUNDING = 2.5e-7
 
+_same = functools.partial(np.array_equal, equal_nan=True)
+
 
 # --- streams, acting --------------------------------------------------------------------------------------------------
 
@@ -45,12 +47,11 @@ def _streamed(role: str, field: str, judge: Judge, case: Case) -> None:
     words, seed = case[field].reshape(-1, 6), judge.settings.config.seed
     found, owner = reference.increment(words[0]), 0 if role == "world" else case.agent
     if found != reference.stream_increment(seed, role, owner):
-        others = (
-            f"agent {agent}'s stream {other}"
+        others = {
+            reference.stream_increment(seed, other, agent): f"agent {agent}'s stream {other}"
             for other in reference.ROLES for agent in range(case.config.num_agents)
-            if found == reference.stream_increment(seed, other, agent)
-        )  # fmt: skip
-        raise Wrong("other stream", role=role, other=next(others, "an unknown stream"))
+        }  # fmt: skip
+        raise Wrong("other stream", role=role, other=others.get(found, "an unknown stream"))
     if case.draws(field):
         wrong_if(len(words) > 1 and (words[0] == words[-1]).all(), "numbers again", role=role)
         for other in judge.cases:
@@ -106,6 +107,16 @@ def _layout(case: Case) -> ParameterLayout:
     return case.config.agent.layout(case.config.spec.agents[case.agent])
 
 
+def _transcribed(case: Case) -> None:
+    """Go no further unless the reference has the network, as precisely as it was computed.
+
+    Raises:
+        CannotTell: it is another agent's, or has convolutions on a card, whose products cuDNN makes of fewer bits.
+    """
+    need(type(case.config.agent) in (IQNConfig, DQNConfig))
+    need(all(len(shape) <= 2 for shape in _layout(case).shapes) or str(case["device"]) != "cuda")
+
+
 def _policy_values(case: Case, stack: NDArray[Any], turn: int, noisy: bool = True) -> Floats:
     """Q of the worlds' states in a turn under the weights that the policy holds: (W, A)."""
     agent, parameters = case.config.agent, _parameters(case, case["weights"])
@@ -120,7 +131,8 @@ def _policy_values(case: Case, stack: NDArray[Any], turn: int, noisy: bool = Tru
 
 def _forward(judge: Judge, case: Case) -> None:
     """The network values what it is handed."""
-    need(type(case.config.agent) in (IQNConfig, DQNConfig) and np.isfinite(case["weights"]).all())
+    _transcribed(case)
+    need(np.isfinite(case["weights"]).all())
     need(int(case["sum_later"]) == vector_sum(case["weights"]))  # else which weights were due in a turn is not known
     turns = len(case["stack"])
     for turn in sorted({0, turns // 3, turns // 2, turns - 1}):
@@ -203,17 +215,15 @@ def _acted(judge: Judge, case: Case) -> None:
     ends = np.concatenate([case["before_spawn"][1:], case["cells"][-1:]])  # the maps as the turns leave them
     for turn, copy in np.ndindex(*case["taken"].shape):
         (row, column), action = case["place"][turn, copy].tolist(), int(case["taken"][turn, copy])
-        reward, *after = reference.treasurehunt(
-            case["cells"][turn, copy], row, column, action, world.gem_reward, world.wall_reward
-        )
+        cells = case["cells"][turn, copy].copy()
+        reward, *after = reference.treasurehunt(cells, row, column, action, world.gem_reward, world.wall_reward)
         came_to, paid = case["place_after"][turn, copy].tolist(), case["paid_rewards"][turn, copy]
         before = reference.potential(case["before_spawn"][turn, copy], row, column)
         reward += shaping * (discount * reference.potential(ends[turn, copy], *came_to) - before)
         judge.same("probability", paid, reward, "paid", max(abs(reward), abs(shaping * before), 1.0), turn=turn)
         wrong_if(after != came_to, "moved", turn=turn, found=came_to, due=after)
-        due = case["cells"][turn, copy].copy()
-        due[row, column], due[tuple(after)] = reference.EMPTY, reference.AGENT
-        wrong_if(not _same(case["cells_after"][turn, copy], due), "cells after", turn=turn)
+        cells[row, column], cells[tuple(after)] = reference.EMPTY, reference.AGENT
+        wrong_if(not _same(case["cells_after"][turn, copy], cells), "cells after", turn=turn)
 
 
 def _drifted(judge: Judge, case: Case) -> None:
@@ -238,9 +248,8 @@ def _stored(judge: Judge, case: Case) -> None:
         "probability": case["chosen_probability"], "policy_version": np.full(shape, case["version"]),
     }  # fmt: skip
     ends = (name for name in ("terminated", "truncated", "valid") if case.has(f"row_{name}"))
-    dues["episode_start"] = reference.episode_starts(
-        case["paid_terminated"] | case["paid_truncated"], case["paid_valid"]
-    )
+    over = case["paid_terminated"] | case["paid_truncated"]
+    dues["episode_start"] = reference.episode_starts(over, case["paid_valid"])
     for name, due in (dues | {name: case[f"paid_{name}"] for name in ends}).items():
         found, told = case[f"row_{name}"], name.replace("_", " ")
         if (wrong := first_wrong(found, due)) is None:
@@ -272,9 +281,8 @@ def _row(case: Case, prefix: str, at: tuple[Any, Any]) -> _Row:
     """The row whose turns, in an epoch or in what was kept of the replay, lie in a place."""
     learning, rewards = case.config.learning, case[f"{prefix}_reward"][at].astype(np.float64)
     never = np.zeros(len(rewards), np.bool_)
-    terminated, truncated = (
-        case[f"{prefix}_{name}"][at] if case.has(f"{prefix}_{name}") else never for name in ("terminated", "truncated")
-    )
+    ends = f"{prefix}_terminated", f"{prefix}_truncated"
+    terminated, truncated = (case[name][at] if case.has(name) else never for name in ends)
     due = reference.n_step(rewards, terminated, truncated, learning.gamma, learning.n_step, learning.reward_scale)
     return _Row(*due, float(np.abs(rewards[: learning.n_step]).sum()) * learning.reward_scale)
 
@@ -428,9 +436,7 @@ def _update_of(case: Case, valued_by: str = "target", double: bool | None = None
     """
     config, layout = case.config, _layout(case)
     agent, codes = config.agent, config.spec.agents[case.agent].num_codes
-    online, target_network = (
-        _parameters(case, half) for half in (case["vector"][: layout.size], case["vector"][layout.size :])
-    )
+    online, target_network = (_parameters(case, half) for half in np.split(case["vector"], 2))
     chooser = online if (config.learning.double if double is None else double) else target_network
     valuer = online if valued_by == "online" else target_network
     noise = {name: case[f"random_{name}"].astype(np.float64) for name in ("noise_tm1", "noise_t", "noise_policy")}
@@ -445,24 +451,24 @@ def _update_of(case: Case, valued_by: str = "target", double: bool | None = None
         target, tied = r_t[:, None] + discount_t[:, None] * z_t, _tied(q)
         network: Any = reference.ImplicitQuantiles(online, noise["noise_tm1"])
         z = network(x_tm1, tau["tau_tm1"])
-        loss, slope, error = reference.quantile_huber(z[rows, :, here], tau["tau_tm1"], target, agent.huber_kappa)
-        q_tm1, along = z[rows, :, here].mean(1), np.zeros_like(z)
-        along[rows, :, here] = slope * (weight / len(rows))[:, None]
+        taken = z[rows, :, here]
+        loss, slope, error = reference.quantile_huber(taken, tau["tau_tm1"], target, agent.huber_kappa)
     else:
         assert isinstance(agent, DQNConfig)
         net = functools.partial(reference.ActionValues, dueling=agent.dueling)
-        target, tied = _dqn_targets(case, net, chooser, valuer, noise, x_t, r_t, discount_t)
+        chosen_by = net(chooser, noise["noise_policy" if config.learning.double else "noise_t"])
+        target, tied = _dqn_targets(case, (chosen_by, net(valuer, noise["noise_t"])), x_t, r_t, discount_t)
         network = net(online, noise["noise_tm1"])
         z = network(x_tm1)
-        q_tm1, along, kappa = z[rows, here], np.zeros_like(z), agent.huber_kappa
-        delta = target - q_tm1
-        loss, error = reference.huber(delta, kappa), np.abs(delta)
-        along[rows, here] = -np.clip(delta, -kappa, kappa) * weight / len(rows)
+        taken = z[rows, here]
+        loss, slope, error = reference.huber(taken, target, agent.huber_kappa)
+    along, q_tm1 = np.zeros_like(z), taken.reshape(len(rows), -1).mean(1)
+    along[rows, ..., here] = (slope.T * weight / len(rows)).T
     gradient, low, high = (_flat(layout, network.gradient(along, edge)) for edge in (0.0, -KINK, KINK))
-    numbers = np.array([(loss * weight).mean(), q_tm1.mean(), q_tm1.max(), error.mean(), _norm(gradient)])
+    numbers = np.array([(loss * weight).mean(), q_tm1.mean(), q_tm1.max(), error.mean(), np.linalg.norm(gradient)])
     rounding = VALUES * max(np.abs(z).max(), np.abs(target).max()) / min(agent.huber_kappa, 1.0) / len(rows)
     off = _flat(layout, network.gradient(rounding * (along != 0)))
-    return _Update(numbers, error, gradient, tied, BENT * _norm(high - low) + _norm(off))
+    return _Update(numbers, error, gradient, tied, float(BENT * np.linalg.norm(high - low) + np.linalg.norm(off)))
 
 
 def _flat(layout: ParameterLayout, gradient: Mapping[str, Floats]) -> Floats:
@@ -474,41 +480,36 @@ def _flat(layout: ParameterLayout, gradient: Mapping[str, Floats]) -> Floats:
 
 
 def _dqn_targets(
-    case: Case, net: Callable[..., Any], chooser: Any, valuer: Any, noise: Mapping[str, Floats], x_t: Floats,
-    r_t: Floats, discount_t: Floats,
-) -> tuple[Floats, bool]:  # fmt: skip
-    """Targets of Double DQN, corrected as the settings say."""
+    case: Case, networks: tuple[reference.ActionValues, ...], x_t: Floats, r_t: Floats, discount_t: Floats
+) -> tuple[Floats, bool]:
+    """Targets of Double DQN, corrected as the settings say, by the network that chooses and the one that values."""
     config, learning = case.config, case.config.learning
-    both = (chooser, noise["noise_policy" if learning.double else "noise_t"]), (valuer, noise["noise_t"])
     if learning.correction == "none":
-        q, valued = (net(*each)(x_t) for each in both)
+        q, valued = (network(x_t) for network in networks)
         return r_t + discount_t * valued[np.arange(len(q)), q.argmax(1)], _tied(q)
     states = case["batch_states"]
     flat = reference.encode(states.reshape(-1, *states.shape[2:]), config.spec.agents[case.agent].num_codes)
-    q, valued = (net(*each)(flat).reshape(*states.shape[:2], -1) for each in both)
+    q, valued = (network(flat).reshape(*states.shape[:2], -1) for network in networks)
     about = (config.exploration.epsilon_end, learning.trace) if learning.correction == "retrace" else (0.0, 1.0)
-    columns = [case[f"batch_{name}"] for name in ("actions", "rewards", "discounts", "probabilities")]
-    targets = []
-    for row, span in enumerate(case["batch_span"].tolist()):
-        given: list[Any] = [valued[row], q[row].argmax(1), *(column[row] for column in columns), span, *about]
-        targets.append(reference.corrected(*given))
-    return np.array(targets), _tied(q.reshape(-1, q.shape[-1]))
+    columns = (case[f"batch_{name}"] for name in ("actions", "rewards", "discounts", "probabilities", "span"))
+    rows: Iterable[Any] = zip(valued, q.argmax(2), *columns, strict=True)
+    return np.array([reference.corrected(about, *row) for row in rows]), _tied(q)
 
 
 def _tied(q: Floats) -> bool:
     """Whether the two best actions of a state are so close that float32 may order them otherwise."""
-    return bool((np.diff(np.sort(q, 1)[:, -2:]) < TIE * np.abs(q).max()).any())
+    return bool((np.diff(np.sort(q)[..., -2:]) < TIE * np.abs(q).max()).any())
 
 
 def _examined(judge: Judge, case: Case) -> _Update:
     """An update once more.
 
     Raises:
-        CannotTell: it is another agent's, its numbers are not finite, float32 may choose another action, or products of
-            matrices are coarser than the tolerances.
+        CannotTell: see :func:`_transcribed`; or its numbers are not finite, float32 may choose another action, or
+            products of matrices are coarser than the tolerances.
     """
+    _transcribed(case)
     need((case.config.learning.precision, case.config.processes.matmul_precision) == ("float32", "highest"))
-    need(type(case.config.agent) in (IQNConfig, DQNConfig))
     need(np.isfinite(case["vector"]).all() and np.isfinite(case["metrics"]).all())
     if case not in judge.updates:
         judge.updates[case] = _update_of(case)
@@ -568,7 +569,7 @@ def _same_layers(judge: Judge, case: Case, kind: str, found: Floats, due: Floats
     """Hold a gradient against the one due; the sentence has the layer that is furthest off."""
     if judge.differ(kind, found, due, float(np.abs(due).max()) + bent / TOLERANCES[kind]):
         name, here = _worst_layer(case, found - due)
-        raise Wrong(kind, name=name, found=_norm(found[here]), due=_norm(due[here]))
+        raise Wrong(kind, name=name, found=np.linalg.norm(found[here]), due=np.linalg.norm(due[here]))
 
 
 def _shortened(judge: Judge, case: Case) -> None:
@@ -578,8 +579,10 @@ def _shortened(judge: Judge, case: Case) -> None:
     need(np.isfinite(before).all() and norm)
     scale = _along(after, before) or 0.0
     _same_layers(judge, case, "clip", after, before * scale)
-    judge.same("clip", scale, reference.clipped(norm, limit), "clipped", norm=norm, limit=limit)
-    judge.same("clip", case["metrics"][_NORM], norm, "norm")
+    due = reference.clipped(norm, limit)
+    wide = max(1.0, TOLERANCES["summed"] * _layout(case).size / TOLERANCES["clip"])
+    judge.same("clip", scale, due, "clipped", due * wide, norm=norm, limit=limit)
+    judge.same("clip", case["metrics"][_NORM], norm, "norm", norm * wide)
 
 
 def _stepped(judge: Judge, case: Case) -> None:
@@ -602,8 +605,7 @@ def _stepped(judge: Judge, case: Case) -> None:
     )
     due = reference.adam(before, gradient, made + 1, rate, learning.adam_eps)
     moved, way = found.weights - before.weights, due.weights - before.weights
-    for name in _layout(case).names:
-        here = _places_of(case, name)
+    for name, here in _layers(case).items():
         wrong_if(np.abs(way[here]).max() > 1e-6 and not moved[here].any(), "unchanged", name=name)
     for what, new, decay in (("first", gradient, reference.BETA1), ("second", gradient**2, reference.BETA2)):
         old, now, wanted = (getattr(each, what) for each in (before, found, due))
@@ -614,7 +616,7 @@ def _stepped(judge: Judge, case: Case) -> None:
         name, here = _worst_layer(case, moved - way)
         times = _along(moved[here], way[here]) or 0.0
         if judge.differ("step", moved[here], times * way[here]):
-            raise Wrong("other step", name=name, norm=_norm(moved[here] - way[here]))
+            raise Wrong("other step", name=name, norm=np.linalg.norm(moved[here] - way[here]))
         raise Wrong("length of step", name=name, times=times)
 
 
@@ -654,31 +656,21 @@ def _synced(judge: Judge, case: Case) -> None:
     wrong_if(acted != int(case["sum_later"]), "other weights later", version=version)
 
 
-def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    return bool(np.array_equal(one, other, equal_nan=True))
-
-
-def _norm(vector: Floats) -> float:
-    return float(np.sqrt(vector @ vector))
-
-
 def _along(found: Floats, due: Floats) -> float | None:
     """By what the vector due must be multiplied to come closest; None if it is 0."""
     length = float(due @ due)
     return float(found @ due) / length if length > 0 else None
 
 
-def _places_of(case: Case, name: str) -> NDArray[np.bool_]:
-    """Which of the sampled places belong to a parameter."""
-    layout = _layout(case)
-    inside: NDArray[np.bool_] = np.searchsorted(layout.offsets, case["places"], "right") - 1 == layout.names.index(name)
-    return inside
+def _layers(case: Case) -> dict[str, NDArray[np.bool_]]:
+    """Which of the sampled places belong to each parameter."""
+    inside = np.searchsorted(_layout(case).offsets, case["places"], "right") - 1
+    return {name: inside == at for at, name in enumerate(_layout(case).names)}
 
 
 def _worst_layer(case: Case, difference: Floats) -> tuple[str, NDArray[np.bool_]]:
     """The parameter with the largest difference, and which of the sampled places are its."""
-    places = {name: _places_of(case, name) for name in _layout(case).names}
-    return max(places.items(), key=lambda each: float(np.abs(difference[each[1]]).max(initial=0)))
+    return max(_layers(case).items(), key=lambda each: float(np.abs(difference[each[1]]).max(initial=0)))
 
 
 # The chain: each stage with the kind of evidence that it is judged from.
