@@ -245,13 +245,11 @@ def launch(
     lag = check_launch(config, mode, lag)
     check_tags(tags)
     switched_on, card = prepare(faults, config, mode, lag), timeline and CardLoad.wanted(config)
+    notes = {"probes": probes, "timeline": timeline, "system": timeline, "card": card}
     run = running.launch(
         Run, config, mode, lag, name=name, out=out, weights=weights,
-        hooks=(*_computing(config), *switched_on, *hooks, *_watching(config, timeline, probes, timeline, card)),
-        faults=[fault.text for fault in switched_on],
-        notes={"probes": probes, "timeline": timeline, "system": timeline, "card": card,
-               "relations": dict(relations or {})},
-        start=start,
+        hooks=_hooks(config, [*switched_on, *hooks], notes), faults=[fault.text for fault in switched_on],
+        notes={**notes, "relations": dict(relations or {})}, start=start,
     )  # fmt: skip
     if note or tags:
         write_note(run.folder.place, note, tags)
@@ -521,24 +519,27 @@ def _confirmed(run: Path | str, confirm: str) -> Path:
 
 def _hooks_of(earlier: loading.LoadedRun, config: Config) -> list[Hook]:
     """What the launch of an earlier run switched on, for the configuration that the run continues with."""
-    said = earlier.description
     switched_on = prepare(earlier.faults, config, earlier.mode, earlier.lag)
-    timeline, probes, system, card = (bool(said.get(name)) for name in ("timeline", "probes", "system", "card"))
-    watching = _watching(config, timeline, probes, system, card, said.get("clock_offset_ns", 0))
-    return [*_computing(config), *switched_on, *watching]
+    return _hooks(config, switched_on, earlier.description)
 
 
-def _computing(config: Config) -> list[Hook]:
-    """What sets how the processes compute, where they do not as by default."""
-    return [OnDevice()] if OnDevice.wanted(config) else []
+def _hooks(config: Config, chosen: Sequence[Hook], notes: Mapping[str, Any]) -> list[Hook]:
+    """What sets how the processes compute, where they do not as by default; what was chosen; and what only looks.
 
+    Of the last the stopwatch comes first, so that the time of the probes is not counted as the work's.
 
-def _watching(config: Config, timeline: bool, probes: bool, system: bool, card: bool, clock: int = 0) -> list[Hook]:
-    """What only looks. The stopwatch comes first, so that the time of the probes is not counted as the work's."""
-    clocks = [hook for hook, on in ((Stopwatch(clock), timeline), (SystemLoad(), system), (CardLoad(), card)) if on]
+    Args:
+        config: of the run.
+        chosen: faults, and hooks of the user's own.
+        notes: what the run's description says, or will say, of what looks.
+    """
+    computing = [OnDevice()] if OnDevice.wanted(config) else []
+    clocks = {"timeline": Stopwatch(notes.get("clock_offset_ns", 0)), "system": SystemLoad(), "card": CardLoad()}
+    looking = [hook for name, hook in clocks.items() if notes.get(name)]
     drawn = [DrawnRows()] if DrawnRows.wanted(config) else []
     episodes = [] if config.spec.whole_epochs else [EpisodeRecords()]
-    return [*clocks, *drawn, *([Probes(), Audit()] if probes else []), *episodes]
+    probes = [Probes(), Audit()] if notes.get("probes") else []
+    return [*computing, *chosen, *looking, *drawn, *probes, *episodes]
 
 
 def pick(found: RunList | None = None) -> "RunPicker":

@@ -17,7 +17,6 @@ from tests.unit.watched import SCHEMA, TABLES
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.loaded import RunError
 from workbench.runs.recovery.checkpoint import CheckpointError, newest_checkpoint, write_checkpoint
-from workbench.runs.run import describe, planned
 
 CONFIG = wb.preset("tiny").replace(**{"epochs": 4, "device": "cpu", "evaluation.interval": 2})
 DOCUMENTED = (RecordError, RunError)  # a CheckpointError is a RecordError
@@ -27,7 +26,8 @@ DOCUMENTED = (RecordError, RunError)  # a CheckpointError is a RecordError
 def sound(tmp_path_factory):
     """The folder of a whole run, without its checkpoints."""
     parts = inprocess.run(CONFIG, 1)
-    begun = describe(*planned(CONFIG, "sequential", 1, ()), [], {"probes": True, "timeline": True})
+    with wb.launch(CONFIG, "sequential", 1, out=tmp_path_factory.mktemp("begun"), start=False) as run:
+        begun = run.description
     said = begun | {
         "status": "finished",
         "ended": 1.0,

@@ -120,8 +120,6 @@ def film(
         checkpoint: Epoch of the checkpoint whose weights play, or "newest". Default: the final weights.
         own: Classes of your own that the runs were made with.
     """
-    if not runs:
-        raise ConfigError("no run is given; name at least one run folder")
     if out.suffix not in (".gif", ".html"):
         raise ConfigError(f"--out is {out}; its name must end in .gif or .html")
     at_least(0, seed=seed)

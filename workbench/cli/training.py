@@ -127,8 +127,7 @@ def resume(
             seen from here.
         own: Classes of your own that the run was made with.
     """
-    settings = vars(own) | _settings(set)
-    return _finish(api.resume(run, start=False, parent_is_gone=parent_is_gone, **settings))
+    return _finish(api.resume(run, start=False, parent_is_gone=parent_is_gone, **vars(own) | _settings(set)))
 
 
 def _settings(texts: tuple[str, ...]) -> dict[str, Any]:

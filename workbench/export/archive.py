@@ -15,6 +15,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from workbench.export.needed import ExportError
+from workbench.export.sentences import said
 from workbench.runs import loaded
 from workbench.runs.files import at, private, whole_file
 from workbench.runs.folder import NAME, RecordError, RunFolder, runs_folder
@@ -105,10 +106,7 @@ def unpack(path: Path | str, out: Path | str | None = None, **given: type | str 
 def _without_origin(member: tarfile.TarInfo) -> tarfile.TarInfo:
     """A member without anything that says when, by whom and where it was made."""
     if not (member.isreg() or member.isdir()) or not all(map(NAME.fullmatch, PurePosixPath(member.name).parts)):
-        raise ExportError(
-            f"{member.name} is a link, no plain file, or has no name of a run's file; take it out of the run folder, "
-            "then pack it"
-        )
+        raise ExportError(said("archive.member", name=member.name))
     made = tarfile.TarInfo(member.name)
     made.type, made.size, made.mode = member.type, member.size, 0o700 if member.isdir() else 0o600
     return made

@@ -3,10 +3,8 @@
 import importlib
 from typing import Any
 
+from workbench.export.sentences import said
 from workbench.runs.folder import RecordError
-
-# The extra of this package that brings pandas, pyarrow and tensorboard.
-EXTRA = "export"
 
 
 class ExportError(RecordError):
@@ -28,7 +26,4 @@ def need(module: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != package:
             raise  # the package is there, and broken
-        raise ExportError(
-            f"{package} is not installed; it comes with the extra {EXTRA!r}: in a clone of the repository, "
-            f'pip install -c constraints.txt -e ".[{EXTRA}]"'
-        ) from None
+        raise ExportError(said("needed.missing", package=package)) from None

@@ -205,8 +205,7 @@ def _series(run: LoadedRun, curve: Curve, window: float, normalised: bool) -> tu
         y = (y - low) / (high - low)
     bad = next(iter(points[~np.isfinite(y)].tolist()), None)
     if _noisy(curve.metric):
-        length = len(y)
-        x, y = moving_average(x, y, round(window * length), POINTS)
+        x, y = moving_average(x, y, round(window * len(y)), POINTS)
     return x, y, bad
 
 

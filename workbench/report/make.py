@@ -139,7 +139,10 @@ def make(
     """
     _check(columns, figures, smoothing)
     selection = select([runs] if isinstance(runs, Runs) else list(runs), pool)
-    material = Material(selection, columns, bands, smoothing, _read_matrix(matrix), _read(bench, "bench"), last, until)
+    if matrix is None and reference_path("matrix.json").exists():
+        matrix = reference_path("matrix.json")
+    read = _read(matrix, "matrix"), _read(bench, "bench")
+    material = Material(selection, columns, bands, smoothing, *read, last, until)
     made, left_out = dict[str, ReportFigure](), dict[str, str]()
     for name in figures or FIGURES:
         try:
@@ -199,11 +202,6 @@ def _check(columns: str, figures: Sequence[str], smoothing: float) -> None:
         raise ReportError(f"there is no figure {unknown[0]!r}; choose from {', '.join(FIGURES)}")
     if not 0 <= smoothing < 1:
         raise ReportError(f"smoothing is {smoothing!r}; it must be a share of a run's length, 0 to below 1")
-
-
-def _read_matrix(path: Path | str | None) -> Mapping[str, Any] | None:
-    default = reference_path("matrix.json")
-    return _read(path if path is not None else default if default.exists() else None, "matrix")
 
 
 def _read(path: Path | str | None, campaign: str) -> Mapping[str, Any] | None:

@@ -225,5 +225,4 @@ def _group(
     runs = sorted(runs, key=lambda run: (tasks[run], run.config.seed, run.name))
     strata = np.unique([tasks[run] for run in runs], return_inverse=True)[1]
     own = [f"{name} = {shown(settings[name])}" for name in differing if settings.get(name, "") != ""]
-    label = ", ".join([runs[0].label, *own])
-    return Group(label, tuple(runs), settings, strata)
+    return Group(", ".join([runs[0].label, *own]), tuple(runs), settings, strata)

@@ -54,8 +54,7 @@ def speedup(material: Material) -> ReportFigure:
         parts.append(("Benchmark", bars_of_bench(material.bench)))
     parts = [(title, bars) for title, bars in parts if bars]
     if not parts:
-        found = "; ".join(group.label for group in material.groups)
-        raise ReportError(said("speedup.none", found=found))
+        raise ReportError(said("speedup.none", found="; ".join(group.label for group in material.groups)))
     bars = [bar for _, own in parts for bar in own]
     narrow = material.columns == "single"
     names = [_names(own, narrow) for _, own in parts]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from workbench.core.config import differences
+from workbench.core.config import ConfigError, differences
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.runs import machine
 from workbench.runs.awaiting import Awaitable, advise, in_steps
@@ -189,11 +189,11 @@ def runs_of(runs: Comparison | RunView | Sequence[RunView], what: str) -> tuple[
         what: to do with them, for the message.
 
     Raises:
-        ValueError: there are none.
+        ConfigError: there are none.
     """
     given = runs.runs if isinstance(runs, Comparison) else [runs] if isinstance(runs, RunView) else runs
     if not given:
-        raise ValueError(f"there are no runs to {what}; give at least one")
+        raise ConfigError(f"there are no runs to {what}; give at least one")
     return tuple(given)
 
 

@@ -26,10 +26,8 @@ def check_launch(config: Config, mode: str, lag: int | None) -> int | None:
         raise ConfigError(said("launch_rules.free"))
     if config.processes.learners in registry.names("learner"):
         registry.registered("learner", config.processes.learners).check(config)
-    require(
-        config.spec.discount in (None, config.learning.gamma), "learning.gamma", config.learning.gamma,
-        f"the world shapes its rewards for a discount of {config.spec.discount}; set world.discount to that value",
-    )  # fmt: skip
+    gamma, other = config.learning.gamma, said("launch_rules.discount", spec=config.spec)
+    require(config.spec.discount in (None, gamma), "learning.gamma", gamma, other)
     steps, max_age = config.steps_per_epoch, config.replay.max_age
     too_old = said("launch_rules.age", lag=lag or 0, least=(lag or 0) + 1)
     require(max_age == 0 or max_age > (lag or 0), "replay.max_age", max_age, too_old)

@@ -119,8 +119,7 @@ class LiveSettings(Hook):
 
     def on_parts(self, parts: Parts) -> None:
         """Look the settings up where the parent writes them."""
-        changes = Changes(parts.config, parts.blocks[BLOCK].open())
-        parts.settings = changes.timeline
+        parts.settings = Changes(parts.config, parts.blocks[BLOCK].open()).timeline
 
 
 class Changes:

@@ -289,12 +289,11 @@ class LoadedRun(RunView, Awaitable[Result]):
         self.description = _description_of(self.folder)  # first: what it says is over has written its records
         if self.mode in readers:
             readers[self.mode](self)
-            return self
-        if len(self.description.get("resumed", [])) != resumed:  # its records begin again at the checkpoint
+        elif len(self.description.get("resumed", [])) != resumed:  # its records begin again at the checkpoint
             self.history, self._settings = history_of(self.folder, self.description), None
-            return self
-        for table in self.folder.schema.tables:
-            self.history.read(table, self.folder)
+        else:
+            for table in self.folder.schema.tables:
+                self.history.read(table, self.folder)
         return self
 
 

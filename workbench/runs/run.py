@@ -37,7 +37,6 @@ from workbench.runs.finite import COMPUTED, first_not_finite
 from workbench.runs.folder import FolderGone, RecordError, RecordWarning, RunFolder
 from workbench.runs.fork_server import new_process
 from workbench.runs.history import History
-from workbench.runs.initial_weights import BLOCK as INITIAL_WEIGHTS
 from workbench.runs.initial_weights import InitialWeights, WeightSource, initial_weights
 from workbench.runs.limits import check_limits
 from workbench.runs.live_settings import BLOCK, CHANGEABLE, Changes, LiveSettings
@@ -425,18 +424,14 @@ class Run(RunView, Listener, Awaitable[Result]):
 
     def end(self) -> None:
         """Sum up, and finish the folder."""
-        supervisor = self._supervisor
+        progress = self._supervisor.progress
         try:
             _ = self.folder.place
         except RecordError as error:
             self._refuse("folder", error)
-        if supervisor.error is not None:
-            status = "failed"
-        else:
-            done = supervisor.progress.epochs_collected == self.config.epochs and np.isfinite(
-                supervisor.progress.end_time
-            )
-            status = "finished" if done and results.greedy_reward(self.history) is not None else "stopped"
+        trained = progress.epochs_collected == self.config.epochs and np.isfinite(progress.end_time)
+        complete = trained and not self.error and results.greedy_reward(self.history) is not None
+        status = "failed" if self.error else "finished" if complete else "stopped"
         try:
             self._result = self._summarise(status)
             for table in self._unwritten:
@@ -465,16 +460,13 @@ class Run(RunView, Listener, Awaitable[Result]):
         )  # fmt: skip
 
     def _digests(self) -> dict[str, str]:
-        supervisor, chains = self._supervisor, self._supervisor.progress.digests()
+        supervisor = self._supervisor
         rows = [field for replay in supervisor.shared.replays for field in replay.contents().values()]
+        chains = {name: [chain] for name, chain in supervisor.progress.digests().items()}
+        parts = {"weights": self._read_weights(), "replay": rows} | chains
         # a run with a fault never equals a sound one
         faults = [np.frombuffer(fault.encode(), np.uint8) for fault in self.faults]
-        return {
-            "weights": array_digest(*self._read_weights(), *faults),
-            "replay": array_digest(*rows, *faults),
-            "rewards": array_digest(chains["rewards"], *faults),
-            "losses": array_digest(chains["losses"], *faults),
-        }
+        return {name: array_digest(*arrays, *faults) for name, arrays in parts.items()}
 
     def _read_weights(self) -> list[NDArray[np.float32]]:
         """The newest snapshot of every agent; none at all if the run ended before the initial ones were there."""
@@ -559,7 +551,12 @@ def launch(
     for hook in brought:
         check_importable("hook", type(hook))
     plan, place = planned(config, mode, lag, brought)
-    description = describe(plan, place, faults, notes or {})
+    description = {
+        "status": "created", "mode": plan.mode, "lag": plan.lag, "unseeded": config.world.unseeded(),
+        "warm_start": weights is not None, "faults": list(faults), **(notes or {}),
+        "created": time.time(), "incidents": [], "changes": [], "resumed": [], **place,
+        "clock_offset_ns": time.time_ns() - time.monotonic_ns(),
+    }  # fmt: skip
     schema = Schema.of(record_tables(config, brought), metrics_of(config, brought))
     folder = RunFolder.create(name or _new_name(config, mode, lag), description, out, schema)
     folder.hold()
@@ -591,18 +588,6 @@ def _new_name(config: Config, mode: str, lag: int | None) -> str:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     dial = "free" if lag is None else f"lag{lag}"
     return f"{stamp}-{mode}-{dial}-seed{config.seed}-{os.urandom(2).hex()}"
-
-
-def describe(
-    plan: Plan, place: Mapping[str, Any], faults: Sequence[str], notes: Mapping[str, Any]
-) -> dict[str, Any]:  # fmt: skip
-    """What a run folder says of a run that begins; ``place`` is what :func:`planned` says."""
-    return {
-        "status": "created", "mode": plan.mode, "lag": plan.lag, "unseeded": plan.config.world.unseeded(),
-        "warm_start": INITIAL_WEIGHTS in plan.hook_layouts, "faults": list(faults), **notes,
-        "created": time.time(), "incidents": [], "changes": [], "resumed": [], **place,
-        "clock_offset_ns": time.time_ns() - time.monotonic_ns(),
-    }  # fmt: skip
 
 
 def planned(config: Config, mode: str, lag: int | None, hooks: tuple[Hook, ...]) -> tuple[Plan, dict[str, Any]]:

@@ -185,8 +185,8 @@ class _Plot:
             return
         if not each:
             self._plot(line, recorded, {"alpha": 0.3, "linewidth": 0.8 * line.curve.weight, "zorder": 2})
-        window = round(self._choices.smoothing * line.span)
-        self._plot(line, moving_average(rows[:, 0], rows[:, 3], window), strong)
+        smooth = moving_average(rows[:, 0], rows[:, 3], round(self._choices.smoothing * line.span))
+        self._plot(line, smooth, strong)
 
     def _plot(self, line: Line, points: Points, look: dict[str, Any]) -> None:
         dot = {"marker": "o"} if len(points[0]) < 3 and "marker" not in look else {}  # one point is no line

@@ -205,8 +205,7 @@ class Game:
         """Let the agent whose turn it is make its move. At the end of the epoch nothing happens."""
         if self.over:
             return
-        choice = np.array([self.sight.choice])
-        self._world.act(self.agent, choice)
+        self._world.act(self.agent, np.array([self.sight.choice]))
         self.agent += 1
         if self.agent < self.num_agents:
             self._see()
