@@ -67,10 +67,7 @@ def initial_weights(source: WeightSource, config: Config) -> NDArray[np.float32]
             layouts = {"its": _named(theirs[agent]), "ours": _named(ours[agent])}
             differ = said("initial_weights.layout", agent=agent, **layouts)
         raise RunError(said("initial_weights.fit", differ=differ))
-    try:
-        unpadded(weights, config)
-    except ValueError as error:
-        raise RunError(str(error)) from None
+    unpadded(weights, config)  # refuses those of another shape
     return np.ascontiguousarray(weights, np.float32)
 
 

@@ -237,11 +237,11 @@ def unpadded(weights: NDArray[np.float32], config: Config) -> list[NDArray[np.fl
     """The snapshot of each agent out of what :func:`padded` made: a view of (2 * size,) float32 each.
 
     Raises:
-        ValueError: there are other agents, or snapshots of other lengths.
+        RunError: there are other agents, or snapshots of other lengths.
     """
     sizes = [2 * config.agent.layout(spec).size for spec in config.spec.agents]
     if np.shape(weights) != (wanted := (len(sizes), max(sizes))):
-        raise ValueError(said("initial_weights.shape", found=np.shape(weights), wanted=wanted))
+        raise RunError(said("initial_weights.shape", found=np.shape(weights), wanted=wanted))
     return [row[:size] for row, size in zip(weights, sizes, strict=True)]
 
 

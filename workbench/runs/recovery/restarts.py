@@ -59,13 +59,11 @@ class RestartPolicy(Listener):
         return verdict
 
     def _verdict(self, death: Death, failure: str) -> Verdict:
-        if self._progress.stopping or not self._progress.started:
-            return Verdict("run ended")
         wanted = policy(self._limits, self._roles[death.process])
+        if self._progress.stopping or not self._progress.started or wanted == "stop":
+            return Verdict("run ended")
         if wanted == "continue":
             return Verdict("run continues without it")
-        if wanted == "stop":
-            return Verdict("run ended")
         why_not = self._restarts[death.process].why_not(failure, (death.epochs, death.updates))
         return Verdict("run ended", why_not) if why_not else Verdict("restarted")
 

@@ -6,6 +6,7 @@ where it offers neither, the values are seen alone. The moves are those of the v
 quantiles at :data:`FRACTIONS`, evenly spread, so that the same weights and seed always play the same game.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -122,13 +123,9 @@ class Game:
 
     def load(self, weights: NDArray[np.float32]) -> None:
         """Play on with other weights, (agents, vector size) float32."""
-        try:
-            vectors = unpadded(weights, self.config)
-        except ValueError as error:
-            raise RunError(str(error)) from None
-        for policy, vector in zip(self._policies, vectors, strict=True):
+        for policy, vector in zip(self._policies, unpadded(weights, self.config), strict=True):
             policy.load(np.ascontiguousarray(vector))
-        self._sight: Sight | None = None
+        vars(self).pop("sight", None)
 
     def begin(self) -> None:
         """Begin an epoch: no gems, agents anywhere, and the first turn's gems."""
@@ -136,7 +133,8 @@ class Game:
         for replay in self._replays:
             replay.begin_epoch()  # never committed: nothing is ever drawn from it
         self.turn, self.agent, self.rewards = 0, 0, np.zeros(self.num_agents)
-        self._begin_turn()
+        self._world.begin_turn()
+        self._see()
 
     @property
     def over(self) -> bool:
@@ -180,14 +178,9 @@ class Game:
         """How many gems lie on the map."""
         return int((self.cells == self.code_names.index("gem")).sum()) if "gem" in self.code_names else 0
 
-    @property
+    @functools.cached_property
     def sight(self) -> Sight:
-        """What the agent whose turn it is sees, and the value it gives to each move; asked for once in each turn."""
-        if self._sight is None:
-            self._sight = self._look()
-        return self._sight
-
-    def _look(self) -> Sight:
+        """What the agent whose turn it is sees, and the value it gives to each move; forgotten when it has moved."""
         agent = self.agent
         stack = torch.from_numpy(self._replays[agent].newest_stack(self.turn))
         network = self._policies[agent].network
@@ -207,18 +200,15 @@ class Game:
             return
         self._world.act(self.agent, np.array([self.sight.choice]))
         self.agent += 1
-        if self.agent < self.num_agents:
-            self._see()
-            return
-        outcome = self._world.end_turn()
-        for replay, of_agent in zip(self._replays, zip(*outcome, strict=True), strict=True):
-            replay.write_outcome(self.turn, *of_agent)
-        self.rewards += outcome.rewards[:, 0]
-        self.turn, self.agent = self.turn + 1, 0
-        if self.over:
-            self._see()  # the last frame, which is only looked at
-        else:
-            self._begin_turn()
+        if self.agent == self.num_agents:
+            outcome = self._world.end_turn()
+            for replay, of_agent in zip(self._replays, zip(*outcome, strict=True), strict=True):
+                replay.write_outcome(self.turn, *of_agent)
+            self.rewards += outcome.rewards[:, 0]
+            self.turn, self.agent = self.turn + 1, 0
+            if not self.over:
+                self._world.begin_turn()
+        self._see()  # the last frame of an epoch is only looked at
 
     def play_to(self, agent: int) -> None:
         """Play at least one move, up to the next turn of an agent or the end of the epoch."""
@@ -226,13 +216,9 @@ class Game:
         while not self.over and self.agent != agent:
             self.move()
 
-    def _begin_turn(self) -> None:
-        self._world.begin_turn()
-        self._see()
-
     def _see(self) -> None:
         self._replays[self.agent].write_frame(self.turn, self._world.observe(self.agent))
-        self._sight = None
+        vars(self).pop("sight", None)
 
 
 def title_of(game: Game, name: str) -> str:

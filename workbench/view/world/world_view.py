@@ -61,19 +61,18 @@ class WorldView(Live):
         self._check_agent(agent)
         self._agent, self._lock = agent, threading.RLock()
         self._player: Watcher | None = None
-        self.game = self._new_game()
+        self.game = self._new_game(self._watched)
         self._build_widgets()
-        self._go_to_agent()
         self._show()
 
     def step(self) -> None:
         """Continue to the next turn of the agent; at the end of an epoch, begin another."""
         with self._lock:
             if self.game.over:
-                self._begin()
+                self.new_epoch()
             else:
                 self.game.play_to(self._agent)
-            self._show()
+                self._show()
 
     def play(self) -> None:
         """Play by itself until :meth:`pause`, epoch after epoch; returns at once."""
@@ -92,7 +91,8 @@ class WorldView(Live):
     def new_epoch(self) -> None:
         """Begin an epoch with the newest weights."""
         with self._lock:
-            self._begin()
+            self.game.load(self._watched.newest_weights)
+            self.game.begin()
             self._show()
 
     def look_through(self, agent: int) -> None:
@@ -104,7 +104,6 @@ class WorldView(Live):
         self._check_agent(agent)
         with self._lock:
             self._agent = agent
-            self._go_to_agent()
             self._show()
         self.agent.value = agent
 
@@ -115,14 +114,8 @@ class WorldView(Live):
             RunError: it has no weights yet.
         """
         with self._lock:
-            before, self._watched = self._watched, run
-            try:
-                self.game = self._new_game()
-            except RunError:
-                self._watched = before
-                raise
+            self.game, self._watched = self._new_game(run), run
             self._agent = min(self._agent, self.game.num_agents - 1)
-            self._go_to_agent()
             self._show()
             self._list_agents()
 
@@ -143,18 +136,8 @@ class WorldView(Live):
     def _name(self) -> str:
         return labels(self.runs)[self.runs.index(self._watched)]
 
-    def _new_game(self) -> Game:
-        run = self._watched
+    def _new_game(self, run: RunView) -> Game:
         return Game(run.config, run.newest_weights, self._seed)
-
-    def _begin(self) -> None:
-        self.game.load(self._watched.newest_weights)
-        self.game.begin()
-        self._go_to_agent()
-
-    def _go_to_agent(self) -> None:
-        if self.game.agent != self._agent:
-            self.game.play_to(self._agent)
 
     def _check_agent(self, agent: int) -> None:
         count = self._watched.config.num_agents
@@ -222,6 +205,9 @@ class WorldView(Live):
         self.message.value = pages.attempt(action)
 
     def _show(self) -> None:
+        """Draw the game, at the agent's turn or at the end of the epoch."""
+        if self.game.agent != self._agent:
+            self.game.play_to(self._agent)
         self.image.value = drawing(self.game, self._name)
 
 
