@@ -168,20 +168,139 @@ def test_a_hard_copy_that_no_look_has_met_is_no_accusation(tmp_path, monkeypatch
                 assert wb.doctor(tmp_path / "hard")["target"].verdict == "cannot tell"
 
 
-def test_without_time_to_look_what_arrives_is_still_known(copies, monkeypatch):
-    monkeypatch.setattr(watch, "BUDGET", 0.0)
+class Clock:
+    """A clock that stands still unless it is set: what the watch takes for ``time``."""
+
+    def __init__(self):
+        self.now = 1_000_000.0
+
+    def time(self):
+        self.now += 1e-4
+        return self.now
+
+    perf_counter = time
+    time_ns = staticmethod(lambda: 7)
+
+
+@pytest.fixture
+def hurried(copies, monkeypatch):
+    """A watch that has no time to look at anything but in the seconds that are for looking."""
+    clock = Clock()
+    for name, value in (("BUDGET", 0.0), ("BUDGET_ARRIVED", 0.0), ("ALWAYS_ARRIVED", 20), ("time", clock)):
+        monkeypatch.setattr(watch, name, value)
+    return clock
+
+
+def test_without_time_to_look_what_arrives_is_looked_at_in_some_seconds(copies, hurried):
     updates = 1500
     for _ in range(updates):
+        hurried.now += 0.05
         with copies.watch.update(0, online=copies.learner):
             copies.publish()
         copies.sync(copies.shared.state_dict())
+    copies.watch.result(copies.actor)
     found, evidence = judged(copies), Evidence(wb.load(copies.watch.path))
-    assert (found.verdict, found["torn"].verdict, found["sync"].verdict) == ("true", "pass", "pass")
+    for check in ("torn", "sync", "publish", "parts", "result"):
+        assert found[check].verdict == "pass", found[check].sentence
+    assert found.verdict == "true" and found["result"].sentence.endswith("newest weights.")
     looked = {role: len(evidence.looks[role, 0]) for role in (tables.ONLINE, *watch.ARRIVED)}
-    assert looked[tables.ONLINE] < 0.15 * updates and {looked[role] for role in watch.ARRIVED} == {updates}
+    assert looked[tables.ONLINE] < 0.15 * updates
+    assert all(0.1 * updates < looked[role] < 0.2 * updates for role in watch.ARRIVED)
+    seconds = {int(time) for role in watch.ARRIVED for time in evidence.looks[role, 0].time[30:-1]}
+    assert {second % watch.SECONDS for second in seconds} == {0} and len(seconds) > 5
     assert f"published {updates} times" in found["publish"].sentence
+    assert f"synced {updates} times and took new weights {updates} times" in found["sync"].sentence
+    copied = sum(looked[role] for role in watch.ARRIVED) / (2 * updates)
+    assert f"{copied:.0%} of the copies" in found["recording"].sentence
     late = evidence.looks[tables.ONLINE, 0].key & 0xFFFF_FFFF
     assert np.count_nonzero(late > late.max() // 2) >= 8  # now and then it is looked at to the end
+
+
+def publish_around(copies, hurried, between, keep=0.01):
+    """Publish, and let the actor sync while the next publication is half done: ``between`` gives what it takes."""
+    with torch.no_grad():
+        for parameter in copies.learner.parameters():
+            parameter.add_(1.0)
+    before, after = copy.deepcopy(copies.shared.state_dict()), copies.learner.state_dict()
+    with copies.watch.publish(0, source=copies.learner, target=copies.shared):
+        hurried.now += keep
+        copies.sync(between(before, after))
+        hurried.now += keep
+        copies.shared.load_state_dict(after)
+
+
+def whole_before(before, after):
+    return before
+
+
+def half_of_each(before, after):
+    return {"weight": after["weight"], "bias": before["bias"]}
+
+
+def test_without_time_to_look_half_a_copy_is_seen_in_the_seconds_for_looking(copies, hurried):
+    torn = 0
+    for update in range(1500):
+        hurried.now += 0.03
+        takes = half_of_each if update > 100 and update % 7 == 0 else whole_before
+        torn += takes is half_of_each
+        publish_around(copies, hurried, takes)
+    found = judged(copies)["torn"]
+    assert found.broken == ("mixed",), found.sentence
+    seen = int(found.figure.split()[0])
+    assert 0.05 * torn < seen < 0.25 * torn
+
+
+def test_a_whole_copy_beside_a_publication_is_not_torn_though_few_were_looked_at(copies, hurried):
+    for _ in range(1500):
+        hurried.now += 0.03
+        publish_around(copies, hurried, whole_before)
+    assert judged(copies)["torn"].verdict == "pass"
+
+
+def test_an_old_publication_that_somebody_handed_on_is_not_torn_though_few_were_looked_at(copies, hurried):
+    known, handed_on = [], copies.shared
+    for _ in range(600):
+        hurried.now += 0.1
+        known.append(copy.deepcopy(copies.shared.state_dict()))
+        copies.shared = torch.nn.Linear(4, 3)  # the actor copies from memory that nobody watches being filled
+        copies.shared.load_state_dict(known[max(0, len(known) - 25)])
+        taken, copies.shared = copies.shared, handed_on
+        with torch.no_grad():
+            for parameter in copies.learner.parameters():
+                parameter.add_(1.0)
+        with copies.watch.publish(0, source=copies.learner, target=handed_on):
+            handed_on.load_state_dict(copies.learner.state_dict())
+            with copies.watch.sync(0, source=taken, target=copies.actor):
+                copies.actor.load_state_dict(taken.state_dict())
+    found = judged(copies)["torn"]
+    assert found.verdict != "fail", found.sentence
+
+
+def test_agents_of_one_network_take_their_own_weights_though_few_were_looked_at(tmp_path, hurried):
+    with wb.Watch("shared", agents=2, out=tmp_path) as watched:
+        both = Copies(watched, 0), Copies(watched, 1)
+        both[1].learner, both[1].shared = both[0].learner, both[0].shared
+        for _ in range(1500):
+            hurried.now += 0.09
+            both[0].publish()
+            with watched.publish(1, source=both[1].learner, target=both[1].shared):
+                hurried.now += 0.05
+            for each in both:
+                each.sync(each.shared.state_dict())
+    assert {name: judged(both[0])[name].verdict for name in ("sync", "torn")} == {"sync": "pass", "torn": "pass"}
+
+
+@pytest.mark.parametrize("what", ["sync", "publish"])
+def test_copies_that_stop_are_told_though_few_were_looked_at(copies, hurried, what):
+    for update in range(1500):
+        hurried.now += 0.05
+        with copies.watch.update(0, online=copies.learner):
+            pass
+        if what == "sync" or update < 600:
+            copies.publish()
+        if what == "publish" or update < 600:
+            copies.sync(copies.shared.state_dict())
+    assert judged(copies)[what].broken == ("rarely",)
 
 
 class BothNetworks:

@@ -6,7 +6,8 @@ import numpy as np
 
 from workbench.core.records import Records
 from workbench.runs import machine
-from workbench.watch.findings import Array, Case, Evidence, Finding, check_all
+from workbench.watch import tables
+from workbench.watch.findings import Array, Case, Evidence, Finding, check_all, keys
 
 # Seconds without a call after which a process is silent. It is missing if this share of the others' work came later;
 # one that did not end in order is, with less.
@@ -116,7 +117,13 @@ def _recording(case: Case) -> Iterator[Finding]:
     updates = case.table("updates")
     looked = float((updates["looked"] == 1).mean()) if len(updates) else 1.0
     batches, acts = _share(case.table("sampled"), "batch"), _share(case.table("acts"), "act")
-    looks = f"looked at {looked:.0%} of the updates, {batches:.0%} of the batches and {acts:.0%} of the actions"
+    events = case.table("events")
+    copies = keys(events[events["kind"] != tables.RESULT])
+    seen = np.isin(copies, [key for looks in evidence.looks.values() for key in looks.key]).mean() if len(copies) else 1
+    looks = (
+        f"looked at {looked:.0%} of the updates, {seen:.0%} of the copies, "
+        f"{batches:.0%} of the batches and {acts:.0%} of the actions"
+    )
     errors = [line["error"] for line in evidence.lines if "error" in line]
     unmade = 0 if evidence.live else len(evidence.recording.files) - len(heads)
     what = "unmade" if unmade else "whole" if not lost else "errors" if errors else "full"

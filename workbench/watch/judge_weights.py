@@ -11,6 +11,8 @@ from workbench.watch.findings import Array, Case, Finding, Looks, Told, check_ea
 SYNC, PUBLISH = 10 * tables.SYNC, 10 * tables.PUBLISH
 # Weights are stale if their age is at least this share of all updates, and at least this many epochs or updates.
 STALE, STALE_EPOCHS, STALE_UPDATES = 0.25, 5, 50
+# How many publications before a sync may be what it copied, where a trainer publishes to several places in turn.
+BEFORE = 4
 # Difference between two exploration rates from which on they are not the same one, seen a little later.
 APART = 0.05
 
@@ -40,6 +42,18 @@ def changes(looks: Looks) -> Array:
     """At which looks the trained tensors are others than at the look before, (n,); the first counts."""
     trained = looks.sums[:, looks.trained()]
     return np.concatenate([[True], (trained[1:] != trained[:-1]).any(1)]) if len(looks) else np.zeros(0, bool)
+
+
+def _copies(case: Case, kind: int, looks: Looks | None = None) -> Array:
+    """Times of an agent's copies of a kind, (n,); if looks at what they brought are given, of those with news.
+
+    Of a copy that was not looked at, the next look tells.
+    """
+    events = case.table("events")
+    times = events["time"][events["kind"] == kind]
+    if looks is None:
+        return times
+    return times[np.append(changes(looks), len(looks) > 0)[np.searchsorted(looks.time, times)]]
 
 
 def shares_memory(case: Case) -> tuple[str, Looks] | None:
@@ -76,20 +90,21 @@ def _sync(case: Case) -> Iterator[Finding]:
     for other in case.evidence.agents:
         theirs = set() if other == case.agent else _published(Case(case.evidence, case.check, other), target)
         foreign = np.array([row in theirs and row not in own for row in rows])
-        if foreign.any():
+        if foreign.any() and len(own & theirs) < 2:  # they do not share a network
             raise Told(case.first("other agent", foreign, target.time, other=other))
     copied, copy, before = together(source, target, before)
     void = equal(copied, before) & ~equal(copy, copied)
     if void.any():
         raise Told(case.first("no effect", void, copy.time))
     published, new = _arrived(case), changes(target)
-    fresh = published.time[changes(published)]
-    stuck = target.time > np.append(fresh[3:4], np.inf)[0]
+    stuck = target.time > np.append(published.time[changes(published)][3:4], np.inf)[0]
     if stuck.any() and new.sum() == 1:  # not every source was looked at, but what it arrives in
         raise Told(case.first("no effect", stuck, target.time))
-    times = target.time if not published or _rarely(case, fresh) else target.time[new]
+    syncs, taken = _copies(case, tables.SYNC), _copies(case, tables.SYNC, target)
+    fresh = _copies(case, tables.PUBLISH, published)
+    times = syncs if not published or _rarely(case, fresh) else taken
     rarely = _rarely(case, times) if not published or len(fresh) > 2 else None
-    yield rarely or case.say("synced", syncs=len(target), changed=new.sum())
+    yield rarely or case.say("synced", syncs=len(syncs), changed=len(taken))
 
 
 def _never_synced(case: Case) -> Finding:
@@ -148,7 +163,10 @@ def _torn(case: Case) -> Iterator[Finding]:
     events, updates = case.table("events"), case.table("updates")
     syncs = dict(zip(keys(events).tolist(), events, strict=True))
     in_place = updates if shared else updates[:0]  # they write to the memory that the actor copies from
-    writes = np.concatenate([each[["begin", "time"]] for each in (events[events["kind"] == tables.PUBLISH], in_place)])
+    sent = events[events["kind"] == tables.PUBLISH]
+    seen = ((sent, np.isin(keys(sent), published.key)), (in_place, in_place["looked"] == 1))
+    direct = shared or set(case.looks(SYNC + tables.SOURCE).identity.tolist()) & set(published.identity.tolist())
+    writes = np.concatenate([each[["begin", "time"]] for each, _ in seen])
     begun = writes["begin"].min(initial=np.inf) if published else known.time[0]
     torn, unwrapped = [], 0
     for k, row in enumerate(target.rows(trained)):
@@ -156,9 +174,8 @@ def _torn(case: Case) -> Iterator[Finding]:
         if row in whole or sync is None or not begun <= sync["time"] <= case.evidence.horizon:
             continue
         overlap = ((writes["begin"] < sync["time"]) & (writes["time"] > sync["begin"])).any()
-        near = max(0, in_place["time"].searchsorted(sync["begin"]) - 1), in_place["begin"].searchsorted(sync["time"])
-        if (in_place["looked"][slice(*near)] != 1).any():
-            continue  # it may have taken what an update left that nobody looked at
+        if any(not looked[_near(each, sync) if direct else slice(None)].all() for each, looked in seen):
+            continue  # it may have taken what nobody looked at
         pieces = all(value in column for value, column in zip(target.sums[k, mine].tolist(), columns, strict=True))
         torn += [k] if pieces or overlap else []
         unwrapped += not (pieces or overlap)
@@ -166,6 +183,12 @@ def _torn(case: Case) -> Iterator[Finding]:
         yield case.say("mixed", target.time[torn[0]], torn=len(torn), syncs=len(target))
     else:
         yield case.say("unwrapped" if unwrapped else "whole", open=unwrapped, syncs=len(target))
+
+
+def _near(writes: Array, sync: Array) -> slice:
+    """Which writes, in the order of time, a sync may have copied: the last ones before it and those beside it."""
+    first = writes["time"].searchsorted(sync["begin"]) - BEFORE
+    return slice(max(0, first), writes["begin"].searchsorted(sync["time"]))
 
 
 @check_each_agent
@@ -183,7 +206,8 @@ def _publish(case: Case) -> Iterator[Finding]:
         mine, its = common(source, copy)
         if not (source.sums[first, mine] == copy.sums[first, its]).any():
             raise Told(case.first("no effect", void, source.time))
-    yield _rarely(case, _arrived(case).time) or case.say("published", publications=len(_arrived(case)))
+    sent = _copies(case, tables.PUBLISH)
+    yield _rarely(case, sent) or case.say("published", publications=len(sent))
 
 
 @check_each_agent

@@ -61,9 +61,9 @@ def modules_of(model: Any) -> Iterator[nn.Module]:
 def epsilon_of(model: Any) -> float:
     """The exploration rate that a model or an object has as an attribute; nan if it has none."""
     plain = getattr(type(model), "__getattr__", None) is nn.Module.__getattr__  # which takes long to lack something
-    own = {*model.__dict__, *model._buffers, *model._parameters} if plain else set()
+    own = (model.__dict__, model._buffers, model._parameters) if plain else ()
     for name in _EPSILON:
-        if plain and name not in own and not hasattr(type(model), name):
+        if plain and not any(name in part for part in own) and not hasattr(type(model), name):
             continue
         found = getattr(model, name, None)
         if isinstance(found, _NUMBERS | torch.Tensor):
@@ -99,6 +99,7 @@ class View:
         self._pointers: list[int] = []
         self._words: list[torch.Tensor | None] = []
         self.uses = self.identity = 0
+        self.number: int | None = None  # that its layout has in the file, once it was looked at
 
     def _refresh(self) -> None:
         """Notice tensors that were given other memory."""

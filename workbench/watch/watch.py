@@ -2,6 +2,8 @@
 
 A call records what happened into the file of its process, and never waits. It draws no random number, leaves nothing in
 the trainer's objects, and raises for wrong use alone; whatever else goes wrong is counted, and told by the doctor.
+Where looking takes too much of a process's time, some calls are only counted: most updates, batches and choices of
+actions first, what copies arrived in last. The doctor says which share was looked at.
 """
 
 from __future__ import annotations
@@ -41,7 +43,10 @@ VARIABLE = "WORKBENCH_WATCH"
 ROWS, MOST = 16, 2**15
 # Share of a process's time that watching may take before it looks at a part only, and calls that are always looked at:
 # updates with their batches, copies, and choices of actions.
-BUDGET, ALWAYS, ALWAYS_COPIES, ALWAYS_ACTS = 0.03, 50, 20, 500
+BUDGET, ALWAYS, ALWAYS_COPIES, ALWAYS_ACTS = 0.02, 50, 20, 500
+# What copies arrived in is looked at, if that takes no more than this share of the time; else the first ones, and those
+# of one second in so many.
+BUDGET_ARRIVED, ALWAYS_ARRIVED, SECONDS = 0.005, 200, 8
 # Share of the space that is for rows and updates; publications, syncs and epochs have the rest too.
 BULK_SHARE = 0.85
 
@@ -68,6 +73,8 @@ class _Process:
         self.batches: dict[int, tuple[Any, Any, Any]] = {}
         # by agent; the last one is how often it had acted when it last synced
         self.updates, self.sampled, self.acts, self.synced = (Counter[int]() for _ in range(4))
+        # what copies arrived in: how often, looks at that, their seconds; and the last ones, if not looked at
+        self._arrived, self._unseen = (0, 0, 0.0), dict[tuple[int, int], tuple[int, View]]()
         util.Finalize(None, self.leave, exitpriority=0)
 
     def __enter__(self) -> Self:
@@ -151,8 +158,33 @@ class _Process:
     def look(self, event: int, agent: int, role: int, view: View) -> None:
         """Record the fingerprints of an agent's model, and at an update some of its numbers."""
         sums, picked = view.sums(), view.picks() if role < tables.ACTS else NO_PICKS
-        layout = self.number("layout", view.layout, vars(view.layout))
-        self.write("looks", time.time(), event, agent, role, layout, view.identity, *picked, *sums, width=len(sums))
+        if view.number is None:
+            view.number = self.number("layout", view.layout, vars(view.layout))
+        self.write(
+            "looks", time.time(), event, agent, role, view.number, view.identity, *picked, *sums, width=len(sums)
+        )
+
+    def look_in_turn(self, event: int, agent: int, role: int, view: View) -> None:
+        """Look at what a copy arrived in: at all of them, or where that takes too long at those of some seconds.
+
+        They are the same seconds in all processes, so that a sync and what it copies are looked at together.
+        """
+        now, (made, looks, seconds) = time.perf_counter(), self._arrived
+        dear = made > ALWAYS_ARRIVED and seconds / max(looks, 1) * made > BUDGET_ARRIVED * (now - self.began)
+        if dear and int(time.time()) % SECONDS:
+            self._unseen[agent, role] = event, view
+        else:
+            self._unseen.pop((agent, role), None)
+            self.look(event, agent, role, view)
+            looks, seconds = looks + 1, seconds + time.perf_counter() - now
+        self._arrived = made + 1, looks, seconds
+
+    def catch_up(self) -> None:
+        """Look at the last publications, if that is still to be done: the trainer may be left with one of them."""
+        for (agent, role), (event, view) in self._unseen.items():
+            if role == PUBLISHED:
+                self.look(event, agent, role, view)
+        self._unseen.clear()
 
     def failed(self, error: BaseException) -> None:
         """Keep what could not be recorded, each kind of trouble once."""
@@ -168,6 +200,7 @@ class _Process:
     def leave(self) -> None:
         """Say that the process came to its end in order."""
         with suppress(Exception):  # there is no file
+            self.catch_up()
             self.file.set("ended", 1)
 
 
@@ -278,7 +311,7 @@ class Watch:
             pass  # it counts
         try:
             self._end("failed" if error else "finished", error)
-            here.file.set("ended", 1)
+            here.leave()
         except Exception as refused:  # somebody has deleted the folder
             with suppress(Exception):  # where warnings are errors
                 warnings.warn(f"what the watch has recorded is lost: {refused}", RecordWarning, stacklevel=2)
@@ -491,6 +524,7 @@ class Watch:
         for agent, _ in enumerate(many):
             self._agent(agent)
         with self._call() as here:
+            here.catch_up()
             for agent, model in enumerate(many):
                 event = next(here.events)
                 here.look(event, agent, tables.HELD, here.views.of(model))
@@ -524,7 +558,8 @@ class _Block:
         """Look at models in their roles, as far as there are any and time allows."""
         for role, model in seen:
             if model is not None and (self._looks or role in ARRIVED):
-                here.look(self._event, self._agent, role, here.views.of(model))
+                look = here.look if role not in ARRIVED else here.look_in_turn
+                look(self._event, self._agent, role, here.views.of(model))
 
     def _before(self, here: _Process) -> None:
         raise NotImplementedError
@@ -533,8 +568,9 @@ class _Block:
         raise NotImplementedError
 
 
-# What a copy has arrived in: it is always looked at, for it is what others read.
-ARRIVED = 10 * tables.SYNC + tables.TARGET, 10 * tables.PUBLISH + tables.TARGET
+# What a copy has arrived in: it is looked at as often as possible, for it is what others read.
+PUBLISHED = 10 * tables.PUBLISH + tables.TARGET
+ARRIVED = 10 * tables.SYNC + tables.TARGET, PUBLISHED
 
 
 class Copy(_Block):

@@ -27,8 +27,9 @@ def watching(quick: bool) -> dict[str, Any]:
 
     Two processes differ in speed by some per cent for as long as they live, whatever they do: where their memory lies
     is enough. So both kinds of epochs are of the same process, and all that the machine does meets both. Of each two
-    epochs the order changes. An agent's first 100 updates are looked at in full and later ones now and then, so the
-    share falls with a training's length; ``updates`` is the number of those that were watched of each agent.
+    epochs the order changes. An agent's first updates are looked at in full and later ones now and then, and so are
+    copies, so the share falls with a training's length; ``updates`` is the number of those that were watched of each
+    agent.
     """
     config = Config(epochs=44 if quick else 804, updates_per_epoch=4)
     spent, inside = _train(config)
