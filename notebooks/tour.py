@@ -20,7 +20,7 @@ from workbench.diagnose.measurements import measurements_of, probes_of
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.naming import labels
 from workbench.runs.run import Run
-from workbench.runs.table import Table
+from workbench.runs.table import Table, escaped
 from workbench.view import html as pages
 from workbench.view.panel.panel import Panel
 from workbench.view.picture import DPI, Live, Picture
@@ -239,7 +239,7 @@ class FaultMenu(Live):
         text = diagnose(run).text
         if run is self.run:  # else another one was launched meanwhile
             self.button.disabled = False
-            self.report.value = f'<pre style="{_TEXT}">{pages.text(text)}</pre>'
+            self.report.value = f'<pre style="{_TEXT}">{escaped(text)}</pre>'
 
 
 def _options() -> Iterable[tuple[str, str]]:

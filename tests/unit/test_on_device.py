@@ -1,6 +1,7 @@
 """Precision, captured updates and placement without a card: a stand-in for graphs, fake tensors for its memory."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from workbench.core.config import MODES
 from workbench.core.train.learners import Learner
 from workbench.zoo import on_device
 from workbench.zoo.fused import FusedLearner
-from workbench.zoo.on_device import Replayed, in_bfloat16
+from workbench.zoo.on_device import OnDevice, Replayed, in_bfloat16
 
 TINY = wb.preset("tiny").replace(device="cpu")
 FAKE = torch.device("meta")  # a device of its own, whose tensors mix with no others
@@ -149,6 +150,18 @@ def test_both_modes_agree_in_bfloat16_and_a_device_without_it_is_told_of(tmp_pat
     assert results[0] == results[1]
     assert results[0] != inprocess.digests(inprocess.run(config, 1))  # those of float32
     assert wb.load(run.folder.path).config.processes.matmul_precision == "high"
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("highest", False), ("high", True)])
+def test_convolutions_are_as_precise_as_other_products(monkeypatch, precision, allowed):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not allowed)
+    before = torch.get_float32_matmul_precision()
+    try:
+        OnDevice().on_parts(SimpleNamespace(config=TINY.replace(**{"processes.matmul_precision": precision})))
+        assert torch.get_float32_matmul_precision() == precision
+        assert torch.backends.cudnn.allow_tf32 is allowed
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 # Placement

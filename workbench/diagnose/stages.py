@@ -111,7 +111,7 @@ def _transcribed(case: Case) -> None:
     """Go no further unless the reference has the network, as precisely as it was computed.
 
     Raises:
-        CannotTell: it is another agent's, or has convolutions on a card, whose products cuDNN makes of fewer bits.
+        CannotTell: it is another agent's, or has convolutions on a card, whose rounding nobody has measured.
     """
     need(type(case.config.agent) in (IQNConfig, DQNConfig))
     need(all(len(shape) <= 2 for shape in _layout(case).shapes) or str(case["device"]) != "cuda")

@@ -50,10 +50,10 @@ def _copies(case: Case, kind: int, looks: Looks | None = None) -> Array:
     Of a copy that was not looked at, the next look tells.
     """
     events = case.table("events")
-    times = events["time"][events["kind"] == kind]
-    if looks is None:
-        return times
-    return times[np.append(changes(looks), len(looks) > 0)[np.searchsorted(looks.time, times)]]
+    times: Array = events["time"][events["kind"] == kind]
+    if looks is not None:
+        times = times[np.append(changes(looks), len(looks) > 0)[np.searchsorted(looks.time, times)]]
+    return times
 
 
 def shares_memory(case: Case) -> tuple[str, Looks] | None:

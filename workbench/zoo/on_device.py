@@ -114,13 +114,14 @@ class OnDevice(Hook):
     @staticmethod
     def wanted(config: Config) -> bool:
         """Whether anything is done otherwise than by default."""
-        captured = config.learning.capture == "auto" and resolve_device(config.device).type == "cuda"
         default = config.learning.precision == "float32" and config.processes.matmul_precision == "highest"
-        return captured or not default
+        return not default or resolve_device(config.device).type == "cuda"
 
     def on_parts(self, parts: Parts) -> None:
-        """Set the precision of float32 products in this process."""
-        torch.set_float32_matmul_precision(parts.config.processes.matmul_precision)
+        """Set the precision of float32 products in this process, those of convolutions included."""
+        precision = parts.config.processes.matmul_precision
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.allow_tf32 = precision == "high"  # which it is by default
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Set the precision of the updates' products, and have the updates captured."""
