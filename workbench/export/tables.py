@@ -109,16 +109,12 @@ def _several(runs: RunView | Sequence[RunView]) -> list[RunView]:
 def _frame(pandas: Any, run: RunView, table: str) -> "pd.DataFrame":
     records, words_of = run.history.table(table), run.history.schema.tables[table].words
     which = (run.name, run.mode, run.lag, " ".join(run.faults), run.config.seed)
-    columns: dict[str, Any] = {
-        name: pandas.Series([value] * len(records), dtype=dtype)
-        for (name, dtype), value in zip(RUN_COLUMNS.items(), which, strict=True)
-    }
-    for field in records.dtype.names or ():
-        columns[field] = np.ascontiguousarray(records[field])
-        if words := dict(enumerate(words_of.get(field, ()))):
-            told = [words.get(each, str(each)) for each in records[field].tolist()]
-            columns[field] = pandas.Series(told, dtype="str")
-    frame: pd.DataFrame = pandas.DataFrame(columns)
+    fields = {field: np.ascontiguousarray(records[field]) for field in records.dtype.names or ()}
+    columns = dict(zip(RUN_COLUMNS, which, strict=True)) | fields
+    frame: pd.DataFrame = pandas.DataFrame(columns, range(len(records))).astype(RUN_COLUMNS)
+    for field, words in words_of.items():
+        known = dict(enumerate(words))
+        frame[field] = pandas.Series([known.get(each, str(each)) for each in records[field].tolist()], dtype="str")
     return frame
 
 

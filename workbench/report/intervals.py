@@ -84,8 +84,9 @@ def stratified_bootstrap(
     rng, task = np.random.default_rng(seed), np.zeros(len(values)) if strata is None else np.asarray(strata)
     members = [np.flatnonzero(task == one) for one in np.unique(task)]
     drawn = np.concatenate([own[rng.integers(len(own), size=(resamples, len(own)))] for own in members], axis=1)
-    ends = [percentile_interval(_resampled(point, drawn)) for point in values.T]
-    return np.array([low for low, _ in ends]), np.array([high for _, high in ends])
+    level = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    low, high = np.reshape([np.quantile(_resampled(point, drawn), level) for point in values.T], (-1, 2)).T
+    return low, high
 
 
 def _resampled(values: Array, drawn: NDArray[np.int64]) -> Array:
@@ -141,9 +142,3 @@ def interval(found: Estimate) -> str:
     largest = max(found.value, found.low, found.high, key=abs)
     value, low, high = (number(each, largest) for each in (found.value, found.low, found.high))
     return f"{value} [{low}, {high}]"
-
-
-def percentile_interval(drawn: Array) -> tuple[float, float]:
-    """What the middle :data:`LEVEL` of resampled numbers, (n,), lies between."""
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)

@@ -49,10 +49,8 @@ def speedup(material: Material) -> ReportFigure:
     Raises:
         ReportError: no group has a baseline of the same settings, and there is no benchmark.
     """
-    parts = [("Runs", bars_of_runs(material))] if material.groups else []
-    if material.bench is not None:
-        parts.append(("Benchmark", bars_of_bench(material.bench)))
-    parts = [(title, bars) for title, bars in parts if bars]
+    bench = [] if material.bench is None else bars_of_bench(material.bench)
+    parts = [(title, bars) for title, bars in (("Runs", bars_of_runs(material)), ("Benchmark", bench)) if bars]
     if not parts:
         raise ReportError(said("speedup.none", found="; ".join(group.label for group in material.groups)))
     bars = [bar for _, own in parts for bar in own]
@@ -72,9 +70,7 @@ def speedup(material: Material) -> ReportFigure:
     told = "; ".join(
         f"{bar.label} against {bar.baseline}: {interval(bar.found)}, ideal {number(bar.ideal)}" for bar in bars
     )
-    caption = said("speedup.caption")
-    if material.groups:
-        caption += said("speedup.bars" + " with bands" * material.bands, enough=ENOUGH_RUNS)
+    caption = said("speedup.caption") + said("speedup.bars" + " with bands" * material.bands, enough=ENOUGH_RUNS)
     if material.bench is not None:
         ceiling = material.bench["ceiling"]
         two = float(ceiling["two_copies"]["speedup"])

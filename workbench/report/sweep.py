@@ -1,6 +1,5 @@
 """What a swept setting does to the outcome: final reward against each of them, and a heat map where there are two."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +29,7 @@ def sweep(material: Material) -> ReportFigure:
     if not 1 <= len(fields) <= MOST_FIELDS:
         raise ReportError(said("sweep.fields", most=MOST_FIELDS, fields=", ".join(fields) or "none"))
     rewards = [[result.greedy_reward for result in group.results] for group in groups]
-    found = [mean_and_half_width(each) for each in rewards]
+    means, halves = np.transpose([mean_and_half_width(each) for each in rewards])
     unit = "greedy reward per epoch"
     heads = [("", field if material.columns == "single" else field.rpartition(".")[2], unit) for field in fields]
     picture, axes = panels(material, 2.0, [*heads, *([(unit, fields[1], fields[0])] if len(fields) == 2 else [])])
@@ -39,15 +38,13 @@ def sweep(material: Material) -> ReportFigure:
     for field, place in zip(fields, axes, strict=False):
         at = np.array([ticks[field].index(_value(group, field)) for group in groups])
         apart = 0.16 * np.linspace(-1, 1, len(groups)) if len(fields) > 1 else 0.0
-        halves = [0.0 if math.isnan(half) else half for _, half in found]
-        look, means = line_look(0), [mean for mean, _ in found]
-        place.errorbar(at + apart, means, halves, fmt="o", markersize=3, capsize=2, color=look["color"], linewidth=0.9)
-        middle = [np.mean([mean for mean, x in zip(means, at, strict=True) if x == tick]) for tick in np.unique(at)]
-        place.plot(np.unique(at), middle, **look)
+        look, bars = line_look(0), np.nan_to_num(halves)
+        place.errorbar(at + apart, means, bars, fmt="o", markersize=3, capsize=2, color=look["color"], linewidth=0.9)
+        place.plot(np.bincount(at, means) / np.bincount(at), **look)
         _name_ticks(place.xaxis, ticks[field], width)
     if len(fields) == 2:
         table = np.full([len(ticks[field]) for field in fields], np.nan)
-        for group, (mean, _) in zip(groups, found, strict=True):
+        for group, mean in zip(groups, means, strict=True):
             row, column = (ticks[field].index(_value(group, field)) for field in fields)
             table[row, column] = mean
             if len(number(mean)) * LETTER * len(ticks[fields[1]]) < width:

@@ -188,12 +188,11 @@ class Shares:
         if process not in self.processes:
             raise KeyError(f"there is no process {process!r}; there are {', '.join(self.processes)}")
         place = self.processes.index(process)
-        own, on_core = self.kinds[place], float(self.on_core[place])
+        own = self.kinds[place]
         named = {kind.name.lower(): float(own[kind]) for kind in SpanKind}
         recorded, idle = float(own.sum()), sum(float(own[kind]) for kind in NO_WORK)
-        first = {"working": recorded - idle, "on a core": on_core, "waiting": named["waiting"]}
-        first["other"] = max(0.0, 1 - recorded)
-        return first | {name: share for name, share in named.items() if name != "waiting"}
+        main = {"working": recorded - idle, "on a core": float(self.on_core[place]), "waiting": named["waiting"]}
+        return main | {"other": max(0.0, 1 - recorded)} | named
 
     @property
     def words(self) -> str:

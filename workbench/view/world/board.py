@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
-from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
@@ -45,12 +44,11 @@ class Board:
 
     def show(self, game: Game) -> None:
         """Draw the game as it is now, every agent with its number."""
-        cells = game.cells
-        ground = np.zeros(cells.shape)
-        ground[self._where(cells, "wall")], ground[self._where(cells, "sand")] = 1, 2
-        self._ground.set_data(ground)
-        _put(self._gems, np.argwhere(self._where(cells, "gem")))
-        _put(self._agents, np.argwhere(self._where(cells, "agent")))
+        where = {name: game.cells == self._codes.get(name, -1) for name in ("wall", "sand", "gem", "agent")}
+        self._ground.set_data(np.where(where["sand"], 2, where["wall"]))
+        for line, name in ((self._gems, "gem"), (self._agents, "agent")):
+            row, column = np.nonzero(where[name])
+            line.set_data(column, row)
         for number in self._numbers:
             number.remove()
         self._numbers = [
@@ -59,9 +57,6 @@ class Board:
                 color=INK,
             ) for agent, (row, column) in enumerate(game.positions.tolist())
         ]  # fmt: skip
-
-    def _where(self, cells: NDArray[np.uint8], name: str) -> NDArray[np.bool_]:
-        return np.equal(cells, self._codes.get(name, -1))
 
 
 class Still:
@@ -120,7 +115,3 @@ class Values:
         axes.set_xlim(low.min() - margin, high.max() + margin)
         which = "each move" if len(shown) == len(moves) else f"the best {len(shown)} of {len(moves)} moves"
         axes.set_title(f"Value of {which} of agent {seeing.agent}", loc="left", fontsize=SCREEN.title, color=INK)
-
-
-def _put(line: Line2D, places: NDArray[Any]) -> None:
-    line.set_data(places[:, 1], places[:, 0])
