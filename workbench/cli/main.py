@@ -77,7 +77,7 @@ def exit_code(action: Action, arguments: list[str]) -> int:
             signal.signal(number, signal.default_int_handler)
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # inherited from the process that started this one
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    warnings.showwarning = _show_warning
+    warnings.showwarning = lambda message, *_, **__: tell(f"workbench: warning: {message}", sys.stderr)
     try:
         code = action([_HOME.sub(lambda found: f"{found[1]}{Path.home()}", each) for each in arguments])
         sys.stdout.flush()
@@ -105,7 +105,3 @@ def _reader_has_left() -> bool:
 def _say(message: object, code: int) -> int:
     tell(f"workbench: {message or type(message).__name__}", sys.stderr)
     return code
-
-
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    tell(f"workbench: warning: {message}", sys.stderr)

@@ -83,10 +83,12 @@ def parse(
     Raises:
         ConfigError: a setting is refused, or there is no such preset.
     """
-    chosen = _first(arguments)
-    config = preset(chosen.pop("preset") or presets()[0]).replace(
-        **{{"sampler": "replay.sampler"}.get(kind, kind): name for kind, name in chosen.items() if name is not None}
-    )
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for setting in ("preset", "world", "agent", "replay.sampler"):
+        first.add_argument(f"--{setting.rpartition('.')[2]}", dest=setting, nargs="?")
+    found = vars(first.parse_known_args(arguments)[0])
+    chosen = {setting: name for setting, name in found.items() if name is not None}
+    config = preset(chosen.pop("preset", presets()[0])).replace(**chosen)
     default = defaults(config)
     return tyro.cli(type(default), prog=f"{program} {command}", args=arguments, default=default, registry=READ)
 
@@ -114,11 +116,3 @@ def at_least(least: int, **options: int) -> None:
     for name, value in options.items():
         if value < least:
             raise ConfigError(f"{name} is {value}; it must be {least} or more")
-
-
-def _first(arguments: Sequence[str]) -> dict[str, str | None]:
-    """What is looked up before the other options are known."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("preset", "world", "agent", "sampler"):
-        parser.add_argument(f"--{name}", nargs="?")
-    return vars(parser.parse_known_args(arguments)[0])

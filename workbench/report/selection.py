@@ -5,6 +5,7 @@ alone.
 """
 
 import functools
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -205,18 +206,14 @@ def _kind(run: LoadedRun) -> tuple[int, float, tuple[str, ...]]:
 
 
 def _groups(runs: Mapping[LoadedRun, Mapping[str, Any]], pool: Sequence[str]) -> tuple[Group, ...]:
-    sorted_out: dict[tuple[Any, ...], list[LoadedRun]] = {}
-    settings: dict[tuple[Any, ...], dict[str, Any]] = {}
     tasks = {run: json.dumps([found.get(name) for name in pool]) for run, found in runs.items()}
-    for run, found in runs.items():
-        own = {name: value for name, value in found.items() if name != "seed" and name not in pool}
-        key = (_kind(run), json.dumps(own, sort_keys=True))
-        sorted_out.setdefault(key, []).append(run)
-        settings[key] = own
-    keys = sorted(sorted_out)
-    names = dict.fromkeys(name for each in settings.values() for name in each)
-    differing = [name for name in names if len({shown(settings[key].get(name)) for key in keys}) > 1]
-    return tuple(_group(sorted_out[key], settings[key], differing, tasks) for key in keys)
+    left_out = {"seed", *pool}
+    own = {run: {name: found[name] for name in found if name not in left_out} for run, found in runs.items()}
+    key = {run: (_kind(run), json.dumps(own[run], sort_keys=True)) for run in runs}
+    alike = [list(each) for _, each in itertools.groupby(sorted(runs, key=key.__getitem__), key.__getitem__)]
+    names = dict.fromkeys(name for each in own.values() for name in each)
+    differing = [name for name in names if len({shown(each.get(name)) for each in own.values()}) > 1]
+    return tuple(_group(each, own[each[0]], differing, tasks) for each in alike)
 
 
 def _group(
