@@ -90,7 +90,11 @@ def draw_strips(picture: Picture, strips: Sequence[Strip], sizes: Sizes, told: S
     all_axes = picture.subplots(len(strips), 1, squeeze=False, gridspec_kw={"height_ratios": lanes})[:, 0]
     for axes, strip in zip(all_axes, strips, strict=True):
         _dress(axes, strip, sizes, told)
-    key = [*_key(strips), Patch(facecolor="white", edgecolor=FAINT, linewidth=0.7, label="other")]
+    key = [
+        Patch(facecolor=look.colour, edgecolor=look.line, hatch=look.hatch, linewidth=0, label=kind.name.lower())
+        for kind, look in LOOKS.items() if any(strip.stretch.kinds[:, kind].any() for strip in strips)
+    ]  # fmt: skip
+    key.append(Patch(facecolor="white", edgecolor=FAINT, linewidth=0.7, label="other"))
     legend_above(picture, key, max(1, int(picture.get_figwidth() / _KEY_INCHES)), sizes)
     with DRAWING:
         picture.draw_without_rendering()
@@ -198,11 +202,3 @@ def _dress(axes: Axes, strip: Strip, sizes: Sizes, told: Sequence[str]) -> None:
             1.01, lane + _MIDDLE, "\n".join(lines), transform=axes.get_yaxis_transform(), ha="left", va="center",
             fontsize=sizes.small, color=INK, linespacing=1.2,
         )  # fmt: skip
-
-
-def _key(strips: Sequence[Strip]) -> list[Patch]:
-    """A box for each kind that occurs in what is drawn."""
-    return [
-        Patch(facecolor=look.colour, edgecolor=look.line, hatch=look.hatch, linewidth=0, label=kind.name.lower())
-        for kind, look in LOOKS.items() if any(strip.stretch.kinds[:, kind].any() for strip in strips)
-    ]  # fmt: skip
