@@ -1,12 +1,18 @@
 """The vocabulary is closed: every field of every table is explained exactly once."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from tests.unit.watched import SCHEMA, TABLES
 from workbench.core.records import TABLES as CORE_TABLES
-from workbench.runs.metrics import COLUMNS, METRICS
+from workbench.runs import metrics
+from workbench.runs.metrics import METRICS
+from workbench.runs.table import markdown_rows
+
+ROWS = markdown_rows(Path(metrics.__file__).with_suffix(".md"))
+COLUMNS = {row[0].strip("`") for row in ROWS if len(row) == 2}
 
 
 def test_every_field_is_a_metric_or_an_explained_column_and_never_both():
@@ -15,12 +21,12 @@ def test_every_field_is_a_metric_or_an_explained_column_and_never_both():
         measured = [each.field for each in METRICS.values() if each.table == table]
         columns = [field for field in dtype.names if field not in measured]
         assert sorted(measured + columns) == sorted(dtype.names), table
-        assert set(columns) <= set(COLUMNS), table
+        assert set(columns) <= COLUMNS, table
 
 
 def test_no_column_is_explained_that_no_table_has():
     fields = {field for dtype in TABLES.values() for field in dtype.names}
-    assert set(COLUMNS) <= fields
+    assert fields >= COLUMNS
 
 
 @pytest.mark.parametrize("each", METRICS.values(), ids=METRICS)

@@ -18,22 +18,17 @@ from workbench.core.records import TABLES, Metric, RecordTable
 from workbench.runs.table import markdown_rows
 
 
-def _rows_beside(module: str, cells: int) -> list[list[str]]:
-    rows = markdown_rows(Path(module).with_suffix(".md"))
-    return [[cell.strip("`") for cell in row] for row in rows if len(row) == cells]
-
-
 def metrics_beside(module: str, tables: Container[str]) -> tuple[Metric, ...]:
     """The metrics of some tables that lie beside the file of a module, under the same name with ``.md``."""
+    rows = [row for row in markdown_rows(Path(module).with_suffix(".md")) if len(row) == 6]  # else of another table
     return tuple(
-        Metric(name, table, field, unit, definition, cast(Literal["mean", "sum"], over_agents))
-        for name, table, field, unit, over_agents, definition in _rows_beside(module, 6) if table in tables
+        Metric(name.strip("`"), table, field.strip("`"), unit, definition, cast(Literal["mean", "sum"], over_agents))
+        for name, table, field, unit, over_agents, definition in rows if table in tables
     )  # fmt: skip
 
 
-# The core's metrics by name, and what the other columns of its tables say, as ``metrics.md`` lists them.
+# The core's metrics by name, as ``metrics.md`` lists them; it also says what the other columns of its tables are.
 METRICS: dict[str, Metric] = {each.name: each for each in metrics_beside(__file__, TABLES)}
-COLUMNS: dict[str, str] = {column: meaning for column, meaning in _rows_beside(__file__, 2)}
 
 
 def loss_name(configs: Iterable[Config]) -> str:
