@@ -257,6 +257,57 @@ def test_a_whole_copy_beside_a_publication_is_not_torn_though_few_were_looked_at
     assert judged(copies)["torn"].verdict == "pass"
 
 
+def test_half_a_copy_of_unknown_origin_is_not_called_whole_where_few_were_looked_at(copies, hurried):
+    known, copies.shared = copies.shared, torch.nn.Linear(4, 3)
+    for update in range(1500):
+        hurried.now += 0.03
+        with torch.no_grad():
+            for parameter in copies.learner.parameters():
+                parameter.add_(1.0)
+        before, after = copy.deepcopy(known.state_dict()), copies.learner.state_dict()
+        with copies.watch.publish(0, source=copies.learner, target=known):
+            if update > 300:
+                with copies.watch.sync(0, target=copies.actor):
+                    copies.actor.load_state_dict(half_of_each(before, after))
+            known.load_state_dict(after)
+    found = judged(copies)
+    assert (found.verdict, found["torn"].verdict) == ("cannot tell", "cannot tell")
+    assert "syncs took weights that nobody has looked at" in found["torn"].sentence
+
+
+@pytest.mark.parametrize(("places", "behind"), [(2, 0), (2, 1), (8, 5)])
+def test_publications_to_several_places_in_turn_are_not_torn_though_few_were_looked_at(copies, hurried, places, behind):
+    models = [torch.nn.Linear(4, 3) for _ in range(places)]
+    for update in range(1500):
+        hurried.now += 0.04
+        copies.shared = models[(update - behind - 1) % places]  # the actor reads it while another one is written
+        with torch.no_grad():
+            for parameter in copies.learner.parameters():
+                parameter.add_(1.0)
+        with copies.watch.publish(0, source=copies.learner, target=models[update % places]):
+            if update >= places:
+                copies.sync(copies.shared.state_dict())
+            models[update % places].load_state_dict(copies.learner.state_dict())
+    found = judged(copies)["torn"]
+    assert found.verdict == "pass" and "syncs were looked at, and each took one whole publication" in found.sentence
+
+
+def test_a_sync_that_copies_nothing_is_not_torn_beside_a_publication(copies):
+    for _ in range(40):
+        with copies.watch.publish(0, source=copies.learner, target=copies.shared):
+            copies.sync()
+            copies.shared.load_state_dict(copies.learner.state_dict())
+    found = judged(copies)
+    assert (found["sync"].broken, found["torn"].broken) == (("no effect",), ())
+
+
+def test_syncs_after_the_last_look_are_as_new_as_that_one(copies, hurried):
+    for _ in range(500):
+        hurried.now += 0.05
+        copies.sync(copies.shared.state_dict())
+    assert "synced 500 times and took new weights 1 times" in judged(copies)["sync"].sentence
+
+
 def test_an_old_publication_that_somebody_handed_on_is_not_torn_though_few_were_looked_at(copies, hurried):
     known, handed_on = [], copies.shared
     for _ in range(600):

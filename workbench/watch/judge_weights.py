@@ -11,8 +11,8 @@ from workbench.watch.findings import Array, Case, Finding, Looks, Told, check_ea
 SYNC, PUBLISH = 10 * tables.SYNC, 10 * tables.PUBLISH
 # Weights are stale if their age is at least this share of all updates, and at least this many epochs or updates.
 STALE, STALE_EPOCHS, STALE_UPDATES = 0.25, 5, 50
-# How many publications before a sync may be what it copied, where a trainer publishes to several places in turn.
-BEFORE = 4
+# What a write leaves its weights in: a learner's own memory, where that is what the actor copies from.
+IN_PLACE = -1
 # Difference between two exploration rates from which on they are not the same one, seen a little later.
 APART = 0.05
 
@@ -47,12 +47,12 @@ def changes(looks: Looks) -> Array:
 def _copies(case: Case, kind: int, looks: Looks | None = None) -> Array:
     """Times of an agent's copies of a kind, (n,); if looks at what they brought are given, of those with news.
 
-    Of a copy that was not looked at, the next look tells.
+    Of a copy that was not looked at the next look tells, or the last one.
     """
     events = case.table("events")
     times: Array = events["time"][events["kind"] == kind]
-    if looks is not None:
-        times = times[np.append(changes(looks), len(looks) > 0)[np.searchsorted(looks.time, times)]]
+    if looks is not None and len(looks):
+        times = times[changes(looks)[np.minimum(np.searchsorted(looks.time, times), len(looks) - 1)]]
     return times
 
 
@@ -160,35 +160,54 @@ def _torn(case: Case) -> Iterator[Finding]:
     before = _arrived(case, 1) or case.looks(tables.ONLINE_BEFORE)
     first = before.sums[:1] if before.names == known.names else known.sums[:0]
     columns = [set(np.concatenate([known.sums[:, k], first[:, k]]).tolist()) for k in its]
-    events, updates = case.table("events"), case.table("updates")
+    events, writes = case.table("events"), _writes(case, published, bool(shared))
     syncs = dict(zip(keys(events).tolist(), events, strict=True))
-    in_place = updates if shared else updates[:0]  # they write to the memory that the actor copies from
-    sent = events[events["kind"] == tables.PUBLISH]
-    seen = ((sent, np.isin(keys(sent), published.key)), (in_place, in_place["looked"] == 1))
-    direct = shared or set(case.looks(SYNC + tables.SOURCE).identity.tolist()) & set(published.identity.tolist())
-    writes = np.concatenate([each[["begin", "time"]] for each, _ in seen])
     begun = writes["begin"].min(initial=np.inf) if published else known.time[0]
-    torn, unwrapped = [], 0
+    whole |= set(case.looks(SYNC + tables.TARGET_BEFORE).rows(trained)[:1])  # what the actor has to begin with
+    torn, found, unwrapped, blind, skipped = [], 0, 0, 0, 0
     for k, row in enumerate(target.rows(trained)):
         sync = syncs.get(int(target.key[k]))
+        found += row in whole
         if row in whole or sync is None or not begun <= sync["time"] <= case.evidence.horizon:
             continue
-        overlap = ((writes["begin"] < sync["time"]) & (writes["time"] > sync["begin"])).any()
-        if any(not looked[_near(each, sync) if direct else slice(None)].all() for each, looked in seen):
-            continue  # it may have taken what nobody looked at
+        near, direct = _near(writes, sync)
+        if not near["looked"].all():  # it may have taken what nobody looked at
+            skipped, blind = skipped + direct, blind + (not direct)
+            continue
+        overlap = (near["time"] > sync["begin"]).any()
         pieces = all(value in column for value, column in zip(target.sums[k, mine].tolist(), columns, strict=True))
         torn += [k] if pieces or overlap else []
         unwrapped += not (pieces or overlap)
     if torn:
-        yield case.say("mixed", target.time[torn[0]], torn=len(torn), syncs=len(target))
-    else:
-        yield case.say("unwrapped" if unwrapped else "whole", open=unwrapped, syncs=len(target))
+        raise Told(case.say("mixed", target.time[torn[0]], torn=len(torn), syncs=len(target)))
+    partly = skipped or len(target) < (events["kind"] == tables.SYNC).sum()
+    name = "unwrapped" if unwrapped else "blind" if blind else "whole" if not partly else "some" if found else "few"
+    yield case.say(name, open=unwrapped, blind=blind, whole=found, syncs=len(target))
 
 
-def _near(writes: Array, sync: Array) -> slice:
-    """Which writes, in the order of time, a sync may have copied: the last ones before it and those beside it."""
-    first = writes["time"].searchsorted(sync["begin"]) - BEFORE
-    return slice(max(0, first), writes["begin"].searchsorted(sync["time"]))
+def _writes(case: Case, published: Looks, in_place: bool) -> Array:
+    """Whatever may have written what an actor copies, in the order of time: what it wrote to, and whether looked at."""
+    events, updates = case.table("events"), case.table("updates")[: None if in_place else 0]
+    sent = events[events["kind"] == tables.PUBLISH]
+    writes = np.zeros(len(sent) + len(updates), [("begin", "f8"), ("time", "f8"), ("into", "i8"), ("looked", "?")])
+    for name in ("begin", "time"):
+        writes[name] = np.concatenate([sent[name], updates[name]])
+    writes["into"] = np.append(sent["target_identity"], np.full(len(updates), IN_PLACE))
+    writes["looked"] = np.append(np.isin(keys(sent), published.key), updates["looked"] == 1)
+    return writes[np.argsort(writes["time"], kind="stable")]
+
+
+def _near(writes: Array, sync: Array) -> tuple[Array, bool]:
+    """The writes that a sync may have copied, and whether it is known to copy from what they write to.
+
+    Then these are the last one before it and those beside it; else all that began before it ended.
+    """
+    source, first = int(sync["source_identity"]), 0
+    direct = bool(np.isin(writes["into"], (source or IN_PLACE, IN_PLACE)).any())
+    if direct:
+        writes = writes[np.isin(writes["into"], (source, IN_PLACE, 0))]  # 0: nobody knows
+        first = max(0, int(writes["time"].searchsorted(sync["begin"])) - 1)
+    return writes[first : writes["begin"].searchsorted(sync["time"])], direct
 
 
 @check_each_agent

@@ -98,8 +98,13 @@ class View:
         self._picks = list(zip(large, places, strict=True))
         self._pointers: list[int] = []
         self._words: list[torch.Tensor | None] = []
-        self.uses = self.identity = 0
+        self.uses, self.place = 0, (0, 0)  # where it lay at its last look: address and identity
         self.number: int | None = None  # that its layout has in the file, once it was looked at
+
+    @property
+    def identity(self) -> int:
+        """Which memory it lies in; 0 if it was given other memory since its last look."""
+        return self.place[1] if self.place[0] == self.tensors[0].data_ptr() else 0
 
     def _refresh(self) -> None:
         """Notice tensors that were given other memory."""
@@ -108,7 +113,7 @@ class View:
             self._pointers = pointers
             found = [(tensor, _words(tensor)) for tensor in self.tensors]
             self._words = [words if words.data_ptr() == tensor.data_ptr() else None for tensor, words in found]
-            self.identity = storage_identity(pointers[0])
+            self.place = pointers[0], storage_identity(pointers[0])
 
     def sums(self) -> list[int]:
         """Fingerprints of all tensors: the wrapping 64-bit sum of the bits of each, the same on every device."""
@@ -140,12 +145,16 @@ class Views:
         self._known: dict[int, tuple[Callable[[], Any], View]] = {}
 
     def of(self, model: Any) -> View:
-        """The view of a model. Its tensors are searched for again from time to time."""
+        """The view of a model, or the view given. Its tensors are searched for again from time to time."""
+        if isinstance(model, View):
+            return model
         kept = self._known.get(id(model))
         if kept is not None and kept[0]() is model and kept[1].uses < 200:
             kept[1].uses += 1
             return kept[1]
         view = View(model)
+        if kept is not None and kept[0]() is model:
+            view.place = kept[1].place
         with suppress(TypeError):  # of a dictionary
             self._known[id(model)] = weakref.ref(model), view
         if len(self._known) > 1000:

@@ -46,7 +46,7 @@ ROWS, MOST = 16, 2**15
 BUDGET, ALWAYS, ALWAYS_COPIES, ALWAYS_ACTS = 0.02, 50, 20, 500
 # What copies arrived in is looked at, if that takes no more than this share of the time; else the first ones, and those
 # of one second in so many.
-BUDGET_ARRIVED, ALWAYS_ARRIVED, SECONDS = 0.005, 200, 8
+BUDGET_ARRIVED, ALWAYS_ARRIVED, SECONDS = 0.01, 200, 8
 # Share of the space that is for rows and updates; publications, syncs and epochs have the rest too.
 BULK_SHARE = 0.85
 
@@ -528,7 +528,7 @@ class Watch:
             for agent, model in enumerate(many):
                 event = next(here.events)
                 here.look(event, agent, tables.HELD, here.views.of(model))
-                here.write("events", now := time.time(), now, event, tables.RESULT, agent, 0, *[math.nan] * 4)
+                here.write("events", now := time.time(), now, event, tables.RESULT, agent, 0, 0, 0, *[math.nan] * 4)
             if self._is_maker:
                 self._end("finished")
 
@@ -580,9 +580,11 @@ class Copy(_Block):
         super().__init__(watch, agent)
         self._kind, self._models, self._epsilon = kind, (source, target), [math.nan, math.nan]
 
-    def _see(self, here: _Process, *roles: int) -> None:
+    def _see(self, here: _Process, *roles: int) -> list[View | None]:
         self._epsilon += map(epsilon_of, self._models)
-        self._look(here, *zip((10 * self._kind + role for role in roles), self._models, strict=True))
+        views = [None if model is None else here.views.of(model) for model in self._models]
+        self._look(here, *zip((10 * self._kind + role for role in roles), views, strict=True))
+        return views
 
     def _before(self, here: _Process) -> None:
         looks = here.looks(f"copy {self._kind} {self._agent}", ALWAYS_COPIES)
@@ -591,11 +593,12 @@ class Copy(_Block):
             self._see(here, tables.SOURCE_BEFORE, tables.TARGET_BEFORE)
 
     def _after(self, here: _Process, begin: float, end: float) -> None:
-        self._see(here, tables.SOURCE, tables.TARGET)
+        views = self._see(here, tables.SOURCE, tables.TARGET)
         if self._kind == tables.SYNC:
             here.synced[self._agent] = here.acts[self._agent]
-        updates = here.updates[self._agent]
-        here.write("events", begin, end, self._event, self._kind, self._agent, updates, *self._epsilon[-4:])
+        where = (0 if view is None else view.identity for view in views)
+        about = begin, end, self._event, self._kind, self._agent, here.updates[self._agent]
+        here.write("events", *about, *where, *self._epsilon[-4:])
 
 
 class _Seer(_Block):
