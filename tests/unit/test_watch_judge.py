@@ -301,6 +301,16 @@ def test_a_sync_that_copies_nothing_is_not_torn_beside_a_publication(copies):
     assert (found["sync"].broken, found["torn"].broken) == (("no effect",), ())
 
 
+def test_syncs_more_often_than_publications_are_not_rare_behind_the_last_look(copies, hurried):
+    for _ in range(260):
+        hurried.now += 0.05
+        with copies.watch.update(0, online=copies.learner):
+            copies.publish()
+        for _ in range(3):
+            copies.sync(copies.shared.state_dict())
+    assert judged(copies)["sync"].verdict == "pass"
+
+
 def test_syncs_after_the_last_look_are_as_new_as_that_one(copies, hurried):
     for _ in range(500):
         hurried.now += 0.05

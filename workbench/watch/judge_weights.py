@@ -47,12 +47,13 @@ def changes(looks: Looks) -> Array:
 def _copies(case: Case, kind: int, looks: Looks | None = None) -> Array:
     """Times of an agent's copies of a kind, (n,); if looks at what they brought are given, of those with news.
 
-    Of a copy that was not looked at the next look tells, or the last one.
+    Of a copy that was not looked at, the next look tells; behind the last one, whether there ever was news.
     """
     events = case.table("events")
     times: Array = events["time"][events["kind"] == kind]
-    if looks is not None and len(looks):
-        times = times[changes(looks)[np.minimum(np.searchsorted(looks.time, times), len(looks) - 1)]]
+    if looks is not None:
+        new = changes(looks)
+        times = times[np.append(new, new[1:].any())[np.searchsorted(looks.time, times)]]
     return times
 
 
