@@ -160,9 +160,8 @@ class _Process:
         sums, picked = view.sums(), view.picks() if role < tables.ACTS else NO_PICKS
         if view.number is None:
             view.number = self.number("layout", view.layout, vars(view.layout))
-        self.write(
-            "looks", time.time(), event, agent, role, view.number, view.identity, *picked, *sums, width=len(sums)
-        )
+        about = event, agent, role, view.number, view.identity
+        self.write("looks", time.time(), *about, *picked, *sums, width=len(sums))
 
     def look_in_turn(self, event: int, agent: int, role: int, view: View) -> None:
         """Look at what a copy arrived in: at all of them, or where that takes too long at those of some seconds.
@@ -312,6 +311,7 @@ class Watch:
         try:
             self._end("failed" if error else "finished", error)
             here.leave()
+            here.file.set("ended", 1)  # which says so where there is no file
         except Exception as refused:  # somebody has deleted the folder
             with suppress(Exception):  # where warnings are errors
                 warnings.warn(f"what the watch has recorded is lost: {refused}", RecordWarning, stacklevel=2)
@@ -558,7 +558,7 @@ class _Block:
         """Look at models in their roles, as far as there are any and time allows."""
         for role, model in seen:
             if model is not None and (self._looks or role in ARRIVED):
-                look = here.look if role not in ARRIVED else here.look_in_turn
+                look = here.look_in_turn if role in ARRIVED else here.look
                 look(self._event, self._agent, role, here.views.of(model))
 
     def _before(self, here: _Process) -> None:
