@@ -311,6 +311,18 @@ def test_syncs_more_often_than_publications_are_not_rare_behind_the_last_look(co
     assert judged(copies)["sync"].verdict == "pass"
 
 
+def test_a_source_without_tensors_hides_no_sync_that_is_not_looked_at(copies, monkeypatch):
+    monkeypatch.setattr(copies.watch._call(), "looks", lambda *_: False)
+    for _ in range(30):
+        copies.publish()
+        with copies.watch.sync(0, source={"step": 3}, target=copies.actor):
+            copies.actor.load_state_dict(copies.shared.state_dict())
+    found = judged(copies)
+    assert "synced 30 times and took new weights 30 times" in found["sync"].sentence
+    assert found["torn"].verdict == "pass", found["torn"].sentence
+    assert found["recording"].verdict == "pass", found["recording"].sentence
+
+
 def test_syncs_after_the_last_look_are_as_new_as_that_one(copies, hurried):
     for _ in range(500):
         hurried.now += 0.05

@@ -164,7 +164,8 @@ def _torn(case: Case) -> Iterator[Finding]:
     events, writes = case.table("events"), _writes(case, published, bool(shared))
     syncs = dict(zip(keys(events).tolist(), events, strict=True))
     begun = writes["begin"].min(initial=np.inf) if published else known.time[0]
-    whole |= set(case.looks(SYNC + tables.TARGET_BEFORE).rows(trained)[:1])  # what the actor has to begin with
+    begin = case.looks(SYNC + tables.TARGET_BEFORE)
+    whole |= set(begin.rows(trained)[:1] if begin else ())  # what the actor has to begin with
     torn, found, unwrapped, blind, skipped = [], 0, 0, 0, 0
     for k, row in enumerate(target.rows(trained)):
         sync = syncs.get(int(target.key[k]))

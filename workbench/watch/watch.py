@@ -582,7 +582,10 @@ class Copy(_Block):
 
     def _see(self, here: _Process, *roles: int) -> list[View | None]:
         self._epsilon += map(epsilon_of, self._models)
-        views = [None if model is None else here.views.of(model) for model in self._models]
+        views: list[View | None] = [None, None]
+        for place, model in enumerate(self._models):
+            with suppress(*() if self._looks else (TypeError,)):  # one without tensors is told of by a look
+                views[place] = None if model is None else here.views.of(model)
         self._look(here, *zip((10 * self._kind + role for role in roles), views, strict=True))
         return views
 
