@@ -388,14 +388,11 @@ def huber(value: Floats, target: Floats, kappa: float) -> tuple[Floats, Floats, 
 
 
 def corrected(
-    about: tuple[float, float], q: Floats, greedy: NDArray[np.int64], actions: NDArray[Any], rewards: Floats,
+    epsilon: float, trace: float, q: Floats, greedy: NDArray[np.int64], actions: NDArray[Any], rewards: Floats,
     discounts: Floats, probabilities: Floats, span: int,
 ) -> float:  # fmt: skip
-    """One row's target of Retrace (Munos et al. 2016, equation 4), about which epsilon and trace are given.
-
-    With 0 and 1 it is Watkins's cut (1989).
-    """
-    count, (epsilon, trace) = q.shape[1], about
+    """One row's target of Retrace (Munos et al. 2016, equation 4); with epsilon 0 and trace 1 Watkins's cut (1989)."""
+    count = q.shape[1]
     total, decay = float(q[0, actions[0]]), 1.0
     for turn in range(span):
         if turn:

@@ -296,8 +296,8 @@ def finite_numbers(evidence: Evidence) -> Comparison | None:
     broken = np.concatenate(bad)
     if not len(broken):
         return None
-    detail = str(evidence.not_finite or "")
-    return Comparison(0 * epoch - 1, epoch, 1.0 * broken, 0.0 * broken, broken, detail)
+    none, detail = np.zeros(len(broken)), str(evidence.not_finite or "")
+    return Comparison(np.full(len(broken), -1), epoch, broken.astype(np.float64), none, broken, detail)
 
 
 def bounded_age(evidence: Evidence) -> str:

@@ -490,10 +490,10 @@ def _dqn_targets(
     states = case["batch_states"]
     flat = reference.encode(states.reshape(-1, *states.shape[2:]), config.spec.agents[case.agent].num_codes)
     q, valued = (network(flat).reshape(*states.shape[:2], -1) for network in networks)
-    about = (config.exploration.epsilon_end, learning.trace) if learning.correction == "retrace" else (0.0, 1.0)
+    rates = (config.exploration.epsilon_end, learning.trace) if learning.correction == "retrace" else (0.0, 1.0)
     columns = (case[f"batch_{name}"] for name in ("actions", "rewards", "discounts", "probabilities", "span"))
     rows: Iterable[Any] = zip(valued, q.argmax(2), *columns, strict=True)
-    return np.array([reference.corrected(about, *row) for row in rows]), _tied(q)
+    return np.array([reference.corrected(*rates, *row) for row in rows]), _tied(q)
 
 
 def _tied(q: Floats) -> bool:

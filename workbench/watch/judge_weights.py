@@ -45,9 +45,9 @@ def changes(looks: Looks) -> Array:
 
 
 def _copies(case: Case, kind: int, looks: Looks | None = None) -> Array:
-    """Times of an agent's copies of a kind, (n,); if looks at what they brought are given, of those with news.
+    """When an agent made its copies of a kind, (n,). With looks at the copies: only those that brought other weights.
 
-    Of a copy that was not looked at, the next look tells; behind the last one, whether there ever was news.
+    A copy that was not looked at counts as the next one that was; after the last look, it counts if any ever did.
     """
     events = case.table("events")
     times: Array = events["time"][events["kind"] == kind]

@@ -44,8 +44,8 @@ ROWS, MOST = 16, 2**15
 # Share of a process's time that watching may take before it looks at a part only, and calls that are always looked at:
 # updates with their batches, copies, and choices of actions.
 BUDGET, ALWAYS, ALWAYS_COPIES, ALWAYS_ACTS = 0.02, 50, 20, 500
-# What copies arrived in is looked at, if that takes no more than this share of the time; else the first ones, and those
-# of one second in so many.
+# The target of every copy is looked at while that takes at most this share of the time. Otherwise these are looked at:
+# the first ones, and all those that are made in every eighth second.
 BUDGET_ARRIVED, ALWAYS_ARRIVED, SECONDS = 0.01, 200, 8
 # Share of the space that is for rows and updates; publications, syncs and epochs have the rest too.
 BULK_SHARE = 0.85
@@ -157,6 +157,7 @@ class _Process:
 
     def look(self, event: int, agent: int, role: int, view: View) -> None:
         """Record the fingerprints of an agent's model, and at an update some of its numbers."""
+        self._unseen.pop((agent, role), None)
         sums, picked = view.sums(), view.picks() if role < tables.ACTS else NO_PICKS
         if view.number is None:
             view.number = self.number("layout", view.layout, vars(view.layout))
@@ -164,7 +165,7 @@ class _Process:
         self.write("looks", time.time(), *about, *picked, *sums, width=len(sums))
 
     def look_in_turn(self, event: int, agent: int, role: int, view: View) -> None:
-        """Look at what a copy arrived in: at all of them, or where that takes too long at those of some seconds.
+        """Look at the target of a copy; where looking at all of them takes too long, only in some seconds.
 
         They are the same seconds in all processes, so that a sync and what it copies are looked at together.
         """
@@ -173,14 +174,13 @@ class _Process:
         if dear and int(time.time()) % SECONDS:
             self._unseen[agent, role] = event, view
         else:
-            self._unseen.pop((agent, role), None)
             self.look(event, agent, role, view)
             looks, seconds = looks + 1, seconds + time.perf_counter() - now
         self._arrived = made + 1, looks, seconds
 
     def catch_up(self) -> None:
         """Look at the last publications, if that is still to be done: the trainer may be left with one of them."""
-        for (agent, role), (event, view) in self._unseen.items():
+        for (agent, role), (event, view) in list(self._unseen.items()):
             if role == PUBLISHED:
                 self.look(event, agent, role, view)
         self._unseen.clear()
@@ -557,9 +557,8 @@ class _Block:
     def _look(self, here: _Process, *seen: tuple[int, Any]) -> None:
         """Look at models in their roles, as far as there are any and time allows."""
         for role, model in seen:
-            if model is not None and (self._looks or role in ARRIVED):
-                look = here.look_in_turn if role in ARRIVED else here.look
-                look(self._event, self._agent, role, here.views.of(model))
+            if model is not None and self._looks:
+                here.look(self._event, self._agent, role, here.views.of(model))
 
     def _before(self, here: _Process) -> None:
         raise NotImplementedError
@@ -580,14 +579,19 @@ class Copy(_Block):
         super().__init__(watch, agent)
         self._kind, self._models, self._epsilon = kind, (source, target), [math.nan, math.nan]
 
-    def _see(self, here: _Process, *roles: int) -> list[View | None]:
+    def _see(self, here: _Process, *roles: int) -> list[int]:
+        """Look at the source and the target in these roles, and return what identifies their memory; 0: unknown."""
         self._epsilon += map(epsilon_of, self._models)
-        views: list[View | None] = [None, None]
-        for place, model in enumerate(self._models):
-            with suppress(*() if self._looks else (TypeError,)):  # one without tensors is told of by a look
-                views[place] = None if model is None else here.views.of(model)
-        self._look(here, *zip((10 * self._kind + role for role in roles), views, strict=True))
-        return views
+        where = [0, 0]
+        named = [place for place, model in enumerate(self._models) if model is not None]
+        for place in named:
+            with suppress(*() if self._looks else (TypeError,)):  # a model without tensors is told of by a look
+                view, role = here.views.of(self._models[place]), 10 * self._kind + roles[place]
+                if self._looks or role in ARRIVED:
+                    look = here.look_in_turn if role in ARRIVED else here.look
+                    look(self._event, self._agent, role, view)
+                where[place] = view.identity
+        return where
 
     def _before(self, here: _Process) -> None:
         looks = here.looks(f"copy {self._kind} {self._agent}", ALWAYS_COPIES)
@@ -596,10 +600,9 @@ class Copy(_Block):
             self._see(here, tables.SOURCE_BEFORE, tables.TARGET_BEFORE)
 
     def _after(self, here: _Process, begin: float, end: float) -> None:
-        views = self._see(here, tables.SOURCE, tables.TARGET)
+        where = self._see(here, tables.SOURCE, tables.TARGET)
         if self._kind == tables.SYNC:
             here.synced[self._agent] = here.acts[self._agent]
-        where = (0 if view is None else view.identity for view in views)
         about = begin, end, self._event, self._kind, self._agent, here.updates[self._agent]
         here.write("events", *about, *where, *self._epsilon[-4:])
 
