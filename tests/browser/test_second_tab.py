@@ -65,6 +65,9 @@ def interrupt(page: Page, family: Any) -> None:
     before = set(spawned(family))
     execute(page, WAIT)
     cell(page, WAIT).locator(".jp-InputPrompt", has_text="[*]").wait_for()
+    panel = cell(page, PANEL)
+    press(panel, "Pause", until=facts(panel, "paused"))  # while the kernel's main thread waits
+    press(panel, "Continue", until=facts(panel, "running"))
     from_menu(page, "Kernel", "Interrupt Kernel")
     cell(page, WAIT).locator(".jp-OutputArea-output", has_text="KeyboardInterrupt").first.wait_for()
     run_cell(page, STATUS).locator(".jp-OutputArea-output", has_text="the run is running").wait_for()
