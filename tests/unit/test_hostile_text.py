@@ -32,7 +32,7 @@ def path(tmp_path_factory):
     [
         ["doctor", "RUN"], ["runs", "RUNS", "--columns", "name", "run"], ["timeline", "RUN", "--out", "OUT/t.svg"],
         ["figures", "RUN", "--out", "OUT", "--no-bands", "--figure", "reward"],
-        ["film", "RUN", "--out", "OUT/film.html"],
+        ["film", "RUN", "--out", "OUT/film.gif"],
         ["export", "RUN", "--to", "tensorboard", "--out", "OUT"],
     ],
     ids=lambda words: words[0],

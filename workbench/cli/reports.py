@@ -115,13 +115,13 @@ def film(
 
     Args:
         runs: Folders of the runs, or their names in data/runs.
-        out: File to write: .gif for an animation, .html for a page with a slider.
+        out: File to write, a .gif.
         seed: Of the random stream that all games share; it is none of the runs'.
         checkpoint: Epoch of the checkpoint whose weights play, or "newest". Default: the final weights.
         own: Classes of your own that the runs were made with.
     """
-    if out.suffix not in (".gif", ".html"):
-        raise ConfigError(f"--out is {out}; its name must end in .gif or .html")
+    if out.suffix != ".gif":
+        raise ConfigError(f"--out is {out}; its name must end in .gif")
     at_least(0, seed=seed)
     from workbench.view.world.film import film as play
 

@@ -1,114 +1,215 @@
-"""A game as SVG, for the view in a notebook: sharp at any size, in the ink of the page, made in a millisecond.
+"""A game as a drawing: shapes, words and a picture, which :func:`svg` and :func:`image` put on the page.
 
 A world with a map is drawn with its gems and agents, and beside it the window of one agent with its moves as arrows.
-An arrow ends at the mean of a move's quantiles, and the broad line beneath it reaches from their 10 % to their 90 %
-quantile, both on one scale for all moves. Another world is the picture that it draws of itself.
+Kinds of cell differ in shape as well as in colour, and agents carry their numbers. An arrow ends at the mean of a
+move's quantiles, and the broad line beneath it reaches from their 10 % to their 90 % quantile, both on one scale for
+all moves. Another world is the picture that it draws of itself.
+
+The view in a notebook shows it as SVG: sharp at any size, in the ink of the page, made in a millisecond. Films are made
+of images.
 """
 
 import base64
+import functools
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
 
+import matplotlib
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from workbench.runs.table import escaped, fixed
+from workbench.runs.table import escaped, fixed, plain
 from workbench.view.sentences import said
 from workbench.view.style import INK
-from workbench.view.world.board import AGENT_COLOUR, ARROWS, DUNE, FLOOR, GEM_COLOUR, SPREAD, STONE
 from workbench.view.world.game import Game, Sight, best_moves, describe, title_of
 
 # In pixels: the whole, the side of a map, where what is drawn begins: below a title, in three columns; and letters,
 # which are still read where a narrow page shows all of it at three quarters.
 WIDTH, HEIGHT, SIDE, TOP, COLUMNS = 880, 385, 250, 70, (16, 310, 600)
 TITLE, TEXT = 16, 15
+FLOOR, SPREAD, PAGE = "#f4f1ea", "#E69F00", "currentColor"  # the last is the ink of the page
 CHOSEN = "#0072B2"  # the agent whose eyes it is seen through
 FONT = "var(--jp-ui-font-family, system-ui, sans-serif)"
-# Rows and columns that an action of that name leads to; others get no arrow.
-STEPS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
+# How the moves that lead somewhere on a map are called, and in which direction: right and down.
+ARROWS = {"up": "↑ up", "down": "↓ down", "left": "← left", "right": "→ right"}
+STEPS = {"up": (0, -1), "down": (0, 1), "left": (-1, 0), "right": (1, 0)}
 # What is drawn around the middle of a cell, in cells, and in which colour.
-SQUARE, DIAMOND, CIRCLE = "m-.5-.5h1v1h-1z", "m0-.3l.3.3-.3.3-.3-.3z", "m-.37 0a.37.37 0 1 0 .74 0a.37.37 0 1 0-.74 0z"
-GROUND, THINGS = {"wall": STONE, "sand": DUNE}, {"gem": (GEM_COLOUR, DIAMOND), "agent": (AGENT_COLOUR, CIRCLE)}
+SQUARE, DIAMOND = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) / 2, 0.3 * np.array([(0, -1), (1, 0), (0, 1), (-1, 0)])
+CIRCLE = 0.37 * np.stack([np.cos(angle := np.linspace(0, 2 * np.pi, 32, endpoint=False)), np.sin(angle)], axis=1)
+GROUND, THINGS = {"wall": "#5b6470", "sand": "#e3d3a8"}, {"gem": ("#009E73", DIAMOND), "agent": ("#56B4E9", CIRCLE)}
+# How many times as large an image is drawn as it will be, for smooth edges.
+FINE = 3
+_ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}  # on the line, in the words of Pillow
 
 
-def drawing(game: Game, name: str) -> str:
-    """A game as it is now, seen by the agent whose turn it is, as an SVG element that says the same in words."""
-    seeing, picture, legend = game.sight, None if game.mapped else game.picture, ("", said("world.points"))
-    parts = [_text(COLUMNS[0], 22, title_of(game, name), TITLE)]
+class Shapes(NamedTuple):
+    """Shapes of straight sides, (shapes, corners, 2) in pixels from the left and the top; two corners are a line."""
+
+    corners: NDArray[np.float64]
+    fill: str = "none"
+    edge: str = "none"
+    width: float = 0.0
+
+
+class Words(NamedTuple):
+    """A line of text; ``side`` says where of it x is."""
+
+    x: float
+    y: float
+    text: str
+    size: float = TEXT
+    side: Literal["start", "middle", "end"] = "start"
+    bold: bool = False
+    colour: str = PAGE
+
+
+class Photo(NamedTuple):
+    """A picture, (height, width, 3) uint8, fitted into a box at the left below the title."""
+
+    pixels: NDArray[np.uint8]
+    box: tuple[int, int] = 480, SIDE
+
+
+Drawing: TypeAlias = list[Shapes | Words | Photo]
+
+
+def drawing(game: Game, name: str) -> Drawing:
+    """A game as it is now, seen by the agent whose turn it is."""
+    seeing, legend = game.sight, ("", said("world.points"))
+    parts: Drawing = [Words(COLUMNS[0], 22, title_of(game, name), TITLE)]
     if game.mapped:
-        side, positions = len(seeing.frame), dict(enumerate(game.positions.tolist()))
-        legend = said("world.map"), said("world.arrows")
-        seen = _path(f"M{seeing.column - side // 2} {seeing.row - side // 2}h{side}v{side}h-{side}z", CHOSEN, 0.08)
-        seen = f'<g stroke-dasharray=".25 .15">{seen}</g>'
-        inside = {seeing.agent: (side // 2, side // 2)}
-        for left, cells, agents, more, title in (
-            (COLUMNS[0], game.cells, positions, seen, "The world"),
-            (COLUMNS[1], seeing.frame, inside, _arrows(seeing, game.moves), f"What agent {seeing.agent} sees"),
-        ):
-            board = _board(cells, game.code_names, agents, seeing.agent) + more
-            scaled = f"translate({left} {TOP}) scale({SIDE / max(cells.shape):.5g})"
-            parts += [_text(left, TOP - 10, title, TITLE), f'<g transform="{scaled}">{board}</g>']
-    elif picture is None:
+        legend, side = (said("world.map"), said("world.arrows")), len(seeing.frame)
+        everybody, inside = dict(enumerate(game.positions.tolist())), {seeing.agent: (side // 2, side // 2)}
+        parts += _board(COLUMNS[0], "The world", game.cells, game.code_names, everybody, seeing.agent)
+        parts.append(_window(seeing, SIDE / max(game.cells.shape)))
+        head = f"What agent {seeing.agent} sees"
+        parts += _board(COLUMNS[1], head, seeing.frame, game.code_names, inside, seeing.agent)
+        parts += _arrows(seeing, game.moves)
+    elif (picture := game.picture) is None:
         legend = "", f"no picture: {game.unseen[:110]}"
     else:
-        Image.fromarray(picture).save(file := io.BytesIO(), "png", compress_level=1)
-        source = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-        parts.append(f'<image x="{COLUMNS[0]}" y="{TOP}" width="480" height="{SIDE}" href="{source}"/>')
-    parts.append(_values(game, seeing))
-    parts += (_text(16, HEIGHT - y, line, TEXT) for y, line in zip((27, 8), legend, strict=True) if line)
+        parts.append(Photo(picture))
+    parts += _values(game, seeing)
+    return [*parts, *(Words(16, HEIGHT - y, line) for y, line in zip((27, 8), legend, strict=True) if line)]
+
+
+def svg(game: Game, name: str) -> str:
+    """A game as an SVG element that says the same in words."""
+    drawn = "".join(map(_element, drawing(game, name)))  # first: whether there is a picture shows then
     look = f"width: 100%; max-width: {WIDTH}px; color: var(--jp-ui-font-color1, inherit); font-family: {FONT}"
-    about = (
-        f'viewBox="0 0 {WIDTH} {HEIGHT}" fill="currentColor" role="img" aria-label="{escaped(describe(game, name))}"'
-    )
-    return f'<svg {about} style="{look}">{"".join(parts)}</svg>'
+    about = f'viewBox="0 0 {WIDTH} {HEIGHT}" fill="{PAGE}" role="img" aria-label="{escaped(describe(game, name))}"'
+    return f'<svg {about} style="{look}">{drawn}</svg>'
 
 
-def _text(x: float, y: float, words: str, size: float, more: str = "") -> str:
-    return f'<text x="{x:.5g}" y="{y:.5g}" font-size="{size}" xml:space="preserve" {more}>{escaped(words)}</text>'
+def _element(part: Shapes | Words | Photo) -> str:
+    if isinstance(part, Shapes):
+        lines = ("L".join(f"{x:.5g} {y:.5g}" for x, y in shape) for shape in part.corners.tolist())
+        path = "".join(f"M{line}z" for line in lines)
+        return f'<path d="{path}" fill="{part.fill}" stroke="{part.edge}" stroke-width="{part.width:.3g}"/>'
+    if isinstance(part, Words):
+        look = f'font-size="{part.size:.3g}" text-anchor="{part.side}" fill="{part.colour}"'
+        look += ' font-weight="bold"' * part.bold
+        return f'<text x="{part.x:.5g}" y="{part.y:.5g}" xml:space="preserve" {look}>{escaped(part.text)}</text>'
+    Image.fromarray(part.pixels).save(file := io.BytesIO(), "png", compress_level=1)
+    source, (width, height) = base64.b64encode(file.getvalue()).decode(), part.box
+    place = f'x="{COLUMNS[0]}" y="{TOP}" width="{width}" height="{height}"'
+    return f'<image {place} href="data:image/png;base64,{source}"/>'
 
 
-def _path(path: str, colour: str, width: float, fill: str = "none") -> str:
-    return f'<path d="{path}" stroke="{colour}" stroke-width="{width}" fill="{fill}"/>'
+def image(game: Game, name: str, scale: float = 1.0) -> Image.Image:
+    """A game as an image, dark on white, ``scale`` times as large as the drawing."""
+    fine = FINE * scale
+    sheet = Image.new("RGB", (FINE * round(scale * WIDTH), FINE * round(scale * HEIGHT)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for part in drawing(game, name):
+        if isinstance(part, Shapes):
+            for shape in (fine * part.corners).tolist():
+                corners, width = [*map(tuple, shape)], max(1, round(fine * part.width))
+                if part.fill != "none" and len(corners) > 2:
+                    pen.polygon(corners, _ink(part.fill))
+                if part.edge != "none":
+                    pen.line([*corners, corners[0]], _ink(part.edge), width)
+        elif isinstance(part, Words):
+            place, font = (fine * part.x, fine * part.y), _font(part.bold, fine * part.size)
+            pen.text(place, plain(part.text), _ink(part.colour), font, anchor=_ANCHORS[part.side])
+        else:
+            box = round(fine * part.box[0]), round(fine * part.box[1])
+            fitted = ImageOps.pad(Image.fromarray(part.pixels), box, color="white")
+            sheet.paste(fitted, (round(fine * COLUMNS[0]), round(fine * TOP)))
+    return sheet.reduce(FINE)
 
 
-def _board(cells: NDArray[np.uint8], names: Sequence[str], numbered: Mapping[int, Sequence[int]], chosen: int) -> str:
-    """Some cells, in units of one, and agents with their numbers, one of them pointed out."""
+def _ink(colour: str) -> str:
+    return INK if colour == PAGE else colour
 
-    def all_of(kind: str, shape: str) -> str:
-        """One path that draws a shape in every cell that holds such a thing."""
-        where = np.argwhere(cells == names.index(kind)).tolist() if kind in names else []
-        return "".join(f"M{column + 0.5} {row + 0.5}{shape}" for row, column in where)
 
-    (rows, columns), white = cells.shape, [f"M{x} 0V{len(cells)}" for x in range(1, cells.shape[1])]
-    white += [f"M0 {y}H{columns}" for y in range(1, rows)]
-    parts = [_path(f"M0 0h{columns}v{rows}h-{columns}z", "none", 0, FLOOR)]
-    parts += [_path(all_of(kind, SQUARE), "none", 0, colour) for kind, colour in GROUND.items()]
-    parts.append(_path("".join(white), "white", 0.04))
-    parts += [_path(all_of(kind, shape), INK, 0.03, colour) for kind, (colour, shape) in THINGS.items()]
+@functools.cache
+def _font(bold: bool, size: float) -> ImageFont.FreeTypeFont:
+    """The letters that come with matplotlib, so that every machine draws the same."""
+    file = Path(matplotlib.get_data_path(), "fonts", "ttf", f"DejaVuSans{'-Bold' * bold}.ttf")
+    return ImageFont.truetype(str(file), size)
+
+
+# --- what is drawn ---------------------------------------------------------------------------------------------------
+
+
+def _board(
+    left: float, title: str, cells: NDArray[np.uint8], names: Sequence[str], numbered: Mapping[int, Sequence[int]],
+    chosen: int,
+) -> Iterator[Shapes | Words]:  # fmt: skip
+    """Some cells under a title, and agents with their numbers, one of them pointed out."""
+    (rows, columns), cell, corner = cells.shape, SIDE / max(cells.shape), np.array([left, TOP])
+
+    def placed(corners: ArrayLike) -> NDArray[np.float64]:
+        """From cells to pixels."""
+        return np.asarray(corner + cell * np.asarray(corners), np.float64)
+
+    def all_of(kind: str, shape: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A shape in every cell that holds such a thing."""
+        where = np.argwhere(cells == names.index(kind)) if kind in names else np.zeros((0, 2))
+        return placed(where[:, None, ::-1] + 0.5 + shape)
+
+    white = [[(x, 0), (x, rows)] for x in range(1, columns)] + [[(0, y), (columns, y)] for y in range(1, rows)]
+    yield Words(left, TOP - 10, title, TITLE)
+    yield Shapes(placed([[(0, 0), (columns, 0), (columns, rows), (0, rows)]]), FLOOR)
+    yield from (Shapes(all_of(kind, SQUARE), colour) for kind, colour in GROUND.items())
+    yield Shapes(placed(white), edge="white", width=0.04 * cell)
+    yield from (Shapes(all_of(kind, shape), colour, INK, 0.03 * cell) for kind, (colour, shape) in THINGS.items())
     for agent, (row, column) in numbered.items():
+        (x, y), ink = placed((column + 0.5, row + 0.65)), "white" if agent == chosen else INK
         if agent == chosen:
-            parts.append(_path(f"M{column + 0.5} {row + 0.5}{CIRCLE}", INK, 0.06, CHOSEN))
-        look = f'text-anchor="middle" font-weight="bold" fill="{"white" if agent == chosen else INK}"'
-        parts.append(_text(column + 0.5, row + 0.65, str(agent), 0.42, look))
-    return "".join(parts)
+            yield Shapes(placed([np.add(CIRCLE, (column + 0.5, row + 0.5))]), CHOSEN, INK, 0.06 * cell)
+        yield Words(x, y, str(agent), 0.42 * cell, "middle", True, ink)
 
 
-def _arrows(seeing: Sight, moves: Sequence[str]) -> str:
+def _window(seeing: Sight, cell: float) -> Shapes:
+    """The dashed square around what an agent sees of the world."""
+    side = len(seeing.frame)
+    corners = side * (SQUARE + 0.5) + (seeing.column - side // 2, seeing.row - side // 2)
+    along = np.arange(3 * side)[:, None] + (0.0, 0.6)  # where dashes begin and end
+    ends = corners[:, None, None] + (np.roll(corners, -1, 0) - corners)[:, None, None] * along[..., None] / (3 * side)
+    return Shapes((COLUMNS[0], TOP) + cell * ends.reshape(-1, 2, 2), edge=CHOSEN, width=0.08 * cell)
+
+
+def _arrows(seeing: Sight, moves: Sequence[str]) -> Iterator[Shapes]:
     """Arrows from the middle of the window."""
-    (low, high), middle, inner = seeing.spread(), len(seeing.frame) / 2, 0.42
-    scale, parts = 0.92 * (middle - inner) / max(float(high.max() - low.min()), 1e-9), list[str]()
-    for move, (down, right) in ((move, STEPS[name]) for move, name in enumerate(moves) if name in STEPS):
+    (low, high), side, inner = seeing.spread(), len(seeing.frame), 0.42
+    cell, scale = SIDE / side, 0.92 * (side / 2 - inner) / max(float(high.max() - low.min()), 1e-9)
+    for move, (right, down) in ((move, STEPS[name]) for move, name in enumerate(moves) if name in STEPS):
         first, end, last = (inner + scale * (value - low.min()) for value in (low[move], seeing.q[move], high[move]))
-        thick = 0.1 if move == seeing.choice else 0.05
-        ahead = f"matrix({right} {down} {-down} {right} {middle} {middle})"
-        spread = _path(f"M{first:.4g} 0H{last:.4g}", SPREAD, 0.22)
-        arrow = _path(f"M{inner} 0H{end:.4g}m-.2-.1l.2.1-.2.1z", INK, thick, INK)
-        parts.append(f'<g transform="{ahead}">{spread}{arrow}</g>')
-    return "".join(parts)
+        ahead, thick = cell * np.array([(right, down), (-down, right)]), 0.1 if move == seeing.choice else 0.05
+        head = [(end, 0), (end - 0.2, -0.1), (end - 0.2, 0.1)]
+        for corners, colour, width in (
+            ([(first, 0), (last, 0)], SPREAD, 0.22), ([(inner, 0), (end, 0)], INK, thick), (head, INK, thick),
+        ):  # fmt: skip
+            middle = COLUMNS[1] + SIDE / 2, TOP + SIDE / 2
+            yield Shapes(middle + np.array([corners]) @ ahead, colour, colour, width * cell)
 
 
-def _values(game: Game, seeing: Sight) -> str:
+def _values(game: Game, seeing: Sight) -> Iterator[Shapes | Words]:
     """The value of each move, with its quantiles: thin from 10 % to 90 %, thick from 25 % to 75 %."""
     shown, left, width = best_moves(seeing, SIDE), COLUMNS[2] + 75, 135
     (low, high), (inner, outer) = seeing.spread(), seeing.spread(0.25, 0.75)
@@ -117,16 +218,13 @@ def _values(game: Game, seeing: Sight) -> str:
     found = np.stack([low, inner, seeing.q, outer, high])
     places = left + width * (found - least + margin) / (most - least + 2 * margin)
     which = "each move" if len(shown) == len(game.moves) else f"the best {len(shown)} of {len(game.moves)} moves"
-    parts = [_text(COLUMNS[2], TOP - 10, f"Value of {which}", TITLE)]
+    yield Words(COLUMNS[2], TOP - 10, f"Value of {which}", TITLE)
     for line, move in enumerate(shown.tolist()):
         y, chosen, name = TOP + (line + 0.5) * SIDE / len(shown), move == seeing.choice, game.moves[move]
-        low_x, inner_x, x, outer_x, high_x = (f"{each:.5g}" for each in places[:, move])
-        mark = f'<g transform="translate({x} {y:.5g}) scale({22 if chosen else 10})">'
-        parts += [
-            _path(f"M{low_x} {y:.5g}H{high_x}", SPREAD, 3), _path(f"M{inner_x} {y:.5g}H{outer_x}", SPREAD, 9),
-            mark + _path(f"M0 0{DIAMOND if chosen else CIRCLE}", "none", 0, "currentColor") + "</g>",
-            _text(left + width + 8, y + 5, fixed(seeing.q[move], 2), TEXT, 'font-weight="bold"' * chosen),
-            _text(left - 6, y + 5, ARROWS.get(name, name), TEXT, 'text-anchor="end"'),
-        ]  # fmt: skip
-    parts.append(_text(left + width / 2, TOP + SIDE + 16, "return, scaled reward", TEXT, 'text-anchor="middle"'))
-    return "".join(parts)
+        low_x, inner_x, x, outer_x, high_x = places[:, move].tolist()
+        yield Shapes(np.array([[(low_x, y), (high_x, y)]]), edge=SPREAD, width=3)
+        yield Shapes(np.array([[(inner_x, y), (outer_x, y)]]), edge=SPREAD, width=9)
+        yield Shapes(np.array([(x, y) + (22 * DIAMOND if chosen else 10 * CIRCLE)]), PAGE)
+        yield Words(left + width + 8, y + 5, fixed(seeing.q[move], 2), bold=chosen)
+        yield Words(left - 6, y + 5, ARROWS.get(name, name), side="end")
+    yield Words(left + width / 2, TOP + SIDE + 16, "return, scaled reward", side="middle")

@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets as widgets
+from PIL.Image import Image
 
 from workbench.runs.compare import Comparison, runs_of
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.naming import labels
 from workbench.view import html as pages
 from workbench.view.panel.watching import Watcher
-from workbench.view.picture import DPI, Live, Picture
-from workbench.view.world.drawing import drawing
-from workbench.view.world.film import stage
-from workbench.view.world.game import Game, describe
+from workbench.view.picture import Live
+from workbench.view.world.drawing import image, svg
+from workbench.view.world.game import Game
 
 # Turns in a second while it plays.
 SPEEDS = (2, 5, 10)
@@ -119,13 +119,10 @@ class WorldView(Live):
             self._show()
             self._list_agents()
 
-    def figure(self) -> Picture:
-        """A still figure of the game as it is now."""
+    def figure(self) -> Image:
+        """A still picture of the game as it is now, which a notebook shows and ``save`` writes."""
         with self._lock:
-            figure, (scene,) = stage([self.game], [self._name], DPI)
-            scene.draw()
-            figure.alt = describe(self.game, self._name)
-        return figure
+            return image(self.game, self._name)
 
     def __repr__(self) -> str:
         return f"<WorldView of {self._name}: live in a running notebook>"
@@ -208,7 +205,7 @@ class WorldView(Live):
         """Draw the game, at the agent's turn or at the end of the epoch."""
         if self.game.agent != self._agent:
             self.game.play_to(self._agent)
-        self.image.value = drawing(self.game, self._name)
+        self.image.value = svg(self.game, self._name)
 
 
 def _has_weights(run: RunView) -> bool:
