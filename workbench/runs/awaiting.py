@@ -69,4 +69,4 @@ def advise(word: str, timeout: float | None) -> None:
     """Say what to write in a notebook in place of a wait that keeps its buttons waiting too."""
     with suppress(RuntimeError):  # of a script, or a thread of its own: no button waits
         if with_buttons and timeout != 0 and asyncio.get_running_loop():
-            print(f"Buttons do nothing during {word}.wait(); in a notebook write `await {word}`.")
+            print(f"Buttons may wait for {word}.wait() to end; in a notebook write `await {word}`.")

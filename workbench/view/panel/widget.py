@@ -42,6 +42,14 @@ class Charts(anywidget.AnyWidget):
     pages = traitlets.Dict().tag(sync=True)
     last = traitlets.Dict().tag(sync=True)
 
+    def open(self) -> None:
+        """Open the connection to the pages. What a page sends is answered in the thread that it is sent to.
+
+        ipykernel 7.4 hands it to the one that has written to the pages last: that may be busy with a cell, or gone.
+        """
+        super().open()
+        self.comm._reply_subshell_for = lambda data, default: default
+
     def show(self, feed: Feed) -> None:
         """Draw the lines of another feed from now on; their rows are still to be sent."""
         version = self.drawing.get("version", 0) + 1
