@@ -330,6 +330,37 @@ def test_syncs_after_the_last_look_are_as_new_as_that_one(copies, hurried):
     assert "synced 500 times and took new weights 1 times" in judged(copies)["sync"].sentence
 
 
+def test_a_source_that_was_trained_in_place_until_the_first_publication_is_no_sharing(copies, hurried):
+    for _ in range(30):
+        copies.publish(wrapped=False)
+        with copies.watch.sync(0, source=copies.learner, target=copies.actor):
+            copies.actor.load_state_dict(copies.learner.state_dict())
+    for _ in range(30):
+        with copies.watch.update(0, online=copies.learner):
+            copies.publish()
+        copies.sync(copies.shared.state_dict())
+    assert judged(copies)["sharing"].sentence == "Agent 0: the learner trains memory of its own."
+
+
+@pytest.mark.parametrize(("held", "verdict"), [("shared", "pass"), ("copy", "cannot tell"), ("initial", "fail")])
+def test_a_parent_that_holds_what_was_published_into_needs_no_last_look(copies, hurried, held, verdict):
+    copies.shared.share_memory()
+    initial = copy.deepcopy(copies.shared)
+
+    def learn():
+        for _ in range(100):
+            copies.publish()
+            hurried.now += 0.05
+        os._exit(0)  # as one that is terminated, without a last look
+
+    child = mp.get_context("fork").Process(target=learn)
+    child.start()
+    child.join()
+    models = {"shared": copies.shared, "copy": copy.deepcopy(copies.shared), "initial": initial}
+    copies.watch.result(models[held])
+    assert judged(copies)["result"].verdict == verdict
+
+
 def test_an_old_publication_that_somebody_handed_on_is_not_torn_though_few_were_looked_at(copies, hurried):
     known, handed_on = [], copies.shared
     for _ in range(600):
@@ -559,6 +590,36 @@ def test_who_ended_in_order_shortly_before_the_others_is_not_called_dead(tmp_pat
                 child.join()
     found = wb.doctor(made.path)["processes"]
     assert found.verdict == expected and ("died" in found.sentence) is killed
+
+
+def learn_and_fail(watch, error):
+    for _ in range(60):
+        with watch.update(0, online=torch.nn.Linear(2, 2)):
+            pass
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [(ValueError("no such row"), "(ValueError: no such row)"), (SystemExit("full"), "(SystemExit: full)"),
+     (SystemExit(0), "ended in order")],
+)  # fmt: skip
+def test_who_ends_with_an_error_is_not_said_to_end_in_order(tmp_path, error, says):
+    with wb.Watch("processes", epochs=2, out=tmp_path) as made:
+        child = mp.get_context("fork").Process(target=learn_and_fail, args=(made, error))
+        child.start()
+        child.join()
+        for step in range(400):
+            made.store(0, np.array([step]), 0, 0.0, False)
+    found = wb.doctor(made.path)["processes"]
+    assert found.verdict == "fail" and says in found.sentence
+
+
+def test_a_watch_that_an_error_ends_is_of_a_run_that_failed(tmp_path):
+    with pytest.raises(ZeroDivisionError), wb.Watch("failed", out=tmp_path):
+        _ = 1 / 0
+    run = wb.load(tmp_path / "failed")
+    assert run.status == "failed" and "ZeroDivisionError: division by zero" in str(run.error)
 
 
 class ListBuffer:

@@ -110,7 +110,6 @@ class Evidence:
         self.heads = {name: head for name, reader in self.recording.files.items() if (head := reader.numbers())}
         self._reports = self.recording.table("epochs")
         self.looks = self._join_looks()
-        self.lines = [line for reader in self.recording.files.values() for line in reader.lines]
         lost = [head["lost_since"] for head in self.heads.values() if head["lost_since"]]
         # what is compared across processes is told as far as every one has written
         self.horizon = min(
@@ -129,17 +128,13 @@ class Evidence:
     def _join_looks(self) -> dict[tuple[int, int], Looks]:
         """The looks at each agent's model in each of its roles."""
         found: dict[tuple[int, int], Looks] = {}
-        layouts = {
-            number: [line["layout"] for line in reader.lines if "layout" in line]
-            for number, reader in enumerate(self.recording.files.values())
-        }
         for width in self.recording.widths("looks"):
             records = self.recording.table("looks", width)
             for role, agent in {
                 (int(each["role"]), int(each["agent"])) for each in np.unique(records[["role", "agent"]])
             }:
                 mine = records[(records["role"] == role) & (records["agent"] == agent)]
-                about = layouts[int(mine["file"][0])][int(mine["layout"][0])]
+                about = self.recording.said("layout", mine["file"][0])[mine["layout"][0]]
                 looks = Looks(
                     mine["time"], keys(mine), mine["file"], mine["sums"].reshape(len(mine), -1), mine["picks"],
                     mine["identity"], tuple(about["names"]), about["kinds"], about["device"],
@@ -174,6 +169,11 @@ class Case:
     def table(self, name: str) -> Records:
         """The records of a table in the order of time."""
         return self.evidence.of(name, self.agent)
+
+    def events(self, kind: int) -> Records:
+        """The agent's events of a kind in the order of time."""
+        events = self.table("events")
+        return np.asarray(events[events["kind"] == kind])
 
     def looks(self, role: int) -> Looks:
         """The looks at the agent's model in one of its roles."""

@@ -46,8 +46,7 @@ def diagnose(run: RunView) -> WatchedDiagnosis:
         verdict, why = "cannot tell", next(e.sentence for e in (sync, torn, publish) if e.verdict == "cannot tell")
     failed = [f"({each.name}) {each.sentence}" for each in named.values() if each.verdict == "fail"]
     sentence = f"The actor acts with what the learner published: {verdict.upper()}. {why}"
-    if failed:
-        sentence += " Most likely reasons for not learning: " + " ".join(failed[:3])
+    sentence += " Most likely reasons for not learning: " + " ".join(failed[:3]) if failed else ""
     holds = {"true": False, "true by sharing": False, "false": True}.get(verdict)
     title = f"Run {run.name}: {run.label}, {run.status}"
     judged, reasons = Hypothesis(holds, sentence), tuple(failed[:3])

@@ -8,6 +8,7 @@ from workbench.core.records import Records
 from workbench.runs import machine
 from workbench.watch import tables
 from workbench.watch.findings import Array, Case, Evidence, Finding, check_all, keys
+from workbench.watch.storage import IN_ORDER, RAISED
 
 # Seconds without a call after which a process is silent. It is missing if this share of the others' work came later;
 # one that did not end in order is, with less.
@@ -71,17 +72,18 @@ def _processes(case: Case) -> Iterator[Finding]:
         found = ""
         if head["calls"] <= 1 and len(readers) > 2 and about["pid"] != parent["pid"]:
             found = "never called"
-        elif after > MISSING and head["ended"]:  # an actor may be done before the learners are
+        elif after > MISSING and head["ended"] == IN_ORDER:  # an actor may be done before the learners are
             early = int(evidence.epochs(last)[0]) + 1 < (evidence.declared["epochs"] or 0)
             found = "left" if early or (evidence.recording.table("updates")["file"] == number).any() else ""
-        elif after > MISSING_DEAD and not alive and not head["ended"]:
-            found = "died"
+        elif after > MISSING_DEAD and not alive and head["ended"] != IN_ORDER:
+            found = "raised" if head["ended"] == RAISED else "died"
         elif after > MISSING or (evidence.live and alive and behind > SILENT_S):
             found = "silent"
         elif alive and orphaned:
             found = "orphan"
         if found:
-            numbers = {"who": who, "after": after, "behind": behind, "parent": parent["pid"]}
+            error = "".join(evidence.recording.said("raised", number)[-1:])
+            numbers = {"who": who, "after": after, "behind": behind, "parent": parent["pid"], "error": error}
             of = agents[0] if len(agents) == 1 else None
             yield case.say(found, agent=of, epoch=int(evidence.epochs(last)[0]), **numbers)
     learners = set(evidence.of("updates")["agent"].tolist())
@@ -124,10 +126,9 @@ def _recording(case: Case) -> Iterator[Finding]:
         f"looked at {looked:.0%} of the updates, {seen:.0%} of the copies, "
         f"{batches:.0%} of the batches and {acts:.0%} of the actions"
     )
-    errors = [line["error"] for line in evidence.lines if "error" in line]
+    why = "; ".join(evidence.recording.said("error")[:3])
     unmade = 0 if evidence.live else len(evidence.recording.files) - len(heads)
-    what = "unmade" if unmade else "whole" if not lost else "errors" if errors else "full"
-    why = "; ".join(errors[:3])
+    what = "unmade" if unmade else "whole" if not lost else "errors" if why else "full"
     yield case.say(what, lost=int(lost), calls=int(calls), seconds=seconds, looks=looks, why=why, unmade=unmade)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from workbench.watch import tables
-from workbench.watch.findings import Array, Case, Evidence, Finding, Told, check_each_agent, keys, together
+from workbench.watch.findings import Array, Case, Finding, Told, check_each_agent, keys, together
 
 # Updates after which something that has not happened counts as never; and a hard copy into the target network.
 ENOUGH, ENOUGH_FOR_A_COPY = 20, 20_000
@@ -126,8 +126,7 @@ def _gradients(case: Case) -> Iterator[Finding]:
 def _device(case: Case) -> Iterator[Finding]:
     updates, online = case.table("updates"), case.looks(tables.ONLINE)
     published = case.looks(10 * tables.PUBLISH + tables.TARGET)
-    elsewhere = updates["device"] > 0
-    if elsewhere.any():
+    if (elsewhere := updates["device"] > 0).any():
         yield case.first("batch", elsewhere, updates["time"])
     if published and not published.device.startswith("cpu"):
         yield case.say("published", published.time[0], device=published.device)
@@ -136,23 +135,17 @@ def _device(case: Case) -> Iterator[Finding]:
 
 @check_each_agent
 def _mode(case: Case) -> Iterator[Finding]:
-    updates, acts = (case.table(name) for name in ("updates", "acts"))
-    updates, acts = (each[each["training"] >= 0] for each in (updates, acts))
+    updates, acts = (each[each["training"] >= 0] for each in map(case.table, ("updates", "acts")))
     case.need(len(updates), "online")
     frozen = (updates["training"] == 0) & (updates["sensitive"] == 1)
     lively = (acts["training"] == 1) & (acts["sensitive"] == 1)
+    layers = " ".join(layout["sensitive"] for layout in case.evidence.recording.said("layout")).lower()
     if frozen.mean() > 0.5:
         yield case.first("learner", frozen, updates["time"])
-    elif lively.any() and lively.mean() > 0.5 and _disturbed_by_training(case.evidence):
+    elif lively.any() and lively.mean() > 0.5 and ("dropout" in layers or "batchnorm" in layers):
         yield case.first("actor", lively, acts["time"])
     else:
         yield case.say("training" if updates["training"][-1] else "evaluation", updates=len(updates))
-
-
-def _disturbed_by_training(evidence: Evidence) -> bool:
-    """Whether a model has layers that are in the way of acting while they train."""
-    layers = " ".join(line["layout"]["sensitive"] for line in evidence.lines if "layout" in line).lower()
-    return "dropout" in layers or "batchnorm" in layers
 
 
 @check_each_agent

@@ -49,8 +49,7 @@ def _copies(case: Case, kind: int, looks: Looks | None = None) -> Array:
 
     A copy that was not looked at counts as the next one that was; after the last look, it counts if any ever did.
     """
-    events = case.table("events")
-    times: Array = events["time"][events["kind"] == kind]
+    times: Array = case.events(kind)["time"]
     if looks is not None:
         new = changes(looks)
         times = times[np.append(new, new[1:].any())[np.searchsorted(looks.time, times)]]
@@ -59,10 +58,12 @@ def _copies(case: Case, kind: int, looks: Looks | None = None) -> Array:
 
 def shares_memory(case: Case) -> tuple[str, Looks] | None:
     """Where the actor reads the very memory that the learner trains: what it does with it, and the looks at it."""
-    online = set(case.looks(tables.ONLINE).identity.tolist())
+    online, sent, syncs = case.looks(tables.ONLINE).identity, case.events(tables.PUBLISH), case.events(tables.SYNC)
+    later = syncs["source_identity"][syncs["time"] > np.append(sent["time"], np.inf)[0]]
     for role, does in ((tables.ACTS, "acts with"), (SYNC + tables.SOURCE, "copies from")):
         found = case.looks(role)
-        if online & set(found.identity.tolist()):
+        known = later if len(later) and role == SYNC + tables.SOURCE else found.identity
+        if np.isin(online, found.identity).any() and np.isin(online, known).any():
             return does, found
     return None
 
@@ -161,7 +162,7 @@ def _torn(case: Case) -> Iterator[Finding]:
     before = _arrived(case, 1) or case.looks(tables.ONLINE_BEFORE)
     first = before.sums[:1] if before.names == known.names else known.sums[:0]
     columns = [set(np.concatenate([known.sums[:, k], first[:, k]]).tolist()) for k in its]
-    events, writes = case.table("events"), _writes(case, published, bool(shared))
+    events, writes = case.events(tables.SYNC), _writes(case, published, bool(shared))
     syncs = dict(zip(keys(events).tolist(), events, strict=True))
     begun = writes["begin"].min(initial=np.inf) if published else known.time[0]
     begin = case.looks(SYNC + tables.TARGET_BEFORE)
@@ -182,15 +183,14 @@ def _torn(case: Case) -> Iterator[Finding]:
         unwrapped += not (pieces or overlap)
     if torn:
         raise Told(case.say("mixed", target.time[torn[0]], torn=len(torn), syncs=len(target)))
-    partly = skipped or len(target) < (events["kind"] == tables.SYNC).sum()
+    partly = skipped or len(target) < len(events)
     name = "unwrapped" if unwrapped else "blind" if blind else "whole" if not partly else "some" if found else "few"
     yield case.say(name, open=unwrapped, blind=blind, whole=found, syncs=len(target))
 
 
 def _writes(case: Case, published: Looks, in_place: bool) -> Array:
     """Whatever may have written what an actor copies, in the order of time: what it wrote to, and whether looked at."""
-    events, updates = case.table("events"), case.table("updates")[: None if in_place else 0]
-    sent = events[events["kind"] == tables.PUBLISH]
+    sent, updates = case.events(tables.PUBLISH), case.table("updates")[: None if in_place else 0]
     writes = np.zeros(len(sent) + len(updates), [("begin", "f8"), ("time", "f8"), ("into", "i8"), ("looked", "?")])
     for name in ("begin", "time"):
         writes[name] = np.concatenate([sent[name], updates[name]])
@@ -269,7 +269,7 @@ def _result(case: Case) -> Iterator[Finding]:
     case.stop(not held, "missing")
     ends = [case.looks(role) for role in (tables.ONLINE, PUBLISH + tables.TARGET, PUBLISH + tables.SOURCE)]
     begins = [case.looks(role) for role in (tables.ONLINE_BEFORE, PUBLISH + tables.TARGET_BEFORE)]
-    kept = held.sums[-1]
+    kept, into = held.sums[-1], case.events(tables.PUBLISH)["target_identity"]
 
     def same(looks: Looks, row: int) -> bool:
         mine, its = common(held, looks)
@@ -284,14 +284,16 @@ def _result(case: Case) -> Iterator[Finding]:
         yield case.say("older", held.time[-1], behind=min(older))
     elif any((each.identity[each.file == held.file[-1]] == held.identity[-1]).any() for each in ends):
         yield case.say("itself")
+    elif held.identity[-1] % 2 and held.identity[-1] in into[-1:]:
+        yield case.say("published")
     else:
         yield case.say("unseen")
 
 
 @check_each_agent
 def _epsilon(case: Case) -> Iterator[Finding]:
-    acts, updates, events = (case.table(name) for name in ("acts", "updates", "events"))
-    sent, taken = (events[events["kind"] == kind] for kind in (tables.PUBLISH, tables.SYNC))
+    acts, updates = case.table("acts"), case.table("updates")
+    sent, taken = case.events(tables.PUBLISH), case.events(tables.SYNC)
     learners = np.concatenate([updates["epsilon"], sent["source_epsilon"], sent["target_epsilon"]])
     known = acts["epsilon"], learners, taken["source_epsilon"]
     used, theirs, read = (values[np.isfinite(values)] for values in known)

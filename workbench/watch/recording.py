@@ -76,9 +76,11 @@ class Recording:
         """How many numbers the last field of a table's records holds: each that occurs."""
         return sorted({_width(part) for part in self._found.get(name, ())})
 
-    def names(self, file: int) -> list[str]:
-        """What the numbers of names stand for in a file."""
-        return [line["name"] for line in list(self.files.values())[file].lines if "name" in line]
+    def said(self, kind: str, file: int | None = None) -> list[Any]:
+        """What the text of a file says of a kind, or that of all files: number n stands for the n-th of a file."""
+        readers = list(self.files.values())
+        chosen = readers if file is None else [readers[file]]
+        return [line[kind] for reader in chosen for line in reader.lines if kind in line]
 
 
 def _width(records: Records) -> int:
@@ -145,7 +147,7 @@ class WatchedHistory(History):
     def _epochs(self, until: float) -> dict[str, Records]:
         """A row for each agent at each call that reports an epoch; one for all agents gives each an equal part."""
         numbers = self._until("epochs", until)
-        names = {file: self.recording.names(file) for file in np.unique(numbers["file"]).tolist()}
+        names = {file: self.recording.said("name", file) for file in np.unique(numbers["file"]).tolist()}
         facts = [self._facts_of(agent) for agent in range(self._agents)]
         rows, reported = list[tuple[Any, ...]](), list[tuple[Any, ...]]()
         said: dict[tuple[int, int], dict[str, float]] = {}
@@ -207,8 +209,7 @@ def follow(run: LoadedRun) -> None:
     light = ("events", "updates", "epochs", "acts", "stored")
     recording = known.recording if isinstance(known, WatchedHistory) else Recording(run, light)
     recording.read()
-    lines = [line["name"] for reader in recording.files.values() for line in reader.lines if "name" in line]
-    reported = sorted({name for name in lines if NAME.fullmatch(name)} - {*OWN, *(POINT.names or ())})
+    reported = sorted({name for name in recording.said("name") if NAME.fullmatch(name)} - {*OWN, *(POINT.names or ())})
     if not isinstance(known, WatchedHistory) or known.reported != tuple(reported):
         known = WatchedHistory(recording, run.config.num_agents, reported)
     known.take_up(math.inf if run.ended else time.time() - SETTLED_S)

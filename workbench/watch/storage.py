@@ -31,6 +31,8 @@ NUMBERS = {
     "blocks": (8, "<q"), "text": (16, "<q"), "heartbeat": (24, "<d"), "calls": (32, "<q"), "seconds": (40, "<d"),
     "lost": (48, "<q"), "ended": (56, "<q"), "lost_since": (64, "<d"),
 }  # fmt: skip
+# How a process came to its end; 0 if nothing is known of that.
+IN_ORDER, RAISED = 1, 2
 _LETTERS = {"<f8": "d", "<f4": "f", "<i8": "q", "<i4": "i", "|i1": "b"}
 # Name and kind of each field, and how many numbers it holds.
 Fields = Sequence[tuple[str, str, int]]

@@ -32,9 +32,9 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
 from workbench.runs import machine
-from workbench.runs.folder import RecordError, RecordWarning, RunFolder
+from workbench.runs.folder import RecordWarning, RunFolder
 from workbench.watch import tables
-from workbench.watch.storage import RecordFile, Table
+from workbench.watch.storage import IN_ORDER, RAISED, RecordFile, Table
 from workbench.watch.tensors import NO_PICKS, View, Views, epsilon_of, hash_frames, hash_row, number_of, numbers_of
 
 # Where a child finds the folder of the run that watches it.
@@ -187,7 +187,7 @@ class _Process:
 
     def failed(self, error: BaseException) -> None:
         """Keep what could not be recorded, each kind of trouble once."""
-        said = f"{type(error).__name__}: {error}"[:300]
+        said = _told(error)
         self._missed += 1
         with suppress(Exception):  # there is no file, or its text is full
             self.file.lost += 1
@@ -197,10 +197,20 @@ class _Process:
                 self.file.say({"error": said})
 
     def leave(self) -> None:
-        """Say that the process came to its end in order."""
+        """Say that the process came to its end: in order, or by an error that nobody has caught."""
+        child = multiprocessing.parent_process() is not None  # where the last error may be one of its parent
+        error = sys.exc_info()[1] or (None if child else getattr(sys, "last_value", None))
+        if isinstance(error, SystemExit) and not error.code:
+            error = None
         with suppress(Exception):  # there is no file
+            if error is not None:
+                self.file.say({"raised": _told(error)})
+            self.file.set("ended", IN_ORDER if error is None else RAISED)
             self.catch_up()
-            self.file.set("ended", 1)
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:300]
 
 
 @functools.lru_cache(maxsize=8)
@@ -269,30 +279,14 @@ class Watch:
         self.folder, self.path, self._sign = folder, folder.path, f"{said['created']} {folder.path}"
         self.agents, self.frames, self.max_mb = declared["agents"], declared["frames"], declared["max_mb"]
 
-    @classmethod
-    def open(cls, sign: str) -> Watch:
-        """The watch that has made a run folder, for another process.
-
-        Args:
-            sign: when the run was created, and its folder, which may be another run's by now.
-
-        Raises:
-            RecordError, KeyError: there is none.
-        """
-        watch = cls.__new__(cls)
-        watch._attach(RunFolder.open(sign.partition(" ")[2]))
-        if watch._sign != sign:
-            raise RecordError(f"{watch.path} is another run by now")
-        return watch
-
     def __reduce__(self) -> Any:
         return _sent, (self._sign,)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.close(None if error is None else _told(error))
 
     def __repr__(self) -> str:
         return f"<Watch of {self.agents} agents into {self.path}>"
@@ -310,8 +304,8 @@ class Watch:
             pass  # it counts
         try:
             self._end("failed" if error else "finished", error)
+            here.file.set("ended", IN_ORDER)  # which says so where there is no file
             here.leave()
-            here.file.set("ended", 1)  # which says so where there is no file
         except Exception as refused:  # somebody has deleted the folder
             with suppress(Exception):  # where warnings are errors
                 warnings.warn(f"what the watch has recorded is lost: {refused}", RecordWarning, stacklevel=2)
@@ -327,7 +321,7 @@ class Watch:
 
     def _at_exit(self) -> None:
         error = getattr(sys, "last_value", None)
-        self.close(f"{type(error).__name__}: {error}" if error is not None else None)
+        self.close(None if error is None else _told(error))
 
     # --- what every call has in common -----------------------------------------------------------------------------
 
@@ -561,10 +555,10 @@ class _Block:
                 here.look(self._event, self._agent, role, here.views.of(model))
 
     def _before(self, here: _Process) -> None:
-        raise NotImplementedError
+        """Record what is there before the trainer's lines."""
 
     def _after(self, here: _Process, begin: float, end: float) -> None:
-        raise NotImplementedError
+        """Record what they have left, and when they began and ended."""
 
 
 # What a copy has arrived in: it is looked at as often as possible, for it is what others read.
@@ -782,14 +776,17 @@ def _settings_of_children() -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=8)
 def _found(sign: str, pid: int) -> Watch | NoWatch:
-    """The watch that another process has made, with a first sign of life of this one."""
-    try:
-        watch = Watch.open(sign)
-    except Exception:  # its folder is gone, or something else by now
-        return NoWatch()
-    with watch._call():
-        pass
-    return watch
+    """The watch that another process has made, with a first sign of life of this one.
+
+    Its sign is when the run was created, and its folder, which may be gone or another run's by now.
+    """
+    watch = Watch.__new__(Watch)
+    with suppress(Exception):
+        watch._attach(RunFolder.open(sign.partition(" ")[2]))
+        if watch._sign == sign:
+            with watch._call():
+                return watch
+    return NoWatch()
 
 
 def _sent(sign: str) -> Watch | NoWatch:
