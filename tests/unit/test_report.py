@@ -520,8 +520,8 @@ def test_a_run_of_one_update_lacks_no_records(tmp_path):
     short = CONFIG.replace(**{"epochs": 2, "replay.learning_starts": 40, "pacing.updates_per_epoch": 1})
     finished_run(tmp_path, config=short, name="short")
     left = make(tmp_path, bands=False).left_out
-    assert "has a single point in run short: it has 2 epochs with 1 updates in all" in left["loss_and_q"]
-    assert "set evaluation.interval, which is 4, to 1 or more, 1 at most" in left["greedy_reward"]
+    assert "of which run short has 1 of at least 2 points" in left["loss_and_q"]
+    assert "(it is 4) of half of them at most" in left["greedy_reward"]
 
 
 @pytest.mark.parametrize("columns", ["single", "double"])
@@ -559,19 +559,19 @@ def test_a_curve_that_was_not_recorded_is_named_with_its_run_and_the_remedy(tmp_
     for seed in range(3):
         finished_run(tmp_path, seed=seed, leave_out=["evaluations"] if seed == 1 else [])
     with pytest.raises(
-        ReportError, match=r"greedy_reward needs .* charts/greedy_reward, which was not recorded in run "
+        ReportError, match=r"greedy_reward needs .* charts/greedy_reward, of which run .* has 0 of at least 2 points"
     ):
         make(tmp_path, figures=["greedy_reward"])
     made = make(tmp_path)
-    assert "they are not in its folder" in made.left_out["greedy_reward"] and "reward" in made.figures
-    with pytest.raises(ReportError, match="was not recorded"):
+    assert "or leave the run out" in made.left_out["greedy_reward"] and "reward" in made.figures
+    with pytest.raises(ReportError, match="has 0 of at least 2 points"):
         made["greedy_reward"]
 
 
 def test_only_a_final_evaluation_is_no_curve(tmp_path):
     for seed in range(3):
         finished_run(tmp_path, seed=seed, config=CONFIG.replace(**{"evaluation.interval": 0}))
-    with pytest.raises(ReportError, match=r"has a single point in run .*: set evaluation.interval, which is 0"):
+    with pytest.raises(ReportError, match=r"has 1 of at least 2 points .* with an evaluation.interval \(it is 0\)"):
         make(tmp_path, figures=["greedy_reward"])
 
 

@@ -8,17 +8,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from workbench.core.records import TABLES
 from workbench.report.intervals import LEVEL, MIN_RUNS, Estimate, interval, middle_and_ends
 from workbench.report.material import Material, ReportFigure, add_legend, group_sentence, line_look, panels
 from workbench.report.selection import Group, ReportError
 from workbench.report.sentences import said
 from workbench.runs.loaded import LoadedRun
-from workbench.runs.metrics import METRICS, loss_name
+from workbench.runs.metrics import METRICS
 from workbench.runs.statistics import listed
 from workbench.runs.table import Table, number
 from workbench.view.curves import moving_average
 from workbench.view.figures import references
+from workbench.view.panel.charts import Chart, Curve, charts_of
 from workbench.view.style import PRINT, few_ticks, reference_lines, run_style
 
 # Points of a drawn curve.
@@ -35,35 +35,6 @@ MARKS: dict[str, Any] = {"markersize": 2.8, "markeredgewidth": 0.6, "markerfacec
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Curve:
-    """One metric of a panel.
-
-    Attributes:
-        over: "agent_steps", "time" or "update".
-        name: What tells it from the panel's other curve.
-    """
-
-    metric: str
-    over: str
-    name: str = ""
-    thin: bool = False
-
-
-@dataclass(frozen=True)
-class Panel:
-    """What one of the axes shows.
-
-    Attributes:
-        references: Whether the rewards of the reference policies are drawn.
-    """
-
-    title: str
-    unit: str
-    curves: tuple[Curve, ...]
-    references: bool = False
-
-
 X_LABELS = {"agent_steps": "agent steps, all agents", "time": "wall time, s", "update": "updates of each agent"}
 X_NAMES = {"agent_steps": "agent steps", "time": "wall time", "update": "updates"}
 HEAD = ("group", "curve", "over", "at", "value", "runs")
@@ -74,11 +45,13 @@ class Bundle:
     """The curves of a group on one x axis.
 
     Attributes:
+        over: "agent_steps", "time" or "update".
         x: (points,).
         middle: (points,) interquartile mean over the runs, or mean of a few.
         low: (points,) lower end of the interval; nan without.
     """
 
+    over: str
     x: Array
     middle: Array
     low: Array
@@ -101,64 +74,59 @@ def reward(material: Material) -> ReportFigure:
 
 def loss_and_q(material: Material) -> ReportFigure:
     """Loss, and mean and largest Q-value, against updates."""
-    unit = loss_name(run.config for group in material.groups for run in group.runs)
-    shown = (
-        Panel("Loss", unit, (Curve("losses/loss", "update", "loss"),)),
-        Panel("Q-values: mean (wide), max (thin)", METRICS["values/mean_q"].unit,
-              (Curve("values/mean_q", "update", "mean Q"), Curve("values/max_q", "update", "max Q", thin=True))),
-    )  # fmt: skip
-    return draw("loss_and_q", said("curves.loss"), shown, material)
+    known = charts_of(material.selection.runs)
+    return draw("loss_and_q", said("curves.loss"), [known["loss"], known["q"]], material)
 
 
 def _reward(name: str, metric: str, title: str, material: Material) -> ReportFigure:
     unit = "normalised reward" if material.normalised else "reward per epoch"
-    shown = tuple(
-        Panel(f"{title} over {over}", unit, (Curve(metric, axis),), references=True)
-        for axis, over in (("agent_steps", "agent steps"), ("time", "wall time"))
-    )
+    curves = (Curve(metric, noisy=metric == "charts/reward"),)
+    shown = [
+        Chart(f"{title} over {X_NAMES[over]}", unit, curves, references=True, over=over)
+        for over in ("agent_steps", "time")
+    ]
     scale = said("curves.normalised") if material.normalised else "summed over the agents"
     return draw(name, said("curves.reward", title=title, scale=scale), shown, material)
 
 
-def draw(name: str, opening: str, shown: Sequence[Panel], material: Material) -> ReportFigure:
+def draw(name: str, opening: str, shown: Sequence[Chart], material: Material) -> ReportFigure:
     """A figure of panels, one line and band per group and curve.
 
     Args:
         name: of the figure, for messages.
         opening: first sentence of the caption.
-        shown: the panels.
+        shown: what each panel shows.
         material: what there is to draw.
 
     Raises:
         ReportError: a curve was not recorded, or a group has too few seeds for bands.
     """
     groups, rows, ends, notes = material.groups, list[tuple[str, ...]](), list[str](), set[str]()
-    for panel in shown:
-        for curve in panel.curves:
-            _require_recorded(name, curve.metric, groups)
+    curves = [curve for chart in shown for curve in chart.curves]
+    for curve in curves:
+        _require_recorded(name, curve.metric, groups)
     if material.bands:
         _require_seeds(name, groups)
-    titles = [(panel.title, X_LABELS[panel.curves[0].over], panel.unit) for panel in shown]
-    picture, all_axes = panels(material, HEIGHT, titles)
-    for axes, panel in zip(all_axes, shown, strict=True):
+    picture, all_axes = panels(material, HEIGHT, [(chart.title, X_LABELS[chart.over], chart.unit) for chart in shown])
+    for axes, chart in zip(all_axes, shown, strict=True):
         for index, group in enumerate(groups):
-            for curve in panel.curves:
-                bundle, note = bundle_of(group, curve, material)
+            for curve in chart.curves:
+                bundle, note = bundle_of(group, curve, chart.over, material)
                 notes |= note
-                _draw(axes, index, bundle, group.label, curve.thin)
+                _draw(axes, index, bundle, group.label, curve.weight)
                 rows += _rows(group, curve, bundle)
                 ends.append(_end(group, curve, bundle))
         axes.set_xlim(left=0)
         axes.margins(y=0.08)
-        if panel.curves[0].over == "time":
+        if chart.over == "time":
             few_ticks(axes.xaxis)
-        if panel.references:  # none where the runs are of several worlds, unless these have one scale
+        if chart.references:  # none where the runs are of several worlds, unless these have one scale
             known = [(0.0, "random"), (1.0, "scripted")] if material.normalised else references(material.selection.runs)
             reference_lines(axes, [(mean, name.replace("_", " ")) for mean, name in known], PRINT)
     add_legend(picture)
     table = Table(HEAD, tuple(rows))
     at_the_end = f"At the end: {'; '.join(ends)}."
-    noisy = any(_noisy(curve.metric) for panel in shown for curve in panel.curves) and material.smoothing > 0
+    noisy = any(curve.noisy for curve in curves) and material.smoothing > 0
     smooth = [said("curves.smooth", percent=100 * material.smoothing)] if noisy else []
     about = [group_sentence(groups), material.band_sentence, *smooth, *sorted(notes)]
     caption = " ".join([opening, *about, at_the_end])
@@ -166,21 +134,20 @@ def draw(name: str, opening: str, shown: Sequence[Panel], material: Material) ->
     return ReportFigure(picture, caption, table)
 
 
-def bundle_of(group: Group, curve: Curve, material: Material) -> tuple[Bundle, set[str]]:
+def bundle_of(group: Group, curve: Curve, over: str, material: Material) -> tuple[Bundle, set[str]]:
     """The curves of a group's runs on one x axis, with their middle and its interval; and what the caption must say.
 
     Curves with the same x keep it; others are interpolated, see :func:`aligned`.
     """
-    window = material.smoothing if _noisy(curve.metric) else 0.0
-    found = [_series(run, curve, window, material.normalised) for run in group.runs]
+    found = [_series(run, curve, over, material.smoothing, material.normalised) for run in group.runs]
     pairs, axis = zip(group.runs, found, strict=True), group.runs[0].history.schema.axis(curve.metric)
     lost = [f"seed {run.config.seed} not from {axis} {bad} on" for run, (*_, bad) in pairs if bad is not None]
     about = {"finite": len(found) - len(lost), "count": len(found), "lost": ", ".join(lost[:3])}
     notes = {said("curves.not finite", **about)} if lost else set()
-    x, y = aligned([(x, y) for x, y, _ in found], hold=curve.over == "time")
+    x, y = aligned([(x, y) for x, y, _ in found], hold=over == "time")
     if not all(np.array_equal(own, x) for own, _, _ in found):
-        notes.add(said("curves.held") if curve.over == "time" else said("curves.cut"))
-    return Bundle(x, *middle_and_ends(y, group.strata, material.bands)), notes
+        notes.add(said("curves.held") if over == "time" else said("curves.cut"))
+    return Bundle(over, x, *middle_and_ends(y, group.strata, material.bands)), notes
 
 
 def start_time(run: LoadedRun) -> float:
@@ -189,22 +156,24 @@ def start_time(run: LoadedRun) -> float:
     return last - run.result.wall_s
 
 
-def _series(run: LoadedRun, curve: Curve, window: float, normalised: bool) -> tuple[Array, Array, int | None]:
+def _series(
+    run: LoadedRun, curve: Curve, over: str, window: float, normalised: bool
+) -> tuple[Array, Array, int | None]:  # fmt: skip
     """One run's curve, and the first update or epoch with a value that is not finite; None if all are."""
     points, y = run.history.series(curve.metric)
-    if METRICS[curve.metric].table == "evaluations" and curve.over == "agent_steps":
+    if METRICS[curve.metric].table == "evaluations" and over == "agent_steps":
         x = (points + 1.0) * run.config.steps_per_epoch
     else:
-        x = run.history.series(curve.metric, over=curve.over)[0].astype(np.float64)
-    if curve.over == "agent_steps":
+        x = run.history.series(curve.metric, over=over)[0].astype(np.float64)
+    if over == "agent_steps":
         x = x * run.config.num_agents
-    elif curve.over == "time":
+    elif over == "time":
         x = np.maximum.accumulate(x - start_time(run))
     if normalised and curve.metric in ("charts/reward", "charts/greedy_reward"):
         low, high = _scale(run)
         y = (y - low) / (high - low)
     bad = next(iter(points[~np.isfinite(y)].tolist()), None)
-    if _noisy(curve.metric):
+    if curve.noisy:
         x, y = moving_average(x, y, round(window * len(y)), POINTS)
     return x, y, bad
 
@@ -238,13 +207,9 @@ def aligned(curves: Sequence[tuple[Array, Array]], hold: bool) -> tuple[Array, A
     return grid, np.stack([np.interp(grid, x, y) for x, y in curves])
 
 
-def _noisy(metric: str) -> bool:
-    return METRICS[metric].table != "evaluations"
-
-
-def _draw(axes: Axes, index: int, bundle: Bundle, label: str, thin: bool) -> None:
+def _draw(axes: Axes, index: int, bundle: Bundle, label: str, weight: float) -> None:
     style, look = run_style(index), line_look(index)
-    look["linewidth"] *= 0.6 if thin else 1.0
+    look["linewidth"] *= weight
     count = len(bundle.x)
     marks = range(count) if count <= FEW else range(count * (2 + index % 5) // 25, count, count // 5)
     axes.plot(
@@ -260,45 +225,29 @@ def _draw(axes: Axes, index: int, bundle: Bundle, label: str, thin: bool) -> Non
 def _rows(group: Group, curve: Curve, bundle: Bundle) -> list[tuple[str, ...]]:
     """The points nearest to some shares of the axis, each once."""
     places = dict.fromkeys(int(np.abs(bundle.x - share * bundle.x[-1]).argmin()) for share in SHARES)
-    about, runs = (group.label, _name(curve), X_NAMES[curve.over]), str(len(group.runs))
-    return [(*about, _at(curve, bundle, place), interval(bundle.at(place)), runs) for place in places]
+    about, runs = (group.label, _name(curve), X_NAMES[bundle.over]), str(len(group.runs))
+    return [(*about, _at(bundle, place), interval(bundle.at(place)), runs) for place in places]
 
 
 def _end(group: Group, curve: Curve, bundle: Bundle) -> str:
-    return f"{group.label}, {_name(curve)} {interval(bundle.at(-1))} at {_at(curve, bundle, -1)} {X_NAMES[curve.over]}"
+    return f"{group.label}, {_name(curve)} {interval(bundle.at(-1))} at {_at(bundle, -1)} {X_NAMES[bundle.over]}"
 
 
 def _name(curve: Curve) -> str:
-    return curve.name or curve.metric.partition("/")[2].replace("_", " ")
+    return curve.metric.partition("/")[2].replace("_", " ")
 
 
-def _at(curve: Curve, bundle: Bundle, place: int) -> str:
+def _at(bundle: Bundle, place: int) -> str:
     x = float(bundle.x[place])
-    return f"{number(x)} s" if curve.over == "time" else f"{x:,.0f}"
+    return f"{number(x)} s" if bundle.over == "time" else f"{x:,.0f}"
 
 
 def _require_recorded(name: str, metric: str, groups: Sequence[Group]) -> None:
     """Refuse a curve that is missing in some run."""
-    table, need = METRICS[metric].table, 2
-    about: dict[str, Any] = {"name": name, "metric": metric, "need": need, "axis": TABLES[table].axis}
     for run in (run for group in groups for run in group.runs):
-        if (count := len(run.history.series(metric)[0])) < need:
-            what = said("curves.one record") if count else said("curves.no record")
-            raise ReportError(
-                said("curves.missing", run=run.name, what=what, remedy=_remedy(run, table, need), **about)
-            )
-
-
-def _remedy(run: LoadedRun, table: str, need: int) -> str:
-    """Why a curve has fewer points than it needs, and what to do."""
-    config, due = run.config, {"updates": run.settings.total_updates, "epochs": run.config.epochs}
-    if table == "evaluations" and not 0 < config.evaluation.interval <= config.epochs / need:
-        most = f"{config.epochs // need} at most" if config.epochs >= need else f"1, and epochs to {need} or more"
-        return said("curves.evaluate", interval=config.evaluation.interval, most=most)
-    if due.get(table, need) < need:
-        return said("curves.short", **due)
-    lost = run.history.lost[table]
-    return said("curves.lost", count=lost) if lost else said("curves.gone")
+        if (count := len(run.history.series(metric)[0])) < 2:
+            about = {"run": run.name, "count": count, "lost": run.history.lost[METRICS[metric].table]}
+            raise ReportError(said("curves.missing", name=name, metric=metric, config=run.config, **about))
 
 
 def _require_seeds(name: str, groups: Sequence[Group]) -> None:
