@@ -266,7 +266,12 @@ def test_a_notebook_that_fails_is_named_with_its_cell_and_left_as_it_was(family,
         _, err = process.communicate(timeout=DEADLINE_S)
         assert process.returncode == 1
         assert family.wait_gone() == {}
-    assert f"{path}, cell 3" in err and "ValueError: no such thing" in err and "\x1b" not in err
+    assert (
+        f"{path}: An error occurred" in err
+        and "raise ValueError('no such thing')" in err
+        and "ValueError: no such thing" in err
+        and "\x1b" not in err
+    )
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 

@@ -3,11 +3,10 @@
 Kernels run on the Python that runs this command, import this package, and keep results in the same data folder.
 """
 
-import asyncio
 import itertools
 import os
 import re
-import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -25,11 +24,13 @@ from workbench.runs.table import tell
 # The clone of the repository that this package lies in.
 ROOT = machine.PACKAGE.parent
 NOTEBOOKS = ROOT / "notebooks"
+# How a notebook is executed: on the Python of this environment, for as long as it takes.
+EXECUTION = ("kernel_name=python3", "timeout=None", "record_timing=False", "store_widget_state=False")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class NotebookFailed(Exception):
-    """A cell raised or the kernel died. The message names notebook and cell."""
+    """A cell raised or the kernel died. The message names the notebook and shows the cell."""
 
 
 def lab(arguments: list[str]) -> NoReturn:
@@ -102,52 +103,19 @@ def execute_notebook(path: Path) -> None:
         NotebookFailed: a cell raised, or the kernel died.
     """
     import nbformat
-    from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpecManager
-    from jupyter_client.manager import AsyncKernelManager
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
 
     try:
-        notebook = nbformat.read(path, as_version=4)
+        nbformat.read(path, as_version=4)
     except (OSError, ValueError, AttributeError, KeyError) as error:  # all of these come of JSON that is no notebook
         raise RecordError(f"cannot read notebook {path}: {error}") from None
-    started, signals = list[int](), list[int]()
-    this_python = AsyncKernelManager(
-        kernel_name=NATIVE_KERNEL_NAME, kernel_spec_manager=KernelSpecManager(kernel_dirs=[])
-    )  # whatever kernels are installed
-    client = NotebookClient(
-        notebook, km=this_python, timeout=None, record_timing=False, store_widget_state=False,
-        resources={"metadata": {"path": str(path.parent)}}, on_notebook_start=lambda notebook: end_on_signal(signals),
-        on_cell_start=lambda cell, cell_index: started.append(cell_index + 1), extra_arguments=["--log-level=CRITICAL"],
-    )  # fmt: skip
-    try:
-        client.execute(env=kernel_environment(), cleanup_kc=True)
-    except (CellExecutionError, RuntimeError) as error:  # the latter: the kernel died, or never came up
-        if signals:
-            raise KeyboardInterrupt from None
-        text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
-        where = f"cell {started[-1]}" if started else "before the first cell"
-        raise NotebookFailed(f"{path}, {where}: {text}\nthe file was left as it was") from None
+    command = [sys.executable, "-m", "nbconvert", "--to=notebook", "--execute", "--stdout", str(path)]
+    command += [f"--ExecutePreprocessor.{each}" for each in EXECUTION]
+    done = subprocess.run(command, env=kernel_environment(), capture_output=True, text=True)
+    if done.returncode:
+        text = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr).rpartition("CellExecutionError: ")[2].strip()
+        raise NotebookFailed(f"{path}: {text}\nthe file was left as it was")
+    notebook = nbformat.reads(done.stdout, as_version=4)
     write_whole(path, nbformat.writes(without_volatile_parts(notebook)) + "\n")
-
-
-def end_on_signal(signals: list[int]) -> None:
-    """Let Ctrl-C and SIGTERM end the task that executes a notebook, and with it the kernel.
-
-    nbclient alone reports both as a kernel that died.
-
-    Args:
-        signals: gets the signals that came.
-    """
-    loop, execution = asyncio.get_running_loop(), asyncio.current_task()
-
-    def end(number: int) -> None:
-        signals.append(number)
-        if execution is not None:
-            execution.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, end, number)
 
 
 def without_volatile_parts(notebook: Any) -> Any:
