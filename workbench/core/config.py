@@ -17,6 +17,7 @@ from workbench.core.agents.base import AgentConfig
 from workbench.core.did_you_mean import did_you_mean
 from workbench.core.envs.base import EnvSpec, WorldConfig
 from workbench.core.registry import ConfigError as ConfigError
+from workbench.core.sentences import said
 from workbench.core.settings import SHARE, Settings, above, at_least, between, pattern, require
 from workbench.core.shared.sampling import SamplerConfig
 
@@ -47,14 +48,9 @@ class ReplayConfig(Settings, group="replay"):
 
     def check(self) -> None:
         """A window fits into the ring, and the first rows into the window."""
-        require(
-            self.window <= self.capacity, "replay.window", self.window,
-            f"the ring holds replay.capacity = {self.capacity} rows; lower the window or raise the capacity",
-        )  # fmt: skip
-        require(
-            self.learning_starts <= self.window, "replay.learning_starts", self.learning_starts,
-            f"only replay.window = {self.window} rows are ever kept for sampling; early rows would be lost",
-        )  # fmt: skip
+        require(self.window <= self.capacity, "replay.window", self.window, said("config.window", replay=self))
+        starts, why = self.learning_starts, said("config.starts", replay=self)
+        require(starts <= self.window, "replay.learning_starts", starts, why)
 
 
 @dataclass(frozen=True)
@@ -104,10 +100,8 @@ class LearningConfig(Settings, group="learning"):
 
     def check(self) -> None:
         """A batch is made of whole micro-batches."""
-        require(
-            self.batch_size % self.accumulate == 0, "learning.accumulate", self.accumulate,
-            f"learning.batch_size = {self.batch_size} must be a multiple of it",
-        )  # fmt: skip
+        whole, why = self.batch_size % self.accumulate == 0, said("config.batches", learning=self)
+        require(whole, "learning.accumulate", self.accumulate, why)
 
 
 @dataclass(frozen=True)
@@ -217,10 +211,9 @@ class ProcessConfig(Settings, group="processes"):
     def check(self) -> None:
         """Learners are named by what there is."""
         words = ["auto", "per_agent", *registry.names("learner")]
-        require(
-            isinstance(self.learners, int) or self.learners in words, "processes.learners", self.learners,
-            f"it must be a number or a name; {did_you_mean(self.learners, words)}",
-        )  # fmt: skip
+        known = isinstance(self.learners, int) or self.learners in words
+        why = said("config.learners", nearest=did_you_mean(self.learners, words))
+        require(known, "processes.learners", self.learners, why)
 
 
 @dataclass(frozen=True)
@@ -251,25 +244,14 @@ class Config(Settings):
 
     def check(self) -> None:
         """Batch, rows, epochs and learners go together."""
-        learning, replay, learners = self.learning, self.replay, self.processes.learners
-        require(
-            learning.batch_size <= replay.learning_starts, "learning.batch_size", learning.batch_size,
-            f"it must be at most replay.learning_starts = {replay.learning_starts} rows, "
-            "so that the first batch can be drawn; lower the batch or let learning start later",
-        )  # fmt: skip
-        require(
-            self.learning_epochs > 0, "replay.learning_starts", replay.learning_starts,
-            f"the run collects only {self.epochs * self.steps_per_epoch} rows per agent and would never learn; "
-            "raise epochs or let learning start earlier",
-        )  # fmt: skip
-        require(
-            isinstance(learners, str) or learners <= self.num_agents, "processes.learners", learners,
-            f"there are {self.num_agents} agents to share out; use at most that many",
-        )  # fmt: skip
-        require(
-            learning.correction == "none" or not self.agent.uncorrected, "learning.correction", learning.correction,
-            f"{self.agent.uncorrected}; use learning.correction = 'none' or an agent that offers it, such as 'dqn'",
-        )  # fmt: skip
+        learning, starts, learners = self.learning, self.replay.learning_starts, self.processes.learners
+        batch, rows = learning.batch_size, self.epochs * self.steps_per_epoch
+        require(batch <= starts, "learning.batch_size", batch, said("config.first batch", replay=self.replay))
+        require(self.learning_epochs > 0, "replay.learning_starts", starts, said("config.never learns", rows=rows))
+        enough = isinstance(learners, str) or learners <= self.num_agents
+        require(enough, "processes.learners", learners, said("config.agents", config=self))
+        offered, why = not self.agent.uncorrected, said("config.correction", agent=self.agent)
+        require(learning.correction == "none" or offered, "learning.correction", learning.correction, why)
         for spec in dict.fromkeys(self.spec.agents):
             self.agent.check_spec(spec)
 

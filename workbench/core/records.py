@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.did_you_mean import did_you_mean
+from workbench.core.sentences import said
 
 # A structured array of shape (n,) whose dtype is that of a table.
 Records: TypeAlias = npt.NDArray[np.void]
@@ -125,10 +126,7 @@ def tables_with(brought: Iterable[Mapping[str, RecordTable]], metrics: Iterable[
                 raise ValueError(f"table {name!r} has an axis and lacks time, agent, epoch or update; begin with POINT")
     for metric in metrics:
         if metric.table not in tables:
-            raise ValueError(
-                f"metric {metric.name!r} is of table {metric.table!r}, which there is none of; "
-                f"{did_you_mean(metric.table, tables)}"
-            )
+            raise ValueError(said("records.table", metric=metric, nearest=did_you_mean(metric.table, tables)))
         table = tables[metric.table]
         if not table.axis:
             raise ValueError(f"metric {metric.name!r} is of table {metric.table!r}, which has no axis; give it one")

@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from workbench.core.did_you_mean import did_you_mean
+from workbench.core.sentences import said
 
 
 class ConfigError(ValueError):
@@ -65,17 +66,14 @@ def find(kind: str, wanted: str | type) -> tuple[type[Any], dict[str, str]]:
         found = registered(kind, name)
         if found is None and not colon:
             nearest = did_you_mean(wanted, names(kind))
-            raise ConfigError(f"{kind} is {wanted!r}; {nearest} A class of your own is named 'module:Class'")
+            raise ConfigError(said("registry.own", kind=kind, wanted=wanted, nearest=nearest))
         if found is not None and (not behind or getattr(found, "named_by", None)):
             wanted, named = found, behind
         else:  # a module of the user's own, which may have a registered name
             wanted = _imported(kind, wanted)
     own: type[Any] = vars(wanted).get("config_class", wanted)
     if getattr(own, "group", None) != kind:
-        raise ConfigError(
-            f"{kind} is {wanted!r}; it must be a dataclass of arguments derived from that of the core "
-            "(WorldConfig, AgentConfig, SamplerConfig), or have one of its own as config_class"
-        )
+        raise ConfigError(said("registry.arguments", kind=kind, wanted=wanted))
     check_importable(kind, own)
     if not named:
         return own, {}
@@ -98,16 +96,12 @@ def read(kind: str, name: object, given: type | str | None) -> type[Any]:
     if given is not None:
         found, _ = find(kind, given)
         if name_of(found) != name:
-            raise ConfigError(f"{kind} is {name!r} and {name_of(found)!r} was given for it; give the class it names")
+            raise ConfigError(said("registry.other", kind=kind, name=name, given=name_of(found)))
         return found
     if isinstance(name, str) and (kind, name) in _REGISTERED:
         return find(kind, name)[0]
     if isinstance(name, str) and ":" in name:
-        argument = kind.rpartition(".")[2]
-        raise NotGiven(
-            f"{kind} is {name!r}, a class that is not part of this package, and a file may not have one imported; "
-            f"import it and give it as {argument}=, or --{argument} {name}"
-        )
+        raise NotGiven(said("registry.not given", kind=kind, name=name, argument=kind.rpartition(".")[2]))
     raise ConfigError(f"{kind} is {name!r}; {did_you_mean(name, names(kind))}")
 
 
@@ -130,10 +124,7 @@ def check_importable(what: str, wanted: type) -> None:
     for part in wanted.__qualname__.split("."):
         found = getattr(found, part, None)
     if wanted.__module__ == "__main__" or found is not wanted:
-        raise ConfigError(
-            f"{what} {wanted.__qualname__} is defined in a notebook cell, a script or a function; a child process "
-            "cannot import it. Write it to a module (in a notebook: %%writefile my_module.py) and import it from there"
-        )
+        raise ConfigError(said("registry.not importable", what=what, wanted=wanted))
 
 
 def _imported(kind: str, path: str) -> type[Any]:
@@ -143,9 +134,7 @@ def _imported(kind: str, path: str) -> type[Any]:
         for part in qualified.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"{kind} is {path!r}, which cannot be imported ({error}); put its module where Python finds it"
-        ) from error
+        raise ConfigError(said("registry.not imported", kind=kind, path=path, error=error)) from error
     if not isinstance(found, type):
-        raise ConfigError(f"{kind} is {path!r}, which is a {type(found).__name__}; it must be a class")
+        raise ConfigError(said("registry.no class", kind=kind, path=path, found=found))
     return found

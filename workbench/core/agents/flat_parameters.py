@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workbench.core.agents.staging import ALIGNMENT
+from workbench.core.sentences import said
 
 Vector = TypeVar("Vector", Tensor, NDArray[np.float32])
 
@@ -61,15 +62,9 @@ class ParameterLayout:
         """
         if not isinstance(vector, np.ndarray):
             where = f" on {vector.device}" if hasattr(vector, "device") else ""
-            raise ValueError(
-                f"the snapshot is a {type(vector).__name__}{where}; it must be a NumPy array, in host memory. "
-                "Take it with Agent.snapshot, which copies it there"
-            )
+            raise ValueError(said("flat_parameters.kind", kind=type(vector).__name__, where=where))
         if vector.shape != (2 * self.size,) or vector.dtype != np.float32:
-            raise ValueError(
-                f"the snapshot is {vector.dtype} of shape {vector.shape}; this network's is float32 of shape "
-                f"({2 * self.size},). Take it from an agent with the same network and world configuration"
-            )
+            raise ValueError(said("flat_parameters.shape", vector=vector, size=2 * self.size))
 
 
 def bind(network: nn.Module, vector: Tensor, gradient: Tensor | None = None) -> None:

@@ -27,6 +27,7 @@ from workbench.core.agents.staging import Field, Staging
 from workbench.core.config import Config
 from workbench.core.envs.base import AgentSpec
 from workbench.core.seeding import rng_words, set_rng_words, stream
+from workbench.core.sentences import said
 from workbench.core.shared.replay import Batch
 
 # What is drawn for the noisy layers of an update: to value s_tm1, to value s_t, and to choose an action in it.
@@ -134,10 +135,7 @@ class ValueAgent:
         due = self.parameters.vector.device
         for name, layers in self._layers.items():
             if (device := self._first(layers[0]).device) != due:
-                raise ValueError(
-                    f"the {name} network is on {device} and the batch on {due}; both must be on one device. Choose it "
-                    "with the setting 'device' and move no network afterwards"
-                )
+                raise ValueError(said("value_agent.device", name=name, device=device, due=due))
             if not all(layer.training for layer in layers):  # to set it takes longer than to see that it is set
                 layers[0].train()
         self.draw(self._rng, self.staging.host)
@@ -209,10 +207,8 @@ class ValueAgent:
         """
         updates, target_updates = int(state["updates"]), int(state["target_updates"])
         if int(state["step"]) != updates or target_updates != updates // self.config.learning.target_interval:
-            raise ValueError(
-                f"the state has {int(state['step'])} steps of the optimiser and {target_updates} target updates in "
-                f"{updates} updates, which no agent can have; use an unchanged result of get_state"
-            )
+            counts = {"steps": int(state["step"]), "target_updates": target_updates, "updates": updates}
+            raise ValueError(said("value_agent.state", **counts))
         moments = {"exp_avg": self.optimizer.exp_avg, "exp_avg_sq": self.optimizer.exp_avg_sq}
         for name, moment in moments.items():
             if state[name].shape != moment.shape:
@@ -303,10 +299,8 @@ class EpsilonGreedy:
             raise RuntimeError("this policy has no weights yet; call load() with a snapshot before act()")
         state = inputs.host["state"]
         if stack.shape != state.shape or stack.dtype != state.dtype:
-            raise ValueError(
-                f"the stack is {stack.dtype} of shape {stack.shape}; this network takes {state.dtype} of shape "
-                f"(worlds, {', '.join(map(str, state.shape[1:]))})"
-            )
+            shape = ", ".join(map(str, state.shape[1:]))
+            raise ValueError(said("value_agent.stack", stack=stack, state=state, shape=shape))
         state[...] = stack
         self.draw(self._rng, inputs.host)
         inputs.upload()

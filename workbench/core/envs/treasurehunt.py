@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.envs.base import AgentSpec, EnvSpec, Turn, WorldConfig
+from workbench.core.sentences import said
 from workbench.core.settings import SHARE, at_least, between, require
 
 # Entity codes. BLANK is no frame at all (before an epoch); SAND is a kind that the seeds count and never place.
@@ -55,10 +56,8 @@ class TreasurehuntConfig(WorldConfig):
     def check(self) -> None:
         """Every agent stands in a cell of its own."""
         cells = (self.height - 2) * (self.width - 2)
-        require(
-            self.num_agents <= cells, "world.num_agents", self.num_agents,
-            f"the {self.height} x {self.width} world has {cells} inner cells; use fewer agents or a larger world",
-        )  # fmt: skip
+        why = said("treasurehunt.agents", world=self, cells=cells)
+        require(self.num_agents <= cells, "world.num_agents", self.num_agents, why)
 
     def spec(self) -> EnvSpec:
         """Every agent sees the codes of the cells around it and moves in four directions."""
@@ -159,10 +158,7 @@ class Treasurehunt:
         # A bit above the lowest two, the sign among them, is set in the union only if it is set in some action.
         if actions.shape != (self.num_worlds,) or np.bitwise_or.reduce(actions) not in range(NUM_ACTIONS):
             bad = sorted(set(actions.tolist()) - set(range(NUM_ACTIONS))) or f"an array of shape {actions.shape}"
-            raise ValueError(
-                f"actions hold {bad}; an action is 0 (up), 1 (down), 2 (left) or 3 (right), and there is one for each "
-                f"world: ({self.num_worlds},). Give the policy as many actions as the world has: {NUM_ACTIONS}"
-            )
+            raise ValueError(said("treasurehunt.actions", bad=bad, worlds=self.num_worlds, known=NUM_ACTIONS))
         origin = self._positions[agent]
         aim = origin + self._moves.take(actions)
         entity = self._flat.take(aim)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.core.sentences import said
 from workbench.core.shared.layout import Arrays, Layout
 
 # Whether the system has files that lie in memory alone; elsewhere they are temporary files, unlinked at once.
@@ -97,10 +98,8 @@ def allocate(layouts: Mapping[str, Layout]) -> dict[str, Block]:
     """
     total, room = sum(layout.nbytes for layout in layouts.values()), memory_available()
     if total > room:
-        raise MemoryError(
-            f"{total / 2**20:.0f} MiB of shared memory are wanted for {', '.join(layouts)[:200]}, and "
-            f"{room / 2**20:.0f} MiB are left; lower replay.capacity or world.num_worlds"
-        )
+        numbers = {"total": total / 2**20, "room": room / 2**20, "names": ", ".join(layouts)[:200]}
+        raise MemoryError(said("shared_memory.room", **numbers))
     memory, offset, blocks = Memory(total), 0, {}
     for name, layout in layouts.items():
         blocks[name] = Block(layout, memory, offset)

@@ -21,6 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from workbench.core.config import Config
 from workbench.core.envs.base import AgentSpec
+from workbench.core.sentences import said
 from workbench.core.shared.layout import Arrays, Counter, Field, Layout
 from workbench.core.shared.sampling import Sampler
 
@@ -201,11 +202,7 @@ class Replay:
         """
         stored = self.arrays["frame"]
         if frame.shape != stored.shape[2:] or frame.dtype != stored.dtype:
-            raise ReplayError(
-                f"a frame of shape {frame.shape} and dtype {frame.dtype} was given; this replay holds "
-                f"{stored.shape[2:]} of {stored.dtype} (copies of the world, then the observation); shape or cast it "
-                "where it is made"
-            )
+            raise ReplayError(said("replay.frame", frame=frame, stored=stored, shape=stored.shape[2:]))
         stored[self._slot, turn] = frame
 
     def write_step(
@@ -313,7 +310,7 @@ class Replay:
         count = self.count
         end = count if end is None else end
         if not 0 < end <= count:
-            raise ReplayError(f"rows below {end} were asked for; {count} are committed; wait for the actor's epoch")
+            raise ReplayError(said("replay.rows", end=end, count=count))
         low = self._first(end)
         lost: Any = np.s_[:]
         for _ in range(MAX_REDRAWS):
@@ -328,10 +325,7 @@ class Replay:
             low = max(low, self.oldest_intact)
             if low >= end:
                 break
-        raise ReplayError(
-            f"the writer overwrote the rows {low} to {end} while they were read, {MAX_REDRAWS} times over; "
-            "raise replay.capacity or lower replay.window"
-        )
+        raise ReplayError(said("replay.overwritten", low=low, end=end, tries=MAX_REDRAWS))
 
     def _draw(self, sampler: Sampler, low: int, end: int, numbers: NDArray[np.int64], lost: Any) -> None:
         """Draw the lost ones of these row numbers until each is of a turn in which the agent took part."""
@@ -344,10 +338,7 @@ class Replay:
             if not lost.any():
                 return
             sampler.reject(numbers[lost])
-        raise ReplayError(
-            f"{MAX_REDRAWS} draws found too few rows below {end} in whose turn the agent took part; raise "
-            "replay.learning_starts, or see whether the world lets it take part at all"
-        )
+        raise ReplayError(said("replay.no part", end=end, tries=MAX_REDRAWS))
 
     def read(self, out: Batch) -> None:
         """Copy the rows ``out.number`` into ``out`` without the second look that :meth:`sample` takes."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.core.sentences import said
 from workbench.core.shared.layout import Arrays, Counter, Field, Layout
 
 MAX_RETRIES = 1000
@@ -105,9 +106,7 @@ class WeightStore:
         for _ in range(MAX_RETRIES):
             wanted = self.newest if version is None else version
             if not 0 <= wanted <= self.newest:
-                raise WeightStoreError(
-                    f"version {wanted} is not published yet; the newest is {self.newest}; wait for the learner"
-                )
+                raise WeightStoreError(said("weight_store.version", wanted=wanted, newest=self.newest))
             slot = wanted % self._slots
             found = Snapshot(*(self._arrays[name][slot].item() for name in _ABOUT))
             if out is not None:
@@ -117,9 +116,7 @@ class WeightStore:
             if version is not None:
                 oldest = self._writing.get() - self._slots + 1
                 raise WeightStoreError(f"version {wanted} is overwritten; the oldest kept is {oldest}")
-        raise WeightStoreError(
-            f"no whole snapshot in {MAX_RETRIES} tries, newest {self.newest}; raise pacing.publish_interval"
-        )
+        raise WeightStoreError(said("weight_store.retries", tries=MAX_RETRIES, newest=self.newest))
 
     def _overwritten(self, version: int) -> bool:
         return self._writing.get() - self._slots >= version

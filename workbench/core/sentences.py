@@ -1,0 +1,31 @@
+"""What is data and no code: sentences, looks and tables, in a file of TOML beside the module that reads it."""
+
+import functools
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+@functools.cache
+def beside(module: str) -> dict[str, Any]:
+    """What lies beside the file of a module, under the same name with ``.toml``. It is read once."""
+    return tomllib.loads(Path(module).with_suffix(".toml").read_text(encoding="utf-8"))
+
+
+def sentences(module: str) -> Callable[..., str]:
+    """What looks a sentence up by its part and name and fills its numbers in: ``said("folder.gone", path=path)``.
+
+    Args:
+        module: the file of a module; its sentences are :func:`beside` it, and are read when the first is looked up.
+    """
+
+    def look_up(which: str, /, **about: object) -> str:
+        """The sentence, in which "{...}" are attributes and items of what it is ``about``."""
+        part, _, name = which.partition(".")
+        return str(beside(module)[part][name]).format(**about)
+
+    return look_up
+
+
+said = sentences(__file__)
