@@ -87,5 +87,5 @@ def test_an_environment_that_its_seed_does_not_decide_runs_and_is_not_compared(f
         summary = pair.wait(DEADLINE_S)
         pair.multiprocess.wait(1)
     assert summary["identical"] is None and "not decided by its seed" in summary["why_not_identical"]
-    assert "does not apply (gymnasium:" in pair.table
+    assert "does not apply (gymnasium:" in pair.table.text
     assert "not decided" in wb.load(pair.sequential.folder.path).description["unseeded"]

@@ -33,7 +33,7 @@ def test_two_agents_are_compared_beside_each_other(tmp_path):
     pair.wait()
     assert [run.mode for run in pair.runs] == ["multiprocess"] * 2
     assert pair.identical is None and pair.why_not_identical == "the configurations differ"
-    assert pair.table.splitlines()[0].split() == ["iqn", "dqn"], "each is called by what it is"
+    assert pair.table.text.splitlines()[0].split() == ["iqn", "dqn"], "each is called by what it is"
     shown = wb.Panel(pair).figure().alt
     assert "Runs: iqn; dqn." in shown and "s iqn" in shown
     with pytest.raises(wb.ConfigError, match=r"wb\.sweep runs configurations over seeds"):

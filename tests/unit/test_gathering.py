@@ -52,7 +52,7 @@ def test_a_checkpoint_taken_and_put_back_is_the_same_bytes(seed, step):
         again[name].dtype == contents[name].dtype and again[name].tobytes() == contents[name].tobytes()
         for name in contents
     )
-    assert other.counters.due == other.counters.kept == step
+    assert other.counters.due.get() == other.counters.kept.get() == step
     for one, two in zip(blocks_of(run), blocks_of(other), strict=True):
         assert one.bytes.tobytes() == two.bytes.tobytes()
 
@@ -74,7 +74,7 @@ def test_a_checkpoint_is_complete_when_the_last_part_is_there_and_only_until_it_
         assert owner in run._copies
     epoch, contents = run.complete()
     assert epoch == 5 and {name.split("/")[0] for name in contents} == set(run._copies)
-    run.counters.keep(5)
+    run.counters.kept.set(5)
     assert run.complete() is None
 
 

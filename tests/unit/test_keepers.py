@@ -58,19 +58,19 @@ def test_one_checkpoint_at_a_time_and_every_other_is_counted_as_skipped(interval
     for epoch in range(1, 13):
         owner.value = epoch
         if epoch in asked:
-            counters.want()
+            counters.wanted.set(counters.wanted.get() + 1)
         if not slow[epoch - 1] and begun:
-            counters.keep(begun[-1])
-        free = not begun or counters.kept == begun[-1]
-        wanted = counters.wanted or (interval > 0 and epoch % interval == 0)
+            counters.kept.set(begun[-1])
+        free = not begun or counters.kept.get() == begun[-1]
+        wanted = counters.asked or (interval > 0 and epoch % interval == 0)
         kept.keeper.visible(epoch)
         if wanted and free:
             begun.append(epoch)
-            assert counters.due == epoch and not counters.wanted
+            assert counters.due.get() == epoch and not counters.asked
             kept.keeper.visible(epoch)  # a process that takes its place is told again
         else:
             skipped += wanted
-        assert counters.skipped == skipped
+        assert counters.skipped.get() == skipped
         assert kept.copies.step == (begun[-1] if begun else -1)
         assert not begun or kept.copies.load()["value"] == begun[-1]
 

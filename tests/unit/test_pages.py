@@ -90,8 +90,9 @@ def test_a_comparison_shows_states_first_and_the_table_at_the_end(tmp_path):
     assert "stopped" in pages.page(pair), "a run that never began has no result"
     results = [Result.from_dict(RESULT), Result.from_dict(RESULT | {"greedy_reward": 66.0})]
     runs = [SimpleNamespace(result=result, label=name) for result, name in zip(results, ("<one>", "two"), strict=True)]
-    ended = SimpleNamespace(runs=runs, identical=False, speedup=1.25, speedup_note="it means little")
-    ended.rows = wb.Comparison.rows.fget(ended)
+    said = {"identical": False, "why_not_identical": "", "speedup": 1.25, "speedup_note": "it means little"}
+    ended = SimpleNamespace(runs=runs, **said)
+    ended.table = wb.Comparison.table.fget(ended)
     shown = pages.page.dispatch(wb.Comparison)(ended)
     assert all(words in shown for words in ("&lt;one&gt;", "77", "66", "NO", "1.25"))
 

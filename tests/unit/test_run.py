@@ -524,7 +524,7 @@ def test_a_run_is_paused_until_it_continues_and_a_checkpoint_is_a_wish(launch):
     run.proceed()
     assert not run.paused
     run.checkpoint()
-    assert run._checkpoints.counters.wanted
+    assert run._checkpoints.counters.asked
     run.stop()
 
 

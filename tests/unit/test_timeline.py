@@ -104,7 +104,7 @@ def test_every_piece_of_work_is_recorded_once(runs, mode):
     assert counted[SpanKind.SYNCING] == CONFIG.epochs + 1
     assert counted[SpanKind.EVALUATING] == CONFIG.epochs // CONFIG.evaluation.interval + 1
     assert counted[SpanKind.STARTING] == len(children_of(CONFIG, mode))
-    checkpoints = CONFIG.epochs // CONFIG.checkpoint.interval - runs[mode]._checkpoints.counters.skipped
+    checkpoints = CONFIG.epochs // CONFIG.checkpoint.interval - runs[mode]._checkpoints.counters.skipped.get()
     assert counted[SpanKind.CHECKPOINTING] == checkpoints * (1 + AGENTS) > 0
     assert set(counted) == {each.kind for each in WATCHED} | {SpanKind.STARTING}
     assert runs[mode].history.lost["spans"] == 0
@@ -248,11 +248,11 @@ def test_shares_of_every_process_add_up(runs, mode):
 
 def test_the_table_reads_the_same_as_text_markdown_and_html(tmp_path):
     shares = Timeline(made(tmp_path)).shares()
-    head, actor, learner, *_ = shares.text.splitlines()
+    head, actor, learner, *_ = repr(shares).splitlines()
     columns = ["working", "on a core", "waiting", "other", "acting", "syncing", "learning", "sampling", "publishing"]
     assert re.split(r"\s{2,}", head.strip()) == columns
     assert actor.split() == ["actor", "50.0%", "20.0%", "50.0%", "0.0%", "40.0%", "10.0%", "0.0%", "0.0%", "0.0%"]
-    markdown = shares._repr_markdown_().splitlines()
+    markdown = shares.table.markdown.splitlines()
     assert [cell.strip() for cell in markdown[2].strip("|").split("|")] == actor.split()
     assert {line.count("|") for line in markdown[:4]} == {len(columns) + 2}
     page = shares._repr_html_()

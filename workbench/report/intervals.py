@@ -85,17 +85,8 @@ def stratified_bootstrap(
     members = [np.flatnonzero(task == one) for one in np.unique(task)]
     drawn = np.concatenate([own[rng.integers(len(own), size=(resamples, len(own)))] for own in members], axis=1)
     level = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    low, high = np.reshape([np.quantile(_resampled(point, drawn), level) for point in values.T], (-1, 2)).T
+    low, high = np.reshape([np.quantile(interquartile_mean(point[drawn]), level) for point in values.T], (-1, 2)).T
     return low, high
-
-
-def _resampled(values: Array, drawn: NDArray[np.int64]) -> Array:
-    """The interquartile mean of each resample, (resamples,); places in the order are sorted faster than numbers."""
-    if np.isnan(values).any():
-        return np.full(len(drawn), np.nan)
-    order, cut = np.argsort(values), len(values) // 4
-    kept = np.sort(np.argsort(order).astype(np.int32)[drawn], axis=1)[:, cut : len(values) - cut]
-    return np.asarray(values[order][kept].mean(axis=1))
 
 
 def middle_and_ends(

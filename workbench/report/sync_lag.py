@@ -1,6 +1,5 @@
 """How far the policy in use was behind the newest one: a histogram over epochs and agents."""
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -79,9 +78,7 @@ def _draw(axes: Axes, groups: Sequence[Group], values: list[Array], edges: Array
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.grid(False, axis="x")
-    if whole and edges[1] - edges[0] > 1:
-        axes.set_xticks(edges[:-1] + np.diff(edges) / 2, _ranges(edges))
-    elif whole:
+    if whole:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=MAX_BINS, integer=True))
     elif max(own.max() for own in values) > edges[-1]:
         axes.annotate(
@@ -89,12 +86,6 @@ def _draw(axes: Axes, groups: Sequence[Group], values: list[Array], edges: Array
             ha="right", va="bottom", fontsize=PRINT.small - 1, color=GREY,
         )  # fmt: skip
     axes.tick_params(axis="x", length=0 if whole else 3)
-
-
-def _ranges(edges: Array) -> list[str]:
-    """Names of the bins; every other one only, where there are many."""
-    names = [f"{low + 0.5:.0f}-{high - 0.5:.0f}" for low, high in itertools.pairwise(edges)]
-    return [name if len(names) <= 6 or place % 2 == 0 else "" for place, name in enumerate(names)]
 
 
 def _row(group: Group, unit: str, values: Array) -> tuple[str, ...]:

@@ -153,20 +153,16 @@ class Comparison(Awaitable[dict[str, Any]]):
         write_whole(at(path), json.dumps(self.summary, indent=2) + "\n")
 
     @property
-    def rows(self) -> list[tuple[str, ...]]:
-        """Every quantity with its value in both runs, as text; raises RunError before the end."""
-        return [(name, *(cell(run.result, paths) for run in self.runs)) for name, paths in _ROWS.items()]
-
-    @property
-    def table(self) -> str:
-        """The comparison as a table of text, one line per quantity; raises RunError before the end."""
+    def table(self) -> Table:
+        """Every quantity in both runs, and what they say together; raises RunError before the end."""
+        rows = [(name, *(cell(run.result, paths) for run in self.runs)) for name, paths in _ROWS.items()]
         speedup = "not known" if self.speedup is None else f"{self.speedup:.2f}"
         note = self.speedup_note and f"; {self.speedup_note}"
         answer = IDENTICAL[self.identical] + f" ({self.why_not_identical})" * bool(self.why_not_identical)
         said = f"identical to the last bit: {answer}\nspeed-up: {speedup}{note}"
         names = [run.label for run in self.runs]
         heads = names if names[0] != names[1] else labels(self.runs)
-        return Table(("", *heads), tuple(self.rows), said, numbers=False).text
+        return Table(("", *heads), tuple(rows), said, numbers=False)
 
     def __repr__(self) -> str:
         return f"<Comparison of {self.runs[0]!r} and {self.runs[1]!r}>"

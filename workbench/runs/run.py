@@ -183,7 +183,8 @@ class Run(RunView, Listener, Awaitable[Result]):
         self._require_going("checkpointed")
         if not self.config.checkpoint.keep:
             raise RunError(f"run {self.name} keeps no checkpoints, as checkpoint.keep is 0; launch it with 1 or more")
-        self._checkpoints.counters.want()
+        wanted = self._checkpoints.counters.wanted
+        wanted.set(wanted.get() + 1)
 
     changeable = CHANGEABLE
     """Settings that :meth:`change` takes."""
@@ -494,7 +495,7 @@ class Run(RunView, Listener, Awaitable[Result]):
             "status": status, "ended": time.time(), "error": str(self.error) if self.error else None,
             "references": self.references, "lost_records": self.history.lost,
             "repeated_records": self._repeats.dropped,
-            "skipped_checkpoints": self._checkpoints.counters.skipped,
+            "skipped_checkpoints": self._checkpoints.counters.skipped.get(),
         }  # fmt: skip
         with self._noting:
             self.description = self.description | ending

@@ -116,7 +116,11 @@ def html_table(head: Sequence[str], rows: Iterable[Iterable[str]], caption: str 
         "".join(f'<td style="{style}">{content}</td>' for style, content in zip(styles, row, strict=True))
         for row in rows
     ]
-    title = f'<caption style="text-align: left; padding: 4px 0"><b>{caption}</b></caption>' if caption else ""
+    title = (
+        f'<caption style="text-align: left; padding: 4px 0; white-space: pre-line"><b>{caption}</b></caption>'
+        if caption
+        else ""
+    )
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return (
         f'<table style="border-collapse: collapse; line-height: 1.35">{title}<thead><tr>{top}</tr></thead>'

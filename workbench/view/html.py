@@ -14,11 +14,11 @@ from workbench.core.config import Config
 from workbench.core.settings import Settings, fields_of
 from workbench.diagnose.checks import CheckResult
 from workbench.diagnose.doctor import Diagnosis
-from workbench.runs.compare import IDENTICAL, Comparison
+from workbench.runs.compare import Comparison
 from workbench.runs.listing import RunList
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.result import Result, cell, listed_in
-from workbench.runs.table import Table, escaped, html_table, number
+from workbench.runs.table import Table, escaped, html_table
 from workbench.view.panel.feed import change_text
 from workbench.view.sentences import said
 from workbench.view.style import GREY, WARNING
@@ -164,13 +164,10 @@ def _run(run: RunView) -> str:
 def _comparison(pair: Comparison) -> str:
     """Both results and what they say together; before the end, where the runs are."""
     try:
-        rows = pair.rows
+        return pair.table.html
     except RunError:  # one has not ended, or was stopped before it began
         states = tuple((run.label, run.status) for run in pair.runs)
         return Table(("run", "status"), states, "Comparison", numbers=False).html
-    rows = [*rows, ("identical to the last bit", IDENTICAL[pair.identical], ""), ("speed-up", number(pair.speedup), "")]
-    table = Table(("quantity", *(run.label for run in pair.runs)), tuple(rows), "Comparison", numbers=False).html
-    return table + (quiet(f"Speed-up: {pair.speedup_note}.") if pair.speedup_note else "")
 
 
 # A press on a head sorts the rows by that column, and the other way round when it is pressed again.

@@ -62,7 +62,7 @@ class Checkpoints(Listener):
         try:
             self._write(epoch, contents)
         finally:
-            self.counters.keep(epoch)
+            self.counters.kept.set(epoch)
 
     def end(self) -> None:
         """Keep the run as it was left, so that it can be resumed however it ended."""
@@ -78,8 +78,8 @@ class Checkpoints(Listener):
 
         An agent whose learning was given up is taken as it was left.
         """
-        due = self.counters.due
-        if not self._copies or due <= self.counters.kept:
+        due = self.counters.due.get()
+        if not self._copies or due <= self.counters.kept.get():
             return None
         contents: Contents = {}
         for owner, copies in self._copies.items():
@@ -118,7 +118,7 @@ class Checkpoints(Listener):
             journal.save(step, state)
         self._restore_progress(contents, epoch)
         self.counters.begin(epoch)
-        self.counters.keep(epoch)
+        self.counters.kept.set(epoch)
 
     def _restore_progress(self, contents: Contents, epoch: int) -> None:
         """Count what was done before the checkpoint, also for a run that is stopped before its children start."""

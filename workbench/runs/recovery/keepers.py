@@ -144,11 +144,11 @@ class ActorKeeper(StateKeeper):
     def visible(self, epochs: int) -> None:
         """Begin a checkpoint if one is asked for or due. No learner has got to this epoch: it is not reported yet."""
         counters, interval = self.counters, self.settings().at(epochs - 1).checkpoint.interval
-        wanted = counters.wanted or (interval > 0 and epochs % interval == 0)
-        if self.copies is None or not wanted or counters.due >= epochs:
+        wanted = counters.asked or (interval > 0 and epochs % interval == 0)
+        if self.copies is None or not wanted or counters.due.get() >= epochs:
             return
-        if counters.kept < counters.due:
-            counters.skip()
+        if counters.kept.get() < counters.due.get():
+            counters.skipped.set(counters.skipped.get() + 1)
             return
         self.leave_checkpoint(epochs)
         counters.begin(epochs)
@@ -159,65 +159,39 @@ class AgentKeeper(StateKeeper):
 
     def visible(self, epochs: int) -> None:
         """Leave the agent's part of a checkpoint that is due, unless it is there."""
-        if self.copies is not None and epochs >= self.counters.due > self.copies.step:
-            self.leave_checkpoint(self.counters.due)
+        if self.copies is not None and epochs >= (due := self.counters.due.get()) > self.copies.step:
+            self.leave_checkpoint(due)
 
 
 class CheckpointCounters:
-    """Which checkpoint is wanted, due and kept, over arrays that :meth:`layout` describes; one writer for each word."""
+    """Which checkpoint is wanted, due and kept, over arrays that :meth:`layout` describes; one writer for each.
+
+    Attributes:
+        wanted: by the parent: how often a checkpoint was asked for.
+        kept: by the parent: epoch of the newest that it is done with, written or given up; -1 before the first.
+        due: by the actor: epoch whose state every process leaves for a checkpoint; -1 before the first.
+        begun: by the actor: requests that it has answered.
+        skipped: by the actor: checkpoints that were left out because the one before was not on disk yet.
+    """
 
     def __init__(self, arrays: Arrays) -> None:
-        self._arrays = arrays
-        self._due, self._kept = Counter(arrays["due"]), Counter(arrays["kept"])
+        self.wanted, self.kept, self.due, self.begun, self.skipped = map(Counter, arrays.values())
 
     @staticmethod
     def layout() -> Layout:
         """The table of a run."""
-        table = (
-            Field("wanted", (1,), np.int64, 0),  # by the parent: how often a checkpoint was asked for
-            Field("kept", (1,), np.int64, -1),  # by the parent: epoch of the newest that it is done with
-            Field("due", (1,), np.int64, -1),  # by the actor: epoch that every process saves next
-            Field("begun", (1,), np.int64, 0),  # by the actor: requests that it has answered
-            Field("skipped", (1,), np.int64, 0),  # by the actor: the one before was not on disk yet
-        )
-        return Layout("checkpoint counters", table)
+        table = {"wanted": 0, "kept": -1, "due": -1, "begun": 0, "skipped": 0}
+        return Layout("checkpoint counters", tuple(Field(name, (1,), np.int64, at) for name, at in table.items()))
 
     @property
-    def due(self) -> int:
-        """Epoch whose state every process leaves for a checkpoint; -1 before the first."""
-        return self._due.get()
-
-    @property
-    def kept(self) -> int:
-        """Epoch of the newest checkpoint that the parent is done with; -1 before the first."""
-        return self._kept.get()
-
-    @property
-    def wanted(self) -> bool:
+    def asked(self) -> bool:
         """Whether a checkpoint was asked for that the actor has not begun."""
-        return bool(self._arrays["wanted"][0] > self._arrays["begun"][0])
-
-    @property
-    def skipped(self) -> int:
-        """Checkpoints that were left out because the one before was not on disk yet."""
-        return int(self._arrays["skipped"][0])
-
-    def want(self) -> None:
-        """Ask for a checkpoint at the end of the epoch that is being collected."""
-        self._arrays["wanted"][0] += 1
+        return self.wanted.get() > self.begun.get()
 
     def begin(self, epoch: int) -> None:
         """The actor has left its state of that epoch; each learner follows when it gets there."""
-        self._arrays["begun"][0] = self._arrays["wanted"][0]
-        self._due.set(epoch)
-
-    def skip(self) -> None:
-        """The actor leaves a checkpoint out."""
-        self._arrays["skipped"][0] += 1
-
-    def keep(self, epoch: int) -> None:
-        """The parent has written the checkpoint of that epoch, or has given it up."""
-        self._kept.set(epoch)
+        self.begun.set(self.wanted.get())
+        self.due.set(epoch)
 
 
 def counters_of(blocks: Mapping[str, Block]) -> CheckpointCounters:

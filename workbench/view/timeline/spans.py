@@ -4,9 +4,8 @@ A process does one thing at a time, so of two of its spans one lies within the o
 belongs to the innermost span around it.
 """
 
-import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -155,8 +154,6 @@ def _time_within(apart: Records, edges: ArrayLike) -> NDArray[np.float64]:
 
 # --- what share of a stretch of time each process worked, waited, or left unrecorded ---------------------------------
 
-# Letters in a line below the table.
-WIDTH = 112
 # Smallest share of time for which a kind of span gets a column; a smaller one would show as 0.0% in every row.
 SEEN = 5e-5
 # Kinds that do not count as working.
@@ -207,16 +204,8 @@ class Shares:
         rows = ((process, *(f"{of[column]:.1%}" for column in columns)) for process, of in shares.items())
         return Table(("", *columns), tuple(rows), said("shares.caption", start=self.start, end=self.end))
 
-    @property
-    def text(self) -> str:
-        """The table as text."""
-        return replace(self.table, caption=textwrap.fill(self.table.caption, WIDTH)).text
-
     def __repr__(self) -> str:
-        return self.text
-
-    def _repr_markdown_(self) -> str:
-        return self.table.markdown
+        return self.table.text
 
     def _repr_html_(self) -> str:
         return self.table.html

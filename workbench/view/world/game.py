@@ -8,7 +8,7 @@ quantiles at :data:`FRACTIONS`, evenly spread, so that the same weights and seed
 
 import functools
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,22 +29,10 @@ FRACTIONS = (np.arange(32, dtype=np.float32) + 0.5) / 32
 MOVES_PER_INCH = 4
 
 
-@runtime_checkable
-class Mapped(Protocol):
-    """What a world offers that can be drawn as a map. Its agents' :class:`AgentSpec` says what the codes stand for."""
-
-    @property
-    def cells(self) -> NDArray[np.uint8]:
-        """(num_worlds, height, width) uint8: the maps as they are now."""
-
-    @property
-    def positions(self) -> NDArray[np.intp]:
-        """(agents, num_worlds, 2): row and column of every agent."""
-
-    def window(self, agent: int) -> NDArray[np.uint8]:
-        """(num_worlds, side, side) uint8: what one agent sees, itself in the centre."""
-
-
+# What a world offers that can be drawn as a map: its ``cells``, (num_worlds, height, width) uint8, the ``positions`` of
+# its agents, (agents, num_worlds, 2) rows and columns, and ``window(agent)``, (num_worlds, side, side) uint8, what one
+# sees, itself in the centre. Its agents' :class:`AgentSpec` says what the codes stand for.
+MAP = ("cells", "positions", "window")
 _OFFERED = "a map (cells, positions and window(agent)) nor a picture (render())"
 
 
@@ -107,7 +95,7 @@ class Game:
             self._world = drawn.make(stream(seed, "viewing"))
         except ConfigError as error:
             self.unseen, self._world = _line(error), self.config.world.make(stream(seed, "viewing"))
-        self.mapped = isinstance(self._world, Mapped)
+        self.mapped = all(hasattr(self._world, each) for each in MAP)
         self.code_names = config.spec.agents[0].code_names
         device, rng = torch.device("cpu"), stream(seed, "viewing", 1)  # the policies draw nothing: they are only asked
         policy = config.agent.policy_class
