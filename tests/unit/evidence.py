@@ -69,10 +69,6 @@ def publish(tables, agent, version, update):
 
 def measure(tables, name, agent, epoch, version, update):
     value, due = SOUND.get(name, (0, 0))
-    if name == "act/version":
-        value = due = version
-    elif name == "data/rows":
-        value = due = (epoch + 1) * CONFIG.steps_per_epoch
     tables["probes"].append({
         "time": START + epoch, "agent": agent, "epoch": epoch, "measurement": measurement_number(name),
         "version": version, "update": update, "value": value, "due": due,

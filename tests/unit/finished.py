@@ -81,7 +81,7 @@ def tables_of(config, mode, lag, seed, wall_s):
             })  # fmt: skip
         made["events"].append({"time": START, "kind": EventKind.PUBLISH, "agent": agent})
         made["events"].append({"time": START, "kind": EventKind.SYNC, "agent": agent})
-        made["probes"].append({"time": START, "agent": agent, "measurement": measurement_number("act/version")})
+        made["probes"].append({"time": START, "agent": agent, "measurement": measurement_number("sync/checksum")})
     made["spans"] = spans_of(mode, config, wall_s)
     for table, indices in {"acting_load": [0], "learning_load": range(agents if mode == "multiprocess" else 0)}.items():
         made[table] = [

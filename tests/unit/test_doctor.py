@@ -93,11 +93,11 @@ def test_that_learning_cannot_be_told_yet_does_not_spoil_a_pass():
 
 
 def test_the_text_shows_every_check_with_figure_threshold_and_ids():
-    diagnosis = wrong("act/version", 2)
+    diagnosis = wrong("sync/checksum", 0)
     for check in diagnosis.checks:
         assert check.threshold in diagnosis.text
         assert " ".join(check.ids) in diagnosis.text
-    assert "1 of 12 epochs" in diagnosis.text
+    assert "1 of 12 copies" in diagnosis.text
     assert repr(diagnosis) == diagnosis.text
     assert max(map(len, diagnosis.text.splitlines())) < 160
 

@@ -63,7 +63,7 @@ def test_a_frame_has_every_record_with_its_type_and_the_run_it_is_of(run):
         assert set(frame["run"]) == {"free"} and set(frame["faults"]) == {"sync_rarely=5"} and set(frame["seed"]) == {3}
         assert frame["lag"].isna().all()  # free-running
     assert set(frames["events"]["kind"]) == {"publish", "sync"}
-    assert set(frames["probes"]["measurement"]) == {"act/version"}
+    assert set(frames["probes"]["measurement"]) == {"sync/checksum"}
 
 
 def test_the_rows_of_several_runs_follow_each_other(run, tmp_path):

@@ -65,14 +65,14 @@ class CheckResult:
 def _rule(
     measure: str = "", record: str = "", refused: str = "", stages: Sequence[str] = (),
     findings: Sequence[str] = (), but: Sequence[str] = (),
-    at_least: bool = False, tolerance: float = 0.0, missing: str = "", exempt: str = "", **about: Any,
+    tolerance: float = 0.0, missing: str = "", exempt: str = "", **about: Any,
 ) -> Rule:  # fmt: skip
     """A rule as the page gives it."""
     if stages:
         about = _OF_STAGES | about | {"exempt": functools.partial(rules.not_computed, stages)}
         found = rules.agreed(stages, findings, but)
     elif record:
-        found = rules.measured(record, at_least, tolerance)
+        found = rules.measured(record, tolerance)
     else:
         found = rules.not_refused(refused) if refused else getattr(rules, measure)
     about |= {"exempt": getattr(rules, exempt)} if exempt else {}

@@ -18,7 +18,7 @@ from workbench.core.shared.layout import Arrays
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore, WeightStoreError
 
-# Rows of the window whose stamps are looked at in one go.
+# Rows of the window whose stamps are looked at in one go, if an epoch has no more: none is left out then.
 SCAN = 256
 
 Half = NDArray[np.float32]
@@ -70,12 +70,12 @@ class CleanReplay(Replay):
         return broken if not broken or (numbers >= self.oldest_intact).all() else 0
 
     def scan(self) -> int:
-        """:meth:`broken` of the next :data:`SCAN` rows of the window; repeated, it goes through all of them."""
-        count = self.count
+        """:meth:`broken` of the next rows of the window; repeated, it goes through all of them."""
+        count, most = self.count, max(SCAN, self.steps_per_epoch)
         low = max(self.oldest_intact, count - self.window)
         first = low + self._scanned % max(count - low, 1)
-        self._scanned += SCAN
-        return self.broken(np.arange(first, min(first + SCAN, count)))
+        self._scanned += most
+        return self.broken(np.arange(first, min(first + most, count)))
 
 
 class Side:
@@ -86,7 +86,7 @@ class Side:
     """
 
     def __init__(self, parts: Parts, sample: int) -> None:
-        self.config, self.lag, specs = parts.config, parts.lag, parts.config.spec.agents
+        self.config, specs = parts.config, parts.config.spec.agents
         self.layouts = [self.config.agent.layout(spec) for spec in specs]
         self.places = [sampled_places(layout, sample) for layout in self.layouts]
         self.stores = [CleanWeightStore(block.open()) for block in parts.store_blocks]

@@ -3,12 +3,11 @@
 :class:`Probes` puts thin wrappers around the parts of each side. A wrapper calls what it wraps with what it was given
 and returns what came back; it draws no random number of the run, holds nothing, and waits for nothing, so a run with
 probes has the digests of a run without. They measure what has to be looked at all the time: whether rows and copied
-weights are whole, which version acts, and how far the actor's weights are from the published ones. What an epoch, an
-update and a publication compute is for :mod:`workbench.diagnose.audit`. Weights are compared in the first
-:data:`ALWAYS_BELOW` rounds and in every :data:`EVERY` th after them.
+weights are whole, and how far the actor's weights are from the published ones. What an epoch, an update and a
+publication compute is for :mod:`workbench.diagnose.audit`. Weights are compared in the first :data:`ALWAYS_BELOW`
+rounds and in every :data:`EVERY` th after them.
 """
 
-import functools
 import math
 import time
 from collections.abc import Callable
@@ -17,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.agents.base import Chosen
 from workbench.core.agents.flat_parameters import to_numpy
 from workbench.core.agents.value_agent import EpsilonGreedy, ValueAgent
 from workbench.core.processes.worker import Parts
@@ -68,14 +66,9 @@ class _Side(Side):
         super().__init__(parts, SAMPLE)
         self._write = parts.channel["probes"].write
 
-    def record(
-        self, name: str, agent: int, epoch: int, version: int, update: int, value: float, due: float = math.nan
-    ) -> None:
-        """Write down a measured value beside what was due; nan where nothing is."""
-        self._write(
-            time=time.time(), agent=agent, epoch=epoch, measurement=measurement_number(name), version=version,
-            update=update, value=value, due=due,
-        )  # fmt: skip
+    def record(self, name: str, value: float, due: float = math.nan, **about: int) -> None:
+        """Write down a measured value beside what was due, nan where nothing is; and what the record is about."""
+        self._write(time=time.time(), measurement=measurement_number(name), value=value, due=due, **about)
 
 
 class _Acting(_Side):
@@ -84,32 +77,8 @@ class _Acting(_Side):
     def __init__(self, collector: Collector, parts: Parts) -> None:
         super().__init__(parts)
         self.collector = collector
-        self._version_due = [0] * len(self.stores)
         self._holds: dict[int, Samples | None] = {}  # what each agent took at the last sync
-        self._acted: dict[int, Snapshot] = {}  # what each agent's first action of the epoch was chosen with
-        override(collector, "epoch", self._collect)
         override(collector, "sync", self._sync)
-        for agent, policy in enumerate(collector.policies):
-            override(policy, "act", functools.partial(self._act, agent=agent))
-
-    def _act(self, act: Wrapped, stack: NDArray[Any], epsilon: float, *, agent: int) -> Chosen:
-        self._acted.setdefault(agent, self.collector.in_use[agent])
-        choice: Chosen = act(stack, epsilon)
-        return choice
-
-    def _collect(self, collect: Wrapped, epoch: int, version: int | None) -> None:
-        if self.lag is not None:
-            self._version_due = [max(0, epoch - self.lag)] * len(self.stores)
-        elif epoch % self.collector.settings().at(epoch).pacing.sync_interval == 0:
-            self._version_due = [store.newest for store in self.stores]
-        self._acted = {}
-        collect(epoch, version)
-        rows = epoch * self.config.steps_per_epoch + np.arange(self.config.steps_per_epoch)
-        for agent, in_use in self._acted.items():
-            about = (agent, epoch, in_use.version, in_use.updates)
-            self.record("act/version", *about, in_use.version, self._version_due[agent])
-            if measured_in_full(epoch):
-                self.record("act/broken", *about, self.replays[agent].broken(rows), 0)
 
     def _sync(self, sync: Wrapped, epoch: int, version: int | None) -> None:
         earlier = list(self.collector.in_use)
@@ -119,8 +88,8 @@ class _Acting(_Side):
                 self._record_sync(epoch, agent, now)
 
     def _record_sync(self, epoch: int, agent: int, now: Snapshot) -> None:
-        about = (agent, epoch, now.version, now.updates)
-        self.record("sync/checksum", *about, checksum(self.collector.vectors[agent]) == now.checksum, 1)
+        about = {"agent": agent, "epoch": epoch, "version": now.version, "update": now.updates}
+        self.record("sync/checksum", checksum(self.collector.vectors[agent]) == now.checksum, 1, **about)
         before, after = self._holds.get(agent), self._held(agent)
         self._holds[agent] = after
         published = self.stores[agent].look(now.version, lambda *halves: [self._sampled(agent, x) for x in halves])
@@ -128,8 +97,8 @@ class _Acting(_Side):
             return  # overwritten meanwhile, as a free-running learner may
         for place, half in enumerate(("online", "target")):
             if before is not None:
-                self.record(f"sync/{half}_before", *about, distance(before[place], published[place]))
-            self.record(f"sync/{half}_after", *about, distance(after[place], published[place]), 0)
+                self.record(f"sync/{half}_before", distance(before[place], published[place]), **about)
+            self.record(f"sync/{half}_after", distance(after[place], published[place]), 0, **about)
 
     def _held(self, agent: int) -> Samples | None:
         """Sampled weights that the actor holds: online as it acts with them, target as it copied it.
@@ -152,21 +121,20 @@ class _Learning(_Side):
     def __init__(self, trainer: Trainer, index: int, parts: Parts) -> None:
         super().__init__(parts)
         self.trainer, self.index, self.replay = trainer, index, self.replays[index]
-        self._collected, self._void = parts.progress, 0
+        self._void = 0
         override(trainer.replays[index], "sample", self._sample)
 
     def learn(self, learn: Wrapped, epoch: int, num_updates: int, end: int | None) -> None:
         """A phase of learning, and what is left of its last update."""
-        due = self._collected.epochs_collected * self.config.steps_per_epoch  # before the count: it only grows
-        found: dict[str, tuple[float, float]] = {"data/rows": (self.trainer.replays[self.index].count, due)}
         agent, self._void = self.trainer.agents[self.index], 0
         learn(self.index, epoch, num_updates, end)
         if num_updates:
-            found |= {"data/void": (self._void, 0), "data/broken": (self.replay.scan(), 0)}
+            version = self.stores[self.index].newest
+            about = {"agent": self.index, "epoch": epoch, "version": version, "update": agent.updates}
+            self.record("data/void", self._void, 0, **about)
+            self.record("data/broken", self.replay.scan(), 0, **about)
             if measured_in_full(epoch) and isinstance(agent, ValueAgent):  # of others nothing is known
-                found["learn/training"] = agent.online.training, 1
-        for name, (value, limit) in found.items():
-            self.record(name, self.index, epoch, self.stores[self.index].newest, agent.updates, value, limit)
+                self.record("learn/training", agent.online.training, 1, **about)
 
     def _sample(self, sample: Wrapped, *arguments: Any, **named: Any) -> Batch:
         oldest = self.replay.oldest_intact

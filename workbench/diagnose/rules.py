@@ -195,20 +195,19 @@ def single(value: float, due: float, broken: bool, epoch: int, detail: str = "")
 # --- rules made from one measurement -------------------------------------------------------------------------------
 
 
-def measured(name: str, at_least: bool, tolerance: float) -> Measure:
-    """Whether what was measured goes with what is due, wherever something is due.
+def measured(name: str, tolerance: float) -> Measure:
+    """Whether what was measured is what is due, wherever something is due; nan never is.
 
     Args:
         name: of the measurement.
-        at_least: whether more than what is due is right too; nan never is.
         tolerance: how far off the value may be, in the measurement's unit.
     """
 
     def measure(evidence: Evidence) -> Comparison | None:
         found = measurements_of(evidence.history, name)
         found = found[~np.isnan(found["due"])]
-        lacking = found["due"] - found["value"]
-        return compared(found, found["value"], found["due"], (lacking if at_least else np.abs(lacking)) <= tolerance)
+        value, due = found["value"], found["due"]
+        return compared(found, value, due, np.abs(value - due) <= tolerance)
 
     return measure
 
@@ -281,13 +280,6 @@ WHOLES: Mapping[str, Callable[[Evidence], int]] = {
 # --- rules of their own ----------------------------------------------------------------------------------------------
 
 
-def version_at_first_action(evidence: Evidence) -> Comparison | None:
-    """At a finite lag exactly the version of the dial; free-running one that is not older than due."""
-    found = measurements_of(evidence.history, "act/version")
-    value, due = found["value"], found["due"]
-    return compared(found, value, due, value >= due if evidence.lag is None else value == due)
-
-
 def finite_numbers(evidence: Evidence) -> Comparison | None:
     """Every number that the training computes is finite."""
     tables = {"epochs": evidence.history.epochs, "updates": evidence.history.updates}
@@ -305,18 +297,32 @@ def bounded_age(evidence: Evidence) -> str:
     return "with replay.max_age updates are skipped for want of young rows" if evidence.config.replay.max_age else ""
 
 
-def syncs_against_epochs(evidence: Evidence) -> Comparison | None:
-    """There is a sync event for every agent in every epoch in which one is due."""
+def _synced(evidence: Evidence) -> tuple[Records, NDArray[np.int64]]:
+    """The epochs in which a sync is due, and the version that it took: -1 where there was none."""
     epochs = evidence.history.epochs
     epochs = epochs[(epochs["time"] < evidence.now - SETTLED_S) | (not evidence.live)]
     if evidence.lag is None:
         interval = _by_epoch(epochs, lambda epoch: evidence.settings.at(epoch).pacing.sync_interval)
         epochs = epochs[epochs["epoch"] % interval == 0]
-    if evidence.history.lost["events"]:
-        return None
-    there = set(evidence.events(EventKind.SYNC)[["agent", "epoch"]].tolist())
-    found = [pair in there for pair in epochs[["agent", "epoch"]].tolist()]
-    return compared(epochs, np.array(found, np.float64), 1, found)
+    events = evidence.events(EventKind.SYNC)[["agent", "epoch", "version"]].tolist()
+    taken = {(agent, epoch): version for agent, epoch, version in reversed(events)}  # of an epoch begun twice the first
+    return epochs, np.array([taken.get(pair, -1) for pair in epochs[["agent", "epoch"]].tolist()], np.int64)
+
+
+def syncs_against_epochs(evidence: Evidence) -> Comparison | None:
+    """There is a sync event for every agent in every epoch in which one is due."""
+    epochs, taken = _synced(evidence)
+    return None if evidence.history.lost["events"] else compared(epochs, taken >= 0, 1, taken >= 0)
+
+
+def version_acted_with(evidence: Evidence) -> Comparison | None:
+    """At a finite lag exactly the version of the dial; free-running none that is older than what the sync took."""
+    epochs, due = _synced(evidence)
+    used = epochs["policy_version"]
+    if evidence.lag is None:
+        return compared(epochs, used, due, used >= due)
+    due = np.maximum(epochs["epoch"] - evidence.lag, 0)
+    return compared(epochs, used, due, used == due)
 
 
 def lag_in_versions(evidence: Evidence) -> Comparison | None:
