@@ -55,8 +55,8 @@ def test_the_gradient_of_the_quantile_loss_is_its_slope(noisy):
     actions, noise = rng.integers(0, 3, 7), rng.normal(size=22) if noisy else None
 
     def run():
-        network = reference.ImplicitQuantiles(given, noise)
-        z = network(x, tau)
+        network = reference.ImplicitQuantiles(given, noise, tau)
+        z = network(x)
         loss, slope, _ = reference.quantile_huber(z[np.arange(7), :, actions], tau, target, 0.7)
         along = np.zeros_like(z)
         along[np.arange(7), :, actions] = slope
@@ -98,13 +98,12 @@ def test_networks_of_images_and_their_gradients_are_those_of_torch(kind, shape, 
         assert isinstance(network.psi, Torso)
         network.frequencies.copy_(math.pi * torch.arange(len(network.frequencies), dtype=torch.float64))
         due = network.quantiles(network.embed(x), torch.from_numpy(tau))
-        own = reference.ImplicitQuantiles(given, noise)
-        found = own(reference.encode(states, None), tau)
+        own = reference.ImplicitQuantiles(given, noise, tau)
     else:
         assert isinstance(network.first, Torso)
         due = duel(network.head(network.hidden(network.first(x).relu()).relu()))
         own = reference.ActionValues(given, noise, dueling=True)
-        found = own(reference.encode(states, None))
+    found = own(reference.encode(states, None))
     np.testing.assert_allclose(found, due.detach().numpy(), rtol=1e-9, atol=1e-12)
     slope = rng.normal(size=found.shape)
     (due * torch.from_numpy(slope)).sum().backward()

@@ -219,15 +219,16 @@ class ImplicitQuantiles:
     Z_tau = head(relu(hidden(psi * phi(tau)))), head = V + A - mean A
     """
 
-    def __init__(self, parameters: Parameters, noise: Floats | None = None) -> None:
-        self.psi, self.phi = Chain(*_torso(parameters, "psi")), Layer(parameters, "phi")
+    def __init__(self, parameters: Parameters, noise: Floats | None, tau: NDArray[Any]) -> None:
+        self.psi, self.phi, self.tau = Chain(*_torso(parameters, "psi")), Layer(parameters, "phi"), tau
         self.heads = Chain(*_heads(parameters, noise, dueling=True))
 
-    def __call__(self, x: Floats, tau: NDArray[Any]) -> Floats:
-        """(B, F, *shape) and (B, N) to (B, N, A)."""
-        cosines = np.cos(math.pi * np.arange(self.phi.weight.shape[1]) * tau.astype(np.float64).reshape(-1, 1))
-        self.psi_out, self.phi_out = self.psi(x)[:, None], self.phi(cosines).reshape(*tau.shape, -1)
-        return self.heads((self.psi_out * self.phi_out).reshape(tau.size, -1)).reshape(*tau.shape, -1)
+    def __call__(self, x: Floats) -> Floats:
+        """(B, F, *shape), at fractions (B, N), to (B, N, A)."""
+        shape, angles = self.tau.shape, math.pi * self.tau.astype(np.float64).reshape(-1, 1)
+        cosines = np.cos(np.arange(self.phi.weight.shape[1]) * angles)
+        self.psi_out, self.phi_out = self.psi(x)[:, None], self.phi(cosines).reshape(*shape, -1)
+        return self.heads((self.psi_out * self.phi_out).reshape(self.tau.size, -1)).reshape(*shape, -1)
 
     def gradient(self, slope: Floats, edge: float = 0.0) -> dict[str, Floats]:
         """From the slope of the loss along Z, (B, N, A), to its gradient by parameter; see :meth:`Layer.back`."""

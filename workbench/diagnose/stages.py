@@ -18,6 +18,7 @@ from workbench.zoo.dqn import DQNConfig
 from workbench.zoo.prioritised import PrioritisedConfig
 
 Floats = NDArray[np.float64]
+Network = reference.ImplicitQuantiles | reference.ActionValues
 
 # Values of two actions this close, as a share of the larger, may be ordered otherwise by float32.
 TIE = 1e-5
@@ -98,9 +99,23 @@ def _same_frames(dues: Iterable[tuple[str, NDArray[Any], NDArray[Any]]], who: st
         raise Wrong(finding, what=wrong[0][0])
 
 
-def _parameters(case: Case, half: NDArray[np.float32]) -> dict[str, Floats]:
-    """A network's parameters by name."""
-    return {name: view.astype(np.float64) for name, view in _layout(case).views(half).items()}
+def _network(case: Case, half: NDArray[np.float32], noise: NDArray[np.float32], tau: NDArray[Any] | None) -> Network:
+    """A network of weights in a vector, with its noise; and with fractions, if it takes any."""
+    parameters = {name: view.astype(np.float64) for name, view in _layout(case).views(half).items()}
+    agent: Any = case.config.agent
+    if tau is not None:
+        return reference.ImplicitQuantiles(parameters, noise.astype(np.float64), tau)
+    return reference.ActionValues(parameters, noise.astype(np.float64), agent.dueling)
+
+
+def _encoded(case: Case, states: NDArray[Any]) -> Floats:
+    """States as a network's input."""
+    return reference.encode(states, case.config.spec.agents[case.agent].num_codes)
+
+
+def _q(values: Floats) -> Floats:
+    """Q of each action, (B, A): of quantiles, (B, N, A), the mean."""
+    return np.asarray(values.mean(1)) if values.ndim == 3 else values
 
 
 def _layout(case: Case) -> ParameterLayout:
@@ -119,14 +134,8 @@ def _transcribed(case: Case) -> None:
 
 def _policy_values(case: Case, stack: NDArray[Any], turn: int, noisy: bool = True) -> Floats:
     """Q of the worlds' states in a turn under the weights that the policy holds: (W, A)."""
-    agent, parameters = case.config.agent, _parameters(case, case["weights"])
-    noise = case["drawn_noise"][turn].astype(np.float64) if noisy else None
-    x = reference.encode(stack, case.config.spec.agents[case.agent].num_codes)
-    if isinstance(agent, IQNConfig):
-        quantiles = reference.ImplicitQuantiles(parameters, noise)(x, case["drawn_tau"][turn])
-        return np.asarray(quantiles.mean(1))
-    assert isinstance(agent, DQNConfig)
-    return reference.ActionValues(parameters, noise, agent.dueling)(x)
+    noise, tau = case["drawn_noise"][turn], case["drawn_tau"][turn] if case.has("drawn_tau") else None
+    return _q(_network(case, case["weights"], noise if noisy else noise[:0], tau)(_encoded(case, stack)))
 
 
 def _forward(judge: Judge, case: Case) -> None:
@@ -434,40 +443,32 @@ def _update_of(case: Case, valued_by: str = "target", double: bool | None = None
         double: whether the online network chooses that action; None for what the settings say.
         discount: what discounts are multiplied by.
     """
-    config, layout = case.config, _layout(case)
-    agent, codes = config.agent, config.spec.agents[case.agent].num_codes
-    online, target_network = (_parameters(case, half) for half in np.split(case["vector"], 2))
-    chooser = online if (config.learning.double if double is None else double) else target_network
+    agent: Any = case.config.agent
+    quantiles, learning, layout = isinstance(agent, IQNConfig), case.config.learning, _layout(case)
+    online, target_network = np.split(case["vector"], 2)
+    chooser = online if (learning.double if double is None else double) else target_network
     valuer = online if valued_by == "online" else target_network
-    noise = {name: case[f"random_{name}"].astype(np.float64) for name in ("noise_tm1", "noise_t", "noise_policy")}
-    here, rows = case["batch_a_tm1"], np.arange(len(case["batch_a_tm1"]))
-    x_tm1, x_t = (reference.encode(case[f"batch_{name}"], codes) for name in ("s_tm1", "s_t"))
-    r_t, discount_t = case["batch_r_t"].astype(np.float64), case["batch_discount_t"].astype(np.float64) * discount
+
+    def network(half: NDArray[np.float32], use: str) -> Network:
+        """A network with the noise and the fractions that were drawn for one of its uses."""
+        return _network(case, half, case[f"random_noise_{use}"], case.found.get(f"random_tau_{use}"))
+
+    choosing = network(chooser, "policy" if learning.double or quantiles else "t")
+    target, tied = _targets(case, choosing, network(valuer, "t"), discount)
+    trained, here = network(online, "tm1"), case["batch_a_tm1"]
+    z, rows = trained(_encoded(case, case["batch_s_tm1"])), np.arange(len(here))
+    taken = z[rows, ..., here]
     weight = case["batch_weight"].astype(np.float64) if case.has("batch_weight") else np.ones(len(rows))
-    if isinstance(agent, IQNConfig):
-        tau = {name: case[f"random_{name}"] for name in ("tau_tm1", "tau_t", "tau_policy")}
-        q = reference.ImplicitQuantiles(chooser, noise["noise_policy"])(x_t, tau["tau_policy"]).mean(1)
-        z_t = reference.ImplicitQuantiles(valuer, noise["noise_t"])(x_t, tau["tau_t"])[rows, :, q.argmax(1)]
-        target, tied = r_t[:, None] + discount_t[:, None] * z_t, _tied(q)
-        network: Any = reference.ImplicitQuantiles(online, noise["noise_tm1"])
-        z = network(x_tm1, tau["tau_tm1"])
-        taken = z[rows, :, here]
-        loss, slope, error = reference.quantile_huber(taken, tau["tau_tm1"], target, agent.huber_kappa)
+    if quantiles:
+        loss, slope, error = reference.quantile_huber(taken, case["random_tau_tm1"], target, agent.huber_kappa)
     else:
-        assert isinstance(agent, DQNConfig)
-        net = functools.partial(reference.ActionValues, dueling=agent.dueling)
-        chosen_by = net(chooser, noise["noise_policy" if config.learning.double else "noise_t"])
-        target, tied = _dqn_targets(case, (chosen_by, net(valuer, noise["noise_t"])), x_t, r_t, discount_t)
-        network = net(online, noise["noise_tm1"])
-        z = network(x_tm1)
-        taken = z[rows, here]
         loss, slope, error = reference.huber(taken, target, agent.huber_kappa)
     along, q_tm1 = np.zeros_like(z), taken.reshape(len(rows), -1).mean(1)
     along[rows, ..., here] = (slope.T * weight / len(rows)).T
-    gradient, low, high = (_flat(layout, network.gradient(along, edge)) for edge in (0.0, -KINK, KINK))
+    gradient, low, high = (_flat(layout, trained.gradient(along, edge)) for edge in (0.0, -KINK, KINK))
     numbers = np.array([(loss * weight).mean(), q_tm1.mean(), q_tm1.max(), error.mean(), np.linalg.norm(gradient)])
     rounding = VALUES * max(np.abs(z).max(), np.abs(target).max()) / min(agent.huber_kappa, 1.0) / len(rows)
-    off = _flat(layout, network.gradient(rounding * (along != 0)))
+    off = _flat(layout, trained.gradient(rounding * (along != 0)))
     return _Update(numbers, error, gradient, tied, float(BENT * np.linalg.norm(high - low) + np.linalg.norm(off)))
 
 
@@ -479,18 +480,18 @@ def _flat(layout: ParameterLayout, gradient: Mapping[str, Floats]) -> Floats:
     return flat
 
 
-def _dqn_targets(
-    case: Case, networks: tuple[reference.ActionValues, ...], x_t: Floats, r_t: Floats, discount_t: Floats
-) -> tuple[Floats, bool]:
-    """Targets of Double DQN, corrected as the settings say, by the network that chooses and the one that values."""
-    config, learning = case.config, case.config.learning
+def _targets(case: Case, choosing: Network, valuing: Network, discount: float) -> tuple[Floats, bool]:
+    """Targets, corrected as the settings say, by the network that chooses and the one that values; whether tied."""
+    learning = case.config.learning
     if learning.correction == "none":
-        q, valued = (network(x_t) for network in networks)
-        return r_t + discount_t * valued[np.arange(len(q)), q.argmax(1)], _tied(q)
+        x_t, r_t, discount_t = _encoded(case, case["batch_s_t"]), case["batch_r_t"], case["batch_discount_t"]
+        q = _q(choosing(x_t))
+        best = valuing(x_t)[np.arange(len(q)), ..., q.argmax(1)]
+        return (r_t.astype(np.float64) + discount_t.astype(np.float64) * discount * best.T).T, _tied(q)
     states = case["batch_states"]
-    flat = reference.encode(states.reshape(-1, *states.shape[2:]), config.spec.agents[case.agent].num_codes)
-    q, valued = (network(flat).reshape(*states.shape[:2], -1) for network in networks)
-    rates = (config.exploration.epsilon_end, learning.trace) if learning.correction == "retrace" else (0.0, 1.0)
+    flat = _encoded(case, states.reshape(-1, *states.shape[2:]))
+    q, valued = (network(flat).reshape(*states.shape[:2], -1) for network in (choosing, valuing))
+    rates = (case.config.exploration.epsilon_end, learning.trace) if learning.correction == "retrace" else (0.0, 1.0)
     columns = (case[f"batch_{name}"] for name in ("actions", "rewards", "discounts", "probabilities", "span"))
     rows: Iterable[Any] = zip(valued, q.argmax(2), *columns, strict=True)
     return np.array([reference.corrected(*rates, *row) for row in rows]), _tied(q)

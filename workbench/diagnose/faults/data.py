@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from workbench.core.agents.base import Chosen
 from workbench.core.config import Config
+from workbench.core.envs.base import AgentSpec
 from workbench.core.processes.worker import Parts
+from workbench.core.shared.layout import Arrays
 from workbench.core.shared.replay import UNWRITTEN, Batch, Replay
 from workbench.core.shared.sampling import Sampler
-from workbench.core.train.loop import Collector, Trainer
-from workbench.diagnose.faults.fault import ACTORS_REPLAY, LEARNERS_REPLAY, Fault, ReplayFault, override, reopen
+from workbench.core.train.loop import Collector
+from workbench.diagnose.faults.fault import ACTORS_REPLAY, LEARNERS_REPLAY, Fault, ReplayFault, override
 from workbench.diagnose.sentences import said
 
 
@@ -29,7 +31,10 @@ def _read(replay: Replay, out: Batch) -> Batch:
 
 
 class _OwnReplay(Replay):
-    """Rows that no process writes, drawn without asking how many there are."""
+    """Rows in memory of this process that no other writes, drawn without asking how many there are."""
+
+    def __init__(self, config: Config, spec: AgentSpec, arrays: Arrays) -> None:
+        super().__init__(config, spec, {name: np.zeros_like(array) for name, array in arrays.items()})
 
     def sample(self, sampler: Sampler, out: Batch, end: int | None = None) -> Batch:
         """Any row below ``end``, written or not."""
@@ -37,7 +42,7 @@ class _OwnReplay(Replay):
         return _read(self, out)
 
 
-class ReplayNotShared(Fault):
+class ReplayNotShared(ReplayFault):
     """Every process has a replay of its own, so the learner trains on the zeros that its own was made with.
 
     The real cause in the original: the buffer object was copied into each child.
@@ -46,40 +51,29 @@ class ReplayNotShared(Fault):
     modes = ("multiprocess",)
     replaces: ClassVar = {LEARNERS_REPLAY: _OwnReplay}
 
-    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
-        """The learner draws from memory of this process."""
-        for agent in trainer.replays:
-            spec = trainer.config.spec.agents[agent]
-            arrays = Replay.layout(trainer.config, spec).allocate()
-            for array in arrays.values():
-                array.fill(0)
-            trainer.replays[agent] = _OwnReplay(trainer.config, spec, arrays)
 
-
-class SpecMismatch(Fault):
+class SpecMismatch(ReplayFault):
     """The learner expects larger observations than the actor sees: refused when it opens the replay."""
 
     modes = ("multiprocess",)
     refuses = True
+    replaces: ClassVar = {LEARNERS_REPLAY: Replay}
 
-    def on_parts(self, parts: Parts) -> None:
-        """A learner opens the replays for observations of another shape."""
-        if parts.job.role == "learner":
-            specs = [dataclasses.replace(spec, shape=(*spec.shape, 2)) for spec in parts.config.spec.agents]
-            parts.replays = [reopen(Replay, parts, i, spec=spec) for i, spec in enumerate(specs)]
+    def spec(self, spec: AgentSpec) -> AgentSpec:
+        """Observations have one more axis."""
+        return dataclasses.replace(spec, shape=(*spec.shape, 2))
 
 
-class FramesMismatch(Fault):
+class FramesMismatch(ReplayFault):
     """The learner stacks one frame more than the actor: refused when it opens the replay."""
 
     modes = ("multiprocess",)
     refuses = True
+    replaces: ClassVar = {LEARNERS_REPLAY: Replay}
 
-    def on_parts(self, parts: Parts) -> None:
-        """A learner opens the replays under another configuration than the actor."""
-        if parts.job.role == "learner":
-            changes = {"agent.num_frames": parts.config.agent.num_frames + 1}
-            parts.replays = [reopen(Replay, parts, i, changes) for i in range(parts.config.num_agents)]
+    def changes(self, config: Config) -> Mapping[str, Any]:
+        """A state has one more frame."""
+        return {"agent.num_frames": config.agent.num_frames + 1}
 
 
 # --- how frames are stacked ------------------------------------------------------------------------------------------
@@ -152,24 +146,13 @@ class EpisodeBoundaryIgnored(ReplayFault):
 
 
 class _OwnHistory(Replay):
-    """Keeps the frames of the epoch a second time, and stacks those of ``behind`` turns ago."""
+    """Shows the actor the frames of ``behind`` turns ago, as a history that is late by so many and knows no episode."""
 
     behind = 0
 
-    def begin_epoch(self) -> None:
-        """Begin the epoch, and the second memory with blanks."""
-        super().begin_epoch()
-        blank = np.zeros((self._worlds, *self.spec.shape), self.spec.dtype)
-        self._history = [blank] * (self.num_frames + self.behind)
-
-    def write_frame(self, turn: int, frame: NDArray[np.uint8]) -> None:
-        """Store the frame in both memories."""
-        super().write_frame(turn, frame)
-        self._history = [*self._history[1:], frame]
-
     def newest_stack(self, turn: int) -> NDArray[np.uint8]:
-        """The oldest frames of the second memory, which are ``behind`` turns late."""
-        return np.stack(self._history[: self.num_frames], axis=1)
+        """The newest frames of the history; blank before it begins with the epoch."""
+        return self.stack(self._slot, turn - self.behind, np.zeros_like(self._episode_start), self._every_world)
 
 
 class SeparateHistory(ReplayFault):
@@ -183,7 +166,7 @@ class SeparateHistory(ReplayFault):
     replaces: ClassVar = {ACTORS_REPLAY: _OwnHistory}
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
-        """The actor's replay stacks out of a second, late memory."""
+        """The actor's replay is late."""
         super().on_collector(collector, parts)
         for replay in collector.replays:
             assert isinstance(replay, _OwnHistory)

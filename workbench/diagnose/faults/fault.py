@@ -90,15 +90,24 @@ class ReplayFault(Fault):
         """Settings that they are opened with, by dotted name."""
         return {}
 
+    def spec(self, spec: AgentSpec) -> AgentSpec:
+        """What they take an agent's observations for."""
+        return spec
+
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Open the learner's replays once more, if they are among those replaced."""
         for agent in trainer.replays if LEARNERS_REPLAY in self.replaces else ():
-            trainer.replays[agent] = reopen(self.replaces[LEARNERS_REPLAY], parts, agent, self.changes(parts.config))
+            trainer.replays[agent] = self._reopened(LEARNERS_REPLAY, parts, agent)
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Open the actor's replays once more, if they are among those replaced."""
         for agent in range(len(collector.replays)) if ACTORS_REPLAY in self.replaces else ():
-            collector.replays[agent] = reopen(self.replaces[ACTORS_REPLAY], parts, agent, self.changes(parts.config))
+            collector.replays[agent] = self._reopened(ACTORS_REPLAY, parts, agent)
+
+    def _reopened(self, whose: str, parts: Parts, agent: int) -> Any:
+        config = parts.config.replace(**self.changes(parts.config))
+        spec = self.spec(config.spec.agents[agent])
+        return self.replaces[whose](config, spec, parts.replay_blocks[agent].open(Replay.layout(config, spec)))
 
 
 class AgentFault(Fault):
@@ -118,13 +127,3 @@ class AgentFault(Fault):
 def override(owner: object, method: str, function: Callable[..., Any]) -> None:
     """Turn every call ``owner.method(...)`` into ``function(original method, ...)``."""
     setattr(owner, method, functools.partial(function, getattr(owner, method)))
-
-
-def reopen(
-    kind: type[Replay], parts: Parts, agent: int, changes: Mapping[str, Any] | None = None,
-    spec: AgentSpec | None = None,
-) -> Replay:  # fmt: skip
-    """An agent's replay opened once more: by another class, for another spec, or with some settings changed."""
-    config = parts.config.replace(**changes or {})
-    spec = spec or config.spec.agents[agent]
-    return kind(config, spec, parts.replay_blocks[agent].open(Replay.layout(config, spec)))
