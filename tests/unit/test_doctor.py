@@ -72,7 +72,7 @@ def test_a_fault_elsewhere_fails_but_leaves_the_hypothesis_false():
 
 def test_the_conclusion_has_the_stage_first_and_then_what_may_follow_without_saying_the_same_twice():
     tables = made.sound_tables()
-    made.measured(tables, "data/void")["value"] = 3
+    made.measured(tables, "data/broken")["value"] = 3
     said = examine(made.evidence(tables, ("stack", "order"))).conclusion
     assert said == (
         "The first stage that disagrees: stack (actor, agent 1, epoch 4): <order>. What may follow from it: integrity."

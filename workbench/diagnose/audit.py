@@ -317,9 +317,9 @@ class _Learning(_Side):
         end = count if end is None else end  # said here: the actor may commit rows before sample looks itself
         state: dict[str, Any] = {"sampling": rng_words(sampler.rng)} if hasattr(sampler, "rng") else {}
         state |= {"end": end, "low": end - replay.fill(end)}
+        phase.bounds.append((end, count, replay.oldest_intact))
         batch = sample(sampler, out, end)
         phase.numbers.append(batch.number.copy())
-        phase.bounds.append((end, count))
         if phase.now:
             state |= {"intact": replay.oldest_intact, "version": self.stores[index].newest, "rejected": phase.rejected}
             phase.kept |= state | self._memory(index, batch)
@@ -428,7 +428,7 @@ class _Phase:
     def __init__(self, looked_at: int) -> None:
         self.looked_at = looked_at
         self.numbers: list[NDArray[np.int64]] = []
-        self.bounds: list[tuple[int, int]] = []
+        self.bounds: list[tuple[int, int, int]] = []  # of each draw: end, rows committed, the oldest still there
         self.rejected = np.empty(0, np.int64)  # by the last draw, as nobody's
         self.kept: dict[str, Any] = {}
 

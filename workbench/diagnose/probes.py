@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from workbench.core.agents.flat_parameters import to_numpy
 from workbench.core.agents.value_agent import EpsilonGreedy, ValueAgent
 from workbench.core.processes.worker import Parts
-from workbench.core.shared.replay import Batch
 from workbench.core.shared.weight_store import Snapshot, checksum
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
@@ -50,8 +49,7 @@ class Probes(Hook):
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Measure on the learning side."""
-        probes = {index: _Learning(trainer, index, parts) for index in trainer.agents}
-        override(trainer, "learn", lambda learn, index, *rest: probes[index].learn(learn, *rest))
+        _Learning(trainer, parts)
 
 
 def measured_in_full(round_: int) -> bool:
@@ -116,28 +114,18 @@ class _Acting(_Side):
 
 
 class _Learning(_Side):
-    """The probes of one agent's learner."""
+    """The probes of a group of agents' learner."""
 
-    def __init__(self, trainer: Trainer, index: int, parts: Parts) -> None:
+    def __init__(self, trainer: Trainer, parts: Parts) -> None:
         super().__init__(parts)
-        self.trainer, self.index, self.replay = trainer, index, self.replays[index]
-        self._void = 0
-        override(trainer.replays[index], "sample", self._sample)
+        self.trainer = trainer
+        override(trainer, "learn", self._learn)
 
-    def learn(self, learn: Wrapped, epoch: int, num_updates: int, end: int | None) -> None:
-        """A phase of learning, and what is left of its last update."""
-        agent, self._void = self.trainer.agents[self.index], 0
-        learn(self.index, epoch, num_updates, end)
+    def _learn(self, learn: Wrapped, index: int, epoch: int, num_updates: int, end: int | None) -> None:
+        learn(index, epoch, num_updates, end)
         if num_updates:
-            version = self.stores[self.index].newest
-            about = {"agent": self.index, "epoch": epoch, "version": version, "update": agent.updates}
-            self.record("data/void", self._void, 0, **about)
-            self.record("data/broken", self.replay.scan(), 0, **about)
+            agent, version = self.trainer.agents[index], self.stores[index].newest
+            about = {"agent": index, "epoch": epoch, "version": version, "update": agent.updates}
+            self.record("data/broken", self.replays[index].scan(), 0, **about)
             if measured_in_full(epoch) and isinstance(agent, ValueAgent):  # of others nothing is known
                 self.record("learn/training", agent.online.training, 1, **about)
-
-    def _sample(self, sample: Wrapped, *arguments: Any, **named: Any) -> Batch:
-        oldest = self.replay.oldest_intact
-        batch: Batch = sample(*arguments, **named)
-        self._void += int(((batch.number < oldest) | (batch.number >= self.replay.count)).sum())
-        return batch

@@ -313,9 +313,9 @@ def _returned(judge: Judge, case: Case) -> None:
 
 
 def _rows_drawn(judge: Judge, case: Case) -> None:
-    """Rows come from the window, and from all that is due after the epoch."""
-    for numbers, (end, committed) in zip(case["drawn"], case["bounds"].tolist(), strict=True):
-        low, late = max(0, end - case.config.replay.window), (numbers >= end).any()
+    """Rows come from the window, those of it that are still there, and from all that is due after the epoch."""
+    for numbers, (end, committed, intact) in zip(case["drawn"], case["bounds"].tolist(), strict=True):
+        low, late = max(0, end - case.config.replay.window, intact), (numbers >= end).any()
         if late or (numbers < low).any() or end > committed:
             raise Wrong("rows", found=numbers.max() if late else numbers.min(), low=low, high=end - 1)
     replay, numbers, oldest = case.config.replay, case["batch_number"], int(case["batch_policy_version"].min())
