@@ -48,15 +48,12 @@ class ReplayNotShared(ReplayFault):
     The real cause in the original: the buffer object was copied into each child.
     """
 
-    modes = ("multiprocess",)
     replaces: ClassVar = {LEARNERS_REPLAY: _OwnReplay}
 
 
 class SpecMismatch(ReplayFault):
     """The learner expects larger observations than the actor sees: refused when it opens the replay."""
 
-    modes = ("multiprocess",)
-    refuses = True
     replaces: ClassVar = {LEARNERS_REPLAY: Replay}
 
     def spec(self, spec: AgentSpec) -> AgentSpec:
@@ -67,8 +64,6 @@ class SpecMismatch(ReplayFault):
 class FramesMismatch(ReplayFault):
     """The learner stacks one frame more than the actor: refused when it opens the replay."""
 
-    modes = ("multiprocess",)
-    refuses = True
     replaces: ClassVar = {LEARNERS_REPLAY: Replay}
 
     def changes(self, config: Config) -> Mapping[str, Any]:
@@ -162,7 +157,6 @@ class SeparateHistory(ReplayFault):
     is wrong; the strength says by how many turns they are not.
     """
 
-    unit, default, least = "turns that the actor's history is behind", 1, 1
     replaces: ClassVar = {ACTORS_REPLAY: _OwnHistory}
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
@@ -190,7 +184,6 @@ class UnvalidatedSampling(ReplayFault):
     The original raised index and size before it wrote a row, and its learner took no lock.
     """
 
-    modes, races = ("multiprocess",), True
     replaces: ClassVar = {LEARNERS_REPLAY: _Unvalidated}
 
 
@@ -253,8 +246,6 @@ class NstepMismatch(ReplayFault):
 class CorruptRows(Fault):
     """Something that should not writes into the replay: random bytes in rows that were already complete."""
 
-    unit, default, least = "rows per epoch and agent", 1, 1
-
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """After each epoch, some of its rows get a frame of random bytes."""
         config = collector.config
@@ -277,7 +268,6 @@ class CorruptRows(Fault):
 class RewardScaleOff(ReplayFault):
     """Rewards reach the learner at another scale than was configured."""
 
-    unit, default, least, whole = "times the configured scale", 100.0, 1e-6, False
     replaces: ClassVar = {ACTORS_REPLAY: Replay}
 
     def changes(self, config: Config) -> Mapping[str, Any]:
@@ -294,8 +284,6 @@ class UnflattenedObservation(Fault):
     NumPy would silently have broadcast it away; here the replay refuses it.
     """
 
-    refuses = True
-
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """The world shows (1, W, S) instead of (W, S)."""
         override(collector.world, "observe", lambda original, agent: original(agent)[None])
@@ -303,8 +291,6 @@ class UnflattenedObservation(Fault):
 
 class ActionOutOfRange(Fault):
     """The network has one action more than the world: the world refuses it."""
-
-    refuses = True
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Actions 0 to 3 come out as 1 to 4."""

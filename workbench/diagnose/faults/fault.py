@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from workbench.core.agents.value_agent import ValueAgent
@@ -13,6 +13,7 @@ from workbench.core.shared.replay import Replay
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.sentences import said
+from workbench.runs.sentences import beside
 
 LEARNERS_REPLAY, ACTORS_REPLAY = "the learner's replay", "the actor's replay"
 
@@ -32,7 +33,7 @@ class Fault(Hook):
 
     Attributes:
         name: Name under which it is switched on, and which the catalogue lists: that of the class in snake case, unless
-            it has another.
+            it has another. Of those that follow, ``fault.toml`` has what differs from the default.
         modes: Modes in which it makes sense; :meth:`why_not` says why not in the others.
         races: Whether it takes a writer that is at work while others read.
         refuses: Whether a sound system refuses it with an error, so that the run fails.
@@ -45,7 +46,7 @@ class Fault(Hook):
     """
 
     name: ClassVar[str]
-    modes: ClassVar[tuple[str, ...]] = MODES
+    modes: ClassVar[Sequence[str]] = MODES
     races: ClassVar[bool] = False
     refuses: ClassVar[bool] = False
     unit: ClassVar[str] = ""
@@ -58,6 +59,8 @@ class Fault(Hook):
     def __init_subclass__(cls) -> None:
         if "name" not in vars(cls):
             cls.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+        for attribute, value in beside(__file__).get(cls.name, {}).items():
+            setattr(cls, attribute, value)
 
     def __init__(self, strength: float | None = None) -> None:
         if strength is not None and not self.unit:

@@ -36,8 +36,6 @@ class EvalModeTraining(AgentFault):
 class DeviceMismatch(AgentFault):
     """A network is moved to another device than its batches are brought to: the update refuses."""
 
-    refuses = True
-
     def change(self, agent: ValueAgent) -> None:
         """The online network moves: to the CPU, or from the CPU to CUDA, or where there is none to torch's "meta"."""
         agent.online.to("cpu" if agent.device.type != "cpu" else "cuda" if torch.cuda.is_available() else "meta")
@@ -76,9 +74,6 @@ class UnpacedLearner(Fault):
     The original's learners spun freely, 7 times as fast as its sequential loop. Here the number of updates stays that
     of the run; they are all made as soon as they can be, from the rows of the first epochs.
     """
-
-    modes = ("multiprocess",)
-    unit, default, least = "epochs' worth of updates that it may be ahead", 1_000_000, 2
 
     def on_parts(self, parts: Parts) -> None:
         """The learner's own copy of the settings lets it run ahead; see ``Pacing.updates_allowed``."""

@@ -24,9 +24,6 @@ def _kill_this_process() -> None:
 class _Ends(Fault):
     """Something happens to one process in an epoch of the run, and not again to the one that takes its place."""
 
-    modes = ("multiprocess",)
-    unit, default = "as the epoch in which it happens", 5
-
     def last(self, config: Config, lag: int | None) -> int:
         """The last point of the run at which it can happen."""
         return config.epochs - 1
@@ -90,8 +87,6 @@ class KillWhileWriting(_Ends):
 
     Here no process waits: the last whole version can still be read, and the supervisor says which process died.
     """
-
-    unit, least = "as the publication in which it happens", 1
 
     def last(self, config: Config, lag: int | None) -> int:
         """The run's last publication."""

@@ -59,8 +59,6 @@ class _SharedModel(WeightStore):
 class _Torn(Fault):
     """Both sides of the exchange use one shared model and copy it with :meth:`copier`."""
 
-    modes, races = ("multiprocess",), True
-    unit, default, whole = "microseconds between two copies", 1000.0, False
     replaces: ClassVar = {"the weight stores": _SharedModel}
 
     def copier(self, config: Config) -> Copy:
@@ -130,8 +128,6 @@ class SyncNever(Fault):
 class SyncRarely(Fault):
     """The actor syncs far too rarely: every 50 turns in the original, at the end of its epoch."""
 
-    unit, default, least = "epochs from one sync to the next", 10, 2
-
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Syncs of all other epochs are left out."""
         _sync_in(collector, lambda epoch: epoch % self.strength == 0)
@@ -189,8 +185,6 @@ class PublishNever(_Publish):
 class PublishRarely(_Publish):
     """The learner publishes far too rarely."""
 
-    unit, default, least = "publications of which one takes place", 10, 2
-
 
 class SyncNoop(Fault):
     """Every sync takes place, is recorded, and leaves the weights as they were."""
@@ -230,8 +224,6 @@ class StaleEpsilon(Fault):
 
     In the original it was a plain attribute of a shared model, which no other process ever saw change.
     """
-
-    unit, default, least = "epochs from one look at epsilon to the next", 10, 2
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Epsilon is that of the last epoch in which it was looked at."""
@@ -282,8 +274,6 @@ class OptimizerBeforeWeights(AgentFault):
 
 class SnapshotOnGpu(AgentFault):
     """A snapshot is asked for in the memory of the device: it is refused, because others cannot read that."""
-
-    refuses = True
 
     def change(self, agent: ValueAgent) -> None:
         """Snapshots are taken into a tensor on the learner's device."""
