@@ -9,8 +9,7 @@ from workbench.core.agents import schedules
 from workbench.core.records import EVALUATIONS, EventKind
 from workbench.diagnose.measurements import MEASUREMENTS, measurement_number
 from workbench.diagnose.rules import Evidence
-from workbench.diagnose.second_opinion import Judged, Opinion
-from workbench.diagnose.stages import STAGES
+from workbench.diagnose.second_opinion import STAGES, Judged, Opinion
 from workbench.runs.history import History
 from workbench.runs.presets import preset
 

@@ -16,7 +16,7 @@ from workbench.diagnose import stages
 from workbench.diagnose.catalogue import CHECKS
 from workbench.diagnose.checks import Number, run_checks
 from workbench.diagnose.doctor import METHODS, examine, histogram, run_methods
-from workbench.diagnose.second_opinion import Opinion
+from workbench.diagnose.second_opinion import STAGES, Opinion
 from workbench.runs.listing import rewards_of_others
 
 
@@ -258,7 +258,7 @@ def test_rules_name_stages_and_findings_that_there_are():
         tomllib.loads((Path(stages.__file__).parent / f"{name}.toml").read_text()) for name in ("rules", "sentences")
     ]
     rules = [rule for check in pages[0].values() for rule in check.values()]
-    assert {stage for rule in rules for stage in rule.get("stages", ())} == set(stages.STAGES)
+    assert {stage for rule in rules for stage in rule.get("stages", ())} == set(STAGES)
     named = {name for rule in rules for name in (*rule.get("findings", ()), *rule.get("but", ()))}
     assert named <= set(pages[1]["audit"])
 

@@ -22,9 +22,8 @@ from workbench.diagnose.cases import read_cases
 from workbench.diagnose.checks import CHECK_RULES, CheckResult, Verdict, judge, run_checks
 from workbench.diagnose.measurements import measurements_of
 from workbench.diagnose.rules import WHOLES, Evidence, Rule
-from workbench.diagnose.second_opinion import Judged
+from workbench.diagnose.second_opinion import STAGES, Judged
 from workbench.diagnose.sentences import said
-from workbench.diagnose.stages import STAGES
 from workbench.runs.limits import check_tables
 from workbench.runs.listing import rewards_of_others
 from workbench.runs.loaded import RunView

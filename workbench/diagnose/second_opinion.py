@@ -5,17 +5,28 @@ run recorded as its input, so a mistake shows in the stage in which it is made a
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from workbench.diagnose import stages
 from workbench.diagnose.cases import CannotTell, Case, Judge, Stage, Wrong
-from workbench.diagnose.stages import STAGES
 from workbench.runs.live_settings import SettingsTimeline
+from workbench.runs.sentences import beside
 
 # What changes no number of a run, but one that starts from its weights.
 HARMLESS = ("target not published",)
+
+
+def _stage(kind: str, judge: str = "", stream: str = "", words: str = "") -> tuple[str, Stage]:
+    """A stage as the page gives it."""
+    return kind, functools.partial(stages.streamed, stream, words) if stream else getattr(stages, judge)
+
+
+# The chain, as ``stages.toml`` gives it: each stage with the kind of evidence that it is judged from.
+STAGES: dict[str, tuple[str, Stage]] = {name: _stage(**about) for name, about in beside(stages.__file__).items()}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The stages of the chain: each holds what the run recorded of it against :mod:`reference`."""
+"""The stages of the chain, by ``stages.toml``: each holds what the run recorded of it against :mod:`reference`."""
 
 import functools
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from workbench.core.agents.iqn_agent import IQNConfig
 from workbench.core.shared.sampling import UniformConfig
 from workbench.diagnose import reference
 from workbench.diagnose.audit import vector_sum
-from workbench.diagnose.cases import TOLERANCES, Case, Judge, Stage, Wrong, equal, first_wrong, need, wrong_if
+from workbench.diagnose.cases import TOLERANCES, Case, Judge, Wrong, equal, first_wrong, need, wrong_if
 from workbench.zoo.dqn import DQNConfig
 from workbench.zoo.prioritised import PrioritisedConfig
 
@@ -43,7 +43,7 @@ _same = functools.partial(np.array_equal, equal_nan=True)
 # --- streams, acting --------------------------------------------------------------------------------------------------
 
 
-def _streamed(role: str, field: str, judge: Judge, case: Case) -> None:
+def streamed(role: str, field: str, judge: Judge, case: Case) -> None:
     """Random numbers come from the stream that is due, which moves on within the epoch and from epoch to epoch."""
     words, seed = case[field].reshape(-1, 6), judge.settings.config.seed
     found, owner = reference.increment(words[0]), 0 if role == "world" else case.agent
@@ -61,7 +61,7 @@ def _streamed(role: str, field: str, judge: Judge, case: Case) -> None:
             wrong_if(again, "epoch again", earlier=other.epoch, epoch=case.epoch)
 
 
-def _observed(judge: Judge, case: Case) -> None:
+def observed(judge: Judge, case: Case) -> None:
     """The world shows an agent the cells around it, or what the environments that it plays show."""
     if case.has("told"):
         for turn, world in np.argwhere(case["told"][..., 0]).tolist():
@@ -75,7 +75,7 @@ def _observed(judge: Judge, case: Case) -> None:
         wrong_if(not np.array_equal(due, case["shown"][turn, world].reshape(-1)), "shown", turn=turn)
 
 
-def _stacked(judge: Judge, case: Case) -> None:
+def stacked(judge: Judge, case: Case) -> None:
     """The policy is handed the newest frames that the world showed, oldest first."""
 
     def dues() -> Iterable[tuple[str, NDArray[Any], NDArray[Any]]]:
@@ -138,7 +138,7 @@ def _policy_values(case: Case, stack: NDArray[Any], turn: int, noisy: bool = Tru
     return _q(_network(case, case["weights"], noise if noisy else noise[:0], tau)(_encoded(case, stack)))
 
 
-def _forward(judge: Judge, case: Case) -> None:
+def forward(judge: Judge, case: Case) -> None:
     """The network values what it is handed."""
     _transcribed(case)
     need(np.isfinite(case["weights"]).all())
@@ -156,7 +156,7 @@ def _forward(judge: Judge, case: Case) -> None:
         judge.same("values", found, due, "values", turn=turn)
 
 
-def _drawn(judge: Judge, case: Case) -> None:
+def acting_drawn(judge: Judge, case: Case) -> None:
     """Fractions and noise of acting are the next numbers of their stream."""
     for turn, words in enumerate(case["values"]):
         rng, which = reference.generator(words), f"of turn {turn}"
@@ -171,7 +171,7 @@ def _same_noise(rng: np.random.Generator, found: NDArray[Any], which: str) -> No
     wrong_if(not np.allclose(reference.layer_noise(rng, len(found)), found, 1e-5), "noise", which=which)
 
 
-def _chosen(judge: Judge, case: Case) -> None:
+def chosen(judge: Judge, case: Case) -> None:
     """Epsilon-greedy in the values, with the numbers of the exploration stream."""
     how = case.config.exploration
     due = reference.epsilon_due(case.epoch, how.epsilon_start, how.epsilon_end, how.decay_epochs)
@@ -207,7 +207,7 @@ def _explored(judge: Judge, case: Case) -> None:
     wrong_if(never and luck < most, "never chosen", which=never[:1], turns=len(taken))
 
 
-def _acted(judge: Judge, case: Case) -> None:
+def acted(judge: Judge, case: Case) -> None:
     """The world takes the action that was chosen and answers by its rules, or as the environments that it plays."""
     equal(case["taken"], case["chosen_action"], "taken")
     if case.has("told"):
@@ -235,7 +235,7 @@ def _acted(judge: Judge, case: Case) -> None:
         wrong_if(not _same(case["cells_after"][turn, copy], cells), "cells after", turn=turn)
 
 
-def _drifted(judge: Judge, case: Case) -> None:
+def drifted(judge: Judge, case: Case) -> None:
     """An epoch begins with agents in random cells, and gems appear in empty ones: as the world's stream gives them."""
     world, rng, worlds = case.treasurehunt(ruled=True), reference.generator(case["world_rng"][0]), case["worlds"]
     inner, copies = (world.height - 2, world.width - 2), case.config.num_worlds
@@ -248,7 +248,7 @@ def _drifted(judge: Judge, case: Case) -> None:
         wrong_if(not _same(after, np.array(dues)), "gems", turn=turn)
 
 
-def _stored(judge: Judge, case: Case) -> None:
+def stored(judge: Judge, case: Case) -> None:
     """What lies in the replay is what was shown, done and paid in that turn."""
     shape = case["row_action"].shape
     dues: dict[str, NDArray[Any]] = {
@@ -296,7 +296,7 @@ def _row(case: Case, prefix: str, at: tuple[Any, Any]) -> _Row:
     return _Row(*due, float(np.abs(rewards[: learning.n_step]).sum()) * learning.reward_scale)
 
 
-def _returned(judge: Judge, case: Case) -> None:
+def returned(judge: Judge, case: Case) -> None:
     """Return, discount and span of a row are those of the rewards that lie in the replay."""
     found, scale = case["row_r_t"].astype(np.float64), case.config.learning.reward_scale
     rows = {(turn, world): _row(case, "row", (slice(turn, None), world)) for turn, world in np.ndindex(*found.shape)}
@@ -312,7 +312,7 @@ def _returned(judge: Judge, case: Case) -> None:
 # --- learning ---------------------------------------------------------------------------------------------------------
 
 
-def _rows_drawn(judge: Judge, case: Case) -> None:
+def rows_drawn(judge: Judge, case: Case) -> None:
     """Rows come from the window, those of it that are still there, and from all that is due after the epoch."""
     for numbers, (end, committed, intact) in zip(case["drawn"], case["bounds"].tolist(), strict=True):
         low, late = max(0, end - case.config.replay.window, intact), (numbers >= end).any()
@@ -342,7 +342,7 @@ def _rows_drawn(judge: Judge, case: Case) -> None:
     wrong_if(judge.lag is not None and end != until, "rows of another epoch", end=end, epoch=case.epoch)
 
 
-def _batch(judge: Judge, case: Case) -> None:
+def handed_on(judge: Judge, case: Case) -> None:
     """The batch that the agent is handed is what lies in the replay under its row numbers."""
     config, turns = case.config, case["memory_turn"].tolist()
     frames, ahead = config.agent.num_frames, case["memory_action"].shape[1]
@@ -379,7 +379,7 @@ def _window_of(case: Case, row: int, span: int) -> dict[str, Floats]:
     return {name: np.where(np.arange(len(ends)) < span, each, 0.0) for name, each in columns.items()}
 
 
-def _randoms(judge: Judge, case: Case) -> None:
+def learning_drawn(judge: Judge, case: Case) -> None:
     """Fractions and noise of an update are the next numbers of their stream."""
     rng = reference.generator(case["rng"])
     for name in ("tau_tm1", "tau_t", "tau_policy"):
@@ -390,7 +390,7 @@ def _randoms(judge: Judge, case: Case) -> None:
         _same_noise(rng, case[f"random_{name}"], name)
 
 
-def _weighted(judge: Judge, case: Case) -> None:
+def weighted(judge: Judge, case: Case) -> None:
     """Rows of a prioritised batch weigh as their priorities say, and take their new priorities from their errors."""
     sampler, made = case.config.replay.sampler, int(case["updates_before"])
     if not isinstance(sampler, PrioritisedConfig):
@@ -405,7 +405,7 @@ def _weighted(judge: Judge, case: Case) -> None:
     numbers, made_of = case["batch_number"].tolist(), (case["errors"] + sampler.floor) ** sampler.alpha
     newest = dict(zip(numbers, made_of.tolist(), strict=True))  # of a row drawn twice the last one counts
     judge.same("priority", case["priorities_after"], [newest[number] for number in numbers], "priorities")
-    judge.after(_targeted, case)
+    judge.after(targeted, case)
     due = _examined(judge, case).errors
     judge.same("td error", case["errors"], due, "errors", float(due.max()))
 
@@ -519,7 +519,7 @@ def _examined(judge: Judge, case: Case) -> _Update:
     return due
 
 
-def _valued(judge: Judge, case: Case) -> None:
+def valued(judge: Judge, case: Case) -> None:
     """The online network values the states and actions of the batch."""
     due = _examined(judge, case).numbers
     scale = max(abs(due[_MEAN_Q]), abs(due[_MAX_Q]), 0.1)
@@ -527,7 +527,7 @@ def _valued(judge: Judge, case: Case) -> None:
         judge.same("q", case["metrics"][at], due[at], "batch's values", scale, which=which)
 
 
-def _targeted(judge: Judge, case: Case) -> None:
+def targeted(judge: Judge, case: Case) -> None:
     """TD errors are those to r + discount * Z_target(s_t, a*)."""
     due, found, learning = _examined(judge, case).numbers[_ERROR], float(case["metrics"][_ERROR]), case.config.learning
     if not judge.differ("td error", found, due):
@@ -549,16 +549,16 @@ def _targeted(judge: Judge, case: Case) -> None:
     raise Wrong("td error", found=found, due=due)
 
 
-def _lost(judge: Judge, case: Case) -> None:
+def lost(judge: Judge, case: Case) -> None:
     """The loss is that of these TD errors."""
-    judge.after(_valued, case)
-    judge.after(_targeted, case)
+    judge.after(valued, case)
+    judge.after(targeted, case)
     judge.same("loss", case["metrics"][_LOSS], _examined(judge, case).numbers[_LOSS], "loss")
 
 
-def _graded(judge: Judge, case: Case) -> None:
+def graded(judge: Judge, case: Case) -> None:
     """The gradient is that of the loss."""
-    judge.after(_lost, case)
+    judge.after(lost, case)
     due = _examined(judge, case)
     found, wanted = case["summed"].astype(np.float64), due.gradient[case["places"]]
     _same_layers(judge, case, "gradient", found, wanted, due.bent)
@@ -573,7 +573,7 @@ def _same_layers(judge: Judge, case: Case, kind: str, found: Floats, due: Floats
         raise Wrong(kind, name=name, found=np.linalg.norm(found[here]), due=np.linalg.norm(due[here]))
 
 
-def _shortened(judge: Judge, case: Case) -> None:
+def shortened(judge: Judge, case: Case) -> None:
     """A gradient longer than the limit is shortened to it as a whole, and no other."""
     before, after = case["summed"].astype(np.float64), case["gradient"].astype(np.float64)
     limit, norm = case.config.learning.grad_clip, float(case["summed_norm"])
@@ -586,7 +586,7 @@ def _shortened(judge: Judge, case: Case) -> None:
     judge.same("clip", case["metrics"][_NORM], norm, "norm", norm * wide)
 
 
-def _stepped(judge: Judge, case: Case) -> None:
+def stepped(judge: Judge, case: Case) -> None:
     """Adam steps the weights by the gradient that it is given, with the step size of the schedule."""
     need(all(np.isfinite(case[name]).all() for name in ("gradient", "online_before", "exp_avg_sq_before")))
     wrong_if(case["touched"][[1, 3, 4]].any(), "weights between updates")
@@ -621,7 +621,7 @@ def _stepped(judge: Judge, case: Case) -> None:
         raise Wrong("length of step", name=name, times=times)
 
 
-def _followed(judge: Judge, case: Case) -> None:
+def followed(judge: Judge, case: Case) -> None:
     """The target network moves by tau of the way, when it is due to."""
     need(np.isfinite(case["online_after"]).all())
     wrong_if(case["touched"][2], "target between updates")
@@ -635,7 +635,7 @@ def _followed(judge: Judge, case: Case) -> None:
         raise Wrong("target's way", found=_along(after - before, online - before) or 0.0, due=due)
 
 
-def _published(judge: Judge, case: Case) -> None:
+def published(judge: Judge, case: Case) -> None:
     """What lies in the weight store is what the learner holds."""
     newest = int(case["newest"])
     wrong_if(newest != int(case["due_version"]), "newest", found=newest, due=int(case["due_version"]))
@@ -647,7 +647,7 @@ def _published(judge: Judge, case: Case) -> None:
     wrong_if(int(case["online_sum"]) != int(case["stored_sum"]), "some weights")
 
 
-def _synced(judge: Judge, case: Case) -> None:
+def synced(judge: Judge, case: Case) -> None:
     """The policy acts with the version that is due, whole."""
     version = int(case["version"])
     if judge.steady and judge.lag is not None and version != max(0, case.epoch - judge.lag):
@@ -672,35 +672,3 @@ def _layers(case: Case) -> dict[str, NDArray[np.bool_]]:
 def _worst_layer(case: Case, difference: Floats) -> tuple[str, NDArray[np.bool_]]:
     """The parameter with the largest difference, and which of the sampled places are its."""
     return max(_layers(case).items(), key=lambda each: float(np.abs(difference[each[1]]).max(initial=0)))
-
-
-# The chain: each stage with the kind of evidence that it is judged from.
-STAGES: dict[str, tuple[str, Stage]] = {
-    "world's stream": ("turns", functools.partial(_streamed, "world", "world_rng")),
-    "world's draws": ("turns", _drifted),
-    "observe": ("turns", _observed),
-    "stack": ("turns", _stacked),
-    "acting stream": ("turns", functools.partial(_streamed, "acting_quantiles", "values")),
-    "acting draws": ("turns", _drawn),
-    "forward": ("turns", _forward),
-    "exploration stream": ("turns", functools.partial(_streamed, "exploration", "exploration")),
-    "choice": ("turns", _chosen),
-    "world": ("turns", _acted),
-    "stored": ("turns", _stored),
-    "return": ("turns", _returned),
-    "sampling stream": ("update", functools.partial(_streamed, "sampling", "sampling")),
-    "rows drawn": ("update", _rows_drawn),
-    "batch": ("update", _batch),
-    "priorities": ("update", _weighted),
-    "learning stream": ("update", functools.partial(_streamed, "learning_quantiles", "rng")),
-    "learning draws": ("update", _randoms),
-    "values": ("update", _valued),
-    "target": ("update", _targeted),
-    "loss": ("update", _lost),
-    "gradient": ("update", _graded),
-    "clip": ("update", _shortened),
-    "adam": ("update", _stepped),
-    "target update": ("update", _followed),
-    "publication": ("publish", _published),
-    "sync": ("turns", _synced),
-}
