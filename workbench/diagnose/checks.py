@@ -136,7 +136,7 @@ def _figure(rule: Rule, found: Comparison) -> str:
 
 
 def _text(rule: Rule, found: Comparison) -> str:
-    template, at, broken = rule.good, found.place(rule.shows), found.broken.any()
+    template, at, broken = rule.good, found.place(rule.largest), found.broken.any()
     if broken:
         of_agent = "agent {agent}, epoch {epoch}: " if found.agent[at] >= 0 else ""
         template = of_agent + rule.bad + (f" ({_figure(rule, found)})" if len(found.value) > 1 else "")

@@ -11,10 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.agents.flat_parameters import ParameterLayout
-from workbench.core.config import Config
-from workbench.core.envs.base import AgentSpec
 from workbench.core.processes.worker import Parts
-from workbench.core.shared.layout import Arrays
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore, WeightStoreError
 
@@ -56,9 +53,7 @@ class CleanWeightStore(WeightStore):
 class CleanReplay(Replay):
     """One agent's ring of rows."""
 
-    def __init__(self, config: Config, spec: AgentSpec, arrays: Arrays) -> None:
-        super().__init__(config, spec, arrays)
-        self._scanned = 0
+    _scanned = 0
 
     def places(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.intp], ...]:
         """Where rows lie: slots, turns and worlds."""

@@ -8,10 +8,8 @@ import dataclasses
 import importlib
 import textwrap
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +25,7 @@ from workbench.diagnose.sentences import said
 from workbench.runs.limits import check_tables
 from workbench.runs.listing import rewards_of_others
 from workbench.runs.loaded import RunView
+from workbench.runs.sentences import beside
 
 _WIDTH = 112
 NO_RECORD = "no record of it was kept"
@@ -293,9 +292,7 @@ def _first_use(evidence: Evidence) -> str:
 
 
 # The eight methods by name: ids of failures that each speaks for, and rules of the checks.
-METHODS: Mapping[str, Mapping[str, Sequence[str]]] = tomllib.loads(
-    Path(__file__).with_name("methods.toml").read_text(encoding="utf-8")
-)
+METHODS: Mapping[str, Mapping[str, Sequence[str]]] = beside(__file__)
 # What else a method has to say; empty where nothing is recorded.
 _NUMBERS = {
     "1 sync events": _epsilon_at_syncs, "2 weight distance": _distances, "3 versions": _lags,

@@ -3,7 +3,6 @@
 A record of this table holds one number and what it is, so a new measurement is one line of that page.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,24 +24,10 @@ PROBES = np.dtype([
 ])  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """One quantity that a probe records beside what is due.
-
-    Attributes:
-        name: Public name, ``part/quantity``.
-        unit: Unit of value and due.
-        definition: What exactly is measured, and what is due.
-    """
-
-    name: str
-    unit: str
-    definition: str
-
-
-# Every measurement by name, as ``measurements.md`` lists them.
-MEASUREMENTS: dict[str, Measurement] = {
-    name.strip("`"): Measurement(name.strip("`"), unit, definition)
+# What exactly each measurement is, what is due, and the unit of both, by its name, ``part/quantity``; as
+# ``measurements.md`` lists them.
+MEASUREMENTS: dict[str, str] = {
+    name.strip("`"): f"{definition} In: {unit}."
     for name, unit, definition in markdown_rows(Path(__file__).with_name("measurements.md"))
 }
 

@@ -58,12 +58,8 @@ def layer_noise(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
 
 def observe(cells: NDArray[np.uint8], row: int, column: int, radius: int) -> NDArray[np.uint8]:
     """What an agent of Treasurehunt sees: the cells around it, row by row, walls beyond the edge."""
-    around = [
-        cells[y, x] if 0 <= y < cells.shape[0] and 0 <= x < cells.shape[1] else WALL
-        for y in range(row - radius, row + radius + 1)
-        for x in range(column - radius, column + radius + 1)
-    ]
-    return np.array(around, np.uint8)
+    around = np.pad(cells, radius, constant_values=WALL)
+    return around[row : row + 2 * radius + 1, column : column + 2 * radius + 1].reshape(-1)
 
 
 def stack(frames: NDArray[Any], turn: int, start: int, num_frames: int) -> NDArray[Any]:

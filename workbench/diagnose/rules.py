@@ -111,10 +111,6 @@ class Evidence:
         return found
 
 
-# Which record stands for all where none is broken.
-Shows = Literal["furthest", "largest", "smallest"]
-
-
 @dataclass(frozen=True)
 class Comparison:
     """What was found against what is due; n records.
@@ -130,10 +126,14 @@ class Comparison:
     broken: NDArray[np.bool_]
     detail: str = ""
 
-    def place(self, shows: Shows) -> int:
-        """Place of the record to show: of the broken ones, if there are any, the one furthest off."""
-        if not self.broken.any() and shows != "furthest":
-            return int(np.nanargmax(self.value if shows == "largest" else -self.value))
+    def place(self, largest: bool) -> int:
+        """Place of the record to show: of the broken ones, if there are any, or of all, the one furthest off.
+
+        Args:
+            largest: whether the largest is shown instead where none is broken.
+        """
+        if largest and not self.broken.any():
+            return int(np.nanargmax(self.value))
         off = np.abs(self.value - self.due)
         off[np.isnan(off)] = np.inf
         off[~self.broken & self.broken.any()] = -np.inf
@@ -159,6 +159,7 @@ class Rule:
     Attributes:
         things: What is counted, in the plural.
         needed: Whether a check cannot pass without it.
+        largest: Whether the largest value stands for all where none is broken, not the one that is furthest off.
         whole: What only a part of is looked at, one of :data:`WHOLES`; None where it is everything there is.
         about: What it says something of: the weights that the actor acts with, the target network, epsilon.
         missing: Why nothing can be told where the measure has nothing; None if it is only that records are not there.
@@ -171,7 +172,7 @@ class Rule:
     bad: str
     good: str = "{count} {things} kept to that"
     needed: bool = True
-    shows: Shows = "furthest"
+    largest: bool = False
     whole: str | None = None
     about: Literal["weights", "target", "epsilon"] = "weights"
     missing: Callable[[Evidence], str] | None = None

@@ -110,24 +110,17 @@ class _Endless(_Unbroken):
         return super().sample(sampler, out, end)
 
     def read(self, out: Batch) -> None:
-        """Copy the rows and continue where the epoch's end cut them short."""
+        """Copy the rows, and add up rewards and discounts turn by turn, whatever ends between them."""
         super().read(out)
-        slot, within = np.divmod(out.number % (self._num_epochs * self.steps_per_epoch), self.steps_per_epoch)
-        turn, world = np.divmod(within, self._worlds)
-        begins = (out.number // self.steps_per_epoch + 1) * self.steps_per_epoch  # number of the next epoch's first row
-        missing = turn + self._n_step - self.turns  # steps that the end has cut off
-        cut = (missing > 0) & (begins < self._end)
-        if not cut.any():
-            return
-        following, missing, world = (slot[cut] + 1) % self._num_epochs, missing[cut], world[cut]
-        rewards = self.arrays["reward"][following, :, world] * self._reward_scale  # (n, turns)
-        r_t, discount_t = out.r_t[cut], out.discount_t[cut]
-        for step in range(min(self._n_step, self.turns)):
-            goes_on = step < missing
-            r_t[goes_on] += (discount_t * rewards[:, step])[goes_on]
-            discount_t[goes_on] *= self._gamma
-        out.r_t[cut], out.discount_t[cut] = r_t, discount_t
-        out.s_t[cut] = self.stack(following, np.minimum(missing, self.turns), np.zeros_like(world), world)
+        out.r_t[:], out.discount_t[:], last = 0, 1, out.number.copy()
+        for number in (out.number + step * self._worlds for step in range(self._n_step)):
+            there = number < self._end
+            reward = self.rows["reward"].take(number, mode="wrap") * self._reward_scale
+            out.r_t += np.where(there, out.discount_t * reward, np.float32(0))
+            out.discount_t *= np.where(there, np.float32(self._gamma), np.float32(1))
+            last[there] = number[there]
+        slot, turn, world = self._index(last)
+        self.stack(slot, turn + 1, np.zeros_like(world), world, out.s_t)
 
 
 class EpisodeBoundaryIgnored(ReplayFault):
