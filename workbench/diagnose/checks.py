@@ -16,7 +16,7 @@ import numpy as np
 from workbench.diagnose import rules
 from workbench.diagnose.catalogue import CHECKS, RULES, ids_of_check
 from workbench.diagnose.measurements import probes_of
-from workbench.diagnose.rules import Comparison, Evidence, Rule
+from workbench.diagnose.rules import Comparison, Evidence, Measure, Rule
 from workbench.diagnose.sentences import said
 
 Verdict = Literal["pass", "fail", "cannot tell", "does not apply"]
@@ -68,13 +68,14 @@ def _rule(
     tolerance: float = 0.0, missing: str = "", exempt: str = "", **about: Any,
 ) -> Rule:  # fmt: skip
     """A rule as the page gives it."""
+    found: Measure
     if stages:
         about = _OF_STAGES | about | {"exempt": functools.partial(rules.not_computed, stages)}
-        found = rules.agreed(stages, findings, but)
+        found = functools.partial(rules.agreed, stages, findings, but)
     elif record:
-        found = rules.measured(record, tolerance)
+        found = functools.partial(rules.measured, record, tolerance)
     else:
-        found = rules.not_refused(refused) if refused else getattr(rules, measure)
+        found = functools.partial(rules.not_refused, refused) if refused else getattr(rules, measure)
     about |= {"exempt": getattr(rules, exempt)} if exempt else {}
     return Rule(found, missing=getattr(rules, missing) if missing else None, **about)
 

@@ -55,9 +55,7 @@ class CleanReplay(Replay):
 
     _scanned = 0
 
-    def places(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.intp], ...]:
-        """Where rows lie: slots, turns and worlds."""
-        return self._index(numbers)
+    places = Replay._index  # where rows lie: slots, turns and worlds
 
     def broken(self, numbers: NDArray[np.int64]) -> int:
         """Rows that do not match their stamp or number; 0 if the writer was given one of them meanwhile."""

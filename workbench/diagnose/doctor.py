@@ -28,7 +28,6 @@ from workbench.runs.loaded import RunView
 from workbench.runs.sentences import beside
 
 _WIDTH = 112
-NO_RECORD = "no record of it was kept"
 # The methods without which the hypothesis is not called false.
 _DECIDES = ("1 sync events", "2 weight distance", "4 counters", "6 self-test of the copy", "7 order of sync and action")
 
@@ -132,8 +131,8 @@ def _stage(name: str, judged: Sequence[Judged]) -> CheckResult:
     found = [each for each in judged if each.finding]
     harmful = [each for each in found if not each.harmless]
     verdict: Verdict = "fail" if harmful else "pass" if judged else "does not apply"
-    sentence = str((harmful or found)[0]) if found else f"{len(judged)} records agree" if judged else NO_RECORD
-    sentence += ". A deviation that changes no number of this run" * bool(found and not harmful)
+    deviates = str((harmful or found)[0]) + said("stages.harmless") * (not harmful) if found else ""
+    sentence = deviates or (said("stages.agree", records=len(judged)) if judged else said("stages.unseen"))
     figure = f"{len(found)} of {len(judged)} records" if judged else "-"
     agents = tuple(sorted({each.agent for each in found}))
     epoch = min((each.epoch for each in found), default=None)

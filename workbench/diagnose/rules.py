@@ -19,7 +19,7 @@ from workbench.core.config import Config
 from workbench.core.records import EventKind, Records
 from workbench.diagnose.cases import Case
 from workbench.diagnose.measurements import measurements_of
-from workbench.diagnose.second_opinion import Judged, Opinion, opinion
+from workbench.diagnose.second_opinion import Opinion, opinion
 from workbench.diagnose.sentences import said
 from workbench.runs.finite import COMPUTED, NotFinite, first_not_finite
 from workbench.runs.history import History
@@ -180,59 +180,55 @@ class Rule:
 
 
 def compared(records: Records, value: Any, due: Any, holds: Any, detail: str = "") -> Comparison | None:
-    """A comparison of records that have agent and epoch; None if there are none."""
+    """A comparison of records that have agent and epoch; None if there are none. One number stands for all of them."""
     if not len(records):
         return None
-    values, dues = np.asarray(value, np.float64), np.broadcast_to(np.asarray(due, np.float64), len(records))
-    return Comparison(records["agent"], records["epoch"], values, dues, ~np.asarray(holds, np.bool_), detail)
+    values, dues, kept = (np.broadcast_to(np.asarray(each, np.float64), len(records)) for each in (value, due, holds))
+    return Comparison(records["agent"], records["epoch"], values, dues, kept == 0, detail)
 
 
-def single(value: float, due: float, broken: bool, epoch: int, detail: str = "") -> Comparison:
-    """A comparison of one number that belongs to no agent."""
-    found, limit = np.array([value], np.float64), np.array([due], np.float64)
-    return Comparison(np.array([-1]), np.array([epoch]), found, limit, np.array([broken]), detail)
+# Agent and epoch of what is no record of a table.
+ABOUT = np.dtype([("agent", "<i8"), ("epoch", "<i8")])
+
+
+def unowned(value: Any, due: float, holds: Any, epoch: Any, detail: str = "") -> Comparison | None:
+    """A comparison of one number that belongs to no agent, or of as many as there are epochs."""
+    records = np.full(np.size(epoch), -1, ABOUT)
+    records["epoch"] = epoch
+    return compared(records, value, due, holds, detail)
 
 
 # --- rules made from one measurement -------------------------------------------------------------------------------
 
 
-def measured(name: str, tolerance: float) -> Measure:
+def measured(name: str, tolerance: float, evidence: Evidence) -> Comparison | None:
     """Whether what was measured is what is due, wherever something is due; nan never is.
 
     Args:
         name: of the measurement.
         tolerance: how far off the value may be, in the measurement's unit.
+        evidence: of the run.
     """
-
-    def measure(evidence: Evidence) -> Comparison | None:
-        found = measurements_of(evidence.history, name)
-        found = found[~np.isnan(found["due"])]
-        value, due = found["value"], found["due"]
-        return compared(found, value, due, np.abs(value - due) <= tolerance)
-
-    return measure
+    found = measurements_of(evidence.history, name)
+    found = found[~np.isnan(found["due"])]
+    value, due = found["value"], found["due"]
+    return compared(found, value, due, np.abs(value - due) <= tolerance)
 
 
-def agreed(stages: Sequence[str], findings: Sequence[str], but: Sequence[str]) -> Measure:
+def agreed(stages: Sequence[str], findings: Sequence[str], but: Sequence[str], evidence: Evidence) -> Comparison | None:
     """Whether the audit's records agree with the reference in some stages of the chain.
 
     Args:
         stages: the stages.
         findings: those that count; none for all.
         but: those that do not.
+        evidence: of the run.
     """
-
-    def counts(each: Judged) -> bool:
-        return each.finding in findings if findings else each.finding not in ("", *but)
-
-    def measure(evidence: Evidence) -> Comparison | None:
-        found = evidence.opinion.of(stages)
-        broken = np.array([counts(each) for each in found])
-        agents, epochs = (np.array([getattr(each, name) for each in found]) for name in ("agent", "epoch"))
-        detail = next((each.sentence for each in found if counts(each)), "")
-        return Comparison(agents, epochs, 1.0 * broken, 0.0 * broken, broken, detail) if found else None
-
-    return measure
+    found = evidence.opinion.of(stages)
+    wrong = np.array([each.finding in findings if findings else each.finding not in ("", *but) for each in found])
+    records = np.array([(each.agent, each.epoch) for each in found], ABOUT)
+    detail = next((each.sentence for each, counts in zip(found, wrong, strict=True) if counts), "")
+    return compared(records, wrong, 0, ~wrong, detail) if found else None
 
 
 def not_computed(stages: Sequence[str], evidence: Evidence) -> str:
@@ -240,17 +236,12 @@ def not_computed(stages: Sequence[str], evidence: Evidence) -> str:
     return f"{', '.join(stages)} cannot be computed for this run" if evidence.opinion.records else ""
 
 
-def not_refused(pattern: str) -> Measure:
+def not_refused(pattern: str, evidence: Evidence) -> Comparison | None:
     """No process was stopped by an error of that kind: epochs went through, or the error tells."""
-
-    def measure(evidence: Evidence) -> Comparison | None:
-        epochs = evidence.history.epochs
-        line = _error_line(evidence.error, pattern)
-        if line is None:
-            return compared(epochs, np.zeros(len(epochs)), 0, np.ones(len(epochs)))
-        return single(1, 0, True, evidence.next_epoch, line)
-
-    return measure
+    epochs, line = evidence.history.epochs, _error_line(evidence.error, pattern)
+    if line is None:
+        return compared(epochs, 0, 0, True)
+    return unowned(1, 0, False, evidence.next_epoch, line)
 
 
 def _error_line(error: str | None, pattern: str) -> str | None:
@@ -287,10 +278,7 @@ def finite_numbers(evidence: Evidence) -> Comparison | None:
     epoch = np.concatenate([records["epoch"] for records in tables.values()])
     bad = [~np.all([np.isfinite(tables[table][field]) for field in COMPUTED[table]], axis=0) for table in tables]
     broken = np.concatenate(bad)
-    if not len(broken):
-        return None
-    none, detail = np.zeros(len(broken)), str(evidence.not_finite or "")
-    return Comparison(np.full(len(broken), -1), epoch, broken.astype(np.float64), none, broken, detail)
+    return unowned(broken, 0, ~broken, epoch, str(evidence.not_finite or ""))
 
 
 def bounded_age(evidence: Evidence) -> str:
@@ -355,21 +343,17 @@ def updates_between_publications(evidence: Evidence) -> Comparison | None:
     return compared(later[follows], updates, limit, updates <= limit)
 
 
-def _epsilon_of(records_of: Callable[[Evidence], Records]) -> Measure:
+def _epsilon_of(records_of: Callable[[Evidence], Records], evidence: Evidence) -> Comparison | None:
     """Epsilon in some records is the one due in their epoch."""
-
-    def measure(evidence: Evidence) -> Comparison | None:
-        records = records_of(evidence)
-        due = _by_epoch(records, lambda epoch: schedules.epsilon(evidence.settings.at(epoch), epoch))
-        return compared(records, records["epsilon"], due, np.abs(records["epsilon"] - due) <= 1e-4)
-
-    return measure
+    records = records_of(evidence)
+    due = _by_epoch(records, lambda epoch: schedules.epsilon(evidence.settings.at(epoch), epoch))
+    return compared(records, records["epsilon"], due, np.abs(records["epsilon"] - due) <= 1e-4)
 
 
-epsilon_in_use = _epsilon_of(lambda evidence: evidence.history.epochs)
-epsilon_synced = _epsilon_of(lambda evidence: evidence.events(EventKind.SYNC))
+epsilon_in_use = functools.partial(_epsilon_of, lambda evidence: evidence.history.epochs)
+epsilon_synced = functools.partial(_epsilon_of, lambda evidence: evidence.events(EventKind.SYNC))
 # The epoch of a snapshot is the first that can use it.
-epsilon_published = _epsilon_of(lambda evidence: evidence.events(EventKind.PUBLISH))
+epsilon_published = functools.partial(_epsilon_of, lambda evidence: evidence.events(EventKind.PUBLISH))
 
 
 def q_within_return(evidence: Evidence) -> Comparison | None:
@@ -419,13 +403,11 @@ def _by_epoch(records: Records, read: Callable[[int], float]) -> NDArray[Any]:
 def no_process_lost(evidence: Evidence) -> Comparison | None:
     """Every child did its work to the end; one that died counts also where another took its place."""
     if evidence.incidents:
-        epochs = np.array([int(incident["epochs"]) for incident in evidence.incidents])
-        lost = np.ones(len(epochs))
-        return Comparison(-lost.astype(np.int64), epochs, lost, lost * 0, lost > 0, _said(evidence))
+        return unowned(1, 0, False, [int(incident["epochs"]) for incident in evidence.incidents], _said(evidence))
     if evidence.status in ("created", "starting"):
         return None
     gone = evidence.status in ("failed", "cut off")
-    return single(gone, 0, gone, evidence.next_epoch, _said(evidence))
+    return unowned(gone, 0, not gone, evidence.next_epoch, _said(evidence))
 
 
 def _said(evidence: Evidence) -> str:
@@ -449,7 +431,7 @@ def no_silence(evidence: Evidence) -> Comparison | None:
     silence = 0.0 if finished else float(evidence.now - times[-1])
     limit = max(config.processes.hang_timeout_s / 2, PAUSES * float(np.diff(times).max()))
     detail = f"agent {slowest} is furthest behind, at update {done[slowest]} of {total}"
-    return single(silence, limit, silence > limit, evidence.next_epoch, detail)
+    return unowned(silence, limit, silence <= limit, evidence.next_epoch, detail)
 
 
 def greedy_above_chance(evidence: Evidence) -> Comparison | None:
@@ -470,7 +452,7 @@ def greedy_above_chance(evidence: Evidence) -> Comparison | None:
         if _way(evidence.settings) < ENOUGH_WAY or reward + STANDARD_ERRORS * error > chance + worth:
             return None
     share = f"{(reward - chance) / (best['mean'] - chance):.0%}" if best else "an unknown share"
-    return single(reward, limit, failed, evidence.config.epochs, said("learning.share", share=share))
+    return unowned(reward, limit, not failed, evidence.config.epochs, said("learning.share", share=share))
 
 
 def _greedy_as(known_of: Callable[[Evidence], Sequence[float]], whose: str, evidence: Evidence) -> Comparison | None:
@@ -484,7 +466,7 @@ def _greedy_as(known_of: Callable[[Evidence], Sequence[float]], whose: str, evid
     mean = float(known.mean())
     spread = max(float(known.std(ddof=1)), LEAST_SPREAD * abs(mean), 1e-9) * math.sqrt(1 + 1 / len(known))
     failed = chance_above(max(0.0, mean - reward) / spread, len(known) - 1) < OTHERS_ALARM
-    return single(reward, mean, failed, evidence.config.epochs, said(f"learning.{whose}", count=len(known)))
+    return unowned(reward, mean, not failed, evidence.config.epochs, said(f"learning.{whose}", count=len(known)))
 
 
 def _before(evidence: Evidence) -> list[float]:

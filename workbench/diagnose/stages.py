@@ -358,14 +358,13 @@ def handed_on(judge: Judge, case: Case) -> None:
             for name, each in _window_of(case, row, due.span).items():
                 judge.same("return", case[f"batch_{name}"][row, :ahead], each, "handed on", name=name, number=number)
             states |= {f"state {k}": (case["batch_states"][:, k], min(k, due.span)) for k in range(ahead + 1)}
-        start = max(int(case["memory_episode_start"][row, 0]) - turn + frames - 1, 0)
-        _same_frames(
-            (
-                (f"{name} of row {number}", state[row],
-                 reference.stack(case["memory_frame"][row], after + frames - 1, start, frames))
-                for name, (state, after) in states.items()
-            ), "learner", "learner's frames",
-        )  # fmt: skip
+        kept, newest = case["memory_frame"][row], frames - 1
+        start = max(int(case["memory_episode_start"][row, 0]) - turn + newest, 0)
+        handed = [
+            (f"{name} of row {number}", state[row], reference.stack(kept, after + newest, start, frames))
+            for name, (state, after) in states.items()
+        ]
+        _same_frames(handed, "learner", "learner's frames")
 
 
 def _window_of(case: Case, row: int, span: int) -> dict[str, Floats]:
@@ -599,11 +598,13 @@ def stepped(judge: Judge, case: Case) -> None:
         judge.same("rate", rate, due_rate, "step size")
     steps, updates = int(case["step_after"]), int(case["updates_after"])
     wrong_if(updates != made + 1 or steps != int(case["step_before"]) + 1, "counts", steps=steps, updates=updates)
-    names = ("online", "exp_avg", "exp_avg_sq")
-    before, found = (
-        reference.Moments(*(case[f"{name}_{when}"].astype(np.float64) for name in names))
-        for when in ("before", "after")
-    )
+
+    def moments(when: str) -> reference.Moments:
+        """Weights and moments as they were before the update, or after it."""
+        names = ("online", "exp_avg", "exp_avg_sq")
+        return reference.Moments(*(case[f"{name}_{when}"].astype(np.float64) for name in names))
+
+    before, found = moments("before"), moments("after")
     due = reference.adam(before, gradient, made + 1, rate, learning.adam_eps)
     moved, way = found.weights - before.weights, due.weights - before.weights
     for name, here in _layers(case).items():

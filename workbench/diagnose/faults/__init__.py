@@ -10,20 +10,14 @@ from collections.abc import Sequence
 from workbench.core.config import Config
 from workbench.core.did_you_mean import did_you_mean
 from workbench.diagnose.catalogue import fault_names
-from workbench.diagnose.faults import data, learning, processes, weights
+from workbench.diagnose.faults import data, learning, processes, weights  # noqa: F401  # they bring the faults
 from workbench.diagnose.faults.fault import Fault, FaultError
 from workbench.diagnose.sentences import said
 
 __all__ = ["FAULTS", "Fault", "FaultError", "make", "prepare"]
 
-_CLASSES = {
-    getattr(each, "name", ""): each
-    for module in (data, weights, learning, processes)
-    for each in vars(module).values() if isinstance(each, type) and issubclass(each, Fault)
-}  # fmt: skip
-
 # Every fault by its name, in the order of the catalogue.
-FAULTS: dict[str, type[Fault]] = {name: _CLASSES[name] for name in fault_names()}
+FAULTS: dict[str, type[Fault]] = {name: Fault.named[name] for name in fault_names()}
 
 
 def make(name: str, strength: float | None = None) -> Fault:

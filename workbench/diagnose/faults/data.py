@@ -133,31 +133,19 @@ class EpisodeBoundaryIgnored(ReplayFault):
     replaces: ClassVar = {LEARNERS_REPLAY: _Endless, ACTORS_REPLAY: _Unbroken}
 
 
-class _OwnHistory(Replay):
-    """Shows the actor the frames of ``behind`` turns ago, as a history that is late by so many and knows no episode."""
-
-    behind = 0
-
-    def newest_stack(self, turn: int) -> NDArray[np.uint8]:
-        """The newest frames of the history; blank before it begins with the epoch."""
-        return self.stack(self._slot, turn - self.behind, np.zeros_like(self._episode_start), self._every_world)
-
-
-class SeparateHistory(ReplayFault):
+class SeparateHistory(Fault):
     """The actor stacks frames out of a history of its own, which has fallen behind the replay.
 
     The original added to both and took the sum of its code paths to keep them equal. As long as they are equal nothing
     is wrong; the strength says by how many turns they are not.
     """
 
-    replaces: ClassVar = {ACTORS_REPLAY: _OwnHistory}
+    replaces: ClassVar = {ACTORS_REPLAY: Replay}
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
-        """The actor's replay is late."""
-        super().on_collector(collector, parts)
+        """The actor is shown the frames of so many turns ago, blank before the epoch began."""
         for replay in collector.replays:
-            assert isinstance(replay, _OwnHistory)
-            replay.behind = int(self.strength)
+            override(replay, "newest_stack", lambda newest, turn: newest(turn - int(self.strength)))
 
 
 # --- how rows are drawn ----------------------------------------------------------------------------------------------

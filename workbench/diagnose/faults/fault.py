@@ -32,6 +32,7 @@ class Fault(Hook):
         FaultError: the fault has no strength, or not this one.
 
     Attributes:
+        named: All that there are, by name.
         name: Name under which it is switched on, and which the catalogue lists: that of the class in snake case, unless
             it has another. Of those that follow, ``fault.toml`` has what differs from the default.
         modes: Modes in which it makes sense; :meth:`why_not` says why not in the others.
@@ -45,6 +46,7 @@ class Fault(Hook):
         replaces: Parts that it puts another in place of, and of which class; two faults cannot replace the same one.
     """
 
+    named: ClassVar[dict[str, type["Fault"]]] = {}
     name: ClassVar[str]
     modes: ClassVar[Sequence[str]] = MODES
     races: ClassVar[bool] = False
@@ -59,6 +61,7 @@ class Fault(Hook):
     def __init_subclass__(cls) -> None:
         if "name" not in vars(cls):
             cls.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+        cls.named[cls.name] = cls
         for attribute, value in beside(__file__).get(cls.name, {}).items():
             setattr(cls, attribute, value)
 
