@@ -279,6 +279,7 @@ class _Learning(_Side):
             override(trainer.replays[index], "sample", partial(self._sample, index=index))
             if isinstance(agent, ValueAgent):
                 override(agent, "update", partial(self._update, index=index))
+                override(agent, "accumulate", partial(self._accumulate, agents=[agent]))
                 first = _sums(agent)
                 if not agent.updates and WARM_START not in parts.blocks:  # the target network begins as the online one
                     first[2] = first[1]
@@ -287,10 +288,8 @@ class _Learning(_Side):
                 override(trainer.samplers[index], "reject", partial(self._reject, index=index))
             if isinstance(trainer.samplers[index], PrioritisedSampler):
                 override(trainer.samplers[index], "update", partial(self._take_errors, index=index))
-        watched = [agent for agent in trainer.agents.values() if isinstance(agent, ValueAgent)]
-        together: Any = [(trainer.learner, watched)] if isinstance(trainer.learner, FusedLearner) else None
-        for owner, agents in together or [(agent, [agent]) for agent in watched]:
-            override(owner, "accumulate", partial(self._accumulate, agents=agents))
+        if isinstance(trainer.learner, FusedLearner):  # which adds up the gradients of all
+            override(trainer.learner, "accumulate", partial(self._accumulate, agents=[*trainer.agents.values()]))
 
     def _learn(self, learn: Wrapped, index: int, epoch: int, num_updates: int, end: int | None) -> None:
         soon = {each for each in self.audited if each[0] == index and each[1] <= epoch + 1}

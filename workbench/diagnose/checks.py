@@ -16,7 +16,7 @@ import numpy as np
 from workbench.diagnose import rules
 from workbench.diagnose.catalogue import CHECKS, RULES, ids_of_check
 from workbench.diagnose.measurements import probes_of
-from workbench.diagnose.rules import Comparison, Evidence, Measure, Rule
+from workbench.diagnose.rules import Comparison, Evidence, Rule
 from workbench.diagnose.sentences import said
 
 Verdict = Literal["pass", "fail", "cannot tell", "does not apply"]
@@ -68,7 +68,6 @@ def _rule(
     tolerance: float = 0.0, missing: str = "", exempt: str = "", **about: Any,
 ) -> Rule:  # fmt: skip
     """A rule as the page gives it."""
-    found: Measure
     if stages:
         about = _OF_STAGES | about | {"exempt": functools.partial(rules.not_computed, stages)}
         found = functools.partial(rules.agreed, stages, findings, but)

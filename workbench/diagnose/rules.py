@@ -308,10 +308,9 @@ def version_acted_with(evidence: Evidence) -> Comparison | None:
     """At a finite lag exactly the version of the dial; free-running none that is older than what the sync took."""
     epochs, due = _synced(evidence)
     used = epochs["policy_version"]
-    if evidence.lag is None:
-        return compared(epochs, used, due, used >= due)
-    due = np.maximum(epochs["epoch"] - evidence.lag, 0)
-    return compared(epochs, used, due, used == due)
+    if evidence.lag is not None:
+        due = np.maximum(epochs["epoch"] - evidence.lag, 0)
+    return compared(epochs, used, due, used >= due if evidence.lag is None else used == due)
 
 
 def lag_in_versions(evidence: Evidence) -> Comparison | None:

@@ -30,10 +30,9 @@ class _Ends(Fault):
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """It takes that process, and a run that gets so far."""
-        if mode not in self.modes:
-            return said("faults.no processes")
         last = self.last(config, lag)
-        return "" if self.strength <= last else said("faults.too late", strength=self.strength, last=last)
+        late = said("faults.too late", strength=self.strength, last=last) if self.strength > last else ""
+        return super().why_not(config, mode, lag) or late
 
 
 class _LearnerEnds(_Ends):
