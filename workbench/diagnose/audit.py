@@ -289,7 +289,7 @@ class _Learning(_Side):
             if isinstance(trainer.samplers[index], PrioritisedSampler):
                 override(trainer.samplers[index], "update", partial(self._take_errors, index=index))
         if isinstance(trainer.learner, FusedLearner):  # which adds up the gradients of all
-            override(trainer.learner, "accumulate", partial(self._accumulate, agents=[*trainer.agents.values()]))
+            override(trainer.learner, "accumulate", partial(self._accumulate, agents=[*trainer.learner.agents.values()]))
 
     def _learn(self, learn: Wrapped, index: int, epoch: int, num_updates: int, end: int | None) -> None:
         soon = {each for each in self.audited if each[0] == index and each[1] <= epoch + 1}

@@ -360,11 +360,11 @@ def handed_on(judge: Judge, case: Case) -> None:
             states |= {f"state {k}": (case["batch_states"][:, k], min(k, due.span)) for k in range(ahead + 1)}
         kept, newest = case["memory_frame"][row], frames - 1
         start = max(int(case["memory_episode_start"][row, 0]) - turn + newest, 0)
-        handed = [
+        stacks = [
             (f"{name} of row {number}", state[row], reference.stack(kept, after + newest, start, frames))
             for name, (state, after) in states.items()
         ]
-        _same_frames(handed, "learner", "learner's frames")
+        _same_frames(stacks, "learner", "learner's frames")
 
 
 def _window_of(case: Case, row: int, span: int) -> dict[str, Floats]:
