@@ -12,7 +12,7 @@ import io
 import math
 import os
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -289,7 +289,7 @@ class _Learning(_Side):
             if isinstance(trainer.samplers[index], PrioritisedSampler):
                 override(trainer.samplers[index], "update", partial(self._take_errors, index=index))
         if isinstance(trainer.learner, FusedLearner):  # which adds up the gradients of all
-            override(trainer.learner, "accumulate", partial(self._accumulate, agents=[*trainer.learner.agents.values()]))
+            override(trainer.learner, "accumulate", partial(self._accumulate, agents=trainer.learner.agents.values()))
 
     def _learn(self, learn: Wrapped, index: int, epoch: int, num_updates: int, end: int | None) -> None:
         soon = {each for each in self.audited if each[0] == index and each[1] <= epoch + 1}
@@ -396,7 +396,7 @@ class _Learning(_Side):
         phase.kept |= {f"random_{name}": agent.staging.host[name].copy() for name in agent.random_fields()}
         return metrics
 
-    def _accumulate(self, accumulate: Wrapped, rows: slice, *, agents: list[ValueAgent]) -> Any:
+    def _accumulate(self, accumulate: Wrapped, rows: slice, *, agents: Iterable[ValueAgent]) -> Any:
         """Copy what gradients have come to, on their device alone: this may be part of a captured graph."""
         found, gradients = accumulate(rows), [agent.parameters.gradient for agent in agents]
         if gradients[0].is_cuda or any(phase.now for phase in self._phases.values()):
