@@ -141,11 +141,7 @@ def files_needed(plan: Plan) -> int:
 
 def files_left() -> int:
     """How many more files this process may open."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    try:
-        return limit - len(os.listdir("/dev/fd"))
-    except OSError:
-        return 0
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - int(psutil.Process().num_fds())
 
 
 def _mib(size: float) -> str:

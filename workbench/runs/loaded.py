@@ -1,7 +1,5 @@
 """What can be looked at in a run, whether it is a run of this process or was read from its folder."""
 
-import functools
-import json
 import math
 import os
 import platform
@@ -253,7 +251,7 @@ class LoadedRun(RunView, Awaitable[Result]):
         folder = RunFolder.open(path)
         description = _description_of(folder)
         try:
-            config = _config_of({**description["config"]}, given)
+            config = Config.from_dict(description["config"], **given)
             if description["mode"] in readers:
                 super().__init__(folder, config, History(), description)
                 readers[description["mode"]](self)
@@ -295,19 +293,6 @@ class LoadedRun(RunView, Awaitable[Result]):
             for table in self.folder.schema.tables:
                 self.history.read(table, self.folder)
         return self
-
-
-def _config_of(settings: dict[str, Any], given: Given) -> Config:
-    """A run's configuration; of many runs that differ in the seed alone it is checked once."""
-    if any(given.values()):
-        return Config.from_dict(settings, **given)
-    seed = settings.pop("seed")
-    return _without_seed(json.dumps(settings, sort_keys=True)).replace(seed=seed)
-
-
-@functools.lru_cache(maxsize=64)
-def _without_seed(text: str) -> Config:
-    return Config.from_dict({**json.loads(text), "seed": 0})
 
 
 def classes_of(config: Config) -> Given:

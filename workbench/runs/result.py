@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from workbench.runs.history import History
 from workbench.runs.sentences import said
 from workbench.runs.table import fixed, markdown_rows, number
@@ -82,18 +80,9 @@ def cell(result: Result, paths: Iterable[str]) -> str:
     return " / ".join(each if isinstance(each, str) else number(each) for each in found)
 
 
-def epoch_rewards(history: History) -> tuple[np.ndarray, np.ndarray]:
-    """Epochs that are recorded for every agent, (n,) int, and the rewards summed over the agents, (n,) float64."""
-    table = history.epochs
-    epochs, place, count = np.unique(table["epoch"], return_inverse=True, return_counts=True)
-    summed = np.bincount(place, weights=table["reward"], minlength=len(epochs))
-    whole = count == count.max(initial=0)
-    return epochs[whole], summed[whole]
-
-
 def reward_tenths(history: History) -> dict[str, float | None]:
     """Mean reward over the first and the last tenth of the recorded epochs."""
-    _, rewards = epoch_rewards(history)
+    rewards = history.series("charts/reward")[1]
     if not len(rewards):
         return {"first_tenth": None, "last_tenth": None}
     tenth = max(1, len(rewards) // 10)

@@ -196,19 +196,13 @@ class _Plot:
         """Set scale and limits, and say so where there is nothing to see or not everything can be seen."""
         axes, empty = self._axes, not any(map(len, drawn))
         axes.relim()
-        low, high = axes.dataLim.intervaly
-        limited = bool(np.isfinite([low, high]).all())
-        log = self._choices.log and limited and low > 0 and not empty
+        log = self._choices.log and not empty and bool(axes.dataLim.y0 > 0)
         if log:
             axes.set_yscale("log")
-        if limited:
-            low, high = np.log10([low, high]) if log else (low, high)
-            margin = 0.06 * (high - low) or (0.3 if log else 0.06 * abs(high)) or 1.0
-            margin *= 2 if self._chart.references else 1  # room for the names of the lines
-            bottom, top = low - margin, high + margin
-            axes.set_ylim(*(10.0 ** np.array([bottom, top]) if log else (bottom, top)))
-            if log:
-                log_ticks(axes.yaxis, top - bottom)
+        axes.margins(y=0.12 if self._chart.references else 0.06)  # room for the names of the lines
+        axes.autoscale_view(scalex=False)
+        if log:
+            log_ticks(axes.yaxis, float(np.ptp(np.log10(axes.get_ylim()))))
         linear = "linear: some values are 0 or below" if self._choices.log and not log and not empty else ""
         axes.text(
             0.5, 0.5 if empty else 0.93, note or linear, transform=axes.transAxes, ha="center", va="center",

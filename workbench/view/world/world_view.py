@@ -59,10 +59,10 @@ class WorldView(Live):
         self.runs, self._seed = runs_of(runs, "look at"), seed
         self._watched = next((run for run in self.runs if _has_weights(run)), self.runs[0])
         self._check_agent(agent)
-        self._agent, self._lock = agent, threading.RLock()
+        self._lock = threading.RLock()
         self._player: Watcher | None = None
         self.game = self._new_game(self._watched)
-        self._build_widgets()
+        self._build_widgets(agent)
         self._show()
 
     def step(self) -> None:
@@ -71,7 +71,7 @@ class WorldView(Live):
             if self.game.over:
                 self.new_epoch()
             else:
-                self.game.play_to(self._agent)
+                self.game.play_to(self.agent.value)
                 self._show()
 
     def play(self) -> None:
@@ -102,10 +102,7 @@ class WorldView(Live):
             ValueError: there is no such agent.
         """
         self._check_agent(agent)
-        with self._lock:
-            self._agent = agent
-            self._show()
-        self.agent.value = agent
+        self.agent.value = agent  # which shows it
 
     def watch(self, run: RunView) -> None:
         """Look at another of the runs, in a new epoch of the same random stream.
@@ -115,9 +112,10 @@ class WorldView(Live):
         """
         with self._lock:
             self.game, self._watched = self._new_game(run), run
-            self._agent = min(self._agent, self.game.num_agents - 1)
+            agent = min(self.agent.value, self.game.num_agents - 1)
+            self.agent.options = tuple(range(self.game.num_agents))
+            self.agent.value = agent
             self._show()
-            self._list_agents()
 
     def figure(self) -> Image:
         """A still picture of the game as it is now, which a notebook shows and ``save`` writes."""
@@ -147,7 +145,7 @@ class WorldView(Live):
 
     # --- widgets ---------------------------------------------------------------------------------------------------
 
-    def _build_widgets(self) -> None:
+    def _build_widgets(self, agent: int) -> None:
         def made(kind: Any, description: str, **settings: Any) -> Any:
             """A control as wide as its text."""
             return kind(description=description, layout=widgets.Layout(width="auto"), **settings)
@@ -156,7 +154,7 @@ class WorldView(Live):
         self.play_button = made(widgets.ToggleButton, "Play", icon="play", tooltip="Play by itself")
         newest = "Start a new epoch with the newest weights"
         self.epoch_button = made(widgets.Button, "New epoch", icon="refresh", tooltip=newest)
-        self.agent = made(widgets.Dropdown, "agent")
+        self.agent = made(widgets.Dropdown, "agent", options=tuple(range(self.game.num_agents)), value=agent)
         named = list(zip(labels(self.runs), self.runs, strict=True))
         self.run = made(widgets.Dropdown, "run", options=named, value=self._watched)
         self.run.layout.display = None if len(self.runs) > 1 else "none"
@@ -164,26 +162,15 @@ class WorldView(Live):
         self.speed = made(widgets.Dropdown, "", options=speeds, tooltip="How fast it plays")
         self.message, self.image = widgets.HTML(), widgets.HTML()
         self.image.add_class("wb-world")
-        self._list_agents()
         self.step_button.on_click(lambda _: self._try(self.step))
         self.epoch_button.on_click(lambda _: self._try(self.new_epoch))
         self.play_button.observe(lambda change: self._toggle(change["new"]), "value")
-        self.agent.observe(lambda change: self._choose_agent(change["new"]), "value")
+        self.agent.observe(lambda _: self._try(self._show), "value")
         self.run.observe(lambda change: self._try(lambda: self.watch(change["new"])), "value")
         self.speed.observe(lambda _: self._play_at_another_speed(), "value")
         row = widgets.HBox([self.step_button, self.play_button, self.speed, self.epoch_button, self.agent, self.run])
         row.layout = widgets.Layout(flex_flow="row wrap", align_items="center")  # wraps where the page is narrow
         self.widget = widgets.VBox([row, self.message, self.image])
-
-    def _list_agents(self) -> None:
-        agents = tuple(range(self.game.num_agents))
-        if self.agent.options != agents:
-            self.agent.options = agents
-        self.agent.value = self._agent
-
-    def _choose_agent(self, agent: int | None) -> None:
-        if agent is not None and agent != self._agent:
-            self._try(lambda: self.look_through(agent))
 
     def _toggle(self, playing: bool) -> None:
         self.play_button.description = "Pause" if playing else "Play"
@@ -203,9 +190,10 @@ class WorldView(Live):
 
     def _show(self) -> None:
         """Draw the game, at the agent's turn or at the end of the epoch."""
-        if self.game.agent != self._agent:
-            self.game.play_to(self._agent)
-        self.image.value = svg(self.game, self._name)
+        with self._lock:
+            if self.game.agent != self.agent.value:
+                self.game.play_to(self.agent.value)
+            self.image.value = svg(self.game, self._name)
 
 
 def _has_weights(run: RunView) -> bool:
