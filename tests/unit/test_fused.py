@@ -61,12 +61,14 @@ def filled(config, epochs=4):
 
 
 class Pair:
-    """Both learners over the same replays."""
+    """Both learners over the same replays; the fused one computes as it does on a card, unless it is told not to."""
 
-    def __init__(self, config):
+    def __init__(self, config, batched=True):
         self.config, agents, self.replays = config, range(config.num_agents), filled(config)
         self.separate = Learner(config, agents, self.replays, CPU)
         self.fused = FusedLearner(config, agents, self.replays, CPU)
+        assert not self.fused.batched
+        self.fused.batched = batched
 
     def learn(self, updates, rate=lambda update: 1e-3):
         """Make updates with both; what each agent's looked like, of the separate ones and of the fused ones."""
@@ -106,6 +108,16 @@ def test_one_fused_update_is_that_of_separate_learners_to_rounding(changes):
         assert found[index].target_updates.tolist() == separate[index].target_updates.tolist()
         for name in ("policy_version", "fill"):
             assert np.array_equal(getattr(found[index], name), getattr(separate[index], name))
+
+
+@pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS)
+def test_on_a_cpu_fused_updates_have_the_bits_of_separate_learners(changes):
+    pair = Pair(TINY.replace(**changes), batched=False)
+    for _ in range(3):
+        separate, found = pair.learn(2)
+        for index in pair.fused.agents:
+            assert found[index].metrics == pytest.approx(separate[index].metrics, rel=1e-5)
+    assert pair.distance().max() == 0
 
 
 class Doubles(Staging):

@@ -3,7 +3,8 @@
 The weights, target weights, gradients and moments of all agents lie stacked, one agent to a row, and every agent's own
 parts are views of its row. So whatever reads or writes one agent (snapshot, state, probe, fault) finds what it finds
 elsewhere. An update brings all batches to the device in one copy and maps ``row_losses`` over the rows with
-``torch.vmap``, which turns the matrix products of N agents into one batched product.
+``torch.vmap``, which turns the matrix products of N agents into one batched product. A CPU, which waits for no launch,
+computes them agent by agent: then each agent's weights stay in its cache from the forward pass to the backward pass.
 
 To the outside each agent is asked for its updates as everywhere. Asked for one agent's, the learner asks for the
 others' first, so that all are under way when the first update is made; in an update it does the same, agent by agent.
@@ -82,6 +83,7 @@ class FusedLearner(Learner):
 
     Attributes:
         agents, replays, samplers, ask: see :class:`workbench.core.train.learners.Learner`.
+        batched: whether the losses of all agents come from batched products: on every device but the CPU.
         vector: (N, 2 * size) float32: in each row the online and the target weights of an agent.
         gradient, exp_avg, exp_avg_sq: (N, size) float32.
     """
@@ -92,7 +94,7 @@ class FusedLearner(Learner):
         """Make the agents of those indices, for each of which there is a replay, and stack them."""
         self.check(config)
         super().__init__(config, indices, replays, device)
-        self.config = config
+        self.config, self.batched = config, device.type != "cpu"
         self._asked: dict[int, _Request] = {}
         self._made_updates: dict[int, Learned] = {}
         self._stack(device)
@@ -259,6 +261,10 @@ class FusedLearner(Learner):
 
     def accumulate(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Add the gradients of a micro-batch's share of each agent's loss; (N, rows) each."""
+        if not self.batched:
+            parts = [agent.accumulate(rows) for agent in self.agents.values()]
+            loss, q_tm1, td_error = map(torch.stack, zip(*parts, strict=True))
+            return loss, q_tm1, td_error
         staged = {name: tensor for name, tensor in self._staging.device.items() if name != "grad_clip"}
         losses = torch.vmap(lambda parameters, batch: functional_call(self._networks, parameters, (batch, rows)))
         loss, q_tm1, td_error = losses(self._parameters, staged)

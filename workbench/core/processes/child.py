@@ -18,14 +18,11 @@ from typing import Any, NoReturn, Self
 from workbench.core.processes.shared_memory import Descriptor
 from workbench.core.processes.wakeup import Stopped
 from workbench.core.processes.worker import Job
+from workbench.core.sentences import said
 
 MOST_SENT = 6_000  # bytes of a traceback that are sent home: so few that they go in one write
 FAILED = 1
 PARENT_GONE = 3
-NO_DEVICE_MEMORY = (
-    "no free device memory: lower learning.batch_size or agent.width, raise learning.accumulate, end what else uses "
-    "the device, or set device to cpu\n"
-)
 
 
 class Line(socket.socket):
@@ -116,7 +113,7 @@ def _words(error: BaseException) -> str:
     """A failure's traceback, printed as a whole and shortened."""
     text = traceback.format_exc()
     if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it where it is not needed
-        text += NO_DEVICE_MEMORY
+        text += said("child.device memory") + "\n"
     with contextlib.suppress(OSError, ValueError):  # a full disk, or no such character
         print(text, flush=True)
     data = text.encode(errors="backslashreplace")

@@ -25,6 +25,7 @@ from workbench.core.processes.shared_memory import Descriptor
 from workbench.core.processes.spawn import HOW_UNKNOWN, Process, in_words
 from workbench.core.processes.wakeup import Wakeup
 from workbench.core.processes.worker import Job, Role
+from workbench.core.sentences import said
 from workbench.core.shared.record_ring import Channel
 from workbench.core.train.hooks import Death, Listener, Verdict
 from workbench.core.train.learners import Learner, MakeLearner
@@ -192,10 +193,8 @@ class Supervisor:
             self.progress.open_barrier()
             self.ring()
         elif time.monotonic() - self._ready_time > limit:
-            self._fail(ChildFailed(
-                f"{len(self.children) - ready} of {len(self.children)} children were not ready within {limit:g} s; see "
-                "the logs. Fewer processes start sooner: processes.learners groups agents"
-            ))  # fmt: skip
+            late = {"late": len(self.children) - ready, "children": len(self.children), "limit": limit}
+            self._fail(ChildFailed(said("supervisor.late", **late)))
 
     def drain(self) -> None:
         """Hand the records that have come to the listeners; for the watching thread, and what it calls."""
