@@ -71,7 +71,7 @@ def test_the_rows_of_several_runs_follow_each_other(run, tmp_path):
     frame = to_pandas([run, other])["epochs"]
     assert same(frame[frame["mode"] == "sequential"], other.history.epochs)
     assert frame["lag"].dropna().unique().tolist() == [2]
-    with pytest.raises(ExportError, match="there are no runs to export"):
+    with pytest.raises(wb.ConfigError, match="there are no runs to export"):
         to_pandas([])
 
 

@@ -16,7 +16,7 @@ CHOSEN = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("room", ["core", "export", "report", "runs", "view", "zoo"])
+@pytest.mark.parametrize("room", ["cli", "core", "export", "report", "runs", "sweep", "view", "zoo"])
 def test_every_sentence_is_said_somewhere_and_gets_all_of_its_numbers(room):
     parts = tomllib.loads((PACKAGE / room / "sentences.toml").read_text())
     known = {f"{part}.{name}": text for part, names in parts.items() for name, text in names.items()}

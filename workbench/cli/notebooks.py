@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import tyro
 
 from workbench.cli.options import command
+from workbench.cli.sentences import said
 from workbench.runs import machine
 from workbench.runs.files import write_whole
 from workbench.runs.folder import RecordError, data_folder
@@ -70,10 +71,7 @@ def require_private(arguments: Sequence[str]) -> None:
         if match := _OPENS.fullmatch(argument):
             name, value = match.groups(default=following)
             if name != "ip" or value not in LOOPBACK:
-                raise RecordError(
-                    f"{argument} is refused: JupyterLab stays on this machine, with the token that it makes; from "
-                    "elsewhere, forward a port (ssh -L), or start jupyter lab yourself"
-                )
+                raise RecordError(said("notebooks.private", argument=argument))
 
 
 @command

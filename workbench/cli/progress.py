@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
+from workbench.cli.sentences import said
 from workbench.runs.compare import Comparison
 from workbench.runs.run import Run
 from workbench.runs.table import plain
@@ -57,24 +58,17 @@ def _stop(job: Run | Comparison, runs: Sequence[Run]) -> None:
 
 def where(run: Run) -> str:
     """One line on a run that is under way."""
-    now = run.progress
-    return (
-        f"{run.label}: {run.status}, epoch {now['epochs']:.0f} of {run.config.epochs}, {now['updates']:,.0f} updates, "
-        f"{now['agent_steps_per_s']:,.0f} agent steps/s, {now['updates_per_s']:,.0f} updates/s"
-    )
+    return said("progress.where", run=run, now=run.progress)
 
 
 def outcome(run: Run) -> str:
     """One line on a run that has ended."""
-    now, path = run.progress, run.folder.path
+    path = run.folder.path
     resumable = run.status in ("stopped", "failed") and any((path / "checkpoints").glob("*.npz"))
     further = f"; to continue: workbench resume {path}" if resumable else ""
     further += "".join(f"; {text}" for text in run.warnings) if run.status == "stopped" else ""  # nobody waited for it
     further += f"; NOT SAVED, as the disk refused: {', '.join(run.unsaved)}" if run.unsaved else ""
-    return (
-        f"{run.label}: {run.status} at epoch {now['epochs']:.0f} of {run.config.epochs} "
-        f"after {now['elapsed_s']:.1f} s; its records are in {path}{further}"
-    )
+    return said("progress.outcome", run=run, now=run.progress, further=further)
 
 
 def _watch(job: Run | Comparison, bar: tqdm, waiting: list[Run]) -> None:

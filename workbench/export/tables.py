@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from workbench.export.needed import ExportError, need
+from workbench.export.needed import need
+from workbench.runs.compare import runs_of
 from workbench.runs.files import at, whole_file
 from workbench.runs.limits import check_tables
 from workbench.runs.loaded import RunView
@@ -34,9 +35,10 @@ def to_pandas(runs: RunView | Sequence[RunView]) -> "dict[str, pd.DataFrame]":
         Name of the table to a frame with :data:`RUN_COLUMNS` and the fields of the table, in the order of arrival.
 
     Raises:
-        ExportError: there are no runs, or pandas is not installed.
+        ConfigError: there are no runs.
+        ExportError: pandas is not installed.
     """
-    pandas, several = need("pandas"), _several(runs)
+    pandas, several = need("pandas"), runs_of(runs, "export")
     frames: dict[str, list[pd.DataFrame]] = {}
     for run in several:
         check_tables(run.history)
@@ -58,7 +60,8 @@ def to_csv(runs: RunView | Sequence[RunView], out: Path | str) -> list[Path]:
         The files: ``updates.csv``, ``epochs.csv`` and so on.
 
     Raises:
-        ExportError: there are no runs, or pandas is not installed.
+        ConfigError: there are no runs.
+        ExportError: pandas is not installed.
     """
 
     def write(frame: "pd.DataFrame", file: BinaryIO) -> None:
@@ -82,10 +85,11 @@ def to_parquet(runs: RunView | Sequence[RunView], out: Path | str) -> list[Path]
         The files: ``updates.parquet``, ``epochs.parquet`` and so on.
 
     Raises:
-        ExportError: there are no runs, or pandas or pyarrow is not installed.
+        ConfigError: there are no runs.
+        ExportError: pandas or pyarrow is not installed.
     """
     arrow, parquet = need("pyarrow"), need("pyarrow.parquet")
-    about = json.dumps({run.name: run.folder.read_description() for run in _several(runs)}).encode()
+    about = json.dumps({run.name: run.folder.read_description() for run in runs_of(runs, "export")}).encode()
 
     def write(frame: "pd.DataFrame", file: BinaryIO) -> None:
         table = arrow.Table.from_pandas(frame, preserve_index=False)
@@ -97,13 +101,6 @@ def to_parquet(runs: RunView | Sequence[RunView], out: Path | str) -> list[Path]
 def _cell(text: str) -> str:
     """Text for a spreadsheet, which computes what begins like a formula."""
     return f"'{plain(text)}" if text.startswith(("=", "+", "-", "@")) else plain(text)
-
-
-def _several(runs: RunView | Sequence[RunView]) -> list[RunView]:
-    several = [runs] if isinstance(runs, RunView) else list(runs)
-    if not several:
-        raise ExportError("there are no runs to export; give at least one")
-    return several
 
 
 def _frame(pandas: Any, run: RunView, table: str) -> "pd.DataFrame":

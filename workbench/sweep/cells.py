@@ -25,6 +25,7 @@ from workbench.runs.loaded import LoadedRun, RunError, RunView, classes_of, else
 from workbench.runs.recovery.checkpoint import kept_epochs
 from workbench.runs.result import Result
 from workbench.runs.run import Run
+from workbench.sweep.sentences import said
 
 # Draws in a row without a new cell, after which a random sweep has all the cells that there are.
 MOST_VAIN = 1000
@@ -160,12 +161,9 @@ def _earlier(cell: Cell) -> LoadedRun | None:
         return None
     run = LoadedRun(cell.path, **classes_of(cell.config))
     unlike = [f"{name} is {one!r}, not {two!r}" for name, (one, two) in differences(run.config, cell.config).items()]
-    unlike += [f"{name} was changed to {value!r}" for *_, said in run.changes for name, value in said.items()]
+    unlike += [f"{name} was changed to {value!r}" for *_, made in run.changes for name, value in made.items()]
     if unlike:
-        raise RecordError(
-            f"{cell.path} is not the run that the sweep wants: {'; '.join(unlike)}; rename or delete that folder, or "
-            "give the sweep another one (out)"
-        )
+        raise RecordError(said("cells.unlike", path=cell.path, unlike="; ".join(unlike)))
     return run
 
 

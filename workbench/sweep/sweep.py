@@ -24,6 +24,7 @@ from workbench.runs.run import OWN_HOOKS
 from workbench.runs.statistics import with_interval
 from workbench.runs.table import Table, number
 from workbench.sweep.cells import Cell, changed_since
+from workbench.sweep.sentences import said
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,8 +120,8 @@ class Sweep(Awaitable["Sweep"]):
         while self._shown:
             self._shown.pop().finish()
         if failures := self.failures:
-            said = "; ".join(f"{name}: {str(error).splitlines()[0]}" for name, error in list(failures.items())[:3])
-            raise RunError(f"{len(failures)} of {len(self.cells)} cells did not finish: {said}")
+            told = "; ".join(f"{name}: {str(error).splitlines()[0]}" for name, error in list(failures.items())[:3])
+            raise RunError(f"{len(failures)} of {len(self.cells)} cells did not finish: {told}")
         return self
 
     def _wait(self, seconds: float) -> bool:
@@ -180,9 +181,9 @@ class Sweep(Awaitable["Sweep"]):
         head = tuple(name for name in rows[0] if name not in same and any(row[name] is not None for row in rows))
         names = tuple(name.replace("_", " ") if name in NUMBERS else name for name in head)
         counts = {status: sum(row["status"] == status for row in rows) for status in {row["status"] for row in rows}}
-        said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
         text = [tuple(number(row[name]) if name in NUMBERS else str(row[name]) for name in head) for row in rows]
-        return Table(names, tuple(text), f"{self.name}: {said}")
+        return Table(names, tuple(text), f"{self.name}: {told}")
 
     @property
     def frame(self) -> "pd.DataFrame":
@@ -254,12 +255,9 @@ class SeedComparison(Sweep):
             for name, path in _QUANTITIES.items()
         ]
         same = f"{sum(equal)} of {len(equal)}" if equal else "does not apply"
-        said = (
-            f"{len(pairs)} of {len(self.cells) // 2} pairs have finished; identical to the last bit: {same}; "
-            f"± is a 95 % interval by Student's t over seeds"
-        )
+        told = said("sweep.pairs", done=len(pairs), count=len(self.cells) // 2, same=same)
         speedup = with_interval([one.wall_s / two.wall_s for one, two in pairs], seeds)
-        return Table(("", "sequential", "multiprocess"), (*rows, ("speed-up", "", speedup)), said)
+        return Table(("", "sequential", "multiprocess"), (*rows, ("speed-up", "", speedup)), told)
 
 
 def at_once_here(cells: Sequence[Cell]) -> int:

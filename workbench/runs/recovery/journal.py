@@ -47,10 +47,8 @@ class Journal:
             raise ValueError(f"the state holds {sorted(state)}; this journal keeps {sorted(self._fields)}")
         slot = self._count.get() % len(self._steps)
         for name, value in state.items():
-            if np.shape(value) != self._fields[name].shape[1:]:
-                raise ValueError(
-                    f"{name} has shape {np.shape(value)}; this journal keeps {self._fields[name].shape[1:]}"
-                )
+            if np.shape(value) != (kept := self._fields[name].shape[1:]):
+                raise ValueError(f"{name} has shape {np.shape(value)}; this journal keeps {kept}")
             self._fields[name][slot] = value
         self._steps[slot] = step
         self._count.set(self._count.get() + 1)

@@ -21,6 +21,7 @@ from workbench.core.shared.replay import Replay
 from workbench.runs.evaluation import evaluation_config
 from workbench.runs.loaded import RunError, unpadded
 from workbench.runs.table import fixed
+from workbench.view.sentences import said
 
 # (32,) float32: quantile fractions at which the network is asked.
 FRACTIONS = (np.arange(32, dtype=np.float32) + 0.5) / 32
@@ -225,11 +226,9 @@ def describe(game: Game, name: str) -> str:
     seeing = game.sight
     values = ", ".join(f"{move} {fixed(value, 2)}" for move, value in zip(game.moves, seeing.q, strict=True))
     gems, place = (f"{game.gems} gems, ", f" in row {seeing.row}, column {seeing.column}") if game.mapped else ("", "")
-    return (
-        f"{name}, {when(game)}: {gems}{game.num_agents} agents. "
-        f"Agent {seeing.agent}{place} values its moves {values} "
-        f"and chooses {game.moves[seeing.choice]}. Reward so far {fixed(game.rewards.sum())}."
-    ) + f" No picture: {game.unseen}." * bool(game.unseen)
+    about = {"turn": when(game), "choice": game.moves[seeing.choice], "reward": fixed(game.rewards.sum())}
+    told = said("world.words", name=name, gems=gems, game=game, place=place, values=values, **about)
+    return told + f" No picture: {game.unseen}." * bool(game.unseen)
 
 
 def when(game: Game) -> str:

@@ -1,0 +1,5 @@
+"""What commands say of a run and when they refuse something, out of ``sentences.toml``."""
+
+from workbench.runs.sentences import sentences
+
+said = sentences(__file__)
