@@ -9,9 +9,12 @@ import workbench as wb
 from tests.unit.worlds import Bare
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore
-from workbench.diagnose.clean import CleanReplay, CleanWeightStore, distance, sampled_places
+from workbench.diagnose.cases import Case, Judge, Wrong
+from workbench.diagnose.clean import SCAN, CleanReplay, CleanWeightStore, distance, sampled_places
 from workbench.diagnose.measurements import MEASUREMENTS, measurement_number, measurements_of, probes_of
 from workbench.diagnose.probes import ALWAYS_BELOW, EVERY, measured_in_full
+from workbench.diagnose.stages import rows_drawn
+from workbench.runs.live_settings import SettingsTimeline
 from workbench.runs.presets import preset
 
 CONFIG = preset("tiny").replace(device="cpu", epochs=8)
@@ -144,3 +147,33 @@ def test_rows_that_the_writer_was_given_meanwhile_are_not_judged():
     replay.begin_epoch()
     replay.write_frame(0, frame + 1)
     assert clean.broken(np.arange(5)) == 0
+
+
+def test_a_phase_scans_as_many_rows_as_an_epoch_has_so_that_none_is_left_out():
+    config = CONFIG.replace(**{"world.num_worlds": 64, "replay.capacity": 2560, "replay.window": 1280})
+    spec, last = config.spec.agents[0], config.steps_per_epoch - 1
+    assert last >= SCAN
+    arrays = Replay.layout(config, spec).allocate()
+    replay, one = Replay(config, spec, arrays), np.ones(64, np.float32)
+    replay.begin_epoch()
+    for turn in range(config.max_turns):
+        replay.write_frame(turn, np.ones((64, 25), np.uint8))
+        replay.write_step(turn, np.zeros(64, np.int64), 0, 0.0, one)
+        replay.write_outcome(turn, one, one < 0, one < 0, one > 0)
+    replay.write_frame(config.max_turns, np.ones((64, 25), np.uint8))
+    replay.commit_epoch()
+    assert CleanReplay(config, spec, arrays).scan() == 0
+    arrays["probability"].reshape(-1)[last] = 7
+    assert CleanReplay(config, spec, arrays).scan() == 1
+
+
+@pytest.mark.parametrize(("bounds", "said"), [
+    ((40, 40, 0), None), ((40, 40, 20), "row 5 drawn, 20 to 39 are due"),
+    ((30, 40, 0), "row 30 drawn, 0 to 29 are due"),
+])  # fmt: skip
+def test_a_row_that_was_given_up_for_writing_before_it_was_drawn_is_not_due(bounds, said):
+    judge = Judge(1, SettingsTimeline(CONFIG), True)
+    case = Case("update", 0, 1, CONFIG, {"drawn": np.array([[5, 30]]), "bounds": np.array([bounds])})
+    with pytest.raises(KeyError if said is None else Wrong) as caught:  # what else is looked at was not kept
+        rows_drawn(judge, case)
+    assert said is None or str(caught.value) == said

@@ -325,15 +325,15 @@ def rows_drawn(judge: Judge, case: Case) -> None:
     least = int(case["version"]) - replay.max_age
     wrong_if(replay.max_age > 0 and oldest < least, "old row", found=oldest, due=least)
     wrong_if(case.has("memory_valid") and not case["memory_valid"][:, 0].all(), "nobody's row")
-    low, end, rng = int(case["low"]), int(case["end"]), reference.generator(case["sampling"])
+    low, end = int(case["low"]), int(case["end"])
     other, whole = np.zeros(len(numbers), np.bool_), case["intact"] <= max(0, end - replay.window)
     if type(replay.sampler) is UniformConfig and (whole or not replay.max_age):
-        due = rng.integers(low, end, len(numbers))
+        due = reference.generator(case["sampling"]).integers(low, end, len(numbers))
         again = (due < int(case["intact"])) | np.isin(due, case["rejected"])  # overwritten meanwhile, or nobody's
         other = (numbers != due) & ~again
     if type(replay.sampler) is PrioritisedConfig and whole and not len(case["rejected"]):
         wrong_if(case.config.spec.whole_epochs and case["least"] == 0, "never drawn")
-        points = rng.random(len(numbers))
+        points = reference.generator(case["sampling"]).random(len(numbers))
         shares = reference.stratified(points) if replay.sampler.draws == "stratified" else points
         above = case["priority_ends"] / case["priority_sum"] - shares  # from 0 to the row's own share
         other = (above < -ROUNDING) | (above > case["priorities"] / case["priority_sum"] + ROUNDING)
