@@ -5,7 +5,7 @@ Kinds of cell differ in shape as well as in colour, and agents carry their numbe
 move's quantiles, and the broad line beneath it reaches from their 10 % to their 90 % quantile, both on one scale for
 all moves. Another world is the picture that it draws of itself.
 
-The view in a notebook shows it as SVG: sharp at any size, in the ink of the page, made in a millisecond. Films are made
+The view in a notebook shows it as SVG: sharp at any size, in the ink of the page, made in milliseconds. Films are made
 of images.
 """
 
