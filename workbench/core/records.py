@@ -14,40 +14,21 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.did_you_mean import did_you_mean
-from workbench.core.sentences import said
+from workbench.core.sentences import beside, said
 
 # A structured array of shape (n,) whose dtype is that of a table.
 Records: TypeAlias = npt.NDArray[np.void]
 
-# One record per update, written by the learner of the agent.
-UPDATES = np.dtype([
-    ("time", "<f8"), ("agent", "<i4"), ("epoch", "<i4"), ("update", "<i8"),
-    ("loss", "<f4"), ("mean_q", "<f4"), ("max_q", "<f4"), ("td_error", "<f4"),
-    ("grad_norm", "<f4"), ("learning_rate", "<f4"), ("target_updates", "<i8"),
-    ("sample_age", "<f4"), ("replay_fill", "<i8"),
-])  # fmt: skip
 
-# One record per epoch and agent, written by the actor after the epoch's last action.
-EPOCHS = np.dtype([
-    ("time", "<f8"), ("agent", "<i4"), ("epoch", "<i4"), ("agent_steps", "<i8"),
-    ("reward", "<f8"), ("epsilon", "<f4"), ("policy_version", "<i8"), ("policy_updates", "<i8"),
-    ("sync_lag_versions", "<i8"), ("sync_lag_updates", "<i8"), ("sync_lag_ms", "<f8"), ("replay_ratio", "<f4"),
-])  # fmt: skip
+def _dtype(fields: str) -> np.dtype[np.void]:
+    """The dtype of records whose fields are said as ``name:kind`` words."""
+    return np.dtype([(name, f"<{kind}") for name, _, kind in (word.partition(":") for word in fields.split())])
 
-# One record per publication (by the learner) and per sync (by the actor), also one that finds nothing new.
-EVENTS = np.dtype([
-    ("time", "<f8"), ("kind", "<i4"), ("agent", "<i4"), ("epoch", "<i4"),
-    ("version_before", "<i8"), ("version", "<i8"), ("update", "<i8"), ("epsilon", "<f4"),
-])  # fmt: skip
 
-# One record per greedy evaluation and agent.
-EVALUATIONS = np.dtype([
-    ("time", "<f8"), ("agent", "<i4"), ("epoch", "<i4"), ("version", "<i8"), ("update", "<i8"),
-    ("reward", "<f8"), ("worlds", "<i4"), ("final", "<i1"),
-])  # fmt: skip
-
-# What a hook's table begins with if its records are points of curves; each of its metrics adds a field.
-POINT = np.dtype([("time", "<f8"), ("agent", "<i4"), ("epoch", "<i4"), ("update", "<i8")])
+_FIELDS = beside(__file__)
+UPDATES, EPOCHS, EVENTS, EVALUATIONS, POINT = (
+    _dtype(_FIELDS[name]) for name in ("updates", "epochs", "events", "evaluations", "point")
+)
 
 
 class EventKind(IntEnum):

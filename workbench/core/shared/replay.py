@@ -21,13 +21,15 @@ from numpy.typing import DTypeLike, NDArray
 
 from workbench.core.config import Config
 from workbench.core.envs.base import AgentSpec
-from workbench.core.sentences import said
+from workbench.core.sentences import beside, said
 from workbench.core.shared.layout import Arrays, Counter, Field, Layout
 from workbench.core.shared.sampling import Sampler
 
 MAX_REDRAWS = 1000
 # What observations of bytes are before the first write; those of floats are nan.
 UNWRITTEN = 0xEE
+# What is known of every row, by name: its kind, and what it is before the first write.
+STAMPED: dict[str, dict[str, Any]] = beside(__file__)
 # Columns of worlds whose episodes end inside an epoch.
 ENDS = ("terminated", "truncated", "valid")
 
@@ -171,16 +173,7 @@ class Replay:
             Field("begun", (1,), np.int64, 0),  # epochs given to the writer
             Field("committed", (1,), np.int64, 0),  # epochs complete
             Field("frame", (epochs, turns + 1, worlds, *spec.shape), spec.dtype, unwritten),  # what was seen
-            Field("action", row, np.int16, -99),
-            Field("reward", row, np.float32, -4242.0),  # as the world paid it
-            Field("r_t", row, np.float32, -4242.0),
-            Field("discount_t", row, np.float32, -42.0),
-            Field("span", row, np.int16, -99),  # turns between s_tm1 and s_t
-            Field("episode_start", row, np.int32, -99),  # first turn of the row's episode
-            Field("policy_version", row, np.int64, -99),
-            Field("epsilon", row, np.float32, -42.0),
-            Field("probability", row, np.float32, -42.0),  # of the action under epsilon-greedy
-            Field("number", row, np.int64, -99),
+            *(Field(name, row, each["kind"], each["unwritten"]) for name, each in STAMPED.items()),
             Field("stamp", row, np.uint32, 0xDEAD),  # checksum of the row, see row_stamps
             *ends,
         )
@@ -408,12 +401,6 @@ class Replay:
         return np.unravel_index(numbers % len(self.rows["number"]), self.arrays["action"].shape)
 
 
-_STAMPED = (
-    "action", "reward", "r_t", "discount_t", "span", "episode_start",
-    "policy_version", "epsilon", "probability", "number",
-)  # fmt: skip
-
-
 def row_stamps(arrays: Mapping[str, NDArray[Any]], index: Any) -> NDArray[np.uint32]:
     """Checksums over every field of the rows at ``index``, and over the frames before and after their turn.
 
@@ -436,7 +423,7 @@ def row_stamps(arrays: Mapping[str, NDArray[Any]], index: Any) -> NDArray[np.uin
     weights = np.arange(1, 2 * size, 2, dtype=np.uint32) * np.uint32(2654435761)
     stamp: NDArray[np.uint32] = (frames * weights).sum(-1, dtype=np.uint32)
     stamp += (next_frames * weights).sum(-1, dtype=np.uint32) * np.uint32(0x85EBCA6B)
-    stamped = (*_STAMPED, *(name for name in ENDS if name in arrays))
+    stamped = (*STAMPED, *(name for name in ENDS if name in arrays))
     words = np.concatenate([_words(arrays[name][index]) for name in stamped], axis=-1)
     odd = np.arange(words.shape[-1], dtype=np.uint32) * np.uint32(2 * 0x1000193) + np.uint32(0x9E3779B1)
     stamp += (words * odd).sum(-1, dtype=np.uint32)
