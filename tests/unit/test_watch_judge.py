@@ -13,7 +13,7 @@ import torch
 
 import workbench as wb
 from workbench.watch import tables, watch
-from workbench.watch.findings import Evidence
+from workbench.watch.findings import Evidence, Looks, together
 
 
 class Copies:
@@ -88,6 +88,94 @@ def test_a_write_that_nobody_wrapped_is_no_accusation(copies):
     copies.publish(wrapped=False)
     copies.sync(copies.shared.state_dict())
     assert "a write that you did not wrap" in judged(copies)["torn"].sentence
+
+
+def test_looks_of_events_that_overlap_are_paired_event_by_event():
+    def looks(*keys):
+        many = len(keys)
+        sums = np.array(keys)[:, None]
+        return Looks(np.arange(many), np.array(keys), np.zeros(many), sums, sums, np.zeros(many), ("w",), "p", "cpu")
+
+    source, target = together(looks(3, 5, 8, 6), looks(5, 3, 6, 7))  # two processes copy at the same time
+    assert source.key.tolist() == target.key.tolist() == [3, 5, 6]
+    assert source.sums.tolist() == target.sums.tolist()
+
+
+@pytest.mark.parametrize(("moves", "broken"), [(True, ()), (False, ("no effect",))])
+def test_two_processes_that_each_keep_their_first_weights_never_take_new_ones(copies, moves, broken):
+    copies.shared.share_memory()
+
+    def act(number):
+        first = {name: each + number for name, each in copies.shared.state_dict().items()}
+        for _ in range(30):
+            copies.publish()
+            copies.sync(copies.shared.state_dict() if moves else first)
+
+    for number in range(2):
+        child = mp.get_context("fork").Process(target=act, args=(number,))
+        child.start()
+        child.join()
+    assert judged(copies)["sync"].broken == broken
+
+
+def test_an_actor_that_acts_with_what_is_published_into_needs_no_sync(copies):
+    copies.shared.share_memory()
+
+    def act():
+        for _ in range(60):
+            with copies.watch.act(0, model=copies.shared) as act:
+                act.action = 0
+
+    for _ in range(3):
+        with copies.watch.update(0, online=copies.learner):
+            copies.publish()
+    child = mp.get_context("fork").Process(target=act)
+    child.start()
+    child.join()
+    found = judged(copies)
+    assert found.verdict == "true" and "acts with the memory that is published into" in found["sync"].sentence
+
+
+def test_processes_that_train_one_network_are_not_said_to_be_one(copies):
+    copies.shared.share_memory()
+
+    def learn():
+        for _ in range(5):
+            with copies.watch.sync(0, source=copies.shared, target=copies.actor):
+                copies.actor.load_state_dict(copies.shared.state_dict())
+            with copies.watch.update(0, online=copies.shared), torch.no_grad():
+                copies.shared.weight.add_(1.0)
+
+    for _ in range(2):
+        child = mp.get_context("fork").Process(target=learn)
+        child.start()
+        child.join()
+    assert judged(copies)["sharing"].sentence.startswith("Agent 0: 2 processes train one network")
+
+
+@pytest.mark.parametrize(("following", "verdict"), [("next", "pass"), ("same", "fail"), ("before", "fail")])
+def test_next_states_that_were_stored_wrong_are_seen(tmp_path, following, verdict):
+    with wb.Watch("next", out=tmp_path) as made:
+        rows, ends = np.arange(300.0).reshape(-1, 1) + 1, np.arange(300) % 20 == 19
+        step = {"next": 1, "same": 0, "before": -1}[following]
+        after = np.roll(rows, -step, axis=0)
+        for k in range(300):
+            made.store(0, rows[k], 0, 0.0, bool(ends[k]), next_obs=after[k])
+        for k in range(20):
+            picked = np.random.default_rng(k).integers(0, 299, 32)
+            made.sample(0, rows[picked], np.zeros(32), np.zeros(32), after[picked], ends[picked])
+    found = wb.doctor(made.path)["windows"]
+    assert found.verdict == verdict, found.sentence
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_rows_without_any_end_are_no_proof_that_ends_are_marked(tmp_path, told):
+    with wb.Watch("ends", out=tmp_path) as made:
+        for step in range(10_500):
+            if told and step % 500 == 0:
+                made.episode()
+            made.store(0, np.array([float(step)]), 0, 0.0, False)
+    assert wb.doctor(made.path)["done"].verdict == ("fail" if told else "cannot tell")
 
 
 def test_a_sync_without_effect_is_seen(copies):

@@ -7,7 +7,7 @@ import numpy as np
 from workbench.core.records import Records
 from workbench.runs import machine
 from workbench.watch import tables
-from workbench.watch.findings import Array, Case, Evidence, Finding, check_all, keys
+from workbench.watch.findings import SAID, Array, Case, Evidence, Finding, check_all, keys
 from workbench.watch.storage import IN_ORDER, RAISED
 
 # Seconds without a call after which a process is silent. It is missing if this share of the others' work came later;
@@ -90,7 +90,7 @@ def _processes(case: Case) -> Iterator[Finding]:
     for agent in evidence.agents if learners else ():
         if agent not in learners and len(evidence.of("acts", agent)) + len(evidence.of("stored", agent)):
             yield case.say("unlearned", agent=agent)
-    state = "ended" if evidence.run.description.get("ended") else "live"
+    state = "live" if evidence.live else "ended"
     yield case.say(state, count=len(told), told="; ".join(told[:8])) if told else case.say("none")
 
 
@@ -122,10 +122,7 @@ def _recording(case: Case) -> Iterator[Finding]:
     events = case.table("events")
     copies = keys(events[events["kind"] != tables.RESULT])
     seen = np.isin(copies, [key for looks in evidence.looks.values() for key in looks.key]).mean() if len(copies) else 1
-    looks = (
-        f"looked at {looked:.0%} of the updates, {seen:.0%} of the copies, "
-        f"{batches:.0%} of the batches and {acts:.0%} of the actions"
-    )
+    looks = SAID["recording"]["looks"].format(looked=looked, seen=seen, batches=batches, acts=acts)
     why = "; ".join(evidence.recording.said("error")[:3])
     unmade = 0 if evidence.live else len(evidence.recording.files) - len(heads)
     what = "unmade" if unmade else "whole" if not lost else "errors" if why else "full"

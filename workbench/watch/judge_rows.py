@@ -20,6 +20,8 @@ from workbench.watch.tensors import whole_hash
 
 # Share of rows from which on something is wrong: less may be rows that were just being written.
 SHARE = 0.001
+# Rows of one episode from which on somebody should have said where episodes end.
+ENOUGH = 10_000
 # Rows whose return is computed once more.
 MOST_COMPUTED = 5000
 _MIX = np.int64(0x9E3779B97F4A7C1)
@@ -197,6 +199,9 @@ def _windows(case: Case, rows: Rows) -> Iterator[Finding]:
         broken = np.append(False, whole & ~(stacked[1:, :-1] == stacked[:-1, 1:]).all(1))
         if _many(broken, whole):
             yield case.first("stored", broken, rows.stored["time"], among=whole)
+    broken, among = _stored_next(rows, n_step)
+    if not rows.stacks and broken.sum() > 0.5 * among.sum():
+        yield case.first("stored next", broken, rows.stored["time"], among=among)
     counted = rows.known & (sampled["done"] == 0)
     wrong = counted & ~_next_fits(rows, n_step)
     if _many(wrong, counted):
@@ -204,6 +209,15 @@ def _windows(case: Case, rows: Rows) -> Iterator[Finding]:
         name = "crossing" if crossing.sum() > 0.5 * wrong.sum() else "next states"
         yield _of(case, rows, name, wrong, counted, n_step=n_step)
     yield case.say("whole", rows=len(sampled), missed=min(1.0, _chance_alike(rows.newest)))
+
+
+def _stored_next(rows: Rows, n_step: int) -> tuple[Array, Array]:
+    """Which rows were stored with a next state that is none of their episode's 1 or n rows later; and of which rows."""
+    count, places = rows.frames.shape[1], np.arange(len(rows.left))
+    after = whole_hash(rows.stored["frames"][:, count : 2 * count])
+    later = [np.minimum(places + step, len(places) - 1) for step in (1, n_step)]
+    among = (rows.stored["has_next"] > 0) & (rows.left >= n_step)
+    return among & ~np.any([rows.windows[:, each] == after for each in later], axis=(0, 1)), among
 
 
 def _next_fits(rows: Rows, n_step: int) -> Array:
@@ -317,6 +331,7 @@ def _done(case: Case) -> Iterator[Finding]:
     final = (stored["done"] > 0) & (stored["truncated"] <= 0)
     ended = (stored["done"] > 0) | (stored["truncated"] > 0)
     episodes = len(np.unique(stored[["file", "env", "episode"]]))
+    case.stop(episodes == 1 and not ended.any() and len(stored) > ENOUGH, "unmarked", rows=len(stored))
     if episodes > 2 and not ended.any():
         yield case.say("never set", stored["time"][0], episodes=episodes)
     elif final.mean() > 0.005 and len(sampled) > 200 and not (sampled["done"] > 0).any():

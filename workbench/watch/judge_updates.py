@@ -46,20 +46,19 @@ def _target(case: Case) -> Iterator[Finding]:
     tau = case.evidence.declared["tau"]
     before, after, online = (case.looks(role) for role in (tables.TARGET_BEFORE, tables.TARGET, tables.ONLINE))
     case.need(before and after and online and before.names == after.names, "target")
-    before, after = together(before, after)
+    before, after, online = together(before, after, online)
     trained, updates = after.trained(), len(after)
     case.need(updates, "target")
     inside = (before.sums[:, trained] != after.sums[:, trained]).any(1)
     following = before.key[1:] - after.key[:-1] == 1  # looks at updates that follow each other
     between = following & (before.sums[1:, trained] != after.sums[:-1, trained]).any(1)
-    moves, goal = int(inside.sum() + between.sum()), online.picks[np.isin(online.key, after.key)]
+    moves, goal = int(inside.sum() + between.sum()), online.picks
     done = case.table("updates")
     made = int(done["count"][done["time"] <= after.time[-1]].sum())
     never = made >= ENOUGH_FOR_A_COPY or (updates >= ENOUGH and tau is not None and tau < 1)
     still = (after.sums[:, trained] == before.sums[0, trained]).all()
     case.stop(still and never, "never", after.time[-1], updates=made)
     case.stop(not moves, "unmoved" if still else "few", updates=made)
-    case.stop(len(goal) != updates, "few")
     counts = _counts(case, after.key)
     shares = np.concatenate([
         _share(before.picks, after.picks, goal, inside, counts),
@@ -136,7 +135,7 @@ def _device(case: Case) -> Iterator[Finding]:
 @check_each_agent
 def _mode(case: Case) -> Iterator[Finding]:
     updates, acts = (each[each["training"] >= 0] for each in map(case.table, ("updates", "acts")))
-    case.need(len(updates), "online")
+    case.need(len(updates), "forward" if case.looks(tables.ONLINE) else "online")
     frozen = (updates["training"] == 0) & (updates["sensitive"] == 1)
     lively = (acts["training"] == 1) & (acts["sensitive"] == 1)
     layers = " ".join(layout["sensitive"] for layout in case.evidence.recording.said("layout")).lower()

@@ -39,9 +39,16 @@ def equal(one: Looks, other: Looks) -> Array:
 
 
 def changes(looks: Looks) -> Array:
-    """At which looks the trained tensors are others than at the look before, (n,); the first counts."""
-    trained = looks.sums[:, looks.trained()]
-    return np.concatenate([[True], (trained[1:] != trained[:-1]).any(1)]) if len(looks) else np.zeros(0, bool)
+    """At which looks the trained tensors are others than at the look before in that process, (n,); the first counts."""
+    order, new = np.argsort(looks.file, kind="stable"), np.ones(len(looks), bool)
+    trained, file = looks.sums[order][:, looks.trained()], looks.file[order]
+    new[order[1:]] = (trained[1:] != trained[:-1]).any(1) | (file[1:] != file[:-1])
+    return new
+
+
+def never_changes(looks: Looks) -> bool:
+    """Whether each process saw the same trained tensors at all of its looks."""
+    return int(changes(looks).sum()) == len(np.unique(looks.file))
 
 
 def _copies(case: Case, kind: int, looks: Looks | None = None) -> Array:
@@ -66,6 +73,11 @@ def shares_memory(case: Case) -> tuple[str, Looks] | None:
         if np.isin(online, found.identity).any() and np.isin(online, known).any():
             return does, found
     return None
+
+
+def acts_with_published(case: Case) -> bool:
+    """Whether the actor acts with the very memory that publications go to."""
+    return bool(np.isin(case.looks(tables.ACTS).identity, case.events(tables.PUBLISH)["target_identity"]).any())
 
 
 def _rarely(case: Case, times: Array) -> Finding | None:
@@ -98,9 +110,9 @@ def _sync(case: Case) -> Iterator[Finding]:
     void = equal(copied, before) & ~equal(copy, copied)
     if void.any():
         raise Told(case.first("no effect", void, copy.time))
-    published, new = _arrived(case), changes(target)
+    published = _arrived(case)
     stuck = target.time > np.append(published.time[changes(published)][3:4], np.inf)[0]
-    if stuck.any() and new.sum() == 1:  # not every source was looked at, but what it arrives in
+    if stuck.any() and never_changes(target):  # not every source was looked at, but what it arrives in
         raise Told(case.first("no effect", stuck, target.time))
     syncs, taken = _copies(case, tables.SYNC), _copies(case, tables.SYNC, target)
     fresh = _copies(case, tables.PUBLISH, published)
@@ -114,9 +126,11 @@ def _never_synced(case: Case) -> Finding:
     online, acts, shared = case.looks(tables.ONLINE), case.looks(tables.ACTS), shares_memory(case)
     if shared is not None and shared[0] == "acts with":
         return case.say("shared")
+    if acts_with_published(case):
+        return case.say("published")
     case.need(online or not acts, "update")
     changed = changes(online).sum()
-    if changed > 2 and len(acts) > 1 and changes(acts).sum() == 1:
+    if changed > 2 and len(acts) > 1 and never_changes(acts):
         return case.say("never", acts.time[0], looks=len(acts), changed=changed)
     return case.missing("sync")
 
@@ -149,7 +163,7 @@ def _trained(case: Case, target: Looks, before: int = 0) -> Looks:
 @check_each_agent
 def _torn(case: Case) -> Iterator[Finding]:
     target, shared = case.looks(SYNC + tables.TARGET), shares_memory(case)
-    case.stop(shared and not target, "uncopied")
+    case.stop((shared or acts_with_published(case)) and not target, "uncopied")
     case.need(target, "sync")
     published = _arrived(case)
     known = published or _trained(case, target)
@@ -218,7 +232,7 @@ def _publish(case: Case) -> Iterator[Finding]:
     if not source:
         read, changed = case.looks(SYNC + tables.SOURCE), changes(case.looks(tables.ONLINE)).sum()
         case.stop(shares_memory(case), "shared")
-        case.need(changed > 9 and len(read) > 2 and changes(read).sum() == 1, "publish")
+        case.need(changed > 9 and len(read) > 2 and never_changes(read), "publish")
         raise Told(case.say("never", read.time[-1], syncs=len(read), changed=changed))
     source, copy = together(source, target or source)
     void = ~equal(source, copy)
@@ -257,6 +271,8 @@ def _sharing(case: Case) -> Iterator[Finding]:
     case.need(online, "update")
     if found is None:
         yield case.say("own")
+    elif len(np.unique(online.file)) > 1:
+        yield case.say("several", processes=len(np.unique(online.file)), does=found[0])
     elif set(found[1].file.tolist()) <= set(online.file.tolist()):
         yield case.say("acts" if found[0] == "acts with" else "copies")
     else:
