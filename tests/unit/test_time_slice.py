@@ -15,7 +15,7 @@ print(next((line.split()[-1] for line in open("/proc/self/sched") if line.starts
 
 
 def asked(milliseconds, nice=0):
-    """(whether the request was taken, slice in ns that the kernel shows, niceness that it has added afterwards) of a fresh process."""
+    """(whether it was taken, slice in ns that the kernel shows, niceness that was added), of a fresh process."""
     code = f"import os; os.nice({nice})\n{ASK.format(milliseconds=milliseconds)}\nprint(os.nice(0))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     taken, shown, niceness = done.stdout.split()
