@@ -46,7 +46,7 @@ ROWS, MOST = 16, 2**15
 BUDGET, ALWAYS, ALWAYS_COPIES, ALWAYS_ACTS = 0.02, 50, 20, 500
 # The target of every copy is looked at while that takes at most this share of the time. Otherwise these are looked at:
 # the first ones, and all those that are made in every eighth second.
-BUDGET_ARRIVED, ALWAYS_ARRIVED, SECONDS = 0.01, 200, 8
+BUDGET_ARRIVED, ALWAYS_ARRIVED, SECONDS = 0.005, 200, 8
 # Share of the space that is for rows and updates; publications, syncs and epochs have the rest too.
 BULK_SHARE = 0.85
 
