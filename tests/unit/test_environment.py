@@ -64,7 +64,7 @@ def test_every_dependency_has_a_lower_bound_and_a_reason():
 
 def test_every_package_that_is_imported_is_named_or_comes_with_one_that_is():
     direct = {canonicalize_name(item.name) for item in DIRECT}
-    brought = {"nbformat": "nbclient", "jupyter-client": "nbclient", "traitlets": "ipywidgets"}
+    brought = {"nbformat": "nbconvert", "traitlets": "ipywidgets"}
     files = [*ROOT.glob("workbench/**/*.py"), *ROOT.glob("tests/**/*.py"), ROOT / "conftest.py"]
     imported = re.compile(r"^ *(?:import|from) ([A-Za-z]\w+)", re.M)
     modules = {module for file in files for module in imported.findall(file.read_text())}

@@ -288,7 +288,7 @@ class _Learning(_Side):
                 override(trainer.samplers[index], "reject", partial(self._reject, index=index))
             if isinstance(trainer.samplers[index], PrioritisedSampler):
                 override(trainer.samplers[index], "update", partial(self._take_errors, index=index))
-        if isinstance(trainer.learner, FusedLearner):  # which adds up the gradients of all
+        if isinstance(trainer.learner, FusedLearner) and trainer.learner.batched:  # it adds up the gradients of all
             override(trainer.learner, "accumulate", partial(self._accumulate, agents=trainer.learner.agents.values()))
 
     def _learn(self, learn: Wrapped, index: int, epoch: int, num_updates: int, end: int | None) -> None:

@@ -173,7 +173,7 @@ class Case:
         return self.evidence.of(name, self.agent)
 
     def events(self, kind: int) -> Records:
-        """The agent's events of a kind in the order of time."""
+        """The agent's syncs, publications or results, in the order of time."""
         events = self.table("events")
         return np.asarray(events[events["kind"] == kind])
 

@@ -52,7 +52,7 @@ def never_changes(looks: Looks) -> bool:
 
 
 def _copies(case: Case, kind: int, looks: Looks | None = None) -> Array:
-    """When an agent made its copies of a kind, (n,). With looks at the copies: only those that brought other weights.
+    """The times of an agent's syncs or publications, (n,); with looks at them, of those that brought other weights.
 
     A copy that was not looked at counts as the next one that was; after the last look, it counts if any ever did.
     """

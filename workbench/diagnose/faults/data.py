@@ -143,7 +143,7 @@ class SeparateHistory(Fault):
     replaces: ClassVar = {ACTORS_REPLAY: Replay}
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
-        """The actor is shown the frames of so many turns ago, blank before the epoch began."""
+        """The actor sees the frames of some turns ago; before the epoch began they are blank."""
         for replay in collector.replays:
             override(replay, "newest_stack", lambda newest, turn: newest(turn - int(self.strength)))
 
