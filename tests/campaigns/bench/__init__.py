@@ -94,7 +94,6 @@ def run_bench(device: torch.device, out: Path, quick: bool, asked: str) -> dict[
         "prioritised": lambda: parts.prioritised_speed(config, quick),
         "weight store": lambda: parts.weight_store_speed(config, device, quick),
         "start-up": lambda: launches.start_up(config, quick),
-        "ceiling": lambda: runs.ceiling(config, quick),
         "modes": lambda: runs.modes(config, quick),
         "time to learn": lambda: runs.time_to_learn(quick),
         "peers": lambda: peers.beside_peers(quick),
@@ -111,14 +110,6 @@ def run_bench(device: torch.device, out: Path, quick: bool, asked: str) -> dict[
     }
     for name, measure in sections.items():
         say(f"bench: {name}")
-        report[name] = measure()
+        report |= measure() if name == "modes" else {name: measure()}
         write_json(out, report)
-    report["of_ceiling"] = of_ceiling(report)
-    write_json(out, report)
     return report
-
-
-def of_ceiling(report: dict[str, Any]) -> dict[str, float]:
-    """Speed-ups at lag 1 as shares of what two independent copies of the update loop reach on this machine."""
-    ceiling = report["ceiling"]["two_copies"]["speedup"]
-    return {name: report["modes"]["speedup"][name] / ceiling for name in ("lag 1, auto", "lag 1, per agent")}

@@ -36,6 +36,7 @@ EPOCHS = 12  # of random rows in each replay
 STRETCH_S = 0.5  # of a measurement on a card
 LIMIT_S = 300.0
 MEANT = 20, 64  # agents and batch of the bar
+TABLES = "updates", "epochs"
 
 
 def run_learners(device: torch.device, out: Path, quick: bool, asked: str, say: Callable[[str], None]) -> None:
@@ -58,6 +59,7 @@ def run_scaling(out: Path, quick: bool, asked: str, say: Callable[[str], None]) 
             if cores <= machine.cores() and (agents, cores) not in there:
                 say(f"bench: {agents} agents on {cores} cores")
                 report["scaling"].append(_scaling(Config().replace(device="cpu"), agents, cores, quick))
+                _gains(report["scaling"])
                 write_json(out, report)
 
 
@@ -262,11 +264,13 @@ def _mib(device: torch.device) -> float:
 def _scaling(base: Config, agents: int, cores: int, quick: bool) -> dict[str, Any]:
     """Whole runs on some of the cores, each in turn with copies of the bare update loop on the same cores.
 
-    There are as many copies as learners can be at work: one for each core, and no more than there are agents.
+    There are as many copies as learners can be at work: one for each core, and no more than there are agents. Rates of
+    a run are those from its first update to its last: before it only the actor has work. They bear the actor's work,
+    which copies do not have: what cores gain is :func:`_gains`'s business.
     """
     config = base.replace(**{
-        "world.num_agents": agents, "processes.learners": "auto", "processes.start_method": "spawn",
-        "epochs": 12 if quick else 30, "exploration.decay_epochs": 10,
+        "world.num_agents": agents, "processes.start_method": "spawn", "epochs": 12 if quick else 30,
+        "exploration.decay_epochs": 10,
     })  # fmt: skip
     every, learners = os.sched_getaffinity(0), min(agents, cores)
     pairs: list[tuple[float, float, float]] = []
@@ -274,16 +278,26 @@ def _scaling(base: Config, agents: int, cores: int, quick: bool) -> dict[str, An
         try:
             os.sched_setaffinity(0, sorted(every)[:cores])  # what is spawned from here on stays there
             for _ in range(1 if quick else 5 if cores <= 2 else 3):
-                result = launch(config, "multiprocess", 1, out=folder, probes=False, timeline=False).wait()
+                run = launch(config, "multiprocess", 1, out=folder, probes=False, timeline=False)
+                result, updated, collected = run.wait(), *(run.history.table(name)["time"] for name in TABLES)
+                seconds = float(np.ptp(updated))
+                steps = np.count_nonzero(collected > updated.min()) * config.steps_per_epoch
                 updates = max(10 if quick else 100, result.updates // learners)
                 copies = updates * learners / _copies(config, learners, updates)
-                steps = config.epochs * config.steps_per_epoch * agents / result.wall_s
-                pairs.append((result.updates / result.wall_s, steps, copies))
+                pairs.append((len(updated) / seconds, steps / seconds, copies))
         finally:
             os.sched_setaffinity(0, every)
-    run, steps_per_s, ceiling = (median(column) for column in zip(*pairs, strict=True))
+    rate, steps_per_s, ceiling = (median(column) for column in zip(*pairs, strict=True))
     return {
         "agents": agents, "cores": cores, "learners": learners, "load": os.getloadavg()[0],
-        "updates_per_s": run, "agent_steps_per_s": steps_per_s, "copies_updates_per_s": ceiling,
+        "updates_per_s": rate, "agent_steps_per_s": steps_per_s, "copies_updates_per_s": ceiling,
         "share_of_copies": median(mine / theirs for mine, _, theirs in pairs), "pairs": pairs,
     }  # fmt: skip
+
+
+def _gains(rows: Sequence[dict[str, Any]]) -> None:
+    """Note down what more cores gain, and which share that is of what they gain for copies."""
+    for row in rows:
+        one = next(each for each in rows if each["agents"] == row["agents"])  # the rows of one core come first
+        row["gain"] = row["updates_per_s"] / one["updates_per_s"]
+        row["of_ceiling"] = row["gain"] * one["copies_updates_per_s"] / row["copies_updates_per_s"]

@@ -28,23 +28,23 @@ GOAL, MOST_S = 490.0, 30.0
 """Greedy reward of all agents that counts as learned, and the seconds in which several processes should reach it."""
 
 
-def ceiling(config: Config, quick: bool) -> dict[str, Any]:
+def ceiling(taken: dict[int, list[float]], updates: int) -> dict[str, Any]:
     """How much faster several independent copies of the update loop make the same number of updates than one.
 
     This is what the machine gives at most: the copies share nothing but its cores, caches and memory.
+
+    Args:
+        taken: seconds of each turn, by number of copies.
+        updates: of all copies together.
     """
-    total, repeats = (60, 1) if quick else (600, 3)
-    taken: dict[int, list[float]] = {1: [], 2: [], 5: []}
-    for _ in range(repeats):
-        for copies, seconds in taken.items():
-            seconds.append(_copies(config, copies, total // copies))
     one = median(taken[1])
     return {
-        "updates": total,
-        "one_copy": {"seconds": one, "update_ms": 1e3 * one / total},
+        "updates": updates,
+        "one_copy": {"seconds": one, "update_ms": 1e3 * one / updates},
         "two_copies": {"seconds": median(taken[2]), "speedup": one / median(taken[2])},
         "five_copies": {"seconds": median(taken[5]), "speedup": one / median(taken[5])},
         "cores": cores(),
+        "seconds": taken,
     }
 
 
@@ -89,13 +89,19 @@ def update_loop(config: Config, index: int, updates: int, pipe: Connection) -> N
 
 
 def modes(config: Config, quick: bool) -> dict[str, Any]:
-    """Sequential and multiprocess runs of the same work, one thread per process, in turn; probes in one of them."""
+    """Sequential and multiprocess runs of the same work, a thread per process, in turns with copies of the update loop.
+
+    Returns:
+        ``modes``, the runs; ``ceiling``, the copies; ``of_ceiling``, speed-ups as shares of what two copies reach in
+        the same turn, the median of all turns: of whole runs, and from the first update on, since before it only the
+        actor has work.
+    """
     auto, per_agent = {"processes.learners": "auto"}, {"processes.learners": "per_agent"}
     variants: dict[str, tuple[str, int | None, dict[str, Any]]] = {
         "sequential, lag 1": ("sequential", 1, {}),
         "lag 1, auto": ("multiprocess", 1, auto),
-        "lag 1, auto, probes": ("multiprocess", 1, auto),
         "lag 1, per agent": ("multiprocess", 1, per_agent),
+        "lag 1, auto, probes": ("multiprocess", 1, auto),
         "lag 1, per agent, system's time slices": ("multiprocess", 1, per_agent | {"processes.time_slice_ms": 0.0}),
         "sequential, all cores": ("sequential", 1, {"processes.threads": cores()}),
         "sequential, lag 0": ("sequential", 0, {}),
@@ -104,20 +110,38 @@ def modes(config: Config, quick: bool) -> dict[str, Any]:
     }
     repeated = [name for name in variants if "all cores" not in name and "lag 0" not in name and "free" not in name]
     results: dict[str, list[Result]] = {name: [] for name in variants}
-    repeats = 1 if quick else 5
+    learning: dict[str, list[float]] = {name: [] for name in variants}
+    taken: dict[int, list[float]] = {1: [], 2: [], 5: []}
+    turns, updates = (1, 60) if quick else (7, 600)
     with tempfile.TemporaryDirectory(prefix="workbench-bench-") as folder:
-        for repeat in range(repeats):
+        for turn in range(turns):
+            for copies, seconds in taken.items():
+                seconds.append(_copies(config, copies, updates // copies))
             for name, (mode, lag, changes) in variants.items():
-                if repeat == 0 or name in repeated:
+                if turn == 0 or name in repeated:
                     run = launch(config.replace(**changes), mode, lag, out=folder, probes="probes" in name)
                     results[name].append(run.wait())
-    walls = {name: median(result.wall_s for result in several) for name, several in results.items()}
+                    made = run.history.table("updates")["time"]
+                    learning[name].append(float(made.max() - made.min()))
+    all_walls = {name: [result.wall_s for result in several] for name, several in results.items()}
+    walls = {name: median(several) for name, several in all_walls.items()}
     digests = [result.digest for name in repeated for result in results[name]]
-    return {
+
+    def share(name: str, seconds: dict[str, list[float]]) -> float:
+        """Median over the turns."""
+        return median(
+            (alone / together) / (one / two)
+            for alone, together, one, two in zip(
+                seconds["sequential, lag 1"], seconds[name], taken[1], taken[2], strict=True
+            )
+        )
+
+    found = {
         "epochs": config.epochs,
         "agents": config.num_agents,
         "updates": results["lag 1, auto"][0].updates,
-        "wall_s": {name: [result.wall_s for result in several] for name, several in results.items()},
+        "wall_s": all_walls,
+        "learning_s": learning,
         "startup_s": {name: median(result.startup_s for result in several) for name, several in results.items()},
         "identical": all(digest == digests[0] for digest in digests),
         "slow_down_by_probes": walls["lag 1, auto, probes"] / walls["lag 1, auto"] - 1,
@@ -132,6 +156,11 @@ def modes(config: Config, quick: bool) -> dict[str, Any]:
             "free-running, auto": walls["sequential, lag 1"] / walls["free-running, auto"],
         },
     }
+    of_ceiling = {
+        name: {"whole run": share(name, all_walls), "from the first update on": share(name, learning)}
+        for name in ("lag 1, auto", "lag 1, per agent")
+    }
+    return {"modes": found, "ceiling": ceiling(taken, updates), "of_ceiling": of_ceiling}
 
 
 def time_to_learn(quick: bool) -> dict[str, Any]:
