@@ -6,7 +6,9 @@ import signal
 import pytest
 
 import workbench as wb
+from tests.process.at_once import AtOnce
 from tests.process.test_survival import nothing_twice, reached, wait_until
+from workbench.zoo.together import together
 
 pytestmark = pytest.mark.gpu
 
@@ -51,6 +53,14 @@ def test_a_killed_learner_of_a_card_is_replaced_and_the_bits_stay(learners, tmp_
         result = run.wait(300)
     assert result.digest == left_alone and nothing_twice(run)
     assert run.incidents[0].endswith("; restarted")
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_both_modes_agree_where_agents_act_together_on_the_card(lag, tmp_path):
+    config = IQN.replace(world=AtOnce, **{"processes.acting_device": "cuda"})
+    assert together(config)
+    found = [wb.launch(config, mode, lag, out=tmp_path).wait(300) for mode in ("sequential", "multiprocess")]
+    assert found[0].digest == found[1].digest
 
 
 def test_capturing_changes_no_bit(tmp_path):

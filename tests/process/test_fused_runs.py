@@ -42,6 +42,18 @@ def test_both_modes_agree_to_the_last_bit_and_the_doctor_finds_nothing(config, m
         assert [process.name for process in run.processes] == ["actor", "learner 0"]
 
 
+def test_agents_are_shared_out_among_several_fused_learners_and_the_bits_stay(tmp_path):
+    config = LONG.replace(**{"epochs": 12, "processes.learners": "fused:2"})
+    with wb.launch(config, lag=1, out=tmp_path) as run:
+        wait_until(lambda: reached(run, 7))
+        os.kill(run.processes[1].pid, signal.SIGKILL)
+        result = run.wait(300)
+        assert [(process.name, process.agents) for process in run.processes[1:]] == [
+            ("learner 0", (0, 2)), ("learner 1", (1,))
+        ]  # fmt: skip
+    assert result.digest == reference(config.replace(**FUSED), 1)
+
+
 def test_a_free_running_fused_learner_makes_every_update_of_every_agent_once(tmp_path):
     with wb.launch(LONG, lag=None, out=tmp_path) as run:
         wait_until(lambda: reached(run, 10))

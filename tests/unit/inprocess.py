@@ -6,13 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from workbench.core import registry
 from workbench.core.processes.blocks import Plan, weight_store_layout
-from workbench.core.processes.supervisor import learner_class
 from workbench.core.shared.counters import Progress
 from workbench.core.shared.record_ring import Channel
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore
 from workbench.core.train.hooks import record_tables
+from workbench.core.train.learners import Learner
 from workbench.core.train.loop import Collector, Trainer, run_sequential
 from workbench.runs.array_digest import array_digest
 from workbench.runs.evaluation import Evaluation
@@ -69,7 +70,8 @@ def new_collector(parts):
 def new_trainer(parts):
     """A trainer over the memory of a run, as it is before it restores anything."""
     indices = range(parts.config.num_agents)
-    learner = learner_class(parts.config)(parts.config, indices, parts.replays, CPU)
+    made = registry.registered("learner", parts.config.processes.learner[0]) or Learner
+    learner = made(parts.config, indices, parts.replays, CPU)
     return Trainer(parts.config, learner, parts.stores, parts.progress, parts.channel)
 
 

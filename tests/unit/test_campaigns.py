@@ -105,7 +105,7 @@ def test_learners_are_measured_row_by_row_and_an_interrupted_file_is_continued(m
     def scaling(config, agents, cores, quick):
         """Likewise."""
         written.append(agents)
-        return {"agents": agents, "cores": cores}
+        return {"agents": agents, "cores": cores, "updates_per_s": 50.0 * cores, "copies_updates_per_s": 60.0 * cores}
 
     monkeypatch.setattr(bench.learners, "row", row)
     monkeypatch.setattr(bench.learners, "_scaling", scaling)
@@ -116,6 +116,8 @@ def test_learners_are_measured_row_by_row_and_an_interrupted_file_is_continued(m
         assert bench.main(line) == 0
         assert len(written) == first >= 1  # nothing is measured twice
         assert json.loads((tmp_path / f"{what}.json").read_text())[what]
+    rows = json.loads((tmp_path / "scaling.json").read_text())["scaling"]
+    assert [(row["gain"], row["of_ceiling"]) for row in rows] == [(row["cores"], 1.0) for row in rows]
 
 
 def test_what_is_measured_of_a_card_can_be_measured_of_any_device_and_is_continued(monkeypatch, tmp_path):

@@ -403,6 +403,21 @@ def test_learners_are_shared_out_by_name_or_number():
     assert config.num_learners == 3
     assert 1 <= config.replace(**{"processes.learners": "auto"}).num_learners <= 3
     assert config.replace(**{"processes.learners": 2}).num_learners == 2
+    assert config.replace(**{"processes.learners": "fused"}).num_learners == 1
+    assert config.replace(**{"processes.learners": "fused:2"}).num_learners == 2
+
+
+@pytest.mark.parametrize(
+    "learners", ["fused:", "fused:0", "fused:-1", "fused:two", "fused:1.5", "auto:2", "per_agent:2"]
+)
+def test_a_number_of_processes_stands_behind_a_learner_that_updates_at_once(learners):
+    message = refusal(changed("processes.learners", learners))
+    assert message.startswith(f"processes.learners is {learners!r}; it must be a number") and "fused:2" in message
+
+
+def test_there_cannot_be_more_fused_processes_than_agents():
+    message = refusal(changed("processes.learners", "fused:6"))
+    assert message.startswith("processes.learners is 'fused:6';") and "there are 5 agents" in message
 
 
 # Launches

@@ -110,6 +110,20 @@ def test_an_epoch_is_played_in_turns_and_written_agent_by_agent():
     np.testing.assert_array_equal(stacks, [[[0, 11]] * 2, [[11, 21]] * 2, [[21, 31]] * 2])
     assert {epsilon for _, epsilon in policies[1].seen} == {0.5}
 
+    # together: all see before any acts, and the rows are the same
+    def act_together(states, epsilon):
+        return [policy.act(state, epsilon) for policy, state in zip(policies, states, strict=True)]
+
+    world = ScriptedWorld(config.world)
+    spec = config.spec.agents[0]
+    again = [Replay(config, spec, Replay.layout(config, spec).allocate()) for _ in range(2)]
+    collect(world, policies, again, 0.5, versions=[7, 8], act_together=act_together)
+    one_turn = ["turn", ("observe", 0), ("observe", 1), ("act", 0), ("act", 1), "end"]
+    assert world.calls == ["reset", *one_turn * 3, ("observe", 0), ("observe", 1)]
+    for replay, before in zip(again, replays, strict=True):
+        for name, rows in replay.contents().items():
+            np.testing.assert_array_equal(rows, before.contents()[name])
+
 
 # Learning
 

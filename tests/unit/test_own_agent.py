@@ -14,7 +14,7 @@ from tests.unit.worlds import Bare, TrialConfig
 from workbench.core import registry
 from workbench.core.agents.iqn import QuantileNetwork
 from workbench.core.agents.value_agent import ValueAgent, _layout
-from workbench.core.processes.supervisor import children_of, learner_class
+from workbench.core.processes.supervisor import children_of
 from workbench.core.records import Metric
 from workbench.core.train.hooks import record_tables
 from workbench.core.train.learners import Learner
@@ -166,7 +166,7 @@ class BothAtOnce(Learner):
 def test_a_registered_learner_owns_all_agents_in_one_process(monkeypatch):
     monkeypatch.setitem(registry._REGISTERED, ("learner", "both"), f"{__name__}:BothAtOnce")
     config = TINY.replace(**{"processes.learners": "both"})
-    assert config.num_learners == 1 and learner_class(config).__name__ == "BothAtOnce"
+    assert config.num_learners == 1 and registry.registered("learner", "both") is BothAtOnce
     assert children_of(config, "multiprocess")[1] == ("learner 0", "learner", (0, 1))
     with pytest.raises(wb.ConfigError, match="did you mean both"):
         TINY.replace(**{"processes.learners": "boht"})

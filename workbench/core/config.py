@@ -174,8 +174,8 @@ class ProcessConfig(Settings, group="processes"):
     """How the work is spread over processes, threads and devices. Nothing here changes a result on one device.
 
     Attributes:
-        learners: Learner processes: one per agent ("per_agent"), as many as there are cores ("auto"), a number, or one
-            process with a registered learner that updates all agents at once, by its name.
+        learners: Learner processes: one per agent ("per_agent"), as many as there are cores ("auto"), a number, or
+            those of a registered learner that updates its agents at once: one ("fused"), or several ("fused:2").
         threads: Threads that each process may use for its arithmetic.
         time_slice_ms: Milliseconds that each process asks to keep its core while others wait for it; 0 leaves it to the
             system.
@@ -210,10 +210,18 @@ class ProcessConfig(Settings, group="processes"):
 
     def check(self) -> None:
         """Learners are named by what there is."""
-        words = ["auto", "per_agent", *registry.names("learner")]
-        known = isinstance(self.learners, int) or self.learners in words
-        why = said("config.learners", nearest=did_you_mean(self.learners, words))
+        (name, count), registered = self.learner, registry.names("learner")
+        words = ["auto", "per_agent", *registered]
+        counted = name in registered and count.isdecimal() and int(count) > 0
+        known = isinstance(self.learners, int) or self.learners in words or counted
+        why = said("config.learners", nearest=did_you_mean(name, words))
         require(known, "processes.learners", self.learners, why)
+
+    @property
+    def learner(self) -> tuple[str, str]:
+        """The name in :attr:`learners`, and the number behind it, if there is one."""
+        name, _, count = str(self.learners).partition(":")
+        return name, count
 
 
 @dataclass(frozen=True)
@@ -244,12 +252,12 @@ class Config(Settings):
 
     def check(self) -> None:
         """Batch, rows, epochs and learners go together."""
-        learning, starts, learners = self.learning, self.replay.learning_starts, self.processes.learners
+        learning, starts = self.learning, self.replay.learning_starts
         batch, rows = learning.batch_size, self.epochs * self.steps_per_epoch
         require(batch <= starts, "learning.batch_size", batch, said("config.first batch", replay=self.replay))
         require(self.learning_epochs > 0, "replay.learning_starts", starts, said("config.never learns", rows=rows))
-        enough = isinstance(learners, str) or learners <= self.num_agents
-        require(enough, "processes.learners", learners, said("config.agents", config=self))
+        enough, why = self.num_learners <= self.num_agents, said("config.agents", config=self)
+        require(enough, "processes.learners", self.processes.learners, why)
         offered, why = not self.agent.uncorrected, said("config.correction", agent=self.agent)
         require(learning.correction == "none" or offered, "learning.correction", learning.correction, why)
         for spec in dict.fromkeys(self.spec.agents):
@@ -344,15 +352,13 @@ class Config(Settings):
     @property
     def num_learners(self) -> int:
         """Learner processes of a multiprocess run."""
-        learners, agents = self.processes.learners, self.num_agents
-        if learners == "per_agent":
+        (name, count), agents = self.processes.learner, self.num_agents
+        if name == "per_agent":
             return agents
-        if learners in registry.names("learner"):
-            return 1
-        if learners == "auto":
+        if name == "auto":
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             return min(agents, cores)
-        return int(learners)
+        return int(name if name.isdecimal() else count or 1)
 
 
 def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:

@@ -15,7 +15,4 @@ def chain(previous: bytes, *data: bytes | bytearray | memoryview) -> bytes:
     """
     if len(previous) != 32:
         raise ValueError(f"previous is {len(previous)} bytes long; a chain is 32 bytes, and begins with zeros")
-    link = hashlib.sha256(previous)
-    for part in data:
-        link.update(part)
-    return link.digest()
+    return hashlib.sha256(b"".join((previous, *data))).digest()

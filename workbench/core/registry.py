@@ -108,10 +108,7 @@ def read(kind: str, name: object, given: type | str | None) -> type[Any]:
 def name_of(config_class: type[Any]) -> str:
     """The name of a class of arguments: as registered, or ``module:Class``."""
     path = f"{config_class.__module__}:{config_class.__qualname__}"
-    for (_, name), registered in _REGISTERED.items():
-        if registered in (config_class, path):
-            return name
-    return path
+    return next((name for (_, name), known in _REGISTERED.items() if known in (config_class, path)), path)
 
 
 def check_importable(what: str, wanted: type) -> None:

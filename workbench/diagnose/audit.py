@@ -213,7 +213,7 @@ class _Acting(_Side):
             if type(policy).act is EpsilonGreedy.act:  # else it may explore by other numbers
                 turns.add(exploration=rng_words(policy._exploration))
         chosen = act(stack, epsilon)
-        for name, drawn in getattr(getattr(policy, "_inputs", None), "host", {}).items():
+        for name, drawn in getattr(getattr(policy, "inputs", None), "host", {}).items():
             if name != "state":
                 turns.add(**{f"drawn_{name}": drawn[turns.worlds] if name == "tau" else drawn.copy()})
         turns.add(**{f"chosen_{name}": each[turns.worlds] for name, each in vars(chosen).items()})

@@ -24,8 +24,8 @@ def check_launch(config: Config, mode: str, lag: int | None) -> int | None:
         raise ConfigError(said("launch_rules.lag", given=given))
     if lag is None and mode == "sequential":
         raise ConfigError(said("launch_rules.free"))
-    if config.processes.learners in registry.names("learner"):
-        registry.registered("learner", config.processes.learners).check(config)
+    if learner := registry.registered("learner", config.processes.learner[0]):
+        learner.check(config)
     gamma, other = config.learning.gamma, said("launch_rules.discount", spec=config.spec)
     require(config.spec.discount in (None, gamma), "learning.gamma", gamma, other)
     steps, max_age = config.steps_per_epoch, config.replay.max_age

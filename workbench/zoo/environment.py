@@ -123,7 +123,7 @@ class EnvironmentConfig(WorldConfig):
 
     def spec(self) -> EnvSpec:
         """What a first environment says of itself. It is made once."""
-        return EnvSpec(self.found.agents, self.max_turns, max_copies=MAX_COPIES)
+        return EnvSpec(self.found.agents, self.max_turns, max_copies=MAX_COPIES, at_once=True)
 
     @functools.cached_property
     def found(self) -> Found:

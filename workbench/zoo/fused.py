@@ -52,7 +52,7 @@ class _Networks(nn.Module):
         return self._agent.row_losses(staged, rows)
 
 
-def _views(layout: ParameterLayout, stack: Tensor) -> dict[str, Tensor]:
+def views_of_stack(layout: ParameterLayout, stack: Tensor) -> dict[str, Tensor]:
     """Name to the parameters of all agents, as views of a stack: (N, size) to (N, *shape)."""
     places = zip(layout.names, layout.shapes, layout.offsets, strict=True)
     return {
@@ -130,11 +130,12 @@ class FusedLearner(Learner):
         for row, agent in enumerate(agents):
             self._place(agent, row)
         self._networks = _Networks(first)
-        halves = {"online": self.vector[:, :size], "target": self.vector[:, size:]}
-        views = {name: {key: it.detach() for key, it in _views(layout, half).items()} for name, half in halves.items()}
-        self._learned = [each.requires_grad_() for each in views["online"].values()]
-        self._gradients = list(_views(layout, self.gradient).values())
-        self._parameters = {f"{name}.{key}": each for name, half in views.items() for key, each in half.items()}
+        online, target = views_of_stack(layout, self.vector[:, :size]), views_of_stack(layout, self.vector[:, size:])
+        both = {f"online.{name}": each for name, each in online.items()}
+        both |= {f"target.{name}": each for name, each in target.items()}
+        self._parameters = {name: each.detach() for name, each in both.items()}
+        self._learned = [self._parameters[f"online.{name}"].requires_grad_() for name in layout.names]
+        self._gradients = list(views_of_stack(layout, self.gradient).values())
 
     def _place(self, agent: ValueAgent, row: int) -> None:
         """Make an agent's parts views of its row."""

@@ -19,14 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from workbench.core.agents.staging import resolve_device
-from workbench.core.agents.value_agent import ValueAgent
+from workbench.core.agents.value_agent import EpsilonGreedy, ValueAgent
 from workbench.core.config import Config
 from workbench.core.processes.worker import Parts
 from workbench.core.records import RecordTable
 from workbench.core.train.hooks import Hook
-from workbench.core.train.loop import Trainer
+from workbench.core.train.loop import Collector, Trainer
 from workbench.runs.sentences import beside
 from workbench.zoo.fused import FusedLearner
+from workbench.zoo.together import TogetherPolicies, together
 
 WARM_UPS = 3  # updates before the capture: libraries make their plans and workspaces in the first ones
 SIDES, TRIES = {"cuda": 4096}, 5  # of the products that are timed: rows and columns that fill a card; and how often
@@ -115,13 +116,18 @@ class OnDevice(Hook):
     def wanted(config: Config) -> bool:
         """Whether anything is done otherwise than by default."""
         default = config.learning.precision == "float32" and config.processes.matmul_precision == "highest"
-        return not default or resolve_device(config.device).type == "cuda"
+        return not default or resolve_device(config.device).type == "cuda" or together(config)
 
     def on_parts(self, parts: Parts) -> None:
         """Set the precision of float32 products in this process, those of convolutions included."""
         precision = parts.config.processes.matmul_precision
         torch.set_float32_matmul_precision(precision)
         torch.backends.cudnn.allow_tf32 = precision == "high"  # which it is by default
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """Have agents that act at once on a card do so in one forward pass."""
+        if together(collector.config):
+            collector.act_together = TogetherPolicies([p for p in collector.policies if isinstance(p, EpsilonGreedy)])
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Set the precision of the updates' products, and have the updates captured."""

@@ -224,6 +224,9 @@ class ValueAgent:
 class EpsilonGreedy:
     """The acting side: acts with the weights of the last :meth:`load`.
 
+    Attributes:
+        inputs: what values are computed from: the state and random numbers.
+
     Args:
         config, index, device, exploration, values, noise: see :attr:`AgentConfig.policy_class`. Both streams may be
             the same generator.
@@ -283,36 +286,39 @@ class EpsilonGreedy:
             ValueError: the stack has another shape or dtype.
             RuntimeError: no weights have been loaded.
         """
-        if len(stack) != len(self._inputs.host["state"]):
-            self._stage(len(stack))
-        q = self._values(stack)
+        q = self.values(stack)
         greedy = q.argmax(1)
         chance, choice = self._exploration.random((2, len(stack)))
         action = np.where(chance < epsilon, (choice * q.shape[1]).astype(np.int64), greedy)
         probability = (epsilon / q.shape[1] + (1.0 - epsilon) * (action == greedy)).astype(np.float32)
         return Chosen(action, greedy, probability, q)
 
-    def _values(self, stack: NDArray[Any]) -> NDArray[np.float32]:
+    def values(self, stack: NDArray[Any]) -> NDArray[np.float32]:
         """(W, F, *shape) to (W, A) float32, a new array."""
-        inputs = self._inputs
+        self.stage(stack)
+        self.inputs.upload()
+        with torch.inference_mode():
+            q: NDArray[np.float32] = self.q(self.inputs.device).cpu().numpy()
+        return q
+
+    def stage(self, stack: NDArray[Any]) -> None:
+        """Fill :attr:`inputs` with a state and the random numbers of one choice."""
         if not self._loaded:
             raise RuntimeError("this policy has no weights yet; call load() with a snapshot before act()")
-        state = inputs.host["state"]
+        if len(stack) != len(self.inputs.host["state"]):
+            self._stage(len(stack))
+        state = self.inputs.host["state"]
         if stack.shape != state.shape or stack.dtype != state.dtype:
             shape = ", ".join(map(str, state.shape[1:]))
             raise ValueError(said("value_agent.stack", stack=stack, state=state, shape=shape))
         state[...] = stack
-        self.draw(self._rng, inputs.host)
-        inputs.upload()
-        with torch.inference_mode():
-            q: NDArray[np.float32] = self.q(inputs.device).cpu().numpy()
-        return q
+        self.draw(self._rng, self.inputs.host)
 
     def _stage(self, num_worlds: int) -> None:
         shape = (num_worlds, self.config.agent.num_frames, *self.spec.shape)
         fields: dict[str, Field] = {"state": (shape, np.dtype(self.spec.dtype))}
-        self._inputs = Staging(fields | self.random_fields(num_worlds), self.device)
-        self.network.set_noise(self._inputs.device["noise"])
+        self.inputs = Staging(fields | self.random_fields(num_worlds), self.device)
+        self.network.set_noise(self.inputs.device["noise"])
 
 
 @dataclass(frozen=True)

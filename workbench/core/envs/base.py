@@ -76,6 +76,7 @@ class EnvSpec:
         reward_bound: Largest size of one reward, if it is known.
         max_copies: Most copies that one process should play side by side.
         discount: The only one that its rewards may be learned with, if they are made for one.
+        at_once: Whether what an agent sees in a turn does not depend on what the others do in it.
     """
 
     agents: tuple[AgentSpec, ...]
@@ -84,6 +85,7 @@ class EnvSpec:
     reward_bound: float | None = None
     max_copies: int = 65536
     discount: float | None = None
+    at_once: bool = False
 
 
 class Turn(NamedTuple):

@@ -79,14 +79,14 @@ class Supervisor:
         heartbeat_interval_s = plan.config.processes.hang_timeout_s / 4
         folder = Descriptor(os.open(logs, os.O_RDONLY | os.O_DIRECTORY))  # whatever name it gets
         self._wakeups = [Wakeup.create(index, heartbeat_interval_s) for index in range(len(roles))]
-        shared = plan, self.shared.blocks, self._wakeups, folder, learner_class(plan.config)
+        learner: MakeLearner = registry.registered("learner", plan.config.processes.learner[0]) or Learner
+        shared = plan, self.shared.blocks, self._wakeups, folder, learner
         jobs = [Job(name, role, index, agents, *shared) for index, (name, role, agents) in enumerate(roles)]
         self.children = [Child(job, self._process(job)) for job in jobs]
         self._wake = Wakeup.create()
         self._watcher = threading.Thread(target=self._watch, name="watch run", daemon=True)
-        self._launch_time = np.nan
+        self._launch_time, self._stop_time = np.nan, np.inf
         self._ready, self._ready_time = 0, np.nan
-        self._stop_time = np.inf
         self._killed = False
         self._ended = threading.Event()
 
@@ -285,12 +285,6 @@ def how_it_ended(code: int) -> str:
     if code == HOW_UNKNOWN:
         return "ended; how is not known, since the fork server had died"
     return f"exited with code {code} and no traceback; see its log"
-
-
-def learner_class(config: Config) -> MakeLearner:
-    """What makes the updates in each process that learns."""
-    made: MakeLearner = registry.registered("learner", str(config.processes.learners)) or Learner
-    return made
 
 
 def children_of(config: Config, mode: str) -> list[tuple[str, Role, tuple[int, ...]]]:

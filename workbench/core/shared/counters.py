@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.digest import chain
-from workbench.core.shared.layout import Arrays, Counter, Field, Layout
+from workbench.core.sentences import beside
+from workbench.core.shared.layout import Arrays, Counter, Layout, fields_of
 
 TIMES_KEPT = 256  # epochs
 
@@ -27,23 +28,8 @@ class Progress:
     @staticmethod
     def layout(num_agents: int, num_processes: int) -> Layout:
         """The table for a run of ``num_agents`` agents in ``num_processes`` child processes."""
-        table = (
-            Field("stop", (1,), np.int64, 0),  # written by the parent
-            Field("epochs_collected", (1,), np.int64, 0),  # written by the actor, as is the next
-            Field("reward_digest", (num_agents, 32), np.uint8, 0),
-            Field("collected_at", (TIMES_KEPT,), np.float64, np.nan),  # by the actor, as the two above
-            Field("epochs_learned", (num_agents,), np.int64, 0),  # by the agent's learner, as are the next three
-            Field("updates", (num_agents,), np.int64, 0),
-            Field("skipped", (num_agents,), np.int64, 0),  # updates left out, which nobody waits for
-            Field("loss_digest", (num_agents, 32), np.uint8, 0),
-            Field("ready_time", (num_processes,), np.float64, np.nan),  # written by each process, as is the next
-            Field("end_time", (num_processes,), np.float64, np.nan),
-            Field("heartbeats", (num_processes,), np.int64, 0),  # written by each process
-            Field("start_time", (1,), np.float64, np.nan),  # written by the parent: when the ready barrier opened
-            Field("paused", (1,), np.int64, 0),  # written by the parent, as is the next
-            Field("frozen", (num_agents,), np.int64, 0),  # agents that learn no more, because their learner is gone
-        )
-        return Layout("progress", table)
+        sizes = {"agents": num_agents, "processes": num_processes, "times": TIMES_KEPT}
+        return Layout("progress", fields_of(beside(__file__), sizes))
 
     # --- stop and start --------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import json
 import math
 import platform
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, NamedTuple
 
@@ -40,6 +40,14 @@ class Field(NamedTuple):
     shape: tuple[int, ...]
     dtype: DTypeLike
     fill: float
+
+
+def fields_of(table: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[Field, ...]:
+    """The fields that a table says, by name: kind, first value, and a shape of numbers and of words for ``sizes``."""
+    return tuple(
+        Field(name, tuple(sizes.get(length, length) for length in row["shape"]), row["kind"], row["fill"])
+        for name, row in table.items()
+    )
 
 
 @dataclass(frozen=True)

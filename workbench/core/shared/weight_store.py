@@ -13,8 +13,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.sentences import said
-from workbench.core.shared.layout import Arrays, Counter, Field, Layout
+from workbench.core.sentences import beside, said
+from workbench.core.shared.layout import Arrays, Counter, Layout, fields_of
 
 MAX_RETRIES = 1000
 
@@ -60,16 +60,7 @@ class WeightStore:
 
         ``slots`` versions are kept: two for a reader of the newest alone, ``lag + 2`` for a reader at a lag.
         """
-        table = (
-            Field("writing", (1,), np.int64, -1),  # version being written, or last written
-            Field("newest", (1,), np.int64, -1),  # newest complete version
-            Field("version", (slots,), np.int64, -1),
-            Field("updates", (slots,), np.int64, -1),
-            Field("epsilon", (slots,), np.float64, np.nan),
-            Field("time", (slots,), np.float64, np.nan),
-            Field("checksum", (slots,), np.uint64, 0),
-            Field("vector", (slots, vector_size), np.float32, np.nan),
-        )
+        table = fields_of(beside(__file__), {"slots": slots, "size": vector_size})
         return Layout(f"weight store of parameters {fingerprint & 0xFFFFFFFFFFFFFFFF:016x}", table)
 
     @property

@@ -7,12 +7,13 @@ the actor process calls the one, a learner process the other. Nothing here knows
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.agents import schedules
-from workbench.core.agents.base import UPDATE_METRICS, Policy
+from workbench.core.agents.base import UPDATE_METRICS, Chosen, Policy
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config
 from workbench.core.envs.base import Turn, World
@@ -25,11 +26,15 @@ from workbench.core.shared.weight_store import Snapshot, WeightStore
 from workbench.core.train.hooks import Evaluator, Keeper, unchanged
 from workbench.core.train.learners import Learner
 
+# From the state of every agent, (W, F, *shape) each, and epsilon to what each agent's policy chooses.
+ActTogether = Callable[[Sequence[NDArray[Any]], float], Sequence[Chosen]]
+
 
 def collect(
     world: World, policies: Sequence[Policy], replays: Sequence[Replay], epsilon: float, versions: Sequence[int],
     before_commit: Callable[[NDArray[np.float64]], object] = lambda rewards: None,
     heartbeat: Callable[[], object] = lambda: None, each_turn: Callable[[Turn], object] = lambda turn: None,
+    act_together: ActTogether | None = None,
 ) -> NDArray[np.float64]:  # fmt: skip
     """Play one epoch and write it to the replays.
 
@@ -42,6 +47,7 @@ def collect(
         before_commit: called with the rewards when every row is written and none is shown to readers yet.
         heartbeat: called after every turn.
         each_turn: called with what each turn has brought.
+        act_together: chooses for all agents from their states; by default each policy chooses when its turn comes.
 
     Returns:
         (agents,) float64: reward of each agent, summed over the turns, mean over the worlds.
@@ -51,11 +57,16 @@ def collect(
     for replay in replays:
         replay.begin_epoch()
     turns = replays[0].turns
+
+    def seen(agent: int, turn: int) -> NDArray[Any]:
+        replays[agent].write_frame(turn, world.observe(agent))
+        return replays[agent].newest_stack(turn)
+
     for turn in range(turns):
         world.begin_turn()
+        chosen = act_together([seen(agent, turn) for agent in range(len(policies))], epsilon) if act_together else None
         for agent, (policy, replay) in enumerate(zip(policies, replays, strict=True)):
-            replay.write_frame(turn, world.observe(agent))
-            choice = policy.act(replay.newest_stack(turn), epsilon)
+            choice = chosen[agent] if chosen else policy.act(seen(agent, turn), epsilon)
             world.act(agent, choice.action)
             replay.write_step(turn, choice.action, versions[agent], epsilon, choice.probability)
         outcome = world.end_turn()
@@ -90,9 +101,11 @@ class Collector:
                 whether it is the final one.
             streams: every random stream of this side but the world's own.
             in_use: of each agent, the snapshot that is acted with.
+            act_together: chooses for all agents of a world in which they act at once; None leaves it to each policy.
         """
         self.settings, self.keeper, self.evaluator = unchanged(config), Keeper(), Evaluator()
         self.heartbeat: Callable[[], object] = lambda: None
+        self.act_together: ActTogether | None = None
         self.watch: Callable[[int, bool | None], Callable[[Turn], object]] = lambda epoch, final: lambda turn: None
         self.config, self.replays, self.stores = config, list(replays), list(stores)
         self.progress, self.channel = progress, channel
@@ -119,8 +132,8 @@ class Collector:
             self.progress.add_rewards(rewards)
             self.keeper.complete(epoch + 1)
 
-        watch = self.watch(epoch, None)
-        collect(self.world, self.policies, self.replays, epsilon, versions, complete, self.heartbeat, watch)
+        watch, together = self.watch(epoch, None), self.act_together
+        collect(self.world, self.policies, self.replays, epsilon, versions, complete, self.heartbeat, watch, together)
         self.show(epoch + 1)
 
     def show(self, epochs: int) -> None:

@@ -1,0 +1,89 @@
+"""One forward pass for all agents, in a world where they act at once and where the device waits for launches.
+
+Each agent chooses as everywhere: in its turn it stages its state and asks for its values, within the call the next
+agent does, and the innermost call computes the values of all. So a wrapper around a policy's method sees that policy's
+own choice. A product of all agents' matrices rounds otherwise than one of each; both modes take the same.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from workbench.core.agents.base import Chosen
+from workbench.core.agents.staging import Staging, resolve_device
+from workbench.core.agents.value_agent import EpsilonGreedy, ValueConfig
+from workbench.core.config import Config
+from workbench.zoo.fused import views_of_stack
+
+
+def together(config: Config) -> bool:
+    """Whether a run's agents act together: at once, on a card, and with networks that are alike and can be stacked."""
+    agents, policy = config.spec.agents, config.agent
+    alike = len(set(agents)) == 1 < len(agents) and isinstance(policy, ValueConfig) and policy.stackable
+    return config.spec.at_once and alike and resolve_device(config.processes.acting_device).type != "cpu"
+
+
+class _Values(nn.Module):
+    """The values of one agent's actions as a function of its network's parameters."""
+
+    def __init__(self, policy: EpsilonGreedy) -> None:
+        super().__init__()
+        self.network, self._policy = policy.network, policy
+
+    def forward(self, staged: Mapping[str, Tensor]) -> Tensor:
+        self.network.set_noise(staged["noise"])
+        return self._policy.q(staged)
+
+
+class TogetherPolicies:
+    """What chooses for all agents; see :data:`workbench.core.train.loop.ActTogether`.
+
+    Args:
+        policies: of agents that are alike. From here on they choose only through this object.
+    """
+
+    def __init__(self, policies: Sequence[EpsilonGreedy]) -> None:
+        first, self._policies = policies[0], policies
+        fields = {name: ((len(policies), *one.shape), one.dtype) for name, one in first.inputs.host.items()}
+        self._inputs, self._of_one = Staging(fields, first.device), _Values(first)
+        for row, policy in enumerate(policies):
+            policy.inputs.host = {name: array[row] for name, array in self._inputs.host.items()}
+            policy.values = partial(self._values, row)  # type: ignore[method-assign]
+
+    def __call__(self, states: Sequence[NDArray[Any]], epsilon: float) -> Sequence[Chosen]:
+        """Have every policy choose, from the state of its agent."""
+        self._waiting: list[Callable[[], Chosen]] = [
+            partial(policy.act, state, epsilon) for policy, state in zip(self._policies, states, strict=True)
+        ]
+        self._chosen: list[Chosen] = []
+        self._next()
+        return self._chosen[::-1]  # the innermost call is over first
+
+    def _next(self) -> None:
+        if self._waiting:
+            self._chosen.append(self._waiting.pop(0)())
+        else:
+            self._q: NDArray[np.float32] = self._forward()
+
+    def _values(self, row: int, state: NDArray[Any]) -> NDArray[np.float32]:
+        """In place of :meth:`EpsilonGreedy.values`."""
+        self._policies[row].stage(state)
+        self._next()
+        q: NDArray[np.float32] = self._q[row]
+        return q
+
+    @torch.inference_mode()
+    def _forward(self) -> NDArray[np.float32]:
+        self._inputs.upload()
+        weights = torch.stack([policy.weights for policy in self._policies])
+        views = views_of_stack(self._policies[0].layout, weights)
+        parameters = {f"network.{name}": each for name, each in views.items()}
+        one = partial(functional_call, self._of_one)
+        q: NDArray[np.float32] = torch.vmap(one)(parameters, (self._inputs.device,)).cpu().numpy()
+        return q
