@@ -95,7 +95,7 @@ def new_picture(columns: Columns, height: float) -> Picture:
         columns: says how wide it is.
         height: in inches.
     """
-    return Picture(figsize=(COLUMN_WIDTHS[columns], height), dpi=150, facecolor="white", layout="constrained")
+    return Picture(figsize=(COLUMN_WIDTHS[columns], height), dpi=150, layout="constrained")
 
 
 def panels(material: Material, height: float, labels: Sequence[tuple[str, str, str]]) -> tuple[Picture, list[Axes]]:

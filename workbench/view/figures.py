@@ -19,7 +19,7 @@ from workbench.view import style
 from workbench.view.curves import Points, moving_average
 from workbench.view.panel.charts import AXIS_LABELS, SMOOTHING, STANDARD, Agents, Axis, Chart, Choices
 from workbench.view.panel.feed import Feed, Line, axis_of, change_marks
-from workbench.view.picture import DPI, Picture
+from workbench.view.picture import Picture
 from workbench.view.sentences import said
 from workbench.view.style import GREY, INK, SCREEN, fitted, log_ticks, own_settings, run_style, style_axes
 
@@ -94,7 +94,7 @@ def draw(runs: RunView | Sequence[RunView], choices: Choices, caption: str = "")
     keys = _keys(feed, averaged)
     wrapped, beside, legend = fitted([str(key.get_label()) for key in keys], 0.94 * WIDTH, SCREEN.text, 4)
     height = MARGIN + rows * ROW_HEIGHT + max(0.0, legend - 0.6)
-    figure = Picture(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
+    figure = Picture(figsize=(WIDTH, height))
     grid = figure.add_gridspec(rows, columns)
     for place in range(len(feed.charts)):
         _Plot(figure.add_subplot(grid[place]), feed, place)

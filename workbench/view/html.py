@@ -18,6 +18,7 @@ from workbench.runs.compare import Comparison
 from workbench.runs.listing import RunList
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.result import Result, cell, listed_in
+from workbench.runs.sentences import beside
 from workbench.runs.table import Table, escaped, html_table
 from workbench.view.panel.feed import change_text
 from workbench.view.sentences import said
@@ -26,9 +27,8 @@ from workbench.view.style import GREY, WARNING
 _FAILURE = f"border-left: 3px solid var(--wb-warning, {WARNING}); padding: 4px 8px; white-space: pre-wrap"
 # What the page of a result shows.
 _RESULT = listed_in(Path(__file__).with_name("result.md"))
-# Marks of verdicts, in the order in which checks are shown.
-_MARKS = {"fail": "&#10007;&nbsp;<b>FAIL</b>", "cannot tell": "?&nbsp;cannot&nbsp;tell", "pass": "&#10003;&nbsp;pass",
-          "does not apply": "&ndash;&nbsp;does&nbsp;not&nbsp;apply"}  # fmt: skip
+# Rows of the page of a run, and marks of verdicts in the order in which checks are shown, as ``html.toml`` says.
+_ROWS, _MARKS = (beside(__file__)[part] for part in ("run", "marks"))
 
 # --- pieces ----------------------------------------------------------------------------------------------------------
 
@@ -145,17 +145,9 @@ def _result(result: Result) -> str:
 
 @page.register
 def _run(run: RunView) -> str:
-    progress = run.progress
-    rows = [
-        ("status", run.status),
-        ("mode, lag", run.label),
-        ("seed", run.config.seed),
-        ("epochs", f"{progress['epochs']:,.0f} of {run.config.epochs:,}"),
-        ("agent steps", f"{progress['agent_steps']:,.0f}, {progress['agent_steps_per_s']:,.0f} per s"),
-        ("updates", f"{progress['updates']:,.0f}, {progress['updates_per_s']:,.0f} per s"),
-        ("folder", _short(run.folder.path)),
-    ]
-    head = Table(("", f"Run {run.name}"), tuple((name, str(value)) for name, value in rows), numbers=False).html
+    about = {"run": run, "progress": run.progress, "folder": _short(run.folder.path)}
+    rows = tuple((name, words.format(**about)) for name, words in _ROWS.items())
+    head = Table(("", f"Run {run.name}"), rows, numbers=False).html
     error = failure(run.label, str(run.error)) if run.error else ""
     return head + error + f"<details><summary>Configuration</summary>{page(run.config)}</details>"
 

@@ -43,7 +43,7 @@ class Picture(Figure):
     alt: str = ""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(**{"dpi": DPI, "facecolor": "white"} | settings)
         FigureCanvasAgg(self)  # the figure keeps it as its canvas
 
     def draw(self, renderer: Any) -> None:

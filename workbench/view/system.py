@@ -4,11 +4,10 @@ Every process looks at itself, in a few epochs of the run alone, since the syste
 of a process.
 """
 
-import functools
 import math
 import time
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -34,14 +33,8 @@ class SystemLoad(Hook):
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Look before an epoch is collected: one that a process does again after a death is looked at again."""
-        look = _sampling(collector.config, _process_load(parts, "acting_load", 0))
-
-        def epoch(original: Callable[..., None], number: int, version: int | None) -> None:
-            """Look, and collect an epoch."""
-            look(number, collector.in_use[0].updates)
-            original(number, version)
-
-        collector.epoch = functools.partial(epoch, collector.epoch)  # type: ignore[method-assign]
+        write = _process_load(parts, "acting_load", 0)
+        _before(collector, "epoch", lambda epoch, version: (epoch, collector.in_use[0].updates), write)
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Look before the updates of an epoch, once for all agents of a process."""
@@ -88,29 +81,33 @@ def _process_load(parts: Parts, table: str, agent: int) -> Callable[[dict[str, f
 
 
 def _before_updates(trainer: Trainer, write: Callable[[dict[str, float]], None]) -> None:
-    first, look = min(trainer.agents), _sampling(trainer.config, write)
-
-    def learn(original: Callable[..., None], index: int, epoch: int, num_updates: int, end: int | None) -> None:
-        """Look, and make the updates."""
-        if index == first:
-            look(epoch, trainer.agents[first].updates)
-        original(index, epoch, num_updates, end)
-
-    trainer.learn = functools.partial(learn, trainer.learn)  # type: ignore[method-assign]
+    first = min(trainer.agents)
+    _before(trainer, "learn", lambda index, epoch, *_: (epoch, trainer.agents[first].updates), write)
 
 
-def _sampling(config: Config, write: Callable[[dict[str, float]], None]) -> Callable[[int, int], None]:
-    """A function that has a sample written in some of the epochs, at equal distances, and once in each of those."""
-    interval, last = math.ceil(config.epochs / SAMPLES), -1
+def _before(
+    part: Collector | Trainer, method: str, place: Callable[..., tuple[int, int]], write: Callable[..., None]
+) -> None:
+    """Have a sample written in some of the epochs, at equal distances, and once in each of those.
 
-    def look(epoch: int, update: int) -> None:
-        """Write one if it is due."""
+    Args:
+        part: of a process.
+        method: one is written before it works.
+        place: epoch and update, as the arguments of the method say.
+        write: writes a sample.
+    """
+    interval, last, original = math.ceil(part.config.epochs / SAMPLES), -1, getattr(part, method)
+
+    def look(*arguments: Any) -> None:
+        """Write one if it is due, and do the work."""
         nonlocal last
+        epoch, update = place(*arguments)
         if (epoch + 1) % interval == 0 and epoch > last:
             last = epoch
             write({"time": time.time(), "epoch": epoch, "update": update, "number": epoch})
+        original(*arguments)
 
-    return look
+    setattr(part, method, look)
 
 
 def _memory() -> float:

@@ -1,5 +1,6 @@
 """A stand-in for a trainer's buffer that watches what goes in and what comes out."""
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,8 @@ class WatchedBuffer:
         if name.startswith("__") or "_buffer" not in vars(self):
             raise AttributeError(name)
         found = getattr(self._buffer, name)
-        if name in _ADDS and callable(found):
-            return self._adding(found)
-        return self._sampling(found) if name == "sample" and callable(found) else found
+        watched = self._adding if name in _ADDS else self._sampling if name == "sample" else None
+        return functools.partial(watched, found) if watched and callable(found) else found
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._buffer, name, value)
@@ -32,22 +32,16 @@ class WatchedBuffer:
     def __getitem__(self, key: Any) -> Any:
         return self._buffer[key]
 
-    def _adding(self, add: Callable[..., Any]) -> Callable[..., Any]:
-        def watched(*given: Any, **named: Any) -> Any:
-            with self._watch._call():
-                self._store(given, named)
-            return add(*given, **named)
+    def _adding(self, add: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
+        with self._watch._call():
+            self._store(given, named)
+        return add(*given, **named)
 
-        return watched
-
-    def _sampling(self, sample: Callable[..., Any]) -> Callable[..., Any]:
-        def watched(*given: Any, **named: Any) -> Any:
-            batch = sample(*given, **named)
-            with self._watch._call():
-                self._sampled(batch)
-            return batch
-
-        return watched
+    def _sampling(self, sample: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
+        batch = sample(*given, **named)
+        with self._watch._call():
+            self._sampled(batch)
+        return batch
 
     def _store(self, given: Any, named: Any) -> None:
         if len(given) + len(named) == 6:  # as stable-baselines3 does it: all environments at once

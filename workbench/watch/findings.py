@@ -118,8 +118,7 @@ class Evidence:
 
     def of(self, table: str, agent: int | None = None) -> Records:
         """The records of a table in the order of time, of one agent or of all."""
-        records = self.recording.table(table)
-        return records if agent is None else records[records["agent"] == agent]
+        return self.recording.table(table, agent=agent)
 
     def epochs(self, times: Any) -> Array:
         """The epochs that times lie in."""
@@ -130,9 +129,7 @@ class Evidence:
         found: dict[tuple[int, int], Looks] = {}
         for width in self.recording.widths("looks"):
             records = self.recording.table("looks", width)
-            for role, agent in {
-                (int(each["role"]), int(each["agent"])) for each in np.unique(records[["role", "agent"]])
-            }:
+            for role, agent in np.unique(records[["role", "agent"]]).tolist():
                 mine = records[(records["role"] == role) & (records["agent"] == agent)]
                 about = self.recording.said("layout", mine["file"][0])[mine["layout"][0]]
                 looks = Looks(

@@ -56,12 +56,13 @@ class Recording:
         ):  # fmt: skip
             raise RecordError(f"{reader.path} is damaged: no watch has written its records of {name!r}")
 
-    def table(self, name: str, width: int | None = None) -> Records:
-        """The records of a table, with a field more: the ``file`` that they are from, by its number.
+    def table(self, name: str, width: int | None = None, agent: int | None = None) -> Records:
+        """The records of a table in the order of time, with a field more: the ``file`` that they are from, its number.
 
         Args:
             name: of the table.
             width: numbers in its last field; None where all have the same.
+            agent: whose; None for those of all.
         """
         parts = [part for part in self._found.get(name, ()) if width is None or _width(part) == width]
         if not parts:
@@ -70,7 +71,8 @@ class Recording:
         joined = np.concatenate(parts)
         if width is None or len(self._found[name]) == len(parts):
             self._found[name] = [joined]
-        return joined[np.argsort(joined["time"], kind="stable")]
+        records = joined[np.argsort(joined["time"], kind="stable")]
+        return records if agent is None else records[records["agent"] == agent]
 
     def widths(self, name: str) -> list[int]:
         """How many numbers the last field of a table's records holds: each that occurs."""
@@ -170,23 +172,22 @@ class WatchedHistory(History):
 
     def _facts_of(self, agent: int) -> Any:
         """What was done of an agent's work at a time, as a function that makes a row of the table of epochs."""
-        of = {name: records[records["agent"] == agent] for name in ("stored", "acts", "updates", "events")
-              if (records := self.recording.table(name)) is not None}  # fmt: skip
-        steps = of["stored"] if len(of["stored"]) else of["acts"]
-        published = of["events"][of["events"]["kind"] == tables.PUBLISH]
-        synced = of["events"][of["events"]["kind"] == tables.SYNC]
+        names = ("stored", "acts", "updates", "events")
+        stored, acts, taught, events = (self.recording.table(name, agent=agent) for name in names)
+        steps = stored if len(stored) else acts
+        published, synced = (events[events["kind"] == kind] for kind in (tables.PUBLISH, tables.SYNC))
 
         def row(now: float, epoch: int, known: Mapping[str, float]) -> tuple[int, tuple[Any, ...]]:
             """The updates until ``now``, and the row of that epoch; what the trainer told (``known``) comes first."""
-            done, taught = (int(np.searchsorted(records["time"], now)) for records in (steps, of["updates"]))
-            done = int(steps["act"][done - 1]) if done and steps is of["acts"] else done
-            updates = int(of["updates"]["update"][taught - 1]) if taught else 0
-            versions, syncs = (int(np.searchsorted(records["time"], now)) for records in (published, synced))
+            done, lessons, versions, syncs, acted = (
+                int(np.searchsorted(records["time"], now)) for records in (steps, taught, published, synced, acts)
+            )
+            done = int(steps["act"][done - 1]) if done and steps is acts else done
+            updates = int(taught["update"][lessons - 1]) if lessons else 0
             used = int(np.searchsorted(published["time"], synced["begin"][syncs - 1])) if syncs else 0
             behind = int(published["update"][used - 1]) if used else 0
             late = 1e3 * (published["time"][versions - 1] - published["time"][used - 1]) if used else math.nan
-            acted = int(np.searchsorted(of["acts"]["time"], now))
-            epsilon = known.get("epsilon", float(of["acts"]["epsilon"][acted - 1]) if acted else math.nan)
+            epsilon = known.get("epsilon", float(acts["epsilon"][acted - 1]) if acted else math.nan)
             return updates, (
                 now, agent, epoch, done, known.get("reward", math.nan), epsilon, used, behind,
                 versions - used, updates - behind, late, updates / done if done else math.nan,

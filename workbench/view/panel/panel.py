@@ -32,7 +32,7 @@ from workbench.view.figures import draw, verdict
 from workbench.view.panel.charts import SMOOTHING, STANDARD, Agents, Axis, Choices
 from workbench.view.panel.feed import Feed
 from workbench.view.panel.watching import DOCTOR_INTERVAL_S, TimeLeft, Watcher, in_words
-from workbench.view.panel.widget import Charts
+from workbench.view.panel.widget import BUTTONS, Charts
 from workbench.view.picture import NOTEBOOK_COLOURS, Picture, to_png
 
 CHANGES, PROCESSES, DOCTOR = "Change while running", "Processes", "Doctor"
@@ -232,8 +232,8 @@ class Panel:
 
     def _fitting(self, method: str) -> list[Run]:
         """The runs that are in the right state for a method."""
-        fits = {"pause": _is_running, "proceed": _is_paused}.get(method, _has_begun)
-        return [run for run in self._own if fits(run)]
+        fits = {"pause": ("running",), "proceed": ("paused",)}.get(method, ("running", "paused"))
+        return [run for run in self._own if _state(run) in fits]
 
     # --- what the browser says -------------------------------------------------------------------------------------
 
@@ -243,8 +243,7 @@ class Panel:
             with self._drawing:
                 self.widget.tell(self._feed, everything=True)
         elif "press" in said:  # it may take seconds, and the kernel must stay free meanwhile
-            actions = {"start": self.start, "pause": self.pause, "proceed": self.proceed, "stop": self.stop,
-                       "checkpoint": self.checkpoint}  # fmt: skip
+            actions = {name: getattr(self, name) for name in BUTTONS}
             self._busy = True
             self._tell()
             self._in_background("button", self._try, actions[said["press"]])
@@ -358,7 +357,7 @@ class Panel:
                 "incidents": pages.incident_lines(self.runs, self.names),
                 "failures": "".join(failures) + self._failure,
                 "fields": self._fields(changeable),
-                "changeable": any(_has_begun(run) for run in changeable),
+                "changeable": any(run.status == "running" for run in changeable),
                 "applied": self._applied,
             }
             offered = {}
@@ -386,7 +385,7 @@ class Panel:
         """Settings that can be changed, with their present values."""
         if not changeable:
             return {}
-        shown = next(filter(_has_begun, changeable), changeable[0])
+        shown = next((run for run in changeable if run.status == "running"), changeable[0])
         return {name: repr(operator.attrgetter(name)(shown.settings.newest)) for name in shown.changeable}
 
     def _call_the_doctor(self) -> None:
@@ -426,7 +425,7 @@ class Panel:
             return ["waits for its turn" if self._started and self._comparison is not None else "not started"]
         progress, starts = run.progress, run.config.replay.learning_starts
         epochs = _epochs(run)
-        left = self._left[index].look(time.monotonic(), epochs, run.config.epochs, _is_running(run))
+        left = self._left[index].look(time.monotonic(), epochs, run.config.epochs, _state(run) == "running")
         if run.ended and not progress["epochs"]:
             began = progress["elapsed_s"] or len(run.history.events)
             return [f"{run.status} before {'the end of its first epoch' if began else 'it began'}"]
@@ -444,20 +443,9 @@ class Panel:
         ]
 
 
-def _is_paused(run: RunView) -> bool:
-    return bool(getattr(run, "paused", False)) and not run.ended
-
-
-def _is_running(run: RunView) -> bool:
-    return run.status == "running" and not _is_paused(run)
-
-
-def _has_begun(run: RunView) -> bool:
-    return run.status == "running"
-
-
 def _state(run: RunView) -> str:
-    return "paused" if _is_paused(run) else run.status
+    """The status of a run, or that it is paused: then its status is still "running"."""
+    return "paused" if getattr(run, "paused", False) and not run.ended else run.status
 
 
 def _epochs(run: RunView) -> int:

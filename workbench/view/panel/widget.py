@@ -10,12 +10,15 @@ import anywidget
 import traitlets
 
 from workbench.runs.naming import labels
+from workbench.runs.sentences import beside
 from workbench.view.figures import REFERENCES, references
 from workbench.view.panel.charts import AXIS_LABELS, STANDARD, charts_of
 from workbench.view.panel.feed import Feed, axis_of, change_marks
 from workbench.view.style import run_style
 
 STATIC = Path(__file__).parent / "static"
+# The buttons, by the method of the panel that each calls, as ``widget.toml`` says: what is on it, and what it does.
+BUTTONS: dict[str, list[str]] = beside(__file__)["buttons"]
 
 
 def _text(*names: str) -> str:
@@ -91,24 +94,21 @@ def _drawing(feed: Feed) -> dict[str, Any]:
         for chart in feed.charts
     ]  # fmt: skip
     lines = [
-        {
-            "chart": line.chart, "run": line.run, "agent": line.agent, "kind": line.kind,
-            "metric": line.curve.metric, "noisy": line.curve.noisy, "weight": line.curve.weight,
-        }
+        {"chart": line.chart, "run": line.run, "agent": line.agent, "kind": line.kind} | vars(line.curve)
         for line in feed.lines
-    ]  # fmt: skip
+    ]
     known = {name: chart.name for name, chart in charts_of(feed.runs).items()}
     return {
         "runs": [_run(index, name) for index, name in enumerate(labels(feed.runs))], "charts": charts, "lines": lines,
         "choices": {"charts": choices.charts, "over": choices.over, "agents": choices.agents},
-        "offered": {"charts": known, "over": list(AXIS_LABELS.items()), "agents": agents, "standard": STANDARD},
+        "offered": {"charts": known, "over": list(AXIS_LABELS.items()), "agents": agents, "standard": STANDARD,
+                    "buttons": BUTTONS},
     }  # fmt: skip
 
 
 def _run(index: int, name: str) -> dict[str, Any]:
     style = run_style(index)
-    dashes = [] if style.dashes == "solid" else style.dashes[1]
-    return {"name": name, "colour": style.colour, "dashes": dashes, "width": style.width, "marker": style.marker}
+    return vars(style) | {"name": name, "dashes": [] if style.dashes == "solid" else style.dashes[1]}
 
 
 def _changes(feed: Feed, number: int) -> list[tuple[float, str, int]]:

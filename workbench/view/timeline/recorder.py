@@ -6,8 +6,7 @@ stopwatch has the digests of a run without. A span costs some two microseconds. 
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from workbench.core.processes.worker import Parts
@@ -18,29 +17,8 @@ from workbench.view.timeline.spans import SPAN_TABLES, SpanKind
 
 # In place of the index of an agent or of an epoch that a span does not belong to.
 NOBODY = -1
-
-
-@dataclass(frozen=True)
-class Watched:
-    """A method whose calls are recorded.
-
-    Attributes:
-        part: What has it: "wakeup", "collector", "evaluator", "trainer"; "replay" and "agent", of which a trainer has
-            one per agent; or "keeper", of which each agent has one, and the collector.
-        takes: Its first arguments by name; "index" is that of an agent, "epoch" that of an epoch.
-    """
-
-    part: str
-    method: str
-    kind: SpanKind
-    takes: tuple[str, ...] = ()
-
-
-# Every method that is watched, besides the start of a process, as ``recorder.toml`` says.
-WATCHED = [
-    Watched(each["part"], each["method"], SpanKind[each["kind"].upper()], tuple(each.get("takes", ())))
-    for each in beside(__file__)["watched"]
-]
+# The methods whose calls are recorded, by the part that has them, as ``recorder.toml`` says: kind of span, arguments.
+WATCHED: dict[str, dict[str, Sequence[str]]] = beside(__file__)
 
 
 class Stopwatch(Hook):
@@ -74,12 +52,13 @@ class Stopwatch(Hook):
 
     def _watch(self, parts: Parts, name: str, part: object, agent: int = NOBODY) -> None:
         """Put a wrapper around every watched method of this one object."""
-        for each in WATCHED:
-            if each.part == name and hasattr(part, each.method):  # a keeper that keeps nothing leaves no checkpoint
-                setattr(part, each.method, self._timed(getattr(part, each.method), each.kind, parts, each.takes, agent))
+        for method, (kind, *takes) in WATCHED[name].items():
+            if hasattr(part, method):  # a keeper that keeps nothing leaves no checkpoint
+                timed = self._timed(getattr(part, method), SpanKind[kind.upper()], parts, takes, agent)
+                setattr(part, method, timed)
 
     def _timed(
-        self, method: Callable[..., Any], kind: SpanKind, parts: Parts, takes: tuple[str, ...] = (),
+        self, method: Callable[..., Any], kind: SpanKind, parts: Parts, takes: Sequence[str] = (),
         agent: int = NOBODY, began: tuple[int, int] | None = None,
     ) -> Callable[..., Any]:  # fmt: skip
         """The method, with a span written after every call, also after one that raises.
@@ -88,7 +67,7 @@ class Stopwatch(Hook):
             method: called with all its arguments.
             kind: what the span says.
             parts: of the process.
-            takes: names of the first arguments, as in :class:`Watched`.
+            takes: names of the first arguments, as in :data:`WATCHED`.
             agent: whose work it is, if the arguments do not say.
             began: when the span starts, on the clock and on this thread's; None for each call.
         """

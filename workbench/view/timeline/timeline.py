@@ -17,7 +17,7 @@ from workbench.core.records import Records
 from workbench.runs.files import at, write_whole
 from workbench.runs.folder import RecordError
 from workbench.runs.loaded import RunView
-from workbench.view.picture import DPI, Picture
+from workbench.view.picture import Picture
 from workbench.view.sentences import said
 from workbench.view.style import SCREEN, own_settings
 from workbench.view.timeline.lanes import Strip, draw_strips
@@ -88,9 +88,7 @@ class Timeline:
             ConfigError: that is not within the run.
         """
         shares = self._shares(*self._stretch(LAST_S, last, until))
-        picture = Picture(
-            figsize=(WIDTH, MARGIN + LANE * len(self.processes)), dpi=DPI, facecolor="white", layout="constrained"
-        )
+        picture = Picture(figsize=(WIDTH, MARGIN + LANE * len(self.processes)), layout="constrained")
         strip = Strip(f"What each process did: {self.run.label}", self.spans, self.origin_ns, shares, shares)
         draw_strips(picture, [strip], SCREEN, ("working", "on a core", "waiting"))
         picture.alt = said("timeline.alt", start=shares.start, end=shares.end, words=shares.words)

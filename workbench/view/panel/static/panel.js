@@ -1,13 +1,6 @@
 // The panel in the browser. The kernel sends rows of lines as they come; everything that is seen is drawn here, by uPlot
 // (axes, cursor, zoom) and by `Chart.draw` (the lines, straight from the rows).
 
-const ACTIONS = [
-  ["start", "Start", "Start what has not been started"],
-  ["pause", "Pause", "Let the runs wait"],
-  ["proceed", "Continue", "Let paused runs continue"],
-  ["stop", "Stop", "End the runs in order"],
-  ["checkpoint", "Checkpoint", "Write a checkpoint to the run folder"],
-];
 const MARKS = { o: "●", s: "■", "^": "▲", D: "◆", v: "▼", P: "+", X: "×" };
 const THEMES = {
   light: { ink: "#222222", grey: "#5f5f5f", faint: "#dddddd", paper: "#ffffff", warning: "#b00020" },
@@ -293,7 +286,8 @@ class Panel {
   constructor(model, node) {
     Object.assign(this, { model, node, hidden: new Set(), charts: [], lines: [], edited: {} });
     this.actions = element("div", { className: "wb-row" });
-    this.buttons = ACTIONS.map(([name, text, title]) => this.button(text, title, () => model.send({ press: name })));
+    this.buttons = Object.entries(model.get("drawing").offered.buttons).map(([name, [text, title]]) =>
+      this.button(text, title, () => model.send({ press: name }), { name }));
     this.message = element("span", {});
     this.actions.append(...this.buttons, this.message);
     this.keys = element("div", { className: "wb-keys", role: "group", "aria-label": "Runs" });
@@ -481,7 +475,7 @@ class Panel {
 
   tell() {
     const state = this.model.get("state"), pages = this.model.get("pages");
-    ACTIONS.forEach(([name], number) => { this.buttons[number].disabled = !state.able.includes(name); });
+    for (const button of this.buttons) button.disabled = !state.able.includes(button.name);
     this.message.innerHTML = state.message;
     this.incidents.innerHTML = state.incidents;
     this.failures.innerHTML = state.failures;
