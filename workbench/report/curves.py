@@ -1,5 +1,6 @@
 """Curves over seeds: rewards against agent steps and wall time, and loss and Q-values against updates."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -103,10 +104,7 @@ def draw(name: str, opening: str, shown: Sequence[Chart], material: Material) ->
     """
     groups, rows, ends, notes = material.groups, list[tuple[str, ...]](), list[str](), set[str]()
     curves = [curve for chart in shown for curve in chart.curves]
-    for curve in curves:
-        _require_recorded(name, curve.metric, groups)
-    if material.bands:
-        _require_seeds(name, groups)
+    _require(name, curves, material)
     picture, all_axes = panels(material, HEIGHT, [(chart.title, X_LABELS[chart.over], chart.unit) for chart in shown])
     for axes, chart in zip(all_axes, shown, strict=True):
         for index, group in enumerate(groups):
@@ -242,17 +240,13 @@ def _at(bundle: Bundle, place: int) -> str:
     return f"{number(x)} s" if bundle.over == "time" else f"{x:,.0f}"
 
 
-def _require_recorded(name: str, metric: str, groups: Sequence[Group]) -> None:
-    """Refuse a curve that is missing in some run."""
-    for run in (run for group in groups for run in group.runs):
-        if (count := len(run.history.series(metric)[0])) < 2:
-            about = {"run": run.name, "count": count, "lost": run.history.lost[METRICS[metric].table]}
-            raise ReportError(said("curves.missing", name=name, metric=metric, config=run.config, **about))
-
-
-def _require_seeds(name: str, groups: Sequence[Group]) -> None:
-    """Refuse an interval over too few seeds."""
-    for group in groups:
+def _require(name: str, curves: Sequence[Curve], material: Material) -> None:
+    """Refuse a curve that is missing in some run, and an interval over too few seeds."""
+    for curve, run in itertools.product(curves, material.selection.runs):
+        if (count := len(run.history.series(curve.metric)[0])) < 2:
+            about = {"run": run.name, "count": count, "lost": run.history.lost[METRICS[curve.metric].table]}
+            raise ReportError(said("curves.missing", name=name, metric=curve.metric, config=run.config, **about))
+    for group in material.groups if material.bands else ():
         if (count := len(group.runs)) < MIN_RUNS:
             seeds, level = listed(group.seeds), 100 * LEVEL
             about = {"name": name, "least": MIN_RUNS, "level": level, "group": group.label, "count": count}

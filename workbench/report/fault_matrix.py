@@ -11,6 +11,7 @@ from workbench.diagnose.catalogue import CHECKS, effect_text
 from workbench.report.material import Columns, Material, ReportFigure, line_look, new_picture
 from workbench.report.selection import ReportError
 from workbench.report.sentences import said
+from workbench.runs.sentences import beside
 from workbench.runs.table import Table, number
 from workbench.view.picture import Picture
 from workbench.view.style import FAINT, GREY, INK, PRINT, WARNING, few_ticks, legend_above, own_settings, style_axes
@@ -26,6 +27,8 @@ ROW = {"single": 0.118, "double": 0.128}
 TEXT = {"single": 4.8, "double": 5.6}
 HEAD = ("fault", "must be noticed by", "noticed", "in epoch", "effect on greedy reward", "noticed as well by")
 COST, OTHER = line_look(0)["color"], line_look(4)["color"]
+# What the legend explains, in both widths and in each, as ``fault_matrix.toml`` says.
+KEY: dict[str, list[dict[str, Any]]] = beside(__file__)
 
 
 def fault_matrix(material: Material) -> ReportFigure:
@@ -80,16 +83,8 @@ def _picture(lines: Lines, sound: Mapping[str, Any], columns: Columns) -> Pictur
         _grid(who, lines, small)
     else:
         _verdicts(who, lines, small)
-    look: dict[str, Any] = {"linewidth": 0.9, "markersize": 3.4, "markeredgewidth": 0.7}
-    other: dict[str, Any] = {"marker": "o", "label": "noticed as well"} if wide else {"label": "+n: others noticed"}
-    key = [
-        Line2D([], [], marker="o", color=COST, label="effect that luck does not explain", **look),
-        Line2D([], [], marker="o", color=GREY, markerfacecolor="white", label="may be luck", **look),
-        Line2D(
-            [], [], marker="s", color=COST, linestyle="none", label="must notice: the epoch in which it did", **look
-        ),
-        Line2D([], [], color=OTHER, linestyle="none", **other, **look),
-    ]
+    marks = [*KEY["both"], *KEY[columns]]
+    key = [Line2D([], [], linewidth=0.9, markersize=3.4, markeredgewidth=0.7, **mark) for mark in marks]
     legend_above(picture, key, 2 if wide else 1, PRINT)
     return picture
 

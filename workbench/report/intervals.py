@@ -122,8 +122,8 @@ def middle_and_ends(
 
 def estimate(values: ArrayLike, strata: ArrayLike | None = None, bands: bool = True) -> Estimate:
     """What single numbers say, one per run, (runs,); see :func:`middle_and_ends`."""
-    middle, low, high = middle_and_ends(np.asarray(values, np.float64)[:, None], strata, bands)
-    return Estimate(float(middle[0]), float(low[0]), float(high[0]))
+    ends = middle_and_ends(np.asarray(values, np.float64)[:, None], strata, bands)
+    return Estimate(*(float(each[0]) for each in ends))
 
 
 def interval(found: Estimate) -> str:

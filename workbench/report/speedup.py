@@ -17,10 +17,13 @@ from workbench.report.intervals import ENOUGH_RUNS, Estimate, estimate, interval
 from workbench.report.material import Material, ReportFigure, bar_look, new_picture, panel_title, what_differs
 from workbench.report.selection import Group, ReportError
 from workbench.report.sentences import said
+from workbench.runs.sentences import beside
 from workbench.runs.table import Table, number
 from workbench.view.style import GREY, INK, PRINT, few_ticks, style_axes
 
 HEAD = ("runs", "baseline", "speed-up", "ideal", "share of ideal", "wall time, s", "baseline's, s", "pairs")
+# How each part of the figure is drawn, as ``speedup.toml`` says.
+LOOKS: dict[str, dict[str, Any]] = beside(__file__)
 _BENCH_BASELINES = {"against sequential on all cores": "sequential, all cores", "lag 0": "sequential, lag 0"}
 
 
@@ -61,9 +64,9 @@ def speedup(material: Material) -> ReportFigure:
     picture = new_picture(material.columns, 0.1 + sum(heights))
     all_axes = picture.subplots(len(parts), 1, squeeze=False, gridspec_kw={"height_ratios": heights}).ravel()
     limit = 1.12 * max(max(bar.ideal, *bar.single, bar.found.value) for bar in bars)
-    for place, (axes, (title, own), beside) in enumerate(zip(all_axes, parts, names, strict=True)):
+    for place, (axes, (title, own), lines) in enumerate(zip(all_axes, parts, names, strict=True)):
         style_axes(axes, panel_title(place, len(parts), title if len(parts) > 1 else ""), "", "", PRINT)
-        _draw(axes, own, beside)
+        _draw(axes, own, lines)
         axes.set_xlim(0, limit)
         few_ticks(axes.xaxis, 6)
     all_axes[-1].set_xlabel(said("speedup.axis"), fontsize=PRINT.text, color=GREY, loc="right" if narrow else "center")
@@ -155,25 +158,15 @@ def _which(group: Group, place: int) -> tuple[str, int]:
 
 def _draw(axes: Axes, bars: list[Bar], names: list[str]) -> None:
     thick = 0.58
-    whiskers = {"ecolor": INK, "elinewidth": 0.9, "capsize": 2.2, "capthick": 0.9, "zorder": 5}
     for row, bar in enumerate(bars):
         value = bar.found.value
         ends = [[value - bar.found.low], [bar.found.high - value]]  # nan where there is no interval
-        axes.barh(row, value, thick, xerr=ends, error_kw=whiskers, zorder=3, **bar_look(bar.style))
+        axes.barh(row, value, thick, xerr=ends, error_kw=LOOKS["whiskers"], zorder=3, **bar_look(bar.style))
         if len(bar.single) > 1:
-            axes.plot(
-                bar.single, np.full(len(bar.single), row + 0.5 * thick - 0.1), "o", color=INK, markersize=2.2,
-                markerfacecolor="white", markeredgewidth=0.6, zorder=6,
-            )  # fmt: skip
+            axes.plot(bar.single, np.full(len(bar.single), row + 0.5 * thick - 0.1), **LOOKS["pairs"])
         axes.vlines(bar.ideal, row - 0.5, row + 0.5, color=INK, linewidth=1.1, linestyle=(0, (4, 1.5)), zorder=4)
-        axes.text(
-            0.03, row, f"{value:.2f}", va="center", fontsize=PRINT.small, color=INK, zorder=7,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
-        )  # fmt: skip
-    axes.annotate(
-        "ideal", (bars[0].ideal, -0.5), xytext=(0, 1.5), textcoords="offset points", ha="center", va="bottom",
-        fontsize=PRINT.small, color=INK,
-    )  # fmt: skip
+        axes.text(0.03, row, f"{value:.2f}", fontsize=PRINT.small, **LOOKS["value"])
+    axes.annotate("ideal", (bars[0].ideal, -0.5), fontsize=PRINT.small, **LOOKS["ideal"])
     axes.axvline(1.0, color=GREY, linewidth=0.6, zorder=1)
     axes.set_ylim(len(bars) - 0.5, -0.5)
     axes.set_yticks(range(len(bars)), names)

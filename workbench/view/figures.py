@@ -14,6 +14,7 @@ from workbench.runs import machine
 from workbench.runs.compare import IDENTICAL, Comparison
 from workbench.runs.loaded import RunView
 from workbench.runs.naming import labels
+from workbench.runs.sentences import beside
 from workbench.runs.table import fixed
 from workbench.view import style
 from workbench.view.curves import Points, moving_average
@@ -31,6 +32,8 @@ MAX_MARKS = 40
 WIDTH, ROW_HEIGHT = 11.0, 2.4
 # Height in inches that legend, labels and footer take.
 MARGIN = 1.2
+# How each part of a chart is drawn, as ``figures.toml`` says.
+LOOKS: dict[str, dict[str, Any]] = beside(__file__)
 REFERENCES = {"random": "random", "random_no_wall": "random, never into a wall", "scripted": "scripted: nearest gem"}
 
 
@@ -92,16 +95,13 @@ def draw(runs: RunView | Sequence[RunView], choices: Choices, caption: str = "")
     rows, columns = _grid(len(feed.charts))
     averaged = choices.smoothing > 0 and any(each.noisy for chart in feed.charts for each in chart.curves)
     keys = _keys(feed, averaged)
-    wrapped, beside, legend = fitted([str(key.get_label()) for key in keys], 0.94 * WIDTH, SCREEN.text, 4)
+    wrapped, columns_of_keys, legend = fitted([str(key.get_label()) for key in keys], 0.94 * WIDTH, SCREEN.text, 4)
     height = MARGIN + rows * ROW_HEIGHT + max(0.0, legend - 0.6)
     figure = Picture(figsize=(WIDTH, height))
     grid = figure.add_gridspec(rows, columns)
     for place in range(len(feed.charts)):
         _Plot(figure.add_subplot(grid[place]), feed, place)
-    figure.legend(
-        handles=keys, labels=wrapped, loc="upper left", bbox_to_anchor=(0.05, 1.0), ncols=beside, frameon=False,
-        fontsize=SCREEN.text, labelcolor=INK, handlelength=3.2, columnspacing=2.0,
-    )  # fmt: skip
+    figure.legend(handles=keys, labels=wrapped, ncols=columns_of_keys, fontsize=SCREEN.text, **LOOKS["legend"])
     note = f" Lines are moving averages over {100 * choices.smoothing:.2g} % of the run." if averaged else ""
     figure.text(0.062, 0.108 / height, _whose(choices.agents) + note, fontsize=SCREEN.small, color=GREY)
     figure.text(0.062, 0.300 / height, caption, fontsize=SCREEN.text, color=INK)
@@ -168,10 +168,8 @@ class _Plot:
         if line.buckets.size == 1 or line.curve.rate:
             recorded = rows[:, 0], rows[:, 3]
         if line.kind == "marks":
-            self._axes.plot(
-                *recorded, color=look.colour, marker=look.marker, markersize=8 - 2.5 * min(line.run, 1),
-                linestyle="none", markerfacecolor="white", markeredgewidth=1.3, zorder=10 + line.run, clip_on=False,
-            )  # fmt: skip
+            size, own = 8 - 2.5 * min(line.run, 1), LOOKS["marks"] | {"color": look.colour, "marker": look.marker}
+            self._axes.plot(*recorded, markersize=size, zorder=10 + line.run, **own)
             return
         strong: dict[str, Any] = {
             "linestyle": look.dashes, "linewidth": look.width * line.curve.weight, "zorder": 3 + line.run,
@@ -204,20 +202,15 @@ class _Plot:
         if log:
             log_ticks(axes.yaxis, float(np.ptp(np.log10(axes.get_ylim()))))
         linear = "linear: some values are 0 or below" if self._choices.log and not log and not empty else ""
-        axes.text(
-            0.5, 0.5 if empty else 0.93, note or linear, transform=axes.transAxes, ha="center", va="center",
-            fontsize=SCREEN.text, color=style.WARNING if note and not empty else GREY, path_effects=style.HALO,
-            zorder=20,
-        )  # fmt: skip
+        look = LOOKS["note"] | {"color": style.WARNING if note and not empty else GREY, "path_effects": style.HALO}
+        height = 0.5 if empty else 0.93
+        axes.text(0.5, height, note or linear, transform=axes.transAxes, fontsize=SCREEN.text, **look)
 
     def _mark_change(self, index: int, x: float, text: str) -> None:
         """A line with a label where a run was changed."""
         self._axes.axvline(x, color=run_style(index).colour, linewidth=1.0, linestyle=(0, (6, 2)), zorder=1)
-        self._axes.annotate(
-            text, (x, 1.0), xycoords=self._axes.get_xaxis_transform(), xytext=(2, -2), textcoords="offset points",
-            rotation=90, ha="left", va="top", fontsize=SCREEN.small, color=INK, path_effects=style.HALO, zorder=15,
-            annotation_clip=True,
-        )  # fmt: skip
+        look = LOOKS["change"] | {"fontsize": SCREEN.small, "path_effects": style.HALO}
+        self._axes.annotate(text, (x, 1.0), xycoords=self._axes.get_xaxis_transform(), **look)
 
 
 def references(runs: Sequence[RunView]) -> list[tuple[float, str]]:

@@ -42,8 +42,8 @@ class Picture(Figure):
 
     alt: str = ""
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**{"dpi": DPI, "facecolor": "white"} | settings)
+    def __init__(self, dpi: float = DPI, facecolor: str = "white", **settings: Any) -> None:
+        super().__init__(dpi=dpi, facecolor=facecolor, **settings)
         FigureCanvasAgg(self)  # the figure keeps it as its canvas
 
     def draw(self, renderer: Any) -> None:

@@ -21,7 +21,7 @@ import time
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from multiprocessing import util
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -219,7 +219,7 @@ def _process_of(pid: int, run: RunFolder, max_mb: float) -> _Process:
     return _Process(run, max_mb)
 
 
-class Watch:
+class Watch(AbstractContextManager["Watch"]):
     """A watched trainer: its run folder, and the calls that record into it. Every call is optional.
 
     Made once by the process that starts the others, which find it with :func:`watching`; it can also be sent to them.
@@ -281,9 +281,6 @@ class Watch:
 
     def __reduce__(self) -> Any:
         return _sent, (self._sign,)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.close(None if error is None else _told(error))
@@ -742,7 +739,7 @@ def _discount_used(rewards: Any, ends: Any, valid: Any, target: Any, bootstrap: 
     return [*(used[place] for place in places), float(told.sum()), errors[len(errors) // 2]]
 
 
-class NoWatch:
+class NoWatch(AbstractContextManager["NoWatch"]):
     """What :func:`watching` gives where nothing is watched: it has every call, does nothing, and is false.
 
     So does what its calls return, which is a block where a block is needed.
@@ -752,9 +749,6 @@ class NoWatch:
 
     def __bool__(self) -> bool:
         return False
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         pass

@@ -65,10 +65,7 @@ class Buckets:
         points = np.column_stack([number, x, low, low, np.where(finite, y, 0.0), finite])
         self.count, self.end = self.count + len(x), float(x[-1])
         self.bad += int(np.count_nonzero(~finite))
-        if self.size == 1:  # each point is a bucket
-            self._table = np.concatenate([self._table, points])
-        else:
-            self._table = np.concatenate([self._table[:-1], self._merged(np.concatenate([self._table[-1:], points]))])
+        self._table = np.concatenate([self._table[:-1], self._merged(np.concatenate([self._table[-1:], points]))])
         while len(self._table) > self.most:
             self.size *= 2
             self._table = self._merged(self._table)

@@ -147,9 +147,8 @@ def _time_within(apart: Records, edges: ArrayLike) -> NDArray[np.float64]:
     first = apart["start"][0]
     turning = np.column_stack([apart["start"], apart["start"] + apart["duration"]]).ravel() - first
     total = np.cumsum(apart["duration"])
-    return np.diff(
-        np.interp(np.asarray(edges) - first, turning, np.column_stack([total - apart["duration"], total]).ravel())
-    )
+    spent = np.column_stack([total - apart["duration"], total]).ravel()
+    return np.diff(np.interp(np.asarray(edges) - first, turning, spent))
 
 
 # --- what share of a stretch of time each process worked, waited, or left unrecorded ---------------------------------
