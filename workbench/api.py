@@ -10,12 +10,11 @@ import importlib
 import inspect
 import os
 import sys
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from workbench import export
 from workbench.core import registry
@@ -25,11 +24,12 @@ from workbench.core.did_you_mean import did_you_mean
 from workbench.core.envs.base import WorldConfig
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.core.train.hooks import Hook
+from workbench.diagnose import doctor as examining
 from workbench.diagnose.audit import Audit
-from workbench.diagnose.doctor import Diagnosis, diagnose, judges
+from workbench.diagnose.doctor import Diagnosis
 from workbench.diagnose.faults import Fault, prepare
 from workbench.diagnose.probes import Probes
-from workbench.export import Tracker
+from workbench.export import tables, trackers, write
 from workbench.runs import compare as comparing
 from workbench.runs import loaded as loading
 from workbench.runs import run as running
@@ -57,8 +57,6 @@ from workbench.zoo.measures import DrawnRows
 from workbench.zoo.on_device import OnDevice
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from workbench import report
     from workbench.report import Report, ReportFigure
     from workbench.view.figures import comparison_figure, side_by_side
@@ -111,9 +109,10 @@ def __dir__() -> list[str]:
 class _Instruments(RunView):
     """What the wings can do with a run, as methods of the run."""
 
-    def diagnose(self) -> Diagnosis:
-        """Check what the run has recorded so far: which failures of the catalogue show, with their figures."""
-        return diagnose(self)
+    diagnose = examining.diagnose
+    to_pandas = tables.to_pandas
+    log_to = trackers.log_to
+    export = write
 
     def timeline(self) -> "Timeline":
         """What each process did when, as far as it is recorded: a figure, a table, a trace, a view to zoom in.
@@ -124,43 +123,6 @@ class _Instruments(RunView):
         from workbench.view.timeline.timeline import Timeline
 
         return Timeline(self)
-
-    def to_pandas(self) -> "dict[str, pd.DataFrame]":
-        """Every table of the history as a frame, by name, as far as it is recorded; see :mod:`workbench.export`.
-
-        Raises:
-            ExportError: pandas is not installed.
-        """
-        return export.to_pandas(self)
-
-    def export(
-        self, to: Literal["csv", "parquet", "safetensors", "tensorboard", "archive"], out: Path | str
-    ) -> list[Path]:
-        """Write the run for other tools or other people: ``run.export("csv", "tables")``.
-
-        Args:
-            to: "csv" or "parquet" (a file per table), "safetensors" (the newest weights), "tensorboard" (event files),
-                "archive" (the run folder as one file, of a run that has ended).
-            out: folder to write to; for an archive a file that ends in ``.tar.gz``, or a folder.
-
-        Returns:
-            The files.
-
-        Raises:
-            ExportError: there is no such format, a package is not installed, or the run cannot be written as that.
-        """
-        return export.write(self, to, out)
-
-    def log_to(self, tracker: Tracker) -> threading.Thread:
-        """Write the run to a tracker as it goes: ``run.log_to(wb.export.TensorBoard("logs"))``; returns at once.
-
-        Args:
-            tracker: anything with the methods of :class:`workbench.export.Tracker`.
-
-        Returns:
-            The thread that writes; ``join()`` waits for the last point.
-        """
-        return export.log_to(self, tracker)
 
 
 class Run(_Instruments, running.Run):
@@ -181,7 +143,7 @@ class LoadedRun(_Instruments, loading.LoadedRun):
 
 loading.opened_as = LoadedRun
 loading.readers[KIND] = follow
-judges[KIND] = "workbench.watch.judge:diagnose"
+examining.judges[KIND] = "workbench.watch.judge:diagnose"
 
 
 class Comparison(comparing.Comparison):
@@ -416,7 +378,7 @@ def doctor(run: RunView | Path | str) -> Diagnosis:
     Raises:
         RecordError: there is no such run.
     """
-    return diagnose(run if isinstance(run, RunView) else load(run))
+    return examining.diagnose(run if isinstance(run, RunView) else load(run))
 
 
 def resume(

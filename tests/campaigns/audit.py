@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import workbench
-from tests.campaigns.command_line import command, parse, say, start
+from tests.campaigns.command_line import at_least, command, parse, say, start
 from tests.campaigns.reference_files import RunsFile
-from workbench.cli.options import at_least
 from workbench.diagnose.doctor import evidence_of, examine
 from workbench.runs.folder import reference_path
 

@@ -11,6 +11,7 @@ from typing import NoReturn, TypeVar
 from workbench.cli import options
 from workbench.cli.main import exit_code
 from workbench.core.config import Config
+from workbench.core.settings import require
 
 Options = TypeVar("Options")
 
@@ -23,6 +24,12 @@ def parse(campaign: str, arguments: Sequence[str], defaults: Callable[[Config], 
 def command(campaign: str, arguments: Sequence[str]) -> str:
     """The command line as a reference file quotes it."""
     return shlex.join(["python", "-m", f"tests.campaigns.{campaign}", *arguments])
+
+
+def at_least(least: int, **options: int) -> None:
+    """Refuse numbers that are too small; raises ConfigError, which names the first."""
+    for name, value in options.items():
+        require(value >= least, name, value, f"it must be {least} or more")
 
 
 def say(line: str) -> None:

@@ -30,12 +30,11 @@ from typing import Any
 
 import numpy as np
 
-from tests.campaigns.command_line import command, parse, say, start
+from tests.campaigns.command_line import at_least, command, parse, say, start
 from tests.campaigns.reference_files import ROOT, RunsFile
 from tests.campaigns.signals import SIGNALS, end, server_pid
 from tests.soundness import check_replay
 from workbench.api import Run, launch, load, resume
-from workbench.cli.options import at_least
 from workbench.core.config import Config
 from workbench.core.processes.worker import Parts
 from workbench.core.records import EventKind

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import workbench
-from tests.campaigns.command_line import command, parse, say, start
+from tests.campaigns.command_line import at_least, command, parse, say, start
 from tests.campaigns.policies import POLICY_EPOCHS
 from tests.campaigns.reference_files import RunsFile
-from workbench.cli.options import AllSettings, PresetName, at_least
+from workbench.cli.options import AllSettings, PresetName
 from workbench.cli.progress import follow
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import MODES, Config, Mode

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.campaigns.command_line import command, parse, start
+from tests.campaigns.command_line import at_least, command, parse, start
 from tests.campaigns.reference_files import provenance, write_json
-from workbench.cli.options import PresetName, at_least
+from workbench.cli.options import PresetName
 from workbench.core.config import ConfigError
 from workbench.core.envs.base import WorldConfig
 from workbench.core.settings import to_dict

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import workbench
-from tests.campaigns.command_line import command, parse, start
+from tests.campaigns.command_line import at_least, command, parse, start
 from tests.campaigns.difference import paired_difference
 from tests.campaigns.reference_files import RunsFile
-from workbench.cli.options import AllSettings, PresetName, at_least
+from workbench.cli.options import AllSettings, PresetName
 from workbench.core.agents.staging import resolve_device
 from workbench.runs.folder import reference_path
 

@@ -27,11 +27,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.campaigns.command_line import command, parse, say, start
+from tests.campaigns.command_line import at_least, command, parse, say, start
 from tests.campaigns.reference_files import provenance, write_json
 from tests.campaigns.signals import SIGNALS, end, server_pid
 from workbench.api import Run, launch
-from workbench.cli.options import at_least
 from workbench.core.config import Config, ConfigError
 from workbench.core.records import EventKind
 from workbench.runs import fork_server

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import workbench
-from tests.campaigns.command_line import command, parse, say, start
+from tests.campaigns.command_line import at_least, command, parse, say, start
 from tests.campaigns.reference_files import RunsFile, interval
-from workbench.cli.options import AllSettings, PresetName, at_least
+from workbench.cli.options import AllSettings, PresetName
 from workbench.core.config import Config
 from workbench.runs.folder import reference_path
 

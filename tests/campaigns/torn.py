@@ -22,10 +22,9 @@ import numpy as np
 import torch
 
 from notebooks.torn_reads import count, rows_table, torn_reads, weights_table
-from tests.campaigns.command_line import command, parse, say, start
+from tests.campaigns.command_line import at_least, command, parse, say, start
 from tests.campaigns.reference_files import figure_path, provenance, write_json
 from tests.campaigns.torn_protocols import ROWS, WEIGHTS, Protocol, Shared, num_floats
-from workbench.cli.options import at_least
 from workbench.core.processes.spawn import Process
 from workbench.core.shared.layout import Counter
 from workbench.core.shared.replay import ReplayError

@@ -17,9 +17,8 @@ import torch
 
 import workbench
 from notebooks.foreign_trainer import DEFECTS, ONLY_BETWEEN_PROCESSES, Config, train
-from tests.campaigns.command_line import command, parse, say, start
+from tests.campaigns.command_line import at_least, command, parse, say, start
 from tests.campaigns.reference_files import RunsFile
-from workbench.cli.options import at_least
 from workbench.runs.folder import reference_path
 
 MODES = ("sequential", "multiprocess")

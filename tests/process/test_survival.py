@@ -466,7 +466,7 @@ def test_a_change_is_taken_up_by_every_process_recorded_and_kept_when_resumed(mo
         wait_until(lambda: len(again.history.updates) > before + 10)
         assert set(again.history.updates["learning_rate"][before:]) == {0.125}
     with wb.resume(run.folder.path, start=False, **{"checkpoint.interval": 7, "pacing": {"sync_interval": 3}}) as again:
-        (_, epoch, settings), newest = again.changes[-1], again.settings.newest
+        (_, epoch, settings), newest = again.changes[-1], again.settings.configs[-1]
         assert settings == {"checkpoint.interval": 7, "pacing.sync_interval": 3}
         assert (newest.checkpoint.interval, newest.pacing.sync_interval) == (7, 3)
         assert again.settings.at(epoch - 1).checkpoint.interval == again.config.checkpoint.interval == 5

@@ -61,7 +61,7 @@ def test_the_step_size_falls_evenly_over_the_epochs_whatever_the_replay_ratio(ma
 
 def test_a_run_that_nothing_was_changed_in_has_the_schedule_of_its_configuration_to_the_bit():
     timeline = timeline_of([])
-    assert timeline.at(3) is timeline.config and timeline.newest is timeline.config
+    assert timeline.at(3) is timeline.config and timeline.configs[-1] is timeline.config
     assert [timeline.schedule_position(update, 7) for update in range(100)] == list(range(100))
 
 
@@ -77,7 +77,7 @@ def test_of_two_changes_for_one_epoch_the_later_holds_and_others_stay():
     timeline = timeline_of([(4, 2), (4, 3)]).changed(9, {"exploration.epsilon_end": 0.5})
     assert [timeline.at(epoch).pacing.updates_per_epoch for epoch in (0, 3, 4, 20)] == [5, 5, 3, 3]
     assert [timeline.at(epoch).exploration.epsilon_end for epoch in (8, 9)] == [0.02, 0.5]
-    assert timeline.largest(lambda config: config.pacing.updates_per_epoch) == 5
+    assert max(config.pacing.updates_per_epoch for config in timeline.configs) == 5
 
 
 def test_a_value_that_breaks_a_rule_is_refused():

@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from workbench.core.config import Config, ConfigError
+from workbench.core.config import Config
 from workbench.core.settings import whole
 from workbench.runs.presets import preset, presets
 
@@ -105,14 +105,3 @@ def command(function: Callable[..., int]) -> Callable[[Sequence[str]], int]:
         return int(tyro.cli(function, prog=f"workbench {function.__name__}", args=arguments, registry=READ))
 
     return act
-
-
-def at_least(least: int, **options: int) -> None:
-    """Refuse numbers that are too small.
-
-    Raises:
-        ConfigError: one of them is; it is named.
-    """
-    for name, value in options.items():
-        if value < least:
-            raise ConfigError(f"{name} is {value}; it must be {least} or more")

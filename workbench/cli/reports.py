@@ -11,8 +11,9 @@ import tyro
 
 from workbench import api
 from workbench import export as exports
-from workbench.cli.options import NONE, OwnClasses, at_least, command
+from workbench.cli.options import NONE, OwnClasses, command
 from workbench.core.config import ConfigError
+from workbench.core.settings import require
 from workbench.runs.table import tell
 
 FigureNames = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(name="figure", metavar="NAME")]
@@ -122,7 +123,7 @@ def film(
     """
     if out.suffix != ".gif":
         raise ConfigError(f"--out is {out}; its name must end in .gif")
-    at_least(0, seed=seed)
+    require(seed >= 0, "seed", seed, "it must be 0 or more")
     from workbench.view.world.film import film as play
 
     made = play([api.load(path, **vars(own)) for path in runs], seed, checkpoint=checkpoint)
@@ -133,12 +134,7 @@ def film(
 
 
 @command
-def export(
-    run: RunPath,
-    to: Literal["csv", "parquet", "safetensors", "tensorboard", "archive"],
-    out: Path,
-    own: OwnClasses = NONE,
-) -> int:
+def export(run: RunPath, to: exports.Format, out: Path, own: OwnClasses = NONE) -> int:
     """Give a run to other tools: tables, TensorBoard's event files, or one archive to send to a colleague.
 
     Args:

@@ -13,7 +13,7 @@ import tyro
 from tqdm import tqdm
 
 from workbench import api
-from workbench.cli.options import NONE, AllSettings, Faults, OwnClasses, PresetName, at_least, command, parse
+from workbench.cli.options import NONE, AllSettings, Faults, OwnClasses, PresetName, command, parse
 from workbench.cli.progress import REFRESH_S, follow
 from workbench.core.config import Config, ConfigError, Mode
 from workbench.core.processes.supervisor import ChildFailed
@@ -227,7 +227,6 @@ def compare(arguments: list[str]) -> int:
     """
     options = parse("compare", arguments, CompareOptions)
     if options.seeds is not None:
-        at_least(1, seeds=options.seeds)
         many = api.compare(
             options.config, options.epochs_ahead, baseline_lag=options.baseline_lag, out=options.out,
             seeds=range(options.seeds), start=False,

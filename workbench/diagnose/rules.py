@@ -323,11 +323,11 @@ def versions_allowed(evidence: Evidence) -> int:
     """Most versions that a sound actor can be behind."""
     if evidence.lag is not None:
         return evidence.lag
-    settings = evidence.settings
-    epochs = settings.largest(lambda config: config.pacing.max_ahead + config.pacing.max_behind)
-    epochs += settings.largest(lambda config: config.pacing.sync_interval)
-    updates = epochs * settings.largest(lambda config: config.pacing.updates_per_epoch)
-    return math.ceil(updates / settings.smallest(lambda config: config.pacing.publish_interval)) + 1
+    pacings = [config.pacing for config in evidence.settings.configs]
+    epochs = max(pacing.max_ahead + pacing.max_behind for pacing in pacings)
+    epochs += max(pacing.sync_interval for pacing in pacings)
+    updates = epochs * max(pacing.updates_per_epoch for pacing in pacings)
+    return math.ceil(updates / min(pacing.publish_interval for pacing in pacings)) + 1
 
 
 def updates_between_publications(evidence: Evidence) -> Comparison | None:
@@ -338,7 +338,7 @@ def updates_between_publications(evidence: Evidence) -> Comparison | None:
     follows = (later["agent"] == earlier["agent"]) & (later["version"] == earlier["version"] + 1)
     updates = (later["update"] - earlier["update"])[follows]
     interval = "publish_interval" if evidence.lag is None else "updates_per_epoch"
-    limit = evidence.settings.largest(lambda config: getattr(config.pacing, interval))
+    limit = max(getattr(config.pacing, interval) for config in evidence.settings.configs)
     return compared(later[follows], updates, limit, updates <= limit)
 
 
@@ -371,7 +371,7 @@ def q_within_return(evidence: Evidence) -> Comparison | None:
 def updates_not_ahead(evidence: Evidence) -> Comparison | None:
     """No more updates than belong to the epochs collected, and what free-running learners may do ahead."""
     updates, settings = evidence.history.updates, evidence.settings
-    ahead = settings.largest(lambda config: math.floor(config.pacing.max_ahead * config.pacing.updates_per_epoch))
+    ahead = max(math.floor(each.pacing.max_ahead * each.pacing.updates_per_epoch) for each in settings.configs)
     limit = _by_epoch(updates, lambda epoch: settings.updates_due(epoch + 1)) + (ahead if evidence.lag is None else 0)
     return compared(updates, updates["update"], limit, updates["update"] <= limit)
 

@@ -15,6 +15,7 @@ Tables, safetensors and TensorBoard need packages that the extra ``export`` brin
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from workbench.export.archive import archive, unpack
 from workbench.export.needed import ExportError
@@ -24,19 +25,21 @@ from workbench.export.trackers import TensorBoard, Tracker, log_to, to_tensorboa
 from workbench.runs.loaded import RunView
 
 __all__ = [
-    "FORMATS", "ExportError", "TensorBoard", "Tracker", "archive", "log_to", "to_csv", "to_pandas", "to_parquet",
-    "to_safetensors", "to_tensorboard", "unpack", "write",
+    "FORMATS", "ExportError", "Format", "TensorBoard", "Tracker", "archive", "log_to", "to_csv", "to_pandas",
+    "to_parquet", "to_safetensors", "to_tensorboard", "unpack", "write",
 ]  # fmt: skip
 
+Format = Literal["csv", "parquet", "safetensors", "tensorboard", "archive"]
+
 # What a run can be written as, and how.
-FORMATS: dict[str, Callable[[RunView, Path | str], list[Path]]] = {
+FORMATS: dict[Format, Callable[[RunView, Path | str], list[Path]]] = {
     "csv": to_csv, "parquet": to_parquet, "safetensors": to_safetensors, "tensorboard": to_tensorboard,
     "archive": lambda run, out: [archive(run, out)],
 }  # fmt: skip
 
 
-def write(run: RunView, to: str, out: Path | str) -> list[Path]:
-    """Write a run for other tools or other people.
+def write(run: RunView, to: Format, out: Path | str) -> list[Path]:
+    """Write a run for other tools or other people: ``run.export("csv", "tables")``.
 
     Args:
         run: live or loaded; an archive needs one that has ended.

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from workbench.export.needed import ExportError, need
 from workbench.runs.files import at, whole_file
+from workbench.runs.history import Array
 from workbench.runs.loaded import LoadedRun, RunView
 
 # Seconds between two looks at a run that is under way.
@@ -36,9 +36,7 @@ class Tracker(Protocol):
     def settings(self, values: Mapping[str, Any]) -> None:
         """Called first, once: every setting by dotted name, with mode and lag."""
 
-    def scalars(
-        self, name: str, steps: NDArray[np.int64], times: NDArray[np.float64], values: NDArray[np.float64]
-    ) -> None:
+    def scalars(self, name: str, steps: Array, times: Array, values: Array) -> None:
         """What is new of a curve, (n,) each: epochs or updates, seconds since 1970, mean or sum of the agents."""
 
     def figure(self, name: str, png: bytes) -> None:
@@ -66,9 +64,7 @@ class TensorBoard:
         rows = "\n".join(f"| {name} | {value} |" for name, value in values.items())
         self._writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}")
 
-    def scalars(
-        self, name: str, steps: NDArray[np.int64], times: NDArray[np.float64], values: NDArray[np.float64]
-    ) -> None:
+    def scalars(self, name: str, steps: Array, times: Array, values: Array) -> None:
         """One point each."""
         for step, when, value in zip(steps.tolist(), times.tolist(), values.tolist(), strict=True):
             self._writer.add_scalar(name, value, step, walltime=when)
@@ -87,11 +83,11 @@ class TensorBoard:
 
 
 def log_to(run: RunView, tracker: Tracker) -> threading.Thread:
-    """Write a run to a tracker, and follow it until it has ended; returns at once.
+    """Write a run to a tracker as it goes: ``run.log_to(wb.export.TensorBoard("logs"))``; returns at once.
 
     Args:
         run: live or loaded.
-        tracker: is closed in the end.
+        tracker: anything with the methods of :class:`Tracker`; it is closed in the end.
 
     Returns:
         The thread that writes; ``join()`` waits for the last point.

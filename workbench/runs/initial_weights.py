@@ -6,8 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.agents.flat_parameters import ParameterLayout
-from workbench.core.config import Config, ConfigError
+from workbench.core.config import Config
 from workbench.core.processes.blocks import Plan, Shared
 from workbench.core.processes.worker import Parts
 from workbench.core.shared.layout import Field, Layout
@@ -59,14 +58,12 @@ def initial_weights(source: WeightSource, config: Config) -> NDArray[np.float32]
         RecordError: a file is missing or damaged.
     """
     weights, made_by = _read(source)
-    if made_by is not None and (theirs := _layouts(made_by)) != (ours := _layouts(config)):
-        agent = next((i for i, pair in enumerate(zip(theirs, ours, strict=False)) if pair[0] != pair[1]), None)
-        if agent is None:
-            differ = said("initial_weights.agents", theirs=len(theirs), ours=len(ours))
-        else:
-            layouts = {"its": _named(theirs[agent]), "ours": _named(ours[agent])}
-            differ = said("initial_weights.layout", agent=agent, **layouts)
-        raise RunError(said("initial_weights.fit", differ=differ))
+    theirs, ours = _layouts(made_by or config), _layouts(config)
+    for agent, (its, wanted) in enumerate(zip(theirs, ours, strict=False)):
+        if its != wanted:
+            raise RunError(said("initial_weights.layout", agent=agent, its=its, ours=wanted))
+    if len(theirs) != len(ours):
+        raise RunError(said("initial_weights.agents", theirs=len(theirs), ours=len(ours)))
     unpadded(weights, config)  # refuses those of another shape
     return np.ascontiguousarray(weights, np.float32)
 
@@ -83,10 +80,7 @@ def _read(source: WeightSource) -> tuple[NDArray[np.float32], Config | None]:
         return (run.weights if (path / "weights.npy").exists() else run.weights_at("newest")), run.config
     if path.suffix == ".npz":
         checkpoint = read_checkpoint(path)
-        try:
-            config = Config.from_dict(checkpoint.description["config"])
-        except (KeyError, TypeError, ConfigError) as error:
-            raise RunError(said("initial_weights.unknown", path=path, error=error)) from None
+        config = checkpoint.config()
         return weights_in(checkpoint, config.num_agents), config
     try:
         return np.load(path, allow_pickle=False), None
@@ -94,9 +88,7 @@ def _read(source: WeightSource) -> tuple[NDArray[np.float32], Config | None]:
         raise RecordError(said("initial_weights.none", path=path, error=error)) from None
 
 
-def _layouts(config: Config) -> list[ParameterLayout]:
-    return [config.agent.layout(spec) for spec in config.spec.agents]
-
-
-def _named(layout: ParameterLayout) -> str:
-    return ", ".join(f"{name} {shape}" for name, shape in zip(layout.names, layout.shapes, strict=True))
+def _layouts(config: Config) -> list[str]:
+    """What the parameters of each agent are called, and their shapes."""
+    layouts = [config.agent.layout(spec) for spec in config.spec.agents]
+    return [", ".join(map("{} {}".format, layout.names, layout.shapes)) for layout in layouts]

@@ -31,7 +31,12 @@ _ROOM = 2**16
 
 
 class SettingsTimeline(FixedSettings):
-    """The configuration of each epoch of a run, and the updates that are due by then."""
+    """The configuration of each epoch of a run, and the updates that are due by then.
+
+    Attributes:
+        changes: epochs, and the settings that have another value from there on, by epoch.
+        configs: every configuration that holds at some time, the newest last.
+    """
 
     def __init__(self, config: Config, changes: Iterable[tuple[int, Mapping[str, Any]]] = ()) -> None:
         """Put changes on top of a configuration.
@@ -54,41 +59,28 @@ class SettingsTimeline(FixedSettings):
             made.append((epoch, dict(settings)))
         self.changes = sorted(((epoch, settings) for epoch, settings in made if settings), key=lambda each: each[0])
         # of each configuration: when it begins, in epochs, in epochs that were followed by updates, in updates
-        self._starts, self._learned, self._updates, self._configs = [0], [0], [0], [config]
+        self._starts, self._learned, self._updates, self.configs = [0], [0], [0], [config]
         for epoch, settings in self.changes:
-            learned, last = max(0, epoch - self.first_learning), self._configs[-1]
+            learned, last = max(0, epoch - self.first_learning), self.configs[-1]
             more = (learned - self._learned[-1]) * last.pacing.updates_per_epoch
             self._starts.append(epoch)
             self._learned.append(learned)
             self._updates.append(self._updates[-1] + more)
-            self._configs.append(last.replace(**settings))
+            self.configs.append(last.replace(**settings))
 
     def at(self, epoch: int) -> Config:
         """The configuration that an epoch is collected with, and that its updates are made with."""
-        return self._configs[max(0, bisect_right(self._starts, epoch) - 1)]
-
-    @property
-    def newest(self) -> Config:
-        """The configuration that holds from the last change on."""
-        return self._configs[-1]
+        return self.configs[max(0, bisect_right(self._starts, epoch) - 1)]
 
     def changed(self, epoch: int, settings: Mapping[str, Any]) -> "SettingsTimeline":
         """The timeline with one more change; raises ConfigError as the constructor does."""
         return SettingsTimeline(self.config, [*self.changes, (epoch, settings)])
 
-    def largest(self, read: Callable[[Config], float]) -> float:
-        """The largest value of something that is read from a configuration, over all that hold at some time."""
-        return max(map(read, self._configs))
-
-    def smallest(self, read: Callable[[Config], float]) -> float:
-        """The smallest value, likewise."""
-        return min(map(read, self._configs))
-
     def updates_due(self, epochs: int) -> int:
         """Updates of each agent that belong to the first ``epochs`` epochs."""
         learned = max(0, epochs - self.first_learning)
         at = bisect_right(self._learned, learned) - 1
-        return self._updates[at] + (learned - self._learned[at]) * self._configs[at].pacing.updates_per_epoch
+        return self._updates[at] + (learned - self._learned[at]) * self.configs[at].pacing.updates_per_epoch
 
     def schedule_position(self, update: int, epoch: int) -> float:
         """Where an update stands in a schedule that is spread evenly over the epochs.
@@ -103,10 +95,10 @@ class SettingsTimeline(FixedSettings):
         Returns:
             A whole number as long as nothing was changed.
         """
-        if len(self._configs) == 1:
+        if len(self.configs) == 1:
             return update
         now, at = self.at(epoch).pacing.updates_per_epoch, bisect_right(self._updates, update) - 1
-        here = self._configs[at].pacing.updates_per_epoch
+        here = self.configs[at].pacing.updates_per_epoch
         return self._learned[at] * now + (update - self._updates[at]) * now / here
 
 

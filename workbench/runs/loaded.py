@@ -307,20 +307,13 @@ def status_of(description: Mapping[str, Any], begun: bool) -> str:
         description: of the run, from its folder.
         begun: whether an epoch is recorded; that it runs, a run tells nobody but by its records.
     """
-    status = str(description["status"])
+    status, parent = str(description["status"]), description.get("machine")
     if status not in ("created", "starting", "running"):
         return status
-    if not _parent_alive(description):
+    # what another machine's process does cannot be told from here
+    if not parent or not (elsewhere(description) or machine.process_runs(int(parent["pid"]), parent.get("process"))):
         return "cut off"
     return "running" if begun and status == "starting" else status
-
-
-def _parent_alive(description: Mapping[str, Any]) -> bool:
-    """Whether the process that launched the run still is there; of another machine's, which cannot be told, yes."""
-    found = description.get("machine")
-    if found is None:
-        return False
-    return elsewhere(description) or machine.process_runs(int(found["pid"]), found.get("process"))
 
 
 def extensions(description: Mapping[str, Any]) -> list[str]:
@@ -373,7 +366,7 @@ def _check_history(run: RunView) -> None:
     """Refuse records of agents, epochs and updates that the run cannot have had."""
     config = run.config
     # what free-running learners did ahead is not unmade where the replay ratio is lowered
-    most = config.learning_epochs * int(run.settings.largest(lambda each: each.pacing.updates_per_epoch))
+    most = config.learning_epochs * max(each.pacing.updates_per_epoch for each in run.settings.configs)
     limits = {"agent": config.num_agents, "epoch": config.epochs + 1, "update": most + 1}
     for table in run.folder.schema.tables:
         records = run.history.table(table)

@@ -109,21 +109,18 @@ def html_table(head: Sequence[str], rows: Iterable[Iterable[str]], caption: str 
         caption: a line above; none if it is empty.
         numbers: whether the columns after the first are aligned to the right.
     """
-    cell = "text-align: {}; vertical-align: top; padding: 2px 14px 2px 0; white-space: normal"
-    styles = [cell.format("left"), *[cell.format("right" if numbers else "left")] * (len(head) - 1)][: len(head)]
-    top = "".join(f'<th scope="col" style="{style}">{name}</th>' for style, name in zip(styles, head, strict=True))
-    lines = [
-        "".join(f'<td style="{style}">{content}</td>' for style, content in zip(styles, row, strict=True))
-        for row in rows
-    ]
-    title = (
-        f'<caption style="text-align: left; padding: 4px 0; white-space: pre-line"><b>{caption}</b></caption>'
-        if caption
-        else ""
-    )
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    style = "text-align: {}; vertical-align: top; padding: 2px 14px 2px 0; white-space: normal"
+    styles = [style.format("left"), *[style.format("right" if numbers else "left")] * (len(head) - 1)][: len(head)]
+
+    def line(kind: str, scope: str, row: Iterable[str]) -> str:
+        """A row of that kind of cells."""
+        cells = (f'<{kind}{scope} style="{style}">{cell}</{kind}>' for style, cell in zip(styles, row, strict=True))
+        return f"<tr>{''.join(cells)}</tr>"
+
+    title = f'<caption style="text-align: left; padding: 4px 0; white-space: pre-line"><b>{caption}</b></caption>'
+    top, body = line("th", ' scope="col"', head), "".join(line("td", "", row) for row in rows)
     return (
-        f'<table style="border-collapse: collapse; line-height: 1.35">{title}<thead><tr>{top}</tr></thead>'
+        f'<table style="border-collapse: collapse; line-height: 1.35">{title if caption else ""}<thead>{top}</thead>'
         f"<tbody>{body}</tbody></table>"
     )
 

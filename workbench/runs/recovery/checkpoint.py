@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.core.config import Config, ConfigError
 from workbench.runs.array_digest import array_digest
 from workbench.runs.files import opened_folder, plain_file, remedy, whole_file
 from workbench.runs.folder import RecordError
@@ -48,6 +49,17 @@ class Checkpoint:
     epoch: int
     description: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
+
+    def config(self, **given: type | str | None) -> Config:
+        """The configuration that it was made with; ``given`` are classes of the user's own.
+
+        Raises:
+            CheckpointError: it holds none of this version.
+        """
+        try:
+            return Config.from_dict(self.description["config"], **given)
+        except (KeyError, TypeError, ConfigError) as error:
+            raise CheckpointError(said("checkpoint.config", path=self.path, error=error)) from None
 
 
 def write_checkpoint(

@@ -6,22 +6,25 @@ Each record has a key that grows with every record of its agent and kind: the up
 of a hook has one if it has the fields "agent" and "number".
 """
 
+from collections import defaultdict
+
 import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.records import EventKind, Records
 from workbench.runs.history import History
 
-# Greatest key by table, agent and kind (0 where a table has one kind of record only).
-Marks = dict[tuple[str, int, int], int]
 _AT_ONCE = 2**16
 
 
 class Repeats:
     """Drops what is recorded already; lets everything through until a process's place has been taken."""
 
-    def __init__(self) -> None:
-        self._marks: Marks = {}
+    def __init__(self, num_agents: int) -> None:
+        """The records may be of that many agents, and of none of them, number -1."""
+        shape = num_agents + 1, len(EventKind) + 1
+        self._marks: defaultdict[str, NDArray[np.int64]] = defaultdict(lambda: np.full(shape, -1))
+        """Greatest key by table, agent and kind."""
         self._marked: dict[str, int] = {}  # records that were looked at
         self.dropped = 0
 
@@ -30,18 +33,19 @@ class Repeats:
         for table in history.schema.tables:
             records, marked = history.table(table), self._marked.get(table, 0)
             for start in range(marked, len(records), _AT_ONCE):  # a long run has more of them than memory should hold
-                _mark(self._marks, table, records[start : start + _AT_ONCE])
+                part = records[start : start + _AT_ONCE]
+                if found := keys(table, part):
+                    kind, key = found
+                    np.maximum.at(self._marks[table], (part["agent"], kind), key)
             self._marked[table] = len(records)
 
     def drop(self, table: str, records: Records) -> Records:
         """The records that are new."""
-        found = keys(table, records) if self._marks else None
+        found = keys(table, records) if table in self._marks else None
         if found is None:
             return records
         kind, key = found
-        owners = zip(records["agent"].tolist(), kind.tolist(), strict=True)
-        known = np.array([self._marks.get((table, *each), -1) for each in owners], np.int64)
-        new: Records = records[key > known]
+        new: Records = records[key > self._marks[table][records["agent"], kind]]
         self.dropped += len(records) - len(new)
         return new
 
@@ -56,20 +60,6 @@ def keys(table: str, records: Records) -> tuple[NDArray[np.int64], NDArray[np.in
         return records["kind"].astype(np.int64), np.where(published, records["version"], records["epoch"])
     column = {"updates": "update", "epochs": "epoch"}.get(table, "number")
     return (none, records[column].astype(np.int64)) if column in (records.dtype.names or ()) else None
-
-
-def _mark(marks: Marks, table: str, records: Records) -> None:
-    """Raise the greatest keys to those of some records."""
-    found = keys(table, records)
-    if found is None:
-        return
-    kind, key = found
-    for agent in np.unique(records["agent"]):
-        for of in np.unique(kind):
-            mine = key[(records["agent"] == agent) & (kind == of)]
-            if len(mine):
-                place = (table, int(agent), int(of))
-                marks[place] = max(marks.get(place, -1), int(mine.max()))
 
 
 def until(

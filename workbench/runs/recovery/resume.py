@@ -93,7 +93,7 @@ def _gone_back(
     for text in refused:
         text = said("resume.before", refused=text, epoch=checkpoint.epoch)
         warnings.warn(text, RecordWarning, stacklevel=3)
-    launched = _config_of(checkpoint, given)
+    launched = checkpoint.config(**given)
     changed = _check_changes(launched, wanted, checkpoint)
     on_the_way, wanted = _from_here_on(earlier, launched, wanted, {*changed, *asked_for}, checkpoint.epoch)
     check_launch(wanted, earlier.mode, earlier.lag)
@@ -119,14 +119,6 @@ def _gone_back(
     _go_back(earlier.folder, checkpoint)
     earlier.folder.write_description(description)
     return kind(plan, earlier.folder, description, checkpoint)
-
-
-def _config_of(checkpoint: Checkpoint, given: Given) -> Config:
-    """The configuration that a checkpoint was made with."""
-    try:
-        return Config.from_dict(checkpoint.description["config"], **given)
-    except (KeyError, TypeError, ConfigError) as error:
-        raise CheckpointError(f"{checkpoint.path} holds no configuration of this version: {error}") from None
 
 
 def _from_here_on(

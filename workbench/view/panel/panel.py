@@ -386,7 +386,7 @@ class Panel:
         if not changeable:
             return {}
         shown = next((run for run in changeable if run.status == "running"), changeable[0])
-        return {name: repr(operator.attrgetter(name)(shown.settings.newest)) for name in shown.changeable}
+        return {name: repr(operator.attrgetter(name)(shown.settings.configs[-1])) for name in shown.changeable}
 
     def _call_the_doctor(self) -> None:
         """Have diagnoses written now, and again and again until the runs have ended, while anybody reads them."""
