@@ -106,8 +106,3 @@ def test_rewards_agree_with_the_published_ones() -> None:
         assert abs(ours[name]["mean"] - mean) < 3 * error, (name, ours[name])
         assert abs(ours[name]["sd"] / sd - 1) < 3 / np.sqrt(2 * PUBLISHED_EPOCHS), (name, ours[name])
         assert ours[name]["epochs"] == epochs
-
-
-def test_a_single_epoch_has_no_standard_deviation() -> None:
-    with pytest.raises(ValueError, match="epochs is 1"):
-        reference_rewards(TreasurehuntConfig(), epochs=1, seed=0)

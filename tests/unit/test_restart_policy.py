@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import signal
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from workbench.core.config import ProcessConfig
 from workbench.core.processes.supervisor import how_it_ended
+from workbench.core.train.hooks import Death
 from workbench.runs.recovery import restarts as restarts_module
-from workbench.runs.recovery.restarts import Incident, Restarts, Silence, policy
+from workbench.runs.recovery.restarts import Incident, RestartPolicy, Restarts, Silence
 
 
 class Clock:
@@ -107,7 +109,12 @@ def test_an_incident_says_in_one_line_who_died_how_and_what_followed(changes, te
 @pytest.mark.parametrize("role", ["actor", "sequential", "learner"])
 def test_the_policy_belongs_to_the_role(role):
     config = ProcessConfig(actor_death="stop", learner_death="continue")
-    assert policy(config, role) == ("continue" if role == "learner" else "stop")
+    supervisor = SimpleNamespace(
+        config=SimpleNamespace(processes=config), progress=SimpleNamespace(stopping=False, started=True),
+        children=[SimpleNamespace(job=SimpleNamespace(name="it", role=role))],
+    )  # fmt: skip
+    verdict = RestartPolicy(supervisor, lambda incident: None).after_death(Death("it", (), "died", 0, 0, 0), "")
+    assert verdict.action == ("run continues without it" if role == "learner" else "run ended")
 
 
 @pytest.mark.parametrize("number", sorted(signal.Signals))

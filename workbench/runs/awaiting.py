@@ -51,22 +51,22 @@ class Awaitable(Generic[Outcome]):
                 await asyncio.sleep(INTERVAL_S)
 
 
-def in_steps(sleep: Callable[[float], bool], timeout: float | None) -> bool:
-    """Sleep until ``sleep`` says that it is over, at most ``timeout`` seconds; whether it is.
+def wait_for(word: str, name: str, sleep: Callable[[float], object], timeout: float | None) -> None:
+    """Sleep until something is over; in a notebook with buttons, say first how its buttons need not wait too.
 
     Args:
-        sleep: sleeps that many seconds at most, and says whether it is over.
+        word: what it is called in a notebook.
+        name: what it is called in a message.
+        sleep: sleeps that many seconds at most; true if it is over.
         timeout: None for as long as it takes.
+
+    Raises:
+        TimeoutError: it is not over after ``timeout`` seconds.
     """
-    deadline = float("inf") if timeout is None else time.monotonic() + timeout
-    while not sleep(max(0.0, min(STEP_S, deadline - time.monotonic()))):
-        if time.monotonic() >= deadline:
-            return False
-    return True
-
-
-def advise(word: str, timeout: float | None) -> None:
-    """Say what to write in a notebook in place of a wait that keeps its buttons waiting too."""
     with suppress(RuntimeError):  # of a script, or a thread of its own: no button waits
         if with_buttons and timeout != 0 and asyncio.get_running_loop():
             print(f"Buttons may wait for {word}.wait() to end; in a notebook write `await {word}`.")
+    deadline = float("inf") if timeout is None else time.monotonic() + timeout
+    while not sleep(max(0.0, min(STEP_S, deadline - time.monotonic()))):
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"{name} is not over after {timeout:g} s; it continues")

@@ -12,7 +12,7 @@ from typing import Any, Self
 from workbench.core.config import ConfigError, differences
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.runs import machine
-from workbench.runs.awaiting import Awaitable, advise, in_steps
+from workbench.runs.awaiting import Awaitable, wait_for
 from workbench.runs.files import at, write_whole
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.naming import labels
@@ -73,14 +73,12 @@ class Comparison(Awaitable[dict[str, Any]]):
         """
         if self._thread.ident is None:
             raise RunError("this comparison was never started; call comparison.start()")
-        advise("pair", timeout)
 
         def over(seconds: float) -> bool:
             self._thread.join(seconds)
             return not self._thread.is_alive()
 
-        if not in_steps(over, timeout):
-            raise TimeoutError(f"the comparison is not over after {timeout:g} s; it continues")
+        wait_for("pair", "the comparison", over, timeout)
         for run in self.runs:
             if run.error is not None:
                 raise run.error

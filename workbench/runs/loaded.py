@@ -337,8 +337,7 @@ def elsewhere(description: Mapping[str, Any]) -> bool:
 def history_of(folder: RunFolder, description: Mapping[str, Any]) -> History:
     """What is on disk of a run's records, and how many its description says were lost on the way there."""
     history = History.of(folder)
-    for table, lost in description.get("lost_records", {}).items():
-        history.lost[table] = lost
+    history.lost |= description.get("lost_records", {})
     return history
 
 

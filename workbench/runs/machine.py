@@ -28,14 +28,10 @@ def describe() -> dict[str, Any]:
 
 def versions() -> dict[str, str | None]:
     """Versions of Python and of the installed packages; None for one that is not installed."""
-    return {"python": platform.python_version()} | {name: _version(name) for name in ("numpy", "torch", "workbench")}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in ("numpy", "torch", "workbench"):
+        found[name] = next((each.version for each in importlib.metadata.distributions(name=name)), None)
+    return found
 
 
 def commit(folder: Path = PACKAGE) -> dict[str, str | bool | None]:

@@ -31,7 +31,7 @@ from workbench.core.train.hooks import Hook, Listener, metrics_of, record_tables
 from workbench.runs import machine
 from workbench.runs import result as results
 from workbench.runs.array_digest import array_digest
-from workbench.runs.awaiting import Awaitable, advise, in_steps
+from workbench.runs.awaiting import Awaitable, wait_for
 from workbench.runs.evaluation import Evaluation
 from workbench.runs.finite import COMPUTED, first_not_finite
 from workbench.runs.folder import FolderGone, RecordError, RecordWarning, RunFolder
@@ -330,9 +330,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         """
         if self._status == "created":
             raise RunError(f"run {self.name} was never started; call run.start()")
-        advise("run", timeout)
-        if not in_steps(self._supervisor.wait, timeout):
-            raise TimeoutError(f"run {self.name} is still {self.status} after {timeout:g} s; it continues")
+        wait_for("run", f"run {self.name}", self._supervisor.wait, timeout)
         for text in self.warnings:
             warnings.warn(text, RecordWarning, stacklevel=2)
         if self.error is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 from workbench.core.config import ConfigError
 from workbench.core.processes.blocks import Plan
 from workbench.runs import limits, loaded, machine
-from workbench.runs.awaiting import Awaitable, advise, in_steps
+from workbench.runs.awaiting import STEP_S, Awaitable, wait_for
 from workbench.runs.files import private
 from workbench.runs.folder import RecordError, RunFolder
 from workbench.runs.listing import NUMBERS, RunInfo, info_of
@@ -114,9 +114,7 @@ class Sweep(Awaitable["Sweep"]):
         """
         if not self._futures:
             raise RunError("this sweep was never started; call sweep.start()")
-        advise("sweep", timeout)
-        if not in_steps(self._wait, timeout):
-            raise TimeoutError(f"the sweep is not over after {timeout:g} s; it continues")
+        wait_for("sweep", "the sweep", self._wait, timeout)
         while self._shown:
             self._shown.pop().finish()
         if failures := self.failures:
@@ -144,7 +142,8 @@ class Sweep(Awaitable["Sweep"]):
             os.close(private(str(self.cells[0].stop_file), os.O_CREAT | os.O_EXCL))
         for future in self._futures:
             future.cancel()
-        in_steps(self._wait, None)
+        while not self._wait(STEP_S):
+            pass
 
     @property
     def rows(self) -> list[dict[str, Any]]:

@@ -81,16 +81,13 @@ def _layouts(name: str, title: str, states: Mapping[str, State], slots: int) -> 
 def parts_of_checkpoint(plan: Plan) -> dict[str, State]:
     """What a checkpoint of a run holds, by owner, as examples of each shape and dtype: states, and bytes of blocks."""
     specs, states = plan.config.spec.agents, example_states(plan)
-    replays = {f"replay {i}": _bytes(Replay.layout(plan.config, spec)) for i, spec in enumerate(specs)}
+    sizes = [Replay.layout(plan.config, spec).nbytes for spec in specs]
+    replays = {f"replay {index}": np.zeros(size, np.uint8) for index, size in enumerate(sizes)}
     parts: dict[AgentSpec, State] = {}
     for index, spec in enumerate(specs):
-        store = _bytes(weight_store_layout(plan.config, spec, plan.lag))
+        store = np.zeros(weight_store_layout(plan.config, spec, plan.lag).nbytes, np.uint8)
         parts.setdefault(spec, {**states[f"agent {index}"], "weight store": store})
     return {"actor": {**states["actor"], **replays}} | {f"agent {i}": parts[spec] for i, spec in enumerate(specs)}
-
-
-def _bytes(layout: Layout) -> NDArray[np.uint8]:
-    return np.zeros(layout.nbytes, np.uint8)
 
 
 def places_of(owner: str, memory: Parts | Shared) -> tuple[Journal, Journal | None, "CheckpointCounters", Written]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from workbench.core.config import ProcessConfig
 from workbench.core.processes.supervisor import Supervisor
-from workbench.core.processes.worker import Role
 from workbench.core.train.hooks import Action, Death, Listener, Verdict
 from workbench.runs.sentences import said
 
@@ -39,7 +38,7 @@ class RestartPolicy(Listener):
         self._supervisor, self._note = supervisor, note
         self._limits, self._progress = supervisor.config.processes, supervisor.progress
         self._restarts = {child.job.name: Restarts(self._limits) for child in supervisor.children}
-        self._roles = {child.job.name: child.job.role for child in supervisor.children}
+        self._learners = [child.job.name for child in supervisor.children if child.job.role == "learner"]
         self.silence = Silence(len(supervisor.children))
 
     def caller_is_ending(self) -> bool:
@@ -59,7 +58,7 @@ class RestartPolicy(Listener):
         return verdict
 
     def _verdict(self, death: Death, failure: str) -> Verdict:
-        wanted = policy(self._limits, self._roles[death.process])
+        wanted = self._limits.learner_death if death.process in self._learners else self._limits.actor_death
         if self._progress.stopping or not self._progress.started or wanted == "stop":
             return Verdict("run ended")
         if wanted == "continue":
@@ -111,11 +110,6 @@ class Restarts:
         self._times.append(now)
         self._last_failure = (failure, done)
         return ""
-
-
-def policy(config: ProcessConfig, role: Role) -> str:
-    """What follows the death of a process in that role."""
-    return config.learner_death if role == "learner" else config.actor_death
 
 
 class Silence:
