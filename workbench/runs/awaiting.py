@@ -69,4 +69,4 @@ def wait_for(word: str, name: str, sleep: Callable[[float], object], timeout: fl
     deadline = float("inf") if timeout is None else time.monotonic() + timeout
     while not sleep(max(0.0, min(STEP_S, deadline - time.monotonic()))):
         if time.monotonic() >= deadline:
-            raise TimeoutError(f"{name} is not over after {timeout:g} s; it continues")
+            raise TimeoutError(f"{name} is not over after {timeout:g} s; it continues, unless it is paused")
