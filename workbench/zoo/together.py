@@ -1,8 +1,8 @@
 """One forward pass for all agents, in a world where they act at once and where the device waits for launches.
 
-Each agent chooses as everywhere: in its turn it stages its state and asks for its values, within the call the next
-agent does, and the innermost call computes the values of all. So a wrapper around a policy's method sees that policy's
-own choice. A product of all agents' matrices rounds otherwise than one of each; both modes take the same.
+Each agent still chooses by its own policy's ``act``. The calls are nested: a policy stages its state and has the next
+one act; the innermost call computes the values of all. So a wrapper around a policy's ``act`` sees its choice.
+A batched product rounds differently from one product per agent; both modes use the batched one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
