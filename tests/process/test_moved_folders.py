@@ -31,7 +31,8 @@ def is_whole(path, seed):
 
 def test_a_run_writes_into_its_own_folder_wherever_that_is_now(tmp_path):
     run = wb.launch(SHORT, lag=1, name="mine", out=tmp_path)
-    wait_until(lambda: reached(run, 6))
+    written = tmp_path / "mine" / "checkpoints" / "epoch-00000005.npz"
+    wait_until(lambda: reached(run, 6) and written.exists())  # one that is written during the move is given up
     (tmp_path / "mine").rename(tmp_path / "moved")
     second = second_of_the_name(tmp_path)
     os.kill(run.processes[1].pid, signal.SIGKILL)  # its next process writes a log, too
