@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.watched import TABLES
+from workbench.core import records as core
 from workbench.core.records import EventKind
 from workbench.runs.history import History
+from workbench.runs.metrics import Schema
 from workbench.runs.recovery.deduplication import Repeats, keys, until
 
 AGENTS = st.integers(0, 2)
@@ -46,7 +48,7 @@ KEYED = ("updates", "epochs", "evaluations", "events")
 def test_a_run_that_goes_back_any_number_of_times_is_recorded_once(table, length, deaths):
     """``deaths``: how many records a process makes, and how many of all so far its successor makes again."""
     whole = records(table, list(rows_of(table, length)))
-    history, repeats, at, made_in_all = History(), Repeats(3), 0, 0
+    history, repeats, at, made_in_all = History(), Repeats(), 0, 0
     for made, again in deaths:
         began, stop = at, min(at + made, len(whole))
         history.append(table, repeats.drop(table, whole[at:stop]))
@@ -62,11 +64,11 @@ def test_a_run_that_goes_back_any_number_of_times_is_recorded_once(table, length
 def test_the_first_records_of_a_run_pass_whatever_they_are():
     """Nothing was taken over, so nothing is looked at: two equal records are two."""
     twice = records("updates", [{"agent": 0, "update": 1}] * 2)
-    assert len(Repeats(3).drop("updates", twice)) == 2
+    assert len(Repeats().drop("updates", twice)) == 2
 
 
 def test_agents_kinds_and_tables_do_not_hide_each_other():
-    history, repeats = History(), Repeats(3)
+    history, repeats = History(), Repeats()
     history.append("updates", records("updates", [{"agent": 0, "update": 9}]))
     history.append("events", records("events", [{"agent": 0, "kind": EventKind.PUBLISH, "version": 9}]))
     repeats.expect(history)
@@ -76,8 +78,19 @@ def test_agents_kinds_and_tables_do_not_hide_each_other():
     assert len(repeats.drop("events", records("events", [{"agent": 0, "kind": EventKind.PUBLISH, "version": 9}]))) == 0
 
 
+def test_a_hook_may_number_agents_as_it_likes():
+    table = np.dtype([("agent", "<i4"), ("number", "<i8")])
+    made = np.array([(-1, 4), (99, 5), (0, 6)], table)
+    history, repeats = History(Schema.of(core.TABLES | {"own": core.RecordTable(table)})), Repeats()
+    history.append("own", made)
+    repeats.expect(history)
+    assert len(repeats.drop("own", made)) == 0
+    made["number"] += 1
+    assert len(repeats.drop("own", made)) == 3
+
+
 def test_the_final_evaluation_follows_the_one_after_the_last_epoch():
-    history, repeats = History(), Repeats(3)
+    history, repeats = History(), Repeats()
     history.append("evaluations", records("evaluations", [{"agent": 0, "epoch": 5, "final": 0}]))
     repeats.expect(history)
     again = records("evaluations", [{"agent": 0, "epoch": 5, "final": final} for final in (0, 1)])
@@ -86,7 +99,7 @@ def test_the_final_evaluation_follows_the_one_after_the_last_epoch():
 
 def test_probes_may_come_twice():
     some = np.zeros(3, TABLES["probes"])
-    history, repeats = History(), Repeats(3)
+    history, repeats = History(), Repeats()
     history.append("updates", records("updates", [{"update": 1}]))
     repeats.expect(history)
     assert keys("probes", some) is None and len(repeats.drop("probes", some)) == 3

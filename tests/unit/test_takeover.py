@@ -90,7 +90,7 @@ def died_in(error):
 def disturbed(lag, deaths, apart):
     """Digests and history of a run that was cut off at each of these lines; ``apart`` replaces only who died."""
     parts = inprocess.build(CONFIG, lag, hooks=(Recovery(),))
-    history, repeats = History(), Repeats(3)
+    history, repeats = History(), Repeats()
 
     def collect_records():
         for table, (records, lost) in parts.reader.drain().items():

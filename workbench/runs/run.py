@@ -100,7 +100,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         self._warnings = {"unseeded": text} if (text := str(description.get("unseeded", ""))) else {}
         self._refused: set[str] = set()
         self._unwritten: dict[str, deque[Records]] = {table: deque() for table in folder.schema.tables}
-        self._repeats = Repeats(plan.config.num_agents)
+        self._repeats = Repeats()
         self._elapsed_before = 0.0 if start is None else float(start.description["elapsed_s"])
         self._result: Result | None = None
         self._status = "created"

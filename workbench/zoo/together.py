@@ -69,14 +69,13 @@ class TogetherPolicies:
         if self._waiting:
             self._chosen.append(self._waiting.pop(0)())
         else:
-            self._q: NDArray[np.float32] = self._forward()
+            self._q: list[NDArray[np.float32]] = list(self._forward())
 
     def _values(self, row: int, state: NDArray[Any]) -> NDArray[np.float32]:
         """In place of :meth:`EpsilonGreedy.values`."""
         self._policies[row].stage(state)
         self._next()
-        q: NDArray[np.float32] = self._q[row]
-        return q
+        return self._q[row]
 
     @torch.inference_mode()
     def _forward(self) -> NDArray[np.float32]:

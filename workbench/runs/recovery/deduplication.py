@@ -6,8 +6,6 @@ Each record has a key that grows with every record of its agent and kind: the up
 of a hook has one if it has the fields "agent" and "number".
 """
 
-from collections import defaultdict
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,11 +18,8 @@ _AT_ONCE = 2**16
 class Repeats:
     """Drops what is recorded already; lets everything through until a process's place has been taken."""
 
-    def __init__(self, num_agents: int) -> None:
-        """The records may be of that many agents, and of none of them, number -1."""
-        shape = num_agents + 1, len(EventKind) + 1
-        self._marks: defaultdict[str, NDArray[np.int64]] = defaultdict(lambda: np.full(shape, -1))
-        """Greatest key by table, agent and kind."""
+    def __init__(self) -> None:
+        self._marks: dict[tuple[str, int, int], int] = {}  # greatest key by table, agent and kind
         self._marked: dict[str, int] = {}  # records that were looked at
         self.dropped = 0
 
@@ -36,16 +31,20 @@ class Repeats:
                 part = records[start : start + _AT_ONCE]
                 if found := keys(table, part):
                     kind, key = found
-                    np.maximum.at(self._marks[table], (part["agent"], kind), key)
+                    owners, places = np.unique([part["agent"], kind], axis=1, return_inverse=True)
+                    greatest = np.full(owners.shape[1], -1)
+                    np.maximum.at(greatest, places, key)
+                    for (agent, of), most in zip(owners.T.tolist(), greatest.tolist(), strict=True):
+                        self._marks[table, agent, of] = max(most, self._marks.get((table, agent, of), -1))
             self._marked[table] = len(records)
 
     def drop(self, table: str, records: Records) -> Records:
         """The records that are new."""
-        found = keys(table, records) if table in self._marks else None
-        if found is None:
+        if not self._marks or (found := keys(table, records)) is None:
             return records
         kind, key = found
-        new: Records = records[key > self._marks[table][records["agent"], kind]]
+        owners = zip(records["agent"].tolist(), kind.tolist(), strict=True)
+        new: Records = records[key > [self._marks.get((table, *owner), -1) for owner in owners]]
         self.dropped += len(records) - len(new)
         return new
 
