@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import resource
 import signal
 import sys
 import threading
@@ -61,6 +62,23 @@ def leave(code):
 
 def end_by(number):
     os.kill(os.getpid(), number)
+
+
+def allocate_again(path):
+    """Write how many pages it takes to use, ten times, as much memory as was freed before."""
+
+    def use():
+        return [np.ones(200_000, np.float32) for _ in range(6)]
+
+    def pages():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+    for _ in range(2):
+        use()
+    before = pages()
+    for _ in range(10):
+        use()
+    write(path, pages() - before)
 
 
 def look_up(path, module, name):

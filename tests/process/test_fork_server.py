@@ -15,6 +15,7 @@ import pytest
 
 import workbench as wb
 from tests.process import tasks
+from workbench.core.processes import worker
 from workbench.core.processes.shared_memory import nameless_file
 from workbench.runs import fork_server
 from workbench.runs.fork_server import HOW_UNKNOWN, end_servers, new_process
@@ -119,6 +120,18 @@ def test_how_a_child_ended_is_known(method):
     assert fine.exitcode == 0 and fine.last_words == "" and not fine.is_alive()
     assert failed.exitcode == 1 and failed.last_words.endswith("LookupError: a word\n")
     assert len(ended(tasks.fail, "x" * 100_000, method=method).last_words) < 8_000
+
+
+@pytest.mark.skipif(worker._malloc_trim is None, reason="this library of C keeps what it likes")
+@pytest.mark.parametrize("method", WAYS)
+def test_a_child_keeps_what_it_has_freed_for_its_next_update_unless_the_user_wants_otherwise(
+    method, tmp_path, monkeypatch
+):
+    ended(tasks.allocate_again, tmp_path / "kept", method=method)
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "100000")
+    ended(tasks.allocate_again, tmp_path / "given back", method=method)
+    pages = {file.name: json.loads(file.read_text()) for file in tmp_path.iterdir()}
+    assert 10 * pages["kept"] < pages["given back"], pages  # each time that memory takes more than 1,100 pages
 
 
 @pytest.mark.parametrize("method", WAYS)

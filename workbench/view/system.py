@@ -1,7 +1,7 @@
 """What the processes of a run take of the machine, as curves: cores and memory, and the card if they compute on one.
 
-Every process looks at itself, in a few epochs of the run alone, since the system takes milliseconds to add up the pages
-of a process.
+Every process looks at itself, in a few epochs of the run alone, and at its memory only every few seconds, since the
+system takes three milliseconds of a core to add up the pages of a process.
 """
 
 import math
@@ -21,6 +21,7 @@ from workbench.core.train.loop import Collector, Trainer
 from workbench.runs.metrics import metrics_beside
 
 SAMPLES = 30  # of a run at most
+MEMORY_AGE_S = 3.0  # a sample repeats what memory was found before as long as that is not older
 MIB = 2**20
 _TABLE = RecordTable(np.dtype([*POINT.descr, ("number", "<i8")]), 512, axis="epoch")
 
@@ -33,13 +34,12 @@ class SystemLoad(Hook):
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Look before an epoch is collected: one that a process does again after a death is looked at again."""
-        write = _process_load(parts, "acting_load", 0)
-        _before(collector, "epoch", lambda epoch, version: (epoch, collector.in_use[0].updates), write)
+        _before(collector, "epoch", lambda at, _: (at, collector.in_use[0].updates), _load(parts, "acting_load", 0))
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Look before the updates of an epoch, once for all agents of a process."""
         if parts.job.role == "learner":
-            _before_updates(trainer, _process_load(parts, "learning_load", min(trainer.agents)))
+            _before_updates(trainer, _load(parts, "learning_load", min(trainer.agents)))
 
 
 class CardLoad(Hook):
@@ -66,23 +66,25 @@ class CardLoad(Hook):
             _before_updates(trainer, write)
 
 
-def _process_load(parts: Parts, table: str, agent: int) -> Callable[[dict[str, float]], None]:
+def _load(parts: Parts, table: str, agent: int) -> Callable[[dict[str, float]], None]:
     """What writes a sample of this process, under an agent's number."""
     before = time.monotonic(), time.process_time()
+    looked, memory = -math.inf, math.nan
 
     def write(point: dict[str, float]) -> None:
         """One sample."""
-        nonlocal before
+        nonlocal before, looked, memory
         (wall, core), before = before, (time.monotonic(), time.process_time())
+        if before[0] - looked > MEMORY_AGE_S:
+            looked, memory = before[0], _memory()
         cores = (before[1] - core) / (before[0] - wall)
-        parts.channel[table].write(agent=agent, cores=cores, memory=_memory(), **point)
+        parts.channel[table].write(agent=agent, cores=cores, memory=memory, **point)
 
     return write
 
 
 def _before_updates(trainer: Trainer, write: Callable[[dict[str, float]], None]) -> None:
-    first = min(trainer.agents)
-    _before(trainer, "learn", lambda index, epoch, *_: (epoch, trainer.agents[first].updates), write)
+    _before(trainer, "learn", lambda index, epoch, *_: (epoch, trainer.agents[min(trainer.agents)].updates), write)
 
 
 def _before(

@@ -82,7 +82,7 @@ def run_bench(device: torch.device, out: Path, quick: bool, asked: str) -> dict[
         quick: a tiny budget, to see that it works; the figures mean nothing then.
         asked: the command that is written as the origin.
     """
-    torch.set_num_threads(1)
+    parts.as_a_child()
     config = preset("tiny" if quick else "treasurehunt").replace(device=str(device), epochs=12 if quick else 60)
     config = config.replace(**{"exploration.decay_epochs": config.epochs // 2})
     sections: dict[str, Callable[[], dict[str, Any]]] = {

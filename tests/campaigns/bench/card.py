@@ -29,7 +29,7 @@ GOAL = 10.0
 
 def run_card(device: torch.device, out: Path, quick: bool, asked: str, say: Callable[[str], None]) -> dict[str, Any]:
     """Measure everything; the file is written after each part, and an interrupted one is continued."""
-    torch.set_num_threads(1)
+    parts.as_a_child()
     report = learners.begun(out, asked, device, "learners")
     base = Config().replace(device=str(device))
     sections: dict[str, Callable[[], dict[str, Any]]] = {

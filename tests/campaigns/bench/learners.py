@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tests.campaigns.bench.parts import as_a_child
 from tests.campaigns.bench.runs import _copies
 from tests.campaigns.reference_files import provenance, write_json
 from workbench.api import launch
@@ -187,7 +188,7 @@ def _received(pipe: Connection) -> float:
 
 def _learn(config: Config, kind: str, group: list[int], pipe: Connection) -> None:
     """One process: make the agents of a group, warm up, then make as many updates as asked for, until that is 0."""
-    torch.set_num_threads(1)
+    as_a_child()
     device = torch.device(config.device)
     replays = [filled(config, index) for index in group]
     before = 0.0 if device.type == "cuda" else _mib(device)

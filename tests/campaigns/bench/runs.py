@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.campaigns.bench.parts import collecting_parts
+from tests.campaigns.bench.parts import as_a_child, collecting_parts
 from workbench.api import Run, launch
 from workbench.core.agents import schedules
 from workbench.core.config import Config
@@ -74,7 +74,7 @@ def _copies(config: Config, copies: int, updates: int) -> float:
 
 def update_loop(config: Config, index: int, updates: int, pipe: Connection) -> None:
     """One copy: fill a replay, warm up, wait for the word, update."""
-    torch.set_num_threads(1)
+    as_a_child()
     config = config.replace(**{"world.num_agents": 1, "processes.learners": 1})
     world, replays, policies = collecting_parts(config)
     for _ in range(12):

@@ -103,13 +103,13 @@ class ValueNetwork(nn.Module):
         self.num_inputs = num_frames * math.prod(spec.shape) * (spec.num_codes or 1)
         self._scale = 1 / 255 if spec.dtype == "uint8" else 1.0
         self.codes: Tensor | None
-        codes = torch.arange(1, 1 + spec.num_codes, dtype=torch.uint8) if spec.num_codes else None
+        codes = torch.eye(256, 1 + spec.num_codes)[:, 1:].contiguous() if spec.num_codes else None
         self.register_buffer("codes", codes, persistent=False)
 
     def encode(self, state: Tensor) -> Tensor:
         """(B, F, *shape) to (B, num_inputs) float32: codes one-hot and code 0 all zeros, other bytes from 0 to 1."""
         if self.codes is not None:
-            return (state.unsqueeze(-1) == self.codes).flatten(1).float()
+            return F.embedding(state.int(), self.codes).flatten(1)
         flat = state.flatten(1).float()
         return flat if self._scale == 1.0 else flat * self._scale
 

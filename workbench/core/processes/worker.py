@@ -23,7 +23,7 @@ from workbench.core.train.pacing import Pacing
 
 Role = Literal["sequential", "actor", "learner"]
 
-TRIM_INTERVAL_S = 1.0  # between two times that a child gives freed memory back; each takes less than a millisecond
+TRIM_INTERVAL_S = 5.0  # between two times that a child gives freed memory back; what it needs of it comes back slowly
 _malloc_trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of the GNU C library
 
 
@@ -102,7 +102,7 @@ class Parts(Shared):
 
     def ready(self) -> None:
         """Report that this child is ready and wait at the barrier for the others."""
-        gc.collect()
+        self.trim_memory()
         gc.freeze()  # what is there now stays: a collection need not look at it again
         self.progress.report_ready(self.job.index)
         self.wakeup.wait_until(lambda: self.progress.started, self.progress)
@@ -119,18 +119,10 @@ class Parts(Shared):
         """Free what Python keeps of objects after a piece of work, and now and then give freed memory back.
 
         Python keeps up to 2,000 tuples of each length, and every backward pass leaves one more. What was there before
-        the run is frozen, so this takes microseconds.
+        the run is frozen, so this takes microseconds. Freed memory also lies between pieces in use, where the library
+        itself would not look for it.
         """
         gc.collect()
-        if time.monotonic() >= self._next_trim:
-            give_back()
+        if _malloc_trim is not None and time.monotonic() >= self._next_trim:
+            _malloc_trim(0)
             self._next_trim = time.monotonic() + TRIM_INTERVAL_S
-
-
-def give_back() -> None:
-    """Give freed memory back to the system, also what lies between pieces in use.
-
-    The library itself gives back only what lies behind the last piece in use, which differs between processes.
-    """
-    if _malloc_trim is not None:
-        _malloc_trim(0)
