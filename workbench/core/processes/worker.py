@@ -23,8 +23,8 @@ from workbench.core.train.pacing import Pacing
 
 Role = Literal["sequential", "actor", "learner"]
 
-TRIM_INTERVAL_S = 5.0  # between two times that a child gives freed memory back; what it needs of it comes back slowly
-_malloc_trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of the GNU C library
+TRIM_INTERVAL_S = 5.0  # between two times that a child gives memory back; what it needs of it comes back slowly
+_malloc_trim: Callable[[int], int] = getattr(ctypes.CDLL(None), "malloc_trim", int)  # only the GNU C library has it
 
 
 @dataclass
@@ -116,13 +116,12 @@ class Parts(Shared):
         self.trim_memory()
 
     def trim_memory(self) -> None:
-        """Free what Python keeps of objects after a piece of work, and now and then give freed memory back.
+        """Now and then, between two pieces of work, give memory back that is not needed.
 
-        Python keeps up to 2,000 tuples of each length, and every backward pass leaves one more. What was there before
-        the run is frozen, so this takes microseconds. Freed memory also lies between pieces in use, where the library
-        itself would not look for it.
+        Python keeps up to 2,000 tuples of each length, and every backward pass leaves one more. Freed memory also lies
+        between pieces in use, where the C library would not look for it by itself.
         """
-        gc.collect()
-        if _malloc_trim is not None and time.monotonic() >= self._next_trim:
+        if time.monotonic() >= self._next_trim:
+            gc.collect()
             _malloc_trim(0)
             self._next_trim = time.monotonic() + TRIM_INTERVAL_S

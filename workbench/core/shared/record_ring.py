@@ -29,9 +29,8 @@ class Ring:
             count: (1,) int64, records written since the memory was zeroed.
             records: (capacity,) of any structured dtype; record number n lies in slot n mod capacity.
         """
-        self._count, self._records, self._capacity = Counter(count), records, len(records)
-        self._names = records.dtype.names or ()
-        self._written, self._read = self._count.get(), 0
+        self._count, self._records, self._read = Counter(count), records, 0
+        self._capacity, self._names, self._written = len(records), records.dtype.names or (), self._count.get()
 
     def write(self, **fields: float) -> None:
         """Store one record, every field by its name. Never waits; takes 2 to 3 microseconds.
@@ -55,7 +54,8 @@ class Ring:
         Returns:
             A copy of the records, (n,) in the order of writing, and the number of records lost before them.
         """
-        end = self._count.get()
+        if (end := self._count.get()) == self._read:
+            return self._records[:0].copy(), 0
         start = max(self._read, end - self._capacity)
         copied = self._records[np.arange(start, end) % self._capacity]
         written = self._count.get()
