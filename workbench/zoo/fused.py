@@ -25,9 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.optim.adam import adam
 
-from workbench.core.agents.adam import BETA1, BETA2, Adam
+from workbench.core.agents.adam import Adam, step
 from workbench.core.agents.flat_parameters import ParameterLayout, bind
 from workbench.core.agents.staging import Staging
 from workbench.core.agents.value_agent import ValueAgent, ValueConfig
@@ -245,20 +244,9 @@ class FusedLearner(Learner):
         norm, clip = torch.linalg.vector_norm(self.gradient, dim=1), self._staging.device["grad_clip"]
         self.gradient.mul_(clip / torch.maximum(norm.unsqueeze(1), clip))
         for group in groups:
-            self._step([self.agents[index] for index in group])
+            due = [self.agents[index] for index in group]
+            step([agent.optimizer for agent in due], [agent.parameters.gradient for agent in due])
         return torch.stack((loss.mean(1), q_tm1.mean(1), q_tm1.amax(1), td_error.mean(1), norm), 1), td_error
-
-    @torch.no_grad()
-    def _step(self, agents: Sequence[ValueAgent]) -> None:
-        """A step of Adam of each, with the learning rate of the first; on CUDA one kernel makes them all."""
-        optimizers = [agent.optimizer for agent in agents]
-        first = optimizers[0]
-        adam(
-            [each.weights for each in optimizers], [agent.parameters.gradient for agent in agents],
-            [each.exp_avg for each in optimizers], [each.exp_avg_sq for each in optimizers], [],
-            [each.steps for each in optimizers], fused=True, capturable=first.weights.is_cuda, amsgrad=False,
-            beta1=BETA1, beta2=BETA2, lr=first.learning_rate, weight_decay=0.0, eps=first.eps, maximize=False,
-        )  # fmt: skip
 
     def accumulate(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Add the gradients of a micro-batch's share of each agent's loss; (N, rows) each."""

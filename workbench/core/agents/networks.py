@@ -109,7 +109,7 @@ class ValueNetwork(nn.Module):
     def encode(self, state: Tensor) -> Tensor:
         """(B, F, *shape) to (B, num_inputs) float32: codes one-hot and code 0 all zeros, other bytes from 0 to 1."""
         if self.codes is not None:
-            return F.embedding(state.int(), self.codes).flatten(1)
+            return torch.embedding(self.codes, state.int()).flatten(1)
         flat = state.flatten(1).float()
         return flat if self._scale == 1.0 else flat * self._scale
 
