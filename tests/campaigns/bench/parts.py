@@ -158,7 +158,7 @@ def acting_speed(config: Config, quick: bool) -> dict[str, Any]:
             """One epoch."""
             collect(world, policies, replays, 0.1, versions)
 
-        (seconds,) = side_by_side([play], 3 if quick else 8, _nothing)
+        (seconds,) = side_by_side([play], 3 if quick else 40, _nothing)
         rates[f"{worlds} worlds"] = steps / seconds
     return {"unit": "agent steps per s with the network acting", **rates}
 
