@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from workbench.core.agents.adam import Adam, step
+from workbench.core.agents.adam import Adam, step_together
 from workbench.core.agents.flat_parameters import ParameterLayout, bind
 from workbench.core.agents.staging import Staging
 from workbench.core.agents.value_agent import ValueAgent, ValueConfig
@@ -245,7 +245,7 @@ class FusedLearner(Learner):
         self.gradient.mul_(clip / torch.maximum(norm.unsqueeze(1), clip))
         for group in groups:
             due = [self.agents[index] for index in group]
-            step([agent.optimizer for agent in due], [agent.parameters.gradient for agent in due])
+            step_together([agent.optimizer for agent in due], [agent.parameters.gradient for agent in due])
         return torch.stack((loss.mean(1), q_tm1.mean(1), q_tm1.amax(1), td_error.mean(1), norm), 1), td_error
 
     def accumulate(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:

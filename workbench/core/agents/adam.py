@@ -7,6 +7,8 @@ and 68 MB more in every process that learns (torch 2.13, 2 cores of an AMD EPYC)
 import torch
 from torch import Tensor
 
+BETA1, BETA2 = 0.9, 0.999
+
 
 class Adam:
     """Kingma and Ba (2015), with the usual decay rates. Nothing is replaced, so that no address changes.
@@ -27,14 +29,17 @@ class Adam:
         self.exp_avg, self.exp_avg_sq = torch.zeros_like(weights), torch.zeros_like(weights)
         self.steps, self.learning_rate = (torch.zeros((), dtype=torch.float32, device=weights.device) for _ in range(2))
 
+    def step(self, gradient: Tensor) -> None:
+        """Move the weights against a gradient, (size,) float32."""
+        step_together([self], [gradient])
+
 
 @torch.no_grad()
-def step(optimizers: list[Adam], gradients: list[Tensor]) -> None:
-    """Move the weights of each against its gradient, (size,) float32; learning rate and eps are those of the first."""
-    parts = ([each.weights, each.exp_avg, each.exp_avg_sq, each.steps] for each in optimizers)
-    weights, first, second, steps = map(list, zip(*parts, strict=True))
+def step_together(all_: list[Adam], gradients: list[Tensor]) -> None:
+    """A step of each against its gradient, (size,) float32; learning rate and eps are those of the first."""
+    weights, m, v, steps = map(list, zip(*((x.weights, x.exp_avg, x.exp_avg_sq, x.steps) for x in all_), strict=True))
     torch._foreach_add_(steps, 1)
     torch._fused_adam_(
-        weights, gradients, first, second, [], steps, lr=optimizers[0].learning_rate, beta1=0.9, beta2=0.999,
-        weight_decay=0.0, eps=optimizers[0].eps, amsgrad=False, maximize=False,
+        weights, gradients, m, v, [], steps, lr=all_[0].learning_rate, beta1=BETA1, beta2=BETA2,
+        weight_decay=0.0, eps=all_[0].eps, amsgrad=False, maximize=False,
     )  # fmt: skip

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workbench.core.agents.adam import Adam, step
+from workbench.core.agents.adam import Adam
 from workbench.core.agents.base import AgentConfig, Chosen
 from workbench.core.agents.flat_parameters import ParameterLayout, ParameterVector, bind, to_numpy
 from workbench.core.agents.networks import ValueNetwork, draw_noise
@@ -162,7 +162,7 @@ class ValueAgent:
         loss, q_tm1, self.td_error = (torch.cat(part) for part in zip(*parts, strict=True))
         norm = torch.linalg.vector_norm(gradient)
         gradient.mul_(learning.grad_clip / norm.clamp(min=learning.grad_clip))
-        step([self.optimizer], [gradient])
+        self.optimizer.step(gradient)
         return torch.stack((loss.mean(), q_tm1.mean(), q_tm1.max(), self.td_error.mean(), norm))
 
     def accumulate(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:

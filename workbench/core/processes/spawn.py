@@ -24,8 +24,7 @@ from workbench.core.processes.shared_memory import Descriptor, nameless_file
 
 TOO_MANY_FILES = "too many open files: raise the limit (ulimit -n), or close what holds them, such as runs you hold"
 SEARCH_PATH = "import sys; sys.path[:] = sys.argv[1:]; "
-# A child gives freed memory back by itself, now and then. The GNU C library would do so after every update, and the
-# next one would wait for 250 pages: 2 to 3 per cent of its time.
+# The GNU C library would give memory back after every update, and the next one would wait for 250 pages.
 KEPT = {"MALLOC_TRIM_THRESHOLD_": str(2**26), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
 HOW_UNKNOWN = 256  # exit code of a child that was ended from outside, and nobody who lives has seen how
 

@@ -116,11 +116,7 @@ class Parts(Shared):
         self.trim_memory()
 
     def trim_memory(self) -> None:
-        """Now and then, between two pieces of work, give memory back that is not needed.
-
-        Python keeps up to 2,000 tuples of each length, and every backward pass leaves one more. Freed memory also lies
-        between pieces in use, where the C library would not look for it by itself.
-        """
+        """Now and then give back what Python keeps of tuples, and what the C library keeps between pieces in use."""
         if time.monotonic() >= self._next_trim:
             gc.collect()
             _malloc_trim(0)

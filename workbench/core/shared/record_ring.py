@@ -54,15 +54,13 @@ class Ring:
         Returns:
             A copy of the records, (n,) in the order of writing, and the number of records lost before them.
         """
-        if (end := self._count.get()) == self._read:
-            return self._records[:0].copy(), 0
+        end = self._count.get()
         start = max(self._read, end - self._capacity)
         copied = self._records[np.arange(start, end) % self._capacity]
         written = self._count.get()
         # While the count is `written`, the slot of record `written - capacity` may be half overwritten.
         intact = min(max(start, written - self._capacity + 1), end)
-        lost = intact - self._read
-        self._read = end
+        lost, self._read = intact - self._read, end
         return copied[intact - start :], lost
 
     def _wrong_names(self, fields: Mapping[str, float]) -> str:
