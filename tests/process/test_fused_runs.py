@@ -84,5 +84,9 @@ def test_a_changed_step_size_reaches_every_agent(tmp_path):
     with wb.launch(LONG.replace(epochs=1_000_000), lag=1, out=tmp_path) as run:
         wait_until(lambda: reached(run, 5))
         run.change(**{"learning.learning_rate": 0.125, "learning.learning_rate_end": 0.125})
-        updates = lambda: run.history.updates  # noqa: E731
-        wait_until(lambda: set(updates()["agent"][updates()["learning_rate"] == np.float32(0.125)]) == {0, 1, 2})
+
+        def learned_so():
+            updates = run.history.updates  # once: it grows
+            return set(updates["agent"][updates["learning_rate"] == np.float32(0.125)])
+
+        wait_until(lambda: learned_so() == {0, 1, 2})
