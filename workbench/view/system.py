@@ -34,12 +34,12 @@ class SystemLoad(Hook):
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Look before an epoch is collected: one that a process does again after a death is looked at again."""
-        _before(collector, "epoch", lambda at, _: (at, collector.in_use[0].updates), _load(parts, "acting_load", 0))
+        _before(collector, "epoch", lambda at, _: (at, collector.in_use[0].updates), _writer(parts, "acting_load", 0))
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Look before the updates of an epoch, once for all agents of a process."""
         if parts.job.role == "learner":
-            _before_updates(trainer, _load(parts, "learning_load", min(trainer.agents)))
+            _before_updates(trainer, _writer(parts, "learning_load", min(trainer.agents)))
 
 
 class CardLoad(Hook):
@@ -66,7 +66,7 @@ class CardLoad(Hook):
             _before_updates(trainer, write)
 
 
-def _load(parts: Parts, table: str, agent: int) -> Callable[[dict[str, float]], None]:
+def _writer(parts: Parts, table: str, agent: int) -> Callable[[dict[str, float]], None]:
     """What writes a sample of this process, under an agent's number."""
     before = time.monotonic(), time.process_time()
     looked, memory = -math.inf, math.nan

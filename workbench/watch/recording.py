@@ -79,7 +79,7 @@ class Recording:
         return sorted({_width(part) for part in self._found.get(name, ())})
 
     def said(self, kind: str, file: int | None = None) -> list[Any]:
-        """The lines of text of a kind, of one file or of all. A record gives a line of its own file by number."""
+        """Texts of one kind, from one file or from all. A record's number is a place in the list of its own file."""
         readers = list(self.files.values())
         chosen = readers if file is None else [readers[file]]
         return [line[kind] for reader in chosen for line in reader.lines if kind in line]

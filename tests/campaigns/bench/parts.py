@@ -19,7 +19,7 @@ from workbench.core.agents.iqn_agent import IQNAgent, IQNConfig
 from workbench.core.config import Config
 from workbench.core.envs.base import World
 from workbench.core.envs.treasurehunt import NUM_ACTIONS, NUM_ENTITIES
-from workbench.core.processes.spawn import KEPT
+from workbench.core.processes.spawn import KEEP_FREED
 from workbench.core.seeding import stream
 from workbench.core.shared.replay import Batch, Replay
 from workbench.core.shared.sampling import UniformSampler
@@ -35,9 +35,9 @@ from workbench.zoo.prioritised import PrioritisedConfig
 def as_a_child() -> None:
     """Compute as a child of a run does: with one thread, and without giving freed memory back after every update."""
     torch.set_num_threads(1)
-    if set_option := getattr(ctypes.CDLL(None), "mallopt", None):  # of the GNU C library
+    if set_option := getattr(ctypes.CDLL(None), "mallopt", None):  # of the GNU C library; the numbers are malloc.h's
         for number, name in ((-1, "MALLOC_TRIM_THRESHOLD_"), (-3, "MALLOC_MMAP_THRESHOLD_")):
-            set_option(number, int(KEPT[name]))
+            set_option(number, int(KEEP_FREED[name]))
 
 
 def side_by_side(

@@ -25,7 +25,7 @@ from workbench.core.processes.shared_memory import Descriptor, nameless_file
 TOO_MANY_FILES = "too many open files: raise the limit (ulimit -n), or close what holds them, such as runs you hold"
 SEARCH_PATH = "import sys; sys.path[:] = sys.argv[1:]; "
 # The GNU C library would give memory back after every update, and the next one would wait for 250 pages.
-KEPT = {"MALLOC_TRIM_THRESHOLD_": str(2**26), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
+KEEP_FREED = {"MALLOC_TRIM_THRESHOLD_": str(2**26), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
 HOW_UNKNOWN = 256  # exit code of a child that was ended from outside, and nobody who lives has seen how
 
 
@@ -160,7 +160,7 @@ def interpreter(
     try:
         return subprocess.Popen(
             [sys.executable, *options, "-c", SEARCH_PATH + call, *map(os.fspath, sys.path)],
-            stdin=subprocess.DEVNULL, pass_fds=descriptors, env=KEPT | os.environ | variables, process_group=0,
+            stdin=subprocess.DEVNULL, pass_fds=descriptors, env=KEEP_FREED | os.environ | variables, process_group=0,
         )  # fmt: skip
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
