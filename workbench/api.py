@@ -481,8 +481,7 @@ def _confirmed(run: Path | str, confirm: str) -> Path:
 
 def _hooks_of(earlier: loading.LoadedRun, config: Config) -> list[Hook]:
     """What the launch of an earlier run switched on, for the configuration that the run continues with."""
-    switched_on = prepare(earlier.faults, config, earlier.mode, earlier.lag)
-    return _hooks(config, switched_on, earlier.description)
+    return _hooks(config, prepare(earlier.faults, config, earlier.mode, earlier.lag), earlier.description)
 
 
 def _hooks(config: Config, chosen: Sequence[Hook], notes: Mapping[str, Any]) -> list[Hook]:

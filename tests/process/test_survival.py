@@ -325,8 +325,10 @@ def test_only_what_is_safe_can_be_changed_and_the_change_is_recorded(folder, tmp
     with wb.resume(run.folder.path) as complete:
         assert complete.wait() == wb.load(run.folder.path).result and complete.result.digest == run.result.digest
     assert (run.folder.path / "run.json").read_bytes() == before  # nothing of it was touched
-    with pytest.warns(RecordWarning, match=r"the step size was 0.0001 before the checkpoint and is 0.000\d+ after it"):
+    step_size = r"the step size was 0.0001 before the checkpoint and is 0.000\d+ after it"
+    with pytest.warns(RecordWarning, match=step_size) as told:
         again = wb.resume(run.folder.path, epochs=50)
+    assert [each.filename for each in told] == [__file__]  # the caller's line, not one of the package's
     assert again.wait(DEADLINE_S).agent_steps == 50 * 20 * 2 and nothing_twice(again)
     assert wb.load(run.folder.path).description["resumed"][0]["changed"] == {"epochs": [40, 50]}
 

@@ -256,12 +256,12 @@ def test_a_log_gets_a_line_now_and_then_and_one_for_every_run_that_ended(monkeyp
 # --- notebooks -----------------------------------------------------------------------------------------------------
 
 
-def test_a_saved_notebook_has_no_widget_no_times_and_no_version():
+def test_a_saved_notebook_has_no_widget_no_times_no_version_and_no_name_of_a_cell():
     new, view = nbformat.v4, "application/vnd.jupyter.widget-view+json"
     outputs = [
         new.new_output("display_data", data={view: {"model_id": "1"}, "text/plain": "VBox()"}),
         new.new_output("display_data", data={view: {"model_id": "2"}, "image/png": "aGk=", "text/plain": "Panel"}),
-        new.new_output("stream", text="kept"),
+        new.new_output("stream", text="kept\n/tmp/ipykernel_12/345.py:1: RecordWarning: look\n  at it\n"),
     ]
     cell = new.new_code_cell(
         "x", outputs=outputs, metadata={"execution": {"iopub.execute_input": "now"}, "tags": ["t"]}
@@ -270,6 +270,7 @@ def test_a_saved_notebook_has_no_widget_no_times_and_no_version():
     notebook = without_volatile_parts(new.new_notebook(cells=[cell, new.new_markdown_cell("x")], metadata=metadata))
     assert notebook.metadata == {"language_info": {"name": "python"}} and notebook.cells[0].metadata == {"tags": ["t"]}
     assert [set(output.get("data", {})) for output in notebook.cells[0].outputs] == [{"image/png", "text/plain"}, set()]
+    assert notebook.cells[0].outputs[1].text == "kept\nRecordWarning: look\n  at it\n"
     nbformat.validate(notebook)
 
 

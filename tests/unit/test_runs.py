@@ -292,8 +292,9 @@ def test_runs_that_cannot_be_read_are_left_out_by_name_and_none_keeps_a_file_ope
     for seed in range(20):
         path = finished_run(tmp_path, seed=seed, name=f"run-{seed}")
     (path / "epochs.records").write_bytes(b"\x7f" * 80 * 20)
-    with pytest.warns(RecordWarning, match=r"run-19 is left out: .*epochs\.records is damaged"):
+    with pytest.warns(RecordWarning, match=r"run-19 is left out: .*epochs\.records is damaged") as told:
         loaded = wb.runs(tmp_path).load()
+    assert told[0].filename == __file__  # it points at the caller's line
     shown = wb.report.make(loaded, bands=False, figures=["reward"])
     assert len(loaded) == 19 and "seeds 0 to 18" in shown["reward"].caption
     assert all(run.diagnose().checks for run in loaded[:2])

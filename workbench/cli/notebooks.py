@@ -28,6 +28,8 @@ NOTEBOOKS = ROOT / "notebooks"
 # How a notebook is executed: on the Python of this environment, for as long as it takes.
 EXECUTION = ("kernel_name=python3", "timeout=None", "record_timing=False", "store_widget_state=False")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+# Where a warning points to in a notebook: the kernel's name for a cell, another one at every execution.
+CELL_LINE = re.compile(r"^\S*ipykernel_\d+/\d+\.py:\d+: ", re.MULTILINE)
 
 
 class NotebookFailed(Exception):
@@ -117,7 +119,7 @@ def execute_notebook(path: Path) -> None:
 
 
 def without_volatile_parts(notebook: Any) -> Any:
-    """The notebook without what changes at every execution and says nothing: versions, times, and views of widgets.
+    """The notebook without what changes at every execution and says nothing: versions, times, widgets, names of cells.
 
     A widget lives only with its kernel; where its output has no other form than text, nothing of it is kept.
     """
@@ -129,6 +131,8 @@ def without_volatile_parts(notebook: Any) -> Any:
             cell.outputs = [output for output in cell.outputs if not _only_a_widget(output)]
             for output in cell.outputs:
                 output.get("data", {}).pop(WIDGET_VIEW, None)
+                if output.output_type == "stream":
+                    output.text = CELL_LINE.sub("", output.text)
     return notebook
 
 

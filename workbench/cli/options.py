@@ -88,8 +88,7 @@ def parse(
         first.add_argument(f"--{setting.rpartition('.')[2]}", dest=setting, nargs="?")
     found = vars(first.parse_known_args(arguments)[0])
     chosen = {setting: name for setting, name in found.items() if name is not None}
-    config = preset(chosen.pop("preset", presets()[0])).replace(**chosen)
-    default = defaults(config)
+    default = defaults(preset(chosen.pop("preset", presets()[0])).replace(**chosen))
     return tyro.cli(type(default), prog=f"{program} {command}", args=arguments, default=default, registry=READ)
 
 

@@ -366,9 +366,8 @@ def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
 
     Worlds, agents or samplers of different names differ in "world.name" and so on too.
     """
-    pair = one.flat(), other.flat()
-    names = dict.fromkeys([*pair[0], *pair[1]])
-    values = {name: (pair[0].get(name), pair[1].get(name)) for name in names}
+    first, second = one.flat(), other.flat()
+    values = {name: (first.get(name), second.get(name)) for name in first | second}
     return {name: both for name, both in values.items() if both[0] != both[1]}
 
 

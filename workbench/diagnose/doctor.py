@@ -117,8 +117,7 @@ judges: dict[str, str] = {}
 def examine(evidence: Evidence, title: str = "") -> Diagnosis:
     """All checks and methods over evidence."""
     methods, checks, chain = run_methods(evidence), run_checks(evidence), run_chain(evidence)
-    conclusion = conclude(checks, chain, evidence) if chain else ""
-    return Diagnosis(title, checks, methods, decide(methods), chain, conclusion)
+    return Diagnosis(title, checks, methods, decide(methods), chain, conclude(checks, chain, evidence) if chain else "")
 
 
 def run_chain(evidence: Evidence) -> tuple[CheckResult, ...]:

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,7 @@ from workbench.runs import machine
 from workbench.runs.files import at, private, read_text, remedy, write_whole
 from workbench.runs.metrics import Schema
 from workbench.runs.sentences import said
+from workbench.runs.uninterrupted import users_line
 
 # Version of the layout of a run folder. It is raised with every change to the files or to what the core records.
 FORMAT = 3
@@ -48,6 +50,11 @@ class FolderGone(RecordError):
 
 class RecordWarning(UserWarning):
     """A run folder is readable, but something at its end was dropped."""
+
+
+def warn(text: str) -> None:
+    """Give a :class:`RecordWarning` at the line of the user's that led here."""
+    warnings.warn_explicit(text, RecordWarning, *users_line())
 
 
 def data_folder() -> Path:

@@ -8,7 +8,6 @@ where there is one: as a map, which copies nothing and is gone when the array th
 import functools
 import os
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +18,7 @@ import numpy.typing as npt
 from workbench.core.did_you_mean import did_you_mean
 from workbench.core.records import Records
 from workbench.runs.files import plain_file
-from workbench.runs.folder import RecordError, RecordWarning, RunFolder
+from workbench.runs.folder import RecordError, RunFolder, warn
 from workbench.runs.metrics import Schema
 from workbench.runs.sentences import said
 
@@ -55,8 +54,7 @@ class History:
             file, size = folder.path_of(table), about.dtype.itemsize
             history.read(table, folder)
             if rest := _size(file) % size:
-                text = said("history.cut", file=file, rest=rest, size=size, count=history.counts[table])
-                warnings.warn(text, RecordWarning, stacklevel=2)
+                warn(said("history.cut", file=file, rest=rest, size=size, count=history.counts[table]))
         return history
 
     def append(self, table: str, records: Records, lost: int = 0, folder: RunFolder | None = None) -> None:

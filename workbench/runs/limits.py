@@ -8,7 +8,6 @@ import errno
 import os
 import resource
 import signal
-import warnings
 from pathlib import Path
 
 import psutil
@@ -18,7 +17,7 @@ from workbench.core.processes.blocks import Plan, layouts
 from workbench.core.processes.spawn import TOO_MANY_FILES
 from workbench.core.processes.supervisor import children_of
 from workbench.runs import fork_server, machine
-from workbench.runs.folder import RecordWarning
+from workbench.runs.folder import warn
 from workbench.runs.history import History
 from workbench.runs.sentences import SENTENCES, said
 
@@ -64,7 +63,7 @@ def check_limits(plan: Plan) -> None:
         raise OSError(errno.EMFILE, said("limits.files", wanted=wanted, left=left, remedy=TOO_MANY_FILES))
     learners, most = plan.config.num_learners if plan.mode == "multiprocess" else 0, MOST_PER_CORE * machine.cores()
     if learners > most:
-        warnings.warn(said("limits.cores", learners=learners, cores=machine.cores()), RecordWarning, stacklevel=2)
+        warn(said("limits.cores", learners=learners, cores=machine.cores()))
 
 
 def check_tables(history: History) -> None:

@@ -4,7 +4,6 @@ import math
 import os
 import platform
 import reprlib
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -18,7 +17,7 @@ from workbench.core.registry import NotGiven
 from workbench.runs import machine
 from workbench.runs.awaiting import Awaitable
 from workbench.runs.files import plain_file
-from workbench.runs.folder import RecordError, RecordWarning, RunFolder
+from workbench.runs.folder import RecordError, RunFolder, warn
 from workbench.runs.history import History
 from workbench.runs.launch_rules import check_launch
 from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
@@ -400,7 +399,7 @@ def readable(found: Iterable[tuple[Path, Given]]) -> list[LoadedRun]:
         try:
             runs.append(opened_as(path, **given))
         except RecordError as error:
-            warnings.warn(f"{path.name} is left out: {error}", RecordWarning, stacklevel=3)
+            warn(f"{path.name} is left out: {error}")
     return runs
 
 

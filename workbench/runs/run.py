@@ -10,7 +10,6 @@ import functools
 import os
 import threading
 import time
-import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +33,7 @@ from workbench.runs.array_digest import array_digest
 from workbench.runs.awaiting import Awaitable, wait_for
 from workbench.runs.evaluation import Evaluation
 from workbench.runs.finite import COMPUTED, first_not_finite
-from workbench.runs.folder import FolderGone, RecordError, RecordWarning, RunFolder
+from workbench.runs.folder import FolderGone, RecordError, RunFolder, warn
 from workbench.runs.fork_server import new_process
 from workbench.runs.history import History
 from workbench.runs.initial_weights import InitialWeights, WeightSource, initial_weights
@@ -332,7 +331,7 @@ class Run(RunView, Listener, Awaitable[Result]):
             raise RunError(f"run {self.name} was never started; call run.start()")
         wait_for("run", f"run {self.name}", self._supervisor.wait, timeout)
         for text in self.warnings:
-            warnings.warn(text, RecordWarning, stacklevel=2)
+            warn(text)
         if self.error is not None:
             raise self.error
         return self.result

@@ -6,13 +6,18 @@ interrupt at once; the work is then finished and undone in the background.
 """
 
 import functools
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import ContextVar, copy_context
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Place = tuple[str, int, str, dict[Any, Any]]  # file, line, module, and the warnings that were given in it
+
+_asked_at: ContextVar[Place] = ContextVar("asked_at")
 
 
 def uninterrupted(undo: Callable[[Any], object]) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -35,8 +40,10 @@ def uninterrupted(undo: Callable[[Any], object]) -> Callable[[Callable[P, T]], C
                 return function(*arguments, **named)
             done: Future[T] = Future()
             try:
+                context = copy_context()
+                context.run(_asked_at.set, users_line())
                 work = functools.partial(_work, done, function, *arguments, **named)
-                threading.Thread(target=work, name=f"uninterrupted {function.__name__}").start()
+                threading.Thread(target=context.run, args=[work], name=f"uninterrupted {function.__name__}").start()
                 return done.result()  # no line may follow: an interrupt before it would lose the result
             except BaseException as error:
                 if not (done.done() and done.exception() is error) and not done.cancel():
@@ -47,6 +54,15 @@ def uninterrupted(undo: Callable[[Any], object]) -> Callable[[Callable[P, T]], C
         return call
 
     return decorate
+
+
+def users_line() -> Place:
+    """The line of the user's that led here, for a warning to point at; in the thread of a call, its caller's."""
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("workbench."):
+        frame = frame.f_back
+    module, given = frame.f_globals.get("__name__", ""), frame.f_globals.setdefault("__warningregistry__", {})
+    return _asked_at.get((frame.f_code.co_filename, frame.f_lineno, module, given))
 
 
 def _work(done: Future[T], function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> None:

@@ -18,7 +18,6 @@ import os
 import sys
 import threading
 import time
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
@@ -32,7 +31,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
 from workbench.runs import machine
-from workbench.runs.folder import RecordWarning, RunFolder
+from workbench.runs.folder import RunFolder, warn
 from workbench.watch import tables
 from workbench.watch.storage import IN_ORDER, RAISED, RecordFile, Table
 from workbench.watch.tensors import NO_PICKS, View, Views, epsilon_of, hash_frames, hash_row, number_of, numbers_of
@@ -305,7 +304,7 @@ class Watch(AbstractContextManager["Watch"]):
             here.leave()
         except Exception as refused:  # somebody has deleted the folder
             with suppress(Exception):  # where warnings are errors
-                warnings.warn(f"what the watch has recorded is lost: {refused}", RecordWarning, stacklevel=2)
+                warn(f"what the watch has recorded is lost: {refused}")
         self.folder.release()
 
     @property

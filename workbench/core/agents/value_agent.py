@@ -42,8 +42,7 @@ def network(arguments: "ValueConfig", spec: AgentSpec) -> ValueNetwork:
 
 def initial_weights(config: Config, index: int) -> NDArray[np.float32]:
     """The snapshot that an agent starts from, (2 * size,) float32: online and target network are equal."""
-    arguments = arguments_of(config)
-    online, target = (network(arguments, config.spec.agents[index]) for _ in range(2))
+    online, target = (network(arguments_of(config), config.spec.agents[index]) for _ in range(2))
     parameters = ParameterVector(online, target, torch.device("cpu"))
     online.initialise(stream(config.seed, "initialisation", index))
     parameters.target.copy_(parameters.online)

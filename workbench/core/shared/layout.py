@@ -86,8 +86,7 @@ class Layout:
         memory = memoryview(buffer).cast("B")
         if (start := bytes(memory[:8])) != MAGIC:
             raise LayoutMismatch(f"no block of {self.title!r} here: it starts with {start!r}, not {MAGIC!r}")
-        end = 16 + int.from_bytes(memory[8:16], "little")
-        found = str(memory[16:end], errors="replace")
+        found = str(memory[16 : 16 + int.from_bytes(memory[8:16], "little")], errors="replace")
         if found != self.text:
             raise LayoutMismatch(f"{_first_difference(found, self.text)}; use one configuration on both sides")
         return self._views(buffer)

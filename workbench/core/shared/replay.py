@@ -225,8 +225,7 @@ class Replay:
             return
         for name, column in zip(ENDS, (terminated, truncated, valid), strict=True):
             arrays[name][slot, turn] = column
-        ended = terminated | truncated
-        self._between = ended | (self._between & ~valid)
+        self._between = terminated | truncated | (self._between & ~valid)
         self._episode_start[self._between] = turn + 1
 
     def commit_epoch(self) -> None:
@@ -418,8 +417,7 @@ def row_stamps(arrays: Mapping[str, NDArray[Any]], index: Any) -> NDArray[np.uin
     else:
         frames, next_frames = frame[index, :-1], frame[index, 1:]
     size = math.prod(frame.shape[3:]) * max(1, frame.itemsize // 4)  # words in a frame
-    shape = arrays["action"][index].shape
-    frames, next_frames = (_words(each).reshape(*shape, size) for each in (frames, next_frames))
+    frames, next_frames = (_words(each).reshape(*arrays["action"][index].shape, size) for each in (frames, next_frames))
     weights = np.arange(1, 2 * size, 2, dtype=np.uint32) * np.uint32(2654435761)
     stamp: NDArray[np.uint32] = (frames * weights).sum(-1, dtype=np.uint32)
     stamp += (next_frames * weights).sum(-1, dtype=np.uint32) * np.uint32(0x85EBCA6B)

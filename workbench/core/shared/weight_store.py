@@ -115,5 +115,4 @@ class WeightStore:
 
 def checksum(vector: NDArray[np.float32]) -> int:
     """Sum of a vector's bits as 64-bit words, modulo 2**64: a mixture of two vectors has another sum than either."""
-    words = vector[: len(vector) // 2 * 2].view(np.uint64)
-    return int(words.sum(dtype=np.uint64))
+    return int(vector[: len(vector) // 2 * 2].view(np.uint64).sum(dtype=np.uint64))

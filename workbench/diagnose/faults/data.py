@@ -203,8 +203,7 @@ class TruncationAsTerminal(Fault):
         def ends(original: Any, slot: int) -> Any:
             """The ends of the epoch, and one more."""
             terminated, truncated = original(slot)
-            last = np.arange(len(terminated))[:, None] == len(terminated) - 1
-            return terminated | last, truncated
+            return terminated | (np.arange(len(terminated))[:, None] == len(terminated) - 1), truncated
 
         for replay in collector.replays:
             override(replay, "ends", ends)

@@ -3,7 +3,6 @@
 import math
 import operator
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from workbench.core.processes.blocks import Plan
 from workbench.core.settings import flat
 from workbench.core.train.hooks import Hook, record_tables
 from workbench.runs import loaded
-from workbench.runs.folder import RecordError, RecordWarning, RunFolder
+from workbench.runs.folder import RecordError, RunFolder, warn
 from workbench.runs.history import History
 from workbench.runs.launch_rules import check_launch
 from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
@@ -91,8 +90,7 @@ def _gone_back(
         raise CheckpointError(said("resume.none", folder=folder, why=said(why, interval=kept.interval), done=done))
     checkpoint, refused = newest_checkpoint(folder)
     for text in refused:
-        text = said("resume.before", refused=text, epoch=checkpoint.epoch)
-        warnings.warn(text, RecordWarning, stacklevel=3)
+        warn(said("resume.before", refused=text, epoch=checkpoint.epoch))
     launched = checkpoint.config(**given)
     changed = _check_changes(launched, wanted, checkpoint)
     on_the_way, wanted = _from_here_on(earlier, launched, wanted, {*changed, *asked_for}, checkpoint.epoch)
@@ -140,8 +138,7 @@ def _step_sizes(earlier: LoadedRun, launched: Config, wanted: Config, checkpoint
         settings = SettingsTimeline(config, earlier.settings.changes)
         sizes.append(schedules.learning_rate(settings.at(its), settings.schedule_position(update, its)))
     if not math.isclose(*sizes, rel_tol=0.1):
-        text = said("resume.step size", before=sizes[0], after=sizes[1], epochs=wanted.epochs)
-        warnings.warn(text, RecordWarning, stacklevel=4)
+        warn(said("resume.step size", before=sizes[0], after=sizes[1], epochs=wanted.epochs))
     return sizes
 
 
