@@ -49,7 +49,7 @@ class FolderGone(RecordError):
 
 
 class RecordWarning(UserWarning):
-    """A run folder is readable, but something at its end was dropped."""
+    """What the user of a run should know, though nothing failed: what was lost, left out, or may surprise."""
 
 
 def warn(text: str) -> None:
