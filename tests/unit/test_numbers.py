@@ -129,3 +129,8 @@ def test_every_other_number_is_a_definition(page):
     assert undefined == [], (
         "name the file of each number in MEASURED, or say in DEFINED that it is none that was measured"
     )
+
+
+@pytest.mark.parametrize("path", sorted(REFERENCE.rglob("*.*")), ids=lambda path: path.name)
+def test_no_result_names_a_folder_of_the_machine_that_made_it(path):
+    assert re.findall(r'(?:[" =]|\\n)/\w+/[\w./-]*', path.read_text()) == []
