@@ -33,6 +33,24 @@ def script(folder, code, *arguments):
     )
 
 
+FORKS = """
+import os, sys
+import workbench as wb
+
+run = wb.launch(wb.preset("tiny").replace(device="cpu"), "multiprocess", 1, name="mine", out=sys.argv[1])
+child = os.fork()
+if child == 0:
+    sys.exit(0)  # in order, with all that is done at the end of an interpreter
+assert os.waitpid(child, 0)[1] == 0
+print(run.wait().status)
+"""
+
+
+def test_a_forked_child_that_ends_leaves_its_parents_run_alone(tmp_path):
+    done = script(tmp_path, FORKS)
+    assert (done.returncode, done.stdout.strip()) == (0, "finished"), done.stderr
+
+
 def test_a_second_start_or_an_early_look_does_not_hurt_the_run(tmp_path):
     with wb.launch(QUICK, "multiprocess", 1, name="mine", out=tmp_path) as run:
         with pytest.raises(RunError, match=r"run mine was started before and is starting; launch a new one"):

@@ -454,6 +454,8 @@ def test_a_change_is_taken_up_by_every_process_recorded_and_kept_when_resumed(mo
             wb.ConfigError, match=r"agent.width cannot be changed while a run is under way; these can: lear"
         ):
             run.change(**{"agent.width": 64})
+        with pytest.raises(wb.ConfigError, match="no setting was given to change; these can be: lear"):
+            run.change()
         with pytest.raises(wb.ConfigError, match=r"exploration.epsilon_end is 2.0; "):
             run.change(**{"exploration.epsilon_end": 2.0})
     assert [settings for _, _, settings in run.changes] == [

@@ -79,7 +79,15 @@ def test_options_that_cannot_be_are_refused_by_name(arguments, message, capsys):
         (["--preset", "quik"], f"choose one of {', '.join(presets())}"),
         (["--preset", "tiny", "--replay.learning-starts", "10"], "learning.batch_size is 16"),
         (["--preset", "tiny", "--mode", "sequential", "--lag", "free"], "free-running needs"),
-        (["--preset", "tiny", "--lag", "-1"], "lag is -1"),
+        (
+            ["--preset", "tiny", "--lag", "-1"],
+            "lag is -1; it must be a number of epochs, 0 or more, or None for free-running, "
+            "which the command line calls free",
+        ),
+        (
+            ["--preset", "tiny", "--world", "nosuch"],
+            "world is 'nosuch'; a class of your own is named 'module:Class'; known: ",
+        ),
         (["--preset", "tiny", "--device", "cuda:99"], "device is 'cuda:99'"),
         (["--preset", "tiny", "--name", "../elsewhere"], "'../elsewhere'"),
     ],
@@ -107,6 +115,7 @@ def exit_code(arguments):
         (ConfigError("told"), 2),
         (RecordError("told"), 2),
         (MemoryError("told"), 2),
+        (MemoryError(), 2),
         (ChildFailed("told"), 1),
         (RunError("told"), 1),
         (NotebookFailed("told"), 1),
@@ -120,7 +129,7 @@ def test_what_goes_wrong_is_told_and_has_an_exit_code(error, code, monkeypatch, 
 
     monkeypatch.setitem(COMMANDS, "run", act)
     assert main(["run"]) == code
-    assert ("interrupted" if code == 130 else "told") in capsys.readouterr().err
+    assert ("interrupted" if code == 130 else str(error) or "MemoryError") in capsys.readouterr().err
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):

@@ -112,6 +112,21 @@ def test_tensorboard_reads_every_curve_with_its_times(run, tmp_path):
             assert [event.wall_time for event in events] == times.tolist()
 
 
+def test_a_run_that_grows_while_it_is_written_is_written_as_far_as_it_was_there(run, tmp_path, monkeypatch):
+    whole = run.history.series
+
+    def growing(name, agent=None, **over):
+        x, y = whole(name, agent, **over)
+        return (x[:-1], y[:-1]) if over else (x, y)  # the times are read first
+
+    monkeypatch.setattr(run.history, "series", growing)
+    path = to_tensorboard(run, tmp_path)[0]
+    found = EventAccumulator(str(path.parent), size_guidance={"scalars": 0}).Reload()
+    steps, values = whole("losses/loss")
+    assert [event.step for event in found.Scalars("losses/loss")] == steps[:-1].tolist()
+    assert [event.value for event in found.Scalars("losses/loss")] == np.float32(values[:-1]).tolist()
+
+
 class Notebook:
     """A tracker of one's own: it keeps what it is told."""
 

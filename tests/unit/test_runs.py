@@ -300,3 +300,16 @@ def test_runs_that_cannot_be_read_are_left_out_by_name_and_none_keeps_a_file_ope
     assert all(run.diagnose().checks for run in loaded[:2])
     opened = [os.path.realpath(each) for each in Path("/proc/self/fd").iterdir()]
     assert not [each for each in opened if each.startswith(str(tmp_path.resolve()))]
+
+
+def test_a_filter_that_nothing_fits_says_so_and_how_many_runs_there_are(tmp_path):
+    assert repr(wb.runs(tmp_path)) == f"no runs in {tmp_path}"
+    finished_run(tmp_path, name="one")
+    assert repr(wb.runs(tmp_path, status="failed")) == f"no runs in {tmp_path} that fit, of 1"
+
+
+@pytest.mark.parametrize("name", ["world", "agent"])
+def test_what_is_no_class_is_refused_as_such_and_the_folder_is_not_blamed(name, tmp_path):
+    path = finished_run(tmp_path, name="one")
+    with pytest.raises((wb.ConfigError, RecordError), match=f"{name} is 9; it must be a dataclass of arguments"):
+        wb.load(path, **{name: 9})

@@ -53,6 +53,7 @@ def test_random_cells_are_the_same_each_time_and_each_is_there_once():
         ({"seed": []}, {}, "seed is swept over"),
         ({"seed": "123"}, {}, "give a list"),
         ({"seed": 5}, {}, "seed is swept over 5; give a list"),
+        ({"seed": range(10**12)}, {}, "the sweep has 1,000,000,000,000 cells, and may have 100,000; give fewer"),
         ({"sead": [1]}, {}, "did you mean seed"),
         ({"lag": [-1]}, {}, "lag is -1"),
         ({"learning.tau": [0.1, 7.0]}, {}, "learning.tau is 7.0"),

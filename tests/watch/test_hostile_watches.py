@@ -259,3 +259,10 @@ def test_what_counts_without_an_end_does_not_run_over(watch):
     (row,) = run.history.recording.table("stored")
     assert (row["episode"], row["step"], row["row"]) == (2**33, 2**34, 2**35)
     assert run.history.updates["update"].tolist() == [2**33 + 1]
+
+
+@pytest.mark.parametrize("max_mb", [0, -5, "x", None, float("nan")])
+def test_room_for_records_that_is_no_number_of_megabytes_is_refused(max_mb, tmp_path):
+    with pytest.raises(wb.ConfigError, match=r"max_mb is .*; it must be a number of megabytes above 0"):
+        wb.Watch("mine", max_mb=max_mb, out=tmp_path)
+    assert not (tmp_path / "mine").exists()

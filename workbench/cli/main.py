@@ -103,5 +103,5 @@ def _reader_has_left() -> bool:
 
 
 def _say(message: object, code: int) -> int:
-    tell(f"workbench: {message or type(message).__name__}", sys.stderr)
+    tell(f"workbench: {str(message) or type(message).__name__}", sys.stderr)
     return code

@@ -25,7 +25,7 @@ RunPath = tyro.conf.Positional[Path]
 def doctor(run: RunPath, own: OwnClasses = NONE) -> int:
     """Check what a run has recorded, while it is running or after its end.
 
-    The exit code is 0 if every check passes, 1 if one fails, 2 if one cannot tell.
+    The exit code is 0 if every check passes, 1 if one fails, 2 if one other than "learning" cannot tell.
 
     Args:
         run: The run's folder, or its name in data/runs.

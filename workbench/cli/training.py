@@ -211,8 +211,8 @@ class CompareOptions(TrainingOptions):
             run.
         out: Folder for summary.json, side_by_side.png and the run folders. Default: a new one in data/comparisons.
             With --seeds for the run folders alone; default data/runs.
-        seeds: Pairs of runs, of seeds 0, 1 and so on; ends with a table of means and intervals alone, and the same
-            command continues one that was cut off.
+        seeds: Pairs of runs, of the seed and those that follow it; ends with a table of means and intervals alone, and
+            the same command continues one that was cut off.
     """
 
     baseline_lag: int | None = None
@@ -229,7 +229,7 @@ def compare(arguments: list[str]) -> int:
     if options.seeds is not None:
         many = api.compare(
             options.config, options.epochs_ahead, baseline_lag=options.baseline_lag, out=options.out,
-            seeds=range(options.seeds), start=False,
+            seeds=range(options.config.seed, options.config.seed + options.seeds), start=False,
         )  # fmt: skip
         return _finish_sweep(many)
     out = data_folder() / "comparisons" / time.strftime("%Y%m%d-%H%M%S") if options.out is None else options.out
@@ -300,11 +300,11 @@ def sweep(arguments: list[str]) -> int:
     return code
 
 
-def _values(name: str, text: str) -> list[Any]:
+def _values(name: str, text: str) -> Sequence[Any]:
     """``"0:10"`` and ``"1e-3,3e-3"`` as lists."""
     first, colon, end = text.partition(":")
     if colon and first.isdigit() and end.isdigit():
-        return list(range(int(first), int(end)))
+        return range(int(first), int(end))
     return [_value(name, each) for each in text.split(",")]
 
 

@@ -71,7 +71,7 @@ def find(kind: str, wanted: str | type) -> tuple[type[Any], dict[str, str]]:
             wanted, named = found, behind
         else:  # a module of the user's own, which may have a registered name
             wanted = _imported(kind, wanted)
-    own: type[Any] = vars(wanted).get("config_class", wanted)
+    own: type[Any] = getattr(wanted, "__dict__", {}).get("config_class", wanted)
     if getattr(own, "group", None) != kind:
         raise ConfigError(said("registry.arguments", kind=kind, wanted=wanted))
     check_importable(kind, own)

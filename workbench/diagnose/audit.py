@@ -70,8 +70,7 @@ def audited(config: Config, first: int) -> set[tuple[int, int]]:
     weights = sum(config.agent.layout(spec).size for spec in config.spec.agents)
     frames = sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in config.spec.agents)
     states = config.agent.num_frames * (WORLDS * config.max_turns + 3 * config.learning.batch_size)  # of one round
-    rounds = np.clip(BUDGET / (12 * weights + frames * states + 1), 1, MOST)
-    count = min(int(rounds * config.num_agents), MOST_IN_ALL)
+    count = min(int(np.clip(BUDGET / (12 * weights + frames * states + 1), 1, MOST) * config.num_agents), MOST_IN_ALL)
     return {(at % config.num_agents, first + at * (config.epochs - first) // count) for at in range(count)}
 
 

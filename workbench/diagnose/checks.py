@@ -127,8 +127,7 @@ def _without_consequences(evidence: Evidence, found: Comparison | None) -> Compa
     first = evidence.not_finite
     if found is None or first is None:
         return found
-    spoiled = ~np.isfinite(found.value) & (found.epoch >= first.epoch)
-    return dataclasses.replace(found, broken=found.broken & ~spoiled)
+    return dataclasses.replace(found, broken=found.broken & (np.isfinite(found.value) | (found.epoch < first.epoch)))
 
 
 def _figure(rule: Rule, found: Comparison) -> str:

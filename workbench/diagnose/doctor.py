@@ -69,7 +69,7 @@ class Diagnosis:
 
     @property
     def exit_code(self) -> int:
-        """0 if every check passes, 1 if one fails, 2 if one cannot tell; "learning" may stay open."""
+        """0 if every check passes, 1 if one fails, 2 if one other than "learning" cannot tell."""
         if self.failed:
             return 1
         return 2 * any(check.verdict == "cannot tell" for check in self.checks if check.name != "learning")

@@ -363,8 +363,7 @@ def q_within_return(evidence: Evidence) -> Comparison | None:
     config, updates = evidence.config, evidence.history.updates
     if config.learning.gamma >= 1 or config.spec.reward_bound is None:
         return None
-    best = config.spec.reward_bound * config.learning.reward_scale
-    limit = max(1.1 * best / (1 - config.learning.gamma), FRESH_Q)
+    limit = max(1.1 * config.spec.reward_bound * config.learning.reward_scale / (1 - config.learning.gamma), FRESH_Q)
     return compared(updates, updates["max_q"], limit, updates["max_q"] <= limit)
 
 

@@ -329,8 +329,8 @@ def rows_drawn(judge: Judge, case: Case) -> None:
     other, whole = np.zeros(len(numbers), np.bool_), case["intact"] <= max(0, end - replay.window)
     if type(replay.sampler) is UniformConfig and (whole or not replay.max_age):
         due = reference.generator(case["sampling"]).integers(low, end, len(numbers))
-        again = (due < int(case["intact"])) | np.isin(due, case["rejected"])  # overwritten meanwhile, or nobody's
-        other = (numbers != due) & ~again
+        # drawn again: those that are overwritten meanwhile, or nobody's
+        other = (numbers != due) & (due >= int(case["intact"])) & ~np.isin(due, case["rejected"])
     if type(replay.sampler) is PrioritisedConfig and whole and not len(case["rejected"]):
         wrong_if(case.config.spec.whole_epochs and case["least"] == 0, "never drawn")
         points = reference.generator(case["sampling"]).random(len(numbers))

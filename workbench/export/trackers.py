@@ -162,5 +162,6 @@ def _events(run: RunView, agent: int | None) -> Iterator[Any]:
         yield event_pb2.Event(wall_time=first, step=0, summary=summary.text("settings", settings))
     for name, (times, values) in curves.items():
         steps, _ = run.history.series(name, agent)
-        for when, step, value in zip(times.tolist(), steps.tolist(), values.tolist(), strict=True):
+        # a live run may have more steps by now
+        for when, step, value in zip(times.tolist(), steps.tolist(), values.tolist(), strict=False):
             yield event_pb2.Event(wall_time=when, step=step, summary=summary.scalar(name, value))

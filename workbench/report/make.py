@@ -191,8 +191,7 @@ def _cell(group: Group, path: str, bands: bool) -> str:
     known = [each for each in found if each is not None]
     if len(known) < len(found):
         return "-"
-    lost = not_finite(known, [run.config.seed for run in group.runs])
-    return lost or interval(estimate(known, group.strata, bands))
+    return not_finite(known, [run.config.seed for run in group.runs]) or interval(estimate(known, group.strata, bands))
 
 
 def _check(columns: str, figures: Sequence[str], smoothing: float) -> None:

@@ -109,7 +109,7 @@ class RunList(UserList[RunInfo]):
         columns: those of the table; see :func:`runs`.
     """
 
-    def __init__(self, found: Iterable[RunInfo] = (), folder: Path | None = None, columns: Sequence[str] = ()) -> None:
+    def __init__(self, found: Iterable[RunInfo] = (), folder: object = None, columns: Sequence[str] = ()) -> None:
         """``folder`` is where they were looked for."""
         super().__init__(found)
         self._folder, self.columns = folder, tuple(columns) or self._usual()
@@ -180,7 +180,8 @@ def runs(
     key, last = sort.removeprefix("-"), sort.startswith("-")
     known = [each for each in kept if each.value(key) is not None]
     known.sort(key=lambda each: order(each.value(key)), reverse=last)
-    return RunList([*known, *(each for each in kept if each.value(key) is None)], where, columns)
+    place = f"{where} that fit, of {len(found):,}" if wanted else where
+    return RunList([*known, *(each for each in kept if each.value(key) is None)], place, columns)
 
 
 def rewards_of_others(run: RunView) -> list[float]:

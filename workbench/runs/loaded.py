@@ -180,8 +180,7 @@ class RunView:
     @property
     def changes(self) -> list[tuple[float, int, dict[str, Any]]]:
         """Changes so far, oldest first: when (seconds since 1970), from which epoch on, settings by name."""
-        made = self.description.get("changes", ())
-        return [(each["time"], each["epoch"], dict(each["settings"])) for each in made]
+        return [(each["time"], each["epoch"], dict(each["settings"])) for each in self.description.get("changes", ())]
 
     @property
     def settings(self) -> SettingsTimeline:

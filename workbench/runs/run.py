@@ -198,11 +198,13 @@ class Run(RunView, Listener, Awaitable[Result]):
         comes to its end at the end of the run as before.
 
         Raises:
-            ConfigError: a setting cannot be changed now, a value breaks a rule, or the run is in its last two epochs;
-                nothing is changed then.
+            ConfigError: no setting is given, one cannot be changed now, a value breaks a rule, or the run is in its
+                last two epochs; nothing is changed then.
             RunError: the run is not under way.
         """
         self._require_going("changed")
+        if not settings:
+            raise ConfigError(said("live_settings.none", changeable=", ".join(CHANGEABLE)))
         for name in settings:
             if name not in CHANGEABLE:
                 raise ConfigError(said("live_settings.fixed", name=name, changeable=", ".join(CHANGEABLE)))
@@ -367,8 +369,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         self._warnings |= {warned[number]: warned[number] for number in records["warning"]} if warned else {}
         if len(records):
             self._unwritten[table].append(records)
-        kept = self._write_waiting(table)
-        self.history.append(table, records, lost, self.folder if kept else None)
+        self.history.append(table, records, lost, self.folder if self._write_waiting(table) else None)
 
     def _keep_records(self) -> bool:
         """Write what waits; return whether all is on disk. A checkpoint without it would leave a gap in the history."""
@@ -573,6 +574,7 @@ def begin(run: R, start: bool) -> R:
 
 
 _live: weakref.WeakSet[Run] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_live.clear)  # they are the parent's runs, which its child does not end
 
 
 @atexit.register

@@ -58,8 +58,7 @@ def not_finite(values: Sequence[float | None], seeds: Sequence[int]) -> str:
         values: a number for each run; None where it was not finite and has been written to JSON.
         seeds: theirs.
     """
-    pairs = zip(seeds, values, strict=True)
-    lost = [seed for seed, value in pairs if value is None or not math.isfinite(value)]
+    lost = [seed for seed, value in zip(seeds, values, strict=True) if value is None or not math.isfinite(value)]
     return f"{len(values) - len(lost)} of {len(values)} runs finite, not seed {listed(lost)}" if lost else ""
 
 

@@ -4,6 +4,7 @@ import concurrent.futures.thread  # noqa: F401  # before this file asks for its 
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
 import threading
@@ -29,6 +30,8 @@ from workbench.sweep.sentences import said
 
 # Draws in a row without a new cell, after which a random sweep has all the cells that there are.
 MOST_VAIN = 1000
+# Cells of a sweep; each is a run, with a folder of its own.
+MOST_CELLS = 100_000
 # Seconds between two looks at whether the sweep was told to stop.
 LOOK_S = 0.5
 
@@ -245,7 +248,7 @@ def points(fields: Mapping[str, Values], random: int | None = None, seed: int = 
         seed: of the draw; the same one gives the same cells, so that a sweep continues.
 
     Raises:
-        ConfigError: a field has no values, or one that is drawn needs ``random``.
+        ConfigError: a field has no values, one that is drawn needs ``random``, or there are too many cells.
     """
     if not isinstance(fields, Mapping) or not fields or not all(isinstance(name, str) for name in fields):
         raise ConfigError(f"nothing is swept: {fields!r}; give settings with values, such as {{'seed': range(10)}}")
@@ -255,8 +258,9 @@ def points(fields: Mapping[str, Values], random: int | None = None, seed: int = 
         if not callable(values) and (isinstance(values, str) or not hasattr(values, "__len__") or not len(values)):
             raise ConfigError(f"{name} is swept over {values!r}; give a list of values")
     if random is None:
-        grid = itertools.product(*fields.values())  # type: ignore[arg-type]
-        return [dict(zip(fields, each, strict=True)) for each in grid]
+        if (cells := math.prod(map(len, fields.values()))) > MOST_CELLS:  # type: ignore[arg-type]
+            raise ConfigError(said("cells.many", cells=cells, most=MOST_CELLS))
+        return [dict(zip(fields, each, strict=True)) for each in itertools.product(*fields.values())]  # type: ignore[arg-type]
     if not (isinstance(random, int | np.integer) and random >= 1):
         raise ConfigError(f"random is {random!r}; it must be a number of cells, 1 or more")
     rng, found, vain = np.random.default_rng(seed), dict[str, dict[str, Any]](), 0

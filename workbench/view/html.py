@@ -88,8 +88,7 @@ def process_table(runs: Sequence[RunView], names: Sequence[str]) -> str:
             rows.append([*map(escaped, cells), alive, f"{process.silence_s:.1f} s ago", escaped(process.restarts)])
     if not rows:
         return quiet("No process is there yet.")
-    head = ("run", "process", "role", "agents", "pid", "state", "last heartbeat", "restarts")
-    return html_table(head, rows)
+    return html_table(("run", "process", "role", "agents", "pid", "state", "last heartbeat", "restarts"), rows)
 
 
 def change_list(runs: Sequence[RunView], names: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from workbench.core.agents.base import AgentConfig
 from workbench.core.config import Config
 from workbench.core.envs.base import AgentSpec, EnvSpec, WorldConfig
-from workbench.core.settings import between
+from workbench.core.settings import between, require
 from workbench.runs import machine
 from workbench.runs.folder import RunFolder
 
@@ -67,6 +67,8 @@ def make(name: str, declared: Mapping[str, Any], out: Path | str | None) -> RunF
         ConfigError: a number breaks its rule.
         RecordError: the folder exists already or cannot be made.
     """
+    most = declared["max_mb"]
+    require(isinstance(most, int | float) and most > 0, "max_mb", most, "it must be a number of megabytes above 0")
     return RunFolder.create(name, {
         "kind": KIND, "watched": dict(declared), "config": config_of(declared).to_dict(), "mode": KIND, "lag": None,
         "status": "running", "created": time.time(), "machine": machine.describe(), "device": "cpu", "error": None,
