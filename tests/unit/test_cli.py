@@ -86,7 +86,7 @@ def test_options_that_cannot_be_are_refused_by_name(arguments, message, capsys):
         ),
         (
             ["--preset", "tiny", "--world", "nosuch"],
-            "world is 'nosuch'; a class of your own is named 'module:Class'; known: ",
+            "watched, gymnasium, pettingzoo (a class of your own is named 'module:Class')",
         ),
         (["--preset", "tiny", "--device", "cuda:99"], "device is 'cuda:99'"),
         (["--preset", "tiny", "--name", "../elsewhere"], "'../elsewhere'"),
