@@ -109,10 +109,10 @@ class RunList(UserList[RunInfo]):
         columns: those of the table; see :func:`runs`.
     """
 
-    def __init__(self, found: Iterable[RunInfo] = (), folder: object = None, columns: Sequence[str] = ()) -> None:
-        """``folder`` is where they were looked for."""
+    def __init__(self, found: Iterable[RunInfo] = (), place: object = None, columns: Sequence[str] = ()) -> None:
+        """``place`` says where they were looked for, and among how many if some were asked for."""
         super().__init__(found)
-        self._folder, self.columns = folder, tuple(columns) or self._usual()
+        self._place, self.columns = place, tuple(columns) or self._usual()
 
     def load(self, **given: type | str | None) -> list[LoadedRun]:
         """Every run whose folder can be read, as panels and reports take them; see :meth:`RunInfo.load`."""
@@ -142,7 +142,7 @@ class RunList(UserList[RunInfo]):
 
     def __repr__(self) -> str:
         if not self:
-            return f"no runs in {self._folder}" if self._folder else "no runs"
+            return f"no runs in {self._place}" if self._place else "no runs"
         return self.table.text
 
 
