@@ -187,7 +187,7 @@ def results_table(selection: Selection, bands: bool = True) -> Table:
 
 
 def _cell(group: Group, path: str, bands: bool) -> str:
-    found = [value_at(result, path) for result in group.results]
+    found = [value_at(run.result, path) for run in group.runs]
     known = [each for each in found if each is not None]
     if len(known) < len(found):
         return "-"

@@ -4,7 +4,6 @@ Nothing here looks at the order in which folders are named or at where they lie,
 alone.
 """
 
-import functools
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from workbench.core.settings import flat
 from workbench.report.sentences import said
 from workbench.runs.folder import RecordError, named_path, runs_folder
 from workbench.runs.loaded import Given, LoadedRun, RunView, classes_of, extensions
-from workbench.runs.result import Result, listed_in, value_at
+from workbench.runs.result import listed_in, value_at
 
 # Name of each row of the table of results, and where a result has the number.
 QUANTITIES = {name: path for name, (path,) in listed_in(Path(__file__).with_name("results.md")).items()}
@@ -51,11 +50,6 @@ class Group:
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the runs, each once."""
         return tuple(sorted({run.config.seed for run in self.runs}))
-
-    @functools.cached_property
-    def results(self) -> tuple[Result, ...]:
-        """Results of the runs, in their order."""
-        return tuple(run.result for run in self.runs)
 
     @property
     def first(self) -> LoadedRun:
@@ -92,7 +86,7 @@ def find_runs(paths: Sequence[Runs]) -> list[Path]:
     """
     if not paths:
         raise ReportError(said("selection.none"))
-    return sorted({folder for path in paths for folder in _runs_below(_existing(path))})
+    return sorted({folder for path in paths for folder in _runs_below(path)})
 
 
 def select(paths: Sequence[Runs], pool: Sequence[str] = ()) -> Selection:
@@ -175,19 +169,13 @@ def shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _existing(path: Runs) -> Path:
-    if isinstance(path, RunView):
-        return path.folder.path
-    found = named_path(path)
-    if not found.exists():
+def _runs_below(path: Runs) -> list[Path]:
+    folder = path.folder.path if isinstance(path, RunView) else named_path(path)
+    if not folder.exists():
         raise ReportError(f"there is no {path}, neither here nor in {runs_folder()}; give a run's folder")
-    return found
-
-
-def _runs_below(path: Path) -> list[Path]:
-    found = [file.parent for file in path.resolve().rglob("run.json") if file.is_file()]
+    found = [file.parent for file in folder.resolve().rglob("run.json") if file.is_file()]
     if not found:
-        raise ReportError(f"{path} is no run folder and holds none: there is no run.json in it or below it")
+        raise ReportError(f"{folder} is no run folder and holds none: there is no run.json in it or below it")
     return found
 
 

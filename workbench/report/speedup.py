@@ -17,6 +17,7 @@ from workbench.report.intervals import ENOUGH_RUNS, Estimate, estimate, interval
 from workbench.report.material import Material, ReportFigure, bar_look, new_picture, panel_title, what_differs
 from workbench.report.selection import Group, ReportError
 from workbench.report.sentences import said
+from workbench.runs.loaded import LoadedRun
 from workbench.runs.sentences import beside
 from workbench.runs.table import Table, number
 from workbench.view.style import GREY, INK, PRINT, few_ticks, style_axes
@@ -119,7 +120,7 @@ def bars_of_bench(bench: Mapping[str, Any]) -> list[Bar]:
     return bars
 
 
-def ideal_of(run: Any) -> float:
+def ideal_of(run: LoadedRun) -> float:
     """Processes of a run that can work at the same time on the cores of its machine."""
     cores, agents = int(run.description["machine"]["cores"]), run.config.num_agents
     asked = run.config.processes.learners
@@ -146,13 +147,12 @@ def _work(group: Group) -> dict[str, Any]:
 
 def _pairs(group: Group, baseline: Group) -> list[tuple[float, float]]:
     """Wall times of the runs of both groups that are of the same task and seed."""
-    its = {_which(baseline, place): result.wall_s for place, result in enumerate(baseline.results)}
-    own = {_which(group, place): result.wall_s for place, result in enumerate(group.results)}
+    its = {_which(run): run.result.wall_s for run in baseline.runs}
+    own = {_which(run): run.result.wall_s for run in group.runs}
     return [(own[which], its[which]) for which in sorted(own) if which in its]
 
 
-def _which(group: Group, place: int) -> tuple[str, int]:
-    run = group.runs[place]
+def _which(run: LoadedRun) -> tuple[str, int]:
     return run.config.replace(seed=0, processes={"learners": "per_agent", "threads": 1}).to_json(), run.config.seed
 
 

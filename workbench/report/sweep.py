@@ -28,7 +28,7 @@ def sweep(material: Material) -> ReportFigure:
     fields = _swept(groups)
     if not 1 <= len(fields) <= MOST_FIELDS:
         raise ReportError(said("sweep.fields", most=MOST_FIELDS, fields=", ".join(fields) or "none"))
-    rewards = [[result.greedy_reward for result in group.results] for group in groups]
+    rewards = [[run.result.greedy_reward for run in group.runs] for group in groups]
     means, halves = np.transpose([mean_and_half_width(each) for each in rewards])
     unit = "greedy reward per epoch"
     heads = [("", field if material.columns == "single" else field.rpartition(".")[2], unit) for field in fields]
