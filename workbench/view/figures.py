@@ -92,14 +92,16 @@ def draw(runs: RunView | Sequence[RunView], choices: Choices, caption: str = "")
     if len(feed.runs) > style.MOST_STYLES:
         raise ValueError(said("figures.many", count=len(feed.runs), most=style.MOST_STYLES))
     feed.update()
-    rows, columns = _grid(len(feed.charts))
+    count = len(feed.charts)
+    columns = count if count <= 3 else 2 if count == 4 else 3 if count <= 9 else 4
+    rows = -(-count // columns)
     averaged = choices.smoothing > 0 and any(each.noisy for chart in feed.charts for each in chart.curves)
     keys = _keys(feed, averaged)
     wrapped, columns_of_keys, legend = fitted([str(key.get_label()) for key in keys], 0.94 * WIDTH, SCREEN.text, 4)
     height = MARGIN + rows * ROW_HEIGHT + max(0.0, legend - 0.6)
     figure = Picture(figsize=(WIDTH, height))
     grid = figure.add_gridspec(rows, columns)
-    for place in range(len(feed.charts)):
+    for place in range(count):
         _Plot(figure.add_subplot(grid[place]), feed, place)
     figure.legend(handles=keys, labels=wrapped, ncols=columns_of_keys, fontsize=SCREEN.text, **LOOKS["legend"])
     note = f" Lines are moving averages over {100 * choices.smoothing:.2g} % of the run." if averaged else ""
@@ -125,12 +127,6 @@ def _keys(feed: Feed, averaged: bool) -> list[Line2D]:
     if averaged:
         keys.append(Line2D([], [], color=GREY, alpha=0.5, linewidth=0.8, label="as recorded"))
     return keys
-
-
-def _grid(charts: int) -> tuple[int, int]:
-    """Rows and columns for a number of charts."""
-    columns = charts if charts <= 3 else 2 if charts == 4 else 3 if charts <= 9 else 4
-    return -(-charts // columns), columns
 
 
 def _whose(agents: Agents) -> str:

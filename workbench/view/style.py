@@ -75,13 +75,9 @@ class RunStyle:
 
 def run_style(index: int) -> RunStyle:
     """Style of the run at a place in the list; no two of the first :data:`MOST_STYLES` are alike."""
-    return RunStyle(
-        _COLOURS[index % len(_COLOURS)],
-        _DASHES[index % len(_DASHES)],
-        _WIDTHS[min(index, 1)],
-        _MARKERS[index % len(_MARKERS)],
-        _HATCHES[(index + index // len(_COLOURS)) % len(_HATCHES)],
-    )
+    colour, dashes, marker = (looks[index % len(looks)] for looks in (_COLOURS, _DASHES, _MARKERS))
+    hatch = _HATCHES[(index + index // len(_COLOURS)) % len(_HATCHES)]
+    return RunStyle(colour, dashes, _WIDTHS[min(index, 1)], marker, hatch)
 
 
 def style_axes(axes: Axes, title: str, xlabel: str, ylabel: str, sizes: Sizes = SCREEN) -> None:
@@ -95,10 +91,8 @@ def style_axes(axes: Axes, title: str, xlabel: str, ylabel: str, sizes: Sizes = 
     few_ticks(axes.yaxis)
     axes.grid(True, color=FAINT, linewidth=0.7 * sizes.line)
     axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(GREY)
-        spine.set_linewidth(0.8 * sizes.line)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[:].set(color=GREY, linewidth=0.8 * sizes.line)
 
 
 def fitted(labels: Sequence[str], width: float, points: float, most: int = MOST_STYLES) -> tuple[list[str], int, float]:
