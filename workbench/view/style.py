@@ -43,8 +43,9 @@ PRINT = Sizes(title=8.0, text=7.0, small=6.5, line=0.58)
 COLUMN_WIDTHS = {"single": 3.4, "double": 7.0}
 # Dots per inch of a printed figure's PNG.
 PRINT_DPI = 300
-# What is set beside matplotlib's own defaults while a figure is drawn and saved, as ``style.toml`` says.
-SETTINGS: Any = beside(__file__)
+# What is set beside matplotlib's own defaults while a figure is drawn and saved, and how a legend above axes looks, as
+# ``style.toml`` says.
+SETTINGS, LEGEND = (beside(__file__)[part] for part in ("settings", "legend"))
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -81,7 +82,7 @@ def run_style(index: int) -> RunStyle:
 
 
 def style_axes(axes: Axes, title: str, xlabel: str, ylabel: str, sizes: Sizes = SCREEN) -> None:
-    """Title, labels, few ticks, a light grid, and no box."""
+    """Title, labels, few ticks and a light grid; that there is no box is among :data:`SETTINGS`."""
     axes.set_title(title, loc="left", fontsize=sizes.title, color=INK)
     axes.set_xlabel(xlabel, fontsize=sizes.text, color=GREY, labelpad=2)
     axes.set_ylabel(ylabel, fontsize=sizes.text, color=GREY, labelpad=3)
@@ -90,8 +91,6 @@ def style_axes(axes: Axes, title: str, xlabel: str, ylabel: str, sizes: Sizes = 
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     few_ticks(axes.yaxis)
     axes.grid(True, color=FAINT, linewidth=0.7 * sizes.line)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.spines[:].set(color=GREY, linewidth=0.8 * sizes.line)
 
 
@@ -116,11 +115,7 @@ def legend_above(
     figure: Figure, handles: Sequence[Any], columns: int, sizes: Sizes = SCREEN, labels: Sequence[str] | None = None
 ) -> None:
     """One legend above all axes of a figure with a constrained layout; its labels are the handles' own if not given."""
-    figure.legend(
-        handles=list(handles), labels=labels, loc="outside upper left", ncols=columns, frameon=False,
-        fontsize=sizes.text,
-        labelcolor=INK, handlelength=3.0, columnspacing=1.6, borderaxespad=0.2, borderpad=0.1,
-    )  # fmt: skip
+    figure.legend(handles=list(handles), labels=labels, ncols=columns, fontsize=sizes.text, **LEGEND)
 
 
 def reference_lines(axes: Axes, known: Sequence[tuple[float, str]], sizes: Sizes = SCREEN) -> None:
