@@ -76,14 +76,12 @@ class Chart {
   constructor(panel, number, spec) {
     Object.assign(this, { panel, number, spec, end: 1, note: "", changes: [], dirty: true, visible: true });
     this.lines = panel.lines.filter((line) => line.chart === number);
-    this.plot = element("div", { className: "wb-plot" });
     this.readout = element("div", { className: "wb-readout", hidden: true });
+    this.plot = element("div", { className: "wb-plot" }, this.readout);
     this.remark = element("span", { className: "wb-note" });
-    this.plot.append(this.readout);
     const title = element("figcaption", {}, element("b", {}, spec.title), " ", this.remark);
-    this.node = element("figure", { tabIndex: 0, role: "group", className: "wb-chart" }, title, this.plot);
-    this.node.addEventListener("keydown", (event) => this.key(event));
-    this.node.addEventListener("blur", () => panel.point(null));
+    this.node = element("figure", { tabIndex: 0, role: "group", className: "wb-chart",
+      onkeydown: (event) => this.key(event), onblur: () => panel.point(null) }, title, this.plot);
   }
   get shown() { return this.lines.filter((line) => !this.panel.hidden.has(line.run) && line.count); }
   get log() { return this.panel.log && this.positive; }
@@ -285,19 +283,16 @@ class Chart {
 class Panel {
   constructor(model, node) {
     Object.assign(this, { model, node, hidden: new Set(), charts: [], lines: [], edited: {} });
-    this.actions = element("div", { className: "wb-row" });
     this.buttons = Object.entries(model.get("drawing").offered.buttons).map(([name, [text, title]]) =>
       this.button(text, title, () => model.send({ press: name }), { name }));
-    this.message = element("span", {});
-    this.actions.append(...this.buttons, this.message);
+    this.message = element("span");
+    const actions = element("div", { className: "wb-row" }, ...this.buttons, this.message);
     this.keys = element("div", { className: "wb-keys", role: "group", "aria-label": "Runs" });
     this.grid = element("div", { className: "wb-charts" });
     this.told = element("p", { className: "wb-hidden", role: "status", "aria-live": "polite" });
-    this.incidents = element("div", {});
-    this.failures = element("div", {});
-    this.blocks = element("div", {});
+    for (const part of ["incidents", "failures", "blocks"]) this[part] = element("div");
     node.classList.add("wb-panel");
-    node.append(this.actions, this.keys, this.incidents, this.tools(), this.grid, this.told, this.failures, this.blocks);
+    node.append(actions, this.keys, this.incidents, this.tools(), this.grid, this.told, this.failures, this.blocks);
     this.sizes = new ResizeObserver(() => this.fit());
     this.sizes.observe(this.grid);
     this.sight = new IntersectionObserver((entries) => {
@@ -512,11 +507,10 @@ class Panel {
     this.pages = {};
     this.form = element("div", { className: "wb-form" });
     this.fields = {};
-    const apply = this.button("Apply", "Make the changes; the runs continue", () => this.model.send({ change: this.edited }));
-    this.apply = apply;
+    this.apply = this.button("Apply", "Make the changes; the runs continue", () => this.model.send({ change: this.edited }));
     this.blocks.replaceChildren(block("Curves", this.choices()));
     for (const title of Object.keys(pages)) {
-      const body = element("div", {}), parts = title.startsWith("Change") ? [this.form, apply, body] : [body];
+      const body = element("div", {}), parts = title.startsWith("Change") ? [this.form, this.apply, body] : [body];
       this.pages[title] = { body };
       this.blocks.append(block(title, ...parts));
     }
