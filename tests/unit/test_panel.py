@@ -145,7 +145,7 @@ def test_an_await_ends_with_the_runs_and_leaves_the_kernel_free(tmp_path: Path) 
     panel = wb.Panel(run)
 
     async def cell() -> int:
-        turns, waiting = 0, asyncio.ensure_future(panel._until_over())
+        turns, waiting = 0, asyncio.ensure_future(panel)
         while not waiting.done():
             turns += 1
             await asyncio.sleep(0.01)

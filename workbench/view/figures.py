@@ -19,7 +19,7 @@ from workbench.runs.table import fixed
 from workbench.view import style
 from workbench.view.curves import Points, moving_average
 from workbench.view.panel.charts import AXIS_LABELS, SMOOTHING, STANDARD, Agents, Axis, Chart, Choices
-from workbench.view.panel.feed import Feed, Line, axis_of, change_marks
+from workbench.view.panel.feed import Feed, Line, axis_of
 from workbench.view.picture import Picture
 from workbench.view.sentences import said
 from workbench.view.style import GREY, INK, SCREEN, fitted, log_ticks, own_settings, run_style, style_axes
@@ -105,7 +105,9 @@ def draw(runs: RunView | Sequence[RunView], choices: Choices, caption: str = "")
         _Plot(figure.add_subplot(grid[place]), feed, place)
     figure.legend(handles=keys, labels=wrapped, ncols=columns_of_keys, fontsize=SCREEN.text, **LOOKS["legend"])
     note = f" Lines are moving averages over {100 * choices.smoothing:.2g} % of the run." if averaged else ""
-    figure.text(0.062, 0.108 / height, _whose(choices.agents) + note, fontsize=SCREEN.small, color=GREY)
+    alone = "One line for each agent." if choices.agents == "each" else f"Agent {choices.agents} alone."
+    whose = said("figures.together") if choices.agents == "together" else alone
+    figure.text(0.062, 0.108 / height, whose + note, fontsize=SCREEN.small, color=GREY)
     figure.text(0.062, 0.300 / height, caption, fontsize=SCREEN.text, color=INK)
     titles = "; ".join(chart.name for chart in feed.charts)
     figure.alt = f"Charts: {titles}. Runs: {'; '.join(labels(feed.runs))}. {caption}".strip()
@@ -129,12 +131,6 @@ def _keys(feed: Feed, averaged: bool) -> list[Line2D]:
     return keys
 
 
-def _whose(agents: Agents) -> str:
-    if agents == "together":
-        return said("figures.together")
-    return "One line for each agent." if agents == "each" else f"Agent {agents} alone."
-
-
 class _Plot:
     """One chart: its axes with the lines of every run."""
 
@@ -145,9 +141,10 @@ class _Plot:
         lines = [line for line in feed.lines if line.chart == number]
         for line in lines:
             self._draw(line)
-        for index, run in enumerate(feed.runs):
-            for x, text in change_marks(run, self._chart, self._choices.over):
-                self._mark_change(index, x, text)
+        look = LOOKS["change"] | {"fontsize": SCREEN.small, "path_effects": style.HALO}
+        for x, text, run in feed.changes(number):
+            axes.axvline(x, color=run_style(run).colour, linewidth=1.0, linestyle=(0, (6, 2)), zorder=1)
+            axes.annotate(text, (x, 1.0), xycoords=axes.get_xaxis_transform(), **look)
         if self._chart.references and self._choices.agents == "together":
             known = [(mean, f"{REFERENCES[name]}, {fixed(mean)}") for mean, name in references(feed.runs)]
             style.reference_lines(axes, known)
@@ -201,12 +198,6 @@ class _Plot:
         look = LOOKS["note"] | {"color": style.WARNING if note and not empty else GREY, "path_effects": style.HALO}
         height = 0.5 if empty else 0.93
         axes.text(0.5, height, note or linear, transform=axes.transAxes, fontsize=SCREEN.text, **look)
-
-    def _mark_change(self, index: int, x: float, text: str) -> None:
-        """A line with a label where a run was changed."""
-        self._axes.axvline(x, color=run_style(index).colour, linewidth=1.0, linestyle=(0, (6, 2)), zorder=1)
-        look = LOOKS["change"] | {"fontsize": SCREEN.small, "path_effects": style.HALO}
-        self._axes.annotate(text, (x, 1.0), xycoords=self._axes.get_xaxis_transform(), **look)
 
 
 def references(runs: Sequence[RunView]) -> list[tuple[float, str]]:

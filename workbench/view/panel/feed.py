@@ -291,6 +291,20 @@ class Feed:
         bad = sum(each.bad for each in curves)
         return f"{bad:,} values are not finite" if bad else ""
 
+    def changes(self, chart: int) -> list[tuple[float, str, int]]:
+        """Where to draw what was changed while runs were running, what to write there, and the place of the run."""
+        marks, axis = [], axis_of(self.charts[chart], self.choices.over)
+        for index, run in enumerate(self.runs):
+            for when, epoch, values in run.changes:
+                places = {
+                    "time": when - start_time(run),
+                    "update": run.settings.updates_due(epoch),
+                    "agent_steps": epoch * run.config.steps_per_epoch,
+                    "epoch": epoch,
+                }
+                marks.append((float(places[axis]), change_text(values), index))
+        return marks
+
     def _agents(self, run: RunView) -> list[int | None]:
         """Whose curves are drawn of a run; None stands for all together."""
         chosen, count = self.choices.agents, run.config.num_agents
@@ -388,20 +402,6 @@ def _due_in(metric: str, settings: SettingsTimeline, epoch: int) -> float:
     if metric == "charts/replay_ratio":  # of all epochs so far, as it is recorded
         return settings.updates_due(epoch + 1) / ((epoch + 1) * settings.config.steps_per_epoch)
     return settings.at(epoch).learning.grad_clip
-
-
-def change_marks(run: RunView, chart: Chart, over: Axis) -> list[tuple[float, str]]:
-    """Where to draw the changes that were made to a run while it was running, and what to write at each."""
-    marks = []
-    for when, epoch, values in run.changes:
-        places = {
-            "time": when - start_time(run),
-            "update": run.settings.updates_due(epoch),
-            "agent_steps": epoch * run.config.steps_per_epoch,
-            "epoch": epoch,
-        }
-        marks.append((float(places[axis_of(chart, over)]), change_text(values)))
-    return marks
 
 
 def change_text(values: dict[str, Any]) -> str:

@@ -168,11 +168,8 @@ class Panel:
 
     def __await__(self) -> Generator[Any, None, None]:
         """Sleep like :meth:`wait`, with the kernel free: buttons work. An interrupt ends the sleep, not the runs."""
-        return self._until_over().__await__()
-
-    async def _until_over(self) -> None:
         while not self.wait(0):
-            await asyncio.sleep(INTERVAL_S)
+            yield from asyncio.sleep(INTERVAL_S).__await__()
 
     def close(self) -> None:
         """Watch no longer. The charts stay as they are, and the runs continue."""

@@ -13,7 +13,7 @@ from workbench.runs.naming import labels
 from workbench.runs.sentences import beside
 from workbench.view.figures import REFERENCES, references
 from workbench.view.panel.charts import AXIS_LABELS, STANDARD, charts_of
-from workbench.view.panel.feed import Feed, axis_of, change_marks
+from workbench.view.panel.feed import Feed, axis_of
 from workbench.view.style import run_style
 
 STATIC = Path(__file__).parent / "static"
@@ -74,7 +74,7 @@ class Charts(anywidget.AnyWidget):
 
     def _head(self, feed: Feed, lines: list[list[float]]) -> dict[str, Any]:
         charts = [
-            {"end": feed.end(number), "note": feed.note(number), "changes": _changes(feed, number)}
+            {"end": feed.end(number), "note": feed.note(number), "changes": feed.changes(number)}
             for number in range(len(feed.charts))
         ]
         return {"version": self.drawing["version"], "lines": lines, "charts": charts}
@@ -109,8 +109,3 @@ def _drawing(feed: Feed) -> dict[str, Any]:
 def _run(index: int, name: str) -> dict[str, Any]:
     style = run_style(index)
     return vars(style) | {"name": name, "dashes": [] if style.dashes == "solid" else style.dashes[1]}
-
-
-def _changes(feed: Feed, number: int) -> list[tuple[float, str, int]]:
-    marks = (change_marks(run, feed.charts[number], feed.choices.over) for run in feed.runs)
-    return [(x, text, index) for index, found in enumerate(marks) for x, text in found]
