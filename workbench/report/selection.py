@@ -76,38 +76,28 @@ class Selection:
         return tuple(run for group in self.groups for run in group.runs)
 
 
-def find_runs(paths: Sequence[Runs]) -> list[Path]:
-    """The run folders at some paths: run folders themselves, or folders that hold some at any depth.
-
-    A name that is no path is looked for in ``data/runs``.
-
-    Raises:
-        ReportError: no path is given, one is not there, or there is no run in it.
-    """
-    if not paths:
-        raise ReportError(said("selection.none"))
-    return sorted({folder for path in paths for folder in _runs_below(path)})
-
-
 def select(paths: Sequence[Runs], pool: Sequence[str] = ()) -> Selection:
     """Read runs and sort them into groups. What cannot be read, has not finished or is repeated is left out by name.
 
     Args:
-        paths: runs, run folders, or folders that hold some.
+        paths: runs, run folders, or folders that hold some at any depth. A name that is no path is looked for in
+            ``data/runs``.
         pool: settings by dotted name whose values do not make groups of their own, but strata within one.
 
     Raises:
-        ReportError: there is no finished run, or no such setting.
+        ReportError: no path is given, one is not there or holds no run; there is no finished run, or no such setting.
     """
     if unknown := [name for name in pool if name not in field_names()]:
         raise ReportError(f"there is no setting {unknown[0]!r} to pool; `workbench run --help` lists them all")
+    if not paths:
+        raise ReportError(said("selection.none"))
     given = {run.folder.path.resolve(): classes_of(run.config) for run in paths if isinstance(run, RunView)}
     found, left_out = dict[LoadedRun, dict[str, Any]](), list[str]()
-    for path in find_runs(paths):
+    for folder in sorted({each for path in paths for each in _runs_below(path)}):
         try:
-            run, settings = _read(path, given.get(path, {}))
+            run, settings = _read(folder, given.get(folder, {}))
         except RecordError as error:
-            left_out.append(f"{path.name} cannot be read: {error}")
+            left_out.append(f"{folder.name} cannot be read: {error}")
             continue
         if _finished(run):
             found[run] = settings
