@@ -102,7 +102,7 @@ def draw(runs: RunView | Sequence[RunView], choices: Choices, caption: str = "")
     figure = Picture(figsize=(WIDTH, height))
     grid = figure.add_gridspec(rows, columns)
     for place in range(count):
-        _Plot(figure.add_subplot(grid[place]), feed, place)
+        _draw_chart(figure.add_subplot(grid[place]), feed, place)
     figure.legend(handles=keys, labels=wrapped, ncols=columns_of_keys, fontsize=SCREEN.text, **LOOKS["legend"])
     note = f" Lines are moving averages over {100 * choices.smoothing:.2g} % of the run." if averaged else ""
     alone = "One line for each agent." if choices.agents == "each" else f"Agent {choices.agents} alone."
@@ -131,73 +131,70 @@ def _keys(feed: Feed, averaged: bool) -> list[Line2D]:
     return keys
 
 
-class _Plot:
+def _draw_chart(axes: Axes, feed: Feed, number: int) -> None:
     """One chart: its axes with the lines of every run."""
+    chart, choices = feed.charts[number], feed.choices
+    style_axes(axes, chart.title, AXIS_LABELS[axis_of(chart, choices.over)], chart.unit)
+    lines = [line for line in feed.lines if line.chart == number]
+    for line in lines:
+        _draw_line(axes, line, choices)
+    look = LOOKS["change"] | {"fontsize": SCREEN.small, "path_effects": style.HALO}
+    for x, text, run in feed.changes(number):
+        axes.axvline(x, color=run_style(run).colour, linewidth=1.0, linestyle=(0, (6, 2)), zorder=1)
+        axes.annotate(text, (x, 1.0), xycoords=axes.get_xaxis_transform(), **look)
+    if chart.references and choices.agents == "together":
+        known = [(mean, f"{REFERENCES[name]}, {fixed(mean)}") for mean, name in references(feed.runs)]
+        style.reference_lines(axes, known)
+    axes.set_xlim(0, feed.end(number))
+    empty = not any(len(line.rows) for line in lines if line.kind in ("curve", "marks"))
+    _scale(axes, chart, choices.log, feed.note(number), empty)
 
-    def __init__(self, axes: Axes, feed: Feed, number: int) -> None:
-        self._axes, self._feed, self._choices = axes, feed, feed.choices
-        self._chart: Chart = feed.charts[number]
-        style_axes(axes, self._chart.title, AXIS_LABELS[axis_of(self._chart, self._choices.over)], self._chart.unit)
-        lines = [line for line in feed.lines if line.chart == number]
-        for line in lines:
-            self._draw(line)
-        look = LOOKS["change"] | {"fontsize": SCREEN.small, "path_effects": style.HALO}
-        for x, text, run in feed.changes(number):
-            axes.axvline(x, color=run_style(run).colour, linewidth=1.0, linestyle=(0, (6, 2)), zorder=1)
-            axes.annotate(text, (x, 1.0), xycoords=axes.get_xaxis_transform(), **look)
-        if self._chart.references and self._choices.agents == "together":
-            known = [(mean, f"{REFERENCES[name]}, {fixed(mean)}") for mean, name in references(feed.runs)]
-            style.reference_lines(axes, known)
-        axes.set_xlim(0, feed.end(number))
-        self._scale(feed.note(number), [line.rows for line in lines if line.kind in ("curve", "marks")])
 
-    def _draw(self, line: Line) -> None:
-        """A line as recorded, faint where its moving average is drawn over it."""
-        rows, look = line.rows, run_style(line.run)
-        if line.kind == "due":
-            self._axes.plot(rows[:, 0], rows[:, 3], color=INK, linewidth=1.1, linestyle=(0, (1.0, 2.2)), zorder=1)
-            return
-        recorded = np.repeat(rows[:, 0], 2), rows[:, 1:3].ravel()
-        if line.buckets.size == 1 or line.curve.rate:
-            recorded = rows[:, 0], rows[:, 3]
-        if line.kind == "marks":
-            size, own = 8 - 2.5 * min(line.run, 1), LOOKS["marks"] | {"color": look.colour, "marker": look.marker}
-            self._axes.plot(*recorded, markersize=size, zorder=10 + line.run, **own)
-            return
-        strong: dict[str, Any] = {
-            "linestyle": look.dashes, "linewidth": look.width * line.curve.weight, "zorder": 3 + line.run,
-        }  # fmt: skip
-        each = self._choices.agents == "each"
-        if each:  # the line carries the agent's number
-            place = (0.07 * (line.agent or 0) % 0.4, 0.4)
-            strong |= {"marker": f"${line.agent}$", "markevery": place, "linewidth": 0.9, "markersize": 6}
-        if not (line.curve.noisy and self._choices.smoothing):
-            self._plot(line, recorded, strong)
-            return
-        if not each:
-            self._plot(line, recorded, {"alpha": 0.3, "linewidth": 0.8 * line.curve.weight, "zorder": 2})
-        smooth = moving_average(rows[:, 0], rows[:, 3], round(self._choices.smoothing * line.span))
-        self._plot(line, smooth, strong)
+def _draw_line(axes: Axes, line: Line, choices: Choices) -> None:
+    """A line as recorded, faint where its moving average is drawn over it."""
+    rows, curve, look = line.rows, line.curve, run_style(line.run)
+    if line.kind == "due":
+        axes.plot(rows[:, 0], rows[:, 3], color=INK, linewidth=1.1, linestyle=(0, (1.0, 2.2)), zorder=1)
+        return
+    recorded = np.repeat(rows[:, 0], 2), rows[:, 1:3].ravel()
+    if line.buckets.size == 1 or curve.rate:
+        recorded = rows[:, 0], rows[:, 3]
+    if line.kind == "marks":
+        size, own = 8 - 2.5 * min(line.run, 1), LOOKS["marks"] | {"color": look.colour, "marker": look.marker}
+        axes.plot(*recorded, markersize=size, zorder=10 + line.run, **own)
+        return
+    strong: dict[str, Any] = {"linestyle": look.dashes, "linewidth": look.width * curve.weight, "zorder": 3 + line.run}
+    each = choices.agents == "each"
+    if each:  # the line carries the agent's number
+        place = (0.07 * (line.agent or 0) % 0.4, 0.4)
+        strong |= {"marker": f"${line.agent}$", "markevery": place, "linewidth": 0.9, "markersize": 6}
+    if not (curve.noisy and choices.smoothing):
+        _plot(axes, look.colour, recorded, strong)
+        return
+    if not each:
+        _plot(axes, look.colour, recorded, {"alpha": 0.3, "linewidth": 0.8 * curve.weight, "zorder": 2})
+    smooth = moving_average(rows[:, 0], rows[:, 3], round(choices.smoothing * line.span))
+    _plot(axes, look.colour, smooth, strong)
 
-    def _plot(self, line: Line, points: Points, look: dict[str, Any]) -> None:
-        dot = {"marker": "o"} if len(points[0]) < 3 and "marker" not in look else {}  # one point is no line
-        self._axes.plot(*points, color=run_style(line.run).colour, **({"markersize": 4} | dot | look))
 
-    def _scale(self, note: str, drawn: list[Any]) -> None:
-        """Set scale and limits, and say so where there is nothing to see or not everything can be seen."""
-        axes, empty = self._axes, not any(map(len, drawn))
-        axes.relim()
-        log = self._choices.log and not empty and bool(axes.dataLim.y0 > 0)
-        if log:
-            axes.set_yscale("log")
-        axes.margins(y=0.12 if self._chart.references else 0.06)  # room for the names of the lines
-        axes.autoscale_view(scalex=False)
-        if log:
-            log_ticks(axes.yaxis, float(np.ptp(np.log10(axes.get_ylim()))))
-        linear = "linear: some values are 0 or below" if self._choices.log and not log and not empty else ""
-        look = LOOKS["note"] | {"color": style.WARNING if note and not empty else GREY, "path_effects": style.HALO}
-        height = 0.5 if empty else 0.93
-        axes.text(0.5, height, note or linear, transform=axes.transAxes, fontsize=SCREEN.text, **look)
+def _plot(axes: Axes, colour: str, points: Points, look: dict[str, Any]) -> None:
+    dot = {"marker": "o"} if len(points[0]) < 3 and "marker" not in look else {}  # one point is no line
+    axes.plot(*points, color=colour, **({"markersize": 4} | dot | look))
+
+
+def _scale(axes: Axes, chart: Chart, wanted: bool, note: str, empty: bool) -> None:
+    """Set scale and limits, and say so where there is nothing to see or not everything can be seen."""
+    axes.relim()
+    log = wanted and not empty and bool(axes.dataLim.y0 > 0)
+    if log:
+        axes.set_yscale("log")
+    axes.margins(y=0.12 if chart.references else 0.06)  # room for the names of the lines
+    axes.autoscale_view(scalex=False)
+    if log:
+        log_ticks(axes.yaxis, float(np.ptp(np.log10(axes.get_ylim()))))
+    linear = "linear: some values are 0 or below" if wanted and not log and not empty else ""
+    look = LOOKS["note"] | {"color": style.WARNING if note and not empty else GREY, "path_effects": style.HALO}
+    axes.text(0.5, 0.5 if empty else 0.93, note or linear, transform=axes.transAxes, fontsize=SCREEN.text, **look)
 
 
 def references(runs: Sequence[RunView]) -> list[tuple[float, str]]:
