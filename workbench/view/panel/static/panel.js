@@ -394,10 +394,7 @@ class Panel {
   rebuild() {
     const layout = this.model.get("drawing"), { version, kept } = this.model.get("last") ?? {};
     this.charts.forEach((chart) => chart.u?.destroy());
-    this.layout = layout;
-    this.runs = layout.runs;
-    this.view = null;
-    this.cursor = null;
+    Object.assign(this, { layout, runs: layout.runs, view: null, cursor: null, pages: null });
     this.lines = layout.lines.map((spec) => new Line(spec));
     this.charts = layout.charts.map((spec, number) => new Chart(this, number, spec));
     this.node.setAttribute("role", "group");
@@ -408,7 +405,6 @@ class Panel {
     this.sight.disconnect();
     this.charts.forEach((chart) => this.sight.observe(chart.node));
     if (kept && version === layout.version) this.take(kept, this.model.get("last").rows);
-    this.pages = null;
     this.restyle();
   }
   take(head, buffer) {
@@ -504,9 +500,7 @@ class Panel {
     const block = (title, ...parts) => element("details", { "data-title": title, open: opened.has(title),
       ontoggle: (event) => this.model.send({ open: title, shown: event.target.open }) },
       element("summary", {}, title), ...parts);
-    this.pages = {};
-    this.form = element("div", { className: "wb-form" });
-    this.fields = {};
+    Object.assign(this, { pages: {}, fields: {}, form: element("div", { className: "wb-form" }) });
     this.apply = this.button("Apply", "Make the changes; the runs continue", () => this.model.send({ change: this.edited }));
     this.blocks.replaceChildren(block("Curves", this.choices()));
     for (const title of Object.keys(pages)) {
