@@ -118,7 +118,7 @@ def _grid(axes: Axes, lines: Lines, small: float) -> None:
         for column, check in enumerate(CHECKS):
             share = line["noticed_in"].get(check, 0) / len(line["seeds"])
             if check == line["expected_probe"]:
-                _square(axes, column, row, share, line["epochs_to_notice"], small)
+                _square(axes, column, row, line, small)
             elif share:
                 axes.plot([column], [row], "o", color=OTHER, markersize=1.4 + 1.6 * share, markeredgewidth=0)
 
@@ -129,19 +129,17 @@ def _verdicts(axes: Axes, lines: Lines, small: float) -> None:
     axes.set_xlim(0, 1)
     axes.set_xticks([])
     for row, line in enumerate(lines):
-        share = line["noticed_in"].get(line["expected_probe"], 0) / len(line["seeds"])
         others = sum(check != line["expected_probe"] for check in line["noticed_by"])
-        _square(axes, 0.075, row, share, line["epochs_to_notice"], small, wide=0.12)
+        _square(axes, 0.075, row, line, small, wide=0.12)
         text = line["expected_probe"] + (f" +{others}" if others else "")
         axes.text(0.17, row, text, fontsize=small, color=INK, va="center")
 
 
-def _square(
-    axes: Axes, column: float, row: int, share: float, epoch: int | None, small: float, wide: float = 0.86
-) -> None:
-    edge = COST if share == 1 else WARNING
-    axes.add_patch(Rectangle((column - wide / 2, row - 0.41), wide, 0.82, fill=share == 1, color=edge, linewidth=0.7))
-    text, colour = ("no", WARNING) if epoch is None else (str(epoch), "white" if share == 1 else WARNING)
+def _square(axes: Axes, column: float, row: int, line: Mapping[str, Any], small: float, wide: float = 0.86) -> None:
+    epoch, always = line["epochs_to_notice"], line["noticed_in"].get(line["expected_probe"], 0) == len(line["seeds"])
+    edge = COST if always else WARNING
+    axes.add_patch(Rectangle((column - wide / 2, row - 0.41), wide, 0.82, fill=always, color=edge, linewidth=0.7))
+    text, colour = ("no", WARNING) if epoch is None else (str(epoch), "white" if always else WARNING)
     axes.text(column, row, text, color=colour, fontsize=small - 0.9, ha="center", va="center_baseline")
 
 

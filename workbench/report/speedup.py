@@ -123,8 +123,7 @@ def bars_of_bench(bench: Mapping[str, Any]) -> list[Bar]:
 def ideal_of(run: LoadedRun) -> float:
     """Processes of a run that can work at the same time on the cores of its machine."""
     cores, agents = int(run.description["machine"]["cores"]), run.config.num_agents
-    asked = run.config.processes.learners
-    learners = min(agents, cores) if asked == "auto" else run.config.num_learners
+    learners = min(agents, cores) if run.config.processes.learners == "auto" else run.config.num_learners
     return float(min(cores, learners + (run.lag != 0)))
 
 

@@ -83,10 +83,9 @@ def drawing(game: Game, name: str) -> Drawing:
     if game.mapped:
         legend, side = (said("world.map"), said("world.arrows")), len(seeing.frame)
         everybody, inside = dict(enumerate(game.positions.tolist())), {seeing.agent: (side // 2, side // 2)}
-        parts += _board(COLUMNS[0], "The world", game.cells, game.code_names, everybody, seeing.agent)
+        parts += _board(game, COLUMNS[0], "The world", game.cells, everybody)
         parts.append(_window(seeing, SIDE / max(game.cells.shape)))
-        head = f"What agent {seeing.agent} sees"
-        parts += _board(COLUMNS[1], head, seeing.frame, game.code_names, inside, seeing.agent)
+        parts += _board(game, COLUMNS[1], f"What agent {seeing.agent} sees", seeing.frame, inside)
         parts += _arrows(seeing, game.moves)
     elif (picture := game.picture) is None:
         legend = "", f"no picture: {game.unseen[:110]}"
@@ -157,10 +156,9 @@ def _font(bold: bool, size: float) -> ImageFont.FreeTypeFont:
 
 
 def _board(
-    left: float, title: str, cells: NDArray[np.uint8], names: Sequence[str], numbered: Mapping[int, Sequence[int]],
-    chosen: int,
-) -> Iterator[Shapes | Words]:  # fmt: skip
-    """Some cells under a title, and agents with their numbers, one of them pointed out."""
+    game: Game, left: float, title: str, cells: NDArray[np.uint8], numbered: Mapping[int, Sequence[int]]
+) -> Iterator[Shapes | Words]:
+    """Some cells under a title, and agents with their numbers; the one whose turn it is is pointed out."""
     (rows, columns), cell, corner = cells.shape, SIDE / max(cells.shape), np.array([left, TOP])
 
     def placed(corners: ArrayLike) -> NDArray[np.float64]:
@@ -169,7 +167,7 @@ def _board(
 
     def all_of(kind: str, shape: NDArray[np.float64]) -> NDArray[np.float64]:
         """A shape in every cell that holds such a thing."""
-        where = np.argwhere(cells == names.index(kind)) if kind in names else np.zeros((0, 2))
+        where = np.argwhere(cells == game.code_names.index(kind)) if kind in game.code_names else np.zeros((0, 2))
         return placed(where[:, None, ::-1] + 0.5 + shape)
 
     white = [[(x, 0), (x, rows)] for x in range(1, columns)] + [[(0, y), (columns, y)] for y in range(1, rows)]
@@ -179,8 +177,8 @@ def _board(
     yield Shapes(placed(white), edge="white", width=0.04 * cell)
     yield from (Shapes(all_of(kind, shape), colour, INK, 0.03 * cell) for kind, (colour, shape) in THINGS.items())
     for agent, (row, column) in numbered.items():
-        (x, y), ink = placed((column + 0.5, row + 0.65)), "white" if agent == chosen else INK
-        if agent == chosen:
+        (x, y), ink = placed((column + 0.5, row + 0.65)), "white" if agent == game.agent else INK
+        if agent == game.agent:
             yield Shapes(placed([np.add(CIRCLE, (column + 0.5, row + 0.5))]), CHOSEN, INK, 0.06 * cell)
         yield Words(x, y, str(agent), 0.42 * cell, "middle", True, ink)
 
