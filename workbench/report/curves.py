@@ -248,6 +248,5 @@ def _require(name: str, curves: Sequence[Curve], material: Material) -> None:
             raise ReportError(said("curves.missing", name=name, metric=curve.metric, config=run.config, **about))
     for group in material.groups if material.bands else ():
         if (count := len(group.runs)) < MIN_RUNS:
-            seeds, level = listed(group.seeds), 100 * LEVEL
-            about = {"name": name, "least": MIN_RUNS, "level": level, "group": group.label, "count": count}
-            raise ReportError(said("curves.seeds", seeds=seeds, **about))
+            about = {"group": group.label, "count": count, "seeds": listed(group.seeds)}
+            raise ReportError(said("curves.seeds", name=name, least=MIN_RUNS, level=100 * LEVEL, **about))

@@ -188,10 +188,9 @@ def results_table(selection: Selection, bands: bool = True) -> Table:
 
 def _cell(group: Group, path: str, bands: bool) -> str:
     found = [value_at(run.result, path) for run in group.runs]
-    known = [each for each in found if each is not None]
-    if len(known) < len(found):
+    if None in found:
         return "-"
-    return not_finite(known, [run.config.seed for run in group.runs]) or interval(estimate(known, group.strata, bands))
+    return not_finite(found, [run.config.seed for run in group.runs]) or interval(estimate(found, group.strata, bands))
 
 
 def _check(columns: str, figures: Sequence[str], smoothing: float) -> None:

@@ -58,8 +58,7 @@ def _timelines(material: Material) -> list[Timeline]:
         except RecordError as error:
             reasons.append(str(error))
     if not found:
-        why = reasons[0] if reasons else "there are none"
-        raise ReportError(said("timeline.none", count=len(material.selection.runs), why=why))
+        raise ReportError(said("timeline.none", count=len(material.selection.runs), why=reasons[0]))
     return list(found.values())
 
 
