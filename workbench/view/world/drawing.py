@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from workbench.runs.table import escaped, fixed, plain
 from workbench.view.sentences import said
 from workbench.view.style import INK
-from workbench.view.world.game import Game, Sight, best_moves, describe, title_of
+from workbench.view.world.game import Game, Sight, describe, title_of
 
 # In pixels: the whole, the side of a map, where what is drawn begins: below a title, in three columns; and letters,
 # which are still read where a narrow page shows all of it at three quarters.
@@ -40,6 +40,8 @@ STEPS = {"up": (0, -1), "down": (0, 1), "left": (-1, 0), "right": (1, 0)}
 SQUARE, DIAMOND = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) / 2, 0.3 * np.array([(0, -1), (1, 0), (0, 1), (-1, 0)])
 CIRCLE = 0.37 * np.stack([np.cos(angle := np.linspace(0, 2 * np.pi, 32, endpoint=False)), np.sin(angle)], axis=1)
 GROUND, THINGS = {"wall": "#5b6470", "sand": "#e3d3a8"}, {"gem": ("#009E73", DIAMOND), "agent": ("#56B4E9", CIRCLE)}
+# Moves whose values there is room for; of more, the best ones are shown, in their order.
+MOST_MOVES = 12
 # How many times as large an image is drawn as it will be, for smooth edges.
 FINE = 3
 _ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}  # on the line, in the words of Pillow
@@ -209,7 +211,7 @@ def _arrows(seeing: Sight, moves: Sequence[str]) -> Iterator[Shapes]:
 
 def _values(game: Game, seeing: Sight) -> Iterator[Shapes | Words]:
     """The value of each move, with its quantiles: thin from 10 % to 90 %, thick from 25 % to 75 %."""
-    shown, left, width = best_moves(seeing, SIDE), COLUMNS[2] + 75, 135
+    shown, left, width = np.sort(np.argsort(-seeing.q, kind="stable")[:MOST_MOVES]), COLUMNS[2] + 75, 135
     (low, high), (inner, outer) = seeing.spread(), seeing.spread(0.25, 0.75)
     least, most = float(low[shown].min()), float(high[shown].max())
     margin = 0.18 * max(most - least, 1e-3)

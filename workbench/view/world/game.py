@@ -26,10 +26,6 @@ from workbench.view.sentences import said
 # (32,) float32: quantile fractions at which the network is asked.
 FRACTIONS = (np.arange(32, dtype=np.float32) + 0.5) / 32
 
-# Moves whose values there is room for; of more, the best ones are shown.
-MOVES_PER_INCH = 4
-
-
 # What a world offers that can be drawn as a map: its ``cells``, (num_worlds, height, width) uint8, the ``positions`` of
 # its agents, (agents, num_worlds, 2) rows and columns, and ``window(agent)``, (num_worlds, side, side) uint8, what one
 # sees, itself in the centre. Its agents' :class:`AgentSpec` says what the codes stand for.
@@ -214,11 +210,6 @@ def title_of(game: Game, name: str) -> str:
     """Which turn it is, and what was earned so far, in words."""
     earned = f"reward so far {fixed(game.rewards.sum())}, of agent {game.agent}: {fixed(game.rewards[game.agent])}"
     return f"{name}   ·   {when(game)}   ·   {earned}"
-
-
-def best_moves(seeing: Sight, height: float) -> NDArray[np.intp]:
-    """The moves that have room in a height, in pixels of 80 to an inch: the best ones, in their order."""
-    return np.sort(np.argsort(-seeing.q, kind="stable")[: int(MOVES_PER_INCH * height / 80)])
 
 
 def describe(game: Game, name: str) -> str:
