@@ -77,8 +77,7 @@ def verdict(pair: Comparison) -> str:
     walls = ", ".join(f"{run.result.wall_s:,.1f} s {name}" for run, name in named)
     threads = pair.sequential.config.processes.threads
     about = {"threads": f"{threads} thread{'s' * (threads != 1)}", "cores": machine.cores(), "walls": walls}
-    identical, device = IDENTICAL[pair.identical], pair.sequential.device
-    return said("figures.verdict", identical=identical, speedup=pair.speedup, device=device, **about)
+    return said("figures.verdict", pair=pair, identical=IDENTICAL[pair.identical], **about)
 
 
 @own_settings()
