@@ -122,14 +122,12 @@ def draw(name: str, opening: str, shown: Sequence[Chart], material: Material) ->
             known = [(0.0, "random"), (1.0, "scripted")] if material.normalised else references(material.selection.runs)
             reference_lines(axes, [(mean, name.replace("_", " ")) for mean, name in known], PRINT)
     add_legend(picture)
-    table = Table(HEAD, tuple(rows))
     at_the_end = f"At the end: {'; '.join(ends)}."
     noisy = any(curve.noisy for curve in curves) and material.smoothing > 0
     smooth = [said("curves.smooth", percent=100 * material.smoothing)] if noisy else []
-    about = [group_sentence(groups), material.band_sentence, *smooth, *sorted(notes)]
-    caption = " ".join([opening, *about, at_the_end])
+    caption = [opening, group_sentence(groups), material.band_sentence, *smooth, *sorted(notes), at_the_end]
     picture.alt = f"{opening} {', '.join(group.label for group in groups)}. {at_the_end}"
-    return ReportFigure(picture, caption, table)
+    return ReportFigure(picture, " ".join(caption), Table(HEAD, tuple(rows)))
 
 
 def bundle_of(group: Group, curve: Curve, over: str, material: Material) -> tuple[Bundle, set[str]]:
