@@ -5,6 +5,7 @@ Every text that comes from elsewhere is escaped here. What matters is said in wo
 
 import dataclasses
 import functools
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -212,9 +213,7 @@ def _checks(results: Iterable[CheckResult]) -> str:
 
 def field_notes(settings: Settings, prefix: str = "") -> dict[str, str]:
     """What every setting means, under its dotted name: the words of its class's docstring."""
-    own: dict[str, str] = {}
-    for kind in reversed(type(settings).__mro__):
-        own |= _notes_of(kind) if dataclasses.is_dataclass(kind) else {}
+    own = ChainMap(*(_notes_of(kind) for kind in type(settings).__mro__ if dataclasses.is_dataclass(kind)))
     notes: dict[str, str] = {}
     for name in fields_of(type(settings)):
         value = getattr(settings, name)
