@@ -61,7 +61,7 @@ class WorldView(Live):
         self._check_agent(agent)
         self._lock = threading.RLock()
         self._player: Watcher | None = None
-        self.game = self._new_game(self._watched)
+        self.game = Game(self._watched.config, self._watched.newest_weights, seed)
         self._build_widgets(agent)
         self._show()
 
@@ -111,7 +111,7 @@ class WorldView(Live):
             RunError: it has no weights yet.
         """
         with self._lock:
-            self.game, self._watched = self._new_game(run), run
+            self.game, self._watched = Game(run.config, run.newest_weights, self._seed), run
             agent = min(self.agent.value, self.game.num_agents - 1)
             self.agent.options = tuple(range(self.game.num_agents))
             self.agent.value = agent
@@ -130,9 +130,6 @@ class WorldView(Live):
     @property
     def _name(self) -> str:
         return labels(self.runs)[self.runs.index(self._watched)]
-
-    def _new_game(self, run: RunView) -> Game:
-        return Game(run.config, run.newest_weights, self._seed)
 
     def _check_agent(self, agent: int) -> None:
         count = self._watched.config.num_agents
