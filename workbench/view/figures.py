@@ -99,9 +99,8 @@ def draw(runs: RunView | Sequence[RunView], choices: Choices, caption: str = "")
     wrapped, columns_of_keys, legend = fitted([str(key.get_label()) for key in keys], 0.94 * WIDTH, SCREEN.text, 4)
     height = MARGIN + rows * ROW_HEIGHT + max(0.0, legend - 0.6)
     figure = Picture(figsize=(WIDTH, height))
-    grid = figure.add_gridspec(rows, columns)
     for place in range(count):
-        _draw_chart(figure.add_subplot(grid[place]), feed, place)
+        _draw_chart(figure.add_subplot(rows, columns, place + 1), feed, place)
     figure.legend(handles=keys, labels=wrapped, ncols=columns_of_keys, fontsize=SCREEN.text, **LOOKS["legend"])
     note = f" Lines are moving averages over {100 * choices.smoothing:.2g} % of the run." if averaged else ""
     alone = "One line for each agent." if choices.agents == "each" else f"Agent {choices.agents} alone."

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from workbench.core.records import Records
 from workbench.runs.sentences import beside
 from workbench.view.picture import Picture
-from workbench.view.style import DRAWING, FAINT, INK, Sizes, few_ticks, legend_above, style_axes
+from workbench.view.style import FAINT, INK, Sizes, few_ticks, legend_above, style_axes
 from workbench.view.timeline.spans import Shares, SpanKind, depths, of_process, time_of_kinds
 
 # Lower and upper side of the two rows of a lane that is 1 high.
@@ -77,7 +77,7 @@ class Strip:
 
 
 def draw_strips(picture: Picture, strips: Sequence[Strip], sizes: Sizes, told: Sequence[str]) -> None:
-    """Draw strips below each other, with one key above them.
+    """Draw strips below each other, with one key above them; within :func:`~workbench.view.style.own_settings`.
 
     Args:
         picture: empty, with a constrained layout, which is carried out here: what is written into a lane depends on its
@@ -96,8 +96,7 @@ def draw_strips(picture: Picture, strips: Sequence[Strip], sizes: Sizes, told: S
     ]  # fmt: skip
     key.append(Patch(facecolor="white", edgecolor=FAINT, linewidth=0.7, label="other"))
     legend_above(picture, key, max(1, int(picture.get_figwidth() / _KEY_INCHES)), sizes)
-    with DRAWING:
-        picture.draw_without_rendering()
+    picture.draw_without_rendering()
     picture.set_layout_engine("none")
     for axes, strip, count in zip(all_axes, strips, lanes, strict=True):
         inches = axes.get_position().width * picture.get_figwidth()
