@@ -51,10 +51,9 @@ def _timelines(material: Material) -> list[Timeline]:
     found: dict[str, Timeline] = {}
     reasons = []
     for run in material.selection.runs:
-        if run.mode in found:
-            continue
         try:
-            found[run.mode] = Timeline(run)
+            if run.mode not in found:
+                found[run.mode] = Timeline(run)
         except RecordError as error:
             reasons.append(str(error))
     if not found:
