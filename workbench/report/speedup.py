@@ -71,9 +71,7 @@ def speedup(material: Material) -> ReportFigure:
         axes.set_xlim(0, limit)
         few_ticks(axes.xaxis, 6)
     all_axes[-1].set_xlabel(said("speedup.axis"), fontsize=PRINT.text, color=GREY, loc="right" if narrow else "center")
-    told = "; ".join(
-        f"{bar.label} against {bar.baseline}: {interval(bar.found)}, ideal {number(bar.ideal)}" for bar in bars
-    )
+    told = "; ".join(said("speedup.bar", bar=bar, found=interval(bar.found), ideal=number(bar.ideal)) for bar in bars)
     caption = said("speedup.caption") + said("speedup.bars" + " with bands" * material.bands, enough=ENOUGH_RUNS)
     if material.bench is not None:
         ceiling = material.bench["ceiling"]

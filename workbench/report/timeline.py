@@ -38,10 +38,8 @@ def timeline(material: Material) -> ReportFigure:
     ]
     draw_strips(picture, strips, PRINT, ("working", "waiting"))
     told = "; ".join(f"{each.run.label}: {shares.words}" for each, shares in zip(shown, training, strict=True))
-    stretches = "; ".join(
-        f"{each.run.name} from {window.start:.3f} s to {window.end:.3f} s"
-        for each, window in zip(shown, windows, strict=True)
-    )
+    drawn = zip(shown, windows, strict=True)
+    stretches = "; ".join(said("timeline.stretch", run=each.run, window=window) for each, window in drawn)
     caption = said("timeline.caption", stretches=stretches, told=told)
     picture.alt = said("timeline.alt", told=told)
     return ReportFigure(picture, caption, _table(shown, training))
