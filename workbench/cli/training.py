@@ -226,19 +226,15 @@ def compare(arguments: list[str]) -> int:
     Both files are written even if a run failed, as far as the runs got.
     """
     options = parse("compare", arguments, CompareOptions)
+    lags: dict[str, Any] = {"lag": options.epochs_ahead, "baseline_lag": options.baseline_lag}
     if options.seeds is not None:
-        many = api.compare(
-            options.config, options.epochs_ahead, baseline_lag=options.baseline_lag, out=options.out,
-            seeds=range(options.config.seed, options.config.seed + options.seeds), start=False,
-        )  # fmt: skip
-        return _finish_sweep(many)
+        seeds = range(options.config.seed, options.config.seed + options.seeds)
+        return _finish_sweep(api.compare(options.config, **lags, out=options.out, seeds=seeds, start=False))
     out = data_folder() / "comparisons" / time.strftime("%Y%m%d-%H%M%S") if options.out is None else options.out
     summary, figure = out / "summary.json", out / "side_by_side.png"
     if summary.exists():
         raise RecordError(f"{out} holds a comparison already; choose another --out, or delete it first")
-    pair = api.compare(
-        options.config, options.epochs_ahead, baseline_lag=options.baseline_lag, out=out / "runs", start=False
-    )
+    pair = api.compare(options.config, **lags, out=out / "runs", start=False)
     try:
         follow(pair, pair.runs)
     except ChildFailed:
