@@ -128,7 +128,7 @@ def without_volatile_parts(notebook: Any) -> Any:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if not _only_a_widget(output)]
+            cell.outputs = [it for it in cell.outputs if set(it.get("data", {})) - {"text/plain"} != {WIDGET_VIEW}]
             for output in cell.outputs:
                 output.get("data", {}).pop(WIDGET_VIEW, None)
                 if output.output_type == "stream":
@@ -148,8 +148,3 @@ def kernel_environment() -> dict[str, str]:
 def _require_notebooks(there: bool) -> None:
     if not there:
         raise RecordError(f"there are no notebooks in {NOTEBOOKS}; install from a clone of the repository")
-
-
-def _only_a_widget(output: Any) -> bool:
-    kinds = set(output.get("data", {}))
-    return WIDGET_VIEW in kinds and kinds <= {WIDGET_VIEW, "text/plain"}
