@@ -40,7 +40,8 @@ def origin_sentence(selection: Selection) -> str:
             machines.add(f"{machine.get('cpu')}, {machine.get('cores')} cores{on}")
             versions.add(", ".join(f"{name} {text}" for name, text in machine.get("versions", {}).items() if text))
             commits.add(_commit(machine))
-    return f"Made on {_joined(machines)}; with {_joined(versions)}; code {_joined(commits)}."
+    made, built, code = (" and ".join(sorted(texts)) for texts in (machines, versions, commits))
+    return f"Made on {made}; with {built}; code {code}."
 
 
 def lost_sentence(selection: Selection) -> str:
@@ -55,7 +56,3 @@ def _commit(machine: dict[str, Any]) -> str:
     if not machine.get("commit"):
         return "of no known commit"
     return f"of commit {machine['commit'][:12]}" + (" with changes" if machine.get("dirty") else "")
-
-
-def _joined(texts: set[str]) -> str:
-    return " and ".join(sorted(texts))
