@@ -14,7 +14,6 @@ others are due with it, and a process that takes a dead one's place repeats them
 """
 
 import copy
-import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +26,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from workbench.core.agents.adam import Adam, step_together
-from workbench.core.agents.flat_parameters import ParameterLayout, bind
+from workbench.core.agents.flat_parameters import bind
 from workbench.core.agents.staging import Staging
 from workbench.core.agents.value_agent import ValueAgent, ValueConfig
 from workbench.core.config import Config
@@ -49,14 +48,6 @@ class _Networks(nn.Module):
 
     def forward(self, staged: Mapping[str, Tensor], rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         return self._agent.row_losses(staged, rows)
-
-
-def views_of_stack(layout: ParameterLayout, stack: Tensor) -> dict[str, Tensor]:
-    """Name to the parameters of all agents, as views of a stack: (N, size) to (N, *shape)."""
-    places = zip(layout.names, layout.shapes, layout.offsets, strict=True)
-    return {
-        name: stack[:, offset : offset + math.prod(shape)].view(len(stack), *shape) for name, shape, offset in places
-    }
 
 
 @dataclass
@@ -129,12 +120,13 @@ class FusedLearner(Learner):
         for row, agent in enumerate(agents):
             self._place(agent, row)
         self._networks = _Networks(first)
-        online, target = views_of_stack(layout, self.vector[:, :size]), views_of_stack(layout, self.vector[:, size:])
+        views = torch.vmap(layout.views)  # of all agents' parameters: (N, size) to (N, *shape) by name
+        online, target = views(self.vector[:, :size]), views(self.vector[:, size:])
         both = {f"online.{name}": each for name, each in online.items()}
         both |= {f"target.{name}": each for name, each in target.items()}
         self._parameters = {name: each.detach() for name, each in both.items()}
         self._learned = [self._parameters[f"online.{name}"].requires_grad_() for name in layout.names]
-        self._gradients = list(views_of_stack(layout, self.gradient).values())
+        self._gradients = list(views(self.gradient).values())
 
     def _place(self, agent: ValueAgent, row: int) -> None:
         """Make an agent's parts views of its row."""

@@ -19,7 +19,6 @@ from workbench.core.agents.base import Chosen
 from workbench.core.agents.staging import Staging, resolve_device
 from workbench.core.agents.value_agent import EpsilonGreedy, ValueConfig
 from workbench.core.config import Config
-from workbench.zoo.fused import views_of_stack
 
 
 def together(config: Config) -> bool:
@@ -81,8 +80,10 @@ class TogetherPolicies:
     def _forward(self) -> NDArray[np.float32]:
         self._inputs.upload()
         weights = torch.stack([policy.weights for policy in self._policies])
-        views = views_of_stack(self._policies[0].layout, weights)
-        parameters = {f"network.{name}": each for name, each in views.items()}
-        one = partial(functional_call, self._of_one)
-        q: NDArray[np.float32] = torch.vmap(one)(parameters, (self._inputs.device,)).cpu().numpy()
+        q: NDArray[np.float32] = torch.vmap(self._values_of_one)(weights, self._inputs.device).cpu().numpy()
         return q
+
+    def _values_of_one(self, weights: Tensor, staged: Mapping[str, Tensor]) -> Any:
+        """The values of an agent's actions, whose network has these weights."""
+        views = self._policies[0].layout.views(weights)
+        return functional_call(self._of_one, {f"network.{name}": each for name, each in views.items()}, (staged,))
