@@ -262,8 +262,6 @@ def _size(file: Path) -> int:
 
 
 def _mapped(file: Path, dtype: np.dtype[np.void], count: int) -> Records:
-    if count == 0:  # of nothing there is no map
-        return _read_only(np.empty(0, dtype))
     try:
         if count * dtype.itemsize > MAPPED:
             return np.memmap(file, dtype, "r", shape=(count,)).view(np.ndarray)
