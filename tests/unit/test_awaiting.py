@@ -42,7 +42,7 @@ def test_a_comparison_gives_its_summary(tmp_path):
 
 def test_what_ends_the_await_does_not_end_the_run(tmp_path):
     async def given_up(run):
-        task = asyncio.ensure_future(run._until_it_has_ended())
+        task = asyncio.ensure_future(run)
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -41,14 +41,11 @@ class Awaitable(Generic[Outcome]):
 
     def __await__(self) -> Generator[Any, None, Outcome]:
         """Sleep like :meth:`wait`, while buttons work."""
-        return self._until_it_has_ended().__await__()
-
-    async def _until_it_has_ended(self) -> Outcome:
         while True:
             try:
                 return self.wait(0)
             except TimeoutError:
-                await asyncio.sleep(INTERVAL_S)
+                yield from asyncio.sleep(INTERVAL_S).__await__()
 
 
 def wait_for(word: str, name: str, sleep: Callable[[float], object], timeout: float | None) -> None:
