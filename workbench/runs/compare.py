@@ -6,6 +6,7 @@ One after the other, because two runs at once would share the cores and neither 
 import json
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -169,10 +170,8 @@ class Comparison(Awaitable[dict[str, Any]]):
         for run in self.runs:
             if self._stopped.is_set():
                 return
-            try:
+            with suppress(ChildFailed, RunError):  # kept in run.error; a run that was stopped before its turn stays so
                 run.start().wait()
-            except (ChildFailed, RunError):  # kept in run.error; a run that was stopped before its turn stays so
-                continue
 
 
 def runs_of(runs: Comparison | RunView | Sequence[RunView], what: str) -> tuple[RunView, ...]:

@@ -48,11 +48,10 @@ def commit(folder: Path = PACKAGE) -> dict[str, str | bool | None]:
 def _git(folder: Path, *arguments: str) -> str | None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # set in hooks
     command = ["git", *arguments]
-    try:
+    with suppress(OSError, subprocess.TimeoutExpired):
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+        return done.stdout.strip() if done.returncode == 0 else None
+    return None
 
 
 def cores() -> int:
@@ -65,11 +64,10 @@ def process_mark(pid: int) -> str | None:
 
     A container that is started again gives its processes the numbers that they had before.
     """
-    try:
+    with suppress(OSError, IndexError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {_stat(pid)[19]}"
-    except (OSError, IndexError):
-        return None
+    return None
 
 
 def process_runs(pid: int, mark: str | None = None) -> bool:
