@@ -42,8 +42,5 @@ def ask_for_time_slice(milliseconds: float) -> bool:
     if not milliseconds or number is None or sys.platform != "linux":
         return False
     nice, runtime = os.getpriority(os.PRIO_PROCESS, 0), round(milliseconds * 1e6)
-    attributes = ctypes.create_string_buffer(
-        ATTRIBUTES.pack(ATTRIBUTES.size, NORMAL, 0, nice, 0, runtime, 0, 0, 0, 0), ATTRIBUTES.size
-    )
-    refused: int = ctypes.CDLL(None).syscall(number, 0, attributes, 0)
-    return not refused
+    attributes = ATTRIBUTES.pack(ATTRIBUTES.size, NORMAL, 0, nice, 0, runtime, 0, 0, 0, 0)
+    return not ctypes.CDLL(None).syscall(number, 0, attributes, 0)
