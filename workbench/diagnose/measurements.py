@@ -50,8 +50,7 @@ def measurements_of(history: "History", name: str) -> Records:
     if len(probes):
         words = history.schema.tables["probes"].words["measurement"]  # as they were when the run was made
         number = words.index(name) if name in words else -1
-    found: Records = probes[probes["measurement"] == number]
-    return found
+    return np.asarray(probes[probes["measurement"] == number])
 
 
 def measurement_number(name: str) -> int:

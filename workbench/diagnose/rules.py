@@ -107,8 +107,7 @@ class Evidence:
 
     def events(self, kind: EventKind) -> Records:
         """The events of one kind."""
-        found: Records = self.history.events[self.history.events["kind"] == kind]
-        return found
+        return np.asarray(self.history.events[self.history.events["kind"] == kind])
 
 
 @dataclass(frozen=True)

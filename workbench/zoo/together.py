@@ -80,8 +80,7 @@ class TogetherPolicies:
     def _forward(self) -> NDArray[np.float32]:
         self._inputs.upload()
         weights = torch.stack([policy.weights for policy in self._policies])
-        q: NDArray[np.float32] = torch.vmap(self._values_of_one)(weights, self._inputs.device).cpu().numpy()
-        return q
+        return np.asarray(torch.vmap(self._values_of_one)(weights, self._inputs.device).cpu())
 
     def _values_of_one(self, weights: Tensor, staged: Mapping[str, Tensor]) -> Any:
         """The values of an agent's actions, whose network has these weights."""
