@@ -72,6 +72,8 @@ class Rows:
 
     def __post_init__(self) -> None:
         self.state, following = (whole_hash(each) for each in np.split(self.sampled["frames"], 2, axis=1))
+        count = self.frames.shape[1]
+        self.following = whole_hash(self.stored["frames"][:, count : 2 * count])  # of each stored row's next state
         self.known = np.isin(self.state, self.windows)  # whether each sampled state ever existed
         self.moves = _pair(self.state, following)  # from state to next state
         self.parts = np.isin(self.frames, self.newest) | (self.frames == 0)  # whether each frame was ever stored
@@ -213,19 +215,17 @@ def _windows(case: Case, rows: Rows) -> Iterator[Finding]:
 
 def _stored_next(rows: Rows, n_step: int) -> tuple[Array, Array]:
     """Which rows were stored with a next state that is none of their episode's 1 or n rows later; and of which rows."""
-    count, places = rows.frames.shape[1], np.arange(len(rows.left))
-    after = whole_hash(rows.stored["frames"][:, count : 2 * count])
+    places = np.arange(len(rows.left))
     later = [np.minimum(places + step, len(places) - 1) for step in (1, n_step)]
     among = (rows.stored["has_next"] > 0) & (rows.left >= n_step)
-    return among & ~np.any([rows.windows[:, each] == after for each in later], axis=(0, 1)), among
+    return among & ~np.any([rows.windows[:, each] == rows.following for each in later], axis=(0, 1)), among
 
 
 def _next_fits(rows: Rows, n_step: int) -> Array:
     """Whether a sampled next state may follow its state, (m,)."""
-    following, count = rows.stored["has_next"] > 0, rows.frames.shape[1]
     # where the buffer keeps next states, they are compared with what was stored
-    stored = whole_hash(rows.stored["frames"][following, count : 2 * count])
-    allowed = [_pair(each[following], stored) for each in rows.windows]
+    following = rows.stored["has_next"] > 0
+    allowed = [_pair(each[following], rows.following[following]) for each in rows.windows]
     if following.any() and n_step == 1:
         return np.isin(rows.moves, np.concatenate(allowed))
     near = np.zeros(len(rows.stored), bool)
@@ -350,8 +350,7 @@ def steps_of(rows: Rows, gamma: float, n_step: int) -> tuple[float, float, Array
 
     def due(steps: int) -> Array:
         windows = (slice(place, place + n_step) for place in rows.place[known])
-        found = [reference.n_step(rewards[of], ends[of], cuts[of], gamma, steps, 1.0)[0] for of in windows]
-        return np.array(found)
+        return np.array([reference.n_step(rewards[of], ends[of], cuts[of], gamma, steps, 1.0)[0] for of in windows])
 
     got, one, whole = rows.sampled["reward"][known], due(1), due(n_step)
     differ = (n_step == 1) | ~np.isclose(one, whole, 1e-4, 1e-4)
@@ -361,9 +360,8 @@ def steps_of(rows: Rows, gamma: float, n_step: int) -> tuple[float, float, Array
 
 def summed_before(rows: Rows, n_step: int) -> bool:
     """Whether rows were stored that span n steps: what follows each of them is the state n rows on, not the next."""
-    count, following = rows.frames.shape[1], rows.stored["has_next"] > 0
-    after = whole_hash(rows.stored["frames"][:, count : 2 * count])
-    fits = [((after[:-k] == rows.windows[0][k:]) & following[:-k]).sum() for k in (1, n_step)]
+    following = rows.stored["has_next"] > 0
+    fits = [((rows.following[:-k] == rows.windows[0][k:]) & following[:-k]).sum() for k in (1, n_step)]
     return bool(fits[1] > fits[0])
 
 
