@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,10 +17,11 @@ from numpy.typing import NDArray
 from workbench.core.records import Records
 from workbench.diagnose.checks import CheckResult, close
 from workbench.runs.loaded import RunView
+from workbench.runs.sentences import beside
 from workbench.watch.recording import Recording, epochs_at
 
 Array = NDArray[Any]
-SAID: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("findings.toml").read_text(encoding="utf-8"))
+SAID: dict[str, dict[str, Any]] = dict(beside(__file__))
 MISSING: dict[str, str] = SAID.pop("missing")
 Verdict = Literal["pass", "fail", "cannot tell"]
 # Verdicts by what ``findings.toml`` calls them, the one that counts most first.

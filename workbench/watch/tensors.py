@@ -81,16 +81,16 @@ def _sensitive(model: Any) -> str:
 class View:
     """The tensors of one model, found once, and looked at again and again."""
 
+    tensors: tuple[torch.Tensor, ...]
+
     def __init__(self, model: Any) -> None:
         found = list(tensors_of(model))
         if not found:
             raise TypeError(f"a {type(model).__name__} has no tensors; give a module, or a mapping of tensors")
         self.modules = {id(module) for module in modules_of(model)}
-        self.tensors = [tensor for _, tensor, _ in found]
-        self.layout = Layout(
-            tuple(name for name, _, _ in found), tuple(tuple(tensor.shape) for tensor in self.tensors),
-            "".join(kind for _, _, kind in found), str(self.tensors[0].device), _sensitive(model),
-        )  # fmt: skip
+        names, self.tensors, kinds = zip(*found, strict=True)
+        shapes = tuple(tuple(tensor.shape) for tensor in self.tensors)
+        self.layout = Layout(names, shapes, "".join(kinds), str(self.tensors[0].device), _sensitive(model))
         floats = [k for k, (_, tensor, kind) in enumerate(found) if kind != "b" and tensor.dtype == torch.float32]
         large = sorted(floats, key=lambda k: -self.tensors[k].numel())[:4]
         each = PICKS // max(len(large), 1)

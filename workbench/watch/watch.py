@@ -316,8 +316,7 @@ class Watch(AbstractContextManager["Watch"]):
         self.folder.write_description(said | {"status": status, "error": error, "ended": time.time()})
 
     def _at_exit(self) -> None:
-        error = getattr(sys, "last_value", None)
-        self.close(None if error is None else _told(error))
+        self.__exit__(None, getattr(sys, "last_value", None), None)
 
     # --- what every call has in common -----------------------------------------------------------------------------
 
