@@ -60,10 +60,8 @@ class Forked(Process):
         if self.pidfd is None and "pid" in self.said and "code" not in self.said:
             line.shutdown(socket.SHUT_WR)  # the descriptor of the child was lost on its way; the child leaves
             self.said |= {"code": child.FAILED, "words": TOO_MANY_FILES}
-        if self.pidfd is None and not ended:
-            return None
         if self.pidfd is None:
-            return self._look_for_another()
+            return self._look_for_another() if ended else None
         if not connection.wait([self.pidfd.fileno()], 0):
             return None
         while not self.hear(line) and "seen" not in self.said and connection.wait([line], PATIENCE_S):
