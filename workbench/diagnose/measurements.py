@@ -4,16 +4,13 @@ A record of this table holds one number and what it is, so a new measurement is 
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workbench.core.did_you_mean import did_you_mean
 from workbench.core.records import Records, RecordTable
+from workbench.runs.history import History
 from workbench.runs.table import markdown_rows
-
-if TYPE_CHECKING:
-    from workbench.runs.history import History
 
 # One record per measurement: what was found (``value``), and what should have been or the limit (``due``, nan where
 # there is no such thing), both in the unit of the measurement; ``measurement`` is the place of its name in
@@ -35,12 +32,12 @@ MEASUREMENTS: dict[str, str] = {
 PROBE_TABLES = {"probes": RecordTable(PROBES, 32768, words={"measurement": tuple(MEASUREMENTS)})}
 
 
-def probes_of(history: "History") -> Records:
+def probes_of(history: History) -> Records:
     """What the probes of a run have recorded, (n,) of :data:`PROBES`; empty for a run without probes."""
     return history.table("probes") if "probes" in history.schema.tables else np.empty(0, PROBES)
 
 
-def measurements_of(history: "History", name: str) -> Records:
+def measurements_of(history: History, name: str) -> Records:
     """Every record of one measurement, in the order of arrival.
 
     Raises:

@@ -1,13 +1,13 @@
 """Checks of the processes: who works how much, who has stopped, and what the watch itself could not take."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from workbench.core.records import Records
 from workbench.runs import machine
 from workbench.watch import tables
-from workbench.watch.findings import SAID, Array, Case, Evidence, Finding, check_all, keys
+from workbench.watch.findings import SAID, Array, Case, Finding, check_all, keys
 from workbench.watch.storage import IN_ORDER, RAISED
 
 # Seconds without a call after which a process is silent. It is missing if this share of the others' work came later;
@@ -59,16 +59,17 @@ def _processes(case: Case) -> Iterator[Finding]:
     evidence, told = case.evidence, list[str]()
     readers, parent = list(evidence.recording.files.values()), evidence.run.description["machine"]
     orphaned = not machine.process_runs(int(parent["pid"]), parent.get("process"))
+    work = [evidence.recording.table(table) for table in WORK]
     newest = max((head["heartbeat"] for head in evidence.heads.values()), default=0.0)
     for number, reader in enumerate(readers):
         head, about = evidence.heads.get(reader.path.name), reader.about
         if head is None or not about:
             continue
-        agents = _agents_of(evidence, number)
+        agents = _agents_of(work, number)
         who = f"process {about['pid']} ({about['name']}" + (f", agents {agents}" if agents else "") + ")"
         last, behind = head["heartbeat"], newest - head["heartbeat"]
         told.append(f"{who}: {head['calls']:,} calls, the last {behind:.1f} s before the newest")
-        alive, after = machine.process_runs(int(about["pid"]), about["process"]), _work_after(evidence, number, last)
+        alive, after = machine.process_runs(int(about["pid"]), about["process"]), _work_after(work, number, last)
         found = ""
         if head["calls"] <= 1 and len(readers) > 2 and about["pid"] != parent["pid"]:
             found = "never called"
@@ -94,21 +95,19 @@ def _processes(case: Case) -> Iterator[Finding]:
     yield case.say(state, count=len(told), told="; ".join(told[:8])) if told else case.say("none")
 
 
-def _agents_of(evidence: Evidence, number: int) -> list[int]:
+def _agents_of(work: Sequence[Records], number: int) -> list[int]:
     """The agents that a process has worked for."""
-    tables = [evidence.recording.table(table) for table in WORK]
-    return sorted({agent for each in tables for agent in each["agent"][each["file"] == number].tolist()})
+    return sorted({agent for each in work for agent in each["agent"][each["file"] == number].tolist()})
 
 
-def _work_after(evidence: Evidence, number: int, last: float) -> float:
+def _work_after(work: Sequence[Records], number: int, last: float) -> float:
     """Which share of the work of the other processes came after a process' last call; the least over kinds of work."""
-    tables = [evidence.recording.table(table) for table in WORK]
-    known = np.concatenate([each["time"] for each in tables])
+    known = np.concatenate([each["time"] for each in work])
     slack = min(1.0, 0.05 * float(np.ptp(known))) if len(known) else 1.0  # calls do not come at the same instant
-    if not any((each["file"] == number).any() for each in tables):
+    if not any((each["file"] == number).any() for each in work):
         return 0.0
     # a learner is measured by the actors' work as well as by other learners', an actor likewise
-    theirs = [each["time"][each["file"] != number] for each in tables]
+    theirs = [each["time"][each["file"] != number] for each in work]
     return min((float((times > last + slack).mean()) for times in theirs if len(times) >= 20), default=0.0)
 
 
