@@ -70,9 +70,7 @@ class DrawnRows(Hook):
             in_queue = 1000 * (time.monotonic() - trainer.progress.collected_at(newest))
             original(index, epoch, num_updates, end)
             found = getattr(agent, "ratios", None) if agent.updates > before else None  # skipped updates have none
-            ratios = np.full(len(_SHARES), np.nan)
-            if found is not None:
-                ratios = np.nanpercentile(found.cpu().numpy(), _SHARES)
+            ratios = np.full(len(_SHARES), np.nan) if found is None else np.nanpercentile(found.cpu().numpy(), _SHARES)
             window, number = min(replay.window, drawable), trainer.progress.settled(index)
             parts.channel[_TABLE].write(
                 time=time.time(), agent=index, epoch=epoch, update=agent.updates, number=number,
