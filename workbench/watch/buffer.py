@@ -34,31 +34,25 @@ class WatchedBuffer:
 
     def _adding(self, add: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
         with self._watch._call():
-            self._store(given, named)
+            if len(given) + len(named) == 6:  # as stable-baselines3 does it: all environments at once
+                names = ("obs", "next_obs", "action", "reward", "done", "infos")
+                each = dict(zip(names, given, strict=False)) | named
+                infos = each["infos"]  # a dictionary, as vector environments of Gymnasium give it, says nothing of cuts
+                cut = None if isinstance(infos, dict) else [bool(info.get("TimeLimit.truncated")) for info in infos]
+                self._watch.store(self._agent, each["obs"], each["action"], each["reward"], each["done"],
+                                  next_obs=each["next_obs"], truncated=cut, env=None)  # fmt: skip
+            else:
+                index = getattr(self._buffer, "idx", None)
+                self._watch.store(self._agent, *given, index=index if isinstance(index, int) else None, **named)
         return add(*given, **named)
 
     def _sampling(self, sample: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
         batch = sample(*given, **named)
-        with self._watch._call():
-            self._sampled(batch)
-        return batch
-
-    def _store(self, given: Any, named: Any) -> None:
-        if len(given) + len(named) == 6:  # as stable-baselines3 does it: all environments at once
-            names = ("obs", "next_obs", "action", "reward", "done", "infos")
-            each = dict(zip(names, given, strict=False)) | named
-            infos = each["infos"]  # a dictionary, as vector environments of Gymnasium give it, says nothing of cuts
-            cut = None if isinstance(infos, dict) else [bool(info.get("TimeLimit.truncated")) for info in infos]
-            self._watch.store(self._agent, each["obs"], each["action"], each["reward"], each["done"],
-                              next_obs=each["next_obs"], truncated=cut, env=None)  # fmt: skip
-            return
-        index = getattr(self._buffer, "idx", None)
-        self._watch.store(self._agent, *given, index=index if isinstance(index, int) else None, **named)
-
-    def _sampled(self, batch: Any) -> None:
         names, valid = ("observations", "actions", "rewards", "next_observations", "dones"), None
-        if hasattr(batch, "next_observations"):
-            rows = [getattr(batch, name) for name in names]
-        else:
-            *rows, valid = (*batch, None) if len(batch) == len(names) else batch
-        self._watch.sample(self._agent, *rows, valid=valid, discounts=getattr(batch, "discounts", None))
+        with self._watch._call():
+            if hasattr(batch, "next_observations"):
+                rows = [getattr(batch, name) for name in names]
+            else:
+                *rows, valid = (*batch, None) if len(batch) == len(names) else batch
+            self._watch.sample(self._agent, *rows, valid=valid, discounts=getattr(batch, "discounts", None))
+        return batch
