@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -199,8 +199,7 @@ class _Acting(_Side):
     def _choose(self, act: Wrapped, stack: NDArray[Any], epsilon: float, *, agent: int) -> Chosen:
         turns, policy = self._epochs.get(agent), self.collector.policies[agent]
         if turns is None:
-            chosen: Chosen = act(stack, epsilon)
-            return chosen
+            return cast(Chosen, act(stack, epsilon))
         if "version" not in turns.once:
             in_use = self.collector.in_use[agent]
             turns.once |= {"version": in_use.version, **self.stored(agent, in_use.version)}
@@ -211,7 +210,7 @@ class _Acting(_Side):
             turns.add(values=rng_words(policy._rng))
             if type(policy).act is EpsilonGreedy.act:  # else it may explore by other numbers
                 turns.add(exploration=rng_words(policy._exploration))
-        chosen = act(stack, epsilon)
+        chosen: Chosen = act(stack, epsilon)
         for name, drawn in getattr(getattr(policy, "inputs", None), "host", {}).items():
             if name != "state":
                 turns.add(**{f"drawn_{name}": drawn[turns.worlds] if name == "tau" else drawn.copy()})
@@ -308,15 +307,14 @@ class _Learning(_Side):
     def _sample(self, sample: Wrapped, sampler: Any, out: Batch, end: int | None = None, *, index: int) -> Batch:
         phase = self._phases.get(index)
         if phase is None:
-            batch: Batch = sample(sampler, out, end)
-            return batch
+            return cast(Batch, sample(sampler, out, end))
         replay, phase.rejected = self.replays[index], np.empty(0, np.int64)
         count, replay.oldest_version = replay.count, self.trainer.replays[index].oldest_version
         end = count if end is None else end  # said here: the actor may commit rows before sample looks itself
         state: dict[str, Any] = {"sampling": rng_words(sampler.rng)} if hasattr(sampler, "rng") else {}
         state |= {"end": end, "low": end - replay.fill(end)}
         phase.bounds.append((end, count, replay.oldest_intact))
-        batch = sample(sampler, out, end)
+        batch: Batch = sample(sampler, out, end)
         phase.numbers.append(batch.number.copy())
         if phase.now:
             state |= {"intact": replay.oldest_intact, "version": self.stores[index].newest, "rejected": phase.rejected}

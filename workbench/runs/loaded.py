@@ -140,10 +140,9 @@ class RunView:
                 sizes = [self.config.agent.layout(spec).size for spec in self.config.spec.agents]
                 if os.fstat(file.fileno()).st_size > 8 * len(sizes) * max(sizes) + 4096:
                     raise ValueError("it is larger than the weights of this run")
-                loaded: NDArray[np.float32] = np.lib.format.read_array(file, allow_pickle=False)
+                return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
         except (OSError, ValueError, MemoryError) as error:
             raise RecordError(f"{path} is damaged or cannot be read: {error}") from None
-        return loaded
 
     @property
     def newest_weights(self) -> NDArray[np.float32]:

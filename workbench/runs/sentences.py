@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from workbench.core.sentences import beside as beside
 from workbench.core.sentences import sentences as sentences
@@ -13,8 +13,7 @@ def rule(module: str) -> Callable[[Any], Any]:
     """What checks a value as the JSON schema :func:`beside` a module says, and returns it; compiled once."""
     import fastjsonschema  # here, so that a child does not load it
 
-    check: Callable[[Any], Any] = fastjsonschema.compile(beside(module))
-    return check
+    return cast(Callable[[Any], Any], fastjsonschema.compile(beside(module)))
 
 
 SENTENCES = beside(__file__)
