@@ -73,6 +73,7 @@ class Rows:
     def __post_init__(self) -> None:
         self.state, following = (whole_hash(each) for each in np.split(self.sampled["frames"], 2, axis=1))
         count = self.frames.shape[1]
+        self.has_next, self.order = self.stored["has_next"] > 0, np.argsort(self.stored["time"], kind="stable")
         self.following = whole_hash(self.stored["frames"][:, count : 2 * count])  # of each stored row's next state
         self.known = np.isin(self.state, self.windows)  # whether each sampled state ever existed
         self.moves = _pair(self.state, following)  # from state to next state
@@ -217,16 +218,15 @@ def _stored_next(rows: Rows, n_step: int) -> tuple[Array, Array]:
     """Which rows were stored with a next state that is none of their episode's 1 or n rows later; and of which rows."""
     places = np.arange(len(rows.left))
     later = [np.minimum(places + step, len(places) - 1) for step in (1, n_step)]
-    among = (rows.stored["has_next"] > 0) & (rows.left >= n_step)
+    among = rows.has_next & (rows.left >= n_step)
     return among & ~np.any([rows.windows[:, each] == rows.following for each in later], axis=(0, 1)), among
 
 
 def _next_fits(rows: Rows, n_step: int) -> Array:
     """Whether a sampled next state may follow its state, (m,)."""
     # where the buffer keeps next states, they are compared with what was stored
-    following = rows.stored["has_next"] > 0
-    allowed = [_pair(each[following], rows.following[following]) for each in rows.windows]
-    if following.any() and n_step == 1:
+    allowed = [_pair(each[rows.has_next], rows.following[rows.has_next]) for each in rows.windows]
+    if rows.has_next.any() and n_step == 1:
         return np.isin(rows.moves, np.concatenate(allowed))
     near = np.zeros(len(rows.stored), bool)
     for step in range(1, n_step + 1):
@@ -252,8 +252,7 @@ def _at_write_head(rows: Rows, index: Array, capacity: int | None) -> Array:
     """Whether the window of a sampled row crosses the place that was written last, (m,)."""
     if capacity is None or (index < 0).all() or (rows.stored["index"] < 0).all():
         return np.zeros(len(index), bool)
-    order = np.argsort(rows.stored["time"], kind="stable")
-    times, places = rows.stored["time"][order], rows.stored["index"][order]
+    times, places = rows.stored["time"][rows.order], rows.stored["index"][rows.order]
     newest = places[np.maximum(np.searchsorted(times, rows.sampled["time"]) - 1, 0)]
     return np.asarray((index - newest - 1) % capacity < rows.frames.shape[1] + 1)
 
@@ -281,10 +280,9 @@ def _shapes(case: Case) -> Iterator[Finding]:
 @check_rows
 def _coverage(case: Case, rows: Rows) -> Iterator[Finding]:
     sampled, place, capacity = rows.sampled, rows.place, case.evidence.declared["capacity"]
-    order = np.argsort(rows.stored["time"], kind="stable")
-    written = np.searchsorted(rows.stored["time"][order], sampled["time"])
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
+    written = np.searchsorted(rows.stored["time"][rows.order], sampled["time"])
+    rank = np.empty(len(rows.order), np.int64)
+    rank[rows.order] = np.arange(len(rows.order))
     told = (place >= 0) & (written > 100)
     case.stop(told.sum() < 100, "few")
     kept = np.minimum(written, capacity or written)
@@ -360,8 +358,7 @@ def steps_of(rows: Rows, gamma: float, n_step: int) -> tuple[float, float, Array
 
 def summed_before(rows: Rows, n_step: int) -> bool:
     """Whether rows were stored that span n steps: what follows each of them is the state n rows on, not the next."""
-    following = rows.stored["has_next"] > 0
-    fits = [((rows.following[:-k] == rows.windows[0][k:]) & following[:-k]).sum() for k in (1, n_step)]
+    fits = [((rows.following[:-k] == rows.windows[0][k:]) & rows.has_next[:-k]).sum() for k in (1, n_step)]
     return bool(fits[1] > fits[0])
 
 
