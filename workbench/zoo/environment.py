@@ -177,11 +177,8 @@ class EnvironmentConfig(WorldConfig):
             raise ConfigError(said("environment.agents", config=self))
         seen, done = environment.observation_space, environment.action_space
         whose = f"world is {self.title!r}, whose"
-        named = ["agent"] if len(names) == 1 else [f"agent {x}" for x in names]
-        return tuple(
-            agent_spec(f"{whose} {name}", seen(x), done(x), self.observation_keys)
-            for x, name in zip(names, named, strict=True)
-        )
+        named = zip(names, ["agent"] if len(names) == 1 else [f"agent {x}" for x in names], strict=True)
+        return tuple(agent_spec(f"{whose} {name}", seen(x), done(x), self.observation_keys) for x, name in named)
 
     def unseeded(self) -> str:
         """Why equal seeds give different runs, if they do: two episodes are played in two environments.
@@ -307,11 +304,8 @@ class Episodes:
 
     def _step(self, copy: int, environment: Environment) -> None:
         acting, ended = set(environment.agents), self._ended[copy]
-        actions = {
-            name: chosen[copy] + first
-            for name, chosen, first in zip(self._names, self._actions, self._first_actions, strict=True)
-            if name in acting
-        }
+        agents = zip(self._names, self._actions, self._first_actions, strict=True)
+        actions = {name: chosen[copy] + first for name, chosen, first in agents if name in acting}
         seen, earned, terminated, truncated, _ = environment.step(actions)
         self._show(copy, seen)
         left = environment.agents

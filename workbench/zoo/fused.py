@@ -180,9 +180,8 @@ class FusedLearner(Learner):
                 request.metrics.append(self._returned[index])
                 if takes_errors:
                     self.samplers[index].update(batch.number, agent.td_errors())
-                request.columns.append(
-                    (float(batch.policy_version.mean()), agent.target_updates, replay.fill(request.end), time.time())
-                )
+                version = float(batch.policy_version.mean())
+                request.columns.append((version, agent.target_updates, replay.fill(request.end), time.time()))
             heartbeat()
         self._made_updates = {index: request.answer() for index, request in asked.items()}
         self._asked.clear()

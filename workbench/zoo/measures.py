@@ -16,6 +16,7 @@ from workbench.runs.metrics import metrics_beside
 
 _TABLE, _TAKEN = "off_policy", "taken_over"
 _SHARES = (10, 50, 90)
+_NUMBERED = RecordTable(np.dtype([*POINT.descr, ("number", "<i8")]), axis="epoch")
 
 
 class DrawnRows(Hook):
@@ -24,9 +25,7 @@ class DrawnRows(Hook):
     And the two parts of the sync lag in time: how long weights wait for the actor, and how long rows for the learner.
     """
 
-    tables: ClassVar = dict.fromkeys(
-        (_TABLE, _TAKEN), RecordTable(np.dtype([*POINT.descr, ("number", "<i8")]), axis="epoch")
-    )
+    tables: ClassVar = dict.fromkeys((_TABLE, _TAKEN), _NUMBERED)
     metrics: ClassVar = metrics_beside(__file__, tables)
 
     @staticmethod

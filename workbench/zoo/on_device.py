@@ -41,6 +41,7 @@ class Told(IntEnum):
 
 
 WARNINGS = ("", *(beside(__file__)[told.name.lower()] for told in Told))
+_WARNED = np.dtype([("time", "<f8"), ("agent", "<i4"), ("warning", "<i4")])
 
 
 class Graph:
@@ -106,11 +107,7 @@ class Replayed:
 class OnDevice(Hook):
     """Sets how a run's processes compute. Give it before what watches them."""
 
-    tables: ClassVar = {
-        "device": RecordTable(
-            np.dtype([("time", "<f8"), ("agent", "<i4"), ("warning", "<i4")]), 256, words={"warning": WARNINGS}
-        )
-    }
+    tables: ClassVar = {"device": RecordTable(_WARNED, 256, words={"warning": WARNINGS})}
 
     @staticmethod
     def wanted(config: Config) -> bool:

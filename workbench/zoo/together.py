@@ -57,9 +57,8 @@ class TogetherPolicies:
 
     def __call__(self, states: Sequence[NDArray[Any]], epsilon: float) -> Sequence[Chosen]:
         """Have every policy choose, from the state of its agent."""
-        self._waiting: list[Callable[[], Chosen]] = [
-            partial(policy.act, state, epsilon) for policy, state in zip(self._policies, states, strict=True)
-        ]
+        pairs = zip(self._policies, states, strict=True)
+        self._waiting: list[Callable[[], Chosen]] = [partial(policy.act, state, epsilon) for policy, state in pairs]
         self._chosen: list[Chosen] = []
         self._next()
         return self._chosen[::-1]  # the innermost call is over first

@@ -12,9 +12,7 @@ from workbench.core.settings import changed
 from workbench.zoo.sparse import SparseConfig
 
 _SIGNS = np.array([*"  #:*@"])
-_COLOURS = np.array(
-    [(0, 0, 0), (245, 245, 240), (90, 90, 90), (220, 200, 150), (30, 160, 110), (200, 80, 40)], np.uint8
-)
+_COLOURS = np.array([(0, 0, 0), (245, 245, 240), (90, 90, 90), (220, 200, 150), (30, 160, 110), (200, 80, 40)], "uint8")
 _PIXELS = 16  # the side of a cell
 
 
