@@ -83,6 +83,5 @@ class Side:
         self.layouts = [self.config.agent.layout(spec) for spec in specs]
         self.places = [sampled_places(layout, sample) for layout in self.layouts]
         self.stores = [CleanWeightStore(block.open()) for block in parts.store_blocks]
-        self.replays = [
-            CleanReplay(self.config, spec, block.open()) for spec, block in zip(specs, parts.replay_blocks, strict=True)
-        ]
+        blocks = zip(specs, parts.replay_blocks, strict=True)
+        self.replays = [CleanReplay(self.config, spec, block.open()) for spec, block in blocks]

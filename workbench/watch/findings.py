@@ -111,9 +111,8 @@ class Evidence:
         self.looks = self._join_looks()
         lost = [head["lost_since"] for head in self.heads.values() if head["lost_since"]]
         # what is compared across processes is told as far as every one has written
-        self.horizon = min(
-            [*lost, *([head["heartbeat"] for head in self.heads.values()] if self.live else [])], default=np.inf
-        )
+        newest = [head["heartbeat"] for head in self.heads.values()] if self.live else []
+        self.horizon = min([*lost, *newest], default=np.inf)
 
     def of(self, table: str, agent: int | None = None) -> Records:
         """The records of a table in the order of time, of one agent or of all."""

@@ -176,12 +176,11 @@ class WatchedHistory(History):
         stored, acts, taught, events = (self.recording.table(name, agent=agent) for name in names)
         steps = stored if len(stored) else acts
         published, synced = (events[events["kind"] == kind] for kind in (tables.PUBLISH, tables.SYNC))
+        counted = steps, taught, published, synced, acts
 
         def row(now: float, epoch: int, known: Mapping[str, float]) -> tuple[int, tuple[Any, ...]]:
             """The updates until ``now``, and the row of that epoch; what the trainer told (``known``) comes first."""
-            done, lessons, versions, syncs, acted = (
-                int(np.searchsorted(records["time"], now)) for records in (steps, taught, published, synced, acts)
-            )
+            done, lessons, versions, syncs, acted = (int(np.searchsorted(each["time"], now)) for each in counted)
             done = int(steps["act"][done - 1]) if done and steps is acts else done
             updates = int(taught["update"][lessons - 1]) if lessons else 0
             used = int(np.searchsorted(published["time"], synced["begin"][syncs - 1])) if syncs else 0

@@ -456,10 +456,8 @@ class Watch(AbstractContextManager["Watch"]):
             here.batches.pop(agent, None)
             if not here.looks(f"sample {agent}"):
                 return
-            many = len(states)
-            gain, end, valid, discounts = (
-                None if value is None else numbers_of(value, many) for value in (rewards, dones, valid, discounts)
-            )
+            many, given = len(states), (rewards, dones, valid, discounts)
+            gain, end, valid, discounts = (None if value is None else numbers_of(value, many) for value in given)
             end = np.asarray(discounts == 0) if end is None and discounts is not None else end
             here.batches[agent] = gain, end, valid
             elements = math.prod(np.shape(states)[1:])
