@@ -20,13 +20,10 @@ PROBES = np.dtype([
     ("version", "<i8"), ("update", "<i8"), ("value", "<f8"), ("due", "<f8"),
 ])  # fmt: skip
 
-
+_ROWS = markdown_rows(Path(__file__).with_suffix(".md"))
 # What exactly each measurement is, what is due, and the unit of both, by its name, ``part/quantity``; as
 # ``measurements.md`` lists them.
-MEASUREMENTS: dict[str, str] = {
-    name.strip("`"): f"{definition} In: {unit}."
-    for name, unit, definition in markdown_rows(Path(__file__).with_name("measurements.md"))
-}
+MEASUREMENTS: dict[str, str] = {name.strip("`"): f"{definition} In: {unit}." for name, unit, definition in _ROWS}
 
 # The table that a run with probes has beside the core's.
 PROBE_TABLES = {"probes": RecordTable(PROBES, 32768, words={"measurement": tuple(MEASUREMENTS)})}

@@ -223,11 +223,9 @@ def _fits(info: RunInfo, name: str, wanted: Any) -> bool:
 
 def _related(found: list[RunInfo]) -> list[RunInfo]:
     """The same runs; the first run of a comparison knows the second too."""
-    second = {each.relations["compared with"]: each.name for each in found if "compared with" in each.relations}
-    return [
-        dataclasses.replace(each, relations={**each.relations, "compared with": second[each.name]})
-        if each.name in second else each for each in found
-    ]  # fmt: skip
+    compared = [each for each in found if "compared with" in each.relations]
+    second = {each.relations["compared with"]: {"compared with": each.name} for each in compared}
+    return [dataclasses.replace(each, relations={**each.relations, **second.get(each.name, {})}) for each in found]
 
 
 def info_of(path: Path) -> RunInfo:

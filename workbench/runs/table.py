@@ -119,10 +119,8 @@ def html_table(head: Sequence[str], rows: Iterable[Iterable[str]], caption: str 
 
     title = f'<caption style="text-align: left; padding: 4px 0; white-space: pre-line"><b>{caption}</b></caption>'
     top, body = line("th", ' scope="col"', head), "".join(line("td", "", row) for row in rows)
-    return (
-        f'<table style="border-collapse: collapse; line-height: 1.35">{title if caption else ""}<thead>{top}</thead>'
-        f"<tbody>{body}</tbody></table>"
-    )
+    inside = f"{title if caption else ''}<thead>{top}</thead><tbody>{body}</tbody>"
+    return f'<table style="border-collapse: collapse; line-height: 1.35">{inside}</table>'
 
 
 def markdown_rows(page: Path) -> list[tuple[str, ...]]:

@@ -60,10 +60,9 @@ def _target(case: Case) -> Iterator[Finding]:
     case.stop(still and never, "never", after.time[-1], updates=made)
     case.stop(not moves, "unmoved" if still else "few", updates=made)
     counts = _counts(case, after.key)
-    shares = np.concatenate([
-        _share(before.picks, after.picks, goal, inside, counts),
-        _share(after.picks[:-1], before.picks[1:], goal[:-1], between, counts[1:]),
-    ])  # fmt: skip
+    within = _share(before.picks, after.picks, goal, inside, counts)
+    meanwhile = _share(after.picks[:-1], before.picks[1:], goal[:-1], between, counts[1:])
+    shares = np.concatenate([within, meanwhile])
     shares = shares[np.isfinite(shares)]
     case.stop(not len(shares), "near")
     share, both = float(np.median(shares)), inside[1:] & between
