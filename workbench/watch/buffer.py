@@ -37,10 +37,10 @@ class WatchedBuffer:
             if len(given) + len(named) == 6:  # as stable-baselines3 does it: all environments at once
                 names = ("obs", "next_obs", "action", "reward", "done", "infos")
                 each = dict(zip(names, given, strict=False)) | named
-                infos = each["infos"]  # a dictionary, as vector environments of Gymnasium give it, says nothing of cuts
+                # a dictionary, as vector environments of Gymnasium give it, says nothing of cuts
+                infos = each.pop("infos")
                 cut = None if isinstance(infos, dict) else [bool(info.get("TimeLimit.truncated")) for info in infos]
-                self._watch.store(self._agent, each["obs"], each["action"], each["reward"], each["done"],
-                                  next_obs=each["next_obs"], truncated=cut, env=None)  # fmt: skip
+                self._watch.store(self._agent, **each, truncated=cut, env=None)
             else:
                 index = getattr(self._buffer, "idx", None)
                 self._watch.store(self._agent, *given, index=index if isinstance(index, int) else None, **named)
