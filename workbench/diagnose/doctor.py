@@ -5,7 +5,7 @@ hypothesis that weights are not synced is decided by the eight methods of sync v
 """
 
 import dataclasses
-import importlib
+import pkgutil
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
@@ -104,8 +104,7 @@ class Diagnosis:
 def diagnose(run: RunView) -> Diagnosis:
     """Check what a run has recorded so far; live, after the end, or loaded."""
     if run.mode in judges:
-        module, _, name = judges[run.mode].partition(":")
-        judged: Diagnosis = getattr(importlib.import_module(module), name)(run)
+        judged: Diagnosis = pkgutil.resolve_name(judges[run.mode])(run)
         return judged
     return examine(evidence_of(run), f"Run {run.name}: {run.label}, {', '.join([run.status, *run.losses])}")
 
