@@ -86,9 +86,7 @@ def settings_sum(config: Config) -> int:
 def pack(found: Mapping[str, Any]) -> bytes:
     """Arrays by name as bytes: one record, with a field for each, in NumPy's own format."""
     arrays, content = {name: np.asarray(each) for name, each in found.items()}, io.BytesIO()
-    record = np.empty((), [(name, each.dtype, each.shape) for name, each in arrays.items()])
-    for name, each in arrays.items():
-        record[name] = each
+    record = np.array(tuple(arrays.values()), [(name, each.dtype, each.shape) for name, each in arrays.items()])
     np.save(content, record, allow_pickle=False)
     return content.getvalue()
 
