@@ -63,9 +63,8 @@ class _Request:
     def answer(self) -> Learned:
         """What is reported."""
         metrics = torch.stack(self.metrics).cpu().numpy() if self.metrics else np.empty((0, 1), np.float32)
-        columns = np.array(self.columns).reshape(-1, 4)
-        counts = columns[:, 1:3].astype(np.int64)
-        return Learned(metrics, columns[:, 0], counts[:, 0], counts[:, 1], columns[:, 3])
+        version, targets, fill, finished = np.array(self.columns).reshape(-1, 4).T
+        return Learned(metrics, version, targets.astype(np.int64), fill.astype(np.int64), finished)
 
 
 class FusedLearner(Learner):
