@@ -173,6 +173,4 @@ class Changes:
         if len(text) > _ROOM:
             raise ConfigError(said("live_settings.room", bytes=len(text), room=_ROOM))
         announce()
-        room = np.zeros(_ROOM, np.uint8)
-        room[: len(text)] = np.frombuffer(text, np.uint8)
-        self._journal.save(self._journal.step + 1, {"text": room})
+        self._journal.save(self._journal.step + 1, {"text": np.frombuffer(text.ljust(_ROOM, b"\0"), np.uint8)})
