@@ -80,9 +80,8 @@ class Rows:
         self.parts = np.isin(self.frames, self.newest) | (self.frames == 0)  # whether each frame was ever stored
         self.acted = _pair(self.windows[0], self.stored["action"])
         self.place = _only_place(_pair(self.state, self.sampled["action"]), self.acted)  # the only row it can be, or -1
-        ends = np.append(np.flatnonzero(np.diff(self.episode)), len(self.episode) - 1)
-        numbers = np.arange(len(self.episode))
-        self.left = ends[np.searchsorted(ends, numbers)] - numbers  # rows that follow each stored row in its episode
+        # rows that follow each stored row in its episode
+        self.left = np.searchsorted(self.episode, self.episode, "right") - 1 - np.arange(len(self.episode))
 
 
 def rows_of(case: Case) -> Rows:
@@ -281,8 +280,7 @@ def _shapes(case: Case) -> Iterator[Finding]:
 def _coverage(case: Case, rows: Rows) -> Iterator[Finding]:
     sampled, place, capacity = rows.sampled, rows.place, case.evidence.declared["capacity"]
     written = np.searchsorted(rows.stored["time"][rows.order], sampled["time"])
-    rank = np.empty(len(rows.order), np.int64)
-    rank[rows.order] = np.arange(len(rows.order))
+    rank = np.argsort(rows.order)
     told = (place >= 0) & (written > 100)
     case.stop(told.sum() < 100, "few")
     kept = np.minimum(written, capacity or written)
