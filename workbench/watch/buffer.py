@@ -1,15 +1,24 @@
 """A stand-in for a trainer's buffer that watches what goes in and what comes out."""
 
 import functools
-from collections.abc import Callable
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.core.sentences import beside
 
 if TYPE_CHECKING:
     from workbench.watch.watch import Watch
 
 _ADDS = ("add", "push", "store", "append")
+_CALLED = {name: part for part, names in beside(__file__)["called"].items() for name in names}
+_ORDERS = beside(__file__)["order"]
 
 
+@Sequence.register
 class WatchedBuffer:
     """The buffer, with the rows watched that go into it and come out of it."""
 
@@ -34,25 +43,84 @@ class WatchedBuffer:
 
     def _adding(self, add: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
         with self._watch._call():
-            if len(given) + len(named) == 6:  # as stable-baselines3 does it: all environments at once
-                names = ("obs", "next_obs", "action", "reward", "done", "infos")
-                each = dict(zip(names, given, strict=False)) | named
-                # a dictionary, as vector environments of Gymnasium give it, says nothing of cuts
-                infos = each.pop("infos")
-                cut = None if isinstance(infos, dict) else [bool(info.get("TimeLimit.truncated")) for info in infos]
-                self._watch.store(self._agent, **each, truncated=cut, env=None)
-            else:
-                index = getattr(self._buffer, "idx", None)
-                self._watch.store(self._agent, *given, index=index if isinstance(index, int) else None, **named)
+            self._store(add, given, named)
         return add(*given, **named)
 
     def _sampling(self, sample: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
         batch = sample(*given, **named)
-        names, valid = ("observations", "actions", "rewards", "next_observations", "dones"), None
         with self._watch._call():
-            if hasattr(batch, "next_observations"):
-                rows = [getattr(batch, name) for name in names]
-            else:
-                *rows, valid = (*batch, None) if len(batch) == len(names) else batch
-            self._watch.sample(self._agent, *rows, valid=valid, discounts=getattr(batch, "discounts", None))
+            self._sampled(batch)
         return batch
+
+    def _store(self, add: Callable[..., Any], given: Sequence[Any], named: Mapping[str, Any]) -> None:
+        names = _parameters(getattr(add, "__func__", add))[hasattr(add, "__func__") :]
+        if len(given) == 1 and not named:
+            names, given = _fields(given[0])
+        parts = {_CALLED[name]: value for name, value in named.items() if name in _CALLED}
+        parts |= zip(_order("row", names, given, parts), given, strict=False)
+        following, infos = parts.get("next_obs"), parts.get("infos")
+        if isinstance(infos, list | tuple):  # a dictionary, as vector environments of Gymnasium give it, says no cuts
+            parts["truncated"] = [bool(info.get("TimeLimit.truncated")) for info in infos]
+        index, many = getattr(self._buffer, "idx", None), infos is not None or _size(parts["reward"]) > 1
+        self._watch.store(
+            self._agent, parts["obs"], parts["action"], parts["reward"], parts.get("done", following is None),
+            next_obs=following, truncated=parts.get("truncated"), env=None if many else 0,
+            index=index if isinstance(index, int) and not many else None,
+        )  # fmt: skip
+
+    def _sampled(self, batch: Any) -> None:
+        names, columns = _fields(batch)
+        if isinstance(batch, list) and len(batch) not in map(len, _ORDERS["batch"]):  # of rows
+            names, first = _fields(batch[0])
+            order = _order("row", names, first)
+            columns = list(zip(*(_fields(row)[1] for row in batch), strict=True))
+        else:
+            order = _order("batch", names, columns)
+        parts = dict(zip(order, columns, strict=False))
+        states, following = parts["obs"], parts["next_obs"]
+        if "done" not in parts and "discounts" not in parts:
+            parts["done"] = [each is None for each in following]
+            following = [state if each is None else each for state, each in zip(states, following, strict=True)]
+        others = {name: parts.get(name) for name in ("valid", "discounts", "indices", "weights")}
+        basis = states, parts["action"], parts["reward"], following, parts.get("done")
+        self._watch.sample(self._agent, *basis, **others)
+
+
+def _fields(row: Any) -> tuple[Sequence[str], Sequence[Any]]:
+    """The names of the parts of a row or a batch, none if they have none, and the parts."""
+    if isinstance(row, tuple | list):
+        return getattr(row, "_fields", ()), row
+    fields = row if isinstance(row, Mapping) else getattr(row, "__dict__", {})
+    return tuple(fields), tuple(fields.values())
+
+
+@functools.lru_cache(maxsize=64)
+def _parameters(function: Callable[..., Any]) -> Sequence[str]:
+    try:
+        return tuple(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # it is not written in Python
+        return ()
+
+
+def _order(what: str, names: Sequence[str], given: Sequence[Any], known: Iterable[str] = ()) -> Sequence[str]:
+    """What each part is: by their names, if these tell enough, or else by one of the usual orders.
+
+    Raises:
+        ValueError: it cannot be told.
+    """
+    order: Sequence[str] = [_CALLED.get(name, "") for name in names][: len(given)]
+    found = {*order, *known}
+    if {"obs", "action", "reward"} <= found and found & {"done", "next_obs", "discounts"}:
+        return order
+    for order in _ORDERS[what]:
+        if len(order) == len(given):
+            reward, rows = given[order.index("reward")], 1 if what == "row" else len(given[0])
+            if "infos" in order or (reward is not None and _size(reward) == rows):
+                return order
+    raise ValueError(
+        beside(__file__)["refused"][what].format(count=len(given), names=", ".join(names) or "without names")
+    )
+
+
+def _size(value: Any) -> int:
+    return math.prod(np.shape(value))

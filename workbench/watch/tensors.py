@@ -195,8 +195,17 @@ def _multipliers(count: int) -> NDArray[np.uint64]:
 _FACTORS = _multipliers(4096)
 
 
+def stacked(values: Any) -> Any:
+    """A list of tensors as one tensor; all else as it is."""
+    tensors = isinstance(values, list | tuple) and values and isinstance(values[0], torch.Tensor)
+    return torch.stack([*values]) if tensors else values
+
+
 def _words_of(values: Any, picked: Any) -> NDArray[np.uint64]:
-    """The bits of some rows of an array or a tensor as float32, (n, elements); 0 and -0 are the same."""
+    """The bits of some rows of arrays or tensors as float32, (n, elements); 0 and -0 are the same."""
+    if isinstance(values, Mapping):
+        return np.concatenate([_words_of(values[name], picked) for name in sorted(values)], 1)
+    values = stacked(values)
     array = (values if isinstance(values, torch.Tensor) else np.asarray(values))[... if picked is None else picked]
     array = array.float().numpy(force=True) if isinstance(array, torch.Tensor) else array
     rows: NDArray[np.float32] = np.add(array, 0, dtype=np.float32, casting="unsafe", order="C")
@@ -246,6 +255,7 @@ def whole_hash(hashes: Hashes) -> Hashes:
 
 def numbers_of(values: Any, count: int | None = None) -> NDArray[np.float64]:
     """An array, a tensor on any device, a list or a number as float64, one for each row if a count of rows is given."""
+    values = stacked(values)
     array = np.asarray(values.double().numpy(force=True) if isinstance(values, torch.Tensor) else values, np.float64)
     one_each = array.size == count
     return array if count is None else array.reshape(count) if one_each else array.reshape(count, -1).mean(1)

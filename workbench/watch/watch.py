@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from multiprocessing import util
 from pathlib import Path
@@ -456,11 +456,12 @@ class Watch(AbstractContextManager["Watch"]):
             here.batches.pop(agent, None)
             if not here.looks(f"sample {agent}"):
                 return
-            many, given = len(states), (rewards, dones, valid, discounts)
+            some = next(iter(states.values())) if isinstance(states, Mapping) else states
+            many, given = len(some), (rewards, dones, valid, discounts)
             gain, end, valid, discounts = (None if value is None else numbers_of(value, many) for value in given)
             end = np.asarray(discounts == 0) if end is None and discounts is not None else end
             here.batches[agent] = gain, end, valid
-            elements = math.prod(np.shape(states)[1:])
+            elements = math.prod(np.shape(some[0]))
             most = max(ROWS, MOST // max(elements, 1)) if here.sampled[agent] <= ALWAYS else ROWS
             few = min(many, most)
             picked = np.unique((np.arange(few) * many // few + here.sampled[agent]) % many)
@@ -497,9 +498,11 @@ class Watch(AbstractContextManager["Watch"]):
     def buffer(self, agent: int, buffer: Any) -> Any:
         """A stand-in for a buffer, whose rows are watched as they go in and come out; else it is the buffer.
 
-        Watched are ``add``, ``push``, ``store`` and ``append``, called with observation, action, reward and done, or as
-        stable-baselines3 does; and ``sample``, if it returns states, actions, rewards, next states, dones and, perhaps,
-        which rows are valid, or what stable-baselines3 returns.
+        Watched are ``add``, ``push``, ``store`` and ``append``, and what ``sample`` returns. A row may be given as
+        arguments, a tuple or a dictionary; a batch may be columns or a list of rows. Their parts are known by the usual
+        names (``state``, ``next_obs``), or else by their order, which must be a usual one: states, actions, rewards,
+        next states, dones and, perhaps, which rows are valid. Where neither tells, the doctor says so; record it with
+        :meth:`store` and :meth:`sample` then.
         """
         from workbench.watch.buffer import WatchedBuffer
 
