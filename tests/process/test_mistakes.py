@@ -51,6 +51,33 @@ def test_a_forked_child_that_ends_leaves_its_parents_run_alone(tmp_path):
     assert (done.returncode, done.stdout.strip()) == (0, "finished"), done.stderr
 
 
+STEERS = """
+import os, sys
+import workbench as wb
+
+config = wb.preset("tiny").replace(device="cpu")
+with wb.launch(config, "multiprocess", 1, name="mine", out=sys.argv[1]) as run:
+    child = os.fork()
+    if child == 0:
+        for call in (run.stop, run.pause, run.wait, run.checkpoint, lambda: run.change(**{"learning.gamma": 0.5})):
+            try:
+                call()
+            except wb.RunError as error:
+                print(error, flush=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    print(run.wait().status, os.getpid())
+"""
+
+
+def test_a_fork_is_told_that_the_run_is_its_parents_to_steer(tmp_path):
+    done = script(tmp_path, STEERS)
+    *refused, last = done.stdout.splitlines()
+    status, pid = last.split()
+    assert status == "finished" and len(refused) == 5, done.stderr
+    assert all(f"run mine belongs to process {pid}" in line and "steer and await it there" in line for line in refused)
+
+
 def test_a_second_start_or_an_early_look_does_not_hurt_the_run(tmp_path):
     with wb.launch(QUICK, "multiprocess", 1, name="mine", out=tmp_path) as run:
         with pytest.raises(RunError, match=r"run mine was started before and is starting; launch a new one"):

@@ -68,6 +68,14 @@ def test_too_little_memory_is_said_in_mib_with_the_largest_parts_and_what_to_low
     assert all(remedy in str(caught.value) for remedy in remedies)
 
 
+def test_a_replay_without_measure_is_refused_in_the_same_words(tmp_path):
+    with pytest.raises(
+        MemoryError, match=r"MiB for replays.*are available; .*lower replay.capacity or world.num_worlds"
+    ):
+        wb.launch(QUICK.replace(**{"replay.capacity": 10**12}), "sequential", 0, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_that_cannot_have_its_memory_leaves_no_folder(monkeypatch, tmp_path):
     monkeypatch.setattr(limits, "memory_available", lambda: 1000)
     with pytest.raises(MemoryError, match="0 MiB are available"):

@@ -7,10 +7,13 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
 import pytest
 
 import workbench as wb
+from workbench.core.agents.value_agent import ValueConfig
 from workbench.core.config import Config, ConfigError, differences
+from workbench.core.envs.base import WorldConfig
 from workbench.core.envs.treasurehunt import Treasurehunt, TreasurehuntConfig
 from workbench.core.settings import between
 from workbench.runs.folder import RecordError, RunFolder
@@ -82,6 +85,41 @@ def test_an_unknown_name_is_refused_with_the_nearest(kind, wanted, near):
 )
 def test_what_is_no_class_of_arguments_is_refused(wanted):
     assert refused(lambda: Config().replace(world=wanted)).startswith("world is ")
+
+
+@dataclass(frozen=True)
+class Nowhere(WorldConfig):
+    """It says nothing of itself."""
+
+
+@dataclass(frozen=True)
+class Unmade(Hall):
+    """It cannot be made."""
+
+    make = WorldConfig.make
+
+
+@dataclass(frozen=True)
+class Thoughtless(ValueConfig):
+    """It has no network."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"world": Nowhere}, f"world is '{__name__}:Nowhere', a class without a method spec of its own; give it one"),
+        ({"world": Unmade}, f"world is '{__name__}:Unmade', a class without a method make of its own"),
+        ({"agent": Thoughtless}, f"agent is '{__name__}:Thoughtless', a class without a method network of its own"),
+        ({"agent": "watched"}, "agent is 'watched', a class without a method layout of its own"),
+    ],
+)
+def test_a_class_that_lacks_what_all_of_its_kind_need_is_refused_by_name(changes, says, tmp_path):
+    def launched():
+        config = wb.preset("tiny").replace(device="cpu").replace(**changes)
+        wb.launch(config, "sequential", 0, out=tmp_path)
+        config.world.make(np.random.default_rng(0))
+
+    assert says in refused(launched)
 
 
 def test_settings_of_different_classes_differ_by_name():

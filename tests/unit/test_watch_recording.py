@@ -173,6 +173,22 @@ def test_the_folder_is_an_ordinary_run(watch, tmp_path):
         wb.Watch("mine", out=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"agents": 0}, "agents is 0; it must be 1 to 65536 agents"),
+        ({"frames": 0}, "frames is 0; it must be 1 to 65536 frames"),
+        ({"gamma": 2}, r"gamma is 2.0; it must be 0 to 1 \(a share or a probability\)"),
+        ({"capacity": 0}, "capacity is 0; it must be at least 1 row"),
+        ({"epochs": 0}, "epochs is 0; it must be at least 1 epoch"),
+    ],
+)
+def test_a_declaration_is_refused_by_the_name_that_it_has_in_the_call(tmp_path, given, says):
+    with pytest.raises(ValueError, match=f"^{says}"):
+        wb.Watch("refused", out=tmp_path, **given)
+    assert not list(tmp_path.iterdir())
+
+
 def test_wrong_use_raises_with_the_remedy_and_what_cannot_be_taken_is_counted(watch):
     with pytest.raises(ValueError, match="agent is 7; it must be 0 to 1"):
         watch.store(7, np.zeros(3), 0, 0.0, False)

@@ -18,6 +18,7 @@ import numpy as np
 from workbench.core import registry
 from workbench.core.did_you_mean import did_you_mean
 from workbench.core.registry import ConfigError
+from workbench.core.sentences import said
 
 
 class Rule(NamedTuple):
@@ -100,6 +101,10 @@ class Choice(Settings):
     @classmethod
     def import_named(cls, text: str) -> None:
         """Import what the caller means by the text behind the colon. A file never has this called."""
+
+    def lacks(self, method: str) -> ConfigError:
+        """What to raise where a class has not the method that all of its group need."""
+        return ConfigError(said("settings.lacks", choice=self, name=registry.name_of(type(self)), method=method))
 
 
 def fields_of(settings: type) -> dict[str, Any]:

@@ -102,7 +102,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         self._repeats = Repeats()
         self._elapsed_before = 0.0 if start is None else float(start.description["elapsed_s"])
         self._result: Result | None = None
-        self._status = "created"
+        self._status, self._process = "created", os.getpid()
         self._lock, self._steering, self._noting = threading.Lock(), threading.Lock(), threading.Lock()
         device = description["device"]
         try:
@@ -132,6 +132,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         Raises:
             RunError: the run was started before.
         """
+        self._require_own()
         with self._lock:
             if self._status != "created":
                 raise RunError(f"run {self.name} was started before and is {self.status}; launch a new one")
@@ -218,7 +219,12 @@ class Run(RunView, Listener, Awaitable[Result]):
             finally:
                 self._supervisor.ring()
 
+    def _require_own(self) -> None:
+        if os.getpid() != self._process:
+            raise RunError(said("run.forked", run=self, pid=os.getpid()))
+
     def _require_going(self, what: str) -> None:
+        self._require_own()
         if self.status not in ("starting", "running"):
             raise RunError(f"run {self.name} is {self.status}; only a run that is under way can be {what}")
 
@@ -329,6 +335,7 @@ class Run(RunView, Listener, Awaitable[Result]):
             TimeoutError: the run has not ended.
             ChildFailed: a child failed; the message has its name and traceback.
         """
+        self._require_own()
         if self._status == "created":
             raise RunError(f"run {self.name} was never started; call run.start()")
         wait_for("run", f"run {self.name}", self._supervisor.wait, timeout)
@@ -348,6 +355,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         self._stop(now)
 
     def _stop(self, now: bool = False) -> None:
+        self._require_own()
         with self._lock:
             if self._status == "created":
                 self._finish_folder("stopped")

@@ -1,5 +1,6 @@
 """The run folder of a watched trainer: an ordinary one, whose world and agent are somebody else's."""
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from workbench.core.agents.base import AgentConfig
-from workbench.core.config import Config
+from workbench.core.config import Config, ConfigError
 from workbench.core.envs.base import AgentSpec, EnvSpec, WorldConfig
 from workbench.core.settings import between, require
 from workbench.runs import machine
@@ -50,14 +51,17 @@ def config_of(declared: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: a number breaks its rule.
     """
-    learning = {name: declared[name] for name in ("gamma", "n_step", "tau") if declared[name] is not None}
-    capacity = declared["capacity"] or Config().replay.capacity
-    return Config().replace(
-        world=Elsewhere(num_agents=declared["agents"]), agent=Watched(num_frames=declared["frames"]),
-        epochs=declared["epochs"] or UNKNOWN,
-        replay={"capacity": capacity, "window": capacity, "learning_starts": 1},
-        learning={**learning, "batch_size": 1},
-    )  # fmt: skip
+    told = {"epochs": UNKNOWN, "capacity": Config().replay.capacity}
+    told |= {name: value for name, value in declared.items() if value is not None}
+    learning = {name: told[name] for name in ("gamma", "n_step", "tau") if name in told}
+    try:
+        return Config().replace(
+            world=Elsewhere(num_agents=told["agents"]), agent=Watched(num_frames=told["frames"]), epochs=told["epochs"],
+            replay={"capacity": told["capacity"], "window": told["capacity"], "learning_starts": 1},
+            learning={**learning, "batch_size": 1},
+        )  # fmt: skip
+    except ConfigError as error:  # it has the names of settings
+        raise ConfigError(re.sub(r"^\w+\.(num_)?", "", str(error))) from None
 
 
 def make(name: str, declared: Mapping[str, Any], out: Path | str | None) -> RunFolder:

@@ -115,11 +115,11 @@ class EnvironmentConfig(WorldConfig):
         Raises:
             ConfigError: there is no such environment, or a child could not make it.
         """
-        raise NotImplementedError
+        raise self.lacks("find")
 
     def open(self, recipe: Mapping[str, Any]) -> Environment:
         """An environment, newly made."""
-        raise NotImplementedError
+        raise self.lacks("open")
 
     def spec(self) -> EnvSpec:
         """What a first environment says of itself. It is made once."""

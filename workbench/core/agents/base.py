@@ -145,8 +145,8 @@ class AgentConfig(Choice, group="agent"):
 
     def layout(self, spec: AgentSpec) -> "ParameterLayout":
         """Where its parameters lie in a snapshot, which holds them twice: online, then target network."""
-        raise NotImplementedError
+        raise self.lacks("layout")
 
     def example_state(self, config: "Config", index: int) -> dict[str, Any]:
         """A state such as :meth:`Agent.get_state` gives, for its names, shapes and dtypes."""
-        raise NotImplementedError
+        raise self.lacks("example_state")

@@ -337,7 +337,7 @@ class ValueConfig(AgentConfig):
 
     def network(self, spec: AgentSpec) -> ValueNetwork:
         """A network without values, on torch's default device."""
-        raise NotImplementedError
+        raise self.lacks("network")
 
     def layout(self, spec: AgentSpec) -> ParameterLayout:
         """Where the network's parameters lie; found out once for each pair of arguments and spec."""

@@ -166,7 +166,7 @@ class WorldConfig(Choice, group="world"):
 
     def spec(self) -> EnvSpec:
         """What the world is. It is asked for often: keep it, if it takes long to find out."""
-        raise NotImplementedError
+        raise self.lacks("spec")
 
     def unseeded(self) -> str:
         """Why runs of the same seed may differ in this world, in a sentence; "" where its generator decides all."""
@@ -174,4 +174,4 @@ class WorldConfig(Choice, group="world"):
 
     def make(self, rng: np.random.Generator) -> World:
         """A world of ``num_worlds`` copies that is ready to play; ``rng`` is its only source of chance."""
-        raise NotImplementedError
+        raise self.lacks("make")

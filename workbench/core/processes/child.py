@@ -96,9 +96,8 @@ def _take_over(
     with contextlib.suppress(OSError):  # not Linux
         Path("/proc/self/comm").write_text(name)
     sys.path[:], sys.argv[:] = path, arguments
-    if os.environ != environment:
-        os.environ.clear()
-        os.environ.update(environment)
+    os.environ.clear()
+    os.environ.update(environment)
     os.chdir(folder)
     threading.Thread(target=_leave_with_parent, args=(home, parent), name="leave with parent", daemon=True).start()
 

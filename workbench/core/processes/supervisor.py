@@ -82,16 +82,13 @@ class Supervisor:
         learner: MakeLearner = registry.registered("learner", plan.config.processes.learner[0]) or Learner
         shared = plan, self.shared.blocks, self._wakeups, folder, learner
         jobs = [Job(name, role, index, agents, *shared) for index, (name, role, agents) in enumerate(roles)]
-        self.children = [Child(job, self._process(job)) for job in jobs]
+        self.children = [Child(job, new_process(job.name, child.run, job)) for job in jobs]
         self._wake = Wakeup.create()
         self._watcher = threading.Thread(target=self._watch, name="watch run", daemon=True)
         self._launch_time, self._stop_time = np.nan, np.inf
         self._ready, self._ready_time = 0, np.nan
         self._killed = False
         self._ended = threading.Event()
-
-    def _process(self, job: Job) -> Process:
-        return self._new_process(job.name, child.run, job)
 
     @property
     def processes(self) -> list[Process]:
@@ -249,7 +246,8 @@ class Supervisor:
     def _restart(self, each: Child) -> None:
         each.job = dataclasses.replace(each.job, restarts=each.job.restarts + 1)
         self.progress.forget_ready(each.job.index)
-        each.process, each.started = self._process(each.job), time.monotonic()
+        each.process = self._new_process(each.job.name, child.run, each.job)
+        each.started = time.monotonic()
         try:
             each.process.start()
         except OSError as error:

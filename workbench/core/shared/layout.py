@@ -102,9 +102,8 @@ class Layout:
     def _views(self, buffer: Any) -> Arrays:
         arrays, offset = {}, self._header
         for field in self.fields:
-            count = math.prod(field.shape)
             # frombuffer keeps the memory alive; np.ndarray(buffer=...) would not
-            arrays[field.name] = np.frombuffer(buffer, field.dtype, count, offset).reshape(field.shape)
+            arrays[field.name] = np.frombuffer(buffer, field.dtype, math.prod(field.shape), offset).reshape(field.shape)
             offset += _aligned(_nbytes(field))
         return arrays
 

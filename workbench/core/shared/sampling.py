@@ -68,7 +68,7 @@ class SamplerConfig(Choice, group="replay.sampler"):
 
     def make(self, config: "Config", rng: np.random.Generator) -> Sampler:
         """The sampler of one agent; ``rng`` is the agent's sampling stream."""
-        raise NotImplementedError
+        raise self.lacks("make")
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def parts_of_checkpoint(plan: Plan) -> dict[str, State]:
     """What a checkpoint of a run holds, by owner, as examples of each shape and dtype: states, and bytes of blocks."""
     specs, states = plan.config.spec.agents, example_states(plan)
     sizes = [Replay.layout(plan.config, spec).nbytes for spec in specs]
-    replays = {f"replay {index}": np.zeros(size, np.uint8) for index, size in enumerate(sizes)}
+    replays = {f"replay {index}": np.broadcast_to(np.uint8(0), size) for index, size in enumerate(sizes)}
     parts: dict[AgentSpec, State] = {}
     for index, spec in enumerate(specs):
         store = np.zeros(weight_store_layout(plan.config, spec, plan.lag).nbytes, np.uint8)
