@@ -36,7 +36,7 @@ from workbench.runs import run as running
 from workbench.runs.files import at
 from workbench.runs.folder import RecordError, RunFolder, data_folder, named_path
 from workbench.runs.initial_weights import WeightSource
-from workbench.runs.launch_rules import check_launch
+from workbench.runs.launch_rules import check_config, check_launch
 from workbench.runs.listing import RunList, info_of, runs
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.notes import check_tags, write_note
@@ -223,6 +223,7 @@ def _chosen(
     agent: str | type | AgentConfig | None,
 ) -> Config:  # fmt: skip
     """The configuration with another world and another agent, as far as they are given."""
+    check_config(config)
     chosen = {name: it for name, it in (("world", world), ("agent", agent)) if it is not None}
     return config.replace(**chosen, **{f"world.{name}": value for name, value in (world_args or {}).items()})
 

@@ -317,6 +317,33 @@ def test_what_is_refused_leaves_no_folder(launch, tmp_path, refused):
     assert not list(tmp_path.iterdir())
 
 
+TINY = wb.preset("tiny").replace(device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda out: wb.launch("tiny", out=out), wb.ConfigError, r"config is 'tiny'; .* such as wb\.preset\('quick'\)"),
+        (lambda out: wb.compare(None, out=out), wb.ConfigError, "config is None; it must be a configuration"),
+        (lambda out: wb.sweep("tiny", {"seed": [1]}, out=out), wb.ConfigError, "config is 'tiny'; it must be"),
+        (lambda out: wb.launch(TINY, hooks=[3], out=out), wb.ConfigError, "hooks is 3; each must be a .*hooks.Hook"),
+        (lambda out: wb.launch(TINY, faults="sync_nevr", out=out), ValueError, "no fault 'sync_nevr'; .*sync_never"),
+        (lambda out: TINY.replace(seed=-1), wb.ConfigError, "seed is -1; it must be at least 0"),
+        (lambda out: TINY.replace(seed=2**63), wb.ConfigError, r"it must be a whole number below 2\*\*63"),
+    ],
+)
+def test_what_is_of_another_kind_is_refused_by_name(tmp_path, call, error, says):
+    with pytest.raises(error, match=says):
+        call(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_hold_run_folders_is_refused_with_what_chooses_another(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordError, match="choose another place for it with out= or --out"):
+        wb.launch(TINY, out=tmp_path / "file")
+
+
 @pytest.mark.parametrize("option", ["world", "hooks"])
 def test_a_class_of_a_notebook_cell_is_refused_with_the_reason_and_the_remedy(launch, monkeypatch, option):
     notebook = types.ModuleType("__main__")

@@ -237,7 +237,7 @@ class Config(Settings):
         ``wb.preset("quick").replace(**{"world.num_agents": 3, "seed": 7})``
     """
 
-    seed: Annotated[int, between(0, 2**63 - 1)] = 0
+    seed: Annotated[int, at_least(0)] = 0
     epochs: Annotated[int, at_least(1, "epoch")] = 240
     device: Device = "auto"
     world: WorldConfig = field(default_factory=lambda: registry.default("world"))

@@ -6,6 +6,15 @@ from workbench.core.settings import require, whole
 from workbench.runs.sentences import said
 
 
+def check_config(config: Config) -> None:
+    """Refuse what is no configuration.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    require(isinstance(config, Config), "config", config, "it must be a configuration, such as wb.preset('quick')")
+
+
 def check_launch(config: Config, mode: str, lag: int | None) -> int | None:
     """Check what depends on the mode and the lag of a launch, and return the lag as Python's own number.
 

@@ -26,6 +26,7 @@ from workbench.core.processes.blocks import Plan
 from workbench.core.processes.supervisor import ChildFailed, Supervisor, children_of
 from workbench.core.records import Records
 from workbench.core.registry import check_importable
+from workbench.core.settings import require
 from workbench.core.train.hooks import Hook, Listener, metrics_of, record_tables
 from workbench.runs import machine
 from workbench.runs import result as results
@@ -556,6 +557,7 @@ def launch(
     starting = () if weights is None else (InitialWeights(initial_weights(weights, config)),)
     brought = (*starting, *OWN_HOOKS, *hooks)
     for hook in brought:
+        require(isinstance(hook, Hook), "hooks", hook, "each must be a workbench.core.train.hooks.Hook")
         check_importable("hook", type(hook))
     plan, place = planned(config, mode, lag, brought)
     description = {

@@ -20,7 +20,7 @@ from workbench.core.processes.supervisor import children_of
 from workbench.core.train.hooks import Hook
 from workbench.runs.files import at
 from workbench.runs.folder import NAME, RecordError, RunFolder, runs_folder
-from workbench.runs.launch_rules import check_launch
+from workbench.runs.launch_rules import check_config, check_launch
 from workbench.runs.listing import RunInfo
 from workbench.runs.loaded import LoadedRun, RunError, RunView, classes_of, elsewhere
 from workbench.runs.recovery.checkpoint import kept_epochs
@@ -190,6 +190,7 @@ def cells_of(
     Raises:
         ConfigError: a field is no setting, has no values, or a value is refused; it is named before anything runs.
     """
+    check_config(config)
     options = options or {}
     where = runs_folder() if out is None else at(out)
     cells = []
