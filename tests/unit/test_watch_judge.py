@@ -495,6 +495,24 @@ def test_copies_that_stop_are_told_though_few_were_looked_at(copies, hurried, wh
     assert judged(copies)[what].broken == ("rarely",)
 
 
+@pytest.mark.parametrize(
+    ("epochs", "every", "says"), [(4, 1, None), (20, 10, "50% of all updates were made, in 10 epochs,")]
+)
+def test_epochs_with_many_updates_are_not_taken_for_rare_copies(copies, epochs, every, says):
+    for epoch in range(epochs):
+        if epoch % every == 0:
+            copies.sync(copies.shared.state_dict())
+        for _ in range(100):
+            with copies.watch.update(0, online=copies.learner):
+                pass
+        if epoch % every == 0:
+            copies.publish()
+        copies.watch.epoch(epoch, agent=0, reward=1.0)
+    found = judged(copies)
+    assert found["sync"].verdict == "pass"
+    assert found["publish"].verdict == "pass" if says is None else says in found["publish"].sentence
+
+
 class BothNetworks:
     """A shared model of two networks, which an actor copies from while the learner trains in the very same memory."""
 

@@ -107,7 +107,7 @@ class Evidence:
         self.recording.read()
         self.live = not run.ended
         self.heads = {name: head for name, reader in self.recording.files.items() if (head := reader.numbers())}
-        self._reports = self.recording.table("epochs")
+        self.reports = self.recording.table("epochs")
         self.looks = self._join_looks()
         lost = [head["lost_since"] for head in self.heads.values() if head["lost_since"]]
         # what is compared across processes is told as far as every one has written
@@ -120,7 +120,7 @@ class Evidence:
 
     def epochs(self, times: Any) -> Array:
         """The epochs that times lie in."""
-        return epochs_at(self._reports, np.atleast_1d(np.asarray(times)))
+        return epochs_at(self.reports, np.atleast_1d(np.asarray(times)))
 
     def _join_looks(self) -> dict[tuple[int, int], Looks]:
         """The looks at each agent's model in each of its roles."""

@@ -9,8 +9,9 @@ from workbench.watch import tables
 from workbench.watch.findings import Array, Case, Finding, Looks, Told, check_each_agent, keys, together
 
 SYNC, PUBLISH = 10 * tables.SYNC, 10 * tables.PUBLISH
-# Weights are stale if their age is at least this share of all updates, and at least this many epochs or updates.
-STALE, STALE_EPOCHS, STALE_UPDATES = 0.25, 5, 50
+# Weights are stale if their age is at least this share of all updates, and at least this many epochs, or that many
+# updates where epochs are not reported: in a short run a few exchanges are all there are.
+STALE, STALE_EPOCHS, STALE_UPDATES = 0.25, 5, 500
 # What a write leaves its weights in: a learner's own memory, where that is what the actor copies from.
 IN_PLACE = -1
 # Difference between two exploration rates from which on they are not the same one, seen a little later.
@@ -89,10 +90,11 @@ def _rarely(case: Case, times: Array) -> Finding | None:
     edges = np.concatenate([[updates[0]], times[(times > updates[0]) & (times < end)], [end]])
     made, epochs = np.diff(np.searchsorted(updates, edges)), np.diff(case.evidence.epochs(edges))
     longest = int(np.argmax(made))
-    share = float(made[longest]) / len(updates)
-    if share < STALE or (epochs[longest] < STALE_EPOCHS and made[longest] < STALE_UPDATES):
+    share, reported = float(made[longest]) / len(updates), len(case.evidence.reports)
+    if share < STALE or (epochs[longest] < STALE_EPOCHS if reported else made[longest] < STALE_UPDATES):
         return None
-    return case.say("rarely", edges[longest], share=share, epochs=epochs[longest])
+    within = f", in {epochs[longest]} epochs," if reported else ""
+    return case.say("rarely", edges[longest], share=share, within=within)
 
 
 @check_each_agent
