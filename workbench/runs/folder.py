@@ -130,7 +130,7 @@ class RunFolder:
             path.mkdir(mode=0o700)
         except OSError as error:
             taken = os.path.lexists(path)
-            reason = said("folder.taken" if taken else "folder.place", error=error)
+            reason = said("folder.taken") if taken else said("folder.place", error=error)
             raise RecordError(f"cannot make the run folder {path}: {reason}") from error
         folder = cls(path, schema)
         try:

@@ -96,9 +96,7 @@ class Agent(Protocol):
         """Copy the weights, as they are after the last update, into host memory: (2 * layout.size,) float32."""
 
     def get_state(self, copy: bool = True) -> dict[str, Any]:
-        """All that its future depends on, as arrays and whole numbers whose shapes never change.
-
-        "vector" is the snapshot.
+        """All that its future depends on: arrays and whole numbers whose shapes never change; "vector" is the snapshot.
 
         Without ``copy``, arrays that lie in host memory already may be given as they are, until the next update.
         """
