@@ -100,11 +100,6 @@ class Evidence:
         """Whether more records are to come."""
         return self.status in ("created", "starting", "running")
 
-    @property
-    def next_epoch(self) -> int:
-        """The first epoch of which nothing is recorded."""
-        return int(self.history.epochs["epoch"].max(initial=-1)) + 1
-
     def events(self, kind: EventKind) -> Records:
         """The events of one kind."""
         return np.asarray(self.history.events[self.history.events["kind"] == kind])
@@ -240,7 +235,7 @@ def not_refused(pattern: str, evidence: Evidence) -> Comparison | None:
     epochs, line = evidence.history.epochs, _error_line(evidence.error, pattern)
     if line is None:
         return compared(epochs, 0, 0, True)
-    return unowned(1, 0, False, evidence.next_epoch, line)
+    return unowned(1, 0, False, evidence.history.epochs_done, line)
 
 
 def _error_line(error: str | None, pattern: str) -> str | None:
@@ -404,7 +399,7 @@ def no_process_lost(evidence: Evidence) -> Comparison | None:
     if evidence.status in ("created", "starting"):
         return None
     gone = evidence.status in ("failed", "cut off")
-    return unowned(gone, 0, not gone, evidence.next_epoch, _said(evidence))
+    return unowned(gone, 0, not gone, evidence.history.epochs_done, _said(evidence))
 
 
 def _said(evidence: Evidence) -> str:
@@ -424,11 +419,11 @@ def no_silence(evidence: Evidence) -> Comparison | None:
     done = np.zeros(config.num_agents, np.int64)
     np.maximum.at(done, history.updates["agent"], history.updates["update"])
     slowest, total = int(done.argmin()), evidence.settings.total_updates
-    finished = done[slowest] >= total and evidence.next_epoch >= config.epochs
+    finished = done[slowest] >= total and evidence.history.epochs_done >= config.epochs
     silence = 0.0 if finished else float(evidence.now - times[-1])
     limit = max(config.processes.hang_timeout_s / 2, PAUSES * float(np.diff(times).max()))
     detail = f"agent {slowest} is furthest behind, at update {done[slowest]} of {total}"
-    return unowned(silence, limit, silence <= limit, evidence.next_epoch, detail)
+    return unowned(silence, limit, silence <= limit, evidence.history.epochs_done, detail)
 
 
 def greedy_above_chance(evidence: Evidence) -> Comparison | None:

@@ -122,6 +122,12 @@ class History:
         """Records so far, per table."""
         return {name: table.count for name, table in self._tables.items()}
 
+    @property
+    def epochs_done(self) -> int:
+        """Epochs that are recorded, in their order, and so the first of which nothing is."""
+        epochs = self.epochs
+        return int(epochs["epoch"][-1]) + 1 if len(epochs) else 0
+
     def __getitem__(self, name: str) -> Array:
         """All values of a metric, (n,), in the order of arrival; unknown names raise KeyError with the nearest."""
         chosen = self.schema.metric(name)

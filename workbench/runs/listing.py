@@ -238,7 +238,9 @@ def info_of(path: Path) -> RunInfo:
         label = RunView.label_of(said["mode"], said["lag"], said.get("faults", ()))
         created, config, resumed = float(said["created"]), said["config"], said.get("resumed")
         time.localtime(created)  # refuses what is no time
-        epochs = _epochs(folder)
+        history = History(folder.schema)
+        history.read("epochs", folder)
+        epochs = history.epochs_done
         relations = {str(kind): str(name) for kind, name in (said.get("relations") or {}).items()}
         changed = sorted({name for each in said.get("changes") or () for name in each["settings"]})
         relations |= {"changed": ", ".join(changed)} if changed else {}
@@ -253,10 +255,3 @@ def info_of(path: Path) -> RunInfo:
         status = "old format" if isinstance(error, OldFormat) else "unreadable"
         why = str(error).removeprefix(str(path)).lstrip(f"{os.sep} ")
         return RunInfo(path, status, why, checkpoint=newest)
-
-
-def _epochs(folder: RunFolder) -> int:
-    """How many epochs are recorded, as the last record of that one table says."""
-    history = History(folder.schema)
-    history.read("epochs", folder)
-    return int(history.epochs["epoch"][-1]) + 1 if history.counts["epochs"] else 0

@@ -86,8 +86,8 @@ def _gone_back(
     kept, folder = earlier.config.checkpoint, earlier.folder.place / "checkpoints"
     if not kept_epochs(folder):
         why = "resume.none kept" if not kept.keep else "resume.due" if kept.interval else "resume.asked"
-        done = int(earlier.history.epochs["epoch"].max(initial=-1)) + 1
-        raise CheckpointError(said("resume.none", folder=folder, why=said(why, interval=kept.interval), done=done))
+        about = {"why": said(why, interval=kept.interval), "done": earlier.history.epochs_done}
+        raise CheckpointError(said("resume.none", folder=folder, **about))
     checkpoint, refused = newest_checkpoint(folder)
     for text in refused:
         warn(said("resume.before", refused=text, epoch=checkpoint.epoch))

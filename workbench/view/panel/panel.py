@@ -411,8 +411,8 @@ class Panel:
     def _line(self, index: int, run: RunView) -> dict[str, Any]:
         """How far a run is, and what there is to say about it."""
         with suppress(RecordError):  # which the next look tells
-            done, facts = 0 if run.status == "created" else _epochs(run), " · ".join(self._facts(index, run))
-            self._lines[index] = {"share": round(done / run.config.epochs, 4), "facts": facts}
+            share = 0.0 if run.status == "created" else round(run.history.epochs_done / run.config.epochs, 4)
+            self._lines[index] = {"share": share, "facts": " · ".join(self._facts(index, run))}
         gone = {"facts": "cannot be read, see below; it is tried again while the others continue"}
         return self._lines[index] | (gone if index in self._unreadable else {})
 
@@ -421,7 +421,7 @@ class Panel:
         if run.status == "created":
             return ["waits for its turn" if self._started and self._comparison is not None else "not started"]
         progress, starts = run.progress, run.config.replay.learning_starts
-        epochs = _epochs(run)
+        epochs = run.history.epochs_done
         left = self._left[index].look(time.monotonic(), epochs, run.config.epochs, _state(run) == "running")
         if run.ended and not progress["epochs"]:
             began = progress["elapsed_s"] or len(run.history.events)
@@ -443,12 +443,6 @@ class Panel:
 def _state(run: RunView) -> str:
     """The status of a run, or that it is paused: then its status is still "running"."""
     return "paused" if getattr(run, "paused", False) and not run.ended else run.status
-
-
-def _epochs(run: RunView) -> int:
-    """Epochs that are recorded, and so drawn: what a run has done beyond them comes with the next records."""
-    epochs = run.history.epochs
-    return int(epochs["epoch"][-1]) + 1 if len(epochs) else 0
 
 
 def number(name: str, words: str) -> float:
