@@ -62,25 +62,15 @@ class CheckResult:
 # --- the rules ------------------------------------------------------------------------------------------------------
 
 
-def _rule(
-    measure: str = "", record: str = "", refused: str = "", stages: Sequence[str] = (),
-    findings: Sequence[str] = (), but: Sequence[str] = (),
-    tolerance: float = 0.0, missing: str = "", exempt: str = "", **about: Any,
-) -> Rule:  # fmt: skip
-    """A rule as the page gives it."""
-    if stages:
-        about = _OF_STAGES | about | {"exempt": functools.partial(rules.not_computed, stages)}
-        found = functools.partial(rules.agreed, stages, findings, but)
-    elif record:
-        found = functools.partial(rules.measured, record, tolerance)
-    else:
-        found = functools.partial(rules.not_refused, refused) if refused else getattr(rules, measure)
-    about |= {"exempt": getattr(rules, exempt)} if exempt else {}
-    return Rule(found, missing=getattr(rules, missing) if missing else None, **about)
+_FIELDS = {each.name for each in dataclasses.fields(Rule)}
 
 
-# What a rule says that takes the word of the audit.
-_OF_STAGES = {"things": "records", "bad": "{detail}", "good": "{count} records of the audit agree with the reference"}
+def _rule(measure: str = "agreed", missing: str = "", exempt: str = "", **about: Any) -> Rule:
+    """A rule as the page gives it: its functions by their names, and what the measure takes beside them."""
+    takes = {name: about.pop(name) for name in about.keys() - _FIELDS}
+    found, why = functools.partial(getattr(rules, measure), **takes), getattr(rules, missing) if missing else None
+    not_here = getattr(rules, exempt) if exempt else functools.partial(rules.not_computed, takes.get("stages", ()))
+    return Rule(found, missing=why, exempt=not_here, **about)
 
 
 # The rules of each check by their names, as ``rules.toml`` gives them. The first broken one gives the figure.

@@ -161,10 +161,10 @@ class Rule:
     """
 
     measure: Measure
-    things: str
     threshold: str
-    bad: str
-    good: str = "{count} {things} kept to that"
+    things: str = "records"
+    bad: str = "{detail}"
+    good: str = "{count} records of the audit agree with the reference"
     needed: bool = True
     largest: bool = False
     whole: str | None = None
@@ -195,28 +195,30 @@ def unowned(value: Any, due: float, holds: Any, epoch: Any, detail: str = "") ->
 # --- rules made from one measurement -------------------------------------------------------------------------------
 
 
-def measured(name: str, tolerance: float, evidence: Evidence) -> Comparison | None:
+def measured(evidence: Evidence, record: str, tolerance: float = 0.0) -> Comparison | None:
     """Whether what was measured is what is due, wherever something is due; nan never is.
 
     Args:
-        name: of the measurement.
-        tolerance: how far off the value may be, in the measurement's unit.
         evidence: of the run.
+        record: name of the measurement.
+        tolerance: how far off the value may be, in the measurement's unit.
     """
-    found = measurements_of(evidence.history, name)
+    found = measurements_of(evidence.history, record)
     found = found[~np.isnan(found["due"])]
     value, due = found["value"], found["due"]
     return compared(found, value, due, np.abs(value - due) <= tolerance)
 
 
-def agreed(stages: Sequence[str], findings: Sequence[str], but: Sequence[str], evidence: Evidence) -> Comparison | None:
+def agreed(
+    evidence: Evidence, stages: Sequence[str], findings: Sequence[str] = (), but: Sequence[str] = ()
+) -> Comparison | None:
     """Whether the audit's records agree with the reference in some stages of the chain.
 
     Args:
+        evidence: of the run.
         stages: the stages.
         findings: those that count; none for all.
         but: those that do not.
-        evidence: of the run.
     """
     found = evidence.opinion.of(stages)
     wrong = np.array([each.finding in findings if findings else each.finding not in ("", *but) for each in found])
@@ -226,13 +228,13 @@ def agreed(stages: Sequence[str], findings: Sequence[str], but: Sequence[str], e
 
 
 def not_computed(stages: Sequence[str], evidence: Evidence) -> str:
-    """Why some stages say nothing of a run of which the audit kept records."""
-    return f"{', '.join(stages)} cannot be computed for this run" if evidence.opinion.records else ""
+    """Why some stages, if any are asked for, say nothing of a run of which the audit kept records."""
+    return f"{', '.join(stages)} cannot be computed for this run" if stages and evidence.opinion.records else ""
 
 
-def not_refused(pattern: str, evidence: Evidence) -> Comparison | None:
+def not_refused(evidence: Evidence, refused: str) -> Comparison | None:
     """No process was stopped by an error of that kind: epochs went through, or the error tells."""
-    epochs, line = evidence.history.epochs, _error_line(evidence.error, pattern)
+    epochs, line = evidence.history.epochs, _error_line(evidence.error, refused)
     if line is None:
         return compared(epochs, 0, 0, True)
     return unowned(1, 0, False, evidence.history.epochs_done, line)
@@ -336,17 +338,14 @@ def updates_between_publications(evidence: Evidence) -> Comparison | None:
     return compared(later[follows], updates, limit, updates <= limit)
 
 
-def _epsilon_of(records_of: Callable[[Evidence], Records], evidence: Evidence) -> Comparison | None:
-    """Epsilon in some records is the one due in their epoch."""
-    records = records_of(evidence)
+def epsilon_told(evidence: Evidence, event: str = "") -> Comparison | None:
+    """Epsilon is the one due in its epoch: in use, or in all events of a kind.
+
+    The epoch of a snapshot is the first that can use it.
+    """
+    records = evidence.events(EventKind[event]) if event else evidence.history.epochs
     due = _by_epoch(records, lambda epoch: schedules.epsilon(evidence.settings.at(epoch), epoch))
     return compared(records, records["epsilon"], due, np.abs(records["epsilon"] - due) <= 1e-4)
-
-
-epsilon_in_use = functools.partial(_epsilon_of, lambda evidence: evidence.history.epochs)
-epsilon_synced = functools.partial(_epsilon_of, lambda evidence: evidence.events(EventKind.SYNC))
-# The epoch of a snapshot is the first that can use it.
-epsilon_published = functools.partial(_epsilon_of, lambda evidence: evidence.events(EventKind.PUBLISH))
 
 
 def q_within_return(evidence: Evidence) -> Comparison | None:
@@ -447,12 +446,14 @@ def greedy_above_chance(evidence: Evidence) -> Comparison | None:
     return unowned(reward, limit, not failed, evidence.config.epochs, said("learning.share", share=share))
 
 
-def _greedy_as(known_of: Callable[[Evidence], Sequence[float]], whose: str, evidence: Evidence) -> Comparison | None:
+def greedy_as(evidence: Evidence, whose: Literal["others", "before"]) -> Comparison | None:
     """A finished run earns no less, acting greedily, than some others, but for what luck explains.
 
+    These are others of its configuration, or its own weights before, in the second half of the training.
     By Student's t for one more reward of the kind. Rewards that are all alike are taken to differ by a little.
     """
-    reward, known = greedy_reward(evidence.history), np.asarray(known_of(evidence))
+    reward = greedy_reward(evidence.history)
+    known = np.asarray(evidence.others if whose == "others" else _before(evidence))
     if evidence.status != "finished" or reward is None or len(known) < FEWEST_OTHERS:
         return None
     mean = float(known.mean())
@@ -471,11 +472,6 @@ def _before(evidence: Evidence) -> list[float]:
     alike = not evidence.changes and size.worlds <= size.final_worlds
     half = table[(table["epoch"] >= epochs // 2) & (table["epoch"] < epochs - 1) & alike]
     return [float(half["reward"][half["epoch"] == epoch].sum()) for epoch in np.unique(half["epoch"]).tolist()]
-
-
-# No less than others of its configuration, and than its own weights did in the second half of the training.
-greedy_as_others = functools.partial(_greedy_as, lambda evidence: evidence.others, "others")
-greedy_as_before = functools.partial(_greedy_as, _before, "before")
 
 
 def nothing_to_learn(evidence: Evidence) -> str:
