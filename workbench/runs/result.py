@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-import math
+import json
 import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -56,7 +56,9 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; numbers that are not finite become None."""
-        return {name: _plain(value) for name, value in dataclasses.asdict(self).items()}
+        text = json.dumps(dataclasses.asdict(self))
+        plain: dict[str, Any] = json.loads(text, parse_constant=lambda not_finite: None)
+        return plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -102,11 +104,3 @@ def greedy_reward(history: History) -> float | None:
     """Reward per greedy epoch after the last update, summed over agents; None before."""
     final = history.evaluations[history.evaluations["final"] == 1]
     return float(final["reward"].sum()) if len(final) else None
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
