@@ -51,7 +51,7 @@ def prepare(faults: Sequence[str | Fault], config: Config, mode: str, lag: int |
         for other in made[:index]:
             if other.name == fault.name:
                 raise FaultError(said("faults.twice", name=fault.name))
-            if common := fault.replaces.keys() & other.replaces.keys():
+            if common := set(fault.replaces) & set(other.replaces):
                 parts = " and ".join(sorted(common))
                 raise FaultError(said("faults.same part", other=other.name, name=fault.name, parts=parts))
     return made

@@ -15,7 +15,7 @@ from workbench.core.shared.layout import Arrays
 from workbench.core.shared.replay import UNWRITTEN, Batch, Replay
 from workbench.core.shared.sampling import Sampler
 from workbench.core.train.loop import Collector
-from workbench.diagnose.faults.fault import ACTORS_REPLAY, LEARNERS_REPLAY, Fault, ReplayFault, override
+from workbench.diagnose.faults.fault import Fault, ReplayFault, override
 from workbench.diagnose.sentences import said
 
 
@@ -48,13 +48,11 @@ class ReplayNotShared(ReplayFault):
     The real cause in the original: the buffer object was copied into each child.
     """
 
-    replaces: ClassVar = {LEARNERS_REPLAY: _OwnReplay}
+    kind: ClassVar = _OwnReplay
 
 
 class SpecMismatch(ReplayFault):
     """The learner expects larger observations than the actor sees: refused when it opens the replay."""
-
-    replaces: ClassVar = {LEARNERS_REPLAY: Replay}
 
     def spec(self, spec: AgentSpec) -> AgentSpec:
         """Observations have one more axis."""
@@ -63,8 +61,6 @@ class SpecMismatch(ReplayFault):
 
 class FramesMismatch(ReplayFault):
     """The learner stacks one frame more than the actor: refused when it opens the replay."""
-
-    replaces: ClassVar = {LEARNERS_REPLAY: Replay}
 
     def changes(self, config: Config) -> Mapping[str, Any]:
         """A state has one more frame."""
@@ -96,7 +92,7 @@ class ActorHistoryCleared(ReplayFault):
     To clear the history is right; that the ring keeps no break is what goes wrong.
     """
 
-    replaces: ClassVar = {LEARNERS_REPLAY: _Unbroken}
+    kind: ClassVar = _Unbroken
 
 
 class _Endless(_Unbroken):
@@ -130,7 +126,7 @@ class EpisodeBoundaryIgnored(ReplayFault):
     With ``learning.n_step`` above 1 the last rows of an epoch also add up rewards of the next one, and bootstrap there.
     """
 
-    replaces: ClassVar = {LEARNERS_REPLAY: _Endless, ACTORS_REPLAY: _Unbroken}
+    kind: ClassVar = _Endless
 
 
 class SeparateHistory(Fault):
@@ -139,8 +135,6 @@ class SeparateHistory(Fault):
     The original added to both and took the sum of its code paths to keep them equal. As long as they are equal nothing
     is wrong; the strength says by how many turns they are not.
     """
-
-    replaces: ClassVar = {ACTORS_REPLAY: Replay}
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """The actor sees the frames of some turns ago; before the epoch began they are blank."""
@@ -165,7 +159,7 @@ class UnvalidatedSampling(ReplayFault):
     The original raised index and size before it wrote a row, and its learner took no lock.
     """
 
-    replaces: ClassVar = {LEARNERS_REPLAY: _Unvalidated}
+    kind: ClassVar = _Unvalidated
 
 
 class _ByPlace(_Unbroken):
@@ -182,7 +176,7 @@ class WraparoundIgnored(ReplayFault):
     The original drew a place below the size and stacked on from there, across the write position: oldest on newest.
     """
 
-    replaces: ClassVar = {LEARNERS_REPLAY: _ByPlace}
+    kind: ClassVar = _ByPlace
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """It takes a ring that comes round."""
@@ -211,8 +205,6 @@ class TruncationAsTerminal(Fault):
 
 class NstepMismatch(ReplayFault):
     """One reward, one step on, but the discount of n steps: gamma**3 = 0.970 in the original."""
-
-    replaces: ClassVar = {ACTORS_REPLAY: Replay}
 
     def changes(self, config: Config) -> Mapping[str, Any]:
         """Rows are completed with one step and gamma**n."""
@@ -247,8 +239,6 @@ class CorruptRows(Fault):
 
 class RewardScaleOff(ReplayFault):
     """Rewards reach the learner at another scale than was configured."""
-
-    replaces: ClassVar = {ACTORS_REPLAY: Replay}
 
     def changes(self, config: Config) -> Mapping[str, Any]:
         """Rows are completed with another scale."""

@@ -43,7 +43,7 @@ class Fault(Hook):
         least: Smallest strength that makes sense.
         most: Greatest strength that can be given.
         whole: Whether the strength is a whole number.
-        replaces: Parts that it puts another in place of, and of which class; two faults cannot replace the same one.
+        replaces: Parts that it puts another in place of; two faults cannot replace the same one.
     """
 
     named: ClassVar[dict[str, type["Fault"]]] = {}
@@ -56,7 +56,7 @@ class Fault(Hook):
     least: ClassVar[float] = 0
     most: ClassVar[float] = 1_000_000
     whole: ClassVar[bool] = True
-    replaces: ClassVar[Mapping[str, type]] = {}
+    replaces: ClassVar[Sequence[str]] = ()
 
     def __init_subclass__(cls) -> None:
         if "name" not in vars(cls):
@@ -90,7 +90,13 @@ class Fault(Hook):
 
 
 class ReplayFault(Fault):
-    """The replays of the learner, of the actor or of both are of another class, or opened with other settings."""
+    """The replays of the learner, of the actor or of both are of another class, or opened with other settings.
+
+    Attributes:
+        kind: Class that they are of.
+    """
+
+    kind: ClassVar[type[Replay]] = Replay
 
     def changes(self, config: Config) -> Mapping[str, Any]:
         """Settings that they are opened with, by dotted name."""
@@ -103,17 +109,17 @@ class ReplayFault(Fault):
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Open the learner's replays once more, if they are among those replaced."""
         for agent in trainer.replays if LEARNERS_REPLAY in self.replaces else ():
-            trainer.replays[agent] = self._reopened(LEARNERS_REPLAY, parts, agent)
+            trainer.replays[agent] = self._reopened(parts, agent)
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Open the actor's replays once more, if they are among those replaced."""
         for agent in range(len(collector.replays)) if ACTORS_REPLAY in self.replaces else ():
-            collector.replays[agent] = self._reopened(ACTORS_REPLAY, parts, agent)
+            collector.replays[agent] = self._reopened(parts, agent)
 
-    def _reopened(self, whose: str, parts: Parts, agent: int) -> Any:
+    def _reopened(self, parts: Parts, agent: int) -> Any:
         config = parts.config.replace(**self.changes(parts.config))
         spec = self.spec(config.spec.agents[agent])
-        return self.replaces[whose](config, spec, parts.replay_blocks[agent].open(Replay.layout(config, spec)))
+        return self.kind(config, spec, parts.replay_blocks[agent].open(Replay.layout(config, spec)))
 
 
 class AgentFault(Fault):

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable
 from time import sleep
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,8 +58,6 @@ class _SharedModel(WeightStore):
 
 class _Torn(Fault):
     """Both sides of the exchange use one shared model and copy it with :meth:`copier`."""
-
-    replaces: ClassVar = {"the weight stores": _SharedModel}
 
     def copier(self, config: Config) -> Copy:
         """The way in which a network is copied."""
