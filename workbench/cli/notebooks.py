@@ -77,7 +77,7 @@ def require_private(arguments: Sequence[str]) -> None:
 
 
 @command
-def notebooks(paths: tyro.conf.Positional[tuple[Path, ...]] = ()) -> int:
+def notebooks(paths: tyro.conf.Positional[tuple[Path, ...]] = ()) -> None:
     """Execute notebooks from top to bottom and save them with their outputs. One that fails is left as it was.
 
     WORKBENCH_BUDGET=quick in the environment makes the notebooks use small runs.
@@ -92,7 +92,6 @@ def notebooks(paths: tyro.conf.Positional[tuple[Path, ...]] = ()) -> int:
         began = time.monotonic()
         execute_notebook(path)
         tell(f"{path.name}: executed and saved in {time.monotonic() - began:.0f} s")
-    return 0
 
 
 def execute_notebook(path: Path) -> None:

@@ -92,15 +92,15 @@ def parse(
     return tyro.cli(type(default), prog=f"{program} {command}", args=arguments, default=default, registry=READ)
 
 
-def command(function: Callable[..., int]) -> Callable[[Sequence[str]], int]:
+def command(function: Callable[..., int | None]) -> Callable[[Sequence[str]], int]:
     """A decorator: the function's parameters become options, its docstring the help, and what it returns the exit code.
 
-    The result takes the words after the command. It exits with code 2 and a message if they cannot be understood, with
-    code 0 after ``--help``.
+    One that returns nothing has done what it was asked for: 0. The result takes the words after the command. It exits
+    with code 2 and a message if they cannot be understood, with code 0 after ``--help``.
     """
 
     @functools.wraps(function)
     def act(arguments: Sequence[str]) -> int:
-        return int(tyro.cli(function, prog=f"workbench {function.__name__}", args=arguments, registry=READ))
+        return int(tyro.cli(function, prog=f"workbench {function.__name__}", args=arguments, registry=READ) or 0)
 
     return act

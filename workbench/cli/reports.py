@@ -40,7 +40,7 @@ def doctor(run: RunPath, own: OwnClasses = NONE) -> int:
 def timeline(
     run: RunPath, last: float | None = None, until: float | None = None, out: Path | None = None,
     own: OwnClasses = NONE,
-) -> int:  # fmt: skip
+) -> None:  # fmt: skip
     """Print how much each process of a run worked and waited, during the run or after it.
 
     With --out also a figure of the last seconds, or the whole as a trace for https://ui.perfetto.dev.
@@ -60,7 +60,6 @@ def timeline(
     tell(f"Run {found.run.name}: {found.run.label}, {found.run.status}\n\n{found.shares(last, until)}")
     if out is not None:
         tell(f"\nwritten: {found.save(out, last, until)}")
-    return 0
 
 
 @command
@@ -68,7 +67,7 @@ def figures(
     runs: tyro.conf.Positional[tuple[Path, ...]], out: Path, columns: Literal["single", "double"] = "double",
     figures: FigureNames = (), bands: bool = True, smoothing: float = 0.05, pool: Settings = (),
     matrix: Path | None = None, bench: Path | None = None, last: float | None = None, until: float | None = None,
-) -> int:  # fmt: skip
+) -> None:  # fmt: skip
     """Make the figures of a report from run folders: PDF, SVG and PNG, captions, Markdown and LaTeX tables.
 
     The same runs give the same files, to the byte. Runs that differ in nothing but the seed are one group. Figures
@@ -104,14 +103,13 @@ def figures(
         raise ReportError("no figure could be made of these runs; the reasons are above")
     written = report.save(out)
     tell(f"{report.results}\nwritten: {len(written)} files in {out}: {', '.join(report)}; see report.md")
-    return 0
 
 
 @command
 def film(
     runs: tyro.conf.Positional[tuple[Path, ...]], out: Path, seed: int = 0,
     checkpoint: int | Literal["newest"] | None = None, own: OwnClasses = NONE,
-) -> int:  # fmt: skip
+) -> None:  # fmt: skip
     """Play one greedy epoch with the weights of each run, and film it: the runs side by side.
 
     Args:
@@ -130,11 +128,10 @@ def film(
     out.parent.mkdir(parents=True, exist_ok=True)
     made.save(out)
     tell(f"{made.alt}\nwritten: {out}")
-    return 0
 
 
 @command
-def export(run: RunPath, to: exports.Format, out: Path, own: OwnClasses = NONE) -> int:
+def export(run: RunPath, to: exports.Format, out: Path, own: OwnClasses = NONE) -> None:
     """Give a run to other tools: tables, TensorBoard's event files, or one archive to send to a colleague.
 
     Args:
@@ -146,11 +143,10 @@ def export(run: RunPath, to: exports.Format, out: Path, own: OwnClasses = NONE) 
     """
     for path in exports.write(api.load(run, **vars(own)), to, out):
         tell(path)
-    return 0
 
 
 @command
-def unpack(archive: tyro.conf.Positional[Path], out: Path | None = None, own: OwnClasses = NONE) -> int:
+def unpack(archive: tyro.conf.Positional[Path], out: Path | None = None, own: OwnClasses = NONE) -> None:
     """Open a run that `workbench export --to archive` packed. Whatever would leave the run's folder is refused.
 
     Args:
@@ -159,4 +155,3 @@ def unpack(archive: tyro.conf.Positional[Path], out: Path | None = None, own: Ow
         own: Classes of your own that the run was made with.
     """
     tell(exports.unpack(archive, out, **vars(own)).folder.path)
-    return 0

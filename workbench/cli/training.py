@@ -168,7 +168,7 @@ def _value(name: str, text: str) -> Any:
 def runs(
     folder: tyro.conf.Positional[Path | None] = None, where: tuple[str, ...] = (), sort: str = "created",
     columns: tuple[str, ...] = (),
-) -> int:  # fmt: skip
+) -> None:  # fmt: skip
     """List the runs of a folder with their status: also those whose parent died.
 
     Args:
@@ -178,11 +178,10 @@ def runs(
         columns: Columns to show, such as ``name learning.learning_rate greedy_reward``. Default: what says something.
     """
     tell(api.runs(folder, sort=sort, columns=columns, **_named(where)))
-    return 0
 
 
 @command
-def delete(run: tyro.conf.Positional[Path], confirm: str | None = None, archive: bool = False) -> int:
+def delete(run: tyro.conf.Positional[Path], confirm: str | None = None, archive: bool = False) -> None:
     """Delete a run that has ended; its name is asked for once more.
 
     Args:
@@ -197,7 +196,6 @@ def delete(run: tyro.conf.Positional[Path], confirm: str | None = None, archive:
         tell(api.archive(path, confirm=confirm or ""))
     else:
         api.delete(path, confirm=confirm or "")
-    return 0
 
 
 @dataclass(frozen=True)
