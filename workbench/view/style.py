@@ -43,18 +43,12 @@ PRINT = Sizes(title=8.0, text=7.0, small=6.5, line=0.58)
 COLUMN_WIDTHS = {"single": 3.4, "double": 7.0}
 # Dots per inch of a printed figure's PNG.
 PRINT_DPI = 300
-# What is set beside matplotlib's own defaults while a figure is drawn and saved, and how a legend above axes looks, as
-# ``style.toml`` says.
-SETTINGS, LEGEND = (beside(__file__)[part] for part in ("settings", "legend"))
+# What is set beside matplotlib's own defaults while a figure is drawn and saved, how a legend above axes looks, and how
+# runs do, as ``style.toml`` says.
+SETTINGS, LEGEND, _RUNS = (beside(__file__)[part] for part in ("settings", "legend", "runs"))
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_DASHES: tuple[Any, ...] = ("solid", (0, (3.0, 1.6)), (0, (1.0, 1.2)), (0, (5.0, 1.5, 1.0, 1.5)))
-_WIDTHS = (2.6, 1.5)
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_HATCHES = ("", "/////", "|||||", "xxxx", "-----", "\\\\\\\\\\", "++++")
 # How many runs look different; more are not drawn.
-MOST_STYLES = len(_COLOURS) * len(_DASHES)
+MOST_STYLES = len(_RUNS["colours"]) * len(_RUNS["dashes"])
 
 
 @dataclass(frozen=True)
@@ -76,9 +70,9 @@ class RunStyle:
 
 def run_style(index: int) -> RunStyle:
     """Style of the run at a place in the list; no two of the first :data:`MOST_STYLES` are alike."""
-    colour, dashes, marker = (looks[index % len(looks)] for looks in (_COLOURS, _DASHES, _MARKERS))
-    hatch = _HATCHES[(index + index // len(_COLOURS)) % len(_HATCHES)]
-    return RunStyle(colour, dashes, _WIDTHS[min(index, 1)], marker, hatch)
+    colour, dashes, marker = (_RUNS[look][index % len(_RUNS[look])] for look in ("colours", "dashes", "markers"))
+    hatch = _RUNS["hatches"][(index + index // len(_RUNS["colours"])) % len(_RUNS["hatches"])]
+    return RunStyle(colour, (0, tuple(dashes)) if dashes else "solid", _RUNS["widths"][min(index, 1)], marker, hatch)
 
 
 def style_axes(axes: Axes, title: str, xlabel: str, ylabel: str, sizes: Sizes = SCREEN) -> None:
