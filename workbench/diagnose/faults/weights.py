@@ -115,20 +115,34 @@ class TornWeightsStateDict(_Torn):
 # --- late and missing copies -----------------------------------------------------------------------------------------
 
 
-class SyncNever(Fault):
+class _Seldom(Fault):
+    """Some of the exchanges of weights are left out: all but the first, or all but one in every ``strength``."""
+
+    def due(self, number: int) -> bool:
+        """Whether the exchange of that number takes place, counted from 0."""
+        return number % int(self.strength) == 0 if self.strength else number == 0
+
+
+class _SyncSeldom(_Seldom):
+    """Some syncs are left out; the one after the last epoch never is."""
+
+    def on_collector(self, collector: Collector, parts: Parts) -> None:
+        """A sync changes nothing in epochs that are not due."""
+
+        def sync(original: Any, epoch: int, version: int | None) -> None:
+            """Sync, if the epoch is due one."""
+            if self.due(epoch) or epoch == collector.config.epochs:
+                original(epoch, version)
+
+        override(collector, "sync", sync)
+
+
+class SyncNever(_SyncSeldom):
     """The actor acts with the initial weights to the end. The last evaluation still syncs."""
 
-    def on_collector(self, collector: Collector, parts: Parts) -> None:
-        """Only the first sync and the one after the run take place."""
-        _sync_in(collector, lambda epoch: epoch == 0)
 
-
-class SyncRarely(Fault):
+class SyncRarely(_SyncSeldom):
     """The actor syncs far too rarely: every 50 turns in the original, at the end of its epoch."""
-
-    def on_collector(self, collector: Collector, parts: Parts) -> None:
-        """Syncs of all other epochs are left out."""
-        _sync_in(collector, lambda epoch: epoch % self.strength == 0)
 
 
 def _sync_to_newest(collector: Collector) -> None:
@@ -136,26 +150,11 @@ def _sync_to_newest(collector: Collector) -> None:
     override(collector, "sync", lambda original, epoch, version: original(epoch, None))
 
 
-def _sync_in(collector: Collector, due: Callable[[int], bool]) -> None:
-    """Let syncs take place only in epochs that are ``due``, and after the last one."""
-
-    def sync(original: Any, epoch: int, version: int | None) -> None:
-        """Sync, if the epoch is due one."""
-        if due(epoch) or epoch == collector.config.epochs:
-            original(epoch, version)
-
-    override(collector, "sync", sync)
-
-
-class _Publish(Fault):
+class _PublishSeldom(_Seldom):
     """Some publications are left out; the actor takes the newest there is, whatever version was agreed."""
 
-    def due(self, number: int) -> bool:
-        """Whether the publication of that number takes place; 0 is the initial weights. One in every ``strength``."""
-        return number % int(self.strength) == 0
-
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
-        """Publications that are not due change nothing but the learner's own bookkeeping."""
+        """Publications that are not due change nothing but the learner's own bookkeeping; 0 is the initial weights."""
         numbers = dict.fromkeys(trainer.agents, 0)
 
         def publish(original: Any, index: int, epoch: int) -> None:
@@ -172,15 +171,11 @@ class _Publish(Fault):
         _sync_to_newest(collector)
 
 
-class PublishNever(_Publish):
+class PublishNever(_PublishSeldom):
     """The learner keeps what it learns to itself. The run ends with its initial weights."""
 
-    def due(self, number: int) -> bool:
-        """The initial weights only."""
-        return number == 0
 
-
-class PublishRarely(_Publish):
+class PublishRarely(_PublishSeldom):
     """The learner publishes far too rarely."""
 
 
