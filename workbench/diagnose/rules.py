@@ -392,21 +392,18 @@ def _by_epoch(records: Records, read: Callable[[int], float]) -> NDArray[Any]:
 
 
 def no_process_lost(evidence: Evidence) -> Comparison | None:
-    """Every child did its work to the end; one that died counts also where another took its place."""
+    """Every child did its work to the end; one that died counts also where another took its place.
+
+    The first death is told, or the one that ended the run.
+    """
     if evidence.incidents:
-        return unowned(1, 0, False, [int(incident["epochs"]) for incident in evidence.incidents], _said(evidence))
+        epochs = [int(incident["epochs"]) for incident in evidence.incidents]
+        return unowned(1, 0, False, epochs, str(evidence.incidents[0]["text"]))
     if evidence.status in ("created", "starting"):
         return None
-    gone = evidence.status in ("failed", "cut off")
-    return unowned(gone, 0, not gone, evidence.history.epochs_done, _said(evidence))
-
-
-def _said(evidence: Evidence) -> str:
-    """What the run says of a death: of the first one, or of the one that ended it."""
-    if evidence.incidents:
-        return str(evidence.incidents[0]["text"])
-    said = (evidence.error or "the parent process died before the end").strip().splitlines()
-    return said[0] if len(said) == 1 else f"{said[0]} {said[-1].strip()}"
+    first, *more = (evidence.error or "the parent process died before the end").strip().splitlines()
+    gone, told = evidence.status in ("failed", "cut off"), f"{first} {more[-1].strip()}" if more else first
+    return unowned(gone, 0, not gone, evidence.history.epochs_done, told)
 
 
 def no_silence(evidence: Evidence) -> Comparison | None:

@@ -638,12 +638,11 @@ def followed(judge: Judge, case: Case) -> None:
 
 def published(judge: Judge, case: Case) -> None:
     """What lies in the weight store is what the learner holds."""
-    newest = int(case["newest"])
-    wrong_if(newest != int(case["due_version"]), "newest", found=newest, due=int(case["due_version"]))
-    wrong_if(int(case["updates"]) != int(case["made"]), "header", found=int(case["updates"]), due=int(case["made"]))
+    equal(case["newest"], case["due_version"], "newest")
+    equal(case["updates"], case["made"], "header")
     if not _same(case["online"], case["stored"]):
         earlier = case["previous"].size and _same(case["previous"], case["stored"])
-        raise Wrong("version before" if earlier else "other weights published", version=newest)
+        raise Wrong("version before" if earlier else "other weights published", version=int(case["newest"]))
     wrong_if(not _same(case["target"], case["stored_target"]), "target not published")
     wrong_if(int(case["online_sum"]) != int(case["stored_sum"]), "some weights")
 
