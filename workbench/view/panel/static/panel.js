@@ -82,6 +82,7 @@ class Chart {
     const title = element("figcaption", {}, element("b", {}, spec.title), " ", this.remark);
     this.node = element("figure", { tabIndex: 0, role: "group", className: "wb-chart",
       onkeydown: (event) => this.key(event), onblur: () => panel.point(null) }, title, this.plot);
+    this.node.chart = this;
   }
   get shown() { return this.lines.filter((line) => !this.panel.hidden.has(line.run) && line.count); }
   get log() { return this.panel.log && this.positive; }
@@ -296,10 +297,7 @@ class Panel {
     this.sizes = new ResizeObserver(() => this.fit());
     this.sizes.observe(this.grid);
     this.sight = new IntersectionObserver((entries) => {
-      for (const { target, isIntersecting } of entries) {
-        const chart = this.charts.find((each) => each.node === target);
-        if (chart) chart.visible = isIntersecting;
-      }
+      for (const { target, isIntersecting } of entries) target.chart.visible = isIntersecting;
       this.paint();
     }, { rootMargin: "300px" });
     this.looks = new MutationObserver(() => this.fit());
@@ -324,9 +322,9 @@ class Panel {
   get log() { return this.model.get("log"); }
   get each() { return this.layout.choices.agents === "each"; }
 
-  button(text, title, act, properties = {}) {
+  button(text, title, act, properties = {}, ...more) {
     return element("button", { type: "button", className: "jupyter-button wb-button", title, onclick: act,
-      ...properties }, text);
+      ...properties }, text, ...more);
   }
   tools() {
     const shares = element("input", { type: "range", min: 0, max: 25, step: 1, "aria-label": "smoothing, % of the run" });
@@ -473,10 +471,9 @@ class Panel {
     if (this.keys.children.length !== this.runs.length || this.keys.dataset.dark !== String(this.dark)) {
       this.keys.dataset.dark = this.dark;
       this.keys.replaceChildren(...this.runs.map(({ name }, run) => element("div", { className: "wb-row" },
-        this.button("", "Show or hide this run in all charts", () => this.toggle(run), { className: "wb-key" }),
+        this.button("", "Show or hide this run in all charts", () => this.toggle(run), { className: "wb-key" },
+          this.swatch(run), element("b", { "data-run": run }, name)),
         element("progress", { max: 1, value: 0, "aria-label": name }), element("span", { className: "wb-facts" }))));
-      [...this.keys.children].forEach(({ firstChild }, run) =>
-        firstChild.append(this.swatch(run), element("b", { "data-run": run }, this.runs[run].name)));
     }
     state.runs.slice(0, this.runs.length).forEach(({ share, facts }, run) => {
       const [key, progress, words] = this.keys.children[run].children;
