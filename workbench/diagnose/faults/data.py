@@ -19,8 +19,9 @@ from workbench.diagnose.faults.fault import Fault, ReplayFault, override
 from workbench.diagnose.sentences import said
 
 
-def _read(replay: Replay, out: Batch) -> Batch:
-    """Copy the rows that were drawn; all weigh the same, as the sampler may know nothing of them."""
+def _drawn(replay: Replay, sampler: Sampler, out: Batch, low: int, high: int) -> Batch:
+    """Copy rows that are drawn without a look at them; all weigh the same, as the sampler may know nothing of them."""
+    out.number[:] = sampler.draw(low, high, len(out.number))
     replay.read(out)
     if out.weight is not None:
         out.weight[:] = 1
@@ -38,8 +39,7 @@ class _OwnReplay(Replay):
 
     def sample(self, sampler: Sampler, out: Batch, end: int | None = None) -> Batch:
         """Any row below ``end``, written or not."""
-        out.number[:] = sampler.draw(0, self.window if end is None else end, len(out.number))
-        return _read(self, out)
+        return _drawn(self, sampler, out, 0, self.window if end is None else end)
 
 
 class ReplayNotShared(ReplayFault):
@@ -149,8 +149,7 @@ class _Unvalidated(Replay):
     def sample(self, sampler: Sampler, out: Batch, end: int | None = None) -> Batch:
         """Rows up to the end of the epoch that is being written, whatever ``end`` says, and no second look."""
         end = self._begun.get() * self.steps_per_epoch
-        out.number[:] = sampler.draw(max(0, end - self.window), end, len(out.number))
-        return _read(self, out)
+        return _drawn(self, sampler, out, max(0, end - self.window), end)
 
 
 class UnvalidatedSampling(ReplayFault):
@@ -166,8 +165,7 @@ class _ByPlace(_Unbroken):
     def sample(self, sampler: Sampler, out: Batch, end: int | None = None) -> Batch:
         """Places in the ring below its size, taken for row numbers."""
         size = min(self.count if end is None else end, self._num_epochs * self.steps_per_epoch)
-        out.number[:] = sampler.draw(0, size, len(out.number))
-        return _read(self, out)
+        return _drawn(self, sampler, out, 0, size)
 
 
 class WraparoundIgnored(ReplayFault):
