@@ -30,10 +30,9 @@ from workbench.runs.uninterrupted import uninterrupted
 # Makes the hooks that a run was launched with, for the configuration that it continues with.
 HooksOf = Callable[[LoadedRun, Config], Sequence[Hook]]
 
-# Settings that :func:`workbench.resume` takes: fields, and groups of fields (with a dot at the end). Which ones a run
-# takes while it continues is in :data:`workbench.runs.live_settings.CHANGEABLE`.
-SAFE_TO_CHANGE = ("epochs", "device", "evaluation.", "checkpoint.", "processes.", "pacing.publish_interval",
-                  "pacing.sync_interval", "pacing.max_ahead", "pacing.max_behind")  # fmt: skip
+# Settings that :func:`workbench.resume` takes besides those that a run takes while it continues
+# (:data:`workbench.runs.live_settings.CHANGEABLE`): fields, and groups of fields (with a dot at the end).
+SAFE_TO_CHANGE = ("epochs", "device", "evaluation.", "checkpoint.", "processes.")
 
 
 @uninterrupted(undo=lambda run: run.stop())
@@ -197,5 +196,4 @@ def _go_back(folder: RunFolder, checkpoint: Checkpoint) -> None:
 
 def safe_to_change(name: str) -> bool:
     """Whether a resumed run may have another value of this setting, all along or from the checkpoint on."""
-    group, dot, _ = name.partition(".")
-    return name in CHANGEABLE or name in SAFE_TO_CHANGE or group + dot in SAFE_TO_CHANGE
+    return name in CHANGEABLE or name.startswith(SAFE_TO_CHANGE)

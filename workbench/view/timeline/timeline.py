@@ -73,6 +73,7 @@ class Timeline:
             why = said(f"timeline.{why if description.get('timeline') else 'not asked'}", status=run.status)
             raise RecordError(said("timeline.none", name=run.name, why=why))
         self.origin_ns = int(started.min())
+        self._since_1970 = (self.origin_ns + description.get("clock_offset_ns", 0)) / 1e9
         self.trained = (int(trained.max()) - self.origin_ns) / 1e9
         self.end = (int(self._ends(*SpanKind).max()) - self.origin_ns) / 1e9
 
@@ -116,9 +117,7 @@ class Timeline:
         if last is not None or until is not None:
             start, end = (self.origin_ns + 1e9 * np.array(self._stretch(math.inf, last, until))).astype(np.int64)
             chosen = chosen[(chosen["start"] < end) & (chosen["start"] + chosen["duration"] > start)]
-        description = self.run.folder.read_description()
-        since_1970 = (self.origin_ns + description.get("clock_offset_ns", 0)) / 1e9
-        about = {"run": self.run.name, "label": self.run.label, "time 0 in seconds since 1970": since_1970}
+        about = {"run": self.run.name, "label": self.run.label, "time 0 in seconds since 1970": self._since_1970}
         return chrome_trace(chosen, self.processes, self.origin_ns, about)
 
     def save(self, path: Path | str, last: float | None = None, until: float | None = None) -> Path:
