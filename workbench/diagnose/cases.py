@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from workbench.core.config import Config
 from workbench.core.envs.treasurehunt import TreasurehuntConfig
 from workbench.diagnose.audit import ENDING, settings_sum, unpack
-from workbench.diagnose.sentences import said
+from workbench.diagnose.sentences import beside, said
 from workbench.runs.files import plain_file
 from workbench.runs.live_settings import SettingsTimeline
-from workbench.runs.sentences import beside
 from workbench.zoo.sparse import SparseConfig
 
 # How far float32 may be from float64, by what is compared, as ``cases.toml`` says.

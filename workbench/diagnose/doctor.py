@@ -21,11 +21,10 @@ from workbench.diagnose.checks import CHECK_RULES, CheckResult, Verdict, judge, 
 from workbench.diagnose.measurements import measurements_of
 from workbench.diagnose.rules import WHOLES, Evidence, Rule
 from workbench.diagnose.second_opinion import STAGES, Judged
-from workbench.diagnose.sentences import said
+from workbench.diagnose.sentences import beside, said
 from workbench.runs.limits import check_tables
 from workbench.runs.listing import rewards_of_others
 from workbench.runs.loaded import RunView
-from workbench.runs.sentences import beside
 
 _WIDTH = 112
 # The methods without which the hypothesis is not called false.

@@ -14,14 +14,13 @@ from workbench.runs import machine
 from workbench.runs.compare import IDENTICAL, Comparison
 from workbench.runs.loaded import RunView
 from workbench.runs.naming import labels
-from workbench.runs.sentences import beside
 from workbench.runs.table import fixed
 from workbench.view import style
 from workbench.view.curves import Points, moving_average
 from workbench.view.panel.charts import AXIS_LABELS, SMOOTHING, STANDARD, Agents, Axis, Chart, Choices
 from workbench.view.panel.feed import Feed, Line, axis_of
 from workbench.view.picture import Picture
-from workbench.view.sentences import said
+from workbench.view.sentences import beside, said
 from workbench.view.style import GREY, INK, SCREEN, fitted, log_ticks, own_settings, run_style, style_axes
 
 # Rows of a line at most; each is drawn as two points.

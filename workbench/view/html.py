@@ -19,10 +19,9 @@ from workbench.runs.compare import Comparison
 from workbench.runs.listing import RunList
 from workbench.runs.loaded import RunError, RunView
 from workbench.runs.result import Result, cell, listed_in
-from workbench.runs.sentences import beside
 from workbench.runs.table import Table, escaped, html_table
 from workbench.view.panel.feed import change_text
-from workbench.view.sentences import said
+from workbench.view.sentences import beside, said
 from workbench.view.style import GREY, WARNING
 
 _FAILURE = f"border-left: 3px solid var(--wb-warning, {WARNING}); padding: 4px 8px; white-space: pre-wrap"

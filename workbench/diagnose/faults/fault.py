@@ -12,8 +12,7 @@ from workbench.core.processes.worker import Parts
 from workbench.core.shared.replay import Replay
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
-from workbench.diagnose.sentences import said
-from workbench.runs.sentences import beside
+from workbench.diagnose.sentences import beside, said
 
 LEARNERS_REPLAY, ACTORS_REPLAY = "the learner's replay", "the actor's replay"
 
