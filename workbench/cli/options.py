@@ -5,6 +5,7 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import tyro
@@ -18,6 +19,9 @@ Options = TypeVar("Options")
 
 # Every setting as an option of its own, without a prefix.
 AllSettings = Annotated[Config, tyro.conf.arg(name="")]
+
+# The folder of a run, or its name.
+RunPath = tyro.conf.Positional[Path]
 
 PresetName = Annotated[str, tyro.conf.arg(metavar="{" + ",".join(presets()) + "}")]
 

@@ -11,14 +11,13 @@ import tyro
 
 from workbench import api
 from workbench import export as exports
-from workbench.cli.options import NONE, OwnClasses, command
+from workbench.cli.options import NONE, OwnClasses, RunPath, command
 from workbench.core.config import ConfigError
 from workbench.core.settings import require
 from workbench.runs.table import tell
 
 FigureNames = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(name="figure", metavar="NAME")]
 Settings = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="SETTING")]
-RunPath = tyro.conf.Positional[Path]
 
 
 @command

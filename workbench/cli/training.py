@@ -13,7 +13,7 @@ import tyro
 from tqdm import tqdm
 
 from workbench import api
-from workbench.cli.options import NONE, AllSettings, Faults, OwnClasses, PresetName, command, parse
+from workbench.cli.options import NONE, AllSettings, Faults, OwnClasses, PresetName, RunPath, command, parse
 from workbench.cli.progress import REFRESH_S, follow
 from workbench.core.config import Config, ConfigError, Mode
 from workbench.core.processes.supervisor import ChildFailed
@@ -114,9 +114,7 @@ def _code(runs: Sequence[Run]) -> int:
 
 
 @command
-def resume(
-    run: tyro.conf.Positional[Path], set: tuple[str, ...] = (), parent_is_gone: bool = False, own: OwnClasses = NONE
-) -> int:
+def resume(run: RunPath, set: tuple[str, ...] = (), parent_is_gone: bool = False, own: OwnClasses = NONE) -> int:
     """Continue a run from its newest checkpoint, in its own folder, and wait for the end; print the result as JSON.
 
     Args:
@@ -181,7 +179,7 @@ def runs(
 
 
 @command
-def delete(run: tyro.conf.Positional[Path], confirm: str | None = None, archive: bool = False) -> None:
+def delete(run: RunPath, confirm: str | None = None, archive: bool = False) -> None:
     """Delete a run that has ended; its name is asked for once more.
 
     Args:
