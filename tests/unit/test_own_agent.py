@@ -164,7 +164,7 @@ class BothAtOnce(Learner):
 
 
 def test_a_registered_learner_owns_all_agents_in_one_process(monkeypatch):
-    monkeypatch.setitem(registry._REGISTERED, ("learner", "both"), f"{__name__}:BothAtOnce")
+    monkeypatch.setitem(registry._REGISTERED["learner"], "both", f"{__name__}:BothAtOnce")
     config = TINY.replace(**{"processes.learners": "both"})
     assert config.num_learners == 1 and registry.registered("learner", "both") is BothAtOnce
     assert children_of(config, "multiprocess")[1] == ("learner 0", "learner", (0, 1))

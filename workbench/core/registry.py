@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from workbench.core.did_you_mean import did_you_mean
-from workbench.core.sentences import said
+from workbench.core.sentences import beside, said
 
 
 class ConfigError(ValueError):
@@ -21,13 +21,8 @@ class NotGiven(ConfigError):
     """A file names a class that is not registered, and the caller did not give it."""
 
 
-# By kind (the dotted name of the setting) and name.
-_REGISTERED: dict[tuple[str, str], type | str] = {
-    ("world", "treasurehunt"): "workbench.core.envs.treasurehunt:TreasurehuntConfig",
-    ("agent", "iqn"): "workbench.core.agents.iqn_agent:IQNConfig",
-    ("replay.sampler", "uniform"): "workbench.core.shared.sampling:UniformConfig",
-    ("learner", "one_by_one"): "workbench.core.train.learners:Learner",
-}
+# By kind (the dotted name of the setting) and name: what the core brings along, then what is registered.
+_REGISTERED: dict[str, dict[str, type | str]] = beside(__file__)
 
 
 def register(kind: str, name: str, config_class: type | str) -> None:
@@ -38,12 +33,12 @@ def register(kind: str, name: str, config_class: type | str) -> None:
         name: the name.
         config_class: the class of its arguments (of a learner, the learner itself), or its ``"module:Class"``.
     """
-    _REGISTERED[kind, name] = config_class
+    _REGISTERED.setdefault(kind, {})[name] = config_class
 
 
 def names(kind: str) -> list[str]:
     """The names that worlds, agents, samplers or learners are registered under."""
-    return [name for each, name in _REGISTERED if each == kind]
+    return list(_REGISTERED.get(kind, ()))
 
 
 def default(kind: str) -> Any:
@@ -83,7 +78,7 @@ def find(kind: str, wanted: str | type) -> tuple[type[Any], dict[str, str]]:
 
 def registered(kind: str, name: str) -> Any:
     """The class of a registered name, imported if need be; None if there is no such name."""
-    found = _REGISTERED.get((kind, name))
+    found = _REGISTERED.get(kind, {}).get(name)
     return _imported(kind, found) if isinstance(found, str) else found
 
 
@@ -98,7 +93,7 @@ def read(kind: str, name: object, given: type | str | None) -> type[Any]:
         if name_of(found) != name:
             raise ConfigError(said("registry.other", kind=kind, name=name, given=name_of(found)))
         return found
-    if isinstance(name, str) and (kind, name) in _REGISTERED:
+    if isinstance(name, str) and name in names(kind):
         return find(kind, name)[0]
     if isinstance(name, str) and ":" in name:
         raise NotGiven(said("registry.not given", kind=kind, name=name, argument=kind.rpartition(".")[2]))
@@ -108,7 +103,8 @@ def read(kind: str, name: object, given: type | str | None) -> type[Any]:
 def name_of(config_class: type[Any]) -> str:
     """The name of a class of arguments: as registered, or ``module:Class``."""
     path = f"{config_class.__module__}:{config_class.__qualname__}"
-    return next((name for (_, name), known in _REGISTERED.items() if known in (config_class, path)), path)
+    registered = [each for of_kind in _REGISTERED.values() for each in of_kind.items()]
+    return next((name for name, known in registered if known in (config_class, path)), path)
 
 
 def check_importable(what: str, wanted: type) -> None:

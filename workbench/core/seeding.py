@@ -7,17 +7,10 @@ and a process that owns agent 3 alone gets the same numbers as one that owns all
 import numpy as np
 from numpy.typing import NDArray
 
-ROLES = (
-    "world",  # where agents start and gems appear
-    "exploration",  # whether and which random action an agent takes
-    "acting_quantiles",  # quantile fractions (and layer noise) when an action is chosen
-    "sampling",  # which rows a learner draws
-    "learning_quantiles",  # quantile fractions (and layer noise) in an update
-    "initialisation",  # initial weights
-    "evaluation",  # worlds, quantile fractions of greedy evaluation
-    "reference",  # random and scripted reference policies
-    "viewing",  # the world of a live view
-)
+from workbench.core.sentences import beside
+
+# What a stream may be for; what the numbers of each role decide stands beside this file.
+ROLES = tuple(beside(__file__))
 
 
 def stream(seed: int, role: str, agent: int = 0) -> np.random.Generator:
