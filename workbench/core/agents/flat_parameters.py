@@ -49,10 +49,8 @@ class ParameterLayout:
 
     def views(self, vector: Vector) -> dict[str, Vector]:
         """Name to parameter, as views of one network's half of a vector: (size,) float32, NumPy or torch."""
-        return {
-            name: vector[offset : offset + math.prod(shape)].reshape(shape)
-            for name, shape, offset in zip(self.names, self.shapes, self.offsets, strict=True)
-        }
+        places = zip(self.names, self.shapes, self.offsets, strict=True)
+        return {name: vector[start : start + math.prod(shape)].reshape(shape) for name, shape, start in places}
 
     def check_vector(self, vector: NDArray[np.float32]) -> None:
         """Refuse a snapshot that does not fit.

@@ -56,9 +56,8 @@ class IQNAgent(ValueAgent):
     @torch.no_grad()
     def _targets(self, staged: Mapping[str, Tensor], rows: slice) -> Tensor:
         """r_t + discount_t * Z_target(s_t, a_t) at N' fractions: (rows, N')."""
-        s_t, r_t, discount_t, tau_t, tau_policy = (
-            staged[name][rows] for name in ("s_t", "r_t", "discount_t", "tau_t", "tau_policy")
-        )
+        names = "s_t", "r_t", "discount_t", "tau_t", "tau_policy"
+        s_t, r_t, discount_t, tau_t, tau_policy = (staged[name][rows] for name in names)
         inputs = self.online.encode(s_t)
         selector = self.online if self.config.learning.double else self.target
         selector.set_noise(staged["noise_policy"])

@@ -188,15 +188,11 @@ class ValueAgent:
 
     def get_state(self, copy: bool = True) -> dict[str, Any]:
         """Weights, moments of the optimiser, counters, and the generator."""
-        return {
-            "vector": to_numpy(self.parameters.vector, copy),
-            "exp_avg": to_numpy(self.optimizer.exp_avg, copy),
-            "exp_avg_sq": to_numpy(self.optimizer.exp_avg_sq, copy),
-            "step": int(self.optimizer.steps.item()),
-            "updates": self.updates,
-            "target_updates": self.target_updates,
-            "rng": rng_words(self._rng),
-        }
+        adam, steps = self.optimizer, int(self.optimizer.steps.item())
+        floats = {"vector": self.parameters.vector, "exp_avg": adam.exp_avg, "exp_avg_sq": adam.exp_avg_sq}
+        counts = {"step": steps, "updates": self.updates, "target_updates": self.target_updates}
+        copies = {name: to_numpy(tensor, copy) for name, tensor in floats.items()}
+        return {**copies, **counts, "rng": rng_words(self._rng)}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continue from what :meth:`get_state` returned. Everything is copied into its place; no array is replaced.
@@ -346,12 +342,10 @@ class ValueConfig(AgentConfig):
     def example_state(self, config: Config, index: int) -> dict[str, Any]:
         """As :meth:`ValueAgent.get_state` gives it."""
         size = self.layout(config.spec.agents[index]).size
-        return {
-            "vector": np.zeros(2 * size, np.float32),
-            **{name: np.zeros(size, np.float32) for name in ("exp_avg", "exp_avg_sq")},
-            **dict.fromkeys(("step", "updates", "target_updates"), 0),
-            "rng": np.zeros(6, np.uint64),
-        }
+        sizes = {"vector": 2 * size, "exp_avg": size, "exp_avg_sq": size}
+        floats = {name: np.zeros(length, np.float32) for name, length in sizes.items()}
+        counts = dict.fromkeys(("step", "updates", "target_updates"), 0)
+        return {**floats, **counts, "rng": np.zeros(6, np.uint64)}
 
 
 @functools.lru_cache(maxsize=64)

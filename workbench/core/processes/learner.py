@@ -31,15 +31,15 @@ def _learn_by_epoch(parts: Parts, trainer: Trainer, pacing: Pacing) -> None:
 
 
 def _learn_freely(parts: Parts, trainer: Trainer, pacing: Pacing) -> None:
+    agents, progress = trainer.agents, parts.progress
+
     def may(agent: int) -> bool:
         return not pacing.all_learned([agent]) and (pacing.updates_allowed(agent) > 0 or pacing.may_end(agent))
 
-    while not pacing.all_learned(trainer.agents):
-        parts.wakeup.wait_until(
-            lambda: pacing.all_learned(trainer.agents) or any(map(may, trainer.agents)), parts.progress
-        )
-        for agent in filter(may, trainer.agents):
-            epoch = parts.progress.epochs_collected - 1  # before its settings are looked up: they are known then
+    while not pacing.all_learned(agents):
+        parts.wakeup.wait_until(lambda: pacing.all_learned(agents) or any(map(may, agents)), progress)
+        for agent in filter(may, agents):
+            epoch = progress.epochs_collected - 1  # before its settings are looked up: they are known then
             trainer.updates(agent, epoch, pacing.updates_allowed(agent))
             if pacing.may_end(agent):
                 trainer.end(agent)

@@ -44,10 +44,8 @@ class Field(NamedTuple):
 
 def fields_of(table: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[Field, ...]:
     """The fields that a table says, by name: kind, first value, and a shape of numbers and of words for ``sizes``."""
-    return tuple(
-        Field(name, tuple(sizes.get(length, length) for length in row["shape"]), row["kind"], row["fill"])
-        for name, row in table.items()
-    )
+    shapes = {name: tuple(sizes.get(length, length) for length in row["shape"]) for name, row in table.items()}
+    return tuple(Field(name, shapes[name], row["kind"], row["fill"]) for name, row in table.items())
 
 
 @dataclass(frozen=True)

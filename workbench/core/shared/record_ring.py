@@ -66,10 +66,9 @@ class Ring:
     def _wrong_names(self, fields: Mapping[str, float]) -> str:
         missing = [name for name in self._names if name not in fields]
         unknown = [name for name in fields if name not in self._names]
-        return "; ".join([
-            *(f"the record has no field {name!r}: {did_you_mean(name, missing or self._names)}" for name in unknown),
-            *([f"the record lacks {', '.join(missing)}; give every field of the table"] if missing else []),
-        ])  # fmt: skip
+        wrong = [f"the record has no field {name!r}: {did_you_mean(name, missing or self._names)}" for name in unknown]
+        lacking = f"the record lacks {', '.join(missing)}; give every field of the table"
+        return "; ".join([*wrong, lacking] if missing else wrong)
 
 
 class Channel:

@@ -170,10 +170,8 @@ class Death:
     def what_happened(self) -> str:
         """Who died, of what, and how far the run was, in one line."""
         whose = f" (agent{'s' * (len(self.agents) > 1)} {', '.join(map(str, self.agents))})" if self.agents else ""
-        return (
-            f"{self.process}{whose} {self.cause}; {self.epochs} epochs were collected until then, "
-            f"{self.updates} updates made"
-        )
+        done = f"{self.epochs} epochs were collected until then, {self.updates} updates made"
+        return f"{self.process}{whose} {self.cause}; {done}"
 
 
 Action = Literal["restarted", "run continues without it", "run ended"]
