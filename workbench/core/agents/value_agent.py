@@ -28,6 +28,7 @@ from workbench.core.config import Config
 from workbench.core.envs.base import AgentSpec
 from workbench.core.seeding import rng_words, set_rng_words, stream
 from workbench.core.sentences import said
+from workbench.core.shared.layout import Floats
 from workbench.core.shared.replay import Batch
 
 # What is drawn for the noisy layers of an update: to value s_tm1, to value s_t, and to choose an action in it.
@@ -76,9 +77,7 @@ class ValueAgent:
         ValueError: there is no agent of that index, or the weights are those of another network.
     """
 
-    def __init__(
-        self, config: Config, index: int, device: torch.device, weights: NDArray[np.float32] | None = None
-    ) -> None:
+    def __init__(self, config: Config, index: int, device: torch.device, weights: Floats | None = None) -> None:
         if not 0 <= index < config.num_agents:
             raise ValueError(f"index is {index}; the agents are 0 to {config.num_agents - 1}")
         self.config, self.index, self.device = config, index, device

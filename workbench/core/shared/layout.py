@@ -19,6 +19,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Arrays = dict[str, NDArray[Any]]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
 
 ALIGNMENT = 64  # bytes: a cache line, and what vectorised arithmetic likes best
 MAGIC = b"WBLAYOUT"

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from workbench.core.config import Config
 from workbench.core.envs.base import AgentSpec
 from workbench.core.sentences import beside, said
-from workbench.core.shared.layout import Arrays, Counter, Field, Layout
+from workbench.core.shared.layout import Arrays, Bools, Counter, Field, Floats, Ints, Layout
 from workbench.core.shared.sampling import Sampler
 
 MAX_REDRAWS = 1000
@@ -82,26 +82,21 @@ class Batch:
         batch_size: int, num_frames: int, spec: AgentSpec, weighted: bool = False, n_step: int = 0
     ) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
         """Shape and dtype of each array, with weights, and with a window of ``n_step`` turns, if they are wanted."""
+        seen, whole, real = (np.dtype[Any](kind) for kind in (spec.dtype, "int64", "float32"))
         one, many, state = (batch_size,), (batch_size, n_step), (num_frames, *spec.shape)
-        fields: dict[str, tuple[tuple[int, ...], DTypeLike]] = {
-            "s_tm1": ((*one, *state), spec.dtype), "a_tm1": (one, np.int64),
-            "r_t": (one, np.float32), "discount_t": (one, np.float32),
-            "s_t": ((*one, *state), spec.dtype), "number": (one, np.int64), "policy_version": (one, np.int64),
-        }  # fmt: skip
+        fields = {"s_tm1": ((*one, *state), seen), "a_tm1": (one, whole), "r_t": (one, real), "discount_t": (one, real)}
+        fields |= {"s_t": ((*one, *state), seen), "number": (one, whole), "policy_version": (one, whole)}
         if weighted:
-            fields["weight"] = one, np.float32
+            fields["weight"] = one, real
         if n_step:
-            fields |= {
-                "span": (one, np.int64), "states": ((batch_size, n_step + 1, *state), spec.dtype),
-                "actions": (many, np.int64), "rewards": (many, np.float32),
-                "probabilities": (many, np.float32), "discounts": (many, np.float32),
-            }  # fmt: skip
-        return {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in fields.items()}
+            fields |= {"span": (one, whole), "states": ((*one, n_step + 1, *state), seen), "actions": (many, whole)}
+            fields |= dict.fromkeys(("rewards", "probabilities", "discounts"), (many, real))
+        return fields
 
 
 def n_step_returns(
-    reward: NDArray[np.float32], terminated: NDArray[np.bool_], truncated: NDArray[np.bool_], gamma: float, n_step: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int16]]:
+    reward: Floats, terminated: Bools, truncated: Bools, gamma: float, n_step: int
+) -> tuple[Floats, Floats, NDArray[np.int16]]:
     """Returns, discounts and spans of every row of an epoch.
 
     r_t = sum_{k < m} gamma^k R_{t+k}, discount_t = gamma^m, where m = min(n, turns to the end), and the sum stops
@@ -149,9 +144,8 @@ class Replay:
         self.arrays = arrays
         self._num_epochs = len(arrays["action"])
         self._frames = np.frombuffer(arrays["frame"], f"V{arrays['frame'][0, 0, 0].nbytes}")
-        self.rows = {
-            name: array.reshape(-1) for name, array in arrays.items() if name not in ("begun", "committed", "frame")
-        }
+        row = arrays["action"].shape
+        self.rows = {name: array.reshape(-1) for name, array in arrays.items() if array.shape == row}
         self._begun = Counter(arrays["begun"])
         self._committed = Counter(arrays["committed"])
         self._every_world, self._episode_start = np.arange(self._worlds), np.zeros(self._worlds, np.int32)
@@ -198,10 +192,7 @@ class Replay:
             raise ReplayError(said("replay.frame", frame=frame, stored=stored, shape=stored.shape[2:]))
         stored[self._slot, turn] = frame
 
-    def write_step(
-        self, turn: int, action: NDArray[np.int64], policy_version: int, epsilon: float,
-        probability: NDArray[np.float32],
-    ) -> None:  # fmt: skip
+    def write_step(self, turn: int, action: Ints, policy_version: int, epsilon: float, probability: Floats) -> None:
         """Store what one agent did in every world; all arrays are (W,)."""
         arrays, slot = self.arrays, self._slot
         arrays["action"][slot, turn] = action
@@ -210,10 +201,7 @@ class Replay:
         arrays["probability"][slot, turn] = probability
         arrays["episode_start"][slot, turn] = self._episode_start
 
-    def write_outcome(
-        self, turn: int, reward: NDArray[np.float32], terminated: NDArray[np.bool_], truncated: NDArray[np.bool_],
-        valid: NDArray[np.bool_],
-    ) -> None:  # fmt: skip
+    def write_outcome(self, turn: int, reward: Floats, terminated: Bools, truncated: Bools, valid: Bools) -> None:
         """Store what the turn has brought, when it is over; all arrays are (W,).
 
         An episode starts with the first valid turn after an end. That is known only when the turn is over, so while the
