@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from workbench.core import registry, settings
 from workbench.core.agents.base import AgentConfig
@@ -297,8 +297,7 @@ class Config(Settings):
         Raises:
             ConfigError: an unknown field (the nearest known ones are named) or a refused value.
         """
-        changed: Config = settings.changed(self, changes, self)
-        return changed
+        return cast(Config, settings.changed(self, changes, self))
 
     def __repr__(self) -> str:
         """What differs from the defaults, as code that makes the same configuration."""
@@ -326,8 +325,7 @@ class Config(Settings):
             ConfigError: a setting is unknown or refused, or a class is not the one that is named or not given.
         """
         classes = {{"sampler": "replay.sampler"}.get(kind, kind): each for kind, each in given.items()}
-        config: Config = settings.from_dict(cls(), data, classes)
-        return config
+        return cast(Config, settings.from_dict(cls(), data, classes))
 
     def to_json(self) -> str:
         """JSON text of :meth:`to_dict`."""

@@ -121,11 +121,8 @@ _FIELDS: dict[type, dict[str, Any]] = {}
 def field_names(settings: Settings, prefix: str = "") -> Iterator[str]:
     """Dotted names of every setting, in order."""
     for name in fields_of(type(settings)):
-        value = getattr(settings, name)
-        if isinstance(value, Settings):
-            yield from field_names(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
+        value, dotted = getattr(settings, name), f"{prefix}{name}"
+        yield from field_names(value, f"{dotted}.") if isinstance(value, Settings) else [dotted]
 
 
 def known_names(settings: Settings) -> list[str]:
@@ -253,11 +250,9 @@ def whole(value: Any) -> int | None:
 
 
 def _described(annotation: Any) -> str:
-    origin = typing.get_origin(annotation)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(_described(option) for option in typing.get_args(annotation))
-    if origin is Literal:
-        return " or ".join(repr(option) for option in typing.get_args(annotation))
+    options = {typing.Union: _described, types.UnionType: _described, Literal: repr}.get(typing.get_origin(annotation))
+    if options:
+        return " or ".join(map(options, typing.get_args(annotation)))
     if isinstance(annotation, type) and issubclass(annotation, Choice):
         return f"a {annotation.__name__}, the name of one, or an object of its fields"
     if isinstance(annotation, type) and issubclass(annotation, Settings):

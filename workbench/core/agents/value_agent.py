@@ -81,9 +81,8 @@ class ValueAgent:
         if not 0 <= index < config.num_agents:
             raise ValueError(f"index is {index}; the agents are 0 to {config.num_agents - 1}")
         self.config, self.index, self.device = config, index, device
-        arguments, spec = arguments_of(config), config.spec.agents[index]
-        self.arguments = arguments
-        self.online, self.target = (network(arguments, spec).to(device) for _ in range(2))
+        self.arguments, spec = arguments_of(config), config.spec.agents[index]
+        self.online, self.target = (network(self.arguments, spec).to(device) for _ in range(2))
         self._first = attrgetter(next(name for name, _ in self.online.named_parameters()))  # tells the device
         self._layers = {name: list(getattr(self, name).modules()) for name in ("online", "target")}  # itself first
         self.parameters = ParameterVector(self.online, self.target, device)
@@ -92,8 +91,8 @@ class ValueAgent:
         self.updates, self.target_updates = 0, 0
         self._rng = stream(config.seed, "learning_quantiles", index)
         learning, sampler = config.learning, config.replay.sampler
-        window = learning.n_step if arguments.window or learning.correction != "none" else 0
-        fields = Batch.fields(learning.batch_size, arguments.num_frames, spec, sampler.weighted, window)
+        window = learning.n_step if self.arguments.window or learning.correction != "none" else 0
+        fields = Batch.fields(learning.batch_size, self.arguments.num_frames, spec, sampler.weighted, window)
         self.staging = Staging({**fields, **self.random_fields()}, device)
         self.batch = Batch(**{name: self.staging.host[name] for name in fields})
         self.td_error = torch.zeros(config.learning.batch_size, device=device)
@@ -199,10 +198,9 @@ class ValueAgent:
         Raises:
             ValueError: the state is that of another network, or one that no agent can be in.
         """
-        updates, target_updates = int(state["updates"]), int(state["target_updates"])
-        if int(state["step"]) != updates or target_updates != updates // self.config.learning.target_interval:
-            counts = {"steps": int(state["step"]), "target_updates": target_updates, "updates": updates}
-            raise ValueError(said("value_agent.state", **counts))
+        steps, updates, target_updates = (int(state[name]) for name in ("step", "updates", "target_updates"))
+        if steps != updates or target_updates != updates // self.config.learning.target_interval:
+            raise ValueError(said("value_agent.state", steps=steps, target_updates=target_updates, updates=updates))
         moments = {"exp_avg": self.optimizer.exp_avg, "exp_avg_sq": self.optimizer.exp_avg_sq}
         for name, moment in moments.items():
             if state[name].shape != moment.shape:

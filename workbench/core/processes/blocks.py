@@ -49,19 +49,15 @@ class Shared:
         Raises:
             LayoutMismatch: they were made for another configuration.
         """
-        config, lag, agents = plan.config, plan.lag, range(plan.config.num_agents)
-        self.config, self.lag, self.blocks = config, lag, blocks
+        self.config, self.lag, self.blocks = plan.config, plan.lag, blocks
+        opened = {name: blocks[name].open(layout) for name, layout in agent_layouts(plan).items()}
+        agents = range(self.config.num_agents)
         self.replay_blocks = [blocks[f"replay {index}"] for index in agents]
         self.store_blocks = [blocks[f"weight store {index}"] for index in agents]
         self.progress = Progress(blocks["progress"].open())
-        self.replays = [
-            Replay(config, spec, block.open(Replay.layout(config, spec)))
-            for spec, block in zip(config.spec.agents, self.replay_blocks, strict=True)
-        ]
-        self.stores = [
-            WeightStore(block.open(weight_store_layout(config, spec, lag)))
-            for spec, block in zip(config.spec.agents, self.store_blocks, strict=True)
-        ]
+        specs = enumerate(self.config.spec.agents)
+        self.replays = [Replay(self.config, spec, opened[f"replay {index}"]) for index, spec in specs]
+        self.stores = [WeightStore(opened[f"weight store {index}"]) for index in agents]
 
 
 def allocate_shared(plan: Plan, num_processes: int) -> Shared:
@@ -78,17 +74,19 @@ def allocate_shared(plan: Plan, num_processes: int) -> Shared:
 
 def layouts(plan: Plan, num_processes: int) -> dict[str, Layout]:
     """What the processes of a run share, by name, in the order in which it lies in memory."""
+    counters = {"progress": Progress.layout(plan.config.num_agents, num_processes)}
+    channel = Channel.layout(record_tables(plan.config, plan.hooks))
+    channels = {f"channel {index}": channel for index in range(num_processes)}
+    return counters | agent_layouts(plan) | channels | plan.hook_layouts
+
+
+def agent_layouts(plan: Plan) -> dict[str, Layout]:
+    """The replays and the weight stores, by name; agents that are alike share one object."""
     config, specs = plan.config, plan.config.spec.agents
-    rings = {spec: Replay.layout(config, spec) for spec in specs}  # one object for all that are alike
+    rings = {spec: Replay.layout(config, spec) for spec in specs}
     stores = {spec: weight_store_layout(config, spec, plan.lag) for spec in specs}
-    channel = Channel.layout(record_tables(config, plan.hooks))
-    return {
-        "progress": Progress.layout(len(specs), num_processes),
-        **{f"replay {index}": rings[spec] for index, spec in enumerate(specs)},
-        **{f"weight store {index}": stores[spec] for index, spec in enumerate(specs)},
-        **{f"channel {index}": channel for index in range(num_processes)},
-        **plan.hook_layouts,
-    }
+    replays = {f"replay {index}": rings[spec] for index, spec in enumerate(specs)}
+    return replays | {f"weight store {index}": stores[spec] for index, spec in enumerate(specs)}
 
 
 def weight_store_layout(config: Config, spec: AgentSpec, lag: int | None) -> Layout:

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import connection, context, reduction, util
-from typing import Any
+from typing import Any, cast
 
 from workbench.core.processes.child import Line, Received
 from workbench.core.processes.shared_memory import Descriptor, nameless_file
@@ -86,8 +86,7 @@ class Process:
     def pid(self) -> int | None:
         """The child's process id; None until it is known."""
         self.is_alive()  # hears what it has told
-        pid: int | None = self.said.get("pid")
-        return pid
+        return cast(int | None, self.said.get("pid"))
 
     @property
     def exitcode(self) -> int | None:

@@ -68,8 +68,7 @@ class Supervisor:
         Raises:
             MemoryError: there is not enough memory.
         """
-        self.config: Config = plan.config
-        self._new_process = new_process
+        self.config, self._new_process = plan.config, new_process
         self.error: ChildFailed | None = None
         self.listeners: list[Listener] = []
         roles = children_of(plan.config, plan.mode)
@@ -87,8 +86,7 @@ class Supervisor:
         self._watcher = threading.Thread(target=self._watch, name="watch run", daemon=True)
         self._launch_time, self._stop_time = np.nan, np.inf
         self._ready, self._ready_time = 0, np.nan
-        self._killed = False
-        self._ended = threading.Event()
+        self._killed, self._ended = False, threading.Event()
 
     @property
     def processes(self) -> list[Process]:

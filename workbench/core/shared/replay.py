@@ -136,18 +136,16 @@ class Replay:
     """
 
     def __init__(self, config: Config, spec: AgentSpec, arrays: Arrays) -> None:
-        self.spec = spec
+        self.spec, self.arrays = spec, arrays
         self.turns, self._worlds, self._whole_epochs = config.max_turns, config.num_worlds, config.spec.whole_epochs
         self.num_frames = config.agent.num_frames
         self._gamma, self._n_step = config.learning.gamma, config.learning.n_step
         self._reward_scale = np.float32(config.learning.reward_scale)
-        self.arrays = arrays
         self._num_epochs = len(arrays["action"])
         self._frames = np.frombuffer(arrays["frame"], f"V{arrays['frame'][0, 0, 0].nbytes}")
         row = arrays["action"].shape
         self.rows = {name: array.reshape(-1) for name, array in arrays.items() if array.shape == row}
-        self._begun = Counter(arrays["begun"])
-        self._committed = Counter(arrays["committed"])
+        self._begun, self._committed = Counter(arrays["begun"]), Counter(arrays["committed"])
         self._every_world, self._episode_start = np.arange(self._worlds), np.zeros(self._worlds, np.int32)
         self._between = np.zeros(self._worlds, np.bool_)  # copies in which the agent waits for its next episode
         self._back = np.arange(self.num_frames - 1, -1, -1)  # turns before the newest of a stack's frames
@@ -328,8 +326,7 @@ class Replay:
         rows["r_t"].take(row, out=out.r_t, mode="clip")
         rows["discount_t"].take(row, out=out.discount_t, mode="clip")
         rows["policy_version"].take(row, out=out.policy_version, mode="clip")
-        start = rows["episode_start"].take(row)
-        span = rows["span"].take(row)
+        start, span = rows["episode_start"].take(row), rows["span"].take(row)
         self.stack(slot, turn, start, world, out.s_tm1)
         self.stack(slot, turn + span, start, world, out.s_t)
         if out.span is None:

@@ -87,13 +87,10 @@ class WeightStore:
             WeightStoreError: the version is not published yet, is overwritten, or the learner publishes faster than a
                 vector can be copied.
         """
-        return self._look(version, out)
+        return self.peek(version, out)
 
-    def peek(self, version: int | None = None) -> Snapshot:
-        """What belongs to one version (default: the newest), without its vector."""
-        return self._look(version, None)
-
-    def _look(self, version: int | None, out: NDArray[np.float32] | None) -> Snapshot:
+    def peek(self, version: int | None = None, out: NDArray[np.float32] | None = None) -> Snapshot:
+        """What belongs to one version (default: the newest), without its vector unless it goes into ``out``."""
         for _ in range(MAX_RETRIES):
             wanted = self.newest if version is None else version
             if not 0 <= wanted <= self.newest:

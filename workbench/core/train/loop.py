@@ -110,8 +110,7 @@ class Collector:
         self.config, self.replays, self.stores = config, list(replays), list(stores)
         self.progress, self.channel = progress, channel
         self._agents = range(config.num_agents)
-        device = resolve_device(config.processes.acting_device)
-        policy = config.agent.policy_class
+        policy, device = config.agent.policy_class, resolve_device(config.processes.acting_device)
         self.world = config.world.make(stream(config.seed, "world"))
         exploration = [stream(config.seed, "exploration", i) for i in self._agents]
         quantiles = [stream(config.seed, "acting_quantiles", i) for i in self._agents]
@@ -170,8 +169,7 @@ class Collector:
         self.evaluator.after_run()
 
     def _record_epoch(self, epoch: int, rewards: NDArray[np.float64], epsilon: float) -> None:
-        now = time.time()
-        steps = (epoch + 1) * self.config.steps_per_epoch
+        now, steps = time.time(), (epoch + 1) * self.config.steps_per_epoch
         for agent, (snapshot, store) in enumerate(zip(self.in_use, self.stores, strict=True)):
             newest, updates = store.peek(), self.progress.updates(agent)
             lag_ms = max(0.0, 1e3 * (newest.time - snapshot.time))  # below 0 only if the clock was set back between
