@@ -20,9 +20,9 @@ from workbench import export
 from workbench.core import registry
 from workbench.core.agents.base import AgentConfig
 from workbench.core.config import Config, ConfigError
-from workbench.core.did_you_mean import did_you_mean
 from workbench.core.envs.base import WorldConfig
 from workbench.core.processes.supervisor import ChildFailed
+from workbench.core.sentences import did_you_mean
 from workbench.core.train.hooks import Hook
 from workbench.diagnose import doctor as examining
 from workbench.diagnose.audit import Audit

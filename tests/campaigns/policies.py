@@ -10,7 +10,6 @@ from tests.campaigns.reference_files import provenance, write_json
 from workbench.cli.options import PresetName
 from workbench.core.config import ConfigError
 from workbench.core.envs.base import WorldConfig
-from workbench.core.settings import to_dict
 from workbench.runs.folder import reference_path
 from workbench.runs.reference_policies import reference_policies, reference_rewards
 
@@ -41,7 +40,7 @@ def main(arguments: list[str]) -> int:
     at_least(0, seed=options.seed)
     out = options.out or reference_path("policies.json")
     measured = reference_rewards(options.world, options.epochs, options.seed)
-    origin = {"world": to_dict(options.world), "seed": options.seed}
+    origin = {"world": options.world.to_dict(), "seed": options.seed}
     write_json(out, {**measured, **origin, **provenance(command("policies", arguments))})
     for name in reference_policies(options.world):
         print(f"{name:16} {measured[name]['mean']:8.1f} +- {measured[name]['sd']:.1f} per epoch, all agents")

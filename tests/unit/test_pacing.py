@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.unit.interleaving import Interleaving
 from workbench.core.config import Config, ConfigError
-from workbench.core.processes import actor, learner
+from workbench.core.processes import roles
 from workbench.core.processes.wakeup import Stopped
 from workbench.core.shared import layout
 from workbench.core.shared.counters import Progress
@@ -155,12 +155,11 @@ class SimulatedRun:
             range(first, self.config.num_agents, self.config.num_learners) for first in range(self.config.num_learners)
         ]
         with (
-            patch.object(actor, "Parts", self.parts),
-            patch.object(learner, "Parts", self.parts),
+            patch.object(roles, "Parts", self.parts),
             patch.object(layout, "fence", self.switch),  # another side may move at every access of a counter
         ):
-            sides = [self.side(actor.act, self.job(0, ()))]
-            sides += [self.side(learner.learn, self.job(index + 1, group)) for index, group in enumerate(groups)]
+            sides = [self.side(roles.act, self.job(0, ()))]
+            sides += [self.side(roles.learn, self.job(index + 1, group)) for index, group in enumerate(groups)]
             sides += [self.change] if self.wanted else []
             self.interleaving.run(*sides)
         return self

@@ -109,7 +109,7 @@ def test_policies_whose_parts_lie_elsewhere_fail(kind, fake, monkeypatch):  # no
     act_together = TogetherPolicies(policies)
     if kind == "weights":
         for policy in policies:
-            policy._weights.device = {"online": torch.zeros(policy.layout.size)}
+            policy.weights = torch.zeros(policy.layout.size)
     else:
         act_together._inputs.device = {
             name: torch.from_numpy(array) for name, array in act_together._inputs.host.items()

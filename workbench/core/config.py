@@ -14,11 +14,10 @@ from typing import Annotated, Any, Literal, cast
 
 from workbench.core import registry, settings
 from workbench.core.agents.base import AgentConfig
-from workbench.core.did_you_mean import did_you_mean
 from workbench.core.envs.base import EnvSpec, WorldConfig
 from workbench.core.registry import ConfigError as ConfigError
-from workbench.core.sentences import said
-from workbench.core.settings import SHARE, Settings, above, at_least, between, pattern, require
+from workbench.core.sentences import did_you_mean, said
+from workbench.core.settings import SHARE, Choice, Settings, above, at_least, between, pattern, require
 from workbench.core.shared.sampling import SamplerConfig
 
 Mode = Literal["sequential", "multiprocess"]
@@ -48,9 +47,8 @@ class ReplayConfig(Settings, group="replay"):
 
     def check(self) -> None:
         """A window fits into the ring, and the first rows into the window."""
-        require(self.window <= self.capacity, "replay.window", self.window, said("config.window", replay=self))
-        starts, why = self.learning_starts, said("config.starts", replay=self)
-        require(starts <= self.window, "replay.learning_starts", starts, why)
+        self.demand(self.window <= self.capacity, "window", said("config.window", replay=self))
+        self.demand(self.learning_starts <= self.window, "learning_starts", said("config.starts", replay=self))
 
 
 @dataclass(frozen=True)
@@ -100,8 +98,7 @@ class LearningConfig(Settings, group="learning"):
 
     def check(self) -> None:
         """A batch is made of whole micro-batches."""
-        whole, why = self.batch_size % self.accumulate == 0, said("config.batches", learning=self)
-        require(whole, "learning.accumulate", self.accumulate, why)
+        self.demand(self.batch_size % self.accumulate == 0, "accumulate", said("config.batches", learning=self))
 
 
 @dataclass(frozen=True)
@@ -214,8 +211,7 @@ class ProcessConfig(Settings, group="processes"):
         words = ["auto", "per_agent", *registered]
         counted = name in registered and count.isdecimal() and int(count) > 0
         known = isinstance(self.learners, int) or self.learners in words or counted
-        why = said("config.learners", nearest=did_you_mean(name, words))
-        require(known, "processes.learners", self.learners, why)
+        self.demand(known, "learners", said("config.learners", nearest=did_you_mean(name, words)))
 
     @property
     def learner(self) -> tuple[str, str]:
@@ -252,14 +248,13 @@ class Config(Settings):
 
     def check(self) -> None:
         """Batch, rows, epochs and learners go together."""
-        learning, starts = self.learning, self.replay.learning_starts
-        batch, rows = learning.batch_size, self.epochs * self.steps_per_epoch
-        require(batch <= starts, "learning.batch_size", batch, said("config.first batch", replay=self.replay))
-        require(self.learning_epochs > 0, "replay.learning_starts", starts, said("config.never learns", rows=rows))
-        enough, why = self.num_learners <= self.num_agents, said("config.agents", config=self)
-        require(enough, "processes.learners", self.processes.learners, why)
-        offered, why = not self.agent.uncorrected, said("config.correction", agent=self.agent)
-        require(learning.correction == "none" or offered, "learning.correction", learning.correction, why)
+        learning, replay, rows = self.learning, self.replay, self.epochs * self.steps_per_epoch
+        can_begin = learning.batch_size <= replay.learning_starts
+        offered = learning.correction == "none" or not self.agent.uncorrected
+        self.demand(can_begin, "learning.batch_size", said("config.first batch", replay=replay))
+        self.demand(self.learning_epochs > 0, "replay.learning_starts", said("config.never learns", rows=rows))
+        self.demand(self.num_learners <= self.num_agents, "processes.learners", said("config.agents", config=self))
+        self.demand(offered, "learning.correction", said("config.correction", agent=self.agent))
         for spec in dict.fromkeys(self.spec.agents):
             self.agent.check_spec(spec)
 
@@ -304,10 +299,6 @@ class Config(Settings):
         changes = {name: value for name, (value, default) in differences(self, Config()).items() if value is not None}
         return f"Config().replace(**{changes!r})" if changes else "Config()"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Nested plain dictionaries, ready for JSON. World, agent and sampler say their names."""
-        return settings.to_dict(self)
-
     def flat(self) -> dict[str, Any]:
         """Every setting by dotted name, in order, with the names of world, agent and sampler."""
         return settings.flat(self.to_dict())
@@ -324,8 +315,14 @@ class Config(Settings):
         Raises:
             ConfigError: a setting is unknown or refused, or a class is not the one that is named or not given.
         """
-        classes = {{"sampler": "replay.sampler"}.get(kind, kind): each for kind, each in given.items()}
-        return cast(Config, settings.from_dict(cls(), data, classes))
+        classes, default = {{"sampler": "replay.sampler"}.get(kind, kind): each for kind, each in given.items()}, cls()
+
+        def choose(before: Choice, wanted: Any) -> Any:
+            found = registry.read(before.group, wanted, classes.get(before.group))
+            return before if type(before) is found else found()
+
+        require(isinstance(data, Mapping), "the configuration", data, "it must be an object of fields")
+        return cast(Config, settings.changed(default, data, default, choose=choose))
 
     def to_json(self) -> str:
         """JSON text of :meth:`to_dict`."""

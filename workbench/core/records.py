@@ -13,8 +13,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from workbench.core.did_you_mean import did_you_mean
-from workbench.core.sentences import beside, said
+from workbench.core.sentences import beside, did_you_mean, said
 
 # A structured array of shape (n,) whose dtype is that of a table.
 Records: TypeAlias = npt.NDArray[np.void]

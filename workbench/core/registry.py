@@ -7,10 +7,10 @@ file does.
 
 import importlib
 import sys
+from operator import attrgetter
 from typing import Any
 
-from workbench.core.did_you_mean import did_you_mean
-from workbench.core.sentences import beside, said
+from workbench.core.sentences import beside, did_you_mean, said
 
 
 class ConfigError(ValueError):
@@ -60,8 +60,7 @@ def find(kind: str, wanted: str | type) -> tuple[type[Any], dict[str, str]]:
         name, colon, behind = wanted.partition(":")
         found = registered(kind, name)
         if found is None and not colon:
-            nearest = did_you_mean(wanted, names(kind))
-            raise ConfigError(said("registry.own", kind=kind, wanted=wanted, nearest=nearest))
+            raise ConfigError(said("registry.own", kind=kind, wanted=wanted, nearest=did_you_mean(wanted, names(kind))))
         if found is not None and (not behind or getattr(found, "named_by", None)):
             wanted, named = found, behind
         else:  # a module of the user's own, which may have a registered name
@@ -123,9 +122,7 @@ def check_importable(what: str, wanted: type) -> None:
 def _imported(kind: str, path: str) -> type[Any]:
     module, _, qualified = path.partition(":")
     try:
-        found: Any = importlib.import_module(module)
-        for part in qualified.split("."):
-            found = getattr(found, part)
+        found: Any = attrgetter(qualified)(importlib.import_module(module))
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(said("registry.not imported", kind=kind, path=path, error=error)) from error
     if not isinstance(found, type):

@@ -1,8 +1,8 @@
 """Groups of settings: frozen dataclasses whose fields carry their own bounds, checked when an object is built.
 
 A field says what it takes by its annotation, and its rules by metadata: ``width: Annotated[int, between(1, 65536)]``.
-Rules that join several fields are short methods named ``check``. Changes and JSON go through :func:`changed`,
-:func:`to_dict` and :func:`from_dict`, which follow the groups however deep they are nested.
+Rules that join several fields are short methods named ``check``. Changes and JSON go through :func:`changed`
+and :meth:`Settings.to_dict`, which follow the groups however deep they are nested.
 """
 
 import dataclasses
@@ -11,14 +11,14 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from workbench.core import registry
-from workbench.core.did_you_mean import did_you_mean
 from workbench.core.registry import ConfigError
-from workbench.core.sentences import said
+from workbench.core.sentences import did_you_mean, said
 
 
 class Rule(NamedTuple):
@@ -86,7 +86,17 @@ class Settings:
         self.check()
 
     def check(self) -> None:
-        """Rules that join several fields; they are refused by :func:`require`."""
+        """Rules that join several fields; they are refused by :meth:`demand` or :func:`require`."""
+
+    def demand(self, holds: bool, name: str, rule: str) -> None:
+        """Refuse one of these settings, by its dotted name in the group, if the rule does not hold."""
+        require(holds, f"{self.group}.{name}".lstrip("."), attrgetter(name)(self), rule)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain dictionaries, ready for JSON. World, agent and sampler say their names first."""
+        named = {"name": registry.name_of(type(self))} if isinstance(self, Choice) else {}
+        values = {name: getattr(self, name) for name in fields_of(type(self))}
+        return named | {name: each.to_dict() if isinstance(each, Settings) else each for name, each in values.items()}
 
 
 class Choice(Settings):
@@ -131,9 +141,18 @@ def known_names(settings: Settings) -> list[str]:
     return list(dict.fromkeys([*names, *(name.rpartition(".")[0] for name in names if "." in name)]))
 
 
+def _chosen(before: Choice, wanted: Any) -> Any:
+    """The choice that is meant by a name or a class, with what it shares with the one before."""
+    if not isinstance(wanted, str | type):
+        return wanted
+    found, named = registry.find(before.group, wanted)
+    shared = fields_of(type(before)) if issubclass(found, type(before)) else {}
+    return found(**{name: getattr(before, name) for name in shared} | named)
+
+
 def changed(
     settings: Any, changes: Mapping[Any, Any], root: Settings, prefix: str = "",
-    choose: Callable[[Choice, Any], Any] | None = None,
+    choose: Callable[[Choice, Any], Any] = _chosen,
 ) -> Any:  # fmt: skip
     """A copy of a group with changes by field, by dotted name, or by a mapping for a group.
 
@@ -143,7 +162,6 @@ def changed(
     Raises:
         ConfigError: an unknown field (the nearest known ones are named) or a refused value.
     """
-    choose = choose or _chosen
     fields, values, nested = fields_of(type(settings)), dict[str, Any](), dict[str, dict[Any, Any]]()
     for name, value in changes.items():
         head, dot, rest = str(name).partition(".")
@@ -152,10 +170,8 @@ def changed(
             raise unknown(f"{prefix}{name}", root)
         if dot and isinstance(before, dict):
             values[head] = {**values.get(head, before), rest: value}
-        elif dot:
-            nested.setdefault(head, {})[rest] = value
-        elif isinstance(before, Settings) and isinstance(value, Mapping):
-            nested.setdefault(head, {}).update(value)
+        elif dot or (isinstance(before, Settings) and isinstance(value, Mapping)):
+            nested.setdefault(head, {}).update({rest: value} if dot else value)
         else:
             values[head] = choose(before, value) if isinstance(before, Choice) else value
     for head, inner in nested.items():
@@ -167,13 +183,6 @@ def changed(
     return dataclasses.replace(settings, **values)
 
 
-def to_dict(settings: Settings) -> dict[str, Any]:
-    """Nested plain dictionaries, ready for JSON. A choice says its name first."""
-    named = {"name": registry.name_of(type(settings))} if isinstance(settings, Choice) else {}
-    values = {name: getattr(settings, name) for name in fields_of(type(settings))}
-    return named | {name: to_dict(value) if isinstance(value, Settings) else value for name, value in values.items()}
-
-
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by dotted name."""
     found: dict[str, Any] = {}
@@ -182,36 +191,9 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def from_dict(default: Any, data: Any, given: Mapping[str, type | str | None]) -> Any:
-    """The inverse of :func:`to_dict`. Missing fields take their defaults, unknown ones are refused by name.
-
-    Args:
-        default: the whole configuration with its default values.
-        data: what was read.
-        given: classes of the user's own by dotted name of the choice. No other class is imported because ``data``
-            names it.
-    """
-
-    def choose(before: Choice, wanted: Any) -> Any:
-        found = registry.read(before.group, wanted, given.get(before.group))
-        return before if type(before) is found else found()
-
-    require(isinstance(data, Mapping), "the configuration", data, "it must be an object of fields")
-    return changed(default, data, default, choose=choose)
-
-
 def unknown(name: str, root: Settings) -> ConfigError:
     """What to raise for an unknown setting."""
     return ConfigError(f"there is no setting {name!r}; {did_you_mean(name, known_names(root))}")
-
-
-def _chosen(before: Choice, wanted: Any) -> Any:
-    """The choice that is meant by a name or a class, with what it shares with the one before."""
-    if not isinstance(wanted, str | type):
-        return wanted
-    found, named = registry.find(before.group, wanted)
-    shared = fields_of(type(before)) if issubclass(found, type(before)) else {}
-    return found(**{name: getattr(before, name) for name in shared} | named)
 
 
 _REFUSED = object()

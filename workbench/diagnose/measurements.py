@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.core.did_you_mean import did_you_mean
 from workbench.core.records import Records, RecordTable
+from workbench.core.sentences import did_you_mean
 from workbench.runs.history import History
 from workbench.runs.table import markdown_rows
 

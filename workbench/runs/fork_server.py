@@ -184,7 +184,7 @@ def serve(line: int, parent: int) -> None:
     """
     from workbench.core.agents import iqn_agent  # noqa: F401
     from workbench.core.envs import treasurehunt  # noqa: F401
-    from workbench.core.processes import actor, learner, sequential  # noqa: F401
+    from workbench.core.processes import roles  # noqa: F401
 
     Path("/proc/self/comm").write_text("fork server")
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -15,8 +15,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from workbench.core.did_you_mean import did_you_mean
 from workbench.core.records import Records
+from workbench.core.sentences import did_you_mean
 from workbench.runs.files import plain_file
 from workbench.runs.folder import RecordError, RunFolder, warn
 from workbench.runs.metrics import Schema

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.core.config import Config, ConfigError
-from workbench.core.did_you_mean import did_you_mean
+from workbench.core.sentences import did_you_mean
 from workbench.core.settings import flat
 from workbench.runs import loaded, notes
 from workbench.runs.files import at, read_text

@@ -13,8 +13,8 @@ from typing import Any, Literal, Self, cast
 import numpy as np
 
 from workbench.core.config import Config
-from workbench.core.did_you_mean import did_you_mean
 from workbench.core.records import TABLES, Metric, RecordTable
+from workbench.core.sentences import did_you_mean
 from workbench.runs.table import markdown_rows
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.config import ConfigError
-from workbench.core.envs.base import AgentSpec, EnvSpec, Turn, WorldConfig
+from workbench.core.envs.base import AgentSpec, EnvSpec, Turn, World, WorldConfig
 from workbench.core.registry import NotGiven, check_importable
 from workbench.core.settings import between, require
 from workbench.runs.array_digest import array_digest
@@ -218,7 +218,7 @@ def importable(what: str, entry_point: Any) -> str:
     return f"{entry_point.__module__}:{entry_point.__qualname__}"
 
 
-class Episodes:
+class Episodes(World):
     """``num_worlds`` copies of an environment that play one episode after the other.
 
     See :mod:`workbench.core.envs.base` for the turns in which a copy begins again.
@@ -285,14 +285,6 @@ class Episodes:
     def render(self) -> NDArray[np.uint8]:
         """The first copy as it is now, (height, width, 3) uint8, of a world of :attr:`EnvironmentConfig.drawn`."""
         return np.asarray(self._environments[0].render())
-
-    def get_state(self) -> dict[str, Any]:
-        """Between epochs there is nothing but the generator: an epoch begins with a reset from a new seed."""
-        return {"rng": self.rng.bit_generator.state}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Continue from there."""
-        self.rng.bit_generator.state = state["rng"]
 
     def _begin(self, copy: int) -> None:
         self._ended[copy].clear()

@@ -167,15 +167,13 @@ class FusedLearner(Learner):
         takes_errors = self.config.replay.sampler.takes_errors
         for number in range(max(request.num_updates for request in asked.values())):
             due = {index: request for index, request in asked.items() if number < request.num_updates}
-            batches = {
-                index: self.replays[index].sample(self.samplers[index], self.agents[index].batch, request.end)
-                for index, request in due.items()
-            }
+            for index, request in due.items():
+                self.replays[index].sample(self.samplers[index], self.agents[index].batch, request.end)
             self._waiting = [(index, due[index].learning_rate(self.agents[index].updates)) for index in due]
             self._due, self._returned = list(self._waiting), dict[int, Tensor]()
             self._next()
             for index, request in due.items():
-                agent, replay, batch = self.agents[index], self.replays[index], batches[index]
+                agent, replay, batch = self.agents[index], self.replays[index], self.agents[index].batch
                 request.metrics.append(self._returned[index])
                 if takes_errors:
                     self.samplers[index].update(batch.number, agent.td_errors())

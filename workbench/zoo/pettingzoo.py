@@ -48,10 +48,8 @@ class PettingZooConfig(EnvironmentConfig):
             spec = pettingzoo.spec("parallel", env_id)
         except pettingzoo.env_registry.exceptions.PettingZooRegistryError:
             spec = pettingzoo.spec("aec", env_id)
-        return {
-            "id": spec.id, "entry_point": importable(f"world {self.title}:", spec.entry_point),
-            "kwargs": dict(spec.kwargs), "max_cycles": spec.max_cycles,
-        }  # fmt: skip
+        entry_point, kwargs = importable(f"world {self.title}:", spec.entry_point), dict(spec.kwargs)
+        return {"id": spec.id, "entry_point": entry_point, "kwargs": kwargs, "max_cycles": spec.max_cycles}
 
     def open(self, recipe: Mapping[str, Any]) -> Environment:
         """The environment; converted if its agents act one after the other."""

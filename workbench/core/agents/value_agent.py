@@ -218,6 +218,7 @@ class EpsilonGreedy:
 
     Attributes:
         inputs: what values are computed from: the state and random numbers.
+        weights: (layout.size,) float32: the online weights that it acts with, on its device.
 
     Args:
         config, index, device, exploration, values, noise: see :attr:`AgentConfig.policy_class`. Both streams may be
@@ -233,10 +234,10 @@ class EpsilonGreedy:
         self.network = network(self.arguments, self.spec).to(device).train(noise)
         self.layout = ParameterLayout.of(self.network)
         self.vector_size = 2 * self.layout.size
-        self._exploration, self._rng = exploration, values
+        self._exploration, self._rng, self._loaded = exploration, values, False
         self._weights = Staging({"online": ((self.layout.size,), np.float32)}, device)
-        bind(self.network, self._weights.device["online"])
-        self._loaded = False
+        self.weights = self._weights.device["online"]
+        bind(self.network, self.weights)
         self._stage(config.num_worlds)
 
     # --- what an agent of one kind adds ----------------------------------------------------------------------------
@@ -254,11 +255,6 @@ class EpsilonGreedy:
         return self.network.q(device["state"])
 
     # --- what all have in common -----------------------------------------------------------------------------------
-
-    @property
-    def weights(self) -> Tensor:
-        """(layout.size,) float32: the online weights that it acts with, on its device."""
-        return self._weights.device["online"]
 
     def load(self, vector: NDArray[np.float32]) -> None:
         """Copy the online half of a snapshot, (vector_size,) float32 in host memory.
@@ -307,9 +303,8 @@ class EpsilonGreedy:
         self.draw(self._rng, self.inputs.host)
 
     def _stage(self, num_worlds: int) -> None:
-        shape = (num_worlds, self.config.agent.num_frames, *self.spec.shape)
-        fields: dict[str, Field] = {"state": (shape, np.dtype(self.spec.dtype))}
-        self.inputs = Staging(fields | self.random_fields(num_worlds), self.device)
+        state: Field = (num_worlds, self.config.agent.num_frames, *self.spec.shape), np.dtype(self.spec.dtype)
+        self.inputs = Staging({"state": state, **self.random_fields(num_worlds)}, self.device)
         self.network.set_noise(self.inputs.device["noise"])
 
 

@@ -136,11 +136,13 @@ class World(Protocol):
     def get_state(self) -> dict[str, Any]:
         """A copy of all that the future depends on, by name; "rng" is the state of the generator.
 
-        Only asked for between two epochs, where a world that a reset sets up entirely has nothing but its generator.
+        Only asked for between two epochs, where a world that a reset sets up has its generator alone, as by default.
         """
+        return {"rng": self.rng.bit_generator.state}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Continue from what :meth:`get_state` returned."""
+        """Continue from what :meth:`get_state` returned, with the next reset."""
+        self.rng.bit_generator.state = state["rng"]
 
 
 @dataclass(frozen=True)

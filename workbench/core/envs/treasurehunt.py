@@ -5,14 +5,14 @@ cells and a position is an index into it: a view is one gather, a move one gathe
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.envs.base import AgentSpec, EnvSpec, Turn, WorldConfig
+from workbench.core.envs.base import AgentSpec, EnvSpec, Turn, World, WorldConfig
 from workbench.core.sentences import said
-from workbench.core.settings import SHARE, at_least, between, require
+from workbench.core.settings import SHARE, at_least, between
 
 # Entity codes. BLANK is no frame at all (before an epoch); SAND is a kind that the seeds count and never place.
 BLANK, EMPTY, WALL, SAND, GEM, AGENT = range(6)
@@ -56,8 +56,7 @@ class TreasurehuntConfig(WorldConfig):
     def check(self) -> None:
         """Every agent stands in a cell of its own."""
         cells = (self.height - 2) * (self.width - 2)
-        why = said("treasurehunt.agents", world=self, cells=cells)
-        require(self.num_agents <= cells, "world.num_agents", self.num_agents, why)
+        self.demand(self.num_agents <= cells, "num_agents", said("treasurehunt.agents", world=self, cells=cells))
 
     def spec(self) -> EnvSpec:
         """Every agent sees the codes of the cells around it and moves in four directions."""
@@ -76,7 +75,7 @@ class TreasurehuntConfig(WorldConfig):
         return Treasurehunt(self, rng)
 
 
-class Treasurehunt:
+class Treasurehunt(World):
     """``config.num_worlds`` copies of the world, which is ready to play once built.
 
     Every turn each empty inner cell becomes a gem with ``config.spawn_prob``. An agent is rewarded with the value of
@@ -171,11 +170,3 @@ class Treasurehunt:
     def end_turn(self) -> Turn:
         """What the agents have earned. Everyone took part and no episode has ended."""
         return self._turn
-
-    def get_state(self) -> dict[str, Any]:
-        """The state of the generator: a reset sets up the rest."""
-        return {"rng": self.rng.bit_generator.state}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Continue from what :meth:`get_state` returned, with the next reset."""
-        self.rng.bit_generator.state = state["rng"]

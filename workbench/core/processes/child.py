@@ -126,7 +126,7 @@ def run(job: Job) -> None:
     """Prepare the process for a role and do the role's work."""
     import torch
 
-    from workbench.core.processes import actor, learner, sequential
+    from workbench.core.processes import roles
 
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before CUDA starts: makes its matrix products repeatable
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK  # never a file elsewhere, or a pipe
@@ -136,6 +136,6 @@ def run(job: Job) -> None:
     torch.set_num_threads(job.plan.config.processes.threads)
     torch.set_num_interop_threads(1)
     torch.set_deterministic_debug_mode("warn")  # the same as use_deterministic_algorithms, which imports a compiler
-    role = {"actor": actor.act, "learner": learner.learn, "sequential": sequential.act_and_learn}[job.role]
+    role = {"actor": roles.act, "learner": roles.learn, "sequential": roles.act_and_learn}[job.role]
     with contextlib.suppress(Stopped):
         role(job)

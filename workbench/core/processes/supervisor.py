@@ -75,9 +75,8 @@ class Supervisor:
         self.shared = allocate_shared(plan, len(roles))
         self.progress = self.shared.progress
         self._channels = [Channel(self.shared.blocks[f"channel {index}"].open()) for index in range(len(roles))]
-        heartbeat_interval_s = plan.config.processes.hang_timeout_s / 4
         folder = Descriptor(os.open(logs, os.O_RDONLY | os.O_DIRECTORY))  # whatever name it gets
-        self._wakeups = [Wakeup.create(index, heartbeat_interval_s) for index in range(len(roles))]
+        self._wakeups = [Wakeup.create(index, plan.config.processes.hang_timeout_s / 4) for index in range(len(roles))]
         learner: MakeLearner = registry.registered("learner", plan.config.processes.learner[0]) or Learner
         shared = plan, self.shared.blocks, self._wakeups, folder, learner
         jobs = [Job(name, role, index, agents, *shared) for index, (name, role, agents) in enumerate(roles)]
@@ -210,10 +209,10 @@ class Supervisor:
         if code is None or each.gone or self._killed:
             return
         done = self.progress.ended(each.job.index) and (each.job.role == "learner" or code == 0)
-        if done or (code in (0, -signal.SIGTERM) and self.progress.stopping):  # who stops us may tell our group
-            each.gone = True
-            return
-        self._died(each, code)
+        # who stops us may tell our group
+        each.gone = done or (code in (0, -signal.SIGTERM) and self.progress.stopping)
+        if not each.gone:
+            self._died(each, code)
 
     def _died(self, each: Child, code: int) -> None:
         """Do what must follow a death."""
@@ -228,18 +227,17 @@ class Supervisor:
         death = Death(job.name, job.agents, cause, progress.epochs_collected, updates, job.restarts)
         answers = (listener.after_death(death, traceback or killed) for listener in self.listeners)
         action, why = next(filter(None, answers), Verdict("run ended"))
+        each.gone = action != "restarted"
         if action == "restarted":
             self._restart(each)
-            return
-        each.gone = True
-        if action == "run continues without it":
+        elif action == "run continues without it":
             for agent in job.agents:
                 progress.freeze(agent)
             progress.report_end(job.index)
             self.ring()
-            return
-        because = f"; {why}" if why else ""
-        self._fail(ChildFailed(death.what_happened + because + (f":\n{traceback}" if traceback else "")))
+        else:
+            because = f"; {why}" if why else ""
+            self._fail(ChildFailed(death.what_happened + because + (f":\n{traceback}" if traceback else "")))
 
     def _restart(self, each: Child) -> None:
         each.job = dataclasses.replace(each.job, restarts=each.job.restarts + 1)

@@ -1,7 +1,7 @@
 """What a child process is given when it is started, and how it puts its parts together from that.
 
-This is where hooks come in: the roles (``actor.py``, ``learner.py``, ``sequential.py``) take what :class:`Parts` hands
-them, and no part knows how another was made.
+This is where hooks come in: the roles (``roles.py``) take what :class:`Parts` hands them, and no part knows how another
+was made.
 """
 
 import ctypes

@@ -21,9 +21,8 @@ class Progress:
 
     def __init__(self, arrays: Arrays) -> None:
         self._arrays = arrays
-        self._collected = Counter(arrays["epochs_collected"])
+        self._collected, self._stop = Counter(arrays["epochs_collected"]), Counter(arrays["stop"])
         self._learned, self._updates = Counter(arrays["epochs_learned"]), Counter(arrays["updates"])
-        self._stop = Counter(arrays["stop"])
 
     @staticmethod
     def layout(num_agents: int, num_processes: int) -> Layout:

@@ -67,7 +67,7 @@ class Layout:
     @property
     def nbytes(self) -> int:
         """Bytes of the whole block, header and alignment included."""
-        return self._header + sum(_aligned(_nbytes(field)) for field in self.fields)
+        return self._header + sum(map(_room, self.fields))
 
     def create(self, buffer: Any) -> Arrays:
         """Write the header, and all that is not 0, into at least :attr:`nbytes` writable zeros; return the arrays."""
@@ -105,7 +105,7 @@ class Layout:
         for field in self.fields:
             # frombuffer keeps the memory alive; np.ndarray(buffer=...) would not
             arrays[field.name] = np.frombuffer(buffer, field.dtype, math.prod(field.shape), offset).reshape(field.shape)
-            offset += _aligned(_nbytes(field))
+            offset += _room(field)
         return arrays
 
 
@@ -166,9 +166,7 @@ def _described(name: str = "", shape: Sequence[int] = (), dtype: str = "") -> st
     return f"{name!r} of shape {tuple(shape)} and dtype {np.dtype(dtype)}" if name else "no further array"
 
 
-def _nbytes(field: Field) -> int:
-    return math.prod(field.shape) * np.dtype(field.dtype).itemsize
-
-
-def _aligned(nbytes: int) -> int:
+def _room(field: Field) -> int:
+    """Bytes that an array takes, up to where the next may begin."""
+    nbytes = math.prod(field.shape) * np.dtype(field.dtype).itemsize
     return -(-nbytes // ALIGNMENT) * ALIGNMENT

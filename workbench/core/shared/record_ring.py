@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from workbench.core.did_you_mean import did_you_mean
 from workbench.core.records import TABLES, Records, RecordTable
+from workbench.core.sentences import did_you_mean
 from workbench.core.shared.layout import Arrays, Counter, Field, Layout
 
 _COUNT = "count of "

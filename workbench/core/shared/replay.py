@@ -113,8 +113,7 @@ def n_step_returns(
         (T, W) float32 returns, (T, W) float32 discounts, (T, W) int16 spans m in turns.
     """
     turns = len(reward)
-    r_t = np.zeros_like(reward)
-    discount_t = np.ones_like(reward)
+    r_t, discount_t = np.zeros_like(reward), np.ones_like(reward)
     span, open_ = np.zeros(reward.shape, np.int16), np.ones(reward.shape, np.bool_)
     for k in range(min(n_step, turns)):
         here = slice(0, turns - k)  # rows whose turn t + k lies inside the epoch
@@ -160,14 +159,13 @@ class Replay:
         epochs = -(-config.replay.capacity // config.steps_per_epoch)
         row = (epochs, turns, worlds)
         unwritten = np.nan if np.dtype(spec.dtype).kind == "f" else UNWRITTEN if spec.dtype == "uint8" else 0
-        ends = () if config.spec.whole_epochs else tuple(Field(name, row, np.bool_, 0) for name in ENDS)
         table = (
             Field("begun", (1,), np.int64, 0),  # epochs given to the writer
             Field("committed", (1,), np.int64, 0),  # epochs complete
             Field("frame", (epochs, turns + 1, worlds, *spec.shape), spec.dtype, unwritten),  # what was seen
             *(Field(name, row, each["kind"], each["unwritten"]) for name, each in STAMPED.items()),
             Field("stamp", row, np.uint32, 0xDEAD),  # checksum of the row, see row_stamps
-            *ends,
+            *(Field(name, row, np.bool_, 0) for name in ENDS if not config.spec.whole_epochs),
         )
         return Layout(f"replay of {config.agent.num_frames} stacked frames", table)
 

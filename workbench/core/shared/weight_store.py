@@ -49,10 +49,8 @@ class WeightStore:
     """Snapshots of one agent, over arrays that :meth:`layout` describes."""
 
     def __init__(self, arrays: Arrays) -> None:
-        self._arrays = arrays
-        self._slots = len(arrays["vector"])
-        self._writing = Counter(arrays["writing"])
-        self._newest = Counter(arrays["newest"])
+        self._arrays, self._slots = arrays, len(arrays["vector"])
+        self._writing, self._newest = Counter(arrays["writing"]), Counter(arrays["newest"])
 
     @staticmethod
     def layout(vector_size: int, fingerprint: int, slots: int) -> Layout:

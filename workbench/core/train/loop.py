@@ -52,11 +52,10 @@ def collect(
     Returns:
         (agents,) float64: reward of each agent, summed over the turns, mean over the worlds.
     """
-    rewards = np.zeros(len(policies))
+    turns, rewards = replays[0].turns, np.zeros(len(policies))
     world.reset()
     for replay in replays:
         replay.begin_epoch()
-    turns = replays[0].turns
 
     def seen(agent: int, turn: int) -> NDArray[Any]:
         replays[agent].write_frame(turn, world.observe(agent))
@@ -205,8 +204,7 @@ class Trainer:
         self.stores = dict(zip(self.agents, stores, strict=True))
         self.progress, self.channel = progress, channel
         self.keepers = {index: Keeper() for index in self.agents}
-        self.unpublished = dict.fromkeys(self.agents, 0)
-        self.learned = dict.fromkeys(self.agents, 0)
+        self.unpublished, self.learned = (dict.fromkeys(self.agents, 0) for _ in range(2))
         self.versions = {index: store.newest for index, store in self.stores.items()}
 
     def publish_initial(self) -> None:

@@ -8,7 +8,7 @@ room of the catalogue: ``data.py``, ``weights.py``, ``learning.py``, ``processes
 from collections.abc import Sequence
 
 from workbench.core.config import Config
-from workbench.core.did_you_mean import did_you_mean
+from workbench.core.sentences import did_you_mean
 from workbench.diagnose.catalogue import fault_names
 from workbench.diagnose.faults import data, learning, processes, weights  # noqa: F401  # they bring the faults
 from workbench.diagnose.faults.fault import Fault, FaultError

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from workbench.core.did_you_mean import did_you_mean
 from workbench.core.records import TABLES
+from workbench.core.sentences import did_you_mean
 from workbench.runs.loaded import RunView
 from workbench.runs.metrics import METRICS, loss_name
 from workbench.runs.sentences import beside
