@@ -154,4 +154,6 @@ def test_a_row_of_which_nothing_is_known_is_told_by_the_doctor_and_stored_all_th
     with wb.Watch("unknown", out=tmp_path) as watch:
         buffer = watch.buffer(0, deque())
         buffer.append(given)
-    assert len(buffer) == 1 and says in str(wb.doctor(watch.path)) and "watch.store(...)" in str(wb.doctor(watch.path))
+    found = wb.doctor(watch.path)
+    assert len(buffer) == 1 and "and `recording` says why" in found["rows"].sentence
+    assert found["recording"].sentence.startswith("1 records could not be taken: ValueError") and says in str(found)

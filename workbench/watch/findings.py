@@ -242,7 +242,8 @@ class Case:
 
     def missing(self, what: str, **numbers: Any) -> Finding:
         """What the check cannot do without."""
-        return Finding("cannot tell", MISSING[what].format(agent=self.agent, **numbers))
+        untaken = MISSING["untaken"] if self.evidence.recording.said("error") else ""
+        return Finding("cannot tell", MISSING[what].format(agent=self.agent, **numbers) + untaken)
 
 
 Find = Callable[[Case], Iterator[Finding]]

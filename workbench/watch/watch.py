@@ -187,13 +187,13 @@ class _Process:
     def failed(self, error: BaseException) -> None:
         """Keep what could not be recorded, each kind of trouble once."""
         said = _told(error)
-        self._missed += 1
         with suppress(Exception):  # there is no file, or its text is full
             self.file.lost += 1
             self.file.set("lost", self.file.lost)
             if said not in self.errors and len(self.errors) < 50:
                 self.errors.add(said)
                 self.file.say({"error": said})
+        self._missed += 1  # counts where there is no file yet
 
     def leave(self) -> None:
         """Say that the process came to its end: in order, or by an error that nobody has caught."""
