@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.core.sentences import beside
+from workbench.watch.tensors import numbers_of
 
 if TYPE_CHECKING:
     from workbench.watch.watch import Watch
@@ -57,7 +58,7 @@ class WatchedBuffer:
         if len(given) == 1 and not named:
             names, given = _fields(given[0])
         parts = {_CALLED[name]: value for name, value in named.items() if name in _CALLED}
-        parts |= zip(_order("row", names, given, parts), given, strict=False)
+        parts |= _parts(_order("row", names, given, parts), given)
         following, infos = parts.get("next_obs"), parts.get("infos")
         if isinstance(infos, list | tuple):  # a dictionary, as vector environments of Gymnasium give it, says no cuts
             parts["truncated"] = [bool(info.get("TimeLimit.truncated")) for info in infos]
@@ -76,7 +77,7 @@ class WatchedBuffer:
             columns = list(zip(*(_fields(row)[1] for row in batch), strict=True))
         else:
             order = _order("batch", names, columns)
-        parts = dict(zip(order, columns, strict=False))
+        parts = _parts(order, columns)
         states, following = parts["obs"], parts["next_obs"]
         if "done" not in parts and "discounts" not in parts:
             parts["done"] = [each is None for each in following]
@@ -110,7 +111,7 @@ def _order(what: str, names: Sequence[str], given: Sequence[Any], known: Iterabl
     """
     order: Sequence[str] = [_CALLED.get(name, "") for name in names][: len(given)]
     found = {*order, *known}
-    if {"obs", "action", "reward"} <= found and found & {"done", "next_obs", "discounts"}:
+    if {"obs", "action", "reward"} <= found and found & {"done", "not_done", "next_obs", "discounts"}:
         return order
     for order in _ORDERS[what]:
         if len(order) == len(given):
@@ -120,6 +121,13 @@ def _order(what: str, names: Sequence[str], given: Sequence[Any], known: Iterabl
     raise ValueError(
         beside(__file__)["refused"][what].format(count=len(given), names=", ".join(names) or "without names")
     )
+
+
+def _parts(order: Sequence[str], given: Sequence[Any]) -> dict[str, Any]:
+    parts = dict(zip(order, given, strict=False))
+    if "not_done" in parts:
+        parts["done"] = 1 - numbers_of(parts["not_done"])
+    return parts
 
 
 def _size(value: Any) -> int:

@@ -63,7 +63,7 @@ class Looks:
         sums: fingerprints of the tensors, (n, tensors).
         picks: some of its numbers, (n, picks).
         identity: which memory it lies in, (n,); odd if processes share that.
-        names, kinds: of the tensors, as in :class:`workbench.watch.tensors.Layout`.
+        names, kinds, shapes: of the tensors, as in :class:`workbench.watch.tensors.Layout`.
     """
 
     time: Array
@@ -75,6 +75,7 @@ class Looks:
     names: tuple[str, ...]
     kinds: str
     device: str
+    shapes: Any = ()
 
     def __len__(self) -> int:
         return len(self.time)
@@ -132,7 +133,7 @@ class Evidence:
                 about = self.recording.said("layout", mine["file"][0])[mine["layout"][0]]
                 looks = Looks(
                     mine["time"], keys(mine), mine["file"], mine["sums"].reshape(len(mine), -1), mine["picks"],
-                    mine["identity"], tuple(about["names"]), about["kinds"], about["device"],
+                    mine["identity"], tuple(about["names"]), about["kinds"], about["device"], about["shapes"],
                 )  # fmt: skip
                 found[role, agent] = max(looks, found.get((role, agent), NO_LOOKS), key=len)
         return found
@@ -242,8 +243,9 @@ class Case:
 
     def missing(self, what: str, **numbers: Any) -> Finding:
         """What the check cannot do without."""
-        untaken = MISSING["untaken"] if self.evidence.recording.said("error") else ""
-        return Finding("cannot tell", MISSING[what].format(agent=self.agent, **numbers) + untaken)
+        text = MISSING[what].format(agent=self.agent, **numbers)
+        untaken = text.startswith("Cannot tell: add") and self.evidence.recording.said("error")
+        return Finding("cannot tell", text + MISSING["untaken"] if untaken else text)
 
 
 Find = Callable[[Case], Iterator[Finding]]

@@ -15,11 +15,14 @@ import numpy as np
 
 from workbench.core.records import Records
 from workbench.diagnose import reference
+from workbench.watch import tables
 from workbench.watch.findings import Array, Case, Finding, Told, check_each_agent
 from workbench.watch.tensors import whole_hash
 
 # Share of rows from which on something is wrong: less may be rows that were just being written.
 SHARE = 0.001
+# Share of states that were never stored from which on they are transformed, as a whole or in part; and if stacked.
+TRANSFORMED = 0.3, 0.95
 # Rows of one episode from which on somebody should have said where episodes end.
 ENOUGH = 10_000
 # Rows whose return is computed once more.
@@ -78,6 +81,9 @@ class Rows:
         self.known = np.isin(self.state, self.windows)  # whether each sampled state ever existed
         self.moves = _pair(self.state, following)  # from state to next state
         self.parts = np.isin(self.frames, self.newest) | (self.frames == 0)  # whether each frame was ever stored
+        # which sampled states hold what was never stored; so many were not damaged on the way, but transformed
+        self.strange = ~self.known & ~(self.parts.all(1) if self.stacks else self.parts[:, -1])
+        self.transformed = bool(self.strange.mean() > TRANSFORMED[self.stacks])
         self.acted = _pair(self.windows[0], self.stored["action"])
         self.place = _only_place(_pair(self.state, self.sampled["action"]), self.acted)  # the only row it can be, or -1
         # rows that follow each stored row in its episode
@@ -133,10 +139,17 @@ def check_rows(find: Callable[[Case, Rows], Iterator[Finding]]) -> None:
     def of_agent(case: Case) -> Iterator[Finding]:
         """What the check finds in the rows of an agent."""
         rows = rows_of(case)
-        case.need(rows.known.any() or np.isin(rows.frames, rows.newest).any() or case.check == "rows", "rows")
+        if case.check != "rows":
+            case.need(not rows.transformed, "rows")
+            case.need(not ends_mostly(rows.stored), "ends")
         yield from find(case, rows)
 
     check_each_agent(of_agent)
+
+
+def ends_mostly(stored: Records) -> bool:
+    """Whether most of the stored rows are marked as ends."""
+    return bool(2 * (stored["done"] > 0).sum() > len(stored))
 
 
 def _many(broken: Array, among: Array | None = None) -> bool:
@@ -157,10 +170,9 @@ def _rows(case: Case, rows: Rows) -> Iterator[Finding]:
     alike = np.bincount(batches, weights=rows.state == rows.state[firsts][batches]) == sizes
     if len(np.unique(rows.newest)) > 3 and alike[sizes > 3].mean() > 0.5:
         raise Told(_of(case, rows, "zeros" if (rows.state == 0).mean() > 0.5 else "constant", alike[batches]))
-    strange = ~rows.known & ~(rows.parts.all(1) if rows.stacks else rows.parts[:, -1])
-    case.stop(strange.all(), "elsewhere")
-    if _many(strange):
-        yield _of(case, rows, "never stored", strange)
+    case.stop(rows.transformed, "elsewhere", share=rows.strange.mean())
+    if _many(rows.strange):
+        yield _of(case, rows, "never stored", rows.strange)
     known = rows.known & (sampled["action"] != -1)
     acted = [_pair(each, stored["action"]) for each in rows.windows]
     changed = known & ~np.isin(_pair(rows.state, sampled["action"]), np.concatenate(acted))
@@ -173,7 +185,7 @@ def _rows(case: Case, rows: Rows) -> Iterator[Finding]:
         yield case.first("duplicates", again, stored["time"])
     if pairs > 3 * due + 0.25:
         yield case.say("pairs", sampled["time"][0], share=pairs, due=due)
-    yield case.say("stored", share=1 - strange.mean(), rows=len(sampled))
+    yield case.say("stored", share=1 - rows.strange.mean(), rows=len(sampled))
 
 
 def _collisions(rows: Rows, batches: Array) -> tuple[float, float]:
@@ -203,6 +215,8 @@ def _windows(case: Case, rows: Rows) -> Iterator[Finding]:
             yield case.first("stored", broken, rows.stored["time"], among=whole)
     broken, among = _stored_next(rows, n_step)
     if not rows.stacks and broken.sum() > 0.5 * among.sum():
+        case.stop(np.isin(rows.following[broken], rows.windows[0]).mean() < 0.5, "other content")
+        case.stop(_interleaved(rows, broken), "interleaved")
         yield case.first("stored next", broken, rows.stored["time"], among=among)
     counted = rows.known & (sampled["done"] == 0)
     wrong = counted & ~_next_fits(rows, n_step)
@@ -211,6 +225,14 @@ def _windows(case: Case, rows: Rows) -> Iterator[Finding]:
         name = "crossing" if crossing.sum() > 0.5 * wrong.sum() else "next states"
         yield _of(case, rows, name, wrong, counted, n_step=n_step)
     yield case.say("whole", rows=len(sampled), missed=min(1.0, _chance_alike(rows.newest)))
+
+
+def _interleaved(rows: Rows, broken: Array) -> bool:
+    """Whether most rows whose next state is another one were stored with that of 2 to 64 rows later."""
+    own, after, places = rows.windows[0], rows.following, np.flatnonzero(broken)
+    later = [np.minimum(places + step, len(own) - 1) for step in range(2, 65)]
+    found = (after[broken] != own[broken]) & np.any([after[broken] == own[each] for each in later], axis=0)
+    return bool(found.mean() > 0.5)
 
 
 def _stored_next(rows: Rows, n_step: int) -> tuple[Array, Array]:
@@ -261,7 +283,8 @@ def _shapes(case: Case) -> Iterator[Finding]:
     stored, sampled, acts, updates = (case.table(name) for name in ("stored", "sampled", "acts", "updates"))
     frames = case.evidence.frames
     fed, learned = acts["size"][acts["size"] > 0], updates["size"][updates["size"] > 0]
-    if len(fed) and len(learned):
+    acts_with, learns = case.looks(tables.ACTS), case.looks(tables.ONLINE)
+    if len(fed) and len(learned) and (acts_with.names, acts_with.shapes) == (learns.names, learns.shapes):
         one, other = int(np.median(fed)), int(np.median(learned))
         if one % other and other % one:
             yield case.say("fed", acts["time"][0], fed=one, learned=other)
@@ -307,6 +330,10 @@ def _actor_input(case: Case, rows: Rows) -> Iterator[Finding]:
     has = rows.stored["fed_size"] == rows.sampled["size"][0]
     readable = has & (np.isin(fed, rows.newest) | (fed == 0)).all(1)
     case.stop(not has.any(), "size")
+    n_step = case.evidence.declared["n_step"] or 1
+    broken, among = _stored_next(rows, n_step)
+    case.stop(broken.sum() > 0.5 * among.sum() and _interleaved(rows, broken), "late")
+    case.stop(n_step > 1 and summed_before(rows, n_step), "late")
     case.stop(readable.sum() < 0.5 * has.sum(), "transformed")
     whole, place = whole_hash(fed), _only_place(rows.frames[:, -1], rows.newest)
     told = (place >= 0) & readable[place]
@@ -328,6 +355,7 @@ def _done(case: Case) -> Iterator[Finding]:
     ended = (stored["done"] > 0) | (stored["truncated"] > 0)
     episodes = len(np.unique(stored[["file", "env", "episode"]]))
     case.stop(episodes == 1 and not ended.any() and len(stored) > ENOUGH, "unmarked", rows=len(stored))
+    case.stop(episodes > 2 and not ended.any() and (stored["has_next"] > 0).all(), "untold", episodes=episodes)
     if episodes > 2 and not ended.any():
         yield case.say("never set", stored["time"][0], episodes=episodes)
     elif final.mean() > 0.005 and len(sampled) > 200 and not (sampled["done"] > 0).any():
@@ -380,10 +408,14 @@ def _discount(case: Case) -> Iterator[Finding]:
     updates, stored = case.table("updates"), case.table("stored")
     told = updates[updates["discount_rows"] > 0]
     case.stop(not len(told), "unlogged")
+    case.need(not ends_mostly(stored), "ends")
     used = float(np.median(told["discount"]))
     errors = told["terminal_error"][np.isfinite(told["terminal_error"])]
     error = np.median(errors) if len(errors) else 0.0
-    if error > 0.1 and ((stored["done"] > 0) & (stored["truncated"] <= 0)).any():
+    through = min(
+        abs(error - (gamma or 0.95) ** each) for each in (1, n_step)
+    )  # else rewards are not those that were drawn
+    if through < 0.1 and ((stored["done"] > 0) & (stored["truncated"] <= 0)).any():
         yield case.say("terminal", told["time"][0], error=error)
     case.stop(gamma is None, "undeclared", used=used)
     steps = n_step

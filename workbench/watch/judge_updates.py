@@ -6,6 +6,7 @@ import numpy as np
 
 from workbench.watch import tables
 from workbench.watch.findings import Array, Case, Finding, Told, check_each_agent, keys, together
+from workbench.watch.judge_weights import changes
 
 # Updates after which something that has not happened counts as never; and a hard copy into the target network.
 ENOUGH, ENOUGH_FOR_A_COPY = 20, 20_000
@@ -50,7 +51,8 @@ def _target(case: Case) -> Iterator[Finding]:
     trained, updates = after.trained(), len(after)
     case.need(updates, "target")
     inside = (before.sums[:, trained] != after.sums[:, trained]).any(1)
-    following = before.key[1:] - after.key[:-1] == 1  # looks at updates that follow each other
+    # looks at updates that follow each other, and at the same memory: an agent may have a network beside
+    following = (before.key[1:] - after.key[:-1] == 1) & (before.identity[1:] == after.identity[:-1])
     between = following & (before.sums[1:, trained] != after.sums[:-1, trained]).any(1)
     moves, goal = int(inside.sum() + between.sum()), online.picks
     done = case.table("updates")
@@ -59,9 +61,12 @@ def _target(case: Case) -> Iterator[Finding]:
     still = (after.sums[:, trained] == before.sums[0, trained]).all()
     case.stop(still and never, "never", after.time[-1], updates=made)
     case.stop(not moves, "unmoved" if still else "few", updates=made)
+    case.stop(online.shapes != after.shapes, "unlike")
     counts = _counts(case, after.key)
     within = _share(before.picks, after.picks, goal, inside, counts)
     meanwhile = _share(after.picks[:-1], before.picks[1:], goal[:-1], between, counts[1:])
+    before_step = following & inside[1:] & _alike(after.picks[1:], goal[:-1])  # a copy at the beginning of an update
+    within[1:][before_step] = 1.0
     shares = np.concatenate([within, meanwhile])
     shares = shares[np.isfinite(shares)]
     case.stop(not len(shares), "near")
@@ -79,6 +84,12 @@ def _target(case: Case) -> Iterator[Finding]:
         yield case.say("twice", after.time[0], **numbers)
     else:
         yield case.say("share" if inside.sum() >= between.sum() else "between", after.time[0], **numbers)
+
+
+def _alike(one: Array, other: Array) -> Array:
+    """Whether two looks have picked the same numbers, as far as there are any, (n,)."""
+    picked = np.isfinite(one)
+    return np.asarray(picked.any(1) & ((one == other) | ~picked).all(1))
 
 
 def _counts(case: Case, wanted: Array) -> Array:
@@ -108,16 +119,17 @@ def _gradients(case: Case) -> Iterator[Finding]:
     case.need(len(updates), "update")
     through = updates["target_grad"] > 0
     looked = updates[(updates["looked"] == 1) & ~np.isnan(updates["grad_norm"])]
-    norms = looked["grad_norm"]
-    wild = ~np.isfinite(norms)
+    wild = ~np.isfinite(looked["grad_norm"])
+    norms, lasting = looked["grad_norm"][~wild], wild[-3:].any() and wild[-3:].all()
     if through.any():
         yield case.first("target", through, updates["time"], updates["update"])
-    if wild.any():
-        yield case.first("not finite", wild, looked["time"], looked["update"], norm=norms[np.argmax(wild)])
-    elif len(looked) >= ENOUGH and (norms == 0).all():
-        yield case.say("zero", looked["time"][0], updates=len(looked))
+    if lasting:  # else a gradient scaler has skipped those steps, as it should
+        yield case.first("not finite", wild, looked["time"], looked["update"])
+    elif len(looked) >= ENOUGH and not norms.any():
+        moved = changes(case.looks(tables.ONLINE))[1:].any()
+        yield case.say("gone") if moved else case.say("zero", looked["time"][0], updates=len(looked))
     elif not through.any():
-        yield case.say("finite", norm=np.median(norms), most=norms.max()) if len(looked) else case.say("gone")
+        yield case.say("finite", norm=np.median(norms), most=norms.max()) if len(norms) else case.say("gone")
 
 
 @check_each_agent
@@ -141,7 +153,7 @@ def _mode(case: Case) -> Iterator[Finding]:
     if frozen.mean() > 0.5:
         yield case.first("learner", frozen, updates["time"])
     elif lively.any() and lively.mean() > 0.5 and ("dropout" in layers or "batchnorm" in layers):
-        yield case.first("actor", lively, acts["time"])
+        yield case.first("actor" if "batchnorm" in layers else "dropout", lively, acts["time"])
     else:
         yield case.say("training" if updates["training"][-1] else "evaluation", updates=len(updates))
 
@@ -149,18 +161,18 @@ def _mode(case: Case) -> Iterator[Finding]:
 @check_each_agent
 def _loss(case: Case) -> Iterator[Finding]:
     updates = case.table("updates")
+    updates = updates[~np.isnan(updates["loss"])]  # those that have logged one
+    case.stop(not len(updates), "unlogged")
     losses, begin, end = updates["loss"], updates["time"][:1], len(updates) // 4 + 1
-    known = ~np.isnan(losses)
-    case.stop(not known.any(), "unlogged")
-    wild = np.isinf(losses) | ~known
-    if wild.any():
-        raise Told(case.first("not finite", wild, updates["time"], updates["update"], loss=losses[np.argmax(wild)]))
+    if (wild := np.isinf(losses)).any():
+        raise Told(case.first("not finite", wild, updates["time"], updates["update"]))
     constant = len(losses) >= ENOUGH and np.ptp(losses) == 0
     case.stop(constant, "constant", begin[0], loss=losses[0], updates=len(losses))
     reported = _reported(case, begin[0])
     low, high = float(losses.min()), float(losses.max())
-    most = high * (len(case.evidence.agents) + 1)
-    off = (reported["loss"] < low - 1e-5 * abs(low)) | (reported["loss"] > most + 1e-5 * abs(most))
+    summed = (len(case.evidence.agents) + 1) * (4 * len(losses) // max(len(reported), 1) + 1)  # over an epoch, at most
+    least, most = min(low, summed * low), max(high, summed * high)
+    off = (reported["loss"] < least - 1e-5 * abs(least)) | (reported["loss"] > most + 1e-5 * abs(most))
     if len(reported) >= 3 and off.mean() > 0.5:
         loss = reported["loss"][np.argmax(off)]
         yield case.first("reported", off, reported["time"], loss=loss, low=low, high=high)

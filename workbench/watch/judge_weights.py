@@ -88,29 +88,37 @@ def _rarely(case: Case, times: Array) -> Finding | None:
         return None
     end = max(updates[-1] if not len(acts) else min(updates[-1], acts[-1]), updates[0])
     edges = np.concatenate([[updates[0]], times[(times > updates[0]) & (times < end)], [end]])
-    made, epochs = np.diff(np.searchsorted(updates, edges)), np.diff(case.evidence.epochs(edges))
+    begins, ends = edges[:-1], edges[1:]
+    if len(acts):  # they are old only while somebody acts with them
+        ends = np.maximum(begins, np.append(-np.inf, acts)[np.searchsorted(acts, ends)])
+    made = np.searchsorted(updates, ends) - np.searchsorted(updates, begins)
+    epochs = case.evidence.epochs(ends) - case.evidence.epochs(begins)
     longest = int(np.argmax(made))
     share, reported = float(made[longest]) / len(updates), len(case.evidence.reports)
     if share < STALE or (epochs[longest] < STALE_EPOCHS if reported else made[longest] < STALE_UPDATES):
         return None
     within = f", in {epochs[longest]} epochs," if reported else ""
-    return case.say("rarely", edges[longest], share=share, within=within)
+    return case.say("rarely", begins[longest], share=share, within=within)
 
 
 @check_each_agent
 def _sync(case: Case) -> Iterator[Finding]:
-    source, target, before = (case.looks(SYNC + role) for role in (tables.SOURCE, tables.TARGET, tables.SOURCE_BEFORE))
+    source, target = (case.looks(SYNC + role) for role in (tables.SOURCE, tables.TARGET))
     if not target:
         raise Told(_never_synced(case))
     own, rows = _published(case, target), target.rows(target.trained())
     for other in case.evidence.agents:
-        theirs = set() if other == case.agent else _published(Case(case.evidence, case.check, other), target)
+        its = Case(case.evidence, case.check, other)
+        if np.isin(case.looks(tables.ONLINE).identity, its.looks(tables.ONLINE).identity).any():
+            continue  # they are one, or share a network
+        theirs = _published(its, target)
         foreign = np.array([row in theirs and row not in own for row in rows])
-        if foreign.any() and len(own & theirs) < 2:  # they do not share a network
+        if foreign.any() and len(own & theirs) < 2:
             raise Told(case.first("other agent", foreign, target.time, other=other))
-    copied, copy, before = together(source, target, before)
-    void = equal(copied, before) & ~equal(copy, copied)
-    if void.any():
+    befores = (case.looks(SYNC + role) for role in (tables.SOURCE_BEFORE, tables.TARGET_BEFORE))
+    copied, copy, before, held = together(source, target, *befores)
+    void = equal(copied, before) & ~equal(copy, copied) & equal(copy, held)
+    if void.any() and void.mean() > 0.5:  # a copy of another precision is never equal, but changes
         raise Told(case.first("no effect", void, copy.time))
     published = _arrived(case)
     stuck = target.time > np.append(published.time[changes(published)][3:4], np.inf)[0]

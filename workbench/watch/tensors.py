@@ -33,15 +33,20 @@ class Layout:
     sensitive: str
 
 
+def _parts_of(model: Any) -> Mapping[str, Any]:
+    if isinstance(model, list | tuple):
+        return {str(place): part for place, part in enumerate(model)}
+    return model if isinstance(model, Mapping) else vars(model)
+
+
 def tensors_of(model: Any) -> Iterator[tuple[str, torch.Tensor, str]]:
-    """The tensors of a module, a mapping of tensors, or an object that has such attributes: name, tensor, kind."""
+    """The tensors of a module, a mapping, several modules, or an object with such attributes: name, tensor, kind."""
     if isinstance(model, nn.Module):
         for name, parameter in model.named_parameters():
             yield name, parameter, "p" if parameter.requires_grad else "f"
         yield from ((name, buffer, "b") for name, buffer in model.named_buffers())
         return
-    parts = model if isinstance(model, Mapping) else vars(model)
-    for name, part in parts.items():
+    for name, part in _parts_of(model).items():
         if isinstance(part, torch.Tensor):
             yield name, part, "p" if part.requires_grad or isinstance(model, Mapping) else "b"
         elif isinstance(part, nn.Module):
@@ -53,7 +58,7 @@ def modules_of(model: Any) -> Iterator[nn.Module]:
     if isinstance(model, nn.Module):
         yield from model.modules()
     elif not isinstance(model, Mapping | None):
-        for part in vars(model).values():
+        for part in _parts_of(model).values():
             if isinstance(part, nn.Module):
                 yield from part.modules()
 
@@ -91,7 +96,7 @@ class View:
         names, self.tensors, kinds = zip(*found, strict=True)
         shapes = tuple(tuple(tensor.shape) for tensor in self.tensors)
         self.layout = Layout(names, shapes, "".join(kinds), str(self.tensors[0].device), _sensitive(model))
-        floats = [k for k, (_, tensor, kind) in enumerate(found) if kind != "b" and tensor.dtype == torch.float32]
+        floats = [k for k, (_, tensor, kind) in enumerate(found) if kind != "b" and tensor.is_floating_point()]
         large = sorted(floats, key=lambda k: -self.tensors[k].numel())[:4]
         each = PICKS // max(len(large), 1)
         places = [torch.linspace(0, self.tensors[k].numel() - 1, each, dtype=torch.float64).long() for k in large]
@@ -129,7 +134,8 @@ class View:
     def gradient_norm(self) -> float:
         """Euclidean norm of all gradients; nan where there are none."""
         gradients = [tensor.grad for tensor in self.tensors if tensor.grad is not None]
-        return float(nn.utils.get_total_norm(gradients)) if gradients else math.nan
+        norm = float(nn.utils.get_total_norm(gradients)) if gradients else math.nan
+        return math.inf if gradients and math.isnan(norm) else norm  # nan would be none
 
     def share_of(self, optimizer: Any) -> tuple[float, float]:
         """Share of the trained tensors that an optimiser has, and share of its tensors that are the model's."""
@@ -259,6 +265,24 @@ def numbers_of(values: Any, count: int | None = None) -> NDArray[np.float64]:
     array = np.asarray(values.double().numpy(force=True) if isinstance(values, torch.Tensor) else values, np.float64)
     one_each = array.size == count
     return array if count is None else array.reshape(count) if one_each else array.reshape(count, -1).mean(1)
+
+
+def actions_of(values: Any, count: int) -> NDArray[np.float64]:
+    """The numbers of actions, one for each of a count, as buffers keep them: of float32."""
+    return numbers_of(numbers_of(values).astype(np.float32), count)
+
+
+def flows_through(loss: Any, target: Any) -> bool:
+    """Whether the gradient of a loss flows through its target too, as far as both are tensors that say so."""
+    wanted, waiting, seen = getattr(target, "grad_fn", None), [getattr(loss, "grad_fn", None)], set[Any]()
+    while wanted is not None and waiting:
+        node = waiting.pop()
+        if node is wanted:
+            return True
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [each for each, _ in node.next_functions]
+    return False
 
 
 def number_of(value: Any, default: float = math.nan) -> float:

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from multiprocessing import util
 from pathlib import Path
@@ -32,7 +32,7 @@ from torch.utils.hooks import RemovableHandle
 
 from workbench.runs import machine
 from workbench.runs.folder import RunFolder, warn
-from workbench.watch import tables
+from workbench.watch import tables, tensors
 from workbench.watch.storage import IN_ORDER, RAISED, RecordFile, Table
 from workbench.watch.tensors import NO_PICKS, View, Views, epsilon_of, hash_frames, hash_row, number_of, numbers_of
 
@@ -72,6 +72,7 @@ class _Process:
         self.batches: dict[int, tuple[Any, Any, Any]] = {}
         # by agent; the last one is how often it had acted when it last synced
         self.updates, self.sampled, self.acts, self.synced = (Counter[int]() for _ in range(4))
+        self.unstored = Counter[tuple[int, int | None]]()  # by agent and environment, actions since the last row
         # what copies arrived in: how often, looks at that, their seconds; and the last ones, if not looked at
         self._arrived, self._unseen = (0, 0, 0.0), dict[tuple[int, int], tuple[int, View]]()
         util.Finalize(None, self.leave, exitpriority=0)
@@ -379,6 +380,7 @@ class Watch(AbstractContextManager["Watch"]):
         agent, due = self._agent(agent), False
         with self._call() as here:
             here.acts[agent] += 1
+            here.unstored[agent, env] += 1
             due = (here.acts[agent] - here.synced[agent]) % 50 == 1  # to tell epsilon, and now and then the weights
             if not here.looks(f"act {agent}", ALWAYS_ACTS) and not due:
                 return NoWatch()
@@ -403,9 +405,10 @@ class Watch(AbstractContextManager["Watch"]):
         """
         agent, given = self._agent(agent), (obs, next_obs, action, reward, done, truncated, index)
         with self._call() as here:
-            for place in range(len(obs)) if env is None else [env]:
-                row = [None if value is None else value[place] for value in given] if env is None else given
-                self._store(here, agent, place, *row)
+            if env is None:
+                self._store_all(here, agent, *given)
+            else:
+                self._store(here, agent, env, *given)
 
     def _store(self, here: _Process, agent: int, env: int, obs: Any, next_obs: Any, action: Any, *numbers: Any) -> None:
         """A row of one environment; the numbers are reward, done, truncated and index."""
@@ -414,16 +417,36 @@ class Watch(AbstractContextManager["Watch"]):
         frames, chunks, size, whole = hash_row(obs, self.frames)
         following = none if next_obs is None else hash_row(next_obs, self.frames)[0]
         fed, fed_size = here.fed.pop((agent, env), (none, 0))
+        if here.unstored.pop((agent, env), 0) > 1:  # it is not known which of the actions this row is of
+            fed, fed_size = none, 0
         ended, cut = number_of(done, 0) != 0, number_of(truncated, -1)
-        kept = here.episodes[agent, env]
+        kept, did = here.episodes[agent, env], -1.0 if action is None else float(tensors.actions_of(action, 1)[0])
         here.write(
-            "stored", time.time(), agent, env, *kept, int(number_of(index, -1)), size, chunks, number_of(action, -1),
+            "stored", time.time(), agent, env, *kept, int(number_of(index, -1)), size, chunks, did,
             number_of(reward, 0), ended, int(cut), next_obs is not None, fed_size, *fed, *following, *frames, whole,
             width=3 * self.frames + 1,
         )  # fmt: skip
         kept[1], kept[2] = kept[1] + 1, kept[2] + 1
         if ended or cut > 0:
             kept[0], kept[1] = kept[0] + 1, 0
+
+    def _store_all(self, here: _Process, agent: int, obs: Any, next_obs: Any, *numbers: Any) -> None:
+        """A row of each environment; the numbers are action, reward, done, truncated and index, one of each a row."""
+        frames, chunks, size = hash_frames(obs, self.frames, slice(None))
+        following = np.zeros_like(frames) if next_obs is None else hash_frames(next_obs, self.frames, slice(None))[0]
+        many, nothing, table = len(frames), ([0] * self.frames, 0), here.table("stored", 3 * self.frames + 1)
+        fed, fed_size = zip(*(here.fed.pop((agent, env), nothing) for env in range(many)), strict=True)
+        kept, rows = [here.episodes[agent, env] for env in range(many)], np.zeros(many, table.dtype)
+        rows["time"], rows["agent"], rows["env"] = time.time(), agent, np.arange(many)
+        rows["episode"], rows["step"], rows["row"] = np.transpose(kept)
+        rows["size"], rows["chunks"], rows["has_next"], rows["fed_size"] = size, chunks, next_obs is not None, fed_size
+        _fill(rows, zip(("action", "reward", "done", "truncated", "index"), numbers, (-1, 0, 0, -1, -1), strict=True))
+        rows["frames"] = np.concatenate([fed, following, frames, hash_frames(obs, 1, slice(None))[0]], 1)
+        here.file.write(table, rows.tobytes())
+        for each, over in zip(kept, (rows["done"] != 0) | (rows["truncated"] > 0), strict=True):
+            each[1], each[2] = each[1] + 1, each[2] + 1
+            if over:
+                each[0], each[1] = each[0] + 1, 0
 
     def epoch(self, epoch: int, agent: int | None = None, **numbers: Any) -> None:
         """An epoch is over; with whatever numbers the trainer reports: ``watch.epoch(3, reward=12.5, loss=0.1)``."""
@@ -453,14 +476,12 @@ class Watch(AbstractContextManager["Watch"]):
         agent = self._agent(agent)
         with self._call() as here:
             here.sampled[agent] += 1
-            here.batches.pop(agent, None)
+            some = next(iter(states.values())) if isinstance(states, Mapping) else states
+            if dones is None and discounts is not None:
+                dones = numbers_of(discounts, len(some)) == 0
+            many, here.batches[agent] = len(some), (rewards, dones, valid)
             if not here.looks(f"sample {agent}"):
                 return
-            some = next(iter(states.values())) if isinstance(states, Mapping) else states
-            many, given = len(some), (rewards, dones, valid, discounts)
-            gain, end, valid, discounts = (None if value is None else numbers_of(value, many) for value in given)
-            end = np.asarray(discounts == 0) if end is None and discounts is not None else end
-            here.batches[agent] = gain, end, valid
             elements = math.prod(np.shape(some[0]))
             most = max(ROWS, MOST // max(elements, 1)) if here.sampled[agent] <= ALWAYS else ROWS
             few = min(many, most)
@@ -472,11 +493,10 @@ class Watch(AbstractContextManager["Watch"]):
             records["time"], records["agent"], records["batch"] = time.time(), agent, here.sampled[agent]
             records["update"], records["rows"] = here.updates[agent], many
             records["size"], records["next_size"], records["chunks"] = size, next_size, chunks
-            for name, value, default in (
-                ("action", actions, -1), ("reward", gain, 0), ("done", end, 0), ("valid", valid, 1),
+            _fill(records, (
+                ("action", actions, -1), ("reward", rewards, 0), ("done", dones, 0), ("valid", valid, 1),
                 ("discount", discounts, math.nan), ("index", indices, -1), ("weight", weights, 1),
-            ):  # fmt: skip
-                records[name] = default if value is None else numbers_of(value, many)[picked]
+            ), many, picked)  # fmt: skip
             records["row"] = picked
             records["frames"] = np.concatenate([frames, after], 1)
             here.file.write(table, records.tobytes())
@@ -491,7 +511,7 @@ class Watch(AbstractContextManager["Watch"]):
             online: the network that learns.
             target: the target network.
             optimizer: of the online network.
-            count: updates within the block.
+            count: updates within the block; the steps of the optimiser, if these are more.
         """
         return Update(self, self._agent(agent), online, target, optimizer, count)
 
@@ -521,6 +541,15 @@ class Watch(AbstractContextManager["Watch"]):
                 here.write("events", now := time.time(), now, event, tables.RESULT, agent, 0, 0, 0, *[math.nan] * 4)
             if self._is_maker:
                 self._end("finished")
+
+
+def _fill(
+    records: Any, columns: Iterable[tuple[str, Any, float]], many: int | None = None, picked: Any = slice(None)
+) -> None:
+    """Fill columns of records, by name, value and default, with the picked ones of many rows; by default with all."""
+    for name, value, default in columns:
+        of = tensors.actions_of if name == "action" else numbers_of
+        records[name] = default if value is None else of(value, many or len(records))[picked]
 
 
 class _Block:
@@ -606,7 +635,7 @@ class _Seer(_Block):
         self._handle: RemovableHandle | None = None
         self._view: View | None = None
         self._first: Any = None
-        self._module: Any = None
+        self._training = -1
         self._thread = threading.get_ident()
 
     def _before(self, here: _Process) -> None:
@@ -617,9 +646,10 @@ class _Seer(_Block):
     def _see(self, module: Any, arguments: Any) -> None:
         if self._view is None or id(module) not in self._view.modules or threading.get_ident() != self._thread:
             return
-        tensors = [each for each in arguments if isinstance(each, torch.Tensor)]
-        self._module, self._first = module, tensors[0].detach() if tensors else None
-        self._unhook()
+        fed = [each for each in arguments if isinstance(each, torch.Tensor)]
+        self._training, self._first = int(module.training), fed[0].detach() if fed else None
+        if torch.is_grad_enabled() or isinstance(self, Act):  # in an update, what is learned from counts
+            self._unhook()
 
     def _unhook(self) -> None:
         handle, self._handle = self._handle, None
@@ -629,8 +659,7 @@ class _Seer(_Block):
     @property
     def _mode(self) -> tuple[int, int]:
         """1 in training, 0 in evaluation, -1 if no network was seen; and whether that makes a difference to it."""
-        training = -1 if self._module is None else int(self._module.training)
-        return training, int(bool(self._view and self._view.layout.sensitive))
+        return self._training, int(bool(self._view and self._view.layout.sensitive))
 
 
 class Act(_Seer):
@@ -671,6 +700,8 @@ class Update(_Seer):
         super().__init__(watch, agent, online)
         self._target, self._optimizer, self._count = target, optimizer, count
         self._logged: dict[str, Any] = {}
+        self._steps = 0
+        self._counter: RemovableHandle | None = None
 
     def log(self, *, loss: Any = None, q: Any = None, target: Any = None, bootstrap: Any = None) -> None:
         """What was computed in the update, as tensors, arrays or numbers, which are read when the block ends.
@@ -685,25 +716,35 @@ class Update(_Seer):
         self._logged |= {name: value for name, value in given.items() if value is not None}
 
     def _before(self, here: _Process) -> None:
+        if isinstance(self._optimizer, torch.optim.Optimizer):
+            self._counter = self._optimizer.register_step_post_hook(self._stepped)
         self._looks, self._event = here.looks(f"update {self._agent}"), next(here.events)
         super()._before(here)
         online = None if here.updates[self._agent] else self._model
         self._look(here, (tables.ONLINE_BEFORE, online), (tables.TARGET_BEFORE, self._target))
 
+    def _stepped(self, *_: Any) -> None:
+        self._steps += 1
+
     def _after(self, here: _Process, begin: float, end: float) -> None:
+        if self._counter is not None:
+            self._counter.remove()
+        self._count = max(self._count, self._steps)
         logged, self._logged = self._logged, {}  # a loss would keep all that it was computed from
         here.updates[self._agent] += self._count
         self._look(here, (tables.ONLINE, self._model), (tables.TARGET, self._target))
         said, target, discount = [math.nan] * 3, logged.get("target"), [math.nan] * 5
         with here:  # what was logged may be anything
             said[0] = number_of(logged.get("loss"))
+            if "loss" in logged and math.isnan(said[0]):
+                said[0] = math.inf  # nan would be none
             if (q := logged.get("q")) is not None:
                 values = q.flatten().tolist() if isinstance(q, torch.Tensor) else numbers_of(q).ravel().tolist()
                 mean = sum(values) / len(values)
                 said[1:] = mean, mean if math.isnan(mean) else max(values)
             if self._looks and target is not None and "bootstrap" in logged and self._agent in here.batches:
                 discount = _discount_used(*here.batches[self._agent], target, logged["bootstrap"])
-        target_grad = int(isinstance(target, torch.Tensor) and target.requires_grad)
+        target_grad = int(self._looks and tensors.flows_through(logged.get("loss"), target))
         norm, shares, size, device = math.nan, (math.nan, math.nan), 0, 0
         rate = math.nan if self._optimizer is None else number_of(self._optimizer.param_groups[0]["lr"])
         if self._looks and self._target is not None:
@@ -726,10 +767,12 @@ def _discount_used(rewards: Any, ends: Any, valid: Any, target: Any, bootstrap: 
 
     From target = reward + discount * bootstrap, row by row. A target of several numbers per row counts by its mean.
     """
-    many = len(rewards)
-    goal, following = numbers_of(target, many), numbers_of(bootstrap, many)
-    counts = np.ones(many, bool) if valid is None else valid != 0
-    ended = (np.zeros(many) if ends is None else ends) != 0
+    many, rows = len(rewards), numbers_of(target).reshape(len(rewards), -1)
+    if rows.shape[1] > 1 and np.allclose(rows.sum(1), 1, atol=1e-3):  # probabilities are no values
+        return [math.nan, math.nan, math.nan, 0.0, math.nan]
+    goal, following, rewards = rows.mean(1), numbers_of(bootstrap, many), numbers_of(rewards, many)
+    counts = np.ones(many, bool) if valid is None else numbers_of(valid, many) != 0
+    ended = np.zeros(many, bool) if ends is None else numbers_of(ends, many) != 0
     told = counts & ~ended & (np.abs(following) > 0.01 * np.abs(goal)) & (np.abs(following) > 1e-6)
     off = np.abs(goal - rewards)[counts & ended] / np.maximum(1e-6, np.abs(following[counts & ended]))
     errors = sorted(off.tolist()) or [math.nan]
@@ -769,7 +812,7 @@ def _settings_of_children() -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=8)
 def _found(sign: str, pid: int) -> Watch | NoWatch:
-    """The watch that another process has made, with a first sign of life of this one.
+    """The watch that another process has made.
 
     Its sign is when the run was created, and its folder, which may be gone or another run's by now.
     """
@@ -777,13 +820,21 @@ def _found(sign: str, pid: int) -> Watch | NoWatch:
     with suppress(Exception):
         watch._attach(RunFolder.open(sign.partition(" ")[2]))
         if watch._sign == sign:
-            with watch._call():
-                return watch
+            return watch
     return NoWatch()
 
 
 def _sent(sign: str) -> Watch | NoWatch:
     return _found(sign, os.getpid())
+
+
+@functools.lru_cache(maxsize=8)
+def _greeted(watch: Watch | NoWatch, pid: int) -> Watch | NoWatch:
+    """A watch that was asked for, with a first sign of life of this process; one that was only sent along has none."""
+    if isinstance(watch, Watch):
+        with watch._call():
+            pass
+    return watch
 
 
 def watching() -> Watch | NoWatch:
@@ -795,4 +846,4 @@ def watching() -> Watch | NoWatch:
     if Watch._made is not None:
         return Watch._made
     sign = _settings_of_children().get(VARIABLE) or os.environ.get(VARIABLE)
-    return _sent(sign) if sign else NoWatch()
+    return _greeted(_sent(sign), os.getpid()) if sign else NoWatch()
