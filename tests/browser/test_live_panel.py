@@ -58,13 +58,16 @@ def cell(page: Page, number: int) -> Locator:
 
 
 def press(where: Page | Locator, name: str, until: Locator | None = None) -> None:
-    """Click a button once it can be clicked. What moves or turns grey under the mouse loses a click: then again."""
+    """Click a button once it can be clicked."""
     button = where.locator("button.jupyter-button:enabled", has_text=name).first
-    if until is None:
-        return button.click()
+    return button.click() if until is None else click(button, until)
+
+
+def click(what: Locator, until: Locator) -> None:
+    """Click something. What moves or turns grey under the mouse loses a click: then again."""
     for _ in range(5):
         with contextlib.suppress(TimeoutError):
-            button.click(timeout=15_000)
+            what.click(timeout=15_000)
         with contextlib.suppress(TimeoutError):
             return until.first.wait_for(timeout=15_000)
     until.first.wait_for()
@@ -163,13 +166,13 @@ def choose_and_change(page: Page, panel: Locator) -> None:
     press(panel, "Checkpoint")
     press(panel, "Continue", until=facts(panel, "running · epoch"))
 
-    panel.locator("summary", has_text="Change while running").click()
-    panel.get_by_role("textbox", name="learning.learning_rate", exact=True).fill("5e-4")
+    rate = panel.get_by_role("textbox", name="learning.learning_rate", exact=True)
+    click(panel.locator("summary", has_text="Change while running"), rate)
+    rate.fill("5e-4")
     press(panel, "Apply", until=panel.locator("td", has_text="learning_rate = 0.0005"))
-    panel.locator("summary", has_text="Processes").click()
-    panel.locator("td", has_text="alive").first.wait_for()
-    panel.locator("summary", has_text="Doctor").click()
-    panel.locator("td", has_text="every frame has shape and dtype of the replay").first.wait_for()
+    click(panel.locator("summary", has_text="Processes"), panel.locator("td", has_text="alive"))
+    frames = panel.locator("td", has_text="every frame has shape and dtype of the replay")
+    click(panel.locator("summary", has_text="Doctor"), frames)
     page.screenshot(path=ARTEFACTS / "live_panel_open.png")
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import workbench.api  # noqa: F401  # brings the learners that configurations may name
 from workbench.core.agents.staging import resolve_device
 from workbench.core.config import (
     Config,

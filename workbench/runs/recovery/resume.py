@@ -196,4 +196,5 @@ def _go_back(folder: RunFolder, checkpoint: Checkpoint) -> None:
 
 def safe_to_change(name: str) -> bool:
     """Whether a resumed run may have another value of this setting, all along or from the checkpoint on."""
-    return name in CHANGEABLE or name.startswith(SAFE_TO_CHANGE)
+    group, dot, _ = name.partition(".")
+    return name in CHANGEABLE or name in SAFE_TO_CHANGE or group + dot in SAFE_TO_CHANGE
