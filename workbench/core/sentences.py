@@ -1,6 +1,6 @@
-"""What is data and no code: sentences, looks and tables, in a file of TOML beside the module that reads it.
+"""The words of messages: sentences, and the end of one about an unknown name, which has the nearest known ones.
 
-And the remedy in the message about an unknown name: the nearest known ones.
+Sentences are data and no code, as looks and tables are: they stand in a file of TOML beside the module that reads it.
 """
 
 import difflib

@@ -339,9 +339,9 @@ def updates_between_publications(evidence: Evidence) -> Comparison | None:
 
 
 def epsilon_told(evidence: Evidence, event: str = "") -> Comparison | None:
-    """Epsilon is the one due in its epoch: in use, or in all events of a kind.
+    """Epsilon is what is due in its epoch: the one that the actor uses, or, with ``event``, that of all such events.
 
-    The epoch of a snapshot is the first that can use it.
+    A published snapshot belongs to the first epoch that can use it.
     """
     records = evidence.events(EventKind[event]) if event else evidence.history.epochs
     due = _by_epoch(records, lambda epoch: schedules.epsilon(evidence.settings.at(epoch), epoch))

@@ -54,7 +54,7 @@ class WatchedBuffer:
         return batch
 
     def _store(self, add: Callable[..., Any], given: Sequence[Any], named: Mapping[str, Any]) -> None:
-        names = _parameters(getattr(add, "__func__", add))[hasattr(add, "__func__") :]
+        names = _parameters(getattr(add, "__func__", add))
         if len(given) == 1 and not named:
             names, given = _fields(given[0])
         parts = {_CALLED[name]: value for name, value in named.items() if name in _CALLED}
@@ -97,8 +97,9 @@ def _fields(row: Any) -> tuple[Sequence[str], Sequence[Any]]:
 
 @functools.lru_cache(maxsize=64)
 def _parameters(function: Callable[..., Any]) -> Sequence[str]:
+    """The names of what a function or a method takes; none where that cannot be told."""
     try:
-        return tuple(inspect.signature(function).parameters)
+        return tuple(name for name in inspect.signature(function).parameters if name != "self")
     except (TypeError, ValueError):  # it is not written in Python
         return ()
 
