@@ -178,21 +178,26 @@ class Case:
         return NO_LOOKS if self.agent is None else self.evidence.looks.get((role, self.agent), NO_LOOKS)
 
     def say(
-        self, name: str, when: float | None = None, *, update: int | None = None, agent: int | None = None,
-        **numbers: Any,
+        self, name: str, when: Any = None, update: Any = None, broken: Array | None = None,
+        among: Array | None = None, **numbers: Any,
     ) -> Finding:  # fmt: skip
         """A finding of ``findings.toml``.
 
         Args:
             name: of the finding.
-            when: time at which it first showed; the sentence then begins with agent and epoch.
-            update: in which update.
-            agent: of whom, where the case is of all.
-            numbers: what the sentence needs.
+            when: times of n records, or one: of the first broken one the sentence then has agent and epoch.
+            update: which the records belong to, (n,).
+            broken: which of them are broken, (n,), by default the first. The sentence can have their count,
+                ``broken``, that of all, ``of``, and ``share``.
+            among: which records are all that count, (n,); by default all.
+            numbers: what else the sentence needs; and the ``agent``, where the case is of all.
         """
-        said = SAID[self.check][name]
+        said, at = SAID[self.check][name], 0
         kind, verdict = next((kind, verdict) for kind, verdict in VERDICTS.items() if kind in said)
-        numbers["agent"] = agent = self.agent if agent is None else agent
+        if broken is not None:
+            at, of = int(np.argmax(broken)), len(broken) if among is None else int(among.sum())
+            numbers |= {"broken": int(broken.sum()), "of": of, "share": broken.sum() / max(of, 1)}
+        agent = numbers.setdefault("agent", self.agent)
         figure = said["figure"].format(**numbers) if "figure" in said else numbers.get("figure", "-")
         numbers["figure"] = figure
         sentence = said[kind].format(**numbers)
@@ -200,28 +205,10 @@ class Case:
             return Finding(verdict, sentence, figure)
         epoch = numbers.get("epoch")
         if when is not None:
-            epoch = int(self.evidence.epochs(when)[0])
-            of_update = "" if update is None else f", update {update}"
+            epoch = int(self.evidence.epochs(np.atleast_1d(when)[at])[0])
+            of_update = "" if update is None else f", update {int(update[at])}"
             sentence = f"agent {agent}, epoch {epoch}{of_update}: {sentence}"
         return Finding("fail", sentence, figure, said.get("about", name), epoch, agent)
-
-    def first(
-        self, name: str, broken: Array, times: Array, updates: Array | None = None, among: Array | None = None,
-        **numbers: Any,
-    ) -> Finding:  # fmt: skip
-        """A finding about some of n records, as of the first of them.
-
-        Args:
-            name: of the finding; its sentence can have their count, ``broken``, that of all, ``of``, and ``share``.
-            broken: which records, (n,).
-            times: of the records, (n,).
-            updates: which they belong to, (n,).
-            among: which records are all that count, (n,); by default all.
-            numbers: what else the sentence needs.
-        """
-        at, of = int(np.argmax(broken)), len(broken) if among is None else int(among.sum())
-        numbers |= {"broken": int(broken.sum()), "of": of, "share": broken.sum() / max(of, 1)}
-        return self.say(name, times[at], update=None if updates is None else int(updates[at]), **numbers)
 
     def need(self, there: object, what: str, **numbers: Any) -> None:
         """Go no further without something.
@@ -232,14 +219,14 @@ class Case:
         if not there:
             raise Told(self.missing(what, **numbers))
 
-    def stop(self, so: object, name: str, when: float | None = None, **numbers: Any) -> None:
+    def stop(self, so: object, name: str, *given: Any, **numbers: Any) -> None:
         """Go no further if it is so and a finding says it all; arguments as for :meth:`say`.
 
         Raises:
             Told: it is so.
         """
         if so:
-            raise Told(self.say(name, when, **numbers))
+            raise Told(self.say(name, *given, **numbers))
 
     def missing(self, what: str, **numbers: Any) -> Finding:
         """What the check cannot do without."""

@@ -159,7 +159,7 @@ def _many(broken: Array, among: Array | None = None) -> bool:
 
 def _of(case: Case, rows: Rows, name: str, broken: Array, among: Array | None = None, **numbers: Any) -> Finding:
     """Something is wrong with some of the sampled rows."""
-    return case.first(name, broken, rows.sampled["time"], rows.sampled["update"], among, **numbers)
+    return case.say(name, rows.sampled["time"], rows.sampled["update"], broken, among, **numbers)
 
 
 @check_rows
@@ -182,9 +182,9 @@ def _rows(case: Case, rows: Rows) -> Iterator[Finding]:
     again = np.append(False, (content[1:] == content[:-1]) & (stored["reward"][1:] == stored["reward"][:-1]))
     pairs, due = _collisions(rows, batches)
     if again.mean() > 0.3 + due and len(np.unique(content)) > 0.1 * len(content):
-        yield case.first("duplicates", again, stored["time"])
+        yield case.say("duplicates", stored["time"], broken=again)
     if pairs > 3 * due + 0.25:
-        yield case.say("pairs", sampled["time"][0], share=pairs, due=due)
+        yield case.say("pairs", sampled["time"], share=pairs, due=due)
     yield case.say("stored", share=1 - rows.strange.mean(), rows=len(sampled))
 
 
@@ -212,12 +212,12 @@ def _windows(case: Case, rows: Rows) -> Iterator[Finding]:
         whole = (rows.stored["chunks"] == evidence.frames)[1:] & (np.diff(rows.episode) == 0)
         broken = np.append(False, whole & ~(stacked[1:, :-1] == stacked[:-1, 1:]).all(1))
         if _many(broken, whole):
-            yield case.first("stored", broken, rows.stored["time"], among=whole)
+            yield case.say("stored", rows.stored["time"], broken=broken, among=whole)
     broken, among = _stored_next(rows, n_step)
     if not rows.stacks and broken.sum() > 0.5 * among.sum():
         case.stop(np.isin(rows.following[broken], rows.windows[0]).mean() < 0.5, "other content")
         case.stop(_interleaved(rows, broken), "interleaved")
-        yield case.first("stored next", broken, rows.stored["time"], among=among)
+        yield case.say("stored next", rows.stored["time"], broken=broken, among=among)
     counted = rows.known & (sampled["done"] == 0)
     wrong = counted & ~_next_fits(rows, n_step)
     if _many(wrong, counted):
@@ -287,16 +287,14 @@ def _shapes(case: Case) -> Iterator[Finding]:
     if len(fed) and len(learned) and (acts_with.names, acts_with.shapes) == (learns.names, learns.shapes):
         one, other = int(np.median(fed)), int(np.median(learned))
         if one % other and other % one:
-            yield case.say("fed", acts["time"][0], fed=one, learned=other)
+            yield case.say("fed", acts["time"], fed=one, learned=other)
     case.need(len(stored), "store")
     case.need(len(sampled), "sample")
     size, drawn = int(np.median(stored["size"])), int(np.median(sampled["size"]))
-    if drawn not in (size, frames * size):
-        yield case.say("sampled", sampled["time"][0], stored=size, drawn=drawn, frames=frames)
-    elif np.ptp(stored["size"]):
-        yield case.say("sizes", stored["time"][0], least=stored["size"].min(), most=stored["size"].max())
-    else:
-        yield case.say("alike", stored=size, drawn=drawn)
+    case.stop(drawn not in (size, frames * size), "sampled", sampled["time"], stored=size, drawn=drawn, frames=frames)
+    least, most = stored["size"].min(), stored["size"].max()
+    case.stop(least < most, "sizes", stored["time"], least=least, most=most)
+    yield case.say("alike", stored=size, drawn=drawn)
 
 
 @check_rows
@@ -316,12 +314,9 @@ def _coverage(case: Case, rows: Rows) -> Iterator[Finding]:
     each = 1 / np.maximum(top - low, 1)
     above, below = (np.bincount(np.minimum(edge, of), each, of + 1)[:0:-1].cumsum() for edge in (top, low))
     seen, due = len(np.unique(drawn)) / of, float((1 - np.exp(below - above)).mean())
-    if np.quantile(age, 0.1) > 0.5:
-        yield case.say("age", sampled["time"][0], age=np.median(age))
-    elif due > 0.3 and seen < 0.4 * due:
-        yield case.say("share", sampled["time"][0], seen=seen, due=due)
-    else:
-        yield case.say("seen", seen=seen, age=np.median(age))
+    case.stop(np.quantile(age, 0.1) > 0.5, "age", sampled["time"], age=np.median(age))
+    case.stop(due > 0.3 and seen < 0.4 * due, "share", sampled["time"], seen=seen, due=due)
+    yield case.say("seen", seen=seen, age=np.median(age))
 
 
 @check_rows
@@ -339,12 +334,9 @@ def _actor_input(case: Case, rows: Rows) -> Iterator[Finding]:
     told = (place >= 0) & readable[place]
     other = told & (whole[place] != rows.state)
     unlike = readable & ~(whole == rows.windows).any(0)
-    if _many(other, told):
-        yield _of(case, rows, "input", other, told)
-    elif _many(unlike, readable):
-        yield case.first("window", unlike, rows.stored["time"], among=readable)
-    else:
-        yield case.say("alike", steps=readable.sum())
+    case.stop(_many(other, told), "input", rows.sampled["time"], rows.sampled["update"], other, told)
+    case.stop(_many(unlike, readable), "window", rows.stored["time"], None, unlike, readable)
+    yield case.say("alike", steps=readable.sum())
 
 
 @check_each_agent
@@ -354,14 +346,13 @@ def _done(case: Case) -> Iterator[Finding]:
     final = (stored["done"] > 0) & (stored["truncated"] <= 0)
     ended = (stored["done"] > 0) | (stored["truncated"] > 0)
     episodes = len(np.unique(stored[["file", "env", "episode"]]))
-    case.stop(episodes == 1 and not ended.any() and len(stored) > ENOUGH, "unmarked", rows=len(stored))
-    case.stop(episodes > 2 and not ended.any() and (stored["has_next"] > 0).all(), "untold", episodes=episodes)
-    if episodes > 2 and not ended.any():
-        yield case.say("never set", stored["time"][0], episodes=episodes)
-    elif final.mean() > 0.005 and len(sampled) > 200 and not (sampled["done"] > 0).any():
-        yield case.say("lost", sampled["time"][0], final=final.sum(), rows=len(sampled))
-    else:
-        yield case.say("marked", ended=ended.sum(), episodes=episodes, rows=len(stored))
+    if not ended.any():
+        case.stop(episodes == 1 and len(stored) > ENOUGH, "unmarked", rows=len(stored))
+        case.stop(episodes > 2 and (stored["has_next"] > 0).all(), "untold", episodes=episodes)
+        case.stop(episodes > 2, "never set", stored["time"], episodes=episodes)
+    lost = final.mean() > 0.005 and len(sampled) > 200 and not (sampled["done"] > 0).any()
+    case.stop(lost, "lost", sampled["time"], final=final.sum(), rows=len(sampled))
+    yield case.say("marked", ended=ended.sum(), episodes=episodes, rows=len(stored))
 
 
 def steps_of(rows: Rows, gamma: float, n_step: int) -> tuple[float, float, Array, Array]:
@@ -396,10 +387,9 @@ def _n_step(case: Case, rows: Rows) -> Iterator[Finding]:
     single, many, told, whole = steps_of(rows, gamma, n_step)
     case.stop(told.sum() < 10, "few")
     if n_step > 1 and single > 0.5 > many:
-        yield _of(case, rows, "rows", told, told, n_step=n_step, single=single)
-    else:
-        numbers = {"got": rows.sampled["reward"][told][0], "sum": whole[0], "share": many, "rows": told.sum()}
-        yield case.say("span" if many > 0.5 else "neither", n_step=n_step, **numbers)
+        raise Told(_of(case, rows, "rows", told, told, n_step=n_step, single=single))
+    numbers = {"got": rows.sampled["reward"][told][0], "sum": whole[0], "share": many, "rows": told.sum()}
+    yield case.say("span" if many > 0.5 else "neither", n_step=n_step, **numbers)
 
 
 @check_each_agent
@@ -412,11 +402,10 @@ def _discount(case: Case) -> Iterator[Finding]:
     used = float(np.median(told["discount"]))
     errors = told["terminal_error"][np.isfinite(told["terminal_error"])]
     error = np.median(errors) if len(errors) else 0.0
-    through = min(
-        abs(error - (gamma or 0.95) ** each) for each in (1, n_step)
-    )  # else rewards are not those that were drawn
+    through = min(abs(error - (gamma or 0.95) ** each) for each in (1, n_step))
+    # else rewards are not those that were drawn
     if through < 0.1 and ((stored["done"] > 0) & (stored["truncated"] <= 0)).any():
-        yield case.say("terminal", told["time"][0], error=error)
+        yield case.say("terminal", told["time"], error=error)
     case.stop(gamma is None, "undeclared", used=used)
     steps = n_step
     with suppress(Told):  # without rows to compare, the declared number of steps counts
@@ -424,9 +413,6 @@ def _discount(case: Case) -> Iterator[Finding]:
         single, many, differ, _ = steps_of(rows, gamma, n_step)
         steps = 1 if differ.sum() >= 10 and single > 0.5 > many and not summed_before(rows, n_step) else n_step
     due = gamma**steps
-    if abs(used - due) <= max(1e-4, 0.05 * (1 - gamma)):
-        yield case.say("due", used=used, steps=steps)
-    elif np.median(told["discount_high"] - told["discount_low"]) > 0.1 * due:
-        yield case.say("scattered")
-    else:
-        yield case.say("discount", told["time"][0], used=used, steps=steps, due=due)
+    case.stop(abs(used - due) <= max(1e-4, 0.05 * (1 - gamma)), "due", used=used, steps=steps)
+    case.stop(np.median(told["discount_high"] - told["discount_low"]) > 0.1 * due, "scattered")
+    yield case.say("discount", told["time"], used=used, steps=steps, due=due)

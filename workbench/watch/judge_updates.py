@@ -19,13 +19,10 @@ def _parameters(case: Case) -> Iterator[Finding]:
     moved, looked, count = (after.sums != before.sums[0]).any(0), len(after), after.kinds.count("p")
     tensors = zip(after.names, after.kinds, moved, strict=True)
     still = [name for name, kind, each in tensors if kind == "p" and not each]
-    if still and looked < ENOUGH:
-        yield case.say("early", looked=looked)
-    elif still:
-        names = ", ".join(still[:4])
-        yield case.say("still", after.time[0], still=len(still), count=count, looked=looked, names=names)
-    else:
-        yield case.say("moved", count=count)
+    case.stop(still and looked < ENOUGH, "early", looked=looked)
+    names = ", ".join(still[:4])
+    case.stop(still, "still", after.time, still=len(still), count=count, looked=looked, names=names)
+    yield case.say("moved", count=count)
 
 
 @check_each_agent
@@ -34,12 +31,9 @@ def _optimizer(case: Case) -> Iterator[Finding]:
     known = updates[np.isfinite(updates["optimizer_has"])]
     case.need(len(known), "optimizer")
     foreign, rate = known["optimizer_has"] == 0, known["learning_rate"]
-    if foreign.any():
-        yield case.first("other tensors", foreign, known["time"], known["update"])
-    elif (rate <= 0).all():
-        yield case.say("rate", known["time"][0])
-    else:
-        yield case.say("own", high=rate.max(), low=rate.min())
+    case.stop(foreign.any(), "other tensors", known["time"], known["update"], foreign)
+    case.stop((rate <= 0).all(), "rate", known["time"])
+    yield case.say("own", high=rate.max(), low=rate.min())
 
 
 @check_each_agent
@@ -74,16 +68,12 @@ def _target(case: Case) -> Iterator[Finding]:
     numbers = {"share": share, "tau": tau, "moves": moves, "both": both.sum(), "updates": len(both)}
     case.stop(tau is None, "undeclared", **numbers)
     always = max(inside.mean(), between.sum() / max(following.sum(), ENOUGH)) > 0.9
-    if always and share > 0.99 and updates >= ENOUGH and np.median(counts) == 1:
-        yield case.say("none", after.time[0], updates=updates)
-    elif both.sum() > 0.5 * len(both):
-        yield case.say("again", after.time[0], **numbers)
-    elif abs(share - tau) <= 0.1 * tau:
-        yield case.say("moves", **numbers)
-    elif abs(share - 1 + (1 - tau) ** 2) <= 0.1 * tau:
-        yield case.say("twice", after.time[0], **numbers)
-    else:
-        yield case.say("share" if inside.sum() >= between.sum() else "between", after.time[0], **numbers)
+    always &= share > 0.99 and updates >= ENOUGH and np.median(counts) == 1
+    case.stop(always, "none", after.time, updates=updates)
+    case.stop(both.sum() > 0.5 * len(both), "again", after.time, **numbers)
+    case.stop(abs(share - tau) <= 0.1 * tau, "moves", **numbers)
+    case.stop(abs(share - 1 + (1 - tau) ** 2) <= 0.1 * tau, "twice", after.time, **numbers)
+    yield case.say("share" if inside.sum() >= between.sum() else "between", after.time, **numbers)
 
 
 def _alike(one: Array, other: Array) -> Array:
@@ -122,12 +112,12 @@ def _gradients(case: Case) -> Iterator[Finding]:
     wild = ~np.isfinite(looked["grad_norm"])
     norms, lasting = looked["grad_norm"][~wild], wild[-3:].any() and wild[-3:].all()
     if through.any():
-        yield case.first("target", through, updates["time"], updates["update"])
-    if lasting:  # else a gradient scaler has skipped those steps, as it should
-        yield case.first("not finite", wild, looked["time"], looked["update"])
-    elif len(looked) >= ENOUGH and not norms.any():
-        moved = changes(case.looks(tables.ONLINE))[1:].any()
-        yield case.say("gone") if moved else case.say("zero", looked["time"][0], updates=len(looked))
+        yield case.say("target", updates["time"], updates["update"], through)
+    # else a gradient scaler has skipped those steps, as it should
+    case.stop(lasting, "not finite", looked["time"], looked["update"], wild)
+    if len(looked) >= ENOUGH and not norms.any():
+        case.stop(changes(case.looks(tables.ONLINE))[1:].any(), "gone")
+        yield case.say("zero", looked["time"], updates=len(looked))
     elif not through.any():
         yield case.say("finite", norm=np.median(norms), most=norms.max()) if len(norms) else case.say("gone")
 
@@ -137,9 +127,9 @@ def _device(case: Case) -> Iterator[Finding]:
     updates, online = case.table("updates"), case.looks(tables.ONLINE)
     published = case.looks(10 * tables.PUBLISH + tables.TARGET)
     if (elsewhere := updates["device"] > 0).any():
-        yield case.first("batch", elsewhere, updates["time"])
+        yield case.say("batch", updates["time"], broken=elsewhere)
     if published and not published.device.startswith("cpu"):
-        yield case.say("published", published.time[0], device=published.device)
+        yield case.say("published", published.time, device=published.device)
     yield case.say("learns", device=online.device) if online else case.missing("online")
 
 
@@ -150,12 +140,11 @@ def _mode(case: Case) -> Iterator[Finding]:
     frozen = (updates["training"] == 0) & (updates["sensitive"] == 1)
     lively = (acts["training"] == 1) & (acts["sensitive"] == 1)
     layers = " ".join(layout["sensitive"] for layout in case.evidence.recording.said("layout")).lower()
-    if frozen.mean() > 0.5:
-        yield case.first("learner", frozen, updates["time"])
-    elif lively.any() and lively.mean() > 0.5 and ("dropout" in layers or "batchnorm" in layers):
-        yield case.first("actor" if "batchnorm" in layers else "dropout", lively, acts["time"])
-    else:
-        yield case.say("training" if updates["training"][-1] else "evaluation", updates=len(updates))
+    case.stop(frozen.mean() > 0.5, "learner", updates["time"], broken=frozen)
+    if lively.any() and lively.mean() > 0.5:
+        case.stop("batchnorm" in layers, "actor", acts["time"], broken=lively)
+        case.stop("dropout" in layers, "dropout")
+    yield case.say("training" if updates["training"][-1] else "evaluation", updates=len(updates))
 
 
 @check_each_agent
@@ -163,21 +152,20 @@ def _loss(case: Case) -> Iterator[Finding]:
     updates = case.table("updates")
     updates = updates[~np.isnan(updates["loss"])]  # those that have logged one
     case.stop(not len(updates), "unlogged")
-    losses, begin, end = updates["loss"], updates["time"][:1], len(updates) // 4 + 1
-    if (wild := np.isinf(losses)).any():
-        raise Told(case.first("not finite", wild, updates["time"], updates["update"]))
+    losses, times, end = updates["loss"], updates["time"], len(updates) // 4 + 1
+    wild = np.isinf(losses)
+    case.stop(wild.any(), "not finite", times, updates["update"], wild)
     constant = len(losses) >= ENOUGH and np.ptp(losses) == 0
-    case.stop(constant, "constant", begin[0], loss=losses[0], updates=len(losses))
-    reported = _reported(case, begin[0])
+    case.stop(constant, "constant", times, loss=losses[0], updates=len(losses))
+    reported = _reported(case, times[0])
     low, high = float(losses.min()), float(losses.max())
     summed = (len(case.evidence.agents) + 1) * (4 * len(losses) // max(len(reported), 1) + 1)  # over an epoch, at most
     least, most = min(low, summed * low), max(high, summed * high)
     off = (reported["loss"] < least - 1e-5 * abs(least)) | (reported["loss"] > most + 1e-5 * abs(most))
     if len(reported) >= 3 and off.mean() > 0.5:
         loss = reported["loss"][np.argmax(off)]
-        yield case.first("reported", off, reported["time"], loss=loss, low=low, high=high)
-    else:
-        yield case.say("falls", first=losses[:end].mean(), last=losses[-end:].mean(), updates=len(losses))
+        raise Told(case.say("reported", reported["time"], broken=off, loss=loss, low=low, high=high))
+    yield case.say("falls", first=losses[:end].mean(), last=losses[-end:].mean(), updates=len(losses))
 
 
 def _reported(case: Case, since: float) -> Array:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from workbench.watch import tables
-from workbench.watch.findings import Array, Case, Finding, Looks, Told, check_each_agent, keys, together
+from workbench.watch.findings import NO_LOOKS, Array, Case, Finding, Looks, Told, check_each_agent, keys, together
 
 SYNC, PUBLISH = 10 * tables.SYNC, 10 * tables.PUBLISH
 # Weights are stale if their age is at least this share of all updates, and at least this many epochs, or that many
@@ -64,8 +64,8 @@ def _copies(case: Case, kind: int, looks: Looks | None = None) -> Array:
     return times
 
 
-def shares_memory(case: Case) -> tuple[str, Looks] | None:
-    """Where the actor reads the very memory that the learner trains: what it does with it, and the looks at it."""
+def shares_memory(case: Case) -> tuple[str, Looks]:
+    """Where the actor reads the very memory that the learner trains: what it does with it, "" if nothing; the looks."""
     online, sent, syncs = case.looks(tables.ONLINE).identity, case.events(tables.PUBLISH), case.events(tables.SYNC)
     later = syncs["source_identity"][syncs["time"] > np.append(sent["time"], np.inf)[0]]
     for role, does in ((tables.ACTS, "acts with"), (SYNC + tables.SOURCE, "copies from")):
@@ -73,7 +73,7 @@ def shares_memory(case: Case) -> tuple[str, Looks] | None:
         known = later if len(later) and role == SYNC + tables.SOURCE else found.identity
         if np.isin(online, found.identity).any() and np.isin(online, known).any():
             return does, found
-    return None
+    return "", NO_LOOKS
 
 
 def acts_with_published(case: Case) -> bool:
@@ -113,17 +113,16 @@ def _sync(case: Case) -> Iterator[Finding]:
             continue  # they are one, or share a network
         theirs = _published(its, target)
         foreign = np.array([row in theirs and row not in own for row in rows])
-        if foreign.any() and len(own & theirs) < 2:
-            raise Told(case.first("other agent", foreign, target.time, other=other))
+        case.stop(foreign.any() and len(own & theirs) < 2, "other agent", target.time, None, foreign, other=other)
     befores = (case.looks(SYNC + role) for role in (tables.SOURCE_BEFORE, tables.TARGET_BEFORE))
     copied, copy, before, held = together(source, target, *befores)
     void = equal(copied, before) & ~equal(copy, copied) & equal(copy, held)
-    if void.any() and void.mean() > 0.5:  # a copy of another precision is never equal, but changes
-        raise Told(case.first("no effect", void, copy.time))
+    odd = void.any() and void.mean() > 0.5  # a copy of another precision is never equal, but changes
+    case.stop(odd, "no effect", copy.time, None, void)
     published = _arrived(case)
     stuck = target.time > np.append(published.time[changes(published)][3:4], np.inf)[0]
-    if stuck.any() and never_changes(target):  # not every source was looked at, but what it arrives in
-        raise Told(case.first("no effect", stuck, target.time))
+    # not every source was looked at, but what it arrives in
+    case.stop(stuck.any() and never_changes(target), "no effect", target.time, None, stuck)
     syncs, taken = _copies(case, tables.SYNC), _copies(case, tables.SYNC, target)
     fresh = _copies(case, tables.PUBLISH, published)
     times = syncs if not published or _rarely(case, fresh) else taken
@@ -133,15 +132,13 @@ def _sync(case: Case) -> Iterator[Finding]:
 
 def _never_synced(case: Case) -> Finding:
     """What a trainer without recorded syncs is told."""
-    online, acts, shared = case.looks(tables.ONLINE), case.looks(tables.ACTS), shares_memory(case)
-    if shared is not None and shared[0] == "acts with":
-        return case.say("shared")
-    if acts_with_published(case):
-        return case.say("published")
+    online, acts = case.looks(tables.ONLINE), case.looks(tables.ACTS)
+    case.stop(shares_memory(case)[0] == "acts with", "shared")
+    case.stop(acts_with_published(case), "published")
     case.need(online or not acts, "update")
     changed = changes(online).sum()
-    if changed > 2 and len(acts) > 1 and never_changes(acts):
-        return case.say("never", acts.time[0], looks=len(acts), changed=changed)
+    never = changed > 2 and len(acts) > 1 and never_changes(acts)
+    case.stop(never, "never", acts.time, looks=len(acts), changed=changed)
     return case.missing("sync")
 
 
@@ -172,7 +169,7 @@ def _trained(case: Case, target: Looks, before: int = 0) -> Looks:
 
 @check_each_agent
 def _torn(case: Case) -> Iterator[Finding]:
-    target, shared = case.looks(SYNC + tables.TARGET), shares_memory(case)
+    target, (shared, _) = case.looks(SYNC + tables.TARGET), shares_memory(case)
     case.stop((shared or acts_with_published(case)) and not target, "uncopied")
     case.need(target, "sync")
     published = _arrived(case)
@@ -205,8 +202,7 @@ def _torn(case: Case) -> Iterator[Finding]:
         pieces = all(value in column for value, column in zip(target.sums[k, mine].tolist(), columns, strict=True))
         torn += [k] if pieces or overlap else []
         unwrapped += not (pieces or overlap)
-    if torn:
-        raise Told(case.say("mixed", target.time[torn[0]], torn=len(torn), syncs=len(target)))
+    case.stop(torn, "mixed", target.time[torn], torn=len(torn), syncs=len(target))
     partly = skipped or len(target) < len(events)
     name = "unwrapped" if unwrapped else "blind" if blind else "whole" if not partly else "some" if found else "few"
     yield case.say(name, open=unwrapped, blind=blind, whole=found, syncs=len(target))
@@ -241,16 +237,14 @@ def _publish(case: Case) -> Iterator[Finding]:
     source, target = (case.looks(PUBLISH + role) for role in (tables.SOURCE, tables.TARGET))
     if not source:
         read, changed = case.looks(SYNC + tables.SOURCE), changes(case.looks(tables.ONLINE)).sum()
-        case.stop(shares_memory(case), "shared")
+        case.stop(shares_memory(case)[0], "shared")
         case.need(changed > 9 and len(read) > 2 and never_changes(read), "publish")
         raise Told(case.say("never", read.time[-1], syncs=len(read), changed=changed))
     source, copy = together(source, target or source)
     void = ~equal(source, copy)
-    if void.any():
-        first = int(np.argmax(void))
-        mine, its = common(source, copy)
-        if not (source.sums[first, mine] == copy.sums[first, its]).any():
-            raise Told(case.first("no effect", void, source.time))
+    mine, its = common(source, copy)
+    alike = (source.sums[:, mine] == copy.sums[:, its]).any(1)  # whether anything arrived, at each of them
+    case.stop(void.any() and not alike[np.argmax(void)], "no effect", source.time, None, void)
     sent = _copies(case, tables.PUBLISH)
     yield _rarely(case, sent) or case.say("published", publications=len(sent))
 
@@ -258,35 +252,30 @@ def _publish(case: Case) -> Iterator[Finding]:
 @check_each_agent
 def _parts(case: Case) -> Iterator[Finding]:
     source, target = (case.looks(PUBLISH + role) for role in (tables.SOURCE, tables.TARGET))
-    case.stop(not (source and target) and shares_memory(case), "uncopied")
+    case.stop(not (source and target) and shares_memory(case)[0], "uncopied")
     case.stop(source and not target, "sent")
     case.need(source, "publish")
     source, target = together(source, target)
     pairs = zip(*common(source, target, buffers=True), strict=True)
     matters = [(k, n) for k, n in pairs if source.kinds[k] != "b" or "running_" in source.names[k]]
     missing = [source.names[k] for k, n in matters if (source.sums[:, k] != target.sums[:, n]).mean() > 0.5]
-    if missing and len(missing) < len(matters):
-        names = ", ".join(missing[:4])
-        yield case.say("parts", source.time[0], missing=len(missing), count=len(matters), names=names)
-    else:
-        yield case.say("arrive", count=len(matters))
+    some, numbers = 0 < len(missing) < len(matters), {"missing": len(missing), "names": ", ".join(missing[:4])}
+    case.stop(some, "parts", source.time, count=len(matters), **numbers)
+    yield case.say("arrive", count=len(matters))
 
 
 @check_each_agent
 def _sharing(case: Case) -> Iterator[Finding]:
-    online, found = case.looks(tables.ONLINE), shares_memory(case)
+    online, (does, found) = case.looks(tables.ONLINE), shares_memory(case)
     source, target = (case.looks(PUBLISH + role) for role in (tables.SOURCE, tables.TARGET))
-    if source and target and source.identity[0] == target.identity[0]:
-        raise Told(case.say("itself", source.time[0], publications=len(source)))
+    itself = source and target and source.identity[0] == target.identity[0]
+    case.stop(itself, "itself", source.time, publications=len(source))
     case.need(online, "update")
-    if found is None:
-        yield case.say("own")
-    elif len(np.unique(online.file)) > 1:
-        yield case.say("several", processes=len(np.unique(online.file)), does=found[0])
-    elif set(found[1].file.tolist()) <= set(online.file.tolist()):
-        yield case.say("acts" if found[0] == "acts with" else "copies")
-    else:
-        yield case.say("in place", online.time[0], does=found[0])
+    case.stop(not does, "own")
+    processes = len(np.unique(online.file))
+    case.stop(processes > 1, "several", processes=processes, does=does)
+    case.stop(np.isin(found.file, online.file).all(), "acts" if does == "acts with" else "copies")
+    yield case.say("in place", online.time, does=does)
 
 
 @check_each_agent
@@ -302,18 +291,13 @@ def _result(case: Case) -> Iterator[Finding]:
         return bool(mine) and bool((kept[mine] == looks.sums[row, its]).all())
 
     older = [len(each) - row - 1 for each in ends for row in range(len(each)) if same(each, row)]
-    if 0 in older:
-        yield case.say("newest")
-    elif any(same(each, 0) for each in begins):
-        yield case.say("initial", held.time[-1])
-    elif older:
-        yield case.say("older", held.time[-1], behind=min(older))
-    elif any((each.identity[each.file == held.file[-1]] == held.identity[-1]).any() for each in ends):
-        yield case.say("itself")
-    elif held.identity[-1] % 2 and held.identity[-1] in into[-1:]:
-        yield case.say("published")
-    else:
-        yield case.say("unseen")
+    case.stop(0 in older, "newest")
+    case.stop(any(same(each, 0) for each in begins), "initial", held.time[-1])
+    case.stop(older, "older", behind=min(older, default=0))
+    its_own = (each.identity[each.file == held.file[-1]] for each in ends)
+    case.stop(any(held.identity[-1] in each for each in its_own), "itself")
+    case.stop(held.identity[-1] % 2 and held.identity[-1] in into[-1:], "published")
+    yield case.say("unseen")
 
 
 @check_each_agent
@@ -327,7 +311,7 @@ def _epsilon(case: Case) -> Iterator[Finding]:
     if len(theirs) and len(used) > 1 and np.ptp(used) < 1e-9 < np.ptp(theirs):
         moves = len(read) and np.ptp(read) > 1e-9
         why = "unsynced" if not len(taken) else "uncopied" if moves else "unshared"
-        raise Told(case.say(why, acts["time"][0], used=used[0], high=theirs.max(), low=theirs.min()))
+        raise Told(case.say(why, acts["time"], used=used[0], high=theirs.max(), low=theirs.min()))
     # what the actor should use: what its last sync could have copied, or, without syncs, what the learner has
     due = _latest(acts["time"], *((taken, "source_epsilon") if len(read) else (updates, "epsilon")))
     later = np.argmax(acts["act"] > acts["act"].max() // 2)
