@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -158,11 +158,13 @@ class Case:
 
     Attributes:
         agent: whose records; None for all.
+        found: what it has to say so far.
     """
 
     evidence: Evidence
     check: str
     agent: int | None = None
+    found: list[Finding] = dataclasses.field(default_factory=list)
 
     def table(self, name: str) -> Records:
         """The records of a table in the order of time."""
@@ -219,6 +221,11 @@ class Case:
         if not there:
             raise Told(self.missing(what, **numbers))
 
+    def also(self, so: object, name: str, *given: Any, **numbers: Any) -> None:
+        """Find something, if it is so, and go on; arguments as for :meth:`say`."""
+        if so:
+            self.found.append(self.say(name, *given, **numbers))
+
     def stop(self, so: object, name: str, *given: Any, **numbers: Any) -> None:
         """Go no further if it is so and a finding says it all; arguments as for :meth:`say`.
 
@@ -235,8 +242,8 @@ class Case:
         return Finding("cannot tell", text + MISSING["untaken"] if untaken else text)
 
 
-Find = Callable[[Case], Iterator[Finding]]
-# The checks by name: what finds something, and whether it looks at each agent alone.
+Find = Callable[[Case], Finding]
+# The checks by name: what returns the last that it finds, and whether it looks at each agent alone.
 _FINDS: dict[str, tuple[Find, bool]] = {}
 
 
@@ -255,7 +262,6 @@ def judge(evidence: Evidence, name: str) -> CheckResult:
     find, alone = _FINDS[name]
     cases = [Case(evidence, name, agent) for agent in (evidence.agents if alone else [None])]
     found = [finding for case in cases for finding in _found(find, case)]
-    found = found or [Finding("cannot tell", "Nothing that tells has been recorded.")]
     verdict = next(each for each in VERDICTS.values() if any(each == one.verdict for one in found))
     same = [each for each in found if each.verdict == verdict]
     said = " ".join(dict.fromkeys(close(each.sentence) for each in same[:6] if each.sentence))
@@ -268,10 +274,11 @@ def judge(evidence: Evidence, name: str) -> CheckResult:
     )  # fmt: skip
 
 
-def _found(find: Find, case: Case) -> Iterator[Finding]:
+def _found(find: Find, case: Case) -> list[Finding]:
     try:
-        yield from find(case)
+        last = find(case)
     except Told as told:
-        yield told.finding
+        last = told.finding
     except Exception as error:  # of records that nobody has thought of: the other checks still speak
-        yield Finding("cannot tell", f"The check came to no end: {type(error).__name__}: {error}.")
+        last = Finding("cannot tell", f"The check came to no end: {type(error).__name__}: {error}.")
+    return [*case.found, last]

@@ -32,18 +32,16 @@ def diagnose(run: RunView) -> WatchedDiagnosis:
     evidence = Evidence(run)
     named = {name: judge(evidence, name) for name in SAID}
     sync, torn, sharing, publish = (named[name] for name in ("sync", "torn", "sharing", "publish"))
-    if sync.verdict == "fail":
-        verdict, why = "false", sync.sentence
-    elif "mixed" in torn.broken:
-        verdict, why = "false", torn.sentence
-    elif "in place" in sharing.broken or sharing.figure == "shared":
-        verdict, why = "true by sharing", f"Nothing is published. {sharing.sentence}"
-    elif publish.verdict == "fail":
-        verdict, why = "false", publish.sentence
-    elif sync.verdict == torn.verdict == "pass":
-        verdict, why = "true", sync.sentence
-    else:
-        verdict, why = "cannot tell", next(e.sentence for e in (sync, torn, publish) if e.verdict == "cannot tell")
+    shared = "in place" in sharing.broken or sharing.figure == "shared"
+    told = [
+        (sync.verdict == "fail", "false", sync.sentence),
+        ("mixed" in torn.broken, "false", torn.sentence),
+        (shared, "true by sharing", f"Nothing is published. {sharing.sentence}"),
+        (publish.verdict == "fail", "false", publish.sentence),
+        (sync.verdict == torn.verdict == "pass", "true", sync.sentence),
+        *((each.verdict == "cannot tell", "cannot tell", each.sentence) for each in (sync, torn, publish)),
+    ]
+    verdict, why = next((verdict, why) for so, verdict, why in told if so)
     failed = [f"({each.name}) {each.sentence}" for each in named.values() if each.verdict == "fail"]
     sentence = f"The actor acts with what the learner published: {verdict.upper()}. {why}"
     sentence += " Most likely reasons for not learning: " + " ".join(failed[:3]) if failed else ""

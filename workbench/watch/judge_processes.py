@@ -1,6 +1,6 @@
 """Checks of the processes: who works how much, who has stopped, and what the watch itself could not take."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,7 +20,7 @@ WORK = ("updates", "stored", "acts")
 
 
 @check_all
-def _pacing(case: Case) -> Iterator[Finding]:
+def _pacing(case: Case) -> Finding:
     evidence, ratios = case.evidence, dict[int, float]()
     for agent in evidence.agents:
         updates, steps, sampled = (evidence.of(name, agent) for name in ("updates", "stored", "sampled"))
@@ -28,20 +28,20 @@ def _pacing(case: Case) -> Iterator[Finding]:
             continue
         ratios[agent] = float(updates["count"].sum()) / len(steps)
         rows = float(np.median(sampled["rows"])) if len(sampled) else 1.0
-        if ratios[agent] * rows > USES:
-            yield case.say("outrun", updates["time"][-1], agent=agent, ratio=ratios[agent], rows=rows)
+        outrun = ratios[agent] * rows > USES
+        case.also(outrun, "outrun", updates["time"][-1], agent=agent, ratio=ratios[agent], rows=rows)
         quarters = _quarters(updates["time"], updates["count"], steps["time"])
         low, high = quarters.min(), quarters.max()
         apart = not np.isin(updates["file"], steps["file"]).any()  # in one process nothing is left to chance
-        if apart and len(steps) >= 200 and len(updates) >= 100 and high > 4 * max(low, 1e-9):
-            yield case.say("unsteady", updates["time"][0], agent=agent, low=low, high=high)
+        unsteady = apart and len(steps) >= 200 and len(updates) >= 100 and high > 4 * max(low, 1e-9)
+        case.also(unsteady, "unsteady", updates["time"], agent=agent, low=low, high=high)
     usual = float(np.median(list(ratios.values()))) if ratios else 0.0
     for agent, ratio in ratios.items():
-        if len(ratios) > 2 and not 0.5 * usual <= ratio <= 2 * usual:
-            last = evidence.of("updates", agent)["time"][-1]
-            yield case.say("agents", last, agent=agent, ratio=ratio, usual=usual)
+        unlike = len(ratios) > 2 and not 0.5 * usual <= ratio <= 2 * usual
+        times = evidence.of("updates", agent)["time"]
+        case.also(unlike, "agents", times[-1], agent=agent, ratio=ratio, usual=usual)
     told = ", ".join(f"{ratio:.3g}" for ratio in ratios.values())
-    yield case.say("ratios", told=told, usual=usual) if ratios else case.missing("store_and_update")
+    return case.say("ratios", told=told, usual=usual) if ratios else case.missing("store_and_update")
 
 
 def _quarters(updates: Array, counts: Array, steps: Array) -> Array:
@@ -56,7 +56,7 @@ def _quarters(updates: Array, counts: Array, steps: Array) -> Array:
 
 
 @check_all
-def _processes(case: Case) -> Iterator[Finding]:
+def _processes(case: Case) -> Finding:
     evidence, told = case.evidence, list[str]()
     readers, parent = list(evidence.recording.files.values()), evidence.run.description["machine"]
     orphaned = not machine.process_runs(int(parent["pid"]), parent.get("process"))
@@ -71,29 +71,27 @@ def _processes(case: Case) -> Iterator[Finding]:
         last, behind = head["heartbeat"], newest - head["heartbeat"]
         told.append(f"{who}: {head['calls']:,} calls, the last {behind:.1f} s before the newest")
         alive, after = machine.process_runs(int(about["pid"]), about["process"]), _work_after(work, number, last)
-        found = ""
-        if head["calls"] <= 1 and len(readers) > 2 and about["pid"] != parent["pid"]:
-            found = "never called"
-        elif after > MISSING and head["ended"] == IN_ORDER:  # an actor may be done before the learners are
-            early = int(evidence.epochs(last)[0]) + 1 < (evidence.declared["epochs"] or 0)
-            found = "left" if early or (evidence.recording.table("updates")["file"] == number).any() else ""
-        elif after > MISSING_DEAD and not alive and head["ended"] != IN_ORDER:
-            found = "raised" if head["ended"] == RAISED else "died"
-        elif after > MISSING or (evidence.live and alive and behind > SILENT_S):
-            found = "silent"
-        elif alive and orphaned:
-            found = "orphan"
-        if found:
-            error = "".join(evidence.recording.said("raised", number)[-1:])
-            numbers = {"who": who, "after": after, "behind": behind, "parent": parent["pid"], "error": error}
-            of = agents[0] if len(agents) == 1 else None
-            yield case.say(found, agent=of, epoch=int(evidence.epochs(last)[0]), **numbers)
+        epoch, ended = int(evidence.epochs(last)[0]), head["ended"]
+        early = epoch + 1 < (evidence.declared["epochs"] or 0)
+        states = {
+            "never called": head["calls"] <= 1 and len(readers) > 2 and about["pid"] != parent["pid"],
+            # an actor may be done before the learners are
+            "left": after > MISSING and ended == IN_ORDER and (early or (work[0]["file"] == number).any()),
+            "": after > MISSING and ended == IN_ORDER,
+            "raised": after > MISSING_DEAD and not alive and ended == RAISED,
+            "died": after > MISSING_DEAD and not alive and ended not in (IN_ORDER, RAISED),
+            "silent": after > MISSING or (evidence.live and alive and behind > SILENT_S),
+            "orphan": alive and orphaned,
+        }
+        found, error = next((name for name, so in states.items() if so), ""), evidence.recording.said("raised", number)
+        numbers = {"who": who, "after": after, "behind": behind, "parent": parent["pid"], "error": "".join(error[-1:])}
+        case.also(found, found, agent=agents[0] if len(agents) == 1 else None, epoch=epoch, **numbers)
     learners = set(evidence.of("updates")["agent"].tolist())
     for agent in evidence.agents if learners else ():
-        if agent not in learners and len(evidence.of("acts", agent)) + len(evidence.of("stored", agent)):
-            yield case.say("unlearned", agent=agent)
+        plays = len(evidence.of("acts", agent)) + len(evidence.of("stored", agent))
+        case.also(plays and agent not in learners, "unlearned", agent=agent)
     state = "live" if evidence.live else "ended"
-    yield case.say(state, count=len(told), told="; ".join(told[:8])) if told else case.say("none")
+    return case.say(state, count=len(told), told="; ".join(told[:8])) if told else case.say("none")
 
 
 def _agents_of(work: Sequence[Records], number: int) -> list[int]:
@@ -113,7 +111,7 @@ def _work_after(work: Sequence[Records], number: int, last: float) -> float:
 
 
 @check_all
-def _recording(case: Case) -> Iterator[Finding]:
+def _recording(case: Case) -> Finding:
     evidence, heads = case.evidence, case.evidence.heads.values()
     lost, calls, seconds = (sum(head[name] for head in heads) for name in ("lost", "calls", "seconds"))
     updates = case.table("updates")
@@ -126,7 +124,7 @@ def _recording(case: Case) -> Iterator[Finding]:
     why = "; ".join(evidence.recording.said("error")[:3])
     unmade = 0 if evidence.live else len(evidence.recording.files) - len(heads)
     what = "unmade" if unmade else "whole" if not lost else "errors" if why else "full"
-    yield case.say(what, lost=int(lost), calls=int(calls), seconds=seconds, looks=looks, why=why, unmade=unmade)
+    return case.say(what, lost=int(lost), calls=int(calls), seconds=seconds, looks=looks, why=why, unmade=unmade)
 
 
 def _share(records: Records, number: str) -> float:

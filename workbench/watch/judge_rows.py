@@ -6,10 +6,9 @@ where frames are few enough that the same window exists elsewhere; each check sa
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -76,6 +75,7 @@ class Rows:
     def __post_init__(self) -> None:
         self.state, following = (whole_hash(each) for each in np.split(self.sampled["frames"], 2, axis=1))
         count = self.frames.shape[1]
+        self.when = self.sampled["time"], self.sampled["update"]
         self.has_next, self.order = self.stored["has_next"] > 0, np.argsort(self.stored["time"], kind="stable")
         self.following = whole_hash(self.stored["frames"][:, count : 2 * count])  # of each stored row's next state
         self.known = np.isin(self.state, self.windows)  # whether each sampled state ever existed
@@ -132,17 +132,17 @@ def _hashes_of_windows(frames: Array, episode: Array, count: int) -> tuple[Array
     return np.stack([whole_hash(blank), whole_hash(repeated)]), whole_hash(content)[None]
 
 
-def check_rows(find: Callable[[Case, Rows], Iterator[Finding]]) -> None:
+def check_rows(find: Callable[[Case, Rows], Finding]) -> None:
     """Make a function a check of each agent's rows, which are prepared once for all checks."""
 
     @functools.wraps(find)
-    def of_agent(case: Case) -> Iterator[Finding]:
+    def of_agent(case: Case) -> Finding:
         """What the check finds in the rows of an agent."""
         rows = rows_of(case)
         if case.check != "rows":
             case.need(not rows.transformed, "rows")
             case.need(not ends_mostly(rows.stored), "ends")
-        yield from find(case, rows)
+        return find(case, rows)
 
     check_each_agent(of_agent)
 
@@ -157,35 +157,28 @@ def _many(broken: Array, among: Array | None = None) -> bool:
     return bool(broken.sum() > max(1, SHARE * (len(broken) if among is None else among.sum())))
 
 
-def _of(case: Case, rows: Rows, name: str, broken: Array, among: Array | None = None, **numbers: Any) -> Finding:
-    """Something is wrong with some of the sampled rows."""
-    return case.say(name, rows.sampled["time"], rows.sampled["update"], broken, among, **numbers)
-
-
 @check_rows
-def _rows(case: Case, rows: Rows) -> Iterator[Finding]:
+def _rows(case: Case, rows: Rows) -> Finding:
     sampled, stored = rows.sampled, rows.stored
     batches = np.unique(_pair(sampled["file"].astype(np.int64), sampled["batch"]), return_inverse=True)[1]
     sizes, firsts = np.bincount(batches), np.unique(batches, return_index=True)[1]
     alike = np.bincount(batches, weights=rows.state == rows.state[firsts][batches]) == sizes
-    if len(np.unique(rows.newest)) > 3 and alike[sizes > 3].mean() > 0.5:
-        raise Told(_of(case, rows, "zeros" if (rows.state == 0).mean() > 0.5 else "constant", alike[batches]))
+    constant, zeros = len(np.unique(rows.newest)) > 3 and alike[sizes > 3].mean() > 0.5, (rows.state == 0).mean() > 0.5
+    case.stop(constant, "zeros" if zeros else "constant", *rows.when, alike[batches])
     case.stop(rows.transformed, "elsewhere", share=rows.strange.mean())
-    if _many(rows.strange):
-        yield _of(case, rows, "never stored", rows.strange)
+    case.also(_many(rows.strange), "never stored", *rows.when, rows.strange)
     known = rows.known & (sampled["action"] != -1)
     acted = [_pair(each, stored["action"]) for each in rows.windows]
     changed = known & ~np.isin(_pair(rows.state, sampled["action"]), np.concatenate(acted))
-    if _many(changed, known) and changed.sum() < 0.95 * known.sum():
-        yield _of(case, rows, "changed", changed, known)
+    some = _many(changed, known) and changed.sum() < 0.95 * known.sum()
+    case.also(some, "changed", *rows.when, changed, known)
     content = _pair(rows.newest, stored["action"])
     again = np.append(False, (content[1:] == content[:-1]) & (stored["reward"][1:] == stored["reward"][:-1]))
     pairs, due = _collisions(rows, batches)
-    if again.mean() > 0.3 + due and len(np.unique(content)) > 0.1 * len(content):
-        yield case.say("duplicates", stored["time"], broken=again)
-    if pairs > 3 * due + 0.25:
-        yield case.say("pairs", sampled["time"], share=pairs, due=due)
-    yield case.say("stored", share=1 - rows.strange.mean(), rows=len(sampled))
+    repeats = again.mean() > 0.3 + due and len(np.unique(content)) > 0.1 * len(content)
+    case.also(repeats, "duplicates", stored["time"], broken=again)
+    case.also(pairs > 3 * due + 0.25, "pairs", sampled["time"], share=pairs, due=due)
+    return case.say("stored", share=1 - rows.strange.mean(), rows=len(sampled))
 
 
 def _collisions(rows: Rows, batches: Array) -> tuple[float, float]:
@@ -199,32 +192,31 @@ def _collisions(rows: Rows, batches: Array) -> tuple[float, float]:
 
 
 @check_rows
-def _windows(case: Case, rows: Rows) -> Iterator[Finding]:
+def _windows(case: Case, rows: Rows) -> Finding:
     evidence, sampled, n_step = case.evidence, rows.sampled, case.evidence.declared["n_step"] or 1
     states = ~rows.known & rows.parts.all(1) & rows.stacks
     if _many(states):
         head = _at_write_head(rows, sampled["index"], evidence.declared["capacity"])
         how = {"write head": head, "episodes": np.isin(rows.state, rows.across), "states": states}
-        most = 0.5 * states.sum()
-        yield _of(case, rows, next(name for name, where in how.items() if (states & where).sum() > most), states)
+        name = next(name for name, where in how.items() if (states & where).sum() > 0.5 * states.sum())
+        case.found.append(case.say(name, *rows.when, states))
     if not rows.stacks and evidence.frames > 1:
         stacked = rows.stored["frames"][:, 2 * evidence.frames : 3 * evidence.frames]
         whole = (rows.stored["chunks"] == evidence.frames)[1:] & (np.diff(rows.episode) == 0)
         broken = np.append(False, whole & ~(stacked[1:, :-1] == stacked[:-1, 1:]).all(1))
-        if _many(broken, whole):
-            yield case.say("stored", rows.stored["time"], broken=broken, among=whole)
+        case.also(_many(broken, whole), "stored", rows.stored["time"], broken=broken, among=whole)
     broken, among = _stored_next(rows, n_step)
     if not rows.stacks and broken.sum() > 0.5 * among.sum():
         case.stop(np.isin(rows.following[broken], rows.windows[0]).mean() < 0.5, "other content")
         case.stop(_interleaved(rows, broken), "interleaved")
-        yield case.say("stored next", rows.stored["time"], broken=broken, among=among)
+        case.found.append(case.say("stored next", rows.stored["time"], broken=broken, among=among))
     counted = rows.known & (sampled["done"] == 0)
     wrong = counted & ~_next_fits(rows, n_step)
     if _many(wrong, counted):
         crossing = np.isin(rows.moves, _crossing(rows, n_step)) & wrong
         name = "crossing" if crossing.sum() > 0.5 * wrong.sum() else "next states"
-        yield _of(case, rows, name, wrong, counted, n_step=n_step)
-    yield case.say("whole", rows=len(sampled), missed=min(1.0, _chance_alike(rows.newest)))
+        case.found.append(case.say(name, *rows.when, wrong, counted, n_step=n_step))
+    return case.say("whole", rows=len(sampled), missed=min(1.0, _chance_alike(rows.newest)))
 
 
 def _interleaved(rows: Rows, broken: Array) -> bool:
@@ -279,26 +271,25 @@ def _at_write_head(rows: Rows, index: Array, capacity: int | None) -> Array:
 
 
 @check_each_agent
-def _shapes(case: Case) -> Iterator[Finding]:
+def _shapes(case: Case) -> Finding:
     stored, sampled, acts, updates = (case.table(name) for name in ("stored", "sampled", "acts", "updates"))
     frames = case.evidence.frames
     fed, learned = acts["size"][acts["size"] > 0], updates["size"][updates["size"] > 0]
     acts_with, learns = case.looks(tables.ACTS), case.looks(tables.ONLINE)
     if len(fed) and len(learned) and (acts_with.names, acts_with.shapes) == (learns.names, learns.shapes):
         one, other = int(np.median(fed)), int(np.median(learned))
-        if one % other and other % one:
-            yield case.say("fed", acts["time"], fed=one, learned=other)
+        case.also(one % other and other % one, "fed", acts["time"], fed=one, learned=other)
     case.need(len(stored), "store")
     case.need(len(sampled), "sample")
     size, drawn = int(np.median(stored["size"])), int(np.median(sampled["size"]))
     case.stop(drawn not in (size, frames * size), "sampled", sampled["time"], stored=size, drawn=drawn, frames=frames)
     least, most = stored["size"].min(), stored["size"].max()
     case.stop(least < most, "sizes", stored["time"], least=least, most=most)
-    yield case.say("alike", stored=size, drawn=drawn)
+    return case.say("alike", stored=size, drawn=drawn)
 
 
 @check_rows
-def _coverage(case: Case, rows: Rows) -> Iterator[Finding]:
+def _coverage(case: Case, rows: Rows) -> Finding:
     sampled, place, capacity = rows.sampled, rows.place, case.evidence.declared["capacity"]
     written = np.searchsorted(rows.stored["time"][rows.order], sampled["time"])
     rank = np.argsort(rows.order)
@@ -316,11 +307,11 @@ def _coverage(case: Case, rows: Rows) -> Iterator[Finding]:
     seen, due = len(np.unique(drawn)) / of, float((1 - np.exp(below - above)).mean())
     case.stop(np.quantile(age, 0.1) > 0.5, "age", sampled["time"], age=np.median(age))
     case.stop(due > 0.3 and seen < 0.4 * due, "share", sampled["time"], seen=seen, due=due)
-    yield case.say("seen", seen=seen, age=np.median(age))
+    return case.say("seen", seen=seen, age=np.median(age))
 
 
 @check_rows
-def _actor_input(case: Case, rows: Rows) -> Iterator[Finding]:
+def _actor_input(case: Case, rows: Rows) -> Finding:
     fed = rows.stored["frames"][:, : case.evidence.frames]
     has = rows.stored["fed_size"] == rows.sampled["size"][0]
     readable = has & (np.isin(fed, rows.newest) | (fed == 0)).all(1)
@@ -334,13 +325,13 @@ def _actor_input(case: Case, rows: Rows) -> Iterator[Finding]:
     told = (place >= 0) & readable[place]
     other = told & (whole[place] != rows.state)
     unlike = readable & ~(whole == rows.windows).any(0)
-    case.stop(_many(other, told), "input", rows.sampled["time"], rows.sampled["update"], other, told)
+    case.stop(_many(other, told), "input", *rows.when, other, told)
     case.stop(_many(unlike, readable), "window", rows.stored["time"], None, unlike, readable)
-    yield case.say("alike", steps=readable.sum())
+    return case.say("alike", steps=readable.sum())
 
 
 @check_each_agent
-def _done(case: Case) -> Iterator[Finding]:
+def _done(case: Case) -> Finding:
     stored, sampled = case.table("stored"), case.table("sampled")
     case.need(len(stored), "store")
     final = (stored["done"] > 0) & (stored["truncated"] <= 0)
@@ -352,7 +343,7 @@ def _done(case: Case) -> Iterator[Finding]:
         case.stop(episodes > 2, "never set", stored["time"], episodes=episodes)
     lost = final.mean() > 0.005 and len(sampled) > 200 and not (sampled["done"] > 0).any()
     case.stop(lost, "lost", sampled["time"], final=final.sum(), rows=len(sampled))
-    yield case.say("marked", ended=ended.sum(), episodes=episodes, rows=len(stored))
+    return case.say("marked", ended=ended.sum(), episodes=episodes, rows=len(stored))
 
 
 def steps_of(rows: Rows, gamma: float, n_step: int) -> tuple[float, float, Array, Array]:
@@ -380,20 +371,19 @@ def summed_before(rows: Rows, n_step: int) -> bool:
 
 
 @check_rows
-def _n_step(case: Case, rows: Rows) -> Iterator[Finding]:
+def _n_step(case: Case, rows: Rows) -> Finding:
     gamma, n_step = case.evidence.declared["gamma"], case.evidence.declared["n_step"]
     case.stop(gamma is None or n_step is None, "undeclared")
     case.stop(n_step > 1 and summed_before(rows, n_step), "summed", n_step=n_step)
     single, many, told, whole = steps_of(rows, gamma, n_step)
     case.stop(told.sum() < 10, "few")
-    if n_step > 1 and single > 0.5 > many:
-        raise Told(_of(case, rows, "rows", told, told, n_step=n_step, single=single))
+    case.stop(n_step > 1 and single > 0.5 > many, "rows", *rows.when, told, told, n_step=n_step, single=single)
     numbers = {"got": rows.sampled["reward"][told][0], "sum": whole[0], "share": many, "rows": told.sum()}
-    yield case.say("span" if many > 0.5 else "neither", n_step=n_step, **numbers)
+    return case.say("span" if many > 0.5 else "neither", n_step=n_step, **numbers)
 
 
 @check_each_agent
-def _discount(case: Case) -> Iterator[Finding]:
+def _discount(case: Case) -> Finding:
     gamma, n_step = case.evidence.declared["gamma"], case.evidence.declared["n_step"] or 1
     updates, stored = case.table("updates"), case.table("stored")
     told = updates[updates["discount_rows"] > 0]
@@ -404,8 +394,8 @@ def _discount(case: Case) -> Iterator[Finding]:
     error = np.median(errors) if len(errors) else 0.0
     through = min(abs(error - (gamma or 0.95) ** each) for each in (1, n_step))
     # else rewards are not those that were drawn
-    if through < 0.1 and ((stored["done"] > 0) & (stored["truncated"] <= 0)).any():
-        yield case.say("terminal", told["time"], error=error)
+    terminal = through < 0.1 and ((stored["done"] > 0) & (stored["truncated"] <= 0)).any()
+    case.also(terminal, "terminal", told["time"], error=error)
     case.stop(gamma is None, "undeclared", used=used)
     steps = n_step
     with suppress(Told):  # without rows to compare, the declared number of steps counts
@@ -415,4 +405,4 @@ def _discount(case: Case) -> Iterator[Finding]:
     due = gamma**steps
     case.stop(abs(used - due) <= max(1e-4, 0.05 * (1 - gamma)), "due", used=used, steps=steps)
     case.stop(np.median(told["discount_high"] - told["discount_low"]) > 0.1 * due, "scattered")
-    yield case.say("discount", told["time"], used=used, steps=steps, due=due)
+    return case.say("discount", told["time"], used=used, steps=steps, due=due)

@@ -1,11 +1,9 @@
 """Checks of the updates: what moves, by how much, and what it is drawn to."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from workbench.watch import tables
-from workbench.watch.findings import Array, Case, Finding, Told, check_each_agent, keys, together
+from workbench.watch.findings import Array, Case, Finding, check_each_agent, keys, together
 from workbench.watch.judge_weights import changes
 
 # Updates after which something that has not happened counts as never; and a hard copy into the target network.
@@ -13,7 +11,7 @@ ENOUGH, ENOUGH_FOR_A_COPY = 20, 20_000
 
 
 @check_each_agent
-def _parameters(case: Case) -> Iterator[Finding]:
+def _parameters(case: Case) -> Finding:
     before, after = case.looks(tables.ONLINE_BEFORE), case.looks(tables.ONLINE)
     case.need(before and after and before.names == after.names, "online")
     moved, looked, count = (after.sums != before.sums[0]).any(0), len(after), after.kinds.count("p")
@@ -22,22 +20,22 @@ def _parameters(case: Case) -> Iterator[Finding]:
     case.stop(still and looked < ENOUGH, "early", looked=looked)
     names = ", ".join(still[:4])
     case.stop(still, "still", after.time, still=len(still), count=count, looked=looked, names=names)
-    yield case.say("moved", count=count)
+    return case.say("moved", count=count)
 
 
 @check_each_agent
-def _optimizer(case: Case) -> Iterator[Finding]:
+def _optimizer(case: Case) -> Finding:
     updates = case.table("updates")
     known = updates[np.isfinite(updates["optimizer_has"])]
     case.need(len(known), "optimizer")
     foreign, rate = known["optimizer_has"] == 0, known["learning_rate"]
     case.stop(foreign.any(), "other tensors", known["time"], known["update"], foreign)
     case.stop((rate <= 0).all(), "rate", known["time"])
-    yield case.say("own", high=rate.max(), low=rate.min())
+    return case.say("own", high=rate.max(), low=rate.min())
 
 
 @check_each_agent
-def _target(case: Case) -> Iterator[Finding]:
+def _target(case: Case) -> Finding:
     tau = case.evidence.declared["tau"]
     before, after, online = (case.looks(role) for role in (tables.TARGET_BEFORE, tables.TARGET, tables.ONLINE))
     case.need(before and after and online and before.names == after.names, "target")
@@ -73,7 +71,7 @@ def _target(case: Case) -> Iterator[Finding]:
     case.stop(both.sum() > 0.5 * len(both), "again", after.time, **numbers)
     case.stop(abs(share - tau) <= 0.1 * tau, "moves", **numbers)
     case.stop(abs(share - 1 + (1 - tau) ** 2) <= 0.1 * tau, "twice", after.time, **numbers)
-    yield case.say("share" if inside.sum() >= between.sum() else "between", after.time, **numbers)
+    return case.say("share" if inside.sum() >= between.sum() else "between", after.time, **numbers)
 
 
 def _alike(one: Array, other: Array) -> Array:
@@ -104,37 +102,35 @@ def _share(before: Array, after: Array, goal: Array, moved: Array, counts: Array
 
 
 @check_each_agent
-def _gradients(case: Case) -> Iterator[Finding]:
+def _gradients(case: Case) -> Finding:
     updates = case.table("updates")
     case.need(len(updates), "update")
     through = updates["target_grad"] > 0
     looked = updates[(updates["looked"] == 1) & ~np.isnan(updates["grad_norm"])]
     wild = ~np.isfinite(looked["grad_norm"])
     norms, lasting = looked["grad_norm"][~wild], wild[-3:].any() and wild[-3:].all()
-    if through.any():
-        yield case.say("target", updates["time"], updates["update"], through)
+    case.also(through.any(), "target", updates["time"], updates["update"], through)
     # else a gradient scaler has skipped those steps, as it should
     case.stop(lasting, "not finite", looked["time"], looked["update"], wild)
-    if len(looked) >= ENOUGH and not norms.any():
-        case.stop(changes(case.looks(tables.ONLINE))[1:].any(), "gone")
-        yield case.say("zero", looked["time"], updates=len(looked))
-    elif not through.any():
-        yield case.say("finite", norm=np.median(norms), most=norms.max()) if len(norms) else case.say("gone")
+    zero = len(looked) >= ENOUGH and not norms.any()
+    case.stop(not len(norms) or (zero and changes(case.looks(tables.ONLINE))[1:].any()), "gone")
+    case.stop(zero, "zero", looked["time"], updates=len(looked))
+    return case.say("finite", norm=np.median(norms), most=norms.max())
 
 
 @check_each_agent
-def _device(case: Case) -> Iterator[Finding]:
+def _device(case: Case) -> Finding:
     updates, online = case.table("updates"), case.looks(tables.ONLINE)
     published = case.looks(10 * tables.PUBLISH + tables.TARGET)
-    if (elsewhere := updates["device"] > 0).any():
-        yield case.say("batch", updates["time"], broken=elsewhere)
-    if published and not published.device.startswith("cpu"):
-        yield case.say("published", published.time, device=published.device)
-    yield case.say("learns", device=online.device) if online else case.missing("online")
+    elsewhere = updates["device"] > 0
+    case.also(elsewhere.any(), "batch", updates["time"], broken=elsewhere)
+    on_host = not published or published.device.startswith("cpu")
+    case.also(not on_host, "published", published.time, device=published.device)
+    return case.say("learns", device=online.device) if online else case.missing("online")
 
 
 @check_each_agent
-def _mode(case: Case) -> Iterator[Finding]:
+def _mode(case: Case) -> Finding:
     updates, acts = (each[each["training"] >= 0] for each in map(case.table, ("updates", "acts")))
     case.need(len(updates), "forward" if case.looks(tables.ONLINE) else "online")
     frozen = (updates["training"] == 0) & (updates["sensitive"] == 1)
@@ -144,11 +140,11 @@ def _mode(case: Case) -> Iterator[Finding]:
     if lively.any() and lively.mean() > 0.5:
         case.stop("batchnorm" in layers, "actor", acts["time"], broken=lively)
         case.stop("dropout" in layers, "dropout")
-    yield case.say("training" if updates["training"][-1] else "evaluation", updates=len(updates))
+    return case.say("training" if updates["training"][-1] else "evaluation", updates=len(updates))
 
 
 @check_each_agent
-def _loss(case: Case) -> Iterator[Finding]:
+def _loss(case: Case) -> Finding:
     updates = case.table("updates")
     updates = updates[~np.isnan(updates["loss"])]  # those that have logged one
     case.stop(not len(updates), "unlogged")
@@ -164,8 +160,8 @@ def _loss(case: Case) -> Iterator[Finding]:
     off = (reported["loss"] < least - 1e-5 * abs(least)) | (reported["loss"] > most + 1e-5 * abs(most))
     if len(reported) >= 3 and off.mean() > 0.5:
         loss = reported["loss"][np.argmax(off)]
-        raise Told(case.say("reported", reported["time"], broken=off, loss=loss, low=low, high=high))
-    yield case.say("falls", first=losses[:end].mean(), last=losses[-end:].mean(), updates=len(losses))
+        return case.say("reported", reported["time"], broken=off, loss=loss, low=low, high=high)
+    return case.say("falls", first=losses[:end].mean(), last=losses[-end:].mean(), updates=len(losses))
 
 
 def _reported(case: Case, since: float) -> Array:

@@ -1,12 +1,11 @@
 """Checks of weights on their way: what the learner publishes, what the actor takes, and what is left in the end."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from workbench.watch import tables
-from workbench.watch.findings import NO_LOOKS, Array, Case, Finding, Looks, Told, check_each_agent, keys, together
+from workbench.watch.findings import NO_LOOKS, Array, Case, Finding, Looks, check_each_agent, keys, together
 
 SYNC, PUBLISH = 10 * tables.SYNC, 10 * tables.PUBLISH
 # Weights are stale if their age is at least this share of all updates, and at least this many epochs, or that many
@@ -102,10 +101,10 @@ def _rarely(case: Case, times: Array) -> Finding | None:
 
 
 @check_each_agent
-def _sync(case: Case) -> Iterator[Finding]:
+def _sync(case: Case) -> Finding:
     source, target = (case.looks(SYNC + role) for role in (tables.SOURCE, tables.TARGET))
     if not target:
-        raise Told(_never_synced(case))
+        return _never_synced(case)
     own, rows = _published(case, target), target.rows(target.trained())
     for other in case.evidence.agents:
         its = Case(case.evidence, case.check, other)
@@ -127,7 +126,7 @@ def _sync(case: Case) -> Iterator[Finding]:
     fresh = _copies(case, tables.PUBLISH, published)
     times = syncs if not published or _rarely(case, fresh) else taken
     rarely = _rarely(case, times) if not published or len(fresh) > 2 else None
-    yield rarely or case.say("synced", syncs=len(syncs), changed=len(taken))
+    return rarely or case.say("synced", syncs=len(syncs), changed=len(taken))
 
 
 def _never_synced(case: Case) -> Finding:
@@ -168,7 +167,7 @@ def _trained(case: Case, target: Looks, before: int = 0) -> Looks:
 
 
 @check_each_agent
-def _torn(case: Case) -> Iterator[Finding]:
+def _torn(case: Case) -> Finding:
     target, (shared, _) = case.looks(SYNC + tables.TARGET), shares_memory(case)
     case.stop((shared or acts_with_published(case)) and not target, "uncopied")
     case.need(target, "sync")
@@ -205,7 +204,7 @@ def _torn(case: Case) -> Iterator[Finding]:
     case.stop(torn, "mixed", target.time[torn], torn=len(torn), syncs=len(target))
     partly = skipped or len(target) < len(events)
     name = "unwrapped" if unwrapped else "blind" if blind else "whole" if not partly else "some" if found else "few"
-    yield case.say(name, open=unwrapped, blind=blind, whole=found, syncs=len(target))
+    return case.say(name, open=unwrapped, blind=blind, whole=found, syncs=len(target))
 
 
 def _writes(case: Case, published: Looks, in_place: bool) -> Array:
@@ -233,24 +232,24 @@ def _near(writes: Array, sync: Array) -> tuple[Array, bool]:
 
 
 @check_each_agent
-def _publish(case: Case) -> Iterator[Finding]:
+def _publish(case: Case) -> Finding:
     source, target = (case.looks(PUBLISH + role) for role in (tables.SOURCE, tables.TARGET))
     if not source:
         read, changed = case.looks(SYNC + tables.SOURCE), changes(case.looks(tables.ONLINE)).sum()
         case.stop(shares_memory(case)[0], "shared")
         case.need(changed > 9 and len(read) > 2 and never_changes(read), "publish")
-        raise Told(case.say("never", read.time[-1], syncs=len(read), changed=changed))
+        return case.say("never", read.time[-1], syncs=len(read), changed=changed)
     source, copy = together(source, target or source)
     void = ~equal(source, copy)
     mine, its = common(source, copy)
     alike = (source.sums[:, mine] == copy.sums[:, its]).any(1)  # whether anything arrived, at each of them
     case.stop(void.any() and not alike[np.argmax(void)], "no effect", source.time, None, void)
     sent = _copies(case, tables.PUBLISH)
-    yield _rarely(case, sent) or case.say("published", publications=len(sent))
+    return _rarely(case, sent) or case.say("published", publications=len(sent))
 
 
 @check_each_agent
-def _parts(case: Case) -> Iterator[Finding]:
+def _parts(case: Case) -> Finding:
     source, target = (case.looks(PUBLISH + role) for role in (tables.SOURCE, tables.TARGET))
     case.stop(not (source and target) and shares_memory(case)[0], "uncopied")
     case.stop(source and not target, "sent")
@@ -261,11 +260,11 @@ def _parts(case: Case) -> Iterator[Finding]:
     missing = [source.names[k] for k, n in matters if (source.sums[:, k] != target.sums[:, n]).mean() > 0.5]
     some, numbers = 0 < len(missing) < len(matters), {"missing": len(missing), "names": ", ".join(missing[:4])}
     case.stop(some, "parts", source.time, count=len(matters), **numbers)
-    yield case.say("arrive", count=len(matters))
+    return case.say("arrive", count=len(matters))
 
 
 @check_each_agent
-def _sharing(case: Case) -> Iterator[Finding]:
+def _sharing(case: Case) -> Finding:
     online, (does, found) = case.looks(tables.ONLINE), shares_memory(case)
     source, target = (case.looks(PUBLISH + role) for role in (tables.SOURCE, tables.TARGET))
     itself = source and target and source.identity[0] == target.identity[0]
@@ -275,11 +274,11 @@ def _sharing(case: Case) -> Iterator[Finding]:
     processes = len(np.unique(online.file))
     case.stop(processes > 1, "several", processes=processes, does=does)
     case.stop(np.isin(found.file, online.file).all(), "acts" if does == "acts with" else "copies")
-    yield case.say("in place", online.time, does=does)
+    return case.say("in place", online.time, does=does)
 
 
 @check_each_agent
-def _result(case: Case) -> Iterator[Finding]:
+def _result(case: Case) -> Finding:
     held = case.looks(tables.HELD)
     case.stop(not held, "missing")
     ends = [case.looks(role) for role in (tables.ONLINE, PUBLISH + tables.TARGET, PUBLISH + tables.SOURCE)]
@@ -297,11 +296,11 @@ def _result(case: Case) -> Iterator[Finding]:
     its_own = (each.identity[each.file == held.file[-1]] for each in ends)
     case.stop(any(held.identity[-1] in each for each in its_own), "itself")
     case.stop(held.identity[-1] % 2 and held.identity[-1] in into[-1:], "published")
-    yield case.say("unseen")
+    return case.say("unseen")
 
 
 @check_each_agent
-def _epsilon(case: Case) -> Iterator[Finding]:
+def _epsilon(case: Case) -> Finding:
     acts, updates = case.table("acts"), case.table("updates")
     sent, taken = case.events(tables.PUBLISH), case.events(tables.SYNC)
     learners = np.concatenate([updates["epsilon"], sent["source_epsilon"], sent["target_epsilon"]])
@@ -311,7 +310,7 @@ def _epsilon(case: Case) -> Iterator[Finding]:
     if len(theirs) and len(used) > 1 and np.ptp(used) < 1e-9 < np.ptp(theirs):
         moves = len(read) and np.ptp(read) > 1e-9
         why = "unsynced" if not len(taken) else "uncopied" if moves else "unshared"
-        raise Told(case.say(why, acts["time"], used=used[0], high=theirs.max(), low=theirs.min()))
+        return case.say(why, acts["time"], used=used[0], high=theirs.max(), low=theirs.min())
     # what the actor should use: what its last sync could have copied, or, without syncs, what the learner has
     due = _latest(acts["time"], *((taken, "source_epsilon") if len(read) else (updates, "epsilon")))
     later = np.argmax(acts["act"] > acts["act"].max() // 2)
@@ -319,9 +318,8 @@ def _epsilon(case: Case) -> Iterator[Finding]:
     apart = np.isfinite(gap).any() and np.nanmedian(gap) > APART
     if apart and np.ptp(due[np.isfinite(due)]) > 1e-9:
         worst = later + int(np.nanargmax(gap))
-        yield case.say("apart", acts["time"][worst], used=acts["epsilon"][worst], theirs=due[worst])
-    else:
-        yield case.say("explores", first=used[0], last=used[-1])
+        return case.say("apart", acts["time"][worst], used=acts["epsilon"][worst], theirs=due[worst])
+    return case.say("explores", first=used[0], last=used[-1])
 
 
 def _latest(times: Array, records: Array, name: str) -> Array:

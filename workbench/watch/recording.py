@@ -109,34 +109,30 @@ class WatchedHistory(History):
 
     def take_up(self, until: float) -> None:
         """Add what was recorded up to a time."""
-        found = {"updates": self._updates(until), "events": self._events(until), **self._epochs(until)}
-        for name, records in found.items():
-            if len(records) > self.counts[name]:
-                self.append(name, records[self.counts[name] :])
+        for name, records in {"updates": self._updates(), "events": self._events(), **self._epochs()}.items():
+            new = records[self.counts[name] : np.searchsorted(records["time"], until, "right")]
+            if len(new):
+                self.append(name, new)
 
-    def _until(self, name: str, until: float) -> Records:
-        records = self.recording.table(name)
-        return records[records["time"] <= until]
-
-    def _updates(self, until: float) -> Records:
-        found = self._until("updates", until)
+    def _updates(self) -> Records:
+        found = self.recording.table("updates")
         made = np.zeros(len(found), UPDATES)
         for name in ("time", "agent", "update", "loss", "mean_q", "max_q", "grad_norm", "learning_rate"):
             made[name] = found[name]
         made["td_error"] = made["sample_age"] = math.nan
-        made["epoch"] = epochs_at(self._until("epochs", until), found["time"])
+        made["epoch"] = epochs_at(self.recording.table("epochs"), found["time"])
         stored = self.recording.table("stored")
         for agent in range(self._agents):
             mine = made["agent"] == agent
             made["replay_fill"][mine] = np.searchsorted(stored["time"][stored["agent"] == agent], made["time"][mine])
         return made
 
-    def _events(self, until: float) -> Records:
-        found = self._until("events", until)
+    def _events(self) -> Records:
+        found = self.recording.table("events")
         found = found[found["kind"] != tables.RESULT]
         made = np.zeros(len(found), EVENTS)
         made["time"], made["agent"], made["update"] = found["time"], found["agent"], found["update"]
-        made["epoch"] = epochs_at(self._until("epochs", until), found["time"])
+        made["epoch"] = epochs_at(self.recording.table("epochs"), found["time"])
         made["kind"] = np.where(found["kind"] == tables.SYNC, EventKind.SYNC, EventKind.PUBLISH)
         made["epsilon"] = found["target_epsilon"]
         for agent in range(self._agents):
@@ -146,9 +142,9 @@ class WatchedHistory(History):
             made["version_before"][mine] = np.maximum(published - 1, 0)
         return made
 
-    def _epochs(self, until: float) -> dict[str, Records]:
+    def _epochs(self) -> dict[str, Records]:
         """A row for each agent at each call that reports an epoch; one for all agents gives each an equal part."""
-        numbers = self._until("epochs", until)
+        numbers = self.recording.table("epochs")
         names = {file: self.recording.said("name", file) for file in np.unique(numbers["file"]).tolist()}
         facts = [self._facts_of(agent) for agent in range(self._agents)]
         rows, reported = list[tuple[Any, ...]](), list[tuple[Any, ...]]()

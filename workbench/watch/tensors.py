@@ -33,34 +33,27 @@ class Layout:
     sensitive: str
 
 
-def _parts_of(model: Any) -> Mapping[str, Any]:
-    if isinstance(model, list | tuple):
-        return {str(place): part for place, part in enumerate(model)}
-    return model if isinstance(model, Mapping) else vars(model)
+def _parts_of(model: Any) -> list[tuple[str, Any]]:
+    if isinstance(model, nn.Module):
+        return [("", model)]
+    parts = dict(enumerate(model)) if isinstance(model, list | tuple) else model
+    return [(str(name), part) for name, part in (parts if isinstance(parts, Mapping) else vars(parts)).items()]
 
 
 def tensors_of(model: Any) -> Iterator[tuple[str, torch.Tensor, str]]:
     """The tensors of a module, a mapping, several modules, or an object with such attributes: name, tensor, kind."""
-    if isinstance(model, nn.Module):
-        for name, parameter in model.named_parameters():
-            yield name, parameter, "p" if parameter.requires_grad else "f"
-        yield from ((name, buffer, "b") for name, buffer in model.named_buffers())
-        return
-    for name, part in _parts_of(model).items():
+    for name, part in _parts_of(model):
         if isinstance(part, torch.Tensor):
             yield name, part, "p" if part.requires_grad or isinstance(model, Mapping) else "b"
         elif isinstance(part, nn.Module):
-            yield from ((f"{name}.{inner}", tensor, kind) for inner, tensor, kind in tensors_of(part))
+            for inner, parameter in part.named_parameters(name):
+                yield inner, parameter, "p" if parameter.requires_grad else "f"
+            yield from ((inner, buffer, "b") for inner, buffer in part.named_buffers(name))
 
 
-def modules_of(model: Any) -> Iterator[nn.Module]:
+def modules_of(model: Any) -> list[nn.Module]:
     """The modules of a model, as :func:`tensors_of` finds them."""
-    if isinstance(model, nn.Module):
-        yield from model.modules()
-    elif not isinstance(model, Mapping | None):
-        for part in _parts_of(model).values():
-            if isinstance(part, nn.Module):
-                yield from part.modules()
+    return [each for _, part in _parts_of(model) if isinstance(part, nn.Module) for each in part.modules()]
 
 
 def epsilon_of(model: Any) -> float:
