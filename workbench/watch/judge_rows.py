@@ -8,7 +8,6 @@ where frames are few enough that the same window exists elsewhere; each check sa
 import functools
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -48,9 +47,11 @@ def _only_place(wanted: Array, values: Array) -> Array:
     return np.where((unique[at] == wanted) & (count[at] == 1), first[at], -1)
 
 
-@dataclass
 class Rows:
     """What was stored and what was sampled of one agent's buffer.
+
+    Raises:
+        Told: the two cannot be compared.
 
     Attributes:
         stored: sorted by environment and row.
@@ -63,23 +64,29 @@ class Rows:
         stacks: whether states are stacked from frames that were stored one by one.
     """
 
-    stored: Records
-    episode: Array
-    sampled: Records
-    frames: Array
-    newest: Array
-    windows: Array
-    across: Array
-    stacks: bool
-
-    def __post_init__(self) -> None:
-        self.state, following = (whole_hash(each) for each in np.split(self.sampled["frames"], 2, axis=1))
-        count = self.frames.shape[1]
-        self.when = self.sampled["time"], self.sampled["update"]
-        self.has_next, self.order = self.stored["has_next"] > 0, np.argsort(self.stored["time"], kind="stable")
-        self.following = whole_hash(self.stored["frames"][:, count : 2 * count])  # of each stored row's next state
+    def __init__(self, case: Case) -> None:
+        count, stored, sampled = case.evidence.frames, case.table("stored"), case.table("sampled")
+        sampled = sampled[(sampled["time"] <= case.evidence.horizon) & (sampled["valid"] != 0)]
+        case.need(len(stored), "store")
+        case.need(len(sampled), "sample")
+        # processes that play for one agent each count rows and episodes by themselves
+        stored = stored[np.lexsort((stored["row"], stored["env"], stored["file"]))]
+        self.stored, self.sampled, ids = stored, sampled, stored[["file", "env", "episode"]]
+        self.episode = np.cumsum(np.append(True, ids[1:] != ids[:-1]))
+        size, drawn = int(np.median(stored["size"])), int(np.median(sampled["size"]))
+        following, stacked, single = (stored["frames"][:, k * count : (k + 1) * count] for k in (1, 2, 3))
+        self.stacks = count > 1 and drawn == count * size
+        case.need(self.stacks or drawn == size, "elements", drawn=drawn, stored=size)
+        self.windows = self.across = whole_hash(stacked)[None]
+        if self.stacks:
+            self.windows, self.across = _hashes_of_windows(single[:, 0], self.episode, count)
+        self.frames, self.newest = sampled["frames"][:, :count], single[:, 0] if self.stacks else stacked[:, -1]
+        self.state, after = (whole_hash(each) for each in np.split(sampled["frames"], 2, axis=1))
+        self.when = sampled["time"], sampled["update"]
+        self.has_next, self.order = stored["has_next"] > 0, np.argsort(stored["time"], kind="stable")
+        self.following = whole_hash(following)  # of each stored row's next state
         self.known = np.isin(self.state, self.windows)  # whether each sampled state ever existed
-        self.moves = _pair(self.state, following)  # from state to next state
+        self.moves = _pair(self.state, after)  # from state to next state
         self.parts = np.isin(self.frames, self.newest) | (self.frames == 0)  # whether each frame was ever stored
         # which sampled states were never stored, and whether they are so many that the trainer must have changed them
         self.strange = ~self.known & ~(self.parts.all(1) if self.stacks else self.parts[:, -1])
@@ -98,28 +105,8 @@ def rows_of(case: Case) -> Rows:
     """
     kept: dict[int | None, Rows] = vars(case.evidence).setdefault("rows", {})
     if case.agent not in kept:
-        kept[case.agent] = _prepare(case)
+        kept[case.agent] = Rows(case)
     return kept[case.agent]
-
-
-def _prepare(case: Case) -> Rows:
-    count, stored, sampled = case.evidence.frames, case.table("stored"), case.table("sampled")
-    sampled = sampled[(sampled["time"] <= case.evidence.horizon) & (sampled["valid"] != 0)]
-    case.need(len(stored), "store")
-    case.need(len(sampled), "sample")
-    # processes that play for one agent each count rows and episodes by themselves
-    stored = stored[np.lexsort((stored["row"], stored["env"], stored["file"]))]
-    ids = stored[["file", "env", "episode"]]
-    episode = np.cumsum(np.append(True, ids[1:] != ids[:-1]))
-    size, drawn = int(np.median(stored["size"])), int(np.median(sampled["size"]))
-    single, stacked = stored["frames"][:, 3 * count], stored["frames"][:, 2 * count : 3 * count]
-    stacks = count > 1 and drawn == count * size
-    case.need(stacks or drawn == size, "elements", drawn=drawn, stored=size)
-    windows = across = whole_hash(stacked)[None]
-    if stacks:
-        windows, across = _hashes_of_windows(single, episode, count)
-    newest = single if stacks else stacked[:, -1]
-    return Rows(stored, episode, sampled, sampled["frames"][:, :count], newest, windows, across, stacks)
 
 
 def _hashes_of_windows(frames: Array, episode: Array, count: int) -> tuple[Array, Array]:

@@ -557,6 +557,7 @@ class _Block:
 
     def __init__(self, watch: Watch, agent: int) -> None:
         self._watch, self._agent, self._begin, self._event, self._looks = watch, agent, 0.0, 0, False
+        self._hooks: list[RemovableHandle] = []  # what is there only within the block
 
     def __enter__(self) -> Self:
         with self._watch._call() as here:
@@ -566,12 +567,10 @@ class _Block:
 
     def __exit__(self, *error: object) -> None:
         end = time.time()
-        self._unhook()
+        while self._hooks:
+            self._hooks.pop().remove()
         with self._watch._call() as here:
             self._after(here, self._begin, end)
-
-    def _unhook(self) -> None:
-        """Take away what is there only within the block."""
 
     def _look(self, here: _Process, *seen: tuple[int, Any]) -> None:
         """Look at models in their roles, as far as there are any and time allows."""
@@ -632,7 +631,6 @@ class _Seer(_Block):
     def __init__(self, watch: Watch, agent: int, model: Any) -> None:
         super().__init__(watch, agent)
         self._model = model
-        self._handle: RemovableHandle | None = None
         self._view: View | None = None
         self._first: Any = None
         self._training = -1
@@ -641,7 +639,7 @@ class _Seer(_Block):
     def _before(self, here: _Process) -> None:
         if self._looks and self._model is not None:
             self._view = here.views.of(self._model)
-            self._handle = register_module_forward_pre_hook(self._see)
+            self._hooks.append(register_module_forward_pre_hook(self._see))
 
     def _see(self, module: Any, arguments: Any) -> None:
         if self._view is None or id(module) not in self._view.modules or threading.get_ident() != self._thread:
@@ -649,12 +647,7 @@ class _Seer(_Block):
         fed = [each for each in arguments if isinstance(each, torch.Tensor)]
         self._training, self._first = int(module.training), fed[0].detach() if fed else None
         if torch.is_grad_enabled() or isinstance(self, Act):  # in an update, what is learned from counts
-            self._unhook()
-
-    def _unhook(self) -> None:
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            handle.remove()
+            self._hooks.pop().remove()
 
     @property
     def _mode(self) -> tuple[int, int]:
@@ -701,7 +694,6 @@ class Update(_Seer):
         self._target, self._optimizer, self._count = target, optimizer, count
         self._logged: dict[str, Any] = {}
         self._steps = 0
-        self._counter: RemovableHandle | None = None
 
     def log(self, *, loss: Any = None, q: Any = None, target: Any = None, bootstrap: Any = None) -> None:
         """What was computed in the update, as tensors, arrays or numbers, which are read when the block ends.
@@ -717,7 +709,7 @@ class Update(_Seer):
 
     def _before(self, here: _Process) -> None:
         if isinstance(self._optimizer, torch.optim.Optimizer):
-            self._counter = self._optimizer.register_step_post_hook(self._stepped)
+            self._hooks.append(self._optimizer.register_step_post_hook(self._stepped))
         self._looks, self._event = here.looks(f"update {self._agent}"), next(here.events)
         super()._before(here)
         online = None if here.updates[self._agent] else self._model
@@ -727,8 +719,6 @@ class Update(_Seer):
         self._steps += 1
 
     def _after(self, here: _Process, begin: float, end: float) -> None:
-        if self._counter is not None:
-            self._counter.remove()
         self._count = max(self._count, self._steps)
         logged, self._logged = self._logged, {}  # a loss would keep all that it was computed from
         here.updates[self._agent] += self._count
