@@ -577,7 +577,7 @@ def shortened(judge: Judge, case: Case) -> None:
     before, after = case["summed"].astype(np.float64), case["gradient"].astype(np.float64)
     limit, norm = case.config.learning.grad_clip, float(case["summed_norm"])
     need(np.isfinite(before).all() and norm)
-    scale = _along(after, before) or 0.0
+    scale = _along(after, before)
     _same_layers(judge, case, "clip", after, before * scale)
     due = reference.clipped(norm, limit)
     wide = max(1.0, TOLERANCES["summed"] * _layout(case).size / TOLERANCES["clip"])
@@ -598,13 +598,8 @@ def stepped(judge: Judge, case: Case) -> None:
         judge.same("rate", rate, due_rate, "step size")
     steps, updates = int(case["step_after"]), int(case["updates_after"])
     wrong_if(updates != made + 1 or steps != int(case["step_before"]) + 1, "counts", steps=steps, updates=updates)
-
-    def moments(when: str) -> reference.Moments:
-        """Weights and moments as they were before the update, or after it."""
-        names = ("online", "exp_avg", "exp_avg_sq")
-        return reference.Moments(*(case[f"{name}_{when}"].astype(np.float64) for name in names))
-
-    before, found = moments("before"), moments("after")
+    kept = ([case[f"{name}_{when}"] for name in ("online", "exp_avg", "exp_avg_sq")] for when in ("before", "after"))
+    before, found = (reference.Moments(*np.array(each, np.float64)) for each in kept)
     due = reference.adam(before, gradient, made + 1, rate, learning.adam_eps)
     moved, way = found.weights - before.weights, due.weights - before.weights
     for name, here in _layers(case).items():
@@ -612,11 +607,11 @@ def stepped(judge: Judge, case: Case) -> None:
     for what, new, decay in (("first", gradient, reference.BETA1), ("second", gradient**2, reference.BETA2)):
         old, now, wanted = (getattr(each, what) for each in (before, found, due))
         if judge.differ("moments", now, wanted, max(np.abs(wanted).max(), np.abs(new).max() * (1 - decay))):
-            raise Wrong("decay", which=what, found=_along(now - new, old - new) or 0.0, due=decay)
+            raise Wrong("decay", which=what, found=_along(now - new, old - new), due=decay)
     rounding = ROUNDING * np.abs(before.weights).max()
     if judge.differ("step", moved, way, float(np.abs(way).max()) + rounding / TOLERANCES["step"]):
         name, here = _worst_layer(case, moved - way)
-        times = _along(moved[here], way[here]) or 0.0
+        times = _along(moved[here], way[here])
         if judge.differ("step", moved[here], times * way[here]):
             raise Wrong("other step", name=name, norm=np.linalg.norm(moved[here] - way[here]))
         raise Wrong("length of step", name=name, times=times)
@@ -633,7 +628,7 @@ def followed(judge: Judge, case: Case) -> None:
     rounding = ROUNDING * np.abs(before).max()
     scale = learning.tau * float(np.abs(online - before).max()) + rounding / TOLERANCES["target"]
     if judge.differ("target", after, reference.soft_update(before, online, due), scale):
-        raise Wrong("target's way", found=_along(after - before, online - before) or 0.0, due=due)
+        raise Wrong("target's way", found=_along(after - before, online - before), due=due)
 
 
 def published(judge: Judge, case: Case) -> None:
@@ -657,10 +652,10 @@ def synced(judge: Judge, case: Case) -> None:
     wrong_if(acted != int(case["sum_later"]), "other weights later", version=version)
 
 
-def _along(found: Floats, due: Floats) -> float | None:
-    """By what the vector due must be multiplied to come closest; None if it is 0."""
+def _along(found: Floats, due: Floats) -> float:
+    """By what the vector due must be multiplied to come closest; 0 if it is 0."""
     length = float(due @ due)
-    return float(found @ due) / length if length > 0 else None
+    return float(found @ due) / length if length > 0 else 0.0
 
 
 def _layers(case: Case) -> dict[str, NDArray[np.bool_]]:

@@ -66,7 +66,7 @@ def _processes(case: Case) -> Finding:
         head, about = evidence.heads.get(reader.path.name), reader.about
         if head is None or not about:
             continue
-        agents = _agents_of(work, number)
+        agents = sorted({agent for each in work for agent in each["agent"][each["file"] == number].tolist()})
         who = f"process {about['pid']} ({about['name']}" + (f", agents {agents}" if agents else "") + ")"
         last, behind = head["heartbeat"], newest - head["heartbeat"]
         told.append(f"{who}: {head['calls']:,} calls, the last {behind:.1f} s before the newest")
@@ -92,11 +92,6 @@ def _processes(case: Case) -> Finding:
         case.also(plays and agent not in learners, "unlearned", agent=agent)
     state = "live" if evidence.live else "ended"
     return case.say(state, count=len(told), told="; ".join(told[:8])) if told else case.say("none")
-
-
-def _agents_of(work: Sequence[Records], number: int) -> list[int]:
-    """The agents that a process has worked for."""
-    return sorted({agent for each in work for agent in each["agent"][each["file"] == number].tolist()})
 
 
 def _work_after(work: Sequence[Records], number: int, last: float) -> float:

@@ -312,7 +312,8 @@ def _epsilon(case: Case) -> Finding:
         why = "unsynced" if not len(taken) else "uncopied" if moves else "unshared"
         return case.say(why, acts["time"], used=used[0], high=theirs.max(), low=theirs.min())
     # what the actor should use: what its last sync could have copied, or, without syncs, what the learner has
-    due = _latest(acts["time"], *((taken, "source_epsilon") if len(read) else (updates, "epsilon")))
+    records, name = (taken, "source_epsilon") if len(read) else (updates, "epsilon")
+    due = np.append(np.nan, records[name])[np.searchsorted(records["time"], acts["time"])]
     later = np.argmax(acts["act"] > acts["act"].max() // 2)
     gap = np.abs(acts["epsilon"] - due)[later:]
     apart = np.isfinite(gap).any() and np.nanmedian(gap) > APART
@@ -320,8 +321,3 @@ def _epsilon(case: Case) -> Finding:
         worst = later + int(np.nanargmax(gap))
         return case.say("apart", acts["time"][worst], used=acts["epsilon"][worst], theirs=due[worst])
     return case.say("explores", first=used[0], last=used[-1])
-
-
-def _latest(times: Array, records: Array, name: str) -> Array:
-    """The newest value of a field that was recorded before each time; nan where there is none, (n,)."""
-    return np.append(np.nan, records[name])[np.searchsorted(records["time"], times)]

@@ -1,5 +1,6 @@
 """What is read from a trainer's models and arrays, without a trace in them and without a random number."""
 
+import functools
 import hashlib
 import math
 import os
@@ -186,12 +187,10 @@ def _stable(*words: str | int) -> int:
     return int.from_bytes(hashlib.blake2b(repr(words).encode(), digest_size=7).digest())
 
 
-def _multipliers(count: int) -> NDArray[np.uint64]:
+@functools.lru_cache(maxsize=64)
+def _factors(count: int) -> NDArray[np.uint64]:
     """Odd numbers that look like chance, always the same."""
     return np.random.PCG64(0).random_raw(count) | np.uint64(1)
-
-
-_FACTORS = _multipliers(4096)
 
 
 def stacked(values: Any) -> Any:
@@ -213,13 +212,10 @@ def _words_of(values: Any, picked: Any) -> NDArray[np.uint64]:
 
 def _hash_words(words: NDArray[np.uint64], frames: int) -> tuple[Hashes, int, int]:
     """What :func:`hash_frames` says of words."""
-    global _FACTORS
     many, elements = words.shape
     chunks = frames if elements % frames == 0 and elements else 1
     size = elements // chunks
-    if elements > len(_FACTORS):
-        _FACTORS = _multipliers(2 * elements)
-    hashes = words.reshape(many, chunks, size).dot(_FACTORS[:size]).view(np.int64)
+    hashes = words.reshape(many, chunks, size).dot(_factors(size)).view(np.int64)
     if chunks < frames:
         hashes = np.concatenate([hashes, np.zeros((many, frames - chunks), np.int64)], 1)
     return hashes, chunks, elements
@@ -242,14 +238,13 @@ def hash_row(values: Any, frames: int) -> tuple[list[int], int, int, int]:
     """Of all as one row what :func:`hash_frames` says, and the number of it as a single frame."""
     words = _words_of(values, None)
     hashes, chunks, elements = _hash_words(words, frames)
-    whole = words.dot(_FACTORS[:elements]).view(np.int64)
+    whole = words.dot(_factors(elements)).view(np.int64)
     return hashes[0].tolist(), chunks, elements, int(whole[0])
 
 
 def whole_hash(hashes: Hashes) -> Hashes:
     """One number for each row of frames, (n,) int64."""
-    factors = _FACTORS[: hashes.shape[1]]
-    return np.asarray((hashes.view(np.uint64) * factors).sum(1, dtype=np.uint64).view(np.int64))
+    return np.asarray((hashes.view(np.uint64) * _factors(hashes.shape[1])).sum(1, dtype=np.uint64).view(np.int64))
 
 
 def numbers_of(values: Any, count: int | None = None) -> NDArray[np.float64]:

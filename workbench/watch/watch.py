@@ -271,7 +271,7 @@ class Watch(AbstractContextManager["Watch"]):
         self.folder.hold()
         os.environ[VARIABLE] = _settings_of_children()[VARIABLE] = self._sign
         Watch._made, self._maker = self, os.getpid()
-        atexit.register(self._at_exit)
+        atexit.register(lambda: self.__exit__(None, getattr(sys, "last_value", None), None))
 
     def _attach(self, folder: RunFolder) -> None:
         said = folder.read_description()
@@ -315,9 +315,6 @@ class Watch(AbstractContextManager["Watch"]):
     def _end(self, status: str, error: str | None = None) -> None:
         said = self.folder.read_description()
         self.folder.write_description(said | {"status": status, "error": error, "ended": time.time()})
-
-    def _at_exit(self) -> None:
-        self.__exit__(None, getattr(sys, "last_value", None), None)
 
     # --- what every call has in common -----------------------------------------------------------------------------
 
