@@ -241,6 +241,13 @@ def test_fingerprints_are_of_the_bits_and_frames_of_the_numbers():
     assert hash_frames(np.ones(5), 2)[1] == 1
 
 
+def test_networks_in_a_dictionary_are_seen_as_those_in_a_list_are():
+    networks = [network(), torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout())]
+    listed, named = View(networks), View(dict(enumerate(networks)))
+    assert listed.layout == named.layout and listed.layout.sensitive == "Dropout"
+    assert listed.modules == named.modules and "1.0.weight" in named.layout.names
+
+
 class WithProperty(torch.nn.Linear):
     eps = property(lambda self: 0.25)
 

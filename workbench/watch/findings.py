@@ -200,8 +200,7 @@ class Case:
             at, of = int(np.argmax(broken)), len(broken) if among is None else int(among.sum())
             numbers |= {"broken": int(broken.sum()), "of": of, "share": broken.sum() / max(of, 1)}
         agent = numbers.setdefault("agent", self.agent)
-        figure = said["figure"].format(**numbers) if "figure" in said else numbers.get("figure", "-")
-        numbers["figure"] = figure
+        numbers["figure"] = figure = said.get("figure", "-").format(**numbers)
         sentence = said[kind].format(**numbers)
         if verdict != "fail":
             return Finding(verdict, sentence, figure)

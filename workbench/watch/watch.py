@@ -32,6 +32,7 @@ from torch.utils.hooks import RemovableHandle
 
 from workbench.runs import machine
 from workbench.runs.folder import RunFolder, warn
+from workbench.runs.sentences import beside
 from workbench.watch import tables, tensors
 from workbench.watch.storage import IN_ORDER, RAISED, RecordFile, Table
 from workbench.watch.tensors import NO_PICKS, View, Views, epsilon_of, hash_frames, hash_row, number_of, numbers_of
@@ -327,10 +328,7 @@ class Watch(AbstractContextManager["Watch"]):
         except TypeError:
             number = -1
         if not 0 <= number < self.agents:
-            raise WrongUse(
-                f"agent is {agent!r}; it must be 0 to {self.agents - 1}, as this watch was made with "
-                f"agents={self.agents}; give wb.Watch the number of your agents"
-            )
+            raise WrongUse(beside(__file__)["agent"].format(agent=agent, last=self.agents - 1, agents=self.agents))
         return number
 
     # --- the calls of an actor -------------------------------------------------------------------------------------
