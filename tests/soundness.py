@@ -8,6 +8,7 @@ import torch
 from workbench.core.agents.value_agent import ValueAgent
 from workbench.core.envs.treasurehunt import AGENT, EMPTY, GEM, WALL, Treasurehunt
 from workbench.core.shared.replay import Replay
+from workbench.runs.rows import broken_rows
 
 
 def check_world(world: Treasurehunt) -> tuple[bool, str]:
@@ -30,7 +31,7 @@ def check_replay(replay: Replay) -> tuple[bool, str]:
     if begun not in (committed, committed + 1):
         return False, f"{begun} epochs begun and {committed} committed; they may differ by one at most"
     numbers = np.arange(max(replay.oldest_intact, replay.count - replay.window), replay.count)
-    broken = replay.broken_rows(numbers)
+    broken = broken_rows(replay, numbers)
     return broken == 0, f"{broken} of {len(numbers)} rows do not match their stamp" if broken else ""
 
 

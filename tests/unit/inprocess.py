@@ -20,6 +20,7 @@ from workbench.runs.evaluation import Evaluation
 from workbench.runs.history import History
 from workbench.runs.loaded import padded, unpadded
 from workbench.runs.metrics import Schema
+from workbench.runs.rows import rows_of
 
 CPU = torch.device("cpu")
 
@@ -126,7 +127,7 @@ def digests(parts):
     chains = parts.progress.digests()
     return {
         "weights": array_digest(*unpadded(weights(parts), parts.config)),
-        "replay": array_digest(*(field for replay in parts.replays for field in replay.contents().values())),
+        "replay": array_digest(*(field for replay in parts.replays for field in rows_of(replay).values())),
         "rewards": array_digest(chains["rewards"]),
         "losses": array_digest(chains["losses"]),
     }

@@ -15,6 +15,7 @@ pytest.importorskip("pettingzoo")
 import workbench as wb
 from tests import batches
 from tests.unit import inprocess
+from workbench.runs.rows import rows_of as window_of
 from workbench.zoo import environment
 from workbench.zoo.environment import EnvironmentConfig
 
@@ -34,7 +35,7 @@ def of(world, **arguments):
 def rows_of(config, agent=0):
     """Every valid row of a run, stacked, with its columns."""
     parts = inprocess.run(config, 0)
-    contents = parts.replays[agent].contents()
+    contents = window_of(parts.replays[agent])
     rows = {name: array[contents["valid"]] for name, array in contents.items()}
     batch = batches.zeros(len(rows["number"]), config.agent.num_frames, config.spec.agents[agent])
     batch.number[:] = rows["number"]

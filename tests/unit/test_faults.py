@@ -30,6 +30,7 @@ from workbench.runs.live_settings import LiveSettings
 from workbench.runs.presets import preset
 from workbench.runs.recovery import restarts
 from workbench.runs.recovery.keepers import Recovery
+from workbench.runs.rows import broken_rows, rows_of
 
 CONFIG = preset("tiny").replace(**{
     "epochs": 8, "device": "cpu", "agent.width": 16, "pacing.updates_per_epoch": 2, "evaluation.final_worlds": 2,
@@ -117,7 +118,7 @@ def rows(replay, numbers, config=CONFIG):
 
 def contents(replay, field):
     """A field of all rows: (epochs, turns, ...)."""
-    found = replay.contents()[field]
+    found = rows_of(replay)[field]
     return found.reshape(-1, TURNS, *found.shape[1:])
 
 
@@ -322,7 +323,7 @@ def test_unvalidated_sampling_draws_rows_that_are_being_written():
     for _ in range(20):
         late += int((draw(pair.trainer.replays[0], _, 64, 4 * TURNS).number >= 4 * TURNS).sum())
     assert late and numbers.max() < 5 * TURNS
-    assert pair.replays[0].broken_rows(np.arange(4 * TURNS, 5 * TURNS)) == TURNS  # what it takes for rows
+    assert broken_rows(pair.replays[0], np.arange(4 * TURNS, 5 * TURNS)) == TURNS  # what it takes for rows
 
 
 @both
@@ -332,7 +333,7 @@ def test_wraparound_ignored_draws_other_rows_than_it_believes(mode):
         draw(pair.trainer.replays[0], seed, 64, 9 * TURNS).number for seed in range(9)
     ])  # fmt: skip
     assert numbers.max() < 6 * TURNS and (numbers < 3 * TURNS).any()  # the ring holds epochs 3 to 8
-    assert pair.replays[0].broken_rows(numbers) == (numbers < 3 * TURNS).sum()
+    assert broken_rows(pair.replays[0], numbers) == (numbers < 3 * TURNS).sum()
 
 
 @both
@@ -357,10 +358,10 @@ def test_nstep_mismatch_discounts_one_reward_by_n_steps(mode):
 def test_corrupt_rows_breaks_a_number_of_rows_of_every_epoch(strength, mode):
     pair = Pair(f"corrupt_rows={strength}", mode=mode).run(3)
     for replay in pair.replays:
-        broken = [replay.broken_rows(np.arange(epoch * TURNS, (epoch + 1) * TURNS)) for epoch in range(3)]
+        broken = [broken_rows(replay, np.arange(epoch * TURNS, (epoch + 1) * TURNS)) for epoch in range(3)]
         least = min(strength, TURNS)
         assert all(least <= count <= 2 * least for count in broken)  # a frame belongs to two rows
-    assert not Pair(mode=mode).run(3).replays[0].broken_rows(np.arange(3 * TURNS))
+    assert not broken_rows(Pair(mode=mode).run(3).replays[0], np.arange(3 * TURNS))
 
 
 @both

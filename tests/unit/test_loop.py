@@ -23,6 +23,7 @@ from workbench.core.train.learners import Learner
 from workbench.core.train.loop import collect
 from workbench.runs.evaluation import evaluation_config
 from workbench.runs.reference_policies import reference_rewards
+from workbench.runs.rows import rows_of
 
 SMALL = wb.preset("tiny").replace(**{"epochs": 8, "evaluation.interval": 0, "evaluation.final_worlds": 2})
 FIVE_EPOCHS = SMALL.replace(epochs=5)
@@ -96,7 +97,7 @@ def test_an_epoch_is_played_in_turns_and_written_agent_by_agent():
     np.testing.assert_allclose(rewards, [600 + 3 * 0.5, 600 + 30 + 3 * 0.5])  # sum over turns, mean over worlds
     for agent, replay in enumerate(replays):
         assert replay.count == 6 and check_replay(replay) == (True, "")
-        rows = replay.contents()
+        rows = rows_of(replay)
         turns, worlds = np.repeat([1, 2, 3], 2), np.tile([0, 1], 3)
         np.testing.assert_array_equal(rows["frame"][:, 0], 10 * turns + agent)
         np.testing.assert_array_equal(rows["next_frame"][:, 0], 10 * np.minimum(turns + 1, 3) + agent)
@@ -121,8 +122,8 @@ def test_an_epoch_is_played_in_turns_and_written_agent_by_agent():
     one_turn = ["turn", ("observe", 0), ("observe", 1), ("act", 0), ("act", 1), "end"]
     assert world.calls == ["reset", *one_turn * 3, ("observe", 0), ("observe", 1)]
     for replay, before in zip(again, replays, strict=True):
-        for name, rows in replay.contents().items():
-            np.testing.assert_array_equal(rows, before.contents()[name])
+        for name, rows in rows_of(replay).items():
+            np.testing.assert_array_equal(rows, rows_of(before)[name])
 
 
 # Learning
@@ -160,16 +161,17 @@ def test_updates_draw_below_the_end_and_say_what_they_drew():
         np.testing.assert_array_equal(numbers, expected.integers(0, 60, FIVE_EPOCHS.learning.batch_size))
         assert rate == pytest.approx(0.1 * update)
     np.testing.assert_array_equal(learned.metrics, np.arange(5) + 10 * np.arange(1, 5)[:, None])
-    np.testing.assert_array_equal(learned.target_updates, [0, 1, 1, 2])
-    np.testing.assert_array_equal(learned.fill, 60)
-    versions = replay.contents()["policy_version"]
-    np.testing.assert_allclose(learned.policy_version, [versions[numbers].mean() for numbers, _ in agent.given])
+    versions = rows_of(replay)["policy_version"]
+    drawn_from = [versions[numbers].mean() for numbers, _ in agent.given]
+    assert [update[:3] for update in learned.updates] == [
+        (pytest.approx(version), targets, 60) for version, targets in zip(drawn_from, [0, 1, 1, 2], strict=True)
+    ]
 
 
 def test_no_updates_are_no_trouble():
     parts = inprocess.run(FIVE_EPOCHS, 1)
     learned = learner_of(RecordingAgent(FIVE_EPOCHS), parts.replays[0]).learn(0, 0, 60, lambda update: 0.1)
-    assert all(len(field) == 0 for field in vars(learned).values())
+    assert all(len(field) == 0 for field in learned)
 
 
 # The record
@@ -198,7 +200,7 @@ def test_epochs_are_played_with_the_weights_of_lag_epochs_ago_and_the_record_say
         assert row["epsilon"] == np.float32(schedules.epsilon(SMALL, epoch))
         assert row["replay_ratio"] == np.float32(due[epoch] / row["agent_steps"])
     for replay in parts.replays:
-        rows = replay.contents()
+        rows = rows_of(replay)
         np.testing.assert_array_equal(
             rows["policy_version"], np.maximum(0, rows["number"] // SMALL.steps_per_epoch - lag)
         )
@@ -295,7 +297,7 @@ def test_another_seed_or_another_lag_changes_every_digest():
 
 def test_a_run_with_a_lag_of_its_whole_length_acts_with_the_initial_weights_throughout():
     long = SMALL.replace(**{"replay.capacity": 1000})
-    rows = inprocess.run(long, 20).replays[0].contents()
+    rows = rows_of(inprocess.run(long, 20).replays[0])
     assert not rows["policy_version"].any()
 
 

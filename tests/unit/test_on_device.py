@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 import workbench as wb
 from tests.unit import inprocess
 from tests.unit.test_fused import DQN, Pair, filled
-from workbench.core.agents import networks
+from workbench.core.agents import products
 from workbench.core.agents.staging import Staging
 from workbench.core.config import MODES
 from workbench.core.train.learners import Learner
@@ -123,7 +123,7 @@ def test_only_the_matrix_products_are_made_in_bfloat16(changes, monkeypatch):
         return product
 
     monkeypatch.setattr(torch.nn.functional, "linear", watched)
-    monkeypatch.setattr(networks.F, "linear", watched)
+    monkeypatch.setattr(products.F, "linear", watched)
     learners[1].learn(0, 1, 80, lambda update: 1e-3, lambda: None)
     assert dtypes == {(torch.float32, torch.float32, torch.bfloat16)}
     learners[0].learn(0, 1, 80, lambda update: 1e-3, lambda: None)

@@ -14,6 +14,7 @@ from tests.unit.worlds import Bare
 from workbench.core.config import Config
 from workbench.core.shared.replay import Replay, ReplayError, n_step_returns
 from workbench.core.shared.sampling import UniformSampler
+from workbench.runs.rows import broken_rows, rows_of
 
 CELLS = 9  # in a view of radius 1
 
@@ -349,21 +350,21 @@ def test_a_flipped_bit_anywhere_is_noticed(name, data):
     for version in range(3):
         write(replay, random_epoch(FULL, np.random.default_rng(version)), version)
     numbers = np.arange(6, 18)
-    before = replay.contents()
-    assert check_replay(replay) == (True, "") and replay.broken_rows(numbers) == 0
+    before = rows_of(replay)
+    assert check_replay(replay) == (True, "") and broken_rows(replay, numbers) == 0
     bit = data.draw(st.integers(0, 8 * arrays[name].nbytes - 1))
     arrays[name].reshape(-1).view(np.uint8)[bit // 8] ^= 1 << bit % 8
     valid, why = check_replay(replay)
-    broken = replay.broken_rows(numbers)
+    broken = broken_rows(replay, numbers)
     assert not valid and 1 <= broken <= 2 and why == f"{broken} of 12 rows do not match their stamp"
-    assert any(array.tobytes() != before[field].tobytes() for field, array in replay.contents().items())
+    assert any(array.tobytes() != before[field].tobytes() for field, array in rows_of(replay).items())
 
 
 def test_a_row_in_the_place_of_another_is_noticed():
     config = make_config(turns=2, window=2, capacity=4)
     replay, _ = filled(config, 5)
-    assert replay.broken_rows(np.arange(6, 10)) == 0
-    assert replay.broken_rows(np.arange(2, 6)) == 4  # overwritten by the rows 6 to 9
+    assert broken_rows(replay, np.arange(6, 10)) == 0
+    assert broken_rows(replay, np.arange(2, 6)) == 4  # overwritten by the rows 6 to 9
 
 
 def test_an_epoch_begun_and_never_committed_is_valid_and_two_are_not():
@@ -379,7 +380,7 @@ def test_an_epoch_begun_and_never_committed_is_valid_and_two_are_not():
 @given(config=configs(), num_epochs=st.integers(0, 6), seed=st.integers(0, 2**32))
 def test_contents_are_the_rows_of_the_window_oldest_first(config, num_epochs, seed):
     replay, model = filled(config, num_epochs, seed)
-    contents = replay.contents()
+    contents = rows_of(replay)
     low = max(0, len(model) - config.replay.window, replay.oldest_intact)
     np.testing.assert_array_equal(contents["number"], np.arange(low, len(model)))
     for index, number in enumerate(range(low, len(model))):
@@ -393,7 +394,7 @@ def test_contents_are_the_rows_of_the_window_oldest_first(config, num_epochs, se
 
 def test_contents_are_copies():
     replay, model = filled(FULL, 2)
-    contents = replay.contents()
+    contents = rows_of(replay)
     kept = {name: array.copy() for name, array in contents.items()}
     write(replay, random_epoch(FULL, np.random.default_rng(9)), 9)
     for name, array in contents.items():

@@ -14,6 +14,7 @@ from workbench.core.seeding import stream
 from workbench.core.shared.replay import ReplayError
 from workbench.core.shared.sampling import UniformSampler
 from workbench.runs.loaded import unpadded
+from workbench.runs.rows import rows_of
 
 CONFIG = wb.preset("tiny").replace(
     **{"world": TrialConfig(num_worlds=2, alike=True), "epochs": 6, "device": "cpu", "replay.learning_starts": 24,
@@ -23,7 +24,7 @@ CONFIG = wb.preset("tiny").replace(
 
 def batch_of(parts, agent):
     """Every valid row of the window, stacked, with its columns."""
-    replay, arrays = parts.replays[agent], parts.replays[agent].contents()
+    replay, arrays = parts.replays[agent], rows_of(parts.replays[agent])
     rows = {name: array[arrays["valid"]] for name, array in arrays.items()}
     batch = batches.zeros(len(rows["number"]), CONFIG.agent.num_frames, CONFIG.spec.agents[agent])
     batch.number[:] = rows["number"]
@@ -63,7 +64,7 @@ def test_no_row_crosses_the_end_of_an_episode(seed, n_step, ending):
 def test_turns_in_which_an_agent_takes_no_part_are_stored_and_never_drawn():
     parts = inprocess.run(CONFIG, 0)
     for agent in range(3):
-        replay, contents = parts.replays[agent], parts.replays[agent].contents()
+        replay, contents = parts.replays[agent], rows_of(parts.replays[agent])
         idle = set(contents["number"][~contents["valid"]].tolist())
         drawn = drawn_from(replay, 2000).number.tolist()
         assert idle and not idle & set(drawn)
@@ -88,7 +89,7 @@ def test_treasurehunt_answers_without_a_new_array():
     first = world.end_turn()
     assert all(one is other for one, other in zip(first, world.end_turn(), strict=True))
     assert first.valid.all() and not first.terminated.any() and not first.truncated.any()
-    assert not {"terminated", "truncated", "valid"} & set(inprocess.build(wb.preset("tiny"), 0).replays[0].contents())
+    assert not {"terminated", "truncated", "valid"} & set(rows_of(inprocess.build(wb.preset("tiny"), 0).replays[0]))
 
 
 @pytest.mark.parametrize("alike", [True, False])

@@ -8,6 +8,7 @@ sampler declare their arguments in their own files. ``mode`` and ``lag`` belong 
 import functools
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, cast
@@ -17,13 +18,14 @@ from workbench.core.agents.base import AgentConfig
 from workbench.core.envs.base import EnvSpec, WorldConfig
 from workbench.core.registry import ConfigError as ConfigError
 from workbench.core.sentences import did_you_mean, said
-from workbench.core.settings import SHARE, Choice, Settings, above, at_least, between, pattern, require
+from workbench.core.settings import SHARE, Choice, Rule, Settings, above, at_least, between, require
 from workbench.core.shared.sampling import SamplerConfig
 
 Mode = Literal["sequential", "multiprocess"]
 MODES: tuple[Mode, ...] = ("sequential", "multiprocess")
 
-Device = Annotated[str, pattern("auto|cpu|mps|cuda(:[0-9]{1,3})?", '"auto", "cpu", "cuda", "cuda:N" or "mps"')]
+_DEVICE = re.compile("auto|cpu|mps|cuda(:[0-9]{1,3})?")
+Device = Annotated[str, Rule('"auto", "cpu", "cuda", "cuda:N" or "mps"', lambda value: bool(_DEVICE.fullmatch(value)))]
 MANY = between(1, 1_000_000)
 
 

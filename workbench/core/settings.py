@@ -7,7 +7,6 @@ and :meth:`Settings.to_dict`, which follow the groups however deep they are nest
 
 import dataclasses
 import math
-import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -42,11 +41,6 @@ def above(low: float, unit: str = "", most: float = math.inf) -> Rule:
 def between(low: float, high: float, unit: str = "", also: float = math.nan) -> Rule:
     """From ``low`` to ``high``, both included, or ``also``."""
     return Rule(f"{low:.15g} to {high:.15g} {unit}".rstrip(), lambda value: value == also or low <= value <= high)
-
-
-def pattern(expression: str, words: str) -> Rule:
-    """Texts that a regular expression matches as a whole."""
-    return Rule(words, lambda value: re.fullmatch(expression, value) is not None)
 
 
 SHARE = between(0, 1, "(a share or a probability)")
@@ -100,7 +94,9 @@ class Settings:
 
 
 class Choice(Settings):
-    """Arguments of one world, agent or sampler out of several, chosen by name. Each declares its own fields.
+    """Arguments of one world, agent or sampler out of several, chosen by a registered name or by ``module:Class``.
+
+    Each declares its own fields.
 
     Attributes:
         named_by: The field that takes what stands behind a colon after the name; "" if none does.

@@ -14,6 +14,7 @@ from workbench.core.agents.flat_parameters import ParameterLayout
 from workbench.core.processes.worker import Parts
 from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore, WeightStoreError
+from workbench.runs.rows import broken_rows
 
 # Rows of the window whose stamps are looked at in one go, if an epoch has no more: none is left out then.
 SCAN = 256
@@ -55,11 +56,9 @@ class CleanReplay(Replay):
 
     _scanned = 0
 
-    places = Replay._index  # where rows lie: slots, turns and worlds
-
     def broken(self, numbers: NDArray[np.int64]) -> int:
         """Rows that do not match their stamp or number; 0 if the writer was given one of them meanwhile."""
-        broken = self.broken_rows(numbers)
+        broken = broken_rows(self, numbers)
         return broken if not broken or (numbers >= self.oldest_intact).all() else 0
 
     def scan(self) -> int:

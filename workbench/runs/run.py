@@ -49,6 +49,7 @@ from workbench.runs.recovery.keepers import Recovery
 from workbench.runs.recovery.restarts import Incident, RestartPolicy
 from workbench.runs.reference_policies import reference_rewards
 from workbench.runs.result import Result
+from workbench.runs.rows import rows_of
 from workbench.runs.sentences import said
 from workbench.runs.time_slice import TimeSlice
 from workbench.runs.uninterrupted import uninterrupted
@@ -469,7 +470,7 @@ class Run(RunView, Listener, Awaitable[Result]):
 
     def _digests(self) -> dict[str, str]:
         supervisor = self._supervisor
-        rows = [field for replay in supervisor.shared.replays for field in replay.contents().values()]
+        rows = [field for replay in supervisor.shared.replays for field in rows_of(replay).values()]
         chains = {name: [chain] for name, chain in supervisor.progress.digests().items()}
         parts = {"weights": self._read_weights(), "replay": rows} | chains
         # a run with a fault never equals a sound one

@@ -32,7 +32,7 @@ from workbench.core.agents.value_agent import ValueAgent, ValueConfig
 from workbench.core.config import Config
 from workbench.core.settings import require
 from workbench.core.shared.replay import Batch, Replay
-from workbench.core.train.learners import Learned, Learner
+from workbench.core.train.learners import Learned, Learner, Update
 from workbench.zoo.sentences import said
 
 FRAMES = 40  # of Python's stack, for each agent whose update is under way, with room for wrappers
@@ -58,13 +58,7 @@ class _Request:
     end: int | None
     learning_rate: Callable[[int], float]
     metrics: list[Tensor] = field(default_factory=list)
-    columns: list[tuple[float, int, int, float]] = field(default_factory=list)
-
-    def answer(self) -> Learned:
-        """What is reported."""
-        metrics = torch.stack(self.metrics).cpu().numpy() if self.metrics else np.empty((0, 1), np.float32)
-        version, targets, fill, finished = np.array(self.columns).reshape(-1, 4).T
-        return Learned(metrics, version, targets.astype(np.int64), fill.astype(np.int64), finished)
+    updates: list[Update] = field(default_factory=list)
 
 
 class FusedLearner(Learner):
@@ -152,7 +146,7 @@ class FusedLearner(Learner):
     ) -> Learned:  # fmt: skip
         """The updates of one agent, made together with those of all others that are due."""
         if num_updates == 0:
-            return _Request(0, end, learning_rate).answer()
+            return Learned.of([], [])
         self._asked[index] = _Request(num_updates, end, learning_rate)
         for other in self.agents:
             if index in self._asked and other not in self._asked:
@@ -178,9 +172,9 @@ class FusedLearner(Learner):
                 if takes_errors:
                     self.samplers[index].update(batch.number, agent.td_errors())
                 version = float(batch.policy_version.mean())
-                request.columns.append((version, agent.target_updates, replay.fill(request.end), time.time()))
+                request.updates.append((version, agent.target_updates, replay.fill(request.end), time.time()))
             heartbeat()
-        self._made_updates = {index: request.answer() for index, request in asked.items()}
+        self._made_updates = {index: Learned.of(each.metrics, each.updates) for index, each in asked.items()}
         self._asked.clear()
 
     def _next(self) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from workbench.core.agents.products import linear
 from workbench.core.agents.staging import resolve_device
 from workbench.core.agents.value_agent import EpsilonGreedy, ValueAgent
 from workbench.core.config import Config
@@ -167,6 +168,6 @@ def cost_of_bfloat16(device: torch.device) -> float:
     took, side = {}, SIDES.get(device.type, 384)
     for dtype in (torch.float32, torch.bfloat16):
         one = torch.ones((side, side), dtype=dtype, device=device)
-        waited = "float((one @ one)[0, 0])"  # to look at a number waits for the device
-        took[dtype] = min(timeit.repeat(waited, globals={"one": one}, number=1, repeat=TRIES))
+        waited = "float(linear(one, one)[0, 0])"  # to look at a number waits for the device
+        took[dtype] = min(timeit.repeat(waited, globals={"linear": linear, "one": one}, number=1, repeat=TRIES))
     return took[torch.bfloat16] / took[torch.float32]

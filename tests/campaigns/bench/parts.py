@@ -16,6 +16,7 @@ from torch import Tensor
 from tests import batches
 from workbench.core.agents.base import Policy
 from workbench.core.agents.iqn_agent import IQNAgent, IQNConfig
+from workbench.core.agents.products import linear
 from workbench.core.config import Config
 from workbench.core.envs.base import World
 from workbench.core.envs.treasurehunt import NUM_ACTIONS, NUM_ENTITIES
@@ -30,6 +31,9 @@ from workbench.runs.presets import preset
 from workbench.zoo.environment import EnvironmentConfig
 from workbench.zoo.gymnasium import Alone
 from workbench.zoo.prioritised import PrioritisedConfig
+
+# From an input, a weight and a bias, if there is one, to their product, as ``torch.nn.functional.linear``.
+Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 def as_a_child() -> None:
@@ -180,12 +184,16 @@ def collecting_parts(config: Config, device: torch.device | None = None) -> tupl
 
 
 def update_speed(config: Config, device: torch.device, quick: bool) -> dict[str, Any]:
-    """One update beside the bare matrix products of the same shapes, in milliseconds."""
+    """One update beside the bare matrix products of the same shapes, in milliseconds.
+
+    Those are torch's own; ``own`` are the same products as an update makes them, by the faster library.
+    """
     agent = IQNAgent(config, 0, device)
     fill(agent.batch, stream(0, "sampling"))
-    products = matrix_products(config, device)
-    update, bare = side_by_side([lambda: agent.update(1e-4), products], 30 if quick else 300, waiting(device))
-    return {"update_ms": 1e3 * update, "matrix_products_ms": 1e3 * bare, "ratio": update / bare}
+    both = matrix_products(config, device), matrix_products(config, device, linear)
+    update, bare, own = side_by_side([lambda: agent.update(1e-4), *both], 30 if quick else 300, waiting(device))
+    times = {"update_ms": 1e3 * update, "matrix_products_ms": 1e3 * bare, "ratio": update / bare}
+    return times | {"own_products_ms": 1e3 * own, "own_ratio": update / own}
 
 
 def fill(batch: Batch, rng: np.random.Generator) -> None:
@@ -197,8 +205,8 @@ def fill(batch: Batch, rng: np.random.Generator) -> None:
     batch.discount_t[...] = 0.97
 
 
-def matrix_products(config: Config, device: torch.device) -> Callable[[], None]:
-    """Every matrix product that one update needs, and nothing else, as one function.
+def matrix_products(config: Config, device: torch.device, product: Product | None = None) -> Callable[[], None]:
+    """Every matrix product that one update needs, and nothing else, as one function; torch's into memory that is there.
 
     Three passes forward (online at s_tm1; online at s_t to choose, whose head works on the mean over fractions; target
     at s_t), and for the first of them the gradients of all weights and of the inputs of head, hidden and embedding.
@@ -219,10 +227,11 @@ def matrix_products(config: Config, device: torch.device) -> Callable[[], None]:
         shapes += [(rows, inputs, width), (pairs, agent.num_cosines, width), (pairs, width, width)]
         shapes += [(pairs if head_per_fraction else rows, width, heads)]
     pairs = rows * agent.num_quantiles
-    forward = [_linear(m, k, n, device) for m, k, n in shapes]
+    forward = [_linear(product, *_random(device, (m, k), (n, k), (n,), (m, n))) for m, k, n in shapes]
     weights = [(rows, inputs, width), (pairs, agent.num_cosines, width), (pairs, width, width), (pairs, width, heads)]
-    backward = [_weight_gradient(m, k, n, device) for m, k, n in weights]
-    backward += [_input_gradient(pairs, width, heads, device), _input_gradient(pairs, width, width, device)]
+    backward = [_weight_gradient(product, *_random(device, (m, k), (m, n), (n, k))) for m, k, n in weights]
+    before = (pairs, width, heads), (pairs, width, width)
+    backward += [_input_gradient(product, *_random(device, (m, n), (n, k), (m, k))) for m, k, n in before]
 
     def products() -> None:
         for product in (*forward, *backward):
@@ -231,18 +240,21 @@ def matrix_products(config: Config, device: torch.device) -> Callable[[], None]:
     return products
 
 
-def _linear(m: int, k: int, n: int, device: torch.device) -> Callable[[], Tensor]:
-    x, weight, bias, out = _random(device, (m, k), (n, k), (n,), (m, n))
+def _linear(product: Product | None, x: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> Callable[[], Tensor]:
+    if product:
+        return lambda: product(x, weight, bias)
     return lambda: torch.addmm(bias, x, weight.t(), out=out)
 
 
-def _weight_gradient(m: int, k: int, n: int, device: torch.device) -> Callable[[], Tensor]:
-    x, gradient, out = _random(device, (m, k), (m, n), (n, k))
+def _weight_gradient(product: Product | None, x: Tensor, gradient: Tensor, out: Tensor) -> Callable[[], Tensor]:
+    if product:
+        return lambda: product(gradient.t(), x.t(), None)
     return lambda: torch.mm(gradient.t(), x, out=out)
 
 
-def _input_gradient(m: int, k: int, n: int, device: torch.device) -> Callable[[], Tensor]:
-    gradient, weight, out = _random(device, (m, n), (n, k), (m, k))
+def _input_gradient(product: Product | None, gradient: Tensor, weight: Tensor, out: Tensor) -> Callable[[], Tensor]:
+    if product:
+        return lambda: product(gradient, weight.t(), None)
     return lambda: torch.mm(gradient, weight, out=out)
 
 

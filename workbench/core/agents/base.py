@@ -113,8 +113,6 @@ class Agent(Protocol):
 class AgentConfig(Choice, group="agent"):
     """Arguments of an agent. An agent's own dataclass is derived from it.
 
-    Its name in a configuration is the registered one, or ``module:Class``.
-
     Attributes:
         agent_class: The learning side, an :class:`Agent`. It is called with the whole configuration, the agent's index
             in the world, and the device where updates are computed; and with a snapshot to start from, copied, where

@@ -11,10 +11,11 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from workbench.core.agents.networks import Linear, NoisyLinear, ValueNetwork, duel
 from workbench.core.envs.base import AgentSpec
+from workbench.core.sentences import said
 
 
 class QuantileNetwork(ValueNetwork):
@@ -32,8 +33,7 @@ class QuantileNetwork(ValueNetwork):
         self.phi = Linear(num_cosines, width)
         self.hidden = layer(width, width)
         self.head = layer(width, 1 + spec.num_actions)
-        self.frequencies: Tensor
-        self.register_buffer("frequencies", math.pi * torch.arange(num_cosines, dtype=torch.float32), persistent=False)
+        self.frequencies = nn.Buffer(math.pi * torch.arange(num_cosines, dtype=torch.float32), persistent=False)
 
     def forward(self, state: Tensor, tau: Tensor) -> Tensor:
         """State (B, F, *shape) and fractions (B, N) float32 to quantile values (B, N, A) float32."""
@@ -85,10 +85,9 @@ def quantile_huber_loss(value: Tensor, tau: Tensor, target: Tensor, kappa: float
         ValueError: a rank, a length or a dtype does not fit.
     """
     shapes, dtypes = [tuple(each.shape) for each in (value, tau, target)], {value.dtype, tau.dtype, target.dtype}
-    if tau.shape != value.shape or [len(shape) for shape in shapes] != [2, 2, 2] or len(target) != len(value):
-        raise ValueError(f"value, tau and target have shapes {shapes}; they must be (B, N), (B, N) and (B, N')")
-    if len(dtypes) > 1 or not value.is_floating_point():
-        raise ValueError(f"value, tau and target have dtypes {dtypes}; they must have one, of floating point")
+    fit = tau.shape == value.shape and [len(shape) for shape in shapes] == [2, 2, 2] and len(target) == len(value)
+    if not fit or len(dtypes) > 1 or not value.is_floating_point():
+        raise ValueError(said("iqn.loss", shapes=shapes, dtypes=dtypes))
     pairs = (*value.shape, target.shape[1])  # (B, N, N')
     value_i, target_j = value.unsqueeze(2).expand(pairs), target.detach().unsqueeze(1).expand(pairs)
     with torch.no_grad():

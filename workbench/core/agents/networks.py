@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from workbench.core.agents.products import linear
 from workbench.core.envs.base import AgentSpec
 
 # Least side of images, in pixels, that pass the convolutions of Mnih et al. 2015 (doi:10.1038/nature14236) and not that
@@ -38,6 +38,10 @@ class Layer(nn.Module):
 
 class Linear(Layer, nn.Linear):
     """A linear layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs) to (B, outputs)."""
+        return linear(x, self.weight, self.bias)
 
 
 class Convolution(Layer, nn.Conv2d):
@@ -88,7 +92,7 @@ class NoisyLinear(Linear):
         if not self.training:
             return super().forward(x)
         weight = torch.addcmul(self.weight, self.weight_sigma, torch.outer(self.noise_out, self.noise_in))
-        return F.linear(x, weight, torch.addcmul(self.bias, self.bias_sigma, self.noise_out))
+        return linear(x, weight, torch.addcmul(self.bias, self.bias_sigma, self.noise_out))
 
 
 class ValueNetwork(nn.Module):
@@ -102,9 +106,8 @@ class ValueNetwork(nn.Module):
         super().__init__()
         self.num_inputs = num_frames * math.prod(spec.shape) * (spec.num_codes or 1)
         self._scale = 1 / 255 if spec.dtype == "uint8" else 1.0
-        self.codes: Tensor | None
-        codes = torch.eye(256, 1 + spec.num_codes)[:, 1:].contiguous() if spec.num_codes else None
-        self.register_buffer("codes", codes, persistent=False)
+        codes = torch.eye(256, 1 + (spec.num_codes or 0))[:, 1:].contiguous()
+        self.codes = nn.Buffer(codes, persistent=False) if spec.num_codes else None
 
     def encode(self, state: Tensor) -> Tensor:
         """(B, F, *shape) to (B, num_inputs) float32: codes one-hot and code 0 all zeros, other bytes from 0 to 1."""

@@ -286,8 +286,7 @@ class EpsilonGreedy:
         self.stage(stack)
         self.inputs.upload()
         with torch.inference_mode():
-            q: NDArray[np.float32] = self.q(self.inputs.device).cpu().numpy()
-        return q
+            return to_numpy(self.q(self.inputs.device), copy=False)
 
     def stage(self, stack: NDArray[Any]) -> None:
         """Fill :attr:`inputs` with a state and the random numbers of one choice."""

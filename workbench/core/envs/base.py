@@ -149,8 +149,6 @@ class World(Protocol):
 class WorldConfig(Choice, group="world"):
     """Arguments of a world. A world's own dataclass is derived from it and says what the world is and how it is made.
 
-    Its name in a configuration is the registered one, or ``module:Class``.
-
     Attributes:
         num_worlds: Copies of the world that run side by side and feed the same replays.
     """

@@ -28,7 +28,7 @@ from workbench.core.processes.worker import Job, Role
 from workbench.core.sentences import said
 from workbench.core.shared.record_ring import Channel
 from workbench.core.train.hooks import Death, Listener, Verdict
-from workbench.core.train.learners import Learner, MakeLearner
+from workbench.core.train.learners import Learner
 
 LOOK_INTERVAL_S = 0.1  # between two rounds of the watching thread; a death wakes it at once
 MOST_SAID = 400  # characters of an exception that go into the line about a death; the traceback has them all
@@ -77,7 +77,7 @@ class Supervisor:
         self._channels = [Channel(self.shared.blocks[f"channel {index}"].open()) for index in range(len(roles))]
         folder = Descriptor(os.open(logs, os.O_RDONLY | os.O_DIRECTORY))  # whatever name it gets
         self._wakeups = [Wakeup.create(index, plan.config.processes.hang_timeout_s / 4) for index in range(len(roles))]
-        learner: MakeLearner = registry.registered("learner", plan.config.processes.learner[0]) or Learner
+        learner: type[Learner] = registry.registered("learner", plan.config.processes.learner[0]) or Learner
         shared = plan, self.shared.blocks, self._wakeups, folder, learner
         jobs = [Job(name, role, index, agents, *shared) for index, (name, role, agents) in enumerate(roles)]
         self.children = [Child(job, new_process(job.name, child.run, job)) for job in jobs]

@@ -17,7 +17,7 @@ from workbench.core.processes.shared_memory import Block, Descriptor
 from workbench.core.processes.wakeup import Wakeup
 from workbench.core.shared.record_ring import Channel
 from workbench.core.train.hooks import unchanged
-from workbench.core.train.learners import Learner, MakeLearner
+from workbench.core.train.learners import Learner
 from workbench.core.train.loop import Collector, Trainer
 from workbench.core.train.pacing import Pacing
 
@@ -51,7 +51,7 @@ class Job:
     blocks: dict[str, Block]
     wakeups: list[Wakeup]
     logs: Descriptor
-    learner: MakeLearner = Learner
+    learner: type[Learner] = Learner
     restarts: int = 0
 
 

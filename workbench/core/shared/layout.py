@@ -7,11 +7,10 @@ disagree on a shape or a dtype are told what differs instead of reading each oth
 import fcntl
 import functools
 import itertools
-import json
 import math
 import platform
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, Any, NamedTuple
 
@@ -60,9 +59,9 @@ class Layout:
 
     @property
     def text(self) -> str:
-        """The table as JSON text: title, then name, shape and dtype of each array."""
-        rows = [[field.name, list(field.shape), np.dtype(field.dtype).str] for field in self.fields]
-        return json.dumps([self.title, rows], separators=(",", ":"))
+        """The table in lines of text: the title, then name, shape and dtype of each array."""
+        rows = (f"{field.name!r} of shape {field.shape} and dtype {np.dtype(field.dtype)}" for field in self.fields)
+        return "\n".join((ascii(self.title), *rows))
 
     @property
     def nbytes(self) -> int:
@@ -150,20 +149,15 @@ class Counter:
 
 
 def _first_difference(found: str, expected: str) -> str:
-    """What two tables, as JSON text, say of the first thing in which they differ."""
-    try:
-        (title, rows), (expected_title, expected_rows) = json.loads(found), json.loads(expected)
-        if title != expected_title:
-            return f"the block was made as a {title!r} and is opened as a {expected_title!r}"
-        pairs: Iterable[Any] = itertools.zip_longest(rows, expected_rows, fillvalue=())
-        made, opened = next((_described(*one), _described(*other)) for one, other in pairs if one != other)
-    except (ValueError, TypeError, StopIteration):
+    """What two tables, in lines of text, say of the first thing in which they differ."""
+    (title, *made), (expected_title, *opened) = found.split("\n"), expected.split("\n")
+    if "\0" in found or not found.isascii():
         return f"the header of the block is damaged: it says {found[:80]!r}"
-    return f"the block was made as a {title!r} with {made} and is opened as one with {opened}"
-
-
-def _described(name: str = "", shape: Sequence[int] = (), dtype: str = "") -> str:
-    return f"{name!r} of shape {tuple(shape)} and dtype {np.dtype(dtype)}" if name else "no further array"
+    if title != expected_title:
+        return f"the block was made as a {title} and is opened as a {expected_title}"
+    pairs = itertools.zip_longest(made, opened, fillvalue="no further array")
+    one, other = next(pair for pair in pairs if pair[0] != pair[1])
+    return f"the block was made as a {title} with {one} and is opened as one with {other}"
 
 
 def _room(field: Field) -> int:

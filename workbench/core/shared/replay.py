@@ -220,7 +220,8 @@ class Replay:
         arrays["r_t"][slot], arrays["discount_t"][slot], arrays["span"][slot] = r_t, discount_t, span
         first = epoch * self.steps_per_epoch
         arrays["number"][slot].reshape(-1)[:] = np.arange(first, first + self.steps_per_epoch)
-        arrays["stamp"][slot] = row_stamps(arrays, slot)
+        frame, rows = arrays["frame"][slot], {name: arrays[name][slot] for name in self.rows}
+        arrays["stamp"][slot] = row_stamps(rows | {"frame": frame[:-1], "next_frame": frame[1:]})
         self._committed.set(epoch + 1)
 
     def ends(self, slot: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -363,49 +364,24 @@ class Replay:
         frames[(turn - start)[:, None] < self._back] = self._blank
         return stack
 
-    # --- looking after it ----------------------------------------------------------------------------------------
-
-    def broken_rows(self, numbers: NDArray[np.int64]) -> int:
-        """How many of these rows do not match their stamp, or hold another row than their number says."""
-        arrays, index = self.arrays, self._index(numbers)
-        bad = (arrays["stamp"][index] != row_stamps(arrays, index)) | (arrays["number"][index] != numbers)
-        return int(bad.sum())
-
-    def contents(self) -> dict[str, NDArray[Any]]:
-        """Copies of the rows in the window, oldest first, by field, with the frames before and after the turn."""
-        kept = np.arange(max(self.oldest_intact, self.count - self.window), self.count)
-        slot, turn, world = index = self._index(kept)
-        next_frame = self.arrays["frame"][slot, turn + 1, world]
-        return {name: self.arrays[name][index] for name in ("frame", *self.rows)} | {"next_frame": next_frame}
-
-    def _index(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.intp], ...]:
+    def places(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.intp], ...]:
         """Where rows lie: slots, turns and worlds."""
         return np.unravel_index(numbers % len(self.rows["number"]), self.arrays["action"].shape)
 
 
-def row_stamps(arrays: Mapping[str, NDArray[Any]], index: Any) -> NDArray[np.uint32]:
-    """Checksums over every field of the rows at ``index``, and over the frames before and after their turn.
+def row_stamps(rows: Mapping[str, NDArray[Any]]) -> NDArray[np.uint32]:
+    """Checksums over every field of some rows, and over the frames before and after their turn, "next_frame".
 
     A sum of the fields' bits under odd multipliers, modulo 2**32: a row with one word changed never keeps its stamp,
     and two rows that differ, or a mixture of two rows, have equal stamps with a probability of about 2**-32.
-
-    Args:
-        arrays: those of a replay.
-        index: a slot, for all rows of an epoch; or arrays of slots, turns and worlds, for single rows.
     """
-    frame = arrays["frame"]
-    if isinstance(index, tuple):
-        slot, turn, world = index
-        frames, next_frames = frame[index], frame[slot, turn + 1, world]
-    else:
-        frames, next_frames = frame[index, :-1], frame[index, 1:]
-    size = math.prod(frame.shape[3:]) * max(1, frame.itemsize // 4)  # words in a frame
-    frames, next_frames = (_words(each).reshape(*arrays["action"][index].shape, size) for each in (frames, next_frames))
+    frame, row = rows["frame"], rows["action"].shape
+    size = math.prod(frame.shape[len(row) :]) * max(1, frame.itemsize // 4)  # words in a frame
+    frames, next_frames = (_words(rows[name]).reshape(*row, size) for name in ("frame", "next_frame"))
     weights = np.arange(1, 2 * size, 2, dtype=np.uint32) * np.uint32(2654435761)
     stamp: NDArray[np.uint32] = (frames * weights).sum(-1, dtype=np.uint32)
     stamp += (next_frames * weights).sum(-1, dtype=np.uint32) * np.uint32(0x85EBCA6B)
-    stamped = (*STAMPED, *(name for name in ENDS if name in arrays))
-    words = np.concatenate([_words(arrays[name][index]) for name in stamped], axis=-1)
+    words = np.concatenate([_words(rows[name]) for name in (*STAMPED, *ENDS) if name in rows], axis=-1)
     odd = np.arange(words.shape[-1], dtype=np.uint32) * np.uint32(2 * 0x1000193) + np.uint32(0x9E3779B1)
     stamp += (words * odd).sum(-1, dtype=np.uint32)
     return stamp

@@ -55,8 +55,6 @@ class Sampler:
 class SamplerConfig(Choice, group="replay.sampler"):
     """Arguments of a sampler. A sampler's own dataclass is derived from it.
 
-    Its name in a configuration is the registered one, or ``module:Class``.
-
     Attributes:
         weighted: Whether rows have importance weights; a batch then carries them, and the loss of each row is
             multiplied.

@@ -7,35 +7,37 @@ updates of one agent at a time; one that makes those of several agents in one go
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from workbench.core.agents.base import Agent
 from workbench.core.config import Config
 from workbench.core.seeding import stream
 from workbench.core.shared.replay import Replay
 
+# Of an update: mean policy version of its rows, target updates after it, rows to draw from, when issued (s since 1970).
+Update = tuple[float, int, int, float]
 
-@dataclass(frozen=True)
-class Learned:
-    """What a number of updates of one agent looked like; U updates.
+
+class Learned(NamedTuple):
+    """What a number of updates of one agent looked like.
 
     Attributes:
-        metrics: (U, M) float32: the metrics of the agent's arguments, of each update.
-        policy_version: (U,) float64: mean version of the policies that chose the batch's actions.
-        target_updates: (U,) int64: target updates of the agent after each update.
-        fill: (U,) int64: rows that each update could draw from.
-        finished: (U,) float64: when each update had been issued, in seconds since 1970.
+        metrics: (U, M) float32: the metrics of the agent's arguments, of each of U updates.
+        updates: the rest, of each.
     """
 
     metrics: NDArray[np.float32]
-    policy_version: NDArray[np.float64]
-    target_updates: NDArray[np.int64]
-    fill: NDArray[np.int64]
-    finished: NDArray[np.float64]
+    updates: list[Update]
+
+    @classmethod
+    def of(cls, metrics: list[Tensor], updates: list[Update]) -> "Learned":
+        """Wait for the device's metrics, (M,) of each update."""
+        return cls(torch.stack(metrics).cpu().numpy() if metrics else np.empty((0, 1), np.float32), updates)
 
 
 class Learner:
@@ -76,20 +78,12 @@ class Learner:
             heartbeat: called after every update.
         """
         agent, replay, sampler = self.agents[index], self.replays[index], self.samplers[index]
-        metrics, version, targets, fill, finished = [], [], [], [], []
+        metrics, updates = list[Tensor](), list[Update]()
         for _ in range(num_updates):
             batch = replay.sample(sampler, agent.batch, end)
-            version.append(batch.policy_version.mean())
-            fill.append(replay.fill(end))
             metrics.append(agent.update(learning_rate(agent.updates)))
             if self._takes_errors:
                 sampler.update(batch.number, agent.td_errors())
-            targets.append(agent.target_updates)
-            finished.append(time.time())
+            updates.append((batch.policy_version.mean(), agent.target_updates, replay.fill(end), time.time()))
             heartbeat()
-        stacked = torch.stack(metrics).cpu().numpy() if metrics else np.empty((0, 1), np.float32)
-        return Learned(stacked, np.array(version), np.array(targets), np.array(fill), np.array(finished))
-
-
-# What a learner is registered as: its class, called as :class:`Learner` is.
-MakeLearner = Callable[[Config, Sequence[int], Sequence[Replay], torch.device], Learner]
+        return Learned.of(metrics, updates)

@@ -148,8 +148,7 @@ class Collector:
 
     def sync(self, epoch: int, version: int | None) -> None:
         """Take a version of every agent out of its weight store and act with it from now on."""
-        parts = zip(self.stores, self.policies, self.vectors, strict=True)
-        for agent, (store, policy, vector) in enumerate(parts):
+        for agent, (store, policy, vector) in enumerate(zip(self.stores, self.policies, self.vectors, strict=True)):
             before, wanted = self.in_use[agent], version
             if wanted is not None and self.progress.frozen(agent):
                 wanted = min(wanted, store.newest)  # its learner is gone, and with it the versions to come
@@ -269,12 +268,11 @@ class Trainer:
 
         learned = self.learner.learn(index, num_updates, end, rate, self.heartbeat)
         names = (*UPDATE_METRICS, *(metric.field for metric in self.config.agent.metrics))
-        for row, metrics in enumerate(learned.metrics):
+        for row, (version, target_updates, fill, finished) in enumerate(learned.updates):
             self.channel["updates"].write(
-                time=learned.finished[row], agent=index, epoch=epoch, update=first + row + 1,
-                learning_rate=rate(first + row), target_updates=learned.target_updates[row],
-                sample_age=newest - learned.policy_version[row], replay_fill=learned.fill[row],
-                **dict(zip(names, metrics, strict=True)),
+                time=finished, agent=index, epoch=epoch, update=first + row + 1, learning_rate=rate(first + row),
+                target_updates=target_updates, sample_age=newest - version, replay_fill=fill,
+                **dict(zip(names, learned.metrics[row], strict=True)),
             )  # fmt: skip
         self.unpublished[index] += num_updates
         self.progress.report_updates(index, agent.updates, learned.metrics[:, 0])

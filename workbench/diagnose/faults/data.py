@@ -115,7 +115,7 @@ class _Endless(_Unbroken):
             out.r_t += np.where(there, out.discount_t * reward, np.float32(0))
             out.discount_t *= np.where(there, np.float32(self._gamma), np.float32(1))
             last[there] = number[there]
-        slot, turn, world = self._index(last)
+        slot, turn, world = self.places(last)
         self.stack(slot, turn + 1, np.zeros_like(world), world, out.s_t)
 
 
