@@ -109,17 +109,16 @@ def time_of_kinds(spans: Records, edges: ArrayLike) -> NDArray[np.float64]:
     Returns:
         (NUM_KINDS, m - 1) float64, nanoseconds. What is missing to the length of an interval was not recorded.
     """
-    depth, kinds = depths(spans), np.arange(NUM_KINDS)
-    spent = np.zeros((NUM_KINDS, np.size(edges) - 1))
+    depth, edges, ends = depths(spans), np.asarray(edges), spans["start"] + spans["duration"]
+    turning = np.unique(np.concatenate([edges, spans["start"], ends]))  # between two of them nothing changes
+    middle, kind = (turning[:-1] + turning[1:]) / 2, np.zeros(len(turning) - 1)
     for level in range(depth.max(initial=-1) + 1):
-        here = spans[depth == level]
-        for kind in kinds:
-            spent[kind] += _time_within(here[here["kind"] == kind], edges)
-        if level:
-            around = spans[depth == level - 1]
-            parent = around["kind"][np.searchsorted(around["start"], here["start"], "right") - 1]
-            for kind in kinds:
-                spent[kind] -= _time_within(here[parent == kind], edges)
+        here, its_ends = spans[depth == level], ends[depth == level]
+        place = np.searchsorted(here["start"], middle) - 1
+        inside = (place >= 0) & (middle < its_ends[place])
+        kind[inside] = here["kind"][place[inside]]
+    spent = np.histogram2d(kind, middle, (np.arange(NUM_KINDS + 1), edges), weights=np.diff(turning))[0]
+    spent[0] = 0  # what was not recorded
     return spent
 
 
@@ -138,17 +137,6 @@ def time_on_core(spans: Records, start: float, end: float, left_out: Sequence[Sp
     counted = outermost[~np.isin(outermost["kind"], left_out) & (outermost["duration"] > 0)]
     inside = np.minimum(counted["start"] + counted["duration"], end) - np.maximum(counted["start"], start)
     return float((counted["on_core"] * np.maximum(inside, 0) / counted["duration"]).sum())
-
-
-def _time_within(apart: Records, edges: ArrayLike) -> NDArray[np.float64]:
-    """How much of each interval lies in spans that do not overlap."""
-    if len(apart) == 0:
-        return np.zeros(np.size(edges) - 1)
-    first = apart["start"][0]
-    turning = np.column_stack([apart["start"], apart["start"] + apart["duration"]]).ravel() - first
-    total = np.cumsum(apart["duration"])
-    spent = np.column_stack([total - apart["duration"], total]).ravel()
-    return np.diff(np.interp(np.asarray(edges) - first, turning, spent))
 
 
 # --- what share of a stretch of time each process worked, waited, or left unrecorded ---------------------------------
