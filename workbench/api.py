@@ -6,9 +6,9 @@ never imports this file.
 """
 
 import functools
-import importlib
 import inspect
 import os
+import pkgutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -95,10 +95,8 @@ _SHOWN = (comparing.Comparison, Config, Diagnosis, Result, RunList, RunView)
 
 def __getattr__(name: str) -> Any:
     """Import what draws and what exports when it is first asked for: a script that trains needs no matplotlib."""
-    if name == "report":
-        return importlib.import_module("workbench.report")
-    if module := _OFFERED["drawn"].get(name):
-        return getattr(importlib.import_module(module), name)
+    if where := _OFFERED["drawn"].get(name):
+        return pkgutil.resolve_name(where)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

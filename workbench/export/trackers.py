@@ -135,20 +135,16 @@ def to_tensorboard(run: RunView, out: Path | str) -> list[Path]:
     writer: Any = need("tensorboard.summary.writer.record_writer").RecordWriter
     if not any(len(run.history.series(name)[0]) for name in run.history):
         raise ExportError(f"run {run.name} is {run.status} and has recorded no curve; there is nothing to export")
-    agents: list[int | None] = [None, *range(run.config.num_agents)]
-    return [_write(writer, run, agent, at(out) / run.name) for agent in agents]
-
-
-def _write(record_writer: Any, run: RunView, agent: int | None, folder: Path) -> Path:
-    folder = folder / ("all" if agent is None else f"agent-{agent}")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"events.out.tfevents.{run.name}"
-    with whole_file(path) as file:
-        writer = record_writer(file)
-        for event in _events(run, agent):
-            writer.write(event.SerializeToString(deterministic=True))
-        writer.flush()
-    return path
+    parts: dict[str, int | None] = {"all": None} | {f"agent-{agent}": agent for agent in range(run.config.num_agents)}
+    paths = [at(out) / run.name / part / f"events.out.tfevents.{run.name}" for part in parts]
+    for path, agent in zip(paths, parts.values(), strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as file:
+            records = writer(file)
+            for event in _events(run, agent):
+                records.write(event.SerializeToString(deterministic=True))
+            records.flush()
+    return paths
 
 
 def _events(run: RunView, agent: int | None) -> Iterator[Any]:

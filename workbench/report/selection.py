@@ -104,15 +104,14 @@ def select(paths: Sequence[Runs], pool: Sequence[str] = ()) -> Selection:
         else:
             left_out.append(f"{run.name} is {run.status}; only finished runs are drawn")
     newest: dict[str, LoadedRun] = {}
-    for run in sorted(found, key=_age):
-        identity = json.dumps([_kind(run), found[run]], sort_keys=True)
-        again = newest.pop(identity, None)
-        newest[identity] = run
-        if again is not None:
-            left_out.append(f"{again.name} has the settings and the seed of {run.name}, which is newer")
+    for run in sorted(found, key=_age, reverse=True):
+        newer = newest.setdefault(json.dumps([_kind(run), found[run]], sort_keys=True), run)
+        if newer is not run:
+            left_out.append(f"{run.name} has the settings and the seed of {newer.name}, which is newer")
     if not newest:
         raise ReportError(f"none of the {len(left_out)} runs can be drawn: {'; '.join(left_out[:10])}")
-    return Selection(_groups({run: found[run] for run in newest.values()}, pool), tuple(pool), tuple(sorted(left_out)))
+    groups = _groups({run: found[run] for run in reversed(newest.values())}, pool)
+    return Selection(groups, tuple(pool), tuple(sorted(left_out)))
 
 
 def _read(path: Path, given: Given) -> tuple[LoadedRun, dict[str, Any]]:

@@ -28,12 +28,7 @@ def moving_average(x: ArrayLike, y: ArrayLike, window: int, limit: int = MAX_POI
     start = np.maximum(centre - window // 2, 0)
     end = np.minimum(centre + window // 2 + 1, len(y))
     finite = np.isfinite(y)
-    count = _window_sums(finite.astype(np.float64), start, end)
-    total = _window_sums(np.where(finite, y, 0.0), start, end)
+    # each window is added up by itself: a spike spoils no other window; reduceat wants every end to be an index
+    padded = np.pad([finite, np.where(finite, y, 0.0)], ((0, 0), (0, 1)))
+    count, total = np.add.reduceat(padded, np.column_stack([start, end]).ravel(), axis=1)[:, ::2]
     return x[centre], np.divide(total, count, out=np.full(len(centre), np.nan), where=count > 0)
-
-
-def _window_sums(values: NDArray[np.float64], start: NDArray[np.intp], end: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Sum of ``values[start:end]`` for each pair. Each window is added up by itself: a spike spoils no other window."""
-    padded = np.append(values, 0.0)  # reduceat wants every end to be an index
-    return np.asarray(np.add.reduceat(padded, np.column_stack([start, end]).ravel())[::2])

@@ -4,6 +4,7 @@ Every process looks at itself, in a few epochs of the run alone, and at its memo
 system takes three milliseconds of a core to add up the pages of a process.
 """
 
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -34,12 +35,12 @@ class SystemLoad(Hook):
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Look before an epoch is collected: one that a process does again after a death is looked at again."""
-        _before(collector, "epoch", lambda at, _: (at, collector.in_use[0].updates), _writer(parts, "acting_load", 0))
+        _before_epochs(collector, parts, "acting_load", _load())
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Look before the updates of an epoch, once for all agents of a process."""
         if parts.job.role == "learner":
-            _before_updates(trainer, _writer(parts, "learning_load", min(trainer.agents)))
+            _before_epochs(trainer, parts, "learning_load", _load())
 
 
 class CardLoad(Hook):
@@ -55,61 +56,54 @@ class CardLoad(Hook):
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Look before the updates of an epoch; a run that is resumed elsewhere may have no card any more."""
-        agent, card = min(trainer.agents), resolve_device(trainer.config.device)
-
-        def write(point: dict[str, float]) -> None:
-            """One sample."""
-            reserved = torch.cuda.memory_reserved(card) / MIB
-            parts.channel["card_load"].write(agent=agent, memory=reserved, use=_use_of(card), **point)
-
+        card = resolve_device(trainer.config.device)
         if card.type == "cuda":
-            _before_updates(trainer, write)
+            _before_epochs(trainer, parts, "card_load", functools.partial(_load_of, card))
 
 
-def _writer(parts: Parts, table: str, agent: int) -> Callable[[dict[str, float]], None]:
-    """What writes a sample of this process, under an agent's number."""
+def _load() -> Callable[[], dict[str, float]]:
+    """What looks at this process: cores since it looked before, and memory."""
     before = time.monotonic(), time.process_time()
     looked, memory = -math.inf, math.nan
 
-    def write(point: dict[str, float]) -> None:
-        """One sample."""
+    def look() -> dict[str, float]:
+        """One look."""
         nonlocal before, looked, memory
         (wall, core), before = before, (time.monotonic(), time.process_time())
         if before[0] - looked > MEMORY_AGE_S:
             looked, memory = before[0], _memory()
-        cores = (before[1] - core) / (before[0] - wall)
-        parts.channel[table].write(agent=agent, cores=cores, memory=memory, **point)
+        return {"cores": (before[1] - core) / (before[0] - wall), "memory": memory}
 
-    return write
-
-
-def _before_updates(trainer: Trainer, write: Callable[[dict[str, float]], None]) -> None:
-    _before(trainer, "learn", lambda index, epoch, *_: (epoch, trainer.agents[min(trainer.agents)].updates), write)
+    return look
 
 
-def _before(
-    part: Collector | Trainer, method: str, place: Callable[..., tuple[int, int]], write: Callable[..., None]
-) -> None:
-    """Have a sample written in some of the epochs, at equal distances, and once in each of those.
+def _before_epochs(part: Collector | Trainer, parts: Parts, table: str, look: Callable[[], dict[str, float]]) -> None:
+    """Have a sample written before some epochs are collected or learned, at equal distances, and once in each of those.
 
     Args:
-        part: of a process.
-        method: one is written before it works.
-        place: epoch and update, as the arguments of the method say.
-        write: writes a sample.
+        part: of a process; its samples are under the number of its first agent.
+        parts: what the process has.
+        table: that the samples are written to.
+        look: finds what is in one.
     """
+    worked: Any  # by agent, with the updates that are done
+    if isinstance(part, Collector):
+        method, place, agent, worked = "epoch", 0, 0, part.in_use
+    else:
+        method, place, agent, worked = "learn", 1, min(part.agents), part.agents
     interval, last, original = math.ceil(part.config.epochs / SAMPLES), -1, getattr(part, method)
 
-    def look(*arguments: Any) -> None:
+    def sampled(*arguments: Any) -> None:
         """Write one if it is due, and do the work."""
         nonlocal last
-        epoch, update = place(*arguments)
+        epoch = arguments[place]
         if (epoch + 1) % interval == 0 and epoch > last:
             last = epoch
-            write({"time": time.time(), "epoch": epoch, "update": update, "number": epoch})
+            at = {"time": time.time(), "epoch": epoch, "update": worked[agent].updates, "number": epoch}
+            parts.channel[table].write(agent=agent, **at, **look())
         original(*arguments)
 
-    setattr(part, method, look)
+    setattr(part, method, sampled)
 
 
 def _memory() -> float:
@@ -123,9 +117,10 @@ def _memory() -> float:
     return float(getattr(found, "pss", found.uss)) / MIB
 
 
-def _use_of(card: torch.device) -> float:
-    """Per cent of the last moments in which the card computed; nan where nobody can say."""
+def _load_of(card: torch.device) -> dict[str, float]:
+    """MiB that are reserved, and per cent of the last moments in which it computed; nan where nobody can say."""
     try:
-        return float(torch.cuda.utilization(card))
+        use = float(torch.cuda.utilization(card))
     except Exception:  # of a driver too: looking must not end a run
-        return math.nan
+        use = math.nan
+    return {"memory": torch.cuda.memory_reserved(card) / MIB, "use": use}

@@ -296,12 +296,8 @@ class Feed:
         marks, axis = [], axis_of(self.charts[chart], self.choices.over)
         for index, run in enumerate(self.runs):
             for when, epoch, values in run.changes:
-                places = {
-                    "time": when - start_time(run),
-                    "update": run.settings.updates_due(epoch),
-                    "agent_steps": epoch * run.config.steps_per_epoch,
-                    "epoch": epoch,
-                }
+                steps, updates = epoch * run.config.steps_per_epoch, run.settings.updates_due(epoch)
+                places = {"time": when - start_time(run), "update": updates, "agent_steps": steps, "epoch": epoch}
                 marks.append((float(places[axis]), change_text(values), index))
         return marks
 

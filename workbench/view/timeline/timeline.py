@@ -209,11 +209,8 @@ def chrome_trace(spans: Records, processes: Sequence[str], origin_ns: int, about
     """
     events: list[dict[str, Any]] = []
     for place, name in enumerate(processes):
-        told = {
-            "process_name": {"name": name},
-            "process_sort_index": {"sort_index": place},
-            "thread_name": {"name": name},
-        }
+        named: dict[str, object] = {"name": name}
+        told = {"process_name": named, "process_sort_index": {"sort_index": place}, "thread_name": named}
         events += [{"ph": "M", "name": each, "pid": place, "tid": place, "args": its} for each, its in told.items()]
     events += [_event(span, origin_ns) for span in spans.tolist()]
     return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": about}

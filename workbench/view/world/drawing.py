@@ -29,7 +29,7 @@ from workbench.view.world.game import Game, Sight, describe, title_of
 # In pixels: the whole, the side of a map, where what is drawn begins: below a title, in three columns; and letters,
 # which are still read where a narrow page shows all of it at three quarters.
 WIDTH, HEIGHT, SIDE, TOP, COLUMNS = 880, 385, 250, 70, (16, 310, 600)
-TITLE, TEXT = 16, 15
+TITLE, TEXT, BOX = 16, 15, (480, SIDE)
 FLOOR, SPREAD, PAGE = "#f4f1ea", "#E69F00", "currentColor"  # the last is the ink of the page
 CHOSEN = "#0072B2"  # the agent whose eyes it is seen through
 FONT = "var(--jp-ui-font-family, system-ui, sans-serif)"
@@ -69,10 +69,9 @@ class Words(NamedTuple):
 
 
 class Photo(NamedTuple):
-    """A picture, (height, width, 3) uint8, fitted into a box at the left below the title."""
+    """A picture, (height, width, 3) uint8, fitted into :data:`BOX` at the left below the title."""
 
     pixels: NDArray[np.uint8]
-    box: tuple[int, int] = 480, SIDE
 
 
 Drawing: TypeAlias = list[Shapes | Words | Photo]
@@ -115,8 +114,8 @@ def _element(part: Shapes | Words | Photo) -> str:
         look += ' font-weight="bold"' * part.bold
         return f'<text x="{part.x:.5g}" y="{part.y:.5g}" xml:space="preserve" {look}>{escaped(part.text)}</text>'
     Image.fromarray(part.pixels).save(file := io.BytesIO(), "png", compress_level=1)
-    source, (width, height) = base64.b64encode(file.getvalue()).decode(), part.box
-    place = f'x="{COLUMNS[0]}" y="{TOP}" width="{width}" height="{height}"'
+    source = base64.b64encode(file.getvalue()).decode()
+    place = f'x="{COLUMNS[0]}" y="{TOP}" width="{BOX[0]}" height="{BOX[1]}"'
     return f'<image {place} href="data:image/png;base64,{source}"/>'
 
 
@@ -137,7 +136,7 @@ def image(game: Game, name: str, scale: float = 1.0) -> Image.Image:
             place, font = (fine * part.x, fine * part.y), _font(part.bold, fine * part.size)
             pen.text(place, plain(part.text), _ink(part.colour), font, anchor=_ANCHORS[part.side])
         else:
-            box = round(fine * part.box[0]), round(fine * part.box[1])
+            box = round(fine * BOX[0]), round(fine * BOX[1])
             fitted = ImageOps.pad(Image.fromarray(part.pixels), box, color="white")
             sheet.paste(fitted, (round(fine * COLUMNS[0]), round(fine * TOP)))
     return sheet.reduce(FINE)

@@ -149,10 +149,7 @@ class Chart {
     const shown = this.shown.filter((line) => line.kind === "curve").slice(0, VALUES);
     return shown.map((line) => `${this.name(line)}: ${format(this.value(line, line.count - 1))}`).join("; ");
   }
-  name(line) {
-    const name = this.panel.runs[line.run].name;
-    return line.agent === null ? name : `${name}, agent ${line.agent}`;
-  }
+  name({ run, agent }) { return this.panel.runs[run].name + (agent === null ? "" : `, agent ${agent}`); }
 
   draw(u) {
     const { ctx } = u, { left, top, width, height } = u.bbox, ratio = uPlot.pxRatio, { colours, runs } = this.panel;
@@ -465,9 +462,7 @@ class Panel {
   tell() {
     const state = this.model.get("state"), pages = this.model.get("pages");
     for (const button of this.buttons) button.disabled = !state.able.includes(button.name);
-    this.message.innerHTML = state.message;
-    this.incidents.innerHTML = state.incidents;
-    this.failures.innerHTML = state.failures;
+    for (const part of ["message", "incidents", "failures"]) this[part].innerHTML = state[part];
     if (this.keys.children.length !== this.runs.length || this.keys.dataset.dark !== String(this.dark)) {
       this.keys.dataset.dark = this.dark;
       this.keys.replaceChildren(...this.runs.map(({ name }, run) => element("div", { className: "wb-row" },
@@ -588,9 +583,4 @@ class Panel {
   }
 }
 
-export default {
-  render({ model, el }) {
-    const panel = new Panel(model, el);
-    return () => panel.leave();
-  },
-};
+export default { render: ({ model, el }) => new Panel(model, el).leave };
