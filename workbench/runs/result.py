@@ -57,8 +57,7 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; numbers that are not finite become None."""
         text = json.dumps(dataclasses.asdict(self))
-        plain: dict[str, Any] = json.loads(text, parse_constant=lambda not_finite: None)
-        return plain
+        return dict(json.loads(text, parse_constant=lambda not_finite: None))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

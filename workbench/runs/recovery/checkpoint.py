@@ -120,9 +120,8 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
             return read_checkpoint(folder / _name(epoch)), refused
         except CheckpointError as error:
             refused.append(str(error))
-    if refused:
-        raise CheckpointError(said("checkpoint.broken", folder=folder, refused="; ".join(refused)))
-    raise CheckpointError(said("checkpoint.none", folder=folder))
+    broken = said("checkpoint.broken", folder=folder, refused="; ".join(refused))
+    raise CheckpointError(broken if refused else said("checkpoint.none", folder=folder))
 
 
 def checkpoint_of(folder: Path, epoch: int | Literal["newest"]) -> Checkpoint:

@@ -49,8 +49,7 @@ class Checkpoints(Listener):
         """Have a complete checkpoint written, after the records of what it holds."""
         if self._writer is not None and self._writer.is_alive():
             return
-        complete = self.complete()
-        if complete is None:
+        if (complete := self.complete()) is None:
             return
         self._supervisor.drain()
         if self._keep_records():
@@ -68,8 +67,7 @@ class Checkpoints(Listener):
         """Keep the run as it was left, so that it can be resumed however it ended."""
         if self._writer is not None:
             self._writer.join()
-        contents = self.as_left() if self._copies else None
-        if contents is not None and self._keep_records():
+        if self._copies and (contents := self.as_left()) is not None and self._keep_records():
             self._write(self._progress.epochs_collected, contents)
         del self._keep_records, self._write  # methods of the run that holds this: it must not be held in turn
 

@@ -72,10 +72,9 @@ class RestartPolicy(Listener):
 
     def look(self) -> None:
         """Kill every child that has been silent for too long."""
-        children = self._supervisor.children
         ready = self._progress.ready()
         silences = self.silence.look(self._progress.heartbeats(), ready)
-        for child, silence_s in zip(children, silences, strict=True):
+        for child, silence_s in zip(self._supervisor.children, silences, strict=True):
             limit = self._limits.hang_timeout_s
             if not ready[child.job.index]:  # restarted, and not there yet
                 limit, silence_s = self._limits.start_timeout_s, time.monotonic() - child.started
