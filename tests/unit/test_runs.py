@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import workbench as wb
-from tests.unit.finished import CONFIG, finished_run
+from tests.unit.finished import CONFIG, START, finished_run
 from tests.unit.watched import TABLES
 from workbench.cli import main
 from workbench.report.selection import select
@@ -24,6 +24,18 @@ def edit(path, **changes):
     head = json.loads((path / "run.json").read_text())
     head["description"].update(changes)
     (path / "run.json").write_text(json.dumps(head))
+
+
+def test_the_time_between_a_stop_and_a_resume_is_none_of_the_seconds_of_a_run(tmp_path):
+    path, before = finished_run(tmp_path), wb.load(finished_run(tmp_path, seed=1)).progress
+    for table in ("epochs", "updates"):
+        records = np.fromfile(path / f"{table}.records", TABLES[table])
+        records["time"][records["time"] > START + 5] += 86_400
+        records.tofile(path / f"{table}.records")
+    edit(path, resumed=[{"epoch": 6, "time": START + 86_400}])
+    now = wb.load(path).progress
+    assert before["elapsed_s"] - 1 < now["elapsed_s"] < before["elapsed_s"]
+    assert now["updates_per_s"] >= before["updates_per_s"]
 
 
 def test_runs_are_listed_oldest_first_with_status_and_checkpoint(tmp_path):

@@ -103,8 +103,9 @@ class RunView:
     def progress(self) -> dict[str, float]:
         """Where the run is: epochs collected, agent steps and updates of all agents, rows per agent, seconds, rates."""
         epochs, updates, agents = self.history.epochs, self.history.updates, self.config.num_agents
-        times = np.concatenate([epochs["time"], updates["time"]])
-        elapsed = float(np.ptp(times)) if len(times) else 0.0
+        times = np.sort(np.concatenate([epochs["time"], updates["time"]]))
+        ends = np.searchsorted(times, [each.get("time", 0.0) for each in self.description.get("resumed", ())])
+        elapsed = float(sum(np.ptp(life) for life in np.split(times, ends) if len(life)))  # between them nothing ran
         steps = int(epochs["agent_steps"].max(initial=0))
         return progress_numbers(steps // self.config.steps_per_epoch, steps, agents, len(updates), elapsed)
 
