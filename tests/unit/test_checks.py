@@ -17,7 +17,7 @@ from workbench.diagnose.catalogue import CHECKS
 from workbench.diagnose.checks import Number, run_checks
 from workbench.diagnose.doctor import METHODS, examine, histogram, run_methods
 from workbench.diagnose.second_opinion import STAGES, Opinion
-from workbench.runs.listing import rewards_of_others
+from workbench.runs.listing import rewards_of_others, runs
 
 
 def verdicts(evidence):
@@ -114,6 +114,7 @@ def test_counts_of_a_long_run_are_exact():
         ("learner 0 failed:\nTraceback\nworkbench.exchange.layout.LayoutMismatch: the block was made as a 'x'",
          "spec", "the block was made as a 'x'"),
         ("actor failed:\nTraceback\nValueError: actions hold [7]; an action is 0 (up)", "action", "[7]"),
+        ("actor failed:\nTraceback\nValueError: actions are [5]; there must be 1, from 0 to 4", "action", "[5]"),
         ("learner 1 failed:\nTraceback\nValueError: the snapshot is a Tensor; it must be a NumPy array, in host memory",
          "device", "Tensor"),
         ("learner 1 failed:\nTraceback\nRuntimeError: Expected all tensors to be on the same device", "device", "same"),
@@ -220,6 +221,21 @@ def test_silence_while_work_is_left_is_noticed_and_silence_at_the_end_is_not():
     evidence = made.evidence(tables, **late)
     assert failed(evidence) == {"supervisor"}
     assert "agent 1" in verdicts(evidence)["supervisor"].sentence
+
+
+def test_a_pause_is_no_silence_and_what_comes_after_it_is():
+    tables = made.sound_tables()
+    tables["updates"] = [row for row in tables["updates"] if row["update"] <= 8]
+    for paused_until, found in ((100, set()), (50, set()), (30, {"supervisor"})):
+        late = {"status": "running", "now": made.START + 100, "paused_until": made.START + paused_until}
+        assert failed(made.evidence(tables, **late)) == found
+
+
+def test_values_that_are_no_numbers_from_the_first_on_are_told_by_one_check():
+    tables = made.sound_tables()
+    for row in tables["updates"]:
+        row["max_q"] = np.nan
+    assert failed(made.evidence(tables)) == {"finite"}
 
 
 def test_learning_is_judged_against_luck_and_success_counts_at_any_budget_but_failure_only_after_enough():
@@ -370,6 +386,15 @@ def test_learning_is_a_share_of_what_can_be_earned_and_is_left_open_where_luck_c
     assert nothing.verdict == "does not apply" and "there is nothing to learn" in nothing.sentence
 
 
+@pytest.mark.parametrize(
+    ("sd", "chance", "verdict"), [(0.0, 80.0, "does not apply"), (0.0, 81.0, "fail"), (1.0, 80.0, "fail")]
+)
+def test_a_world_in_which_chance_always_earns_the_same_convicts_nobody_who_earns_it_too(sd, chance, verdict):
+    references = {"random": {"mean": chance, "sd": sd, "epochs": 100}}
+    evidence = made.evidence(references=references, config=made.CONFIG.replace(epochs=1600))
+    assert verdicts(evidence)["learning"].verdict == verdict
+
+
 def test_learning_is_judged_by_other_runs_of_the_same_configuration():
     def learning(*others):
         return verdicts(made.evidence(others=others))["learning"]  # its own greedy reward is 80
@@ -394,6 +419,23 @@ def test_other_runs_are_sound_ones_beside_it_of_the_same_settings_and_lag(tmp_pa
         rewards[seed] = load(path).result.greedy_reward
     found = rewards_of_others(load(path))
     assert sorted(found) == [rewards[0], rewards[1], rewards[6]]
+
+
+@pytest.mark.parametrize(
+    "unlike",
+    [
+        {"warm_start": True},
+        {"changes": [{"time": 1.0, "epoch": 3, "settings": {"learning.learning_rate": 1e-9}}]},
+        {"resumed": [{"epoch": 3, "changed": {"epochs": [3, 12]}}]},
+    ],
+    ids=["given weights", "changed", "extended"],
+)
+def test_a_run_that_is_another_training_is_compared_with_no_others_and_they_are_not_with_it(tmp_path, unlike):
+    for seed in (0, 1):
+        path = finished_run(tmp_path, seed=seed)
+    head = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps(head | {"description": head["description"] | unlike}))
+    assert [rewards_of_others(each.load()) for each in runs(tmp_path)] == [[], []]
 
 
 @pytest.mark.parametrize(

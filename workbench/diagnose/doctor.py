@@ -162,12 +162,12 @@ def evidence_of(run: RunView) -> Evidence:
     if run.ended:
         times = [float(table["time"].max()) for table in (run.history.epochs, run.history.updates) if len(table)]
         now = run.description.get("ended") or max(times, default=now)
-    references = run.references if status == "finished" else {}
+    references, others = (run.references, rewards_of_others(run)) if status == "finished" else ({}, ())
     cases, resumed = read_cases(run.folder.place, run.settings), bool(run.description.get("resumed"))
-    others = rewards_of_others(run) if status == "finished" else ()
     return Evidence(
         run.config, run.mode, run.lag, status, None if run.error is None else str(run.error), run.history, references,
         now, run.description.get("incidents", ()), run.settings.changes, cases, resumed, others,
+        run.description.get("paused_until", -1.0) or now,
     )  # fmt: skip
 
 

@@ -64,6 +64,7 @@ class Evidence:
         cases: What the audit kept.
         resumed: Whether the run has been resumed.
         others: Final greedy rewards of other runs of the same configuration, one for each seed.
+        paused_until: When the newest pause ended, seconds since 1970; in a pause, when the records were looked at.
     """
 
     config: Config
@@ -79,6 +80,7 @@ class Evidence:
     cases: Sequence[Case] = ()
     resumed: bool = False
     others: Sequence[float] = ()
+    paused_until: float = -1.0
 
     @functools.cached_property
     def settings(self) -> SettingsTimeline:
@@ -127,9 +129,8 @@ class Comparison:
             largest: whether the largest is shown instead where none is broken.
         """
         if largest and not self.broken.any():
-            return int(np.nanargmax(self.value))
-        off = np.abs(self.value - self.due)
-        off[np.isnan(off)] = np.inf
+            return int(np.argmax(np.where(np.isnan(self.value), -np.inf, self.value)))
+        off = np.nan_to_num(np.abs(self.value - self.due), nan=np.inf, posinf=np.inf)
         off[~self.broken & self.broken.any()] = -np.inf
         return int(np.argmax(off))
 
@@ -320,8 +321,7 @@ def versions_allowed(evidence: Evidence) -> int:
     if evidence.lag is not None:
         return evidence.lag
     pacings = [config.pacing for config in evidence.settings.configs]
-    epochs = max(pacing.max_ahead + pacing.max_behind for pacing in pacings)
-    epochs += max(pacing.sync_interval for pacing in pacings)
+    epochs = max(each.max_ahead + each.max_behind for each in pacings) + max(each.sync_interval for each in pacings)
     updates = epochs * max(pacing.updates_per_epoch for pacing in pacings)
     return math.ceil(updates / min(pacing.publish_interval for pacing in pacings)) + 1
 
@@ -407,7 +407,7 @@ def no_process_lost(evidence: Evidence) -> Comparison | None:
 
 
 def no_silence(evidence: Evidence) -> Comparison | None:
-    """A run that has work left records something now and then."""
+    """A run that has work left, and is not paused, records something now and then."""
     history, config = evidence.history, evidence.config
     times = np.sort(np.concatenate([history.updates["time"], history.epochs["time"], history.events["time"]]))
     if len(times) < 2:
@@ -416,7 +416,7 @@ def no_silence(evidence: Evidence) -> Comparison | None:
     np.maximum.at(done, history.updates["agent"], history.updates["update"])
     slowest, total = int(done.argmin()), evidence.settings.total_updates
     finished = done[slowest] >= total and evidence.history.epochs_done >= config.epochs
-    silence = 0.0 if finished else float(evidence.now - times[-1])
+    silence = 0.0 if finished else max(0.0, float(evidence.now - max(times[-1], evidence.paused_until)))
     limit = max(config.processes.hang_timeout_s / 2, PAUSES * float(np.diff(times).max()))
     detail = f"agent {slowest} is furthest behind, at update {done[slowest]} of {total}"
     return unowned(silence, limit, silence <= limit, evidence.history.epochs_done, detail)
@@ -472,10 +472,15 @@ def _before(evidence: Evidence) -> list[float]:
 
 
 def nothing_to_learn(evidence: Evidence) -> str:
-    """Why no policy can earn more than chance in such a world, as far as its references tell."""
+    """Why no policy can earn more than chance in such a world, as far as its references tell.
+
+    Where no scripted policy is known: why not to earn more than chance is no failure.
+    """
     chance, best = _chance(evidence), evidence.references.get("scripted")
     if chance is None or best is None:
-        return ""
+        reward = greedy_reward(evidence.history)
+        alike = chance and reward is not None and chance["sd"] == 0 and math.isclose(reward, chance["mean"])
+        return said("learning.alike", chance=reward) if alike else ""
     error = math.hypot(*(each["sd"] / math.sqrt(each["epochs"]) for each in (chance, best)))
     possible = best["mean"] > chance["mean"] + STANDARD_ERRORS * error
     return "" if possible else said("learning.nothing", best=best["mean"], chance=chance["mean"])

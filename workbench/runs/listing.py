@@ -44,7 +44,7 @@ class RunInfo:
         epochs: Epochs that are recorded.
         result: Numbers of its result; empty before there is one.
         settings: Every setting by dotted name.
-        relations: What it belongs to: "sweep", "compared with", "resumed", "changed".
+        relations: What it belongs to: "sweep", "compared with", "resumed", "changed", "begun with".
     """
 
     path: Path
@@ -187,8 +187,11 @@ def runs(
 def rewards_of_others(run: RunView) -> list[float]:
     """Final greedy rewards of finished runs that do the same without faults, one for each seed.
 
-    Of the runs beside a run, and of those that were measured for reference, if they are of its configuration.
+    Of the runs beside a run, and of those that were measured for reference, if they are of its configuration. None of a
+    run, and none for a run, that began with given weights or whose settings were changed: it is another training.
     """
+    if run.changes or run.description.get("warm_start") or extensions(run.description):
+        return []
     dial, own, beside = run.label_of(run.mode, run.lag).partition(", ")[2], _task(run.config.flat()), RunList()
     found = dict[Any, Any]()
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):  # there is no such file, or none of ours
@@ -200,7 +203,7 @@ def rewards_of_others(run: RunView) -> list[float]:
     found |= {
         each.seed: each.result.get("greedy_reward") for each in beside
         if each.name != run.name and each.label.partition(", ")[2] == dial
-        and not each.relations.keys() & {"changed", "resumed"} and _task(each.settings) == own
+        and not each.relations.keys() & {"changed", "resumed", "begun with"} and _task(each.settings) == own
     }  # fmt: skip
     return [reward for reward in found.values() if reward is not None]
 
@@ -244,6 +247,7 @@ def info_of(path: Path) -> RunInfo:
         relations = {str(kind): str(name) for kind, name in (said.get("relations") or {}).items()}
         changed = sorted({name for each in said.get("changes") or () for name in each["settings"]})
         relations |= {"changed": ", ".join(changed)} if changed else {}
+        relations |= {"begun with": "given weights"} if said.get("warm_start") else {}
         relations |= {"resumed": "; ".join(extensions(said)) or f"at epoch {resumed[-1]['epoch']}"} if resumed else {}
         result = folder.read_result() or {}
         numbers = {name: None if result.get(name) is None else float(result[name]) for name in NUMBERS}

@@ -105,7 +105,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         self._elapsed_before = 0.0 if start is None else float(start.description["elapsed_s"])
         self._result: Result | None = None
         self._status, self._process = "created", os.getpid()
-        self._lock, self._steering, self._noting = threading.Lock(), threading.Lock(), threading.Lock()
+        self._lock, self._steering, self._noting = threading.Lock(), threading.Lock(), threading.RLock()
         device = description["device"]
         try:
             if start is not None:
@@ -141,8 +141,7 @@ class Run(RunView, Listener, Awaitable[Result]):
             self._status = "starting"
         _live.add(self)
         try:
-            self.description = {**self.description, "status": "starting"}
-            self._write(self.folder.write_description, self.description)
+            self._describe({"status": "starting"})
         except BaseException:  # an interrupt: nothing is there yet that could be waited for
             self._status = "created"
             _live.discard(self)
@@ -159,6 +158,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         self._require_going("paused")
         with self._steering:
             self._supervisor.progress.pause(True)
+            self._describe({"paused_until": None})
 
     def proceed(self) -> None:
         """Continue after a :meth:`pause`.
@@ -168,6 +168,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         """
         self._require_going("continued")
         with self._steering:
+            self._describe({"paused_until": time.time()})
             self._supervisor.progress.pause(False)
         self._supervisor.ring()
 
@@ -448,8 +449,7 @@ class Run(RunView, Listener, Awaitable[Result]):
             self._finish_folder(status)
         except BaseException as error:
             status = "failed"
-            ending = {"status": status, "ended": time.time(), "error": repr(error)}
-            self._write(self.folder.write_description, self.description | ending)
+            self._describe({"status": status, "ended": time.time(), "error": repr(error)})
             raise
         finally:
             self._status = status  # last: who sees it finds everything written
@@ -491,7 +491,12 @@ class Run(RunView, Listener, Awaitable[Result]):
     def _note(self, name: str, entry: dict[str, Any]) -> None:
         """Add to one of the description's lists, on disk too."""
         with self._noting:
-            self.description = self.description | {name: [*self.description[name], entry]}
+            self._describe({name: [*self.description[name], entry]})
+
+    def _describe(self, news: dict[str, Any]) -> None:
+        """Say something more in the description, on disk too."""
+        with self._noting:
+            self.description = self.description | news
             self._write(self.folder.write_description, self.description)
 
     def _finish_folder(self, status: str) -> None:
@@ -499,15 +504,12 @@ class Run(RunView, Listener, Awaitable[Result]):
             self._write(self.folder.write_result, self._result.to_dict())
             if vectors := self._read_weights():
                 self._write(self.folder.write_array, "weights.npy", padded(vectors))
-        ending = {
+        self._describe({
             "status": status, "ended": time.time(), "error": str(self.error) if self.error else None,
             "references": self.references, "lost_records": self.history.lost,
             "repeated_records": self._repeats.dropped,
             "skipped_checkpoints": self._checkpoints.counters.skipped.get(),
-        }  # fmt: skip
-        with self._noting:
-            self.description = self.description | ending
-            self._write(self.folder.write_description, self.description)
+        })  # fmt: skip
 
     def _write(self, write: Callable[..., object], *what: Any) -> None:
         """Write to the run folder; a disk that refuses is a warning, not the end of a run."""
@@ -614,5 +616,5 @@ def planned(config: Config, mode: str, lag: int | None, hooks: tuple[Hook, ...])
     return plan, {
         "config": config.to_dict(), "device": device, "device_name": machine.device_name(device),
         "threads": config.processes.threads, "ended": None, "error": None, "machine": machine.describe(),
-        "processes": [name for name, *_ in children_of(config, mode)],
+        "processes": [name for name, *_ in children_of(config, mode)], "paused_until": time.time(),
     }  # fmt: skip
