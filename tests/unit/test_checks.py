@@ -12,7 +12,7 @@ from tests.unit import evidence as made
 from tests.unit.finished import CONFIG, finished_run
 from workbench.api import load
 from workbench.core.records import EVALUATIONS, EventKind
-from workbench.diagnose import stages
+from workbench.diagnose import rules, stages
 from workbench.diagnose.catalogue import CHECKS
 from workbench.diagnose.checks import Number, run_checks
 from workbench.diagnose.doctor import METHODS, examine, histogram, run_methods
@@ -419,6 +419,13 @@ def test_other_runs_are_sound_ones_beside_it_of_the_same_settings_and_lag(tmp_pa
         rewards[seed] = load(path).result.greedy_reward
     found = rewards_of_others(load(path))
     assert sorted(found) == [rewards[0], rewards[1], rewards[6]]
+
+
+def test_one_rare_penalty_in_many_worlds_is_luck_also_where_no_other_run_had_one(monkeypatch):
+    monkeypatch.setattr(rules, "greedy_reward", lambda history: -0.02)  # -1 in two of a hundred worlds
+    references = {"random": {"mean": -0.05, "sd": 0.3, "epochs": 400}}
+    assert verdicts(made.evidence(others=[0.0] * 10, references=references))["learning"].verdict != "fail"
+    assert verdicts(made.evidence(others=[0.5] * 10, references=references))["learning"].verdict == "fail"
 
 
 @pytest.mark.parametrize(

@@ -447,14 +447,15 @@ def greedy_as(evidence: Evidence, whose: Literal["others", "before"]) -> Compari
     """A finished run earns no less, acting greedily, than some others, but for what luck explains.
 
     These are others of its configuration, or its own weights before, in the second half of the training.
-    By Student's t for one more reward of the kind. Rewards that are all alike are taken to differ by a little.
+    By Student's t for one more reward of the kind. Rewards that are all alike are taken to differ by a little, and by
+    no less than those of chance in as many worlds.
     """
-    reward = greedy_reward(evidence.history)
+    reward, error = greedy_reward(evidence.history), (_greedy_and_chance(evidence) or (0.0,))[-1]
     known = np.asarray(evidence.others if whose == "others" else _before(evidence))
     if evidence.status != "finished" or reward is None or len(known) < FEWEST_OTHERS:
         return None
     mean = float(known.mean())
-    spread = max(float(known.std(ddof=1)), LEAST_SPREAD * abs(mean), 1e-9) * math.sqrt(1 + 1 / len(known))
+    spread = max(float(known.std(ddof=1)), LEAST_SPREAD * abs(mean), error, 1e-9) * math.sqrt(1 + 1 / len(known))
     failed = chance_above(max(0.0, mean - reward) / spread, len(known) - 1) < OTHERS_ALARM
     return unowned(reward, mean, not failed, evidence.config.epochs, said(f"learning.{whose}", count=len(known)))
 
