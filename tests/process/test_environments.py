@@ -80,6 +80,14 @@ def test_a_run_that_lost_its_actor_was_stopped_and_resumed_ends_with_the_same_bi
     same(ended_episodes(again), episodes)
 
 
+def test_every_environment_is_closed_when_a_run_is_over(folder, tmp_path):
+    log = tmp_path / "log"
+    of_run = {"epochs": 4, "evaluation.interval": 2, "world.env_args": {"log": str(log)}}
+    wb.launch(of(f"gymnasium:{OWN}:Simulator", **of_run), "multiprocess", 0, out=folder).wait(DEADLINE_S)
+    lines = log.read_text().split()
+    assert lines.count("started") == lines.count("ended") > 20  # evaluations play sixteen copies
+
+
 def test_an_environment_that_its_seed_does_not_decide_runs_and_is_not_compared(folder):
     config = of(f"gymnasium:{OWN}:Walk", **{"world.env_args": {"luck": False}, "epochs": 3})
     with pytest.warns(RecordWarning, match="not decided by its seed"):

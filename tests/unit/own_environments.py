@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 import pettingzoo
@@ -58,6 +60,22 @@ class Drawing(Walk):
         picture = np.zeros((20, 30, 3), np.uint8)
         picture[..., 0] = self.observation[1]
         return picture
+
+
+class Simulator(Walk):
+    """Starts something that must be ended, and writes a line down for each start and end."""
+
+    def __init__(self, log):
+        super().__init__()
+        self.log = Path(log)
+        self.write("started\n")
+
+    def close(self):
+        self.write("ended\n")
+
+    def write(self, line):
+        with self.log.open("a") as file:
+            file.write(line)
 
 
 class Pictures(Walk):
@@ -117,9 +135,9 @@ class Leaving(pettingzoo.ParallelEnv):
 
     metadata = {"name": "leaving"}  # noqa: RUF012
 
-    def __init__(self, render_mode=None):
+    def __init__(self, render_mode=None, short=False):
         self.possible_agents = ["a", "b", "c"]
-        self.render_mode = render_mode
+        self.render_mode, self.short = render_mode, short
 
     def observation_space(self, agent):
         return {
@@ -139,6 +157,8 @@ class Leaving(pettingzoo.ParallelEnv):
     def seen(self):
         told = {"a": np.array([self.luck, self.steps], np.float32), "b": self.steps,
                 "c": np.array([[self.luck], [self.steps]], np.uint8)}  # fmt: skip
+        if self.short and self.steps == 3:
+            told["c"] = told["c"][:1]
         return {agent: told[agent] for agent in self.agents}
 
     def step(self, actions):
@@ -161,6 +181,7 @@ def parallel_env(**named):
 SPACES = {
     "bytes": spaces.Box(0, 255, (2,), np.uint8), "wide": spaces.Box(-(2**62), 2**62, (2,), np.int64),
     "choice": spaces.Discrete(5, start=-1), "choices": spaces.Tuple((spaces.Discrete(3), spaces.MultiDiscrete([2, 2]))),
+    "both": spaces.Dict({"bytes": spaces.Box(0, 255, (2,), np.uint8), "choice": spaces.Discrete(2)}),
     "nothing": spaces.Box(0, 1, (0,), np.float32), "empty": spaces.Dict({}), "endless": spaces.Discrete(2**40),
 }  # fmt: skip
 
@@ -183,4 +204,5 @@ class Odd(Walk):
     def step(self, action):
         if self.does == "exit":
             raise SystemExit(3)
-        return eval(self.shows, {"np": np}) if self.shows else self.sound, 1.0, False, False, {}
+        told = eval(self.shows, {"np": np}) if self.shows else self.sound, 1.0, False, False, {}
+        return told[:4] if self.does == "four" else told

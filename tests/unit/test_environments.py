@@ -113,6 +113,8 @@ def test_entries_of_an_observation_can_be_left_out():
         ("bytes", "np.array([0.5, 0])", "which uint8 cannot hold"),
         ("bytes", "np.array([np.nan, 0])", "which uint8 cannot hold"),
         ("wide", "np.array([2.0**70, 0])", "which int64 cannot hold"),
+        ("both", "{'bytes': np.array([300, 0]), 'choice': 1}", r"array\(\[300, +0\]\), which uint8 cannot hold"),
+        ("both", "{'bytes': np.array([0.5, 0]), 'choice': 1}", "which uint8 cannot hold"),
         ("choice", "-2", r"sees -2, which is not in Discrete\(5, start=-1\)"),
         ("choice", "4", r"sees 4, which is not in Discrete"),
         ("choices", "(-1, np.array([0, 1]))", r"sees -1, which is not in Discrete\(3\)"),
@@ -150,10 +152,30 @@ def test_an_observation_of_no_numbers_or_of_too_many_is_refused(space, numbers):
         of(f"gymnasium:{OWN}:Odd", env_args={"space": space})
 
 
-@pytest.mark.parametrize(("does", "told"), [("no pair", "ValueError"), ("exit", r"SystemExit\(3\)")])
+@pytest.mark.parametrize(
+    ("does", "told"),
+    [("no pair", "ValueError"), ("exit", r"SystemExit\(3\)"), ("four", r"ValueError\('.*expected 5, got 4")],
+)
 def test_a_world_that_cannot_be_played_is_refused_before_there_is_a_folder(does, told, tmp_path):
     config = of(f"gymnasium:{OWN}:Odd", env_args={"does": does})
     with pytest.raises(wb.ConfigError, match=f"Odd', which cannot be played: {told}"):
+        wb.launch(config, "sequential", 0, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("world", "arguments", "has", "due"),
+    [
+        ("gymnasium:{}:Odd", {"shows": "np.zeros(3)"}, r"\(3,\)", r"\(2,\)"),
+        ("gymnasium:{}:Odd", {"shows": "7.0"}, r"\(1,\)", r"\(2,\)"),
+        ("gymnasium:{}:Odd", {"shows": "np.zeros((3, 2))"}, r"\(3, 2\)", r"\(2,\)"),
+        ("pettingzoo:{}:Leaving", {"short": True}, r"\(1, 1\)", r"\(2, 1\)"),
+    ],
+)
+def test_an_observation_of_another_shape_is_refused_before_there_is_a_folder(world, arguments, has, due, tmp_path):
+    config = of(world.format(OWN), env_args=arguments)
+    words = f"cannot be played: .* sees an observation of shape {has}, and its space has shape {due}; return what"
+    with pytest.raises(wb.ConfigError, match=words):
         wb.launch(config, "sequential", 0, out=tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -9,7 +9,9 @@ import functools
 import importlib.util
 import json
 import sys
+import weakref
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeAlias
@@ -136,10 +138,9 @@ class EnvironmentConfig(WorldConfig):
         if self._key not in _FOUND:
             try:
                 recipe = self.find()
-                environment = self.open(recipe)
-                modes = (getattr(environment, "metadata", None) or {}).get("render_modes", ())
-                _FOUND[self._key] = Found(self._agents_of(environment), recipe, "rgb_array" in modes)
-                environment.close()
+                with closing(self.open(recipe)) as environment:
+                    modes = (getattr(environment, "metadata", None) or {}).get("render_modes", ())
+                    _FOUND[self._key] = Found(self._agents_of(environment), recipe, "rgb_array" in modes)
             except ConfigError:
                 raise
             except ImportError as error:
@@ -186,17 +187,14 @@ class EnvironmentConfig(WorldConfig):
         Raises:
             ConfigError: they cannot be played.
         """
-        one, other = (self.open(self.found.recipe) for _ in range(2))
+        alone = dataclasses.replace(self, num_worlds=1)
+        one, other = (alone.make(np.random.default_rng(0)) for _ in range(2))
         try:  # in either order: nothing of the one episode may be left in the other
             played = [_trace(one, 1), _trace(one, 2)], [_trace(other, 2), _trace(other, 1)]
         except (Exception, SystemExit) as error:
             raise ConfigError(f"world is {self.title!r}, which cannot be played: {error!r}") from error
-        finally:
-            one.close()
-            other.close()
-        if played[0] == played[1][::-1]:
-            return ""
-        return f"{self.title} is not decided by its seed: two episodes with the same seed and actions differ"
+        differ = f"{self.title} is not decided by its seed: two episodes with the same seed and actions differ"
+        return "" if played[0] == played[1][::-1] else differ
 
     def make(self, rng: np.random.Generator) -> "Episodes":
         """The world."""
@@ -232,6 +230,8 @@ class Episodes(World):
         found, num_worlds = config.found, config.num_worlds
         self.config, self.rng, self.num_worlds = config, rng, num_worlds
         self._environments = [config.open(found.recipe) for _ in range(num_worlds)]
+        for each in self._environments:
+            weakref.finalize(self, each.close)  # with this world, or with the process
         first = self._environments[0]
         self._names = list(first.possible_agents)
         self._possible = [frozenset(range(agent.num_actions)).issuperset for agent in found.agents]
@@ -292,7 +292,7 @@ class Episodes(World):
 
     def _show(self, copy: int, seen: Mapping[Any, Any]) -> None:
         for name, frames, before, encode in zip(self._names, self._frames, self._before, self._encode, strict=True):
-            frames[copy] = encode(seen[name]) if name in seen else before[copy]
+            frames[copy] = _fitting(self.config, encode(seen[name]), frames[0]) if name in seen else before[copy]
 
     def _step(self, copy: int, environment: Environment) -> None:
         acting, ended = set(environment.agents), self._ended[copy]
@@ -313,22 +313,21 @@ class Episodes(World):
                 ended.add(name)
 
 
-def _trace(environment: Environment, seed: int) -> str:
-    """Digest of the first turns of an episode in which chance acts, from the same seed."""
-    rng, told = np.random.default_rng(seed), []
-    seen, _ = environment.reset(seed=seed)
+def _trace(world: Episodes, seed: int) -> str:
+    """Digest of the first turns of an epoch in which chance acts, from the same seed."""
+    world.rng, rng, told = np.random.default_rng(seed), np.random.default_rng(seed), list[NDArray[Any]]()
+    world.reset()
     for _ in range(_PROBED_TURNS):
-        told += [np.asarray(part) for name in sorted(seen, key=str) for part in _parts(seen[name])]
-        if not environment.agents:
-            break
-        spaces = {name: environment.action_space(name) for name in environment.agents}
-        seen, *rest, _ = environment.step({x: int(rng.integers(a.n)) + int(a.start) for x, a in spaces.items()})
-        told += [np.asarray([float(part[name]) for name in sorted(part, key=str)]) for part in rest]
-    return array_digest(*(each for each in told if not each.dtype.hasobject and each.dtype.kind in "biuf"))
+        for index, agent in enumerate(world.config.found.agents):
+            told.append(_fitting(world.config, world.observe(index), np.empty(agent.shape)).copy())
+            world.act(index, rng.integers(agent.num_actions, size=1))
+        told += [part.copy() for part in world.end_turn()]
+    return array_digest(*told)
 
 
-def _parts(seen: Any) -> list[Any]:
-    """The arrays in an observation."""
-    if isinstance(seen, Mapping):
-        return [part for key in sorted(seen, key=str) for part in _parts(seen[key])]
-    return [part for each in seen for part in _parts(each)] if isinstance(seen, tuple) else [seen]
+def _fitting(config: EnvironmentConfig, seen: Any, frame: NDArray[Any]) -> Any:
+    """What one copy shows, in the shape of a frame; raises ValueError where NumPy would repeat a smaller one."""
+    shown = np.array(seen, copy=None, ndmin=1 + frame.ndim)
+    if shown.shape != (1, *frame.shape):  # the axis of the copies is not told of
+        raise ValueError(said("environment.shape", config=config, has=shown.shape[len(shown) == 1 :], due=frame.shape))
+    return shown[0]

@@ -56,15 +56,14 @@ def observation(title: str, space: spaces.Space[Any], keys: Sequence[str]) -> tu
     if isinstance(space, spaces.Box):
         return space, np.asarray if space.dtype.kind == "f" else lambda seen: _exactly(title, space.dtype, seen)
     flat = spaces.flatten_space(space)
-    if not isinstance(flat, spaces.Box):
-        raise ConfigError(f"{title} sees {space}, which Gymnasium cannot flatten; register it with a wrapper")
+    assert isinstance(flat, spaces.Box), space  # as all of its leaves are flat
     return _smaller(flat), lambda seen: _flattened(title, space, seen)
 
 
 def _exactly(title: str, dtype: np.dtype[Any], seen: Any) -> NDArray[Any]:
-    """An observation of whole numbers in the dtype of its space; raises ValueError where that cannot hold it."""
+    """An observation in the dtype of its space, if that is one of whole numbers; raises ValueError where it is not."""
     found = np.asarray(seen)
-    if found.dtype == dtype:
+    if found.dtype == dtype or dtype.kind == "f":
         return found
     with np.errstate(invalid="ignore"):
         made = found.astype(dtype)
@@ -74,9 +73,11 @@ def _exactly(title: str, dtype: np.dtype[Any], seen: Any) -> NDArray[Any]:
 
 
 def _flattened(title: str, space: spaces.Space[Any], seen: Any) -> Any:
-    """An observation as a vector; raises ValueError where a choice in it is none of its space."""
+    """An observation as a vector; raises ValueError where a part of it is none of its space."""
     for _, leaf, value in _leaves(space, seen):
-        if isinstance(leaf, _FLATTENED) and not leaf.contains(value):
+        if isinstance(leaf, spaces.Box):
+            _exactly(title, leaf.dtype, value)
+        elif not leaf.contains(value):
             raise ValueError(f"{title} sees {reprlib.repr(value)}, which is not in {leaf}; return what the space says")
     return spaces.flatten(space, seen)
 
