@@ -14,7 +14,7 @@ pytest.importorskip("pettingzoo")
 
 import workbench as wb
 from tests import batches
-from tests.unit import inprocess
+from tests.unit import inprocess, own_environments
 from workbench.runs.rows import rows_of as window_of
 from workbench.zoo import environment
 from workbench.zoo.environment import EnvironmentConfig
@@ -337,6 +337,27 @@ def test_a_child_can_play_what_only_its_parent_has_registered(monkeypatch):
     child = pickle.loads(sent)
     evaluated = dataclasses.replace(child, num_worlds=2)  # as an evaluation does
     assert evaluated.make(np.random.default_rng(0)).observe(0).shape == (2, 2)
+
+
+def test_an_environment_that_is_registered_anew_under_its_id_is_the_new_one(monkeypatch):
+    import gymnasium
+
+    for steps in (3, 5):
+        monkeypatch.setitem(gymnasium.registry, "Again-v0", gymnasium.envs.registration.EnvSpec(
+            "Again-v0", f"{OWN}:Walk", max_episode_steps=steps))  # fmt: skip
+        batch, rows = rows_of(of("gymnasium:Again-v0", env_args={"length": 100}))
+        assert batch.s_tm1[rows["truncated"]][:, -1, 1].max() == steps - 1
+
+
+def test_an_environment_whose_class_has_changed_is_refused_until_it_is_named_again(monkeypatch, tmp_path):
+    title = f"gymnasium:{OWN}:Walk"
+    config = of(title)
+    monkeypatch.setattr(own_environments, "Walk", own_environments.Jumping)  # as reloading an edited module does
+    with pytest.raises(wb.ConfigError, match=rf"whose spaces are not .* config.replace\(world='{title}'\)"):
+        wb.launch(config.replace(seed=3), "sequential", 0, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    again = config.replace(world=title)
+    assert again.spec.agents[0].num_actions == 40 and again.world.unseeded() == ""
 
 
 def test_treasurehunt_as_an_environment_is_a_world_again():

@@ -94,7 +94,9 @@ class EnvironmentConfig(WorldConfig):
 
     @classmethod
     def import_named(cls, text: str) -> None:
-        """Import the module of an environment that the caller names."""
+        """Import the module of an environment that the caller names, which may have been registered anew since."""
+        for known in [known for known in _FOUND if known[1] == text]:
+            del _FOUND[known]
         if module := cls.module_of(text):
             try:
                 importlib.import_module(module)
@@ -140,7 +142,7 @@ class EnvironmentConfig(WorldConfig):
                 recipe = self.find()
                 with closing(self.open(recipe)) as environment:
                     modes = (getattr(environment, "metadata", None) or {}).get("render_modes", ())
-                    _FOUND[self._key] = Found(self._agents_of(environment), recipe, "rgb_array" in modes)
+                    _FOUND[self._key] = Found(self.agents_of(environment), recipe, "rgb_array" in modes)
             except ConfigError:
                 raise
             except ImportError as error:
@@ -170,7 +172,12 @@ class EnvironmentConfig(WorldConfig):
         if "found" in state:
             _FOUND[self._key] = state["found"]
 
-    def _agents_of(self, environment: Environment) -> tuple[AgentSpec, ...]:
+    def agents_of(self, environment: Environment) -> tuple[AgentSpec, ...]:
+        """What an environment says of its agents.
+
+        Raises:
+            ConfigError: agents of this package cannot play in it.
+        """
         from workbench.zoo.spaces import agent_spec  # here, as it needs gymnasium
 
         names = getattr(environment, "possible_agents", None)
@@ -233,6 +240,8 @@ class Episodes(World):
         for each in self._environments:
             weakref.finalize(self, each.close)  # with this world, or with the process
         first = self._environments[0]
+        if config.agents_of(first) != found.agents:
+            raise ConfigError(said("environment.changed", config=config))
         self._names = list(first.possible_agents)
         self._possible = [frozenset(range(agent.num_actions)).issuperset for agent in found.agents]
         self._first_actions = [int(getattr(first.action_space(name), "start", 0)) for name in self._names]

@@ -114,10 +114,8 @@ class FusedLearner(Learner):
             self._place(agent, row)
         self._networks = _Networks(first)
         views = torch.vmap(layout.views)  # of all agents' parameters: (N, size) to (N, *shape) by name
-        online, target = views(self.vector[:, :size]), views(self.vector[:, size:])
-        both = {f"online.{name}": each for name, each in online.items()}
-        both |= {f"target.{name}": each for name, each in target.items()}
-        self._parameters = {name: each.detach() for name, each in both.items()}
+        halves = {"online": views(self.vector[:, :size]), "target": views(self.vector[:, size:])}
+        self._parameters = {f"{half}.{name}": each.detach() for half, of in halves.items() for name, each in of.items()}
         self._learned = [self._parameters[f"online.{name}"].requires_grad_() for name in layout.names]
         self._gradients = list(views(self.gradient).values())
 

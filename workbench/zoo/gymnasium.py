@@ -70,10 +70,8 @@ class LoneEpisodes(Episodes):
 
     def end_turn(self) -> Turn:
         """Step every copy, or begin its next episode if the last one has ended."""
-        if self.num_worlds == 1:
-            self._frames[0] = self._play[0](self._actions[0][0])
-        else:
-            self._frames[0] = np.concatenate([play(self._actions[0][copy]) for copy, play in enumerate(self._play)])
+        frames = [play(action) for play, action in zip(self._play, self._actions[0], strict=True)]
+        self._frames[0] = frames[0] if self.num_worlds == 1 else np.concatenate(frames)
         return self._turn
 
 
