@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workbench.core.agents.networks import Linear, ValueNetwork
 from workbench.core.agents.value_agent import ValueAgent, ValueConfig
@@ -53,6 +53,30 @@ class LinearConfig(ValueConfig):
     def network(self, spec):
         """The layer."""
         return LinearNetwork(spec, self.num_frames)
+
+
+class TorchNetwork(LinearNetwork):
+    """The same behind layers of torch's own, and a parameter beside them."""
+
+    def __init__(self, spec, num_frames):
+        super().__init__(spec, num_frames)
+        self.before = nn.Sequential(nn.Linear(self.num_inputs, self.num_inputs), nn.LayerNorm(self.num_inputs))
+        self.scale = nn.Parameter(torch.full((1,), 3.0))
+
+    def q(self, state: Tensor) -> Tensor:
+        """(B, F, *shape) to (B, A)."""
+        return self.layer(self.scale * self.before(self.encode(state)))
+
+    forward = q
+
+
+@dataclass(frozen=True)
+class TorchConfig(LinearConfig):
+    """Q-learning on that."""
+
+    def network(self, spec):
+        """The layers."""
+        return TorchNetwork(spec, self.num_frames)
 
 
 @dataclass(frozen=True)

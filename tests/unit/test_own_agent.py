@@ -9,11 +9,11 @@ import torch
 import workbench as wb
 from tests import batches
 from tests.unit import inprocess
-from tests.unit.own_agent import LinearAgent, LinearConfig, RecentErrors
+from tests.unit.own_agent import LinearAgent, LinearConfig, RecentErrors, TorchConfig
 from tests.unit.worlds import Bare, TrialConfig
 from workbench.core import registry
 from workbench.core.agents.iqn import QuantileNetwork
-from workbench.core.agents.value_agent import ValueAgent, _layout
+from workbench.core.agents.value_agent import ValueAgent, _layout, initial_weights
 from workbench.core.processes.supervisor import children_of
 from workbench.core.records import Metric
 from workbench.core.train.hooks import record_tables
@@ -66,6 +66,25 @@ def test_an_own_agent_learns_what_it_says_it_learns():
         agent.batch.discount_t[:] = 0
         agent.update(0.05)
     np.testing.assert_allclose(agent.online.layer.weight.detach(), [[1, 0], [-1, 0]], atol=0.05)
+
+
+def test_layers_of_torch_start_with_what_they_draw_decided_by_the_seed_and_the_agent():
+    config = TINY.replace(agent=TorchConfig(), **{"world.num_agents": 2})
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    made = [initial_weights(config, 0), initial_weights(config, 1), initial_weights(config.replace(seed=9), 0)]
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)  # another process has another generator
+    np.testing.assert_array_equal(initial_weights(config, 0), made[0])
+    layout = config.agent.layout(config.spec.agents[0])
+    one, other, of_seed = (layout.views(weights[: layout.size]) for weights in made)
+    for name in ("before.0.weight", "layer.weight"):
+        assert one[name].std() > 0.01
+        assert not (one[name] == other[name]).any() and not (one[name] == of_seed[name]).any()
+    assert (one["before.1.weight"] == 1).all() and (one["before.1.bias"] == 0).all() and one["scale"] == 3
+    for weights in made:
+        np.testing.assert_array_equal(*weights.reshape(2, -1))
+    assert inprocess.digests(inprocess.run(config, 1)) == inprocess.digests(late(config, 1))
 
 
 def test_errors_come_back_to_the_sampler_and_weights_scale_the_loss():

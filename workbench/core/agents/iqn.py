@@ -95,8 +95,7 @@ def quantile_huber_loss(value: Tensor, tau: Tensor, target: Tensor, kappa: float
         weight = (tau.unsqueeze(2) - (delta < 0).to(tau.dtype)).abs()
         td_error = delta.abs().mean((1, 2))
     huber = F.huber_loss(value_i, target_j, reduction="none", delta=kappa)
-    loss = (weight * huber).mean(2).sum(1) / kappa
-    return loss, td_error
+    return (weight * huber).mean(2).sum(1) / kappa, td_error
 
 
 def select_actions(quantiles: Tensor, actions: Tensor) -> Tensor:

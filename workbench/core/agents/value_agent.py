@@ -35,16 +35,20 @@ from workbench.core.shared.replay import Batch
 NOISES = ("noise_tm1", "noise_t", "noise_policy")
 
 
-def network(arguments: "ValueConfig", spec: AgentSpec) -> ValueNetwork:
-    """A network of float32 on the CPU, whatever the caller has made torch's defaults."""
-    with torch.device("cpu"):
+def network(arguments: "ValueConfig", spec: AgentSpec, seed: int = 0) -> ValueNetwork:
+    """A network of float32 on the CPU, whatever the caller has made torch's defaults; its generator stays as it is."""
+    with torch.device("cpu"), torch.random.fork_rng(()):
+        torch.manual_seed(seed)
         return arguments.network(spec).float()
 
 
 def initial_weights(config: Config, index: int) -> NDArray[np.float32]:
     """The snapshot that an agent starts from, (2 * size,) float32: online and target network are equal."""
-    online, target = (network(arguments_of(config), config.spec.agents[index]) for _ in range(2))
+    spec, seed = config.spec.agents[index], int(stream(config.seed, "initialisation", index).integers(2**63))
+    online, target = (network(arguments_of(config), spec, seed) for _ in range(2))
+    made = online.state_dict()  # what layers of torch, or of the user's own, have drawn when they were made
     parameters = ParameterVector(online, target, torch.device("cpu"))
+    online.load_state_dict(made)
     online.initialise(stream(config.seed, "initialisation", index))
     parameters.target.copy_(parameters.online)
     return to_numpy(parameters.vector)
@@ -296,8 +300,7 @@ class EpsilonGreedy:
             self._stage(len(stack))
         state = self.inputs.host["state"]
         if stack.shape != state.shape or stack.dtype != state.dtype:
-            shape = ", ".join(map(str, state.shape[1:]))
-            raise ValueError(said("value_agent.stack", stack=stack, state=state, shape=shape))
+            raise ValueError(said("value_agent.stack", stack=stack, state=state))
         state[...] = stack
         self.draw(self._rng, self.inputs.host)
 
@@ -332,11 +335,9 @@ class ValueConfig(AgentConfig):
 
     def example_state(self, config: Config, index: int) -> dict[str, Any]:
         """As :meth:`ValueAgent.get_state` gives it."""
-        size = self.layout(config.spec.agents[index]).size
-        sizes = {"vector": 2 * size, "exp_avg": size, "exp_avg_sq": size}
-        floats = {name: np.zeros(length, np.float32) for name, length in sizes.items()}
-        counts = dict.fromkeys(("step", "updates", "target_updates"), 0)
-        return {**floats, **counts, "rng": np.zeros(6, np.uint64)}
+        vector = np.zeros((2, self.layout(config.spec.agents[index]).size), np.float32)
+        floats = {"vector": vector.reshape(-1), "exp_avg": vector[0], "exp_avg_sq": vector[1]}
+        return floats | dict.fromkeys(("step", "updates", "target_updates"), 0) | {"rng": np.zeros(6, np.uint64)}
 
 
 @functools.lru_cache(maxsize=64)
