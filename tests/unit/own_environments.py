@@ -182,6 +182,7 @@ SPACES = {
     "bytes": spaces.Box(0, 255, (2,), np.uint8), "wide": spaces.Box(-(2**62), 2**62, (2,), np.int64),
     "choice": spaces.Discrete(5, start=-1), "choices": spaces.Tuple((spaces.Discrete(3), spaces.MultiDiscrete([2, 2]))),
     "both": spaces.Dict({"bytes": spaces.Box(0, 255, (2,), np.uint8), "choice": spaces.Discrete(2)}),
+    "swapped": spaces.Box(-9, 9, (2,), np.dtype(">f4")), "flags": spaces.Box(0, 1, (2,), np.uint8),
     "nothing": spaces.Box(0, 1, (0,), np.float32), "empty": spaces.Dict({}), "endless": spaces.Discrete(2**40),
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("gymnasium")
 pytest.importorskip("pettingzoo")
@@ -134,6 +135,7 @@ def test_an_observation_that_its_space_does_not_hold_is_refused_by_value_and_nev
     ("space", "shows", "stored"),
     [
         ("bytes", "np.array([255, 0])", [255, 0]), ("bytes", "[7.0, 8.0]", [7, 8]), ("wide", "[2**62, 1]", [2**62, 1]),
+        ("swapped", "np.array([7, -8], '>f4')", [7, -8]), ("flags", "np.array([1, 0], np.uint8)", [1, 0]),
         ("choice", "np.int64(-1)", [1, 0, 0, 0, 0]), ("choices", "(2, np.array([1, 0]))", [0, 0, 1, 0, 1, 1, 0]),
     ],
 )  # fmt: skip
@@ -141,7 +143,17 @@ def test_an_observation_of_another_dtype_is_stored_exactly(space, shows, stored)
     world = of(f"gymnasium:{OWN}:Odd", env_args={"space": space, "shows": shows}).world.make(np.random.default_rng(0))
     world.act(0, np.zeros(2, np.int64))
     world.end_turn()
-    assert world.observe(0).tolist() == [stored] * 2
+    assert world.observe(0).tolist() == [stored] * 2 and world.observe(0).dtype.isnative
+
+
+@pytest.mark.parametrize(("space", "greatest"), [("flags", 1.0), ("bytes", 1 / 255)])
+def test_bytes_are_scaled_as_pixels_only_where_their_space_reaches_to_255(space, greatest):
+    config = of(f"gymnasium:{OWN}:Odd", env_args={"space": space, "shows": "np.array([1, 0], np.uint8)"})
+    world = config.world.make(np.random.default_rng(0))
+    world.act(0, np.zeros(2, np.int64))
+    world.end_turn()
+    network = config.replace(**{"agent.num_frames": 1}).agent.network(config.spec.agents[0])
+    assert network.encode(torch.from_numpy(world.observe(0)[:, None])).max() == pytest.approx(greatest)
 
 
 @pytest.mark.parametrize(

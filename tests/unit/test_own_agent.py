@@ -14,6 +14,7 @@ from tests.unit.worlds import Bare, TrialConfig
 from workbench.core import registry
 from workbench.core.agents.iqn import QuantileNetwork
 from workbench.core.agents.value_agent import ValueAgent, _layout, initial_weights
+from workbench.core.envs.base import AgentSpec
 from workbench.core.processes.supervisor import children_of
 from workbench.core.records import Metric
 from workbench.core.train.hooks import record_tables
@@ -161,10 +162,17 @@ def test_agents_that_differ_are_trained_side_by_side_and_their_weights_fit_into_
         wb.launch(DIFFERENT, mode="sequential", lag=0, out=tmp_path, weights=weights[:, :-1], start=False)
 
 
-@pytest.mark.parametrize("dtype", ["complex64", "<U3"])
+@pytest.mark.parametrize("dtype", ["complex64", "<U3", "longdouble", "m8[s]", "object"])
 def test_observations_that_an_agent_cannot_take_are_refused_before_anything_is_made(dtype):
     with pytest.raises(wb.ConfigError, match="this agent takes observations of numbers"):
         TINY.replace(world=Bare(dtype=dtype, num_codes=None), **{"replay.learning_starts": 16})
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.dtype("uint8"), "u1"])
+def test_bytes_go_from_0_to_1_however_a_world_names_their_dtype(dtype):
+    spec = AgentSpec((2,), dtype, 2)
+    encoded = TINY.agent.network(spec).encode(torch.full((1, TINY.agent.num_frames, 2), 255, dtype=torch.uint8))
+    assert (encoded == 1).all()
 
 
 # Learners

@@ -24,7 +24,8 @@ def agent_spec(title: str, seen: spaces.Space[Any], done: spaces.Space[Any], key
 
     Args:
         title: whose spaces these are, for messages.
-        seen: its observations: Box is kept as it is; Discrete (one-hot) and Dict and Tuple of these become vectors.
+        seen: its observations: Box is kept as it is, bytes that stay below 128 as int8; Discrete (one-hot) and Dict and
+            Tuple of these become vectors.
         done: its actions.
         keys: entries of a Dict that are observed; all of them if empty.
 
@@ -34,7 +35,7 @@ def agent_spec(title: str, seen: spaces.Space[Any], done: spaces.Space[Any], key
     if not isinstance(done, spaces.Discrete) or done.n > _MOST_ACTIONS:
         raise ConfigError(said("spaces.actions", title=title, done=done, most=_MOST_ACTIONS))
     space, _ = observation(title, seen, keys)
-    return AgentSpec(space.shape or (1,), str(space.dtype), int(done.n))
+    return AgentSpec(space.shape or (1,), np.dtype(space.dtype).name, int(done.n))
 
 
 def observation(title: str, space: spaces.Space[Any], keys: Sequence[str]) -> tuple[spaces.Box, Encode]:
@@ -54,9 +55,10 @@ def observation(title: str, space: spaces.Space[Any], keys: Sequence[str]) -> tu
     if not 0 < (count := spaces.flatdim(space)) <= _MOST_NUMBERS:
         raise ConfigError(said("spaces.size", title=title, space=space, count=count, most=_MOST_NUMBERS))
     if isinstance(space, spaces.Box):
-        return space, np.asarray if space.dtype.kind == "f" else lambda seen: _exactly(title, space.dtype, seen)
-    flat = spaces.flatten_space(space)
-    assert isinstance(flat, spaces.Box), space  # as all of its leaves are flat
+        # agents take bytes for pixels and divide them by 255; what stays below 128 is none
+        held = _smaller(space) if space.dtype == np.uint8 and space.high.max() < 128 else space
+        return held, np.asarray if held.dtype.kind == "f" else lambda seen: _exactly(title, held.dtype, seen)
+    flat: Any = spaces.flatten_space(space)
     return _smaller(flat), lambda seen: _flattened(title, space, seen)
 
 

@@ -136,8 +136,8 @@ class AgentConfig(Choice, group="agent"):
         Raises:
             ConfigError: the reason, and what to do.
         """
-        kind = np.dtype(spec.dtype).kind
-        require(kind in "biuf", "world", spec, f"this agent takes observations of numbers, not of dtype {spec.dtype}")
+        rule = f"this agent takes observations of numbers, not of dtype {spec.dtype}; cast them to float32"
+        require(np.can_cast(spec.dtype, np.float64), "world", spec, rule)
 
     def layout(self, spec: AgentSpec) -> "ParameterLayout":
         """Where its parameters lie in a snapshot, which holds them twice: online, then target network."""

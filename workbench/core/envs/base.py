@@ -49,7 +49,7 @@ class AgentSpec:
 
     Attributes:
         shape: Shape of one observation.
-        dtype: NumPy name of its dtype. Observations are stored in it; encoding them is the agent's business.
+        dtype: NumPy name of its dtype, in which observations are stored. Agents take bytes without codes for pixels.
         num_actions: Its actions are 0 to this, exclusive.
         num_codes: If an observation is made of codes of kinds: how many kinds. Codes are 1 to this, 0 is nothing at
             all.
