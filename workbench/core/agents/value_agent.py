@@ -38,7 +38,7 @@ NOISES = ("noise_tm1", "noise_t", "noise_policy")
 def network(arguments: "ValueConfig", spec: AgentSpec, seed: int = 0) -> ValueNetwork:
     """A network of float32 on the CPU, whatever the caller has made torch's defaults; its generator stays as it is."""
     with torch.device("cpu"), torch.random.fork_rng(()):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return arguments.network(spec).float()
 
 
