@@ -71,17 +71,6 @@ class Schema:
         """The column that a metric is drawn over."""
         return self.tables[self.metric(name).table].axis
 
-    def require(self, tables: Mapping[str, RecordTable]) -> None:
-        """Refuse tables that a run with this schema cannot write.
-
-        Raises:
-            ValueError: a table is missing here, or is another one; the message names it.
-        """
-        for name, table in tables.items():
-            kept = self.tables.get(name)
-            if kept is None or (kept.dtype, kept.words) != (table.dtype, table.words):
-                raise ValueError(f"table {name!r} is another than in the run; resume it with the hooks of its launch")
-
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON. The capacity of a table, which says nothing of its records, is left out."""
         return {

@@ -9,7 +9,6 @@ recognised; a reader then takes the one before, and says so.
 import json
 import os
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,13 +144,11 @@ def set_aside(folder: Path, after: int) -> None:
     Raises:
         CheckpointError: the disk refuses.
     """
-    for epoch in kept_epochs(folder):
-        if epoch > after:
-            path = folder / _name(epoch)
-            try:
-                path.replace(path.with_suffix(".damaged"))
-            except OSError as error:
-                raise CheckpointError(f"cannot rename {path}, which is damaged: {error.strerror or error}") from error
+    for path in [folder / _name(epoch) for epoch in kept_epochs(folder) if epoch > after]:
+        try:
+            path.replace(path.with_suffix(".damaged"))
+        except OSError as error:
+            raise CheckpointError(f"cannot rename {path}, which is damaged: {error.strerror or error}") from error
 
 
 def kept_epochs(folder: Path | int) -> list[int]:
@@ -165,16 +162,10 @@ def _name(epoch: int) -> str:
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    arrays = {}
-    with plain_file(path) as file, zipfile.ZipFile(file) as archive:
-        if sum(each.file_size for each in archive.infolist()) > os.fstat(file.fileno()).st_size:
+    with plain_file(path) as file, np.load(file, allow_pickle=False) as archive:
+        if sum(each.file_size for each in archive.zip.infolist()) > os.fstat(file.fileno()).st_size:
             raise ValueError("it unfolds to more than it is; no run packs its checkpoints")
-        for name in archive.namelist():
-            with archive.open(name) as member:
-                arrays[name.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
-                if member.read(1):
-                    raise ValueError(f"{name} is longer than its array")
-    return arrays
+        return dict(archive)
 
 
 def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:

@@ -30,12 +30,8 @@ class Repeats:
             for start in range(marked, len(records), _AT_ONCE):  # a long run has more of them than memory should hold
                 part = records[start : start + _AT_ONCE]
                 if found := keys(table, part):
-                    kind, key = found
-                    owners, places = np.unique([part["agent"], kind], axis=1, return_inverse=True)
-                    greatest = np.full(owners.shape[1], -1)
-                    np.maximum.at(greatest, places, key)
-                    for (agent, of), most in zip(owners.T.tolist(), greatest.tolist(), strict=True):
-                        self._marks[table, agent, of] = max(most, self._marks.get((table, agent, of), -1))
+                    for agent, kind, key in np.transpose([part["agent"], *found]).tolist():
+                        self._marks[table, agent, kind] = max(key, self._marks.get((table, agent, kind), -1))
             self._marked[table] = len(records)
 
     def drop(self, table: str, records: Records) -> Records:

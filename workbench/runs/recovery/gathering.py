@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from workbench.core.processes.supervisor import Supervisor
 from workbench.core.train.hooks import Listener
-from workbench.runs.recovery.keepers import counters_of, owners, places_of
+from workbench.runs.recovery.keepers import places_of
 
 # What a checkpoint holds: arrays by ``owner/name``; owners are "actor", "agent 0" and so on, ``at`` their epochs.
 Contents = dict[str, NDArray[Any]]
@@ -38,18 +38,17 @@ class Checkpoints(Listener):
         """
         self._supervisor, self._keep_records, self._write = supervisor, keep_records, write
         self._shared, self._progress = supervisor.shared, supervisor.progress
-        self.counters = counters_of(self._shared.blocks)
-        found = {owner: places_of(owner, self._shared) for owner in owners(len(self._shared.replays))}
+        agents = [f"agent {index}" for index in range(len(self._shared.replays))]
+        found = {owner: places_of(owner, self._shared) for owner in ["actor", *agents]}
         self._journals = {owner: journal for owner, (journal, *_) in found.items()}
+        self.counters = found["actor"][2]
         self._copies = {owner: copies for owner, (_, copies, *_) in found.items() if copies is not None}
         self._written = {owner: blocks for owner, (*_, blocks) in found.items()}
         self._writer: threading.Thread | None = None
 
     def look(self) -> None:
         """Have a complete checkpoint written, after the records of what it holds."""
-        if self._writer is not None and self._writer.is_alive():
-            return
-        if (complete := self.complete()) is None:
+        if (self._writer is not None and self._writer.is_alive()) or (complete := self.complete()) is None:
             return
         self._supervisor.drain()
         if self._keep_records():
@@ -102,13 +101,9 @@ class Checkpoints(Listener):
             for name, block in self._written[owner].items():
                 block[:] = state.pop(name)
             journal.save(int(state.pop("at")), state)
-        self._restore_progress(contents, epoch)
         self.counters.begin(epoch)
         self.counters.kept.set(epoch)
-
-    def _restore_progress(self, contents: Contents, epoch: int) -> None:
-        """Count what was done before the checkpoint, also for a run that is stopped before its children start."""
-        progress = self._progress
+        progress = self._progress  # what was done counts also for a run that is stopped before its children start
         progress.report_collected(epoch)
         progress.restore_rewards(contents["actor/rewards"])
         for agent in range(len(self._shared.replays)):

@@ -59,8 +59,7 @@ class Journal:
         Raises:
             LookupError: nothing was kept yet.
         """
-        count = self._count.get()
-        if not count:
+        if not (count := self._count.get()):
             raise LookupError("this journal holds no state yet")
         slot = (count - 1) % len(self._steps)
         return {name: array[slot] for name, array in self._fields.items()}

@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.envs.base import AgentSpec
 from workbench.core.processes.blocks import Plan, Shared, weight_store_layout
-from workbench.core.processes.shared_memory import Block
 from workbench.core.processes.worker import Parts
 from workbench.core.seeding import rng_words, set_rng_words, stream
 from workbench.core.shared.layout import Arrays, Counter, Field, Layout
@@ -30,11 +28,6 @@ from workbench.runs.recovery.journal import Journal, State
 JOURNALS, COPIES = "journals", "copies for checkpoints"
 # The bytes of the blocks that an owner writes, by name.
 Written = dict[str, NDArray[np.uint8]]
-
-
-def owners(num_agents: int) -> list[str]:
-    """Whose states are kept: the actor's, and each agent's, by its learner."""
-    return ["actor", *(f"agent {index}" for index in range(num_agents))]
 
 
 class Recovery(Hook):
@@ -78,16 +71,14 @@ def _layouts(name: str, title: str, states: Mapping[str, State], slots: int) -> 
     return {f"{name} {owner}": tables[id(state)] for owner, state in states.items()}
 
 
-def parts_of_checkpoint(plan: Plan) -> dict[str, State]:
+def parts_of_checkpoint(plan: Plan) -> dict[str, dict[str, NDArray[Any] | int]]:
     """What a checkpoint of a run holds, by owner, as examples of each shape and dtype: states, and bytes of blocks."""
-    specs, states = plan.config.spec.agents, example_states(plan)
-    sizes = [Replay.layout(plan.config, spec).nbytes for spec in specs]
-    replays = {f"replay {index}": np.broadcast_to(np.uint8(0), size) for index, size in enumerate(sizes)}
-    parts: dict[AgentSpec, State] = {}
-    for index, spec in enumerate(specs):
-        store = np.zeros(weight_store_layout(plan.config, spec, plan.lag).nbytes, np.uint8)
-        parts.setdefault(spec, {**states[f"agent {index}"], "weight store": store})
-    return {"actor": {**states["actor"], **replays}} | {f"agent {i}": parts[spec] for i, spec in enumerate(specs)}
+    parts = example_states(plan)
+    for index, spec in enumerate(plan.config.spec.agents):
+        replay, store = Replay.layout(plan.config, spec), weight_store_layout(plan.config, spec, plan.lag)
+        parts["actor"][f"replay {index}"] = np.broadcast_to(np.uint8(0), replay.nbytes)
+        parts[f"agent {index}"]["weight store"] = np.broadcast_to(np.uint8(0), store.nbytes)
+    return parts
 
 
 def places_of(owner: str, memory: Parts | Shared) -> tuple[Journal, Journal | None, "CheckpointCounters", Written]:
@@ -97,7 +88,8 @@ def places_of(owner: str, memory: Parts | Shared) -> tuple[Journal, Journal | No
         written = {f"replay {index}": block.bytes for index, block in enumerate(memory.replay_blocks)}
     else:
         written = {"weight store": memory.store_blocks[int(owner.split()[1])].bytes}
-    journal, counters = Journal(memory.blocks[f"journal of {owner}"].open()), counters_of(memory.blocks)
+    journal = Journal(memory.blocks[f"journal of {owner}"].open())
+    counters = CheckpointCounters(memory.blocks["checkpoint counters"].open())
     return journal, None if copy is None else Journal(copy.open()), counters, written
 
 
@@ -191,11 +183,6 @@ class CheckpointCounters:
         self.due.set(epoch)
 
 
-def counters_of(blocks: Mapping[str, Block]) -> CheckpointCounters:
-    """The counters of a run, in its blocks."""
-    return CheckpointCounters(blocks["checkpoint counters"].open())
-
-
 # --- the states: all that a process's future depends on; what lies in shared memory outlives it by itself ------------
 
 
@@ -222,19 +209,14 @@ def restore_collector(collector: Collector, state: dict[str, NDArray[Any]]) -> N
     world.set_state(kept | {"rng": world.rng.bit_generator.state})
     collector.progress.restore_rewards(state["rewards"])
     collector.evaluator.evaluated = int(state["evaluated"])
-    for agent, version in enumerate(state["versions"]):
+    for agent, version in enumerate(state["versions"].tolist()):
         if version >= 0:
-            _act_with(collector, agent, int(version))
-
-
-def _act_with(collector: Collector, agent: int, version: int) -> None:
-    """Act with that version again, or with the newest if a free-running learner has overwritten it."""
-    store, vector = collector.stores[agent], collector.vectors[agent]
-    try:
-        collector.in_use[agent] = store.read(vector, version)
-    except WeightStoreError:
-        collector.in_use[agent] = store.read(vector)
-    collector.policies[agent].load(vector)
+            store, vector = collector.stores[agent], collector.vectors[agent]
+            try:
+                collector.in_use[agent] = store.read(vector, version)
+            except WeightStoreError:  # a free-running learner has overwritten it
+                collector.in_use[agent] = store.read(vector)
+            collector.policies[agent].load(vector)
 
 
 def agent_state(trainer: Trainer, index: int) -> State:
@@ -260,12 +242,12 @@ def restore_agent(trainer: Trainer, index: int, state: dict[str, NDArray[Any]]) 
     trainer.versions[index], trainer.learned[index] = int(state["version"]), int(state["learned"])
 
 
-def example_states(plan: Plan) -> dict[str, State]:
+def example_states(plan: Plan) -> dict[str, dict[str, NDArray[Any] | int]]:
     """A state of each owner, of the acting side first, for their shapes and dtypes. Agents that are alike share one."""
     config, agents = plan.config, plan.config.num_agents
     world = config.world.make(stream(config.seed, "world")).get_state()
     words, digest = np.zeros(6, np.uint64), np.zeros(32, np.uint8)
-    acting: State = {
+    acting = {
         **{f"world_{name}": words if name == "rng" else value for name, value in world.items()},
         "streams": np.zeros((3 * agents + 1, 6), np.uint64),
         "versions": np.zeros(agents, np.int64),
@@ -275,7 +257,6 @@ def example_states(plan: Plan) -> dict[str, State]:
     sampler = config.replay.sampler.make(config, stream(config.seed, "sampling")).get_state()
     drawing = {f"sampler_{name}": value for name, value in sampler.items()} | {"losses": digest}
     counted = dict.fromkeys(("version", "learned", "skipped"), 0)
-    learning: dict[AgentSpec, State] = {}
-    for index, spec in enumerate(config.spec.agents):
-        learning.setdefault(spec, config.agent.example_state(config, index) | drawing | counted)
-    return {"actor": acting} | {f"agent {index}": learning[spec] for index, spec in enumerate(config.spec.agents)}
+    example, specs = config.agent.example_state, list(enumerate(config.spec.agents))
+    learning = {spec: example(config, index) | drawing | counted for index, spec in specs}
+    return {"actor": acting} | {f"agent {index}": learning[spec] for index, spec in specs}

@@ -96,10 +96,10 @@ def _gone_back(
     check_launch(wanted, earlier.mode, earlier.lag)
     description = {"faults": [], "incidents": [], "changes": []} | earlier.description
     plan, place = planned(wanted, earlier.mode, earlier.lag, (*OWN_HOOKS, *hooks_of(earlier, wanted)))
-    try:
-        earlier.folder.schema.require(record_tables(plan.config, plan.hooks))
-    except ValueError as error:
-        raise RecordError(f"{earlier.folder.path} cannot be resumed: {error}") from None
+    for name, table in record_tables(plan.config, plan.hooks).items():
+        its = earlier.folder.schema.tables.get(name)
+        if its is None or (its.dtype, its.words) != (table.dtype, table.words):
+            raise RecordError(said("resume.table", path=earlier.folder.path, name=name))
     _check_fits(plan, checkpoint)
     if earlier.status == "finished" and wanted.epochs == checkpoint.epoch:
         about = {"changed": ", ".join(changed) or "this", "longer": 2 * wanted.epochs}
@@ -168,8 +168,7 @@ def _kind(value: object) -> tuple[tuple[int, ...], np.dtype[Any]]:
 def _check_changes(before: Config, wanted: Config, checkpoint: Checkpoint) -> dict[str, Any]:
     """The settings that are changed, with both values, all of them safe to change."""
     changed = differences(before, wanted)
-    unsafe = {name: pair for name, pair in changed.items() if not safe_to_change(name)}
-    if unsafe:
+    if unsafe := {name: pair for name, pair in changed.items() if not safe_to_change(name)}:
         listed = ", ".join(f"{name} ({one!r} there, {other!r} here)" for name, (one, other) in unsafe.items())
         raise CheckpointError(said("resume.unsafe", path=checkpoint.path, listed=listed))
     if wanted.epochs < checkpoint.epoch:
