@@ -32,22 +32,14 @@ class Comparison(Awaitable[dict[str, Any]]):
 
     Attributes:
         runs: both, in their order: sequential first, or the first configuration.
+        sequential: the first run of two modes.
+        multiprocess: the second run of two modes.
     """
 
     def __init__(self, first: Run, second: Run) -> None:
-        self.runs = first, second
+        self.sequential, self.multiprocess = self.runs = first, second
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run_both, name="comparison", daemon=True)
-
-    @property
-    def sequential(self) -> Run:
-        """The first run of two modes."""
-        return self.runs[0]
-
-    @property
-    def multiprocess(self) -> Run:
-        """The second run of two modes."""
-        return self.runs[1]
 
     @property
     def ended(self) -> bool:

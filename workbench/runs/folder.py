@@ -253,7 +253,6 @@ class RunFolder:
 
     def replace(self, table: str, records: Records) -> None:
         """Write a whole table in place of what it held, by the rules of :meth:`write_description`."""
-        self._check(table, records)
         self._write(self.path_of(table), records.tobytes())
 
     def append(self, table: str, records: Records) -> None:
@@ -268,7 +267,8 @@ class RunFolder:
             TypeError: the records have another dtype.
             RecordError: the disk refuses, for instance because it is full. The table is as before; try again later.
         """
-        self._check(table, records)
+        if records.dtype != (expected := self.schema.tables[table].dtype):
+            raise TypeError(f"the records are {records.dtype}; table {table} holds {expected}")
         path = self.path_of(table)
         try:
             with open(path, "ab", buffering=0, opener=private) as file:
@@ -293,11 +293,6 @@ class RunFolder:
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
-
-    def _check(self, table: str, records: Records) -> None:
-        expected = self.schema.tables[table].dtype
-        if records.dtype != expected:
-            raise TypeError(f"the records are {records.dtype}; table {table} holds {expected}")
 
     def _write_json(self, name: str, data: dict[str, Any]) -> None:
         text = json.dumps(data, indent=2, default=_plain, ensure_ascii=False) + "\n"
@@ -355,8 +350,7 @@ def _read_head(path: Path) -> dict[str, Any]:
     if not there:
         raise RecordError(f"{path} is no run folder: it has no run.json")
     head = read_json(path / "run.json")
-    found = head.get("format")
-    if found != FORMAT:
+    if (found := head.get("format")) != FORMAT:
         if type(found) is not int:
             raise RecordError(f"{path / 'run.json'} is damaged: its format is {found!r}")
         which = "an earlier" if found < FORMAT else "a later"

@@ -109,11 +109,6 @@ class ForkServer:
             finally:
                 os.close(given[1])
 
-    def retire(self) -> None:
-        """Let the server leave as soon as it has no children."""
-        with contextlib.suppress(OSError):
-            self.line.shutdown(socket.SHUT_WR)
-
 
 _lock = threading.Lock()
 _servers: list[ForkServer] = []  # those of this process that have not left yet; only the last takes requests
@@ -136,8 +131,9 @@ def request(theirs: Line) -> None:
         inherited = _inherited()
         _servers[:] = [server for server in _servers if server.popen.poll() is None]
         if not _servers or _servers[-1].inherited != inherited:
-            for server in _servers:
-                server.retire()
+            for server in _servers:  # let each leave as soon as it has no children
+                with contextlib.suppress(OSError):
+                    server.line.shutdown(socket.SHUT_WR)
             _servers.append(ForkServer(inherited))
         with contextlib.suppress(OSError):  # it has just died, as the end of the line will show
             socket.send_fds(_servers[-1].line, [b"fork"], [theirs.fileno()])

@@ -133,12 +133,11 @@ class History:
         chosen = self.schema.metric(name)
         return np.asarray(self.table(chosen.table)[chosen.field])
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.schema.metrics)
-
     def keys(self) -> Iterator[str]:
         """Names of all metrics, so that ``dict(history)`` works."""
-        return iter(self)
+        return iter(self.schema.metrics)
+
+    __iter__ = keys
 
     def _ipython_key_completions_(self) -> list[str]:
         return list(self)

@@ -178,10 +178,10 @@ def runs(
     kept = [each for each in found if all(_fits(each, name, value) for name, value in wanted.items())]
     kept.sort(key=lambda each: (each.created, each.name))
     key, last = sort.removeprefix("-"), sort.startswith("-")
-    known = [each for each in kept if each.value(key) is not None]
-    known.sort(key=lambda each: order(each.value(key)), reverse=last)
+    kept.sort(key=lambda each: order(each.value(key)), reverse=last)
+    kept.sort(key=lambda each: each.value(key) is None)
     place = f"{where} that fit, of {len(found):,}" if wanted else where
-    return RunList([*known, *(each for each in kept if each.value(key) is None)], place, columns)
+    return RunList(kept, place, columns)
 
 
 def rewards_of_others(run: RunView) -> list[float]:

@@ -44,7 +44,7 @@ class RunView:
         self.mode: str = description["mode"]
         self.lag: int | None = description["lag"]
         self.faults: tuple[str, ...] = tuple(description.get("faults", ()))
-        self._settings: tuple[int, SettingsTimeline] | None = None
+        self._settings: tuple[list[tuple[int, dict[str, Any]]], SettingsTimeline] | None = None
 
     @property
     def name(self) -> str:
@@ -116,8 +116,7 @@ class RunView:
         Raises:
             RunError: the run has not ended, or never got to write them.
         """
-        data = self.folder.read_result()
-        if data is None:
+        if (data := self.folder.read_result()) is None:
             raise RunError(said("loaded.no result", run=self))
         return Result.from_dict(data)
 
@@ -185,10 +184,9 @@ class RunView:
     @property
     def settings(self) -> SettingsTimeline:
         """The settings of each epoch: the configuration, and what was changed while the run was under way."""
-        changes = self.changes
-        if self._settings is None or self._settings[0] != len(changes):
-            timeline = SettingsTimeline(self.config, [(epoch, changed) for _, epoch, changed in changes])
-            self._settings = len(changes), timeline
+        changes = [(epoch, changed) for _, epoch, changed in self.changes]
+        if self._settings is None or self._settings[0] != changes:
+            self._settings = changes, SettingsTimeline(self.config, changes)
         return self._settings[1]
 
     @property
@@ -286,7 +284,7 @@ class LoadedRun(RunView, Awaitable[Result]):
         if self.mode in readers:
             readers[self.mode](self)
         elif len(self.description.get("resumed", [])) != resumed:  # its records begin again at the checkpoint
-            self.history, self._settings = history_of(self.folder, self.description), None
+            self.history = history_of(self.folder, self.description)
         else:
             for table in self.folder.schema.tables:
                 self.history.read(table, self.folder)
@@ -376,15 +374,9 @@ def _check_history(run: RunView) -> None:
 
 def progress_numbers(epochs: int, rows: int, agents: int, updates: int, elapsed_s: float) -> dict[str, float]:
     """Where a run is, under the names of :attr:`RunView.progress`."""
-    return {
-        "epochs": epochs,
-        "agent_steps": rows * agents,
-        "updates": updates,
-        "rows": rows,
-        "elapsed_s": elapsed_s,
-        "agent_steps_per_s": rows * agents / elapsed_s if elapsed_s else 0.0,
-        "updates_per_s": updates / elapsed_s if elapsed_s else 0.0,
-    }
+    done = {"agent_steps": rows * agents, "updates": updates}
+    rates = {f"{name}_per_s": count / elapsed_s if elapsed_s else 0.0 for name, count in done.items()}
+    return {"epochs": epochs, **done, "rows": rows, "elapsed_s": elapsed_s, **rates}
 
 
 # What brings the history of runs that are none of this workbench's own up to date, by their mode.

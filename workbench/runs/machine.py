@@ -78,13 +78,11 @@ def process_runs(pid: int, mark: str | None = None) -> bool:
         mark: what :func:`process_mark` said of it; None takes any process of that number.
     """
     try:
-        os.kill(pid, 0)
+        with suppress(PermissionError):  # another user's
+            os.kill(pid, 0)
+        state = _stat(pid)[0]
     except ProcessLookupError:
         return False
-    except PermissionError:
-        pass  # another user's
-    try:
-        state = _stat(pid)[0]
     except OSError:
         return True
     return state not in ("Z", "X") and (mark is None or process_mark(pid) in (mark, None))

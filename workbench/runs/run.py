@@ -29,7 +29,6 @@ from workbench.core.registry import check_importable
 from workbench.core.settings import require
 from workbench.core.train.hooks import Hook, Listener, metrics_of, record_tables
 from workbench.runs import machine
-from workbench.runs import result as results
 from workbench.runs.array_digest import array_digest
 from workbench.runs.awaiting import Awaitable, wait_for
 from workbench.runs.evaluation import Evaluation
@@ -48,7 +47,7 @@ from workbench.runs.recovery.gathering import Checkpoints, Contents
 from workbench.runs.recovery.keepers import Recovery
 from workbench.runs.recovery.restarts import Incident, RestartPolicy
 from workbench.runs.reference_policies import reference_rewards
-from workbench.runs.result import Result
+from workbench.runs.result import Result, greedy_reward, reward_tenths, sync_lag
 from workbench.runs.rows import rows_of
 from workbench.runs.sentences import said
 from workbench.runs.time_slice import TimeSlice
@@ -138,14 +137,9 @@ class Run(RunView, Listener, Awaitable[Result]):
         with self._lock:
             if self._status != "created":
                 raise RunError(f"run {self.name} was started before and is {self.status}; launch a new one")
+            self._describe({"status": "starting"})  # first: if this is interrupted, the run was never started
             self._status = "starting"
         _live.add(self)
-        try:
-            self._describe({"status": "starting"})
-        except BaseException:  # an interrupt: nothing is there yet that could be waited for
-            self._status = "created"
-            _live.discard(self)
-            raise
         self._supervisor.start()
         return self
 
@@ -209,16 +203,12 @@ class Run(RunView, Listener, Awaitable[Result]):
         self._require_going("changed")
         if not settings:
             raise ConfigError(said("live_settings.none", changeable=", ".join(CHANGEABLE)))
-        for name in settings:
-            if name not in CHANGEABLE:
-                raise ConfigError(said("live_settings.fixed", name=name, changeable=", ".join(CHANGEABLE)))
+        if fixed := settings.keys() - set(CHANGEABLE):
+            raise ConfigError(said("live_settings.fixed", name=min(fixed), changeable=", ".join(CHANGEABLE)))
         with self._steering:
+            made, progress = {"time": time.time(), "settings": settings}, self._supervisor.progress
             try:
-                self._changes.make(
-                    self._supervisor.progress,
-                    settings,
-                    lambda epoch: self._note("changes", {"time": time.time(), "epoch": epoch, "settings": settings}),
-                )
+                self._changes.make(progress, settings, lambda epoch: self._note("changes", {**made, "epoch": epoch}))
             finally:
                 self._supervisor.ring()
 
@@ -323,8 +313,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         """Weights as they were published last, also before the end; raises RunError before there are any."""
         if self.ended:
             return self.weights
-        vectors = self._read_weights()
-        if not vectors:
+        if not (vectors := self._read_weights()):
             raise RunError(f"run {self.name} is {self.status} and has published no weights yet; start it, or wait")
         return padded(vectors)
 
@@ -440,7 +429,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         except RecordError as error:
             self._refuse("folder", error)
         trained = progress.epochs_collected == self.config.epochs and np.isfinite(progress.end_time)
-        complete = trained and not self.error and results.greedy_reward(self.history) is not None
+        complete = trained and not self.error and greedy_reward(self.history) is not None
         status = "failed" if self.error else "finished" if complete else "stopped"
         try:
             self._result = self._summarise(status)
@@ -463,8 +452,8 @@ class Run(RunView, Listener, Awaitable[Result]):
             mode=self.mode, lag=self.lag, seed=self.config.seed, status=status, wall_s=now["elapsed_s"],
             startup_s=self._supervisor.startup_s, agent_steps=steps, updates=updates,
             agent_steps_per_s=now["agent_steps_per_s"], updates_per_s=now["updates_per_s"],
-            replay_ratio=updates / steps if steps else None, sync_lag=results.sync_lag(self.history),
-            reward=results.reward_tenths(self.history), greedy_reward=results.greedy_reward(self.history),
+            replay_ratio=updates / steps if steps else None, sync_lag=sync_lag(self.history),
+            reward=reward_tenths(self.history), greedy_reward=greedy_reward(self.history),
             digest=self._digests(),
         )  # fmt: skip
 

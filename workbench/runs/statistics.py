@@ -1,5 +1,6 @@
 """What a handful of seeds says of a number: its mean, and how far the truth may lie from it."""
 
+import bisect
 import functools
 import itertools
 import math
@@ -31,11 +32,7 @@ def mean_and_half_width(values: Sequence[float | None]) -> tuple[float, float]:
 @functools.cache
 def student_t(freedom: int) -> float:
     """The two-sided 95 % quantile of Student's t with ``freedom`` degrees of freedom, at least 1."""
-    low, high = 0.0, 13.0
-    while high - low > 1e-9:
-        middle = (low + high) / 2
-        low, high = (middle, high) if chance_above(middle, freedom) > 0.025 else (low, middle)
-    return low
+    return bisect.bisect_left(range(13 * 10**9), -0.025, key=lambda t: -chance_above(t / 1e9, freedom)) / 1e9
 
 
 def chance_above(t: float, freedom: int) -> float:
@@ -65,8 +62,7 @@ def not_finite(values: Sequence[float | None], seeds: Sequence[int]) -> str:
 def listed(seeds: Iterable[int]) -> str:
     """Seeds as a sentence has them: ``0, 1, 2``, ``0 to 1099``, and only how many of those that are scattered."""
     found = sorted(set(seeds))
-    starts = [place for place, seed in enumerate(found) if not place or seed != found[place - 1] + 1]
-    parts = [found[start:end] for start, end in itertools.pairwise([*starts, len(found)])]
+    parts = [[seed for _, seed in run] for _, run in itertools.groupby(enumerate(found), lambda at: at[1] - at[0])]
     said = [f"{part[0]} to {part[-1]}" if len(part) > 3 else ", ".join(map(str, part)) for part in parts]
     return ", ".join(said) if len(said) <= MOST_LISTED else f"{len(found):,} seeds from {found[0]} to {found[-1]}"
 

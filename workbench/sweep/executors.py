@@ -46,8 +46,7 @@ def executor(on: str, address: str | None = None, **options: Any) -> Executor | 
     """
     if on == "local":
         return None
-    made = {"dask": _dask, "slurm": _slurm, "ray": _ray}.get(on)
-    if made is None:
+    if (made := {"dask": _dask, "slurm": _slurm, "ray": _ray}.get(on)) is None:
         raise ConfigError(f"a sweep cannot run on {on!r}; choose one of local, dask, slurm, ray")
     try:
         return made(address, options)

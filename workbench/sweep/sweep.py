@@ -48,6 +48,7 @@ class Sweep(Awaitable["Sweep"]):
 
     Attributes:
         cells: the runs, in the order in which they begin.
+        name: of the sweep, which each of its runs has among its relations.
     """
 
     def __init__(
@@ -67,16 +68,11 @@ class Sweep(Awaitable["Sweep"]):
         """
         if at_once is not None and not (executor is None and isinstance(at_once, SupportsIndex) and at_once >= 1):
             raise ConfigError(f"at_once is {at_once!r}; it must be 1 or more, and goes without an executor")
-        self.cells = tuple(cells)
+        self.cells, self.name = tuple(cells), cells[0].sweep
         self._run_cell, self._executor, self._at_once = run_cell, executor, at_once
         self._futures: list[Future[Result]] = []
         self._known: dict[str, RunInfo] = {}
         self._shown: list[LiveSweep] = []
-
-    @property
-    def name(self) -> str:
-        """Name of the sweep, which each of its runs has among its relations."""
-        return self.cells[0].sweep
 
     def start(self) -> Self:
         """Hand all cells to the executor and return at once.
