@@ -67,7 +67,7 @@ def find(kind: str, wanted: str | type) -> tuple[type[Any], dict[str, str]]:
             wanted = _imported(kind, wanted)
     own: type[Any] = getattr(wanted, "__dict__", {}).get("config_class", wanted)
     if getattr(own, "group", None) != kind:
-        raise ConfigError(said("registry.arguments", kind=kind, wanted=wanted))
+        raise ConfigError(said("registry.arguments", kind=kind, wanted=wanted, known=", ".join(names(kind))))
     check_importable(kind, own)
     if not named:
         return own, {}

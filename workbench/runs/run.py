@@ -41,6 +41,7 @@ from workbench.runs.limits import check_limits
 from workbench.runs.live_settings import BLOCK, CHANGEABLE, Changes, LiveSettings
 from workbench.runs.loaded import RunError, RunView, history_of, padded, progress_numbers
 from workbench.runs.metrics import Schema
+from workbench.runs.own_classes import OwnWorld, unseeded
 from workbench.runs.recovery.checkpoint import Checkpoint, write_checkpoint
 from workbench.runs.recovery.deduplication import Repeats
 from workbench.runs.recovery.gathering import Checkpoints, Contents
@@ -57,7 +58,7 @@ from workbench.runs.uninterrupted import uninterrupted
 REFERENCE_EPOCHS = 400
 
 # What every run has, before all other hooks.
-OWN_HOOKS: tuple[Hook, ...] = (Evaluation(), Recovery(), LiveSettings(), TimeSlice())
+OWN_HOOKS: tuple[Hook, ...] = (OwnWorld(), Evaluation(), Recovery(), LiveSettings(), TimeSlice())
 
 
 @dataclass(frozen=True)
@@ -553,7 +554,7 @@ def launch(
         check_importable("hook", type(hook))
     plan, place = planned(config, mode, lag, brought)
     description = {
-        "status": "created", "mode": plan.mode, "lag": plan.lag, "unseeded": config.world.unseeded(),
+        "status": "created", "mode": plan.mode, "lag": plan.lag, "unseeded": unseeded(config),
         "warm_start": weights is not None, "faults": list(faults), **(notes or {}),
         "created": time.time(), "incidents": [], "changes": [], "resumed": [], **place,
         "clock_offset_ns": time.time_ns() - time.monotonic_ns(),

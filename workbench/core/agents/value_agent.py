@@ -290,7 +290,7 @@ class EpsilonGreedy:
         self.stage(stack)
         self.inputs.upload()
         with torch.inference_mode():
-            return to_numpy(self.q(self.inputs.device), copy=False)
+            return self.q(self.inputs.device).cpu().numpy()
 
     def stage(self, stack: NDArray[Any]) -> None:
         """Fill :attr:`inputs` with a state and the random numbers of one choice."""
