@@ -5,10 +5,9 @@ verification (:mod:`workbench.diagnose.doctor`). A check fails if a rule is brok
 and cannot tell where records are missing: then it says what to record. One that does not apply to a run says why.
 """
 
-import dataclasses
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -56,13 +55,13 @@ class CheckResult:
         """The same with something behind its sentence, unless nothing can be told."""
         if not said or self.verdict in ("cannot tell", "does not apply"):
             return self
-        return dataclasses.replace(self, sentence=f"{self.sentence} {said}")
+        return replace(self, sentence=f"{self.sentence} {said}")
 
 
 # --- the rules ------------------------------------------------------------------------------------------------------
 
 
-_FIELDS = {each.name for each in dataclasses.fields(Rule)}
+_FIELDS = {each.name for each in fields(Rule)}
 
 
 def _rule(measure: str = "agreed", missing: str = "", exempt: str = "", **about: Any) -> Rule:
@@ -117,7 +116,7 @@ def _without_consequences(evidence: Evidence, found: Comparison | None) -> Compa
     first = evidence.not_finite
     if found is None or first is None:
         return found
-    return dataclasses.replace(found, broken=found.broken & (np.isfinite(found.value) | (found.epoch < first.epoch)))
+    return replace(found, broken=found.broken & (np.isfinite(found.value) | (found.epoch < first.epoch)))
 
 
 def _figure(rule: Rule, found: Comparison) -> str:
@@ -141,9 +140,7 @@ class Number(float):
     def __format__(self, noun: str) -> str:
         value = float(self)
         text = f"{int(value)}" if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"
-        if not noun:
-            return text
-        return f"{text} {noun if value == 1 else noun + ('es' if noun.endswith('tch') else 's')}"
+        return f"{text} {noun if value == 1 else noun + ('es' if noun.endswith('tch') else 's')}" if noun else text
 
 
 def _ratio_and_age(evidence: Evidence) -> str:

@@ -4,12 +4,11 @@ It works on what has been recorded, so on a live run, on one that has ended, and
 hypothesis that weights are not synced is decided by the eight methods of sync verification below.
 """
 
-import dataclasses
 import pkgutil
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -217,7 +216,7 @@ def run_methods(evidence: Evidence) -> tuple[CheckResult, ...]:
         rules = [CHECK_RULES[check][rule] for check, _, rule in (each.partition(".") for each in method["rules"])]
         more = _NUMBERS[name](evidence) if name in _NUMBERS else ""
         result = judge(evidence, name, tuple(method["ids"]), rules).with_more(more)
-        judged.append(dataclasses.replace(result, measured=_share(evidence, rules)))
+        judged.append(replace(result, measured=_share(evidence, rules)))
     return tuple(judged)
 
 
@@ -253,8 +252,8 @@ def _epsilon_at_syncs(evidence: Evidence) -> str:
 def _distances(evidence: Evidence) -> str:
     told = []
     for half in ("online", "target"):
-        before = measurements_of(evidence.history, f"sync/{half}_before")["value"]
-        after = measurements_of(evidence.history, f"sync/{half}_after")["value"]
+        names = f"sync/{half}_before", f"sync/{half}_after"
+        before, after = (measurements_of(evidence.history, name)["value"] for name in names)
         if len(before) and len(after):
             told.append(said("methods.half", half=half, before=before.mean(), after=after.mean()))
     return said("methods.distances", told=", ".join(told)) if told else ""

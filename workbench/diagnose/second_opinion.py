@@ -4,10 +4,9 @@ Every stage is judged from its own record alone, so none has to be there for ano
 run recorded as its input, so a mistake shows in the stage in which it is made and not in those behind it.
 """
 
-import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -67,7 +66,7 @@ class Opinion:
     """
 
     records: tuple[Judged, ...] = ()
-    off: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    off: Mapping[str, float] = field(default_factory=dict)
 
     def of(self, stages: Sequence[str]) -> list[Judged]:
         """What some stages say."""
@@ -97,7 +96,7 @@ def _judged(name: str, stage: Stage, judge: Judge, case: Case) -> Iterator[Judge
         with np.errstate(all="ignore"):
             stage(judge, case)
     except Wrong as wrong:
-        record = dataclasses.replace(record, finding=wrong.finding, sentence=str(wrong))
+        record = replace(record, finding=wrong.finding, sentence=str(wrong))
     except (CannotTell, KeyError, IndexError, ValueError, TypeError, AttributeError, ArithmeticError):
         return
     yield record

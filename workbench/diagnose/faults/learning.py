@@ -83,8 +83,7 @@ class UnpacedLearner(Fault):
             def settings() -> SettingsTimeline:
                 """What was launched and changed, but for how far the learner may run ahead."""
                 now = live()
-                changes = now.changes if isinstance(now, SettingsTimeline) else []
-                return SettingsTimeline(now.config.replace(**ahead), changes)
+                return SettingsTimeline(now.config.replace(**ahead), getattr(now, "changes", ()))
 
             parts.settings = settings
 

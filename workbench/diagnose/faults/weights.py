@@ -66,8 +66,7 @@ class _Torn(Fault):
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """The learner writes into the shared model."""
         copy = self.copier(trainer.config)
-        for agent in trainer.stores:
-            trainer.stores[agent] = _SharedModel(parts, agent, copy)
+        trainer.stores |= {agent: _SharedModel(parts, agent, copy) for agent in trainer.stores}
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """The actor reads from it."""
@@ -85,9 +84,8 @@ class TornWeightsPerParameter(_Torn):
 
         def copy(source: Vector, target: Vector) -> None:
             """One parameter at a time."""
-            sources, targets = layout.views(source), layout.views(target)
-            for parameter in layout.names:
-                targets[parameter][...] = sources[parameter]
+            for new, old in zip(layout.views(source).values(), layout.views(target).values(), strict=True):
+                old[...] = new
                 sleep(pause_s)
 
         return copy
@@ -155,14 +153,13 @@ class _PublishSeldom(_Seldom):
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Publications that are not due change nothing but the learner's own bookkeeping; 0 is the initial weights."""
-        numbers = dict.fromkeys(trainer.agents, 0)
+        numbers = {agent: itertools.count() for agent in trainer.agents}
 
         def publish(original: Any, index: int, epoch: int) -> None:
             """Publish, if it is the turn of this publication."""
-            if self.due(numbers[index]):
+            if self.due(next(numbers[index])):
                 original(index, epoch)
             trainer.unpublished[index] = 0
-            numbers[index] += 1
 
         override(trainer, "publish", publish)
 
