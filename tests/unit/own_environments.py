@@ -207,3 +207,16 @@ class Odd(Walk):
             raise SystemExit(3)
         told = eval(self.shows, {"np": np}) if self.shows else self.sound, 1.0, False, False, {}
         return told[:4] if self.does == "four" else told
+
+
+class Endless(Walk):
+    """Shows, or pays, what is not finite in its third step."""
+
+    def __init__(self, shows=0.0, pays=1.0):
+        super().__init__()
+        self.shows, self.pays = float(shows), float(pays)
+
+    def step(self, action):
+        (number, step), _, *over = super().step(action)
+        third = step == 3
+        return np.array([self.shows if third else number, step], np.float32), self.pays if third else 1.0, *over

@@ -109,6 +109,31 @@ def test_a_check_is_found_by_name_and_an_unknown_name_is_refused():
         diagnosis["sink"]
 
 
+@pytest.mark.parametrize(
+    ("gives", "told"),
+    [
+        ({"shows": "nan"}, "the world itself shows agent 0 such numbers in epoch 0"),
+        ({"pays": "nan"}, "the world itself pays agent 0 such a reward in epoch 0"),
+        ({"pays": "inf"}, "the world itself pays agent 0 such a reward in epoch 0"),
+    ],
+    ids=["shows nan", "pays nan", "pays inf"],
+)
+@pytest.mark.parametrize("sampler", ["uniform", "prioritised"])
+def test_a_world_that_gives_numbers_that_are_not_finite_is_to_blame_and_no_stage_of_the_trainer(
+    tmp_path, gives, told, sampler
+):
+    pytest.importorskip("gymnasium")
+    config = wb.preset("tiny").replace(
+        world="gymnasium:tests.unit.own_environments:Endless", device="cpu", epochs=4,
+        **{"world.env_args": gives, "world.max_turns": 20, "replay.learning_starts": 40, "replay.sampler": sampler},
+    )  # fmt: skip
+    with pytest.warns(UserWarning, match="a number is not finite"):
+        run = wb.launch(config, "sequential", 0, out=tmp_path)
+        run.wait()
+    (found,) = run.diagnose().failed
+    assert found.name == "finite" and told in found.sentence
+
+
 def test_a_run_is_diagnosed_while_it_is_running_after_the_end_and_from_its_folder(tmp_path):
     config = wb.preset("tiny").replace(device="cpu", epochs=8)
     run = wb.launch(config, "sequential", 1, out=tmp_path)

@@ -5,9 +5,8 @@ raises :class:`Wrong` where it does not, and :class:`CannotTell` (or a KeyError,
 can be told. ``sentences.toml`` has the sentence of every finding.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from workbench.core.config import Config
 from workbench.core.envs.treasurehunt import TreasurehuntConfig
 from workbench.diagnose.audit import ENDING, settings_sum, unpack
+from workbench.diagnose.clean import difference
 from workbench.diagnose.sentences import beside, said
 from workbench.runs.files import plain_file
 from workbench.runs.live_settings import SettingsTimeline
@@ -126,14 +126,15 @@ class Judge:
     settings: SettingsTimeline
     steady: bool
     cases: tuple[Case, ...] = ()
-    off: dict[str, float] = dataclasses.field(default_factory=dict)
-    updates: dict[Case, Any] = dataclasses.field(default_factory=dict)
+    off: dict[str, float] = field(default_factory=dict)
+    updates: dict[Case, Any] = field(default_factory=dict)
 
     def differ(self, kind: str, found: Any, due: Any, scale: float | None = None) -> bool:
-        """Whether numbers are further apart than float32 explains."""
+        """Whether numbers are further apart than float32 explains; what is not finite must be the same."""
         found, due = np.asarray(found, np.float64), np.asarray(due, np.float64)
-        largest = float(np.abs(due).max(initial=0)) if scale is None else scale
-        off = float(np.abs(found - due).max(initial=0)) / (TOLERANCES[kind] * max(largest, 1e-9))
+        largest = float(np.abs(due[np.isfinite(due)]).max(initial=0)) if scale is None else scale
+        apart = float(np.abs(difference(found, due)).max(initial=0))
+        off = apart and apart / (TOLERANCES[kind] * max(largest, 1e-9))
         if np.isfinite(off) and off <= 1:
             self.off[kind] = max(self.off.get(kind, 0.0), off)
         return not off <= 1
@@ -146,7 +147,7 @@ class Judge:
         """
         if self.differ(kind, found, due, scale):
             found, due = np.broadcast_arrays(np.asarray(found, np.float64), np.asarray(due, np.float64))
-            at = np.unravel_index(np.argmax(np.abs(found - due)), found.shape)
+            at = np.unravel_index(np.argmax(np.abs(difference(found, due))), found.shape)
             raise Wrong(finding, found=found[at], due=due[at], **about)
 
     def after(self, stage: "Stage", case: Case) -> None:

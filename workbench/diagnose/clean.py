@@ -30,11 +30,15 @@ def sampled_places(layout: ParameterLayout, most: int) -> NDArray[np.int64]:
     return np.concatenate([offset + places for offset, places in zip(layout.offsets, spread, strict=True)])
 
 
-def distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Root mean square of the difference. Equal numbers are 0 apart, nan and infinite ones too; nan for other such."""
+def difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """a - b. Equal numbers are 0 apart, nan and infinite ones too; nan for other such."""
     with np.errstate(invalid="ignore"):
-        difference = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, a - b)
-    return float(np.sqrt(np.mean(difference * difference)))
+        return np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, a - b)
+
+
+def distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Root mean square of the difference."""
+    return float(np.sqrt(np.mean(difference(a, b) ** 2)))
 
 
 class CleanWeightStore(WeightStore):

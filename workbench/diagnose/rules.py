@@ -95,7 +95,7 @@ class Evidence:
     @functools.cached_property
     def not_finite(self) -> NotFinite | None:
         """The first number of the training that is not finite."""
-        return first_not_finite({"epochs": self.history.epochs, "updates": self.history.updates})
+        return first_not_finite({table: self.history.table(table) for table in COMPUTED})
 
     @property
     def live(self) -> bool:
@@ -270,12 +270,16 @@ WHOLES: Mapping[str, Callable[[Evidence], int]] = {
 
 
 def finite_numbers(evidence: Evidence) -> Comparison | None:
-    """Every number that the training computes is finite."""
-    tables = {"epochs": evidence.history.epochs, "updates": evidence.history.updates}
-    epoch = np.concatenate([records["epoch"] for records in tables.values()])
-    bad = [~np.all([np.isfinite(tables[table][field]) for field in COMPUTED[table]], axis=0) for table in tables]
-    broken = np.concatenate(bad)
-    return unowned(broken, 0, ~broken, epoch, str(evidence.not_finite or ""))
+    """Every number that the training computes is finite; where the world gives others, that is told too."""
+    tables = [(evidence.history.table(name), fields) for name, fields in COMPUTED.items()]
+    epoch = np.concatenate([records["epoch"] for records, _ in tables])
+    whole = np.concatenate([np.all([np.isfinite(records[x]) for x in fields], axis=0) for records, fields in tables])
+    given = (
+        said(f"finite.{name}", agent=case.agent, epoch=case.epoch)
+        for case in evidence.cases for name in ("shown", "paid_rewards")
+        if case.has(name) and case[name].dtype.kind == "f" and not np.isfinite(case[name]).all()
+    )  # fmt: skip
+    return unowned(~whole, 0, whole, epoch, f"{evidence.not_finite or ''}{next(given, '')}")
 
 
 def bounded_age(evidence: Evidence) -> str:

@@ -90,9 +90,9 @@ def stacked(judge: Judge, case: Case) -> None:
 
 def _same_frames(dues: Iterable[tuple[str, NDArray[Any], NDArray[Any]]], who: str, finding: str) -> None:
     """Hold stacks against those due; the sentence has their order where they have the right frames in another one."""
-    wrong = [each for each in dues if not np.array_equal(*each[1:])]
+    wrong = [each for each in dues if not _same(*each[1:])]
     for _, found, due in wrong:
-        places = [next((at for at, frame in enumerate(due) if np.array_equal(frame, each)), -1) for each in found]
+        places = [next((at for at, frame in enumerate(due) if _same(frame, each)), -1) for each in found]
         if -1 not in places and len({frame.tobytes() for frame in due}) == len(due):
             raise Wrong("order", who=who, order=" ".join(map(str, places)))
     if wrong:
@@ -289,9 +289,8 @@ class _Row(NamedTuple):
 def _row(case: Case, prefix: str, at: tuple[Any, Any]) -> _Row:
     """The row whose turns, in an epoch or in what was kept of the replay, lie in a place."""
     learning, rewards = case.config.learning, case[f"{prefix}_reward"][at].astype(np.float64)
-    never = np.zeros(len(rewards), np.bool_)
-    ends = f"{prefix}_terminated", f"{prefix}_truncated"
-    terminated, truncated = (case[name][at] if case.has(name) else never for name in ends)
+    never, names = np.zeros(len(rewards), np.bool_), (f"{prefix}_terminated", f"{prefix}_truncated")
+    terminated, truncated = (case[name][at] if case.has(name) else never for name in names)
     due = reference.n_step(rewards, terminated, truncated, learning.gamma, learning.n_step, learning.reward_scale)
     return _Row(*due, float(np.abs(rewards[: learning.n_step]).sum()) * learning.reward_scale)
 
@@ -394,7 +393,7 @@ def weighted(judge: Judge, case: Case) -> None:
     sampler, made = case.config.replay.sampler, int(case["updates_before"])
     if not isinstance(sampler, PrioritisedConfig):
         return  # there are no priorities to be wrong
-    need(judge.steady and judge.lag is not None)
+    need(judge.steady and judge.lag is not None and np.isfinite(case["errors"]).all())
     beta = reference.beta_due(made, case.config.total_updates, sampler.beta)
     weights = reference.importance(case["priorities"].astype(np.float64), beta)
     judge.same("weight", case["batch_weight"], weights, "weight")
@@ -405,8 +404,7 @@ def weighted(judge: Judge, case: Case) -> None:
     newest = dict(zip(numbers, made_of.tolist(), strict=True))  # of a row drawn twice the last one counts
     judge.same("priority", case["priorities_after"], [newest[number] for number in numbers], "priorities")
     judge.after(targeted, case)
-    due = _examined(judge, case).errors
-    judge.same("td error", case["errors"], due, "errors", float(due.max()))
+    judge.same("td error", case["errors"], _examined(judge, case).errors, "errors")
 
 
 @dataclass(frozen=True)
@@ -511,9 +509,7 @@ def _examined(judge: Judge, case: Case) -> _Update:
     _transcribed(case)
     need((case.config.learning.precision, case.config.processes.matmul_precision) == ("float32", "highest"))
     need(np.isfinite(case["vector"]).all() and np.isfinite(case["metrics"]).all())
-    if case not in judge.updates:
-        judge.updates[case] = _update_of(case)
-    due: _Update = judge.updates[case]
+    due: _Update = judge.updates.get(case) or judge.updates.setdefault(case, _update_of(case))
     need(not due.tied)
     return due
 
@@ -653,9 +649,9 @@ def synced(judge: Judge, case: Case) -> None:
 
 
 def _along(found: Floats, due: Floats) -> float:
-    """By what the vector due must be multiplied to come closest; 0 if it is 0."""
+    """By what the vector due must be multiplied to come closest; 0 if it is 0, or not finite."""
     length = float(due @ due)
-    return float(found @ due) / length if length > 0 else 0.0
+    return float(found @ due) / length if 0 < length < np.inf else 0.0
 
 
 def _layers(case: Case) -> dict[str, NDArray[np.bool_]]:
