@@ -211,6 +211,12 @@ def test_a_q_beyond_every_possible_return_is_noticed():
     tables = made.sound_tables()
     tables["updates"][3]["max_q"] = 1e4
     assert failed(made.evidence(tables)) == {"value"}
+    cause = "returns and the targets are right, so its steps overshoot; lower learning.learning_rate (0.001)"
+    assert cause in verdicts(made.evidence(tables))["value"].sentence
+    unseen = verdicts(made.evidence(tables, audited=False))["value"]
+    assert "rewards of another scale than learning.reward_scale, or steps that overshoot" in unseen.sentence
+    scaled = verdicts(made.evidence(tables, wrong=("return", "scale")))["value"]
+    assert "<scale>" in scaled.sentence and "overshoot" not in scaled.sentence
 
 
 def test_silence_while_work_is_left_is_noticed_and_silence_at_the_end_is_not():

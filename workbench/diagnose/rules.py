@@ -355,13 +355,17 @@ def epsilon_told(evidence: Evidence, event: str = "") -> Comparison | None:
 def q_within_return(evidence: Evidence) -> Comparison | None:
     """No Q lies beyond the greatest return, the best reward in every turn forever, with a tenth to spare.
 
-    Below :data:`FRESH_Q` nothing is said: where rewards are tiny, that is the network's first guess.
+    Below :data:`FRESH_Q` nothing is said: where rewards are tiny, that is the network's first guess. Where the audit
+    finds returns and targets right, no scale of rewards is to blame but steps that overshoot.
     """
     config, updates = evidence.config, evidence.history.updates
     if config.learning.gamma >= 1 or config.spec.reward_bound is None:
         return None
     limit = max(1.1 * config.spec.reward_bound * config.learning.reward_scale / (1 - config.learning.gamma), FRESH_Q)
-    return compared(updates, updates["max_q"], limit, updates["max_q"] <= limit)
+    judged, rate = evidence.opinion.records, config.learning.learning_rate
+    cause = "steps" if {each.stage for each in judged} >= {"return", "target"} else "either"
+    detail = "" if any(each.finding for each in judged) else said(f"value.{cause}", rate=rate)
+    return compared(updates, updates["max_q"], limit, updates["max_q"] <= limit, detail)
 
 
 def updates_not_ahead(evidence: Evidence) -> Comparison | None:
