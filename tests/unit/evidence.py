@@ -92,7 +92,7 @@ def evidence(tables=None, wrong=None, audited=True, **changes):
                 record[field] = value
         history.append(name, records)
     final = np.zeros(CONFIG.num_agents, EVALUATIONS)
-    final["final"], final["reward"], final["worlds"] = 1, 40.0, 100
+    final["time"], final["final"], final["reward"], final["worlds"] = START + CONFIG.epochs, 1, 40.0, 100
     history.append("evaluations", final)
     made = Evidence(
         CONFIG, "multiprocess", LAG, "finished", None, history, {"random_no_wall": CHANCE},

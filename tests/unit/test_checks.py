@@ -237,6 +237,16 @@ def test_a_pause_is_no_silence_and_what_comes_after_it_is():
         assert failed(made.evidence(tables, **late)) == found
 
 
+def test_a_run_that_hangs_after_a_resume_or_a_pause_is_not_measured_by_the_time_in_which_nothing_was_to_be_done():
+    tables, day = made.sound_tables(), 86_400
+    for row in (row for name in ("events", "epochs", "updates") for row in tables[name] if row["time"] >= 1003):
+        row["time"] += day
+    tables["updates"] = [row for row in tables["updates"] if row["update"] <= 8]
+    last = max(row["time"] for row in tables["epochs"])
+    for now, found in ((last + 50, set()), (last + 100, {"supervisor"})):  # half of hang_timeout_s is 60
+        assert failed(made.evidence(tables, status="running", now=now)) == found
+
+
 def test_values_that_are_no_numbers_from_the_first_on_are_told_by_one_check():
     tables = made.sound_tables()
     for row in tables["updates"]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from workbench.core.agents import schedules
 from workbench.core.config import Config
-from workbench.core.records import EventKind, Records
+from workbench.core.records import TABLES, EventKind, Records
 from workbench.diagnose.cases import Case
 from workbench.diagnose.measurements import measurements_of
 from workbench.diagnose.second_opinion import Opinion, opinion
@@ -415,9 +415,13 @@ def no_process_lost(evidence: Evidence) -> Comparison | None:
 
 
 def no_silence(evidence: Evidence) -> Comparison | None:
-    """A run that has work left, and is not paused, records something now and then."""
+    """A run that has work left, and is not paused, records something now and then.
+
+    What a sync or a publication ends is no pause of the run's own: either comes at once after work, which has a record,
+    or after a :meth:`pause` or a resume.
+    """
     history, config = evidence.history, evidence.config
-    times = np.sort(np.concatenate([history.updates["time"], history.epochs["time"], history.events["time"]]))
+    times = np.sort(np.concatenate([history.table(name)["time"] for name in TABLES]))
     if len(times) < 2:
         return None
     done = np.zeros(config.num_agents, np.int64)
@@ -425,7 +429,8 @@ def no_silence(evidence: Evidence) -> Comparison | None:
     slowest, total = int(done.argmin()), evidence.settings.total_updates
     finished = done[slowest] >= total and evidence.history.epochs_done >= config.epochs
     silence = 0.0 if finished else max(0.0, float(evidence.now - max(times[-1], evidence.paused_until)))
-    limit = max(config.processes.hang_timeout_s / 2, PAUSES * float(np.diff(times).max()))
+    own = np.diff(times)[~np.isin(times[1:], history.events["time"])]
+    limit = max(config.processes.hang_timeout_s / 2, PAUSES * float(own.max(initial=0)))
     detail = f"agent {slowest} is furthest behind, at update {done[slowest]} of {total}"
     return unowned(silence, limit, silence <= limit, evidence.history.epochs_done, detail)
 
