@@ -436,7 +436,7 @@ def no_silence(evidence: Evidence) -> Comparison | None:
 
 
 def greedy_above_chance(evidence: Evidence) -> Comparison | None:
-    """A finished run earns more, acting greedily, than chance that avoids walls, and by more than luck.
+    """A finished run earns more, acting greedily, than chance (where walls are known: that avoids them), beyond luck.
 
     It fails only where luck does not explain that it earns no tenth of what the scripted policy earns beyond chance, as
     far as that is known; between the two nothing is said. With too small a budget only success can be told: not to have
@@ -452,8 +452,9 @@ def greedy_above_chance(evidence: Evidence) -> Comparison | None:
         worth = LEAST_SHARE * (best["mean"] - chance) if best else 2 * STANDARD_ERRORS * error
         if _way(evidence.settings) < ENOUGH_WAY or reward + STANDARD_ERRORS * error > chance + worth:
             return None
-    share = f"{(reward - chance) / (best['mean'] - chance):.0%}" if best else "an unknown share"
-    return unowned(reward, limit, not failed, evidence.config.epochs, said("learning.share", share=share))
+    share = said("learning.share", share=(reward - chance) / (best["mean"] - chance)) if best else ""
+    told = said("learning.limit", who=_who(evidence), limit=limit, errors=STANDARD_ERRORS)
+    return unowned(reward, limit, not failed, evidence.config.epochs, told + share)
 
 
 def greedy_as(evidence: Evidence, whose: Literal["others", "before"]) -> Comparison | None:
@@ -497,7 +498,7 @@ def nothing_to_learn(evidence: Evidence) -> str:
         return said("learning.alike", chance=reward) if alike else ""
     error = math.hypot(*(each["sd"] / math.sqrt(each["epochs"]) for each in (chance, best)))
     possible = best["mean"] > chance["mean"] + STANDARD_ERRORS * error
-    return "" if possible else said("learning.nothing", best=best["mean"], chance=chance["mean"])
+    return "" if possible else said("learning.nothing", best=best["mean"], chance=chance["mean"], who=_who(evidence))
 
 
 def why_learning_is_open(evidence: Evidence) -> str:
@@ -507,7 +508,7 @@ def why_learning_is_open(evidence: Evidence) -> str:
     (reward, chance, error), settings = found, evidence.settings
     return said(
         "learning.open", reward=reward, chance=chance, error=error, errors=STANDARD_ERRORS, enough=ENOUGH_WAY,
-        updates=settings.total_updates, way=_way(settings), full=FULL_BATCH,
+        updates=settings.total_updates, way=_way(settings), full=FULL_BATCH, who=_who(evidence),
     )  # fmt: skip
 
 
@@ -515,8 +516,13 @@ def _chance(evidence: Evidence) -> Mapping[str, float] | None:
     return evidence.references.get("random_no_wall") or evidence.references.get("random")
 
 
+def _who(evidence: Evidence) -> str:
+    """What is chance in such a world."""
+    return said(f"learning.{'careful' if evidence.references.get('random_no_wall') else 'chance'}")
+
+
 def _greedy_and_chance(evidence: Evidence) -> tuple[float, float, float] | None:
-    """Final greedy reward, what chance that avoids walls earns, the standard error between them; None if unknown."""
+    """Final greedy reward, what chance earns, the standard error between them; None if unknown."""
     chance, reward = _chance(evidence), greedy_reward(evidence.history)
     if evidence.status != "finished" or chance is None or reward is None:
         return None
