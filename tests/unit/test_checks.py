@@ -138,20 +138,29 @@ def test_a_process_that_died_is_noticed_also_where_another_took_its_place_and_th
 
 
 def test_an_epoch_without_a_sync_is_noticed_and_counted():
-    tables = made.sound_tables()
-    tables["events"] = [
-        row for row in tables["events"] if not (row["kind"] == EventKind.SYNC and row["epoch"] in (3, 4))
-    ]  # fmt: skip
-    result = verdicts(made.evidence(tables))["sync"]
+    result = verdicts(made.evidence(without_syncs(3, 4)))["sync"]
     assert (result.verdict, result.epoch, result.figure) == ("fail", 3, "4 of 12 syncs due")
 
 
-def test_a_live_run_is_not_blamed_for_events_that_are_still_on_their_way():
+def without_syncs(*epochs, acts=1):
+    """The tables of a run that leaves syncs out, and acts in those epochs with the version before, or with others."""
     tables = made.sound_tables()
+    tables["events"] = [row for row in tables["events"] if row["kind"] != EventKind.SYNC or row["epoch"] not in epochs]
+    for row in tables["epochs"]:
+        row["policy_version"] = epochs[0] - 2 if row["epoch"] in epochs and acts else row["policy_version"]
+    return tables
+
+
+@pytest.mark.parametrize("epochs", [range(6), (4, 5), (5,)], ids=["all", "two", "one"])
+def test_versions_that_no_known_sync_took_tell_of_lost_events_and_not_of_syncs_that_never_happened(epochs):
+    evidence = made.evidence(without_syncs(*epochs, acts=0))
+    assert failed(evidence) == set() and verdicts(evidence)["sync"].verdict == "cannot tell"
+    assert examine(evidence).hypothesis.holds is None
+
+
+def test_a_live_run_is_not_blamed_for_events_that_are_still_on_their_way():
     last = made.CONFIG.epochs - 1
-    tables["events"] = [
-        row for row in tables["events"] if not (row["kind"] == EventKind.SYNC and row["epoch"] == last)
-    ]  # fmt: skip
+    tables = without_syncs(last)
     live = made.evidence(tables, status="running", now=made.START + last + 0.5)
     assert "sync" not in failed(live)
     assert "sync" in failed(made.evidence(tables))

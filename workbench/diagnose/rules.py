@@ -197,7 +197,7 @@ def unowned(value: Any, due: float, holds: Any, epoch: Any, detail: str = "") ->
 
 
 def measured(evidence: Evidence, record: str, tolerance: float = 0.0) -> Comparison | None:
-    """Whether what was measured is what is due, wherever something is due; nan never is.
+    """Whether what was measured is what is due; nan never is.
 
     Args:
         evidence: of the run.
@@ -205,9 +205,7 @@ def measured(evidence: Evidence, record: str, tolerance: float = 0.0) -> Compari
         tolerance: how far off the value may be, in the measurement's unit.
     """
     found = measurements_of(evidence.history, record)
-    found = found[~np.isnan(found["due"])]
-    value, due = found["value"], found["due"]
-    return compared(found, value, due, np.abs(value - due) <= tolerance)
+    return compared(found, found["value"], found["due"], np.abs(found["value"] - found["due"]) <= tolerance)
 
 
 def agreed(
@@ -300,9 +298,14 @@ def _synced(evidence: Evidence) -> tuple[Records, NDArray[np.int64]]:
 
 
 def syncs_against_epochs(evidence: Evidence) -> Comparison | None:
-    """There is a sync event for every agent in every epoch in which one is due."""
+    """There is a sync event for every agent in every epoch in which one is due.
+
+    Nothing is said where events are lost: an agent acts with a version, and no sync is known that took it.
+    """
     epochs, taken = _synced(evidence)
-    return None if evidence.history.lost["events"] else compared(epochs, taken >= 0, 1, taken >= 0)
+    known = set(evidence.events(EventKind.SYNC)[["agent", "version"]].tolist())
+    lost = evidence.history.lost["events"] or set(epochs[["agent", "policy_version"]].tolist()) - known
+    return None if lost else compared(epochs, taken >= 0, 1, taken >= 0)
 
 
 def version_acted_with(evidence: Evidence) -> Comparison | None:
