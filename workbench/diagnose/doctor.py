@@ -130,10 +130,9 @@ def _stage(name: str, judged: Sequence[Judged]) -> CheckResult:
     deviates = str((harmful or found)[0]) + said("stages.harmless") * (not harmful) if found else ""
     sentence = deviates or (said("stages.agree", records=len(judged)) if judged else said("stages.unseen"))
     figure = f"{len(found)} of {len(judged)} records" if judged else "-"
-    agents = tuple(sorted({each.agent for each in found}))
-    epoch = min((each.epoch for each in found), default=None)
-    about = (f"chain.{name}", (), verdict, figure, "as the reference computes it", sentence, epoch)
-    return CheckResult(*about, agents=agents)
+    first = min((each.epoch for each in found), default=None)
+    about = (f"chain.{name}", (), verdict, figure, "as the reference computes it", sentence, first)
+    return CheckResult(*about, agents=tuple(sorted({each.agent for each in found})))
 
 
 def conclude(checks: Sequence[CheckResult], chain: Sequence[CheckResult], evidence: Evidence) -> str:

@@ -1,6 +1,5 @@
 """Faults of processes: killed, hung, or killed in the middle of a publication (catalogue P1 to P3)."""
 
-import os
 import signal
 import threading
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from workbench.diagnose.sentences import said
 
 def _kill_this_process() -> None:
     """No handler, no farewell."""
-    os.kill(os.getpid(), signal.SIGKILL)
+    signal.raise_signal(signal.SIGKILL)
 
 
 class _Ends(Fault):
