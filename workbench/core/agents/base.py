@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 UPDATE_METRICS = ("loss", "mean_q", "max_q", "td_error", "grad_norm")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Chosen:
     """What a policy chose in W worlds, and how likely that was.
 

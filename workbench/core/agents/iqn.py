@@ -61,7 +61,7 @@ class QuantileNetwork(ValueNetwork):
 
     def _mix(self, psi: Tensor, tau: Tensor) -> Tensor:
         """psi * phi(tau) through the hidden layer: (B, width) and (B, N) to (B * N, width)."""
-        phi = F.relu_(self.phi(torch.cos(tau.reshape(-1, 1) * self.frequencies)))
+        phi = F.relu_(self.phi((tau.reshape(-1, 1) * self.frequencies).cos_()))
         mixed = psi.unsqueeze(1) * phi.reshape(*tau.shape, -1)
         return F.relu_(self.hidden(mixed.flatten(0, 1)))
 

@@ -111,8 +111,8 @@ class ValueNetwork(nn.Module):
 
     def encode(self, state: Tensor) -> Tensor:
         """(B, F, *shape) to (B, num_inputs) float32: codes one-hot and code 0 all zeros, other bytes from 0 to 1."""
-        if self.codes is not None:
-            return torch.embedding(self.codes, state.int()).flatten(1)
+        if (codes := self.codes) is not None:
+            return torch.embedding(codes, state.int()).flatten(1)
         flat = state.flatten(1).float()
         return flat if self._scale == 1.0 else flat * self._scale
 
@@ -158,7 +158,7 @@ def image(spec: AgentSpec) -> tuple[int, ...]:
 
 def duel(heads: Tensor) -> Tensor:
     """V + A - mean A (Wang et al. 2016): (..., 1 + A) to (..., A)."""
-    value, advantage = heads[..., :1], heads[..., 1:]
+    value, advantage = heads.tensor_split((1,), -1)
     return value + advantage - advantage.mean(-1, keepdim=True)
 
 

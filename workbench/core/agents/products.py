@@ -17,10 +17,10 @@ ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-c
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x weight^T + bias``: (B, inputs), (outputs, inputs) and (outputs,) to (B, outputs)."""
-    large = ONEDNN and x.numel() * weight.size(0) >= LARGE and x.dim() == 2  # first: it is soon seen that one is small
-    if large and x.is_cpu and x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
-        return _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call, no-any-return]  # so in torch
-    return F.linear(x, weight, bias)
+    small = x.numel() * weight.size(0) < LARGE or not ONEDNN or x.dim() != 2  # first, as acting has many of them
+    if small or not x.is_cpu or not x.dtype == weight.dtype == torch.float32 or torch.is_autocast_enabled("cpu"):
+        return F.linear(x, weight, bias)
+    return _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call, no-any-return]  # so in torch
 
 
 class _Linear(torch.autograd.Function):
