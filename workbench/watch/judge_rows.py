@@ -88,7 +88,7 @@ class Rows:
         self.known = np.isin(self.state, self.windows)  # whether each sampled state ever existed
         self.moves = _pair(self.state, after)  # from state to next state
         self.parts = np.isin(self.frames, self.newest) | (self.frames == 0)  # whether each frame was ever stored
-        # which sampled states were never stored, and whether they are so many that the trainer must have changed them
+        # sampled states that were never stored; where many are, the trainer changes states before it learns from them
         self.strange = ~self.known & ~(self.parts.all(1) if self.stacks else self.parts[:, -1])
         self.transformed = bool(self.strange.mean() > TRANSFORMED[self.stacks])
         self.acted = _pair(self.windows[0], self.stored["action"])

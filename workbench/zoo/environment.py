@@ -94,7 +94,7 @@ class EnvironmentConfig(WorldConfig):
 
     @classmethod
     def import_named(cls, text: str) -> None:
-        """Import the module of an environment that the caller names, which may have been registered anew since."""
+        """Import the module of the environment that the caller names, and forget what was found of it before."""
         for known in [known for known in _FOUND if known[1] == text]:
             del _FOUND[known]
         if module := cls.module_of(text):
