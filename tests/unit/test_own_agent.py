@@ -162,7 +162,7 @@ def test_agents_that_differ_are_trained_side_by_side_and_their_weights_fit_into_
         wb.launch(DIFFERENT, mode="sequential", lag=0, out=tmp_path, weights=weights[:, :-1], start=False)
 
 
-@pytest.mark.parametrize("dtype", ["complex64", "<U3", "longdouble", "m8[s]", "object"])
+@pytest.mark.parametrize("dtype", ["complex64", "<U3", "longdouble", "m8[s]", "object", ">f4"])
 def test_observations_that_an_agent_cannot_take_are_refused_before_anything_is_made(dtype):
     with pytest.raises(wb.ConfigError, match="this agent takes observations of numbers"):
         TINY.replace(world=Bare(dtype=dtype, num_codes=None), **{"replay.learning_starts": 16})

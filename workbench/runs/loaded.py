@@ -130,7 +130,7 @@ class RunView:
 
         Raises:
             RunError: the run has none (yet).
-        RecordError: they are damaged.
+            RecordError: they are damaged.
         """
         path = self.folder.place / "weights.npy"
         if not path.exists():

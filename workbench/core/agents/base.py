@@ -137,7 +137,7 @@ class AgentConfig(Choice, group="agent"):
             ConfigError: the reason, and what to do.
         """
         rule = f"this agent takes observations of numbers, not of dtype {spec.dtype}; cast them to float32"
-        require(np.can_cast(spec.dtype, np.float64), "world", spec, rule)
+        require(np.can_cast(spec.dtype, np.float64) and np.dtype(spec.dtype).isnative, "world", spec, rule)
 
     def layout(self, spec: AgentSpec) -> "ParameterLayout":
         """Where its parameters lie in a snapshot, which holds them twice: online, then target network."""
