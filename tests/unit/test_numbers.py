@@ -39,8 +39,8 @@ def card():
 
 # Measured: the words, in which each group is a number, and what the numbers are, rounded as they are told.
 MEASURED = {
-    r"a trainer written to make (\d+) mistakes, in (\d+) seeds: all (\d+) of them were found": lambda: (
-        len({name.partition(" ")[2] for name in data("watch.json")["found"]} - {"sound"}),
+    r"to make (\d+) mistakes, (\d+) of them in one process as well, in (\d+) seeds: all (\d+) were found": lambda: (
+        *(sum(name.startswith(mode) for name in data("watch.json")["found"]) - 1 for mode in ("multi", "sequential")),
         1 + max(run["seed"] for run in data("watch.json")["runs"]), watched("convicted"),
     ),
     r"the (\d+) trainings without a mistake were cleared": lambda: (watched("runs", sound=True),),
