@@ -17,7 +17,7 @@ import workbench as wb
 from tests import batches
 from tests.unit import inprocess, own_environments
 from workbench.runs.rows import rows_of as window_of
-from workbench.zoo import environment
+from workbench.zoo import environment, gymnasium
 from workbench.zoo.environment import EnvironmentConfig
 
 OWN = "tests.unit.own_environments"
@@ -85,6 +85,10 @@ def test_arguments_of_the_environment_are_a_mapping_of_plain_values():
         (f"gymnasium:{OWN}:Talking", "sees told: Text.*leave it out with world.observation_keys"),
         ("gymnasium:CartPole-v7", "cannot be made: VersionNotFound"),
         ("gymnasium:nowhere.at_all:X-v0", "nowhere.at_all cannot be imported"),
+        (
+            "pettingzoo:spread_v3",
+            "'pettingzoo:spread_v3'.* cannot be imported.*Write its whole name.*mpe2.simple_spread_v3",
+        ),
         ("pettingzoo:classic/connect_four-v3", "one after the other.*Adding a world"),
         ("pettingzoo:classic/nothing-v0", "cannot be made: NameNotFound"),
         ("treasurehunt:CartPole-v1", "cannot be imported"),
@@ -284,12 +288,27 @@ def test_a_count_that_outlives_an_episode_is_noticed_whatever_it_counts_to(every
     assert "not decided by its seed" in of(f"gymnasium:{OWN}:Counting", env_args={"every": every}).world.unseeded()
 
 
+class OneOfMany(gymnasium.Alone):
+    """An environment of Gymnasium with the calls of many agents, of which there is one."""
+
+    def reset(self, seed):
+        seen, about = self.environment.reset(seed=seed)
+        self.agents = self.possible_agents
+        return {"agent": seen}, about
+
+    def step(self, actions):
+        told = self.environment.step(actions["agent"])
+        self.agents = () if told[2] or told[3] else self.possible_agents
+        return tuple({"agent": part} for part in told)
+
+
 @pytest.mark.parametrize(("world", "arguments"), [
     ("CartPole-v1", {}), (f"{OWN}:Walk", {"env_args": {"length": 3}}),
     (f"{OWN}:Walk", {"env_args": {"length": 4, "cut_off": True}}), ("FrozenLake-v1", {}),
 ])  # fmt: skip
 @pytest.mark.parametrize("copies", [1, 3])
-def test_one_agent_alone_is_told_what_the_way_of_many_agents_tells(world, arguments, copies):
+def test_one_agent_alone_is_told_what_the_way_of_many_agents_tells(world, arguments, copies, monkeypatch):
+    monkeypatch.setattr(gymnasium, "Alone", OneOfMany)
     config = of(f"gymnasium:{world}", **arguments).world
     config = dataclasses.replace(config, num_worlds=copies)
     rng, alone = np.random.default_rng(3), config.make(np.random.default_rng(5))

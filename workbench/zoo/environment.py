@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from workbench.core.config import ConfigError
 from workbench.core.envs.base import AgentSpec, EnvSpec, Turn, World, WorldConfig
-from workbench.core.registry import NotGiven, check_importable
+from workbench.core.registry import NotGiven, check_importable, name_of
 from workbench.core.settings import between, require
 from workbench.runs.array_digest import array_digest
 from workbench.zoo.sentences import said
@@ -101,7 +101,8 @@ class EnvironmentConfig(WorldConfig):
             try:
                 importlib.import_module(module)
             except Exception as error:
-                raise ConfigError(f"world is {text!r}; module {module} cannot be imported: {error!r}") from error
+                world = f"{name_of(cls)}:{text}"
+                raise ConfigError(said("environment.import", world=world, module=module, error=error)) from error
 
     @classmethod
     def module_of(cls, env_id: str) -> str:

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from workbench.core.envs.base import Turn
 from workbench.zoo.environment import Environment, EnvironmentConfig, Episodes, importable
 
-AGENT = "agent"
-
 
 @dataclass(frozen=True)
 class GymnasiumConfig(EnvironmentConfig):
@@ -94,11 +92,12 @@ def _turns(
 
 
 class Alone:
-    """An environment of Gymnasium as one with a single agent."""
+    """What a world asks an environment of Gymnasium, as one with a single agent; its turns are played by _turns."""
+
+    possible_agents = ("agent",)
 
     def __init__(self, environment: Any) -> None:
         self.environment = environment
-        self.possible_agents, self.agents = [AGENT], list[str]()
         self.metadata, self.render, self.close = environment.metadata, environment.render, environment.close
 
     def observation_space(self, agent: Any) -> Any:
@@ -108,15 +107,3 @@ class Alone:
     def action_space(self, agent: Any) -> Any:
         """What it can do."""
         return self.environment.action_space
-
-    def reset(self, seed: int) -> tuple[dict[Any, Any], Any]:
-        """Begin an episode."""
-        seen, about = self.environment.reset(seed=seed)
-        self.agents = self.possible_agents
-        return {AGENT: seen}, about
-
-    def step(self, actions: dict[Any, int]) -> tuple[Mapping[Any, Any], ...]:
-        """One step."""
-        told = self.environment.step(actions[AGENT])
-        self.agents = [] if told[2] or told[3] else self.possible_agents
-        return tuple({AGENT: part} for part in told)

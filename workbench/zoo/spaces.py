@@ -88,10 +88,9 @@ def _smaller(flat: spaces.Box) -> spaces.Box:
     """The space in a dtype that is as small as it can be: a one-hot vector has eight bytes a number."""
     if flat.dtype.kind == "f":
         return spaces.Box(-np.inf, np.inf, flat.shape, np.float32)
-    low, high = flat.low.min(), flat.high.max()
-    kinds: tuple[Any, ...] = (np.int8, np.int16, np.int32, np.int64)
-    held = (kind for kind in kinds if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
-    return spaces.Box(low, high, flat.shape, next(held))
+    low, high = int(flat.low.min()), int(flat.high.max())
+    signed: Any = np.min_scalar_type(min(low, -1 - high))  # below 0, so that bytes are told from pixels
+    return spaces.Box(low, high, flat.shape, signed)
 
 
 def _leaves(space: spaces.Space[Any], seen: Any = None, name: str = "") -> Iterator[tuple[str, Any, Any]]:
