@@ -90,6 +90,7 @@ def test_a_parquet_file_describes_its_runs(run, tmp_path):
     path = to_parquet(run, tmp_path)[0]
     about = json.loads(pyarrow.parquet.read_schema(path).metadata[b"workbench"])
     assert about == {"free": run.description}
+    assert len(to_parquet((each for each in [run]), tmp_path)) == len(TABLES)  # not a list
     pd.testing.assert_frame_equal(pd.read_parquet(path), to_pandas(run)["updates"])
 
 
@@ -158,6 +159,17 @@ def test_a_tracker_is_told_every_point_once_and_closed(run):
         if len(steps):
             np.testing.assert_array_equal(tracker.curves[name][0], steps)
             np.testing.assert_array_equal(tracker.curves[name][2], values)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_tracker_that_fails_is_closed_too(run):
+    class Offline(Notebook):
+        def scalars(self, name, steps, times, values):
+            raise OSError("no network")
+
+    tracker = Offline()
+    run.log_to(tracker).join(60)
+    assert tracker.closed
 
 
 def test_tensorboard_is_a_tracker_too(run, tmp_path):
@@ -327,6 +339,14 @@ def test_what_cannot_be_packed_is_refused(run, tmp_path):
         archive(run, tmp_path / "run.tar.gz")
     with pytest.raises(RecordError, match="no run folder"):
         archive(tmp_path / "nowhere", tmp_path / "run.tar.gz")
+
+
+@pytest.mark.parametrize(("what", "most"), [("MAX_MEMBERS", 3), ("MAX_BYTES", 2**17 + 1000)])
+def test_nothing_is_packed_that_could_not_be_unpacked(what, most, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[archive.__module__], what, most)
+    with pytest.raises(ExportError, match=r"free has more than the [\d,]+ files or [\d,]+ bytes"):
+        archive(run, tmp_path / "out" / "run.tar.gz")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_run_that_is_running_is_not_packed(tmp_path):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from workbench.export.archive import archive, unpack
-from workbench.export.needed import ExportError
+from workbench.export.needed import ExportError, check
 from workbench.export.safetensors import to_safetensors
 from workbench.export.tables import to_csv, to_pandas, to_parquet
 from workbench.export.trackers import TensorBoard, Tracker, log_to, to_tensorboard
@@ -53,6 +53,5 @@ def write(run: RunView, to: Format, out: Path | str) -> list[Path]:
     Raises:
         ExportError: there is no such format, a package is not installed, or the run cannot be written as that.
     """
-    if to not in FORMATS:
-        raise ExportError(f"a run cannot be exported to {to!r}; choose from {', '.join(FORMATS)}")
+    check(to in FORMATS, f"a run cannot be exported to {to!r}; choose from {', '.join(FORMATS)}")
     return FORMATS[to](run, out)

@@ -6,7 +6,6 @@ but plain files and folders is made, each once and private to the user, and byte
 """
 
 import gzip
-import io
 import os
 import shutil
 import tarfile
@@ -14,7 +13,7 @@ import tempfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from workbench.export.needed import ExportError
+from workbench.export.needed import ExportError, check
 from workbench.export.sentences import said
 from workbench.runs import loaded
 from workbench.runs.files import at, private, whole_file
@@ -43,16 +42,16 @@ def archive(run: RunView | Path | str, out: Path | str) -> Path:
         The file.
 
     Raises:
-        ExportError: the run is under way, the folder holds a link, or the name has another ending.
+        ExportError: the run is under way, the folder holds a link or more than can be unpacked again, or the name has
+            another ending.
         RecordError: there is no run.
     """
     folder = (run.folder if isinstance(run, RunView) else RunFolder.open(run)).place
     status = run.status if isinstance(run, RunView) else info_of(folder).status  # of a world of the user's own too
-    if status not in ("finished", "stopped", "failed", "cut off"):
-        raise ExportError(f"run {folder.name} is {status}; stop it or wait for its end, then pack its folder")
+    ended = status in ("finished", "stopped", "failed", "cut off")
+    check(ended, f"run {folder.name} is {status}; stop it or wait for its end, then pack its folder")
     path = at(out) / f"{folder.name}{SUFFIX}" if at(out).is_dir() else at(out)
-    if not path.name.endswith(SUFFIX):
-        raise ExportError(f"cannot pack a run as {path.name!r}; the name must end in {SUFFIX}")
+    check(path.name.endswith(SUFFIX), f"cannot pack a run as {path.name!r}; the name must end in {SUFFIX}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         whole_file(path) as file,
@@ -60,6 +59,8 @@ def archive(run: RunView | Path | str, out: Path | str) -> Path:
         tarfile.open(fileobj=packed, mode="w") as tar,
     ):
         tar.add(folder, folder.name, filter=_without_origin)
+        if len(tar.getmembers()) > MAX_MEMBERS or tar.offset > MAX_BYTES - 2 * MAX_AT_ONCE:  # as is read
+            raise ExportError(said("archive.large", path=folder, members=MAX_MEMBERS, size=MAX_BYTES))
     return path
 
 
@@ -79,8 +80,7 @@ def unpack(path: Path | str, out: Path | str | None = None, **given: type | str 
         RecordError: the folder in it is no run, or one of another version. Nothing is kept of it then.
     """
     path, parent = at(path), runs_folder() if out is None else at(out)
-    if not path.is_file():
-        raise ExportError(f"there is no file {path}")
+    check(path.is_file(), f"there is no file {path}")
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=parent) as temporary:
         most = min(MAX_BYTES, shutil.disk_usage(parent).free)
@@ -92,8 +92,7 @@ def unpack(path: Path | str, out: Path | str | None = None, **given: type | str 
         except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError, RecursionError) as error:
             raise ExportError(f"{path} is no whole archive of a run: {error}; ask for it again") from None
         target = parent.absolute() / name
-        if os.path.lexists(target):
-            raise ExportError(f"{target} is there already; delete it first, or unpack into another folder with --out")
+        check(not os.path.lexists(target), said("archive.there", target=target))
         unpacked = Path(temporary) / name
         try:
             RunFolder.open(unpacked)
@@ -107,9 +106,8 @@ def _without_origin(member: tarfile.TarInfo) -> tarfile.TarInfo:
     """A member without anything that says when, by whom and where it was made."""
     if not (member.isreg() or member.isdir()) or not all(map(NAME.fullmatch, PurePosixPath(member.name).parts)):
         raise ExportError(said("archive.member", name=member.name))
-    made = tarfile.TarInfo(member.name)
-    made.type, made.size, made.mode = member.type, member.size, 0o700 if member.isdir() else 0o600
-    return made
+    mode = 0o700 if member.isdir() else 0o600
+    return member.replace(mtime=0, mode=mode, uid=0, gid=0, uname="", gname="", deep=False)
 
 
 class _Bounded(gzip.GzipFile):
@@ -125,13 +123,12 @@ class _Bounded(gzip.GzipFile):
         self._check(self.tell() + size)
         return super().read(size)
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         self._check(offset)
         return super().seek(offset, whence)
 
     def _check(self, end: int) -> None:
-        if end > self._most:
-            raise ExportError(f"{self.name!r} unfolds to more than {self._most:,} bytes, which is all there may be")
+        check(end <= self._most, said("archive.unfolds", name=self.name, most=self._most))
 
 
 def _extract(tar: tarfile.TarFile, into: Path) -> str:
@@ -148,6 +145,5 @@ def _extract(tar: tarfile.TarFile, into: Path) -> str:
         if data := tar.extractfile(member):
             with open(into.joinpath(*parts), "xb", opener=private) as file:
                 shutil.copyfileobj(data, file, MAX_AT_ONCE)
-    if not roots:
-        raise ExportError(f"{tar.name!r} holds nothing; a packed run is exactly one folder")
+    check(bool(roots), f"{tar.name!r} holds nothing; a packed run is exactly one folder")
     return min(roots)

@@ -88,8 +88,8 @@ def to_parquet(runs: RunView | Sequence[RunView], out: Path | str) -> list[Path]
         ConfigError: there are no runs.
         ExportError: pandas or pyarrow is not installed.
     """
-    arrow, parquet = need("pyarrow"), need("pyarrow.parquet")
-    about = json.dumps({run.name: run.folder.read_description() for run in runs_of(runs, "export")}).encode()
+    arrow, parquet, runs = need("pyarrow"), need("pyarrow.parquet"), runs_of(runs, "export")
+    about = json.dumps({run.name: run.folder.read_description() for run in runs}).encode()
 
     def write(frame: "pd.DataFrame", file: BinaryIO) -> None:
         table = arrow.Table.from_pandas(frame, preserve_index=False)
@@ -105,23 +105,21 @@ def _cell(text: str) -> str:
 
 def _frame(pandas: Any, run: RunView, table: str) -> "pd.DataFrame":
     records, words_of = run.history.table(table), run.history.schema.tables[table].words
+    known = {field: dict(enumerate(words)) for field, words in words_of.items()}
     which = (run.name, run.mode, run.lag, " ".join(run.faults), run.config.seed)
     fields = {field: np.ascontiguousarray(records[field]) for field in records.dtype.names or ()}
-    columns = dict(zip(RUN_COLUMNS, which, strict=True)) | fields
-    frame: pd.DataFrame = pandas.DataFrame(columns, range(len(records))).astype(RUN_COLUMNS)
-    for field, words in words_of.items():
-        known = dict(enumerate(words))
-        frame[field] = pandas.Series([known.get(each, str(each)) for each in records[field].tolist()], dtype="str")
-    return frame
+    words = {field: [of.get(each, str(each)) for each in fields[field].tolist()] for field, of in known.items()}
+    columns = dict(zip(RUN_COLUMNS, which, strict=True)) | fields | words
+    frame: pd.DataFrame = pandas.DataFrame(columns, range(len(records)))
+    return frame.astype(RUN_COLUMNS | dict.fromkeys(words, "str"))
 
 
 def _write_all(
     runs: RunView | Sequence[RunView], out: Path | str, suffix: str, write: "Callable[[pd.DataFrame, BinaryIO], None]"
 ) -> list[Path]:
-    frames, folder = to_pandas(runs), at(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{table}{suffix}" for table in frames]
-    for path, frame in zip(paths, frames.values(), strict=True):
+    frames = {at(out) / f"{table}{suffix}": frame for table, frame in to_pandas(runs).items()}
+    at(out).mkdir(parents=True, exist_ok=True)
+    for path, frame in frames.items():
         with whole_file(path) as file:
             write(frame, file)
-    return paths
+    return list(frames)

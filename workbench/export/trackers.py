@@ -14,8 +14,8 @@ The same run gives the same bytes there: a file is named by the run, not by time
 import io
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -101,22 +101,21 @@ def _follow(run: RunView, tracker: Tracker) -> None:
     from workbench.view.figures import side_by_side
     from workbench.view.picture import to_png
 
-    tracker.settings({**run.config.flat(), "mode": run.mode, "lag": run.lag})
-    told, over = Counter[str](), False
-    while not over:
-        if isinstance(run, LoadedRun):
-            run.refresh()
-        over = run.ended  # before the last look, so that nothing is missed
-        for name in run.history:
-            (steps, values), (times, _) = run.history.series(name), run.history.series(name, over="time")
-            new = slice(told[name], min(len(steps), len(times)))
-            if new.stop > new.start:
-                tracker.scalars(name, steps[new], times[new], values[new])
-                told[name] = new.stop
-        if not over:
-            time.sleep(LOOK_S)
-    tracker.figure("charts", to_png(side_by_side(run)))
-    tracker.close()
+    with closing(tracker):
+        tracker.settings({**run.config.flat(), "mode": run.mode, "lag": run.lag})
+        told, over = dict[str, int](), False
+        while not over:
+            if isinstance(run, LoadedRun):
+                run.refresh()
+            over = run.ended  # before the last look, so that nothing is missed
+            for name in run.history:
+                (steps, values), (times, _) = run.history.series(name), run.history.series(name, over="time")
+                new = slice(told.get(name, 0), min(len(steps), len(times)))
+                if new.stop > new.start:
+                    tracker.scalars(name, steps[new], times[new], values[new])
+                    told[name] = new.stop
+            time.sleep(0 if over else LOOK_S)
+        tracker.figure("charts", to_png(side_by_side(run)))
 
 
 def to_tensorboard(run: RunView, out: Path | str) -> list[Path]:
