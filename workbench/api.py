@@ -46,7 +46,7 @@ from workbench.runs.result import Result
 from workbench.runs.sentences import beside
 from workbench.runs.uninterrupted import uninterrupted
 from workbench.sweep import sweep as sweeping
-from workbench.sweep.cells import Values, as_one, cells_of, points, run_cell
+from workbench.sweep.cells import Values, as_one, cells_of, run_cell
 from workbench.sweep.sweep import SeedComparison
 from workbench.view.system import CardLoad, SystemLoad
 from workbench.view.timeline.recorder import Stopwatch
@@ -270,11 +270,10 @@ def compare(
     if baseline_lag is None:
         baseline_lag = lag or 0
     if seeds is not None:
-        cells = [
-            cell for each in points({"seed": list(seeds) if isinstance(seeds, Iterable) else seeds})
-            for mode, its in (("sequential", baseline_lag), ("multiprocess", lag))
-            for cell in cells_of(config, {"mode": [mode], "seed": [each["seed"]]}, mode, its, out)
-        ]  # fmt: skip
+        values = list(seeds) if isinstance(seeds, Iterable) else seeds
+        one = cells_of(config, {"mode": ["sequential"], "seed": values}, "sequential", baseline_lag, out)
+        two = cells_of(config, {"mode": ["multiprocess"], "seed": values}, "multiprocess", lag, out)
+        cells = [cell for pair in zip(one, two, strict=True) for cell in pair]
         many = SeedComparison(as_one(cells, "compare-seeds"), _run_cell, at_once=1)
         return many.start() if start else many
     modes = ("sequential", "multiprocess") if beside is None else (mode, mode)
@@ -338,7 +337,10 @@ def sweep(
     config = _chosen(config, *(options.pop(it, None) for it in ("world", "world_args", "agent")))
     if unknown := options.keys() - set(_SWEPT_OPTIONS):
         raise ConfigError(f"a sweep has no option {min(unknown)!r}; {did_you_mean(min(unknown), _SWEPT_OPTIONS)}")
+    check_tags(options.get("tags", ()))
     cells = cells_of(config, fields, mode, lag, out, random, random_seed, options)
+    for cell in cells:
+        prepare(options.get("faults", ()), cell.config, cell.mode, cell.lag)
     words = "-".join(["sweep", *(field.rpartition(".")[2] for field in fields)])
     made = Sweep(as_one(cells, words[:80], name), _run_cell, executor, at_once)
     return made.start() if start else made

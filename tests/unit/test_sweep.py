@@ -1,5 +1,6 @@
 """What a sweep makes of its fields, and what it does with cells, without a process."""
 
+import errno
 import functools
 import inspect
 import itertools
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import workbench as wb
@@ -50,9 +52,9 @@ def test_random_cells_are_the_same_each_time_and_each_is_there_once():
     ("fields", "options", "message"),
     [
         ({}, {}, "nothing is swept"),
-        ({"seed": []}, {}, "seed is swept over"),
-        ({"seed": "123"}, {}, "give a list"),
-        ({"seed": 5}, {}, "seed is swept over 5; give a list"),
+        ({"seed": []}, {}, "a sweep needs a list of values"),
+        ({"seed": "123"}, {}, "a sweep needs a list"),
+        ({"seed": 5}, {}, "seed is 5; a sweep needs a list"),
         ({"seed": range(10**12)}, {}, "the sweep has 1,000,000,000,000 cells, and may have 100,000; give fewer"),
         ({"sead": [1]}, {}, "did you mean seed"),
         ({"lag": [-1]}, {}, "lag is -1"),
@@ -62,20 +64,41 @@ def test_random_cells_are_the_same_each_time_and_each_is_there_once():
         ({"seed": [1]}, {"at_once": 0}, "at_once is 0"),
         ([("seed", [1])], {}, "nothing is swept: .*; give settings with values"),
         ({3: [1]}, {}, "nothing is swept: .*; give settings with values"),
-        ({"seed": [1]}, {"random": float("nan")}, "random is nan; it must be a number of cells"),
-        ({"seed": [1]}, {"random": "3"}, "random is '3'; it must be a number of cells"),
+        ({"seed": [1]}, {"random": float("nan")}, "random is nan; it must be 1 or more"),
+        ({"seed": [1]}, {"random": "3"}, "random is '3'; it must be 1 or more"),
         ({"seed": [1]}, {"at_once": float("nan")}, "at_once is nan; it must be 1 or more"),
         ({"seed": [1]}, {"name": "a/b"}, "the sweep's name is 'a/b'"),
         ({"seed": [1]}, {"fault": ["sync_never"]}, "no option 'fault'; did you mean faults"),
         ({"seed": [1]}, {"relations": {}}, "no option 'relations'"),
         ({"seed": [1]}, {"world": "treasure"}, "did you mean treasurehunt"),
         ({"seed": [1]}, {"weights": object()}, "cannot be an option of a sweep"),
+        ({"seed": np.array(5)}, {}, "seed is 5; a sweep needs a list"),
+        ({"seed": {1: 2}}, {}, "seed is {1: 2}; a sweep needs a list"),
+        ({"seed": b"12"}, {}, "seed is b'12'; a sweep needs a list"),
+        (
+            {"seed": lambda rng: int(rng.integers(10**12))},
+            {"random": 10**9},
+            "1,000,000,000 cells, and may have 100,000",
+        ),
+        ({"seed": [1]}, {"random": 1, "random_seed": -1}, "random_seed is -1; it must be 0 or more"),
+        ({"seed": [1]}, {"executor": "dask"}, r"executor is 'dask'; it must have a submit\(\)"),
+        ({"seed": [1]}, {"faults": ["sync_newer"]}, "did you mean sync_never"),
+        ({"seed": [1], "mode": ["multiprocess", "sequential"]}, {"faults": ["kill_learner"]}, "makes no sense here"),
+        ({"seed": [1]}, {"tags": "abc"}, "tags are 'abc'"),
     ],
 )
 def test_what_is_refused_is_refused_before_anything_runs(tmp_path, fields, options, message):
     with pytest.raises(wb.ConfigError, match=message):
         sweep(fields, tmp_path, **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_values_may_come_as_an_array_a_column_or_a_set_whose_order_is_the_same_in_every_process(tmp_path):
+    column = pd.DataFrame({"seed": [0, 3, 4]})["seed"][1:]
+    for values in (np.array([3, 4]), column, {4, 3}, {3: 0, 4: 0}.keys()):
+        assert [cell.values["seed"] for cell in sweep({"seed": values}, tmp_path).cells] == [3, 4]
+        drawn = [cell.name for cell in sweep({"seed": values}, tmp_path, random=2).cells]
+        assert drawn == [cell.name for cell in sweep({"seed": [3, 4]}, tmp_path, random=2).cells]
 
 
 def test_a_cell_is_named_by_all_that_its_run_depends_on(tmp_path):
@@ -101,7 +124,7 @@ def test_what_is_said_twice_is_one_cell_and_other_cells_are_another_sweep(tmp_pa
     assert sweep({"seed": [0, 1]}, tmp_path).name == sweep({"seed": [1, 0]}, tmp_path).name
     assert sweep({"seed": [0]}, tmp_path).name != sweep({"seed": [1]}, tmp_path).name
     for seeds in ([], 5):
-        with pytest.raises(wb.ConfigError, match="give a list of values"):
+        with pytest.raises(wb.ConfigError, match="a sweep needs a list of values"):
             wb.compare(CONFIG, seeds=seeds, out=tmp_path, start=False)
 
 
@@ -209,6 +232,44 @@ def test_the_run_of_another_worker_is_left_alone(tmp_path):
     with pytest.raises(wb.RecordError, match="in use by another run"):
         begin(cell)
     assert (path / "run.json").exists()
+
+
+def test_a_sweep_that_was_only_looked_at_does_not_stop_the_same_one_elsewhere(tmp_path):
+    with sweep({"seed": range(3)}, tmp_path) as looked_at:
+        assert "3 waiting" in looked_at.table.text
+    assert not looked_at.cells[0].stopped and not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_takes_no_file_does_not_keep_a_sweep_from_stopping(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EDQUOT, "no room")
+
+    def launch(*_, **__):
+        def wait(seconds):
+            begun.set()
+            raise TimeoutError
+
+        return SimpleNamespace(wait=wait, stop=lambda: None, status="running")
+
+    begun = threading.Event()
+    made = sweep({"seed": range(2)}, tmp_path, at_once=1)
+    made._run_cell = functools.partial(run_cell, launch, None)
+    monkeypatch.setattr(sys.modules["workbench.sweep.sweep"], "private", refuse)
+    with made.start():
+        begun.wait()
+    first, second = (str(error) for error in made.failures.values())
+    assert "was stopped while" in first and second == "cancelled" and not list(tmp_path.iterdir())
+    assert sweep({"seed": range(2)}, tmp_path).cells[0].stopped
+    made = sweep({"seed": range(2)}, tmp_path, executor=Remote(lambda *_: None)).start().wait()
+    assert not made.cells[0].stopped
+
+
+def test_an_error_without_words_is_told_by_its_kind(tmp_path):
+    def call(*_):
+        raise MemoryError
+
+    with Remote(call) as engine, pytest.raises(wb.RunError, match=r"1 of 1 cells .*: seed3-.*: MemoryError\(\)"):
+        sweep({"seed": [3]}, tmp_path, executor=engine).start().wait()
 
 
 def test_a_sweep_that_did_not_begin_or_began_in_part_can_be_stopped(tmp_path):
@@ -357,6 +418,15 @@ def test_a_seed_that_diverged_is_named_and_pairs_that_need_not_be_equal_are_not_
     diverged.write_text(json.dumps(json.loads(diverged.read_text()) | {"greedy_reward": None}))
     assert "2 of 3 runs finite, not seed 1" in many.table.text and "± 0" in many.table.text
     assert many.identical is None and "identical to the last bit: does not apply" in many.table.text
+    assert "little" not in many.table.text
+
+
+def test_pairs_that_took_too_short_say_that_their_speed_up_means_little(tmp_path):
+    many = wb.compare(CONFIG, seeds=range(2), out=tmp_path, start=False)
+    assert "little" not in many.table.text
+    for cell in many.cells:
+        finished_run(tmp_path, cell.mode, cell.lag, cell.config.seed, name=cell.name, wall_s=3.0 + 9 * cell.config.seed)
+    assert "\nthe speed-up means little: 2 of 4 runs took less than 10 s; compare longer" in many.table.text
 
 
 def test_the_command_says_what_is_wrong_with_a_field(tmp_path, capsys):

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from workbench.core.config import Config, ConfigError, differences
 from workbench.core.processes.supervisor import children_of
+from workbench.core.settings import require
 from workbench.core.train.hooks import Hook
 from workbench.runs.files import at
 from workbench.runs.folder import NAME, RecordError, RunFolder, runs_folder
@@ -26,6 +27,7 @@ from workbench.runs.loaded import LoadedRun, RunError, RunView, classes_of, else
 from workbench.runs.recovery.checkpoint import kept_epochs
 from workbench.runs.result import Result
 from workbench.runs.run import Run
+from workbench.runs.table import order
 from workbench.sweep.sentences import said
 
 # Draws in a row without a new cell, after which a random sweep has all the cells that there are.
@@ -41,6 +43,8 @@ _OURS = re.compile(r"(run|result|note)\.json|weights\.npy|\w+\.records|checkpoin
 # Set when this interpreter ends, before it waits for the threads of executors: what they run then stops in order.
 _ending = threading.Event()
 threading._register_atexit(_ending.set)  # type: ignore[attr-defined]
+# Stop files of the sweeps that this interpreter was told to stop: a full disk may refuse the file itself.
+stopped_here: set[Path] = set()
 
 # What a field of a sweep may take: values, or a function that draws one from a NumPy generator.
 Values = Sequence[Any] | Callable[[np.random.Generator], Any]
@@ -93,7 +97,7 @@ class Cell:
     @property
     def stopped(self) -> bool:
         """Whether the sweep was told to stop, or this interpreter is at its end."""
-        return _ending.is_set() or os.path.lexists(self.stop_file)
+        return _ending.is_set() or self.stop_file in stopped_here or os.path.lexists(self.stop_file)
 
 
 def run_cell(launch: Callable[..., Run], resume: Callable[..., Run | LoadedRun], cell: Cell) -> Result:
@@ -124,9 +128,8 @@ def run_cell(launch: Callable[..., Run], resume: Callable[..., Run | LoadedRun],
         if run.folder.path != cell.path:
             raise RunError(f"it finished in {run.folder.path}, where somebody has moved it; move it back")
         return result
-    except BaseException:
+    finally:
         run.stop()
-        raise
 
 
 def _begin(launch: Callable[..., Run], resume: Callable[..., Run | LoadedRun], cell: Cell) -> Run | LoadedRun:
@@ -183,7 +186,7 @@ def _finished(run: LoadedRun | None) -> LoadedRun | None:
 
 def cells_of(
     config: Config, fields: Mapping[str, Values], mode: str, lag: int | None, out: Path | str | None,
-    random: int | None = None, random_seed: int = 0, options: Mapping[str, Any] | None = None,
+    random: int | None = None, random_seed: int = 0, options: Mapping[str, Any] = {},
 ) -> list[Cell]:  # fmt: skip
     """Every cell of a sweep, checked; see :func:`workbench.sweep`.
 
@@ -191,7 +194,6 @@ def cells_of(
         ConfigError: a field is no setting, has no values, or a value is refused; it is named before anything runs.
     """
     check_config(config)
-    options = options or {}
     where = runs_folder() if out is None else at(out)
     cells = []
     for values in points(fields, random, random_seed):
@@ -219,9 +221,8 @@ def as_one(cells: Iterable[Cell], words: str, name: str | None = None) -> list[C
         ConfigError: the name is no name of a file.
     """
     once = {cell.name: cell for cell in cells}
-    name = name or f"{words}-{_digest(sorted(once))}"
-    if not NAME.fullmatch(name):
-        raise ConfigError(f"the sweep's name is {name!r}; use letters, digits, '_', '-' and '.', 100 at most")
+    name = str(name or f"{words}-{_digest(sorted(once))}")
+    require(NAME.fullmatch(name) is not None, "the sweep's name", name, said("cells.name"))
     return [replace(cell, sweep=name) for cell in once.values()]
 
 
@@ -253,17 +254,20 @@ def points(fields: Mapping[str, Values], random: int | None = None, seed: int = 
     """
     if not isinstance(fields, Mapping) or not fields or not all(isinstance(name, str) for name in fields):
         raise ConfigError(f"nothing is swept: {fields!r}; give settings with values, such as {{'seed': range(10)}}")
+    # the values of a set in the same order in every process
+    fields = {name: sorted(v, key=order) if isinstance(v, Set) else v for name, v in fields.items()}
+    fields = {name: v.tolist() if hasattr(v, "tolist") else v for name, v in fields.items()}
     for name, values in fields.items():
-        if callable(values) and random is None:
-            raise ConfigError(f"{name} is drawn by a function, so the sweep has no end; say how many cells: random=20")
-        if not callable(values) and (isinstance(values, str) or not hasattr(values, "__len__") or not len(values)):
-            raise ConfigError(f"{name} is swept over {values!r}; give a list of values")
+        require(random is not None or not callable(values), name, values, said("cells.drawn"))
+        several = isinstance(values, Sequence) and not isinstance(values, str | bytes) and len(values) > 0
+        require(callable(values) or several, name, values, "a sweep needs a list of values")
+    for word, given, least in (("random", 1 if random is None else random, 1), ("random_seed", seed, 0)):
+        require(isinstance(given, int | np.integer) and given >= least, word, given, f"it must be {least} or more")
+    every = math.prod(math.inf if callable(values) else len(values) for values in fields.values())
+    if (cells := every if random is None else min(random, every)) > MOST_CELLS:
+        raise ConfigError(said("cells.many", cells=cells, most=MOST_CELLS))
     if random is None:
-        if (cells := math.prod(map(len, fields.values()))) > MOST_CELLS:  # type: ignore[arg-type]
-            raise ConfigError(said("cells.many", cells=cells, most=MOST_CELLS))
         return [dict(zip(fields, each, strict=True)) for each in itertools.product(*fields.values())]  # type: ignore[arg-type]
-    if not (isinstance(random, int | np.integer) and random >= 1):
-        raise ConfigError(f"random is {random!r}; it must be a number of cells, 1 or more")
     rng, found, vain = np.random.default_rng(seed), dict[str, dict[str, Any]](), 0
     while len(found) < random and vain < MOST_VAIN:
         one = {name: v(rng) if callable(v) else v[int(rng.integers(len(v)))] for name, v in fields.items()}

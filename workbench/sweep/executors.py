@@ -7,6 +7,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 from workbench.core.config import ConfigError
+from workbench.core.settings import require
 from workbench.sweep.cells import LOOK_S, Cell
 
 # Tasks that are handed to an engine at once, which queues them itself.
@@ -44,12 +45,10 @@ def executor(on: str, address: str | None = None, **options: Any) -> Executor | 
     Raises:
         ConfigError: there is no such engine, or its package is not installed.
     """
-    if on == "local":
-        return None
-    if (made := {"dask": _dask, "slurm": _slurm, "ray": _ray}.get(on)) is None:
-        raise ConfigError(f"a sweep cannot run on {on!r}; choose one of local, dask, slurm, ray")
+    engines = {"dask": _dask, "slurm": _slurm, "ray": _ray}
+    require(on == "local" or on in engines, "on", on, "choose one of local, dask, slurm, ray")
     try:
-        return made(address, options)
+        return engines[on](address, options) if on in engines else None
     except ModuleNotFoundError as error:
         raise ConfigError(f"{error.name} is not installed; install it with: pip install 'workbench[{on}]'") from None
 

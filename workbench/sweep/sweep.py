@@ -3,7 +3,6 @@
 Both modes over several seeds are one too: what they reach and how fast, and whether every pair is identical.
 """
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
@@ -13,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 
 from workbench.core.config import ConfigError
 from workbench.core.processes.blocks import Plan
+from workbench.core.settings import require
 from workbench.runs import limits, loaded, machine
 from workbench.runs.awaiting import STEP_S, Awaitable, wait_for
+from workbench.runs.compare import SHORT_S
 from workbench.runs.files import private
 from workbench.runs.folder import RecordError, RunFolder
 from workbench.runs.listing import NUMBERS, RunInfo, info_of
@@ -24,7 +25,7 @@ from workbench.runs.result import Result, listed_in, value_at
 from workbench.runs.run import OWN_HOOKS
 from workbench.runs.statistics import with_interval
 from workbench.runs.table import Table, number
-from workbench.sweep.cells import Cell, changed_since
+from workbench.sweep.cells import Cell, changed_since, stopped_here
 from workbench.sweep.sentences import said
 
 if TYPE_CHECKING:
@@ -65,10 +66,11 @@ class Sweep(Awaitable["Sweep"]):
             at_once: how many of those threads.
 
         Raises:
-            ConfigError: ``at_once`` is no number of cells, or is given beside an executor.
+            ConfigError: ``at_once`` is no number of cells, or is given beside an executor; the executor is none.
         """
         if at_once is not None and not (executor is None and isinstance(at_once, SupportsIndex) and at_once >= 1):
             raise ConfigError(f"at_once is {at_once!r}; it must be 1 or more, and goes without an executor")
+        require(executor is None or hasattr(executor, "submit"), "executor", executor, said("sweep.executor"))
         self.cells, self.name = tuple(cells), cells[0].sweep
         self._run_cell, self._executor, self._at_once = run_cell, executor, at_once
         self._futures: list[Future[Result]] = []
@@ -83,6 +85,7 @@ class Sweep(Awaitable["Sweep"]):
         """
         if self._futures:
             raise RunError("this sweep was started before; make a new one with workbench.sweep()")
+        stopped_here.discard(self.cells[0].stop_file)
         with suppress(FileNotFoundError, NotADirectoryError):  # which the runs will say
             self.cells[0].stop_file.unlink()
         own = None if self._executor else ThreadPoolExecutor(self._at_once or at_once_here(self.cells), "sweep")
@@ -115,8 +118,8 @@ class Sweep(Awaitable["Sweep"]):
         while self._shown:
             self._shown.pop().finish()
         if failures := self.failures:
-            told = "; ".join(f"{name}: {str(error).splitlines()[0]}" for name, error in list(failures.items())[:3])
-            raise RunError(f"{len(failures)} of {len(self.cells)} cells did not finish: {told}")
+            told = [f"{name}: {(str(error) or repr(error)).splitlines()[0]}" for name, error in failures.items()]
+            raise RunError(f"{len(failures)} of {len(self.cells)} cells did not finish: {'; '.join(told[:3])}")
         return self
 
     def _wait(self, seconds: float) -> bool:
@@ -132,13 +135,14 @@ class Sweep(Awaitable["Sweep"]):
 
     def stop(self) -> None:
         """Begin no further cell, and end those that run in order. The same sweep once more continues them."""
-        if self.ended:
+        if self.ended or not self._futures:  # one that never began may be under way elsewhere
             return
-        self.cells[0].out.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):  # a link of that name is not followed
-            os.close(private(str(self.cells[0].stop_file), os.O_CREAT | os.O_EXCL))
+        stopped_here.add(self.cells[0].stop_file)
         for future in self._futures:
             future.cancel()
+        with suppress(FileExistsError if self._executor else OSError):  # a link of that name is not followed
+            self.cells[0].out.mkdir(parents=True, exist_ok=True)
+            os.close(private(str(self.cells[0].stop_file), os.O_CREAT | os.O_EXCL))
         while not self._wait(STEP_S):
             pass
 
@@ -201,9 +205,6 @@ class Sweep(Awaitable["Sweep"]):
     def __repr__(self) -> str:
         return f"<Sweep {self.table.caption}>"
 
-    def _repr_html_(self) -> str:
-        return self.table.html
-
     def _ipython_display_(self) -> None:
         from workbench.sweep.live import LiveSweep
 
@@ -252,6 +253,8 @@ class SeedComparison(Sweep):
         ]
         same = f"{sum(equal)} of {len(equal)}" if equal else "does not apply"
         told = said("sweep.pairs", done=len(pairs), count=len(self.cells) // 2, same=same)
+        if short := sum(each.wall_s < SHORT_S for pair in pairs for each in pair):
+            told += said("sweep.short", short=short, count=2 * len(pairs), least=SHORT_S)
         speedup = with_interval([one.wall_s / two.wall_s for one, two in pairs], seeds)
         return Table(("", "sequential", "multiprocess"), (*rows, ("speed-up", "", speedup)), told)
 
@@ -264,7 +267,6 @@ def at_once_here(cells: Sequence[Cell]) -> int:
         return sum(limits.memory_needed(plan).values()) + cell.processes * PROCESS_BYTES
 
     unlike = {(repr(cell.config.replace(seed=0)), cell.mode, cell.lag): cell for cell in cells}.values()
-    cores = machine.cores()
-    by_cores = cores // min(cores, max(cell.cores for cell in unlike))
-    by_memory = math.floor(MEMORY_SHARE * limits.memory_available() / max(map(size, unlike)))
+    by_cores = machine.cores() // max(cell.cores for cell in unlike)
+    by_memory = int(MEMORY_SHARE * limits.memory_available() / max(map(size, unlike)))
     return max(1, min(by_cores, by_memory))
