@@ -117,7 +117,9 @@ def test_workers_of_joblib_give_what_threads_give(plain, tmp_path):
     """Its default backend, loky, gives them a start method of its own."""
     joblib = pytest.importorskip("joblib")
     made = wb.sweep(CONFIG, FIELDS, lag=0, out=tmp_path, start=False)
-    results = joblib.Parallel(n_jobs=2)(joblib.delayed(RUN_CELL)(cell) for cell in made.cells)
+    results = joblib.Parallel(n_jobs=2, temp_folder=tmp_path / "joblib")(
+        joblib.delayed(RUN_CELL)(cell) for cell in made.cells
+    )
     assert {(0, each.mode): each.digest for each in results} == plain
     joblib.externals.loky.get_reusable_executor().shutdown()
 
