@@ -209,6 +209,19 @@ def test_a_cell_that_left_nothing_in_its_folder_has_not_finished(moved, tmp_path
         run_cell(lambda *_, **__: run, None, cell)
 
 
+def test_a_cell_whose_end_the_disk_refused_can_be_tried_again_in_the_same_notebook(tmp_path):
+    """Its folder says for good that it is running, in a process that is there."""
+    (cell,) = sweep({"seed": [3]}, tmp_path).cells
+    full = SimpleNamespace(wait=lambda seconds: "result", stop=lambda: None, unsaved=["result"], warnings=["no room"])
+    with pytest.raises(wb.RunError, match="result are lost: no room"):
+        run_cell(lambda *_, **__: full, None, cell)
+    path = finished_run(tmp_path, cell.mode, cell.lag, 3, name=cell.name, status="running")
+    head = json.loads((path / "run.json").read_text())
+    head["description"] |= {"machine": {"host": platform.node(), "pid": os.getpid()}}
+    (path / "run.json").write_text(json.dumps(head))
+    assert begin(cell) == "launched"
+
+
 def test_the_file_that_stops_a_sweep_is_no_way_to_another_file(tmp_path):
     made = sweep({"seed": [3]}, tmp_path / "out")
     (tmp_path / "out").mkdir()

@@ -48,8 +48,7 @@ def archive(run: RunView | Path | str, out: Path | str) -> Path:
     """
     folder = (run.folder if isinstance(run, RunView) else RunFolder.open(run)).place
     status = run.status if isinstance(run, RunView) else info_of(folder).status  # of a world of the user's own too
-    ended = status in ("finished", "stopped", "failed", "cut off")
-    check(ended, f"run {folder.name} is {status}; stop it or wait for its end, then pack its folder")
+    check(status in ("finished", "stopped", "failed", "cut off"), said("archive.now", name=folder.name, status=status))
     path = at(out) / f"{folder.name}{SUFFIX}" if at(out).is_dir() else at(out)
     check(path.name.endswith(SUFFIX), f"cannot pack a run as {path.name!r}; the name must end in {SUFFIX}")
     path.parent.mkdir(parents=True, exist_ok=True)

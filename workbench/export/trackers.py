@@ -21,7 +21,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from workbench.export.needed import ExportError, need
+from workbench.export.needed import check, need
+from workbench.export.sentences import said
 from workbench.runs.files import at, whole_file
 from workbench.runs.history import Array
 from workbench.runs.loaded import LoadedRun, RunView
@@ -132,8 +133,7 @@ def to_tensorboard(run: RunView, out: Path | str) -> list[Path]:
         ExportError: nothing is recorded yet, or tensorboard is not installed.
     """
     writer: Any = need("tensorboard.summary.writer.record_writer").RecordWriter
-    if not any(len(run.history.series(name)[0]) for name in run.history):
-        raise ExportError(f"run {run.name} is {run.status} and has recorded no curve; there is nothing to export")
+    check(any(len(run.history.series(name)[0]) for name in run.history), said("trackers.nothing", run=run))
     parts: dict[str, int | None] = {"all": None} | {f"agent-{agent}": agent for agent in range(run.config.num_agents)}
     paths = [at(out) / run.name / part / f"events.out.tfevents.{run.name}" for part in parts]
     for path, agent in zip(paths, parts.values(), strict=True):
@@ -142,7 +142,6 @@ def to_tensorboard(run: RunView, out: Path | str) -> list[Path]:
             records = writer(file)
             for event in _events(run, agent):
                 records.write(event.SerializeToString(deterministic=True))
-            records.flush()
     return paths
 
 

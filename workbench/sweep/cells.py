@@ -45,6 +45,8 @@ _ending = threading.Event()
 threading._register_atexit(_ending.set)  # type: ignore[attr-defined]
 # Stop files of the sweeps that this interpreter was told to stop: a full disk may refuse the file itself.
 stopped_here: set[Path] = set()
+# Folders of runs that have ended here, even if the folders say otherwise, as a full disk refused to take it.
+_ended_here: set[Path] = set()
 
 # What a field of a sweep may take: values, or a function that draws one from a NumPy generator.
 Values = Sequence[Any] | Callable[[np.random.Generator], Any]
@@ -130,6 +132,7 @@ def run_cell(launch: Callable[..., Run], resume: Callable[..., Run | LoadedRun],
         return result
     finally:
         run.stop()
+        _ended_here.add(cell.path)
 
 
 def _begin(launch: Callable[..., Run], resume: Callable[..., Run | LoadedRun], cell: Cell) -> Run | LoadedRun:
@@ -145,7 +148,7 @@ def _begin(launch: Callable[..., Run], resume: Callable[..., Run | LoadedRun], c
             earlier = _earlier(cell)  # another worker may have begun or finished it between the look and the lock
             if finished := _finished(earlier):
                 return finished
-            if earlier and not (earlier.ended or elsewhere(earlier.description)):
+            if earlier and not (earlier.ended or elsewhere(earlier.description) or cell.path in _ended_here):
                 raise RecordError(f"{cell.path} is in use by another run; stop that one first, or wait for its end")
             # of another machine, the lock says that it has lost the run
             resumable = earlier and earlier.status != "finished" and kept_epochs(cell.path / "checkpoints")
