@@ -75,8 +75,7 @@ class TensorBoard:
         """As an image."""
         from PIL import Image
 
-        pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-        self._writer.add_image(name, pixels, dataformats="HWC")
+        self._writer.add_image(name, np.asarray(Image.open(io.BytesIO(png)).convert("RGB")), dataformats="HWC")
 
     def close(self) -> None:
         """Write what is left."""

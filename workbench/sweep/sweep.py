@@ -268,5 +268,4 @@ def at_once_here(cells: Sequence[Cell]) -> int:
 
     unlike = {(repr(cell.config.replace(seed=0)), cell.mode, cell.lag): cell for cell in cells}.values()
     by_cores = machine.cores() // max(cell.cores for cell in unlike)
-    by_memory = int(MEMORY_SHARE * limits.memory_available() / max(map(size, unlike)))
-    return max(1, min(by_cores, by_memory))
+    return max(1, min(by_cores, int(MEMORY_SHARE * limits.memory_available() / max(map(size, unlike)))))
