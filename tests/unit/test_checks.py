@@ -13,11 +13,13 @@ from tests.unit.finished import CONFIG, finished_run
 from workbench.api import load
 from workbench.core.records import EVALUATIONS, EventKind
 from workbench.diagnose import rules, stages
+from workbench.diagnose.cases import Case, Judge, Wrong, read_cases
 from workbench.diagnose.catalogue import CHECKS
 from workbench.diagnose.checks import Number, run_checks
 from workbench.diagnose.doctor import METHODS, examine, histogram, run_methods
 from workbench.diagnose.second_opinion import STAGES, Opinion
 from workbench.runs.listing import rewards_of_others, runs
+from workbench.runs.live_settings import SettingsTimeline
 
 
 def verdicts(evidence):
@@ -508,3 +510,31 @@ def test_learning_is_judged_by_the_earlier_weights_of_the_run_itself():
     assert learning(40.0, 41.0, 39.0, 40.0).verdict == "pass"
     assert learning(120.0, 121.0).verdict == "pass"  # two are too few
     assert learning(*[120.0] * 5, changes=[(3, {"learning.learning_rate": 1e-4})]).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("turns", "says"), [(1, "reward of turn 0 is stored as 7"), (3, "reward of turn 0 stored for turn 1")]
+)
+def test_a_row_is_said_to_lie_at_another_turn_only_where_the_epoch_has_one(turns, says):
+    due = np.arange(turns)[:, None] + 1.0
+    paid = {"rewards": due, "valid": due > 0, "terminated": due < 0, "truncated": due < 0}
+    alike = ("action", "probability", "frame", "epsilon")
+    found = {f"paid_{name}": each for name, each in paid.items()}
+    found |= {
+        "chosen_action": due,
+        "chosen_probability": due,
+        "shown": due,
+        "epsilon": due[:, 0],
+        "version": np.array(0),
+    }
+    found |= {f"row_{name}": due for name in alike} | {"row_reward": np.append([[7.0]], due[:-1], 0)}
+    found |= {"row_policy_version": 0 * due, "row_episode_start": 0 * due}
+    with pytest.raises(Wrong) as wrong:
+        stages.stored(Judge(1, SettingsTimeline(made.CONFIG), True), Case("turns", 0, 0, made.CONFIG, found))
+    assert str(wrong.value).startswith(says)
+
+
+def test_a_file_of_evidence_whose_name_has_no_plain_numbers_is_left_out(tmp_path):
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "audit" / "turns-\u00b2-0.evidence").touch()
+    assert read_cases(tmp_path, SettingsTimeline(made.CONFIG)) == ()

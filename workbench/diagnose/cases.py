@@ -187,7 +187,7 @@ def read_cases(folder: Path, settings: SettingsTimeline) -> tuple[Case, ...]:
     cases, wanted = [], settings_sum(settings.config)
     for path in sorted(folder.glob(f"audit/*-*-*{ENDING}"))[:MOST_FILES]:
         kind, agent, epoch = path.stem.split("-", 2)
-        if not (agent.isdigit() and epoch.isdigit() and int(agent) < settings.config.num_agents):
+        if not (agent.isdecimal() and epoch.isdecimal() and int(agent) < settings.config.num_agents):
             continue
         try:
             with plain_file(path) as file:

@@ -7,7 +7,7 @@ and cannot tell where records are missing: then it says what to record. One that
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -61,12 +61,9 @@ class CheckResult:
 # --- the rules ------------------------------------------------------------------------------------------------------
 
 
-_FIELDS = {each.name for each in fields(Rule)}
-
-
 def _rule(measure: str = "agreed", missing: str = "", exempt: str = "", **about: Any) -> Rule:
     """A rule as the page gives it: its functions by their names, and what the measure takes beside them."""
-    takes = {name: about.pop(name) for name in about.keys() - _FIELDS}
+    takes = {name: about.pop(name) for name in about.keys() - Rule.__dataclass_fields__.keys()}
     found, why = functools.partial(getattr(rules, measure), **takes), getattr(rules, missing) if missing else None
     not_here = getattr(rules, exempt) if exempt else functools.partial(rules.not_computed, takes.get("stages", ()))
     return Rule(found, missing=why, exempt=not_here, **about)
@@ -92,12 +89,12 @@ def judge(evidence: Evidence, name: str, ids: tuple[str, ...], needed: Sequence[
     found = [(rule, _without_consequences(evidence, rule.measure(evidence))) for rule in needed]
     broken = [(rule, each) for rule, each in found if each is not None and each.broken.any()]
     if broken:
-        epochs = [each.first_epoch for _, each in broken if each.first_epoch is not None]
+        since = min(int(each.epoch[each.broken].min()) for _, each in broken)
         rule, first = broken[0]
         also = "; ".join(_text(other, each) for other, each in broken[1:3])
         sentence = _text(rule, first) + (f"; also: {also}" if also else "")
         about = tuple(dict.fromkeys(rule.about for rule, _ in broken))
-        return CheckResult(name, ids, "fail", _figure(rule, first), rule.threshold, close(sentence), min(epochs), about)
+        return CheckResult(name, ids, "fail", _figure(rule, first), rule.threshold, close(sentence), since, about)
     held = [(rule, each) for rule, each in found if each is not None]
     missing = [rule for rule, each in found if each is None and rule.needed]
     why = "; ".join(reason for rule in missing if (reason := rule.exempt(evidence)))
@@ -129,8 +126,8 @@ def _text(rule: Rule, found: Comparison) -> str:
         of_agent = "agent {agent}, epoch {epoch}: " if found.agent[at] >= 0 else ""
         template = of_agent + rule.bad + (f" ({_figure(rule, found)})" if len(found.value) > 1 else "")
     return template.format(
-        count=Number(len(found.value)), things=rule.things, value=Number(found.value[at]), due=Number(found.due[at]),
-        agent=found.agent[at], epoch=Number(found.epoch[at]), first=found.first_epoch, detail=found.detail,
+        count=Number(len(found.value)), value=Number(found.value[at]), due=Number(found.due[at]),
+        agent=found.agent[at], epoch=Number(found.epoch[at]), detail=found.detail,
     )  # fmt: skip
 
 

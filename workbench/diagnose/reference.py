@@ -149,11 +149,9 @@ class Convolution(Layer):
         """See :meth:`Layer.backward`."""
         x, weight = np.zeros(self.x.shape), np.zeros(self.weight.shape)
         seen, along = self._windows(self.x), self._windows(x)
-        for p in range(self.weight.shape[2]):
-            weight[:, :, p] = np.tensordot(slope, seen[..., p, :], ((0, 2, 3), (0, 2, 3)))
-            of_row = np.tensordot(slope, self.weight[:, :, p], (1, 0))  # (B, rows, columns, C, kernel)
-            for q in range(self.weight.shape[3]):
-                along[..., p, q] += np.moveaxis(of_row[..., q], 3, 1)
+        for p, q in np.ndindex(*self.weight.shape[2:]):
+            weight[:, :, p, q] = np.tensordot(slope, seen[..., p, q], ((0, 2, 3), (0, 2, 3)))
+            along[..., p, q] += np.tensordot(self.weight[:, :, p, q], slope, (0, 1)).swapaxes(0, 1)
         return x, weight, slope.sum((0, 2, 3))
 
     def _windows(self, x: Floats) -> Floats:
@@ -358,8 +356,7 @@ def stratified(points: Floats) -> Floats:
 
 def importance(priorities: Floats, beta: float) -> Floats:
     """Weights of rows drawn in proportion to their priorities, the greatest 1 (Schaul et al. 2016, section 3.4)."""
-    weights: Floats = priorities**-beta
-    return np.asarray(weights / weights.max())
+    return np.asarray((priorities / priorities.min()) ** -beta)
 
 
 # --- update -----------------------------------------------------------------------------------------------------------

@@ -134,11 +134,6 @@ class Comparison:
         off[~self.broken & self.broken.any()] = -np.inf
         return int(np.argmax(off))
 
-    @property
-    def first_epoch(self) -> int | None:
-        """First epoch with a broken record."""
-        return int(self.epoch[self.broken].min()) if self.broken.any() else None
-
 
 Measure = Callable[[Evidence], Comparison | None]
 
@@ -147,7 +142,7 @@ Measure = Callable[[Evidence], Comparison | None]
 class Rule:
     """One thing that must hold.
 
-    ``bad`` and ``good`` are filled with count, value, due, epoch, first and detail. A number can have its noun behind a
+    ``bad`` and ``good`` are filled with count, value, due, epoch and detail. A number can have its noun behind a
     colon, in the singular: ``{value:row}`` is "1 row" or "3 rows". Where the record to show belongs to an agent,
     ``bad`` comes behind its agent and epoch; and before the number of broken records, if there are several records.
 

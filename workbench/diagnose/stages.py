@@ -264,11 +264,9 @@ def stored(judge: Judge, case: Case) -> None:
         if (wrong := first_wrong(found, due)) is None:
             continue
         for shift in (1, -1, 2, -2):
-            there = slice(max(shift, 0), len(found) + min(shift, 0))
-            from_ = slice(max(-shift, 0), len(found) + min(-shift, 0))
-            if first_wrong(found[there], due[from_]) is None:
-                turn = from_.start or 0
-                raise Wrong("other turn", name=told, turn=turn, other=turn + shift)
+            turn, shared = max(-shift, 0), max(len(found) - abs(shift), 0)
+            alike = first_wrong(found[turn + shift :][:shared], due[turn:][:shared]) is None
+            wrong_if(shared and alike, "other turn", name=told, turn=turn, other=turn + shift)
         raise Wrong("stored", name=told, turn=wrong[0], found=float(found[wrong]), due=float(due[wrong]))
 
 

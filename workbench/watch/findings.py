@@ -9,13 +9,13 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.records import Records
-from workbench.diagnose.checks import CheckResult, close
+from workbench.diagnose.checks import CheckResult, Verdict, close
 from workbench.runs.loaded import RunView
 from workbench.runs.sentences import beside
 from workbench.watch.recording import Recording, epochs_at
@@ -23,7 +23,6 @@ from workbench.watch.recording import Recording, epochs_at
 Array = NDArray[Any]
 SAID: dict[str, dict[str, Any]] = dict(beside(__file__))
 MISSING: dict[str, str] = SAID.pop("missing")
-Verdict = Literal["pass", "fail", "cannot tell"]
 # Verdicts by what ``findings.toml`` calls them, the one that counts most first.
 VERDICTS: dict[str, Verdict] = {"fail": "fail", "pass": "pass", "unknown": "cannot tell"}
 

@@ -111,11 +111,9 @@ def rows_of(case: Case) -> Rows:
 
 def _hashes_of_windows(frames: Array, episode: Array, count: int) -> tuple[Array, Array]:
     """Fingerprints of the windows that end at each row: (2, n), blank or repeated before the episode; (1, n) across."""
-    n = len(frames)
-    places = np.arange(n)[:, None] + np.arange(1 - count, 1)
-    begins = np.maximum.accumulate(np.where(np.diff(episode, prepend=-1) != 0, np.arange(n), 0))[:, None]
+    places, begins = np.arange(len(frames))[:, None] + np.arange(1 - count, 1), np.searchsorted(episode, episode)
     content = frames[np.maximum(places, 0)]
-    blank, repeated = np.where(places < begins, 0, content), frames[np.maximum(places, begins)]
+    blank, repeated = np.where(places < begins[:, None], 0, content), frames[np.maximum(places, begins[:, None])]
     return np.stack([whole_hash(blank), whole_hash(repeated)]), whole_hash(content)[None]
 
 
@@ -228,13 +226,11 @@ def _next_fits(rows: Rows, n_step: int) -> Array:
     allowed = [_pair(each[rows.has_next], rows.following[rows.has_next]) for each in rows.windows]
     if rows.has_next.any() and n_step == 1:
         return np.isin(rows.moves, np.concatenate(allowed))
-    near = np.zeros(len(rows.stored), bool)
     for step in range(1, n_step + 1):
-        inside = rows.left >= step
-        places = np.flatnonzero(inside)
+        places = np.flatnonzero(rows.left >= step)
         allowed += [_pair(one[places], other[places + step]) for one in rows.windows for other in rows.windows]
-        near |= ~inside  # what comes after the last row of an episode was never stored
-    at_end = np.isin(rows.state, rows.windows[:, near]) & ~np.isin(rows.moves, _crossing(rows, n_step))
+    # what comes after the last row of an episode was never stored
+    at_end = np.isin(rows.state, rows.windows[:, rows.left < n_step]) & ~np.isin(rows.moves, _crossing(rows, n_step))
     return np.asarray(np.isin(rows.moves, np.concatenate(allowed)) | at_end)
 
 

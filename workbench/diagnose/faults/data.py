@@ -1,13 +1,12 @@
 """Faults of the data path: what is written to a replay, how it is stacked and how it is drawn (catalogue D1 to D17)."""
 
-import dataclasses
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.agents.base import Chosen
 from workbench.core.config import Config
 from workbench.core.envs.base import AgentSpec
 from workbench.core.processes.worker import Parts
@@ -56,7 +55,7 @@ class SpecMismatch(ReplayFault):
 
     def spec(self, spec: AgentSpec) -> AgentSpec:
         """Observations have one more axis."""
-        return dataclasses.replace(spec, shape=(*spec.shape, 2))
+        return replace(spec, shape=(*spec.shape, 2))
 
 
 class FramesMismatch(ReplayFault):
@@ -262,14 +261,8 @@ class ActionOutOfRange(Fault):
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Actions 0 to 3 come out as 1 to 4."""
-
-        def act(original: Any, stack: Any, epsilon: float) -> Chosen:
-            """The choice, one action further up."""
-            choice: Chosen = original(stack, epsilon)
-            return Chosen(choice.action + 1, choice.greedy, choice.probability, choice.q)
-
         for policy in collector.policies:
-            override(policy, "act", act)
+            override(policy, "act", lambda act, *given: replace(chosen := act(*given), action=chosen.action + 1))
 
 
 class StaleReset(Fault):
