@@ -12,12 +12,16 @@ from tests.unit import evidence as made
 from tests.unit.finished import CONFIG, finished_run
 from workbench.api import load
 from workbench.core.records import EVALUATIONS, EventKind
-from workbench.diagnose import rules, stages
+from workbench.core.shared.replay import Replay
+from workbench.core.shared.weight_store import WeightStore
+from workbench.core.train.loop import Collector, Trainer
+from workbench.diagnose import rules, sentences, stages
 from workbench.diagnose.cases import Case, Judge, Wrong, read_cases
 from workbench.diagnose.catalogue import CHECKS
 from workbench.diagnose.checks import Number, run_checks
 from workbench.diagnose.doctor import METHODS, examine, histogram, run_methods
 from workbench.diagnose.second_opinion import STAGES, Opinion
+from workbench.diagnose.sentences import beside
 from workbench.runs.listing import rewards_of_others, runs
 from workbench.runs.live_settings import SettingsTimeline
 
@@ -375,6 +379,7 @@ def test_the_methods_say_what_share_of_the_run_they_measured():
 def test_a_histogram_has_few_values_one_by_one_and_many_in_steps():
     assert histogram(np.array([0, 4, 4, 0, 4])) == "0: 2, 4: 3"
     assert histogram(np.linspace(0, 10, 101)) == "0 to 2: 20, 2 to 4: 20, 4 to 6: 20, 6 to 8: 20, 8 to 10: 21"
+    assert histogram(np.linspace(0, 14_500, 101)).startswith("0 to 2900: 20, ")  # and not 2.9e+03
 
 
 @pytest.mark.parametrize(("value", "told"), [(1, "1 row did"), (3, "3 rows did")])
@@ -532,6 +537,21 @@ def test_a_row_is_said_to_lie_at_another_turn_only_where_the_epoch_has_one(turns
     with pytest.raises(Wrong) as wrong:
         stages.stored(Judge(1, SettingsTimeline(made.CONFIG), True), Case("turns", 0, 0, made.CONFIG, found))
     assert str(wrong.value).startswith(says)
+
+
+def test_a_check_that_fails_says_what_to_do_with_settings_and_calls_that_there_are():
+    remedies = beside(sentences.__file__)["remedy"]
+    assert list(remedies) == list(CHECKS)
+    named = {name for text in remedies.values() for name in re.findall(r"\b[a-z]+\.[a-z_]+\b", text)}
+    assert named and named <= made.CONFIG.flat().keys()
+    parts = {part.__name__: part for part in (Replay, WeightStore, Collector, Trainer)}
+    calls = {call for text in remedies.values() for call in re.findall(r"\b([A-Z]\w+)\.(\w+)\b", text)}
+    assert calls and all(hasattr(parts[part], name) for part, name in calls)
+    tables = made.sound_tables()
+    made.measured(tables, "learn/training")["value"] = 0
+    assert {name: result.remedy for name, result in verdicts(made.evidence(tables)).items() if result.remedy} == {
+        "learner": remedies["learner"]
+    }
 
 
 def test_a_file_of_evidence_whose_name_has_no_plain_numbers_is_left_out(tmp_path):

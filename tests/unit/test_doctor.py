@@ -79,6 +79,22 @@ def test_the_conclusion_has_the_stage_first_and_then_what_may_follow_without_say
     )
 
 
+def test_the_answer_comes_first_and_what_fails_before_what_passes():
+    assert examine(made.evidence(), "Run sound").text.startswith("Run sound\nNo check fails.\nAll stages of ")
+    lines = wrong("learn/training", 0).text.splitlines()
+    assert lines[1] == "Fails: learner."
+    assert [line.split()[0] for line in lines if "must: " in line][:2] == ["learner", "finite"]
+    assert "an update (1 of 12 updates). Look at the agent's update()" in " ".join(" ".join(lines).split())
+    unlearned = examine(made.evidence(references={}))
+    assert unlearned.answer == "No check fails. Nothing can be told of: learning."
+
+
+def test_a_check_is_no_consequence_of_the_stage_of_its_own_name():
+    found = examine(made.evidence(wrong=("sync", "other weights")))
+    assert [each.name for each in found.failed] == ["chain.sync", "sync"]
+    assert found.conclusion == "The first stage that disagrees: sync (actor, agent 1, epoch 4): <other weights>."
+
+
 def test_without_probes_the_outcome_is_open():
     tables = made.sound_tables()
     tables["probes"] = []

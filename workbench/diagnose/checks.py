@@ -32,6 +32,7 @@ class CheckResult:
         epoch: First epoch that shows the failure.
         broken: What the broken rules are about: "weights", "target", "epsilon".
         measured: Which share of the run was looked at, as a sentence; empty where that goes without saying.
+        remedy: What to do, of a check of the workbench's own runs that fails.
         agents: Those whose records broke a rule, where the check knows them.
     """
 
@@ -45,11 +46,12 @@ class CheckResult:
     broken: tuple[str, ...] = ()
     measured: str = ""
     agents: tuple[int, ...] = ()
+    remedy: str = ""
 
     @property
     def told(self) -> str:
-        """The sentence, and the share of the run behind it."""
-        return f"{self.sentence} {self.measured}".rstrip()
+        """The sentence, what to do, and the share of the run behind it."""
+        return " ".join(filter(None, (self.sentence, self.remedy, self.measured)))
 
     def with_more(self, said: str) -> "CheckResult":
         """The same with something behind its sentence, unless nothing can be told."""
@@ -81,7 +83,8 @@ CHECK_RULES: dict[str, dict[str, Rule]] = {
 def run_checks(evidence: Evidence) -> "tuple[CheckResult, ...]":
     """Every check of the catalogue, in its order."""
     judged = (judge(evidence, name, ids_of_check(name), tuple(CHECK_RULES[name].values())) for name in CHECKS)
-    return tuple(result.with_more(_ratio_and_age(evidence)) if result.name == "pacing" else result for result in judged)
+    told = (each.with_more(_ratio_and_age(evidence)) if each.name == "pacing" else each for each in judged)
+    return tuple(replace(each, remedy=said(f"remedy.{each.name}") * (each.verdict == "fail")) for each in told)
 
 
 def judge(evidence: Evidence, name: str, ids: tuple[str, ...], needed: Sequence[Rule]) -> "CheckResult":

@@ -4,6 +4,7 @@ It works on what has been recorded, so on a live run, on one that has ended, and
 hypothesis that weights are not synced is decided by the eight methods of sync verification below.
 """
 
+import functools
 import pkgutil
 import textwrap
 import time
@@ -18,7 +19,7 @@ from workbench.core.records import EventKind
 from workbench.diagnose.cases import read_cases
 from workbench.diagnose.checks import CHECK_RULES, CheckResult, Verdict, judge, run_checks
 from workbench.diagnose.measurements import measurements_of
-from workbench.diagnose.rules import WHOLES, Evidence, Rule
+from workbench.diagnose.rules import WHOLES, Evidence, Rule, new_syncs
 from workbench.diagnose.second_opinion import STAGES, Judged
 from workbench.diagnose.sentences import beside, said
 from workbench.runs.limits import check_tables
@@ -87,13 +88,22 @@ class Diagnosis:
         return [result.name for result in (*self.checks, *self.methods, *self.chain)]
 
     @property
+    def answer(self) -> str:
+        """What fails, or that nothing does; and of what nothing can be told."""
+        failed = ", ".join(each.name for each in self.failed)
+        untold = ", ".join(each.name for each in self.checks if each.verdict == "cannot tell")
+        told = said("doctor.fails", names=failed) if failed else said("doctor.none fails")
+        return told + said("doctor.untold", names=untold) * bool(untold)
+
+    @property
     def text(self) -> str:
-        """Everything as text: conclusion, stages that disagree, checks, methods, hypothesis."""
+        """Everything as text: answer, conclusion, stages and checks, first what fails, methods, hypothesis."""
         methods = ["Methods of sync verification", *_table(self.methods), ""] if self.methods else []
         verdict = textwrap.wrap(self.hypothesis.sentence, _WIDTH)
-        first = [*textwrap.wrap(self.conclusion, _WIDTH), ""] if self.conclusion else []
+        first = [line for words in (self.answer, self.conclusion) for line in textwrap.wrap(words, _WIDTH)]
         chain = _table([stage for stage in self.chain if stage.verdict == "fail"])
-        return "\n".join([self.run, "", *first, *chain, *_table(self.checks), "", *methods, *verdict])
+        checks = _table(sorted(self.checks, key=lambda check: check.verdict != "fail"))
+        return "\n".join([self.run, *first, "", *chain, *checks, "", *methods, *verdict])
 
     def __repr__(self) -> str:
         return self.text
@@ -145,12 +155,11 @@ def conclude(checks: Sequence[CheckResult], chain: Sequence[CheckResult], eviden
     missing += said("doctor.deviation", deviation=deviation) if deviation else ""
     if wrong:
         first = wrong[0].sentence.partition(": ")[2]
-        rest = ", ".join(each.name for each in (*wrong[1:], *failed) if first not in each.sentence)
-        follows = said("doctor.rest", rest=rest) if rest else ""
-        return said("doctor.first", first=wrong[0].sentence) + follows
+        others = [each for each in (*wrong[1:], *failed) if f"chain.{each.name}" != wrong[0].name]
+        rest = ", ".join(each.name for each in others if first not in each.sentence)
+        return said("doctor.first", first=wrong[0].sentence) + said("doctor.rest", rest=rest) * bool(rest)
     agree = said("doctor.agree", records=len({(case.kind, case.agent, case.epoch) for case in evidence.cases}))
-    unlearned = any(check.name == "learning" for check in failed)
-    return agree + (said("doctor.unlearned") if unlearned else "") + missing
+    return agree + said("doctor.unlearned") * any(check.name == "learning" for check in failed) + missing
 
 
 def evidence_of(run: RunView) -> Evidence:
@@ -206,6 +215,8 @@ def _table(results: Sequence[CheckResult]) -> list[str]:
 # --- the methods of sync verification ---------------------------------------------------------------------------------
 
 _FEW, _BINS = 12, 5
+# A number to three digits as one would write it: 14500, not 1.45e+04.
+_plain = functools.partial(np.format_float_positional, precision=3, unique=False, fractional=False, trim="-")
 
 
 def run_methods(evidence: Evidence) -> tuple[CheckResult, ...]:
@@ -274,14 +285,13 @@ def histogram(values: NDArray[np.generic]) -> str:
         return ", ".join(f"{value:g}: {count}" for value, count in zip(distinct, counts, strict=True))
     counts, edges = np.histogram(numbers, _BINS)
     steps = zip(edges, edges[1:], counts, strict=False)
-    return ", ".join(f"{low:.3g} to {high:.3g}: {count}" for low, high, count in steps)
+    return ", ".join(f"{_plain(low)} to {_plain(high)}: {count}" for low, high, count in steps)
 
 
 def _first_use(evidence: Evidence) -> str:
-    published, synced = evidence.events(EventKind.PUBLISH), evidence.events(EventKind.SYNC)
-    made = {(each["agent"], each["version"]): each["time"] for each in published}
-    new = synced[synced["version"] != synced["version_before"]]
-    waits = [each["time"] - made[key] for each in new if (key := (each["agent"], each["version"])) in made]
+    made = {(each["agent"], each["version"]): each["time"] for each in evidence.events(EventKind.PUBLISH)}
+    taken = ((each["time"], (each["agent"], each["version"])) for each in new_syncs(evidence))
+    waits = [used - made[key] for used, key in taken if key in made]
     return said("methods.first use", ms=1e3 * float(np.mean(waits))) if waits else ""
 
 

@@ -160,7 +160,7 @@ class Rule:
     threshold: str
     things: str = "records"
     bad: str = "{detail}"
-    good: str = "{count} records of the audit agree with the reference"
+    good: str = "{count} records of the audit agree with the reference ({detail})"
     needed: bool = True
     largest: bool = False
     whole: str | None = None
@@ -217,7 +217,7 @@ def agreed(
     found = evidence.opinion.of(stages)
     wrong = np.array([each.finding in findings if findings else each.finding not in ("", *but) for each in found])
     records = np.array([(each.agent, each.epoch) for each in found], ABOUT)
-    detail = next((each.sentence for each, counts in zip(found, wrong, strict=True) if counts), "")
+    detail = next((each.sentence for each, counts in zip(found, wrong, strict=True) if counts), ", ".join(stages))
     return compared(records, wrong, 0, ~wrong, detail) if found else None
 
 
@@ -246,9 +246,10 @@ def _error_line(error: str | None, pattern: str) -> str | None:
 # --- wholes ----------------------------------------------------------------------------------------------------------
 
 
-def _new_versions(evidence: Evidence) -> int:
+def new_syncs(evidence: Evidence) -> Records:
+    """The syncs that found a new version."""
     synced = evidence.events(EventKind.SYNC)
-    return int((synced["version"] != synced["version_before"]).sum())
+    return np.asarray(synced[synced["version"] != synced["version_before"]])
 
 
 # How many things of one sort there are, of which a probe may have looked at a part; by their name in the plural.
@@ -256,7 +257,7 @@ WHOLES: Mapping[str, Callable[[Evidence], int]] = {
     "epochs": lambda evidence: len(evidence.history.epochs),
     "publications": lambda evidence: len(evidence.events(EventKind.PUBLISH)),
     "syncs": lambda evidence: len(evidence.events(EventKind.SYNC)),
-    "syncs that found a new version": _new_versions,
+    "syncs that found a new version": lambda evidence: len(new_syncs(evidence)),
 }
 
 # --- rules of their own ----------------------------------------------------------------------------------------------
