@@ -44,7 +44,9 @@ def diagnose(run: RunView) -> WatchedDiagnosis:
     verdict, why = next((verdict, why) for so, verdict, why in told if so)
     failed = [f"({each.name}) {each.sentence}" for each in named.values() if each.verdict == "fail"]
     sentence = f"The actor acts with what the learner published: {verdict.upper()}. {why}"
-    sentence += " Most likely reasons for not learning: " + " ".join(failed[:3]) if failed else ""
+    others = [each for each in failed[:3] if not each.endswith(why)]  # the verdict's own reason is told once
+    most = "Other" if len(others) < len(failed[:3]) else "Most"
+    sentence += f" {most} likely reasons for not learning: {' '.join(others)}" if others else ""
     holds = {"true": False, "true by sharing": False, "false": True}.get(verdict)
     title = f"Run {run.name}: {run.label}, {run.status}"
     judged, reasons = Hypothesis(holds, sentence), tuple(failed[:3])
