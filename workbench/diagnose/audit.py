@@ -111,13 +111,12 @@ class _Side(Side):
 
     def keep(self, kind: str, agent: int, epoch: int, **evidence: Any) -> None:
         """Write evidence; what cannot be written, or is only half written, is not looked at."""
-        content = pack({"process": self.job.name, "settings": self._settings, **evidence})
         folder, name = self.job.logs.fileno(), f"../audit/{kind}-{agent}-{epoch}{ENDING}"
         with suppress(OSError):
             with suppress(FileExistsError):
                 os.mkdir("../audit", 0o700, dir_fd=folder)
             with open(name, "wb", opener=lambda path, flags: private(path, flags, folder)) as file:
-                file.write(content)
+                file.write(pack({"process": self.job.name, "settings": self._settings, **evidence}))
 
     def stored(self, agent: int, version: int) -> dict[str, Any]:
         """What the weight store holds of a version; nothing if it is not there (any more)."""
@@ -376,14 +375,13 @@ class _Learning(_Side):
         places = self.places[index]
         before = agent.get_state()
         metrics = update(rate)
-        after = agent.get_state(copy=False)
         phase.kept |= {"vector": before["vector"], "rate": rate, "metrics": to_numpy(metrics), "rng": before["rng"]}
         phase.kept |= {"gradient": to_numpy(agent.parameters.gradient)[places], "places": places}
         phase.kept |= {"device": agent.device.type}
         if type(agent).descend is ValueAgent.descend:  # else its gradients may come about in another way
             summed = to_numpy(self._summed[index])
             phase.kept |= {"summed": summed[places], "summed_norm": np.linalg.norm(summed.astype(np.float64))}
-        for when, state in (("before", before), ("after", after)):
+        for when, state in (("before", before), ("after", agent.get_state(copy=False))):
             halves = dict(zip(("online", "target"), np.split(state["vector"], 2), strict=True))
             vectors = halves | {name: state[name] for name in ("exp_avg", "exp_avg_sq")}
             phase.kept |= {f"{name}_{when}": each[places] for name, each in vectors.items()}

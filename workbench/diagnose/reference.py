@@ -386,11 +386,10 @@ def corrected(
     discounts: Floats, probabilities: Floats, span: int,
 ) -> float:  # fmt: skip
     """One row's target of Retrace (Munos et al. 2016, equation 4); with epsilon 0 and trace 1 Watkins's cut (1989)."""
-    count = q.shape[1]
     total, decay = float(q[0, actions[0]]), 1.0
     for turn in range(span):
         if turn:
-            likely = epsilon / count + (1 - epsilon) * (actions[turn] == greedy[turn])
+            likely = epsilon / q.shape[1] + (1 - epsilon) * (actions[turn] == greedy[turn])
             decay *= discounts[turn - 1] * trace * min(1.0, likely / probabilities[turn])
         value = epsilon * q[turn + 1].mean() + (1 - epsilon) * q[turn + 1, greedy[turn + 1]]
         total += decay * (rewards[turn] + discounts[turn] * value - q[turn, actions[turn]])

@@ -216,8 +216,7 @@ def acted(judge: Judge, case: Case) -> None:
         cut *= ended == 0
         dues = {"valid": acts, "rewards": reward, "truncated": cut, "terminated": np.maximum(ended, gone * (cut == 0))}
         for name, due in dues.items():
-            told = (acts > 0) | (name == "valid")
-            equal(np.where(told, case[f"paid_{name}"], due), due, "answered", name=name)
+            equal(np.where((acts > 0) | (name == "valid"), case[f"paid_{name}"], due), due, "answered", name=name)
         return
     world = case.treasurehunt(ruled=True)
     shaping, discount = getattr(world, "shaping", 0.0), getattr(world, "discount", 0.0)

@@ -263,10 +263,9 @@ def judge(evidence: Evidence, name: str) -> CheckResult:
     verdict = next(each for each in VERDICTS.values() if any(each == one.verdict for one in found))
     same = [each for each in found if each.verdict == verdict]
     said = " ".join(dict.fromkeys(close(each.sentence) for each in same[:6] if each.sentence))
-    epochs = [each.epoch for each in same if each.epoch is not None]
     return CheckResult(
         name, tuple(SAID[name]["ids"].split()), verdict, same[0].figure,
-        SAID[name]["holds"], said, min(epochs, default=None),
+        SAID[name]["holds"], said, min((each.epoch for each in same if each.epoch is not None), default=None),
         tuple(dict.fromkeys(each.about for each in same if each.about)),
         agents=tuple(sorted({each.agent for each in same if each.agent is not None})),
     )  # fmt: skip

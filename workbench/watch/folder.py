@@ -53,12 +53,11 @@ def config_of(declared: Mapping[str, Any]) -> Config:
     """
     told = {"epochs": UNKNOWN, "capacity": Config().replay.capacity}
     told |= {name: value for name, value in declared.items() if value is not None}
-    learning = {name: told[name] for name in ("gamma", "n_step", "tau") if name in told}
     try:
         return Config().replace(
             world=Elsewhere(num_agents=told["agents"]), agent=Watched(num_frames=told["frames"]), epochs=told["epochs"],
             replay={"capacity": told["capacity"], "window": told["capacity"], "learning_starts": 1},
-            learning={**learning, "batch_size": 1},
+            learning={name: told[name] for name in ("gamma", "n_step", "tau") if name in told} | {"batch_size": 1},
         )  # fmt: skip
     except ConfigError as error:  # it has the names of settings
         raise ConfigError(re.sub(r"^\w+\.(num_)?", "", str(error))) from None

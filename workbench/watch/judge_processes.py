@@ -38,8 +38,7 @@ def _pacing(case: Case) -> Finding:
     usual = float(np.median(list(ratios.values()))) if ratios else 0.0
     for agent, ratio in ratios.items():
         unlike = len(ratios) > 2 and not 0.5 * usual <= ratio <= 2 * usual
-        times = evidence.of("updates", agent)["time"]
-        case.also(unlike, "agents", times[-1], agent=agent, ratio=ratio, usual=usual)
+        case.also(unlike, "agents", evidence.of("updates", agent)["time"][-1], agent=agent, ratio=ratio, usual=usual)
     told = ", ".join(f"{ratio:.3g}" for ratio in ratios.values())
     return case.say("ratios", told=told, usual=usual) if ratios else case.missing("store_and_update")
 

@@ -155,8 +155,7 @@ def _rows(case: Case, rows: Rows) -> Finding:
     known = rows.known & (sampled["action"] != -1)
     acted = [_pair(each, stored["action"]) for each in rows.windows]
     changed = known & ~np.isin(_pair(rows.state, sampled["action"]), np.concatenate(acted))
-    some = _many(changed, known) and changed.sum() < 0.95 * known.sum()
-    case.also(some, "changed", *rows.when, changed, known)
+    case.also(_many(changed, known) and changed.sum() < 0.95 * known.sum(), "changed", *rows.when, changed, known)
     content = _pair(rows.newest, stored["action"])
     again = np.append(False, (content[1:] == content[:-1]) & (stored["reward"][1:] == stored["reward"][:-1]))
     pairs, due = _collisions(rows, batches)
@@ -275,11 +274,10 @@ def _shapes(case: Case) -> Finding:
 def _coverage(case: Case, rows: Rows) -> Finding:
     sampled, place, capacity = rows.sampled, rows.place, case.evidence.declared["capacity"]
     written = np.searchsorted(rows.stored["time"][rows.order], sampled["time"])
-    rank = np.argsort(rows.order)
     told = (place >= 0) & (written > 100)
     case.stop(told.sum() < 100, "few")
     kept = np.minimum(written, capacity or written)
-    age = np.maximum(written[told] - rank[place[told]], 0) / kept[told]
+    age = np.maximum(written[told] - np.argsort(rows.order)[place[told]], 0) / kept[told]
     drawn, of, top, low = place[told], len(rows.stored), written[told], (written - kept)[told]
     if (chosen := sampled["index"] >= 0).any():
         drawn, of, top = sampled["index"][chosen], min(of, capacity or of), kept[chosen]

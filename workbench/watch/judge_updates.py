@@ -18,8 +18,7 @@ def _parameters(case: Case) -> Finding:
     tensors = zip(after.names, after.kinds, moved, strict=True)
     still = [name for name, kind, each in tensors if kind == "p" and not each]
     case.stop(still and looked < ENOUGH, "early", looked=looked)
-    names = ", ".join(still[:4])
-    case.stop(still, "still", after.time, still=len(still), count=count, looked=looked, names=names)
+    case.stop(still, "still", after.time, still=len(still), count=count, looked=looked, names=", ".join(still[:4]))
     return case.say("moved", count=count)
 
 
@@ -151,8 +150,7 @@ def _loss(case: Case) -> Finding:
     losses, times, end = updates["loss"], updates["time"], len(updates) // 4 + 1
     wild = np.isinf(losses)
     case.stop(wild.any(), "not finite", times, updates["update"], wild)
-    constant = len(losses) >= ENOUGH and np.ptp(losses) == 0
-    case.stop(constant, "constant", times, loss=losses[0], updates=len(losses))
+    case.stop(len(losses) >= ENOUGH and np.ptp(losses) == 0, "constant", times, loss=losses[0], updates=len(losses))
     reported = _reported(case, times[0])
     low, high = float(losses.min()), float(losses.max())
     summed = (len(case.evidence.agents) + 1) * (4 * len(losses) // max(len(reported), 1) + 1)  # over an epoch, at most

@@ -304,8 +304,7 @@ def _epsilon(case: Case) -> Finding:
     acts, updates = case.table("acts"), case.table("updates")
     sent, taken = case.events(tables.PUBLISH), case.events(tables.SYNC)
     learners = np.concatenate([updates["epsilon"], sent["source_epsilon"], sent["target_epsilon"]])
-    known = acts["epsilon"], learners, taken["source_epsilon"]
-    used, theirs, read = (values[np.isfinite(values)] for values in known)
+    used, theirs, read = (each[np.isfinite(each)] for each in (acts["epsilon"], learners, taken["source_epsilon"]))
     case.stop(not len(used), "missing")
     if len(theirs) and len(used) > 1 and np.ptp(used) < 1e-9 < np.ptp(theirs):
         moves = len(read) and np.ptp(read) > 1e-9
@@ -316,8 +315,7 @@ def _epsilon(case: Case) -> Finding:
     due = np.append(np.nan, records[name])[np.searchsorted(records["time"], acts["time"])]
     later = np.argmax(acts["act"] > acts["act"].max() // 2)
     gap = np.abs(acts["epsilon"] - due)[later:]
-    apart = np.isfinite(gap).any() and np.nanmedian(gap) > APART
-    if apart and np.ptp(due[np.isfinite(due)]) > 1e-9:
+    if np.isfinite(gap).any() and np.nanmedian(gap) > APART and np.ptp(due[np.isfinite(due)]) > 1e-9:
         worst = later + int(np.nanargmax(gap))
         return case.say("apart", acts["time"][worst], used=acts["epsilon"][worst], theirs=due[worst])
     return case.say("explores", first=used[0], last=used[-1])

@@ -39,10 +39,9 @@ class Recording:
             raise RecordError(f"{self._folder} is missing; the records of the run lie in it. Put it back")
         for path in sorted(self._folder.glob("*.watch")):
             reader = self.files.setdefault(path.name, FileReader(path))
-            number = list(self.files).index(path.name)
             for name, records in reader.read(self._wanted):
                 self._check(reader, name, records)
-                files = np.full(len(records), number, "<i4")
+                files = np.full(len(records), list(self.files).index(path.name), "<i4")
                 self._found.setdefault(name, []).append(append_fields(records, "file", files, usemask=False))
 
     def _check(self, reader: FileReader, name: str, records: Records) -> None:

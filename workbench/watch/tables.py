@@ -12,8 +12,7 @@ _KINDS = {"d": "<f8", "f": "<f4", "q": "<i8", "i": "<i4", "b": "|i1"}
 
 def _fields(text: str) -> Fields:
     """Fields from ``name:kind`` words, in which a number before the kind is how many there are."""
-    words = [word.split(":") for word in text.split()]
-    return [(name, _KINDS[kind[-1]], int(kind[:-1] or 1)) for name, kind in words]
+    return [(name, _KINDS[kind[-1]], int(kind[:-1] or 1)) for name, kind in (word.split(":") for word in text.split())]
 
 
 # Fields of each table, and whether it is written in bulk.

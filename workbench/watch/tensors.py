@@ -238,8 +238,7 @@ def hash_row(values: Any, frames: int) -> tuple[list[int], int, int, int]:
     """Of all as one row what :func:`hash_frames` says, and the number of it as a single frame."""
     words = _words_of(values, None)
     hashes, chunks, elements = _hash_words(words, frames)
-    whole = words.dot(_factors(elements)).view(np.int64)
-    return hashes[0].tolist(), chunks, elements, int(whole[0])
+    return hashes[0].tolist(), chunks, elements, int(words.dot(_factors(elements)).view(np.int64)[0])
 
 
 def whole_hash(hashes: Hashes) -> Hashes:

@@ -449,8 +449,7 @@ class Watch(AbstractContextManager["Watch"]):
         with self._call() as here:
             now = time.time()
             for name, value in {"": math.nan, **numbers}.items():
-                number = here.number("name", name, name)
-                here.write("epochs", now, which, int(epoch), number, number_of(value))
+                here.write("epochs", now, which, int(epoch), here.number("name", name, name), number_of(value))
 
     # --- the calls of a learner ------------------------------------------------------------------------------------
 
@@ -477,8 +476,7 @@ class Watch(AbstractContextManager["Watch"]):
             many, here.batches[agent] = len(some), (rewards, dones, valid)
             if not here.looks(f"sample {agent}"):
                 return
-            elements = math.prod(np.shape(some[0]))
-            most = max(ROWS, MOST // max(elements, 1)) if here.sampled[agent] <= ALWAYS else ROWS
+            most = max(ROWS, MOST // max(math.prod(np.shape(some[0])), 1)) if here.sampled[agent] <= ALWAYS else ROWS
             few = min(many, most)
             picked = np.unique((np.arange(few) * many // few + here.sampled[agent]) % many)
             frames, chunks, size = hash_frames(states, self.frames, picked)
@@ -596,8 +594,7 @@ class Copy(_Block):
         """Look at the source and the target in these roles, and return what identifies their memory; 0: unknown."""
         self._epsilon += map(epsilon_of, self._models)
         where = [0, 0]
-        named = [place for place, model in enumerate(self._models) if model is not None]
-        for place in named:
+        for place in [k for k, model in enumerate(self._models) if model is not None]:
             with suppress(*() if self._looks else (TypeError,)):  # a model without tensors is told of by a look
                 view, role = here.views.of(self._models[place]), 10 * self._kind + roles[place]
                 if self._looks or role in ARRIVED:

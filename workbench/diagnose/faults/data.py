@@ -224,8 +224,7 @@ class CorruptRows(Fault):
             """Complete the epoch, then spoil some of its frames behind the stamps' back."""
             original()
             slot = (int(arrays["committed"][0]) - 1) % len(arrays["action"])
-            places = rng.choice(config.steps_per_epoch, rows, replace=False)
-            turn, world = np.divmod(places, config.num_worlds)
+            turn, world = np.divmod(rng.choice(config.steps_per_epoch, rows, replace=False), config.num_worlds)
             frames = arrays["frame"][slot, turn, world]
             arrays["frame"][slot, turn, world] = rng.integers(256, size=frames.shape, dtype=np.uint8)
 
