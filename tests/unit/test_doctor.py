@@ -87,6 +87,7 @@ def test_the_answer_comes_first_and_what_fails_before_what_passes():
     assert "an update (1 of 12 updates). Look at the agent's update()" in " ".join(" ".join(lines).split())
     unlearned = examine(made.evidence(references={}))
     assert unlearned.answer == "No check fails. Nothing can be told of: learning."
+    assert next(line for line in unlearned.text.splitlines() if "must: " in line).startswith("learning ")
 
 
 def test_a_check_is_no_consequence_of_the_stage_of_its_own_name():

@@ -97,12 +97,12 @@ class Diagnosis:
 
     @property
     def text(self) -> str:
-        """Everything as text: answer, conclusion, stages and checks, first what fails, methods, hypothesis."""
+        """Everything as text: answer, conclusion, stages and checks, what passes last, methods, hypothesis."""
         methods = ["Methods of sync verification", *_table(self.methods), ""] if self.methods else []
         verdict = textwrap.wrap(self.hypothesis.sentence, _WIDTH)
         first = [line for words in (self.answer, self.conclusion) for line in textwrap.wrap(words, _WIDTH)]
         chain = _table([stage for stage in self.chain if stage.verdict == "fail"])
-        checks = _table(sorted(self.checks, key=lambda check: check.verdict != "fail"))
+        checks = _table(sorted(self.checks, key=lambda check: {"fail": 0, "cannot tell": 1}.get(check.verdict, 2)))
         return "\n".join([self.run, *first, "", *chain, *checks, "", *methods, *verdict])
 
     def __repr__(self) -> str:
