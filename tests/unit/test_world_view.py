@@ -21,7 +21,7 @@ from workbench.core.seeding import stream
 from workbench.runs.folder import RunFolder
 from workbench.runs.loaded import padded
 from workbench.runs.recovery.checkpoint import CheckpointError
-from workbench.view.world.drawing import HEIGHT, WIDTH, svg
+from workbench.view.world.drawing import CHOSEN, COLUMNS, HEIGHT, SIDE, TOP, WIDTH, Shapes, drawing, svg
 from workbench.view.world.film import film
 from workbench.view.world.game import FRACTIONS, Game, describe
 from workbench.view.world.world_view import WorldView
@@ -222,6 +222,18 @@ def test_mistakes_are_named(tmp_path):
                                        "error": None}, tmp_path)  # fmt: skip
     with pytest.raises(wb.RunError, match="no weights on disk"):
         WorldView(wb.load(empty.path))
+
+
+def test_the_dashed_square_ends_with_the_map():
+    game = Game(QUICK, some_weights())
+    reaches = []
+    for _ in range(20):
+        (dashes,) = (part for part in drawing(game, "it") if isinstance(part, Shapes) and part.edge == CHOSEN)
+        inside = dashes.corners - (COLUMNS[0], TOP)
+        assert (inside >= 0).all() and (inside <= SIDE + 1e-9).all()
+        reaches.append(np.ptp(inside, axis=(0, 1)).round(6).tolist())
+        game.play_to(0)
+    assert any(height != width for height, width in reaches), "none was at the edge"
 
 
 # --- worlds without a map ---------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def drawing(game: Game, name: str) -> Drawing:
         legend, side = (said("world.map"), said("world.arrows")), len(seeing.frame)
         everybody, inside = dict(enumerate(game.positions.tolist())), {seeing.agent: (side // 2, side // 2)}
         parts += _board(game, COLUMNS[0], "The world", game.cells, everybody)
-        parts.append(_window(seeing, SIDE / max(game.cells.shape)))
+        parts.append(_window(seeing, game.cells.shape))
         parts += _board(game, COLUMNS[1], f"What agent {seeing.agent} sees", seeing.frame, inside)
         parts += _arrows(seeing, game.moves)
     elif (picture := game.picture) is None:
@@ -184,10 +184,10 @@ def _board(
         yield Words(x, y, str(agent), 0.42 * cell, "middle", True, ink)
 
 
-def _window(seeing: Sight, cell: float) -> Shapes:
-    """The dashed square around what an agent sees of the world."""
-    side = len(seeing.frame)
-    corners = side * (SQUARE + 0.5) + (seeing.column - side // 2, seeing.row - side // 2)
+def _window(seeing: Sight, shape: tuple[int, ...]) -> Shapes:
+    """The dashed square around what an agent sees of the world, as far as that reaches."""
+    side, cell = len(seeing.frame), SIDE / max(shape)
+    corners = np.clip(side * (SQUARE + 0.5) + (seeing.column - side // 2, seeing.row - side // 2), 0, shape[::-1])
     along = np.arange(3 * side)[:, None] + (0.0, 0.6)  # where dashes begin and end
     ends = corners[:, None, None] + (np.roll(corners, -1, 0) - corners)[:, None, None] * along[..., None] / (3 * side)
     return Shapes((COLUMNS[0], TOP) + cell * ends.reshape(-1, 2, 2), edge=CHOSEN, width=0.08 * cell)
