@@ -318,7 +318,10 @@ def test_a_log_scale_is_used_where_all_values_are_above_0_and_said_where_not() -
     run = RecordedRun().learn(40, loss=np.geomspace(0.1, 100, 40), mean_q=np.linspace(-1, 1, 40)).collect(5)
     figure = side_by_side(run, log=True)
     assert drawn(figure, "Loss").get_yscale() == "log" and drawn(figure, "Q-values").get_yscale() == "linear"
-    assert "linear: some values are 0 or below" in [text.get_text() for text in drawn(figure, "Q-values").texts]
+    charts = drawn(figure, "Q-values")
+    (note,) = (text for text in charts.texts if text.get_text() == "linear: some values are 0 or below")
+    low, high = charts.get_ylim()
+    assert (1 - low) / (high - low) < note.get_position()[1] - 0.06, "it hides no line"
     low, high = drawn(figure, "Loss").get_ylim()
     assert 0.01 < low < 0.1 and 100 < high < 1000
     assert drawn(side_by_side(run), "Loss").get_yscale() == "linear"

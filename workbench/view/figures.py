@@ -185,11 +185,11 @@ def _scale(axes: Axes, chart: Chart, wanted: bool, note: str, empty: bool) -> No
     log = wanted and not empty and bool(axes.dataLim.y0 > 0)
     if log:
         axes.set_yscale("log")
-    axes.margins(y=0.12 if chart.references else 0.06)  # room for the names of the lines
+    linear = "linear: some values are 0 or below" if wanted and not log and not empty else ""
+    axes.margins(y=0.25 if note or linear else 0.12 if chart.references else 0.06)  # room for words and names of lines
     axes.autoscale_view(scalex=False)
     if log:
         log_ticks(axes.yaxis, float(np.ptp(np.log10(axes.get_ylim()))))
-    linear = "linear: some values are 0 or below" if wanted and not log and not empty else ""
     look = LOOKS["note"] | {"color": style.WARNING if note and not empty else GREY, "path_effects": style.HALO}
     axes.text(0.5, 0.5 if empty else 0.93, note or linear, transform=axes.transAxes, fontsize=SCREEN.text, **look)
 
