@@ -23,7 +23,7 @@ ESM_
 const values = VALUES_, listeners = {};
 const model = {
     get: name => values[name],
-    set: (name, value) => { values[name] = value; },
+    set: (name, value) => { values[name] = value; hear(`change:${name}`); },
     save_changes() {},
     on: (name, act) => { (listeners[name] ??= []).push(act); },
     off() {},

@@ -15,6 +15,7 @@ from tests.browser.lab import wait_until
 from tests.browser.test_live_panel import press, wait_for_frames
 from tests.unit.test_figures import GENERATED, QUICK, RecordedRun
 from workbench.view.panel.charts import CHARTS, Choices
+from workbench.view.panel.feed import Feed
 from workbench.view.panel.widget import Charts
 
 pytestmark = pytest.mark.browser
@@ -181,19 +182,67 @@ def test_smoothing_and_log_scale_are_drawn_and_told_to_the_kernel(shown: Page) -
     shown.locator(".wb-chart", has_text="Reward").locator(".wb-note", has_text="some values are 0 or below").wait_for()
 
 
+def test_a_constant_is_seen_on_a_log_scale(browser: Browser, tmp_path: Path) -> None:
+    run, epochs = RecordedRun("sequential", 1, QUICK, GENERATED), np.arange(40)
+    for agent in range(QUICK.num_agents):
+        run.record(
+            "epochs", agent=np.full(40, agent), epoch=epochs, agent_steps=epochs + 1, sync_lag_versions=np.full(40, 1)
+        )
+    page = stub.show(browser, tmp_path, [run], Choices(("lag_versions",), log=True), 650, PAPERS["light"])
+    low, high = page.evaluate("(({ min, max }) => [min, max])(panel.querySelector('figure').chart.u.scales.y)")
+    assert low < 1 < high
+    page.close()
+
+
+def test_other_runs_have_their_names_in_the_legend(shown: Page) -> None:
+    """As many as before, as where a sweep shows those of its cells that began last."""
+    feed, widget = Feed([trained(2, name="third"), trained(3, name="fourth")], Choices()), Charts()
+    widget.show(feed)
+    shown.evaluate("drawing => { values.drawing = drawing; hear('change:drawing'); }", widget.drawing)
+    assert shown.locator(".wb-key").all_inner_texts() == ["third", "fourth"]
+
+
+def write_down(page: Page) -> None:
+    """Have the page keep what is written into its charts, in ``written``."""
+    page.evaluate("""() => {
+        window.written = [];
+        const write = CanvasRenderingContext2D.prototype.fillText;
+        CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+            written.push({ text, x, y, align: this.textAlign, size: parseFloat(this.font) });
+            write.call(this, text, x, y);
+        };
+    }""")
+
+
+def test_a_run_that_is_hidden_takes_its_changes_along(browser: Browser, tmp_path: Path) -> None:
+    page = stub.show(browser, tmp_path, five()[:2], Choices(("loss",)), 650, PAPERS["light"])
+    write_down(page)
+    said = []
+    for _ in range(2):
+        (before,) = wait_for_frames(page, 1)
+        page.evaluate("written = []")
+        page.locator(".wb-key").nth(1).click()
+        changes(page, before)
+        said.append("learning_rate = 0.1" in [each["text"] for each in page.evaluate("written")])
+    page.close()
+    assert said == [False, True]
+
+
+def test_evaluations_of_two_runs_are_seen_where_they_are_equal(shown: Page) -> None:
+    write_down(shown)
+    (before,) = wait_for_frames(shown, 1)
+    shown.locator("input[type=range]").fill("0")
+    changes(shown, before)
+    size = {each["text"]: each["size"] for each in shown.evaluate("written")}
+    assert size["●"] > size["■"] + 3, "what is drawn first looks out on all sides"
+
+
 def test_names_of_the_references_stand_where_fewer_marks_lie(browser: Browser, tmp_path: Path) -> None:
     run, epochs = trained(0), np.arange(141, 150, 2)
     for agent in range(2):  # in the end they earn what the better reference earns
         run.record("evaluations", agent=np.full(5, agent), epoch=epochs, reward=np.full(5, 30.75))
     page = stub.show(browser, tmp_path, [run], Choices(), 1150, PAPERS["light"])
-    page.evaluate("""() => {
-        window.written = [];
-        const write = CanvasRenderingContext2D.prototype.fillText;
-        CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
-            written.push({ text, align: this.textAlign });
-            write.call(this, text, x, y);
-        };
-    }""")
+    write_down(page)
     (before,) = wait_for_frames(page, 1)
     page.locator("input[type=range]").fill("0")
     changes(page, before)
@@ -213,9 +262,11 @@ def test_keys_move_the_cursor_and_zoom(shown: Page) -> None:
         shown.keyboard.press("ArrowLeft")
     loss.locator(".wb-readout", has_text="sequential").wait_for()
     assert "sequential" in shown.locator(".wb-hidden").inner_text()
+    left = int(re.search(r"updates of each agent ([\d,]+)", loss.inner_text())[1].replace(",", ""))
+    assert left < 2700, "they begin where the values end"
     shown.keyboard.press("+")
     near = changes(shown, whole)
-    shown.keyboard.press("Escape")
+    shown.keyboard.press("-")
     assert changes(shown, near) == whole
     assert loss.get_attribute("aria-label").startswith("Loss. sequential: 0.")
 
@@ -272,8 +323,29 @@ def test_what_is_shown_can_be_saved(shown: Page, tmp_path: Path) -> None:
         assert picture.width > 1000 and len(np.unique(np.asarray(picture.convert("L")))) > 10
     head, *rows = saved["CSV"].read_text().splitlines()
     assert head == "chart,run,agent,line,x axis,x,lowest,highest,mean,shown"
-    mine = '"Reward while exploring","sequential","all","charts/reward","epoch",'
-    assert sum(row.startswith(mine) for row in rows) == 150
+    for line in ('"Reward while exploring","sequential","all","charts/reward"',
+                 '"Epsilon in use; due: dotted","sequential","all","charts/epsilon"',
+                 '"Epsilon in use; due: dotted","sequential","all","charts/epsilon, due"'):  # fmt: skip
+        assert sum(row.startswith(f'{line},"epoch",') for row in rows) == 150
+
+
+def test_a_saved_picture_shows_charts_out_of_sight_as_they_are_now(browser: Browser, tmp_path: Path) -> None:
+    page = stub.show(browser, tmp_path, two(), Choices(tuple(CHARTS)[:12]), 650, PAPERS["light"])
+    key, saved = page.locator(".wb-key").nth(0), []
+    for height in (1600, 300):  # all charts are in sight; those at the end are not
+        page.set_viewport_size({"width": 650, "height": height})
+        page.wait_for_function("panel.querySelectorAll('figure')[11].chart.visible === (innerHeight > 1000)")
+        key.click()
+        with page.expect_download() as download:
+            press(page.locator(".wb-panel"), "PNG")
+        download.value.save_as(tmp_path / "panel.png")
+        with Image.open(tmp_path / "panel.png") as picture:
+            saved.append(np.asarray(picture.convert("RGB")))
+        (without,) = wait_for_frames(page, 1)
+        key.click()
+        changes(page, without)
+    page.close()
+    assert np.array_equal(*saved)
 
 
 @pytest.mark.parametrize("ratio", [1, 1.5, 2])

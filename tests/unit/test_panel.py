@@ -269,6 +269,18 @@ def test_a_notebook_shows_the_widget_and_a_picture_once_a_run_has_ended(
     assert shown.outputs[3]["image/png"] == shown.outputs[1]["image/png"]
 
 
+def test_of_more_runs_than_can_be_told_apart_the_picture_shows_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.view.panel.panel.MOST_STYLES", 2)
+    shown = Shown(monkeypatch)
+    panel = wb.Panel([loaded(tmp_path / str(number)) for number in range(3)], charts=["loss"])
+    assert panel.wait(DEADLINE_S)
+    panel._ipython_display_()
+    assert "image/png" in shown.outputs[1]
+    assert panel.figure().alt.endswith("The first 2 of 3 runs; a figure tells no more apart.")
+
+
 def test_the_charts_move_while_the_picture_of_a_run_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing it costs as much as a thousand looks: the thread that looks would rest for a quarter of a minute."""
     drawing, free = threading.Event(), threading.Event()

@@ -82,10 +82,9 @@ def process_table(runs: Sequence[RunView], names: Sequence[str]) -> str:
     for run, name in zip(runs, names, strict=True):
         for process in getattr(run, "processes", None) or ():
             agents = ", ".join(map(str, process.agents)) or "-"
-            gone = "&#10007; <b>gone</b>" if process.pid else "not started"
-            alive = "&#10003; alive" if process.alive else gone
+            state = ("&#10003; alive" if process.alive else "&#10007; <b>gone</b>") if process.pid else "not started"
             cells = [name, process.name, process.role, agents, process.pid or "-"]
-            rows.append([*map(escaped, cells), alive, f"{process.silence_s:.1f} s ago", escaped(process.restarts)])
+            rows.append([*map(escaped, cells), state, f"{process.silence_s:.1f} s ago", escaped(process.restarts)])
     if not rows:
         return quiet("No process is there yet.")
     return html_table(("run", "process", "role", "agents", "pid", "state", "last heartbeat", "restarts"), rows)

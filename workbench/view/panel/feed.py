@@ -343,9 +343,8 @@ class Feed:
             return float(10 * 2 ** np.ceil(np.log2(max(reached, 10) / 10)))
         unit = run.config.steps_per_epoch if axis == "agent_steps" else 1
         length = float(run.settings.total_updates if axis == "update" else unit * run.config.epochs)
-        while length / 2 > max(reached, 10 * unit):
-            length /= 2
-        return max(length, reached)
+        halvings = max(0.0, np.ceil(np.log2(length / max(reached, 10 * unit))) - 1)
+        return float(max(length / 2**halvings, reached))
 
 
 def axis_of(chart: Chart, over: Axis) -> Axis:

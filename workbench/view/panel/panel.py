@@ -34,6 +34,8 @@ from workbench.view.panel.feed import Feed
 from workbench.view.panel.watching import DOCTOR_INTERVAL_S, TimeLeft, Watcher, in_words
 from workbench.view.panel.widget import BUTTONS, Charts
 from workbench.view.picture import NOTEBOOK_COLOURS, Picture, to_png
+from workbench.view.sentences import said
+from workbench.view.style import MOST_STYLES
 
 CHANGES, PROCESSES, DOCTOR = "Change while running", "Processes", "Doctor"
 
@@ -185,7 +187,9 @@ class Panel:
         pair, gone = self._comparison, self._unreadable
         caption = verdict(pair) if pair is not None and pair.ended else ""
         caption += f"Left out, as it cannot be read: {', '.join(self.names[index] for index in gone)}." * bool(gone)
-        return draw([run for index, run in enumerate(self.runs) if index not in gone], self.choices, caption)
+        shown = [run for index, run in enumerate(self.runs) if index not in gone]
+        caption += said("panel.first", most=MOST_STYLES, count=len(shown)) * (len(shown) > MOST_STYLES)
+        return draw(shown[:MOST_STYLES], self.choices, caption)
 
     def __repr__(self) -> str:
         return f"<Panel of {'; '.join(self.names)}: live in a running notebook>"
@@ -234,24 +238,24 @@ class Panel:
 
     # --- what the browser says -------------------------------------------------------------------------------------
 
-    def _receive(self, widget: Charts, said: dict[str, Any], buffers: object) -> None:
+    def _receive(self, widget: Charts, heard: dict[str, Any], buffers: object) -> None:
         """A page asks for all rows, a button was pressed, something was chosen, changed or opened."""
-        if "hello" in said:
+        if "hello" in heard:
             with self._drawing:
                 self.widget.tell(self._feed, everything=True)
-        elif "press" in said:  # it may take seconds, and the kernel must stay free meanwhile
+        elif "press" in heard:  # it may take seconds, and the kernel must stay free meanwhile
             actions = {name: getattr(self, name) for name in BUTTONS}
             self._busy = True
             self._tell()
-            self._in_background("button", self._try, actions[said["press"]])
-        elif "choose" in said:
-            self._try(lambda: self.choose(**said["choose"]))
-        elif "change" in said:
-            self._change(said["change"])
-        elif "open" in said:
-            (self._open.add if said["shown"] else self._open.discard)(said["open"])
+            self._in_background("button", self._try, actions[heard["press"]])
+        elif "choose" in heard:
+            self._try(lambda: self.choose(**heard["choose"]))
+        elif "change" in heard:
+            self._change(heard["change"])
+        elif "open" in heard:
+            (self._open.add if heard["shown"] else self._open.discard)(heard["open"])
             self._tell()
-            if said["open"] == DOCTOR:
+            if heard["open"] == DOCTOR:
                 self._call_the_doctor()
 
     def _in_background(self, name: str, action: Callable[..., None], *arguments: Any) -> threading.Thread:
@@ -426,9 +430,8 @@ class Panel:
         if run.ended and not progress["epochs"]:
             began = progress["elapsed_s"] or len(run.history.events)
             return [f"{run.status} before {'the end of its first epoch' if began else 'it began'}"]
-        facts = [_state(run), *run.losses, f"epoch {epochs:,} of {run.config.epochs:,}"]
-        if run in self._followed and not run.ended:
-            facts.insert(1, "started elsewhere, read only")
+        followed = ["started elsewhere, read only"] * (run in self._followed and not run.ended)
+        facts = [_state(run), *followed, *run.losses, f"epoch {epochs:,} of {run.config.epochs:,}"]
         if not run.ended and progress["rows"] < starts:
             return [*facts, f"waiting for data: {progress['rows']:,.0f} of {starts:,} rows"]
         return [

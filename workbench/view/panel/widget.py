@@ -60,12 +60,11 @@ class Charts(anywidget.AnyWidget):
             self.drawing = _drawing(feed) | {"version": version}
             self.smoothing, self.log, self.last = feed.choices.smoothing, feed.choices.log, {}
 
-    def tell(self, feed: Feed, everything: bool = False) -> int:
-        """Send what the feed has that is new, or everything; returns the bytes of the rows."""
+    def tell(self, feed: Feed, everything: bool = False) -> None:
+        """Send what the feed has that is new, or everything."""
         lines, rows = feed.news(everything)
         if lines:
             self.send(self._head(feed, lines), [rows])
-        return len(rows)
 
     def keep(self, feed: Feed) -> None:
         """Keep all rows in the widget's state."""

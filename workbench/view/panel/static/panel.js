@@ -86,6 +86,7 @@ class Chart {
   }
   get shown() { return this.lines.filter((line) => !this.panel.hidden.has(line.run) && line.count); }
   get log() { return this.panel.log && this.positive; }
+  get changed() { return this.changes.filter(([, , run]) => !this.panel.hidden.has(run)); }
   get range() { return this.panel.zoomed(this.spec.axis) ?? [0, this.end]; }
   averaged(line) { return line.kind === "curve" && line.noisy && this.panel.smoothing > 0; }
   value(line, i) { return this.averaged(line) ? line.average(this.panel.smoothing)[i] : line.mean(i); }
@@ -95,24 +96,22 @@ class Chart {
   measure() {
     const [from, to] = this.range;
     let low = Infinity, high = -Infinity;
+    const take = (value) => {
+      if (value < low) low = value;
+      if (value > high) high = value;
+    };
     for (const line of this.shown) {
       for (let i = line.before(from); i <= Math.min(line.count - 1, line.before(to) + 1); i++) {
-        low = Math.min(low, (this.bare(line) ? this.value(line, i) : line.low(i)) || low);
-        high = Math.max(high, (this.bare(line) ? this.value(line, i) : line.high(i)) || high);
-        if (line.low(i) === 0) { low = Math.min(low, 0); high = Math.max(high, 0); }
+        (this.bare(line) ? [this.value(line, i)] : [line.low(i), line.high(i)]).forEach(take);
       }
     }
-    for (const [mean] of this.spec.references) { low = Math.min(low, mean); high = Math.max(high, mean); }
+    this.spec.references.forEach(([mean]) => take(mean));
     if (low > high) [low, high] = [0, 1];
     this.positive = low > 0;
     return [low, high];
   }
   scale() {
-    const [low, high] = this.extremes;
-    if (!this.log) return uPlot.rangeNum(low, high, 0.08, true);
-    const steps = [1, 2, 5, 10], power = (value) => 10 ** Math.floor(Math.log10(value));
-    return [steps.findLast((step) => step * power(low) <= low) * power(low),
-      steps.find((step) => step * power(high) >= high) * power(high)];
+    return this.log ? uPlot.rangeLog(...this.extremes, 10, false) : uPlot.rangeNum(...this.extremes, 0.08, true);
   }
   build() {
     const { colours } = this.panel, tick = { stroke: colours.grey, size: 4, width: 1 };
@@ -159,17 +158,16 @@ class Chart {
       Object.assign(ctx, { strokeStyle: colour, lineWidth: line * ratio, globalAlpha: alpha, lineJoin: "round" });
       ctx.setLineDash(dash.map((part) => part * line * ratio));
       ctx.beginPath();
-      let drawn = 0;
-      for (const point of points) {
-        if (Number.isNaN(point[1])) drawn = 0;
-        else if (drawn++) ctx.lineTo(...point);
-        else ctx.moveTo(...point);
+      let gap = true;
+      for (const [x, y] of points) {
+        if (!Number.isNaN(y)) ctx[gap ? "moveTo" : "lineTo"](x, y);
+        gap = Number.isNaN(y);
       }
       ctx.stroke();
       ctx.globalAlpha = 1;
     };
-    const write = (text, x, y, colour, align = "left", outline = colours.paper) => {
-      Object.assign(ctx, { font: `${12 * ratio}px system-ui, sans-serif`, textAlign: align, textBaseline: "middle" });
+    const write = (text, x, y, colour, align = "left", outline = colours.paper, size = 12) => {
+      Object.assign(ctx, { font: `${size * ratio}px system-ui, sans-serif`, textAlign: align, textBaseline: "middle" });
       Object.assign(ctx, { strokeStyle: outline, lineWidth: 3 * ratio, fillStyle: colour });
       ctx.setLineDash([]);
       ctx.strokeText(text, x, y);
@@ -180,7 +178,7 @@ class Chart {
     ctx.rect(left, top, width, height);
     ctx.clip();
     for (const [mean] of this.spec.references) path([[left, Y(mean)], [left + width, Y(mean)]], colours.grey, 1, [2, 3]);
-    for (const [x, , run] of this.changes) path([[X(x), top], [X(x), top + height]], this.panel.colour(run), 1, [6, 2]);
+    for (const [x, , run] of this.changed) path([[X(x), top], [X(x), top + height]], this.panel.colour(run), 1, [6, 2]);
     const faint = this.shown.filter((line) => this.averaged(line) && !this.bare(line));
     for (const [line, smooth] of [...faint.map((line) => [line, false]), ...this.shown.map((line) => [line, true])]) {
       const points = [], averaged = smooth && this.averaged(line), run = runs[line.run];
@@ -191,7 +189,8 @@ class Chart {
       const colour = this.panel.colour(line.run), width = this.panel.each ? 1.2 : run.width * line.weight;
       if (line.kind === "due") path(points, colours.ink, 1.2, [1, 2.2]);
       else if (line.kind === "marks") {
-        for (const [x, y] of points) write(MARKS[run.marker], x, y, colours.paper, "center", colour);
+        const size = runs.length > 1 && !line.run ? 16 : 12; // of equal ones both are seen
+        for (const [x, y] of points) write(MARKS[run.marker], x, y, colours.paper, "center", colour, size);
         marks.push(...points);
       } else if (!smooth) path(points, colour, line.weight, [], 0.6 / (1 + runs.length));
       else path(points, colour, width, run.dashes, this.panel.each ? 0.7 : 1);
@@ -222,7 +221,7 @@ class Chart {
     }
     if (this.spec.references.length && this.panel.charts.length > 1) return; // their names have no room beside these
     let free = -Infinity;
-    for (const [x, text] of [...this.changes].sort((a, b) => a[0] - b[0])) {
+    for (const [x, text] of this.changed.sort((a, b) => a[0] - b[0])) {
       if (X(x) < free) continue;
       free = X(x) + LINE * ratio;
       ctx.save();
@@ -243,19 +242,15 @@ class Chart {
     if (width > 4) this.panel.zoom(this.spec.axis, [u.posToVal(left, "x"), u.posToVal(left + width, "x")]);
   }
   // The cursor is at x: show it, and the values of all runs there; in the chart under the pointer with their names.
-  point(x, named) {
+  point(x, named, pointed) {
     if (!this.u) return;
     const [from, to] = this.range, seen = x !== null && x >= from && x <= to;
     const left = seen ? this.u.valToPos(x, "x") : -10;
-    if (!named || !seen) this.u.setCursor({ left, top: seen ? 0 : -10 }, false);
-    const rows = new Map();
-    for (const line of seen ? this.shown.filter((each) => each.kind === "curve") : []) {
-      const name = this.name(line), value = format(this.value(line, line.nearest(x)));
-      if (rows.has(name)) rows.get(name).push(value);
-      else if (rows.size <= VALUES) rows.set(name, [line.run, value]);
-    }
-    const list = [...rows].slice(0, VALUES).map(([name, [run, ...values]]) =>
-      element("div", {}, this.panel.swatch(run), values.join(" / "), named ? ` ${name}` : ""));
+    if (!pointed || !seen) this.u.setCursor({ left, top: seen ? 0 : -10 }, false);
+    const curves = seen ? this.shown.filter((line) => line.kind === "curve") : [];
+    const rows = Map.groupBy(curves, (line) => this.name(line));
+    const list = [...rows].slice(0, VALUES).map(([name, lines]) => element("div", {}, this.panel.swatch(lines[0].run),
+      lines.map((line) => format(this.value(line, line.nearest(x)))).join(" / "), named ? ` ${name}` : ""));
     if (rows.size > VALUES) list.push(element("div", {}, "and more"));
     if (seen && named) list.unshift(element("div", {}, `${this.spec.label} ${format(x)}`));
     this.readout.replaceChildren(...list);
@@ -264,14 +259,15 @@ class Chart {
   }
   key(event) {
     const [from, to] = this.range, span = to - from, { cursor } = this.panel;
-    const x = cursor?.axis === this.spec.axis ? cursor.x : to;
+    const reached = Math.max(from, ...this.shown.map((line) => line.x(line.count - 1)));
+    const x = cursor?.axis === this.spec.axis ? cursor.x : Math.min(to, reached);
     const moves = { ArrowLeft: -0.02, ArrowRight: 0.02 }, zooms = { "+": 0.5, "-": 2 };
     if (event.key in moves) {
       const to_ = Math.min(to, Math.max(from, x + moves[event.key] * span));
       this.panel.point({ chart: this, axis: this.spec.axis, x: to_, keys: true });
     } else if (event.key in zooms) {
-      const half = (zooms[event.key] * span) / 2, start = Math.max(0, x - half);
-      this.panel.zoom(this.spec.axis, [start, Math.min(this.end, start + 2 * half)]);
+      const wide = zooms[event.key] * span, start = Math.max(0, Math.min(x - wide / 2, this.end - wide));
+      this.panel.zoom(wide < 0.99 * this.end ? this.spec.axis : null, [start, start + wide]);
     } else if (event.key === "Escape") this.panel.zoom(null);
     else return;
     event.preventDefault();
@@ -283,12 +279,11 @@ class Panel {
     Object.assign(this, { model, node, hidden: new Set(), charts: [], lines: [], edited: {} });
     this.buttons = Object.entries(model.get("drawing").offered.buttons).map(([name, [text, title]]) =>
       this.button(text, title, () => model.send({ press: name }), { name }));
-    this.message = element("span");
+    for (const part of ["message", "incidents", "failures", "blocks"]) this[part] = element("div");
     const actions = element("div", { className: "wb-row" }, ...this.buttons, this.message);
     this.keys = element("div", { className: "wb-keys", role: "group", "aria-label": "Runs" });
     this.grid = element("div", { className: "wb-charts" });
     this.told = element("p", { className: "wb-hidden", role: "status", "aria-live": "polite" });
-    for (const part of ["incidents", "failures", "blocks"]) this[part] = element("div");
     node.classList.add("wb-panel");
     node.append(actions, this.keys, this.incidents, this.tools(), this.grid, this.told, this.failures, this.blocks);
     this.sizes = new ResizeObserver(() => this.fit());
@@ -327,9 +322,8 @@ class Panel {
     const shares = element("input", { type: "range", min: 0, max: 25, step: 1, "aria-label": "smoothing, % of the run" });
     const said = element("output", {});
     const set = (name, value) => {
-      this.model.set(name, value);
+      this.model.set(name, value); // which is heard, and drawn
       this.model.save_changes();
-      this.restyle();
     };
     const log = this.button("Log scale", "Logarithmic y axis where all values are above 0", () => set("log", !this.log));
     shares.oninput = () => set("smoothing", shares.value / 100);
@@ -396,6 +390,7 @@ class Panel {
     this.node.setAttribute("aria-label", `Panel of ${this.runs.map((run) => run.name).join("; ")}`);
     const count = this.charts.length;
     this.grid.style.setProperty("--wb-columns", count <= 3 ? count : count === 4 ? 2 : count <= 9 ? 3 : 4);
+    this.keys.replaceChildren(); // other runs may have come
     this.grid.replaceChildren(...this.charts.map((chart) => chart.node));
     this.sight.disconnect();
     this.charts.forEach((chart) => this.sight.observe(chart.node));
@@ -440,12 +435,8 @@ class Panel {
     this.cursor = cursor;
     for (const chart of this.charts) {
       const x = cursor && this.convert(cursor.x, cursor.axis, chart.spec.axis), named = chart === cursor?.chart;
-      chart.point(x, named && !cursor.keys);
-      if (named && cursor.keys) {
-        chart.point(x, true);
-        chart.u.setCursor({ left: chart.u.valToPos(x, "x"), top: 0 }, false);
-        this.told.textContent = chart.readout.innerText;
-      }
+      chart.point(x, named, named && !cursor.keys);
+      if (named && cursor.keys) this.told.textContent = chart.readout.innerText;
     }
   }
   zoom(axis, range) {
@@ -548,31 +539,40 @@ class Panel {
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   }
-  savePicture() {
-    const ratio = uPlot.pxRatio, place = (node) => {
-      const [own, all] = [node.getBoundingClientRect(), this.node.getBoundingClientRect()];
-      return [(own.left - all.left) * ratio, (own.top - all.top) * ratio];
-    };
-    const bottom = this.grid.getBoundingClientRect().bottom - this.node.getBoundingClientRect().top;
-    const picture = element("canvas", { width: this.node.clientWidth * ratio, height: bottom * ratio });
+  async savePicture() {
+    this.charts.filter((chart) => chart.dirty).forEach((chart) => chart.refresh());
+    await null; // uPlot draws a moment later
+    const ratio = uPlot.pxRatio, all = this.grid.getBoundingClientRect();
+    const shown = [...this.runs.keys()].filter((run) => !this.hidden.has(run)), top = 20 * shown.length;
+    const picture = element("canvas", { width: all.width * ratio, height: (top + all.height) * ratio });
     const ctx = picture.getContext("2d");
+    ctx.scale(ratio, ratio);
     ctx.fillStyle = this.colours.paper;
-    ctx.fillRect(0, 0, picture.width, picture.height);
-    Object.assign(ctx, { font: `bold ${13 * ratio}px system-ui, sans-serif`, textBaseline: "top" });
-    for (const node of this.node.querySelectorAll("figcaption b, .wb-key:not([aria-pressed=false]) b")) {
-      ctx.fillStyle = node.dataset.run ? this.colour(Number(node.dataset.run)) : this.colours.ink;
-      ctx.fillText(node.textContent, ...place(node));
+    ctx.fillRect(0, 0, all.width, top + all.height);
+    Object.assign(ctx, { font: "bold 13px system-ui, sans-serif", textBaseline: "middle", fillStyle: this.colours.ink });
+    shown.forEach((run, place) => {
+      const { name, width, dashes } = this.runs[run], y = 20 * place + 10;
+      Object.assign(ctx, { strokeStyle: this.colour(run), lineWidth: width });
+      ctx.setLineDash(dashes.map((part) => part * width));
+      ctx.stroke(new Path2D(`M4 ${y}H30`));
+      ctx.fillText(name, 38, y, all.width - 38);
+    });
+    for (const { u, spec } of this.charts) {
+      const own = u.ctx.canvas.getBoundingClientRect();
+      const [x, y] = [own.left - all.left, own.top - all.top + top].map((each) => Math.round(each * ratio) / ratio);
+      ctx.fillText(spec.title, x, y - 12, own.width);
+      ctx.drawImage(u.ctx.canvas, x, y, own.width, own.height);
     }
-    for (const { u } of this.charts) if (u) ctx.drawImage(u.ctx.canvas, ...place(u.ctx.canvas));
     picture.toBlob((blob) => this.save("panel.png", blob));
   }
   saveValues() {
     const quote = (text) => `"${String(text).replaceAll('"', '""')}"`;
     const rows = ["chart,run,agent,line,x axis,x,lowest,highest,mean,shown"];
     for (const chart of this.charts) {
-      const [from, to] = chart.range, { title, label } = chart.spec;
+      const [from, to] = chart.range, { title, unit, label } = chart.spec;
       for (const line of chart.shown) {
-        const head = [title, this.runs[line.run].name, line.agent ?? "all", line.metric, label].map(quote).join();
+        const what = line.rate ? unit : line.metric + (line.kind === "due" ? ", due" : "");
+        const head = [title, this.runs[line.run].name, line.agent ?? "all", what, label].map(quote).join();
         for (let i = 0; i < line.count; i++) {
           if (line.x(i) < from || line.x(i) > to) continue;
           rows.push([head, line.x(i), line.low(i), line.high(i), line.mean(i), chart.value(line, i)].join());
