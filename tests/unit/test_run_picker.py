@@ -8,6 +8,7 @@ import pytest
 import workbench as wb
 from tests.unit.finished import finished_run
 from workbench.runs.loaded import RunError
+from workbench.view.html import quiet, warning
 
 
 @pytest.fixture
@@ -51,6 +52,12 @@ def test_what_cannot_be_opened_says_why(picker, tmp_path):
         warnings.simplefilter("ignore")  # the folder is left out with a warning
         picker.buttons["Panel"].click()
     assert picker.opened == () and "no runs" in picker._said.value
+
+
+def test_words_outside_a_panel_have_colours_of_the_theme():
+    """A fixed grey or red cannot be read on a dark page."""
+    assert "color: var(--wb-grey, var(--jp-ui-font-color2, " in quiet("9 runs")
+    assert "color: var(--wb-warning, var(--jp-error-color1, " in warning("no weights")
 
 
 def test_of_no_run_there_is_nothing_to_choose(tmp_path):

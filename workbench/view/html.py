@@ -54,12 +54,12 @@ def attempt(action: Callable[[], object]) -> str:
 
 def marked(words: str) -> str:
     """One line with the mark of a warning, which a screen reader does not read again each time it is redrawn."""
-    return f'<span style="color: var(--wb-warning, {WARNING})">&#9888; {escaped(words)}</span>'
+    return f'<span style="color: var(--wb-warning, var(--jp-error-color1, {WARNING}))">&#9888; {escaped(words)}</span>'
 
 
 def quiet(words: str) -> str:
     """One line that does not."""
-    return f'<span style="color: var(--wb-grey, {GREY})">{escaped(words)}</span>'
+    return f'<span style="color: var(--wb-grey, var(--jp-ui-font-color2, {GREY}))">{escaped(words)}</span>'
 
 
 # --- the panel -------------------------------------------------------------------------------------------------------
