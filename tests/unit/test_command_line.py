@@ -112,3 +112,19 @@ def test_a_whole_number_is_taken_as_it_is_written_and_no_other(capsys):
     with pytest.raises(SystemExit):
         parse("run", ["--epochs", "1.5"], training.RunOptions)
     assert "1.5 is no whole number" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse("run", ["--seed", "seven"], training.RunOptions)
+    assert "seven is no whole number" in capsys.readouterr().err
+
+
+def test_settings_of_a_resumed_run_count_whether_they_follow_one_option_or_several(tmp_path, capsys):
+    path = str(finished_run(tmp_path))
+    for line in (["--set", "epochs=13", "epochs=14"], ["--set", "epochs=13", "--set", "epochs=14"]):
+        assert exit_code(["resume", path, *line]) == 2
+        assert "epochs was given twice" in capsys.readouterr().err
+
+
+def test_what_is_said_of_an_option_has_no_line_breaks_of_the_source(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+    assert exit_code(["resume", "--help"]) == 0
+    assert "it cannot be seen from here" in capsys.readouterr().out

@@ -211,6 +211,10 @@ def test_words_and_numbers_can_be_sorted_and_chosen_together(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("no runs")
     assert main(["runs", str(tmp_path), "--where", "tag=2025", "--columns", "seed"]) == 0
     assert capsys.readouterr().out.split() == ["seed", "1"]
+    assert main(["runs", str(tmp_path), "--where", "tag=2025", "--where", "seed=0"]) == 0
+    assert capsys.readouterr().out.startswith("no runs")  # both count, not the last one alone
+    assert main(["runs", str(tmp_path), "--where", "seed=1", "--columns", "seed", "--columns", "lag"]) == 0
+    assert capsys.readouterr().out.split() == ["seed", "lag", "1", "1"]
 
 
 def test_notes_and_tags_are_set_at_any_time_and_found(tmp_path):

@@ -1,7 +1,9 @@
 """Options from dataclasses: every setting becomes one (``--world.num-agents 3``), with its docstring as help."""
 
 import argparse
+import contextlib
 import functools
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +27,9 @@ RunPath = tyro.conf.Positional[Path]
 
 PresetName = Annotated[str, tyro.conf.arg(metavar="{" + ",".join(presets()) + "}")]
 
+# Words after one option, which may itself be given again: ``--set epochs=480 device=cpu --set seed=0``.
+Several = Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction]
+
 # How the text of an option becomes a value, where it is not as tyro does it by itself.
 READ = ConstructorRegistry()
 
@@ -36,10 +41,11 @@ def _whole(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
         return None
 
     def read(texts: list[str]) -> int:
-        number = int(texts[0]) if re.fullmatch(r"[+-]?\d+", texts[0]) else whole(float(texts[0]))
-        if number is None:
-            raise ValueError(f"{texts[0]} is no whole number")
-        return number
+        with contextlib.suppress(ValueError):
+            number = int(texts[0]) if re.fullmatch(r"[+-]?\d+", texts[0]) else whole(float(texts[0]))
+            if number is not None:
+                return number
+        raise ValueError(f"{texts[0]} is no whole number")
 
     return PrimitiveConstructorSpec(1, "INT", read, lambda value: type(value) is int, lambda value: [str(value)])
 
@@ -102,6 +108,9 @@ def command(function: Callable[..., int | None]) -> Callable[[Sequence[str]], in
     One that returns nothing has done what it was asked for: 0. The result takes the words after the command. It exits
     with code 2 and a message if they cannot be understood, with code 0 after ``--help``.
     """
+
+    # tyro keeps the line breaks of what is said of a parameter
+    function.__doc__ = re.sub(r"\n {5,}", " ", inspect.getdoc(function) or "")
 
     @functools.wraps(function)
     def act(arguments: Sequence[str]) -> int:

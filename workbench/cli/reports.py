@@ -12,7 +12,6 @@ import tyro
 from workbench import api
 from workbench import export as exports
 from workbench.cli.options import NONE, OwnClasses, RunPath, command
-from workbench.core.config import ConfigError
 from workbench.core.settings import require
 from workbench.runs.table import tell
 
@@ -118,8 +117,7 @@ def film(
         checkpoint: Epoch of the checkpoint whose weights play, or "newest". Default: the final weights.
         own: Classes of your own that the runs were made with.
     """
-    if out.suffix != ".gif":
-        raise ConfigError(f"--out is {out}; its name must end in .gif")
+    require(out.suffix == ".gif", "--out", str(out), "its name must end in .gif")
     require(seed >= 0, "seed", seed, "it must be 0 or more")
     from workbench.view.world.film import film as play
 

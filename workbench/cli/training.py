@@ -13,7 +13,7 @@ import tyro
 from tqdm import tqdm
 
 from workbench import api
-from workbench.cli.options import NONE, AllSettings, Faults, OwnClasses, PresetName, RunPath, command, parse
+from workbench.cli.options import NONE, AllSettings, Faults, OwnClasses, PresetName, RunPath, Several, command, parse
 from workbench.cli.progress import REFRESH_S, follow
 from workbench.core.config import Config, ConfigError, Mode
 from workbench.core.processes.supervisor import ChildFailed
@@ -114,7 +114,7 @@ def _code(runs: Sequence[Run]) -> int:
 
 
 @command
-def resume(run: RunPath, set: tuple[str, ...] = (), parent_is_gone: bool = False, own: OwnClasses = NONE) -> int:
+def resume(run: RunPath, set: Several = (), parent_is_gone: bool = False, own: OwnClasses = NONE) -> int:
     """Continue a run from its newest checkpoint, in its own folder, and wait for the end; print the result as JSON.
 
     Args:
@@ -125,7 +125,7 @@ def resume(run: RunPath, set: tuple[str, ...] = (), parent_is_gone: bool = False
             seen from here.
         own: Classes of your own that the run was made with.
     """
-    return _finish(api.resume(run, start=False, parent_is_gone=parent_is_gone, **vars(own) | _settings(set)))
+    return _finish(api.resume(run, start=False, parent_is_gone=parent_is_gone, **vars(own) | _settings(sum(set, ()))))
 
 
 def _settings(texts: tuple[str, ...]) -> dict[str, Any]:
@@ -164,8 +164,7 @@ def _value(name: str, text: str) -> Any:
 
 @command
 def runs(
-    folder: tyro.conf.Positional[Path | None] = None, where: tuple[str, ...] = (), sort: str = "created",
-    columns: tuple[str, ...] = (),
+    folder: tyro.conf.Positional[Path | None] = None, where: Several = (), sort: str = "created", columns: Several = (),
 ) -> None:  # fmt: skip
     """List the runs of a folder with their status: also those whose parent died.
 
@@ -175,7 +174,7 @@ def runs(
         sort: Column to sort by; with - before it the largest first, as in --sort=-greedy_reward.
         columns: Columns to show, such as ``name learning.learning_rate greedy_reward``. Default: what says something.
     """
-    tell(api.runs(folder, sort=sort, columns=columns, **_named(where)))
+    tell(api.runs(folder, sort=sort, columns=sum(columns, ()), **_named(sum(where, ()))))
 
 
 @command
