@@ -333,7 +333,7 @@ def test_the_memory_of_a_run_is_that_of_its_processes_and_is_shared_out_to_its_a
     assert rows["sequential, lag 1"] == ("1", "65.50", "-", "65.50", "32.75")  # the median of 60 to 71
     assert rows["multiprocess, lag 1"] == ("3", "65.50", "131", "196.5", "98.25")
     widths = [patch.get_width() for patch in report["memory"].picture.axes[0].patches]
-    assert widths == pytest.approx([65.5, 65.5, 0, 131])
+    assert widths == pytest.approx([65.5, 65.5, np.nan, 131], nan_ok=True)  # what is not there has no edge either
 
 
 def test_runs_without_samples_have_no_figure_of_memory(tmp_path):
@@ -350,6 +350,27 @@ def test_a_speed_up_is_the_mean_of_the_ratios_of_equal_seeds_beside_what_is_idea
     assert runs.patches[0].get_width() == pytest.approx(ratio)
     drawn = [set(path.vertices[:, 0]) for lines in runs.collections for path in lines.get_paths()]
     assert {2.0} in drawn and len(bench.patches) >= 5
+
+
+def test_an_interval_of_a_speed_up_is_drawn_to_its_end(tmp_path):
+    for seed, wall_s in enumerate((2.0, 5.0, 11.0)):
+        finished_run(tmp_path, "sequential", seed=seed)
+        finished_run(tmp_path, "multiprocess", seed=seed, wall_s=wall_s)
+    axes = make(tmp_path, figures=["speedup"])["speedup"].picture.axes[0]
+    high = estimate([10 / 2, 10 / 5, 10 / 11]).high
+    assert max(line[1][0] for bars in axes.collections for line in bars.get_segments()) == pytest.approx(high)
+    assert axes.get_xlim()[1] > high
+
+
+def test_runs_of_worlds_with_other_settings_have_a_report(tmp_path):
+    pytest.importorskip("gymnasium")
+    finished_run(tmp_path, "sequential", config=CONFIG.replace(world="gymnasium:CartPole-v1"), name="pole")
+    finished_run(tmp_path, "multiprocess")
+    made = make(tmp_path, bands=False, figures=["reward", "memory"])
+    assert (
+        "env_id = CartPole-v1" in made["reward"].caption
+        and "world.height" not in made["memory"].caption.split("Settings")[1]
+    )
 
 
 def test_a_benchmark_gives_its_own_ratios(report):
@@ -530,7 +551,7 @@ def test_many_groups_with_long_names_have_room_or_are_refused_with_the_number_th
         swept = {"learning.learning_rate": 1e-4 * (1 + place), "learning.tau": 0.01 + place / 1e3}
         swept["learning.gamma"] = 0.9 + place / 1e3
         finished_run(tmp_path, name=f"run-{place}", config=CONFIG.replace(**swept))
-    made = make(tmp_path, bands=False, columns=columns, figures=["reward", "sync_lag", "sweep"])
+    made = make(tmp_path, bands=False, columns=columns, figures=["reward", "sync_lag", "memory", "sweep"])
     for figure in made.figures.values():
         width, height = figure.picture.get_size_inches()
         assert all(axes.get_position().height * height > 1.3 for axes in figure.picture.axes) and height < 9.6

@@ -135,7 +135,7 @@ def bundle_of(group: Group, curve: Curve, over: str, material: Material) -> tupl
 
     Curves with the same x keep it; others are interpolated, see :func:`aligned`.
     """
-    found = [_series(run, curve, over, material.smoothing, material.normalised) for run in group.runs]
+    found = [_series(run, curve, over, material) for run in group.runs]
     pairs, axis = zip(group.runs, found, strict=True), group.runs[0].history.schema.axis(curve.metric)
     lost = [f"seed {run.config.seed} not from {axis} {bad} on" for run, (*_, bad) in pairs if bad is not None]
     about = {"finite": len(found) - len(lost), "count": len(found), "lost": ", ".join(lost[:3])}
@@ -152,9 +152,7 @@ def start_time(run: LoadedRun) -> float:
     return last - run.result.wall_s
 
 
-def _series(
-    run: LoadedRun, curve: Curve, over: str, window: float, normalised: bool
-) -> tuple[Array, Array, int | None]:  # fmt: skip
+def _series(run: LoadedRun, curve: Curve, over: str, material: Material) -> tuple[Array, Array, int | None]:
     """One run's curve, and the first update or epoch with a value that is not finite; None if all are."""
     points, y = run.history.series(curve.metric)
     if METRICS[curve.metric].table == "evaluations" and over == "agent_steps":
@@ -165,12 +163,12 @@ def _series(
         x = x * run.config.num_agents
     elif over == "time":
         x = np.maximum.accumulate(x - start_time(run))
-    if normalised and curve.metric in ("charts/reward", "charts/greedy_reward"):
+    if material.normalised and curve.metric in ("charts/reward", "charts/greedy_reward"):
         low, high = _scale(run)
         y = (y - low) / (high - low)
     bad = next(iter(points[~np.isfinite(y)].tolist()), None)
     if curve.noisy:
-        x, y = moving_average(x, y, round(window * len(y)), POINTS)
+        x, y = moving_average(x, y, round(material.smoothing * len(y)), POINTS)
     return x, y, bad
 
 
@@ -204,14 +202,11 @@ def aligned(curves: Sequence[tuple[Array, Array]], hold: bool) -> tuple[Array, A
 
 
 def _draw(axes: Axes, index: int, bundle: Bundle, label: str, weight: float) -> None:
-    style, look = run_style(index), line_look(index)
-    look["linewidth"] *= weight
-    count = len(bundle.x)
+    style, count = run_style(index), len(bundle.x)
     marks = range(count) if count <= FEW else range(count * (2 + index % 5) // 25, count, count // 5)
-    axes.plot(
-        bundle.x, bundle.middle, label=label, zorder=3 + index, marker=style.marker, markevery=list(marks),
-        **look, **MARKS,
-    )  # fmt: skip
+    look = line_look(index) | MARKS | {"marker": style.marker, "markevery": list(marks)}
+    look["linewidth"] *= weight
+    axes.plot(bundle.x, bundle.middle, label=label, zorder=3 + index, **look)
     if np.isfinite(bundle.low).any():
         axes.fill_between(bundle.x, bundle.low, bundle.high, color=style.colour, alpha=0.16, linewidth=0, zorder=2)
         for edge in (bundle.low, bundle.high):  # seen where bands overlap, and in grey

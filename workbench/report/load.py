@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.processes.supervisor import children_of
-from workbench.report.material import Material, ReportFigure, add_legend, bar_look, group_sentence, panels
+from workbench.report.material import Material, ReportFigure, add_legend, bar_look, group_sentence, panels, row_height
 from workbench.report.selection import Group, ReportError
 from workbench.report.sentences import said
 from workbench.runs.table import Table, number
@@ -21,12 +21,14 @@ def memory(material: Material) -> ReportFigure:
     """
     groups = material.groups
     parts = np.array([[_mean(group, part) for part in PARTS] for group in groups])
-    picture, (axes,) = panels(material, 0.3 + 0.3 * len(groups), [("", "MiB", "")])
+    names = material.row_names([group.label for group in groups])
+    picture, (axes,) = panels(material, 0.3 + row_height(names, 0.3) * len(groups), [("", "MiB", "")])
     places, left = np.arange(len(groups)), np.zeros(len(groups))
     for look, (part, name) in enumerate(zip(parts.T, PARTS.values(), strict=True)):
-        axes.barh(places, part, 0.6, left=left, label=name, zorder=3, **bar_look(look))
+        shown = np.where(part > 0, part, np.nan)  # a bar without a width would show its edge
+        axes.barh(places, shown, 0.6, left=left, label=name, zorder=3, **bar_look(look))
         left = left + part
-    axes.set_yticks(places, [group.label for group in groups])
+    axes.set_yticks(places, names)
     axes.invert_yaxis()
     axes.grid(False, axis="y")
     add_legend(picture)

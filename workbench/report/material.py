@@ -1,6 +1,7 @@
 """What every figure of a report is drawn from, and what every figure is: a picture, a caption and a table."""
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,6 +20,8 @@ from workbench.view.style import COLUMN_WIDTHS, MOST_STYLES, PRINT, fitted, lege
 Columns = Literal["single", "double"]
 # Height of a page of text in inches.
 PAGE = 9.5
+# Letters of a line of a row's name, beside a figure of each width.
+ROW_LETTERS: dict[Columns, int] = {"single": 26, "double": 46}
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,12 @@ class Material:
         pooled = self.bands and self.selection.pooled
         strata = said("bands.strata", pooled=", ".join(self.selection.pooled)) if pooled else ""
         return f"Lines are {lines}{mixed}{'' if self.bands else '; no intervals are drawn'}.{strata}"
+
+    def row_names(self, labels: Sequence[str]) -> list[str]:
+        """The labels of rows, of long ones only what differs, wrapped to less than half of the figure's width."""
+        width = ROW_LETTERS[self.columns]
+        names = what_differs(labels) if len(labels) > 1 and max(map(len, labels)) > width else labels
+        return [textwrap.fill(name, width) for name in names]
 
 
 @dataclass(frozen=True)
@@ -112,6 +121,18 @@ def panels(material: Material, height: float, labels: Sequence[tuple[str, str, s
     for place, (axes, (title, xlabel, ylabel)) in enumerate(zip(all_axes, labels, strict=True)):
         style_axes(axes, panel_title(place, len(labels), title), xlabel, ylabel, PRINT)
     return picture, all_axes
+
+
+def row_height(names: Sequence[str], least: float) -> float:
+    """Height of a row in inches, so that each has room for its name.
+
+    Raises:
+        ReportError: a page has no room for so many rows.
+    """
+    height = max(least, *(0.06 + 0.13 * (1 + name.count("\n")) for name in names))
+    if (fit := int((PAGE - 1) / height)) < len(names):
+        raise ReportError(said("bands.crowded", count=len(names), fit=fit))
+    return height
 
 
 def panel_title(place: int, count: int, text: str) -> str:

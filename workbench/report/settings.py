@@ -11,11 +11,9 @@ _OWN_WORDS = ("seed", "device", "warm start", "probes", "world.name")
 def settings_sentence(selection: Selection) -> str:
     """Every setting that is not the default, once; settings that differ between groups are in the groups' names."""
     found = [group.settings for group in selection.groups]
-    common = {name: found[0][name] for name in found[0] if all(each[name] == found[0][name] for each in found)}
-    changed = [
-        f"{name} = {shown(value)}" for name, value in common.items() if name in DEFAULTS and name not in _OWN_WORDS
-        and value != DEFAULTS[name]
-    ]  # fmt: skip
+    common = dict(item for item in found[0].items() if all(item in each.items() for each in found))
+    other = {name: value for name, value in common.items() if DEFAULTS.get(name, value) != value}
+    changed = [f"{name} = {shown(value)}" for name, value in other.items() if name not in _OWN_WORDS]
     way = f" Changed on the way: {common['changed on the way']}." if common.get("changed on the way") else ""
     warm = ", warm start" if common.get("warm start") else ""
     world = f" World: {common['world.name']}{warm}." if "world.name" in common else ""

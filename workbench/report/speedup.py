@@ -4,7 +4,6 @@ Ideal is one core's work for each process that can work at the same time, as far
 at lag 0, the learners and the actor at any other lag.
 """
 
-import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
@@ -14,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from workbench.report.intervals import ENOUGH_RUNS, Estimate, estimate, interval
-from workbench.report.material import Material, ReportFigure, bar_look, new_picture, panel_title, what_differs
+from workbench.report.material import Material, ReportFigure, bar_look, new_picture, panel_title, row_height
 from workbench.report.selection import Group, ReportError
 from workbench.report.sentences import said
 from workbench.runs.loaded import LoadedRun
@@ -59,16 +58,16 @@ def speedup(material: Material) -> ReportFigure:
         raise ReportError(said("speedup.none", found="; ".join(group.label for group in material.groups)))
     bars = [bar for _, own in parts for bar in own]
     narrow = material.columns == "single"
-    names = [_names(own, narrow) for _, own in parts]
-    thick = max(0.40 if narrow else 0.31, *(0.06 + 0.13 * (1 + name.count("\n")) for each in names for name in each))
+    names = [_names(own, material, "\n" if narrow else " ") for _, own in parts]
+    thick = row_height([name for each in names for name in each], 0.40 if narrow else 0.31)
     heights = [0.62 + thick * len(own) for _, own in parts]
     picture = new_picture(material.columns, 0.1 + sum(heights))
     all_axes = picture.subplots(len(parts), 1, squeeze=False, gridspec_kw={"height_ratios": heights}).ravel()
-    limit = 1.12 * max(max(bar.ideal, *bar.single, bar.found.value) for bar in bars)
+    ends = [end for bar in bars for end in (bar.ideal, bar.found.value, bar.found.high, *bar.single)]
     for place, (axes, (title, own), lines) in enumerate(zip(all_axes, parts, names, strict=True)):
         style_axes(axes, panel_title(place, len(parts), title if len(parts) > 1 else ""), "", "", PRINT)
         _draw(axes, own, lines)
-        axes.set_xlim(0, limit)
+        axes.set_xlim(0, 1.12 * np.nanmax(ends))
         few_ticks(axes.xaxis, 6)
     all_axes[-1].set_xlabel(said("speedup.axis"), fontsize=PRINT.text, color=GREY, loc="right" if narrow else "center")
     told = "; ".join(said("speedup.bar", bar=bar, found=interval(bar.found), ideal=number(bar.ideal)) for bar in bars)
@@ -130,16 +129,14 @@ def _baseline(group: Group, groups: tuple[Group, ...]) -> Group | None:
     own = group.first
     if own.mode == "sequential":
         return None
-    alike = [
-        each for each in groups
-        if each.first.mode == "sequential" and each.first.faults == own.faults and _work(each) == _work(group)
-    ]  # fmt: skip
+    alike = [each for each in groups if each.first.mode == "sequential" and _work(each) == _work(group)]
     return min(alike, key=lambda each: (each.first.lag != own.lag, each.first.lag or 0), default=None)
 
 
-def _work(group: Group) -> dict[str, Any]:
-    """Settings that say what is computed, not by how many processes."""
-    return {name: value for name, value in group.settings.items() if not name.startswith("processes.")}
+def _work(group: Group) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Faults, and settings that say what is computed, not by how many processes."""
+    settings = {name: value for name, value in group.settings.items() if not name.startswith("processes.")}
+    return group.first.faults, settings
 
 
 def _pairs(group: Group, baseline: Group) -> list[tuple[float, float]]:
@@ -171,13 +168,10 @@ def _draw(axes: Axes, bars: list[Bar], names: list[str]) -> None:
     axes.grid(False, axis="y")
 
 
-def _names(bars: list[Bar], narrow: bool) -> list[str]:
-    """Of each bar its runs and its baseline, which has the same settings, wrapped to less than half of the figure."""
-    width, told = 26 if narrow else 56, [_short(bar.label) for bar in bars]
-    told = what_differs(told) if len(told) > 1 and max(map(len, told)) > width else told
-    pairs = [(own, f"/ {_short(', '.join(bar.baseline.split(', ')[:2]))}") for own, bar in zip(told, bars, strict=True)]
-    lines = [pair if narrow else [" ".join(pair)] for pair in pairs]
-    return ["\n".join(textwrap.fill(text, width) for text in each) for each in lines]
+def _names(bars: list[Bar], material: Material, between: str) -> list[str]:
+    """Of each bar its runs and its baseline, which has the same settings."""
+    told = zip(material.row_names([_short(bar.label) for bar in bars]), bars, strict=True)
+    return [f"{own}{between}/ {_short(', '.join(bar.baseline.split(', ')[:2]))}" for own, bar in told]
 
 
 def _short(label: str) -> str:
@@ -186,7 +180,5 @@ def _short(label: str) -> str:
 
 
 def _row(bar: Bar) -> tuple[str, ...]:
-    return (
-        bar.label, bar.baseline, interval(bar.found), number(bar.ideal), f"{100 * bar.found.value / bar.ideal:.0f} %",
-        number(bar.wall_s), number(bar.baseline_s), str(len(bar.single)),
-    )  # fmt: skip
+    share, walls = f"{100 * bar.found.value / bar.ideal:.0f} %", map(number, (bar.wall_s, bar.baseline_s))
+    return bar.label, bar.baseline, interval(bar.found), number(bar.ideal), share, *walls, str(len(bar.single))

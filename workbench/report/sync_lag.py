@@ -70,10 +70,8 @@ def _draw(axes: Axes, groups: Sequence[Group], values: list[Array], edges: Array
     for index, own in enumerate(values):
         share = np.histogram(np.minimum(own, edges[-1]), edges)[0] / len(own)
         left, there = edges[:-1] + np.diff(edges) * 0.08 + index * room / len(values), share > 0
-        axes.bar(
-            left[there], share[there], (room / len(values))[there], align="edge", zorder=3, label=groups[index].label,
-            **bar_look(index),
-        )  # fmt: skip
+        look = bar_look(index) | {"label": groups[index].label, "align": "edge", "zorder": 3}
+        axes.bar(left[there], share[there], (room / len(values))[there], **look)
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
