@@ -1,8 +1,8 @@
 """Figures for reports, from run folders alone: curves with intervals over seeds, captions, and tables of the numbers.
 
-    import workbench.report
+    import workbench as wb  # which knows all worlds and agents; this folder alone knows those of the core
 
-    report = workbench.report.make("data/runs", columns="single")
+    report = wb.report.make("data/runs", columns="single")
     report["greedy_reward"]          # in a notebook: the figure
     report.save("data/report")       # PDF, SVG, PNG, captions, LaTeX and Markdown tables
 
