@@ -164,6 +164,13 @@ def test_a_reader_that_has_seen_enough_is_no_failure():
         assert (process.wait(), process.stderr.read()) == (0, "")
 
 
+def test_ctrl_c_while_the_command_is_imported_has_no_traceback():
+    script = "import sys; sys.meta_path.insert(0, type('Finder', (), {"
+    script += "'find_spec': lambda name, *_: (_ for _ in ()).throw(KeyboardInterrupt) if name == 'tyro' else None}))"
+    done = subprocess.run([sys.executable, "-c", f"{script}; import workbench.cli"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_signals_of_a_batch_system_are_an_interrupt_unless_ignored():
     script = (
         "import os, signal, sys; from workbench.cli.main import COMMANDS, main\n"

@@ -95,10 +95,8 @@ def _effects(axes: Axes, lines: Lines, sound: Mapping[str, Any], small: float) -
     for row, line in enumerate(lines):
         if line["effect"] is None:
             text = line["outcome"] if line["outcome"] != "finished" else "nothing to compare with"
-            axes.text(
-                0.02, row, text, transform=axes.get_yaxis_transform(), fontsize=small, color=GREY, va="center",
-                style="italic",
-            )  # fmt: skip
+            look: dict[str, Any] = {"fontsize": small, "color": GREY, "va": "center", "style": "italic"}
+            axes.text(0.02, row, text, transform=axes.get_yaxis_transform(), **look)
             continue
         colour, face = (COST, COST) if line["measurable"] else (GREY, "white")
         ends = line["effect_interval"] or [line["effect"]] * 2

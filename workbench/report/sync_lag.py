@@ -1,6 +1,7 @@
 """How far the policy in use was behind the newest one: a histogram over epochs and agents."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -79,10 +80,8 @@ def _draw(axes: Axes, groups: Sequence[Group], values: list[Array], edges: Array
     if whole:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=MAX_BINS, integer=True))
     elif max(own.max() for own in values) > edges[-1]:
-        axes.annotate(
-            "and more", (1.0, 0.0), xycoords="axes fraction", xytext=(0, 14), textcoords="offset points", rotation=90,
-            ha="right", va="bottom", fontsize=PRINT.small - 1, color=GREY,
-        )  # fmt: skip
+        at: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "color": GREY, "rotation": 90}
+        axes.annotate("and more", (1.0, 0.0), (0, 14), fontsize=PRINT.small - 1, ha="right", va="bottom", **at)
     axes.tick_params(axis="x", length=0 if whole else 3)
 
 
