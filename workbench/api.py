@@ -39,7 +39,7 @@ from workbench.runs.initial_weights import WeightSource
 from workbench.runs.launch_rules import check_config, check_launch
 from workbench.runs.listing import RunList, info_of, runs
 from workbench.runs.loaded import RunError, RunView
-from workbench.runs.notes import check_tags, write_note
+from workbench.runs.notes import check_note, write_note
 from workbench.runs.presets import preset, presets
 from workbench.runs.recovery import resume as resuming
 from workbench.runs.result import Result
@@ -135,7 +135,7 @@ class LoadedRun(_Instruments, loading.LoadedRun):
     """A run read from its folder.
 
     Example:
-        ``wb.load("data/runs/NAME").history["losses/loss"]``
+        ``wb.load("NAME").history["losses/loss"]``
     """
 
 
@@ -203,7 +203,7 @@ def launch(
     """
     config = _chosen(config, world, world_args, agent)
     lag = check_launch(config, mode, lag)
-    check_tags(tags)
+    check_note(note, tags)
     switched_on, card = prepare(faults, config, mode, lag), timeline and CardLoad.wanted(config)
     notes = {"probes": probes, "timeline": timeline, "system": timeline, "card": card}
     run = running.launch(
@@ -337,7 +337,7 @@ def sweep(
     config = _chosen(config, *(options.pop(it, None) for it in ("world", "world_args", "agent")))
     if unknown := options.keys() - set(_SWEPT_OPTIONS):
         raise ConfigError(f"a sweep has no option {min(unknown)!r}; {did_you_mean(min(unknown), _SWEPT_OPTIONS)}")
-    check_tags(options.get("tags", ()))
+    check_note(options.get("note", ""), options.get("tags", ()))
     cells = cells_of(config, fields, mode, lag, out, random, random_seed, options)
     for cell in cells:
         prepare(options.get("faults", ()), cell.config, cell.mode, cell.lag)

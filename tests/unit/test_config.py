@@ -317,6 +317,11 @@ def test_a_misspelt_name_is_refused_with_the_nearest_ones(name):
             assert f"{misspelt!r}; did you mean " in message and name in message.partition("did you mean")[2]
 
 
+def test_a_setting_that_another_world_has_is_not_named_as_its_own_remedy():
+    message = refusal(lambda: Config().replace(world="gymnasium:CartPole-v1", **{"world.num_agents": 3}))
+    assert "no setting 'world.num_agents'; did you mean world.num_worlds" in message
+
+
 @pytest.mark.parametrize("name", GROUPS)
 def test_a_misspelt_group_is_refused_with_the_nearest_one(name):
     for misspelt in (name[:2] + name[3:], f"{name}_config"):

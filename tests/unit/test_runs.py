@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 from pathlib import Path
 
 import numpy as np
@@ -327,5 +328,28 @@ def test_a_filter_that_nothing_fits_says_so_and_how_many_runs_there_are(tmp_path
 @pytest.mark.parametrize("name", ["world", "agent"])
 def test_what_is_no_class_is_refused_as_such_and_the_folder_is_not_blamed(name, tmp_path):
     path = finished_run(tmp_path, name="one")
-    with pytest.raises((wb.ConfigError, RecordError), match=f"{name} is 9; it must be a dataclass of arguments"):
+    with pytest.raises(wb.ConfigError, match=f"{name} is 9; it must be a dataclass of arguments"):
         wb.load(path, **{name: 9})
+
+
+def test_a_class_that_is_misspelt_is_the_callers_mistake_and_the_nearest_is_named(tmp_path):
+    path = finished_run(tmp_path, name="one")
+    with pytest.raises(wb.ConfigError, match=r"world is 'treasrehunt'.*did you mean treasurehunt"):
+        wb.load(path, world="treasrehunt")
+    with pytest.raises(wb.ConfigError, match=r"No module named 'gym'.*did you mean gymnasium"):
+        wb.load(path, world="gym:CartPole-v1")
+
+
+@pytest.mark.parametrize("use", [wb.Panel, wb.side_by_side, wb.film, wb.WorldView, wb.export.to_pandas])
+def test_what_is_no_run_is_refused_with_the_way_to_get_one(use, tmp_path):
+    finished_run(tmp_path, name="one")
+    for given in ("one", ["one"], wb.runs(tmp_path), wb.runs(tmp_path)[0], 5):
+        with pytest.raises(wb.ConfigError, match=r"runs is .*; give runs to .*wb.load\(NAME\)"):
+            use(given)
+
+
+@pytest.mark.parametrize(("given", "says"), [({"note": 5}, "note is 5; it must be text"), ({"tags": [1]}, "tags are")])
+def test_a_note_that_is_no_text_is_refused_before_there_is_a_run(given, says, tmp_path):
+    with pytest.raises(wb.ConfigError, match=re.escape(says)):
+        wb.launch(wb.preset("tiny"), "sequential", out=tmp_path, **given)
+    assert not list(tmp_path.iterdir())

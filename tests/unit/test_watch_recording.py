@@ -171,6 +171,11 @@ def test_the_folder_is_an_ordinary_run(watch, tmp_path):
     assert panel.wait(60) and "Loss" in panel.figure().alt
     with pytest.raises(RecordError, match="exists already"):
         wb.Watch("mine", out=tmp_path)
+    with pytest.raises(wb.RunError, match="mine is of a trainer that was watched; only its own program can continue"):
+        wb.resume(watch.path)
+    with pytest.raises(RecordError, match="has no timeline: it is of a trainer that was watched"):
+        run.timeline()
+    assert wb.runs(tmp_path)[0].cell("epochs") == "-"  # how many it wants, nobody but itself knows
 
 
 @pytest.mark.parametrize(

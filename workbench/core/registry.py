@@ -124,7 +124,8 @@ def _imported(kind: str, path: str) -> type[Any]:
     try:
         found: Any = attrgetter(qualified)(importlib.import_module(module))
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(said("registry.not imported", kind=kind, path=path, error=error)) from error
+        nearest = did_you_mean(module, names(kind))
+        raise ConfigError(said("registry.not imported", kind=kind, path=path, error=error, nearest=nearest)) from error
     if not isinstance(found, type):
         raise ConfigError(said("registry.no class", kind=kind, path=path, found=found))
     return found

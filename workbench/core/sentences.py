@@ -40,7 +40,7 @@ def did_you_mean(name: object, known: Iterable[str], aliases: Mapping[str, str] 
 
     ``aliases`` are other words, each with the name that it stands for.
     """
-    names = {each: each for each in known}
+    names = {each: each for each in known if each != name}  # elsewhere it may be known: a setting of another world
     words = {**(aliases or {}), **names}
     near = dict.fromkeys(words[each] for each in difflib.get_close_matches(str(name), words, n=3, cutoff=0.5))
     if near:

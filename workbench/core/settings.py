@@ -231,10 +231,9 @@ def _described(annotation: Any) -> str:
     options = {typing.Union: _described, types.UnionType: _described, Literal: repr}.get(typing.get_origin(annotation))
     if options:
         return " or ".join(map(options, typing.get_args(annotation)))
-    if isinstance(annotation, type) and issubclass(annotation, Choice):
-        return f"a {annotation.__name__}, the name of one, or an object of its fields"
     if isinstance(annotation, type) and issubclass(annotation, Settings):
-        return "an object of its fields"
+        named = f"a {annotation.__name__}, the name of one, or " * issubclass(annotation, Choice)
+        return f"{named}an object of its fields"
     words = {int: "a whole number below 2**63", float: "a finite number", bool: "True or False", str: "a string"}
     return words.get(annotation, str(annotation))
 

@@ -5,13 +5,14 @@ One after the other, because two runs at once would share the cores and neither 
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 from workbench.core.config import ConfigError, differences
 from workbench.core.processes.supervisor import ChildFailed
+from workbench.core.settings import require
 from workbench.runs import machine
 from workbench.runs.awaiting import Awaitable, wait_for
 from workbench.runs.files import at, write_whole
@@ -166,7 +167,7 @@ class Comparison(Awaitable[dict[str, Any]]):
                 run.start().wait()
 
 
-def runs_of(runs: Comparison | RunView | Sequence[RunView], what: str) -> tuple[RunView, ...]:
+def runs_of(runs: Comparison | RunView | Iterable[RunView], what: str) -> tuple[RunView, ...]:
     """The runs that were given: a comparison, a run, or several.
 
     Args:
@@ -174,12 +175,16 @@ def runs_of(runs: Comparison | RunView | Sequence[RunView], what: str) -> tuple[
         what: to do with them, for the message.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: there are none, or one is no run.
     """
-    given = runs.runs if isinstance(runs, Comparison) else [runs] if isinstance(runs, RunView) else runs
+    given: tuple[Any, ...] = runs.runs if isinstance(runs, Comparison) else (runs,)
+    if isinstance(runs, Iterable) and not isinstance(runs, str):
+        given = tuple(runs)
     if not given:
         raise ConfigError(f"there are no runs to {what}; give at least one")
-    return tuple(given)
+    for each in given:
+        require(isinstance(each, RunView), "runs", each, said("compare.no run", what=what))
+    return given
 
 
 IDENTICAL = {True: "yes", False: "NO", None: "does not apply"}

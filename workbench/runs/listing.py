@@ -86,7 +86,8 @@ class RunInfo:
         if column == "lag" and self.mode:
             return "free" if value is None else str(value)
         if column == "epochs":
-            return f"{value} of {self.settings.get('epochs', '?')}" if self.mode else "-"
+            own = self.mode and self.mode not in loaded.readers
+            return f"{value} of {self.settings.get('epochs', '?')}" if own else "-"
         if column in ("run", "note"):
             value = textwrap.shorten(value, WIDTH, placeholder=" ...")
         if column == "tags":

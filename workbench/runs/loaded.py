@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.config import Config, ConfigError
-from workbench.core.registry import NotGiven
+from workbench.core.registry import NotGiven, find
 from workbench.runs import machine
 from workbench.runs.awaiting import Awaitable
 from workbench.runs.files import plain_file
@@ -246,6 +246,9 @@ class LoadedRun(RunView, Awaitable[Result]):
         """``given`` are classes of the user's own that the run was made with: ``world=``, ``agent=``, ``sampler=``."""
         folder = RunFolder.open(path)
         description = _description_of(folder)
+        for kind, each in given.items():
+            if each is not None:  # a name that is wrong is the caller's mistake, not the folder's
+                find({"sampler": "replay.sampler"}.get(kind, kind), each)
         try:
             config = Config.from_dict(description["config"], **given)
             if description["mode"] in readers:

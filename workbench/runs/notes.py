@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.core.config import ConfigError
+from workbench.core.settings import require
 from workbench.runs.files import read_text, write_whole
 
 FILE = "note.json"
@@ -25,13 +26,14 @@ def write_note(folder: Path, note: str, tags: Sequence[str]) -> None:
     """Replace the note and the tags of a run.
 
     Raises:
-        ConfigError: a tag is no word of at most 40 letters, digits, ``_``, ``-`` and ``.``.
+        ConfigError: the note is no text, or a tag is no word of at most 40 letters, digits, ``_``, ``-`` and ``.``.
     """
-    check_tags(tags)
+    check_note(note, tags)
     write_whole(folder / FILE, json.dumps({"note": note, "tags": list(dict.fromkeys(tags))}) + "\n")
 
 
-def check_tags(tags: Sequence[str]) -> None:
-    """Refuse what is no tag; see :func:`write_note`."""
-    if isinstance(tags, str) or not all(map(_TAG.fullmatch, tags)):
+def check_note(note: str, tags: Sequence[str]) -> None:
+    """Refuse what is no note, or no tag; see :func:`write_note`."""
+    require(isinstance(note, str), "note", note, "it must be text")
+    if isinstance(tags, str) or not all(isinstance(tag, str) and _TAG.fullmatch(tag) for tag in tags):
         raise ConfigError(f"tags are {tags!r}; give a list of words of letters, digits, '_', '-' and '.'")

@@ -51,7 +51,7 @@ def side_by_side(
         log: whether charts whose values are all above 0 have a logarithmic y axis.
 
     Example:
-        ``wb.side_by_side([run, wb.load("data/runs/NAME")])``
+        ``wb.side_by_side([run, wb.load("NAME")])``
 
     Raises:
         ValueError: there are no runs, or a choice cannot be drawn; the message says which.

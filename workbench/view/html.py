@@ -185,22 +185,21 @@ def _runs(found: RunList) -> str:
 
 @page.register
 def _diagnosis(diagnosis: Diagnosis) -> str:
-    """Conclusion, checks, stages, methods and hypothesis; what failed comes first."""
-    failed, all_checks = len(diagnosis.failed), len(diagnosis.checks) + len(diagnosis.chain)
-    fail = f"{failed} of {all_checks} checks and stages fail" if failed else "no check fails"
+    """Answer, conclusion, checks, stages, methods and hypothesis; what failed comes first."""
     first, last = (f'<p style="line-height: 1.35">{escaped(words)}</p>' * bool(words)
                    for words in (diagnosis.conclusion, diagnosis.hypothesis.sentence))  # fmt: skip
     parts = {"Stages, each computed once more": diagnosis.chain, "Methods of sync verification": diagnosis.methods}
     more = (f"<details{' open' * any(each.verdict == 'fail' for each in found)}><summary>{title}</summary>"
             f"{_checks(found)}</details>" for title, found in parts.items() if found)  # fmt: skip
-    return f"<div><b>{escaped(diagnosis.run)}</b>: {fail}.</div>{first}{_checks(diagnosis.checks)}{''.join(more)}{last}"
+    answer = f"<div><b>{escaped(diagnosis.run)}</b>. {escaped(diagnosis.answer)}</div>"
+    return f"{answer}{first}{_checks(diagnosis.checks)}{''.join(more)}{last}"
 
 
 def _checks(results: Iterable[CheckResult]) -> str:
     order = list(_MARKS)
     rows = [
         [escaped(each.name), _MARKS[each.verdict], escaped(each.figure), escaped(each.threshold),
-         escaped(f"[{' '.join(each.ids)}] {each.sentence}" if each.ids else each.sentence)]
+         escaped(f"[{' '.join(each.ids)}] {each.told}" if each.ids else each.told)]
         for each in sorted(results, key=lambda each: order.index(each.verdict))
     ]  # fmt: skip
     return html_table(("check", "verdict", "found", "must hold", "that is to say"), rows)

@@ -71,6 +71,8 @@ def resume(
 
 def _ended(path: Path | str, parent_is_gone: bool, given: Given) -> LoadedRun:
     found = LoadedRun(path, **given)
+    if found.mode in loaded.readers:
+        raise RunError(f"run {found.name} is of a trainer that was watched; only its own program can continue it")
     if found.ended or (parent_is_gone and elsewhere(found.description)):
         return found
     if elsewhere(found.description):

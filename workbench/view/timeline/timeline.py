@@ -16,7 +16,7 @@ from workbench.core.config import ConfigError
 from workbench.core.records import Records
 from workbench.runs.files import at, write_whole
 from workbench.runs.folder import RecordError
-from workbench.runs.loaded import RunView
+from workbench.runs.loaded import RunView, readers
 from workbench.view.picture import Picture
 from workbench.view.sentences import said
 from workbench.view.style import SCREEN, own_settings
@@ -70,7 +70,8 @@ class Timeline:
         trained = trained[trained > started.min(initial=np.iinfo(np.int64).max)]
         if len(trained) == 0 or not self.processes:
             why = "no work" if run.ended else "not yet"
-            why = said(f"timeline.{why if description.get('timeline') else 'not asked'}", status=run.status)
+            why = why if description.get("timeline") else "not recorded" if run.mode in readers else "not asked"
+            why = said(f"timeline.{why}", status=run.status)
             raise RecordError(said("timeline.none", name=run.name, why=why))
         self.origin_ns = int(started.min())
         self._since_1970 = (self.origin_ns + description.get("clock_offset_ns", 0)) / 1e9
