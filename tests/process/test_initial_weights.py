@@ -58,8 +58,20 @@ def test_weights_of_other_networks_are_refused_with_both_layouts(earlier, tmp_pa
         wb.launch(more, weights=earlier, out=tmp_path)
     (tmp_path / "junk.npy").write_bytes(b"junk")
     for path in (tmp_path / "junk.npy", tmp_path / "nowhere"):
-        with pytest.raises(RecordError, match="holds no weights"):
+        with pytest.raises(RecordError, match="holds no weights") as told:
             wb.launch(TINY, weights=path, out=tmp_path)
+        assert "pickle" not in str(told.value)  # numpy says how to load it all the same
+    with pytest.raises(wb.RunError, match=r"weights have shape \(2, 1\); this configuration needs"):
+        wb.launch(TINY, weights=[[1.0], [2.0]], out=tmp_path)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+def test_weights_that_are_not_finite_are_refused_and_the_agent_is_named(bad, earlier, tmp_path):
+    weights = earlier.weights.astype(np.float64)
+    weights[1, 7] = bad
+    with np.errstate(over="ignore"), pytest.raises(wb.RunError, match=r"of agent 1 are not all finite.*weights_at"):
+        wb.launch(TINY, weights=weights, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_terminal_takes_them_by_the_folder_of_a_run(earlier, monkeypatch):

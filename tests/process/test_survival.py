@@ -267,6 +267,20 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_word(folder, tmp_path):
     assert newest.with_suffix(".damaged").read_bytes() == data
 
 
+def test_records_that_are_gone_from_an_ended_run_are_counted_as_lost(folder, tmp_path):
+    run = wb.launch(CONFIG, lag=1, out=tmp_path)
+    wait_until(lambda: reached(run, 13))
+    run.stop()
+    assert wb.load(run.folder.path).losses == []
+    updates, path = run.history.updates, run.folder.path / "updates.records"
+    path.write_bytes(updates[:-7].tobytes())  # at the border of a record, where nothing is cut in two
+    assert wb.load(run.folder.path).losses == ["7 records lost (updates)"]
+    again = wb.resume(run.folder.path)
+    with pytest.warns(RecordWarning, match="7 records lost"):
+        assert again.wait(DEADLINE_S).digest == undisturbed("multiprocess", 1, folder)
+    assert again.losses == wb.load(run.folder.path).losses == ["7 records lost (updates)"]
+
+
 def test_a_resumed_run_that_is_stopped_before_it_has_begun_is_where_it_was(folder, tmp_path):
     run = wb.launch(CONFIG, lag=1, out=tmp_path)
     wait_until(lambda: reached(run, 13))
@@ -348,6 +362,19 @@ def test_a_run_that_was_killed_before_it_could_say_that_it_is_complete_is_comple
     assert wb.resume(run.folder.path).wait(DEADLINE_S).digest == digest
 
 
+@pytest.mark.parametrize("damage", [None, "{", "[]"])
+def test_a_result_that_is_damaged_or_gone_is_made_again(damage, tmp_path):
+    run = wb.launch(CONFIG, lag=1, out=tmp_path)
+    whole, path = run.wait(DEADLINE_S), run.folder.path / "result.json"
+    path.unlink()
+    if damage is not None:
+        path.write_text(damage)
+        with pytest.raises(RecordError, match=r"result\.json is damaged: .*; wb\.resume .* makes it again"):
+            _ = wb.load(run.folder.path).result
+    assert wb.resume(run.folder.path).wait(DEADLINE_S).digest == whole.digest
+    assert wb.load(run.folder.path).result.greedy_reward == whole.greedy_reward
+
+
 @pytest.mark.parametrize(("mode", "lag"), [("sequential", 1), ("multiprocess", None)])
 def test_a_step_size_is_changed_from_the_checkpoint_on(mode, lag, tmp_path):
     run = wb.launch(CONFIG, mode, lag, out=tmp_path)
@@ -369,7 +396,7 @@ def test_a_resume_before_the_first_checkpoint_says_so(tmp_path):
     run.stop()
     shutil.rmtree(run.folder.path / "checkpoints")  # one is left by a run that is stopped in order
     with pytest.raises(
-        CheckpointError, match=r"no checkpoint in .*: the first is due after 500000 epochs; \d+ are recorded"
+        CheckpointError, match=r"no checkpoint in .*: the first is due after 500000 epochs, .*; \d+ are recorded"
     ):
         wb.resume(run.folder.path)
 

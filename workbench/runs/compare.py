@@ -110,9 +110,8 @@ class Comparison(Awaitable[dict[str, Any]]):
     @property
     def speedup(self) -> float | None:
         """Wall time of the first run over that of the second; None before both have finished."""
-        if any(run.status != "finished" for run in self.runs):
-            return None
-        return self.runs[0].result.wall_s / self.runs[1].result.wall_s
+        finished = all(run.status == "finished" for run in self.runs)
+        return self.runs[0].result.wall_s / self.runs[1].result.wall_s if finished else None
 
     @property
     def speedup_note(self) -> str:

@@ -45,8 +45,7 @@ class GreedyEvaluator(Evaluator):
 
     def after_run(self) -> None:
         """Evaluate the last weights."""
-        config = self.collector.config
-        self.evaluate(config.epochs - 1, config.evaluation.final_worlds, final=True)
+        self.evaluate(self.collector.config.epochs - 1, self.collector.config.evaluation.final_worlds, final=True)
 
     def evaluate(self, epoch: int, worlds: int, final: bool) -> None:
         """Play that many epochs, at most as many as the world lets be played side by side."""

@@ -287,9 +287,13 @@ class RunFolder:
         return dict(_read_head(self.place)["description"])
 
     def read_result(self) -> dict[str, Any] | None:
-        """What :meth:`write_result` wrote; None while the run has no result."""
+        """What :meth:`write_result` wrote; None while the run has no result.
+
+        Raises:
+            RecordError: it is damaged.
+        """
         path = self.place / "result.json"
-        return read_json(path) if path.exists() else None
+        return read_json(path, said("folder.result")) if path.exists() else None
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
@@ -358,8 +362,8 @@ def _read_head(path: Path) -> dict[str, Any]:
     return head
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object that a file of JSON holds, which may come from anyone.
+def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
+    """The object that a file of JSON holds, which may come from anyone; ``remedy`` is what helps if it is damaged.
 
     Raises:
         RecordError: there is no such file, or it is damaged.
@@ -368,9 +372,9 @@ def read_json(path: Path) -> dict[str, Any]:
         data = json.loads(read_text(path))
         json.dumps(data, ensure_ascii=False).encode()  # half a character can be written nowhere
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path} is damaged: {error}") from None
+        raise RecordError(f"{path} is damaged: {error}{remedy}") from None
     except OSError as error:
         raise RecordError(f"cannot read {path}: {error.strerror}") from error
     if not isinstance(data, dict):
-        raise RecordError(f"{path} is damaged: it holds a {type(data).__name__}, not an object")
+        raise RecordError(f"{path} is damaged: it holds a {type(data).__name__}, not an object{remedy}")
     return data

@@ -40,7 +40,7 @@ class History:
         self.schema = schema or Schema()
         self._tables = {name: _Table(table.dtype) for name, table in self.schema.tables.items()}
         self.lost = dict.fromkeys(self._tables, 0)
-        """Records that were overwritten before the parent read them, per table."""
+        """Records that were overwritten before the parent read them, or are gone from the run folder, per table."""
 
     @classmethod
     def of(cls, folder: RunFolder) -> Self:

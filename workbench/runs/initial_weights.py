@@ -12,6 +12,7 @@ from workbench.core.processes.worker import Parts
 from workbench.core.shared.layout import Field, Layout
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Trainer
+from workbench.runs.files import plain_file
 from workbench.runs.folder import RecordError, named_path
 from workbench.runs.loaded import LoadedRun, RunError, RunView, unpadded, weights_in
 from workbench.runs.recovery.checkpoint import read_checkpoint
@@ -64,16 +65,19 @@ def initial_weights(source: WeightSource, config: Config) -> NDArray[np.float32]
             raise RunError(said("initial_weights.layout", agent=agent, its=its, ours=wanted))
     if len(theirs) != len(ours):
         raise RunError(said("initial_weights.agents", theirs=len(theirs), ours=len(ours)))
-    unpadded(weights, config)  # refuses those of another shape
-    return np.ascontiguousarray(weights, np.float32)
+    weights = np.ascontiguousarray(weights, np.float32)
+    vectors = unpadded(weights, config)  # which refuses those of another shape
+    if bad := [agent for agent, vector in enumerate(vectors) if not np.isfinite(vector).all()]:
+        raise RunError(said("initial_weights.finite", agent=bad[0]))
+    return weights
 
 
 def _read(source: WeightSource) -> tuple[NDArray[np.float32], Config | None]:
     """The weights, and the configuration that they were made by, where it is known."""
-    if isinstance(source, np.ndarray):
-        return source, None
     if isinstance(source, RunView):
         return source.newest_weights, source.config
+    if not isinstance(source, str | Path):
+        return np.asarray(source), None
     path = named_path(source)
     if path.is_dir():
         run = LoadedRun(path)
@@ -83,8 +87,9 @@ def _read(source: WeightSource) -> tuple[NDArray[np.float32], Config | None]:
         config = checkpoint.config()
         return weights_in(checkpoint, config.num_agents), config
     try:
-        return np.load(path, allow_pickle=False), None
-    except (OSError, ValueError, EOFError) as error:
+        with plain_file(path) as file:
+            return np.lib.format.read_array(file, allow_pickle=False), None
+    except (OSError, ValueError) as error:
         raise RecordError(said("initial_weights.none", path=path, error=error)) from None
 
 

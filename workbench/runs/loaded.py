@@ -142,7 +142,7 @@ class RunView:
                     raise ValueError("it is larger than the weights of this run")
                 return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
         except (OSError, ValueError, MemoryError) as error:
-            raise RecordError(f"{path} is damaged or cannot be read: {error}") from None
+            raise RecordError(said("loaded.weights", path=path, error=error)) from None
 
     @property
     def newest_weights(self) -> NDArray[np.float32]:
@@ -201,7 +201,7 @@ class RunView:
 
     @property
     def losses(self) -> list[str]:
-        """What to know of telemetry that was dropped: nothing if none was. Training never waits for its records."""
+        """What to know of records that were dropped, or are gone from the folder since: nothing if none are."""
         lost = {table: count for table, count in self.history.lost.items() if count}
         return [f"{sum(lost.values()):,} records lost ({', '.join(lost)})"] if lost else []
 
@@ -291,6 +291,7 @@ class LoadedRun(RunView, Awaitable[Result]):
         else:
             for table in self.folder.schema.tables:
                 self.history.read(table, self.folder)
+            count_lost(self.history, self.description)
         return self
 
 
@@ -334,10 +335,17 @@ def elsewhere(description: Mapping[str, Any]) -> bool:
 
 
 def history_of(folder: RunFolder, description: Mapping[str, Any]) -> History:
-    """What is on disk of a run's records, and how many its description says were lost on the way there."""
+    """What is on disk of a run's records, and how many are not."""
     history = History.of(folder)
-    history.lost |= description.get("lost_records", {})
+    count_lost(history, description)
     return history
+
+
+def count_lost(history: History, description: Mapping[str, Any]) -> None:
+    """Count as lost what never came to the run folder, and what is no longer in it of a run that has ended."""
+    lost, written = description.get("lost_records", {}), description.get("records", {})
+    for table, count in history.counts.items():
+        history.lost[table] = lost.get(table, 0) + max(0, written.get(table, 0) - count)
 
 
 # What the fields of a description must be lies beside this name.
@@ -350,8 +358,8 @@ def _description_of(folder: RunFolder) -> dict[str, Any]:
     try:
         rule(_DESCRIPTION)(description)
         changed = {name for each in description.get("changes", ()) for name in each["settings"]}
-        lost = description.get("lost_records", {}).keys() - set(folder.schema.tables)
-        if unknown := (changed - set(CHANGEABLE)) | lost:
+        tables = description.get("lost_records", {}).keys() | description.get("records", {})
+        if unknown := (changed - set(CHANGEABLE)) | (tables - set(folder.schema.tables)):
             why = said("loaded.unknown", name=min(unknown))
     except fastjsonschema.JsonSchemaValueException as error:
         why = f"{error.message.removeprefix('data.')}; it is {reprlib.repr(error.value)}"

@@ -28,10 +28,9 @@ def describe() -> dict[str, Any]:
 
 def versions() -> dict[str, str | None]:
     """Versions of Python and of the installed packages; None for one that is not installed."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for name in ("numpy", "torch", "workbench"):
-        found[name] = next((each.version for each in importlib.metadata.distributions(name=name)), None)
-    return found
+    names, found = ("numpy", "torch", "workbench"), importlib.metadata.distributions
+    versions = {name: next((each.version for each in found(name=name)), None) for name in names}
+    return {"python": platform.python_version(), **versions}
 
 
 def commit(folder: Path = PACKAGE) -> dict[str, str | bool | None]:

@@ -17,11 +17,11 @@ def labels(runs: Sequence[RunView]) -> list[str]:
     """
     swept = ["sweep" in (run.description.get("relations") or {}) for run in runs]
     named = ["" if its or GENERATED.fullmatch(run.name) else run.name for its, run in zip(swept, runs, strict=True)]
-    parts = [[name] for name in named]
+    parts: list[tuple[str, ...]] = [(name,) for name in named]
     facts = [_facts(run) for run in runs]
     for key in dict.fromkeys(key for each in facts for key in each):
-        longer = [[*part, each.get(key, "")] for part, each in zip(parts, facts, strict=True)]
-        if _distinct(longer) > _distinct(parts):
+        longer = [(*part, each.get(key, "")) for part, each in zip(parts, facts, strict=True)]
+        if len(set(longer)) > len(set(parts)):
             parts = [new if not name or named.count(name) > 1 else old
                      for old, new, name in zip(parts, longer, named, strict=True)]  # fmt: skip
     names = [", ".join(filter(None, part)) or run.label for part, run in zip(parts, runs, strict=True)]
@@ -29,10 +29,6 @@ def labels(runs: Sequence[RunView]) -> list[str]:
         f"{name} ({names[:place].count(name) + 1})" if names.count(name) > 1 else name
         for place, name in enumerate(names)
     ]
-
-
-def _distinct(parts: list[list[str]]) -> int:
-    return len(set(map(tuple, parts)))
 
 
 def _facts(run: RunView) -> dict[str, str]:

@@ -237,9 +237,7 @@ class Run(RunView, Listener, Awaitable[Result]):
     @property
     def status(self) -> str:
         """One of created, starting, running, finished, stopped, failed."""
-        if self._status == "starting" and self._supervisor.progress.started:
-            return "running"
-        return self._status
+        return "running" if self._status == "starting" and self._supervisor.progress.started else self._status
 
     @functools.cached_property
     def references(self) -> dict[str, dict[str, float]]:
@@ -292,21 +290,17 @@ class Run(RunView, Listener, Awaitable[Result]):
     def progress(self) -> dict[str, float]:
         """Where the run is: epochs collected, agent steps and updates of all agents, rows per agent, seconds, rates."""
         progress, agents = self._supervisor.progress, self.config.num_agents
-        elapsed = self._elapsed_before
-        if progress.started:
-            until = progress.end_time if np.isfinite(progress.end_time) else time.monotonic()
-            elapsed += until - progress.start_time
+        worked = np.nan_to_num(np.fmin(progress.end_time, time.monotonic()) - progress.start_time)  # nan before
         updates = sum(progress.updates(agent) for agent in range(agents))
         epochs = progress.epochs_collected
-        return progress_numbers(epochs, epochs * self.config.steps_per_epoch, agents, updates, elapsed)
+        rows = epochs * self.config.steps_per_epoch
+        return progress_numbers(epochs, rows, agents, updates, self._elapsed_before + float(worked))
 
     @property
     def result(self) -> Result:
         """Outcome, throughput and digests; raises RunError before the end."""
-        if self._result is None and self.ended:
-            raise RunError(f"run {self.name} was {self.status} before its children had started; it has no result")
         if self._result is None:
-            raise RunError(f"run {self.name} is {self.status}; its result is there after run.wait() or run.stop()")
+            raise RunError(said("run.no result", run=self) if self.ended else said("run.not yet", run=self))
         return self._result
 
     @property
@@ -408,17 +402,11 @@ class Run(RunView, Listener, Awaitable[Result]):
             **{name: self.description[name] for name in ("config", "mode", "lag", "faults")},
             "elapsed_s": self.progress["elapsed_s"], "created": time.time(), "versions": machine.versions(),
         }  # fmt: skip
-        keep = self.config.checkpoint.keep
 
         def checkpoint() -> None:
             """Write it where this run's own folder of checkpoints is."""
-            try:
-                folder = self.folder.subfolder("checkpoints")
-            except FolderGone:
-                raise
-            except RecordError as error:
-                raise RecordError(f"{error}; earlier checkpoints are kept, and the run continues") from error
-            write_checkpoint(folder, epoch, contents, described, keep)
+            folder = self.folder.subfolder("checkpoints")
+            write_checkpoint(folder, epoch, contents, described, self.config.checkpoint.keep)
 
         self._write(checkpoint)
 
@@ -470,8 +458,7 @@ class Run(RunView, Listener, Awaitable[Result]):
     def _read_weights(self) -> list[NDArray[np.float32]]:
         """The newest snapshot of every agent; none at all if the run ended before the initial ones were there."""
         stores = self._supervisor.shared.stores
-        specs = self.config.spec.agents
-        vectors = [np.empty(2 * self.config.agent.layout(spec).size, np.float32) for spec in specs]
+        vectors = [np.empty(2 * self.config.agent.layout(spec).size, np.float32) for spec in self.config.spec.agents]
         if any(store.newest < 0 for store in stores):
             return []
         for store, vector in zip(stores, vectors, strict=True):
@@ -496,7 +483,7 @@ class Run(RunView, Listener, Awaitable[Result]):
                 self._write(self.folder.write_array, "weights.npy", padded(vectors))
         self._describe({
             "status": status, "ended": time.time(), "error": str(self.error) if self.error else None,
-            "references": self.references, "lost_records": self.history.lost,
+            "references": self.references, "lost_records": self.history.lost, "records": self.history.counts,
             "repeated_records": self._repeats.dropped,
             "skipped_checkpoints": self._checkpoints.counters.skipped.get(),
         })  # fmt: skip
@@ -606,5 +593,5 @@ def planned(config: Config, mode: str, lag: int | None, hooks: tuple[Hook, ...])
     return plan, {
         "config": config.to_dict(), "device": device, "device_name": machine.device_name(device),
         "threads": config.processes.threads, "ended": None, "error": None, "machine": machine.describe(),
-        "processes": [name for name, *_ in children_of(config, mode)], "paused_until": time.time(),
+        "processes": [name for name, *_ in children_of(config, mode)], "paused_until": time.time(), "records": {},
     }  # fmt: skip

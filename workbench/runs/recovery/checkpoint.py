@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,7 +162,7 @@ def _name(epoch: int) -> str:
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    with plain_file(path) as file, np.load(file, allow_pickle=False) as archive:
+    with plain_file(path) as file, cast(Any, np.lib.npyio.NpzFile(file, allow_pickle=False)) as archive:
         if sum(each.file_size for each in archive.zip.infolist()) > os.fstat(file.fileno()).st_size:
             raise ValueError("it unfolds to more than it is; no run packs its checkpoints")
         return dict(archive)

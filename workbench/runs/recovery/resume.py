@@ -4,6 +4,7 @@ import math
 import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def resume(
         earlier = _ended(path, parent_is_gone, given)  # it may have been resumed between the look and the lock
         earlier.folder = folder
         wanted = (config or earlier.config).replace(**changes)
-        if earlier.status == "finished" and earlier.folder.read_result() and wanted == earlier.config:
+        if _complete(earlier) and wanted == earlier.config:
             folder.release()
             return loaded.opened_as(path, **given)  # there is nothing left to do
         return begin(_gone_back(kind, hooks_of, given, earlier, wanted, set(flat(changes))), start)
@@ -77,7 +78,14 @@ def _ended(path: Path | str, parent_is_gone: bool, given: Given) -> LoadedRun:
         return found
     if elsewhere(found.description):
         raise RunError(said("resume.elsewhere", run=found, its=found.description["machine"]))
-    raise RunError(said("resume.under way", run=found))
+    raise RunError(said("resume.under way", run=found, its=found.description["machine"]))
+
+
+def _complete(run: LoadedRun) -> bool:
+    """Whether the run is finished and has a result; one that is damaged or gone is made again."""
+    with suppress(RecordError):
+        return run.status == "finished" and run.folder.read_result() is not None
+    return False
 
 
 def _gone_back(
@@ -103,7 +111,7 @@ def _gone_back(
         if its is None or (its.dtype, its.words) != (table.dtype, table.words):
             raise RecordError(said("resume.table", path=earlier.folder.path, name=name))
     _check_fits(plan, checkpoint)
-    if earlier.status == "finished" and wanted.epochs == checkpoint.epoch:
+    if _complete(earlier) and wanted.epochs == checkpoint.epoch:
         about = {"changed": ", ".join(changed) or "this", "longer": 2 * wanted.epochs}
         raise RunError(said("resume.finished", run=earlier, **about))
     again = {"time": time.time(), "epoch": checkpoint.epoch, "after": earlier.status, "changed": changed}
@@ -111,10 +119,11 @@ def _gone_back(
     if "epochs" in changed:
         again["step_size"] = _step_sizes(earlier, launched, wanted, checkpoint)
     description |= {
-        **place, "status": "created",
+        **place, "status": "created", "lost_records": earlier.history.lost,
         "resumed": [*description.get("resumed", []), again],
         "changes": [*description["changes"], *([on_the_way] if on_the_way else [])],
     }  # fmt: skip
+    earlier.folder.write_description(earlier.description | {"records": {}})  # from here on there may be fewer
     _go_back(earlier.folder, checkpoint)
     earlier.folder.write_description(description)
     return kind(plan, earlier.folder, description, checkpoint)
