@@ -271,10 +271,11 @@ def test_records_that_are_gone_from_an_ended_run_are_counted_as_lost(folder, tmp
     run = wb.launch(CONFIG, lag=1, out=tmp_path)
     wait_until(lambda: reached(run, 13))
     run.stop()
-    assert wb.load(run.folder.path).losses == []
+    followed = wb.load(run.folder.path)
+    assert followed.losses == []
     updates, path = run.history.updates, run.folder.path / "updates.records"
     path.write_bytes(updates[:-7].tobytes())  # at the border of a record, where nothing is cut in two
-    assert wb.load(run.folder.path).losses == ["7 records lost (updates)"]
+    assert followed.refresh().losses == wb.load(run.folder.path).losses == ["7 records lost (updates)"]
     again = wb.resume(run.folder.path)
     with pytest.warns(RecordWarning, match="7 records lost"):
         assert again.wait(DEADLINE_S).digest == undisturbed("multiprocess", 1, folder)
