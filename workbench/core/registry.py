@@ -18,7 +18,7 @@ class ConfigError(ValueError):
 
 
 class NotGiven(ConfigError):
-    """A file names a class that is not registered, and the caller did not give it."""
+    """A file names a class that is not registered, and the caller did not give it, or gave another."""
 
 
 # By kind (the dotted name of the setting) and name: what the core brings along, then what is registered.
@@ -90,7 +90,7 @@ def read(kind: str, name: object, given: type | str | None) -> type[Any]:
     if given is not None:
         found, _ = find(kind, given)
         if name_of(found) != name:
-            raise ConfigError(said("registry.other", kind=kind, name=name, given=name_of(found)))
+            raise NotGiven(said("registry.other", kind=kind, name=name, given=name_of(found)))
         return found
     if isinstance(name, str) and name in names(kind):
         return find(kind, name)[0]
