@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from workbench.report.intervals import LEVEL, MIN_RUNS, Estimate, interval, middle_and_ends
 from workbench.report.material import Material, ReportFigure, add_legend, group_sentence, line_look, panels
-from workbench.report.selection import Group, ReportError
+from workbench.report.selection import Group, demand
 from workbench.report.sentences import said
 from workbench.runs.loaded import LoadedRun
 from workbench.runs.metrics import METRICS
@@ -175,8 +175,7 @@ def _series(run: LoadedRun, curve: Curve, over: str, material: Material) -> tupl
 def _scale(run: LoadedRun) -> tuple[float, float]:
     """Rewards of the random and of the scripted policy in a run's world, which become 0 and 1."""
     low, high = (run.references.get(name, {}).get("mean", float("nan")) for name in ("random", "scripted"))
-    if not 0 < abs(high - low) < float("inf"):
-        raise ReportError(said("curves.scale", run=run.name, low=low, high=high))
+    demand(0 < abs(high - low) < float("inf"), said("curves.scale", run=run.name, low=low, high=high))
     return low, high
 
 
@@ -236,10 +235,9 @@ def _at(bundle: Bundle, place: int) -> str:
 def _require(name: str, curves: Sequence[Curve], material: Material) -> None:
     """Refuse a curve that is missing in some run, and an interval over too few seeds."""
     for curve, run in itertools.product(curves, material.selection.runs):
-        if (count := len(run.history.series(curve.metric)[0])) < 2:
-            about = {"run": run.name, "count": count, "lost": run.history.lost[METRICS[curve.metric].table]}
-            raise ReportError(said("curves.missing", name=name, metric=curve.metric, config=run.config, **about))
+        count, lost = len(run.history.series(curve.metric)[0]), run.history.lost[METRICS[curve.metric].table]
+        about = {"name": name, "metric": curve.metric, "run": run.name, "count": count, "lost": lost}
+        demand(count >= 2, said("curves.missing", config=run.config, **about))
     for group in material.groups if material.bands else ():
-        if (count := len(group.runs)) < MIN_RUNS:
-            about = {"group": group.label, "count": count, "seeds": listed(group.seeds)}
-            raise ReportError(said("curves.seeds", name=name, least=MIN_RUNS, level=100 * LEVEL, **about))
+        about = {"name": name, "group": group.label, "count": len(group.runs), "seeds": listed(group.seeds)}
+        demand(len(group.runs) >= MIN_RUNS, said("curves.seeds", least=MIN_RUNS, level=100 * LEVEL, **about))

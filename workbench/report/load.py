@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from workbench.core.processes.supervisor import children_of
 from workbench.report.material import Material, ReportFigure, add_legend, bar_look, group_sentence, panels, row_height
-from workbench.report.selection import Group, ReportError
+from workbench.report.selection import Group, demand
 from workbench.report.sentences import said
 from workbench.runs.table import Table, number
 
@@ -45,8 +45,7 @@ def _mean(group: Group, part: str) -> float:
     for run in group.runs:
         name = f"system/{part}_memory"
         values = run.history.series(name)[1] if name in run.history.schema.metrics else np.empty(0)
-        if part == "acting" and not len(values):
-            raise ReportError(said("memory.none", run=run.name))
+        demand(part != "acting" or len(values) > 0, said("memory.none", run=run.name))
         medians.append(float(np.median(values)) if len(values) else 0.0)
     return float(np.mean(medians))
 

@@ -15,7 +15,8 @@ from workbench.report.fault_matrix import fault_matrix
 from workbench.report.intervals import estimate, interval
 from workbench.report.load import memory
 from workbench.report.material import Columns, Material, ReportFigure
-from workbench.report.selection import QUANTITIES, Group, ReportError, Runs, Selection, select
+from workbench.report.selection import QUANTITIES, Group, ReportError, Runs, Selection, demand, select
+from workbench.report.sentences import said
 from workbench.report.settings import lost_sentence, origin_sentence, settings_sentence, task_sentence
 from workbench.report.speedup import speedup
 from workbench.report.sweep import sweep
@@ -194,12 +195,10 @@ def _cell(group: Group, path: str, bands: bool) -> str:
 
 
 def _check(columns: str, figures: Sequence[str], smoothing: float) -> None:
-    if columns not in COLUMN_WIDTHS:
-        raise ReportError(f"columns is {columns!r}; it must be one of {', '.join(COLUMN_WIDTHS)}")
-    if unknown := [name for name in figures if name not in FIGURES]:
-        raise ReportError(f"there is no figure {unknown[0]!r}; choose from {', '.join(FIGURES)}")
-    if not 0 <= smoothing < 1:
-        raise ReportError(f"smoothing is {smoothing!r}; it must be a share of a run's length, 0 to below 1")
+    demand(columns in COLUMN_WIDTHS, said("make.columns", columns=columns, known=", ".join(COLUMN_WIDTHS)))
+    for name in figures:
+        demand(name in FIGURES, said("make.figure", name=name, known=", ".join(FIGURES)))
+    demand(0 <= smoothing < 1, said("make.smoothing", smoothing=smoothing))
 
 
 def _read(path: Path | str | None, campaign: str) -> Mapping[str, Any] | None:

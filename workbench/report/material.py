@@ -9,7 +9,7 @@ from typing import Any, Literal
 from matplotlib.axes import Axes
 
 from workbench.report.intervals import ENOUGH_RUNS, LEVEL, RESAMPLES
-from workbench.report.selection import Group, ReportError, Selection
+from workbench.report.selection import Group, Selection, demand
 from workbench.report.sentences import said
 from workbench.runs.statistics import listed
 from workbench.runs.table import Table
@@ -130,8 +130,8 @@ def row_height(names: Sequence[str], least: float) -> float:
         ReportError: a page has no room for so many rows.
     """
     height = max(least, *(0.06 + 0.13 * (1 + name.count("\n")) for name in names))
-    if (fit := int((PAGE - 1) / height)) < len(names):
-        raise ReportError(said("bands.crowded", count=len(names), fit=fit))
+    fit = int((PAGE - 1) / height)
+    demand(len(names) <= fit, said("bands.crowded", count=len(names), fit=fit))
     return height
 
 
@@ -148,8 +148,7 @@ def add_legend(picture: Picture) -> None:
         wrapped, columns, height = fitted(what_differs(labels), picture.get_figwidth(), PRINT.text)
     grown = picture.get_figheight() + max(0.0, height - 0.35)
     fit = min(MOST_STYLES, int(len(labels) * (PAGE - grown + height) / height))
-    if len(labels) > fit:
-        raise ReportError(said("bands.crowded", count=len(labels), fit=fit))
+    demand(len(labels) <= fit, said("bands.crowded", count=len(labels), fit=fit))
     picture.set_figheight(grown)
     legend_above(picture, handles, columns, PRINT, wrapped)
 

@@ -31,6 +31,16 @@ class ReportError(RecordError):
     """A report or a figure cannot be made of what was recorded. The message says what is missing, and the remedy."""
 
 
+def demand(holds: bool, otherwise: str) -> None:
+    """Refuse a report or a figure, with what it lacks in words.
+
+    Raises:
+        ReportError: what is demanded does not hold.
+    """
+    if not holds:
+        raise ReportError(otherwise)
+
+
 @dataclass(frozen=True)
 class Group:
     """Runs of one mode, lag, set of faults and settings, by seed.
@@ -89,8 +99,7 @@ def select(paths: Sequence[Runs], pool: Sequence[str] = ()) -> Selection:
     """
     if unknown := [name for name in pool if name not in field_names()]:
         raise ReportError(f"there is no setting {unknown[0]!r} to pool; `workbench run --help` lists them all")
-    if not paths:
-        raise ReportError(said("selection.none"))
+    demand(len(paths) > 0, said("selection.none"))
     given = {run.folder.path.resolve(): classes_of(run.config) for run in paths if isinstance(run, RunView)}
     found, left_out = dict[LoadedRun, dict[str, Any]](), list[str]()
     for folder in sorted({each for path in paths for each in _runs_below(path)}):
@@ -108,8 +117,7 @@ def select(paths: Sequence[Runs], pool: Sequence[str] = ()) -> Selection:
         newer = newest.setdefault(json.dumps([_kind(run), found[run]], sort_keys=True), run)
         if newer is not run:
             left_out.append(f"{run.name} has the settings and the seed of {newer.name}, which is newer")
-    if not newest:
-        raise ReportError(f"none of the {len(left_out)} runs can be drawn: {'; '.join(left_out[:10])}")
+    demand(len(newest) > 0, said("selection.nothing", count=len(left_out), why="; ".join(left_out[:10])))
     groups = _groups({run: found[run] for run in reversed(newest.values())}, pool)
     return Selection(groups, tuple(pool), tuple(sorted(left_out)))
 
@@ -160,11 +168,9 @@ def shown(value: Any) -> str:
 
 def _runs_below(path: Runs) -> list[Path]:
     folder = path.folder.path if isinstance(path, RunView) else named_path(path)
-    if not folder.exists():
-        raise ReportError(f"there is no {path}, neither here nor in {runs_folder()}; give a run's folder")
+    demand(folder.exists(), said("selection.nowhere", path=path, runs=runs_folder()))
     found = [file.parent for file in folder.resolve().rglob("run.json") if file.is_file()]
-    if not found:
-        raise ReportError(f"{folder} is no run folder and holds none: there is no run.json in it or below it")
+    demand(len(found) > 0, said("selection.empty", folder=folder))
     return found
 
 

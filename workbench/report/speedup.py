@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 
 from workbench.report.intervals import ENOUGH_RUNS, Estimate, estimate, interval
 from workbench.report.material import Material, ReportFigure, bar_look, new_picture, panel_title, row_height
-from workbench.report.selection import Group, ReportError
+from workbench.report.selection import Group, ReportError, demand
 from workbench.report.sentences import said
 from workbench.runs.loaded import LoadedRun
 from workbench.runs.sentences import beside
@@ -54,8 +54,7 @@ def speedup(material: Material) -> ReportFigure:
     """
     bench = [] if material.bench is None else bars_of_bench(material.bench)
     parts = [(title, bars) for title, bars in (("Runs", bars_of_runs(material)), ("Benchmark", bench)) if bars]
-    if not parts:
-        raise ReportError(said("speedup.none", found="; ".join(group.label for group in material.groups)))
+    demand(len(parts) > 0, said("speedup.none", found="; ".join(group.label for group in material.groups)))
     bars = [bar for _, own in parts for bar in own]
     narrow = material.columns == "single"
     names = [_names(own, material, "\n" if narrow else " ") for _, own in parts]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from workbench.report.material import Material, ReportFigure, group_sentence, line_look, panels
-from workbench.report.selection import Group, ReportError, shown
+from workbench.report.selection import Group, demand, shown
 from workbench.report.sentences import said
 from workbench.runs.statistics import mean_and_half_width, with_interval
 from workbench.runs.table import Table, number, order
@@ -26,8 +26,7 @@ def sweep(material: Material) -> ReportFigure:
     """
     groups = list(material.groups)
     fields = _swept(groups)
-    if not 1 <= len(fields) <= MOST_FIELDS:
-        raise ReportError(said("sweep.fields", most=MOST_FIELDS, fields=", ".join(fields) or "none"))
+    demand(1 <= len(fields) <= MOST_FIELDS, said("sweep.fields", most=MOST_FIELDS, fields=", ".join(fields) or "none"))
     rewards = [[run.result.greedy_reward for run in group.runs] for group in groups]
     means, halves = np.transpose([mean_and_half_width(each) for each in rewards])
     unit = "greedy reward per epoch"

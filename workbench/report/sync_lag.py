@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from workbench.report.material import Material, ReportFigure, add_legend, bar_look, group_sentence, panels
-from workbench.report.selection import Group, ReportError
+from workbench.report.selection import Group, demand
 from workbench.report.sentences import said
 from workbench.runs.table import Table, number
 from workbench.view.style import GREY, PRINT
@@ -60,8 +60,7 @@ def even_bins(values: list[Array]) -> Array:
 
 def _values(group: Group, metric: str) -> Array:
     for run in group.runs:
-        if not len(run.history.epochs):
-            raise ReportError(said("sync_lag.none", metric=metric, run=run.name))
+        demand(len(run.history.epochs) > 0, said("sync_lag.none", metric=metric, run=run.name))
     return np.concatenate([run.history[metric].astype(np.float64) for run in group.runs])
 
 
