@@ -234,10 +234,36 @@ def test_what_is_left_out_is_named(tmp_path):
     made = select([tmp_path])
     assert [run.name for run in made.runs] == ["newer"]
     assert made.left_out == (
-        "broken is failed; only finished runs are drawn",
+        "broken is failed; only finished runs that have a result are drawn",
         "older has the settings and the seed of newer, which is newer",
     )
     assert "- older has the settings" in make(tmp_path).page
+
+
+def test_a_watched_trainer_is_left_out_as_what_it_is(tmp_path):
+    with workbench.Watch("sequential", out=tmp_path):
+        pass
+    with pytest.raises(ReportError, match="sequential is a watched trainer's run, which no report draws"):
+        make(tmp_path)
+
+
+def test_a_report_that_does_not_know_a_world_says_how_to_have_it_known(tmp_path):
+    pytest.importorskip("gymnasium")
+    finished_run(tmp_path, config=CONFIG.replace(world="gymnasium:CartPole-v1"), name="pole")
+    script = f"from workbench.report import make; make({str(tmp_path)!r})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "world is 'gymnasium'" in done.stderr and "`import workbench as wb` and take wb.report.make" in done.stderr
+
+
+def test_settings_of_another_agent_are_in_the_caption_and_can_be_pooled(tmp_path):
+    pytest.importorskip("gymnasium")
+    config = CONFIG.replace(world="gymnasium:CartPole-v1", agent="dqn", **{"replay.sampler": "prioritised"})
+    finished_run(tmp_path, config=config, name="pole")
+    made = make(tmp_path, bands=False, figures=["reward"], pool=["replay.sampler.beta"])
+    told = made["reward"].caption.partition("Settings other than the defaults: ")[2]
+    for words in ("world.env_id = CartPole-v1", "agent.name = dqn", "sampler.name = prioritised", "sampler.alpha = "):
+        assert words in told
+    assert "changed on the way" not in told
 
 
 def test_runs_are_found_by_their_name_and_taken_from_objects(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ alone.
 
 import itertools
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.config import MODES, Config, field_names
+from workbench.core.config import MODES, Config, ConfigError
+from workbench.core.sentences import did_you_mean
 from workbench.core.settings import flat
 from workbench.report.sentences import said
 from workbench.runs.folder import RecordError, named_path, runs_folder
-from workbench.runs.loaded import Given, LoadedRun, RunView, classes_of, extensions
+from workbench.runs.loaded import Given, LoadedRun, RunView, classes_of, extensions, readers
 from workbench.runs.result import listed_in, value_at
 
 # Name of each row of the table of results, and where a result has the number.
@@ -97,8 +99,6 @@ def select(paths: Sequence[Runs], pool: Sequence[str] = ()) -> Selection:
     Raises:
         ReportError: no path is given, one is not there or holds no run; there is no finished run, or no such setting.
     """
-    if unknown := [name for name in pool if name not in field_names()]:
-        raise ReportError(f"there is no setting {unknown[0]!r} to pool; `workbench run --help` lists them all")
     demand(len(paths) > 0, said("selection.none"))
     given = {run.folder.path.resolve(): classes_of(run.config) for run in paths if isinstance(run, RunView)}
     found, left_out = dict[LoadedRun, dict[str, Any]](), list[str]()
@@ -106,18 +106,23 @@ def select(paths: Sequence[Runs], pool: Sequence[str] = ()) -> Selection:
         try:
             run, settings = _read(folder, given.get(folder, {}))
         except RecordError as error:
-            left_out.append(f"{folder.name} cannot be read: {error}")
+            alone = "workbench.api" not in sys.modules and isinstance(error.__cause__, ConfigError)
+            left_out.append(f"{folder.name} cannot be read: {error}{said('selection.alone') if alone else ''}")
             continue
         if _finished(run):
             found[run] = settings
         else:
-            left_out.append(f"{run.name} is {run.status}; only finished runs are drawn")
+            watched = run.mode in readers
+            left_out.append(said("selection.watched", run=run) if watched else said("selection.unfinished", run=run))
     newest: dict[str, LoadedRun] = {}
     for run in sorted(found, key=_age, reverse=True):
         newer = newest.setdefault(json.dumps([_kind(run), found[run]], sort_keys=True), run)
         if newer is not run:
             left_out.append(f"{run.name} has the settings and the seed of {newer.name}, which is newer")
     demand(len(newest) > 0, said("selection.nothing", count=len(left_out), why="; ".join(left_out[:10])))
+    known = dict.fromkeys(name for settings in found.values() for name in settings)
+    for name in pool:
+        demand(name in known, said("selection.pool", name=name, nearest=did_you_mean(name, known)))
     groups = _groups({run: found[run] for run in reversed(newest.values())}, pool)
     return Selection(groups, tuple(pool), tuple(sorted(left_out)))
 

@@ -5,14 +5,17 @@ from typing import Any
 from workbench.report.selection import DEFAULTS, Selection, shown
 from workbench.report.sentences import said
 
-_OWN_WORDS = ("seed", "device", "warm start", "probes", "world.name")
+_OWN_WORDS = ("seed", "device", "warm start", "probes", "world.name", "changed on the way")
 
 
 def settings_sentence(selection: Selection) -> str:
-    """Every setting that is not the default, once; settings that differ between groups are in the groups' names."""
+    """Every setting that is not the default, once; settings that differ between groups are in the groups' names.
+
+    Those of a world, agent or sampler that the default configuration has not are told, whatever they are.
+    """
     found = [group.settings for group in selection.groups]
     common = dict(item for item in found[0].items() if all(item in each.items() for each in found))
-    other = {name: value for name, value in common.items() if DEFAULTS.get(name, value) != value}
+    other = {name: value for name, value in common.items() if DEFAULTS.get(name, DEFAULTS) != value}
     changed = [f"{name} = {shown(value)}" for name, value in other.items() if name not in _OWN_WORDS]
     way = f" Changed on the way: {common['changed on the way']}." if common.get("changed on the way") else ""
     warm = ", warm start" if common.get("warm start") else ""
