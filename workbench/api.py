@@ -529,8 +529,7 @@ def _report_of(chosen: list[loading.LoadedRun]) -> tuple[object, ...]:
     """The results and every figure, without intervals where a group has too few seeds for them."""
     from workbench import report
 
-    made = report.make(chosen)
-    made = report.make(chosen, bands=False) if "reward" in made.left_out else made
+    made = report.make(chosen, bands=None)
     return made.results, *made.figures.values()
 
 

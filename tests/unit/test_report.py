@@ -1,5 +1,6 @@
 """Reports: the statistics, what is a group, what each figure shows, equal bytes for equal runs, and clear refusals."""
 
+import itertools
 import json
 import os
 import re
@@ -460,6 +461,19 @@ def test_the_matrix_names_every_fault_at_both_widths(runs, matrix_file):
         names = [label.get_text() for label in figure.picture.axes[0].get_yticklabels()]
         assert names == [line["name"] for line in lines] == [row[0] for row in figure.table.rows]
         assert figure.picture.get_figwidth() == width and "36 of 37 faults were noticed" in figure.caption
+
+
+def test_without_bands_a_sweep_has_none_either_and_they_can_be_had_where_there_are_seeds_enough(tmp_path):
+    for seed, rate in itertools.product(range(2), (1e-3, 3e-3)):
+        finished_run(
+            tmp_path, seed=seed, config=CONFIG.replace(learning={"learning_rate": rate}), name=f"{rate}-{seed}"
+        )
+    made = make(tmp_path, bands=None)
+    assert made["sweep"].table.rows[0][1] == "50.50 ± 6.35" and "95 % intervals" in made["sweep"].caption
+    assert "no intervals are drawn" in made["reward"].caption
+    without = make(tmp_path, bands=False)["sweep"]
+    assert without.table.rows[0][1] == "50.50" and "interval" not in without.caption.partition("Groups")[0]
+    assert len(without.picture.axes[0].collections) < len(made["sweep"].picture.axes[0].collections)
 
 
 def test_without_bands_one_seed_is_enough(tmp_path):

@@ -287,7 +287,7 @@ def sweep(arguments: list[str]) -> int:
     made = make(executor=executor(options.on, options.address, **_named(options.option)))
     code = _finish_sweep(made)
     if options.report is not None and made.finished:
-        tell(f"report: {made.report(bands=False).save(options.report)[-1]}")
+        tell(f"report: {made.report(bands=None).save(options.report)[-1]}")
     return code
 
 

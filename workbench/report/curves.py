@@ -143,7 +143,7 @@ def bundle_of(group: Group, curve: Curve, over: str, material: Material) -> tupl
     x, y = aligned([(x, y) for x, y, _ in found], hold=over == "time")
     if not all(np.array_equal(own, x) for own, _, _ in found):
         notes.add(said("curves.held") if over == "time" else said("curves.cut"))
-    return Bundle(over, x, *middle_and_ends(y, group.strata, material.bands)), notes
+    return Bundle(over, x, *middle_and_ends(y, group.strata, material.curve_bands)), notes
 
 
 def start_time(run: LoadedRun) -> float:
@@ -238,6 +238,6 @@ def _require(name: str, curves: Sequence[Curve], material: Material) -> None:
         count, lost = len(run.history.series(curve.metric)[0]), run.history.lost[METRICS[curve.metric].table]
         about = {"name": name, "metric": curve.metric, "run": run.name, "count": count, "lost": lost}
         demand(count >= 2, said("curves.missing", config=run.config, **about))
-    for group in material.groups if material.bands else ():
+    for group in material.groups if material.curve_bands else ():
         about = {"name": name, "group": group.label, "count": len(group.runs), "seeds": listed(group.seeds)}
         demand(len(group.runs) >= MIN_RUNS, said("curves.seeds", least=MIN_RUNS, level=100 * LEVEL, **about))

@@ -12,7 +12,7 @@ from typing import Any
 
 from workbench.report.curves import greedy_reward, loss_and_q, reward
 from workbench.report.fault_matrix import fault_matrix
-from workbench.report.intervals import estimate, interval
+from workbench.report.intervals import MIN_RUNS, estimate, interval
 from workbench.report.load import memory
 from workbench.report.material import Columns, Material, ReportFigure
 from workbench.report.selection import QUANTITIES, Group, ReportError, Runs, Selection, demand, select
@@ -56,8 +56,7 @@ class Report:
     left_out: Mapping[str, str]
 
     def __getitem__(self, name: str) -> ReportFigure:
-        if name in self.left_out:
-            raise ReportError(self.left_out[name])
+        demand(name not in self.left_out, self.left_out.get(name, ""))
         if name not in self.figures:
             raise KeyError(f"there is no figure {name!r} in this report; it has {', '.join(self.figures)}")
         return self.figures[name]
@@ -114,7 +113,7 @@ class Report:
 
 def make(
     runs: Sequence[Runs] | Runs, *, columns: Columns = "double", figures: Sequence[str] = (),
-    bands: bool = True, smoothing: float = 0.05, pool: Sequence[str] = (), matrix: Path | str | None = None,
+    bands: bool | None = True, smoothing: float = 0.05, pool: Sequence[str] = (), matrix: Path | str | None = None,
     bench: Path | str | None = None, last: float | None = None, until: float | None = None,
 ) -> Report:  # fmt: skip
     """Draw the figures of some runs.
@@ -124,7 +123,7 @@ def make(
         columns: width of the figures: "single" (3.4 inches) or "double" (7 inches).
         figures: names of :data:`~workbench.report.make.FIGURES`; each of them must succeed. Empty for all that can
             be made of what is there; the others are named in :attr:`Report.left_out`.
-        bands: whether to draw intervals over seeds, which need several.
+        bands: whether to draw intervals over seeds, which need several; None for where each group has enough.
         smoothing: window of the moving average over noisy curves, as a share of a run's length; 0 for none.
         pool: settings whose values are strata of one group, in place of groups of their own.
         matrix: file of ``tests.campaigns.matrix``; None for ``data/reference/matrix.json`` where there is one.
@@ -143,7 +142,9 @@ def make(
     if matrix is None and reference_path("matrix.json").exists():
         matrix = reference_path("matrix.json")
     read = _read(matrix, "matrix"), _read(bench, "bench")
-    material = Material(selection, columns, bands, smoothing, *read, last, until)
+    enough = all(len(group.runs) >= MIN_RUNS for group in selection.groups)
+    drawn = bands is None or bands, enough if bands is None else bands
+    material = Material(selection, columns, *drawn, smoothing, *read, last, until)
     made, left_out = dict[str, ReportFigure](), dict[str, str]()
     for name in figures or FIGURES:
         try:
@@ -152,7 +153,7 @@ def make(
             if figures:
                 raise
             left_out[name] = str(error)
-    return Report(made, results_table(selection, bands), selection, left_out)
+    return Report(made, results_table(selection, material.bands), selection, left_out)
 
 
 def draw(name: str, material: Material) -> ReportFigure:

@@ -29,7 +29,8 @@ class Material:
     """What the figures of one report may draw.
 
     Attributes:
-        bands: Whether intervals over seeds are drawn; they need several.
+        bands: Whether intervals over seeds are drawn where there are seeds enough.
+        curve_bands: Whether curves have them, for which every group must have seeds enough.
         smoothing: Window of the moving average over what is noisy, as a share of a run's length.
         matrix: What ``python -m tests.campaigns.matrix`` wrote.
         bench: What ``python -m tests.campaigns.bench`` wrote.
@@ -40,6 +41,7 @@ class Material:
     selection: Selection
     columns: Columns = "double"
     bands: bool = True
+    curve_bands: bool = True
     smoothing: float = 0.05
     matrix: Mapping[str, Any] | None = None
     bench: Mapping[str, Any] | None = None
@@ -61,12 +63,12 @@ class Material:
         """What line and band are."""
         counts = [len(group.runs) for group in self.groups]
         few, many = min(counts) < ENOUGH_RUNS, max(counts) >= ENOUGH_RUNS
-        kinds = [kind + " with bands" * self.bands for kind, there in (("many", many), ("few", few)) if there]
+        kinds = [kind + " with bands" * self.curve_bands for kind, there in (("many", many), ("few", few)) if there]
         lines = "; or ".join(said(f"bands.{kind}", level=100 * LEVEL, resamples=RESAMPLES) for kind in kinds)
         mixed = said("bands.mixed", enough=ENOUGH_RUNS) if few and many else ""
-        pooled = self.bands and self.selection.pooled
+        pooled = self.curve_bands and self.selection.pooled
         strata = said("bands.strata", pooled=", ".join(self.selection.pooled)) if pooled else ""
-        return f"Lines are {lines}{mixed}{'' if self.bands else '; no intervals are drawn'}.{strata}"
+        return f"Lines are {lines}{mixed}{'' if self.curve_bands else '; no intervals are drawn'}.{strata}"
 
     def row_names(self, labels: Sequence[str]) -> list[str]:
         """The labels of rows, of long ones only what differs, wrapped to less than half of the figure's width."""

@@ -154,11 +154,8 @@ def settings_of(run: LoadedRun) -> dict[str, Any]:
 
 
 def _changes(run: LoadedRun) -> str:
-    made = [
-        f"{name} = {shown(value)} from epoch {epoch} on"
-        for _, epoch, found in run.changes
-        for name, value in found.items()
-    ]
+    settings = [(epoch, *each) for _, epoch, found in run.changes for each in found.items()]
+    made = [f"{name} = {shown(value)} from epoch {epoch} on" for epoch, name, value in settings]
     return "; ".join([*extensions(run.description), *made])
 
 

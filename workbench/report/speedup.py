@@ -140,8 +140,7 @@ def _work(group: Group) -> tuple[tuple[str, ...], dict[str, Any]]:
 
 def _pairs(group: Group, baseline: Group) -> list[tuple[float, float]]:
     """Wall times of the runs of both groups that are of the same task and seed."""
-    its = {_which(run): run.result.wall_s for run in baseline.runs}
-    own = {_which(run): run.result.wall_s for run in group.runs}
+    own, its = ({_which(run): run.result.wall_s for run in each.runs} for each in (group, baseline))
     return [(own[which], its[which]) for which in sorted(own) if which in its]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from workbench.report.material import Material, ReportFigure, group_sentence, line_look, panels
 from workbench.report.selection import Group, demand, shown
 from workbench.report.sentences import said
-from workbench.runs.statistics import mean_and_half_width, with_interval
+from workbench.runs.statistics import mean_and_half_width, not_finite, with_interval
 from workbench.runs.table import Table, number, order
 from workbench.view.style import PRINT
 
@@ -29,23 +29,23 @@ def sweep(material: Material) -> ReportFigure:
     demand(1 <= len(fields) <= MOST_FIELDS, said("sweep.fields", most=MOST_FIELDS, fields=", ".join(fields) or "none"))
     rewards = [[run.result.greedy_reward for run in group.runs] for group in groups]
     means, halves = np.transpose([mean_and_half_width(each) for each in rewards])
+    bars = np.nan_to_num(halves) if material.bands else None
     unit = "greedy reward per epoch"
     heads = [("", field if material.columns == "single" else field.rpartition(".")[2], unit) for field in fields]
     picture, axes = panels(material, 2.0, [*heads, *([(unit, fields[1], fields[0])] if len(fields) == 2 else [])])
     width = picture.get_figwidth() / (1 if material.columns == "single" else len(axes)) - 0.55
-    ticks = {field: sorted({_value(group, field) for group in groups}, key=order) for field in fields}
-    for field, place in zip(fields, axes, strict=False):
-        at = np.array([ticks[field].index(_value(group, field)) for group in groups])
-        apart = 0.16 * np.linspace(-1, 1, len(groups)) if len(fields) > 1 else 0.0
-        look, bars = line_look(0), np.nan_to_num(halves)
+    values = {field: [_value(group, field) for group in groups] for field in fields}
+    ticks = {field: sorted(set(own), key=order) for field, own in values.items()}
+    places = {field: np.array(list(map(ticks[field].index, own))) for field, own in values.items()}
+    for (field, at), place in zip(places.items(), axes, strict=False):
+        apart, look = 0.16 * np.linspace(-1, 1, len(groups)) if len(fields) > 1 else 0.0, line_look(0)
         place.errorbar(at + apart, means, bars, fmt="o", markersize=3, capsize=2, color=look["color"], linewidth=0.9)
         place.plot(np.bincount(at, means) / np.bincount(at), **look)
         _name_ticks(place.xaxis, ticks[field], width)
     if len(fields) == 2:
         table = np.full([len(ticks[field]) for field in fields], np.nan)
-        for group, mean in zip(groups, means, strict=True):
-            row, column = (ticks[field].index(_value(group, field)) for field in fields)
-            table[row, column] = mean
+        table[*places.values()] = means
+        for row, column, mean in zip(*places.values(), means, strict=True):
             if len(number(mean)) * LETTER * len(ticks[fields[1]]) < width:
                 axes[2].text(column, row, number(mean), ha="center", va="center", fontsize=PRINT.small, color="black")
         axes[2].imshow(np.ma.masked_invalid(table), aspect="auto", cmap="Blues", alpha=0.55)
@@ -53,14 +53,16 @@ def sweep(material: Material) -> ReportFigure:
         for axis, field in ((axes[2].xaxis, fields[1]), (axes[2].yaxis, fields[0])):
             _name_ticks(axis, ticks[field], width)
     seeds = [[run.config.seed for run in group.runs] for group in groups]
-    told = [with_interval(*each) for each in zip(rewards, seeds, strict=True)]
-    rows = [
-        (*(shown(_value(group, field)) for field in fields), text, str(len(each)))
-        for group, text, each in zip(groups, told, rewards, strict=True)
+    told = [
+        with_interval(each, own) if material.bands else not_finite(each, own) or number(mean)
+        for each, own, mean in zip(rewards, seeds, means, strict=True)
     ]
+    cells = zip(*values.values(), told, rewards, strict=True)
+    rows = tuple((*map(shown, own), text, str(len(each))) for *own, text, each in cells)
     picture.alt = "; ".join(f"{group.label}: {text}" for group, text in zip(groups, told, strict=True))
-    caption = said("sweep.caption", fields=" and ".join(fields), groups=group_sentence(tuple(groups)))
-    return ReportFigure(picture, caption, Table((*fields, unit, "runs"), tuple(rows)))
+    about = {"fields": " and ".join(fields), "bands": said("sweep.bands") * material.bands}
+    caption = said("sweep.caption", **about, groups=group_sentence(tuple(groups)))
+    return ReportFigure(picture, caption, Table((*fields, unit, "runs"), rows))
 
 
 def _swept(groups: list[Group]) -> list[str]:

@@ -3,7 +3,7 @@
 import textwrap
 
 from workbench.report.material import Material, ReportFigure, new_picture, panel_title
-from workbench.report.selection import ReportError
+from workbench.report.selection import demand
 from workbench.report.sentences import said
 from workbench.runs.folder import RecordError
 from workbench.runs.table import Table
@@ -54,8 +54,7 @@ def _timelines(material: Material) -> list[Timeline]:
                 found[run.mode] = Timeline(run)
         except RecordError as error:
             reasons.append(str(error))
-    if not found:
-        raise ReportError(said("timeline.none", count=len(material.selection.runs), why=reasons[0]))
+    demand(len(found) > 0, said("timeline.none", count=len(material.selection.runs), why=next(iter(reasons), "")))
     return list(found.values())
 
 
