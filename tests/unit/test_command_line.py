@@ -124,6 +124,25 @@ def test_settings_of_a_resumed_run_count_whether_they_follow_one_option_or_sever
         assert "epochs was given twice" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "lab"])
+def test_help_speaks_of_what_may_be_left_out_in_words(command, capsys):
+    assert exit_code([command, "--help"]) == 0
+    assert "None" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("compare --preset tiny --seeds 0", "--seeds is 0; it is how many pairs of runs"),
+        ("sweep --preset tiny --over seed=0:2 --on dask --at-once 2", "--at-once is 2; it goes with --on local alone"),
+    ],
+)
+def test_a_number_is_refused_by_the_name_of_its_option(line, message, capsys, monkeypatch):
+    monkeypatch.setattr(training, "executor", lambda *_: pytest.fail("a cluster was started"))
+    assert exit_code(line.split()) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_what_is_said_of_an_option_has_no_line_breaks_of_the_source(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")
     assert exit_code(["resume", "--help"]) == 0

@@ -18,17 +18,18 @@ from workbench.core.settings import whole
 from workbench.runs.presets import preset, presets
 
 Options = TypeVar("Options")
+Value = TypeVar("Value")
 
 # Every setting as an option of its own, without a prefix.
 AllSettings = Annotated[Config, tyro.conf.arg(name="")]
+
+# What may be left out; its help says in words what is done then.
+Maybe = Annotated[Value | None, tyro.conf.DisallowNone, tyro.conf.arg(help_behavior_hint="")]
 
 # The folder of a run, or its name.
 RunPath = tyro.conf.Positional[Path]
 
 PresetName = Annotated[str, tyro.conf.arg(metavar="{" + ",".join(presets()) + "}")]
-
-# Words after one option, which may itself be given again: ``--set epochs=480 device=cpu --set seed=0``.
-Several = Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction]
 
 # How the text of an option becomes a value, where it is not as tyro does it by itself.
 READ = ConstructorRegistry()
@@ -60,9 +61,9 @@ class Classes:
         sampler: Sampler that is not part of this package, as ``module:Class``.
     """
 
-    world: str | None = None
-    agent: str | None = None
-    sampler: str | None = None
+    world: Maybe[str] = None
+    agent: Maybe[str] = None
+    sampler: Maybe[str] = None
 
 
 # The options of :class:`Classes`, without a prefix.

@@ -11,7 +11,7 @@ import tyro
 
 from workbench import api
 from workbench import export as exports
-from workbench.cli.options import NONE, OwnClasses, RunPath, command
+from workbench.cli.options import NONE, Maybe, OwnClasses, RunPath, command
 from workbench.core.settings import require
 from workbench.runs.table import tell
 
@@ -36,7 +36,7 @@ def doctor(run: RunPath, own: OwnClasses = NONE) -> int:
 
 @command
 def timeline(
-    run: RunPath, last: float | None = None, until: float | None = None, out: Path | None = None,
+    run: RunPath, last: Maybe[float] = None, until: Maybe[float] = None, out: Maybe[Path] = None,
     own: OwnClasses = NONE,
 ) -> None:  # fmt: skip
     """Print how much each process of a run worked and waited, during the run or after it.
@@ -64,7 +64,7 @@ def timeline(
 def figures(
     runs: tyro.conf.Positional[tuple[Path, ...]], out: Path, columns: Literal["single", "double"] = "double",
     figures: FigureNames = (), bands: bool = True, smoothing: float = 0.05, pool: Settings = (),
-    matrix: Path | None = None, bench: Path | None = None, last: float | None = None, until: float | None = None,
+    matrix: Maybe[Path] = None, bench: Maybe[Path] = None, last: Maybe[float] = None, until: Maybe[float] = None,
 ) -> None:  # fmt: skip
     """Make the figures of a report from run folders: PDF, SVG and PNG, captions, Markdown and LaTeX tables.
 
@@ -106,7 +106,7 @@ def figures(
 @command
 def film(
     runs: tyro.conf.Positional[tuple[Path, ...]], out: Path, seed: int = 0,
-    checkpoint: int | Literal["newest"] | None = None, own: OwnClasses = NONE,
+    checkpoint: Maybe[int | Literal["newest"]] = None, own: OwnClasses = NONE,
 ) -> None:  # fmt: skip
     """Play one greedy epoch with the weights of each run, and film it: the runs side by side.
 
@@ -143,7 +143,7 @@ def export(run: RunPath, to: exports.Format, out: Path, own: OwnClasses = NONE) 
 
 
 @command
-def unpack(archive: tyro.conf.Positional[Path], out: Path | None = None, own: OwnClasses = NONE) -> None:
+def unpack(archive: tyro.conf.Positional[Path], out: Maybe[Path] = None, own: OwnClasses = NONE) -> None:
     """Open a run that `workbench export --to archive` packed. Whatever would leave the run's folder is refused.
 
     Args:

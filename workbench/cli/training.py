@@ -13,11 +13,12 @@ import tyro
 from tqdm import tqdm
 
 from workbench import api
-from workbench.cli.options import NONE, AllSettings, Faults, OwnClasses, PresetName, RunPath, Several, command, parse
+from workbench.cli.options import NONE, AllSettings, Faults, Maybe, OwnClasses, PresetName, RunPath, command, parse
 from workbench.cli.progress import REFRESH_S, follow
+from workbench.cli.sentences import said
 from workbench.core.config import Config, ConfigError, Mode
 from workbench.core.processes.supervisor import ChildFailed
-from workbench.core.settings import known_names, unknown
+from workbench.core.settings import known_names, require, unknown
 from workbench.runs.folder import RecordError, data_folder, named_path
 from workbench.runs.run import Run
 from workbench.runs.table import tell
@@ -25,8 +26,10 @@ from workbench.sweep.executors import executor
 from workbench.sweep.sweep import Sweep
 
 # A registered name, or ``module:Class``; it decides which options there are.
-ChoiceName = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
+ChoiceName = Annotated[Maybe[str], tyro.conf.arg(metavar="NAME")]
 
+# Words after one option, which may itself be given again: ``--set epochs=480 device=cpu --set seed=0``.
+Several = Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction]
 
 # Words, an option for each: ``--tag ablation --tag paper``.
 Words = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="WORD")]
@@ -75,9 +78,9 @@ class RunOptions(TrainingOptions):
     """
 
     mode: Mode = "multiprocess"
-    out: Path | None = None
-    name: str | None = None
-    weights: Path | None = None
+    out: Maybe[Path] = None
+    name: Maybe[str] = None
+    weights: Maybe[Path] = None
     fault: Faults = ()
     probes: bool = True
     timeline: bool = True
@@ -164,7 +167,7 @@ def _value(name: str, text: str) -> Any:
 
 @command
 def runs(
-    folder: tyro.conf.Positional[Path | None] = None, where: Several = (), sort: str = "created", columns: Several = (),
+    folder: tyro.conf.Positional[Maybe[Path]] = None, where: Several = (), sort: str = "created", columns: Several = (),
 ) -> None:  # fmt: skip
     """List the runs of a folder with their status: also those whose parent died.
 
@@ -178,7 +181,7 @@ def runs(
 
 
 @command
-def delete(run: RunPath, confirm: str | None = None, archive: bool = False) -> None:
+def delete(run: RunPath, confirm: Maybe[str] = None, archive: bool = False) -> None:
     """Delete a run that has ended; its name is asked for once more.
 
     Args:
@@ -210,9 +213,9 @@ class CompareOptions(TrainingOptions):
             the same command continues one that was cut off.
     """
 
-    baseline_lag: int | None = None
-    out: Path | None = None
-    seeds: int | None = None
+    baseline_lag: Maybe[int] = None
+    out: Maybe[Path] = None
+    seeds: Maybe[int] = None
 
 
 def compare(arguments: list[str]) -> int:
@@ -223,6 +226,7 @@ def compare(arguments: list[str]) -> int:
     options = parse("compare", arguments, CompareOptions)
     lags: dict[str, Any] = {"lag": options.epochs_ahead, "baseline_lag": options.baseline_lag}
     if options.seeds is not None:
+        require(options.seeds >= 1, "--seeds", options.seeds, said("training.seeds"))
         seeds = range(options.config.seed, options.config.seed + options.seeds)
         return _finish_sweep(api.compare(options.config, **lags, out=options.out, seeds=seeds, start=False))
     out = data_folder() / "comparisons" / time.strftime("%Y%m%d-%H%M%S") if options.out is None else options.out
@@ -267,18 +271,20 @@ class SweepOptions(TrainingOptions):
 
     over: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="SETTING=VALUES")] = ()
     mode: Mode = "multiprocess"
-    random: int | None = None
-    at_once: int | None = None
+    random: Maybe[int] = None
+    at_once: Maybe[int] = None
     on: Literal["local", "dask", "slurm", "ray"] = "local"
-    address: str | None = None
+    address: Maybe[str] = None
     option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=VALUE")] = ()
-    out: Path | None = None
-    report: Path | None = None
+    out: Maybe[Path] = None
+    report: Maybe[Path] = None
 
 
 def sweep(arguments: list[str]) -> int:
     """Train with every combination of some settings, as many at a time as fit, here or on a cluster."""
     options = parse("sweep", arguments, SweepOptions)
+    here = options.on == "local" or options.at_once is None
+    require(here, "--at-once", options.at_once, said("training.at_once", on=options.on))
     make = functools.partial(
         api.sweep, options.config, _named(options.over, _values), mode=options.mode, lag=options.epochs_ahead,
         out=options.out, at_once=options.at_once, random=options.random, start=False,
