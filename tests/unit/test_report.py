@@ -30,6 +30,7 @@ from workbench.report.intervals import (
     middle_and_ends,
     stratified_bootstrap,
 )
+from workbench.report.material import names_apart
 from workbench.report.selection import select
 from workbench.report.speedup import bars_of_bench
 from workbench.report.sync_lag import MAX_BINS, even_bins, whole_bins
@@ -605,6 +606,29 @@ def test_many_groups_with_long_names_have_room_or_are_refused_with_the_number_th
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------
+
+
+def test_a_legend_of_many_groups_names_their_settings_once(tmp_path):
+    for rate, capacity in itertools.product((1e-4, 3e-4, 5e-4, 7e-4, 1e-3, 2e-3), (400, 800)):
+        config = CONFIG.replace(learning={"learning_rate": rate}, replay={"capacity": capacity})
+        finished_run(tmp_path, config=config, name=f"{rate}-{capacity}")
+    picture = make(tmp_path, bands=False, figures=["reward"])["reward"].picture
+    (legend,) = picture.legends
+    assert legend.get_title().get_text() == "capacity, learning_rate"
+    assert [text.get_text() for text in legend.get_texts()][:2] == ["400, 0.0001", "800, 0.0001"]
+    assert legend.get_window_extent().height < picture.bbox.height / 3
+    assert names_apart(["sequential, gamma = 1", "multiprocess"]) == ("", ["sequential, gamma = 1", "multiprocess"])
+
+
+def test_points_of_a_sweep_lie_about_their_tick_and_a_free_lag_is_called_so(tmp_path):
+    for rate, lag in [(1e-3, 0), (1e-3, 1), (3e-3, 1), (1e-3, None)]:
+        config = CONFIG.replace(learning={"learning_rate": rate})
+        finished_run(tmp_path, "multiprocess", lag, config=config, name=f"{rate}-{lag}")
+    figure = make(tmp_path, bands=False, figures=["sweep"])["sweep"]
+    (axes,) = [axes for axes in figure.picture.axes if axes.get_xlabel() == "lag"][:1]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "free"]
+    places = sorted(axes.lines[0].get_xdata())
+    assert places[0] == 0 and places[-1] == 2 and places[1] + places[2] == pytest.approx(2)
 
 
 @pytest.mark.parametrize("name", ["greedy_reward", "reward", "loss_and_q"])

@@ -137,8 +137,7 @@ def _settings(texts: tuple[str, ...]) -> dict[str, Any]:
     for name, value in found.items():
         if name not in known_names(Config()):
             raise unknown(name, Config())
-        if value == {}:
-            raise ConfigError(f"{name} was given no field to change; name one, as in learning.gamma=0.9")
+        require(value != {}, name, value, said("training.no field"))
     return found
 
 
@@ -283,8 +282,7 @@ class SweepOptions(TrainingOptions):
 def sweep(arguments: list[str]) -> int:
     """Train with every combination of some settings, as many at a time as fit, here or on a cluster."""
     options = parse("sweep", arguments, SweepOptions)
-    here = options.on == "local" or options.at_once is None
-    require(here, "--at-once", options.at_once, said("training.at_once", on=options.on))
+    require(options.on == "local" or options.at_once is None, "--at-once", options.at_once, said("training.at_once"))
     make = functools.partial(
         api.sweep, options.config, _named(options.over, _values), mode=options.mode, lag=options.epochs_ahead,
         out=options.out, at_once=options.at_once, random=options.random, start=False,

@@ -79,8 +79,7 @@ def _picture(lines: Lines, sound: Mapping[str, Any], columns: Columns) -> Pictur
     _effects(effects, lines, sound, small)
     who.spines[["left", "bottom"]].set_visible(False)
     who.tick_params(length=0, pad=1)
-    draw_checks = _grid if wide else _verdicts
-    draw_checks(who, lines, small)
+    (_grid if wide else _verdicts)(who, lines, small)
     marks = [*KEY["both"], *KEY[columns]]
     key = [Line2D([], [], linewidth=0.9, markersize=3.4, markeredgewidth=0.7, **mark) for mark in marks]
     legend_above(picture, key, 2 if wide else 1, PRINT)

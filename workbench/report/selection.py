@@ -104,16 +104,12 @@ def select(paths: Sequence[Runs], pool: Sequence[str] = ()) -> Selection:
     found, left_out = dict[LoadedRun, dict[str, Any]](), list[str]()
     for folder in sorted({each for path in paths for each in _runs_below(path)}):
         try:
-            run, settings = _read(folder, given.get(folder, {}))
+            found.update([_read(folder, given.get(folder, {}))])
+        except ReportError as error:
+            left_out.append(str(error))
         except RecordError as error:
             alone = "workbench.api" not in sys.modules and isinstance(error.__cause__, ConfigError)
             left_out.append(f"{folder.name} cannot be read: {error}{said('selection.alone') if alone else ''}")
-            continue
-        if _finished(run):
-            found[run] = settings
-        else:
-            watched = run.mode in readers
-            left_out.append(said("selection.watched", run=run) if watched else said("selection.unfinished", run=run))
     newest: dict[str, LoadedRun] = {}
     for run in sorted(found, key=_age, reverse=True):
         newer = newest.setdefault(json.dumps([_kind(run), found[run]], sort_keys=True), run)
@@ -128,14 +124,15 @@ def select(paths: Sequence[Runs], pool: Sequence[str] = ()) -> Selection:
 
 
 def _read(path: Path, given: Given) -> tuple[LoadedRun, dict[str, Any]]:
-    """A run of which all is there that a report needs of a finished one, and its settings."""
+    """A finished run of which all is there that a report needs, and its settings."""
     run = LoadedRun(path, **given)
     try:
-        if _finished(run):
-            result = run.result
-            [float(value_at(result, path) or 0.0) for path in QUANTITIES.values()]
-            [dict(place["machine"]).get("versions", {}).items() for place in run.places]
-            _age(run)
+        demand(run.mode not in readers, said("selection.watched", run=run))
+        demand(run.status == "finished" and run.folder.read_result() is not None, said("selection.unfinished", run=run))
+        result = run.result
+        [float(value_at(result, path) or 0.0) for path in QUANTITIES.values()]
+        [dict(place["machine"]).get("versions", {}).items() for place in run.places]
+        _age(run)
         return run, settings_of(run)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RecordError(f"{path} is damaged: {error!r}") from None
@@ -176,10 +173,6 @@ def _runs_below(path: Runs) -> list[Path]:
     return found
 
 
-def _finished(run: LoadedRun) -> bool:
-    return run.status == "finished" and run.folder.read_result() is not None
-
-
 def _age(run: LoadedRun) -> tuple[float, str]:
     return float(run.description.get("created", 0.0)), run.name
 
@@ -192,8 +185,7 @@ def _kind(run: LoadedRun) -> tuple[int, float, tuple[str, ...]]:
 
 def _groups(runs: Mapping[LoadedRun, Mapping[str, Any]], pool: Sequence[str]) -> tuple[Group, ...]:
     tasks = {run: json.dumps([found.get(name) for name in pool]) for run, found in runs.items()}
-    left_out = {"seed", *pool}
-    own = {run: {name: found[name] for name in found if name not in left_out} for run, found in runs.items()}
+    own = {run: {name: found[name] for name in found if name not in {"seed", *pool}} for run, found in runs.items()}
     key = {run: (_kind(run), json.dumps(own[run], sort_keys=True)) for run in runs}
     alike = [list(each) for _, each in itertools.groupby(sorted(runs, key=key.__getitem__), key.__getitem__)]
     names = dict.fromkeys(name for each in own.values() for name in each)

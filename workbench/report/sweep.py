@@ -8,7 +8,7 @@ import numpy as np
 from workbench.report.material import Material, ReportFigure, group_sentence, line_look, panels
 from workbench.report.selection import Group, demand, shown
 from workbench.report.sentences import said
-from workbench.runs.statistics import mean_and_half_width, not_finite, with_interval
+from workbench.runs.statistics import mean_and_half_width, with_interval
 from workbench.runs.table import Table, number, order
 from workbench.view.style import PRINT
 
@@ -38,7 +38,8 @@ def sweep(material: Material) -> ReportFigure:
     ticks = {field: sorted(set(own), key=order) for field, own in values.items()}
     places = {field: np.array(list(map(ticks[field].index, own))) for field, own in values.items()}
     for (field, at), place in zip(places.items(), axes, strict=False):
-        apart, look = 0.16 * np.linspace(-1, 1, len(groups)) if len(fields) > 1 else 0.0, line_look(0)
+        rank = [np.count_nonzero(at[:index] == own) for index, own in enumerate(at)]
+        apart, look = 0.32 * ((np.array(rank) + 0.5) / np.bincount(at)[at] - 0.5), line_look(0)
         place.errorbar(at + apart, means, bars, fmt="o", markersize=3, capsize=2, color=look["color"], linewidth=0.9)
         place.plot(np.bincount(at, means) / np.bincount(at), **look)
         _name_ticks(place.xaxis, ticks[field], width)
@@ -53,10 +54,8 @@ def sweep(material: Material) -> ReportFigure:
         for axis, field in ((axes[2].xaxis, fields[1]), (axes[2].yaxis, fields[0])):
             _name_ticks(axis, ticks[field], width)
     seeds = [[run.config.seed for run in group.runs] for group in groups]
-    told = [
-        with_interval(each, own) if material.bands else not_finite(each, own) or number(mean)
-        for each, own, mean in zip(rewards, seeds, means, strict=True)
-    ]
+    told = [with_interval(each, own) for each, own in zip(rewards, seeds, strict=True)]
+    told = told if material.bands else [text.partition(" ± ")[0] for text in told]
     cells = zip(*values.values(), told, rewards, strict=True)
     rows = tuple((*map(shown, own), text, str(len(each))) for *own, text, each in cells)
     picture.alt = "; ".join(f"{group.label}: {text}" for group, text in zip(groups, told, strict=True))
@@ -79,4 +78,5 @@ def _name_ticks(axis: Any, values: Sequence[Any], width: float) -> None:
 
 
 def _value(group: Group, field: str) -> Any:
-    return getattr(group.first, field) if field in ("mode", "lag") else group.settings.get(field)
+    lag = "free" if group.first.lag is None else group.first.lag
+    return {"mode": group.first.mode, "lag": lag, **group.settings}.get(field)

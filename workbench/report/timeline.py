@@ -46,8 +46,7 @@ def timeline(material: Material) -> ReportFigure:
 
 
 def _timelines(material: Material) -> list[Timeline]:
-    found: dict[str, Timeline] = {}
-    reasons = []
+    found, reasons = dict[str, Timeline](), list[str]()
     for run in material.selection.runs:
         try:
             if run.mode not in found:
