@@ -251,7 +251,7 @@ class SeedComparison(Sweep):
             (name, *(with_interval([value_at(pair[mode], path) for pair in pairs], seeds) for mode in (0, 1)))
             for name, path in _QUANTITIES.items()
         ]
-        same = f"{sum(equal)} of {len(equal)}" if equal else "does not apply"
+        same = f"{sum(equal)} of {len(equal)}" if equal else "does not apply" if pairs else "not known yet"
         told = said("sweep.pairs", done=len(pairs), count=len(self.cells) // 2, same=same)
         if short := sum(each.wall_s < SHORT_S for pair in pairs for each in pair):
             told += said("sweep.short", short=short, count=2 * len(pairs), least=SHORT_S)
