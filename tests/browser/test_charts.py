@@ -254,6 +254,49 @@ def test_names_of_the_references_stand_where_fewer_marks_lie(browser: Browser, t
     assert sides == {"random": "right", "scripted": "left"}
 
 
+def test_beyond_its_end_a_run_has_no_value(browser: Browser, tmp_path: Path) -> None:
+    runs = [trained(0, epochs=50), trained(1, "multiprocess", epochs=200)]
+    page = stub.show(browser, tmp_path, runs, Choices(("epsilon",)), 650, PAPERS["light"])
+    over, texts = page.locator(".u-over"), page.locator(".wb-readout div")
+    width, told = over.evaluate("node => node.clientWidth"), []
+    for share in (0.2, 0.8):
+        over.hover(position={"x": share * width, "y": 60})
+        told.append([each.split()[-1] for each in texts.all_inner_texts()[1:]])
+    page.close()
+    assert told == [["sequential", "multiprocess"], ["multiprocess"]]
+
+
+def test_many_evaluations_leave_the_curve_to_be_seen(browser: Browser, tmp_path: Path) -> None:
+    run, epochs = trained(0, epochs=900), np.arange(50, 890)
+    for agent in range(2):
+        run.record("evaluations", agent=np.full(840, agent), epoch=epochs, reward=epochs % 7 + 9 * (epochs == 400))
+    page = stub.show(browser, tmp_path, [run], Choices(("reward",)), 650, PAPERS["light"])
+    write_down(page)
+    seen = []
+    for start, end in ((0, 899), (395, 405)):
+        (before,) = wait_for_frames(page, 1)
+        page.evaluate(f"written = []; panel.querySelector('figure').chart.panel.zoom('epoch', [{start}, {end}])")
+        changes(page, before)
+        seen.append([each["y"] for each in page.evaluate("written") if each["text"] == "●"])
+    page.close()
+    whole, near = seen
+    assert 40 <= len(whole) <= 80 and len(near) == 11, "all of them are there where one looks closer"
+    assert min(whole) < sorted(whole)[1] - 10, "the best one is among them"
+
+
+def test_an_evaluation_at_the_edge_is_drawn_whole(browser: Browser, tmp_path: Path) -> None:
+    page = stub.show(browser, tmp_path, [trained(0)], Choices(("reward",)), 650, PAPERS["light"])
+    (before,) = wait_for_frames(page, 1)
+    page.evaluate("panel.querySelector('figure').chart.panel.zoom('epoch', [0, 135])")
+    changes(page, before)
+    beyond = page.evaluate("""() => {
+        const { bbox, ctx } = panel.querySelector("figure").chart.u;
+        return [...ctx.getImageData(bbox.left + bbox.width + 2, bbox.top, 8, bbox.height).data];
+    }""")
+    page.close()
+    assert any(0 < level < 255 for level in beyond), "its right half is there"
+
+
 def test_keys_move_the_cursor_and_zoom(shown: Page) -> None:
     loss = shown.locator(".wb-chart").nth(0)
     (whole,) = wait_for_frames(shown, 1)

@@ -220,9 +220,7 @@ def _fits(info: RunInfo, name: str, wanted: Any) -> bool:
     if name in ("tag", "sweep"):
         said = info.tags if name == "tag" else [info.relations.get("sweep")]
         return any(str(each) in said for each in many)  # on a terminal, 2024 came as a number
-    if name == "lag" and info.mode is None:
-        return False
-    return info.value(name) in many
+    return info.value(name) in many and not (name == "lag" and info.mode is None)
 
 
 def _related(found: list[RunInfo]) -> list[RunInfo]:

@@ -335,8 +335,8 @@ class Feed:
     def _end(self, chart: int, index: int) -> float:
         """The end of the x axis for one run: what is planned, halved as often as what was reached fits."""
         run, axis = self.runs[index], axis_of(self.charts[chart], self.choices.over)
-        mine = (line.buckets.end for line in self.lines if (line.chart, line.run, line.kind) == (chart, index, "curve"))
-        reached = max(mine, default=0.0)
+        drawn = (line for line in self.lines if (line.chart, line.run) == (chart, index) and line.kind != "due")
+        reached = max((line.buckets.end for line in drawn), default=0.0)
         if run.ended:
             return reached
         if axis == "time":

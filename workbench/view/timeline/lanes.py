@@ -178,9 +178,7 @@ def _texts(kind: SpanKind, span: np.void) -> Sequence[str]:
     name = SAID.get(kind.name.lower(), kind.name.lower())
     if kind == SpanKind.LEARNING:
         return f"{name}, agent {span['agent']}", f"agent {span['agent']}", f"{span['agent']}"
-    if span["epoch"] >= 0:
-        return f"{name}, epoch {span['epoch']}", name
-    return (name,)
+    return (f"{name}, epoch {span['epoch']}", name) if span["epoch"] >= 0 else (name,)
 
 
 def _dress(axes: Axes, strip: Strip, sizes: Sizes, told: Sequence[str]) -> None:

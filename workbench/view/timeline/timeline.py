@@ -220,9 +220,8 @@ def chrome_trace(spans: Records, processes: Sequence[str], origin_ns: int, about
 def _event(span: tuple[int, ...], origin_ns: int) -> dict[str, Any]:
     start, duration, on_core, process, kind, agent, epoch = span
     name = SpanKind(kind).name.lower()
-    arguments: dict[str, float] = {key: value for key, value in (("agent", agent), ("epoch", epoch)) if value >= 0}
-    arguments["on a core, ms"] = on_core / 1e6
+    belongs = {key: value for key, value in (("agent", agent), ("epoch", epoch)) if value >= 0}
     return {
         "ph": "X", "name": name, "cat": name, "ts": (start - origin_ns) / 1e3, "dur": duration / 1e3,
-        "pid": process, "tid": process, "args": arguments,
+        "pid": process, "tid": process, "args": belongs | {"on a core, ms": on_core / 1e6},
     }  # fmt: skip

@@ -7,6 +7,7 @@ const THEMES = {
   dark: { ink: "#eeeeee", grey: "#b4b4b4", faint: "#3d3d3d", paper: "#111111", warning: "#ff8a80" },
 };
 const HEIGHT = 200, FONT = "12px system-ui, sans-serif", LINE = 14, VALUES = 10;
+const SLACK = 0.02, MOST_MARKS = 40; // share of a chart in which the cursor finds the end of a line; stretches of marks
 
 const format = (value) => {
   if (value == null || Number.isNaN(value)) return "";
@@ -25,15 +26,10 @@ function element(tag, properties = {}, ...children) {
   return node;
 }
 
-// Place of the last of n ascending values that is not above x; 0 if all are.
-function last(n, at, x) {
-  let low = 0, high = n - 1;
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (at(middle) <= x) low = middle;
-    else high = middle - 1;
-  }
-  return low;
+// Lowest and highest of some values; 0 and 1 if there are none.
+function extremes(values) {
+  const known = values.filter((value) => !Number.isNaN(value));
+  return known.length ? [Math.min, Math.max].map((best) => known.reduce((a, b) => best(a, b))) : [0, 1];
 }
 
 // A line of a chart: rows of x and value, or of x, lowest, highest and mean where one row stands for many points.
@@ -51,11 +47,18 @@ class Line {
   low(i) { return this.rows[i * this.columns + 1]; }
   high(i) { return this.rows[i * this.columns + (this.columns >> 1)]; }
   mean(i) { return this.rows[i * this.columns + this.columns - 1]; }
-  before(x) { return last(this.count, (i) => this.x(i), x); }
-  nearest(x) {
-    const i = this.before(x);
-    return i + 1 < this.count && this.x(i + 1) - x < x - this.x(i) ? i + 1 : i;
+  reaches(x, slack) { return x >= this.x(0) - slack && x <= this.x(this.count - 1) + slack; }
+  // Number of the last row that is not above x; 0 if all are. They ascend.
+  before(x, what = "x") {
+    let i = this.count - 1;
+    while (i > 0 && this[what](i) > x) i--;
+    return i;
   }
+  // Numbers of the rows in view, and of those that lead into it and out of it.
+  near([from, to]) { return [...Array(this.count).keys()].slice(this.before(from), this.before(to) + 2); }
+  // Those in view, to a thousandth of it, as rows are of single precision.
+  within([from, to]) { return this.near([from, to]).filter((i) => Math.abs(2 * this.x(i) - from - to) <= 1.001 * (to - from)); }
+  nearest(x) { return this.near([x, x]).reduce((a, b) => (Math.abs(this.x(b) - x) < Math.abs(this.x(a) - x) ? b : a)); }
   // Means over a window that is a share of the run; at both ends the window is cut off.
   average(share) {
     if (this.smoothed?.share === share) return this.smoothed.values;
@@ -74,7 +77,7 @@ class Line {
 
 class Chart {
   constructor(panel, number, spec) {
-    Object.assign(this, { panel, number, spec, end: 1, note: "", changes: [], dirty: true, visible: true });
+    Object.assign(this, { panel, spec, end: 1, note: "", changes: [], dirty: true, visible: true });
     this.lines = panel.lines.filter((line) => line.chart === number);
     this.readout = element("div", { className: "wb-readout", hidden: true });
     this.plot = element("div", { className: "wb-plot" }, this.readout);
@@ -85,30 +88,18 @@ class Chart {
     this.node.chart = this;
   }
   get shown() { return this.lines.filter((line) => !this.panel.hidden.has(line.run) && line.count); }
-  get log() { return this.panel.log && this.positive; }
+  get log() { return this.panel.log && this.extremes[0] > 0; }
   get changed() { return this.changes.filter(([, , run]) => !this.panel.hidden.has(run)); }
   get range() { return this.panel.zoomed(this.spec.axis) ?? [0, this.end]; }
   averaged(line) { return line.kind === "curve" && line.noisy && this.panel.smoothing > 0; }
   value(line, i) { return this.averaged(line) ? line.average(this.panel.smoothing)[i] : line.mean(i); }
   bare(line) { return this.averaged(line) && this.panel.each; } // no recorded values behind the average
 
-  // Lowest and highest value in view, and whether all are above 0.
+  // Find the lowest and the highest value in view.
   measure() {
-    const [from, to] = this.range;
-    let low = Infinity, high = -Infinity;
-    const take = (value) => {
-      if (value < low) low = value;
-      if (value > high) high = value;
-    };
-    for (const line of this.shown) {
-      for (let i = line.before(from); i <= Math.min(line.count - 1, line.before(to) + 1); i++) {
-        (this.bare(line) ? [this.value(line, i)] : [line.low(i), line.high(i)]).forEach(take);
-      }
-    }
-    this.spec.references.forEach(([mean]) => take(mean));
-    if (low > high) [low, high] = [0, 1];
-    this.positive = low > 0;
-    return [low, high];
+    const values = this.shown.flatMap((line) => line.near(this.range).flatMap((i) =>
+      this.bare(line) ? [this.value(line, i)] : [line.low(i), line.high(i)]));
+    this.extremes = extremes([...values, ...this.spec.references.map(([mean]) => mean)]);
   }
   scale() {
     return this.log ? uPlot.rangeLog(...this.extremes, 10, false) : uPlot.rangeNum(...this.extremes, 0.08, true);
@@ -135,7 +126,7 @@ class Chart {
   }
   refresh() {
     this.dirty = false;
-    this.extremes = this.measure();
+    this.measure();
     if (!this.u || this.built !== this.log) this.build();
     else this.u.setData([this.range, [1, 1]]);
     const linear = this.panel.log && !this.log && this.shown.length ? "linear: some values are 0 or below" : "";
@@ -152,8 +143,7 @@ class Chart {
 
   draw(u) {
     const { ctx } = u, { left, top, width, height } = u.bbox, ratio = uPlot.pxRatio, { colours, runs } = this.panel;
-    const X = (x) => u.valToPos(x, "x", true), Y = (y) => u.valToPos(y, "y", true);
-    const [from, to] = this.range, marks = [];
+    const X = (x) => u.valToPos(x, "x", true), Y = (y) => u.valToPos(y, "y", true), marks = [];
     const path = (points, colour, line, dash = [], alpha = 1) => {
       Object.assign(ctx, { strokeStyle: colour, lineWidth: line * ratio, globalAlpha: alpha, lineJoin: "round" });
       ctx.setLineDash(dash.map((part) => part * line * ratio));
@@ -173,29 +163,32 @@ class Chart {
       ctx.strokeText(text, x, y);
       ctx.fillText(text, x, y);
     };
+    const frame = new Path2D(`M${left} ${top}h${width}v${height}h${-width}Z`);
+    const curves = this.shown.filter((line) => line.kind !== "marks");
     ctx.save();
-    ctx.beginPath();
-    ctx.rect(left, top, width, height);
-    ctx.clip();
+    ctx.save();
+    ctx.clip(frame);
     for (const [mean] of this.spec.references) path([[left, Y(mean)], [left + width, Y(mean)]], colours.grey, 1, [2, 3]);
     for (const [x, , run] of this.changed) path([[X(x), top], [X(x), top + height]], this.panel.colour(run), 1, [6, 2]);
-    const faint = this.shown.filter((line) => this.averaged(line) && !this.bare(line));
-    for (const [line, smooth] of [...faint.map((line) => [line, false]), ...this.shown.map((line) => [line, true])]) {
-      const points = [], averaged = smooth && this.averaged(line), run = runs[line.run];
-      for (let i = line.before(from); i <= Math.min(line.count - 1, line.before(to) + 1); i++) {
-        if (averaged || line.columns === 2) points.push([X(line.x(i)), Y(averaged ? this.value(line, i) : line.mean(i))]);
-        else points.push([X(line.x(i)), Y(line.low(i))], [X(line.x(i)), Y(line.high(i))]);
-      }
+    const faint = curves.filter((line) => this.averaged(line) && !this.bare(line));
+    for (const [line, smooth] of [...faint.map((line) => [line, false]), ...curves.map((line) => [line, true])]) {
+      const averaged = smooth && this.averaged(line), wide = !averaged && line.columns > 2, run = runs[line.run];
+      const values = (i) => (wide ? [line.low(i), line.high(i)] : [averaged ? this.value(line, i) : line.mean(i)]);
+      const points = line.near(this.range).flatMap((i) => values(i).map((value) => [X(line.x(i)), Y(value)]));
       const colour = this.panel.colour(line.run), width = this.panel.each ? 1.2 : run.width * line.weight;
       if (line.kind === "due") path(points, colours.ink, 1.2, [1, 2.2]);
-      else if (line.kind === "marks") {
-        const size = runs.length > 1 && !line.run ? 16 : 12; // of equal ones both are seen
-        for (const [x, y] of points) write(MARKS[run.marker], x, y, colours.paper, "center", colour, size);
-        marks.push(...points);
-      } else if (!smooth) path(points, colour, line.weight, [], 0.6 / (1 + runs.length));
+      else if (!smooth) path(points, colour, line.weight, [], 0.6 / (1 + runs.length));
       else path(points, colour, width, run.dashes, this.panel.each ? 0.7 : 1);
       if (points.length < 3 && line.kind === "curve") for (const [x, y] of points) write("●", x, y, colour, "center");
     }
+    ctx.restore();
+    for (const line of this.shown.filter((each) => each.kind === "marks")) { // whole at the edges, too
+      const size = runs.length > 1 && !line.run ? 16 : 12, colour = this.panel.colour(line.run); // of equal ones both are seen
+      const points = this.marked(line).map(([x, y]) => [X(x), Y(y)]);
+      for (const [x, y] of points) write(MARKS[runs[line.run].marker], x, y, colours.paper, "center", colour, size);
+      marks.push(...points);
+    }
+    ctx.clip(frame);
     let place = top - 6 * ratio; // names of the references, each above its line if there is room, where fewer marks lie
     for (const [mean, text] of [...this.spec.references].reverse()) {
       const above = Y(mean) - 8 * ratio, free = place + LINE * ratio;
@@ -206,6 +199,13 @@ class Chart {
     }
     this.label(u, write, X, Y);
     ctx.restore();
+  }
+  // Places of marks: of many in view the lowest and the highest of each stretch, as more would hide the curves.
+  marked(line) {
+    const seen = line.within(this.range).filter((i) => !Number.isNaN(line.mean(i)));
+    const size = 2 ** Math.max(0, Math.ceil(Math.log2(seen.length / MOST_MARKS)));
+    return [...Map.groupBy(seen, (i) => Math.floor(i / size)).values()].flatMap((some) =>
+      [...new Set(extremes(some.flatMap((i) => [line.low(i), line.high(i)])))].map((y) => [line.x(some[0]), y]));
   }
   // Numbers of agents at the ends of their lines, and what was changed, as far as there is room.
   label(u, write, X, Y) {
@@ -247,7 +247,7 @@ class Chart {
     const [from, to] = this.range, seen = x !== null && x >= from && x <= to;
     const left = seen ? this.u.valToPos(x, "x") : -10;
     if (!pointed || !seen) this.u.setCursor({ left, top: seen ? 0 : -10 }, false);
-    const curves = seen ? this.shown.filter((line) => line.kind === "curve") : [];
+    const curves = this.shown.filter((line) => seen && line.kind === "curve" && line.reaches(x, SLACK * (to - from)));
     const rows = Map.groupBy(curves, (line) => this.name(line));
     const list = [...rows].slice(0, VALUES).map(([name, lines]) => element("div", {}, this.panel.swatch(lines[0].run),
       lines.map((line) => format(this.value(line, line.nearest(x)))).join(" / "), named ? ` ${name}` : ""));
@@ -406,8 +406,7 @@ class Panel {
       from += count * columns;
     }
     head.charts.forEach((news, number) => Object.assign(this.charts[number], news));
-    const touched = new Set(head.lines.map(([number]) => this.lines[number].chart));
-    this.soil(this.charts.filter((chart) => touched.has(chart.number)));
+    this.soil(head.lines.map(([number]) => this.charts[this.lines[number].chart]).filter(Boolean));
   }
   soil(charts) {
     charts.forEach((chart) => { chart.dirty = true; });
@@ -426,8 +425,7 @@ class Panel {
     const known = this.lines.find((line) => line.kind === "updates" && line.count && !this.hidden.has(line.run));
     if (!known) return null;
     const [source, target] = to === "update" ? ["x", "mean"] : ["mean", "x"];
-    const i = Math.min(last(known.count, (k) => known[source](k), x), Math.max(known.count - 2, 0)), j = i + 1;
-    if (j >= known.count) return known[target](i);
+    const i = Math.min(known.before(x, source), Math.max(known.count - 2, 0)), j = Math.min(i + 1, known.count - 1);
     const share = (x - known[source](i)) / (known[source](j) - known[source](i) || 1);
     return known[target](i) + share * (known[target](j) - known[target](i));
   }
@@ -569,12 +567,11 @@ class Panel {
     const quote = (text) => `"${String(text).replaceAll('"', '""')}"`;
     const rows = ["chart,run,agent,line,x axis,x,lowest,highest,mean,shown"];
     for (const chart of this.charts) {
-      const [from, to] = chart.range, { title, unit, label } = chart.spec;
+      const { title, unit, label } = chart.spec;
       for (const line of chart.shown) {
         const what = line.rate ? unit : line.metric + (line.kind === "due" ? ", due" : "");
         const head = [title, this.runs[line.run].name, line.agent ?? "all", what, label].map(quote).join();
-        for (let i = 0; i < line.count; i++) {
-          if (line.x(i) < from || line.x(i) > to) continue;
+        for (const i of line.within(chart.range)) {
           rows.push([head, line.x(i), line.low(i), line.high(i), line.mean(i), chart.value(line, i)].join());
         }
       }
