@@ -111,7 +111,10 @@ class WorldView(Live):
             RunError: it has no weights yet.
         """
         with self._lock:
-            self.game, self._watched = Game(run.config, run.newest_weights, self._seed), run
+            try:
+                self.game, self._watched = Game(run.config, run.newest_weights, self._seed), run
+            finally:  # the list names what is shown, also if it is not what was chosen
+                self.run.value = self._watched
             agent = min(self.agent.value, self.game.num_agents - 1)
             self.agent.options = tuple(range(self.game.num_agents))
             self.agent.value = agent
@@ -163,7 +166,7 @@ class WorldView(Live):
         self.epoch_button.on_click(lambda _: self._try(self.new_epoch))
         self.play_button.observe(lambda change: self._toggle(change["new"]), "value")
         self.agent.observe(lambda _: self._try(self._show), "value")
-        self.run.observe(lambda change: self._try(lambda: self.watch(change["new"])), "value")
+        self.run.observe(lambda it: self._try(lambda: None if it.new is self._watched else self.watch(it.new)), "value")
         self.speed.observe(lambda _: self._play_at_another_speed(), "value")
         row = widgets.HBox([self.step_button, self.play_button, self.speed, self.epoch_button, self.agent, self.run])
         row.layout = widgets.Layout(flex_flow="row wrap", align_items="center")  # wraps where the page is narrow
