@@ -303,6 +303,7 @@ def test_a_notebook_gets_a_table_to_sort_and_filter(tmp_path):
     finished_run(tmp_path)
     shown = page(wb.runs(tmp_path))
     assert "onclick" in shown and "1 runs" in shown and 'type="search"' in shown
+    assert shown.count("<th ") == shown.count('<th tabindex="0" ') > 5
 
 
 def test_runs_that_cannot_be_read_are_left_out_by_name_and_none_keeps_a_file_open(tmp_path):

@@ -160,8 +160,8 @@ def _comparison(pair: Comparison) -> str:
         return Table(("run", "status"), states, "Comparison", numbers=False).html
 
 
-# A press on a head sorts the rows by that column, and the other way round when it is pressed again.
-_SORT = """const head = event.target.closest('th'); if (head) {
+# A press on a head, or Enter there, sorts the rows by that column, and the other way round when it comes again.
+_SORT = """const head = event.target.closest('th'); if (head && ['Enter', undefined].includes(event.key)) {
   const rows = this.querySelector('tbody'), at = head.cellIndex, up = head.ariaSort !== 'ascending';
   for (const each of head.parentNode.cells) each.ariaSort = null;
   head.ariaSort = up ? 'ascending' : 'descending';
@@ -180,7 +180,9 @@ def _runs(found: RunList) -> str:
         return quiet(repr(found))
     shown = '<input type="search" placeholder="filter" aria-label="Show the runs that contain these words">'
     about = quiet(f"{len(found):,} runs; press a head to sort by it")
-    return f'<div onclick="{escaped(_SORT)}" oninput="{escaped(_FILTER)}">{shown} {about}{found.table.html}</div>'
+    table = found.table.html.replace("<th ", '<th tabindex="0" ')
+    sorts = " ".join(f'{event}="{escaped(_SORT)}"' for event in ("onclick", "onkeydown"))
+    return f'<div {sorts} oninput="{escaped(_FILTER)}">{shown} {about}{table}</div>'
 
 
 @page.register
