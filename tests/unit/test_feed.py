@@ -174,3 +174,14 @@ def test_an_evaluation_of_the_same_epoch_replaces_the_one_before() -> None:
         feed.update()
         (marks,) = (line.rows for line in feed.lines if line.kind == "marks")
         np.testing.assert_array_equal(marks[:, [0, 3]], [[3, 1], [8, reward]])
+
+
+def test_over_time_the_axis_has_room_for_the_evaluation_after_the_last_epoch() -> None:
+    run, epochs = RecordedRun(), np.arange(20)
+    for agent in range(QUICK.num_agents):
+        run.record("epochs", agent=np.full(20, agent), epoch=epochs, time=100.0 + epochs)
+        run.record("evaluations", agent=np.array([agent]), epoch=np.array([19]), time=np.array([130.0]))
+    run.state = "finished"
+    feed = Feed([run], Choices(("reward",), over="time"))
+    feed.update()
+    assert feed.end(0) == pytest.approx(1.02 * 30)
