@@ -187,8 +187,8 @@ class RunFolder:
             raise RecordError(f"cannot read {self.path}: {error.strerror}") from None
         return self.path
 
-    def subfolder(self, name: str) -> Path:
-        """A folder in this one to write to, made if it is not there.
+    def subfolder(self, name: str, meanwhile: str = "") -> Path:
+        """A folder in this one to write to, made if it is not there; ``meanwhile`` is what holds where it cannot be.
 
         Raises:
             RecordError: there is something else, such as a link, by which files elsewhere would be written.
@@ -197,7 +197,7 @@ class RunFolder:
         with suppress(FileExistsError):
             path.mkdir(mode=0o700)
         if path.is_symlink() or not path.is_dir():
-            raise RecordError(f"{path} is a link, or no folder; nothing is written there. Take it away")
+            raise RecordError(f"{path} is a link, or no folder; nothing is written there. Take it away{meanwhile}")
         return path
 
     def hold(self) -> None:

@@ -405,7 +405,7 @@ class Run(RunView, Listener, Awaitable[Result]):
 
         def checkpoint() -> None:
             """Write it where this run's own folder of checkpoints is."""
-            folder = self.folder.subfolder("checkpoints")
+            folder = self.folder.subfolder("checkpoints", said("checkpoint.meanwhile"))
             write_checkpoint(folder, epoch, contents, described, self.config.checkpoint.keep)
 
         self._write(checkpoint)
