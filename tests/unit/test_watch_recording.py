@@ -169,6 +169,7 @@ def test_the_folder_is_an_ordinary_run(watch, tmp_path):
     assert run.refresh().history is run.history
     panel = wb.Panel(run)
     assert panel.wait(60) and "Loss" in panel.figure().alt
+    assert not [line for line in panel._feed.lines if line.kind == "due"]  # epsilon is due by its own schedule
     with pytest.raises(RecordError, match="exists already"):
         wb.Watch("mine", out=tmp_path)
     with pytest.raises(wb.RunError, match="mine is of a trainer that was watched; only its own program can continue"):

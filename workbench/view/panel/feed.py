@@ -17,7 +17,7 @@ from workbench.core.records import Records
 from workbench.runs.compare import Comparison, runs_of
 from workbench.runs.history import History, points_of_all_agents
 from workbench.runs.live_settings import SettingsTimeline
-from workbench.runs.loaded import RunView
+from workbench.runs.loaded import RunView, readers
 from workbench.view.curves import MAX_POINTS, Points
 from workbench.view.panel.charts import Axis, Chart, Choices, Curve, charts_of
 
@@ -321,7 +321,7 @@ class Feed:
                 yield from (line(number, agent, "curve", curve, axis) for agent in agents)
             if chart.marks and self.choices.agents != "each":
                 yield from (line(number, agent, "marks", Curve(chart.marks, noisy=False), axis) for agent in agents)
-            if chart.due:
+            if chart.due and self.runs[index].mode not in readers:  # a watched trainer's settings are its own
                 yield line(number, None, "due", chart.curves[0], axis)
         if len({axis_of(chart, self.choices.over) for chart in self.charts}) > 1:
             yield line(-1, None, "updates", Curve("charts/replay_ratio"), "epoch")
