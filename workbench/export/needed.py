@@ -11,10 +11,7 @@ class ExportError(RecordError):
     """A run cannot be exported or an archive cannot be opened. The message says why, and the remedy."""
 
 
-def check(holds: bool, refusal: str) -> None:
-    """Raise an :class:`ExportError` that says so unless a rule holds."""
-    if not holds:
-        raise ExportError(refusal)
+check = ExportError.unless
 
 
 def need(module: str) -> Any:

@@ -129,7 +129,7 @@ def row_height(names: Sequence[str], least: float) -> float:
     """Height of a row in inches, so that each has room for its name.
 
     Raises:
-        ReportError: a page has no room for so many rows.
+        ReportError: the rows do not fit on a page.
     """
     height = max(least, *(0.06 + 0.13 * (1 + name.count("\n")) for name in names))
     fit = int((PAGE - 1) / height)

@@ -33,14 +33,7 @@ class ReportError(RecordError):
     """A report or a figure cannot be made of what was recorded. The message says what is missing, and the remedy."""
 
 
-def demand(holds: bool, otherwise: str) -> None:
-    """Refuse a report or a figure, with what it lacks in words.
-
-    Raises:
-        ReportError: what is demanded does not hold.
-    """
-    if not holds:
-        raise ReportError(otherwise)
+demand = ReportError.unless
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,12 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 class RecordError(Exception):
     """A run folder cannot be made, written or read. The message names the path, the cause and the remedy."""
 
+    @classmethod
+    def unless(cls, holds: bool, words: str) -> None:
+        """Raise this error, with these words, unless something holds."""
+        if not holds:
+            raise cls(words)
+
 
 class OldFormat(RecordError):
     """A run folder was made by another version of this package. The message says what to do."""
