@@ -64,7 +64,7 @@ def timeline(
 def figures(
     runs: tyro.conf.Positional[tuple[Path, ...]], out: Path, columns: Literal["single", "double"] = "double",
     figures: FigureNames = (), bands: bool = True, smoothing: float = 0.05, pool: Settings = (),
-    matrix: Maybe[Path] = None, bench: Maybe[Path] = None, last: Maybe[float] = None, until: Maybe[float] = None,
+    matrix: Maybe[Path] = None, last: Maybe[float] = None, until: Maybe[float] = None,
 ) -> None:  # fmt: skip
     """Make the figures of a report from run folders: PDF, SVG and PNG, captions, Markdown and LaTeX tables.
 
@@ -82,7 +82,6 @@ def figures(
         pool: A setting whose values are strata of one group, in place of groups of their own; can be given several
             times.
         matrix: File of ``python -m tests.campaigns.matrix``. Default: data/reference/matrix.json, where there is one.
-        bench: File of ``python -m tests.campaigns.bench``, to draw its speed-ups beside those of the runs.
         last: Seconds that the timeline shows. Default: four epochs in the middle of training.
         until: Where the timeline ends, in seconds since the start; with --last and without this, at the end of
             training.
@@ -91,7 +90,7 @@ def figures(
 
     report = make(
         runs, columns=columns, figures=figures, bands=bands, smoothing=smoothing, pool=pool, matrix=matrix,
-        bench=bench, last=last, until=until,
+        last=last, until=until,
     )  # fmt: skip
     for reason in report.selection.left_out:
         tell(f"left out: {reason}", sys.stderr)

@@ -114,7 +114,7 @@ class Report:
 def make(
     runs: Sequence[Runs] | Runs, *, columns: Columns = "double", figures: Sequence[str] = (),
     bands: bool | None = True, smoothing: float = 0.05, pool: Sequence[str] = (), matrix: Path | str | None = None,
-    bench: Path | str | None = None, last: float | None = None, until: float | None = None,
+    last: float | None = None, until: float | None = None,
 ) -> Report:  # fmt: skip
     """Draw the figures of some runs.
 
@@ -127,7 +127,6 @@ def make(
         smoothing: window of the moving average over noisy curves, as a share of a run's length; 0 for none.
         pool: settings whose values are strata of one group, in place of groups of their own.
         matrix: file of ``tests.campaigns.matrix``; None for ``data/reference/matrix.json`` where there is one.
-        bench: file of ``tests.campaigns.bench`` whose speed-ups are drawn beside those of the runs.
         last: seconds that the timeline shows; None for four epochs in the middle of training, or for all there is until
             ``until``, if that is given.
         until: where they end, in seconds since the start; None for the end of training, if ``last`` is given.
@@ -141,10 +140,9 @@ def make(
     selection = select([runs] if isinstance(runs, Runs) else list(runs), pool)
     if matrix is None and reference_path("matrix.json").exists():
         matrix = reference_path("matrix.json")
-    read = _read(matrix, "matrix"), _read(bench, "bench")
     enough = all(len(group.runs) >= MIN_RUNS for group in selection.groups)
     drawn = bands is None or bands, enough if bands is None else bands
-    material = Material(selection, columns, *drawn, smoothing, *read, last, until)
+    material = Material(selection, columns, *drawn, smoothing, _read(matrix), last, until)
     made, left_out = dict[str, ReportFigure](), dict[str, str]()
     for name in figures or FIGURES:
         try:
@@ -202,10 +200,10 @@ def _check(columns: str, figures: Sequence[str], smoothing: float) -> None:
     demand(0 <= smoothing < 1, said("make.smoothing", smoothing=smoothing))
 
 
-def _read(path: Path | str | None, campaign: str) -> Mapping[str, Any] | None:
+def _read(path: Path | str | None) -> Mapping[str, Any] | None:
     if path is None:
         return None
     try:
         return read_json(at(path))
     except RecordError as error:
-        raise ReportError(f"{error}; give a file that `python -m tests.campaigns.{campaign}` wrote") from None
+        raise ReportError(f"{error}; give a file that `python -m tests.campaigns.matrix` wrote") from None

@@ -33,7 +33,6 @@ class Material:
         curve_bands: Whether curves have them, for which every group must have seeds enough.
         smoothing: Window of the moving average over what is noisy, as a share of a run's length.
         matrix: What ``python -m tests.campaigns.matrix`` wrote.
-        bench: What ``python -m tests.campaigns.bench`` wrote.
         last: Seconds that a timeline shows; None for a few epochs.
         until: Where they end, in seconds since the start.
     """
@@ -44,7 +43,6 @@ class Material:
     curve_bands: bool = True
     smoothing: float = 0.05
     matrix: Mapping[str, Any] | None = None
-    bench: Mapping[str, Any] | None = None
     last: float | None = None
     until: float | None = None
 

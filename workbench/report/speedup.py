@@ -4,7 +4,6 @@ Ideal is one core's work for each process that can work at the same time, as far
 at lag 0, the learners and the actor at any other lag.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -13,8 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from workbench.report.intervals import ENOUGH_RUNS, Estimate, estimate, interval
-from workbench.report.material import Material, ReportFigure, bar_look, new_picture, panel_title, row_height
-from workbench.report.selection import Group, ReportError, demand
+from workbench.report.material import Material, ReportFigure, bar_look, new_picture, row_height
+from workbench.report.selection import Group, demand
 from workbench.report.sentences import said
 from workbench.runs.loaded import LoadedRun
 from workbench.runs.sentences import beside
@@ -24,7 +23,6 @@ from workbench.view.style import GREY, INK, PRINT, few_ticks, style_axes
 HEAD = ("runs", "baseline", "speed-up", "ideal", "share of ideal", "wall time, s", "baseline's, s", "pairs")
 # How each part of the figure is drawn, as ``speedup.toml`` says.
 LOOKS: dict[str, dict[str, Any]] = beside(__file__)
-_BENCH_BASELINES = {"against sequential on all cores": "sequential, all cores", "lag 0": "sequential, lag 0"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Bar:
     """One speed-up.
 
     Attributes:
-        single: Each pair of runs, or each repetition.
+        single: Each pair of runs.
         style: Place of the group in the report, which has the same style in every figure.
     """
 
@@ -47,35 +45,26 @@ class Bar:
 
 
 def speedup(material: Material) -> ReportFigure:
-    """Speed-up of every group that has a sequential baseline, and of a benchmark if there is one.
+    """Speed-up of every group that has a sequential baseline.
 
     Raises:
-        ReportError: no group has a baseline of the same settings, and there is no benchmark.
+        ReportError: no group has a baseline of the same settings.
     """
-    bench = [] if material.bench is None else bars_of_bench(material.bench)
-    parts = [(title, bars) for title, bars in (("Runs", bars_of_runs(material)), ("Benchmark", bench)) if bars]
-    demand(len(parts) > 0, said("speedup.none", found="; ".join(group.label for group in material.groups)))
-    bars = [bar for _, own in parts for bar in own]
+    bars = bars_of_runs(material)
+    demand(len(bars) > 0, said("speedup.none", found="; ".join(group.label for group in material.groups)))
     narrow = material.columns == "single"
-    names = [_names(own, material, "\n" if narrow else " ") for _, own in parts]
-    thick = row_height([name for each in names for name in each], 0.40 if narrow else 0.31)
-    heights = [0.62 + thick * len(own) for _, own in parts]
-    picture = new_picture(material.columns, 0.1 + sum(heights))
-    all_axes = picture.subplots(len(parts), 1, squeeze=False, gridspec_kw={"height_ratios": heights}).ravel()
+    names = _names(bars, material, "\n" if narrow else " ")
+    height = 0.72 + row_height(names, 0.40 if narrow else 0.31) * len(bars)
+    picture = new_picture(material.columns, height)
+    axes = picture.subplots()
+    style_axes(axes, "", "", "", PRINT)
+    _draw(axes, bars, names)
     ends = [end for bar in bars for end in (bar.ideal, bar.found.value, bar.found.high, *bar.single)]
-    for place, (axes, (title, own), lines) in enumerate(zip(all_axes, parts, names, strict=True)):
-        style_axes(axes, panel_title(place, len(parts), title if len(parts) > 1 else ""), "", "", PRINT)
-        _draw(axes, own, lines)
-        axes.set_xlim(0, 1.12 * np.nanmax(ends))
-        few_ticks(axes.xaxis, 6)
-    all_axes[-1].set_xlabel(said("speedup.axis"), fontsize=PRINT.text, color=GREY, loc="right" if narrow else "center")
+    axes.set_xlim(0, 1.12 * np.nanmax(ends))
+    few_ticks(axes.xaxis, 6)
+    axes.set_xlabel(said("speedup.axis"), fontsize=PRINT.text, color=GREY, loc="right" if narrow else "center")
     told = "; ".join(said("speedup.bar", bar=bar, found=interval(bar.found), ideal=number(bar.ideal)) for bar in bars)
     caption = said("speedup.caption") + said("speedup.bars" + " with bands" * material.bands, enough=ENOUGH_RUNS)
-    if material.bench is not None:
-        ceiling = material.bench["ceiling"]
-        two = float(ceiling["two_copies"]["speedup"])
-        all_axes[-1].axvline(two, color=GREY, linewidth=0.9, linestyle=(0, (1, 1.2)), zorder=4)
-        caption += said("speedup.bench", device=material.bench.get("device_name"), cores=ceiling["cores"], two=two)
     picture.alt = f"Bars of speed-up with the ideal: {told}."
     return ReportFigure(picture, f"{caption} {told}.", Table(HEAD, tuple(map(_row, bars))))
 
@@ -91,28 +80,6 @@ def bars_of_runs(material: Material) -> list[Bar]:
             ideal, found = min(ideal_of(run) for run in group.runs), estimate(ratios, bands=material.bands)
             walls_s = float(median(own)), float(median(its))
             bars.append(Bar(group.label, baseline.label, found, tuple(ratios), ideal, *walls_s, place))
-    return bars
-
-
-def bars_of_bench(bench: Mapping[str, Any]) -> list[Bar]:
-    """The speed-ups that ``python -m tests.campaigns.bench`` measured, each with its repetitions.
-
-    Raises:
-        ReportError: the file is of something else.
-    """
-    try:
-        walls, cores, bars = bench["modes"]["wall_s"], int(bench["ceiling"]["cores"]), list[Bar]()
-        agents = int(bench["modes"]["agents"])
-        for name, value in bench["modes"]["speedup"].items():
-            baseline = next((its for part, its in _BENCH_BASELINES.items() if part in name), "sequential, lag 1")
-            label = name.removesuffix(", against sequential on all cores")
-            own, its = walls[label], median(walls[baseline])
-            learners = min(agents, cores) if "auto" in name else agents
-            ideal = min(cores, learners + ("lag 0" not in name))
-            singles = tuple(its / wall for wall in own)
-            bars.append(Bar(label, baseline, Estimate(value), singles, ideal, median(own), its, len(bars)))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ReportError(said("speedup.other", error=error)) from None
     return bars
 
 
@@ -173,8 +140,7 @@ def _names(bars: list[Bar], material: Material, between: str) -> list[str]:
 
 
 def _short(label: str) -> str:
-    short = label.replace("multiprocess, ", "").replace("sequential", "seq.")
-    return short.replace("system's time slices", "no slices")
+    return label.replace("multiprocess, ", "").replace("sequential", "seq.")
 
 
 def _row(bar: Bar) -> tuple[str, ...]:
