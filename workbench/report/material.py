@@ -144,29 +144,13 @@ def add_legend(picture: Picture) -> None:
     """One legend above all panels, of what has a label in the first of them; the figure grows by what it needs."""
     handles, labels = picture.axes[0].get_legend_handles_labels()
     wrapped, columns, height = fitted(labels, picture.get_figwidth(), PRINT.text)
-    title = ""
     if height > 0.6:
-        title, labels = names_apart(what_differs(labels))
-        wrapped, columns, height = fitted(labels, picture.get_figwidth(), PRINT.text)
-        height += 0.14 * bool(title)
+        wrapped, columns, height = fitted(what_differs(labels), picture.get_figwidth(), PRINT.text)
     grown = picture.get_figheight() + max(0.0, height - 0.35)
     fit = min(MOST_STYLES, int(len(labels) * (PAGE - grown + height) / height))
     demand(len(labels) <= fit, said("bands.crowded", count=len(labels), fit=fit))
     picture.set_figheight(grown)
     legend_above(picture, handles, columns, PRINT, wrapped)
-    picture.legends[0].set_title(title, {"size": PRINT.text})  # type: ignore[arg-type]  # a dictionary is taken too
-    picture.legends[0].set_alignment("left")
-
-
-def names_apart(labels: Sequence[str]) -> tuple[str, list[str]]:
-    """The names of the settings that are in every label, and the labels with their values alone.
-
-    Where the labels have not all the same settings they stay as they are, and there are no names.
-    """
-    named = re.compile(r"(^|, )([^,=]+) = ")
-    names = {", ".join(found[1] for found in named.findall(label)) for label in labels}
-    title = names.pop() if len(names) == 1 else ""
-    return title, [named.sub(r"\1", label) if title else label for label in labels]
 
 
 def what_differs(labels: Sequence[str]) -> list[str]:
