@@ -195,27 +195,6 @@ def test_it_plays_as_fast_as_one_wants(tmp_path):
     view.pause()
 
 
-def test_several_runs_are_looked_at_one_after_the_other(tmp_path):
-    small = QUICK.replace(**{"world.num_agents": 1, "seed": 1})
-    view = WorldView([kept(tmp_path), kept(tmp_path, "other", small)], agent=1)
-    assert view.run.layout.display is None
-    view.run.value = view.runs[1]
-    assert view.game.num_agents == 1 and view.agent.options == (0,) and "other, turn 1" in words(view)
-
-
-def test_a_run_that_cannot_be_shown_can_be_chosen_again_and_the_list_names_what_is_shown(tmp_path):
-    empty = RunFolder.create("empty", {"config": QUICK.to_dict(), "mode": "sequential", "lag": 0, "status": "stopped",
-                                       "error": None}, tmp_path)  # fmt: skip
-    view = WorldView([kept(tmp_path), kept(tmp_path, "other"), wb.load(empty.path)])
-    for _ in range(2):
-        game = view.game
-        view.run.value = view.runs[2]
-        assert "no weights" in view.message.value and view.run.value is view.runs[0] and view.game is game
-        view.message.value = ""
-    view.watch(view.runs[1])
-    assert view.run.value is view.runs[1] and "other, turn 1" in words(view)
-
-
 def test_what_goes_wrong_is_told_in_the_view(tmp_path, monkeypatch):
     view = WorldView(kept(tmp_path))
     monkeypatch.setattr(view.game, "play_to", lambda agent: 1 / 0)
@@ -229,8 +208,10 @@ def test_what_goes_wrong_is_told_in_the_view(tmp_path, monkeypatch):
 def test_mistakes_are_named(tmp_path):
     with pytest.raises(ValueError, match="no runs to look at"):
         WorldView([])
+    with pytest.raises(ValueError, match=r"number of runs is 2; .* write wb.WorldView\(pair.multiprocess\)"):
+        WorldView([kept(tmp_path), kept(tmp_path, "other")])
     with pytest.raises(ValueError, match="agent is 7; the world has agents 0 to 1"):
-        WorldView(kept(tmp_path), agent=7)
+        WorldView(wb.load(tmp_path / "earlier"), agent=7)
     empty = RunFolder.create("empty", {"config": QUICK.to_dict(), "mode": "sequential", "lag": 0, "status": "stopped",
                                        "error": None}, tmp_path)  # fmt: skip
     with pytest.raises(wb.RunError, match="no weights on disk"):

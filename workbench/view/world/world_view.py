@@ -6,18 +6,20 @@ redrawn, by a click or by a thread that plays and takes newer weights as each ep
 
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as widgets
 from PIL.Image import Image
 
-from workbench.runs.compare import Comparison, runs_of
-from workbench.runs.loaded import RunError, RunView
+from workbench.core.settings import require
+from workbench.runs.compare import runs_of
+from workbench.runs.loaded import RunView
 from workbench.runs.naming import labels
 from workbench.view import html as pages
 from workbench.view.panel.watching import Watcher
 from workbench.view.picture import Live
+from workbench.view.sentences import said
 from workbench.view.world.drawing import image, svg
 from workbench.view.world.game import Game
 
@@ -36,32 +38,34 @@ class WorldView(Live):
         widget: what is displayed; it holds all the others.
         image: the picture, an SVG that changes.
         step_button, play_button, epoch_button: do what they say; ``play_button.value`` says whether it plays.
-        agent, run, speed: lists to choose from.
+        agent, speed: lists to choose from.
         message: what went wrong, if anything did.
+        run: whose weights play.
         game: the game that is shown.
 
     Example:
         ``wb.WorldView(run)``
     """
 
-    def __init__(self, runs: Comparison | RunView | Sequence[RunView], agent: int = 0, seed: int = 0) -> None:
+    def __init__(self, run: RunView, agent: int = 0, seed: int = 0) -> None:
         """Begin an epoch and draw it.
 
         Args:
-            runs: a run, live, ended or loaded; of several, one is chosen in the view.
+            run: live, ended or loaded.
             agent: whose eyes to look through.
             seed: of the view's own random stream.
 
         Raises:
-            ValueError: there are no runs, or no such agent.
+            ValueError: it is not one run, or there is no such agent.
             RunError: the run has no weights yet.
         """
-        self.runs, self._seed = runs_of(runs, "look at"), seed
-        self._watched = next((run for run in self.runs if _has_weights(run)), self.runs[0])
+        self.run, *more = runs_of(run, "look at")
+        require(not more, "number of runs", 1 + len(more), said("world.one"))
+        (self._name,) = labels([self.run])
         self._check_agent(agent)
         self._lock = threading.RLock()
         self._player: Watcher | None = None
-        self.game = Game(self._watched.config, self._watched.newest_weights, seed)
+        self.game = Game(self.run.config, self.run.newest_weights, seed)
         self._build_widgets(agent)
         self._show()
 
@@ -91,7 +95,7 @@ class WorldView(Live):
     def new_epoch(self) -> None:
         """Begin an epoch with the newest weights."""
         with self._lock:
-            self.game.load(self._watched.newest_weights)
+            self.game.load(self.run.newest_weights)
             self.game.begin()
             self._show()
 
@@ -104,22 +108,6 @@ class WorldView(Live):
         self._check_agent(agent)
         self.agent.value = agent  # which shows it
 
-    def watch(self, run: RunView) -> None:
-        """Look at another of the runs, in a new epoch of the same random stream.
-
-        Raises:
-            RunError: it has no weights yet.
-        """
-        with self._lock:
-            try:
-                self.game, self._watched = Game(run.config, run.newest_weights, self._seed), run
-            finally:  # the list names what is shown, also if it is not what was chosen
-                self.run.value = self._watched
-            agent = min(self.agent.value, self.game.num_agents - 1)
-            self.agent.options = tuple(range(self.game.num_agents))
-            self.agent.value = agent
-            self._show()
-
     def figure(self) -> Image:
         """A still picture of the game as it is now, which a notebook shows and ``save`` writes."""
         with self._lock:
@@ -130,12 +118,8 @@ class WorldView(Live):
 
     # --- the game --------------------------------------------------------------------------------------------------
 
-    @property
-    def _name(self) -> str:
-        return labels(self.runs)[self.runs.index(self._watched)]
-
     def _check_agent(self, agent: int) -> None:
-        count = self._watched.config.num_agents
+        count = self.run.config.num_agents
         if agent not in range(count):
             raise ValueError(f"agent is {agent!r}; the world has agents 0 to {count - 1}")
 
@@ -155,9 +139,6 @@ class WorldView(Live):
         newest = "Start a new epoch with the newest weights"
         self.epoch_button = made(widgets.Button, "New epoch", icon="refresh", tooltip=newest)
         self.agent = made(widgets.Dropdown, "agent", options=tuple(range(self.game.num_agents)), value=agent)
-        named = list(zip(labels(self.runs), self.runs, strict=True))
-        self.run = made(widgets.Dropdown, "run", options=named, value=self._watched)
-        self.run.layout.display = None if len(self.runs) > 1 else "none"
         speeds = [(f"{speed} turns/s", speed) for speed in SPEEDS]
         self.speed = made(widgets.Dropdown, "", options=speeds, tooltip="How fast it plays")
         self.message, self.image = widgets.HTML(), widgets.HTML()
@@ -166,9 +147,8 @@ class WorldView(Live):
         self.epoch_button.on_click(lambda _: self._try(self.new_epoch))
         self.play_button.observe(lambda change: self._toggle(change["new"]), "value")
         self.agent.observe(lambda _: self._try(self._show), "value")
-        self.run.observe(lambda it: self._try(lambda: None if it.new is self._watched else self.watch(it.new)), "value")
         self.speed.observe(lambda _: self._play_at_another_speed(), "value")
-        row = widgets.HBox([self.step_button, self.play_button, self.speed, self.epoch_button, self.agent, self.run])
+        row = widgets.HBox([self.step_button, self.play_button, self.speed, self.epoch_button, self.agent])
         row.layout = widgets.Layout(flex_flow="row wrap", align_items="center")  # wraps where the page is narrow
         self.widget = widgets.VBox([row, self.message, self.image])
 
@@ -194,10 +174,3 @@ class WorldView(Live):
             if self.game.agent != self.agent.value:
                 self.game.play_to(self.agent.value)
             self.image.value = svg(self.game, self._name)
-
-
-def _has_weights(run: RunView) -> bool:
-    try:
-        return bool(len(run.newest_weights))
-    except RunError:
-        return False
