@@ -78,6 +78,18 @@ def test_a_panel_looks_as_committed(browser: Browser, tmp_path: Path, theme: str
     page.close()
 
 
+def test_marks_of_many_runs_leave_the_curves_to_be_seen(browser: Browser, tmp_path: Path) -> None:
+    runs = [trained(seed) for seed in range(10)]
+    for run in runs:
+        more = np.arange(100)
+        run.record("evaluations", agent=np.zeros(100), epoch=more, reward=more % 7)
+    page = stub.show(browser, tmp_path, runs, Choices(("reward",)), 700, PAPERS["light"])
+    chart = "document.querySelector('.wb-chart').chart"
+    marks = f"{chart}.shown.filter(line => line.kind === 'marks').flatMap(line => {chart}.marked(line)).length"
+    assert 10 <= page.evaluate(marks) <= 200
+    page.close()
+
+
 @pytest.mark.parametrize(("runs", "choices"), [
     (five, Choices(tuple(CHARTS)[:12])),
     (lambda: [trained(0, agents=50, epochs=40)], Choices(agents="each")),

@@ -7,7 +7,7 @@ const THEMES = {
   dark: { ink: "#eeeeee", grey: "#b4b4b4", faint: "#3d3d3d", paper: "#111111", warning: "#ff8a80" },
 };
 const HEIGHT = 200, FONT = "12px system-ui, sans-serif", LINE = 14, VALUES = 10;
-const SLACK = 0.02, MOST_MARKS = 40; // share of a chart in which the cursor finds the end of a line; stretches of marks
+const SLACK = 0.02, MOST_MARKS = 80; // share of a chart in which the cursor finds the end of a line; stretches of marks of all runs
 
 const format = (value) => {
   if (value == null || Number.isNaN(value)) return "";
@@ -183,7 +183,7 @@ class Chart {
     }
     ctx.restore();
     for (const line of this.shown.filter((each) => each.kind === "marks")) { // whole at the edges, too
-      const size = runs.length > 1 && !line.run ? 16 : 12, colour = this.panel.colour(line.run); // of equal ones both are seen
+      const size = runs.length > 5 ? 8 : runs.length > 1 && !line.run ? 16 : 12, colour = this.panel.colour(line.run); // of equal ones both are seen
       const points = this.marked(line).map(([x, y]) => [X(x), Y(y)]);
       for (const [x, y] of points) write(MARKS[runs[line.run].marker], x, y, colours.paper, "center", colour, size);
       marks.push(...points);
@@ -203,7 +203,8 @@ class Chart {
   // Places of marks: of many in view the lowest and the highest of each stretch, as more would hide the curves.
   marked(line) {
     const seen = line.within(this.range).filter((i) => !Number.isNaN(line.mean(i)));
-    const size = 2 ** Math.max(0, Math.ceil(Math.log2(seen.length / MOST_MARKS)));
+    const most = MOST_MARKS / Math.max(2, this.panel.runs.length - this.panel.hidden.size);
+    const size = 2 ** Math.max(0, Math.ceil(Math.log2(seen.length / most)));
     return [...Map.groupBy(seen, (i) => Math.floor(i / size)).values()].flatMap((some) =>
       [...new Set(extremes(some.flatMap((i) => [line.low(i), line.high(i)])))].map((y) => [line.x(some[0]), y]));
   }
