@@ -63,6 +63,7 @@ def wait_for(word: str, name: str, sleep: Callable[[float], object], timeout: fl
     with suppress(RuntimeError):  # of a script, or a thread of its own: no button waits
         if with_buttons and timeout != 0 and asyncio.get_running_loop():
             print(f"Buttons may wait for {word}.wait() to end; in a notebook write `await {word}`.")
+            with_buttons.clear()  # once is enough
     deadline = float("inf") if timeout is None else time.monotonic() + timeout
     while not sleep(max(0.0, min(STEP_S, deadline - time.monotonic()))):
         if time.monotonic() >= deadline:
