@@ -610,6 +610,21 @@ def test_a_legend_of_many_groups_says_what_differs_and_leaves_room_for_the_curve
     assert legend.get_window_extent().height < picture.bbox.height / 3
 
 
+def test_one_of_something_is_no_plural(tmp_path):
+    finished_run(tmp_path, config=CONFIG.replace(**{"world.num_agents": 1}))
+    made = make(tmp_path, bands=False, figures=["reward"])
+    assert "<Report on 1 run in 1 group: " in repr(made) and "Task: 1 agent in " in made["reward"].caption
+
+
+def test_the_results_of_many_groups_have_a_row_for_each_and_of_a_few_a_column(tmp_path):
+    for place in range(5):
+        config = CONFIG.replace(learning={"learning_rate": 1e-4 * (1 + place)})
+        finished_run(tmp_path, config=config, name=f"run-{place}")
+    many, few = (make(found, bands=False).results for found in (tmp_path, [tmp_path / "run-0", tmp_path / "run-1"]))
+    assert many.head[1:3] == ("seeds", "greedy reward") and len(many.rows) == 5 and "learning_rate" in many.rows[0][0]
+    assert len(few.head) == 3 and few.rows[1][0] == "greedy reward" and few.rows[1][1] == many.rows[0][2]
+
+
 def test_points_of_a_sweep_lie_about_their_tick_and_a_free_lag_is_called_so(tmp_path):
     for rate, lag in [(1e-3, 0), (1e-3, 1), (3e-3, 1), (1e-3, None)]:
         config = CONFIG.replace(learning={"learning_rate": rate})

@@ -23,6 +23,10 @@ def names(found):
     return [each.name for each in found]
 
 
+def test_a_notebook_that_is_read_without_a_kernel_has_the_table(picker):
+    assert "multiprocess-lag1-seed0" in picker._repr_mimebundle_()["text/html"]
+
+
 def test_the_filter_leaves_the_runs_with_these_words(picker):
     assert len(picker.choice.options) == 4
     picker.filter.value = "Sequential"

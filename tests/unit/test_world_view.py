@@ -165,6 +165,15 @@ def test_the_buttons_step_and_start_again_and_the_list_chooses_the_eyes(tmp_path
     assert view.figure() != still
 
 
+def test_a_notebook_that_is_read_without_a_kernel_has_the_picture(tmp_path):
+    alone = QUICK.replace(**{"world.num_agents": 1})
+    view = WorldView(kept(tmp_path, config=alone, weights=some_weights(alone)))
+    shown = view._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in shown
+    assert Image.open(io.BytesIO(shown["image/png"])).size == (WIDTH, HEIGHT)
+    assert " 1 agent. " in words(view)
+
+
 def test_play_continues_by_itself_until_it_is_paused(tmp_path):
     view = WorldView(kept(tmp_path))
     seen, new = [], threading.Condition()

@@ -14,6 +14,7 @@ from workbench.report.sentences import said
 from workbench.runs.statistics import listed
 from workbench.runs.table import Table
 from workbench.view.picture import Picture
+from workbench.view.sentences import counted
 from workbench.view.style import COLUMN_WIDTHS, MOST_STYLES, PRINT, fitted, legend_above, run_style, style_axes
 
 # Width of a figure: one column of a two-column page, or the whole page.
@@ -175,8 +176,5 @@ def bar_look(index: int) -> dict[str, Any]:
 
 def group_sentence(groups: tuple[Group, ...]) -> str:
     """Which runs are drawn: each group with its seeds."""
-    named = [
-        f"{group.label} (seeds {listed(group.seeds)}; {len(group.runs)} run{'s' * (len(group.runs) > 1)})"
-        for group in groups
-    ]
+    named = [f"{group.label} (seeds {listed(group.seeds)}; {counted(len(group.runs), 'run')})" for group in groups]
     return f"Groups: {'; '.join(named)}."

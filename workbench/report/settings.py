@@ -4,6 +4,7 @@ from typing import Any
 
 from workbench.report.selection import DEFAULTS, Selection, shown
 from workbench.report.sentences import said
+from workbench.view.sentences import sizes
 
 _OWN_WORDS = ("seed", "device", "warm start", "probes", "world.name", "changed on the way")
 
@@ -27,7 +28,7 @@ def task_sentence(selection: Selection) -> str:
     """The task in a few numbers, from the first run; what differs between groups is in their names."""
     config = selection.runs[0].config
     copies = "" if config.num_worlds == 1 else f"{config.num_worlds} copies of "
-    return said("settings.task", config=config, copies=copies)
+    return said("settings.task", config=config, copies=copies, **sizes(config))
 
 
 def origin_sentence(selection: Selection) -> str:

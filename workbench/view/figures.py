@@ -20,7 +20,7 @@ from workbench.view.curves import Points, moving_average
 from workbench.view.panel.charts import AXIS_LABELS, SMOOTHING, STANDARD, Agents, Axis, Chart, Choices
 from workbench.view.panel.feed import Feed, Line, axis_of
 from workbench.view.picture import Picture
-from workbench.view.sentences import beside, said
+from workbench.view.sentences import beside, counted, said
 from workbench.view.style import GREY, INK, SCREEN, fitted, log_ticks, own_settings, run_style, style_axes
 
 # Rows of a line at most; each is drawn as two points.
@@ -75,7 +75,7 @@ def verdict(pair: Comparison) -> str:
     named = zip(pair.runs, labels(pair.runs), strict=True)
     walls = ", ".join(f"{run.result.wall_s:,.1f} s {name}" for run, name in named)
     threads = pair.sequential.config.processes.threads
-    about = {"threads": f"{threads} thread{'s' * (threads != 1)}", "cores": machine.cores(), "walls": walls}
+    about = {"threads": counted(threads, "thread"), "cores": machine.cores(), "walls": walls}
     return said("figures.verdict", pair=pair, identical=IDENTICAL[pair.identical], **about)
 
 

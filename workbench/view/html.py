@@ -21,7 +21,7 @@ from workbench.runs.loaded import RunError, RunView
 from workbench.runs.result import Result, cell, listed_in
 from workbench.runs.table import Table, escaped, html_table
 from workbench.view.panel.feed import change_text
-from workbench.view.sentences import beside, said
+from workbench.view.sentences import beside, counted, said, sizes
 from workbench.view.style import GREY, WARNING
 
 _FAILURE = f"border-left: 3px solid var(--wb-warning, {WARNING}); padding: 4px 8px; white-space: pre-wrap"
@@ -123,7 +123,7 @@ def _config(config: Config) -> str:
         return [f"<code>{escaped(name)}</code>", default if name in changed else value, escaped(notes.get(name, ""))]
 
     head = ("setting", "value", "meaning")
-    summary, differ = said("page.config", config=config), quiet("All settings: default.")
+    summary, differ = said("page.config", config=config, **sizes(config)), quiet("All settings: default.")
     if changed:
         differ = html_table(head, map(row, changed), "Differs from the default")
     return (
@@ -179,7 +179,7 @@ def _runs(found: RunList) -> str:
     if not found:
         return quiet(repr(found))
     shown = '<input type="search" placeholder="filter" aria-label="Show the runs that contain these words">'
-    about = quiet(f"{len(found):,} runs; press a head to sort by it")
+    about = quiet(f"{counted(len(found), 'run')}; press a head to sort by it")
     table = found.table.html.replace("<th ", '<th tabindex="0" ')
     sorts = " ".join(f'{event}="{escaped(_SORT)}"' for event in ("onclick", "onkeydown"))
     return f'<div {sorts} oninput="{escaped(_FILTER)}">{shown} {about}{table}</div>'

@@ -1,7 +1,7 @@
 """Runs to choose from in a notebook: what opens of those that are chosen appears below the list."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import ipywidgets as widgets
 from IPython.display import display
@@ -10,6 +10,7 @@ from workbench.runs.listing import RunList
 from workbench.runs.loaded import LoadedRun
 from workbench.view.html import attempt, quiet
 from workbench.view.picture import Live
+from workbench.view.sentences import counted
 
 # Makes what is shown of some runs, in its order.
 Opener: TypeAlias = Callable[[list[LoadedRun]], tuple[object, ...]]
@@ -42,7 +43,7 @@ class RunPicker(Live):
         )
         self.buttons = {word: widgets.Button(description=word) for word in openers}
         self._said, self._below = widgets.HTML(), widgets.Output()
-        about = widgets.HTML(quiet(f"{len(found):,} runs; choose one or more"))
+        about = widgets.HTML(quiet(f"{counted(len(found), 'run')}; choose one or more"))
         row = widgets.HBox([*self.buttons.values(), self._said])
         self.widget = widgets.VBox([about, self.filter, self.choice, row, self._below])
         self.filter.observe(lambda _: self._list(), "value")
@@ -68,8 +69,12 @@ class RunPicker(Live):
 
         self._said.value = attempt(opening)
 
+    def still(self) -> dict[str, Any]:
+        """The table of the runs, for a notebook that is read without a kernel."""
+        return {"text/html": self.found.table.html}
+
     def __repr__(self) -> str:
-        return f"<{len(self.found)} runs to choose from: live in a running notebook>"
+        return f"<{counted(len(self.found), 'run')} to choose from: live in a running notebook>"
 
 
 def _line(head: Sequence[str], row: Sequence[str]) -> str:

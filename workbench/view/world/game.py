@@ -21,7 +21,7 @@ from workbench.core.shared.replay import Replay
 from workbench.runs.evaluation import evaluation_config
 from workbench.runs.loaded import RunError, unpadded
 from workbench.runs.table import fixed
-from workbench.view.sentences import said
+from workbench.view.sentences import counted, said, sizes
 
 # (32,) float32: quantile fractions at which the network is asked.
 FRACTIONS = (np.arange(32, dtype=np.float32) + 0.5) / 32
@@ -216,9 +216,10 @@ def describe(game: Game, name: str) -> str:
     """A game in words, for those who cannot see the picture."""
     seeing = game.sight
     values = ", ".join(f"{move} {fixed(value, 2)}" for move, value in zip(game.moves, seeing.q, strict=True))
-    gems, place = (f"{game.gems} gems, ", f" in row {seeing.row}, column {seeing.column}") if game.mapped else ("", "")
-    about = {"turn": when(game), "choice": game.moves[seeing.choice], "reward": fixed(game.rewards.sum())}
-    told = said("world.words", name=name, gems=gems, game=game, place=place, values=values, **about)
+    gems = f"{counted(game.gems, 'gem')}, " if game.mapped else ""
+    place = f" in row {seeing.row}, column {seeing.column}" if game.mapped else ""
+    about = sizes(game.config) | {"choice": game.moves[seeing.choice], "reward": fixed(game.rewards.sum())}
+    told = said("world.words", name=name, turn=when(game), gems=gems, game=game, place=place, values=values, **about)
     return told + f" No picture: {game.unseen}." * bool(game.unseen)
 
 
