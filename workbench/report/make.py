@@ -27,6 +27,7 @@ from workbench.runs.folder import RecordError, read_json, reference_path
 from workbench.runs.result import value_at
 from workbench.runs.statistics import listed, not_finite
 from workbench.runs.table import Table, plain
+from workbench.view.sentences import counted
 from workbench.view.style import COLUMN_WIDTHS, PRINT_DPI, own_settings
 
 # Name, which is also the file's, to the function that draws it, in the order of the report.
@@ -39,6 +40,8 @@ FIGURES: dict[str, Callable[[Material], ReportFigure]] = {
 }  # fmt: skip
 SUFFIXES = (".pdf", ".svg", ".png")
 _WIDTH = 110
+# Groups that have a column each in the table of results.
+MOST_COLUMNS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +110,7 @@ class Report:
         return self.results.html + Table(("figure", "shows"), (*made, *self.left_out.items()), numbers=False).html
 
     def __repr__(self) -> str:
-        about = f"{len(self.selection.runs)} runs in {len(self.selection.groups)} groups"
+        about = f"{counted(len(self.selection.runs), 'run')} in {counted(len(self.selection.groups), 'group')}"
         return f"<Report on {about}: {', '.join(self.figures) or 'no figure'}>"
 
 
@@ -172,9 +175,9 @@ def draw(name: str, material: Material) -> ReportFigure:
 
 
 def results_table(selection: Selection, bands: bool = True) -> Table:
-    """A column per group: what its runs say of each number, with 95 % intervals where there are enough runs.
+    """What the runs of each group say of each number, with 95 % intervals where there are enough runs.
 
-    Groups are columns, so that the table of a few groups fits on a page.
+    A few groups are columns, so that the table fits on a page; many are rows, so that it can be read at all.
 
     Args:
         selection: the groups.
@@ -183,7 +186,9 @@ def results_table(selection: Selection, bands: bool = True) -> Table:
     groups = selection.groups
     seeds = ("seeds", *(listed(group.seeds) for group in groups))
     rows = ((name, *(_cell(group, path, bands) for group in groups)) for name, path in QUANTITIES.items())
-    return Table(("", *(group.label for group in groups)), (seeds, *rows))
+    table = (("", *(group.label for group in groups)), seeds, *rows)
+    head, *rest = table if len(groups) <= MOST_COLUMNS else zip(*table, strict=True)
+    return Table(head, tuple(rest))
 
 
 def _cell(group: Group, path: str, bands: bool) -> str:
