@@ -5,6 +5,7 @@ and no figure is kept alive behind the caller's back.
 """
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ NOTEBOOK_COLOURS = 256
 
 
 class Live:
-    """Something that is shown as its widget while the notebook's kernel runs, and else as its ``repr``."""
+    """Something that is shown as its widget while the notebook's kernel runs, and else as it was when it was shown."""
 
     widget: Any
+    still: Callable[[], dict[str, Any]]  # what readers without a kernel see, by its MIME type
 
     def _repr_mimebundle_(self, **settings: Any) -> dict[str, Any]:
-        return {**self.widget._repr_mimebundle_(**settings), "text/plain": repr(self)}
+        return {**self.still(), **self.widget._repr_mimebundle_(**settings), "text/plain": repr(self)}
 
 
 class Picture(Figure):

@@ -113,6 +113,10 @@ class WorldView(Live):
         with self._lock:
             return image(self.game, self._name)
 
+    def still(self) -> dict[str, Any]:
+        """The picture, for a notebook that is read without a kernel."""
+        return {"image/png": self.figure()._repr_png_()}
+
     def __repr__(self) -> str:
         return f"<WorldView of {self._name}: live in a running notebook>"
 
