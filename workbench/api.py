@@ -267,17 +267,16 @@ def compare(
         raise ConfigError(f"mode is {mode!r}; without beside both modes are run, so leave it out, or give beside")
     if beside is not None and (seeds is not None or baseline_lag is not None):
         raise ConfigError("beside goes with neither seeds nor baseline_lag; wb.sweep runs configurations over seeds")
-    if baseline_lag is None:
-        baseline_lag = lag or 0
+    its_lag = (lag or 0) if baseline_lag is None else baseline_lag
     if seeds is not None:
         values = list(seeds) if isinstance(seeds, Iterable) else seeds
-        one = cells_of(config, {"mode": ["sequential"], "seed": values}, "sequential", baseline_lag, out)
+        one = cells_of(config, {"mode": ["sequential"], "seed": values}, "sequential", its_lag, out)
         two = cells_of(config, {"mode": ["multiprocess"], "seed": values}, "multiprocess", lag, out)
         cells = [cell for pair in zip(one, two, strict=True) for cell in pair]
         many = SeedComparison(as_one(cells, "compare-seeds"), _run_cell, at_once=1)
         return many.start() if start else many
     modes = ("sequential", "multiprocess") if beside is None else (mode, mode)
-    first = launch(config, modes[0], baseline_lag if beside is None else lag, out=out, start=False)
+    first = launch(config, modes[0], its_lag if beside is None else lag, out=out, start=False)
     relations = {"compared with": first.name}
     pair = Comparison(first, launch(beside or config, modes[1], lag, out=out, relations=relations, start=False))
     return pair.start() if start else pair
@@ -367,11 +366,12 @@ def load(
     return LoadedRun(named_path(path), world=world, agent=agent, sampler=sampler)
 
 
-def doctor(run: RunView | Path | str) -> Diagnosis:
+def doctor(run: RunView | Path | str, **given: str | type | None) -> Diagnosis:
     """What the records of a run say, of this workbench's own or of a watched trainer.
 
     Args:
         run: the run, its folder, or its name in ``data/runs``.
+        given: ``world``, ``agent`` or ``sampler`` of your own that the run was made with, as for :func:`load`.
 
     Example:
         ``print(wb.doctor("my_trainer"))``
@@ -379,13 +379,13 @@ def doctor(run: RunView | Path | str) -> Diagnosis:
     Raises:
         RecordError: there is no such run.
     """
-    return examining.diagnose(run if isinstance(run, RunView) else load(run))
+    return examining.diagnose(run if isinstance(run, RunView) else load(run, **given))
 
 
 def resume(
     path: Path | str, config: Config | None = None, *, start: bool = True, parent_is_gone: bool = False,
     world: str | type | None = None, agent: str | type | None = None, sampler: str | type | None = None,
-    **changes: Any,
+    hooks: Sequence[Hook] = (), **changes: Any,
 ) -> Run | LoadedRun:  # fmt: skip
     """Continue the run in a folder from its newest checkpoint, and return at once.
 
@@ -400,6 +400,8 @@ def resume(
         parent_is_gone: the run was launched on a machine, or in a container, of another name, where its process cannot
             be looked for from here, and that process is over. Makes no difference to a run of this machine.
         world, agent, sampler: the class of your own that the run was made with, as for :func:`load`.
+        hooks: what came in from outside, faults and metrics of your own, once more: the folder does not hold them, and
+            what is not given is not there from the checkpoint on.
         changes: settings to change, by dotted name: ``resume(path, epochs=480)``. Safe to change are the number of
             epochs, the device, and everything about evaluation, checkpoints, processes, and free-running pacing. Those
             that :meth:`Run.change` takes change from the checkpoint on.
@@ -415,7 +417,8 @@ def resume(
         MemoryError, OSError: as for :func:`launch`.
     """
     given = {"world": world, "agent": agent, "sampler": sampler}
-    resumed = resuming.resume(Run, _hooks_of, given, named_path(path), config, start, parent_is_gone, changes)
+    hooks_of = functools.partial(_hooks_of, hooks)
+    resumed = resuming.resume(Run, hooks_of, given, named_path(path), config, start, parent_is_gone, changes)
     assert isinstance(resumed, Run | LoadedRun)
     return resumed
 
@@ -437,12 +440,11 @@ def delete(run: Path | str, *, confirm: str) -> None:
     Raises:
         RecordError: there is no such run, it is under way, or the name is another.
     """
-    path = _confirmed(run, confirm)
-    folder = RunFolder(path)
+    folder = RunFolder(_confirmed(run, confirm))
     folder.hold()
     try:
-        if (status := info_of(path).status) in ("created", "starting", "running"):
-            raise RecordError(f"{path} is kept: the run is {status}; stop it first, or wait for its end")
+        if (status := info_of(folder.path).status) in ("created", "starting", "running"):
+            raise RecordError(f"{folder.path} is kept: the run is {status}; stop it first, or wait for its end")
         folder.remove()
     finally:
         folder.release()
@@ -473,16 +475,17 @@ def archive(run: Path | str, *, confirm: str, out: Path | str | None = None) -> 
 
 def _confirmed(run: Path | str, confirm: str) -> Path:
     path = Path(os.path.abspath(named_path(run)))
-    if not (path / "run.json").is_file():
-        raise RecordError(f"{path} is no run folder: it has no run.json")
+    RecordError.unless((path / "run.json").is_file(), f"{path} is no run folder: it has no run.json")
     if confirm != path.name:
         raise RecordError(f"{path} is kept: confirm is {confirm!r}; to remove the run write its name, {path.name!r}")
     return path
 
 
-def _hooks_of(earlier: loading.LoadedRun, config: Config) -> list[Hook]:
-    """What the launch of an earlier run switched on, for the configuration that the run continues with."""
-    return _hooks(config, prepare(earlier.faults, config, earlier.mode, earlier.lag), earlier.description)
+def _hooks_of(given: Sequence[Hook], earlier: loading.LoadedRun, config: Config) -> list[Hook]:
+    """What the launch of an earlier run switched on, and what is given, for the configuration to continue with."""
+    own = {hook.text: hook for hook in given if isinstance(hook, Fault)}
+    faults = prepare([own.get(text, text) for text in earlier.faults], config, earlier.mode, earlier.lag)
+    return _hooks(config, [*faults, *(hook for hook in given if hook not in faults)], earlier.description)
 
 
 def _hooks(config: Config, chosen: Sequence[Hook], notes: Mapping[str, Any]) -> list[Hook]:
@@ -539,12 +542,8 @@ def _page(shown: object) -> str:
     return page(shown)
 
 
-def _register_pages() -> None:
-    """Tell the notebook, where this is one, to show our objects as pages; their ``repr`` stays as it is."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if shell is not None:
-        for kind in _SHOWN:
-            shell.display_formatter.formatters["text/html"].for_type(kind, _page)
-
-
-_register_pages()
+# A notebook, where this is one, shows our objects as pages; their ``repr`` stays as it is.
+_shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+if _shell is not None:
+    for _kind in _SHOWN:
+        _shell.display_formatter.formatters["text/html"].for_type(_kind, _page)

@@ -1,6 +1,7 @@
 """Parts that fail on purpose, in a module that a spawned child can import."""
 
 from workbench.core.train.hooks import Hook
+from workbench.diagnose.faults import Fault
 
 
 class FailsBeforeTheBarrier(Hook):
@@ -135,3 +136,13 @@ class FailsOnAFullDisk(Hook):
             raise RuntimeError("the disk is full, and something else is wrong " + 20_000 * "x" + " at the end")
 
         collector.world.reset = reset
+
+
+class ForgetsToSync(Fault):
+    """A fault that is in no catalogue: the actor takes no weights over but the first."""
+
+    name = "forgets_to_sync"
+
+    def on_collector(self, collector, parts):
+        sync = collector.sync
+        collector.sync = lambda epoch, version: sync(epoch, version) if epoch == 0 else None

@@ -12,6 +12,8 @@ from multiprocessing import get_context
 import pytest
 
 import workbench as wb
+from tests.process import broken
+from tests.unit.own_metric import WeightNorm
 
 CONFIG = wb.preset("tiny").replace(device="cpu")
 FIELDS = {"learning.learning_rate": [1e-3, 3e-3], "mode": ["sequential", "multiprocess"]}
@@ -73,6 +75,20 @@ def test_a_sweep_that_was_stopped_continues_from_its_checkpoints(tmp_path):
     again = wb.sweep(long, {"seed": [0, 1]}, mode="sequential", lag=1, at_once=1, out=tmp_path).wait()
     assert [len(run.description["resumed"]) for run in again.runs] == [1, 0]
     assert "resumed" in wb.runs(tmp_path)[0].relations
+
+
+def test_a_fault_and_a_metric_of_ones_own_go_on_in_a_sweep_that_was_stopped_and_in_a_run_that_is_resumed(tmp_path):
+    long = CONFIG.replace(epochs=60, **{"checkpoint.interval": 5})
+    options = {"hooks": [WeightNorm()], "faults": [broken.ForgetsToSync()], "mode": "sequential", "out": tmp_path}
+    with wb.sweep(long, {"seed": [0]}, **options) as cut_off:
+        until(cut_off, lambda: list(tmp_path.glob("*/checkpoints/epoch-*.npz")))
+    (run,) = wb.sweep(long, {"seed": [0]}, **options).wait().runs
+    assert run.description["resumed"] and run.faults == ("forgets_to_sync",)
+    assert run.history.table("weights")["epoch"].max() == 60
+    assert "sync" in {check.name for check in run.diagnose().failed}
+    again = wb.resume(run.folder.path, epochs=70, hooks=[WeightNorm(), broken.ForgetsToSync()])
+    again.wait(60)
+    assert again.history.table("weights")["epoch"].max() == 70
 
 
 @pytest.mark.slow

@@ -91,6 +91,8 @@ def test_arguments_of_the_environment_are_a_mapping_of_plain_values():
         ),
         ("pettingzoo:classic/connect_four-v3", "one after the other.*Adding a world"),
         ("pettingzoo:classic/nothing-v0", "cannot be made: NameNotFound"),
+        (f"gymnasium:{OWN}:parallel_env", "is a class of an environment, or an id .*, never a function"),
+        (f"pettingzoo:{OWN}:nothing", "is a class of an environment, or an id .*, never a function"),
         ("treasurehunt:CartPole-v1", "cannot be imported"),
     ],
 )
@@ -193,6 +195,22 @@ def test_an_observation_of_another_shape_is_refused_before_there_is_a_folder(wor
     words = f"cannot be played: .* sees an observation of shape {has}, and its space has shape {due}; return what"
     with pytest.raises(wb.ConfigError, match=words):
         wb.launch(config, "sequential", 0, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=["observation", "reward"])
+def test_an_agent_that_acted_and_is_told_nothing_is_refused_before_there_is_a_folder(part, monkeypatch, tmp_path):
+    step = own_environments.Leaving.step
+
+    def misspelt(environment, actions):
+        """What a step gives, with agent b under another name."""
+        told = step(environment, actions)
+        told[part]["B"] = told[part].pop("b", None)
+        return told
+
+    monkeypatch.setattr(own_environments.Leaving, "step", misspelt)
+    with pytest.raises(wb.ConfigError, match=r"gives agent 'b', which acted, no observation or no reward; .*api_test"):
+        wb.launch(of(f"pettingzoo:{OWN}:Leaving"), "sequential", 0, out=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -321,13 +321,15 @@ def test_a_run_that_was_packed_is_the_same_run_elsewhere(run, tmp_path):
     assert [path.name for path in (tmp_path / "colleague").iterdir()] == ["free"]
 
 
-def test_a_packed_run_is_the_same_file_every_time(run, tmp_path):
+def test_a_packed_run_is_the_same_file_every_time_by_path_and_by_name(run, tmp_path, monkeypatch):
     first = archive(run, tmp_path / "one.tar.gz").read_bytes()
     for file in run.folder.path.iterdir():
         file.chmod(0o644)
         file.touch()
     assert archive(run.folder.path, tmp_path / "two.tar.gz").read_bytes() == first
     assert archive(run, tmp_path).name == "free.tar.gz"
+    monkeypatch.setattr("workbench.runs.folder.runs_folder", lambda: run.folder.path.parent)
+    assert archive("free", tmp_path / "three.tar.gz").read_bytes() == first
     assert list(tmp_path.glob("*.part")) == []
 
 

@@ -17,7 +17,7 @@ from workbench.export.needed import ExportError, check
 from workbench.export.sentences import said
 from workbench.runs import loaded
 from workbench.runs.files import at, private, whole_file
-from workbench.runs.folder import NAME, RecordError, RunFolder, runs_folder
+from workbench.runs.folder import NAME, RecordError, RunFolder, named_path, runs_folder
 from workbench.runs.listing import info_of
 from workbench.runs.loaded import LoadedRun, RunView
 
@@ -35,7 +35,7 @@ def archive(run: RunView | Path | str, out: Path | str) -> Path:
     is more than the other side should know.
 
     Args:
-        run: a run, or its folder.
+        run: a run, its folder, or its name in ``data/runs``.
         out: the file, whose name ends in ``.tar.gz``, or a folder that gets ``NAME.tar.gz``. What is there is replaced.
 
     Returns:
@@ -46,7 +46,7 @@ def archive(run: RunView | Path | str, out: Path | str) -> Path:
             another ending.
         RecordError: there is no run.
     """
-    folder = (run.folder if isinstance(run, RunView) else RunFolder.open(run)).place
+    folder = (run.folder if isinstance(run, RunView) else RunFolder.open(named_path(run))).place
     status = run.status if isinstance(run, RunView) else info_of(folder).status  # of a world of the user's own too
     check(status in ("finished", "stopped", "failed", "cut off"), said("archive.now", name=folder.name, status=status))
     path = at(out) / f"{folder.name}{SUFFIX}" if at(out).is_dir() else at(out)

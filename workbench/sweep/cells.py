@@ -159,7 +159,8 @@ def _begin(launch: Callable[..., Run], resume: Callable[..., Run | LoadedRun], c
         finally:
             folder.release()
         if resumable:
-            return resume(cell.path, parent_is_gone=True, **classes_of(cell.config))
+            own = [hook for it in ("faults", "hooks") for hook in cell.options.get(it, ()) if isinstance(hook, Hook)]
+            return resume(cell.path, parent_is_gone=True, hooks=own, **classes_of(cell.config))
     relations = {"sweep": cell.sweep}
     return launch(cell.config, cell.mode, cell.lag, name=cell.name, out=cell.out, relations=relations, **cell.options)
 

@@ -11,7 +11,7 @@ import json
 import sys
 import weakref
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeAlias
@@ -81,10 +81,9 @@ class EnvironmentConfig(WorldConfig):
 
     def check(self) -> None:
         """A run folder can hold the arguments, and names no module that only the caller may name."""
-        try:
+        plain: Any = None
+        with suppress(TypeError, ValueError):
             plain = json.loads(json.dumps(self.env_args))
-        except (TypeError, ValueError):
-            plain = None
         require(plain == self.env_args, "world.env_args", self.env_args, "it must hold what JSON can hold")
         object.__setattr__(self, "env_args", plain)  # which nobody else can change
         module = self.module_of(self.env_id)
@@ -149,7 +148,8 @@ class EnvironmentConfig(WorldConfig):
             except ImportError as error:
                 raise NotGiven(said("environment.missing", config=self, error=error)) from error
             except (Exception, SystemExit) as error:
-                raise NotGiven(f"world is {self.title!r}, which cannot be made: {error!r}") from error
+                kind = "own" if ":" in self.env_id else "made"
+                raise NotGiven(said(f"environment.{kind}", config=self, error=error)) from error
         return _FOUND[self._key]
 
     @property
@@ -200,7 +200,7 @@ class EnvironmentConfig(WorldConfig):
         try:  # in either order: nothing of the one episode may be left in the other
             played = [_trace(one, 1), _trace(one, 2)], [_trace(other, 2), _trace(other, 1)]
         except (Exception, SystemExit) as error:
-            raise ConfigError(f"world is {self.title!r}, which cannot be played: {error!r}") from error
+            raise ConfigError(said("environment.played", config=self, error=error)) from error
         differ = f"{self.title} is not decided by its seed: two episodes with the same seed and actions differ"
         return "" if played[0] == played[1][::-1] else differ
 
@@ -256,7 +256,7 @@ class Episodes(World):
         try:
             self.reset()
         except (Exception, SystemExit) as error:
-            raise ConfigError(f"world is {config.title!r}, which cannot be played: {error!r}") from error
+            raise ConfigError(said("environment.played", config=config, error=error)) from error
 
     def reset(self) -> None:
         """A new episode in every copy."""
@@ -309,6 +309,8 @@ class Episodes(World):
         agents = zip(self._names, self._actions, self._first_actions, strict=True)
         actions = {name: chosen[copy] + first for name, chosen, first in agents if name in acting}
         seen, earned, terminated, truncated, _ = environment.step(actions)
+        if silent := sorted(acting - (seen.keys() & earned.keys()), key=str):
+            raise ValueError(said("environment.silent", config=self.config, agent=silent[0]))
         self._show(copy, seen)
         left = environment.agents
         for index, name in enumerate(self._names):

@@ -44,8 +44,7 @@ class GymnasiumConfig(EnvironmentConfig):
         import gymnasium
 
         spec = gymnasium.envs.registration.EnvSpec.from_json(json.dumps(recipe))
-        arguments: dict[str, Any] = self.env_args
-        return Alone(gymnasium.make(spec, disable_env_checker=True, **arguments))
+        return Alone(gymnasium.make(spec, disable_env_checker=True, **dict[str, Any](self.env_args)))
 
     def make(self, rng: np.random.Generator) -> "LoneEpisodes":
         """The world."""
