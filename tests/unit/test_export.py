@@ -328,7 +328,7 @@ def test_a_packed_run_is_the_same_file_every_time_by_path_and_by_name(run, tmp_p
         file.touch()
     assert archive(run.folder.path, tmp_path / "two.tar.gz").read_bytes() == first
     assert archive(run, tmp_path).name == "free.tar.gz"
-    monkeypatch.setattr("workbench.runs.folder.runs_folder", lambda: run.folder.path.parent)
+    monkeypatch.setattr(sys.modules["workbench.runs.folder"], "runs_folder", lambda: run.folder.path.parent)
     assert archive("free", tmp_path / "three.tar.gz").read_bytes() == first
     assert list(tmp_path.glob("*.part")) == []
 

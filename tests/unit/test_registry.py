@@ -140,7 +140,9 @@ def foreign(tmp_path, monkeypatch):
     return folder.path
 
 
-@pytest.mark.parametrize("read", [wb.load, wb.resume, lambda path: wb.load(path, world=Hall), lambda path: wb.doctor(path, world=Hall)])
+@pytest.mark.parametrize(
+    "read", [wb.load, wb.resume, lambda path: wb.load(path, world=Hall), lambda path: wb.doctor(path, world=Hall)]
+)
 def test_no_class_is_imported_because_a_run_folder_names_it(foreign, read):
     with pytest.raises(RecordError, match="trap_of_a_colleague:World"):
         read(foreign)

@@ -148,8 +148,8 @@ class EnvironmentConfig(WorldConfig):
             except ImportError as error:
                 raise NotGiven(said("environment.missing", config=self, error=error)) from error
             except (Exception, SystemExit) as error:
-                kind = "own" if ":" in self.env_id else "made"
-                raise NotGiven(said(f"environment.{kind}", config=self, error=error)) from error
+                hint = said("environment.own") if ":" in self.env_id else ""
+                raise NotGiven(f"world is {self.title!r}, which cannot be made: {error!r}{hint}") from error
         return _FOUND[self._key]
 
     @property
