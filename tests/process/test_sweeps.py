@@ -14,6 +14,7 @@ import pytest
 import workbench as wb
 from tests.process import broken
 from tests.unit.own_metric import WeightNorm
+from workbench.runs.folder import RecordWarning
 
 CONFIG = wb.preset("tiny").replace(device="cpu")
 FIELDS = {"learning.learning_rate": [1e-3, 3e-3], "mode": ["sequential", "multiprocess"]}
@@ -86,7 +87,8 @@ def test_a_fault_and_a_metric_of_ones_own_go_on_in_a_sweep_that_was_stopped_and_
     assert run.description["resumed"] and run.faults == ("forgets_to_sync",)
     assert run.history.table("weights")["epoch"].max() == 60
     assert "sync" in {check.name for check in run.diagnose().failed}
-    again = wb.resume(run.folder.path, epochs=70, hooks=[WeightNorm(), broken.ForgetsToSync()])
+    with pytest.warns(RecordWarning, match="now end after 70 epochs"):
+        again = wb.resume(run.folder.path, epochs=70, hooks=[WeightNorm(), broken.ForgetsToSync()])
     again.wait(60)
     assert again.history.table("weights")["epoch"].max() == 70
 
