@@ -363,7 +363,7 @@ def test_the_end_of_a_kernel_is_the_end_of_its_run(kernel, tmp_path, family, end
 def test_a_kernel_that_is_restarted_in_order_stops_its_run_which_can_be_resumed(kernel, tmp_path, mode):
     manager, client, execute = kernel
     assert execute(START.format(mode=mode, out=str(tmp_path))) == "running\n"
-    manager.restart_kernel()  # the kernel ends every child by itself before it goes
+    manager.restart_kernel()  # the kernel ends the children in its own group, where no run's are; then the run stops
     client.wait_for_ready(DEADLINE_S)
     (folder,) = tmp_path.iterdir()
     left = wb.load(folder)

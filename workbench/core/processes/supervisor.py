@@ -202,10 +202,6 @@ class Supervisor:
 
     def _look_at(self, each: Child) -> None:
         code = each.process.exitcode
-        # asked after the child: that may be why it ended
-        if not self._killed and any(listener.caller_is_ending() for listener in self.listeners):
-            self.stop(now=True)
-            self._kill()
         if code is None or each.gone or self._killed:
             return
         done = self.progress.ended(each.job.index) and (each.job.role == "learner" or code == 0)

@@ -18,7 +18,6 @@ a step is complete: the rows of an     :meth:`Keeper.complete`, before another p
 epoch, the updates of an agent         :meth:`Keeper.visible`, when it can, and before the counters say so
 an epoch is over; the run is over      :meth:`Evaluator.after_epoch`, :meth:`Evaluator.after_run`
 the parent's thread looks around       :meth:`Listener.take_records`, :meth:`Listener.look`
-a child may have ended                 :meth:`Listener.caller_is_ending`, before its end counts as a death
 a child has died                       :meth:`Listener.after_death`, which says what follows
 every child has left                   :meth:`Listener.end`
 =====================================  =================================================================================
@@ -192,10 +191,6 @@ class Listener:
 
     def look(self) -> None:
         """Called in every round of a run that is under way, after its records and its deaths."""
-
-    def caller_is_ending(self) -> bool:
-        """Whether this process is told to end, and all children with it at once: none of their ends is a death then."""
-        return False
 
     def after_death(self, death: Death, failure: str) -> Verdict | None:
         """What follows the death of a child, of which every record is delivered.

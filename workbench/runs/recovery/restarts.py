@@ -1,6 +1,5 @@
 """The restart policy: what follows the death of a child, how often one may be restarted, how long one may be silent."""
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,16 +39,6 @@ class RestartPolicy(Listener):
         self._restarts = {child.job.name: Restarts(self._limits) for child in supervisor.children}
         self._learners = [child.job.name for child in supervisor.children if child.job.role == "learner"]
         self.silence = Silence(len(supervisor.children))
-
-    def caller_is_ending(self) -> bool:
-        """Whether this process is a notebook's kernel that was told to shut down or to restart.
-
-        It then ends its children one by one, with SIGTERM and again with SIGTERM (ipykernel, ``Kernel._at_shutdown``),
-        which must not be taken for deaths that restarts make good.
-        """
-        ipython = sys.modules.get("IPython")
-        shell = ipython.get_ipython() if ipython is not None else None
-        return bool(getattr(shell, "exit_now", False))
 
     def after_death(self, death: Death, failure: str) -> Verdict:
         """What the configuration says, and how often the same has happened."""
