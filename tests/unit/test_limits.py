@@ -1,21 +1,21 @@
 """What a run needs is counted out and compared with what there is, before anything is taken."""
 
 import errno
+import os
 import re
 import resource
 import signal
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
-from tests.blocks import block_of
 from workbench.core.processes import shared_memory
 from workbench.core.processes.blocks import Plan, allocate_shared
 from workbench.core.processes.spawn import in_words
 from workbench.core.processes.supervisor import children_of
-from workbench.core.shared.record_ring import Channel
 from workbench.runs import limits
 from workbench.runs.folder import RecordWarning
 from workbench.runs.limits import (
@@ -97,10 +97,10 @@ def test_available_is_what_the_system_says_and_no_more_than_a_file_system_holds(
     assert 2**20 < memory_available() < 2**50
     monkeypatch.setattr(limits, "left_in_groups", lambda: [])
     monkeypatch.setattr(shared_memory, "IN_MEMORY", True)
-    monkeypatch.setattr(shared_memory.Path, "read_text", lambda self: "MemTotal:  99 kB\nMemAvailable:    7 kB\n")
-    assert memory_available() == 7 * 1024
+    monkeypatch.setattr(limits.psutil, "virtual_memory", lambda: SimpleNamespace(available=7))
+    assert memory_available() == 7
     monkeypatch.setattr(shared_memory, "IN_MEMORY", False)
-    monkeypatch.setattr(shared_memory.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 10}))
+    monkeypatch.setattr(limits.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10))
     assert memory_available() == 10
 
 
@@ -169,13 +169,17 @@ def test_an_error_of_the_system_comes_with_its_remedy(error, told):
     assert told in in_words(error)
 
 
-def test_a_want_of_open_files_is_not_called_a_want_of_memory(monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "told"), [(errno.EMFILE, "too many open files: raise"), (errno.ENOMEM, "too little memory; end what")]
+)
+def test_what_the_system_refuses_after_all_is_said_with_the_remedy(number, told, monkeypatch, tmp_path):
     def refuse(nbytes):
-        raise OSError(errno.EMFILE, "Too many open files")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(shared_memory, "nameless_file", refuse)
-    with pytest.raises(OSError, match="Too many open files"):
-        block_of(Channel.layout())
+    with pytest.raises(OSError, match=told):
+        wb.launch(QUICK, out=tmp_path)
+    assert wb.load(next(tmp_path.iterdir())).status == "failed"
 
 
 def test_far_more_learners_than_cores_are_said_before_the_start_with_the_setting(monkeypatch):

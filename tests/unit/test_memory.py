@@ -78,16 +78,3 @@ def test_a_block_leaves_no_name_behind_not_even_while_it_lives(tmp_path, monkeyp
     block = block_of(layout_of(1_000_000))
     assert set(os.listdir("/dev/shm")) <= before and list(tmp_path.iterdir()) == []
     assert block.open()["a"][-1] == 7
-
-
-@pytest.mark.parametrize("size", [2**45, 2**62, 2**70])
-def test_more_memory_than_there_is_is_refused_with_the_remedy(size):
-    with pytest.raises(MemoryError, match=r"^\d+ MiB of shared memory are wanted for thing.*; lower replay\.capacity"):
-        block_of(layout_of(size))
-
-
-def test_memory_that_would_not_fit_is_never_touched(monkeypatch):
-    """Writing to a mapped file beyond what is left ends the process with a bus error."""
-    monkeypatch.setattr(memory, "memory_available", lambda: 1000)
-    with pytest.raises(MemoryError, match="0 MiB are left"):
-        block_of(layout_of(1000))

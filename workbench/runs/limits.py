@@ -7,7 +7,9 @@ in the middle of something. Whatever still runs short says so with the remedy.
 import errno
 import os
 import resource
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -95,7 +97,9 @@ def memory_needed(plan: Plan) -> dict[str, int]:
 
 def memory_available() -> int:
     """Bytes that new blocks can have: what the system has, less where a container, a service or a job has a limit."""
-    return min([shared_memory.memory_available(), *left_in_groups()])
+    in_memory, temporary = shared_memory.IN_MEMORY, tempfile.gettempdir()
+    free = psutil.virtual_memory().available if in_memory else shutil.disk_usage(temporary).free
+    return min([int(free), *left_in_groups()])
 
 
 def left_in_groups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:

@@ -95,7 +95,7 @@ class Run(RunView, Listener, Awaitable[Result]):
             start: the checkpoint to continue from; the folder then holds what was recorded up to it.
 
         Raises:
-            MemoryError: there is not enough of it; the folder says that the run failed.
+            OSError: the system refuses it; the folder says that the run failed.
         """
         super().__init__(folder, plan.config, History(folder.schema), description)
         self._warnings = {"unseeded": text} if (text := str(description.get("unseeded", ""))) else {}

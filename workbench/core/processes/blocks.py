@@ -64,7 +64,7 @@ def allocate_shared(plan: Plan, num_processes: int) -> Shared:
     """Take the memory for a run.
 
     Raises:
-        MemoryError: there is not enough.
+        OSError: the system refuses it.
     """
     shared = Shared(plan, allocate(layouts(plan, num_processes)))
     for hook in plan.hooks:

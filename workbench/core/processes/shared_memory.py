@@ -6,19 +6,16 @@ its descriptor when they are started, and one file for all blocks keeps the numb
 
 import mmap
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import reduction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.sentences import said
 from workbench.core.shared.layout import Arrays, Layout
 
 # Whether the system has files that lie in memory alone; elsewhere they are temporary files, unlinked at once.
@@ -92,25 +89,14 @@ class Block:
 def allocate(layouts: Mapping[str, Layout]) -> dict[str, Block]:
     """Take one piece of memory for blocks of these layouts, and write their headers and fill values.
 
+    Whether there is that much is for the caller to know: a write beyond what is left would end this process.
+
     Raises:
-        MemoryError: the system does not have that much; the message says how much was asked for.
-        OSError: there are too many open files.
+        OSError: the system refuses memory, addresses or a file.
     """
-    total, room = sum(layout.nbytes for layout in layouts.values()), memory_available()
-    if total > room:
-        numbers = {"total": total / 2**20, "room": room / 2**20, "names": ", ".join(layouts)[:200]}
-        raise MemoryError(said("shared_memory.room", **numbers))
-    memory, offset, blocks = Memory(total), 0, {}
+    memory, offset, blocks = Memory(sum(layout.nbytes for layout in layouts.values())), 0, {}
     for name, layout in layouts.items():
         blocks[name] = Block(layout, memory, offset)
         layout.create(blocks[name].bytes)
         offset += layout.nbytes
     return blocks
-
-
-def memory_available() -> int:
-    """Bytes that shared memory can have; a write beyond them would end this process."""
-    if not IN_MEMORY:
-        return shutil.disk_usage(tempfile.gettempdir()).free
-    (line,) = (line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable:"))
-    return int(line.split()[1]) * 1024

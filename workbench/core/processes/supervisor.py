@@ -66,13 +66,16 @@ class Supervisor:
                 a fresh interpreter.
 
         Raises:
-            MemoryError: there is not enough memory.
+            OSError: the system refuses it; the message says what to do.
         """
         self.config, self._new_process = plan.config, new_process
         self.error: ChildFailed | None = None
         self.listeners: list[Listener] = []
         roles = children_of(plan.config, plan.mode)
-        self.shared = allocate_shared(plan, len(roles))
+        try:
+            self.shared = allocate_shared(plan, len(roles))
+        except OSError as error:
+            raise OSError(error.errno, in_words(error)) from error
         self.progress = self.shared.progress
         self._channels = [Channel(self.shared.blocks[f"channel {index}"].open()) for index in range(len(roles))]
         folder = Descriptor(os.open(logs, os.O_RDONLY | os.O_DIRECTORY))  # whatever name it gets
