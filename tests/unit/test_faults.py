@@ -558,14 +558,13 @@ REFUSALS = {
     ),
     "spec_mismatch": (
         LayoutMismatch,
-        "the block was made as a 'replay of 3 stacked frames' with 'frame' of shape (20, 21, 1, 25) and dtype uint8 "
-        "and is opened as one with 'frame' of shape (20, 21, 1, 25, 2) and dtype uint8; use one configuration on both "
-        "sides",
+        "'replay of 3 stacked frames': the block was made as 'frame' of shape (20, 21, 1, 25) and dtype uint8 and is "
+        "opened as 'frame' of shape (20, 21, 1, 25, 2) and dtype uint8; use one configuration on both sides",
     ),
     "frames_mismatch": (
         LayoutMismatch,
-        "the block was made as a 'replay of 3 stacked frames' and is opened as a 'replay of 4 stacked frames'; "
-        "use one configuration on both sides",
+        "'replay of 4 stacked frames': the block was made as 'replay of 3 stacked frames' and is opened as "
+        "'replay of 4 stacked frames'; use one configuration on both sides",
     ),
     "action_out_of_range": (
         ValueError,

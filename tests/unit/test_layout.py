@@ -48,7 +48,7 @@ def test_a_table_of_any_length_has_room_in_the_header(count):
     layout.create(buffer)[f"array {count - 1}"][1] = -1
     assert layout.open(buffer)["array 0"].tolist() == [0, 0]
     assert layout.open(buffer)[f"array {count - 1}"].tolist() == [count - 1, -1]
-    with pytest.raises(LayoutMismatch, match="is opened as one with"):
+    with pytest.raises(LayoutMismatch, match="is opened as no further array"):
         Layout("many", layout.fields[:-1]).open(buffer)
 
 
@@ -69,21 +69,24 @@ def test_a_block_opens_under_its_own_table_only(layout, other):
     if layout.text == other.text:
         other.open(buffer)
         return
-    with pytest.raises(LayoutMismatch, match=r"the block was made as a .* and is opened as .*; use one configuration"):
+    with pytest.raises(LayoutMismatch, match=r": the block was made as .* and is opened as .*; use one configuration"):
         other.open(buffer)
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ("name", "'a' of shape (2, 3) and dtype float32 and is opened as one with 'b' of shape (2, 3) and dtype"),
-        ("shape", "'a' of shape (2, 3) and dtype float32 and is opened as one with 'a' of shape (3, 2) and dtype"),
+        ("name", "'a' of shape (2, 3) and dtype float32 and is opened as 'b' of shape (2, 3) and dtype"),
+        ("shape", "'a' of shape (2, 3) and dtype float32 and is opened as 'a' of shape (3, 2) and dtype"),
         (
             "dtype",
-            "'a' of shape (2, 3) and dtype float32 and is opened as one with 'a' of shape (2, 3) and dtype int32",
+            "'a' of shape (2, 3) and dtype float32 and is opened as 'a' of shape (2, 3) and dtype int32",
         ),
-        ("title", "the block was made as a 'block' and is opened as a 'other'"),
-        ("length", "no further array and is opened as one with 'b' of shape (1,) and dtype uint8"),
+        ("title", "the block was made as 'block' and is opened as 'other'"),
+        (
+            "length",
+            "'block': the block was made as no further array and is opened as 'b' of shape (1,) and dtype uint8",
+        ),
     ],
 )
 def test_the_first_difference_is_told_and_nothing_else(change, told):

@@ -87,8 +87,13 @@ class Layout:
         if (start := bytes(memory[:8])) != MAGIC:
             raise LayoutMismatch(f"no block of {self.title!r} here: it starts with {start!r}, not {MAGIC!r}")
         found = str(memory[16 : 16 + int.from_bytes(memory[8:16], "little")], errors="replace")
+        if "\0" in found or not found.isascii():
+            raise LayoutMismatch(f"the header of the block is damaged: it says {found[:80]!r}")
         if found != self.text:
-            raise LayoutMismatch(f"{_first_difference(found, self.text)}; use one configuration on both sides")
+            pairs = itertools.zip_longest(found.split("\n"), self.text.split("\n"), fillvalue="no further array")
+            made, own = next(pair for pair in pairs if pair[0] != pair[1])
+            told = f"{self.title!a}: the block was made as {made} and is opened as {own}"
+            raise LayoutMismatch(f"{told}; use one configuration on both sides")
         return self._views(buffer)
 
     def allocate(self) -> Arrays:
@@ -146,18 +151,6 @@ class Counter:
         fence()
         self._words[index] = value
         fence()
-
-
-def _first_difference(found: str, expected: str) -> str:
-    """What two tables, in lines of text, say of the first thing in which they differ."""
-    (title, *made), (expected_title, *opened) = found.split("\n"), expected.split("\n")
-    if "\0" in found or not found.isascii():
-        return f"the header of the block is damaged: it says {found[:80]!r}"
-    if title != expected_title:
-        return f"the block was made as a {title} and is opened as a {expected_title}"
-    pairs = itertools.zip_longest(made, opened, fillvalue="no further array")
-    one, other = next(pair for pair in pairs if pair[0] != pair[1])
-    return f"the block was made as a {title} with {one} and is opened as one with {other}"
 
 
 def _room(field: Field) -> int:
