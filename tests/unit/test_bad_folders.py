@@ -36,7 +36,12 @@ def sound(tmp_path_factory):
     history = inprocess.history(parts)
     for table, dtype in TABLES.items():
         folder.append(table, history.table(table) if table in history.schema.tables else np.empty(0, dtype))
-    folder.write_result({"mode": "sequential", "status": "finished"})
+    numbers = ("wall_s", "startup_s", "agent_steps", "updates", "agent_steps_per_s", "updates_per_s", "replay_ratio")
+    folder.write_result({
+        "mode": "sequential", "lag": 1, "seed": 0, "status": "finished", **dict.fromkeys(numbers, 1), "digest": {},
+        "sync_lag": {unit: {"mean": 1.0, "max": None} for unit in ("versions", "updates", "milliseconds")},
+        "reward": {"first_tenth": 1.0, "last_tenth": None}, "greedy_reward": 1.0,
+    })  # fmt: skip
     folder.write_array("weights.npy", inprocess.weights(parts))
     return folder.path
 

@@ -184,6 +184,20 @@ def test_what_nothing_here_could_have_described_is_refused_and_what_lacks_a_lane
         wb.load(copy).timeline()
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"wall_s": "long"}, "wall_s must be number; it is 'long'"),
+        ({"sync_lag": {"versions": 3}}, "sync_lag must contain"),
+    ],
+)
+def test_a_result_that_no_run_can_have_is_refused_with_the_file_and_the_remedy(changed, told, copy):
+    said = json.loads((copy / "result.json").read_text())
+    (copy / "result.json").write_text(json.dumps(said | changed))
+    with pytest.raises(RecordError, match=rf"result\.json is damaged: {told}.*workbench resume"):
+        _ = wb.load(copy).result
+
+
 def test_a_metric_of_the_core_that_is_left_out_is_missed(copy):
     head = json.loads((copy / "run.json").read_text())
     head["metrics"] = [each for each in head["metrics"] if each["name"] != "losses/loss"]

@@ -75,11 +75,11 @@ LINE = Metric("weights/norm", "weights", "norm", "1", "How large.")
         ({"weights": RecordTable(POINT)}, [LINE], "has no axis; give it one"),
         ({"weights": RecordTable(np.dtype([("time", "<f8")]), axis="epoch")}, [LINE], "begin with POINT"),
         ({"my weights": RecordTable(POINT)}, [], "is named 'my weights'; it must be small letters"),
-        ({"weights": RecordTable(np.dtype([("who", "<U9")]))}, [], "field 'who' of table 'weights' is '<U9'"),
+        ({"weights": RecordTable(np.dtype([("who", "<U9")]))}, [], r"tables\.weights\.fields.* must match .*'<U9'"),
         ({"weights": RecordTable(POINT, axis="update")}, [LINE, Metric("weights/norm", "weights", "n", "1", "")],
          "two metrics are named 'weights/norm'"),
         ({"weights": RecordTable(POINT, axis="update")}, [Metric("norm", "weights", "norm", "1", "")],
-         "a metric is named 'norm'"),
+         r"metrics.*\.name must match .*; it is 'norm'"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_such_a_line_is_refused_by_name(tables, metrics, message):

@@ -3,12 +3,10 @@
 import math
 import os
 import platform
-import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import fastjsonschema
 import numpy as np
 from numpy.typing import NDArray
 
@@ -115,10 +113,15 @@ class RunView:
 
         Raises:
             RunError: the run has not ended, or never got to write them.
+            RecordError: they are damaged.
         """
         if (data := self.folder.read_result()) is None:
             raise RunError(said("loaded.no result", run=self))
-        return Result.from_dict(data)
+        try:
+            return Result.from_dict(rule(_RESULT)(data))
+        except ValueError as error:
+            path = self.folder.path / "result.json"
+            raise RecordError(f"{path} is damaged: {error}{said('folder.result')}") from None
 
     @property
     def weights(self) -> NDArray[np.float32]:
@@ -348,8 +351,8 @@ def count_lost(history: History, description: Mapping[str, Any]) -> None:
         history.lost[table] = lost.get(table, 0) + max(0, written.get(table, 0) - count)
 
 
-# What the fields of a description must be lies beside this name.
-_DESCRIPTION = str(Path(__file__).with_name("description"))
+# What the fields of a description, and of a result, must be lies beside these names.
+_DESCRIPTION, _RESULT = (str(Path(__file__).with_name(name)) for name in ("description", "result"))
 
 
 def _description_of(folder: RunFolder) -> dict[str, Any]:
@@ -361,8 +364,8 @@ def _description_of(folder: RunFolder) -> dict[str, Any]:
         tables = description.get("lost_records", {}).keys() | description.get("records", {})
         if unknown := (changed - set(CHANGEABLE)) | (tables - set(folder.schema.tables)):
             why = said("loaded.unknown", name=min(unknown))
-    except fastjsonschema.JsonSchemaValueException as error:
-        why = f"{error.message.removeprefix('data.')}; it is {reprlib.repr(error.value)}"
+    except ValueError as error:
+        why = str(error)
     if why:
         raise RecordError(f"{folder.path / 'run.json'} is damaged: {why}")
     return description

@@ -15,6 +15,7 @@ import numpy as np
 from workbench.core.config import Config
 from workbench.core.records import TABLES, Metric, RecordTable
 from workbench.core.sentences import did_you_mean
+from workbench.runs.sentences import rule
 from workbench.runs.table import markdown_rows
 
 
@@ -89,20 +90,16 @@ class Schema:
         """The inverse of :meth:`to_dict`, for what may come from anywhere.
 
         Raises:
-            ValueError, TypeError, KeyError, AttributeError: it is no such thing, or lacks a table or a field that
-                every run has.
+            ValueError, KeyError: it is no such thing, or lacks a table or a field that every run has.
         """
+        data = rule(__file__)(data)
         tables = {name: _table(name, **about) for name, about in data["tables"].items()}
         for name, table in TABLES.items():
             if not set(table.dtype.descr) <= set(tables[name].dtype.descr):
                 raise ValueError(f"table {name!r} lacks a field that it must have")
         metrics = [Metric(**each) for each in data["metrics"]]
         for each in metrics:
-            texts = (each.name, each.unit, each.definition)
-            known = each.field in (tables[each.table].dtype.names or ()) and tables[each.table].axis
-            if not all(isinstance(text, str) for text in texts) or not _PUBLIC.fullmatch(each.name):
-                raise ValueError(f"a metric is named {each.name!r}")
-            if each.over_agents not in ("mean", "sum") or not known:
+            if each.field not in (tables[each.table].dtype.names or ()) or not tables[each.table].axis:
                 raise ValueError(f"metric {each.name!r} is none of its table")
         if missing := METRICS.keys() - {each.name for each in metrics}:
             raise ValueError(f"metric {min(missing)!r} is missing, which every run has")
@@ -114,17 +111,10 @@ def _table(name: str, fields: list[tuple[str, str]], axis: Any, words: dict[str,
     for text in (name, *(column for column, _ in fields)):
         if not NAME.fullmatch(text):
             raise ValueError(f"a table or field is named {text!r}; it must be small letters, digits and '_'")
-    for column, kind in fields:
-        if not _KIND.fullmatch(kind):
-            raise ValueError(f"field {column!r} of table {name!r} is {kind!r}; it must be a plain number")
     dtype = np.dtype([(column, kind) for column, kind in fields])
-    if axis not in ("", "update", "epoch") or {axis, *words} - {"", *(dtype.names or ())}:
+    if {axis, *words} - {"", *(dtype.names or ())}:
         raise ValueError(f"table {name!r} has words or an axis of no field")
-    if not all(isinstance(word, str) for column in words.values() for word in column):
-        raise ValueError(f"table {name!r} has words that are none")
     return RecordTable(dtype, axis=axis, words={column: tuple(each) for column, each in words.items()})
 
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_PUBLIC = re.compile(rf"{NAME.pattern}/{NAME.pattern}")
-_KIND = re.compile(r"[<|][iuf][1248]")
