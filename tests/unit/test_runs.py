@@ -190,8 +190,10 @@ def test_runs_are_chosen_and_sorted_by_what_the_table_shows(tmp_path):
     assert seeds(sort="-greedy_reward") == [2, 1, 0] and seeds(**{"world.num_agents": 3}) == []
     shown = wb.runs(tmp_path, columns=["name", "lag", "learning.tau"])
     assert shown.table.head == ("name", "lag", "learning.tau") and "free" in repr(shown)
-    with pytest.raises(wb.ConfigError, match="no column 'statsu'; did you mean status"):
-        wb.runs(tmp_path, statsu="finished")
+    for name, told in (("statsu", "did you mean status"), ("tau", "did you mean .*learning.tau"), ("qqq", "known: .*")):
+        with pytest.raises(wb.ConfigError, match=f"no column and no setting '{name}'; {told}") as refused:
+            wb.runs(tmp_path, **{name: "finished"})
+        assert "window" not in str(refused.value)  # not every setting is listed
 
 
 def test_epochs_are_those_that_are_recorded(tmp_path):

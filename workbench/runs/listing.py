@@ -172,10 +172,11 @@ def runs(
     folders = [where / entry.name for entry in os.scandir(where)] if where.is_dir() else []
     # os.path says no of what is not ours to read
     found = _related([info_of(each) for each in folders if os.path.exists(each / "run.json")])
-    names = {*_FIELDS, *NUMBERS, "related", "run", *(name for each in found for name in each.settings)}
+    names, settings = {*_FIELDS, *NUMBERS, "related", "run"}, {name for each in found for name in each.settings}
+    said = {part: name for name in settings for part in (name.split(".")[-1], name)}
     for name in (sort.removeprefix("-"), *columns, *wanted):
-        if found and name not in names | {"tag", "sweep"}:
-            raise ConfigError(f"runs have no column {name!r}; {did_you_mean(name, sorted(names))}")
+        if found and name not in names | settings | {"tag", "sweep"}:
+            raise ConfigError(f"runs have no column and no setting {name!r}; {did_you_mean(name, sorted(names), said)}")
     kept = [each for each in found if all(_fits(each, name, value) for name, value in wanted.items())]
     kept.sort(key=lambda each: (each.created, each.name))
     key, last = sort.removeprefix("-"), sort.startswith("-")
