@@ -120,8 +120,8 @@ class RunView:
         try:
             return Result.from_dict(rule(_RESULT)(data))
         except ValueError as error:
-            path = self.folder.path / "result.json"
-            raise RecordError(f"{path} is damaged: {error}{said('folder.result')}") from None
+            told = f"{error}{said('folder.result')}"
+            raise RecordError(f"{self.folder.path / 'result.json'} is damaged: {told}") from None
 
     @property
     def weights(self) -> NDArray[np.float32]:
@@ -357,17 +357,15 @@ _DESCRIPTION, _RESULT = (str(Path(__file__).with_name(name)) for name in ("descr
 
 def _description_of(folder: RunFolder) -> dict[str, Any]:
     """What a folder says of its run; raises RecordError where nothing here could have written that."""
-    description, why = folder.read_description(), ""
+    description = folder.read_description()
     try:
         rule(_DESCRIPTION)(description)
         changed = {name for each in description.get("changes", ()) for name in each["settings"]}
         tables = description.get("lost_records", {}).keys() | description.get("records", {})
         if unknown := (changed - set(CHANGEABLE)) | (tables - set(folder.schema.tables)):
-            why = said("loaded.unknown", name=min(unknown))
+            raise ValueError(said("loaded.unknown", name=min(unknown)))
     except ValueError as error:
-        why = str(error)
-    if why:
-        raise RecordError(f"{folder.path / 'run.json'} is damaged: {why}")
+        raise RecordError(f"{folder.path / 'run.json'} is damaged: {error}") from None
     return description
 
 

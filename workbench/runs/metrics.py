@@ -92,8 +92,7 @@ class Schema:
         Raises:
             ValueError, KeyError: it is no such thing, or lacks a table or a field that every run has.
         """
-        data = rule(__file__)(data)
-        tables = {name: _table(name, **about) for name, about in data["tables"].items()}
+        tables = {name: _table(name, **about) for name, about in rule(__file__)(data)["tables"].items()}
         for name, table in TABLES.items():
             if not set(table.dtype.descr) <= set(tables[name].dtype.descr):
                 raise ValueError(f"table {name!r} lacks a field that it must have")
