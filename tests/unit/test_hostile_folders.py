@@ -17,7 +17,7 @@ from tests.campaigns.mutations import attack, sound_run
 from tests.unit.finished import CONFIG, finished_run
 from workbench import export
 from workbench.core.processes.spawn import in_words
-from workbench.runs import limits
+from workbench.runs import folder, limits
 from workbench.runs.folder import RecordError, RunFolder
 from workbench.runs.initial_weights import initial_weights
 from workbench.runs.recovery.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
@@ -182,6 +182,19 @@ def test_what_nothing_here_could_have_described_is_refused_and_what_lacks_a_lane
     assert wb.load(copy).diagnose().text
     with pytest.raises(RecordError, match="has no timeline"):
         wb.load(copy).timeline()
+
+
+@pytest.mark.parametrize(("number", "told"), [(errno.EROFS, "use the copy"), (errno.ENOSPC, "make room")])
+def test_a_note_that_the_disk_refuses_is_told_with_the_remedy(number, told, copy, monkeypatch):
+    def refuse(path, content):
+        raise OSError(number, "refused")
+
+    run = wb.load(copy)
+    monkeypatch.setattr(folder, "write_whole", refuse)
+    with pytest.raises(
+        RecordError, match=rf"cannot write .*note\.json: refused; what was there before is kept; .*{told}"
+    ):
+        run.note = "x"
 
 
 @pytest.mark.parametrize(

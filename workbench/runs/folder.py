@@ -255,11 +255,11 @@ class RunFolder:
         """Write a plain array to a ``.npy`` file beside the others, by the rules of :meth:`write_description`."""
         packed = io.BytesIO()  # which NumPy writes to a file without saying what the system refused
         np.save(packed, array, allow_pickle=False)
-        self._write(self.place / name, packed.getvalue())
+        write(self.place / name, packed.getvalue())
 
     def replace(self, table: str, records: Records) -> None:
         """Write a whole table in place of what it held, by the rules of :meth:`write_description`."""
-        self._write(self.path_of(table), records.tobytes())
+        write(self.path_of(table), records.tobytes())
 
     def append(self, table: str, records: Records) -> None:
         """Add records to the end of a table, all of them or none.
@@ -306,14 +306,16 @@ class RunFolder:
 
     def _write_json(self, name: str, data: dict[str, Any]) -> None:
         text = json.dumps(data, indent=2, default=_plain, ensure_ascii=False) + "\n"
-        self._write(self.place / name, text.encode(errors="replace"))
+        write(self.place / name, text.encode(errors="replace"))
 
-    def _write(self, path: Path, content: bytes) -> None:
-        try:
-            write_whole(path, content)
-        except OSError as error:
-            why = error.strerror or error
-            raise RecordError(said("folder.write", path=path, why=why, remedy=remedy(error))) from error
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file of a run folder, whole or not at all; raises RecordError, with the remedy, if the disk refuses."""
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        why = error.strerror or error
+        raise RecordError(said("folder.write", path=path, why=why, remedy=remedy(error))) from error
 
 
 def _is(path: Path, descriptor: int) -> bool:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from workbench.core.config import ConfigError
 from workbench.core.settings import require
-from workbench.runs.files import read_text, write_whole
+from workbench.runs.files import read_text
+from workbench.runs.folder import write
 
 FILE = "note.json"
 _TAG = re.compile(r"[\w.-]{1,40}")
@@ -27,9 +28,10 @@ def write_note(folder: Path, note: str, tags: Sequence[str]) -> None:
 
     Raises:
         ConfigError: the note is no text, or a tag is no word of at most 40 letters, digits, ``_``, ``-`` and ``.``.
+        RecordError: the disk refuses; what was there before is kept.
     """
     check_note(note, tags)
-    write_whole(folder / FILE, json.dumps({"note": note, "tags": list(dict.fromkeys(tags))}) + "\n")
+    write(folder / FILE, json.dumps({"note": note, "tags": list(dict.fromkeys(tags))}) + "\n")
 
 
 def check_note(note: str, tags: Sequence[str]) -> None:
