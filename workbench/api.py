@@ -399,7 +399,8 @@ def resume(
         start: False leaves it to ``run.start()``.
         parent_is_gone: the run was launched on a machine, or in a container, of another name, where its process cannot
             be looked for from here, and that process is over. Makes no difference to a run of this machine.
-        world, agent, sampler: the class of your own that the run was made with, as for :func:`load`.
+        world, agent, sampler: the class of your own that the run was made with, as for :func:`load`; one that is in
+            ``config`` need not be given.
         hooks: what came in from outside, faults and metrics of your own, once more: the folder does not hold them, and
             what is not given is not there from the checkpoint on.
         changes: settings to change, by dotted name: ``resume(path, epochs=480)``. Safe to change are the number of

@@ -12,6 +12,7 @@ import workbench as wb
 from tests.unit.own_agent import LinearConfig, LinearNetwork
 from tests.unit.worlds import Trial, TrialConfig
 from workbench.core.envs.base import EnvSpec
+from workbench.runs.folder import RecordError
 from workbench.runs.own_classes import OwnWorld
 
 
@@ -111,3 +112,14 @@ def test_layers_that_draw_from_no_seed_are_told_of(agent, told, tmp_path):
         assert all("no seed of a run decides" in warning for warning in run.warnings)
     finally:
         run.stop()
+
+
+def test_the_configuration_that_a_run_is_resumed_with_names_its_own_classes(tmp_path):
+    config = TINY.replace(agent=WithLayerNorm)
+    run = wb.launch(config, "sequential", 0, out=tmp_path)
+    assert run.wait().status == "finished"
+    assert wb.resume(run.folder.path, config).result == run.result
+    with pytest.raises(RecordError, match="a file may not have one imported"):
+        wb.resume(run.folder.path, TINY)
+    with pytest.raises(RecordError, match="give the class it names"):
+        wb.resume(run.folder.path, TINY.replace(agent=WithDropout))

@@ -13,6 +13,7 @@ import numpy as np
 from workbench.core.agents import schedules
 from workbench.core.config import Config, ConfigError, differences
 from workbench.core.processes.blocks import Plan
+from workbench.core.registry import name_of
 from workbench.core.settings import flat
 from workbench.core.train.hooks import Hook, record_tables
 from workbench.runs import loaded
@@ -20,7 +21,7 @@ from workbench.runs.folder import RecordError, RunFolder, warn
 from workbench.runs.history import History
 from workbench.runs.launch_rules import check_launch
 from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
-from workbench.runs.loaded import Given, LoadedRun, RunError, elsewhere
+from workbench.runs.loaded import Given, LoadedRun, RunError, classes_of, elsewhere
 from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, kept_epochs, newest_checkpoint, set_aside
 from workbench.runs.recovery.deduplication import until
 from workbench.runs.recovery.keepers import parts_of_checkpoint
@@ -46,7 +47,7 @@ def resume(
     Args:
         kind: class of the run.
         hooks_of: makes the hooks that the run was launched with.
-        given: classes of the user's own that the run was made with.
+        given: classes of the user's own that the run was made with; those in ``config`` are added.
         path: the run's folder.
         config: the configuration to continue with; None for the run's own.
         start: whether to start the run.
@@ -55,6 +56,9 @@ def resume(
     """
     if not isinstance(config, Config | None):
         raise ConfigError(said("resume.config", config=config))
+    if config is not None:  # with it the caller names the classes in it
+        found = {**classes_of(config), **{kind: each for kind, each in given.items() if each is not None}}
+        given = {kind: it for kind, it in found.items() if not isinstance(it, type) or ":" in name_of(it)}
     folder = _ended(path, parent_is_gone, given).folder
     folder.hold()
     try:
