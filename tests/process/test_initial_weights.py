@@ -54,7 +54,7 @@ def test_weights_of_other_networks_are_refused_with_both_layouts(earlier, tmp_pa
     with pytest.raises(wb.RunError, match=r"head.weight \(5, 32\).*makes it of first.weight"):
         wb.launch(TINY.replace(agent="dqn"), weights=earlier.folder.path, out=tmp_path)
     more = TINY.replace(**{"world.num_agents": 3})
-    with pytest.raises(wb.RunError, match="of 2 agents and this configuration has 3"):
+    with pytest.raises(wb.RunError, match="number of agents is 2 and this configuration's is 3"):
         wb.launch(more, weights=earlier, out=tmp_path)
     (tmp_path / "junk.npy").write_bytes(b"junk")
     for path in (tmp_path / "junk.npy", tmp_path / "nowhere"):

@@ -397,7 +397,8 @@ def test_a_resume_before_the_first_checkpoint_says_so(tmp_path):
     run.stop()
     shutil.rmtree(run.folder.path / "checkpoints")  # one is left by a run that is stopped in order
     with pytest.raises(
-        CheckpointError, match=r"no checkpoint in .*: the first is due after 500000 epochs, .*; \d+ are recorded"
+        CheckpointError,
+        match=r"no checkpoint in .*: the first is due when the count of epochs reaches 500000, .*; \d+ are recorded",
     ):
         wb.resume(run.folder.path)
 

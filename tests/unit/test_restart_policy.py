@@ -95,6 +95,7 @@ def incident(**changes):
     ("changes", "text"),
     [
         ({}, "learner 1 (agent 1) was ended by signal 9 (SIGKILL); 12 epochs were collected until then, 34 updates"),
+        ({"epochs": 1, "updates": 1}, "; 1 epoch was collected until then, 1 update made; restarted"),
         ({"process": "actor", "agents": ()}, "actor was ended by"),
         ({"agents": (0, 2)}, "learner 1 (agents 0, 2) was ended by"),
         ({"action": "run continues without it"}, "made; run continues without it"),

@@ -169,8 +169,8 @@ class Death:
     def what_happened(self) -> str:
         """Who died, of what, and how far the run was, in one line."""
         whose = f" (agent{'s' * (len(self.agents) > 1)} {', '.join(map(str, self.agents))})" if self.agents else ""
-        done = f"{self.epochs} epochs were collected until then, {self.updates} updates made"
-        return f"{self.process}{whose} {self.cause}; {done}"
+        done = f"{self.epochs} {'epoch was' if self.epochs == 1 else 'epochs were'} collected until then"
+        return f"{self.process}{whose} {self.cause}; {done}, {self.updates} update{'s' * (self.updates != 1)} made"
 
 
 Action = Literal["restarted", "run continues without it", "run ended"]
