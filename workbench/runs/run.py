@@ -490,13 +490,13 @@ class Run(RunView, Listener, Awaitable[Result]):
 
     def _write(self, write: Callable[..., object], *what: Any) -> None:
         """Write to the run folder; a disk that refuses is a warning, not the end of a run."""
-        name = write.__name__
+        name = write.__name__.removeprefix("write_")
         try:
             write(*what)
-            self._refused.discard(name.removeprefix("write_"))
+            self._refused.discard(name)
         except RecordError as error:
             self._refuse(name, error)
-            self._refused.add(name.removeprefix("write_"))
+            self._refused.add(name)
 
 
 R = TypeVar("R", bound=Run)
