@@ -335,19 +335,6 @@ def test_the_methods_give_their_numbers():
     assert "From a publication to its first use it took" in said["8"]
 
 
-def test_the_methods_say_what_share_of_the_run_they_measured():
-    tables = made.sound_tables()
-    for name in ("sync/online_after", "sync/target_after"):
-        tables["probes"].remove(made.measured(tables, name))
-    said = {result.name[0]: result.told for result in run_methods(made.evidence(tables))}
-    assert said["1"].endswith("Measured: all 12 syncs.")
-    assert said["2"].endswith("Measured: 11 of 12 syncs that found a new version.")
-    assert said["5"].endswith("Measured: 6 to 12 of 12 epochs.")
-    assert said["6"].endswith(
-        "Measured: 11 to 12 of 12 syncs that found a new version, all 14 publications, 6 of 12 epochs."
-    )
-
-
 def test_a_histogram_has_few_values_one_by_one_and_many_in_steps():
     assert histogram(np.array([0, 4, 4, 0, 4])) == "0: 2, 4: 3"
     assert histogram(np.linspace(0, 10, 101)) == "0 to 2: 20, 2 to 4: 20, 4 to 6: 20, 6 to 8: 20, 8 to 10: 21"

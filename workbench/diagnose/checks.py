@@ -31,7 +31,6 @@ class CheckResult:
         threshold: What must hold.
         epoch: First epoch that shows the failure.
         broken: What the broken rules are about: "weights", "target", "epsilon".
-        measured: Which share of the run was looked at, as a sentence; empty where that goes without saying.
         remedy: What to do, of a check of the workbench's own runs that fails.
         agents: Those whose records broke a rule, where the check knows them.
     """
@@ -44,14 +43,13 @@ class CheckResult:
     sentence: str
     epoch: int | None = None
     broken: tuple[str, ...] = ()
-    measured: str = ""
     agents: tuple[int, ...] = ()
     remedy: str = ""
 
     @property
     def told(self) -> str:
-        """The sentence, what to do, and the share of the run behind it."""
-        return " ".join(filter(None, (self.sentence, self.remedy, self.measured)))
+        """The sentence, and what to do."""
+        return " ".join(filter(None, (self.sentence, self.remedy)))
 
     def with_more(self, said: str) -> "CheckResult":
         """The same with something behind its sentence, unless nothing can be told."""

@@ -9,7 +9,7 @@ import pkgutil
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from workbench.core.records import EventKind
 from workbench.diagnose.cases import read_cases
 from workbench.diagnose.checks import CHECK_RULES, CheckResult, Verdict, judge, run_checks
 from workbench.diagnose.measurements import measurements_of
-from workbench.diagnose.rules import WHOLES, Evidence, Rule, new_syncs
+from workbench.diagnose.rules import Evidence, new_syncs
 from workbench.diagnose.second_opinion import STAGES, Judged
 from workbench.diagnose.sentences import beside, said
 from workbench.runs.limits import check_tables
@@ -219,33 +219,13 @@ _plain = functools.partial(np.format_float_positional, precision=3, unique=False
 
 
 def run_methods(evidence: Evidence) -> tuple[CheckResult, ...]:
-    """The eight methods, each with its numbers and with how much of the run it looked at."""
+    """The eight methods, each with its numbers."""
     judged = []
     for name, method in METHODS.items():
         rules = [CHECK_RULES[check][rule] for check, _, rule in (each.partition(".") for each in method["rules"])]
         more = _NUMBERS[name](evidence) if name in _NUMBERS else ""
-        result = judge(evidence, name, tuple(method["ids"]), rules).with_more(more)
-        judged.append(replace(result, measured=_share(evidence, rules)))
+        judged.append(judge(evidence, name, tuple(method["ids"]), rules).with_more(more))
     return tuple(judged)
-
-
-def _share(evidence: Evidence, rules: Sequence[Rule]) -> str:
-    """What of all there was the rules have measured: costly measurements are made in a part of the rounds only."""
-    shares: dict[str, list[int]] = {}
-    for rule in rules:
-        if rule.whole is not None and (found := rule.measure(evidence)) is not None:
-            shares.setdefault(rule.whole, [WHOLES[rule.whole](evidence)]).append(len(found.value))
-    told = ", ".join(f"{_part(*counts)} {name}" for name, counts in shares.items())
-    return f"Measured: {told}." if told else ""
-
-
-def _part(whole: int, *measured: int) -> str:
-    """How many of all were measured: a range where the rules differ."""
-    least, most = min(measured), max(measured)
-    whole = max(whole, most)  # of a live run one table may be ahead of the other
-    if least == whole:
-        return f"all {whole}"
-    return f"{least} of {whole}" if least == most else f"{least} to {most} of {whole}"
 
 
 def _epsilon_at_syncs(evidence: Evidence) -> str:

@@ -145,7 +145,6 @@ class Rule:
         things: What is counted, in the plural.
         needed: Whether a check cannot pass without it.
         largest: Whether the largest value stands for all where none is broken, not the one that is furthest off.
-        whole: What only a part of is looked at, one of :data:`WHOLES`; None where it is everything there is.
         about: What it says something of: the weights that the actor acts with, the target network, epsilon.
         missing: Why nothing can be told where the measure has nothing; None if it is only that records are not there.
         exempt: Why it does not apply to such a run, where the measure has nothing; "" if it does.
@@ -158,7 +157,6 @@ class Rule:
     good: str = "{count} records of the audit agree with the reference ({detail})"
     needed: bool = True
     largest: bool = False
-    whole: str | None = None
     about: Literal["weights", "target", "epsilon"] = "weights"
     missing: Callable[[Evidence], str] | None = None
     exempt: Callable[[Evidence], str] = lambda _: ""
@@ -238,22 +236,11 @@ def _error_line(error: str | None, pattern: str) -> str | None:
     return " ".join(line.strip() for line in lines[named[-1] if named else -1 :])
 
 
-# --- wholes ----------------------------------------------------------------------------------------------------------
-
-
 def new_syncs(evidence: Evidence) -> Records:
     """The syncs that found a new version."""
     synced = evidence.events(EventKind.SYNC)
     return np.asarray(synced[synced["version"] != synced["version_before"]])
 
-
-# How many things of one sort there are, of which a probe may have looked at a part; by their name in the plural.
-WHOLES: Mapping[str, Callable[[Evidence], int]] = {
-    "epochs": lambda evidence: len(evidence.history.epochs),
-    "publications": lambda evidence: len(evidence.events(EventKind.PUBLISH)),
-    "syncs": lambda evidence: len(evidence.events(EventKind.SYNC)),
-    "syncs that found a new version": lambda evidence: len(new_syncs(evidence)),
-}
 
 # --- rules of their own ----------------------------------------------------------------------------------------------
 
