@@ -14,12 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.agents import schedules
-from workbench.core.records import EventKind
 from workbench.diagnose.cases import read_cases
 from workbench.diagnose.checks import CHECK_RULES, CheckResult, Verdict, judge, run_checks
 from workbench.diagnose.measurements import measurements_of
-from workbench.diagnose.rules import Evidence, new_syncs
+from workbench.diagnose.rules import Evidence
 from workbench.diagnose.second_opinion import STAGES, Judged
 from workbench.diagnose.sentences import beside, said
 from workbench.runs.limits import check_tables
@@ -228,16 +226,6 @@ def run_methods(evidence: Evidence) -> tuple[CheckResult, ...]:
     return tuple(judged)
 
 
-def _epsilon_at_syncs(evidence: Evidence) -> str:
-    synced = evidence.events(EventKind.SYNC)
-    of_agent = synced[synced["agent"] == synced["agent"][-1:]][-2:]
-    if len(of_agent) < 2:
-        return ""
-    (before, after), epoch = of_agent["epsilon"], int(of_agent["epoch"][-1])
-    due = schedules.epsilon(evidence.settings.at(epoch), epoch)
-    return said("methods.epsilon", epoch=epoch, before=before, after=after, due=due)
-
-
 def _distances(evidence: Evidence) -> str:
     told = []
     for half in ("online", "target"):
@@ -267,17 +255,7 @@ def histogram(values: NDArray[np.generic]) -> str:
     return ", ".join(f"{_plain(low)} to {_plain(high)}: {count}" for low, high, count in steps)
 
 
-def _first_use(evidence: Evidence) -> str:
-    made = {(each["agent"], each["version"]): each["time"] for each in evidence.events(EventKind.PUBLISH)}
-    taken = ((each["time"], (each["agent"], each["version"])) for each in new_syncs(evidence))
-    waits = [used - made[key] for used, key in taken if key in made]
-    return said("methods.first use", ms=1e3 * float(np.mean(waits))) if waits else ""
-
-
 # The eight methods by name: ids of failures that each speaks for, and rules of the checks.
 METHODS: Mapping[str, Mapping[str, Sequence[str]]] = beside(__file__)
 # What else a method has to say; empty where nothing is recorded.
-_NUMBERS = {
-    "1 sync events": _epsilon_at_syncs, "2 weight distance": _distances, "3 versions": _lags,
-    "8 publication": _first_use,
-}  # fmt: skip
+_NUMBERS = {"2 weight distance": _distances, "3 versions": _lags}

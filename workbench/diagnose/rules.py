@@ -236,12 +236,6 @@ def _error_line(error: str | None, pattern: str) -> str | None:
     return " ".join(line.strip() for line in lines[named[-1] if named else -1 :])
 
 
-def new_syncs(evidence: Evidence) -> Records:
-    """The syncs that found a new version."""
-    synced = evidence.events(EventKind.SYNC)
-    return np.asarray(synced[synced["version"] != synced["version_before"]])
-
-
 # --- rules of their own ----------------------------------------------------------------------------------------------
 
 
