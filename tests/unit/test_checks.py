@@ -191,10 +191,11 @@ def test_a_free_running_epoch_that_is_acted_in_with_an_older_version_than_its_sy
     assert failed(made.evidence(tables, lag=None)) == wrong
 
 
-def test_a_lag_beyond_the_dial_is_noticed():
+@pytest.mark.parametrize(("lag", "behind"), [(made.LAG, 3), (None, 30)])
+def test_a_lag_beyond_what_the_dial_or_pacing_allows_is_noticed(lag, behind):
     tables = made.sound_tables()
-    tables["epochs"][5]["sync_lag_versions"] = 3
-    assert failed(made.evidence(tables)) == {"sync"}
+    tables["epochs"][5]["sync_lag_versions"] = behind
+    assert failed(made.evidence(tables, lag=lag)) == {"sync"}
 
 
 def test_publications_that_come_too_rarely_are_noticed():
