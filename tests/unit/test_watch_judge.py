@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import workbench as wb
-from workbench.watch import tables, watch
+from workbench.watch import tables, tensors, watch
 from workbench.watch.findings import Evidence, Looks, together
+from workbench.watch.tensors import Layout
 
 
 class Copies:
@@ -151,6 +152,21 @@ def test_processes_that_train_one_network_are_not_said_to_be_one(copies):
         child.start()
         child.join()
     assert judged(copies)["sharing"].sentence.startswith("Agent 0: 2 processes train one network")
+
+
+@pytest.mark.parametrize(("apart", "verdict"), [(False, "pass"), (True, "fail")])
+def test_what_is_published_may_lie_on_a_card_unless_another_process_reads_it(copies, monkeypatch, apart, verdict):
+    monkeypatch.setattr(tensors, "Layout", lambda *said: Layout(*said[:3], "cuda:0", said[4]))
+    with copies.watch.update(0, online=copies.learner):
+        copies.publish()
+    child = mp.get_context("fork").Process(target=copies.sync)
+    if apart:
+        child.start()
+        child.join()
+    else:
+        copies.sync()
+    found = judged(copies)["device"]
+    assert (found.verdict, "what is published lies on cuda:0" in found.sentence) == (verdict, apart)
 
 
 @pytest.mark.parametrize(("following", "verdict"), [("next", "pass"), ("same", "fail"), ("before", "fail")])

@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 
 import workbench as wb
 from workbench.runs.folder import RecordError
+from workbench.watch import tables
+from workbench.watch.findings import Evidence
 from workbench.watch.storage import FileReader, RecordFile
 from workbench.watch.tensors import View, epsilon_of, hash_frames
 from workbench.watch.watch import NoWatch
@@ -93,6 +95,17 @@ def test_what_is_written_is_read_once_and_in_order_whatever_the_portions(tmp_pat
     for each, found in reader.read():
         read[each] += found["number"].tolist()
     assert read == {name: [number for each, number, _ in records if each == name] for name in ("a", "b")}
+
+
+def test_fields_and_tables_that_are_no_longer_written_are_passed_over(watch):
+    file = RecordFile(watch.path / "watch" / "1-1.watch", {"pid": 1}, lambda size, bulk: True)
+    acts = file.table("acts", [("size", "<i4", 1), *(fields := tables.TABLES["acts"][0])])
+    file.write(acts, acts.pack(9, *[0] * len(fields)))
+    gone = file.table("gone", [("time", "<f8", 1)])
+    file.write(gone, gone.pack(1.0))
+    watch.close()
+    found = Evidence(wb.load(watch.path)).of("acts")
+    assert len(found) == 1 and found.dtype.names == (*(name for name, *_ in fields), "file")
 
 
 def test_a_file_without_room_counts_what_it_loses(tmp_path):

@@ -13,7 +13,6 @@ import numpy as np
 
 from workbench.core.records import Records
 from workbench.diagnose import reference
-from workbench.watch import tables
 from workbench.watch.findings import Array, Case, Finding, Told, check_each_agent
 from workbench.watch.tensors import whole_hash
 
@@ -254,13 +253,7 @@ def _at_write_head(rows: Rows, index: Array, capacity: int | None) -> Array:
 
 @check_each_agent
 def _shapes(case: Case) -> Finding:
-    stored, sampled, acts, updates = (case.table(name) for name in ("stored", "sampled", "acts", "updates"))
-    frames = case.evidence.frames
-    fed, learned = acts["size"][acts["size"] > 0], updates["size"][updates["size"] > 0]
-    acts_with, learns = case.looks(tables.ACTS), case.looks(tables.ONLINE)
-    if len(fed) and len(learned) and (acts_with.names, acts_with.shapes) == (learns.names, learns.shapes):
-        one, other = int(np.median(fed)), int(np.median(learned))
-        case.also(one % other and other % one, "fed", acts["time"], fed=one, learned=other)
+    stored, sampled, frames = case.table("stored"), case.table("sampled"), case.evidence.frames
     case.need(len(stored), "store")
     case.need(len(sampled), "sample")
     size, drawn = int(np.median(stored["size"])), int(np.median(sampled["size"]))

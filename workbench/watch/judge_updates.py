@@ -119,12 +119,10 @@ def _gradients(case: Case) -> Finding:
 
 @check_each_agent
 def _device(case: Case) -> Finding:
-    updates, online = case.table("updates"), case.looks(tables.ONLINE)
-    published = case.looks(10 * tables.PUBLISH + tables.TARGET)
-    elsewhere = updates["device"] > 0
-    case.also(elsewhere.any(), "batch", updates["time"], broken=elsewhere)
-    on_host = not published or published.device.startswith("cpu")
-    case.also(not on_host, "published", published.time, device=published.device)
+    online, published = case.looks(tables.ONLINE), case.looks(10 * tables.PUBLISH + tables.TARGET)
+    users = np.concatenate([case.table("acts")["file"], case.events(tables.SYNC)["file"]])
+    crosses = len(published) and not published.device.startswith("cpu") and not np.isin(users, published.file).all()
+    case.also(crosses, "published", published.time, device=published.device)
     return case.say("learns", device=online.device) if online else case.missing("online")
 
 

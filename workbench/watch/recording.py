@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.recfunctions import append_fields
+from numpy.lib.recfunctions import append_fields, repack_fields
 from numpy.typing import NDArray
 
 from workbench.core.records import EPOCHS, EVENTS, POINT, TABLES, UPDATES, EventKind, Metric, Records, RecordTable
@@ -27,8 +27,8 @@ SETTLED_S = 1.0
 class Recording:
     """All records of a run folder, from all its processes in the order of time, as far as they were read."""
 
-    def __init__(self, run: RunView, wanted: Sequence[str] | None = None) -> None:
-        """Nothing is read yet of the tables that are wanted, by default all."""
+    def __init__(self, run: RunView, wanted: Sequence[str] = tuple(tables.TABLES)) -> None:
+        """Nothing is read yet of the tables that are wanted."""
         self._folder, self._agents, self._wanted = run.folder.place / "watch", run.config.num_agents, wanted
         self.files: dict[str, FileReader] = {}
         self._found: dict[str, list[Records]] = {}
@@ -40,20 +40,22 @@ class Recording:
         for path in sorted(self._folder.glob("*.watch")):
             reader = self.files.setdefault(path.name, FileReader(path))
             for name, records in reader.read(self._wanted):
-                self._check(reader, name, records)
+                records = self._known(reader, name, records)
                 files = np.full(len(records), list(self.files).index(path.name), "<i4")
                 self._found.setdefault(name, []).append(append_fields(records, "file", files, usemask=False))
 
-    def _check(self, reader: FileReader, name: str, records: Records) -> None:
-        """Refuse records of another form, or with a number that stands for nothing."""
+    def _known(self, reader: FileReader, name: str, records: Records) -> Records:
+        """Records without fields that are no longer read; refuses those of another form, or with a senseless number."""
         known = {kind: sum(kind in line for line in reader.lines) for kind in ("name", "layout")}
+        due = dtype_of(tables.TABLES[name][0])
+        records = repack_fields(records[[each for each in records.dtype.names or () if each in (due.names or ())]])
         known["agent"], found = self._agents, records.dtype.names or ()
-        due = dtype_of(tables.TABLES.get(name, ((), False))[0])
         if (found, _kinds(records.dtype)) != (due.names, _kinds(due)) or any(
             not -(kind == "agent") <= records[kind].min() <= records[kind].max() < most
             for kind, most in known.items() if kind in found
         ):  # fmt: skip
             raise RecordError(f"{reader.path} is damaged: no watch has written its records of {name!r}")
+        return records
 
     def table(self, name: str, width: int | None = None, agent: int | None = None) -> Records:
         """The records of a table in the order of time, with a field more: the ``file`` that they are from, its number.

@@ -674,7 +674,7 @@ class Act(_Seer):
         action = math.nan if self.action is None else float(numbers_of(self.action).flat[0])
         here.write(
             "acts", end, end - begin, self._event, self._agent, -1 if self._env is None else self._env,
-            here.acts[self._agent], *self._mode, size, action, self._epsilon, epsilon_of(self._model),
+            here.acts[self._agent], *self._mode, action, self._epsilon, epsilon_of(self._model),
         )  # fmt: skip
 
 
@@ -727,19 +727,16 @@ class Update(_Seer):
             if self._looks and target is not None and "bootstrap" in logged and self._agent in here.batches:
                 discount = _discount_used(*here.batches[self._agent], target, logged["bootstrap"])
         target_grad = int(self._looks and tensors.flows_through(logged.get("loss"), target))
-        norm, shares, size, device = math.nan, (math.nan, math.nan), 0, 0
+        norm, shares = math.nan, (math.nan, math.nan)
         rate = math.nan if self._optimizer is None else number_of(self._optimizer.param_groups[0]["lr"])
         if self._looks and self._target is not None:
             target_grad |= 2 * any(tensor.grad is not None for tensor in here.views.of(self._target).tensors)
         if self._view is not None:
             norm = self._view.gradient_norm()
             shares = shares if self._optimizer is None else self._view.share_of(self._optimizer)
-            if self._first is not None:
-                size = math.prod(self._first.shape[1:]) if self._first.ndim else 0
-                device = int(self._first.device != self._view.tensors[0].device)
         here.write(
             "updates", end, begin, self._event, self._agent, here.updates[self._agent], self._count,
-            *self._mode, size, target_grad, device, self._looks, *said, norm, *shares, rate, *discount,
+            *self._mode, target_grad, self._looks, *said, norm, *shares, rate, *discount,
             epsilon_of(self._model) if self._looks else math.nan,
         )  # fmt: skip
 
