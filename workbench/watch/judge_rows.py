@@ -157,21 +157,10 @@ def _rows(case: Case, rows: Rows) -> Finding:
     case.also(_many(changed, known) and changed.sum() < 0.95 * known.sum(), "changed", *rows.when, changed, known)
     content = _pair(rows.newest, stored["action"])
     again = np.append(False, (content[1:] == content[:-1]) & (stored["reward"][1:] == stored["reward"][:-1]))
-    pairs, due = _collisions(rows, batches)
+    due = _chance_alike(rows.acted[: max(len(stored) // 10, 1)])  # the same row in what is stored early
     repeats = again.mean() > 0.3 + due and len(np.unique(content)) > 0.1 * len(content)
     case.also(repeats, "duplicates", stored["time"], broken=again)
-    case.also(pairs > 3 * due + 0.25, "pairs", sampled["time"], share=pairs, due=due)
     return case.say("stored", share=1 - rows.strange.mean(), rows=len(sampled))
-
-
-def _collisions(rows: Rows, batches: Array) -> tuple[float, float]:
-    """How often two rows of a batch are the same, and how often two rows drawn from all that is stored are."""
-    content = _pair(rows.moves, rows.sampled["action"])
-    many = np.bincount(batches)
-    same = np.unique(np.stack([batches, content]), axis=1, return_counts=True)[1]
-    pairs = float((same * (same - 1)).sum() / max((many * (many - 1)).sum(), 1))
-    early = max(len(rows.stored) // 10, 1)  # the first batches are drawn from few rows
-    return pairs, _chance_alike(rows.acted[:early])
 
 
 @check_rows
