@@ -131,11 +131,11 @@ class View:
         norm = float(nn.utils.get_total_norm(gradients)) if gradients else math.nan
         return math.inf if gradients and math.isnan(norm) else norm  # nan would be none
 
-    def share_of(self, optimizer: Any) -> tuple[float, float]:
-        """Share of the trained tensors that an optimiser has, and share of its tensors that are the model's."""
+    def share_in(self, optimizer: Any) -> float:
+        """Share of the trained tensors that an optimiser has."""
         own = {tensor.data_ptr() for tensor, kind in zip(self.tensors, self.layout.kinds, strict=True) if kind == "p"}
         its = {tensor.data_ptr() for group in optimizer.param_groups for tensor in group["params"]}
-        return len(own & its) / max(len(own), 1), len(own & its) / max(len(its), 1)
+        return len(own & its) / max(len(own), 1)
 
 
 class Views:

@@ -360,7 +360,6 @@ class Watch(AbstractContextManager["Watch"]):
                 for place in envs:
                     kept = here.episodes[each, place]
                     kept[0], kept[1] = kept[0] + 1, 0
-                here.write("episodes", time.time(), each, -1 if env is None else env)
 
     def act(self, agent: int, *, model: Any = None, env: int | None = 0) -> Act | NoWatch:
         """Around the choice of an action: ``with watch.act(agent, model=model) as act: act.action = ...``.
@@ -531,7 +530,7 @@ class Watch(AbstractContextManager["Watch"]):
             for agent, model in enumerate(many):
                 event = next(here.events)
                 here.look(event, agent, tables.HELD, here.views.of(model))
-                here.write("events", now := time.time(), now, event, tables.RESULT, agent, 0, 0, 0, *[math.nan] * 4)
+                here.write("events", now := time.time(), now, event, tables.RESULT, agent, 0, 0, 0, math.nan, math.nan)
             if self._is_maker:
                 self._end("finished")
 
@@ -588,11 +587,10 @@ class Copy(_Block):
 
     def __init__(self, watch: Watch, kind: int, agent: int, source: Any, target: Any) -> None:
         super().__init__(watch, agent)
-        self._kind, self._models, self._epsilon = kind, (source, target), [math.nan, math.nan]
+        self._kind, self._models = kind, (source, target)
 
     def _see(self, here: _Process, *roles: int) -> list[int]:
         """Look at the source and the target in these roles, and return what identifies their memory; 0: unknown."""
-        self._epsilon += map(epsilon_of, self._models)
         where = [0, 0]
         for place in [k for k, model in enumerate(self._models) if model is not None]:
             with suppress(*() if self._looks else (TypeError,)):  # a model without tensors is told of by a look
@@ -614,7 +612,7 @@ class Copy(_Block):
         if self._kind == tables.SYNC:
             here.synced[self._agent] = here.acts[self._agent]
         about = begin, end, self._event, self._kind, self._agent, here.updates[self._agent]
-        here.write("events", *about, *where, *self._epsilon[-4:])
+        here.write("events", *about, *where, *map(epsilon_of, self._models))
 
 
 class _Seer(_Block):
@@ -656,11 +654,7 @@ class Act(_Seer):
 
     def __init__(self, watch: Watch, agent: int, model: Any, env: int | None, weights_due: bool) -> None:
         super().__init__(watch, agent, model)
-        self._env, self._weights_due, self._looks, self._epsilon, self.action = env, weights_due, True, math.nan, None
-
-    def _before(self, here: _Process) -> None:
-        self._epsilon = epsilon_of(self._model)
-        super()._before(here)
+        self._env, self._weights_due, self._looks, self.action = env, weights_due, True, None
 
     def _after(self, here: _Process, begin: float, end: float) -> None:
         size = 0
@@ -674,7 +668,7 @@ class Act(_Seer):
         action = math.nan if self.action is None else float(numbers_of(self.action).flat[0])
         here.write(
             "acts", end, end - begin, self._event, self._agent, -1 if self._env is None else self._env,
-            here.acts[self._agent], *self._mode, action, self._epsilon, epsilon_of(self._model),
+            here.acts[self._agent], *self._mode, action, epsilon_of(self._model),
         )  # fmt: skip
 
 
@@ -727,16 +721,16 @@ class Update(_Seer):
             if self._looks and target is not None and "bootstrap" in logged and self._agent in here.batches:
                 discount = _discount_used(*here.batches[self._agent], target, logged["bootstrap"])
         target_grad = int(self._looks and tensors.flows_through(logged.get("loss"), target))
-        norm, shares = math.nan, (math.nan, math.nan)
+        norm, share = math.nan, math.nan
         rate = math.nan if self._optimizer is None else number_of(self._optimizer.param_groups[0]["lr"])
         if self._looks and self._target is not None:
             target_grad |= 2 * any(tensor.grad is not None for tensor in here.views.of(self._target).tensors)
         if self._view is not None:
             norm = self._view.gradient_norm()
-            shares = shares if self._optimizer is None else self._view.share_of(self._optimizer)
+            share = share if self._optimizer is None else self._view.share_in(self._optimizer)
         here.write(
             "updates", end, begin, self._event, self._agent, here.updates[self._agent], self._count,
-            *self._mode, target_grad, self._looks, *said, norm, *shares, rate, *discount,
+            *self._mode, target_grad, self._looks, *said, norm, share, rate, *discount,
             epsilon_of(self._model) if self._looks else math.nan,
         )  # fmt: skip
 
