@@ -200,6 +200,19 @@ def test_a_sync_without_effect_is_seen(copies):
     assert judged(copies)["sync"].broken == ("no effect",)
 
 
+@pytest.mark.parametrize(("mine", "verdict"), [(False, "true"), (True, "false")])
+def test_an_actor_that_acts_with_another_network_than_its_syncs_go_to_is_seen(copies, mine, verdict):
+    model = torch.nn.Linear(4, 3) if mine else copies.actor
+    for _ in range(6):
+        copies.publish()
+        copies.sync(copies.shared.state_dict())
+        with copies.watch.act(0, model=model):
+            model(torch.zeros(1, 4))
+    found = judged(copies)
+    assert found.verdict == verdict
+    assert ("acts with a network that no sync brings weights to" in found["sync"].sentence) == mine
+
+
 def test_what_was_not_recorded_is_asked_for(copies):
     found = judged(copies)
     assert {check.verdict for check in found.checks} == {"cannot tell", "pass"} and not found.failed

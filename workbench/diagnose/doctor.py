@@ -218,12 +218,12 @@ _plain = functools.partial(np.format_float_positional, precision=3, unique=False
 
 def run_methods(evidence: Evidence) -> tuple[CheckResult, ...]:
     """The eight methods, each with its numbers."""
-    judged = []
-    for name, method in METHODS.items():
-        rules = [CHECK_RULES[check][rule] for check, _, rule in (each.partition(".") for each in method["rules"])]
-        more = _NUMBERS[name](evidence) if name in _NUMBERS else ""
-        judged.append(judge(evidence, name, tuple(method["ids"]), rules).with_more(more))
-    return tuple(judged)
+    return tuple(_method(evidence, name, **method) for name, method in METHODS.items())
+
+
+def _method(evidence: Evidence, name: str, ids: Sequence[str], rules: Sequence[str]) -> CheckResult:
+    named = [CHECK_RULES[check][rule] for check, _, rule in (each.partition(".") for each in rules)]
+    return judge(evidence, name, tuple(ids), named).with_more(_NUMBERS.get(name, lambda _: "")(evidence))
 
 
 def _distances(evidence: Evidence) -> str:

@@ -47,8 +47,8 @@ def changes(looks: Looks) -> Array:
 
 
 def never_changes(looks: Looks) -> bool:
-    """Whether each process saw the same trained tensors at all of its looks."""
-    return int(changes(looks).sum()) == len(np.unique(looks.file))
+    """Whether each process saw the same trained tensors at all of its looks, and there are any."""
+    return bool(looks.trained()) and int(changes(looks).sum()) == len(np.unique(looks.file))
 
 
 def _copies(case: Case, kind: int, looks: Looks | None = None) -> Array:
@@ -118,6 +118,9 @@ def _sync(case: Case) -> Finding:
     void = equal(copied, before) & ~equal(copy, copied) & equal(copy, held)
     odd = void.any() and void.mean() > 0.5  # a copy of another precision is never equal, but changes
     case.stop(odd, "no effect", copy.time, None, void)
+    acts, brought = case.looks(tables.ACTS), target.time[changes(target)][1:]
+    unused = len(brought) > 2 and (acts.time > brought[2]).any() and never_changes(acts)
+    case.stop(unused, "unused", acts.time, looks=len(acts), changed=len(brought))
     published = _arrived(case)
     stuck = target.time > np.append(published.time[changes(published)][3:4], np.inf)[0]
     # not every source was looked at, but what it arrives in

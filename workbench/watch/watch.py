@@ -662,7 +662,8 @@ class Act(_Seer):
             fed, _, size = hash_frames(self._first, self._watch.frames, slice(None) if self._env is None else None)
             for k, frames in enumerate(fed.tolist()):
                 here.fed[self._agent, k if self._env is None else self._env] = frames, size
-        if self._weights_due and here.looks(f"weights {self._agent}", ALWAYS_COPIES):
+        first = here.acts[self._agent] - here.synced[self._agent] == 1  # what a sync is for, and looked at as such
+        if self._weights_due and here.looks(f"weights {first} {self._agent}", ALWAYS_COPIES):
             self._event = next(here.events)
             self._look(here, (tables.ACTS, self._model))
         action = math.nan if self.action is None else float(numbers_of(self.action).flat[0])
@@ -721,13 +722,11 @@ class Update(_Seer):
             if self._looks and target is not None and "bootstrap" in logged and self._agent in here.batches:
                 discount = _discount_used(*here.batches[self._agent], target, logged["bootstrap"])
         target_grad = int(self._looks and tensors.flows_through(logged.get("loss"), target))
-        norm, share = math.nan, math.nan
         rate = math.nan if self._optimizer is None else number_of(self._optimizer.param_groups[0]["lr"])
         if self._looks and self._target is not None:
             target_grad |= 2 * any(tensor.grad is not None for tensor in here.views.of(self._target).tensors)
-        if self._view is not None:
-            norm = self._view.gradient_norm()
-            share = share if self._optimizer is None else self._view.share_in(self._optimizer)
+        norm = self._view.gradient_norm() if self._view else math.nan
+        share = self._view.share_in(self._optimizer) if self._view and self._optimizer is not None else math.nan
         here.write(
             "updates", end, begin, self._event, self._agent, here.updates[self._agent], self._count,
             *self._mode, target_grad, self._looks, *said, norm, share, rate, *discount,
