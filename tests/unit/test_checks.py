@@ -235,6 +235,34 @@ def test_a_q_beyond_every_possible_return_is_noticed():
     assert "<scale>" in scaled.sentence and "overshoot" not in scaled.sentence
 
 
+def test_silence_while_work_is_left_is_noticed_and_silence_at_the_end_is_not():
+    tables = made.sound_tables()
+    late = {"status": "running", "now": made.START + 100}  # half of hang_timeout_s is 60
+    assert failed(made.evidence(tables, **late)) == set()
+    tables["updates"] = [row for row in tables["updates"] if row["agent"] == 0 or row["update"] <= 8]
+    evidence = made.evidence(tables, **late)
+    assert failed(evidence) == {"supervisor"}
+    assert "agent 1" in verdicts(evidence)["supervisor"].sentence
+
+
+def test_a_pause_is_no_silence_and_what_comes_after_it_is():
+    tables = made.sound_tables()
+    tables["updates"] = [row for row in tables["updates"] if row["update"] <= 8]
+    for paused_until, found in ((100, set()), (50, set()), (30, {"supervisor"})):
+        late = {"status": "running", "now": made.START + 100, "paused_until": made.START + paused_until}
+        assert failed(made.evidence(tables, **late)) == found
+
+
+def test_a_run_that_hangs_after_a_resume_or_a_pause_is_not_measured_by_the_time_in_which_nothing_was_to_be_done():
+    tables, day = made.sound_tables(), 86_400
+    for row in (row for name in ("events", "epochs", "updates") for row in tables[name] if row["time"] >= 1003):
+        row["time"] += day
+    tables["updates"] = [row for row in tables["updates"] if row["update"] <= 8]
+    last = max(row["time"] for row in tables["epochs"])
+    for now, found in ((last + 50, set()), (last + 100, {"supervisor"})):  # half of hang_timeout_s is 60
+        assert failed(made.evidence(tables, status="running", now=now)) == found
+
+
 def test_values_that_are_no_numbers_from_the_first_on_are_told_by_one_check():
     tables = made.sound_tables()
     for row in tables["updates"]:

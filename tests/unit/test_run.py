@@ -547,9 +547,10 @@ def test_a_run_is_paused_until_it_continues_and_a_checkpoint_is_a_wish(launch):
     work(run, 1)
     run.pause()
     assert run.paused and run._supervisor.progress.paused
+    assert run.folder.read_description()["paused_until"] is None  # a doctor elsewhere takes no pause for a hang
     run._supervisor.ring = lambda: None
     run.proceed()
-    assert not run.paused
+    assert not run.paused and run.folder.read_description()["paused_until"] > run.description["created"]
     run.checkpoint()
     assert run._checkpoints.counters.asked
     run.stop()

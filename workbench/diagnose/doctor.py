@@ -172,6 +172,7 @@ def evidence_of(run: RunView) -> Evidence:
     return Evidence(
         run.config, run.mode, run.lag, status, None if run.error is None else str(run.error), run.history, references,
         now, run.description.get("incidents", ()), run.settings.changes, cases, resumed, others,
+        run.description.get("paused_until", -1.0) or now,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from workbench.core.agents import schedules
 from workbench.core.config import Config
-from workbench.core.records import EventKind, Records
+from workbench.core.records import TABLES, EventKind, Records
 from workbench.diagnose.cases import Case
 from workbench.diagnose.measurements import measurements_of
 from workbench.diagnose.second_opinion import Opinion, opinion
@@ -30,6 +30,9 @@ from workbench.runs.statistics import chance_above
 # Records of a live run are compared across tables only when they are this old: tables arrive one after the other, a
 # tenth of a second apart, or some seconds on a machine that has much else to do.
 SETTLED_S = 3.0
+# A run may pause for this many times its longest pause so far, or for half the time after which a process counts as
+# hung. Shorter limits would blame a run for a machine that is busy elsewhere.
+PAUSES = 5.0
 # Sum of the step sizes of an agent's updates from which on having learned nothing counts as a failure. Adam moves a
 # weight by about its step size per update, and the first weights are of size 0.05: with less than a few times that
 # the network is still mostly the one that it began as. A step size of 5e-4 takes 1,000 updates. Steps by the gradients
@@ -61,6 +64,7 @@ class Evidence:
         cases: What the audit kept.
         resumed: Whether the run has been resumed.
         others: Final greedy rewards of other runs of the same configuration, one for each seed.
+        paused_until: When the newest pause ended, seconds since 1970; in a pause, when the records were looked at.
     """
 
     config: Config
@@ -76,6 +80,7 @@ class Evidence:
     cases: Sequence[Case] = ()
     resumed: bool = False
     others: Sequence[float] = ()
+    paused_until: float = -1.0
 
     @functools.cached_property
     def settings(self) -> SettingsTimeline:
@@ -387,6 +392,27 @@ def no_process_lost(evidence: Evidence) -> Comparison | None:
     first, *more = (evidence.error or "the parent process died before the end").strip().splitlines()
     gone, told = evidence.status in ("failed", "cut off"), f"{first} {more[-1].strip()}" if more else first
     return unowned(gone, 0, not gone, evidence.history.epochs_done, told)
+
+
+def no_silence(evidence: Evidence) -> Comparison | None:
+    """A run that has work left, and is not paused, records something now and then.
+
+    What a sync or a publication ends is no pause of the run's own: either comes at once after work, which has a record,
+    or after a :meth:`pause` or a resume.
+    """
+    history, config = evidence.history, evidence.config
+    times = np.sort(np.concatenate([history.table(name)["time"] for name in TABLES]))
+    if len(times) < 2:
+        return None
+    done = np.zeros(config.num_agents, np.int64)
+    np.maximum.at(done, history.updates["agent"], history.updates["update"])
+    slowest, total = int(done.argmin()), evidence.settings.total_updates
+    finished = done[slowest] >= total and evidence.history.epochs_done >= config.epochs
+    silence = 0.0 if finished else max(0.0, float(evidence.now - max(times[-1], evidence.paused_until)))
+    own = np.diff(times)[~np.isin(times[1:], history.events["time"])]
+    limit = max(config.processes.hang_timeout_s / 2, PAUSES * float(own.max(initial=0)))
+    detail = f"agent {slowest} is furthest behind, at update {done[slowest]} of {total}"
+    return unowned(silence, limit, silence <= limit, evidence.history.epochs_done, detail)
 
 
 def greedy_above_chance(evidence: Evidence) -> Comparison | None:

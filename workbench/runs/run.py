@@ -153,6 +153,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         self._require_going("paused")
         with self._steering:
             self._supervisor.progress.pause(True)
+            self._describe({"paused_until": None})
 
     def proceed(self) -> None:
         """Continue after a :meth:`pause`.
@@ -162,6 +163,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         """
         self._require_going("continued")
         with self._steering:
+            self._describe({"paused_until": time.time()})
             self._supervisor.progress.pause(False)
         self._supervisor.ring()
 
@@ -591,5 +593,5 @@ def planned(config: Config, mode: str, lag: int | None, hooks: tuple[Hook, ...])
     return plan, {
         "config": config.to_dict(), "device": device, "device_name": machine.device_name(device),
         "threads": config.processes.threads, "ended": None, "error": None, "machine": machine.describe(),
-        "processes": [name for name, *_ in children_of(config, mode)], "records": {},
+        "processes": [name for name, *_ in children_of(config, mode)], "paused_until": time.time(), "records": {},
     }  # fmt: skip
