@@ -401,7 +401,7 @@ def test_a_run_that_never_learns_is_refused_with_the_rows_that_it_collects():
 def test_there_cannot_be_more_learners_than_agents():
     assert BASE.replace(**{"processes.learners": 5}).num_learners == 5
     message = refusal(changed("processes.learners", 6))
-    assert message.startswith("processes.learners is 6;") and "there are 5 agents" in message
+    assert message.startswith("processes.learners is 6;") and "the world has 5" in message
 
 
 def test_learners_are_shared_out_by_name_or_number():
@@ -423,7 +423,7 @@ def test_a_number_of_processes_stands_behind_a_learner_that_updates_at_once(lear
 
 def test_there_cannot_be_more_fused_processes_than_agents():
     message = refusal(changed("processes.learners", "fused:6"))
-    assert message.startswith("processes.learners is 'fused:6';") and "there are 5 agents" in message
+    assert message.startswith("processes.learners is 'fused:6';") and "the world has 5" in message
 
 
 # Launches

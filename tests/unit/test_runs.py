@@ -304,7 +304,7 @@ def test_a_name_that_somebody_chose_is_shown_and_one_of_a_sweep_is_not(tmp_path)
 def test_a_notebook_gets_a_table_to_sort_and_filter(tmp_path):
     finished_run(tmp_path)
     shown = page(wb.runs(tmp_path))
-    assert "onclick" in shown and "1 runs" in shown and 'type="search"' in shown
+    assert "onclick" in shown and "1 run" in shown and 'type="search"' in shown
     assert shown.count("<th ") == shown.count('<th tabindex="0" ') > 5
 
 
