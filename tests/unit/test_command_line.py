@@ -11,9 +11,11 @@ from tests.unit.finished import finished_run
 from workbench.cli import main, training
 from workbench.cli.main import COMMANDS
 from workbench.cli.options import parse
-from workbench.core.config import field_names
+from workbench.core.config import Config
+from workbench.core.settings import field_names
 
-OPTIONS = [f"--{name.replace('_', '-')}" for name in field_names()]
+NAMES = list(field_names(Config()))
+OPTIONS = [f"--{name.replace('_', '-')}" for name in NAMES]
 OTHERS = [
     "--preset", "--mode", "--lag", "--fault", "--out", "--name", "--baseline-lag", "--no-probes", "--set", "--seed",
     "--to", "--checkpoint", "--parent-is-gone", "--",
@@ -61,7 +63,7 @@ def test_a_value_that_a_setting_cannot_have_is_refused_before_anything_starts(op
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(name="pacing", value="{}")
 @given(
-    name=st.sampled_from([*field_names(), "start", "path", "config", "parent_is_gone", "pacing", "self"]) | WORDS,
+    name=st.sampled_from([*NAMES, "start", "path", "config", "parent_is_gone", "pacing", "self"]) | WORDS,
     value=WORDS | st.sampled_from(["[]", "{}", '{"x": 1}', "[[", "true", "null", "1e999", "[" * 5000]),
 )
 def test_whatever_resume_is_to_set_it_is_refused_and_the_run_stays_as_it_was(name, value, capsys, tmp_path_factory):

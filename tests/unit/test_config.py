@@ -15,14 +15,14 @@ from workbench.core.config import (
     Config,
     ConfigError,
     differences,
-    field_names,
 )
 from workbench.core.envs.treasurehunt import TreasurehuntConfig
+from workbench.core.settings import field_names
 from workbench.runs.launch_rules import check_launch
 from workbench.runs.presets import preset, presets
 from workbench.runs.recovery.resume import safe_to_change
 
-FIELDS = tuple(field_names())
+FIELDS = tuple(field_names(Config()))
 
 # Lowest and highest accepted value of each number; None where there is no bound that a user could meet.
 RANGES = {

@@ -8,8 +8,8 @@ import pytest
 
 import workbench as wb
 from tests.unit import evidence
-from workbench.core.config import field_names
 from workbench.core.records import UPDATES
+from workbench.core.settings import field_names
 from workbench.diagnose.doctor import examine
 from workbench.runs.folder import RunFolder
 from workbench.runs.history import History
@@ -36,8 +36,8 @@ def loaded(tmp_path, **description):
 def test_a_configuration_shows_every_setting_with_its_meaning():
     page = pages.page(QUICK)
     notes = pages.field_notes(QUICK)
-    assert set(notes) == set(field_names()) and all(notes.values())
-    assert all(f"<code>{name}</code>" in page for name in field_names())
+    assert set(notes) == set(field_names(wb.Config())) and all(notes.values())
+    assert all(f"<code>{name}</code>" in page for name in field_names(wb.Config()))
     assert "<b><code>12</code></b>, default <code>240</code>" in page
     assert notes["learning.gamma"] == "Discount per turn."
     assert "All settings: default." in pages.page(wb.Config())

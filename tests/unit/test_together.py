@@ -140,4 +140,4 @@ def test_agents_act_together_at_once_on_a_card_alone(config, due, monkeypatch):
 
 
 def test_only_worlds_that_say_so_are_played_at_once():
-    assert not EnvSpec((), 1).at_once and not TINY.spec.at_once and PARALLEL.spec.at_once
+    assert not EnvSpec(TINY.spec.agents, 1).at_once and not TINY.spec.at_once and PARALLEL.spec.at_once

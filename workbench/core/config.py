@@ -249,7 +249,8 @@ class Config(Settings):
     processes: ProcessConfig = field(default_factory=ProcessConfig)
 
     def check(self) -> None:
-        """Batch, rows, epochs and learners go together."""
+        """World, batch, rows, epochs and learners go together."""
+        require(isinstance(self.spec, EnvSpec), "world", self.spec, said("config.spec", config=self))
         learning, replay, rows = self.learning, self.replay, self.epochs * self.steps_per_epoch
         can_begin = learning.batch_size <= replay.learning_starts
         offered = learning.correction == "none" or not self.agent.uncorrected
@@ -366,8 +367,3 @@ def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
     first, second = one.flat(), other.flat()
     values = {name: (first.get(name), second.get(name)) for name in first | second}
     return {name: both for name, both in values.items() if both[0] != both[1]}
-
-
-def field_names() -> list[str]:
-    """Dotted names of every setting of the default configuration, in order."""
-    return list(settings.field_names(Config()))

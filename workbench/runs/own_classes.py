@@ -1,22 +1,25 @@
-"""What is asked of a world and of an agent of the user's own, before their mistakes become results.
+"""What is asked of a world, an agent and a sampler of the user's own, before their mistakes become results.
 
-Those that the workbench brings along are tested instead. A world is looked at in every turn, by a hook of every run.
+Those that the workbench brings along are tested instead. What is made of arguments is looked at before there is a run
+folder; turns of a world, and the first of all else that the core is given, by a hook of every run.
 """
 
+from collections.abc import Callable, Mapping
+from itertools import count, zip_longest
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn, random
 from torch.nn.modules.dropout import _DropoutNd
 
 from workbench.core import registry
-from workbench.core.agents.value_agent import ValueConfig, network
+from workbench.core.agents.value_agent import EpsilonGreedy, ValueAgent, ValueConfig, network
 from workbench.core.config import Config
 from workbench.core.envs.base import Turn
 from workbench.core.processes.worker import Parts
 from workbench.core.settings import Choice, require
 from workbench.core.train.hooks import Hook
-from workbench.core.train.loop import Collector
+from workbench.core.train.loop import Collector, Trainer
 from workbench.runs.sentences import said
 
 
@@ -41,26 +44,104 @@ def unseeded(config: Config) -> str:
     return config.world.unseeded()
 
 
-class OwnWorld(Hook):
-    """Refuses what a world of the user's own gives, where it is not what :class:`Turn` says."""
+def state_of(choice: Choice, made: Any, *apart: str) -> Mapping[str, Any]:
+    """The state of what arguments have made, a world or a sampler, if it is one and its state can be kept.
+
+    Args:
+        choice: the arguments.
+        made: from them.
+        apart: what must be in the state, and is kept in another form.
+
+    Raises:
+        ConfigError: it is no mapping of arrays, or lacks what must be in it.
+    """
+    state = made.get_state() if hasattr(made, "get_state") else made
+    fits = isinstance(state, Mapping) and state.keys() >= {*apart}
+    fits = fits and not any(np.asarray(state[name]).dtype.hasobject for name in state.keys() - {*apart})
+    require(fits, f"the state of {registry.name_of(type(choice))}", state, said(f"own_classes.{choice.group}"))
+    return dict(state)
+
+
+def check_network(config: Config) -> None:
+    """Refuse an agent of the user's own whose network is none.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if own(config.agent) and isinstance(config.agent, ValueConfig):
+        with random.fork_rng(()):
+            made, name = config.agent.network(config.spec.agents[0]), registry.name_of(type(config.agent))
+        require(hasattr(made, "set_noise"), f"the network of {name}", made, said("own_classes.network"))
+
+
+def must_be(what: str, found: Any, kind: Any, due: object, within: Any = None, **about: object) -> None:
+    """Refuse what is no array of a kind and a shape, or no tensor of a shape, or has numbers out of bounds.
+
+    Raises:
+        ValueError: what it is, and what it must be.
+    """
+    found = np.asarray(found) if within else found
+    array = isinstance(found, Tensor if kind is Tensor else np.ndarray) and found.shape == due
+    fits = array and (kind is Tensor or np.issubdtype(found.dtype, kind))
+    if not fits or (within and not ((found >= within[0]) & (found <= within[1])).all()):
+        like = f" of {found.dtype} and of shape {(*found.shape,)}" if hasattr(found, "dtype") else ""
+        told = f"numbers from {found.min()} to {found.max()}" if fits else f"a {type(found).__name__}{like}"
+        raise ValueError(said(f"own_classes.{what}", found=told, kind=kind, due=due, within=within, **about))
+
+
+def look(part: Any, name: str, check: Callable[..., object], times: int = 1) -> None:
+    """Check what a method of a part gives, the first times that it is called, or each time (0)."""
+    method, calls = getattr(part, name), count(1)
+
+    def looked_at(*given: Any) -> Any:
+        """What it gives."""
+        found = method(*given)
+        check(found, *given)
+        if next(calls) == times and getattr(part, name) is looked_at:  # else another has wrapped it meanwhile
+            setattr(part, name, method)
+        return found
+
+    setattr(part, name, looked_at)
+
+
+class OwnClasses(Hook):
+    """Refuses what a class of the user's own gives where it is not what the core asks for; of a world in every turn."""
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
-        """Look at every turn."""
-        world, end_turn, spec = collector.world, collector.world.end_turn, parts.config.spec
-        due = len(spec.agents), world.num_worlds
+        """Look at every turn, at the first observations, and at the first values of actions."""
+        world, agents, whole = collector.world, parts.config.spec.agents, parts.config.spec.whole_epochs
 
-        def looked_at() -> Turn:
-            """What the world gives, if it is what it must be."""
-            turn = end_turn()
+        def turned(turn: Any) -> None:
             for name in Turn._fields:
-                found: Any = getattr(turn, name, turn)
-                kind = np.floating if name == "rewards" else np.bool_
-                if not (isinstance(found, np.ndarray) and found.shape == due and np.issubdtype(found.dtype, kind)):
-                    what = f"{found.dtype} of shape {found.shape}" if hasattr(found, "dtype") else str(type(found))
-                    raise ValueError(said("own_classes.turn", name=name, found=what, due=due, kind=kind.__name__))
-            if spec.whole_epochs and (turn.terminated | turn.truncated).any():
+                kind, due = np.floating if name == "rewards" else np.bool_, (len(agents), world.num_worlds)
+                must_be("turn", getattr(turn, name, turn), kind, due, name=name)
+            if whole and (turn.terminated | turn.truncated).any():
                 raise ValueError(said("own_classes.whole"))
-            return turn
+
+        def seen(found: Any, i: int) -> None:
+            must_be("seen", found, np.dtype(agents[i].dtype).type, (world.num_worlds, *agents[i].shape), agent=i)
 
         if own(parts.config.world):
-            world.end_turn = looked_at  # type: ignore[method-assign]
+            look(world, "end_turn", turned, 0)
+            look(world, "observe", seen, len(agents))
+        for spec, policy in zip(agents, collector.policies, strict=True):
+            if own(parts.config.agent) and isinstance(policy, EpsilonGreedy):
+                look(policy, "q", lambda q, x, n=spec.num_actions: must_be("q", q, Tensor, (len(x["state"]), n)))
+
+    def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
+        """Look at the first losses, rows and weights."""
+
+        def lost(x: Any, staged: object, rows: slice) -> None:
+            for name, each in zip_longest(("loss", "value", "error"), x if isinstance(x, tuple | list) else [x]):
+                must_be("losses", each, Tensor, (rows.stop - rows.start,), name=name)
+            # within torch.vmap no tensor says that it has a gradient
+            if not (x[0].requires_grad or getattr(parts.config.agent, "stackable", False)):
+                raise ValueError(said("own_classes.detached"))
+
+        for agent, sampler in zip(trainer.agents.values(), trainer.samplers.values(), strict=True):
+            if own(parts.config.agent) and isinstance(agent, ValueAgent):
+                look(agent, "row_losses", lost)
+            if own(parts.config.replay.sampler):
+                look(sampler, "draw", lambda x, low, high, n: must_be("rows", x, np.integer, (n,), (low, high - 1)))
+            if own(parts.config.replay.sampler) and parts.config.replay.sampler.weighted:
+                look(sampler, "weights", lambda x, rows: must_be("weights", x, np.floating, rows.shape, (0, np.inf)))

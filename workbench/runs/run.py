@@ -41,7 +41,7 @@ from workbench.runs.limits import check_limits
 from workbench.runs.live_settings import BLOCK, CHANGEABLE, Changes, LiveSettings
 from workbench.runs.loaded import RunError, RunView, history_of, padded, progress_numbers
 from workbench.runs.metrics import Schema
-from workbench.runs.own_classes import OwnWorld, unseeded
+from workbench.runs.own_classes import OwnClasses, check_network, unseeded
 from workbench.runs.recovery.checkpoint import Checkpoint, write_checkpoint
 from workbench.runs.recovery.deduplication import Repeats
 from workbench.runs.recovery.gathering import Checkpoints, Contents
@@ -58,7 +58,7 @@ from workbench.runs.uninterrupted import uninterrupted
 REFERENCE_EPOCHS = 400
 
 # What every run has, before all other hooks.
-OWN_HOOKS: tuple[Hook, ...] = (OwnWorld(), Evaluation(), Recovery(), LiveSettings(), TimeSlice())
+OWN_HOOKS: tuple[Hook, ...] = (OwnClasses(), Evaluation(), Recovery(), LiveSettings(), TimeSlice())
 
 
 @dataclass(frozen=True)
@@ -534,6 +534,7 @@ def launch(
     """
     for choice in (config.world, config.agent, config.replay.sampler):
         check_importable(choice.group, type(choice))
+    check_network(config)
     starting = () if weights is None else (InitialWeights(initial_weights(weights, config)),)
     brought = (*starting, *OWN_HOOKS, *hooks)
     for hook in brought:

@@ -37,14 +37,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core import registry
-from workbench.core.settings import Choice, between
+from workbench.core.settings import Choice, Rule, Settings, at_least, between, whole
 
 # From the observations of one agent, (num_worlds, *shape), and a generator to its actions, (num_worlds,) int64.
 ReferencePolicy = Callable[[NDArray[Any], np.random.Generator], NDArray[np.int64]]
 
+# NumPy reads short codes of dtypes itself; a word that it does not know is misspelt.
+_DTYPE = Rule("NumPy's name of one, such as 'float32'", lambda x: str(x) in np.sctypeDict or not str(x)[:3].isalpha())
+
 
 @dataclass(frozen=True)
-class AgentSpec:
+class AgentSpec(Settings, group="AgentSpec"):
     """What one agent sees and can do.
 
     Attributes:
@@ -57,16 +60,16 @@ class AgentSpec:
         code_names: What codes stand for, from 0 on, if they have names.
     """
 
-    shape: tuple[int, ...]
-    dtype: str
-    num_actions: int
+    shape: Annotated[tuple[int, ...], Rule("whole numbers above 0", lambda x: all(whole(n) and n > 0 for n in x))]
+    dtype: Annotated[str | type | np.dtype[Any], _DTYPE]
+    num_actions: Annotated[int, between(1, 32768, "actions")]
     num_codes: int | None = None
     action_names: tuple[str, ...] = ()
     code_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class EnvSpec:
+class EnvSpec(Settings, group="EnvSpec"):
     """What a world is, known before there is one.
 
     Attributes:
@@ -79,8 +82,8 @@ class EnvSpec:
         at_once: Whether what an agent sees in a turn does not depend on what the others do in it.
     """
 
-    agents: tuple[AgentSpec, ...]
-    max_turns: int
+    agents: Annotated[tuple[AgentSpec, ...], Rule("one AgentSpec or more", lambda x: {*map(type, x)} == {AgentSpec})]
+    max_turns: Annotated[int, at_least(1, "turn")]
     whole_epochs: bool = False
     reward_bound: float | None = None
     max_copies: int = 65536
@@ -93,7 +96,7 @@ class Turn(NamedTuple):
 
     Attributes:
         terminated: The agent's part of the episode has come to its natural end with this turn.
-        truncated: It was cut off with this turn, by a time limit for instance.
+        truncated: It was cut off with this turn, by a time limit for instance. Where it has also ended, the end counts.
         valid: The agent took part in this turn.
     """
 

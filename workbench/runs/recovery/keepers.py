@@ -22,6 +22,7 @@ from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStoreError
 from workbench.core.train.hooks import FixedSettings, Hook, Keeper
 from workbench.core.train.loop import Collector, Trainer
+from workbench.runs.own_classes import state_of
 from workbench.runs.recovery.journal import Journal, State
 
 # Titles of the blocks that keep states, and of those that take copies.
@@ -245,7 +246,7 @@ def restore_agent(trainer: Trainer, index: int, state: dict[str, NDArray[Any]]) 
 def example_states(plan: Plan) -> dict[str, dict[str, NDArray[Any] | int]]:
     """A state of each owner, of the acting side first, for their shapes and dtypes. Agents that are alike share one."""
     config, agents = plan.config, plan.config.num_agents
-    world = config.world.make(stream(config.seed, "world")).get_state()
+    world = state_of(config.world, config.world.make(stream(config.seed, "world")), "rng")
     words, digest = np.zeros(6, np.uint64), np.zeros(32, np.uint8)
     acting = {
         **{f"world_{name}": words if name == "rng" else value for name, value in world.items()},
@@ -254,7 +255,7 @@ def example_states(plan: Plan) -> dict[str, dict[str, NDArray[Any] | int]]:
         "rewards": np.zeros((agents, 32), np.uint8),
         "evaluated": 0,
     }
-    sampler = config.replay.sampler.make(config, stream(config.seed, "sampling")).get_state()
+    sampler = state_of(config.replay.sampler, config.replay.sampler.make(config, stream(config.seed, "sampling")))
     drawing = {f"sampler_{name}": value for name, value in sampler.items()} | {"losses": digest}
     counted = dict.fromkeys(("version", "learned", "skipped"), 0)
     example, specs = config.agent.example_state, list(enumerate(config.spec.agents))
