@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parents[2] / "workbench"
 # Sentences whose names are put together where they are said, by what is drawn or missing.
 CHOSEN = (
     "bands.", "speedup.bars", "resume.none kept", "resume.due", "resume.asked", "timeline.no", "timeline.not",
-    "refused writing.", "too much memory.", "past a limit.",
+    "refused writing.", "too much memory.", "past a limit.", "own gives.",
+    "own makes.",
 )  # fmt: skip
 
 

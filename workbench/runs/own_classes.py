@@ -58,7 +58,7 @@ def state_of(choice: Choice, made: Any, *apart: str) -> Mapping[str, Any]:
     state = made.get_state() if hasattr(made, "get_state") else made
     fits = isinstance(state, Mapping) and state.keys() >= {*apart}
     fits = fits and not any(np.asarray(state[name]).dtype.hasobject for name in state.keys() - {*apart})
-    require(fits, f"the state of {registry.name_of(type(choice))}", state, said(f"own_classes.{choice.group}"))
+    require(fits, f"the state of {registry.name_of(type(choice))}", state, said(f"own makes.{choice.group}"))
     return dict(state)
 
 
@@ -86,7 +86,7 @@ def must_be(what: str, found: Any, kind: Any, due: object, within: Any = None, *
     if not fits or (within and not ((found >= within[0]) & (found <= within[1])).all()):
         like = f" of {found.dtype} and of shape {(*found.shape,)}" if hasattr(found, "dtype") else ""
         told = f"numbers from {found.min()} to {found.max()}" if fits else f"a {type(found).__name__}{like}"
-        raise ValueError(said(f"own_classes.{what}", found=told, kind=kind, due=due, within=within, **about))
+        raise ValueError(said(f"own gives.{what}", found=told, kind=kind, due=due, within=within, **about))
 
 
 def look(part: Any, name: str, check: Callable[..., object], times: int = 1) -> None:
