@@ -71,6 +71,42 @@ class Weighted(SamplerConfig):
     weighted = True
 
 
+class Drawing(Trial):
+    """Asks NumPy's own generator in every turn."""
+
+    def end_turn(self):
+        """What it is, and luck."""
+        turn = super().end_turn()
+        return turn._replace(rewards=turn.rewards + np.random.random(turn.rewards.shape).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class DrawingConfig(TrialConfig):
+    """Luck that nobody has a seed for."""
+
+    def make(self, rng):
+        """The world."""
+        return Drawing(self, rng)
+
+
+class Seeding(Drawing):
+    """Gives that generator a seed of its own stream at each reset."""
+
+    def reset(self):
+        """And then all else."""
+        np.random.seed(self.rng.integers(2**31))
+        super().reset()
+
+
+@dataclass(frozen=True)
+class SeedingConfig(TrialConfig):
+    """Luck that the seed decides."""
+
+    def make(self, rng):
+        """The world."""
+        return Seeding(self, rng)
+
+
 TINY = wb.preset("tiny")
 
 
@@ -259,6 +295,20 @@ def test_layers_that_draw_from_no_seed_are_told_of(agent, told, tmp_path):
         assert all("no seed of a run decides" in warning for warning in run.warnings)
     finally:
         run.stop()
+
+
+@pytest.mark.filterwarnings("ignore::workbench.runs.folder.RecordWarning")
+@pytest.mark.parametrize(("world", "identical"), [(DrawingConfig, None), (SeedingConfig, True)])
+def test_what_the_children_draw_from_a_generator_of_the_whole_process_is_told_of(world, identical, tmp_path):
+    config = TINY.replace(world=world, epochs=4, **{"replay.capacity": 400, "processes.learners": 1})
+    pair = wb.compare(config, lag=0, out=tmp_path)
+    summary = pair.wait()
+    assert summary["identical"] is identical
+    for run in pair.runs:
+        told = "".join(run.warnings)
+        assert wb.load(run.folder.path, world=world).description["unseeded"] == told
+        assert ("drawn from the generator of numpy.random, which" in told) == (identical is None)
+    assert (summary["why_not_identical"] or "") == "".join(pair.sequential.warnings)
 
 
 def test_the_configuration_that_a_run_is_resumed_with_names_its_own_classes(tmp_path):

@@ -105,7 +105,7 @@ class Comparison(Awaitable[dict[str, Any]]):
             return "the lags differ"
         if first.settings.changes != second.settings.changes:
             return "settings were changed under way, in each run at an epoch of its own"
-        return str(first.description.get("unseeded", ""))
+        return str(first.description["unseeded"] or second.description["unseeded"])
 
     @property
     def speedup(self) -> float | None:

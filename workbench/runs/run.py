@@ -35,6 +35,7 @@ from workbench.runs.evaluation import Evaluation
 from workbench.runs.finite import COMPUTED, first_not_finite
 from workbench.runs.folder import FolderGone, RecordError, RunFolder, warn
 from workbench.runs.fork_server import new_process
+from workbench.runs.global_draws import GlobalDraws, drawn_globally
 from workbench.runs.history import History
 from workbench.runs.initial_weights import InitialWeights, WeightSource, initial_weights
 from workbench.runs.limits import check_limits
@@ -58,7 +59,7 @@ from workbench.runs.uninterrupted import uninterrupted
 REFERENCE_EPOCHS = 400
 
 # What every run has, before all other hooks.
-OWN_HOOKS: tuple[Hook, ...] = (OwnClasses(), Evaluation(), Recovery(), LiveSettings(), TimeSlice())
+OWN_HOOKS: tuple[Hook, ...] = (GlobalDraws(), OwnClasses(), Evaluation(), Recovery(), LiveSettings(), TimeSlice())
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Run(RunView, Listener, Awaitable[Result]):
             OSError: the system refuses it; the folder says that the run failed.
         """
         super().__init__(folder, plan.config, History(folder.schema), description)
-        self._warnings = {"unseeded": text} if (text := str(description.get("unseeded", ""))) else {}
+        self._warnings = {"unseeded": str(description.get("unseeded", ""))}
         self._refused: set[str] = set()
         self._unwritten: dict[str, deque[Records]] = {table: deque() for table in folder.schema.tables}
         self._repeats = Repeats()
@@ -255,7 +256,7 @@ class Run(RunView, Listener, Awaitable[Result]):
     @property
     def warnings(self) -> list[str]:
         """What was lost, or could not be written to the run folder or done beside the run: the first of each kind."""
-        return [*self._warnings.values(), *self.losses]
+        return [*filter(None, self._warnings.values()), *self.losses]
 
     @property
     def unsaved(self) -> list[str]:
@@ -417,6 +418,7 @@ class Run(RunView, Listener, Awaitable[Result]):
             _ = self.folder.place
         except RecordError as error:
             self._refuse("folder", error)
+        self._warnings["unseeded"] = self._warnings["unseeded"] or drawn_globally(self._supervisor.shared)
         trained = progress.epochs_collected == self.config.epochs and np.isfinite(progress.end_time)
         complete = trained and not self.error and greedy_reward(self.history) is not None
         status = "failed" if self.error else "finished" if complete else "stopped"
@@ -484,7 +486,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         self._describe({
             "status": status, "ended": time.time(), "error": str(self.error) if self.error else None,
             "references": self.references, "lost_records": self.history.lost, "records": self.history.counts,
-            "repeated_records": self._repeats.dropped,
+            "repeated_records": self._repeats.dropped, "unseeded": self._warnings["unseeded"],
             "skipped_checkpoints": self._checkpoints.counters.skipped.get(),
         })  # fmt: skip
 
