@@ -191,6 +191,7 @@ def records(path):
 
 
 @LONGER
+@pytest.mark.filterwarnings("ignore:the run has records of")
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), value=VALUES, gone=st.booleans())
 def test_a_run_that_could_be_resumed_with_another_value_in_its_description(

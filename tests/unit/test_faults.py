@@ -158,6 +158,7 @@ def test_the_text_holds_the_strength():
         ("sync_nver", "there is no fault 'sync_nver'; did you mean sync_never"),
         ("torn_weights", "did you mean torn_weights_state_dict or torn_weights_per_parameter"),
         ("", "there is no fault ''; known: replay_not_shared, "),
+        ("deaf", "give it itself, at launch as faults=[MyFault()], at resume as hooks=[MyFault()]"),
         ("sync_never=3", "sync_never was given the strength 3; it has none, so leave it out"),
         ("sync_rarely=1", "sync_rarely has the strength 1; it must be a whole number of 2 to 1e+06 (epochs from one"),
         ("sync_rarely=2.5", "sync_rarely has the strength 2.5; it must be a whole number"),

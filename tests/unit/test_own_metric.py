@@ -1,6 +1,7 @@
 """One line in a user's own file: a metric that appears wherever metrics do, live and in the folder."""
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import pytest
 import workbench as wb
 from tests.unit.own_metric import Spread, WatchedIQN, WeightNorm
 from workbench.core.records import POINT, Metric, RecordTable, tables_with
+from workbench.core.train.hooks import Hook
+from workbench.runs.folder import RecordWarning
 from workbench.runs.metrics import Schema
 from workbench.view.figures import side_by_side
 from workbench.view.panel.charts import charts_of
@@ -48,6 +51,13 @@ def test_it_is_a_column_of_the_tables_for_other_tools(run, tmp_path):
     assert run.to_pandas()["weights"].columns[-1] == "norm"
 
 
+@pytest.mark.filterwarnings("ignore:the step size was")
+def test_a_run_that_is_resumed_without_the_hook_says_what_is_not_measured_any_more(run, tmp_path):
+    folder = shutil.copytree(run.folder.path, tmp_path / run.name)
+    with pytest.warns(RecordWarning, match=r"records of weights, which nothing measures .* hooks=\[\.\.\.\]\)"):
+        wb.resume(folder, epochs=run.config.epochs + 1, start=False).stop()
+
+
 def test_an_agent_may_measure_more_than_others_with_every_update(tmp_path):
     config = CONFIG.replace(agent=WatchedIQN())
     made = wb.launch(config, "sequential", 1, out=tmp_path, hooks=[Spread()], probes=False)
@@ -66,6 +76,12 @@ def test_a_run_without_the_hook_has_no_such_ring_table_or_chart(tmp_path):
 
 
 LINE = Metric("weights/norm", "weights", "norm", "1", "How large.")
+
+
+def test_a_metric_outside_a_tuple_is_refused_with_what_to_write(tmp_path):
+    bare = type("Bare", (Hook,), {"metrics": LINE})()
+    with pytest.raises(wb.ConfigError, match=r"its metrics a tuple, also of one: \(Metric\(\.\.\.\),\)"):
+        wb.launch(CONFIG, hooks=[bare], out=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -84,10 +84,9 @@ def cell(result: Result, paths: Iterable[str]) -> str:
 def reward_tenths(history: History) -> dict[str, float | None]:
     """Mean reward over the first and the last tenth of the recorded epochs."""
     rewards = history.series("charts/reward")[1]
-    if not len(rewards):
-        return {"first_tenth": None, "last_tenth": None}
     tenth = max(1, len(rewards) // 10)
-    return {"first_tenth": float(rewards[:tenth].mean()), "last_tenth": float(rewards[-tenth:].mean())}
+    parts = {"first_tenth": rewards[:tenth], "last_tenth": rewards[-tenth:]}
+    return {name: float(part.mean()) if len(part) else None for name, part in parts.items()}
 
 
 def sync_lag(history: History) -> dict[str, dict[str, float | None]]:

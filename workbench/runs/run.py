@@ -24,7 +24,7 @@ from workbench.core.agents.staging import resolve_device
 from workbench.core.config import Config, ConfigError
 from workbench.core.processes.blocks import Plan
 from workbench.core.processes.supervisor import ChildFailed, Supervisor, children_of
-from workbench.core.records import Records
+from workbench.core.records import Metric, Records
 from workbench.core.registry import check_importable
 from workbench.core.settings import require
 from workbench.core.train.hooks import Hook, Listener, metrics_of, record_tables
@@ -540,7 +540,7 @@ def launch(
     starting = () if weights is None else (InitialWeights(initial_weights(weights, config)),)
     brought = (*starting, *OWN_HOOKS, *hooks)
     for hook in brought:
-        require(isinstance(hook, Hook), "hooks", hook, "each must be a workbench.core.train.hooks.Hook")
+        require(isinstance(hook, Hook) and not isinstance(hook.metrics, Metric), "hooks", hook, said("run.hook"))
         check_importable("hook", type(hook))
     plan, place = planned(config, mode, lag, brought)
     description = {

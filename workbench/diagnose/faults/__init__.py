@@ -28,7 +28,7 @@ def make(name: str, strength: float | None = None) -> Fault:
     """
     name, equals, text = str(name).partition("=")
     if name not in FAULTS:
-        raise FaultError(f"there is no fault {name!r}; {did_you_mean(name, FAULTS)}")
+        raise FaultError(said("faults.unknown", name=name, nearest=did_you_mean(name, FAULTS)))
     if equals:
         try:
             strength = float(text)

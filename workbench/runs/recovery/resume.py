@@ -110,10 +110,12 @@ def _gone_back(
     check_launch(wanted, earlier.mode, earlier.lag)
     description = {"faults": [], "incidents": [], "changes": []} | earlier.description
     plan, place = planned(wanted, earlier.mode, earlier.lag, (*OWN_HOOKS, *hooks_of(earlier, wanted)))
-    for name, table in record_tables(plan.config, plan.hooks).items():
+    for name, table in (measured := record_tables(plan.config, plan.hooks)).items():
         its = earlier.folder.schema.tables.get(name)
         if its is None or (its.dtype, its.words) != (table.dtype, table.words):
             raise RecordError(said("resume.table", path=earlier.folder.path, name=name))
+    if missing := earlier.folder.schema.tables.keys() - measured.keys():
+        warn(said("resume.hooks", missing=" and ".join(sorted(missing))))
     _check_fits(plan, checkpoint)
     if _complete(earlier) and wanted.epochs == checkpoint.epoch:
         about = {"changed": ", ".join(changed) or "this", "longer": 2 * wanted.epochs}
