@@ -94,6 +94,7 @@ def test_arguments_of_the_environment_are_a_mapping_of_plain_values():
         (f"gymnasium:{OWN}:parallel_env", "is a class of an environment, or an id .*, never a function"),
         (f"pettingzoo:{OWN}:nothing", "is a class of an environment, or an id .*, never a function"),
         ("treasurehunt:CartPole-v1", "cannot be imported"),
+        ("gymnasium:", "world is 'gymnasium:', which cannot be imported"),
     ],
 )
 def test_what_cannot_be_played_is_refused_with_the_reason(world, why):
@@ -198,6 +199,21 @@ def test_an_observation_of_another_shape_is_refused_before_there_is_a_folder(wor
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_agent_that_is_none_of_the_possible_ones_is_refused(monkeypatch, tmp_path):
+    step = own_environments.Leaving.step
+
+    def grown(environment, actions):
+        """What a step gives, after which one more agent is there."""
+        environment.agents = [agent for agent in environment.agents if agent != "stranger"]
+        told = step(environment, actions)
+        environment.agents.append("stranger")
+        return told
+
+    monkeypatch.setattr(own_environments.Leaving, "step", grown)
+    with pytest.raises(wb.ConfigError, match="has agent 'stranger' take part, and does not list it in possible_agents"):
+        wb.launch(of(f"pettingzoo:{OWN}:Leaving"), "sequential", 0, out=tmp_path)
+
+
 @pytest.mark.parametrize("part", [0, 1], ids=["observation", "reward"])
 def test_an_agent_that_acted_and_is_told_nothing_is_refused_before_there_is_a_folder(part, monkeypatch, tmp_path):
     step = own_environments.Leaving.step
@@ -209,7 +225,8 @@ def test_an_agent_that_acted_and_is_told_nothing_is_refused_before_there_is_a_fo
         return told
 
     monkeypatch.setattr(own_environments.Leaving, "step", misspelt)
-    with pytest.raises(wb.ConfigError, match=r"gives agent 'b', which acted, no observation or no reward; .*api_test"):
+    told = "has agent 'b' take part, and .* gives it no observation or no reward; .*api_test"
+    with pytest.raises(wb.ConfigError, match=told):
         wb.launch(of(f"pettingzoo:{OWN}:Leaving"), "sequential", 0, out=tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -61,7 +61,7 @@ def find(kind: str, wanted: str | type) -> tuple[type[Any], dict[str, str]]:
         found = registered(kind, name)
         if found is None and not colon:
             raise ConfigError(said("registry.own", kind=kind, wanted=wanted, nearest=did_you_mean(wanted, names(kind))))
-        if found is not None and (not behind or getattr(found, "named_by", None)):
+        if found is not None and (not colon or (behind and getattr(found, "named_by", None))):
             wanted, named = found, behind
         else:  # a module of the user's own, which may have a registered name
             wanted = _imported(kind, wanted)

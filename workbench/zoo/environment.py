@@ -309,7 +309,7 @@ class Episodes(World):
         agents = zip(self._names, self._actions, self._first_actions, strict=True)
         actions = {name: chosen[copy] + first for name, chosen, first in agents if name in acting}
         seen, earned, terminated, truncated, _ = environment.step(actions)
-        if silent := sorted(acting - (seen.keys() & earned.keys()), key=str):
+        if silent := sorted(acting - (seen.keys() & self._names & earned.keys()), key=str):
             raise ValueError(said("environment.silent", config=self.config, agent=silent[0]))
         self._show(copy, seen)
         left = environment.agents
