@@ -24,7 +24,7 @@ from workbench.runs.sentences import said
 
 Array = npt.NDArray[Any]
 # Bytes of a table from which on it is mapped: of a small one, reading takes less time than the map.
-MAPPED = 2**20
+MAPPED = 2**18
 
 
 class History:
@@ -223,7 +223,7 @@ class _Table:
             file, read = self._file, self._read
             if file is not None and (len(read) != self._on_file or _size(file()) < read.nbytes):
                 read = _mapped(file(), self._dtype, self._on_file)
-                self._read = read if read.nbytes <= MAPPED else self._read
+                self._read = read if read.nbytes <= MAPPED else self._read[:0].copy()
             if self._waiting:
                 self._waiting = [_read_only(np.concatenate(self._waiting))]
             parts = [read] * (file is not None) + self._waiting
@@ -246,14 +246,14 @@ class _Table:
 
     def forget(self) -> int:
         with self._lock:
-            gone, self._file, self._on_file, self._read = self._on_file, None, 0, self._read[:0]
+            gone, self._file, self._on_file, self._read = self._on_file, None, 0, self._read[:0].copy()
             self.count -= gone
         return gone
 
     def read(self, file: Callable[[], Path]) -> None:
         with self._lock:
             self.count = _size(file()) // self._dtype.itemsize
-            self._file, self._on_file, self._waiting, self._read = file, self.count, [], self._read[:0]
+            self._file, self._on_file, self._waiting, self._read = file, self.count, [], self._read[:0].copy()
 
 
 def _size(file: Path) -> int:
