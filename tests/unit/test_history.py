@@ -3,6 +3,7 @@
 import os
 import threading
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -76,6 +77,21 @@ def test_a_large_table_takes_no_memory_and_what_was_read_outlives_its_file(tmp_p
     folder.append("updates", records_of(UPDATES, update=[1]))  # a new file, which does not hold the records before
     with pytest.raises(RecordError, match=r"cannot read 1,000,000 records"):
         _ = history.updates
+
+
+def test_a_table_that_has_grown_large_leaves_nothing_of_its_small_days_in_memory(tmp_path):
+    folder, history = RunFolder(tmp_path), History()
+
+    def add(count):
+        records = records_of(UPDATES, update=np.arange(count))
+        folder.append("updates", records)
+        history.append("updates", records, folder=folder)
+
+    add(1000)
+    read = weakref.ref(history.updates)
+    assert read() is history.updates  # kept, since it is small
+    add(100_000)
+    assert len(history.updates) == 101_000 and read() is None
 
 
 def test_a_history_holds_no_file_open_between_two_looks(tmp_path):
