@@ -29,7 +29,7 @@ class Live:
     """Something that is shown as its widget while the notebook's kernel runs, and else as it was when it was shown."""
 
     widget: Any
-    still: Callable[[], dict[str, Any]]  # what readers without a kernel see, by its MIME type
+    still: Callable[[], dict[str, Any]] = dict  # what readers without a kernel see, by its MIME type
 
     def _repr_mimebundle_(self, **settings: Any) -> dict[str, Any]:
         return {**self.still(), **self.widget._repr_mimebundle_(**settings), "text/plain": repr(self)}
