@@ -75,7 +75,7 @@ def check_network(config: Config) -> None:
 
 
 def must_be(what: str, found: Any, kind: Any, due: object, within: Any = None, **about: object) -> None:
-    """Refuse what is no array of a kind and a shape, or no tensor of a shape, or has numbers out of bounds.
+    """Refuse an array or a tensor of another kind or shape than it must have, or with numbers out of bounds.
 
     Raises:
         ValueError: what it is, and what it must be.
