@@ -158,7 +158,7 @@ class Replay:
         turns, worlds = config.max_turns, config.num_worlds
         epochs = -(-config.replay.capacity // config.steps_per_epoch)
         row = (epochs, turns, worlds)
-        unwritten = np.nan if np.dtype(spec.dtype).kind == "f" else UNWRITTEN if spec.dtype == "uint8" else 0
+        unwritten = np.nan if np.dtype(spec.dtype).kind == "f" else UNWRITTEN if np.dtype(spec.dtype) == np.uint8 else 0
         table = (
             Field("begun", (1,), np.int64, 0),  # epochs given to the writer
             Field("committed", (1,), np.int64, 0),  # epochs complete
@@ -253,24 +253,23 @@ class Replay:
 
     def fill(self, end: int | None = None) -> int:
         """Rows that sampling draws from, with the window ending before row ``end`` (default: the newest)."""
-        end = self.count if end is None else end
-        return end - self._first(end)
+        return len(self._window(end))
 
     def usable(self, end: int | None = None) -> int:
         """Those of :meth:`fill` in whose turn the agent took part."""
-        end, valid = self.count if end is None else end, self.rows.get("valid")
-        numbers = np.arange(self._first(end), end)
-        return len(numbers) if valid is None else int(valid.take(numbers, mode="wrap").sum())
+        window = self._window(end)
+        return len(window) if self._whole_epochs else int(self._known("valid", np.r_[window.start : window.stop]).sum())
 
-    def _first(self, end: int) -> int:
-        """Number of the oldest row that may be drawn, ``end`` if there is none. An epoch is of one policy version."""
+    def _window(self, end: int | None) -> range:
+        """Numbers of the rows of the window whose policy is young enough. An epoch is of one policy version."""
+        end = self.count if end is None else end
         low = max(0, end - self.window)
         if self.oldest_version > 0:
             epochs = np.arange(low // self.steps_per_epoch, -(-end // self.steps_per_epoch))
-            versions = self.rows["policy_version"].take(epochs * self.steps_per_epoch, mode="wrap")
+            versions = self._known("policy_version", epochs * self.steps_per_epoch)
             stale = epochs[versions < self.oldest_version]
             low = max(low, min(end, (int(stale[-1]) + 1) * self.steps_per_epoch)) if len(stale) else low
-        return low
+        return range(low, end)
 
     def sample(self, sampler: Sampler, out: Batch, end: int | None = None) -> Batch:
         """Fill a batch with rows out of the newest ``window`` ones before ``end``.
@@ -278,20 +277,21 @@ class Replay:
         Args:
             sampler: chooses them.
             out: the batch, which is returned.
-            end: number of the first row that is too new; default: none is.
+            end: number of the first row that is too new; default: none is, at each draw.
 
         Raises:
             ReplayError: there are no rows yet, ``end`` lies in the future, the agent took part in hardly any of the
                 turns, or the writer overwrites rows faster than they can be copied.
         """
-        count = self.count
-        end = count if end is None else end
-        if not 0 < end <= count:
-            raise ReplayError(said("replay.rows", end=end, count=count))
-        low = self._first(end)
         lost: Any = np.s_[:]
         for _ in range(MAX_REDRAWS):
-            self._draw(sampler, low, end, out.number, lost)
+            window, count = self._window(end), self.count
+            low, high = max(window.start, self.oldest_intact), window.stop
+            if not 0 < high <= count:
+                raise ReplayError(said("replay.rows", end=high, count=count))
+            if low >= high:
+                continue  # the writer came round while this process slept
+            self._draw(sampler, low, high, out.number, lost)
             self.read(out)
             lost = out.number < self.oldest_intact
             if not lost.any():
@@ -299,32 +299,31 @@ class Replay:
                     out.weight[:] = sampler.weights(out.number)
                     out.weight /= out.weight.max()
                 return out
-            low = max(low, self.oldest_intact)
-            if low >= end:
-                break
-        raise ReplayError(said("replay.overwritten", low=low, end=end, tries=MAX_REDRAWS))
+        raise ReplayError(said("replay.overwritten", end=high, tries=MAX_REDRAWS, intact=self.oldest_intact))
 
     def _draw(self, sampler: Sampler, low: int, end: int, numbers: NDArray[np.int64], lost: Any) -> None:
         """Draw the lost ones of these row numbers until each is of a turn in which the agent took part."""
-        valid = self.rows.get("valid")
         for _ in range(MAX_REDRAWS):
             numbers[lost] = sampler.draw(low, end, numbers[lost].size)
-            if valid is None:
+            if self._whole_epochs:
                 return
-            lost = ~valid.take(numbers, mode="wrap")
+            lost = ~self._known("valid", numbers)
             if not lost.any():
                 return
             sampler.reject(numbers[lost])
         raise ReplayError(said("replay.no part", end=end, tries=MAX_REDRAWS))
+
+    def _known(self, name: str, numbers: NDArray[np.int64]) -> NDArray[Any]:
+        """One thing that is known of rows. (With mode="wrap" take subtracts the ring's length once for each round.)"""
+        return self.rows[name].take(numbers % len(self.rows[name]))
 
     def read(self, out: Batch) -> None:
         """Copy the rows ``out.number`` into ``out`` without the second look that :meth:`sample` takes."""
         rows, row = self.rows, out.number % len(self.rows["number"])
         slot, turn, world = np.unravel_index(row, self.arrays["action"].shape)
         out.a_tm1[:] = rows["action"].take(row)
-        rows["r_t"].take(row, out=out.r_t, mode="clip")
-        rows["discount_t"].take(row, out=out.discount_t, mode="clip")
-        rows["policy_version"].take(row, out=out.policy_version, mode="clip")
+        for name in ("r_t", "discount_t", "policy_version"):
+            rows[name].take(row, out=getattr(out, name), mode="clip")
         start, span = rows["episode_start"].take(row), rows["span"].take(row)
         self.stack(slot, turn, start, world, out.s_tm1)
         self.stack(slot, turn + span, start, world, out.s_t)
@@ -379,18 +378,16 @@ def row_stamps(rows: Mapping[str, NDArray[Any]]) -> NDArray[np.uint32]:
     size = math.prod(frame.shape[len(row) :]) * max(1, frame.itemsize // 4)  # words in a frame
     frames, next_frames = (_words(rows[name]).reshape(*row, size) for name in ("frame", "next_frame"))
     weights = np.arange(1, 2 * size, 2, dtype=np.uint32) * np.uint32(2654435761)
-    stamp: NDArray[np.uint32] = (frames * weights).sum(-1, dtype=np.uint32)
-    stamp += (next_frames * weights).sum(-1, dtype=np.uint32) * np.uint32(0x85EBCA6B)
-    words = np.concatenate([_words(rows[name]) for name in (*STAMPED, *ENDS) if name in rows], axis=-1)
+    stamp: NDArray[np.uint32] = np.einsum("...w,w", frames, weights, dtype=np.uint32, casting="unsafe")
+    stamp += np.einsum("...w,w", next_frames, weights, dtype=np.uint32, casting="unsafe") * np.uint32(0x85EBCA6B)
+    words = np.concatenate([_words(rows[name]) for name in (*STAMPED, *ENDS) if name in rows], -1).astype(np.uint32)
     odd = np.arange(words.shape[-1], dtype=np.uint32) * np.uint32(2 * 0x1000193) + np.uint32(0x9E3779B1)
     stamp += (words * odd).sum(-1, dtype=np.uint32)
     return stamp
 
 
-def _words(field: NDArray[Any]) -> NDArray[np.uint32]:
-    """The bits of every number as 32-bit words, in a new last axis."""
-    if field.itemsize < 4:
-        if field.dtype.kind in "bf":  # their bits, not their numbers
-            field = field.view(f"u{field.itemsize}")
-        return field.astype(np.uint32)[..., None]
+def _words(field: NDArray[Any]) -> NDArray[Any]:
+    """The bits of every number as words of at most 32 bits, in a new last axis."""
+    if field.itemsize < 4:  # of floats and truth values their bits, not their numbers
+        return (field.view(f"u{field.itemsize}") if field.dtype.kind in "bf" else field)[..., None]
     return np.ascontiguousarray(field).view(np.uint32).reshape(*field.shape, field.itemsize // 4)
