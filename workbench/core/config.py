@@ -351,12 +351,9 @@ class Config(Settings):
     def num_learners(self) -> int:
         """Learner processes of a multiprocess run."""
         (name, count), agents = self.processes.learner, self.num_agents
-        if name == "per_agent":
-            return agents
-        if name == "auto":
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            return min(agents, cores)
-        return int(name if name.isdecimal() else count or 1)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        named = {"per_agent": agents, "auto": min(agents, cores)}
+        return named.get(name) or int(name if name.isdecimal() else count or 1)
 
 
 def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:

@@ -35,10 +35,8 @@ def learn(job: Job) -> None:
     trainer, pacing = parts.trainer(), parts.pacing()
     trainer.publish_initial()
     parts.ready()
-    if parts.lag is None:
-        _learn_freely(parts, trainer, pacing)
-    else:
-        _learn_by_epoch(parts, trainer, pacing)
+    make_updates = _learn_freely if parts.lag is None else _learn_by_epoch
+    make_updates(parts, trainer, pacing)
     parts.progress.report_end(job.index)
 
 

@@ -58,14 +58,11 @@ def nameless_file(nbytes: int = 0) -> Descriptor:
 class Memory:
     """A nameless file, mapped into this process. A child that is sent it maps the same file."""
 
-    def __init__(self, nbytes: int) -> None:
-        self.__setstate__(nameless_file(nbytes))
-
-    def __getstate__(self) -> Descriptor:
-        return self._file
-
-    def __setstate__(self, file: Descriptor) -> None:
+    def __init__(self, file: Descriptor) -> None:
         self._file, self.map = file, mmap.mmap(file.fileno(), 0)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Memory, (self._file,)
 
 
 @dataclass
@@ -94,7 +91,7 @@ def allocate(layouts: Mapping[str, Layout]) -> dict[str, Block]:
     Raises:
         OSError: the system refuses memory, addresses or a file.
     """
-    memory, offset, blocks = Memory(sum(layout.nbytes for layout in layouts.values())), 0, {}
+    memory, offset, blocks = Memory(nameless_file(sum(layout.nbytes for layout in layouts.values()))), 0, {}
     for name, layout in layouts.items():
         blocks[name] = Block(layout, memory, offset)
         layout.create(blocks[name].bytes)
