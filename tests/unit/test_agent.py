@@ -383,6 +383,16 @@ def test_a_state_that_does_not_fit_is_refused(change, message):
         agent.set_state(agent.get_state() | change)
 
 
+def test_an_agent_of_more_updates_than_float32_counts_is_kept_and_continues_bit_for_bit():
+    """A small network makes 2**24 updates in a day; Adam counts its steps in float32, which ends there."""
+    one, other, made = IQNAgent(CONFIG, 0, CPU), IQNAgent(CONFIG, 0, CPU), 2**24 - 1
+    one.set_state(one.get_state() | dict.fromkeys(("step", "updates", "target_updates"), made))
+    train(one, 3)
+    assert {one.get_state()[name] for name in ("step", "updates", "target_updates")} == {made + 3}
+    other.set_state(one.get_state())
+    assert_same((train(one, seed=3), vector_of(one)), (train(other, seed=3), vector_of(other)))
+
+
 # --- devices --------------------------------------------------------------------------------------------------------
 
 

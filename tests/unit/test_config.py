@@ -297,6 +297,17 @@ def test_counts_of_a_run_agree_with_counting_it_out(config):
     assert config.replay_ratio * steps == pytest.approx(config.pacing.updates_per_epoch)
 
 
+def test_strings_of_numpy_are_strings():
+    schedule, learners = np.array(["cosine", "auto"])
+    config = Config().replace(**{"learning.learning_rate_schedule": schedule, "processes.learners": learners})
+    assert config.learning.learning_rate_schedule == "cosine" and type(config.processes.learners) is str
+
+
+@pytest.mark.parametrize("name", [5, None, 1.5, []])
+def test_a_name_that_is_none_is_refused(name):
+    assert refusal(replaced("agent.name", name)).startswith(f"agent is {name!r}; it must be a AgentConfig, the name of")
+
+
 def test_missing_fields_take_their_defaults():
     assert Config.from_dict({"world": {"num_agents": 2}}) == Config().replace(**{"world.num_agents": 2})
 

@@ -13,7 +13,7 @@ from tests.unit.own_agent import LinearAgent, LinearConfig, RecentErrors, TorchC
 from tests.unit.worlds import Bare, TrialConfig
 from workbench.core import registry
 from workbench.core.agents.iqn import QuantileNetwork
-from workbench.core.agents.value_agent import ValueAgent, _layout, initial_weights
+from workbench.core.agents.value_agent import ValueAgent, initial_weights
 from workbench.core.envs.base import AgentSpec
 from workbench.core.processes.supervisor import children_of
 from workbench.core.records import Metric
@@ -175,6 +175,12 @@ def test_bytes_go_from_0_to_1_however_a_world_names_their_dtype(dtype):
     assert (encoded == 1).all()
 
 
+def test_codes_beyond_those_of_a_byte_are_told_apart():
+    spec = AgentSpec((2,), "int16", 2, num_codes=300)
+    encoded = TINY.replace(agent={"num_frames": 1}).agent.network(spec).encode(torch.tensor([[[300, 0]]]))
+    assert encoded.shape == (1, 600) and encoded.nonzero().tolist() == [[0, 299]]
+
+
 # Learners
 
 
@@ -207,6 +213,19 @@ def test_a_registered_learner_owns_all_agents_in_one_process(monkeypatch):
     assert inprocess.digests(parts) == inprocess.digests(inprocess.run(TINY, 0))
 
 
+@dataclasses.dataclass(frozen=True)
+class Listed(LinearConfig):
+    """Arguments of which some are a list and a dictionary, which have no hash."""
+
+    layers: list[int] = dataclasses.field(default_factory=lambda: [8, 8])
+    options: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+def test_arguments_may_be_lists_and_dictionaries(tmp_path):
+    wb.launch(TINY.replace(agent=Listed(layers=[4])), out=tmp_path, name="listed", start=False).stop()
+    assert wb.load(tmp_path / "listed", agent=Listed).config.agent.layers == [4]
+
+
 # What the parent builds
 
 
@@ -218,9 +237,9 @@ def test_the_parent_learns_the_size_of_a_vector_from_one_network(tmp_path, monke
         built.append(self)
 
     monkeypatch.setattr(QuantileNetwork, "__init__", counted)
-    _layout.cache_clear()
+    config = TINY.replace(agent=dataclasses.replace(TINY.agent))  # of which nothing is known yet
     for name in "ab":
-        wb.launch(TINY, out=tmp_path, name=name, start=False).stop()
+        wb.launch(config, out=tmp_path, name=name, start=False).stop()
     assert len(built) == 1
     assert isinstance(TINY.agent.agent_class(TINY, 0, torch.device("cpu")), ValueAgent)
     assert dataclasses.asdict(TINY)["agent"]["width"] == 32

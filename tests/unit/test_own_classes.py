@@ -254,6 +254,8 @@ SPEC = AgentSpec((3,), "float32", 2)
         (lambda: AgentSpec((3,), "float32", 0), "AgentSpec.num_actions is 0; it must be 1 to"),
         (lambda: AgentSpec(3, "float32", 2), "AgentSpec.shape is 3"),
         (lambda: AgentSpec((3, 0), "float32", 2), r"AgentSpec.shape is \(3, 0\); it must be whole numbers above 0"),
+        (lambda: AgentSpec((3.0,), "float32", 2), r"AgentSpec.shape is \(3.0,\); it must be whole numbers above 0"),
+        (lambda: AgentSpec((3,), "int16", 2, -1), "AgentSpec.num_codes is -1; it must be 0 to 4096 kinds, or None"),
     ],
 )
 def test_a_world_that_says_wrongly_what_it_is_is_refused_with_the_configuration(spec, told):

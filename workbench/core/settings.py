@@ -38,7 +38,7 @@ def above(low: float, unit: str = "", most: float = math.inf) -> Rule:
     return Rule(f"above {low:.15g}{limit} {unit}".rstrip(), lambda value: low < value <= most)
 
 
-def between(low: float, high: float, unit: str = "", also: float = math.nan) -> Rule:
+def between(low: float, high: float, unit: str = "", also: float | None = math.nan) -> Rule:
     """From ``low`` to ``high``, both included, or ``also``."""
     return Rule(f"{low:.15g} to {high:.15g} {unit}".rstrip(), lambda value: value == also or low <= value <= high)
 
@@ -172,9 +172,9 @@ def changed(
             values[head] = choose(before, value) if isinstance(before, Choice) else value
     for head, inner in nested.items():
         owner = values.get(head, getattr(settings, head))
-        require(isinstance(owner, Settings), f"{prefix}{head}", owner, f"it must be {_described(fields[head])}")
         if isinstance(owner, Choice) and "name" in inner:
             owner = choose(owner, inner.pop("name"))
+        require(isinstance(owner, Settings), f"{prefix}{head}", owner, f"it must be {_described(fields[head])}")
         values[head] = changed(owner, inner, root, f"{prefix}{head}.", choose)
     return dataclasses.replace(settings, **values)
 
@@ -198,10 +198,12 @@ _REFUSED = object()
 def _accepted(annotation: Any, value: Any) -> Any:
     """The value as the annotated type, or :data:`_REFUSED`.
 
-    NumPy's numbers are numbers, whole numbers pass as floats, and floats without a fraction as whole numbers (``1e3``);
-    a truth value is no number. A whole number must fit into 64 bits, because every one of them becomes a word in shared
+    NumPy's numbers and strings are Python's, whole numbers pass as floats, and floats without a fraction as whole ones
+    (``1e3``); a truth value is no number. A whole number must fit into 64 bits, because each becomes a word in shared
     memory or on a device.
     """
+    if isinstance(value, np.generic):
+        value = value.item()
     origin = typing.get_origin(annotation)
     if origin in (typing.Union, types.UnionType):
         accepted = (_accepted(option, value) for option in typing.get_args(annotation))
@@ -209,8 +211,6 @@ def _accepted(annotation: Any, value: Any) -> Any:
     if origin is Literal:
         options = typing.get_args(annotation)
         return value if any(type(value) is type(option) and value == option for option in options) else _REFUSED
-    if isinstance(value, np.number | np.bool_):
-        value = value.item()
     if annotation in (int, float):
         number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
         if annotation is float:

@@ -106,7 +106,7 @@ class ValueNetwork(nn.Module):
         super().__init__()
         self.num_inputs = num_frames * math.prod(spec.shape) * (spec.num_codes or 1)
         self._scale = 1 / 255 if np.dtype(spec.dtype) == np.uint8 else 1.0
-        codes = torch.eye(256, 1 + (spec.num_codes or 0))[:, 1:].contiguous()
+        codes = torch.eye(max(256, 1 + (spec.num_codes or 0)), 1 + (spec.num_codes or 0))[:, 1:].contiguous()
         self.codes = nn.Buffer(codes, persistent=False) if spec.num_codes else None
 
     def encode(self, state: Tensor) -> Tensor:

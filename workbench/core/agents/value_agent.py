@@ -8,7 +8,6 @@ The weights come first and the optimiser is made for them; other weights can onl
 carry their time index: an action a_tm1 in state s_tm1 paid r_t and led to s_t.
 """
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import attrgetter
@@ -190,7 +189,8 @@ class ValueAgent:
 
     def get_state(self, copy: bool = True) -> dict[str, Any]:
         """Weights, moments of the optimiser, counters, and the generator."""
-        adam, steps = self.optimizer, int(self.optimizer.steps.item())
+        adam = self.optimizer
+        steps = int(adam.steps.item()) if self.updates < 2**24 else self.updates  # float32 counts no further than that
         floats = {"vector": self.parameters.vector, "exp_avg": adam.exp_avg, "exp_avg_sq": adam.exp_avg_sq}
         counts = {"step": steps, "updates": self.updates, "target_updates": self.target_updates}
         copies = {name: to_numpy(tensor, copy) for name, tensor in floats.items()}
@@ -330,16 +330,14 @@ class ValueConfig(AgentConfig):
         raise self.lacks("network")
 
     def layout(self, spec: AgentSpec) -> ParameterLayout:
-        """Where the network's parameters lie; found out once for each pair of arguments and spec."""
-        return _layout(self, spec)
+        """Where the network's parameters lie; found out once for each spec."""
+        known: dict[AgentSpec, ParameterLayout] = vars(self).setdefault("_layouts", {})  # lists have no hash
+        if spec not in known:  # values are never written, so the network takes next to no memory
+            known[spec] = ParameterLayout.of(network(self, spec))
+        return known[spec]
 
     def example_state(self, config: Config, index: int) -> dict[str, Any]:
         """As :meth:`ValueAgent.get_state` gives it."""
         vector = np.zeros((2, self.layout(config.spec.agents[index]).size), np.float32)
         floats = {"vector": vector.reshape(-1), "exp_avg": vector[0], "exp_avg_sq": vector[1]}
         return floats | dict.fromkeys(("step", "updates", "target_updates"), 0) | {"rng": np.zeros(6, np.uint64)}
-
-
-@functools.lru_cache(maxsize=64)
-def _layout(arguments: "ValueConfig", spec: AgentSpec) -> ParameterLayout:
-    return ParameterLayout.of(network(arguments, spec))  # its values are never written, so it takes next to no memory

@@ -44,6 +44,7 @@ ReferencePolicy = Callable[[NDArray[Any], np.random.Generator], NDArray[np.int64
 
 # NumPy reads short codes of dtypes itself; a word that it does not know is misspelt.
 _DTYPE = Rule("NumPy's name of one, such as 'float32'", lambda x: str(x) in np.sctypeDict or not str(x)[:3].isalpha())
+_SHAPE = Rule("whole numbers above 0", lambda x: all(isinstance(n, int | np.integer) and whole(n) and n > 0 for n in x))
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,10 @@ class AgentSpec(Settings, group="AgentSpec"):
         code_names: What codes stand for, from 0 on, if they have names.
     """
 
-    shape: Annotated[tuple[int, ...], Rule("whole numbers above 0", lambda x: all(whole(n) and n > 0 for n in x))]
+    shape: Annotated[tuple[int, ...], _SHAPE]
     dtype: Annotated[str | type | np.dtype[Any], _DTYPE]
     num_actions: Annotated[int, between(1, 32768, "actions")]
-    num_codes: int | None = None
+    num_codes: Annotated[int | None, between(0, 4096, "kinds, or None", also=None)] = None
     action_names: tuple[str, ...] = ()
     code_names: tuple[str, ...] = ()
 
