@@ -114,6 +114,13 @@ def test_a_header_that_cannot_be_read_is_called_damaged():
         layout.open(buffer)
 
 
+def test_names_of_any_alphabet_are_names():
+    named = Layout("größe", (Field("größe", (1,), np.dtype([("weiß", "<f4")]), 0), Field("名", (2,), np.int64, 7)))
+    buffer = bytearray(named.nbytes)
+    named.create(buffer)["名"][1] = 3
+    assert list(named.open(buffer)) == ["größe", "名"] and named.open(buffer)["名"].tolist() == [7, 3]
+
+
 def test_memory_that_is_no_block_is_refused():
     layout = Layout("block", (Field("a", (2,), np.int64, 0),))
     with pytest.raises(LayoutMismatch, match="no block of 'block' here"):

@@ -184,6 +184,14 @@ def test_a_record_with_a_missing_or_an_unknown_field_is_refused_by_name_and_not_
     assert memory[0][0] == 0
 
 
+@pytest.mark.parametrize("value", ["wide", None, 2**70])
+def test_a_value_that_is_no_number_of_its_kind_is_refused_by_the_name_of_its_field_and_not_counted(value):
+    memory = make_memory(4)
+    with pytest.raises(ValueError, match=f"the record cannot hold .*'part_3': {value!r}.*; give numbers"):
+        Ring(*memory).write(**record_of(1) | {"part_3": value})
+    assert memory[0][0] == 0
+
+
 def test_a_record_is_written_by_name_in_any_order():
     memory = make_memory(4)
     Ring(*memory).write(**{name: index for index, name in reversed(list(enumerate(RECORD.names)))})

@@ -61,7 +61,7 @@ class Layout:
     def text(self) -> str:
         """The table in lines of text: the title, then name, shape and dtype of each array."""
         rows = (f"{field.name!r} of shape {field.shape} and dtype {np.dtype(field.dtype)}" for field in self.fields)
-        return "\n".join((ascii(self.title), *rows))
+        return "\n".join((ascii(self.title), *rows)).encode("ascii", "backslashreplace").decode()
 
     @property
     def nbytes(self) -> int:
