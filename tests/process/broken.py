@@ -32,6 +32,13 @@ class FailsInAnUpdate(Hook):
         raise ArithmeticError("the fifth update is broken")
 
 
+class FailsInSeveralLines(FailsInAnUpdate):
+    """Agent 1 fails in its fifth update with a message that ends in advice, as those of CUDA do."""
+
+    def go_wrong(self):
+        raise RuntimeError("CUDA error: an assert triggered\nCompile with `TORCH_USE_CUDA_DSA` to enable assertions.\n")
+
+
 class HangsInAnUpdate(FailsInAnUpdate):
     """Agent 1 stands still in its fifth update, each time."""
 

@@ -194,6 +194,7 @@ def test_a_child_that_hangs_is_named_and_the_others_leave(tmp_path):
     [
         (broken.FailsBeforeTheBarrier, "multiprocess", "learner 1", "LookupError: the trainer of agent 1 is broken"),
         (broken.FailsInAnUpdate, "multiprocess", "learner 1", "ArithmeticError: the fifth update is broken"),
+        (broken.FailsInSeveralLines, "multiprocess", "learner 1", "RuntimeError: CUDA error: an assert triggered"),
         (broken.FailsInAnEpoch, "sequential", "sequential", "RuntimeError: the third epoch is broken"),
     ],
 )

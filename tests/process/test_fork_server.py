@@ -9,13 +9,15 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing import connection
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import workbench as wb
 from tests.process import tasks
-from workbench.core.processes import worker
+from workbench.core.processes import spawn, worker
 from workbench.core.processes.shared_memory import nameless_file
 from workbench.runs import fork_server
 from workbench.runs.fork_server import HOW_UNKNOWN, end_servers, new_process
@@ -120,6 +122,31 @@ def test_how_a_child_ended_is_known(method):
     assert fine.exitcode == 0 and fine.last_words == "" and not fine.is_alive()
     assert failed.exitcode == 1 and failed.last_words.endswith("LookupError: a word\n")
     assert len(ended(tasks.fail, "x" * 100_000, method=method).last_words) < 8_000
+    advised = ended(tasks.fail, "what it is\nand what to do", method=method).last_words.splitlines()
+    assert advised[-3:] == ["LookupError: what it is", "and what to do", "LookupError: what it is"]
+
+
+@pytest.mark.parametrize("method", WAYS)
+def test_a_wait_for_a_child_ends_though_another_thread_has_just_seen_its_end(method, tmp_path, monkeypatch):
+    """What stands for the child is closed then, and its number may already be that of a file that is never ready."""
+    process, others = new_process(method, "child", tasks.say_and_sleep, tmp_path / "there"), []
+    process.start()
+
+    def wait(objects, timeout=None):
+        if not others:
+            process.kill()
+            connection.wait([process.sentinel])
+            assert process.exitcode == -signal.SIGKILL
+            others.extend(os.eventfd(0) for _ in range(9))
+        return connection.wait(objects, timeout)
+
+    monkeypatch.setattr(spawn, "connection", SimpleNamespace(wait=wait))
+    waits = threading.Thread(target=process.join, daemon=True)
+    waits.start()
+    waits.join(DEADLINE_S)
+    assert not waits.is_alive() and len(others) == 9
+    for number in others:
+        os.close(number)
 
 
 @pytest.mark.skipif(worker._malloc_trim is int, reason="this library of C keeps what it likes")

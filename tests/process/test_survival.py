@@ -1,5 +1,6 @@
 """Runs that lose processes, or their parent, and end as if nothing had happened: real processes, really killed."""
 
+import importlib
 import json
 import os
 import shutil
@@ -95,6 +96,32 @@ def test_a_stopped_process_is_killed_and_its_place_taken(folder):
     os.kill(run.processes[1].pid, signal.SIGSTOP)
     assert run.wait(DEADLINE_S).digest == undisturbed("multiprocess", 1, folder)
     assert "has sent no heartbeat for 3 s" in run.incidents[0]
+
+
+@pytest.mark.parametrize("method", ["fork_server", "spawn"])
+def test_a_child_is_restarted_in_the_folder_of_the_launch_wherever_its_notebook_has_gone(
+    method, folder, tmp_path, monkeypatch
+):
+    """A class of one's own is found from that folder, as notebooks search the one that they are in."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "found_from_here.py").write_text(
+        "from workbench.core.train.hooks import Hook\n\n\nclass Own(Hook):\n    pass\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    own = importlib.import_module("found_from_here").Own()
+    config = CONFIG.replace(**{"processes.start_method": method})
+    run = wb.launch(config, lag=1, out=folder, hooks=[own])
+    wait_until(lambda: reached(run, 5))
+    monkeypatch.chdir("elsewhere")
+    os.kill(run.processes[0].pid, signal.SIGKILL)
+    assert run.wait(DEADLINE_S).digest == undisturbed("multiprocess", 1, folder)
+    assert [said.endswith("; restarted") for said in run.incidents] == [True]
+
+
+def test_a_limit_for_hangs_that_is_longer_than_the_system_can_sleep_is_none(folder):
+    config = CONFIG.replace(**{"processes.hang_timeout_s": 1e9})
+    assert wb.launch(config, lag=1, out=folder).wait(DEADLINE_S).status == "finished"
 
 
 def test_a_process_that_dies_too_often_ends_the_run_with_the_reason(folder):

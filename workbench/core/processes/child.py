@@ -109,10 +109,13 @@ def _leave_with_parent(home: Line, parent: Descriptor | None) -> None:
 
 
 def _words(error: BaseException) -> str:
-    """A failure's traceback, printed as a whole and shortened."""
+    """A failure's traceback, printed as a whole and shortened. Its last line alone tells what was raised."""
     text = traceback.format_exc()
+    last = next(line for line in "".join(traceback.format_exception_only(error)).splitlines() if line[:1] != " ")
     if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it where it is not needed
-        text += said("child.device memory") + "\n"
+        last = said("child.device memory")
+    if not text.endswith(f"{last}\n"):
+        text += f"{last}\n"
     with contextlib.suppress(OSError, ValueError):  # a full disk, or no such character
         print(text, flush=True)
     data = text.encode(errors="backslashreplace")

@@ -8,6 +8,7 @@ never run again in a child, and a caller may be a script, a notebook's kernel, a
 import contextlib
 import errno
 import json
+import math
 import os
 import signal
 import socket
@@ -36,16 +37,17 @@ class Process:
 
     Attributes:
         sentinel: a descriptor that is readable when the child has ended, or when there is something to ask it for.
+        folder: where the child works: where its caller is when it is started, unless it is set before.
         last_words: the traceback of a child that failed; there once :attr:`exitcode` is.
         line: the parent's end of what joins the two, until the child has ended.
         pidfd: stands for the child, where the system has such descriptors and it is known.
-        said: what was said on the line.
+        said: what the child, or the server that forked it, has said on the line so far.
         lock: held whenever one of these three is looked at or changed.
     """
 
     def __init__(self, name: str, target: Callable[..., object], *arguments: Any) -> None:
         """Nothing is started yet. Target and arguments are pickled when it is."""
-        self.name, self.sentinel, self.last_words = name, -1, ""
+        self.name, self.sentinel, self.last_words, self.folder = name, -1, "", ""
         self._work = target, arguments
         self.lock = threading.RLock()
         self.line: Line | None = None
@@ -59,7 +61,8 @@ class Process:
         Raises:
             OSError: the system refused.
         """
-        with self.lock, _packed(self.name, self._work) as sent:
+        self.folder = self.folder or os.getcwd()
+        with self.lock, _packed(self.name, self.folder, self._work) as sent:
             self.line, theirs = Line.pair()
             self.line.setblocking(False)
             self.sentinel, self.said = self.line.fileno(), {}
@@ -134,9 +137,9 @@ class Process:
 
     def join(self, timeout: float | None = None) -> None:
         """Sleep until the child has ended, at most ``timeout`` seconds."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while self.is_alive() and (deadline is None or time.monotonic() < deadline):
-            connection.wait([self.sentinel], None if deadline is None else deadline - time.monotonic())
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while self.is_alive() and (left := deadline - time.monotonic()) > 0:
+            connection.wait([self.sentinel], min(left, 1.0))  # another who asks may have closed it
 
 
 def interpreter(
@@ -202,14 +205,14 @@ class _Packing:
 
 
 @contextlib.contextmanager
-def _packed(name: str, work: object) -> Iterator[list[int]]:
+def _packed(name: str, folder: str, work: object) -> Iterator[list[int]]:
     """The descriptors that a child is sent: first the file that holds its work, then what that refers to."""
     file, parent = nameless_file(), pidfd_of(os.getpid())
     packing = _Packing(file)
     with open(os.dup(file.fileno()), "wb") as writer:
         context.set_spawning_popen(packing)  # type: ignore[arg-type]
         try:
-            reduction.dump((name, parent, os.getcwd(), sys.path, sys.argv, dict(os.environ)), writer)
+            reduction.dump((name, parent, folder, sys.path, sys.argv, dict(os.environ)), writer)
             reduction.dump(work, writer)
         finally:
             context.set_spawning_popen(None)

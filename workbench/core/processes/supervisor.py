@@ -78,8 +78,9 @@ class Supervisor:
             raise OSError(error.errno, in_words(error)) from error
         self.progress = self.shared.progress
         self._channels = [Channel(self.shared.blocks[f"channel {index}"].open()) for index in range(len(roles))]
-        folder = Descriptor(os.open(logs, os.O_RDONLY | os.O_DIRECTORY))  # whatever name it gets
-        self._wakeups = [Wakeup.create(index, plan.config.processes.hang_timeout_s / 4) for index in range(len(roles))]
+        folder = Descriptor(os.open(logs, os.O_RDONLY | os.O_DIRECTORY))  # stays the same folder if it is renamed
+        beat_s = min(plan.config.processes.hang_timeout_s / 4, 60.0)  # of more than 24 days the system refuses to sleep
+        self._wakeups = [Wakeup.create(index, beat_s) for index in range(len(roles))]
         learner: type[Learner] = registry.registered("learner", plan.config.processes.learner[0]) or Learner
         shared = plan, self.shared.blocks, self._wakeups, folder, learner
         jobs = [Job(name, role, index, agents, *shared) for index, (name, role, agents) in enumerate(roles)]
@@ -208,7 +209,7 @@ class Supervisor:
         if code is None or each.gone or self._killed:
             return
         done = self.progress.ended(each.job.index) and (each.job.role == "learner" or code == 0)
-        # who stops us may tell our group
+        # what stops the parent, such as a service manager, may send SIGTERM to its children too
         each.gone = done or (code in (0, -signal.SIGTERM) and self.progress.stopping)
         if not each.gone:
             self._died(each, code)
@@ -241,7 +242,8 @@ class Supervisor:
     def _restart(self, each: Child) -> None:
         each.job = dataclasses.replace(each.job, restarts=each.job.restarts + 1)
         self.progress.forget_ready(each.job.index)
-        each.process = self._new_process(each.job.name, child.run, each.job)
+        folder, each.process = each.process.folder, self._new_process(each.job.name, child.run, each.job)
+        each.process.folder = folder  # wherever the caller is by now: own modules may have been found from there
         each.started = time.monotonic()
         try:
             each.process.start()

@@ -15,7 +15,7 @@ from multiprocessing import connection
 from workbench.core.processes.shared_memory import Descriptor
 from workbench.core.shared.counters import Progress
 
-ONE = (1).to_bytes(8, "little")  # an event counter takes 8 bytes; in the other byte order this is a number as good
+ONE = (1).to_bytes(8, "little")  # an event counter takes 8 bytes; any number above 0 wakes, so in either byte order
 
 
 class Stopped(Exception):
