@@ -90,6 +90,10 @@ def test_what_was_loaded_stays_as_it_is_through_the_next_save():
         ({"total": 1}, "the state holds"),
         ({**EMPTY, "words": np.zeros(1, np.uint64)}, r"words has shape \(1,\); this journal keeps \(5,\)"),
         ({**EMPTY, "matrix": np.zeros(3, np.float32)}, r"matrix has shape \(3,\)"),
+        (
+            {**EMPTY, "total": 0.5},
+            "as int64 and not as float64. A state must have the shapes",
+        ),
     ],
 )
 def test_a_state_of_another_form_is_refused_and_the_one_before_kept(wrong, message):

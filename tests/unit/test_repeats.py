@@ -89,6 +89,18 @@ def test_a_hook_may_number_agents_as_it_likes():
     assert len(repeats.drop("own", made)) == 3
 
 
+@pytest.mark.parametrize("fields", ["time epoch number", "epoch number", "agent number", "time final", "value"])
+def test_a_hooks_table_needs_none_of_the_columns_of_others(fields):
+    made = np.ones(3, [(name, "<i8") for name in fields.split()])
+    history, repeats = History(Schema.of(core.TABLES | {"own": core.RecordTable(made.dtype)})), Repeats()
+    history.append("own", made)
+    repeats.expect(history)
+    assert len(repeats.drop("own", made)) == 3 * (fields != "agent number")
+    for epochs in (1, 2):  # what knows no epochs stays: it was done
+        kept = until("own", made, epochs, [0], [0], 0)
+        assert len(kept) == 3 * (epochs == 2 or fields != "time epoch number")
+
+
 def test_the_final_evaluation_follows_the_one_after_the_last_epoch():
     history, repeats = History(), Repeats()
     history.append("evaluations", records("evaluations", [{"agent": 0, "epoch": 5, "final": 0}]))

@@ -394,8 +394,8 @@ class Run(RunView, Listener, Awaitable[Result]):
 
     def _note_incident(self, incident: Incident) -> None:
         """Write down a death; what the next process does again must not be counted twice."""
+        self._note("incidents", dataclasses.asdict(incident) | {"text": str(incident)})  # first: it finds a folder gone
         self._repeats.expect(self.history)
-        self._note("incidents", dataclasses.asdict(incident) | {"text": str(incident)})
 
     def _write_checkpoint(self, epoch: int, contents: Contents) -> None:
         """Write a checkpoint; a disk that refuses is a warning."""
@@ -414,10 +414,7 @@ class Run(RunView, Listener, Awaitable[Result]):
     def end(self) -> None:
         """Sum up, and finish the folder."""
         progress = self._supervisor.progress
-        try:
-            _ = self.folder.place
-        except RecordError as error:
-            self._refuse("folder", error)
+        self._describe({})  # finds a folder gone
         self._warnings["unseeded"] = self._warnings["unseeded"] or drawn_globally(self._supervisor.shared)
         trained = progress.epochs_collected == self.config.epochs and np.isfinite(progress.end_time)
         complete = trained and not self.error and greedy_reward(self.history) is not None

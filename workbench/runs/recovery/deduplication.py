@@ -54,7 +54,7 @@ def keys(table: str, records: Records) -> tuple[NDArray[np.int64], NDArray[np.in
         published = records["kind"] == EventKind.PUBLISH
         return records["kind"].astype(np.int64), np.where(published, records["version"], records["epoch"])
     column = {"updates": "update", "epochs": "epoch"}.get(table, "number")
-    return (none, records[column].astype(np.int64)) if column in (records.dtype.names or ()) else None
+    return (none, records[column].astype(np.int64)) if {"agent", column} <= set(records.dtype.names or ()) else None
 
 
 def until(
@@ -70,16 +70,16 @@ def until(
         versions: newest published version of each agent.
         evaluated: epochs after which nothing is left to evaluate.
     """
-    agent = records["agent"]
+    names = set(records.dtype.names or ())
     if table == "updates":
-        kept = records["update"] <= np.array(updates)[agent]
-    elif "final" in (records.dtype.names or ()):  # of evaluations
+        kept = records["update"] <= np.array(updates)[records["agent"]]
+    elif {"final", "epoch"} <= names:  # of evaluations
         kept = (records["epoch"] < evaluated) & (records["final"] == 0)
     elif table == "events":
-        published = records["kind"] == EventKind.PUBLISH
-        kept = np.where(published, records["version"] <= np.array(versions)[agent], records["epoch"] < epochs)
-    elif not {"time", "epoch"} <= set(records.dtype.names or ()):  # all of a timeline: what was done was done
-        kept = np.full(len(records), "start" in (records.dtype.names or ()))
-    else:
+        published, newest = records["kind"] == EventKind.PUBLISH, np.array(versions)[records["agent"]]
+        kept = np.where(published, records["version"] <= newest, records["epoch"] < epochs)
+    elif {"time", "epoch"} <= names:
         kept = records["epoch"] < epochs
+    else:  # all of a timeline, and of a table that knows no epochs: what was done was done
+        kept = np.full(len(records), True)
     return np.asarray(records[kept])

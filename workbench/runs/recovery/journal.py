@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.shared.layout import Arrays, Counter, Field, Layout
+from workbench.runs.sentences import said
 
 # Arrays of fixed shape and dtype, and whole numbers, by name.
 State = Mapping[str, NDArray[Any] | int]
@@ -41,15 +42,17 @@ class Journal:
         """Keep a state; the one before stays whole until this one is.
 
         Raises:
-            ValueError: the state has other names, or an array of another shape.
+            ValueError: the state has other names, an array of another shape, or numbers that the dtype of the first
+                state does not hold.
         """
         if state.keys() != self._fields.keys():
             raise ValueError(f"the state holds {sorted(state)}; this journal keeps {sorted(self._fields)}")
         slot = self._count.get() % len(self._steps)
         for name, value in state.items():
-            if np.shape(value) != (kept := self._fields[name].shape[1:]):
-                raise ValueError(f"{name} has shape {np.shape(value)}; this journal keeps {kept}")
-            self._fields[name][slot] = value
+            given, kept = np.asarray(value), self._fields[name]
+            if given.shape != kept.shape[1:] or not np.can_cast(given.dtype, kept.dtype):
+                raise ValueError(said("journal.kind", name=name, given=given, shape=kept.shape[1:], kept=kept))
+            kept[slot] = given
         self._steps[slot] = step
         self._count.set(self._count.get() + 1)
 
