@@ -233,6 +233,12 @@ def _alive(pid):
     return False
 
 
+def test_what_an_editor_leaves_beside_a_file_of_the_core_hinders_no_start(tmp_path, monkeypatch):
+    (tmp_path / ".#config.py").symlink_to("somebody@somewhere")  # of Emacs, while a buffer is not saved
+    monkeypatch.setattr(fork_server, "CORE", tmp_path)
+    assert ended(tasks.leave, 0).exitcode == 0
+
+
 def test_a_server_has_one_thread_and_no_cuda():
     ended(tasks.leave, 0)
     assert len(os.listdir(f"/proc/{server()}/task")) == 1

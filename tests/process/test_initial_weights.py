@@ -27,7 +27,8 @@ def test_every_source_gives_the_weights_that_the_run_ended_with(earlier, tmp_pat
     for source in sources:
         np.testing.assert_array_equal(initial_weights(source, TINY), final)
     (folder / "weights.npy").rename(tmp_path / "away")
-    np.testing.assert_array_equal(initial_weights(folder, TINY), final)  # of the newest checkpoint
+    for source in (folder, wb.load(folder), earlier):  # of the newest checkpoint, and of memory
+        np.testing.assert_array_equal(initial_weights(source, TINY), final)
     (tmp_path / "away").rename(folder / "weights.npy")
 
 

@@ -158,6 +158,7 @@ def test_a_full_disk_costs_the_files_and_not_the_run(tmp_path):
     assert {"array", "description", "result"} & set(found["unsaved"]) and found["left"] == []
     saved = wb.load(tmp_path / "elsewhere" / "mine")
     np.testing.assert_array_equal(saved.history["losses/loss"], np.float32(found["updates"]))
+    assert saved.checkpoints == [QUICK.epochs]  # so it can be made longer
     assert (saved.status, saved.result.digest["weights"]) == ("finished", found["digest"]) and saved.weights.any()
 
 

@@ -498,6 +498,22 @@ def test_a_changed_replay_ratio_holds_for_every_agent_and_the_doctor_knows_of_al
             assert again.wait().digest == first.digest
 
 
+def test_a_resume_takes_back_a_change_that_came_after_its_checkpoint(tmp_path):
+    run = wb.launch(CONFIG.replace(epochs=1_000_000, **{"checkpoint.keep": 1000}), lag=1, out=tmp_path)
+    wait_until(lambda: reached(run, 1) and bool(run.checkpoints))
+    run.change(**{"learning.learning_rate": 0.125})
+    ((_, epoch, _),) = run.changes
+    wait_until(lambda: reached(run, epoch + 1))
+    run.stop()
+    for path in sorted((run.folder.path / "checkpoints").iterdir())[1:]:
+        path.unlink()
+    with wb.resume(run.folder.path, start=False) as again:
+        assert again.settings.configs[-1].learning.learning_rate == 0.125
+    rate = {"learning.learning_rate": CONFIG.learning.learning_rate}
+    with wb.resume(run.folder.path, start=False, **rate) as again:
+        assert again.settings.configs[-1].learning == CONFIG.learning
+
+
 @pytest.mark.parametrize(("mode", "lag"), [("sequential", 1), ("multiprocess", 1), ("multiprocess", None)])
 def test_a_change_is_taken_up_by_every_process_recorded_and_kept_when_resumed(mode, lag, tmp_path):
     with wb.launch(CONFIG.replace(epochs=1_000_000), mode, lag, out=tmp_path) as run:

@@ -71,6 +71,18 @@ def test_folder_and_files_are_private_to_the_user(run_folder):
     assert files == {"run.json": 0o600, "result.json": 0o600, "updates.records": 0o600}
 
 
+def test_a_folder_that_was_let_go_is_free_although_a_fork_of_this_process_lives(run_folder):
+    run_folder.hold()
+    forked = os.dup(run_folder._held)
+    with pytest.raises(RecordError, match="is in use by another run"):
+        RunFolder.open(run_folder.path).hold()
+    run_folder.release()
+    again = RunFolder.open(run_folder.path)
+    again.hold()
+    again.release()
+    os.close(forked)
+
+
 def test_runs_are_kept_in_the_data_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WORKBENCH_DATA", raising=False)

@@ -235,6 +235,22 @@ class WithoutNetwork(LinearConfig):
         """None."""
 
 
+class WithOwnCount(LinearConfig):
+    """Counts something under a name that the run has, too."""
+
+    def example_state(self, config, index):
+        """With the count."""
+        return super().example_state(config, index) | {"learned": 0}
+
+
+def test_an_agent_whose_state_has_a_name_of_the_runs_own_is_refused_before_there_is_a_folder(tmp_path):
+    with pytest.raises(
+        wb.ConfigError, match=r"(?s)the state of .*:WithOwnCount is .*other names than .*version, learned, "
+    ):
+        wb.launch(TINY.replace(agent=WithOwnCount), out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_agent_without_a_network_is_refused_before_there_is_a_folder(tmp_path):
     with pytest.raises(wb.ConfigError, match=r"WithoutNetwork is None; network\(\) must give a ValueNetwork"):
         wb.launch(TINY.replace(agent=WithoutNetwork), out=tmp_path)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from workbench.core.envs.treasurehunt import Treasurehunt, TreasurehuntConfig
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.core.train.hooks import Hook
 from workbench.runs import run as run_module
+from workbench.runs.compare import Comparison
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
 from workbench.runs.loaded import RunError
 
@@ -134,6 +136,38 @@ def test_a_run_that_is_stopped_keeps_what_it_has(launch):
     assert run.result.greedy_reward is None and run.result.agent_steps == 3 * 20 * 2
     run.stop()
     assert run.status == "stopped"
+
+
+def test_the_seconds_of_a_run_end_with_it(launch):
+    run = launch()
+    work(run, 3)
+    run.stop()
+    assert run.progress["elapsed_s"] == run.result.wall_s > 0
+
+
+def test_a_run_that_was_saved_elsewhere_needs_its_old_folder_no_more(launch, tmp_path):
+    run = finish(launch(note="odd", tags=["x"]))
+    loss, old = run.history["losses/loss"], run.folder.path
+    (old / "weights.npy").unlink()
+    saved = wb.load(run.save(tmp_path / "elsewhere"))
+    assert (saved.note, saved.tags) == ("odd", ("x",))
+    assert saved.description["ended"] == wb.load(old).description["ended"]
+    np.testing.assert_array_equal(run.newest_weights, saved.weights)
+    shutil.rmtree(old)
+    np.testing.assert_array_equal(run.history["losses/loss"], loss)
+
+
+def test_runs_that_need_not_be_equal_are_not_called_different(launch):
+    def why_not(run, **about):
+        known = dict.fromkeys(("status", "config", "lag", "settings", "description", "incidents"))
+        one = types.SimpleNamespace(**{name: getattr(run, name) for name in known})
+        return Comparison(one, types.SimpleNamespace(**{**vars(one), **about})).why_not_identical
+
+    run = finish(launch())
+    assert why_not(run) == "" and why_not(run, lag=3) == "the lags differ"
+    assert "continued without it" in why_not(run, incidents=("learner 0 died; run continues without it",))
+    run.lag = None
+    assert "depend on timing" in why_not(run)
 
 
 def test_stopping_a_finished_run_changes_nothing(launch):

@@ -322,6 +322,23 @@ def test_runs_that_cannot_be_read_are_left_out_by_name_and_none_keeps_a_file_ope
     assert not [each for each in opened if each.startswith(str(tmp_path.resolve()))]
 
 
+def test_what_was_listed_is_found_from_any_folder_and_seeds_may_come_as_an_array(tmp_path, monkeypatch):
+    for seed in range(3):
+        finished_run(tmp_path / "runs", seed=seed)
+    monkeypatch.chdir(tmp_path)
+    found = wb.runs("runs", seed=np.arange(1, 3))
+    monkeypatch.chdir("/")
+    assert [each.load().config.seed for each in found] == [1, 2]
+
+
+def test_what_free_learners_did_ahead_of_a_run_that_was_made_shorter_is_no_damage(tmp_path):
+    most, pacing = CONFIG.total_updates, CONFIG.pacing
+    assert wb.load(finished_run(tmp_path, "multiprocess", None, update=most + pacing.updates_per_epoch)).lag is None
+    path = finished_run(tmp_path, "multiprocess", None, seed=1, update=most + 2 * pacing.updates_per_epoch)
+    with pytest.raises(RecordError, match=r"updates\.records is damaged: update goes"):
+        wb.load(path)
+
+
 def test_a_filter_that_nothing_fits_says_so_and_how_many_runs_there_are(tmp_path):
     assert repr(wb.runs(tmp_path)) == f"no runs in {tmp_path}"
     finished_run(tmp_path, name="one")
@@ -351,7 +368,11 @@ def test_what_is_no_run_is_refused_with_the_way_to_get_one(use, tmp_path):
             use(given)
 
 
-@pytest.mark.parametrize(("given", "says"), [({"note": 5}, "note is 5; it must be text"), ({"tags": [1]}, "tags are")])
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [({"note": 5}, "note is 5; it must be text"), ({"tags": [1]}, "tags are"), ({"tags": 5}, "tags are 5"),
+     ({"tags": map(str, range(2))}, "tags are <map")]
+)  # fmt: skip
 def test_a_note_that_is_no_text_is_refused_before_there_is_a_run(given, says, tmp_path):
     with pytest.raises(wb.ConfigError, match=re.escape(says)):
         wb.launch(wb.preset("tiny"), "sequential", out=tmp_path, **given)

@@ -2,14 +2,16 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.core.agents import schedules
 from workbench.core.config import Config, ConfigError
+from workbench.core.shared.counters import Progress
 from workbench.core.train.hooks import FixedSettings
-from workbench.runs.live_settings import SettingsTimeline
+from workbench.runs.live_settings import Changes, SettingsTimeline
 
 changes = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 9)), max_size=4)
 
@@ -94,3 +96,9 @@ def test_settings_that_never_change_are_those_of_a_timeline_without_changes(made
     ]
     assert fixed.total_updates == timeline.total_updates == timeline.config.total_updates
     assert fixed.at(3) is timeline.at(3) and fixed.schedule_position(7, 3) == timeline.schedule_position(7, 3) == 7
+
+
+def test_numbers_of_numpy_are_numbers_in_a_change_too():
+    changes, progress = Changes(Config(), Changes.layout().allocate()), Progress(Progress.layout(1, 1).allocate())
+    changes.make(progress, {"pacing.updates_per_epoch": np.int64(9), "pacing.max_ahead": np.float32(0.5)}, str)
+    assert changes.timeline().at(2).pacing == Config().replace(pacing={"updates_per_epoch": 9, "max_ahead": 0.5}).pacing

@@ -38,5 +38,13 @@ def test_nothing_else_of_the_process_changes():
     assert asked(50, nice=3) == (True, "50000000", 3)
 
 
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="needs Linux")
+def test_a_process_of_low_priority_stays_one():
+    code = f"import os; os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))\n{ASK.format(milliseconds=50)}"
+    code += "print(os.sched_getscheduler(0) == os.SCHED_BATCH)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "True"
+
+
 def test_zero_asks_for_nothing():
     assert asked(0)[0] is False

@@ -103,6 +103,10 @@ class Comparison(Awaitable[dict[str, Any]]):
             return "the configurations differ" + f" in {', '.join(differing)}" * (len(differing) < 4)
         if first.lag != second.lag:
             return "the lags differ"
+        if first.lag is None:
+            return said("compare.free")
+        if any("run continues without it" in text for run in self.runs for text in run.incidents):
+            return said("compare.without")
         if first.settings.changes != second.settings.changes:
             return "settings were changed under way, in each run at an epoch of its own"
         return str(first.description["unseeded"] or second.description["unseeded"])
@@ -162,7 +166,8 @@ class Comparison(Awaitable[dict[str, Any]]):
         for run in self.runs:
             if self._stopped.is_set():
                 return
-            with suppress(ChildFailed, RunError):  # kept in run.error; a run that was stopped before its turn stays so
+            # errors are kept in run.error; a run that was stopped before its turn stays so; warnings may be made errors
+            with suppress(ChildFailed, RunError, UserWarning):
                 run.start().wait()
 
 

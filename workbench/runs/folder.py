@@ -128,8 +128,7 @@ class RunFolder:
         Raises:
             RecordError: the name breaks the rule, the folder exists already, or the disk refuses.
         """
-        if not NAME.fullmatch(name):
-            raise RecordError(said("folder.name", name=name))
+        RecordError.unless(bool(NAME.fullmatch(name)), said("folder.name", name=name))
         path = (runs_folder() if parent is None else at(parent)).absolute() / name
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -202,8 +201,8 @@ class RunFolder:
         path = self.place / name
         with suppress(FileExistsError):
             path.mkdir(mode=0o700)
-        if path.is_symlink() or not path.is_dir():
-            raise RecordError(f"{path} is a link, or no folder; nothing is written there. Take it away{meanwhile}")
+        about = f"{path} is a link, or no folder; nothing is written there. Take it away{meanwhile}"
+        RecordError.unless(path.is_dir() and not path.is_symlink(), about)
         return path
 
     def hold(self) -> None:
@@ -229,6 +228,8 @@ class RunFolder:
         """Let others resume the run; nothing happens if it is not held."""
         descriptor, self._held = self._held, None
         if descriptor is not None:
+            with suppress(OSError):  # as above
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # a fork of this process may hold the descriptor too
             os.close(descriptor)
 
     def remove(self) -> None:
@@ -359,8 +360,7 @@ def _read_head(path: Path) -> dict[str, Any]:
         there = (path / "run.json").exists()
     except OSError as error:  # a name that no file system takes
         raise RecordError(f"cannot read {path}: {error.strerror}") from None
-    if not there:
-        raise RecordError(f"{path} is no run folder: it has no run.json")
+    RecordError.unless(there, f"{path} is no run folder: it has no run.json")
     head = read_json(path / "run.json")
     if (found := head.get("format")) != FORMAT:
         if type(found) is not int:
@@ -383,6 +383,6 @@ def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
         raise RecordError(f"{path} is damaged: {error}{remedy}") from None
     except OSError as error:
         raise RecordError(f"cannot read {path}: {error.strerror}") from error
-    if not isinstance(data, dict):
-        raise RecordError(f"{path} is damaged: it holds a {type(data).__name__}, not an object{remedy}")
-    return data
+    about = f"{path} is damaged: it holds a {type(data).__name__}, not an object{remedy}"
+    RecordError.unless(isinstance(data, dict), about)
+    return dict(data)

@@ -141,11 +141,11 @@ def request(theirs: Line) -> None:
 
 def _inherited() -> Any:
     """All that a spawned child would take over from this process by itself, and the code that it would load."""
-    code = sorted([*CORE.rglob("*.py"), Path(__file__)])
+    code = sorted(file for file in [*CORE.rglob("*.py"), Path(__file__)] if file.is_file())  # no editor's broken link
     files = [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in code]
     limits = [resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")]
     umask = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("Umask")]
-    share = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0)
+    share = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0), os.sched_getaffinity(0)
     return sys.executable, sys.path[:], dict(os.environ), files, limits, umask, share
 
 

@@ -80,8 +80,7 @@ def _read(source: WeightSource) -> tuple[NDArray[np.float32], Config | None]:
         return np.asarray(source), None
     path = named_path(source)
     if path.is_dir():
-        run = LoadedRun(path)
-        return (run.weights if (path / "weights.npy").exists() else run.weights_at("newest")), run.config
+        return _read(LoadedRun(path))
     if path.suffix == ".npz":
         checkpoint = read_checkpoint(path)
         config = checkpoint.config()

@@ -1,7 +1,7 @@
 """The rules that join a configuration with the mode and the lag of a launch."""
 
 from workbench.core import registry
-from workbench.core.config import MODES, Config, ConfigError
+from workbench.core.config import MODES, Config
 from workbench.core.settings import require, whole
 from workbench.runs.sentences import said
 
@@ -26,13 +26,10 @@ def check_launch(config: Config, mode: str, lag: int | None) -> int | None:
         ConfigError: an unknown mode, a lag that is no number of epochs, a ring too small for the lag, a greatest age
             that no row could have, or rewards that are made for another discount.
     """
-    if mode not in MODES:
-        raise ConfigError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
+    require(mode in MODES, "mode", mode, f"it must be one of {', '.join(MODES)}")
     given, lag = lag, whole(lag)
-    if given is not None and (lag is None or lag < 0):
-        raise ConfigError(said("launch_rules.lag", given=given))
-    if lag is None and mode == "sequential":
-        raise ConfigError(said("launch_rules.free"))
+    require(given is None or (lag is not None and lag >= 0), "lag", given, said("launch_rules.lag"))
+    require(lag is not None or mode != "sequential", "lag", lag, said("launch_rules.free"))
     if learner := registry.registered("learner", config.processes.learner[0]):
         learner.check(config)
     gamma, other = config.learning.gamma, said("launch_rules.discount", spec=config.spec)

@@ -6,7 +6,7 @@ import os
 import textwrap
 import time
 from collections import UserList
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,9 +166,8 @@ def runs(
         RecordError: there is no such folder.
         ConfigError: there is no such column.
     """
-    where = runs_folder() if folder is None else at(folder)
-    if folder is not None and not where.is_dir():
-        raise RecordError(f"there is no folder {where}; name one that holds run folders")
+    where = (runs_folder() if folder is None else at(folder)).absolute()
+    RecordError.unless(folder is None or where.is_dir(), f"there is no folder {where}; name one that holds run folders")
     folders = [where / entry.name for entry in os.scandir(where)] if where.is_dir() else []
     # os.path says no of what is not ours to read
     found = _related([info_of(each) for each in folders if os.path.exists(each / "run.json")])
@@ -217,7 +216,7 @@ def _task(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fits(info: RunInfo, name: str, wanted: Any) -> bool:
-    many = wanted if isinstance(wanted, list | tuple | set | range) else [wanted]
+    many = wanted if isinstance(wanted, Collection) and not isinstance(wanted, str) else [wanted]
     if name in ("tag", "sweep"):
         said = info.tags if name == "tag" else [info.relations.get("sweep")]
         return any(str(each) in said for each in many)  # on a terminal, 2024 came as a number

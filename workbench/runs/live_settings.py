@@ -169,7 +169,7 @@ class Changes:
         Raises:
             ConfigError: there were many changes, and no room is left for more.
         """
-        text = json.dumps(timeline.changes, separators=(",", ":")).encode()
+        text = json.dumps(timeline.changes, separators=(",", ":"), default=np.generic.item).encode()
         if len(text) > _ROOM:
             raise ConfigError(said("live_settings.room", bytes=len(text), room=_ROOM))
         announce()

@@ -149,8 +149,16 @@ class RunView:
 
     @property
     def newest_weights(self) -> NDArray[np.float32]:
-        """Weights as they were published last, shaped as :attr:`weights`; raises RunError where there are none."""
-        return self.weights
+        """Weights as they were published last, or of the newest checkpoint of a run that has not come to its end.
+
+        They are shaped as :attr:`weights`.
+
+        Raises:
+            RunError: there are none.
+            RecordError: they are damaged.
+        """
+        final = (self.folder.place / "weights.npy").exists() or not self.checkpoints
+        return self.weights if final else self.weights_at("newest")
 
     @property
     def checkpoints(self) -> list[int]:
@@ -372,8 +380,9 @@ def _description_of(folder: RunFolder) -> dict[str, Any]:
 def _check_history(run: RunView) -> None:
     """Refuse records of agents, epochs and updates that the run cannot have had."""
     config = run.config
-    # what free-running learners did ahead is not unmade where the replay ratio is lowered
-    most = config.learning_epochs * max(each.pacing.updates_per_epoch for each in run.settings.configs)
+    # what free-running learners did ahead is not unmade where the replay ratio is lowered, or the run made shorter
+    paces = [each.pacing for each in run.settings.configs]
+    most = (config.learning_epochs + max(it.max_ahead for it in paces)) * max(it.updates_per_epoch for it in paces)
     limits = {"agent": config.num_agents, "epoch": config.epochs + 1, "update": most + 1}
     for table in run.folder.schema.tables:
         records = run.history.table(table)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from workbench.core.config import ConfigError
@@ -37,5 +37,6 @@ def write_note(folder: Path, note: str, tags: Sequence[str]) -> None:
 def check_note(note: str, tags: Sequence[str]) -> None:
     """Refuse what is no note, or no tag; see :func:`write_note`."""
     require(isinstance(note, str), "note", note, "it must be text")
-    if isinstance(tags, str) or not all(isinstance(tag, str) and _TAG.fullmatch(tag) for tag in tags):
+    several = isinstance(tags, Collection) and not isinstance(tags, str)  # what can be looked at twice
+    if not several or not all(isinstance(tag, str) and _TAG.fullmatch(tag) for tag in tags):
         raise ConfigError(f"tags are {tags!r}; give a list of words of letters, digits, '_', '-' and '.'")

@@ -4,16 +4,16 @@ Those that the workbench brings along are tested instead. What is made of argume
 folder; turns of a world, and the first of all else that the core is given, by a hook of every run.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import count, zip_longest
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn, random
+from torch import Tensor, random
 from torch.nn.modules.dropout import _DropoutNd
 
 from workbench.core import registry
-from workbench.core.agents.value_agent import EpsilonGreedy, ValueAgent, ValueConfig, network
+from workbench.core.agents.value_agent import EpsilonGreedy, ValueAgent, ValueConfig, arguments_of
 from workbench.core.config import Config
 from workbench.core.envs.base import Turn
 from workbench.core.processes.worker import Parts
@@ -32,46 +32,38 @@ def unseeded(config: Config) -> str:
     """Why runs of the same seed may differ, in a sentence; "" where the seed decides all.
 
     Raises:
-        ConfigError: the networks of an own agent hold more than parameters.
+        ConfigError: the network of an own agent is none, or holds more than parameters.
     """
-    agent = config.agent
-    for spec in set(config.spec.agents if own(agent) else ()):
-        made = network(agent, spec) if isinstance(agent, ValueConfig) else nn.Identity()
+    agent, name = config.agent, registry.name_of(type(config.agent))
+    for spec in set(config.spec.agents if own(agent) and isinstance(agent, ValueConfig) else ()):
+        with random.fork_rng(()):
+            made = arguments_of(config).network(spec)
+        require(hasattr(made, "set_noise"), f"the network of {name}", made, said("own_classes.network"))
         kept = sorted(set(made.state_dict()) - {name for name, _ in made.named_parameters()})
-        require(not kept, "agent", registry.name_of(type(agent)), said("own_classes.buffers", kept=", ".join(kept)))
+        require(not kept, "agent", name, said("own_classes.buffers", kept=", ".join(kept)))
         if drawing := {type(layer).__name__ for layer in made.modules() if isinstance(layer, _DropoutNd)}:
             return said("own_classes.drawing", layers=", ".join(sorted(drawing)))
     return config.world.unseeded()
 
 
-def state_of(choice: Choice, made: Any, *apart: str) -> Mapping[str, Any]:
-    """The state of what arguments have made, a world or a sampler, if it is one and its state can be kept.
+def state_of(choice: Choice, made: Any, *apart: str, others: Collection[str] = ()) -> Mapping[str, Any]:
+    """The state of what arguments have made, a world or a sampler, or an agent's, if it is one and can be kept.
 
     Args:
         choice: the arguments.
         made: from them.
         apart: what must be in the state, and is kept in another form.
+        others: names that it must not have: what is kept beside it.
 
     Raises:
-        ConfigError: it is no mapping of arrays, or lacks what must be in it.
+        ConfigError: it is no mapping of arrays, lacks what must be in it, or has a name of something else.
     """
     state = made.get_state() if hasattr(made, "get_state") else made
-    fits = isinstance(state, Mapping) and state.keys() >= {*apart}
+    fits = isinstance(state, Mapping) and state.keys() >= {*apart} and not state.keys() & {*others}
     fits = fits and not any(np.asarray(state[name]).dtype.hasobject for name in state.keys() - {*apart})
-    require(fits, f"the state of {registry.name_of(type(choice))}", state, said(f"own makes.{choice.group}"))
+    rule = said(f"own makes.{choice.group}", others=", ".join(others))
+    require(fits, f"the state of {registry.name_of(type(choice))}", state, rule)
     return dict(state)
-
-
-def check_network(config: Config) -> None:
-    """Refuse an agent of the user's own whose network is none.
-
-    Raises:
-        ConfigError: it is something else.
-    """
-    if own(config.agent) and isinstance(config.agent, ValueConfig):
-        with random.fork_rng(()):
-            made, name = config.agent.network(config.spec.agents[0]), registry.name_of(type(config.agent))
-        require(hasattr(made, "set_noise"), f"the network of {name}", made, said("own_classes.network"))
 
 
 def must_be(what: str, found: Any, kind: Any, due: object, within: Any = None, **about: object) -> None:

@@ -42,7 +42,8 @@ from workbench.runs.limits import check_limits
 from workbench.runs.live_settings import BLOCK, CHANGEABLE, Changes, LiveSettings
 from workbench.runs.loaded import RunError, RunView, history_of, padded, progress_numbers
 from workbench.runs.metrics import Schema
-from workbench.runs.own_classes import OwnClasses, check_network, unseeded
+from workbench.runs.notes import read_note, write_note
+from workbench.runs.own_classes import OwnClasses, unseeded
 from workbench.runs.recovery.checkpoint import Checkpoint, write_checkpoint
 from workbench.runs.recovery.deduplication import Repeats
 from workbench.runs.recovery.gathering import Checkpoints, Contents
@@ -276,9 +277,14 @@ class Run(RunView, Listener, Awaitable[Result]):
         folder = RunFolder.create(self.name, self.description, out, self.folder.schema)
         for table in folder.schema.tables:
             folder.append(table, self.history.table(table))
-            self._unwritten[table].clear()
+        write_note(folder.path, *read_note(self.folder.path))
         self.folder = folder
         self._refused.clear()
+        for table, waiting in self._unwritten.items():
+            self.history.read(table, folder)  # the old folder may go
+            waiting.clear()
+        if (contents := self._checkpoints.as_left()) is not None:
+            self._write_checkpoint(self._supervisor.progress.epochs_collected, contents)
         self._finish_folder(self.status)
         return folder.path
 
@@ -295,7 +301,8 @@ class Run(RunView, Listener, Awaitable[Result]):
         updates = sum(progress.updates(agent) for agent in range(agents))
         epochs = progress.epochs_collected
         rows = epochs * self.config.steps_per_epoch
-        return progress_numbers(epochs, rows, agents, updates, self._elapsed_before + float(worked))
+        elapsed_s = self._result.wall_s if self._result else self._elapsed_before + float(worked)
+        return progress_numbers(epochs, rows, agents, updates, elapsed_s)
 
     @property
     def result(self) -> Result:
@@ -306,9 +313,7 @@ class Run(RunView, Listener, Awaitable[Result]):
 
     @property
     def newest_weights(self) -> NDArray[np.float32]:
-        """Weights as they were published last, also before the end; raises RunError before there are any."""
-        if self.ended:
-            return self.weights
+        """Weights as they were published last, at any time and whatever the disk; raises RunError if none were."""
         if not (vectors := self._read_weights()):
             raise RunError(f"run {self.name} is {self.status} and has published no weights yet; start it, or wait")
         return padded(vectors)
@@ -481,10 +486,10 @@ class Run(RunView, Listener, Awaitable[Result]):
             if vectors := self._read_weights():
                 self._write(self.folder.write_array, "weights.npy", padded(vectors))
         self._describe({
-            "status": status, "ended": time.time(), "error": str(self.error) if self.error else None,
-            "references": self.references, "lost_records": self.history.lost, "records": self.history.counts,
-            "repeated_records": self._repeats.dropped, "unseeded": self._warnings["unseeded"],
-            "skipped_checkpoints": self._checkpoints.counters.skipped.get(),
+            "status": status, "ended": self.description["ended"] or time.time(), "references": self.references,
+            "error": str(self.error) if self.error else None, "lost_records": self.history.lost,
+            "records": self.history.counts, "repeated_records": self._repeats.dropped,
+            "unseeded": self._warnings["unseeded"], "skipped_checkpoints": self._checkpoints.counters.skipped.get(),
         })  # fmt: skip
 
     def _write(self, write: Callable[..., object], *what: Any) -> None:
@@ -533,7 +538,7 @@ def launch(
     """
     for choice in (config.world, config.agent, config.replay.sampler):
         check_importable(choice.group, type(choice))
-    check_network(config)
+    unsure = unseeded(config)
     starting = () if weights is None else (InitialWeights(initial_weights(weights, config)),)
     brought = (*starting, *OWN_HOOKS, *hooks)
     for hook in brought:
@@ -541,7 +546,7 @@ def launch(
         check_importable("hook", type(hook))
     plan, place = planned(config, mode, lag, brought)
     description = {
-        "status": "created", "mode": plan.mode, "lag": plan.lag, "unseeded": unseeded(config),
+        "status": "created", "mode": plan.mode, "lag": plan.lag, "unseeded": unsure,
         "warm_start": weights is not None, "faults": list(faults), **(notes or {}),
         "created": time.time(), "incidents": [], "changes": [], "resumed": [], **place,
         "clock_offset_ns": time.time_ns() - time.monotonic_ns(),

@@ -21,7 +21,6 @@ from workbench.core.train.hooks import Hook
 SYSTEM_CALL = {"x86_64": 314, "aarch64": 274}  # sched_setattr by machine; the standard library has no such call
 # Size, policy, flags, nice, priority, runtime (ns), deadline, period, and two bounds of utilisation.
 ATTRIBUTES = struct.Struct("=IIQiIQQQII")
-NORMAL = 0
 
 
 class TimeSlice(Hook):
@@ -42,5 +41,5 @@ def ask_for_time_slice(milliseconds: float) -> bool:
     if not milliseconds or number is None or sys.platform != "linux":
         return False
     nice, runtime = os.getpriority(os.PRIO_PROCESS, 0), round(milliseconds * 1e6)
-    attributes = ATTRIBUTES.pack(ATTRIBUTES.size, NORMAL, 0, nice, 0, runtime, 0, 0, 0, 0)
+    attributes = ATTRIBUTES.pack(ATTRIBUTES.size, os.sched_getscheduler(0), 0, nice, 0, runtime, 0, 0, 0, 0)
     return not ctypes.CDLL(None).syscall(number, 0, attributes, 0)

@@ -102,8 +102,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             raise ValueError("its checksum does not match its contents")
     except Exception as error:  # one flipped bit can name another compression, a password, a shape without end
         raise CheckpointError(f"{path} is damaged or cut off: {error or type(error).__name__}") from error
-    if found != FORMAT:
-        raise CheckpointError(said("checkpoint.format", path=path, found=found, format=FORMAT))
+    CheckpointError.unless(found == FORMAT, said("checkpoint.format", path=path, found=found, format=FORMAT))
     return Checkpoint(path, epoch, head, arrays)
 
 
@@ -132,9 +131,8 @@ def checkpoint_of(folder: Path, epoch: int | Literal["newest"]) -> Checkpoint:
     if epoch == "newest":
         return newest_checkpoint(folder)[0]
     there = kept_epochs(folder)
-    if epoch not in there:
-        listed = f"those of epochs {', '.join(map(str, there))} are kept" if there else "none is kept"
-        raise CheckpointError(said("checkpoint.other", epoch=epoch, folder=folder, listed=listed))
+    listed = f"those of epochs {', '.join(map(str, there))} are kept" if there else "none is kept"
+    CheckpointError.unless(epoch in there, said("checkpoint.other", epoch=epoch, folder=folder, listed=listed))
     return read_checkpoint(folder / _name(epoch))
 
 

@@ -66,7 +66,7 @@ class Checkpoints(Listener):
         """Keep the run as it was left, so that it can be resumed however it ended."""
         if self._writer is not None:
             self._writer.join()
-        if self._copies and (contents := self.as_left()) is not None and self._keep_records():
+        if (contents := self.as_left()) is not None and self._keep_records():
             self._write(self._progress.epochs_collected, contents)
         del self._keep_records, self._write  # methods of the run that holds this: it must not be held in turn
 
@@ -89,8 +89,11 @@ class Checkpoints(Listener):
         return due, contents
 
     def as_left(self) -> Contents | None:
-        """The run as its processes have left it, all of which must be gone; None if one of them never got to begin."""
-        if any(journal.step < 0 for journal in self._journals.values()):
+        """The run as its processes have left it, all of which must be gone.
+
+        None if one of them never got to begin, or no checkpoints are kept.
+        """
+        if not self._copies or any(journal.step < 0 for journal in self._journals.values()):
             return None
         return {name: array for owner in self._journals for name, array in self._as_left(owner).items()}
 

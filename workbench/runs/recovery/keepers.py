@@ -257,7 +257,8 @@ def example_states(plan: Plan) -> dict[str, dict[str, NDArray[Any] | int]]:
     }
     sampler = state_of(config.replay.sampler, config.replay.sampler.make(config, stream(config.seed, "sampling")))
     drawing = {f"sampler_{name}": value for name, value in sampler.items()} | {"losses": digest}
-    counted = dict.fromkeys(("version", "learned", "skipped"), 0)
-    example, specs = config.agent.example_state, list(enumerate(config.spec.agents))
-    learning = {spec: example(config, index) | drawing | counted for index, spec in specs}
-    return {"actor": acting} | {f"agent {index}": learning[spec] for index, spec in specs}
+    drawing |= dict.fromkeys(("version", "learned", "skipped"), 0)
+    names, specs = (*drawing, "at", "count", "weight store"), config.spec.agents
+    states = {spec: config.agent.example_state(config, index) for index, spec in enumerate(specs)}
+    learning = {spec: {**state_of(config.agent, it, others=names), **drawing} for spec, it in states.items()}
+    return {"actor": acting} | {f"agent {index}": learning[spec] for index, spec in enumerate(specs)}

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from workbench.core.agents import schedules
-from workbench.core.config import Config, ConfigError, differences
+from workbench.core.config import Config, differences
 from workbench.core.processes.blocks import Plan
 from workbench.core.registry import name_of
-from workbench.core.settings import flat
+from workbench.core.settings import flat, require
 from workbench.core.train.hooks import Hook, record_tables
 from workbench.runs import loaded
 from workbench.runs.folder import RecordError, RunFolder, warn
@@ -54,8 +54,7 @@ def resume(
         parent_is_gone: the run's process, on a machine that cannot be seen from here, is over.
         changes: settings to change, by dotted name.
     """
-    if not isinstance(config, Config | None):
-        raise ConfigError(said("resume.config", config=config))
+    require(isinstance(config, Config | None), "config", config, said("resume.config"))
     if config is not None:  # with it the caller names the classes in it
         found = {**classes_of(config), **{kind: each for kind, each in given.items() if each is not None}}
         given = {kind: it for kind, it in found.items() if not isinstance(it, type) or ":" in name_of(it)}
@@ -97,10 +96,9 @@ def _gone_back(
 ) -> R:
     """The run, set back to its newest checkpoint and not started yet."""
     kept, folder = earlier.config.checkpoint, earlier.folder.place / "checkpoints"
-    if not kept_epochs(folder):
-        why = "resume.none kept" if not kept.keep else "resume.due" if kept.interval else "resume.asked"
-        about = {"why": said(why, interval=kept.interval), "done": earlier.history.epochs_done}
-        raise CheckpointError(said("resume.none", folder=folder, **about))
+    why = "resume.none kept" if not kept.keep else "resume.due" if kept.interval else "resume.asked"
+    about = {"why": said(why, interval=kept.interval), "done": earlier.history.epochs_done}
+    CheckpointError.unless(bool(kept_epochs(folder)), said("resume.none", folder=folder, **about))
     checkpoint, refused = newest_checkpoint(folder)
     for text in refused:
         warn(said("resume.before", refused=text, epoch=checkpoint.epoch))
@@ -140,8 +138,8 @@ def _from_here_on(
 ) -> tuple[dict[str, Any] | None, Config]:
     """What is set for the rest of the run, as a change from the checkpoint on, and the configuration without it."""
     read = {name: operator.attrgetter(name) for name in names if name in CHANGEABLE}
-    now = earlier.settings.at(epoch)
-    settings = {name: value(wanted) for name, value in read.items() if value(wanted) != value(now)}
+    held = [earlier.settings.at(at) for at in (epoch, *dict(earlier.settings.changes)) if at >= epoch]  # or would hold
+    settings = {name: value(wanted) for name, value in read.items() if any(value(wanted) != value(it) for it in held)}
     kept = wanted.replace(**{name: value(launched) for name, value in read.items()})
     return ({"time": time.time(), "epoch": epoch, "settings": settings} if settings else None), kept
 
@@ -166,8 +164,8 @@ def _check_fits(plan: Plan, checkpoint: Checkpoint) -> None:
     """
     path, about = checkpoint.path, checkpoint.description
     mode, lag = about.get("mode"), about.get("lag")
-    if (mode, lag) != (plan.mode, plan.lag):
-        raise CheckpointError(said("resume.kind", path=path, mode=mode, lag=lag, plan=plan))
+    same = (mode, lag) == (plan.mode, plan.lag)
+    CheckpointError.unless(same, said("resume.kind", path=path, mode=mode, lag=lag, plan=plan))
     states = parts_of_checkpoint(plan)
     wanted = {f"{owner}/{name}": _kind(value) for owner, state in states.items() for name, value in state.items()}
     wanted |= {f"{owner}/at": _kind(0) for owner in states}
@@ -188,8 +186,8 @@ def _check_changes(before: Config, wanted: Config, checkpoint: Checkpoint) -> di
     if unsafe := {name: pair for name, pair in changed.items() if not safe_to_change(name)}:
         listed = ", ".join(f"{name} ({one!r} there, {other!r} here)" for name, (one, other) in unsafe.items())
         raise CheckpointError(said("resume.unsafe", path=checkpoint.path, listed=listed))
-    if wanted.epochs < checkpoint.epoch:
-        raise ConfigError(said("resume.shorter", wanted=wanted, checkpoint=checkpoint))
+    shorter = said("resume.shorter", checkpoint=checkpoint)
+    require(wanted.epochs >= checkpoint.epoch, "epochs", wanted.epochs, shorter)
     return {name: list(pair) for name, pair in changed.items()}
 
 
