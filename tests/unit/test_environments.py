@@ -231,6 +231,82 @@ def test_an_agent_that_acted_and_is_told_nothing_is_refused_before_there_is_a_fo
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_agent_that_a_reset_forgets_is_refused_before_there_is_a_folder(monkeypatch, tmp_path):
+    reset = own_environments.Leaving.reset
+
+    def forgetful(environment, **given):
+        """What a reset gives, without agent b."""
+        seen, about = reset(environment, **given)
+        return {agent: each for agent, each in seen.items() if agent != "b"}, about
+
+    monkeypatch.setattr(own_environments.Leaving, "reset", forgetful)
+    with pytest.raises(
+        wb.ConfigError, match=r"has agent 'b' take part, and .*; reset must give the one, and step both"
+    ):
+        wb.launch(of(f"pettingzoo:{OWN}:Leaving"), "sequential", 0, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "gives", "told"),
+    [
+        (1, "1.5", "'1.5' as a reward; step must give each agent one number"), (1, None, "None as a reward"),
+        (1, [1.0, 2.0], r"\[1.0, 2.0\] as a reward"), (1, np.ones(3), r"array\(.* as a reward"),
+        (2, "False", "'False' as terminated; step must give each agent one value, True or False"),
+        (2, np.array([False, False]), "as terminated"), (2, None, "None as terminated"), (2, 2, "2 as terminated"),
+        (3, "False", "'False' as truncated"), (3, [False, True], "as truncated"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("library", ["gymnasium", "pettingzoo"])
+def test_a_reward_that_is_no_number_and_an_end_that_is_not_true_or_false_are_refused(
+    library, part, gives, told, monkeypatch, tmp_path
+):
+    played = own_environments.Walk if library == "gymnasium" else own_environments.Leaving
+    step = played.step
+
+    def mistaken(environment, actions):
+        """What a step gives, with that in the place of a part."""
+        given = list(step(environment, actions))
+        given[part] = gives if library == "gymnasium" else dict.fromkeys(given[part], gives)
+        return tuple(given)
+
+    monkeypatch.setattr(played, "step", mistaken)
+    with pytest.raises(wb.ConfigError, match=f"cannot be played: .*{played.__name__} gives .*{told}"):
+        wb.launch(of(f"{library}:{OWN}:{played.__name__}"), "sequential", 0, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [int, np.int64, np.float32, np.array, lambda value: np.array([value])])
+def test_rewards_and_ends_may_be_numbers_of_any_kind(kind, monkeypatch):
+    config, step = of(f"gymnasium:{OWN}:Walk").world, own_environments.Walk.step
+    plain = [config.make(np.random.default_rng(0))]
+
+    def other(environment, actions):
+        """What a step gives, in another kind of number."""
+        seen, *given, about = step(environment, actions)
+        return seen, *map(kind, given), about
+
+    monkeypatch.setattr(own_environments.Walk, "step", other)
+    plain.append(config.make(np.random.default_rng(0)))
+    for _ in range(7):
+        turns = []
+        for world in plain:
+            world.act(0, np.array([0, 2]))
+            turns.append([part.tolist() for part in world.end_turn()])
+        assert turns[0] == turns[1]
+
+
+def test_a_child_calls_a_world_by_the_name_that_its_configuration_gave_it(monkeypatch):
+    config = of(f"pettingzoo:{OWN}:Leaving", env_args={"short": True}).world
+    sent = pickle.dumps(config)
+    monkeypatch.setattr(environment, "_FOUND", {})
+    monkeypatch.setattr("workbench.core.registry._REGISTERED", {})
+    world = pickle.loads(sent).make(np.random.default_rng(0))
+    with pytest.raises(ValueError, match=f"^pettingzoo:{OWN}:Leaving sees an observation of shape"):
+        for _ in range(4):
+            world.end_turn()
+
+
 def test_a_file_has_nothing_imported_that_the_caller_does_not_name(monkeypatch, tmp_path):
     (tmp_path / "planted.py").write_text("raise SystemExit('imported')\n")
     monkeypatch.syspath_prepend(tmp_path)

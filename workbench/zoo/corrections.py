@@ -45,8 +45,7 @@ def corrected_targets(
     Returns:
         (B,) float targets, (B, n) float ratios pi / mu, nan behind a row's span.
     """
-    turns = window.actions.shape[1]
-    here = torch.arange(turns, device=q.device) < window.span.unsqueeze(1)
+    here = torch.arange(window.actions.shape[1], device=q.device) < window.span.unsqueeze(1)
     greedy = selecting.argmax(2)
     value = epsilon * q.mean(2) + (1 - epsilon) * q.gather(2, greedy.unsqueeze(2)).squeeze(2)
     taken = q[:, :-1].gather(2, window.actions.unsqueeze(2)).squeeze(2)

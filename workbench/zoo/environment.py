@@ -10,7 +10,7 @@ import importlib.util
 import json
 import sys
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,11 +52,13 @@ class Found:
     Attributes:
         agents: one for each of the possible agents.
         recipe: makes the environment in a child that imported none of what the caller has imported.
+        title: the name that a configuration gives it, where names are registered; in a child they are not.
         draws: whether it can draw itself as an array of pixels.
     """
 
     agents: tuple[AgentSpec, ...]
     recipe: dict[str, Any]
+    title: str
     draws: bool = False
 
 
@@ -142,7 +144,7 @@ class EnvironmentConfig(WorldConfig):
                 recipe = self.find()
                 with closing(self.open(recipe)) as environment:
                     modes = (getattr(environment, "metadata", None) or {}).get("render_modes", ())
-                    _FOUND[self._key] = Found(self.agents_of(environment), recipe, "rgb_array" in modes)
+                    _FOUND[self._key] = Found(self.agents_of(environment), recipe, self.title, "rgb_array" in modes)
             except ConfigError:
                 raise
             except ImportError as error:
@@ -195,10 +197,9 @@ class EnvironmentConfig(WorldConfig):
         Raises:
             ConfigError: they cannot be played.
         """
-        alone = dataclasses.replace(self, num_worlds=1)
-        one, other = (alone.make(np.random.default_rng(0)) for _ in range(2))
+        first, other = (dataclasses.replace(self, num_worlds=1).make(np.random.default_rng(0)) for _ in range(2))
         try:  # in either order: nothing of the one episode may be left in the other
-            played = [_trace(one, 1), _trace(one, 2)], [_trace(other, 2), _trace(other, 1)]
+            played = [_trace(first, 1), _trace(first, 2)], [_trace(other, 2), _trace(other, 1)]
         except (Exception, SystemExit) as error:
             raise ConfigError(said("environment.played", config=self, error=error)) from error
         differ = f"{self.title} is not decided by its seed: two episodes with the same seed and actions differ"
@@ -247,12 +248,11 @@ class Episodes(World):
         self._possible = [frozenset(range(agent.num_actions)).issuperset for agent in found.agents]
         self._first_actions = [int(getattr(first.action_space(name), "start", 0)) for name in self._names]
         seen = [first.observation_space(name) for name in self._names]
-        self._encode = [observation(config.title, each, config.observation_keys)[1] for each in seen]
+        self._encode = [observation(found.title, each, config.observation_keys)[1] for each in seen]
         self._frames = [np.zeros((num_worlds, *agent.shape), agent.dtype) for agent in found.agents]
         self._actions: list[list[Any]] = [[0] * num_worlds for _ in self._names]
         self._ended: list[set[Any]] = [set() for _ in range(num_worlds)]
-        size = len(self._names), num_worlds
-        self._turn = Turn(np.zeros(size, np.float32), *(np.zeros(size, np.bool_) for _ in range(3)))
+        self._turn = Turn(*(np.zeros((len(self._names), num_worlds), kind) for kind in ("f4", "?", "?", "?")))
         try:
             self.reset()
         except (Exception, SystemExit) as error:
@@ -278,7 +278,7 @@ class Episodes(World):
         if len(chosen) != self.num_worlds or not self._possible[agent](chosen):
             most = self.config.found.agents[agent].num_actions - 1
             raise ValueError(f"actions are {chosen}; there must be {self.num_worlds}, from 0 to {most}")
-        self._actions[agent] = chosen
+        self._actions[agent] = [action + self._first_actions[agent] for action in chosen]
 
     def end_turn(self) -> Turn:
         """Step every copy, or begin its next episode if everybody's part in the last one has ended."""
@@ -298,29 +298,31 @@ class Episodes(World):
 
     def _begin(self, copy: int) -> None:
         self._ended[copy].clear()
-        self._show(copy, self._environments[copy].reset(seed=int(self.rng.integers(2**31)))[0])
+        seen, _ = self._environments[copy].reset(seed=int(self.rng.integers(2**31)))
+        self._show(copy, seen, self._environments[copy].agents, seen)
 
-    def _show(self, copy: int, seen: Mapping[Any, Any]) -> None:
+    def _show(self, copy: int, seen: Mapping[Any, Any], due: Iterable[Any], earned: Mapping[Any, Any]) -> None:
+        if silent := sorted(set(due) - (seen.keys() & self._names & earned.keys()), key=str):
+            raise ValueError(said("environment.silent", config=self.config, agent=silent[0]))
         for name, frames, before, encode in zip(self._names, self._frames, self._before, self._encode, strict=True):
             frames[copy] = _fitting(self.config, encode(seen[name]), frames[0]) if name in seen else before[copy]
 
     def _step(self, copy: int, environment: Environment) -> None:
         acting, ended = set(environment.agents), self._ended[copy]
-        agents = zip(self._names, self._actions, self._first_actions, strict=True)
-        actions = {name: chosen[copy] + first for name, chosen, first in agents if name in acting}
+        agents = zip(self._names, self._actions, strict=True)
+        actions = {name: chosen[copy] for name, chosen in agents if name in acting}
         seen, earned, terminated, truncated, _ = environment.step(actions)
-        if silent := sorted(acting - (seen.keys() & self._names & earned.keys()), key=str):
-            raise ValueError(said("environment.silent", config=self.config, agent=silent[0]))
-        self._show(copy, seen)
+        self._show(copy, seen, acting, earned)
         left = environment.agents
         for index, name in enumerate(self._names):
             if name in ended:
                 continue
-            self._turn.rewards[index, copy] = earned.get(name, 0)
+            self._turn.rewards[index, copy] = one("reward", earned.get(name, 0), self.config)
             self._turn.valid[index, copy] = name in acting
-            cut = bool(truncated.get(name)) and not terminated.get(name)
+            over = one("terminated", terminated.get(name, False), self.config)
+            cut = one("truncated", truncated.get(name, False), self.config) and not over
             # who is gone without a word, or has never come, has ended too
-            if cut or terminated.get(name) or not left or (name in acting and name not in left):
+            if cut or over or not left or (name in acting and name not in left):
                 (self._turn.truncated if cut else self._turn.terminated)[index, copy] = True
                 ended.add(name)
 
@@ -335,6 +337,16 @@ def _trace(world: Episodes, seed: int) -> str:
             world.act(index, rng.integers(agent.num_actions, size=1))
         told += [part.copy() for part in world.end_turn()]
     return array_digest(*told)
+
+
+def one(what: str, told: Any, config: EnvironmentConfig) -> Any:
+    """A reward, or whether an episode is over; raises ValueError where it is not one number, or not true or false."""
+    if type(told) is (float if what == "reward" else bool):  # as of most environments; all else takes time
+        return told
+    found = np.asarray(told)
+    if found.size != 1 or found.dtype.kind not in "biuf" or (what != "reward" and found.item() not in (0, 1)):
+        raise ValueError(said(f"own gives.{what}", config=config, told=told))
+    return found.item()
 
 
 def _fitting(config: EnvironmentConfig, seen: Any, frame: NDArray[Any]) -> Any:

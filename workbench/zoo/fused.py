@@ -156,7 +156,6 @@ class FusedLearner(Learner):
     def _make_updates(self, heartbeat: Callable[[], object]) -> None:
         """Make all updates that were asked for."""
         asked = dict(sorted(self._asked.items()))
-        takes_errors = self.config.replay.sampler.takes_errors
         for number in range(max(request.num_updates for request in asked.values())):
             due = {index: request for index, request in asked.items() if number < request.num_updates}
             for index, request in due.items():
@@ -167,7 +166,7 @@ class FusedLearner(Learner):
             for index, request in due.items():
                 agent, replay, batch = self.agents[index], self.replays[index], self.agents[index].batch
                 request.metrics.append(self._returned[index])
-                if takes_errors:
+                if self.config.replay.sampler.takes_errors:
                     self.samplers[index].update(batch.number, agent.td_errors())
                 version = float(batch.policy_version.mean())
                 request.updates.append((version, agent.target_updates, replay.fill(request.end), time.time()))
@@ -192,8 +191,7 @@ class FusedLearner(Learner):
 
     def _descend_all(self) -> None:
         """Upload all batches, and step the agents that are due, those of one learning rate together."""
-        agents = list(self.agents.values())
-        self._staging.host["grad_clip"][:, 0] = [agent.config.learning.grad_clip for agent in agents]
+        self._staging.host["grad_clip"][:, 0] = [agent.config.learning.grad_clip for agent in self.agents.values()]
         self._staging.upload()
         groups: dict[float, list[int]] = {}
         for index, learning_rate in self._due:
@@ -202,7 +200,7 @@ class FusedLearner(Learner):
             self.agents[group[0]].optimizer.learning_rate.fill_(learning_rate)
         metrics, td_errors = self.descend(tuple(map(tuple, groups.values())))
         self._metrics: dict[int, Tensor] = dict(zip(self.agents, metrics, strict=True))
-        for agent, td_error in zip(agents, td_errors, strict=True):
+        for agent, td_error in zip(self.agents.values(), td_errors, strict=True):
             agent.td_error = td_error
 
     def descend(self, groups: tuple[tuple[int, ...], ...]) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.core.envs.base import Turn
-from workbench.zoo.environment import Environment, EnvironmentConfig, Episodes, importable
+from workbench.zoo.environment import Environment, EnvironmentConfig, Episodes, importable, one
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class GymnasiumConfig(EnvironmentConfig):
         import gymnasium
 
         spec = gymnasium.envs.registration.EnvSpec.from_json(json.dumps(recipe))
-        return Alone(gymnasium.make(spec, disable_env_checker=True, **dict[str, Any](self.env_args)))
+        return Alone(gymnasium.make(spec, disable_env_checker=True, **dict[str, Any](self.env_args)), self)
 
     def make(self, rng: np.random.Generator) -> "LoneEpisodes":
         """The world."""
@@ -60,8 +60,8 @@ class LoneEpisodes(Episodes):
 
     def reset(self) -> None:
         """A new episode in every copy."""
-        shared = self.rng, self._first_actions[0], self._encode[0], self._frames[0], self._turn
-        self._play = [_turns(copy, each.environment, *shared).send for copy, each in enumerate(self._environments)]
+        shared = self.rng, self._encode[0], self._frames[0], self._turn
+        self._play = [each.turns(copy, *shared).send for copy, each in enumerate(self._environments)]
         self._actions = [[None] * self.num_worlds]
         LoneEpisodes.end_turn(self)  # not what may stand in its place to see turns
 
@@ -72,37 +72,31 @@ class LoneEpisodes(Episodes):
         return self._turn
 
 
-def _turns(
-    copy: int, environment: Any, rng: np.random.Generator, first: int, encode: Any, form: NDArray[Any], turn: Turn
-) -> Generator[Any, Any, None]:
-    """Play one copy, turn by turn and episode by episode: from actions, from 0 on, to frames, (1, *shape)."""
-    rewards, ends, cuts, valid = (memoryview(array[0]) for array in turn)
-    step, array, dtype, ndim, plain = environment.step, np.array, form.dtype, form.ndim, encode is np.asarray
-    while True:
-        rewards[copy], ends[copy], cuts[copy], valid[copy] = 0, False, False, False
-        seen, _ = environment.reset(seed=int(rng.integers(2**31)))
-        action = yield array(encode(seen), dtype, copy=None, ndmin=ndim)
-        valid[copy], over = True, False
-        while not over:
-            seen, rewards[copy], ended, cut, _ = step(action + first)
-            if ended or cut:
-                ends[copy], cuts[copy], over = ended, not ended, True
-            action = yield array(seen if plain else encode(seen), dtype, copy=None, ndmin=ndim)
-
-
 class Alone:
-    """What a world asks an environment of Gymnasium, as one with a single agent; its turns are played by _turns."""
+    """What a world asks an environment of Gymnasium, as one with a single agent, and how its turns are played."""
 
     possible_agents = ("agent",)
 
-    def __init__(self, environment: Any) -> None:
-        self.environment = environment
+    def __init__(self, environment: Any, config: EnvironmentConfig) -> None:
+        self.environment, self.config = environment, config
         self.metadata, self.render, self.close = environment.metadata, environment.render, environment.close
+        self.observation_space = lambda agent: environment.observation_space
+        self.action_space = lambda agent: environment.action_space
 
-    def observation_space(self, agent: Any) -> Any:
-        """What it sees."""
-        return self.environment.observation_space
-
-    def action_space(self, agent: Any) -> Any:
-        """What it can do."""
-        return self.environment.action_space
+    def turns(
+        self, copy: int, rng: np.random.Generator, encode: Any, form: NDArray[Any], turn: Turn
+    ) -> Generator[Any, Any, None]:
+        """Play one copy, turn by turn and episode by episode: from actions, from 0 on, to frames, (1, *shape)."""
+        rewards, ends, cuts, valid = (memoryview(array[0]) for array in turn)
+        step, array, dtype, ndim, plain = self.environment.step, np.array, form.dtype, form.ndim, encode is np.asarray
+        while True:
+            rewards[copy], ends[copy], cuts[copy], valid[copy] = 0, False, False, False
+            seen, _ = self.environment.reset(seed=int(rng.integers(2**31)))
+            action = yield array(encode(seen), dtype, copy=None, ndmin=ndim)
+            valid[copy], over = True, False
+            while not over:
+                seen, reward, ended, cut, _ = step(action)
+                rewards[copy] = one("reward", reward, self.config)
+                if one("terminated", ended, self.config) or one("truncated", cut, self.config):
+                    ends[copy], cuts[copy], over = ended, not ended, True
+                action = yield array(seen if plain else encode(seen), dtype, copy=None, ndmin=ndim)

@@ -14,7 +14,6 @@ from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
 from workbench.runs.metrics import metrics_beside
 
-_TABLE, _TAKEN = "off_policy", "taken_over"
 _SHARES = (10, 50, 90)
 _NUMBERED = RecordTable(np.dtype([*POINT.descr, ("number", "<i8")]), axis="epoch")
 
@@ -25,7 +24,7 @@ class DrawnRows(Hook):
     And the two parts of the sync lag in time: how long weights wait for the actor, and how long rows for the learner.
     """
 
-    tables: ClassVar = dict.fromkeys((_TABLE, _TAKEN), _NUMBERED)
+    tables: ClassVar = dict.fromkeys(("off_policy", "taken_over"), _NUMBERED)
     metrics: ClassVar = metrics_beside(__file__, tables)
 
     @staticmethod
@@ -43,7 +42,7 @@ class DrawnRows(Hook):
             now = time.time()
             for agent, (old, new) in enumerate(zip(before, collector.in_use, strict=True)):
                 if new.version > max(old.version, 0):  # the initial weights wait for the start of the run
-                    parts.channel[_TAKEN].write(
+                    parts.channel["taken_over"].write(
                         time=now, agent=agent, epoch=epoch, update=new.updates, number=new.version,
                         in_flight=1000 * (now - new.time),
                     )  # fmt: skip
@@ -71,7 +70,7 @@ class DrawnRows(Hook):
             found = getattr(agent, "ratios", None) if agent.updates > before else None  # skipped updates have none
             ratios = np.full(len(_SHARES), np.nan) if found is None else np.nanpercentile(found.cpu().numpy(), _SHARES)
             window, number = min(replay.window, drawable), trainer.progress.settled(index)
-            parts.channel[_TABLE].write(
+            parts.channel["off_policy"].write(
                 time=time.time(), agent=index, epoch=epoch, update=agent.updates, number=number,
                 effective=float(np.mean(sizes[index])) if sizes[index] else np.nan,
                 dropped=1 - min(replay.fill(drawable), window) / max(window, 1), in_queue=in_queue,

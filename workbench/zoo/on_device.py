@@ -157,10 +157,9 @@ def in_bfloat16(agent: ValueAgent) -> None:
             return original(staged, rows)
 
     agent.row_losses = row_losses  # type: ignore[method-assign]
-    for network in (agent.online, agent.target):
-        for layer in network.modules():
-            if isinstance(layer, nn.Linear):
-                layer.register_forward_hook(lambda layer, inputs, product: product.to(inputs[0].dtype))
+    for layer in (*agent.online.modules(), *agent.target.modules()):
+        if isinstance(layer, nn.Linear):
+            layer.register_forward_hook(lambda layer, inputs, product: product.to(inputs[0].dtype))
 
 
 def cost_of_bfloat16(device: torch.device) -> float:

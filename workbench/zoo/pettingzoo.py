@@ -53,13 +53,11 @@ class PettingZooConfig(EnvironmentConfig):
 
     def open(self, recipe: Mapping[str, Any]) -> Environment:
         """The environment; converted if its agents act one after the other."""
-        from pettingzoo import AECEnv
-        from pettingzoo.env_registry.spec import EnvSpec
-        from pettingzoo.utils import aec_to_parallel
+        import pettingzoo
 
-        made = EnvSpec(**recipe).make(**self.env_args)
-        if not isinstance(made, AECEnv):
+        made = pettingzoo.env_registry.spec.EnvSpec(**recipe).make(**self.env_args)
+        if not isinstance(made, pettingzoo.AECEnv):
             return made
         if not made.metadata.get("is_parallelizable"):
             raise ConfigError(said("environment.in turn", config=self))
-        return aec_to_parallel(made)
+        return pettingzoo.utils.aec_to_parallel(made)
