@@ -269,7 +269,7 @@ def compare(
         raise ConfigError("beside goes with neither seeds nor baseline_lag; wb.sweep runs configurations over seeds")
     its_lag = (lag or 0) if baseline_lag is None else baseline_lag
     if seeds is not None:
-        values = list(seeds) if isinstance(seeds, Iterable) else seeds
+        values = list(seeds) if isinstance(seeds, Iterable) and not isinstance(seeds, range) else seeds
         one = cells_of(config, {"mode": ["sequential"], "seed": values}, "sequential", its_lag, out)
         two = cells_of(config, {"mode": ["multiprocess"], "seed": values}, "multiprocess", lag, out)
         cells = [cell for pair in zip(one, two, strict=True) for cell in pair]

@@ -145,6 +145,22 @@ def test_a_number_is_refused_by_the_name_of_its_option(line, message, capsys, mo
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("runs --where folder=x", "folder is 'x'; it is no name of a setting, a column or an option of a cluster"),
+        ("runs --where lag=1 sort=name", "sort is 'name'; it is no name"),
+        ("sweep --preset tiny --over seed=0:2 --on dask --option address=x", "address is 'x'; it is no name"),
+        ("sweep --preset tiny --over seed=²:5", "seed is '²:5'"),
+        ("compare --preset tiny --seeds 1e9", "the sweep has 1,000,000,000 cells, and may have 100,000"),
+    ],
+)
+def test_what_no_command_could_take_is_refused_in_words(line, message, capsys, monkeypatch):
+    monkeypatch.setattr(training, "executor", lambda *_, **__: pytest.fail("a cluster was started"))
+    assert exit_code(line.split()) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_what_is_said_of_an_option_has_no_line_breaks_of_the_source(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")
     assert exit_code(["resume", "--help"]) == 0

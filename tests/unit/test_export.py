@@ -357,6 +357,13 @@ def test_a_run_that_is_running_is_not_packed(tmp_path):
         archive(waiting, tmp_path / "run.tar.gz")
 
 
+def test_a_run_is_not_packed_into_its_own_folder_which_would_then_be_deleted_with_the_archive(tmp_path):
+    path = finished_run(tmp_path, name="kept")
+    with pytest.raises(ExportError, match="would lie in the run folder that it is to hold"):
+        workbench.archive(path, confirm="kept", out=path)
+    assert workbench.load(path).status == "finished" and not list(path.glob("*.tar.gz*"))
+
+
 def test_an_archive_never_replaces_a_run(run, tmp_path):
     packed = archive(run, tmp_path / "run.tar.gz")
     with pytest.raises(ExportError, match="free is there already; delete it first"):

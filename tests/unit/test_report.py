@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import workbench
-from tests.unit.finished import CONFIG, finished_run, three_seeds
+from tests.unit.finished import CONFIG, START, finished_run, three_seeds
 from tests.unit.test_matrix import full_data
 from workbench.cli import main
 from workbench.core.config import ConfigError
 from workbench.report import FIGURES, ReportError, Table, make
-from workbench.report.curves import aligned
+from workbench.report.curves import aligned, wall_time
 from workbench.report.intervals import (
     MIN_RUNS,
     Estimate,
@@ -145,6 +145,21 @@ def test_from_ten_runs_on_it_is_the_interquartile_mean_with_a_bootstrap_interval
     middle, *ends = middle_and_ends(values)
     np.testing.assert_array_equal(middle, interquartile_mean(values, axis=0))
     np.testing.assert_array_equal(ends, stratified_bootstrap(values))
+
+
+@pytest.mark.parametrize("strata", [range(12), [0, 1, 1, 1] * 3 + [2], range(3)])
+def test_where_a_pooled_setting_has_a_run_for_each_value_there_is_no_interval_rather_than_one_without_width(strata):
+    found = estimate(np.random.default_rng(0).normal(size=len(strata)), list(strata))
+    assert "[" not in interval(found) and np.isfinite(found.value)
+
+
+def test_a_figure_of_one_run_for_each_pooled_value_is_refused_with_bands(tmp_path):
+    for seed in range(3):
+        finished_run(tmp_path, seed=seed)
+    message = "more than its values of what is pooled.*sequential, lag 1 has 3 .*do not pool"
+    with pytest.raises(ReportError, match=message):
+        make(tmp_path, figures=["loss_and_q"], pool=["seed"])
+    assert "no intervals are drawn" in make(tmp_path, bands=None, pool=["seed"])["loss_and_q"].caption
 
 
 def test_intervals_of_too_few_runs_are_refused():
@@ -525,6 +540,26 @@ def test_rewards_that_cannot_be_normalised_cost_their_figures_and_no_other(refer
     assert {"loss_and_q", "sync_lag"} <= set(made)
     page = made._repr_html_()  # what a notebook shows
     assert page.count("<table") == 2 and "sync_lag" in page and "cannot be normalised" in page
+
+
+def test_the_wall_time_of_a_resumed_run_has_no_part_in_which_nothing_ran(tmp_path):
+    finished_run(tmp_path, name="straight")
+    path = finished_run(tmp_path, name="resumed", seed=1)
+    history = workbench.load(path).history
+    for table in ("updates", "epochs", "evaluations"):
+        records = history.table(table).copy()
+        records["time"][records["time"] > START + 5] += 3600  # it was stopped for an hour
+        file = next(path.glob(f"{table}*"))
+        file.write_bytes(file.read_bytes()[: -records.nbytes] + records.tobytes())
+    say(path, resumed=[{"time": START + 3600, "epoch": 6, "changed": {}}])
+    straight, resumed = (series_over_time(tmp_path / name) for name in ("straight", "resumed"))
+    np.testing.assert_allclose(resumed, straight, atol=1.0)
+
+
+def series_over_time(path):
+    """Wall time of the points of a run's reward in the report."""
+    run = workbench.load(path)
+    return wall_time(run, run.history.series("charts/reward", over="time")[0])
 
 
 def test_an_extended_run_is_a_group_of_its_own_and_every_place_it_was_at_is_named(tmp_path):

@@ -4,7 +4,10 @@ import json
 import os
 import platform
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -245,6 +248,15 @@ def test_relations_are_told_from_both_sides(tmp_path):
     edit(other, relations={"compared with": one.name, "sweep": "mine"})
     found = {each.name: each.value("related") for each in wb.runs(tmp_path)}
     assert found == {one.name: f"compared with {other.name}", other.name: f"compared with {one.name}, sweep mine"}
+
+
+@pytest.mark.parametrize("stdin", [None, SimpleNamespace(isatty=lambda: True)], ids=["closed", "Ctrl-D"])
+def test_a_run_is_kept_where_its_name_is_not_written(stdin, tmp_path, capsys, monkeypatch):
+    path = finished_run(tmp_path)
+    monkeypatch.setattr(sys, "stdin", stdin)
+    monkeypatch.setattr("builtins.input", Mock(side_effect=EOFError))
+    assert main(["delete", str(path)]) == 2 and path.exists()
+    assert "is kept: confirm is ''" in capsys.readouterr().err
 
 
 def test_a_run_is_deleted_or_packed_away_only_by_its_name(tmp_path, capsys):

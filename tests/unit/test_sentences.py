@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "workbench"
 CHOSEN = (
     "bands.", "speedup.bars", "resume.none kept", "resume.due", "resume.asked", "timeline.no", "timeline.not",
     "refused writing.", "too much memory.", "past a limit.", "own gives.",
-    "own makes.",
+    "own makes.", "curves.seeds",
 )  # fmt: skip
 
 

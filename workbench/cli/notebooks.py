@@ -43,10 +43,9 @@ def lab(arguments: list[str]) -> NoReturn:
         RecordError: there are no notebooks, an argument would open the server to others, or this is root, whose word
             JupyterLab wants; nothing starts then.
     """
-    _require_notebooks(NOTEBOOKS.is_dir())
+    RecordError.unless(NOTEBOOKS.is_dir(), said("notebooks.none", folder=NOTEBOOKS))
     require_private(arguments)
-    if os.geteuid() == 0 and "--allow-root" not in arguments:
-        raise RecordError("JupyterLab does not start as root: write `workbench lab --allow-root`, or be another user")
+    RecordError.unless(os.geteuid() != 0 or "--allow-root" in arguments, said("notebooks.root"))
     named = any(re.match(r"--(ServerApp\.)?ip(=|$)", each) for each in arguments)  # JupyterLab refuses two addresses
     server = ["-m", "jupyterlab", f"--ServerApp.root_dir={NOTEBOOKS}", *arguments]
     server += [] if named else ["--ServerApp.ip=127.0.0.1"]
@@ -72,8 +71,7 @@ def require_private(arguments: Sequence[str]) -> None:
     for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
         if match := _OPENS.fullmatch(argument):
             name, value = match.groups(default=following)
-            if name != "ip" or value not in LOOPBACK:
-                raise RecordError(said("notebooks.private", argument=argument))
+            RecordError.unless(name == "ip" and value in LOOPBACK, said("notebooks.private", argument=argument))
 
 
 @command
@@ -86,7 +84,7 @@ def notebooks(paths: tyro.conf.Positional[tuple[Path, ...]] = ()) -> None:
         paths: Notebooks to execute. Default: all in notebooks/, in order.
     """
     paths = paths or tuple(sorted(NOTEBOOKS.glob("*.ipynb")))
-    _require_notebooks(bool(paths))
+    RecordError.unless(bool(paths), said("notebooks.none", folder=NOTEBOOKS))
     for path in paths:
         tell(f"executing {path.name}", sys.stderr)
         began = time.monotonic()
@@ -142,8 +140,3 @@ def kernel_environment() -> dict[str, str]:
         "WORKBENCH_DATA": str(data_folder().absolute()),
         "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this environment, not one of the same name in the home folder
     }
-
-
-def _require_notebooks(there: bool) -> None:
-    if not there:
-        raise RecordError(f"there are no notebooks in {NOTEBOOKS}; install from a clone of the repository")

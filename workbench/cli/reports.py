@@ -96,8 +96,7 @@ def figures(
         tell(f"left out: {reason}", sys.stderr)
     for name, reason in report.left_out.items():
         tell(f"no figure {name}: {reason}", sys.stderr)
-    if not report.figures:
-        raise ReportError("no figure could be made of these runs; the reasons are above")
+    ReportError.unless(bool(report.figures), "no figure could be made of these runs; the reasons are above")
     written = report.save(out)
     tell(f"{report.results}\nwritten: {len(written)} files in {out}: {', '.join(report)}; see report.md")
 

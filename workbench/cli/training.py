@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -91,12 +92,11 @@ class RunOptions(TrainingOptions):
 def run(arguments: list[str]) -> int:
     """Train in one mode, sequential or multiprocess; print where the run is kept and its result, as JSON."""
     options = parse("run", arguments, RunOptions)
-    made = api.launch(
+    return _finish(api.launch(
         options.config, options.mode, options.epochs_ahead, name=options.name, out=options.out,
         weights=options.weights, faults=options.fault,
         probes=options.probes, timeline=options.timeline, note=options.note, tags=options.tag, start=False,
-    )  # fmt: skip
-    return _finish(made)
+    ))  # fmt: skip
 
 
 def _finish(run: api.Run | api.LoadedRun) -> int:
@@ -150,6 +150,7 @@ def _named(texts: tuple[str, ...], read: Callable[[str, str], Any] | None = None
             raise ConfigError(f"{text!r} was given; it takes name=value, such as epochs=480")
         if name in found:
             raise ConfigError(f"{name} was given twice; give it once")
+        require(name not in ("folder", "sort", "columns", "on", "address"), name, value, said("training.argument"))
         found[name] = (read or _value)(name, value)
     return found
 
@@ -189,8 +190,9 @@ def delete(run: RunPath, confirm: Maybe[str] = None, archive: bool = False) -> N
         archive: Pack the run into data/archive first; ``workbench unpack`` takes it out again.
     """
     path = named_path(run)
-    if confirm is None and sys.stdin.isatty():
-        confirm = input(f"{path} will be deleted. Write the name of the run: ")
+    if confirm is None and sys.stdin and sys.stdin.isatty():
+        with suppress(EOFError):  # Ctrl-D is no name
+            confirm = input(f"{path} will be deleted. Write the name of the run: ")
     if archive:
         tell(api.archive(path, confirm=confirm or ""))
     else:
@@ -230,15 +232,12 @@ def compare(arguments: list[str]) -> int:
         return _finish_sweep(api.compare(options.config, **lags, out=options.out, seeds=seeds, start=False))
     out = data_folder() / "comparisons" / time.strftime("%Y%m%d-%H%M%S") if options.out is None else options.out
     summary, figure = out / "summary.json", out / "side_by_side.png"
-    if summary.exists():
-        raise RecordError(f"{out} holds a comparison already; choose another --out, or delete it first")
+    RecordError.unless(not summary.exists(), said("training.held", out=out))
     pair = api.compare(options.config, **lags, out=out / "runs", start=False)
-    try:
+    with suppress(ChildFailed):  # it is raised again below, once what there is has been written
         follow(pair, pair.runs)
-    except ChildFailed:
-        _write(pair, summary, figure)
-        raise
     _write(pair, summary, figure)
+    pair.wait()
     return _code(pair.runs)
 
 
@@ -298,7 +297,7 @@ def sweep(arguments: list[str]) -> int:
 def _values(name: str, text: str) -> Sequence[Any]:
     """``"0:10"`` and ``"1e-3,3e-3"`` as lists."""
     first, colon, end = text.partition(":")
-    if colon and first.isdigit() and end.isdigit():
+    if colon and first.isdecimal() and end.isdecimal():
         return range(int(first), int(end))
     return [_value(name, each) for each in text.split(",")]
 

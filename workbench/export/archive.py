@@ -42,14 +42,15 @@ def archive(run: RunView | Path | str, out: Path | str) -> Path:
         The file.
 
     Raises:
-        ExportError: the run is under way, the folder holds a link or more than can be unpacked again, or the name has
-            another ending.
+        ExportError: the run is under way, the folder holds a link or more than can be unpacked again, the file would
+            lie in that folder itself, or its name has another ending.
         RecordError: there is no run.
     """
     folder = (run.folder if isinstance(run, RunView) else RunFolder.open(named_path(run))).place
     status = run.status if isinstance(run, RunView) else info_of(folder).status  # of a world of the user's own too
     check(status in ("finished", "stopped", "failed", "cut off"), said("archive.now", name=folder.name, status=status))
     path = at(out) / f"{folder.name}{SUFFIX}" if at(out).is_dir() else at(out)
+    check(folder.resolve() not in path.resolve().parents, said("archive.inside", path=path, folder=folder))
     check(path.name.endswith(SUFFIX), f"cannot pack a run as {path.name!r}; the name must end in {SUFFIX}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with (

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from workbench.report.intervals import LEVEL, MIN_RUNS, Estimate, interval, middle_and_ends
+from workbench.report.intervals import ENOUGH_RUNS, LEVEL, MIN_RUNS, Estimate, have_interval, interval, middle_and_ends
 from workbench.report.material import Material, ReportFigure, add_legend, group_sentence, line_look, panels
 from workbench.report.selection import Group, demand
 from workbench.report.sentences import said
@@ -82,10 +82,8 @@ def loss_and_q(material: Material) -> ReportFigure:
 def _reward(name: str, metric: str, title: str, material: Material) -> ReportFigure:
     unit = "normalised reward" if material.normalised else "reward per epoch"
     curves = (Curve(metric, noisy=metric == "charts/reward"),)
-    shown = [
-        Chart(f"{title} over {X_NAMES[over]}", unit, curves, references=True, over=over)
-        for over in ("agent_steps", "time")
-    ]
+    titles = {over: f"{title} over {X_NAMES[over]}" for over in ("agent_steps", "time")}
+    shown = [Chart(text, unit, curves, references=True, over=over) for over, text in titles.items()]
     scale = said("curves.normalised") if material.normalised else "summed over the agents"
     return draw(name, said("curves.reward", title=title, scale=scale), shown, material)
 
@@ -146,10 +144,18 @@ def bundle_of(group: Group, curve: Curve, over: str, material: Material) -> tupl
     return Bundle(over, x, *middle_and_ends(y, group.strata, material.curve_bands)), notes
 
 
-def start_time(run: LoadedRun) -> float:
-    """When the run's ready barrier opened, in seconds since 1970: wall time is counted from there."""
-    last = max(float(records["time"].max(initial=0)) for records in (run.history.updates, run.history.epochs))
-    return last - run.result.wall_s
+def wall_time(run: LoadedRun, times: Array) -> Array:
+    """Wall time at some times, in seconds since 1970: what has passed since the ready barrier opened.
+
+    From the end of a life of the run to its resumption nothing passes, as in the wall time of the result.
+    """
+    records = np.sort(np.concatenate([run.history.updates["time"], run.history.epochs["time"]]))
+    passed: Array = times - records.max(initial=0) + run.result.wall_s
+    for resumed in run.description.get("resumed", ()):
+        place = np.searchsorted(records, when := resumed.get("time", 0.0))
+        if 0 < place < len(records):
+            passed[times < when] += records[place] - records[place - 1]
+    return passed
 
 
 def _series(run: LoadedRun, curve: Curve, over: str, material: Material) -> tuple[Array, Array, int | None]:
@@ -162,7 +168,7 @@ def _series(run: LoadedRun, curve: Curve, over: str, material: Material) -> tupl
     if over == "agent_steps":
         x = x * run.config.num_agents
     elif over == "time":
-        x = np.maximum.accumulate(x - start_time(run))
+        x = np.maximum.accumulate(wall_time(run, x))
     if material.normalised and curve.metric in ("charts/reward", "charts/greedy_reward"):
         low, high = _scale(run)
         y = (y - low) / (high - low)
@@ -238,6 +244,8 @@ def _require(name: str, curves: Sequence[Curve], material: Material) -> None:
         count, lost = len(run.history.series(curve.metric)[0]), run.history.lost[METRICS[curve.metric].table]
         about = {"name": name, "metric": curve.metric, "run": run.name, "count": count, "lost": lost}
         demand(count >= 2, said("curves.missing", config=run.config, **about))
+    about = {"name": name, "least": MIN_RUNS, "enough": ENOUGH_RUNS, "level": 100 * LEVEL}
+    pooled = " pooled" * bool(material.selection.pooled)
     for group in material.groups if material.curve_bands else ():
-        about = {"name": name, "group": group.label, "count": len(group.runs), "seeds": listed(group.seeds)}
-        demand(len(group.runs) >= MIN_RUNS, said("curves.seeds", least=MIN_RUNS, level=100 * LEVEL, **about))
+        told = {"group": group.label, "count": len(group.runs), "seeds": listed(group.seeds)}
+        demand(have_interval(group.strata), said("curves.seeds" + pooled, **about, **told))

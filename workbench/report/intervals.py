@@ -89,6 +89,15 @@ def stratified_bootstrap(
     return low, high
 
 
+def have_interval(strata: NDArray[np.intp]) -> bool:
+    """Whether runs of these strata, numbered from 0, are enough for an interval.
+
+    A bootstrap of a stratum of one run draws that run again and again: its interval would have no width.
+    """
+    sizes = np.bincount(strata)
+    return int(sizes.min()) >= MIN_RUNS if len(strata) >= ENOUGH_RUNS else len(strata) >= max(MIN_RUNS, len(sizes) + 1)
+
+
 def middle_and_ends(
     values: ArrayLike, strata: ArrayLike | None = None, bands: bool = True
 ) -> tuple[Array, Array, Array]:
@@ -107,13 +116,13 @@ def middle_and_ends(
     """
     values = np.asarray(values, np.float64)
     count, none = len(values), np.full(values.shape[1], np.nan)
-    if count >= ENOUGH_RUNS:
-        ends = stratified_bootstrap(values, strata) if bands else (none, none)
-        return interquartile_mean(values, axis=0), *ends
-    middle = values.mean(axis=0)
     tasks, task = np.unique(np.zeros(count) if strata is None else np.asarray(strata), return_inverse=True)
-    freedom = count - len(tasks)
-    if count < MIN_RUNS or freedom < 1 or not bands:
+    bands = bands and have_interval(task)
+    if count >= ENOUGH_RUNS:
+        ends = stratified_bootstrap(values, task) if bands else (none, none)
+        return interquartile_mean(values, axis=0), *ends
+    middle, freedom = values.mean(axis=0), count - len(tasks)
+    if not bands:
         return middle, none, none
     within = values - np.stack([values[task == one].mean(axis=0) for one in range(len(tasks))])[task]
     half = student_t(freedom) * np.sqrt((within**2).sum(axis=0) / freedom / count)

@@ -12,7 +12,7 @@ from typing import Any
 
 from workbench.report.curves import greedy_reward, loss_and_q, reward
 from workbench.report.fault_matrix import fault_matrix
-from workbench.report.intervals import MIN_RUNS, estimate, interval
+from workbench.report.intervals import estimate, have_interval, interval
 from workbench.report.load import memory
 from workbench.report.material import Columns, Material, ReportFigure
 from workbench.report.selection import QUANTITIES, Group, ReportError, Runs, Selection, demand, select
@@ -143,7 +143,7 @@ def make(
     selection = select([runs] if isinstance(runs, Runs) else list(runs), pool)
     if matrix is None and reference_path("matrix.json").exists():
         matrix = reference_path("matrix.json")
-    enough = all(len(group.runs) >= MIN_RUNS for group in selection.groups)
+    enough = all(have_interval(group.strata) for group in selection.groups)
     drawn = bands is None or bands, enough if bands is None else bands
     material = Material(selection, columns, *drawn, smoothing, _read(matrix), last, until)
     made, left_out = dict[str, ReportFigure](), dict[str, str]()

@@ -32,10 +32,8 @@ def timeline(material: Material) -> ReportFigure:
     lines = sum(title.count("\n") for title in titles)
     height = KEY + 0.14 * lines + sum(REST + LANE * len(each.processes) for each in shown)
     picture = new_picture(material.columns, height)
-    strips = [
-        Strip(title, each.spans, each.origin_ns, window, shares)
-        for title, each, window, shares in zip(titles, shown, windows, training, strict=True)
-    ]
+    lanes = zip(titles, shown, windows, training, strict=True)
+    strips = [Strip(title, each.spans, each.origin_ns, window, shares) for title, each, window, shares in lanes]
     draw_strips(picture, strips, PRINT, ("working", "waiting"))
     told = "; ".join(f"{each.run.label}: {shares.words}" for each, shares in zip(shown, training, strict=True))
     drawn = zip(shown, windows, strict=True)

@@ -172,8 +172,7 @@ def _earlier(cell: Cell) -> LoadedRun | None:
     run = LoadedRun(cell.path, **classes_of(cell.config))
     unlike = [f"{name} is {one!r}, not {two!r}" for name, (one, two) in differences(run.config, cell.config).items()]
     unlike += [f"{name} was changed to {value!r}" for *_, made in run.changes for name, value in made.items()]
-    if unlike:
-        raise RecordError(said("cells.unlike", path=cell.path, unlike="; ".join(unlike)))
+    RecordError.unless(not unlike, said("cells.unlike", path=cell.path, unlike="; ".join(unlike)))
     return run
 
 
