@@ -206,12 +206,16 @@ def test_a_constant_is_seen_on_a_log_scale(browser: Browser, tmp_path: Path) -> 
     page.close()
 
 
-def test_other_runs_have_their_names_in_the_legend(shown: Page) -> None:
+def test_other_runs_have_their_names_in_the_legend_and_what_is_hidden_stays_so(shown: Page) -> None:
     """As many as before, as where a sweep shows those of its cells that began last."""
-    feed, widget = Feed([trained(2, name="third"), trained(3, name="fourth")], Choices()), Charts()
-    widget.show(feed)
-    shown.evaluate("drawing => { values.drawing = drawing; hear('change:drawing'); }", widget.drawing)
-    assert shown.locator(".wb-key").all_inner_texts() == ["third", "fourth"]
+    keys, widget = shown.locator(".wb-key"), Charts()
+    keys.nth(1).click()
+    for names, seen in ((["third", "fourth"], ["true", "true"]), (["fourth", "fifth"], ["false", "true"])):
+        widget.show(Feed([trained(place, name=name) for place, name in enumerate(names)], Choices()))
+        shown.evaluate("drawing => { values.drawing = drawing; hear('change:drawing'); }", widget.drawing)
+        assert keys.all_inner_texts() == names
+        assert [key.get_attribute("aria-pressed") for key in keys.all()] == seen
+        keys.nth(1).click()
 
 
 def write_down(page: Page) -> None:

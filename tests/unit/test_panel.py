@@ -215,10 +215,10 @@ def test_close_ends_the_thread_and_not_the_run(tmp_path: Path) -> None:
         assert run.status in ("starting", "running")
 
 
-def loaded(tmp_path: Path, **description: Any) -> wb.LoadedRun:
+def loaded(tmp_path: Path, name: str = "earlier", **description: Any) -> wb.LoadedRun:
     """A run folder made by hand, with seven updates in it."""
     told = {"config": QUICK.to_dict(), "mode": "multiprocess", "lag": 1, "status": "failed", "error": None}
-    folder = RunFolder.create("earlier", told | description, tmp_path)
+    folder = RunFolder.create(name, told | description, tmp_path)
     records = np.zeros(7, UPDATES)
     records["update"], records["loss"] = np.arange(1, 8), np.arange(7.0)
     folder.append("updates", records)
@@ -348,7 +348,23 @@ def test_a_page_chooses_what_is_drawn_also_after_the_end(tmp_path: Path) -> None
     assert panel.choices == Choices((*STANDARD, "td_error"), 0.0, "time", "each", True)
     assert len(panel.figure().axes) == 7
     say(panel, choose={"charts": panel.widget.drawing["offered"]["standard"]})
-    assert panel.choices.charts == STANDARD
+    assert panel.choices.charts == STANDARD and panel.wait(DEADLINE_S)
+
+
+def test_what_is_chosen_after_the_end_is_in_a_saved_notebook_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, panel = Shown(monkeypatch), wb.Panel([loaded(tmp_path)])
+    panel._ipython_display_()
+    assert panel.wait(DEADLINE_S)
+    first = shown.outputs[1]["image/png"]
+    panel.choose(charts=["grad_norm"])
+    assert panel.wait(DEADLINE_S)
+    assert panel.widget.last["version"] == panel.widget.drawing["version"]
+    chosen = shown.outputs[1]["image/png"]
+    panel.follow([loaded(tmp_path, name="another")])
+    assert panel.wait(DEADLINE_S)
+    assert len({first, chosen, shown.outputs[1]["image/png"]}) == 3, "the picture shows what was shown before"
 
 
 def test_a_choice_that_cannot_be_drawn_leaves_the_charts_and_says_why(tmp_path: Path) -> None:
@@ -520,9 +536,10 @@ def test_a_run_that_runs_elsewhere_is_followed_to_its_end_read_only(tmp_path: Pa
     assert follower.result == run.result
 
 
-def followed(folder: Path, name: str) -> wb.LoadedRun:
+def followed(folder: Path, name: str, agents: int = 2) -> wb.LoadedRun:
     """A run that seems to run elsewhere, with three updates so far."""
-    told = {"config": QUICK.to_dict(), "mode": "multiprocess", "lag": 1, "status": "running", "error": None,
+    config = QUICK.replace(**{"world.num_agents": agents})
+    told = {"config": config.to_dict(), "mode": "multiprocess", "lag": 1, "status": "running", "error": None,
             "machine": machine.describe(), "created": time.time()}  # fmt: skip
     goes_on(RunFolder.create(name, told, folder), 0)
     return wb.load(folder / name)
@@ -576,6 +593,20 @@ def test_a_followed_run_that_can_no_longer_be_read_is_named_and_the_others_move_
         assert "Left out, as it cannot be read: " in panel.figure().alt
     panel.choose(over="time")
     panel.close()
+
+
+def test_the_charts_live_on_when_the_run_with_the_chosen_agent_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Shown(monkeypatch)
+    lost, well = followed(tmp_path, "lost", agents=3), followed(tmp_path, "well")
+    panel = wb.Panel([lost, well], agents=2)
+    panel._ipython_display_()
+    spoil(lost.folder.path, "deleted")
+    wait_until(panel, lambda state: "cannot be read" in state["runs"][0]["facts"])
+    well.folder.write_description(well.description | {"status": "finished"})
+    assert panel.wait(DEADLINE_S)
+    assert "stand still" not in panel.widget.state["message"] and "agents is 2" not in panel.widget.state["failures"]
 
 
 def test_a_run_that_can_be_read_again_is_followed_again(tmp_path: Path) -> None:

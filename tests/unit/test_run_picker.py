@@ -24,7 +24,7 @@ def names(found):
 
 
 def test_a_notebook_that_is_read_without_a_kernel_has_the_table(picker):
-    assert "multiprocess-lag1-seed0" in picker._repr_mimebundle_()["text/html"]
+    assert "multiprocess-lag1-seed0" in picker._repr_mimebundle_()[0]["text/html"]
 
 
 def test_the_filter_leaves_the_runs_with_these_words(picker):
@@ -37,12 +37,15 @@ def test_the_filter_leaves_the_runs_with_these_words(picker):
     assert len(picker.choice.options) == 4
 
 
-def test_a_panel_and_a_report_open_of_the_chosen_runs(picker):
+def test_a_panel_and_a_report_open_of_the_chosen_runs(picker, monkeypatch):
     picker.choice.index = (0, 2)
     picker.buttons["Panel"].click()
     (panel,) = picker.opened
     assert [run.name for run in panel.runs] == ["multiprocess-lag1-seed0", "sequential-lag1-seed0"]
+    closed = []
+    monkeypatch.setattr(panel, "close", lambda: closed.append(panel))
     picker.buttons["Report"].click()
+    assert closed == [panel]  # it is on no page any more
     results, *figures = picker.opened
     assert "greedy reward" in results.text and {"Sync lag in versions (a) and in milliseconds (b)"} <= {
         figure.caption.partition(":")[0] for figure in figures

@@ -4,6 +4,7 @@ import base64
 import io
 import threading
 import time
+import types
 import xml.etree.ElementTree
 
 import numpy as np
@@ -168,7 +169,8 @@ def test_the_buttons_step_and_start_again_and_the_list_chooses_the_eyes(tmp_path
 def test_a_notebook_that_is_read_without_a_kernel_has_the_picture(tmp_path):
     alone = QUICK.replace(**{"world.num_agents": 1})
     view = WorldView(kept(tmp_path, config=alone, weights=some_weights(alone)))
-    shown = view._repr_mimebundle_()
+    shown, about = view._repr_mimebundle_()
+    assert about["image/png"]["alt"] == words(view)
     assert "application/vnd.jupyter.widget-view+json" in shown
     assert Image.open(io.BytesIO(shown["image/png"])).size == (WIDTH, HEIGHT)
     assert " 1 agent. " in words(view)
@@ -193,6 +195,47 @@ def test_play_continues_by_itself_until_it_is_paused(tmp_path):
     assert not [thread for thread in threading.enumerate() if thread.name == "world view"]
 
 
+def test_play_right_after_pause_plays_also_while_a_step_is_under_way(tmp_path, monkeypatch):
+    view = WorldView(kept(tmp_path))
+    inside, free, steps, move = threading.Event(), threading.Event(), threading.Semaphore(0), view.game.play_to
+
+    def slow(agent):
+        inside.set()
+        assert free.wait(DEADLINE_S)
+        move(agent)
+        steps.release()
+
+    monkeypatch.setattr(view.game, "play_to", slow)
+    view.play_button.value = True
+    assert inside.wait(DEADLINE_S)
+    view.play_button.value = False
+    view.play_button.value = True
+    free.set()
+    assert all(steps.acquire(timeout=DEADLINE_S) for _ in range(3)), "it says that it plays"
+    view.pause()
+
+
+def test_a_cell_that_is_run_again_leaves_no_view_that_plays(tmp_path, monkeypatch):
+    run, asked = kept(tmp_path), {}
+    shell = types.SimpleNamespace(get_parent=lambda: asked)
+    monkeypatch.setattr("workbench.view.world.world_view.get_ipython", lambda: shell)
+
+    def execute(cell, execution):
+        asked.update(metadata={"cellId": cell}, header={"msg_id": execution})
+        view = WorldView(run)
+        view.play()
+        return view
+
+    first, beside, elsewhere = execute("a", "1"), execute("a", "1"), execute("b", "2")
+    assert first.play_button.value and beside.play_button.value
+    again = execute("a", "3")
+    assert not first.play_button.value and not beside.play_button.value
+    assert elsewhere.play_button.value and again.play_button.value
+    assert first._player.wait(DEADLINE_S) and beside._player.wait(DEADLINE_S)
+    elsewhere.close()
+    again.close()
+
+
 def test_it_plays_as_fast_as_one_wants(tmp_path):
     view = WorldView(kept(tmp_path))
     view.speed.value = 10
@@ -200,7 +243,7 @@ def test_it_plays_as_fast_as_one_wants(tmp_path):
     view.play()
     slow = view._player
     view.speed.value = 5
-    assert view._player is not slow and slow.wait(0) and view.play_button.value
+    assert view._player is not slow and slow.wait(DEADLINE_S) and view.play_button.value
     view.pause()
 
 

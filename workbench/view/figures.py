@@ -165,13 +165,11 @@ def _draw_line(axes: Axes, line: Line, choices: Choices) -> None:
     if each:  # the line carries the agent's number
         place = (0.07 * (line.agent or 0) % 0.4, 0.4)
         strong |= {"marker": f"${line.agent}$", "markevery": place, "linewidth": 0.9, "markersize": 6}
-    if not (curve.noisy and choices.smoothing):
-        _plot(axes, look.colour, recorded, strong)
-        return
-    if not each:
-        _plot(axes, look.colour, recorded, {"alpha": 0.3, "linewidth": 0.8 * curve.weight, "zorder": 2})
-    smooth = moving_average(rows[:, 0], rows[:, 3], round(choices.smoothing * line.span))
-    _plot(axes, look.colour, smooth, strong)
+    if curve.noisy and choices.smoothing:
+        if not each:
+            _plot(axes, look.colour, recorded, {"alpha": 0.3, "linewidth": 0.8 * curve.weight, "zorder": 2})
+        recorded = moving_average(rows[:, 0], rows[:, 3], round(choices.smoothing * line.span))
+    _plot(axes, look.colour, recorded, strong)
 
 
 def _plot(axes: Axes, colour: str, points: Points, look: dict[str, Any]) -> None:

@@ -29,10 +29,11 @@ class Live:
     """Something that is shown as its widget while the notebook's kernel runs, and else as it was when it was shown."""
 
     widget: Any
-    still: Callable[[], dict[str, Any]] = dict  # what readers without a kernel see, by its MIME type
+    still: Callable[[], tuple[dict[str, Any], dict[str, Any]]]  # for readers without a kernel: by MIME type, and of it
 
-    def _repr_mimebundle_(self, **settings: Any) -> dict[str, Any]:
-        return {**self.still(), **self.widget._repr_mimebundle_(**settings), "text/plain": repr(self)}
+    def _repr_mimebundle_(self, **settings: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        data, about = self.still()
+        return {**data, **self.widget._repr_mimebundle_(**settings), "text/plain": repr(self)}, about
 
 
 class Picture(Figure):

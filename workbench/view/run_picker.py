@@ -62,16 +62,18 @@ class RunPicker(Live):
     def _open(self, opener: Opener) -> None:
         def opening() -> None:
             """Make it, and show it in place of what was open."""
-            self.opened = opener(self.chosen.load())
+            before, self.opened = self.opened, opener(self.chosen.load())
+            for each in before:  # a panel that no page shows any more need not watch its runs
+                getattr(each, "close", bool)()
             self._below.clear_output(wait=True)
             with self._below:
                 display(*self.opened)
 
         self._said.value = attempt(opening)
 
-    def still(self) -> dict[str, Any]:
+    def still(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The table of the runs, for a notebook that is read without a kernel."""
-        return {"text/html": self.found.table.html}
+        return {"text/html": self.found.table.html}, {}
 
     def __repr__(self) -> str:
         return f"<{counted(len(self.found), 'run')} to choose from: live in a running notebook>"

@@ -257,7 +257,7 @@ class Feed:
                 continue
             run = self.runs[index]
             for again, points in reader.read(run.history):
-                start = starts[index] = starts[index] or start_time(run)
+                start = starts[index] = starts[index] or first_recorded(run)
                 for line in lines:
                     if again:
                         line.clear()
@@ -297,7 +297,7 @@ class Feed:
         for index, run in enumerate(self.runs):
             for when, epoch, values in run.changes:
                 steps, updates = epoch * run.config.steps_per_epoch, run.settings.updates_due(epoch)
-                places = {"time": when - start_time(run), "update": updates, "agent_steps": steps, "epoch": epoch}
+                places = {"time": when - first_recorded(run), "update": updates, "agent_steps": steps, "epoch": epoch}
                 marks.append((float(places[axis]), change_text(values), index))
         return marks
 
@@ -404,7 +404,7 @@ def change_text(values: dict[str, Any]) -> str:
     return ", ".join(f"{name.rpartition('.')[2]} = {value:g}" for name, value in values.items())
 
 
-def start_time(run: RunView) -> float:
+def first_recorded(run: RunView) -> float:
     """When a run's first record was made, in seconds since 1970; 0 before there is one."""
     history = run.history
     firsts = [float(table["time"][0]) for table in (history.events, history.epochs, history.updates) if len(table)]

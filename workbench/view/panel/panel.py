@@ -83,12 +83,10 @@ class Panel:
         self._doctor: Watcher | None = None
         self._busy = False  # with what a button asked for
         self._telling, self._drawing, self._picturing = threading.RLock(), threading.RLock(), threading.Lock()
-        self._message, self._failure, self._changed, self._applied = "", "", "", 0
+        self._message, self._changed, self._applied = "", "", 0
         self._diagnoses = pages.quiet("The doctor is looking.")
         self._open: set[str] = set()
         self._twins: list[Any] = []
-        self._painter: threading.Thread | None = None
-        self._pictured = 0  # runs that had ended when the picture was drawn last
         self.widget = Charts()
         self.widget.show(self._feed)
         self.widget.on_msg(self._receive)
@@ -155,9 +153,7 @@ class Panel:
         Raises:
             ValueError: there are none.
         """
-        self._watcher.close()
         self._replace(Feed(runs, self.choices))
-        self._watcher = Watcher(self._look, self._give_up)
 
     @property
     def choices(self) -> Choices:
@@ -186,10 +182,10 @@ class Panel:
         """A still figure of the runs as they are now, for the end of a notebook or for a report."""
         pair, gone = self._comparison, self._unreadable
         caption = verdict(pair) if pair is not None and pair.ended else ""
-        caption += f"Left out, as it cannot be read: {', '.join(self.names[index] for index in gone)}." * bool(gone)
+        caption += f" Left out, as it cannot be read: {', '.join(self.names[index] for index in gone)}." * bool(gone)
         shown = [run for index, run in enumerate(self.runs) if index not in gone]
-        caption += said("panel.first", most=MOST_STYLES, count=len(shown)) * (len(shown) > MOST_STYLES)
-        return draw(shown[:MOST_STYLES], self.choices, caption)
+        caption += f" {said('panel.first', most=MOST_STYLES, count=len(shown))}" * (len(shown) > MOST_STYLES)
+        return draw(shown[:MOST_STYLES], self.choices, caption.strip())
 
     def __repr__(self) -> str:
         return f"<Panel of {'; '.join(self.names)}: live in a running notebook>"
@@ -214,8 +210,8 @@ class Panel:
 
     def _draw_picture(self) -> None:
         """Renew the picture wherever the panel is displayed."""
-        with self._picturing, suppress(RecordError):
-            if twins := [twin for twin in self._twins if twin and len(self._unreadable) < len(self.runs)]:
+        with self._picturing, suppress(RecordError, ValueError):  # what can be read may have nothing that was chosen
+            if twins := [twin for twin in self._twins if twin]:
                 figure = self.figure()
                 shown = {"image/png": to_png(figure, colours=NOTEBOOK_COLOURS), "text/plain": repr(figure)}
             for twin in twins:
@@ -258,10 +254,8 @@ class Panel:
             if heard["open"] == DOCTOR:
                 self._call_the_doctor()
 
-    def _in_background(self, name: str, action: Callable[..., None], *arguments: Any) -> threading.Thread:
-        thread = threading.Thread(target=action, args=arguments, name=f"panel {name}", daemon=True)
-        thread.start()
-        return thread
+    def _in_background(self, name: str, action: Callable[..., None], *arguments: Any) -> None:
+        threading.Thread(target=action, args=arguments, name=f"panel {name}", daemon=True).start()
 
     def _try(self, action: Callable[[], None]) -> None:
         """Do something, and say in the panel what went wrong, if anything did."""
@@ -290,14 +284,17 @@ class Panel:
         self._left = [TimeLeft() for _ in self.runs]
         self._unreadable: dict[int, str] = {}  # why, by the place of the run
         self._lines: list[dict[str, Any]] = [{"share": 0.0, "facts": ""} for _ in self.runs]
+        self._failure, self._pictured = "", 0  # the latter: runs that had ended when the picture was drawn last
 
     def _replace(self, feed: Feed) -> None:
-        """Draw another feed, of which nothing was sent yet."""
+        """Draw another feed, of which nothing was sent yet; of ended runs too, the picture and the kept rows follow."""
+        self._watcher.close()
         with self._drawing, self._telling:
             self._take(feed)
             self._read()
             self.widget.show(feed)
             self.widget.tell(feed, everything=True)
+        self._watcher = Watcher(self._look, self._give_up)
 
     def _over(self) -> bool:
         return all(run.ended or index in self._unreadable for index, run in enumerate(self.runs))
@@ -329,12 +326,10 @@ class Panel:
                 self.widget.keep(self._feed)
         if ended > self._pictured:
             self._pictured = ended
-            if self._painter is not None:
-                self._painter.join()
             if over:
                 self._draw_picture()
             else:  # this thread would rest for as long as drawing has cost
-                self._painter = self._in_background("picture", self._draw_picture)
+                self._in_background("picture", self._draw_picture)
         if over:
             self._call_the_doctor()
         return over

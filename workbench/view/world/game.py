@@ -174,10 +174,9 @@ class Game:
                 quantiles = network.quantiles(network.embed(network.encode(stack)), self._taus)[0].numpy()
             else:  # the value alone: all of its quantiles are one
                 quantiles = network.q(stack).numpy()
-        if not self.mapped:
-            return Sight(agent, self.turn, quantiles, -1, -1, np.zeros((0, 0), np.uint8))
-        row, column = self.positions[agent]
-        return Sight(agent, self.turn, quantiles, int(row), int(column), self._world.window(agent)[0])
+        row, column = self.positions[agent].tolist() if self.mapped else (-1, -1)
+        frame = self._world.window(agent)[0] if self.mapped else np.zeros((0, 0), np.uint8)
+        return Sight(agent, self.turn, quantiles, row, column, frame)
 
     def move(self) -> None:
         """Let the agent whose turn it is make its move. At the end of the epoch nothing happens."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as widgets
+from IPython import get_ipython
 from PIL.Image import Image
 
 from workbench.core.settings import require
@@ -21,12 +22,14 @@ from workbench.view.panel.watching import Watcher
 from workbench.view.picture import Live
 from workbench.view.sentences import said
 from workbench.view.world.drawing import image, svg
-from workbench.view.world.game import Game
+from workbench.view.world.game import Game, describe
 
 # Turns in a second while it plays.
 SPEEDS = (2, 5, 10)
 # Largest share of a core that playing may take.
 MAX_SHARE = 0.5
+# The views that play now.
+_playing: "set[WorldView]" = set()
 
 
 class WorldView(Live):
@@ -68,6 +71,11 @@ class WorldView(Live):
         self.game = Game(self.run.config, self.run.newest_weights, seed)
         self._build_widgets(agent)
         self._show()
+        asked: dict[str, Any] = getattr(get_ipython(), "get_parent", dict)()  # of which cell, and when, if that is told
+        self._cell, self._execution = asked.get("metadata", {}).get("cellId"), asked.get("header", {}).get("msg_id")
+        for other in [*_playing] if self._cell else ():
+            if other._cell == self._cell and other._execution != self._execution:  # this view takes its place
+                other.play_button.value = False
 
     def step(self) -> None:
         """Continue to the next turn of the agent; at the end of an epoch, begin another."""
@@ -79,16 +87,14 @@ class WorldView(Live):
                 self._show()
 
     def play(self) -> None:
-        """Play by itself until :meth:`pause`, epoch after epoch; returns at once."""
-        if self._player is None or self._player.wait(0):
-            self._player = Watcher(self.step, self._give_up, "world view", 1 / self.speed.value, MAX_SHARE)
+        """Play by itself until :meth:`pause`, or until the cell that made the view is run again; returns at once."""
         self.play_button.value = True
 
     def pause(self) -> None:
         """Play no longer."""
+        self.play_button.value = False
         if self._player is not None:
             self._player.close()
-        self.play_button.value = False
 
     close = pause
 
@@ -113,9 +119,10 @@ class WorldView(Live):
         with self._lock:
             return image(self.game, self._name)
 
-    def still(self) -> dict[str, Any]:
-        """The picture, for a notebook that is read without a kernel."""
-        return {"image/png": self.figure()._repr_png_()}
+    def still(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The picture and what it shows in words, for a notebook that is read without a kernel."""
+        with self._lock:  # both of the same turn
+            return {"image/png": self.figure()._repr_png_()}, {"image/png": {"alt": describe(self.game, self._name)}}
 
     def __repr__(self) -> str:
         return f"<WorldView of {self._name}: live in a running notebook>"
@@ -124,8 +131,7 @@ class WorldView(Live):
 
     def _check_agent(self, agent: int) -> None:
         count = self.run.config.num_agents
-        if agent not in range(count):
-            raise ValueError(f"agent is {agent!r}; the world has agents 0 to {count - 1}")
+        require(agent in range(count), "agent", agent, f"the world has agents 0 to {count - 1}")
 
     def _give_up(self, error: Exception) -> None:
         self.message.value = pages.failure("the view stands still", "".join(traceback.format_exception(error)))
@@ -149,25 +155,23 @@ class WorldView(Live):
         self.image.add_class("wb-world")
         self.step_button.on_click(lambda _: self._try(self.step))
         self.epoch_button.on_click(lambda _: self._try(self.new_epoch))
-        self.play_button.observe(lambda change: self._toggle(change["new"]), "value")
+        self.play_button.observe(lambda _: self._play(), "value")
         self.agent.observe(lambda _: self._try(self._show), "value")
-        self.speed.observe(lambda _: self._play_at_another_speed(), "value")
+        self.speed.observe(lambda _: self._play(), "value")
         row = widgets.HBox([self.step_button, self.play_button, self.speed, self.epoch_button, self.agent])
         row.layout = widgets.Layout(flex_flow="row wrap", align_items="center")  # wraps where the page is narrow
         self.widget = widgets.VBox([row, self.message, self.image])
 
-    def _toggle(self, playing: bool) -> None:
+    def _play(self) -> None:
+        """Play as fast as was chosen, or no longer, as the button says."""
+        playing = self.play_button.value
         self.play_button.description = "Pause" if playing else "Play"
         self.play_button.icon = self.play_button.description.lower()
-        if playing:
-            self.play()
-        elif self._player is not None:
+        if self._player is not None:
             self._player.close(wait=False)  # it leaves by itself: the kernel must not wait for it
-
-    def _play_at_another_speed(self) -> None:
-        if self.play_button.value:
-            self.pause()
-            self.play()
+        (_playing.add if playing else _playing.discard)(self)
+        if playing:
+            self._player = Watcher(self.step, self._give_up, "world view", 1 / self.speed.value, MAX_SHARE)
 
     def _try(self, action: Callable[[], None]) -> None:
         self.message.value = pages.attempt(action)

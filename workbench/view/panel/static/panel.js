@@ -87,9 +87,9 @@ class Chart {
       onkeydown: (event) => this.key(event), onblur: () => panel.point(null) }, title, this.plot);
     this.node.chart = this;
   }
-  get shown() { return this.lines.filter((line) => !this.panel.hidden.has(line.run) && line.count); }
+  get shown() { return this.lines.filter((line) => this.panel.seen.includes(line.run) && line.count); }
   get log() { return this.panel.log && this.extremes[0] > 0; }
-  get changed() { return this.changes.filter(([, , run]) => !this.panel.hidden.has(run)); }
+  get changed() { return this.changes.filter(([, , run]) => this.panel.seen.includes(run)); }
   get range() { return this.panel.zoomed(this.spec.axis) ?? [0, this.end]; }
   averaged(line) { return line.kind === "curve" && line.noisy && this.panel.smoothing > 0; }
   value(line, i) { return this.averaged(line) ? line.average(this.panel.smoothing)[i] : line.mean(i); }
@@ -203,7 +203,7 @@ class Chart {
   // Places of marks: of many in view the lowest and the highest of each stretch, as more would hide the curves.
   marked(line) {
     const seen = line.within(this.range).filter((i) => !Number.isNaN(line.mean(i)));
-    const most = MOST_MARKS / Math.max(2, this.panel.runs.length - this.panel.hidden.size);
+    const most = MOST_MARKS / Math.max(2, this.panel.seen.length);
     const size = 2 ** Math.max(0, Math.ceil(Math.log2(seen.length / most)));
     return [...Map.groupBy(seen, (i) => Math.floor(i / size)).values()].flatMap((some) =>
       [...new Set(extremes(some.flatMap((i) => [line.low(i), line.high(i)])))].map((y) => [line.x(some[0]), y]));
@@ -313,6 +313,7 @@ class Panel {
   }
   get smoothing() { return this.model.get("smoothing"); }
   get log() { return this.model.get("log"); }
+  get seen() { return [...this.runs.keys()].filter((run) => !this.hidden.has(this.runs[run].name)); }
   get each() { return this.layout.choices.agents === "each"; }
 
   button(text, title, act, properties = {}, ...more) {
@@ -423,7 +424,7 @@ class Panel {
 
   convert(x, from, to) {
     if (from === to) return x;
-    const known = this.lines.find((line) => line.kind === "updates" && line.count && !this.hidden.has(line.run));
+    const known = this.lines.find((line) => line.kind === "updates" && line.count && this.seen.includes(line.run));
     if (!known) return null;
     const [source, target] = to === "update" ? ["x", "mean"] : ["mean", "x"];
     const i = Math.min(known.before(x, source), Math.max(known.count - 2, 0)), j = Math.min(i + 1, known.count - 1);
@@ -456,13 +457,13 @@ class Panel {
     if (this.keys.children.length !== this.runs.length || this.keys.dataset.dark !== String(this.dark)) {
       this.keys.dataset.dark = this.dark;
       this.keys.replaceChildren(...this.runs.map(({ name }, run) => element("div", { className: "wb-row" },
-        this.button("", "Show or hide this run in all charts", () => this.toggle(run), { className: "wb-key" },
+        this.button("", "Show or hide this run in all charts", () => this.toggle(name), { className: "wb-key" },
           this.swatch(run), element("b", { "data-run": run }, name)),
         element("progress", { max: 1, value: 0, "aria-label": name }), element("span", { className: "wb-facts" }))));
     }
     state.runs.slice(0, this.runs.length).forEach(({ share, facts }, run) => {
       const [key, progress, words] = this.keys.children[run].children;
-      key.setAttribute("aria-pressed", !this.hidden.has(run));
+      key.setAttribute("aria-pressed", this.seen.includes(run));
       progress.value = share;
       words.textContent = facts;
     });
@@ -472,8 +473,8 @@ class Panel {
     }
     this.offer(state);
   }
-  toggle(run) {
-    if (!this.hidden.delete(run)) this.hidden.add(run);
+  toggle(name) {
+    if (!this.hidden.delete(name)) this.hidden.add(name); // its place may change
     this.restyle();
   }
   // The blocks that open: choices, changes, and pages that the kernel writes.
@@ -542,7 +543,7 @@ class Panel {
     this.charts.filter((chart) => chart.dirty).forEach((chart) => chart.refresh());
     await null; // uPlot draws a moment later
     const ratio = uPlot.pxRatio, all = this.grid.getBoundingClientRect();
-    const shown = [...this.runs.keys()].filter((run) => !this.hidden.has(run)), top = 20 * shown.length;
+    const shown = this.seen, top = 20 * shown.length;
     const picture = element("canvas", { width: all.width * ratio, height: (top + all.height) * ratio });
     const ctx = picture.getContext("2d");
     ctx.scale(ratio, ratio);
