@@ -97,3 +97,14 @@ def test_an_environment_that_its_seed_does_not_decide_runs_and_is_not_compared(f
     assert summary["identical"] is None and "not decided by its seed" in summary["why_not_identical"]
     assert "does not apply (gymnasium:" in pair.table.text
     assert "not decided" in wb.load(pair.sequential.folder.path).description["unseeded"]
+
+
+def test_a_mistake_that_shows_late_is_named_in_a_run_whose_audit_looks_on_and_what_is_none_is_not_accused(folder):
+    turns = {"epochs": 3, "world.max_turns": 50, "evaluation.interval": 0, "evaluation.final_worlds": 2}
+    config = of(f"gymnasium:{OWN}:Late", **turns)
+    told = "Late gives 'False' as terminated; step must give each agent one value"
+    with pytest.warns(RecordWarning, match=told), pytest.raises(wb.ChildFailed, match=told):
+        wb.launch(config, "sequential", 0, out=folder).wait(DEADLINE_S)
+    run = wb.launch(config.replace(**{"world.env_args": {"after": 50}}), "sequential", 0, out=folder)
+    run.wait(DEADLINE_S)
+    assert not [each.name for each in run.diagnose().checks if each.verdict == "fail"]

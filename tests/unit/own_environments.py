@@ -45,6 +45,18 @@ class Counting(Walk):
         return seen, float(self.steps % self.every == 0), *over
 
 
+class Late(Walk):
+    """Pays an array of one number, and says in a word whether it is over once an episode has come that far."""
+
+    def __init__(self, after=30):
+        super().__init__(length=1000)
+        self.after = after
+
+    def step(self, action):
+        seen, reward, ended, *rest = super().step(action)
+        return seen, np.array([reward]), str(ended) if seen[1] > self.after else ended, *rest
+
+
 class Drawing(Walk):
     """Draws itself: as red as it has made steps."""
 

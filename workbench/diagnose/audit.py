@@ -35,7 +35,7 @@ from workbench.diagnose.clean import Half, Side
 from workbench.diagnose.faults.fault import override
 from workbench.runs.files import private
 from workbench.runs.initial_weights import BLOCK as WARM_START
-from workbench.zoo.environment import Episodes
+from workbench.zoo.environment import Episodes, one
 from workbench.zoo.fused import FusedLearner
 from workbench.zoo.gymnasium import Alone
 from workbench.zoo.prioritised import PrioritisedSampler
@@ -49,6 +49,8 @@ WORLDS, ROWS = 4, 64
 # Numbers of each parameter that are kept where the whole vector is not needed.
 SAMPLE = 64
 ENDING = ".evidence"
+# What numbers a step gives, and is given.
+_TOLD = ("reward", "terminated", "truncated", "reward")  # an action may be any number, too
 
 Wrapped = Callable[..., Any]
 
@@ -165,15 +167,15 @@ class _Acting(_Side):
         """Note for each agent a checksum of what it sees, reward, ends, its action, whether it acted and is gone."""
         if not self._epochs:
             return step(actions)
-        before = [x for x in (self._names if isinstance(played, Alone) else played.agents) if x not in self._over[copy]]
+        before = [x for x in played.agents if x not in self._over[copy]]
         told = step(actions)
-        after = self._names if isinstance(played, Alone) else played.agents
-        answers = (*told[:4], actions)
-        seen, *parts = (each if isinstance(each, Mapping) else dict.fromkeys(self._names, each) for each in answers)
+        seen, *parts = (x if isinstance(x, Mapping) else dict.fromkeys(self._names, x) for x in (*told[:4], actions))
+        world: Any = self.config.world
         for agent, (name, spec) in enumerate(zip(self._names, self.config.spec.agents, strict=True)):
             plain = isinstance(frame := seen.get(name), np.ndarray) and frame.size == math.prod(spec.shape)
             shows = vector_sum(np.asarray(frame, spec.dtype).reshape(-1)) if plain else 0
-            self._told[copy, agent] = shows, *(part.get(name, 0) for part in parts), name in before, name not in after
+            numbers = (one(what, part.get(name, 0), world) for what, part in zip(_TOLD, parts, strict=True))
+            self._told[copy, agent] = shows, *numbers, name in before, name not in played.agents
         return told
 
     def _reset(self, reset: Wrapped) -> None:

@@ -75,7 +75,7 @@ class LoneEpisodes(Episodes):
 class Alone:
     """What a world asks an environment of Gymnasium, as one with a single agent, and how its turns are played."""
 
-    possible_agents = ("agent",)
+    possible_agents = agents = ("agent",)
 
     def __init__(self, environment: Any, config: EnvironmentConfig) -> None:
         self.environment, self.config = environment, config
