@@ -379,6 +379,7 @@ def test_a_choice_that_cannot_be_drawn_leaves_the_charts_and_says_why(tmp_path: 
         panel.choose(charts=["grad_nrm"])
     panel.choose(charts=["grad_norm"], log=True)
     assert panel.widget.drawing["choices"]["charts"] == ("grad_norm",) and panel.widget.log
+    assert panel.wait(DEADLINE_S)
 
 
 def test_the_smoothing_of_the_page_is_that_of_what_is_drawn_next(tmp_path: Path) -> None:

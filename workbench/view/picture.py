@@ -5,7 +5,6 @@ and no figure is kept alive behind the caller's back.
 """
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,10 @@ class Live:
     """Something that is shown as its widget while the notebook's kernel runs, and else as it was when it was shown."""
 
     widget: Any
-    still: Callable[[], tuple[dict[str, Any], dict[str, Any]]]  # for readers without a kernel: by MIME type, and of it
+
+    def still(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What readers without a kernel see, and what is said of it, both by MIME type; nothing by default."""
+        return {}, {}
 
     def _repr_mimebundle_(self, **settings: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, about = self.still()
