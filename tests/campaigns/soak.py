@@ -8,9 +8,9 @@ A child that is killed comes back as a new process, which begins at a level of i
 before. So growth is looked for twice: within each life of a process, and from life to life.
 
 Memory is the process's own: private pages, in memory or swapped out. What is shared is given beside it: the run's
-blocks, which have no name. The parent has made and filled them all, so what it shares is their size, which may not rise
-at all. A child shares what it has touched so far, which takes minutes in a ring of records. Pages of files, such as
-libraries and the records that a large history is read from, are dropped by the system when it needs the room.
+blocks, which have no name. How much of them a process has mapped may not rise at all; how much of that it has touched
+does, for most of an hour, until the last ring of records has come round. Pages of files, such as libraries and the
+records that a large history is read from, are dropped by the system when it needs the room.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ LEAST = {"memory_mib": 1.0, "files": 0.5}
 """Growth over the whole time that counts as none, even of what does not waver at all."""
 LEAST_PAIRS = 16
 """Pairs of samples that a slope is told from at the least: those of eight samples of one group."""
-FIELDS = ("t", "pid", "age_s", "memory_mib", "shared_mib", "mapped_mib", "files")
+FIELDS = ("t", "pid", "age_s", "memory_mib", "shared_mib", "mapped_mib", "blocks_mib", "files")
 """Columns of a sample of a process: seconds since the start, and since the process was first seen; what it takes."""
 
 
@@ -147,13 +147,21 @@ def usage(pid: int) -> dict[str, float] | None:
             lines = [line.split() for line in file]
         kib = {line[0]: int(line[1]) for line in lines if line[0] in ("RssAnon:", "RssShmem:", "RssFile:", "VmSwap:")}
         files = len(os.listdir(f"/proc/{pid}/fd"))
+        blocks = _blocks_kib(pid)
     except OSError:
         return None
     if len(kib) < 4:
         return None  # it has ended and nobody has taken notice yet
     own, shared, mapped = kib["RssAnon:"] + kib["VmSwap:"], kib["RssShmem:"], kib["RssFile:"]
-    mib = {"memory_mib": own, "shared_mib": shared, "mapped_mib": mapped}
+    mib = {"memory_mib": own, "shared_mib": shared, "mapped_mib": mapped, "blocks_mib": blocks}
     return {name: round(number / 1024, 3) for name, number in mib.items()} | {"files": files}
+
+
+def _blocks_kib(pid: int) -> int:
+    """How much of the shared blocks of runs, touched or not, a process has mapped."""
+    with open(f"/proc/{pid}/maps") as file:
+        places = [line.split(maxsplit=1)[0].split("-") for line in file if "memfd:workbench" in line]
+    return sum(int(end, 16) - int(begin, 16) for begin, end in places) // 1024
 
 
 def shm() -> dict[str, int]:
@@ -180,7 +188,7 @@ def growth(processes: Mapping[str, Mapping[str, Sequence[float]]], seconds: floa
     lives = {name: _medians_of_lives(table) for name, table in settled.items() if name not in (PARENT, SERVER)}
     children = [np.concatenate(column) for column in zip(*(table.values() for table in lives.values()), strict=True)]
     owner = np.repeat(np.arange(len(lives)), [len(table["t"]) for table in lives.values()])
-    between = dict(zip(FIELDS, children, strict=True))
+    between = dict(zip(next(iter(lives.values())), children, strict=True))
     return [
         {"process": name, "quantity": quantity, **trend(table["t"], table[quantity], groups, seconds, least)}
         for name, table, groups in (
@@ -192,7 +200,7 @@ def growth(processes: Mapping[str, Mapping[str, Sequence[float]]], seconds: floa
 
 def _settled(table: Mapping[str, Sequence[float]], seconds: float) -> dict[str, NDArray[np.float64]]:
     """The samples of a process from after the warm-up, without those of a process that has just come back."""
-    columns = {name: np.asarray(table[name], np.float64) for name in FIELDS}
+    columns = {name: np.asarray(table[name], np.float64) for name in FIELDS if name in table}
     chosen = (columns["t"] >= WARM_UP * seconds) & (columns["age_s"] > min(SETTLING_S, seconds / 8))
     return {name: column[chosen] for name, column in columns.items()}
 
@@ -295,13 +303,14 @@ def run_soak(
 
 def is_sound(data: dict[str, Any]) -> bool:
     """Whether nothing grew, neither what is private nor what is shared, nothing was left, and the history is whole."""
+    parent = data["processes"][PARENT]
     return (
         all(line["flat"] for line in data["growth"])
         and data["history"] == "complete"
         and not any(data["lost_records"].values())
         and not data["left_in_dev_shm"]
         and not _has_risen(data["dev_shm"]["names"])
-        and not _has_risen(data["processes"][PARENT]["shared_mib"])
+        and not _has_risen(parent["blocks_mib" if "blocks_mib" in parent else "shared_mib"])
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.campaigns.soak import CHILDREN, PARENT, growth, is_sound, run_soak, table, trend
+from tests.campaigns.soak import CHILDREN, FIELDS, PARENT, growth, is_sound, run_soak, table, trend
 from workbench.runs.presets import preset
 
 MINUTES = 1.0
@@ -27,6 +27,8 @@ def test_nothing_grows_under_kills_and_no_record_is_missing(tmp_path):
     assert {"actor", "learner 0", PARENT} <= set(data["processes"])
     assert any(len(set(series["pid"])) > 1 for series in data["processes"].values())
     assert data["epochs"] > 0 and data["updates"] > 0 and data["left_in_dev_shm"] == []
+    blocks = data["processes"][PARENT]["blocks_mib"]
+    assert min(blocks) == max(blocks) > 1  # all are made at the launch
 
 
 def test_the_committed_verdict_is_that_of_the_committed_samples():
@@ -73,8 +75,8 @@ def samples(per_life, per_hour):
     levels = 220 + 3 * rng.standard_normal(10) + per_hour * np.arange(10) / 10
     memory = levels[life.astype(int)] + per_life * (t % 360) / 360 + 0.1 * rng.standard_normal(len(t))
     constant = np.full(len(t), 60.0)
-    columns = (t, 1000 + life, t % 360, memory, constant, constant, constant)
-    return dict(zip(("t", "pid", "age_s", "memory_mib", "shared_mib", "mapped_mib", "files"), columns, strict=True))
+    columns = (t, 1000 + life, t % 360, memory, constant, constant, constant, constant)
+    return dict(zip(FIELDS, columns, strict=True))
 
 
 @pytest.mark.parametrize(("per_life", "per_hour", "growing"), [(0, 0, []), (1, 0, ["learner 0"]), (0, 60, [CHILDREN])])
