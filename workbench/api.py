@@ -12,6 +12,7 @@ import pkgutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -276,9 +277,11 @@ def compare(
         many = SeedComparison(as_one(cells, "compare-seeds"), _run_cell, at_once=1)
         return many.start() if start else many
     modes = ("sequential", "multiprocess") if beside is None else (mode, mode)
-    first = launch(config, modes[0], its_lag if beside is None else lag, out=out, start=False)
-    relations = {"compared with": first.name}
-    pair = Comparison(first, launch(beside or config, modes[1], lag, out=out, relations=relations, start=False))
+    with ExitStack() as undo:  # which stops the first run if the second cannot be launched
+        first = undo.enter_context(launch(config, modes[0], its_lag if beside is None else lag, out=out, start=False))
+        relations = {"compared with": first.name}
+        pair = Comparison(first, launch(beside or config, modes[1], lag, out=out, relations=relations, start=False))
+        undo.pop_all()
     return pair.start() if start else pair
 
 

@@ -298,3 +298,16 @@ def test_what_is_no_notebook_is_refused_by_name(content, tmp_path):
         path.write_text(content)
     with pytest.raises(RecordError, match=r"broken\.ipynb"):
         execute_notebook(path)
+
+
+def test_two_comparisons_that_begin_in_one_second_have_a_folder_each(monkeypatch):
+    begun = []
+
+    def compare(config, out, **options):
+        begun.append(out)
+        raise ConfigError("enough")
+
+    monkeypatch.setattr("workbench.cli.training.api.compare", compare)
+    monkeypatch.setattr("time.strftime", lambda format: "20261129-120000")
+    assert main(["compare", "--preset", "tiny"]) == main(["compare", "--preset", "tiny"]) == 2
+    assert len(set(begun)) == 2 and all("20261129-120000-compare-lag1-seed0-" in str(each) for each in begun)

@@ -156,3 +156,9 @@ def test_the_terminal_asks_for_the_class_too(foreign, capsys):
         assert main([*command, str(foreign)]) == 2
         assert "--world trap_of_a_colleague:World" in capsys.readouterr().err
     assert "trap_of_a_colleague" not in sys.modules
+
+
+@pytest.mark.parametrize("setting", ["world", "agent", "replay.sampler"])
+def test_a_module_that_is_named_relative_to_nothing_is_refused_by_name(setting):
+    told = refused(lambda: wb.preset("tiny").replace(**{setting: ".corridor:Corridor"}))
+    assert f"{setting} is '.corridor:Corridor', which cannot be imported" in told and "put its module where" in told

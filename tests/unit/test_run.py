@@ -560,6 +560,12 @@ def test_dropped_telemetry_is_counted_and_shown_wherever_the_run_is_looked_at(la
         run.wait()
 
 
+def test_one_lost_record_is_no_lost_records(launch):
+    run = launch()
+    run.take_records("updates", np.empty(0, TABLES["updates"]), 1)
+    assert run.losses == ["1 record lost (updates)"]
+
+
 # Pausing and checkpoints
 
 
@@ -595,3 +601,10 @@ def test_a_run_that_keeps_no_checkpoints_says_so(launch):
     with pytest.raises(RunError, match=r"keeps no checkpoints, as checkpoint\.keep is 0; launch it with 1 or more"):
         run.checkpoint()
     run.stop()
+
+
+def test_a_comparison_whose_second_run_is_refused_leaves_none_that_waits(tmp_path):
+    beside = CONFIG.replace(**{"replay.max_age": 1})  # too young at this lag
+    with pytest.raises(wb.ConfigError, match="max_age"):
+        wb.compare(CONFIG, lag=3, beside=beside, out=tmp_path)
+    assert [each.status for each in wb.runs(tmp_path)] == ["stopped"]

@@ -389,3 +389,11 @@ def test_a_note_that_is_no_text_is_refused_before_there_is_a_run(given, says, tm
     with pytest.raises(wb.ConfigError, match=re.escape(says)):
         wb.launch(wb.preset("tiny"), "sequential", out=tmp_path, **given)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_is_found_by_a_name_that_reads_as_a_number(tmp_path, capsys):
+    for name in ("123", "other"):
+        finished_run(tmp_path, name=name)
+    assert [each.name for each in wb.runs(tmp_path, name=123)] == ["123"]
+    assert [each.name for each in wb.runs(tmp_path, name=["other", 123])] == ["123", "other"]
+    assert main(["runs", str(tmp_path), "--where", "name=123"]) == 0 and "other" not in capsys.readouterr().out

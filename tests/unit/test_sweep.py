@@ -467,3 +467,9 @@ def test_the_figure_draws_each_field_and_a_heat_map_of_two(tmp_path):
     assert "1 of 2 runs finite, not seed 1" in [row[2] for row in figure.table.rows]
     with pytest.raises(wb.report.ReportError, match="differ in none"):
         wb.report.make(tmp_path / "run-0-0", figures=["sweep"])
+
+
+@pytest.mark.parametrize("random", [None, 3])
+def test_a_range_without_end_is_refused_by_name(random):
+    with pytest.raises(wb.ConfigError, match=r"seed is range\(0, 10+\); a range must be of fewer than 2\*\*63 values"):
+        points({"seed": range(10**20)}, random)

@@ -21,7 +21,7 @@ from workbench.core.config import Config, ConfigError, Mode
 from workbench.core.processes.supervisor import ChildFailed
 from workbench.core.settings import known_names, require, unknown
 from workbench.runs.folder import RecordError, data_folder, named_path
-from workbench.runs.run import Run
+from workbench.runs.run import Run, new_name
 from workbench.runs.table import tell
 from workbench.sweep.executors import executor
 from workbench.sweep.sweep import Sweep
@@ -230,7 +230,7 @@ def compare(arguments: list[str]) -> int:
         require(options.seeds >= 1, "--seeds", options.seeds, said("training.seeds"))
         seeds = range(options.config.seed, options.config.seed + options.seeds)
         return _finish_sweep(api.compare(options.config, **lags, out=options.out, seeds=seeds, start=False))
-    out = data_folder() / "comparisons" / time.strftime("%Y%m%d-%H%M%S") if options.out is None else options.out
+    out = options.out or data_folder() / "comparisons" / new_name(options.config, "compare", options.epochs_ahead)
     summary, figure = out / "summary.json", out / "side_by_side.png"
     RecordError.unless(not summary.exists(), said("training.held", out=out))
     pair = api.compare(options.config, **lags, out=out / "runs", start=False)

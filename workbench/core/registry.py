@@ -123,7 +123,7 @@ def _imported(kind: str, path: str) -> type[Any]:
     module, _, qualified = path.partition(":")
     try:
         found: Any = attrgetter(qualified)(importlib.import_module(module))
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # the third: a module relative to nothing
         nearest = did_you_mean(module, names(kind))
         raise ConfigError(said("registry.not imported", kind=kind, path=path, error=error, nearest=nearest)) from error
     if not isinstance(found, type):

@@ -53,8 +53,7 @@ class Comparison(Awaitable[dict[str, Any]]):
         Raises:
             RunError: the comparison was started before.
         """
-        if self._thread.ident is not None or self._stopped.is_set():
-            raise RunError("this comparison was started before; make a new one with workbench.compare()")
+        RunError.unless(self._thread.ident is None and not self._stopped.is_set(), said("compare.again"))
         self._thread.start()
         return self
 
@@ -65,8 +64,7 @@ class Comparison(Awaitable[dict[str, Any]]):
             TimeoutError: they are still running.
             ChildFailed: a child of one of them failed.
         """
-        if self._thread.ident is None:
-            raise RunError("this comparison was never started; call comparison.start()")
+        RunError.unless(self._thread.ident is not None, "this comparison was never started; call comparison.start()")
 
         def over(seconds: float) -> bool:
             self._thread.join(seconds)

@@ -36,14 +36,18 @@ FORMAT = 3
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
-class RecordError(Exception):
-    """A run folder cannot be made, written or read. The message names the path, the cause and the remedy."""
+class Refusal(Exception):
+    """Something was asked for that cannot be. The message says why, and what to do."""
 
     @classmethod
     def unless(cls, holds: bool, words: str) -> None:
         """Raise this error, with these words, unless something holds."""
         if not holds:
             raise cls(words)
+
+
+class RecordError(Refusal):
+    """A run folder cannot be made, written or read. The message names the path, the cause and the remedy."""
 
 
 class OldFormat(RecordError):

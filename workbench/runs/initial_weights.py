@@ -61,10 +61,8 @@ def initial_weights(source: WeightSource, config: Config) -> NDArray[np.float32]
     weights, made_by = _read(source)
     theirs, ours = _layouts(made_by or config), _layouts(config)
     for agent, (its, wanted) in enumerate(zip(theirs, ours, strict=False)):
-        if its != wanted:
-            raise RunError(said("initial_weights.layout", agent=agent, its=its, ours=wanted))
-    if len(theirs) != len(ours):
-        raise RunError(said("initial_weights.agents", theirs=len(theirs), ours=len(ours)))
+        RunError.unless(its == wanted, said("initial_weights.layout", agent=agent, its=its, ours=wanted))
+    RunError.unless(len(theirs) == len(ours), said("initial_weights.agents", theirs=len(theirs), ours=len(ours)))
     weights = np.ascontiguousarray(weights, np.float32)
     vectors = unpadded(weights, config)  # which refuses those of another shape
     if bad := [agent for agent, vector in enumerate(vectors) if not np.isfinite(vector).all()]:

@@ -217,10 +217,10 @@ def _task(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fits(info: RunInfo, name: str, wanted: Any) -> bool:
     many = wanted if isinstance(wanted, Collection) and not isinstance(wanted, str) else [wanted]
-    if name in ("tag", "sweep"):
-        said = info.tags if name == "tag" else [info.relations.get("sweep")]
-        return any(str(each) in said for each in many)  # on a terminal, 2024 came as a number
-    return info.value(name) in many and not (name == "lag" and info.mode is None)
+    found = {"tag": info.tags, "sweep": [info.relations.get("sweep")]}.get(name) or [info.value(name)]
+    # on a terminal, the name 2024 came as a number
+    fits = any(it in many or (isinstance(it, str) and it in map(str, many)) for it in found)
+    return fits and not (name == "lag" and info.mode is None)
 
 
 def _related(found: list[RunInfo]) -> list[RunInfo]:

@@ -15,21 +15,21 @@ from workbench.core.registry import NotGiven, find
 from workbench.runs import machine
 from workbench.runs.awaiting import Awaitable
 from workbench.runs.files import plain_file
-from workbench.runs.folder import RecordError, RunFolder, warn
+from workbench.runs.folder import RecordError, Refusal, RunFolder, warn
 from workbench.runs.history import History
 from workbench.runs.launch_rules import check_launch
 from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
 from workbench.runs.notes import read_note, write_note
 from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, checkpoint_of, kept_epochs
 from workbench.runs.result import Result
-from workbench.runs.sentences import rule, said
+from workbench.runs.sentences import counted, rule, said
 from workbench.runs.table import plain
 
 # Classes of the user's own, by ``world``, ``agent`` and ``sampler``, as the caller gives them for a run folder.
 Given = dict[str, type | str | None]
 
 
-class RunError(RuntimeError):
+class RunError(Refusal, RuntimeError):
     """A run was asked for something that its state does not allow."""
 
 
@@ -136,8 +136,7 @@ class RunView:
             RecordError: they are damaged.
         """
         path = self.folder.place / "weights.npy"
-        if not path.exists():
-            raise RunError(f"run {self.name} is {self.status} and has no weights on disk; they are written at its end")
+        RunError.unless(path.exists(), said("loaded.no weights", run=self))
         try:
             with plain_file(path) as file:
                 sizes = [self.config.agent.layout(spec).size for spec in self.config.spec.agents]
@@ -214,7 +213,7 @@ class RunView:
     def losses(self) -> list[str]:
         """What to know of records that were dropped, or are gone from the folder since: nothing if none are."""
         lost = {table: count for table, count in self.history.lost.items() if count}
-        return [f"{sum(lost.values()):,} records lost ({', '.join(lost)})"] if lost else []
+        return [f"{counted(sum(lost.values()), 'record')} lost ({', '.join(lost)})"] if lost else []
 
 
 def weights_in(checkpoint: Checkpoint, num_agents: int) -> NDArray[np.float32]:

@@ -52,7 +52,7 @@ from workbench.runs.recovery.restarts import Incident, RestartPolicy
 from workbench.runs.reference_policies import reference_rewards
 from workbench.runs.result import Result, greedy_reward, reward_tenths, sync_lag
 from workbench.runs.rows import rows_of
-from workbench.runs.sentences import said
+from workbench.runs.sentences import counted, said
 from workbench.runs.time_slice import TimeSlice
 from workbench.runs.uninterrupted import uninterrupted
 
@@ -138,8 +138,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         """
         self._require_own()
         with self._lock:
-            if self._status != "created":
-                raise RunError(f"run {self.name} was started before and is {self.status}; launch a new one")
+            RunError.unless(self._status == "created", said("run.again", run=self))
             self._describe({"status": "starting"})  # first: if this is interrupted, the run was never started
             self._status = "starting"
         _live.add(self)
@@ -181,8 +180,7 @@ class Run(RunView, Listener, Awaitable[Result]):
             RunError: the run is not under way, or keeps no checkpoints.
         """
         self._require_going("checkpointed")
-        if not self.config.checkpoint.keep:
-            raise RunError(f"run {self.name} keeps no checkpoints, as checkpoint.keep is 0; launch it with 1 or more")
+        RunError.unless(self.config.checkpoint.keep > 0, said("run.no checkpoints", run=self))
         wanted = self._checkpoints.counters.wanted
         wanted.set(wanted.get() + 1)
 
@@ -216,13 +214,11 @@ class Run(RunView, Listener, Awaitable[Result]):
                 self._supervisor.ring()
 
     def _require_own(self) -> None:
-        if os.getpid() != self._process:
-            raise RunError(said("run.forked", run=self, pid=os.getpid()))
+        RunError.unless(os.getpid() == self._process, said("run.forked", run=self, pid=os.getpid()))
 
     def _require_going(self, what: str) -> None:
         self._require_own()
-        if self.status not in ("starting", "running"):
-            raise RunError(f"run {self.name} is {self.status}; only a run that is under way can be {what}")
+        RunError.unless(self.status in ("starting", "running"), said("run.not going", run=self, what=what))
 
     @property
     def processes(self) -> list[ProcessView]:
@@ -262,7 +258,9 @@ class Run(RunView, Listener, Awaitable[Result]):
     @property
     def unsaved(self) -> list[str]:
         """What is not in the run folder, as the disk refused it; all of it is in memory still. See :meth:`save`."""
-        waiting = (f"{sum(map(len, parts)):,} records of {table}" for table, parts in self._unwritten.items() if parts)
+        waiting = (
+            f"{counted(sum(map(len, parts)), 'record')} of {table}" for table, parts in self._unwritten.items() if parts
+        )
         return [*waiting, *sorted(self._refused)]
 
     def save(self, out: Path | str) -> Path:
@@ -272,8 +270,7 @@ class Run(RunView, Listener, Awaitable[Result]):
             RunError: the run has not ended.
             RecordError: there is a folder of that name already, or the disk refuses.
         """
-        if not self.ended:
-            raise RunError(f"run {self.name} is {self.status}; stop it first, or wait for its end")
+        RunError.unless(self.ended, f"run {self.name} is {self.status}; stop it first, or wait for its end")
         folder = RunFolder.create(self.name, self.description, out, self.folder.schema)
         for table in folder.schema.tables:
             folder.append(table, self.history.table(table))
@@ -329,8 +326,7 @@ class Run(RunView, Listener, Awaitable[Result]):
             ChildFailed: a child failed; the message has its name and traceback.
         """
         self._require_own()
-        if self._status == "created":
-            raise RunError(f"run {self.name} was never started; call run.start()")
+        RunError.unless(self._status != "created", f"run {self.name} was never started; call run.start()")
         wait_for("run", f"run {self.name}", self._supervisor.wait, timeout)
         for text in self.warnings:
             warn(text)
@@ -552,7 +548,7 @@ def launch(
         "clock_offset_ns": time.time_ns() - time.monotonic_ns(),
     }  # fmt: skip
     schema = Schema.of(record_tables(config, brought), metrics_of(config, brought))
-    folder = RunFolder.create(name or _new_name(config, mode, lag), description, out, schema)
+    folder = RunFolder.create(name or new_name(config, mode, lag), description, out, schema)
     folder.hold()
     return begin(kind(plan, folder, description), start)
 
@@ -579,7 +575,8 @@ def _stop_all() -> None:
         run._stop()  # in this thread: none can be started any more
 
 
-def _new_name(config: Config, mode: str, lag: int | None) -> str:
+def new_name(config: Config, mode: str, lag: int | None) -> str:
+    """A name that nobody else has: when, what, and an ending that no other of the same second gets."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     dial = "free" if lag is None else f"lag{lag}"
     return f"{stamp}-{mode}-{dial}-seed{config.seed}-{os.urandom(2).hex()}"

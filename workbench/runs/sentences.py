@@ -32,3 +32,8 @@ def rule(module: str) -> Callable[[Any], Any]:
 
 SENTENCES = beside(__file__)
 said = sentences(__file__)
+
+
+def counted(count: int, word: str) -> str:
+    """A number of things: "1 agent", "2 agents"."""
+    return f"{count:,} {word}{'s' * (count != 1)}"

@@ -127,8 +127,7 @@ def run_cell(launch: Callable[..., Run], resume: Callable[..., Run | LoadedRun],
                     raise RunError(f"the sweep was stopped while {cell.name} was {run.status}") from None
         if run.unsaved:
             raise RunError(f"it finished, and {', '.join(run.unsaved)} are lost: {run.warnings[0]}")
-        if run.folder.path != cell.path:
-            raise RunError(f"it finished in {run.folder.path}, where somebody has moved it; move it back")
+        RunError.unless(run.folder.path == cell.path, said("cells.moved", run=run))
         return result
     finally:
         run.stop()
@@ -137,8 +136,7 @@ def run_cell(launch: Callable[..., Run], resume: Callable[..., Run | LoadedRun],
 
 def _begin(launch: Callable[..., Run], resume: Callable[..., Run | LoadedRun], cell: Cell) -> Run | LoadedRun:
     """The run of a cell, started; as it was loaded if it has finished."""
-    if cell.stopped:
-        raise RunError(f"the sweep was stopped before {cell.name} began")
+    RunError.unless(not cell.stopped, f"the sweep was stopped before {cell.name} began")
     if finished := _finished(_earlier(cell)):
         return finished
     if cell.path.exists():
@@ -262,6 +260,7 @@ def points(fields: Mapping[str, Values], random: int | None = None, seed: int = 
     fields = {name: v.tolist() if hasattr(v, "tolist") else v for name, v in fields.items()}
     for name, values in fields.items():
         require(random is not None or not callable(values), name, values, said("cells.drawn"))
+        require(not (isinstance(values, range) and values[2**63 - 1 :]), name, values, said("cells.endless"))
         several = isinstance(values, Sequence) and not isinstance(values, str | bytes) and len(values) > 0
         require(callable(values) or several, name, values, "a sweep needs a list of values")
     for word, given, least in (("random", 1 if random is None else random, 1), ("random_seed", seed, 0)):

@@ -82,8 +82,7 @@ class Sweep(Awaitable["Sweep"]):
         Raises:
             RunError: the sweep was started before.
         """
-        if self._futures:
-            raise RunError("this sweep was started before; make a new one with workbench.sweep()")
+        RunError.unless(not self._futures, "this sweep was started before; make a new one with workbench.sweep()")
         stopped_here.discard(self.cells[0].stop_file)
         with suppress(FileNotFoundError, NotADirectoryError):  # which the runs will say
             self.cells[0].stop_file.unlink()
@@ -111,8 +110,7 @@ class Sweep(Awaitable["Sweep"]):
             TimeoutError: some have not ended.
             RunError: some failed, which are named; all others are there. The same sweep once more tries them again.
         """
-        if not self._futures:
-            raise RunError("this sweep was never started; call sweep.start()")
+        RunError.unless(bool(self._futures), "this sweep was never started; call sweep.start()")
         wait_for("sweep", "the sweep", self._wait, timeout)
         while self._shown:
             self._shown.pop().finish()

@@ -26,7 +26,7 @@ from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, kept
 from workbench.runs.recovery.deduplication import until
 from workbench.runs.recovery.keepers import parts_of_checkpoint
 from workbench.runs.run import OWN_HOOKS, R, begin, planned
-from workbench.runs.sentences import said
+from workbench.runs.sentences import counted, said
 from workbench.runs.uninterrupted import uninterrupted
 
 # Makes the hooks that a run was launched with, for the configuration that it continues with.
@@ -75,8 +75,7 @@ def resume(
 
 def _ended(path: Path | str, parent_is_gone: bool, given: Given) -> LoadedRun:
     found = LoadedRun(path, **given)
-    if found.mode in loaded.readers:
-        raise RunError(f"run {found.name} is of a trainer that was watched; only its own program can continue it")
+    RunError.unless(found.mode not in loaded.readers, said("resume.watched", run=found))
     if found.ended or (parent_is_gone and elsewhere(found.description)):
         return found
     if elsewhere(found.description):
@@ -152,7 +151,7 @@ def _step_sizes(earlier: LoadedRun, launched: Config, wanted: Config, checkpoint
         settings = SettingsTimeline(config, earlier.settings.changes)
         sizes.append(schedules.learning_rate(settings.at(its), settings.schedule_position(update, its)))
     if not math.isclose(*sizes, rel_tol=0.1):
-        warn(said("resume.step size", before=sizes[0], after=sizes[1], epochs=wanted.epochs))
+        warn(said("resume.step size", before=sizes[0], after=sizes[1], epochs=counted(wanted.epochs, "epoch")))
     return sizes
 
 
