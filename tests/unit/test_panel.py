@@ -610,6 +610,31 @@ def test_the_charts_live_on_when_the_run_with_the_chosen_agent_is_lost(
     assert "stand still" not in panel.widget.state["message"] and "agents is 2" not in panel.widget.state["failures"]
 
 
+def test_a_panel_of_which_no_run_can_be_read_says_so(tmp_path: Path) -> None:
+    run = followed(tmp_path, "lost")
+    panel = wb.Panel(run)
+    spoil(run.folder.path, "deleted")
+    assert panel.wait(DEADLINE_S)  # nothing can come any more
+    assert "cannot be read" in panel.widget.state["runs"][0]["facts"]
+    assert str(run.folder.path) in html.unescape(panel.widget.state["failures"])
+    with pytest.raises(wb.RecordError, match=f"none of the runs can be read: .*{run.folder.path}"):
+        panel.figure()
+
+
+def test_a_picture_that_cannot_be_drawn_for_a_reason_of_ours_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: Any) -> None:
+        raise ValueError("the limits are nan")
+
+    Shown(monkeypatch)
+    monkeypatch.setattr("workbench.view.panel.panel.draw", broken)
+    panel = wb.Panel(loaded(tmp_path))
+    panel.wait(DEADLINE_S)
+    with pytest.raises(ValueError, match="the limits are nan"):
+        panel._ipython_display_()
+
+
 def test_a_run_that_can_be_read_again_is_followed_again(tmp_path: Path) -> None:
     runs = [followed(tmp_path, name) for name in ("away", "well")]
     panel = wb.Panel(runs)

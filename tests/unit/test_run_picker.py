@@ -37,6 +37,13 @@ def test_the_filter_leaves_the_runs_with_these_words(picker):
     assert len(picker.choice.options) == 4
 
 
+def test_a_filter_that_leaves_no_run_says_so_until_it_leaves_some(picker):
+    picker.filter.value = "sequentiel"
+    assert picker.choice.options == () and "no run has &#x27;sequentiel&#x27;" in picker._said.value
+    picker.filter.value = "sequenti"
+    assert len(picker.choice.options) == 2 and picker._said.value == ""
+
+
 def test_a_panel_and_a_report_open_of_the_chosen_runs(picker, monkeypatch):
     picker.choice.index = (0, 2)
     picker.buttons["Panel"].click()

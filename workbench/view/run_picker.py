@@ -10,7 +10,7 @@ from workbench.runs.listing import RunList
 from workbench.runs.loaded import LoadedRun
 from workbench.view.html import attempt, quiet
 from workbench.view.picture import Live
-from workbench.view.sentences import counted
+from workbench.view.sentences import counted, said
 
 # Makes what is shown of some runs, in its order.
 Opener: TypeAlias = Callable[[list[LoadedRun]], tuple[object, ...]]
@@ -58,6 +58,7 @@ class RunPicker(Live):
 
     def _list(self) -> None:
         self.choice.options = [line for line in self._lines if self.filter.value.lower() in line[0].lower()]
+        self._said.value = "" if self.choice.options else quiet(said("run_picker.none", words=self.filter.value))
 
     def _open(self, opener: Opener) -> None:
         def opening() -> None:

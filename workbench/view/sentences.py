@@ -2,14 +2,10 @@
 
 from workbench.core.config import Config
 from workbench.runs.sentences import beside as beside
+from workbench.runs.sentences import counted as counted
 from workbench.runs.sentences import sentences
 
 said = sentences(__file__)
-
-
-def counted(count: int, word: str) -> str:
-    """A number of things: "1 agent", "2 agents"."""
-    return f"{count:,} {word}{'s' * (count != 1)}"
 
 
 def sizes(config: Config) -> dict[str, str]:

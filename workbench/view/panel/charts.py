@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from workbench.core.config import ConfigError
 from workbench.core.records import TABLES
 from workbench.core.sentences import did_you_mean
+from workbench.core.settings import require
 from workbench.runs.loaded import RunView
 from workbench.runs.metrics import METRICS, loss_name
 from workbench.runs.sentences import beside
@@ -101,7 +103,7 @@ def charts_of(runs: Sequence[RunView]) -> dict[str, Chart]:
 
 @dataclass(frozen=True)
 class Choices:
-    """What to draw and how. A choice that no run could be drawn by raises ValueError when the object is built.
+    """What to draw and how. A choice that no run could be drawn by raises ConfigError when the object is built.
 
     Attributes:
         charts: Names of charts (:func:`charts_of`), in the order in which they are drawn.
@@ -120,20 +122,18 @@ class Choices:
         charts = (self.charts,) if isinstance(self.charts, str) else self.charts
         object.__setattr__(self, "charts", tuple(dict.fromkeys(charts)))
         if not 1 <= len(self.charts) <= MAX_CHARTS:
-            raise ValueError(f"{len(self.charts)} charts are chosen; choose 1 to {MAX_CHARTS} of {', '.join(CHARTS)}")
-        if not 0 <= self.smoothing < 1:
-            raise ValueError(f"smoothing is {self.smoothing!r}; it must be a share of the run's length, 0 to below 1")
-        if self.over not in AXIS_LABELS:
-            raise ValueError(f"over is {self.over!r}; it must be one of {', '.join(AXIS_LABELS)}")
+            raise ConfigError(f"{len(self.charts)} charts are chosen; choose 1 to {MAX_CHARTS} of {', '.join(CHARTS)}")
+        share = "it must be a share of the run's length, 0 to below 1"
+        require(0 <= self.smoothing < 1, "smoothing", self.smoothing, share)
+        require(self.over in AXIS_LABELS, "over", self.over, f"it must be one of {', '.join(AXIS_LABELS)}")
         whole = isinstance(self.agents, int) and not isinstance(self.agents, bool) and self.agents >= 0
-        if not whole and self.agents not in ("together", "each"):
-            raise ValueError(f'agents is {self.agents!r}; it must be "together", "each" or the index of an agent')
+        known = 'it must be "together", "each" or the index of an agent'
+        require(whole or self.agents in ("together", "each"), "agents", self.agents, known)
 
     def check(self, charts: Mapping[str, Chart], runs: Sequence[RunView]) -> None:
         """Refuse a chart that is none of those that there are, and an agent that none of the runs has."""
         for name in self.charts:
             if name not in charts:
-                raise ValueError(f"there is no chart {name!r}; {did_you_mean(name, charts)}")
-        most = max(run.config.num_agents for run in runs)
-        if isinstance(self.agents, int) and self.agents >= most:
-            raise ValueError(f"agents is {self.agents}; the runs have agents 0 to {most - 1}")
+                raise ConfigError(f"there is no chart {name!r}; {did_you_mean(name, charts)}")
+        known = {"together", "each", *range(most := max(run.config.num_agents for run in runs))}
+        require(self.agents in known, "agents", self.agents, f"the runs have agents 0 to {most - 1}")

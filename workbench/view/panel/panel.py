@@ -20,6 +20,7 @@ from typing import Any
 
 from IPython.display import display
 
+from workbench.core.config import ConfigError
 from workbench.diagnose.doctor import diagnose
 from workbench.runs.awaiting import INTERVAL_S, with_buttons
 from workbench.runs.compare import Comparison
@@ -184,6 +185,7 @@ class Panel:
         caption = verdict(pair) if pair is not None and pair.ended else ""
         caption += f" Left out, as it cannot be read: {', '.join(self.names[index] for index in gone)}." * bool(gone)
         shown = [run for index, run in enumerate(self.runs) if index not in gone]
+        RecordError.unless(bool(shown), said("panel.none", gone="; ".join(gone.values())))
         caption += f" {said('panel.first', most=MOST_STYLES, count=len(shown))}" * (len(shown) > MOST_STYLES)
         return draw(shown[:MOST_STYLES], self.choices, caption.strip())
 
@@ -210,7 +212,7 @@ class Panel:
 
     def _draw_picture(self) -> None:
         """Renew the picture wherever the panel is displayed."""
-        with self._picturing, suppress(RecordError, ValueError):  # what can be read may have nothing that was chosen
+        with self._picturing, suppress(RecordError, ConfigError):  # what can be read may have nothing that was chosen
             if twins := [twin for twin in self._twins if twin]:
                 figure = self.figure()
                 shown = {"image/png": to_png(figure, colours=NOTEBOOK_COLOURS), "text/plain": repr(figure)}

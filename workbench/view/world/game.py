@@ -138,8 +138,7 @@ class Game:
         if self.unseen:
             return None
         try:
-            if not hasattr(self._world, "render"):
-                raise RunError(f"{self.config.world.title} offers neither {_OFFERED}")
+            RunError.unless(hasattr(self._world, "render"), f"{self.config.world.title} offers neither {_OFFERED}")
             picture: NDArray[np.uint8] = np.asarray(self._world.render())
             if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
                 raise RunError(f"render() gave {picture.dtype} of shape {picture.shape}; it must give RGB as uint8")
