@@ -86,6 +86,17 @@ def test_files_give_every_bit_back_and_are_the_same_twice(write, read, run, tmp_
         assert path.read_bytes() == twin.read_bytes()
 
 
+def test_two_runs_of_one_name_are_told_apart_by_their_folders(run, tmp_path):
+    twin = workbench.load(finished_run(tmp_path / "elsewhere", name="free", seed=4))
+    path = to_parquet([run, twin], tmp_path)[0]
+    about = json.loads(pyarrow.parquet.read_schema(path).metadata[b"workbench"])
+    assert about == {str(each.folder.path): each.description for each in (run, twin)}
+    assert pd.read_parquet(path).groupby("run")["seed"].first().to_dict() == {
+        str(run.folder.path): 3, str(twin.folder.path): 4,
+    }  # fmt: skip
+    assert set(to_pandas([run, workbench.load(run.folder.path)])["epochs"]["run"]) == {"free"}  # one run, given twice
+
+
 def test_a_parquet_file_describes_its_runs(run, tmp_path):
     path = to_parquet(run, tmp_path)[0]
     about = json.loads(pyarrow.parquet.read_schema(path).metadata[b"workbench"])

@@ -38,12 +38,12 @@ def to_pandas(runs: RunView | Sequence[RunView]) -> "dict[str, pd.DataFrame]":
         ConfigError: there are no runs.
         ExportError: pandas is not installed.
     """
-    pandas, several = need("pandas"), runs_of(runs, "export")
+    pandas = need("pandas")
     frames: dict[str, list[pd.DataFrame]] = {}
-    for run in several:
+    for name, run in _named(runs_of(runs, "export")).items():
         check_tables(run.history)
         for table in run.history.schema.tables:
-            frames.setdefault(table, []).append(_frame(pandas, run, table))
+            frames.setdefault(table, []).append(_frame(pandas, name, run, table))
     return {table: pandas.concat(each, ignore_index=True) for table, each in frames.items()}
 
 
@@ -89,7 +89,7 @@ def to_parquet(runs: RunView | Sequence[RunView], out: Path | str) -> list[Path]
         ExportError: pandas or pyarrow is not installed.
     """
     arrow, parquet, runs = need("pyarrow"), need("pyarrow.parquet"), runs_of(runs, "export")
-    about = json.dumps({run.name: run.folder.read_description() for run in runs}).encode()
+    about = json.dumps({name: run.folder.read_description() for name, run in _named(runs).items()}).encode()
 
     def write(frame: "pd.DataFrame", file: BinaryIO) -> None:
         table = arrow.Table.from_pandas(frame, preserve_index=False)
@@ -103,10 +103,16 @@ def _cell(text: str) -> str:
     return f"'{plain(text)}" if text.startswith(("=", "+", "-", "@")) else plain(text)
 
 
-def _frame(pandas: Any, run: RunView, table: str) -> "pd.DataFrame":
+def _named(runs: Sequence[RunView]) -> dict[str, RunView]:
+    """Runs by name; those of different folders that share one by their path."""
+    names = [path.name for path in {run.folder.path for run in runs}]
+    return {str(run.folder.path) if names.count(run.name) > 1 else run.name: run for run in runs}
+
+
+def _frame(pandas: Any, name: str, run: RunView, table: str) -> "pd.DataFrame":
     records, words_of = run.history.table(table), run.history.schema.tables[table].words
     known = {field: dict(enumerate(words)) for field, words in words_of.items()}
-    which = (run.name, run.mode, run.lag, " ".join(run.faults), run.config.seed)
+    which = (name, run.mode, run.lag, " ".join(run.faults), run.config.seed)
     fields = {field: np.ascontiguousarray(records[field]) for field in records.dtype.names or ()}
     words = {field: [of.get(each, str(each)) for each in fields[field].tolist()] for field, of in known.items()}
     columns = dict(zip(RUN_COLUMNS, which, strict=True)) | fields | words
