@@ -16,8 +16,9 @@ import pytest
 
 import workbench as wb
 from tests.process import broken
+from workbench.core.processes.blocks import weight_store_layout
 from workbench.runs.folder import RecordError, RecordWarning, RunFolder
-from workbench.runs.recovery.checkpoint import CheckpointError, checkpoint_of
+from workbench.runs.recovery.checkpoint import CheckpointError, checkpoint_of, write_checkpoint
 
 CONFIG = wb.preset("tiny").replace(**{"device": "cpu", "epochs": 40, "checkpoint.interval": 5})
 DEADLINE_S = 120
@@ -172,6 +173,19 @@ def test_a_run_can_go_on_without_an_agents_learning(folder):
 
 
 # What a checkpoint promises
+
+
+def test_the_time_between_a_stop_and_a_resume_is_no_sync_lag(folder):
+    day_s, run = 86_400, wb.launch(CONFIG, lag=3, out=folder)
+    wait_until(lambda: reached(run, 20))
+    run.stop()
+    place = run.folder.path / "checkpoints"
+    kept = checkpoint_of(place, "newest")
+    for agent, spec in enumerate(CONFIG.spec.agents):  # it was stopped yesterday
+        weight_store_layout(CONFIG, spec, 3).open(kept.arrays[f"agent {agent}/weight store"])["time"][:] -= day_s
+    write_checkpoint(place, kept.epoch, kept.arrays, kept.description, keep=2)
+    result = wb.resume(run.folder.path).wait(DEADLINE_S)
+    assert 0 < result.sync_lag["milliseconds"]["max"] < 1e3 * day_s / 2
 
 
 def test_a_checkpoint_comes_after_the_records_of_what_it_holds(folder, monkeypatch):

@@ -217,10 +217,10 @@ def _task(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fits(info: RunInfo, name: str, wanted: Any) -> bool:
     many = wanted if isinstance(wanted, Collection) and not isinstance(wanted, str) else [wanted]
-    found = {"tag": info.tags, "sweep": [info.relations.get("sweep")]}.get(name) or [info.value(name)]
+    known = {"tag": info.tags, "sweep": [info.relations.get("sweep")], "lag": [info.lag] * (info.mode is not None)}
+    found = known.get(name, [info.value(name)])
     # on a terminal, the name 2024 came as a number
-    fits = any(it in many or (isinstance(it, str) and it in map(str, many)) for it in found)
-    return fits and not (name == "lag" and info.mode is None)
+    return any(it in many or (isinstance(it, str) and it in map(str, many)) for it in found)
 
 
 def _related(found: list[RunInfo]) -> list[RunInfo]:

@@ -108,12 +108,11 @@ class Run(RunView, Listener, Awaitable[Result]):
         self._result: Result | None = None
         self._status, self._process = "created", os.getpid()
         self._lock, self._steering, self._noting = threading.Lock(), threading.Lock(), threading.RLock()
-        device = description["device"]
         try:
             if start is not None:
                 self.history = history_of(folder, description)
                 self._repeats.expect(self.history)  # what follows a kept state is done again, for one a publication
-            plan = dataclasses.replace(plan, config=plan.config.replace(device=device))
+            plan = dataclasses.replace(plan, config=plan.config.replace(device=description["device"]))
             children = functools.partial(new_process, plan.config.processes.start_method)
             self._supervisor = Supervisor(plan, folder.subfolder("logs"), children)
             self._checkpoints = Checkpoints(self._supervisor, self._keep_records, self._write_checkpoint)
@@ -121,6 +120,9 @@ class Run(RunView, Listener, Awaitable[Result]):
             self._supervisor.listeners += [self._restarts, self._checkpoints, self]
             if start is not None:
                 self._checkpoints.put_back(start.arrays, start.epoch)
+                for block in self._supervisor.shared.store_blocks:  # the time in which nothing ran is no sync lag
+                    published = block.open()["time"]
+                    published += time.time() - published.max()
         except BaseException:
             folder.write_description(description | {"status": "failed"})
             folder.release()
@@ -223,13 +225,12 @@ class Run(RunView, Listener, Awaitable[Result]):
     @property
     def processes(self) -> list[ProcessView]:
         """The run's children, as they are now."""
-        supervisor = self._supervisor
         return [
             ProcessView(
                 each.job.name, each.job.role, each.job.agents, each.process.pid, each.process.is_alive(),
                 silence_s if each.process.is_alive() else 0.0, each.job.restarts,
             )
-            for each, silence_s in zip(supervisor.children, self._restarts.silence.seconds, strict=True)
+            for each, silence_s in zip(self._supervisor.children, self._restarts.silence.seconds, strict=True)
         ]  # fmt: skip
 
     @property
@@ -447,9 +448,8 @@ class Run(RunView, Listener, Awaitable[Result]):
         )  # fmt: skip
 
     def _digests(self) -> dict[str, str]:
-        supervisor = self._supervisor
-        rows = [field for replay in supervisor.shared.replays for field in rows_of(replay).values()]
-        chains = {name: [chain] for name, chain in supervisor.progress.digests().items()}
+        rows = [field for replay in self._supervisor.shared.replays for field in rows_of(replay).values()]
+        chains = {name: [chain] for name, chain in self._supervisor.progress.digests().items()}
         parts = {"weights": self._read_weights(), "replay": rows} | chains
         # a run with a fault never equals a sound one
         faults = [np.frombuffer(fault.encode(), np.uint8) for fault in self.faults]

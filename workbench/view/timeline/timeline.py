@@ -60,8 +60,7 @@ class Timeline:
         """
         description = run.folder.read_description()
         self.run, self.spans = run, spans_of(run.history)
-        if not np.isin(self.spans["kind"], list(SpanKind)).all():
-            raise RecordError(f"the spans of {run.name} are damaged: one has an unknown kind")
+        RecordError.unless(bool(np.isin(self.spans["kind"], list(SpanKind)).all()), said("timeline.damaged", run=run))
         self.processes: tuple[str, ...] = tuple(description.get("processes", ()))
         lives = description.get("resumed", ())  # time 0 is in the newest; what the others did has times below that
         began = 1e9 * lives[-1].get("time", 0) - description.get("clock_offset_ns", 0) if lives else -math.inf
