@@ -172,6 +172,21 @@ def test_a_run_can_go_on_without_an_agents_learning(folder):
     assert done[0] < done[1] == config.total_updates
 
 
+def test_an_agent_that_was_left_behind_stays_so_when_its_rows_are_gone(folder):
+    config = CONFIG.replace(**{"epochs": 400, "processes.learner_death": "continue"})
+    run = wb.launch(config, lag=1, out=folder)
+    wait_until(lambda: reached(run, 10))
+    os.kill(run.processes[1].pid, signal.SIGKILL)
+    wait_until(lambda: reached(run, 60))
+    run.stop()
+    with pytest.warns(RecordWarning, match="agent 0 learns no more, as before"):
+        again = wb.resume(run.folder.path, epochs=run.progress["epochs"] + 10)
+    assert again.wait(DEADLINE_S).status == "finished" and again.incidents == run.incidents
+    updates = again.history.updates
+    done = [int(updates["update"][updates["agent"] == agent].max()) for agent in (0, 1)]
+    assert done[0] < done[1] == again.config.total_updates
+
+
 # What a checkpoint promises
 
 

@@ -30,8 +30,7 @@ def first_not_finite(tables: Mapping[str, Records]) -> NotFinite | None:
     found = []
     for table, records in tables.items():
         for field in COMPUTED[table]:
-            bad = np.flatnonzero(~np.isfinite(records[field]))
-            if len(bad):
+            if len(bad := np.flatnonzero(~np.isfinite(records[field]))):
                 first = records[bad[np.argmin(records["epoch"][bad])]]
                 update = int(first["update"]) if table == "updates" else None
                 found.append(NotFinite(field, float(first[field]), int(first["agent"]), int(first["epoch"]), update))

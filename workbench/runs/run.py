@@ -120,9 +120,15 @@ class Run(RunView, Listener, Awaitable[Result]):
             self._supervisor.listeners += [self._restarts, self._checkpoints, self]
             if start is not None:
                 self._checkpoints.put_back(start.arrays, start.epoch)
-                for block in self._supervisor.shared.store_blocks:  # the time in which nothing ran is no sync lag
-                    published = block.open()["time"]
-                    published += time.time() - published.max()
+                shared, progress = self._supervisor.shared, self._supervisor.progress
+                for agent, replay in enumerate(shared.replays):
+                    published = shared.store_blocks[agent].open()["time"]
+                    published += time.time() - published.max()  # the time in which nothing ran is no sync lag
+                    gone = replay.oldest_intact // replay.steps_per_epoch  # epochs without rows
+                    if self.lag is not None and progress.epochs_learned(agent) < gone:
+                        progress.freeze(agent)  # its learner had died, and the run continued without it
+                        progress.report_learned(agent, self.config.epochs)
+                        warn(said("resume.left behind", agent=agent))
         except BaseException:
             folder.write_description(description | {"status": "failed"})
             folder.release()

@@ -63,7 +63,8 @@ class Recovery(Hook):
             if journal.step >= 0:
                 restore_agent(trainer, index, journal.load())
                 trainer.show(index, journal.step)
-                trainer.progress.report_learned(index, trainer.learned[index])
+                # of one that the run continues without, all are reported already
+                parts.progress.report_learned(index, max(trainer.learned[index], parts.progress.epochs_learned(index)))
 
 
 def _layouts(name: str, title: str, states: Mapping[str, State], slots: int) -> dict[str, Layout]:
