@@ -11,6 +11,7 @@ import workbench
 from tests import batches
 from tests.soundness import check_agent, check_replay, check_world
 from tests.unit import inprocess
+from workbench.api import preset
 from workbench.core.agents.value_agent import initial_weights
 from workbench.core.config import ConfigError
 from workbench.core.envs.treasurehunt import GEM
@@ -27,7 +28,6 @@ from workbench.diagnose.faults import processes as processes_faults
 from workbench.diagnose.faults import weights as weights_faults
 from workbench.runs.evaluation import Evaluation
 from workbench.runs.live_settings import LiveSettings
-from workbench.runs.presets import preset
 from workbench.runs.recovery import restarts
 from workbench.runs.recovery.keepers import Recovery
 from workbench.runs.rows import broken_rows, rows_of
@@ -417,6 +417,31 @@ def test_a_copy_that_nobody_disturbs_is_whole(fault):
     for snapshot, vector in zip(pair.collector.in_use, pair.collector.vectors, strict=True):
         assert snapshot.checksum == checksum(vector)
     assert pair.versions == [0, 1, 2, 3, 4, 5]  # one model holds the newest version only
+
+
+def float_config(world, **changes):
+    """CONFIG in a world of another library, whose observations are floats."""
+    changes = {"world.max_turns": TURNS, "replay.learning_starts": 2 * TURNS, **changes}
+    return CONFIG.replace(world=world, **changes)
+
+
+@pytest.mark.parametrize("fault", ["torn_weights_per_parameter=0", "torn_weights_state_dict=0"])
+def test_a_copy_that_nobody_disturbs_is_whole_for_every_agent_also_where_agents_are_unequal(fault):
+    pytest.importorskip("mpe2")
+    pair = Pair(fault, config=float_config("pettingzoo:mpe2.simple_speaker_listener_v4")).run(4)
+    assert len({len(vector) for vector in pair.collector.vectors}) == 2
+    for snapshot, vector in zip(pair.collector.in_use, pair.collector.vectors, strict=True):
+        assert snapshot.checksum == checksum(vector)
+
+
+@pytest.mark.parametrize("fault", ["actor_history_cleared", "episode_boundary_ignored", "wraparound_ignored"])
+def test_where_observations_are_floats_frames_that_were_never_written_are_blank_too(fault):
+    pytest.importorskip("gymnasium")
+    ring = {"replay.capacity": 4 * TURNS, "replay.window": 3 * TURNS}
+    pair = Pair(fault, config=float_config("gymnasium:CartPole-v1", **ring)).run()
+    assert np.isfinite(pair.trainer.agents[0].get_state()["vector"]).all()
+    first = rows(pair.trainer.replays[0], np.arange(4 * TURNS), pair.config)
+    assert np.isfinite(first.s_tm1).all()
 
 
 @both

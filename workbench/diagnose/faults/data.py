@@ -80,7 +80,7 @@ class _Unbroken(Replay):
         turns, frames = np.reshape(turn, (-1, 1)) - self._back, self.arrays["frame"].reshape(-1, *self.spec.shape)
         index = ((np.reshape(slot, (-1, 1)) * (self.turns + 1) + turns) * self._worlds + world[:, None]) % len(frames)
         stack: NDArray[np.uint8] = frames.take(index, axis=0, out=out, mode="clip")
-        stack *= stack != UNWRITTEN  # frames that were never written are blank, as in the original's zeroed ring
+        stack[(stack == UNWRITTEN) | (stack != stack)] = 0  # what was never written is blank, as in the original's ring
         return stack
 
 
@@ -110,7 +110,7 @@ class _Endless(_Unbroken):
         out.r_t[:], out.discount_t[:], last = 0, 1, out.number.copy()
         for number in (out.number + step * self._worlds for step in range(self._n_step)):
             there = number < self._end
-            reward = self.rows["reward"].take(number, mode="wrap") * self._reward_scale
+            reward = self._known("reward", number) * self._reward_scale
             out.r_t += np.where(there, out.discount_t * reward, np.float32(0))
             out.discount_t *= np.where(there, np.float32(self._gamma), np.float32(1))
             last[there] = number[there]

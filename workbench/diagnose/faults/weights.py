@@ -13,6 +13,7 @@ from workbench.core import registry
 from workbench.core.agents.flat_parameters import bind, to_numpy
 from workbench.core.agents.value_agent import ValueAgent, arguments_of
 from workbench.core.config import Config
+from workbench.core.envs.base import AgentSpec
 from workbench.core.processes.worker import Parts
 from workbench.core.shared.weight_store import Snapshot, WeightStore
 from workbench.core.train.loop import Collector, Trainer
@@ -33,10 +34,10 @@ class _SharedModel(WeightStore):
     gets the newest there is: one model holds no older version.
     """
 
-    def __init__(self, parts: Parts, agent: int, copy: Copy) -> None:
+    def __init__(self, parts: Parts, agent: int, copier: Callable[[Config, AgentSpec], Copy]) -> None:
         super().__init__(parts.store_blocks[agent].open())
         self._model: Vector = self._arrays["vector"][0]
-        self._copy_half = copy
+        self._copy_half = copier(parts.config, parts.config.spec.agents[agent])
 
     def _copy(self, source: Vector, target: Vector) -> None:
         for source_half, target_half in zip(np.split(source, 2), np.split(target, 2), strict=True):
@@ -57,30 +58,28 @@ class _SharedModel(WeightStore):
 
 
 class _Torn(Fault):
-    """Both sides of the exchange use one shared model and copy it with :meth:`copier`."""
+    """Both sides of the exchange use one shared model of each agent and copy it with :meth:`copier`."""
 
-    def copier(self, config: Config) -> Copy:
-        """The way in which a network is copied."""
+    def copier(self, config: Config, spec: AgentSpec) -> Copy:
+        """The way in which an agent's network is copied."""
         raise NotImplementedError
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """The learner writes into the shared model."""
-        copy = self.copier(trainer.config)
-        trainer.stores |= {agent: _SharedModel(parts, agent, copy) for agent in trainer.stores}
+        trainer.stores |= {agent: _SharedModel(parts, agent, self.copier) for agent in trainer.stores}
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """The actor reads from it."""
-        copy = self.copier(collector.config)
-        collector.stores = [_SharedModel(parts, agent, copy) for agent in range(len(collector.stores))]
+        collector.stores = [_SharedModel(parts, agent, self.copier) for agent in range(len(collector.stores))]
         _sync_to_newest(collector)
 
 
 class TornWeightsPerParameter(_Torn):
     """Weights are copied parameter by parameter while the learner writes them: a mixture that never existed."""
 
-    def copier(self, config: Config) -> Copy:
+    def copier(self, config: Config, spec: AgentSpec) -> Copy:
         """A loop over the parameters, with a pause after each."""
-        layout, pause_s = config.agent.layout(config.spec.agents[0]), self.strength / 1e6
+        layout, pause_s = config.agent.layout(spec), self.strength / 1e6
 
         def copy(source: Vector, target: Vector) -> None:
             """One parameter at a time."""
@@ -94,9 +93,9 @@ class TornWeightsPerParameter(_Torn):
 class TornWeightsStateDict(_Torn):
     """Weights are copied with ``load_state_dict``, which is often taken to be atomic. It is the same loop."""
 
-    def copier(self, config: Config) -> Copy:
+    def copier(self, config: Config, spec: AgentSpec) -> Copy:
         """``load_state_dict`` from one network to another, with a pause before each layer."""
-        arguments, spec, pause_s = arguments_of(config), config.spec.agents[0], self.strength / 1e6
+        arguments, pause_s = arguments_of(config), self.strength / 1e6
         networks = arguments.network(spec), arguments.network(spec)
         for layer in networks[1].children():
             layer.register_load_state_dict_pre_hook(lambda *_: sleep(pause_s))  # type: ignore[no-untyped-call]  # torch
