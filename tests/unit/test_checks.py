@@ -16,6 +16,7 @@ from workbench.core.shared.replay import Replay
 from workbench.core.shared.weight_store import WeightStore
 from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose import rules, sentences, stages
+from workbench.diagnose.audit import audited, pack, settings_sum
 from workbench.diagnose.cases import Case, Judge, Wrong, read_cases
 from workbench.diagnose.catalogue import CHECKS
 from workbench.diagnose.checks import Number, run_checks
@@ -540,7 +541,19 @@ def test_a_check_that_fails_says_what_to_do_with_settings_and_calls_that_there_a
     }
 
 
-def test_a_file_of_evidence_whose_name_has_no_plain_numbers_is_left_out(tmp_path):
+@pytest.mark.parametrize("name", ["turns-\u00b2-0", "turns-0-99999999999999999999", "turns-0--1", "turns-7-0"])
+def test_a_file_of_evidence_whose_name_has_no_agent_and_epoch_of_the_run_is_left_out(name, tmp_path):
     (tmp_path / "audit").mkdir()
-    (tmp_path / "audit" / "turns-\u00b2-0.evidence").touch()
-    assert read_cases(tmp_path, SettingsTimeline(made.CONFIG)) == ()
+    for each in (name, "turns-1-0"):
+        kept = pack({"process": "actor", "settings": settings_sum(made.CONFIG)})
+        (tmp_path / "audit" / f"{each}.evidence").write_bytes(kept)
+    found = read_cases(tmp_path, SettingsTimeline(made.CONFIG))
+    assert [(case.agent, case.epoch) for case in found] == [(1, 0)]
+
+
+def test_the_actor_keeps_no_evidence_of_epochs_so_long_that_nobody_could_read_it():
+    """Otherwise it would take that memory, and above 2 GiB die of it."""
+    rows = {"replay.capacity": 2 * 10**7, "replay.window": 10**7, "replay.learning_starts": 10**7}
+    config = made.CONFIG.replace(**{"world.max_turns": 10**6, "world.num_worlds": 4, **rows})
+    assert not audited(config, 0, acting=True) and audited(config, 0, acting=False)
+    assert audited(made.CONFIG, 0, acting=True) >= {(0, 0), (1, 0)}

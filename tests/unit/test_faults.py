@@ -236,6 +236,13 @@ def test_faults_that_would_undo_each_other_are_refused():
     assert len(prepare(["sync_rarely", "corrupt_rows", "double_target_update"], CONFIG, "sequential", 1)) == 3
 
 
+def test_one_fault_may_be_given_by_itself_and_what_is_none_is_refused_by_name():
+    for alone in ("sync_never", make("sync_never")):
+        assert [fault.name for fault in prepare(alone, CONFIG, "sequential", 1)] == ["sync_never"]
+    with pytest.raises(FaultError, match="there is no fault '3'"):
+        prepare([3], CONFIG, "sequential", 1)
+
+
 def test_the_core_has_no_word_for_what_comes_in_through_its_hooks():
     core = Path(workbench.__file__).parent / "core"
     for path in set(core.rglob("*.py")) - {core / "train" / "hooks.py"}:

@@ -44,6 +44,8 @@ from workbench.zoo.prioritised import PrioritisedSampler
 BUDGET = 8_000_000
 # Rounds of each agent, on each side, from which on more would tell little; and of all agents, so that files stay few.
 MOST, MOST_IN_ALL = 8, 500
+# Bytes of one file of evidence, and what is read of one.
+MOST_BYTES = 2**28
 # Worlds, others in each epoch, and rows of a batch that are kept.
 WORLDS, ROWS = 4, 64
 # Numbers of each parameter that are kept where the whole vector is not needed.
@@ -67,13 +69,19 @@ class Audit(Hook):
         _Learning(trainer, parts)
 
 
-def audited(config: Config, first: int) -> set[tuple[int, int]]:
-    """The agents and epochs, from a first epoch on, that one side looks at."""
-    weights = sum(config.agent.layout(spec).size for spec in config.spec.agents)
-    frames = sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in config.spec.agents)
-    states = config.agent.num_frames * (WORLDS * config.max_turns + 3 * config.learning.batch_size)  # of one round
-    count = min(int(np.clip(BUDGET / (12 * weights + frames * states + 1), 1, MOST) * config.num_agents), MOST_IN_ALL)
-    return {(at % config.num_agents, first + at * (config.epochs - first) // count) for at in range(count)}
+def audited(config: Config, first: int, acting: bool) -> set[tuple[int, int]]:
+    """The agents and epochs, from a first epoch on, that one side looks at.
+
+    None of an agent whose evidence would be too large: nobody could read it, and its process would need that memory.
+    """
+    specs, stacked, batch = config.spec.agents, config.agent.num_frames, config.learning.batch_size
+    weights = np.array([4 * config.agent.layout(spec).size for spec in specs])
+    frames = np.array([math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in specs])
+    whole = 3 * weights.sum() + frames.sum() * stacked * (WORLDS * config.max_turns + 3 * batch)  # of one round
+    count, agents = min(int(np.clip(BUDGET / (whole + 1), 1, MOST) * len(specs)), MOST_IN_ALL), len(specs)
+    networks, states = (1, min(WORLDS, config.num_worlds) * config.max_turns) if acting else (2, 3 * batch)
+    fits = networks * weights + (stacked + 2) * states * frames <= MOST_BYTES
+    return {(at % agents, first + at * (config.epochs - first) // count) for at in range(count) if fits[at % agents]}
 
 
 def settings_sum(config: Config) -> int:
@@ -106,9 +114,9 @@ def unpack(content: bytes) -> dict[str, NDArray[Any]]:
 class _Side(Side):
     """Either side, what of it is looked at, and the way to the run folder."""
 
-    def __init__(self, parts: Parts, first: int) -> None:
+    def __init__(self, parts: Parts, first: int, acting: bool) -> None:
         super().__init__(parts, SAMPLE)
-        self.job, self.audited = parts.job, audited(self.config, first)
+        self.job, self.audited = parts.job, audited(self.config, first, acting)
         self._settings = settings_sum(self.config)
 
     def keep(self, kind: str, agent: int, epoch: int, **evidence: Any) -> None:
@@ -134,7 +142,7 @@ class _Acting(_Side):
     """The actor's side."""
 
     def __init__(self, collector: Collector, parts: Parts) -> None:
-        super().__init__(parts, 0)
+        super().__init__(parts, 0, acting=True)
         self.collector, self.world = collector, collector.world
         self._epochs: dict[int, _Turns] = {}
         # of worlds that play environments of other libraries: what each of them has answered in this turn, by agent
@@ -150,8 +158,7 @@ class _Acting(_Side):
             override(policy, "act", partial(self._choose, agent=agent))
 
     def _epoch(self, collect: Wrapped, epoch: int, version: int | None) -> None:
-        agents = [agent for agent in range(len(self.stores)) if (agent, epoch) in self.audited]
-        self._epochs = {agent: _Turns(self.world, agent, epoch) for agent in agents}
+        self._epochs = {agent: _Turns(self.world, agent, epoch) for agent, at in sorted(self.audited) if at == epoch}
         collect(epoch, version)
         for agent, turns in self._epochs.items():
             if (weights := getattr(self.collector.policies[agent], "weights", None)) is not None:
@@ -263,7 +270,7 @@ class _Learning(_Side):
     """The side of a group of agents' learner."""
 
     def __init__(self, trainer: Trainer, parts: Parts) -> None:
-        super().__init__(parts, parts.config.epochs - parts.config.learning_epochs)
+        super().__init__(parts, parts.config.epochs - parts.config.learning_epochs, acting=False)
         self.trainer = trainer
         self._phases: dict[int, _Phase] = {}
         self._unpublished: dict[int, int] = {}  # the epoch of the last such phase, by agent

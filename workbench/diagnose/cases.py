@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from workbench.core.config import Config
 from workbench.core.envs.treasurehunt import TreasurehuntConfig
-from workbench.diagnose.audit import ENDING, settings_sum, unpack
+from workbench.diagnose.audit import ENDING, MOST_BYTES, settings_sum, unpack
 from workbench.diagnose.clean import difference
 from workbench.diagnose.sentences import beside, said
 from workbench.runs.files import plain_file
@@ -24,8 +24,8 @@ from workbench.zoo.sparse import SparseConfig
 
 # How far float32 may be from float64, by what is compared, as ``cases.toml`` says.
 TOLERANCES: dict[str, float] = beside(__file__)
-# Files of evidence that are read, and bytes of one: what an audit writes is far below.
-MOST_FILES, MOST_BYTES = 3_000, 2**28
+# Files of evidence that are read: what an audit writes is far below.
+MOST_FILES = 3_000
 
 
 class Wrong(Exception):
@@ -183,17 +183,17 @@ def equal(found: NDArray[Any], due: NDArray[Any], finding: str, **about: Any) ->
 
 
 def read_cases(folder: Path, settings: SettingsTimeline) -> tuple[Case, ...]:
-    """All evidence in a run folder that was kept under these settings; files that cannot be read are left out."""
+    """All evidence in a run folder that was kept under these settings; other files are left out."""
     cases, wanted = [], settings_sum(settings.config)
     for path in sorted(folder.glob(f"audit/*-*-*{ENDING}"))[:MOST_FILES]:
-        kind, agent, epoch = path.stem.split("-", 2)
-        if not (agent.isdecimal() and epoch.isdecimal() and int(agent) < settings.config.num_agents):
-            continue
         try:
+            kind, agent, epoch = path.stem.split("-", 2)
             with plain_file(path) as file:
                 found = unpack(file.read(MOST_BYTES))
+            case = Case(kind, int(agent), int(epoch), settings.at(int(epoch)), found)
         except Exception:  # damaged as it may be, or made to be: NumPy refuses that in many ways
             continue
-        if np.array_equal(found.get("settings", ()), wanted) and "process" in found:
-            cases.append(Case(kind, int(agent), int(epoch), settings.at(int(epoch)), found))
+        there = case.agent in range(settings.config.num_agents) and case.epoch in range(settings.config.epochs)
+        if there and np.array_equal(found.get("settings", ()), wanted) and case.has("process"):
+            cases.append(case)
     return tuple(sorted(cases, key=lambda case: (case.epoch, case.agent)))

@@ -384,9 +384,8 @@ def no_process_lost(evidence: Evidence) -> Comparison | None:
 
     The first death is told, or the one that ended the run.
     """
-    if evidence.incidents:
-        epochs = [int(incident["epochs"]) for incident in evidence.incidents]
-        return unowned(1, 0, False, epochs, str(evidence.incidents[0]["text"]))
+    if incidents := evidence.incidents:
+        return unowned(1, 0, False, [int(each["epochs"]) for each in incidents], str(incidents[0]["text"]))
     if evidence.status in ("created", "starting"):
         return None
     first, *more = (evidence.error or "the parent process died before the end").strip().splitlines()

@@ -43,8 +43,8 @@ def prepare(faults: Sequence[str | Fault], config: Config, mode: str, lag: int |
     Raises:
         FaultError: one is unknown, is given twice, makes no sense in such a run, or two would replace the same part.
     """
-    given = [faults] if isinstance(faults, str) else faults
-    made = tuple(make(fault) if isinstance(fault, str) else fault for fault in given)
+    given = [faults] if isinstance(faults, (str, Fault)) else faults
+    made = tuple(fault if isinstance(fault, Fault) else make(fault) for fault in given)
     for index, fault in enumerate(made):
         if why := fault.why_not(config, mode, lag):
             raise FaultError(f"{fault.name} makes no sense here: {why}")

@@ -225,8 +225,8 @@ class CorruptRows(Fault):
             original()
             slot = (int(arrays["committed"][0]) - 1) % len(arrays["action"])
             turn, world = np.divmod(rng.choice(config.steps_per_epoch, rows, replace=False), config.num_worlds)
-            frames = arrays["frame"][slot, turn, world]
-            arrays["frame"][slot, turn, world] = rng.integers(256, size=frames.shape, dtype=np.uint8)
+            frames = arrays["frame"]
+            frames[slot, turn, world] = rng.integers(256, size=(rows, *frames.shape[3:]), dtype=np.uint8)
 
         for agent, replay in enumerate(collector.replays):
             arrays, rng = parts.replay_blocks[agent].open(), np.random.default_rng([config.seed, agent])

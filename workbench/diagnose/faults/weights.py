@@ -95,10 +95,9 @@ class TornWeightsStateDict(_Torn):
 
     def copier(self, config: Config, spec: AgentSpec) -> Copy:
         """``load_state_dict`` from one network to another, with a pause before each layer."""
-        arguments, pause_s = arguments_of(config), self.strength / 1e6
-        networks = arguments.network(spec), arguments.network(spec)
+        networks = [arguments_of(config).network(spec) for _ in range(2)]
         for layer in networks[1].children():
-            layer.register_load_state_dict_pre_hook(lambda *_: sleep(pause_s))  # type: ignore[no-untyped-call]  # torch
+            layer.register_load_state_dict_pre_hook(lambda *_: sleep(self.strength / 1e6))  # type: ignore[no-untyped-call]  # torch
 
         def copy(source: Vector, target: Vector) -> None:
             """One ``load_state_dict``."""
