@@ -144,6 +144,18 @@ def test_a_process_that_died_is_noticed_also_where_another_took_its_place_and_th
     assert two.figure == "2 of 2 processes lost" and two.sentence.endswith("restarted (2 of 2 processes lost).")
 
 
+def test_where_a_run_continues_without_a_learner_its_agent_is_not_said_to_sync_no_more():
+    tables = made.sound_tables()
+    left = [row for row in tables["epochs"] if row["agent"] == 1 and row["epoch"] >= 3]
+    for row in left:
+        row["policy_version"], row["sync_lag_updates"] = 2, left[0]["sync_lag_updates"]
+    assert failed(made.evidence(tables)) == {"sync", "pacing"}
+    gone = {"epochs": 3, "agents": [1], "action": "run continues without it", "text": "learner 1 was ended"}
+    diagnosis = examine(made.evidence(tables, incidents=[gone]))
+    assert [check.name for check in diagnosis.failed] == ["supervisor"] and diagnosis.hypothesis.holds is False
+    assert failed(made.evidence(tables, incidents=[gone | {"agents": [0]}])) == {"sync", "pacing", "supervisor"}
+
+
 def test_an_epoch_without_a_sync_is_noticed_and_counted():
     result = verdicts(made.evidence(without_syncs(3, 4)))["sync"]
     assert (result.verdict, result.epoch, result.figure) == ("fail", 3, "4 of 12 syncs due")

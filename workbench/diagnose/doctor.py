@@ -230,8 +230,7 @@ def _method(evidence: Evidence, name: str, ids: Sequence[str], rules: Sequence[s
 def _distances(evidence: Evidence) -> str:
     told = []
     for half in ("online", "target"):
-        names = f"sync/{half}_before", f"sync/{half}_after"
-        before, after = (measurements_of(evidence.history, name)["value"] for name in names)
+        before, after = (measurements_of(evidence.history, f"sync/{half}_{at}")["value"] for at in ("before", "after"))
         if len(before) and len(after):
             told.append(said("methods.half", half=half, before=before.mean(), after=after.mean()))
     return said("methods.distances", told=", ".join(told)) if told else ""
@@ -252,8 +251,7 @@ def histogram(values: NDArray[np.generic]) -> str:
     if len(distinct) <= _FEW:
         return ", ".join(f"{value:g}: {count}" for value, count in zip(distinct, counts, strict=True))
     counts, edges = np.histogram(numbers, _BINS)
-    steps = zip(edges, edges[1:], counts, strict=False)
-    return ", ".join(f"{_plain(low)} to {_plain(high)}: {count}" for low, high, count in steps)
+    return ", ".join(f"{_plain(edges[at])} to {_plain(edges[at + 1])}: {count}" for at, count in enumerate(counts))
 
 
 # The eight methods by name: ids of failures that each speaks for, and rules of the checks.

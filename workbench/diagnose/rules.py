@@ -262,9 +262,18 @@ def bounded_age(evidence: Evidence) -> str:
     return "with replay.max_age updates are skipped for want of young rows" if evidence.config.replay.max_age else ""
 
 
+def _led(evidence: Evidence) -> Records:
+    """What is recorded of epochs, without those of agents whose learner was gone by then and had no successor."""
+    epochs = evidence.history.epochs
+    for each in evidence.incidents:
+        if each.get("action") == "run continues without it":
+            epochs = epochs[~np.isin(epochs["agent"], each["agents"]) | (epochs["epoch"] < each["epochs"])]
+    return epochs
+
+
 def _synced(evidence: Evidence) -> tuple[Records, NDArray[np.int64]]:
     """The epochs in which a sync is due, and the version that it took: -1 where there was none."""
-    epochs = evidence.history.epochs
+    epochs = _led(evidence)
     epochs = epochs[(epochs["time"] < evidence.now - SETTLED_S) | (not evidence.live)]
     if evidence.lag is None:
         interval = _by_epoch(epochs, lambda epoch: evidence.settings.at(epoch).pacing.sync_interval)
@@ -358,7 +367,7 @@ def updates_not_ahead(evidence: Evidence) -> Comparison | None:
 
 def updates_not_behind(evidence: Evidence) -> Comparison | None:
     """No fewer updates when an epoch ends than were needed to start it."""
-    epochs, settings = evidence.history.epochs, evidence.settings
+    epochs, settings = _led(evidence), evidence.settings
     if evidence.config.replay.max_age:
         return None  # updates may have been skipped for want of young rows
 
@@ -426,8 +435,7 @@ def greedy_above_chance(evidence: Evidence) -> Comparison | None:
         return None
     reward, chance, error = found
     limit = chance + STANDARD_ERRORS * error
-    failed = reward <= limit
-    if failed:
+    if failed := reward <= limit:
         worth = LEAST_SHARE * (best["mean"] - chance) if best else 2 * STANDARD_ERRORS * error
         if _way(evidence.settings) < ENOUGH_WAY or reward + STANDARD_ERRORS * error > chance + worth:
             return None

@@ -616,8 +616,7 @@ def followed(judge: Judge, case: Case) -> None:
     wrong_if(case["touched"][2], "target between updates")
     learning, made = case.config.learning, int(case["updates_after"])
     due = learning.tau if made % learning.target_interval == 0 else 0.0
-    names = ("target_before", "target_after", "online_after")
-    before, after, online = (case[name].astype(np.float64) for name in names)
+    before, after, online = (case[x].astype(np.float64) for x in ("target_before", "target_after", "online_after"))
     rounding = ROUNDING * np.abs(before).max()
     scale = learning.tau * float(np.abs(online - before).max()) + rounding / TOLERANCES["target"]
     if judge.differ("target", after, reference.soft_update(before, online, due), scale):

@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from workbench.core.agents.value_agent import ValueAgent
 from workbench.core.config import Config
@@ -55,13 +54,12 @@ class StepCounterStuck(AgentFault):
     def change(self, agent: ValueAgent) -> None:
         """The counter goes back to 0 after every update."""
 
-        def update(original: Any, learning_rate: float) -> Tensor:
-            """The update, and then a counter as if it had not been."""
-            metrics: Tensor = original(learning_rate)
+        def complete(original: Any) -> None:
+            """Complete the update, and then set the counter as if it had not been."""
+            original()
             agent.updates = 0
-            return metrics
 
-        override(agent, "update", update)
+        override(agent, "complete", complete)
 
     def why_not(self, config: Config, mode: str, lag: int | None) -> str:
         """A free-running run is paced by that counter."""
