@@ -214,3 +214,15 @@ def test_the_rounding_of_small_errors_between_large_values_is_no_mistake(seed, t
     """With one row and nothing to earn, errors are small beside the values that they are the difference of."""
     changes = {"learning.batch_size": 1, "learning.gamma": 0.0, "world.spawn_prob": 0.0, "world.wall_reward": 0.0}
     assert diagnosis(tmp_path, seed=100 + seed, epochs=12, **changes).failed == ()
+
+
+def test_rows_of_a_prioritised_replay_weigh_what_they_should_also_where_the_replay_ratio_was_changed(tmp_path):
+    """The exponent of the weights grows by the updates that the run was launched with."""
+    run = wb.launch(CONFIG.replace(**{"replay.sampler": "prioritised", "epochs": 40}), "sequential", 1, out=tmp_path)
+    with run:
+        run.pause()
+        run.change(**{"pacing.updates_per_epoch": 16})
+        run.proceed()
+        run.wait(120)
+    found = run.diagnose()
+    assert found["chain.priorities"].verdict == "pass" and found.failed == (), found.text

@@ -391,7 +391,7 @@ def weighted(judge: Judge, case: Case) -> None:
     if not isinstance(sampler, PrioritisedConfig):
         return  # there are no priorities to be wrong
     need(judge.steady and judge.lag is not None and np.isfinite(case["errors"]).all())
-    beta = reference.beta_due(made, case.config.total_updates, sampler.beta)
+    beta = reference.beta_due(made, judge.settings.config.total_updates, sampler.beta)  # the sampler knows of no change
     weights = reference.importance(case["priorities"].astype(np.float64), beta)
     judge.same("weight", case["batch_weight"], weights, "weight")
     (least, most), largest = case["new"], max(float(case["largest"]), float(case["greatest"]), 1.0)
