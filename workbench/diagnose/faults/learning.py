@@ -71,6 +71,8 @@ class UnpacedLearner(Fault):
 
     The original's learners spun freely, 7 times as fast as its sequential loop. Here the number of updates stays that
     of the run; they are all made as soon as they can be, from the rows of the first epochs.
+    A learner that is slower than the actor has no time for that, and nothing is wrong with such a run; a smaller
+    ``pacing.updates_per_epoch`` gives it the time.
     """
 
     def on_parts(self, parts: Parts) -> None:
