@@ -216,13 +216,22 @@ def test_the_rounding_of_small_errors_between_large_values_is_no_mistake(seed, t
     assert diagnosis(tmp_path, seed=100 + seed, epochs=12, **changes).failed == ()
 
 
-def test_rows_of_a_prioritised_replay_weigh_what_they_should_also_where_the_replay_ratio_was_changed(tmp_path):
-    """The exponent of the weights grows by the updates that the run was launched with."""
-    run = wb.launch(CONFIG.replace(**{"replay.sampler": "prioritised", "epochs": 40}), "sequential", 1, out=tmp_path)
-    with run:
+@pytest.mark.parametrize(
+    ("changes", "changed", "stage"),
+    [
+        ({"replay.sampler": "prioritised"}, {"pacing.updates_per_epoch": 16}, "priorities"),
+        ({"agent": "dqn", "learning.correction": "retrace"}, {"exploration.epsilon_end": 0.6}, "target"),
+    ],
+)
+def test_a_setting_changed_under_way_is_not_due_where_sampler_and_agent_keep_to_that_of_the_launch(
+    changes, changed, stage, tmp_path
+):
+    """The exponent of the weights grows by the updates of the launch, and Retrace keeps to its last epsilon."""
+    config = CONFIG.replace(agent=changes.get("agent", CONFIG.agent)).replace(**changes, epochs=40)
+    with wb.launch(config, "sequential", 1, out=tmp_path) as run:
         run.pause()
-        run.change(**{"pacing.updates_per_epoch": 16})
+        run.change(**changed)
         run.proceed()
         run.wait(120)
     found = run.diagnose()
-    assert found["chain.priorities"].verdict == "pass" and found.failed == (), found.text
+    assert found[f"chain.{stage}"].verdict == "pass" and found.failed == (), found.text

@@ -405,8 +405,8 @@ def weighted(judge: Judge, case: Case) -> None:
 
 
 @dataclass(frozen=True)
-class _Update:
-    """One update by the reference.
+class _Due:
+    """What an update must come to by the reference.
 
     Attributes:
         numbers: loss, mean and greatest Q, TD error, and norm of the gradient, as an update returns them.
@@ -428,27 +428,28 @@ class _Update:
 _LOSS, _MEAN_Q, _MAX_Q, _ERROR, _NORM = range(5)
 
 
-def _update_of(case: Case, valued_by: str = "target", double: bool | None = None, discount: float = 1.0) -> _Update:
+def _update_of(judge: Judge, case: Case, by_online: bool = False, double: bool | None = None, times: float = 1) -> _Due:
     """Compute an update once more.
 
     Args:
+        judge: knows what the run was launched with.
         case: its evidence.
-        valued_by: which network values the action that is bootstrapped from.
+        by_online: whether the online network values the action that is bootstrapped from, in place of the target one.
         double: whether the online network chooses that action; None for what the settings say.
-        discount: what discounts are multiplied by.
+        times: what discounts are multiplied by.
     """
     agent: Any = case.config.agent
     quantiles, learning, layout = isinstance(agent, IQNConfig), case.config.learning, _layout(case)
     online, target_network = np.split(case["vector"], 2)
     chooser = online if (learning.double if double is None else double) else target_network
-    valuer = online if valued_by == "online" else target_network
+    valuer = online if by_online else target_network
 
     def network(half: NDArray[np.float32], use: str) -> Network:
         """A network with the noise and the fractions that were drawn for one of its uses."""
         return _network(case, half, case[f"random_noise_{use}"], case.found.get(f"random_tau_{use}"))
 
     choosing = network(chooser, "policy" if learning.double or quantiles else "t")
-    target, tied = _targets(case, choosing, network(valuer, "t"), discount)
+    target, tied = _targets(judge, case, choosing, network(valuer, "t"), times)
     trained, here = network(online, "tm1"), case["batch_a_tm1"]
     z, rows = trained(_encoded(case, case["batch_s_tm1"])), np.arange(len(here))
     taken = z[rows, ..., here]
@@ -463,7 +464,7 @@ def _update_of(case: Case, valued_by: str = "target", double: bool | None = None
     numbers = np.array([(loss * weight).mean(), q_tm1.mean(), q_tm1.max(), error.mean(), np.linalg.norm(gradient)])
     rounding = VALUES * max(np.abs(z).max(), np.abs(target).max()) / min(agent.huber_kappa, 1.0) / len(rows)
     off = _flat(layout, trained.gradient(rounding * (along != 0)))
-    return _Update(numbers, error, gradient, tied, float(BENT * np.linalg.norm(high - low) + np.linalg.norm(off)))
+    return _Due(numbers, error, gradient, tied, float(BENT * np.linalg.norm(high - low) + np.linalg.norm(off)))
 
 
 def _flat(layout: ParameterLayout, gradient: Mapping[str, Floats]) -> Floats:
@@ -474,9 +475,9 @@ def _flat(layout: ParameterLayout, gradient: Mapping[str, Floats]) -> Floats:
     return flat
 
 
-def _targets(case: Case, choosing: Network, valuing: Network, discount: float) -> tuple[Floats, bool]:
+def _targets(judge: Judge, case: Case, choosing: Network, valuing: Network, discount: float) -> tuple[Floats, bool]:
     """Targets, corrected as the settings say, by the network that chooses and the one that values; whether tied."""
-    learning = case.config.learning
+    learning, launched = case.config.learning, judge.settings.config  # agents know of no change of epsilon
     if learning.correction == "none":
         x_t, r_t, discount_t = _encoded(case, case["batch_s_t"]), case["batch_r_t"], case["batch_discount_t"]
         q = _q(choosing(x_t))
@@ -485,7 +486,7 @@ def _targets(case: Case, choosing: Network, valuing: Network, discount: float) -
     states = case["batch_states"]
     flat = _encoded(case, states.reshape(-1, *states.shape[2:]))
     q, valued = (network(flat).reshape(*states.shape[:2], -1) for network in (choosing, valuing))
-    rates = (case.config.exploration.epsilon_end, learning.trace) if learning.correction == "retrace" else (0.0, 1.0)
+    rates = (launched.exploration.epsilon_end, learning.trace) if learning.correction == "retrace" else (0.0, 1.0)
     columns = (case[f"batch_{name}"] for name in ("actions", "rewards", "discounts", "probabilities", "span"))
     rows: Iterable[Any] = zip(valued, q.argmax(2), *columns, strict=True)
     return np.array([reference.corrected(*rates, *row) for row in rows]), _tied(q)
@@ -496,7 +497,7 @@ def _tied(q: Floats) -> bool:
     return bool((np.diff(np.sort(q)[..., -2:]) < TIE * np.abs(q).max()).any())
 
 
-def _examined(judge: Judge, case: Case) -> _Update:
+def _examined(judge: Judge, case: Case) -> _Due:
     """An update once more.
 
     Raises:
@@ -506,7 +507,7 @@ def _examined(judge: Judge, case: Case) -> _Update:
     _transcribed(case)
     need((case.config.learning.precision, case.config.processes.matmul_precision) == ("float32", "highest"))
     need(np.isfinite(case["vector"]).all() and np.isfinite(case["metrics"]).all())
-    due: _Update = judge.updates.get(case) or judge.updates.setdefault(case, _update_of(case))
+    due: _Due = judge.updates.get(case) or judge.updates.setdefault(case, _update_of(judge, case))
     need(not due.tied)
     return due
 
@@ -525,17 +526,17 @@ def targeted(judge: Judge, case: Case) -> None:
     if not judge.differ("td error", found, due):
         return
     otherwise: dict[str, dict[str, Any]] = {
-        "valued by online": {"valued_by": "online"}, "double": {"double": not learning.double},
-        "all by online": {"double": True, "valued_by": "online"}, "no bootstrap": {"discount": 0.0},
+        "valued by online": {"by_online": True}, "double": {"double": not learning.double},
+        "all by online": {"double": True, "by_online": True}, "no bootstrap": {"times": 0.0},
     }  # fmt: skip
     for finding, how in otherwise.items():
-        if not judge.differ("td error", found, _update_of(case, **how).numbers[_ERROR]):
+        if not judge.differ("td error", found, _update_of(judge, case, **how).numbers[_ERROR]):
             raise Wrong(finding, double=not learning.double)
     for factor in (0.99, 1.01):  # the error is close to linear in a small change of the discount
-        slope = (_update_of(case, discount=factor).numbers[_ERROR] - due) / (factor - 1)
+        slope = (_update_of(judge, case, times=factor).numbers[_ERROR] - due) / (factor - 1)
         guess = 1 + (found - due) / slope if slope else 0.0
         sound = 0 < guess < 1 / max(learning.gamma, 1e-3)
-        if sound and not judge.differ("td error", found, _update_of(case, discount=guess).numbers[_ERROR]):
+        if sound and not judge.differ("td error", found, _update_of(judge, case, times=guess).numbers[_ERROR]):
             typical = float(np.median(case["batch_discount_t"]))
             raise Wrong("target's discount", found=guess * typical, due=typical)
     raise Wrong("td error", found=found, due=due)
