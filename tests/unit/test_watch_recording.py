@@ -1,5 +1,6 @@
 """The recording side of the watch: files that survive, numbers that stay the same, and nothing left behind."""
 
+import errno
 import multiprocessing as mp
 import os
 import pickle
@@ -122,6 +123,35 @@ def test_a_file_without_room_counts_what_it_loses(tmp_path):
     assert [(name, found["number"].tolist()) for name, found in reader.read()] == [("light", [0, 1, 2])]
     assert reader.numbers()["lost"] == 6
     assert before <= reader.numbers()["lost_since"] <= after
+
+
+def test_a_full_file_says_so_after_a_call_that_failed_for_another_reason(tmp_path):
+    file = RecordFile(tmp_path / "one.watch", {}, lambda size, bulk: False)
+    file.lost = 1
+    rows = file.table("rows", [("number", "<i8", 1)])
+    file.write(rows, rows.pack(0))
+    reader = FileReader(tmp_path / "one.watch")
+    assert list(reader.read()) == [] and reader.numbers()["lost"] == 2 and reader.numbers()["lost_since"] > 0
+    assert "larger max_mb" in reader.lines[-1]["error"]
+
+
+def test_rows_stored_before_there_was_room_for_a_file_accuse_nobody(tmp_path, monkeypatch):
+    def refuse(*given):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    rng = np.random.default_rng(0)
+    seen = rng.random((401, 3)).astype(np.float32)
+    with wb.Watch("late", out=tmp_path) as made:
+        with monkeypatch.context() as full:
+            full.setattr(os, "posix_fallocate", refuse)
+            for t in range(100):
+                made.store(0, seen[t], 0, 0.0, False, next_obs=seen[t + 1])
+        for t in range(100, 400):
+            made.store(0, seen[t], 0, 0.0, False, next_obs=seen[t + 1])
+            drawn = rng.integers(0, t, 16)
+            made.sample(0, seen[drawn], np.zeros(16), np.zeros(16), seen[drawn + 1], np.zeros(16))
+    found = wb.doctor(made.path)
+    assert found["rows"].verdict == "cannot tell" and "at first there was no room" in found["recording"].sentence
 
 
 KILLED = """

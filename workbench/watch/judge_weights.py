@@ -296,8 +296,7 @@ def _result(case: Case) -> Finding:
     case.stop(0 in older, "newest")
     case.stop(any(same(each, 0) for each in begins), "initial", held.time[-1])
     case.stop(older, "older", behind=min(older, default=0))
-    its_own = (each.identity[each.file == held.file[-1]] for each in ends)
-    case.stop(any(held.identity[-1] in each for each in its_own), "itself")
+    case.stop(any(held.identity[-1] in each.identity[each.file == held.file[-1]] for each in ends), "itself")
     case.stop(held.identity[-1] % 2 and held.identity[-1] in into[-1:], "published")
     return case.say("unseen")
 

@@ -81,8 +81,7 @@ class Recording:
 
     def said(self, kind: str, file: int | None = None) -> list[Any]:
         """Texts of one kind, from one file or from all. A record's number is a place in the list of its own file."""
-        readers = list(self.files.values())
-        chosen = readers if file is None else [readers[file]]
+        chosen = [reader for number, reader in enumerate(self.files.values()) if file in (None, number)]
         return [line[kind] for reader in chosen for line in reader.lines if kind in line]
 
 

@@ -14,6 +14,7 @@ import os
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,7 @@ class RecordFile:
         except OSError:
             os.close(self._descriptor)
             raise
-        self._text = 0
-        self.lost = 0
+        self._text, self.lost, self.lost_since = 0, 0, 0.0
         self.say(about)
         self._map[: len(MAGIC)] = MAGIC
 
@@ -114,37 +114,47 @@ class RecordFile:
         """Append whole records; those that there is no room for are counted as lost."""
         size = table.size
         for done in range(0, len(data), size):
-            if table.count == table.room and not self._open_block(table):
-                if not self.lost:
-                    self.set("lost_since", time.time())
-                self.lost += (len(data) - done) // size
-                self.set("lost", self.lost)
+            try:
+                if table.count == table.room:
+                    self._open_block(table)
+            except (OSError, RecordError) as error:
+                self.lose((len(data) - done) // size, time.time(), f"no room for records: {error}")
                 return
             begin = table.block + 16 + table.count * size
             self._map[begin : begin + size] = data[done : done + size]
             table.count += 1
             struct.pack_into("<q", self._map, table.block + 8, table.count)
 
-    def _open_block(self, table: Table) -> bool:
+    def lose(self, many: int, since: float, why: str) -> None:
+        """Count records that there was no room for; the first time, keep since when that is so, and why."""
+        if not self.lost_since:
+            self.lost_since = since
+            self.set("lost_since", since)
+            with suppress(OSError):  # the text is full
+                self.say({"error": why})
+        self.lost += many
+        self.set("lost", self.lost)
+
+    def _open_block(self, table: Table) -> None:
+        """Give a table a new block.
+
+        Raises:
+            RecordError: a record is larger than a block, or the records may take no more space.
+            OSError: the disk refuses.
+        """
         if not table.room:
-            return False
+            raise RecordError(f"one takes {table.size:,} bytes, of at most {BLOCK - 16:,}; watch a smaller part of it")
         begin = HEAD + self._blocks * BLOCK
         if begin == self._length:
-            try:
-                if not self._may_grow(GROW * BLOCK, table.bulk):
-                    return False
-                os.posix_fallocate(self._descriptor, begin, GROW * BLOCK)
-                self._map.resize(begin + GROW * BLOCK)
-            except (OSError, RecordError) as error:
-                if not self.lost:
-                    self.say({"error": f"no room for records: {error}"})
-                return False
+            if not self._may_grow(GROW * BLOCK, table.bulk):
+                raise RecordError("they take all that they may; give wb.Watch a larger max_mb")
+            os.posix_fallocate(self._descriptor, begin, GROW * BLOCK)
+            self._map.resize(begin + GROW * BLOCK)
             self._length += GROW * BLOCK
         struct.pack_into("<qq", self._map, begin, table.number, 0)
         self._blocks += 1
         self.set("blocks", self._blocks)
         table.block, table.count = begin, 0
-        return True
 
 
 class FileReader:

@@ -115,8 +115,9 @@ class _Process:
             "name": multiprocessing.current_process().name, "time": time.time(),
         }  # fmt: skip
         made = RecordFile(self._run.place / self._name, about, self._may_grow)
-        made.lost = self._missed
-        made.set("lost", made.lost)
+        if self._missed:  # since the first call
+            since = time.time() - time.perf_counter() + self.began
+            made.lose(self._missed, since, "at first there was no room for a file of records; make room")
         return made
 
     def _may_grow(self, size: int, bulk: bool) -> bool:
@@ -159,11 +160,10 @@ class _Process:
     def look(self, event: int, agent: int, role: int, view: View) -> None:
         """Record the fingerprints of an agent's model, and at an update some of its numbers."""
         self._unseen.pop((agent, role), None)
-        sums, picked = view.sums(), view.picks() if role < tables.ACTS else NO_PICKS
+        sums, picks = view.sums(), view.picks() if role < tables.ACTS else NO_PICKS
         if view.number is None:
             view.number = self.number("layout", view.layout, vars(view.layout))
-        about = event, agent, role, view.number, view.identity
-        self.write("looks", time.time(), *about, *picked, *sums, width=len(sums))
+        self.write("looks", time.time(), event, agent, role, view.number, view.identity, *picks, *sums, width=len(sums))
 
     def look_in_turn(self, event: int, agent: int, role: int, view: View) -> None:
         """Look at the target of a copy; where looking at all of them takes too long, only in some seconds.
@@ -232,8 +232,6 @@ class Watch(AbstractContextManager["Watch"]):
         ``watch = wb.Watch("my_trainer", agents=5, gamma=0.99, n_step=3, tau=0.001, frames=5)``
     """
 
-    path: Path
-    folder: RunFolder
     agents: int
     frames: int
     max_mb: float
@@ -523,11 +521,10 @@ class Watch(AbstractContextManager["Watch"]):
     def result(self, models: Any) -> None:
         """What the process that made the watch is left with after training: the models, by agent, or the only one."""
         many = list(models) if isinstance(models, list | tuple) else [models]
-        for agent, _ in enumerate(many):
-            self._agent(agent)
+        agents = [self._agent(agent) for agent, _ in enumerate(many)]
         with self._call() as here:
             here.catch_up()
-            for agent, model in enumerate(many):
+            for agent, model in zip(agents, many, strict=True):
                 event = next(here.events)
                 here.look(event, agent, tables.HELD, here.views.of(model))
                 here.write("events", now := time.time(), now, event, tables.RESULT, agent, 0, 0, 0, math.nan, math.nan)
