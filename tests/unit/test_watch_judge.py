@@ -658,6 +658,29 @@ def test_a_buffer_that_grew_while_it_was_sampled_was_sampled_from_all_over(tmp_p
     assert wb.doctor(made.path)["coverage"].verdict == "pass"
 
 
+def drawn_after(place, rows, arrived):
+    """What the doctor says of batches that are drawn of the rows that had arrived by then."""
+    rng = np.random.default_rng(0)
+    with wb.Watch("rows", out=place, n_step=1) as made:
+        seen = rng.random((rows + 1, 3)).astype(np.float32)
+        for t in range(rows):
+            made.store(0, seen[t], 0, 0.0, False, next_obs=seen[t + 1])
+            if t >= 100 and t % 20 == 0:
+                drawn = rng.integers(0, arrived(t), 16)
+                made.sample(0, seen[drawn], np.zeros(16), np.zeros(16), seen[drawn + 1], np.zeros(16))
+    return wb.doctor(made.path)["coverage"]
+
+
+def test_rows_that_may_wait_in_a_queue_are_not_said_to_be_sampled_wrongly(tmp_path):
+    found = drawn_after(tmp_path, 2000, lambda t: t // 3)
+    assert found.verdict == "fail" and "as in a queue" in found.sentence and "cannot tell which" in found.sentence
+
+
+def test_a_copy_of_the_buffer_that_gets_no_new_rows_is_no_queue(tmp_path):
+    found = drawn_after(tmp_path, 2000, lambda t: 100)
+    assert found.verdict == "fail" and "new rows are hardly ever sampled" in found.sentence
+
+
 @pytest.mark.parametrize(("cut", "expected"), [(0.0, "pass"), (1.0, "fail")])
 def test_a_discount_of_zero_is_an_end_where_there_are_no_dones(tmp_path, cut, expected):
     rng = np.random.default_rng(0)

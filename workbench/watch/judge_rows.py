@@ -259,7 +259,8 @@ def _coverage(case: Case, rows: Rows) -> Finding:
     told = (place >= 0) & (written > 100)
     case.stop(told.sum() < 100, "few")
     kept = np.minimum(written, capacity or written)
-    age = np.maximum(written[told] - np.argsort(rows.order)[place[told]], 0) / kept[told]
+    ranks = np.argsort(rows.order)[place[told]]
+    age, newest = np.maximum(written[told] - ranks, 0) / kept[told], np.maximum.accumulate(ranks)
     drawn, of, top, low = place[told], len(rows.stored), written[told], (written - kept)[told]
     if (chosen := sampled["index"] >= 0).any():
         drawn, of, top = sampled["index"][chosen], min(of, capacity or of), kept[chosen]
@@ -268,7 +269,10 @@ def _coverage(case: Case, rows: Rows) -> Finding:
     each = 1 / np.maximum(top - low, 1)
     above, below = (np.bincount(np.minimum(edge, of), each, of + 1)[:0:-1].cumsum() for edge in (top, low))
     seen, due = len(np.unique(drawn)) / of, float((1 - np.exp(below - above)).mean())
-    case.stop(np.quantile(age, 0.1) > 0.5, "age", sampled["time"], age=np.median(age))
+    # if the newest row that was ever drawn keeps moving, far behind what is stored, rows may wait on their way
+    waits, moves = np.median(written[told] - newest), newest[len(newest) // 2] < 0.9 * newest[-1]
+    name = "waiting" if moves and waits > 0.4 * np.median(kept[told]) else "age"
+    case.stop(np.quantile(age, 0.1) > 0.5, name, sampled["time"], age=np.median(age), waits=waits)
     case.stop(due > 0.3 and seen < 0.4 * due, "share", sampled["time"], seen=seen, due=due)
     return case.say("seen", seen=seen, age=np.median(age))
 
