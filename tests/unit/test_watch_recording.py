@@ -154,6 +154,37 @@ def test_rows_stored_before_there_was_room_for_a_file_accuse_nobody(tmp_path, mo
     assert found["rows"].verdict == "cannot tell" and "at first there was no room" in found["recording"].sentence
 
 
+def test_a_network_with_several_optimisers_is_watched(watch):
+    networks = [torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)]
+    optimizers = [torch.optim.SGD(network.parameters(), 0.1) for network in networks]
+    for _ in range(3):
+        with watch.update(0, online=networks, optimizer=optimizers):
+            for network, optimizer in zip(networks, optimizers, strict=True):
+                network(torch.ones(2, 4)).sum().backward()
+                optimizer.step()
+    watch.close()
+    updates = Evidence(wb.load(watch.path)).of("updates")
+    assert updates["optimizer_has"].tolist() == [1.0] * 3 and updates["update"].tolist() == [1, 2, 3]
+
+
+class Doubled(torch.nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def test_a_network_that_must_be_compiled_as_a_whole_is_watched_and_not_broken(watch):
+    network = Doubled(4, 3)
+    network.compile(backend="eager", fullgraph=True)
+    for _ in range(3):
+        with watch.act(0, model=network), torch.no_grad():
+            network(torch.ones(2, 4))
+        with watch.update(0, online=network):
+            network(torch.ones(2, 4)).sum().backward()
+    watch.close()
+    found = Evidence(wb.load(watch.path))
+    assert found.of("updates")["training"].tolist() == found.of("acts")["training"].tolist() == [1] * 3
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

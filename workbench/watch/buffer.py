@@ -82,9 +82,8 @@ class WatchedBuffer:
         if "done" not in parts and "discounts" not in parts:
             parts["done"] = [each is None for each in following]
             following = [state if each is None else each for state, each in zip(states, following, strict=True)]
-        others = {name: parts.get(name) for name in ("valid", "discounts", "indices", "weights")}
-        basis = states, parts["action"], parts["reward"], following, parts.get("done")
-        self._watch.sample(self._agent, *basis, **others)
+        named = {name: parts.get(name) for name in ("valid", "discounts", "indices", "weights")}
+        self._watch.sample(self._agent, states, parts["action"], parts["reward"], following, parts.get("done"), **named)
 
 
 def _fields(row: Any) -> tuple[Sequence[str], Sequence[Any]]:

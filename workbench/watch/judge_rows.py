@@ -263,8 +263,7 @@ def _coverage(case: Case, rows: Rows) -> Finding:
     age, newest = np.maximum(written[told] - ranks, 0) / kept[told], np.maximum.accumulate(ranks)
     drawn, of, top, low = place[told], len(rows.stored), written[told], (written - kept)[told]
     if (chosen := sampled["index"] >= 0).any():
-        drawn, of, top = sampled["index"][chosen], min(of, capacity or of), kept[chosen]
-        low = np.zeros_like(top)
+        drawn, of, top, low = sampled["index"][chosen], min(of, capacity or of), kept[chosen], 0 * kept[chosen]
     # how often each row was due: a draw is from as many rows as there were then
     each = 1 / np.maximum(top - low, 1)
     above, below = (np.bincount(np.minimum(edge, of), each, of + 1)[:0:-1].cumsum() for edge in (top, low))

@@ -5,7 +5,7 @@ import hashlib
 import math
 import os
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -131,10 +131,10 @@ class View:
         norm = float(nn.utils.get_total_norm(gradients)) if gradients else math.nan
         return math.inf if gradients and math.isnan(norm) else norm  # nan would be none
 
-    def share_in(self, optimizer: Any) -> float:
-        """Share of the trained tensors that an optimiser has."""
+    def share_in(self, groups: Iterable[Any]) -> float:
+        """Share of the trained tensors that the groups of optimisers have."""
         own = {tensor.data_ptr() for tensor, kind in zip(self.tensors, self.layout.kinds, strict=True) if kind == "p"}
-        its = {tensor.data_ptr() for group in optimizer.param_groups for tensor in group["params"]}
+        its = {tensor.data_ptr() for group in groups for tensor in group["params"]}
         return len(own & its) / max(len(own), 1)
 
 

@@ -87,17 +87,16 @@ class _Process:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        caught = isinstance(error, Exception) and not isinstance(error, WrongUse)
         try:
-            self._depth -= 1
-            caught = isinstance(error, Exception) and not isinstance(error, WrongUse)
-            if error is not None and caught:
-                self.failed(error)
-            if not self._depth:
-                self.calls += 1
-                self.seconds += time.perf_counter() - self._entered
-                self.file.beat(time.time(), self.calls, self.seconds)
-        except Exception:
-            pass  # there is no file
+            with suppress(Exception):  # there is no file
+                self._depth -= 1
+                if error is not None and caught:
+                    self.failed(error)
+                if not self._depth:
+                    self.calls += 1
+                    self.seconds += time.perf_counter() - self._entered
+                    self.file.beat(time.time(), self.calls, self.seconds)
         finally:
             self.lock.release()
         return caught
@@ -184,7 +183,6 @@ class _Process:
         for (agent, role), (event, view) in list(self._unseen.items()):
             if role == PUBLISHED:
                 self.look(event, agent, role, view)
-        self._unseen.clear()
 
     def failed(self, error: BaseException) -> None:
         """Keep what could not be recorded, each kind of trouble once."""
@@ -500,7 +498,7 @@ class Watch(AbstractContextManager["Watch"]):
             agent: whose networks.
             online: the network that learns.
             target: the target network.
-            optimizer: of the online network.
+            optimizer: of the online network; a list, if it has several.
             count: updates within the block; the steps of the optimiser, if these are more.
         """
         return Update(self, self._agent(agent), online, target, optimizer, count)
@@ -626,7 +624,9 @@ class _Seer(_Block):
     def _before(self, here: _Process) -> None:
         if self._looks and self._model is not None:
             self._view = here.views.of(self._model)
-            self._hooks.append(register_module_forward_pre_hook(self._see))
+            compiles = "torch._dynamo" in sys.modules  # which must not take this for a part of the model
+            see = torch.compiler.disable(self._see) if compiles else self._see  # type: ignore[no-untyped-call]
+            self._hooks.append(register_module_forward_pre_hook(see))
 
     def _see(self, module: Any, arguments: Any) -> None:
         if self._view is None or id(module) not in self._view.modules or threading.get_ident() != self._thread:
@@ -675,7 +675,8 @@ class Update(_Seer):
 
     def __init__(self, watch: Watch, agent: int, online: Any, target: Any, optimizer: Any, count: int) -> None:
         super().__init__(watch, agent, online)
-        self._target, self._optimizer, self._count = target, optimizer, count
+        self._target, self._count = target, count
+        self._optimizers = list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer] if optimizer else []
         self._logged: dict[str, Any] = {}
         self._steps = 0
 
@@ -692,8 +693,8 @@ class Update(_Seer):
         self._logged |= {name: value for name, value in given.items() if value is not None}
 
     def _before(self, here: _Process) -> None:
-        if isinstance(self._optimizer, torch.optim.Optimizer):
-            self._hooks.append(self._optimizer.register_step_post_hook(self._stepped))
+        if self._optimizers and isinstance(first := self._optimizers[0], torch.optim.Optimizer):
+            self._hooks.append(first.register_step_post_hook(self._stepped))
         self._looks, self._event = here.looks(f"update {self._agent}"), next(here.events)
         super()._before(here)
         online = None if here.updates[self._agent] else self._model
@@ -719,11 +720,12 @@ class Update(_Seer):
             if self._looks and target is not None and "bootstrap" in logged and self._agent in here.batches:
                 discount = _discount_used(*here.batches[self._agent], target, logged["bootstrap"])
         target_grad = int(self._looks and tensors.flows_through(logged.get("loss"), target))
-        rate = math.nan if self._optimizer is None else number_of(self._optimizer.param_groups[0]["lr"])
+        groups = [group for each in self._optimizers for group in each.param_groups]
+        rate = number_of(groups[0]["lr"]) if groups else math.nan
         if self._looks and self._target is not None:
             target_grad |= 2 * any(tensor.grad is not None for tensor in here.views.of(self._target).tensors)
         norm = self._view.gradient_norm() if self._view else math.nan
-        share = self._view.share_in(self._optimizer) if self._view and self._optimizer is not None else math.nan
+        share = self._view.share_in(groups) if self._view and groups else math.nan
         here.write(
             "updates", end, begin, self._event, self._agent, here.updates[self._agent], self._count,
             *self._mode, target_grad, self._looks, *said, norm, share, rate, *discount,
