@@ -3,14 +3,15 @@
 The weights, target weights, gradients and moments of all agents lie stacked, one agent to a row, and every agent's own
 parts are views of its row. So whatever reads or writes one agent (snapshot, state, probe, fault) finds what it finds
 elsewhere. An update brings all batches to the device in one copy and maps ``row_losses`` over the rows with
-``torch.vmap``, which turns the matrix products of N agents into one batched product. A CPU, which waits for no launch,
-computes them agent by agent: then each agent's weights stay in its cache from the forward pass to the backward pass.
+``torch.vmap``, which turns the matrix products of N agents into one batched product. A CPU waits for no launch: it makes
+the updates of one agent after those of another, as :class:`workbench.core.train.learners.Learner` does, so that an
+agent's weights and moments stay in its cache from one update to the next.
 
 To the outside each agent is asked for its updates as everywhere. Asked for one agent's, the learner asks for the
 others' first, so that all are under way when the first update is made; in an update it does the same, agent by agent.
 The innermost call makes the update of all. So a wrapper around a method of one agent sees that agent before and after
-its own update. Every update computes every row, and moves those that are due: an agent's numbers do not depend on which
-others are due with it, and a process that takes a dead one's place repeats them to the bit.
+its own update. Every update computes every row, and moves those that are due: an agent's numbers do not depend on
+which others are due with it, and a process that takes a dead one's place repeats them to the bit.
 """
 
 import copy
@@ -66,7 +67,7 @@ class FusedLearner(Learner):
 
     Attributes:
         agents, replays, samplers, ask: see :class:`workbench.core.train.learners.Learner`.
-        batched: whether the losses of all agents come from batched products: on every device but the CPU.
+        batched: whether all agents are updated together, by batched products: on every device but the CPU.
         vector: (N, 2 * size) float32: in each row the online and the target weights of an agent.
         gradient, exp_avg, exp_avg_sq: (N, size) float32.
     """
@@ -80,6 +81,7 @@ class FusedLearner(Learner):
         self.config, self.batched = config, device.type != "cpu"
         self._asked: dict[int, _Request] = {}
         self._made_updates: dict[int, Learned] = {}
+        self._metrics: dict[int, Tensor] = {}  # of each agent's last update
         self._stack(device)
         sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + FRAMES * len(self.agents)))
 
@@ -142,7 +144,9 @@ class FusedLearner(Learner):
         self, index: int, num_updates: int, end: int | None, learning_rate: Callable[[int], float],
         heartbeat: Callable[[], object] = lambda: None,
     ) -> Learned:  # fmt: skip
-        """The updates of one agent, made together with those of all others that are due."""
+        """The updates of one agent, made together with those of all others that are due, or alone on a CPU."""
+        if not self.batched:
+            return super().learn(index, num_updates, end, learning_rate, heartbeat)
         if num_updates == 0:
             return Learned.of([], [])
         self._asked[index] = _Request(num_updates, end, learning_rate)
@@ -161,11 +165,11 @@ class FusedLearner(Learner):
             for index, request in due.items():
                 self.replays[index].sample(self.samplers[index], self.agents[index].batch, request.end)
             self._waiting = [(index, due[index].learning_rate(self.agents[index].updates)) for index in due]
-            self._due, self._returned = list(self._waiting), dict[int, Tensor]()
+            self._due = list(self._waiting)
             self._next()
             for index, request in due.items():
                 agent, replay, batch = self.agents[index], self.replays[index], self.agents[index].batch
-                request.metrics.append(self._returned[index])
+                request.metrics.append(self._metrics[index])
                 if self.config.replay.sampler.takes_errors:
                     self.samplers[index].update(batch.number, agent.td_errors())
                 version = float(batch.policy_version.mean())
@@ -178,12 +182,14 @@ class FusedLearner(Learner):
         """Call the update of the next agent that waits for it; behind the last one, make the update of all."""
         if self._waiting:
             index, learning_rate = self._waiting.pop(0)
-            self._returned[index] = self.agents[index].update(learning_rate)
+            self._metrics[index] = self.agents[index].update(learning_rate)
         else:
             self._descend_all()
 
     def _update(self, agent: ValueAgent, learning_rate: float) -> Tensor:
         """In place of :meth:`ValueAgent.update`."""
+        if not self.batched:
+            return type(agent).update(agent, learning_rate)
         agent.prepare()
         self._next()
         agent.complete()
@@ -198,10 +204,9 @@ class FusedLearner(Learner):
             groups.setdefault(learning_rate, []).append(index)
         for learning_rate, group in groups.items():
             self.agents[group[0]].optimizer.learning_rate.fill_(learning_rate)
-        metrics, td_errors = self.descend(tuple(map(tuple, groups.values())))
-        self._metrics: dict[int, Tensor] = dict(zip(self.agents, metrics, strict=True))
-        for agent, td_error in zip(self.agents.values(), td_errors, strict=True):
-            agent.td_error = td_error
+        found = self.descend(tuple(map(tuple, groups.values())))
+        for (index, agent), metrics, td_error in zip(self.agents.items(), *found, strict=True):
+            self._metrics[index], agent.td_error = metrics, td_error
 
     def descend(self, groups: tuple[tuple[int, ...], ...]) -> tuple[Tensor, Tensor]:
         """One optimiser step of the agents in ``groups`` on what is staged; see :meth:`ValueAgent.descend`.
@@ -228,10 +233,6 @@ class FusedLearner(Learner):
 
     def accumulate(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Add the gradients of a micro-batch's share of each agent's loss; (N, rows) each."""
-        if not self.batched:
-            parts = [agent.accumulate(rows) for agent in self.agents.values()]
-            loss, q_tm1, td_error = map(torch.stack, zip(*parts, strict=True))
-            return loss, q_tm1, td_error
         staged = {name: tensor for name, tensor in self._staging.device.items() if name != "grad_clip"}
         losses = torch.vmap(lambda parameters, batch: functional_call(self._networks, parameters, (batch, rows)))
         loss, q_tm1, td_error = losses(self._parameters, staged)

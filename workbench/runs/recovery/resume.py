@@ -185,8 +185,7 @@ def _check_changes(before: Config, wanted: Config, checkpoint: Checkpoint) -> di
     if unsafe := {name: pair for name, pair in changed.items() if not safe_to_change(name)}:
         listed = ", ".join(f"{name} ({one!r} there, {other!r} here)" for name, (one, other) in unsafe.items())
         raise CheckpointError(said("resume.unsafe", path=checkpoint.path, listed=listed))
-    shorter = said("resume.shorter", checkpoint=checkpoint)
-    require(wanted.epochs >= checkpoint.epoch, "epochs", wanted.epochs, shorter)
+    require(wanted.epochs >= checkpoint.epoch, "epochs", wanted.epochs, said("resume.shorter", checkpoint=checkpoint))
     return {name: list(pair) for name, pair in changed.items()}
 
 
