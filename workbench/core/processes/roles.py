@@ -59,8 +59,8 @@ def _learn_freely(parts: Parts, trainer: Trainer, pacing: Pacing) -> None:
     while not pacing.all_learned(agents):
         parts.wakeup.wait_until(lambda: pacing.all_learned(agents) or any(map(may, agents)), progress)
         for agent in filter(may, agents):
-            epoch = progress.epochs_collected - 1  # before its settings are looked up: they are known then
-            trainer.updates(agent, epoch, pacing.updates_allowed(agent))
+            allowed = pacing.updates_allowed(agent)  # before the epoch, which may be a newer one then, and no older
+            trainer.updates(agent, progress.epochs_collected - 1, allowed)
             if pacing.may_end(agent):
                 trainer.end(agent)
             parts.notify_others()
