@@ -3,9 +3,9 @@
 The weights, target weights, gradients and moments of all agents lie stacked, one agent to a row, and every agent's own
 parts are views of its row. So whatever reads or writes one agent (snapshot, state, probe, fault) finds what it finds
 elsewhere. An update brings all batches to the device in one copy and maps ``row_losses`` over the rows with
-``torch.vmap``, which turns the matrix products of N agents into one batched product. A CPU waits for no launch: it makes
-the updates of one agent after those of another, as :class:`workbench.core.train.learners.Learner` does, so that an
-agent's weights and moments stay in its cache from one update to the next.
+``torch.vmap``, which turns the matrix products of N agents into one batched product. A CPU waits for no launch: it
+makes the updates of one agent after those of another, as :class:`workbench.core.train.learners.Learner` does, so that
+an agent's weights and moments stay in its cache from one update to the next.
 
 To the outside each agent is asked for its updates as everywhere. Asked for one agent's, the learner asks for the
 others' first, so that all are under way when the first update is made; in an update it does the same, agent by agent.
