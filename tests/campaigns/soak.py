@@ -188,7 +188,7 @@ def growth(processes: Mapping[str, Mapping[str, Sequence[float]]], seconds: floa
     lives = {name: _medians_of_lives(table) for name, table in settled.items() if name not in (PARENT, SERVER)}
     children = [np.concatenate(column) for column in zip(*(table.values() for table in lives.values()), strict=True)]
     owner = np.repeat(np.arange(len(lives)), [len(table["t"]) for table in lives.values()])
-    between = dict(zip(next(iter(lives.values())), children, strict=True))
+    between = dict(zip(FIELDS, children, strict=True))
     return [
         {"process": name, "quantity": quantity, **trend(table["t"], table[quantity], groups, seconds, least)}
         for name, table, groups in (
@@ -200,7 +200,7 @@ def growth(processes: Mapping[str, Mapping[str, Sequence[float]]], seconds: floa
 
 def _settled(table: Mapping[str, Sequence[float]], seconds: float) -> dict[str, NDArray[np.float64]]:
     """The samples of a process from after the warm-up, without those of a process that has just come back."""
-    columns = {name: np.asarray(table[name], np.float64) for name in FIELDS if name in table}
+    columns = {name: np.asarray(table[name], np.float64) for name in FIELDS}
     chosen = (columns["t"] >= WARM_UP * seconds) & (columns["age_s"] > min(SETTLING_S, seconds / 8))
     return {name: column[chosen] for name, column in columns.items()}
 
@@ -303,14 +303,13 @@ def run_soak(
 
 def is_sound(data: dict[str, Any]) -> bool:
     """Whether nothing grew, neither what is private nor what is shared, nothing was left, and the history is whole."""
-    parent = data["processes"][PARENT]
     return (
         all(line["flat"] for line in data["growth"])
         and data["history"] == "complete"
         and not any(data["lost_records"].values())
         and not data["left_in_dev_shm"]
         and not _has_risen(data["dev_shm"]["names"])
-        and not _has_risen(parent["blocks_mib" if "blocks_mib" in parent else "shared_mib"])
+        and not _has_risen(data["processes"][PARENT]["blocks_mib"])
     )
 
 

@@ -41,7 +41,7 @@ def test_the_committed_verdict_is_that_of_the_committed_samples():
     "change",
     [
         lambda data: data["dev_shm"]["names"].__setitem__(-1, 1e4),
-        lambda data: data["processes"][PARENT]["shared_mib"].__setitem__(-1, 1e4),
+        lambda data: data["processes"][PARENT]["blocks_mib"].__setitem__(-1, 1e4),
         lambda data: data["growth"][0].update(flat=False),
         lambda data: data.update(history=["agent 0: 3 epochs recorded"]),
         lambda data: data["lost_records"].update(spans=1),
