@@ -205,6 +205,17 @@ def test_both_lives_of_a_resumed_run_lie_where_they_were_though_the_clock_began_
     assert timeline.shares().of("actor")["working"] > 0.01
 
 
+@pytest.mark.parametrize("mode", ["sequential", "multiprocess"])
+def test_a_run_that_was_resumed_for_its_last_evaluation_alone_shows_its_training(mode, tmp_path):
+    with wb.launch(CONFIG, mode, 1, name="mine", out=tmp_path) as run:
+        run.wait()
+    trained = run.timeline().trained
+    (tmp_path / "mine" / "result.json").unlink()  # as where it was cut off while it evaluated
+    with wb.resume(tmp_path / "mine") as again:
+        assert again.wait().status == "finished"
+    assert again.timeline().trained == trained and again.timeline().end > run.timeline().end
+
+
 def test_a_call_that_is_broken_off_is_recorded_too(tmp_path):
     endless = CONFIG.replace(epochs=100_000, **{"exploration.decay_epochs": 10})
     with wb.launch(endless, "multiprocess", 0, out=tmp_path) as run:

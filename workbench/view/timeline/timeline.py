@@ -62,18 +62,19 @@ class Timeline:
         self.run, self.spans = run, spans_of(run.history)
         RecordError.unless(bool(np.isin(self.spans["kind"], list(SpanKind)).all()), said("timeline.damaged", run=run))
         self.processes: tuple[str, ...] = tuple(description.get("processes", ()))
-        lives = description.get("resumed", ())  # time 0 is in the newest; what the others did has times below that
-        began = 1e9 * lives[-1].get("time", 0) - description.get("clock_offset_ns", 0) if lives else -math.inf
+        worked, offset = self._ends(SpanKind.ACTING, SpanKind.LEARNING), description.get("clock_offset_ns", 0)
+        lives = (1e9 * life.get("time", 0) - offset for life in description.get("resumed", ()))
+        # time 0 is in the newest that did more than evaluate; what the others did has times below that
+        began = max((life for life in lives if (worked > life).any()), default=-math.inf)
         started = (found := self._ends(SpanKind.STARTING))[found >= began]
-        trained = self._ends(*_TRAINING)
-        trained = trained[trained > started.min(initial=np.iinfo(np.int64).max)]
+        trained = (ends := self._ends(*_TRAINING))[ends > started.min(initial=np.iinfo(np.int64).max)]
         if len(trained) == 0 or not self.processes:
             why = "no work" if run.ended else "not yet"
             why = why if description.get("timeline") else "not recorded" if run.mode in readers else "not asked"
             why = said(f"timeline.{why}", status=run.status)
             raise RecordError(said("timeline.none", name=run.name, why=why))
         self.origin_ns = int(started.min())
-        self._since_1970 = (self.origin_ns + description.get("clock_offset_ns", 0)) / 1e9
+        self._since_1970 = (self.origin_ns + offset) / 1e9
         self.trained = (int(trained.max()) - self.origin_ns) / 1e9
         self.end = (int(self._ends(*SpanKind).max()) - self.origin_ns) / 1e9
 
