@@ -1,5 +1,6 @@
 """The audit names the stage of a mistake that nobody listed, and finds nothing in sound runs, however they are set."""
 
+import dataclasses
 import functools
 
 import pytest
@@ -11,6 +12,7 @@ from tests.unit.own_agent import RecentErrors
 from tests.unit.own_policy import DiceConfig
 from workbench.core.train.hooks import Hook
 from workbench.diagnose.audit import pack, unpack
+from workbench.diagnose.doctor import evidence_of, examine
 from workbench.diagnose.faults.fault import override
 
 CONFIG = wb.preset("tiny").replace(**{
@@ -214,6 +216,24 @@ def test_the_rounding_of_small_errors_between_large_values_is_no_mistake(seed, t
     """With one row and nothing to earn, errors are small beside the values that they are the difference of."""
     changes = {"learning.batch_size": 1, "learning.gamma": 0.0, "world.spawn_prob": 0.0, "world.wall_reward": 0.0}
     assert diagnosis(tmp_path, seed=100 + seed, epochs=12, **changes).failed == ()
+
+
+def test_updates_that_a_lost_learner_had_not_kept_are_made_again_without_a_mistake(tmp_path):
+    """Free-running, under a later epoch: with the same random numbers as before, as they are the same updates."""
+    with wb.launch(CONFIG, "multiprocess", None, out=tmp_path) as run:
+        run.wait(120)
+    first, *_, last = sorted((run.folder.path / "audit").glob("update-0-*"))
+    last.write_bytes(first.read_bytes())
+    evidence, streams = evidence_of(run), {"chain.sampling stream", "chain.learning stream"}
+    assert streams <= {check.name for check in examine(evidence).failed}
+    assert not streams & {check.name for check in examine(dataclasses.replace(evidence, resumed=True)).failed}
+
+
+def test_the_rounding_of_a_small_loss_is_no_mistake(tmp_path):
+    """Nothing to earn, and no discount: values run after each other, and the errors between them are far smaller."""
+    changes = {"learning.batch_size": 1, "learning.gamma": 1.0, "world.spawn_prob": 0.0, "world.wall_reward": 0.0}
+    changes |= {"learning.tau": 1.0, "agent.width": 4, "agent.num_cosines": 1}
+    assert diagnosis(tmp_path, epochs=30, **changes).failed == ()
 
 
 @pytest.mark.parametrize(

@@ -297,6 +297,7 @@ def test_learning_is_judged_against_luck_and_success_counts_at_any_budget_but_fa
         learning(1600, 76.0, **{"learning.learning_rate": 1e-6, "learning.learning_rate_end": 1e-6}).verdict != "fail"
     )
     assert learning(1600, 75.0).verdict == "pass"
+    assert learning(800, 76.0, **{"learning.accumulate": 4}).verdict == "cannot tell"  # a batch has no more rows by it
     early = learning(6, 81.0)
     assert "80, not above chance" in early.sentence and "Give the run more epochs" in early.sentence
     unfinished = verdicts(made.evidence(status="stopped"))["learning"]

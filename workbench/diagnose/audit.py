@@ -381,12 +381,11 @@ class _Learning(_Side):
 
     def _keep_update(self, phase: "_Phase", agent: ValueAgent, update: Wrapped, rate: float, index: int) -> Any:
         """Make an update, and keep what it is judged by."""
-        places = self.places[index]
-        before = agent.get_state()
+        places, before = self.places[index], agent.get_state()
         metrics = update(rate)
         phase.kept |= {"vector": before["vector"], "rate": rate, "metrics": to_numpy(metrics), "rng": before["rng"]}
-        phase.kept |= {"gradient": to_numpy(agent.parameters.gradient)[places], "places": places}
-        phase.kept |= {"device": agent.device.type}
+        gradient = to_numpy(agent.parameters.gradient)[places]
+        phase.kept |= {"gradient": gradient, "places": places, "device": agent.device.type}
         if type(agent).descend is ValueAgent.descend:  # else its gradients may come about in another way
             summed = to_numpy(self._summed[index])
             phase.kept |= {"summed": summed[places], "summed_norm": np.linalg.norm(summed.astype(np.float64))}

@@ -129,23 +129,33 @@ class Judge:
     off: dict[str, float] = field(default_factory=dict)
     updates: dict[Case, Any] = field(default_factory=dict)
 
-    def differ(self, kind: str, found: Any, due: Any, scale: float | None = None) -> bool:
-        """Whether numbers are further apart than float32 explains; what is not finite must be the same."""
+    def differ(self, kind: str, found: Any, due: Any, scale: float | None = None, rounding: float = 0.0) -> bool:
+        """Whether numbers are further apart than float32 explains; what is not finite must be the same.
+
+        Args:
+            kind: what is compared, one of :data:`TOLERANCES`.
+            found: of the run.
+            due: by the reference.
+            scale: what the tolerance is a share of; None for the largest number due.
+            rounding: how far apart they may be besides, as they are made of larger numbers.
+        """
         found, due = np.asarray(found, np.float64), np.asarray(due, np.float64)
         largest = float(np.abs(due[np.isfinite(due)]).max(initial=0)) if scale is None else scale
         apart = float(np.abs(difference(found, due)).max(initial=0))
-        off = apart and apart / (TOLERANCES[kind] * max(largest, 1e-9))
+        off = apart and apart / (TOLERANCES[kind] * max(largest, 1e-9) + rounding)
         if np.isfinite(off) and off <= 1:
             self.off[kind] = max(self.off.get(kind, 0.0), off)
         return not off <= 1
 
-    def same(self, kind: str, found: Any, due: Any, finding: str, scale: float | None = None, **about: Any) -> None:
+    def same(self, kind: str, found: Any, due: Any, finding: str, *limits: float, **about: Any) -> None:
         """Hold numbers against those due, as far as float32 goes; the sentence has those that are furthest apart.
+
+        ``limits`` are scale and rounding, as for :meth:`differ`.
 
         Raises:
             Wrong: they differ.
         """
-        if self.differ(kind, found, due, scale):
+        if self.differ(kind, found, due, *limits):
             found, due = np.broadcast_arrays(np.asarray(found, np.float64), np.asarray(due, np.float64))
             at = np.unravel_index(np.argmax(np.abs(difference(found, due))), found.shape)
             raise Wrong(finding, found=found[at], due=due[at], **about)

@@ -53,9 +53,8 @@ class CheckResult:
 
     def with_more(self, said: str) -> "CheckResult":
         """The same with something behind its sentence, unless nothing can be told."""
-        if not said or self.verdict in ("cannot tell", "does not apply"):
-            return self
-        return replace(self, sentence=f"{self.sentence} {said}")
+        told = said and self.verdict in ("pass", "fail")
+        return replace(self, sentence=f"{self.sentence} {said}") if told else self
 
 
 # --- the rules ------------------------------------------------------------------------------------------------------

@@ -135,9 +135,6 @@ class Comparison:
         return int(np.argmax(off))
 
 
-Measure = Callable[[Evidence], Comparison | None]
-
-
 @dataclass(frozen=True)
 class Rule:
     """One thing that must hold.
@@ -155,7 +152,7 @@ class Rule:
         exempt: Why it does not apply to such a run, where the measure has nothing; "" if it does.
     """
 
-    measure: Measure
+    measure: Callable[[Evidence], Comparison | None]
     threshold: str
     things: str = "records"
     bad: str = "{detail}"
@@ -526,5 +523,5 @@ def _way(settings: SettingsTimeline) -> float:
         first, end = settings.updates_due(epoch), settings.updates_due(epoch + 1)
         return (end - first) * schedules.learning_rate(settings.at(epoch), settings.schedule_position(first, epoch))
 
-    rows = settings.config.learning.batch_size * settings.config.learning.accumulate
-    return min(1.0, rows / FULL_BATCH) * settings.config.epochs * float(np.mean([way_of(epoch) for epoch in some]))
+    share = min(1.0, settings.config.learning.batch_size / FULL_BATCH)
+    return share * settings.config.epochs * float(np.mean([way_of(epoch) for epoch in some]))

@@ -55,7 +55,8 @@ def streamed(role: str, field: str, judge: Judge, case: Case) -> None:
         raise Wrong("other stream", role=role, other=others.get(found, "an unknown stream"))
     if case.draws(field):
         wrong_if(len(words) > 1 and (words[0] == words[-1]).all(), "numbers again", role=role)
-        for other in judge.cases:
+        # free-running, updates that a lost process had not kept are made again after a later epoch
+        for other in judge.cases if judge.steady or judge.lag is not None or case.kind == "turns" else ():
             beside = (other.kind, other.agent) == (case.kind, case.agent) and other.epoch < case.epoch
             again = beside and other.has(field) and _same(other[field].reshape(-1, 6)[0], words[0])
             wrong_if(again, "epoch again", earlier=other.epoch, epoch=case.epoch)
@@ -401,7 +402,8 @@ def weighted(judge: Judge, case: Case) -> None:
     newest = dict(zip(numbers, made_of.tolist(), strict=True))  # of a row drawn twice the last one counts
     judge.same("priority", case["priorities_after"], [newest[number] for number in numbers], "priorities")
     judge.after(targeted, case)
-    judge.same("td error", case["errors"], _examined(judge, case).errors, "errors")
+    due = _examined(judge, case)
+    judge.same("td error", case["errors"], due.errors, "errors", due.errors.max(), due.rounding)
 
 
 @dataclass(frozen=True)
@@ -412,6 +414,7 @@ class _Due:
         numbers: loss, mean and greatest Q, TD error, and norm of the gradient, as an update returns them.
         errors: TD error of each row.
         gradient: (size,) before it is clipped.
+        rounding: how far off float32 may have a TD error, which is the difference of values.
         tied: whether float32 may choose another action to bootstrap from.
         bent: how far off the gradient may be, as float32 rounds the values that an error is the difference of, and may
             pass on units that are close to 0 or not.
@@ -420,6 +423,7 @@ class _Due:
     numbers: Floats
     errors: Floats
     gradient: Floats
+    rounding: float
     tied: bool
     bent: float
 
@@ -462,9 +466,10 @@ def _update_of(judge: Judge, case: Case, by_online: bool = False, double: bool |
     along[rows, ..., here] = (slope.T * weight / len(rows)).T
     gradient, low, high = (_flat(layout, trained.gradient(along, edge)) for edge in (0.0, -KINK, KINK))
     numbers = np.array([(loss * weight).mean(), q_tm1.mean(), q_tm1.max(), error.mean(), np.linalg.norm(gradient)])
-    rounding = VALUES * max(np.abs(z).max(), np.abs(target).max()) / min(agent.huber_kappa, 1.0) / len(rows)
-    off = _flat(layout, trained.gradient(rounding * (along != 0)))
-    return _Due(numbers, error, gradient, tied, float(BENT * np.linalg.norm(high - low) + np.linalg.norm(off)))
+    rounding = VALUES * max(np.abs(z).max(), np.abs(target).max())
+    off = _flat(layout, trained.gradient(rounding / min(agent.huber_kappa, 1.0) / len(rows) * (along != 0)))
+    bent = float(BENT * np.linalg.norm(high - low) + np.linalg.norm(off))
+    return _Due(numbers, error, gradient, rounding, tied, bent)
 
 
 def _flat(layout: ParameterLayout, gradient: Mapping[str, Floats]) -> Floats:
@@ -522,21 +527,22 @@ def valued(judge: Judge, case: Case) -> None:
 
 def targeted(judge: Judge, case: Case) -> None:
     """TD errors are those to r + discount * Z_target(s_t, a*)."""
-    due, found, learning = _examined(judge, case).numbers[_ERROR], float(case["metrics"][_ERROR]), case.config.learning
-    if not judge.differ("td error", found, due):
+    update, found, learning = _examined(judge, case), float(case["metrics"][_ERROR]), case.config.learning
+    due, differ = update.numbers[_ERROR], functools.partial(judge.differ, "td error", found, rounding=update.rounding)
+    if not differ(due):
         return
     otherwise: dict[str, dict[str, Any]] = {
         "valued by online": {"by_online": True}, "double": {"double": not learning.double},
         "all by online": {"double": True, "by_online": True}, "no bootstrap": {"times": 0.0},
     }  # fmt: skip
     for finding, how in otherwise.items():
-        if not judge.differ("td error", found, _update_of(judge, case, **how).numbers[_ERROR]):
+        if not differ(_update_of(judge, case, **how).numbers[_ERROR]):
             raise Wrong(finding, double=not learning.double)
     for factor in (0.99, 1.01):  # the error is close to linear in a small change of the discount
         slope = (_update_of(judge, case, times=factor).numbers[_ERROR] - due) / (factor - 1)
         guess = 1 + (found - due) / slope if slope else 0.0
         sound = 0 < guess < 1 / max(learning.gamma, 1e-3)
-        if sound and not judge.differ("td error", found, _update_of(judge, case, times=guess).numbers[_ERROR]):
+        if sound and not differ(_update_of(judge, case, times=guess).numbers[_ERROR]):
             typical = float(np.median(case["batch_discount_t"]))
             raise Wrong("target's discount", found=guess * typical, due=typical)
     raise Wrong("td error", found=found, due=due)
@@ -546,22 +552,23 @@ def lost(judge: Judge, case: Case) -> None:
     """The loss is that of these TD errors."""
     judge.after(valued, case)
     judge.after(targeted, case)
-    judge.same("loss", case["metrics"][_LOSS], _examined(judge, case).numbers[_LOSS], "loss")
+    due = _examined(judge, case)
+    loss = due.numbers[_LOSS]  # a small error counts by its square, so twice as much of it is rounding
+    rounding = 2 * loss * due.rounding / max(due.numbers[_ERROR], due.rounding, 1e-9)
+    judge.same("loss", case["metrics"][_LOSS], loss, "loss", loss, rounding)
 
 
 def graded(judge: Judge, case: Case) -> None:
     """The gradient is that of the loss."""
     judge.after(lost, case)
     due = _examined(judge, case)
-    found, wanted = case["summed"].astype(np.float64), due.gradient[case["places"]]
-    _same_layers(judge, case, "gradient", found, wanted, due.bent)
-    scale = due.numbers[_NORM] + due.bent / TOLERANCES["norm"]
-    judge.same("norm", case["summed_norm"], due.numbers[_NORM], "norm", scale)
+    _same_layers(judge, case, "gradient", case["summed"].astype(np.float64), due.gradient[case["places"]], due.bent)
+    judge.same("norm", case["summed_norm"], due.numbers[_NORM], "norm", due.numbers[_NORM], due.bent)
 
 
 def _same_layers(judge: Judge, case: Case, kind: str, found: Floats, due: Floats, bent: float = 0.0) -> None:
     """Hold a gradient against the one due; the sentence has the layer that is furthest off."""
-    if judge.differ(kind, found, due, float(np.abs(due).max()) + bent / TOLERANCES[kind]):
+    if judge.differ(kind, found, due, rounding=bent):
         name, here = _worst_layer(case, found - due)
         raise Wrong(kind, name=name, found=np.linalg.norm(found[here]), due=np.linalg.norm(due[here]))
 
@@ -602,8 +609,7 @@ def stepped(judge: Judge, case: Case) -> None:
         old, now, wanted = (getattr(each, what) for each in (before, found, due))
         if judge.differ("moments", now, wanted, max(np.abs(wanted).max(), np.abs(new).max() * (1 - decay))):
             raise Wrong("decay", which=what, found=_along(now - new, old - new), due=decay)
-    rounding = ROUNDING * np.abs(before.weights).max()
-    if judge.differ("step", moved, way, float(np.abs(way).max()) + rounding / TOLERANCES["step"]):
+    if judge.differ("step", moved, way, rounding=ROUNDING * np.abs(before.weights).max()):
         name, here = _worst_layer(case, moved - way)
         times = _along(moved[here], way[here])
         if judge.differ("step", moved[here], times * way[here]):
@@ -618,9 +624,8 @@ def followed(judge: Judge, case: Case) -> None:
     learning, made = case.config.learning, int(case["updates_after"])
     due = learning.tau if made % learning.target_interval == 0 else 0.0
     before, after, online = (case[x].astype(np.float64) for x in ("target_before", "target_after", "online_after"))
-    rounding = ROUNDING * np.abs(before).max()
-    scale = learning.tau * float(np.abs(online - before).max()) + rounding / TOLERANCES["target"]
-    if judge.differ("target", after, reference.soft_update(before, online, due), scale):
+    scale, rounding = learning.tau * float(np.abs(online - before).max()), ROUNDING * np.abs(before).max()
+    if judge.differ("target", after, reference.soft_update(before, online, due), scale, rounding):
         raise Wrong("target's way", found=_along(after - before, online - before), due=due)
 
 
