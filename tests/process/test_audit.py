@@ -33,6 +33,8 @@ UNUSUAL = {
     "three that spread": {"world": "pettingzoo:mpe2.simple_spread_v3", "world.max_turns": 30},
     "retrace": {"agent": "dqn", "learning.correction": "retrace", "agent.width": 32},
     "prioritised": {"replay.sampler": "prioritised", "world.spawn_prob": 1.0},
+    "one row drawn again and again": {"replay.sampler": "prioritised", "replay.sampler.alpha": 1.0, "replay.window": 40,
+                                      "world.gem_reward": 1e4, "learning.batch_size": 8},
     "many weights": {"agent": "dqn", "agent.width": 3000, "world.num_agents": 1, "pacing.updates_per_epoch": 2},
     "lag 5": {"lag": 5},
     "free": {"lag": None},
@@ -41,8 +43,8 @@ UNUSUAL = {
 
 
 def diagnosis(out, hooks=(), mode="sequential", lag=1, **changes):
-    config = CONFIG.replace(**{name: value for name, value in changes.items() if name in ("agent", "world")})
-    with wb.launch(config.replace(**changes), mode, lag, out=out, hooks=hooks) as run:
+    named = {name: changes[name] for name in ("agent", "world", "replay.sampler") if name in changes}
+    with wb.launch(CONFIG.replace(**named).replace(**changes), mode, lag, out=out, hooks=hooks) as run:
         run.wait(120)
     return run.diagnose()
 
