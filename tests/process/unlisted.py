@@ -771,6 +771,7 @@ class ClippedTogether(Hook):
     """A learner that updates all agents at once clips them by the length that they have together."""
 
     def on_trainer(self, trainer, parts):
+        trainer.learner.batched = True  # as on a card: on a CPU it updates one after the other
         real = torch.linalg.vector_norm
 
         def descend(original, groups):
