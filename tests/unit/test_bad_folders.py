@@ -221,6 +221,19 @@ def test_a_run_with_the_mode_or_the_lag_of_another_is_refused(resumable, no_chil
     assert records(path) == records(resumable) and (path / "weights.npy").exists()
 
 
+@pytest.mark.parametrize("name", ["result.json", "weights.npy"])
+def test_a_folder_in_the_place_of_what_a_run_writes_at_its_end_is_named_before_anything_is_dropped(
+    resumable, no_child, tmp_path, name
+):
+    path = copy_of(resumable, tmp_path)
+    (path / name).unlink()
+    (path / name).mkdir()
+    before = (path / "run.json").read_text()
+    with pytest.raises(RecordError, match=rf"{name} is a folder, .* Take it away"):
+        wb.resume(path, start=False, epochs=8)
+    assert records(path) == records(resumable) and (path / "run.json").read_text() == before
+
+
 @LONGER
 def test_a_run_without_the_parts_of_its_description_that_have_defaults_is_resumed(resumable, no_child, tmp_path):
     path = copy_of(resumable, tmp_path)

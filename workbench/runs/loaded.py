@@ -120,8 +120,7 @@ class RunView:
         try:
             return Result.from_dict(rule(_RESULT)(data))
         except ValueError as error:
-            told = f"{error}{said('folder.result')}"
-            raise RecordError(f"{self.folder.path / 'result.json'} is damaged: {told}") from None
+            raise RecordError(f"{self.folder.path}/result.json is damaged: {error}{said('folder.result')}") from None
 
     @property
     def weights(self) -> NDArray[np.float32]:

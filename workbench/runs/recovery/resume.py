@@ -35,6 +35,8 @@ HooksOf = Callable[[LoadedRun, Config], Sequence[Hook]]
 # Settings that :func:`workbench.resume` takes besides those that a run takes while it continues
 # (:data:`workbench.runs.live_settings.CHANGEABLE`): fields, and groups of fields (with a dot at the end).
 SAFE_TO_CHANGE = ("epochs", "device", "evaluation.", "checkpoint.", "processes.")
+# Files that a run writes at its end, and that go when it is resumed.
+ENDS = ("result.json", "weights.npy")
 
 
 @uninterrupted(undo=lambda run: run.stop())
@@ -114,6 +116,8 @@ def _gone_back(
     if missing := earlier.folder.schema.tables.keys() - measured.keys():
         warn(said("resume.hooks", missing=" and ".join(sorted(missing))))
     _check_fits(plan, checkpoint)
+    for path in (earlier.folder.place / name for name in ENDS):
+        RecordError.unless(not path.is_dir(), said("resume.in the way", path=path))
     if _complete(earlier) and wanted.epochs == checkpoint.epoch:
         about = {"changed": ", ".join(changed) or "this", "longer": 2 * wanted.epochs}
         raise RunError(said("resume.finished", run=earlier, **about))
@@ -162,9 +166,8 @@ def _check_fits(plan: Plan, checkpoint: Checkpoint) -> None:
         CheckpointError: mode or lag are others, or an array is missing, of another shape or dtype, or too much.
     """
     path, about = checkpoint.path, checkpoint.description
-    mode, lag = about.get("mode"), about.get("lag")
-    same = (mode, lag) == (plan.mode, plan.lag)
-    CheckpointError.unless(same, said("resume.kind", path=path, mode=mode, lag=lag, plan=plan))
+    kind, due = {name: about.get(name) for name in ("mode", "lag")}, {"mode": plan.mode, "lag": plan.lag}
+    CheckpointError.unless(kind == due, said("resume.kind", path=path, plan=plan, **kind))
     states = parts_of_checkpoint(plan)
     wanted = {f"{owner}/{name}": _kind(value) for owner, state in states.items() for name, value in state.items()}
     wanted |= {f"{owner}/at": _kind(0) for owner in states}
@@ -175,8 +178,7 @@ def _check_fits(plan: Plan, checkpoint: Checkpoint) -> None:
 
 
 def _kind(value: object) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    array = np.asarray(value)
-    return array.shape, array.dtype
+    return np.asarray(value).shape, np.asarray(value).dtype
 
 
 def _check_changes(before: Config, wanted: Config, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -202,7 +204,7 @@ def _go_back(folder: RunFolder, checkpoint: Checkpoint) -> None:
     history = History.of(folder)
     for table in folder.schema.tables:
         folder.replace(table, until(table, history.table(table), epochs, updates, versions, evaluated))
-    for name in ("result.json", "weights.npy"):
+    for name in ENDS:
         (folder.place / name).unlink(missing_ok=True)
 
 
