@@ -221,6 +221,14 @@ def test_values_that_are_not_finite_are_counted_aloud() -> None:
     assert to_png(figure).startswith(b"\x89PNG")
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("chosen", [{"agents": "each"}, {"log": True}], ids=str)
+def test_a_chart_without_any_finite_value_is_drawn_as_any_other(chosen: dict[str, Any]) -> None:
+    figure = side_by_side(RecordedRun().learn(40, loss=np.nan), charts=["loss", "q"], **chosen)
+    assert "values are not finite" in drawn(figure, "Loss").texts[-1].get_text()
+    assert to_png(figure).startswith(b"\x89PNG")
+
+
 def test_a_run_of_one_epoch_leaves_a_visible_point() -> None:
     (epsilon,) = curves(drawn(side_by_side(RecordedRun(config=QUICK.replace(epochs=2)).collect(1)), "Epsilon"))
     assert epsilon.get_marker() == "o"

@@ -174,16 +174,17 @@ def _draw_line(axes: Axes, line: Line, choices: Choices) -> None:
 
 def _plot(axes: Axes, colour: str, points: Points, look: dict[str, Any]) -> None:
     dot = {"marker": "o"} if len(points[0]) < 3 and "marker" not in look else {}  # one point is no line
-    axes.plot(*points, color=colour, **({"markersize": 4} | dot | look))
+    if np.isfinite(points).all(axis=0).any():  # matplotlib finds no place for a mark where there is no point
+        axes.plot(*points, color=colour, **({"markersize": 4} | dot | look))
 
 
 def _scale(axes: Axes, chart: Chart, wanted: bool, note: str, empty: bool) -> None:
     """Set scale and limits, and say so where there is nothing to see or not everything can be seen."""
     axes.relim()
-    log = wanted and not empty and bool(axes.dataLim.y0 > 0)
+    log = wanted and not empty and bool(0 < axes.dataLim.y0 < np.inf)  # infinite where no value is finite
     if log:
         axes.set_yscale("log")
-    linear = "linear: some values are 0 or below" if wanted and not log and not empty else ""
+    linear = "linear: some values are 0 or below" if wanted and not empty and axes.dataLim.y0 <= 0 else ""
     axes.margins(y=0.25 if note or linear else 0.12 if chart.references else 0.06)  # room for words and names of lines
     axes.autoscale_view(scalex=False)
     if log:

@@ -406,6 +406,5 @@ def change_text(values: dict[str, Any]) -> str:
 
 def first_recorded(run: RunView) -> float:
     """When a run's first record was made, in seconds since 1970; 0 before there is one."""
-    history = run.history
-    firsts = [float(table["time"][0]) for table in (history.events, history.epochs, history.updates) if len(table)]
-    return min(firsts, default=0.0)
+    tables = map(run.history.table, ("events", "epochs", "updates"))
+    return min((float(table["time"][0]) for table in tables if len(table)), default=0.0)
