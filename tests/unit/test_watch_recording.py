@@ -357,3 +357,26 @@ def test_what_was_logged_is_not_kept_beyond_its_block(tmp_path):
     assert kept() is None and update is not None
     found = wb.load(tmp_path / "kept").history.table("updates")
     assert np.isfinite(found["loss"]).all() and np.isfinite(found["mean_q"]).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_beyond_what_a_table_can_hold_are_read_without_a_warning(watch):
+    train(watch, epochs=1)
+    for epoch in (1, 2**31 - 1):  # the greatest of its kind, as of a trainer that counts steps
+        with watch.update(0) as update:
+            update.log(loss=torch.tensor(1e300, dtype=torch.float64))
+        watch.epoch(epoch, reward=1e39, epsilon=1e300, spread=1e300)
+    run = wb.load(watch.path)
+    assert run.history["losses/loss"][-1] == run.history["reported/spread"][-1] == np.inf
+    assert run.history.epochs["epoch"].max() == 2**31 - 1 and run.progress["updates"] == 6
+    assert "values are not finite" in str([axes.texts[-1] for axes in wb.side_by_side(run).axes])
+    assert run.diagnose().text
+
+
+def test_records_of_no_time_are_refused(watch):
+    train(watch, epochs=1)
+    (file,) = (watch.path / "watch").iterdir()
+    (name, last) = [each for each in FileReader(file).read() if each[0] == "epochs"][-1]
+    file.write_bytes(file.read_bytes().replace(last["time"][-1:].tobytes(), np.array([np.inf]).tobytes()))
+    with pytest.raises(RecordError, match=f"no watch has written its records of '{name}'"):
+        wb.load(watch.path)

@@ -49,7 +49,7 @@ class Recording:
         known = {kind: sum(kind in line for line in reader.lines) for kind in ("name", "layout")}
         due = dtype_of(tables.TABLES[name][0])
         records = repack_fields(records[[each for each in records.dtype.names or () if each in (due.names or ())]])
-        known["agent"], found = self._agents, records.dtype.names or ()
+        known["agent"], known["time"], found = self._agents, 2**40, records.dtype.names or ()
         if (found, _kinds(records.dtype)) != (due.names, _kinds(due)) or any(
             not -(kind == "agent") <= records[kind].min() <= records[kind].max() < most
             for kind, most in known.items() if kind in found
@@ -67,8 +67,7 @@ class Recording:
         """
         parts = [part for part in self._found.get(name, ()) if width is None or _width(part) == width]
         if not parts:
-            fields, _ = tables.TABLES[name]
-            return np.empty(0, [*dtype_of(fields).descr, ("file", "<i4")])
+            return np.empty(0, [*dtype_of(tables.TABLES[name][0]).descr, ("file", "<i4")])
         joined = np.concatenate(parts)
         if width is None or len(self._found[name]) == len(parts):
             self._found[name] = [joined]
@@ -107,8 +106,9 @@ class WatchedHistory(History):
             for name in self.reported
         ]))  # fmt: skip
 
+    @np.errstate(over="ignore")
     def take_up(self, until: float) -> None:
-        """Add what was recorded up to a time."""
+        """Add what was recorded up to a time, in single precision: a number beyond it, of a trainer astray, is inf."""
         for name, records in {"updates": self._updates(), "events": self._events(), **self._epochs()}.items():
             new = records[self.counts[name] : np.searchsorted(records["time"], until, "right")]
             if len(new):
@@ -195,8 +195,8 @@ def epochs_at(reported: Records, times: Array) -> NDArray[np.int64]:
     """The epoch in which something happened: the one whose report comes next."""
     if not len(reported):
         return np.zeros(len(times), np.int64)
-    ends = np.append(reported["epoch"].astype(np.int64), reported["epoch"].max() + 1)
-    return ends[np.searchsorted(reported["time"], times)]
+    epochs = reported["epoch"].astype(np.int64)
+    return np.append(epochs, epochs.max() + 1)[np.searchsorted(reported["time"], times)]
 
 
 def follow(run: LoadedRun) -> None:
