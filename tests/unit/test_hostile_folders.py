@@ -17,6 +17,7 @@ from tests.campaigns.mutations import attack, sound_run
 from tests.unit.finished import CONFIG, finished_run
 from workbench import export
 from workbench.core.processes.spawn import in_words
+from workbench.core.records import EVENTS
 from workbench.runs import folder, limits
 from workbench.runs.folder import RecordError, RunFolder
 from workbench.runs.initial_weights import initial_weights
@@ -225,6 +226,15 @@ def test_a_span_of_no_kind_is_refused(copy):
     spans.tofile(copy / "spans.records")
     with pytest.raises(RecordError, match="the spans of sound are damaged"):
         wb.load(copy).timeline()
+
+
+@pytest.mark.parametrize("when", [np.nan, np.inf, 1e300])
+def test_records_of_no_time_are_refused(when, copy):
+    events = np.fromfile(copy / "events.records", EVENTS)
+    events["time"][-2:] = when
+    events.tofile(copy / "events.records")
+    with pytest.raises(RecordError, match=r"events\.records is damaged: time goes from"):
+        wb.load(copy)
 
 
 def test_the_limit_that_was_met_is_named(tmp_path):
