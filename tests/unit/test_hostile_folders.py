@@ -17,7 +17,7 @@ from tests.campaigns.mutations import attack, sound_run
 from tests.unit.finished import CONFIG, finished_run
 from workbench import export
 from workbench.core.processes.spawn import in_words
-from workbench.core.records import EVENTS
+from workbench.core.records import EVALUATIONS, EVENTS
 from workbench.runs import folder, limits
 from workbench.runs.folder import RecordError, RunFolder
 from workbench.runs.initial_weights import initial_weights
@@ -228,13 +228,21 @@ def test_a_span_of_no_kind_is_refused(copy):
         wb.load(copy).timeline()
 
 
-@pytest.mark.parametrize("when", [np.nan, np.inf, 1e300])
+@pytest.mark.parametrize("when", [np.nan, np.inf, -np.inf])
 def test_records_of_no_time_are_refused(when, copy):
     events = np.fromfile(copy / "events.records", EVENTS)
     events["time"][-2:] = when
     events.tofile(copy / "events.records")
     with pytest.raises(RecordError, match=r"events\.records is damaged: time goes from"):
         wb.load(copy)
+
+
+@pytest.mark.parametrize("worlds", [0, -1])
+def test_an_evaluation_in_no_world_is_taken_as_one_in_a_single_world(worlds, copy):
+    evaluations = np.fromfile(copy / "evaluations.records", EVALUATIONS)
+    evaluations["worlds"] = worlds
+    evaluations.tofile(copy / "evaluations.records")
+    assert "learning" in wb.load(copy).diagnose().text
 
 
 def test_the_limit_that_was_met_is_named(tmp_path):

@@ -511,7 +511,7 @@ def _greedy_and_chance(evidence: Evidence) -> tuple[float, float, float] | None:
     if evidence.status != "finished" or chance is None or reward is None:
         return None
     evaluations = evidence.history.evaluations
-    worlds = float(evaluations["worlds"][evaluations["final"] == 1].min())
+    worlds = max(1.0, float(evaluations["worlds"][evaluations["final"] == 1].min()))
     return reward, chance["mean"], chance["sd"] * math.sqrt(1 / chance["epochs"] + 1 / worlds)
 
 

@@ -381,7 +381,7 @@ def _check_history(run: RunView) -> None:
     # what free-running learners did ahead is not unmade where the replay ratio is lowered, or the run made shorter
     paces = [each.pacing for each in run.settings.configs]
     most = (config.learning_epochs + max(it.max_ahead for it in paces)) * max(it.updates_per_epoch for it in paces)
-    limits = {"agent": config.num_agents, "epoch": config.epochs + 1, "update": most + 1, "time": 2**40}
+    limits = {"agent": config.num_agents, "epoch": config.epochs + 1, "update": most + 1, "time": math.inf}
     for table in run.folder.schema.tables:
         records = run.history.table(table)
         for field in limits.keys() & set(records.dtype.names or ()):
