@@ -96,10 +96,11 @@ def as_in_a_child(threads=1):
         torch.set_num_threads(before)
 
 
-def run(config, lag):
+def run(config, lag, hooks=()):
     """The sequential baseline from start to end; the parts that it ran on."""
     with as_in_a_child(config.processes.threads):
-        parts = build(config, lag)
+        parts = build(config, lag, hooks)
+        take_over(parts)
         parts.trainer.publish_initial()
         run_sequential(parts.collector, parts.trainer, lag, before_epoch=lambda: None)
         parts.collector.finish()

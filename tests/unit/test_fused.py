@@ -15,6 +15,7 @@ from workbench.core.agents import flat_parameters, networks, value_agent
 from workbench.core.agents.staging import Staging
 from workbench.core.envs.base import AgentSpec, EnvSpec, WorldConfig
 from workbench.core.shared.replay import Replay
+from workbench.core.train.hooks import Hook
 from workbench.core.train.learners import Learner
 from workbench.zoo import fused
 from workbench.zoo.dqn import DQNConfig
@@ -58,6 +59,13 @@ def filled(config, epochs=4):
                     replay.write_outcome(turn, reward, never, never, ~never)
             replay.commit_epoch()
     return replays
+
+
+class Batched(Hook):
+    """Has a fused learner update all agents together on a CPU, too, as it does on a card."""
+
+    def on_trainer(self, trainer, parts):
+        trainer.learner.batched = True
 
 
 class Pair:
@@ -243,5 +251,5 @@ def test_a_fault_that_replaces_an_agents_optimiser_is_refused(tmp_path):
 
 def test_a_run_of_many_agents_with_everything_watched_is_not_stopped_by_the_depth_of_its_calls(tmp_path):
     config = TINY.replace(**{"world.num_agents": 25, "epochs": 3})
-    with wb.launch(config, "sequential", 0, out=tmp_path) as run:
+    with wb.launch(config, "sequential", 0, out=tmp_path, hooks=[Batched()]) as run:
         assert run.wait(300).updates == 25 * config.total_updates

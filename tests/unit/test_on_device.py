@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 import workbench as wb
 from tests.unit import inprocess
-from tests.unit.test_fused import DQN, Pair, filled
+from tests.unit.test_fused import DQN, Batched, Pair, filled
 from workbench.core.agents import products
 from workbench.core.agents.staging import Staging
 from workbench.core.config import MODES
@@ -141,7 +141,7 @@ def test_both_modes_agree_in_bfloat16_and_a_device_without_it_is_told_of(tmp_pat
     config = config.replace(epochs=6, processes={"learners": "fused"})
     results = []
     for mode in MODES:
-        with wb.launch(config, mode, 1, out=tmp_path) as run:
+        with wb.launch(config, mode, 1, out=tmp_path, hooks=[Batched()]) as run:
             results.append(run.wait(300).digest)
         log = "".join(path.read_text() for path in (run.folder.path / "logs").iterdir())
         slow = [text for text in run.warnings if "bfloat16 take longer than in float32" in text]
