@@ -675,8 +675,8 @@ class Update(_Seer):
 
     def __init__(self, watch: Watch, agent: int, online: Any, target: Any, optimizer: Any, count: int) -> None:
         super().__init__(watch, agent, online)
-        self._target, self._count = target, count
-        self._optimizers = list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer] if optimizer else []
+        self._target, self._count, alone = target, count, [] if optimizer is None else [optimizer]
+        self._optimizers = list(optimizer) if isinstance(optimizer, list | tuple) else alone
         self._logged: dict[str, Any] = {}
         self._steps = 0
 
