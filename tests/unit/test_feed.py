@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -166,9 +167,10 @@ def test_every_chart_has_lines_of_every_run() -> None:
     )
 
 
-def test_an_evaluation_of_the_same_epoch_replaces_the_one_before() -> None:
+@pytest.mark.parametrize("agents", ["together", 0])
+def test_an_evaluation_of_the_same_epoch_replaces_the_one_before(agents: Literal["together"] | int) -> None:
     run = RecordedRun().collect(9)
-    feed = Feed(run, Choices(("reward",)))
+    feed = Feed(run, Choices(("reward",), agents=agents))
     for final, reward in enumerate((5.0, 7.0)):
         run.record("evaluations", epoch=[3, 8], reward=[1.0, reward], final=[0, final])
         feed.update()

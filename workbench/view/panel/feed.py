@@ -115,8 +115,8 @@ class Reader:
                 again = True
                 continue
             self._seen += len(fresh)
-            mine = fresh[fresh["agent"] == self._agent][:, None]
-            yield again, mine if self._agent is not None else self._complete(fresh, axis)
+            mine = fresh[fresh["agent"] == self._agent]
+            yield again, self._complete(fresh, axis) if self._agent is None else points_of_all_agents(mine, axis, 1)
             again = False
         if again:
             yield again, records[:, None]
