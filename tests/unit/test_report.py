@@ -671,6 +671,16 @@ def test_points_of_a_sweep_lie_about_their_tick_and_a_free_lag_is_called_so(tmp_
     assert places[0] == 0 and places[-1] == 2 and places[1] + places[2] == pytest.approx(2)
 
 
+def test_the_results_say_which_run_has_no_finite_number(tmp_path):
+    for seed in range(3):
+        path = finished_run(tmp_path, seed=seed)
+        if seed == 1:
+            result = json.loads((path / "result.json").read_text())
+            (path / "result.json").write_text(json.dumps(result | {"greedy_reward": None}))
+    (row,) = [row for row in make(tmp_path, bands=False).results.rows if row[0] == "greedy reward"]
+    assert row[1] == "2 of 3 runs finite, not seed 1"
+
+
 @pytest.mark.parametrize("name", ["greedy_reward", "reward", "loss_and_q"])
 def test_a_figure_that_needs_several_seeds_says_so(name, tmp_path):
     finished_run(tmp_path, seed=4)

@@ -193,8 +193,6 @@ def results_table(selection: Selection, bands: bool = True) -> Table:
 
 def _cell(group: Group, path: str, bands: bool) -> str:
     found = [value_at(run.result, path) for run in group.runs]
-    if None in found:
-        return "-"
     return not_finite(found, [run.config.seed for run in group.runs]) or interval(estimate(found, group.strata, bands))
 
 

@@ -20,7 +20,7 @@ from workbench.runs.sentences import beside
 from workbench.runs.table import Table, number
 from workbench.view.style import GREY, INK, PRINT, few_ticks, style_axes
 
-HEAD = ("runs", "baseline", "speed-up", "ideal", "share of ideal", "wall time, s", "baseline's, s", "pairs")
+HEAD = ("runs", "baseline", "speed-up", "ideal", "share of ideal", "median wall time, s", "baseline's, s", "pairs")
 # How each part of the figure is drawn, as ``speedup.toml`` says.
 LOOKS: dict[str, dict[str, Any]] = beside(__file__)
 
