@@ -671,6 +671,26 @@ def test_points_of_a_sweep_lie_about_their_tick_and_a_free_lag_is_called_so(tmp_
     assert places[0] == 0 and places[-1] == 2 and places[1] + places[2] == pytest.approx(2)
 
 
+def test_runs_with_a_fault_are_no_cell_of_those_without(tmp_path):
+    for rate, faults in itertools.product((1e-3, 3e-3), ((), ("sync_rarely=5",))):
+        config = CONFIG.replace(learning={"learning_rate": rate})
+        finished_run(tmp_path, faults=faults, config=config, name=f"{rate}-{len(faults)}")
+    figure = make(tmp_path, bands=False, figures=["sweep"])["sweep"]
+    assert figure.table.head[:2] == ("faults", "learning.learning_rate")
+    assert [row[:2] for row in figure.table.rows] == [
+        ("none", "0.001"), ("none", "0.003"), ("sync_rarely=5", "0.001"), ("sync_rarely=5", "0.003"),
+    ]  # fmt: skip
+    assert len({text.get_position() for text in figure.picture.axes[2].texts}) == 4  # of the heat map
+
+
+def test_a_swept_setting_may_be_a_list(tmp_path):
+    for place, desc in enumerate((["SF", "FG"], ["SFF", "FFF", "FFG"])):
+        world = {"world": "gymnasium:FrozenLake-v1", "world.env_args": {"desc": desc}}
+        finished_run(tmp_path, config=CONFIG.replace(**world), name=f"map-{place}")
+    table = make(tmp_path, bands=False)["sweep"].table
+    assert {row[0] for row in table.rows} == {"['SF', 'FG']", "['SFF', 'FFF', 'FFG']"}
+
+
 def test_the_results_say_which_run_has_no_finite_number(tmp_path):
     for seed in range(3):
         path = finished_run(tmp_path, seed=seed)

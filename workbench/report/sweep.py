@@ -25,7 +25,8 @@ def sweep(material: Material) -> ReportFigure:
         ReportError: they differ in none, or in too many.
     """
     groups = list(material.groups)
-    fields = _swept(groups)
+    names = dict.fromkeys(["mode", "lag", "faults", *(name for group in groups for name in group.settings)])
+    fields = [name for name in names if len({_value(group, name) for group in groups}) > 1]
     demand(1 <= len(fields) <= MOST_FIELDS, said("sweep.fields", most=MOST_FIELDS, fields=", ".join(fields) or "none"))
     rewards = [[run.result.greedy_reward for run in group.runs] for group in groups]
     means, halves = np.transpose([mean_and_half_width(each) for each in rewards])
@@ -64,11 +65,6 @@ def sweep(material: Material) -> ReportFigure:
     return ReportFigure(picture, caption, Table((*fields, unit, "runs"), rows))
 
 
-def _swept(groups: list[Group]) -> list[str]:
-    names = dict.fromkeys(["mode", "lag", *(name for group in groups for name in group.settings)])
-    return [name for name in names if len({shown(_value(group, name)) for group in groups}) > 1]
-
-
 def _name_ticks(axis: Any, values: Sequence[Any], width: float) -> None:
     """Name the places 0, 1, ... of an axis that is some inches wide; of too many values only some, evenly spread."""
     names = [text if len(text) <= 20 else f"…{text[-19:]}" for text in map(shown, values)]
@@ -77,6 +73,9 @@ def _name_ticks(axis: Any, values: Sequence[Any], width: float) -> None:
     axis.set_ticks(range(0, len(names), each), names[::each], rotation=90 if tight else 0)
 
 
-def _value(group: Group, field: str) -> Any:
+def _value(group: Group, field: str) -> float | str:
+    """A setting of a group: a number, which has a place on an axis, or a word."""
     lag = "free" if group.first.lag is None else group.first.lag
-    return {"mode": group.first.mode, "lag": lag, **group.settings}.get(field)
+    its = {"mode": group.first.mode, "lag": lag, "faults": " and ".join(group.first.faults) or "none"}
+    value = {**its, **group.settings}.get(field)
+    return value if isinstance(value, int | float) else shown(value)
