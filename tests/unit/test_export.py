@@ -19,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import workbench
 import workbench as wb
 from tests.unit.finished import CONFIG, finished_run
+from tests.unit.test_figures import QUICK, RecordedRun
 from tests.unit.watched import TABLES
 from workbench.cli import main
 from workbench.export import FORMATS, ExportError, archive, to_csv, to_pandas, to_parquet, to_tensorboard, unpack
@@ -170,6 +171,22 @@ def test_a_tracker_is_told_every_point_once_and_closed(run):
         if len(steps):
             np.testing.assert_array_equal(tracker.curves[name][0], steps)
             np.testing.assert_array_equal(tracker.curves[name][2], values)
+
+
+def test_a_tracker_is_told_the_mean_of_all_agents_also_of_what_one_has_recorded_before_the_others(monkeypatch):
+    run, tracker, left = RecordedRun(), Notebook(), list(range(QUICK.num_agents))
+
+    def learn_one(_):
+        if left:
+            run.record("updates", agent=[agent := left.pop()] * 2, update=[1, 2], loss=[agent, agent + 1.0])
+        else:
+            run.state = "finished"
+
+    monkeypatch.setattr("workbench.export.trackers.time.sleep", learn_one)
+    wb.export.log_to(run, tracker).join(60)
+    steps, values = run.history.series("losses/loss")
+    assert tracker.curves["losses/loss"][0] == steps.tolist() == [1, 2]
+    assert tracker.curves["losses/loss"][2] == values.tolist()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -26,6 +26,7 @@ from workbench.export.sentences import said
 from workbench.runs.files import at, whole_file
 from workbench.runs.history import Array
 from workbench.runs.loaded import LoadedRun, RunView
+from workbench.runs.metrics import METRICS
 
 # Seconds between two looks at a run that is under way.
 LOOK_S = 1.0
@@ -109,8 +110,11 @@ def _follow(run: RunView, tracker: Tracker) -> None:
                 run.refresh()
             over = run.ended  # before the last look, so that nothing is missed
             for name in run.history:
+                agents = np.unique(run.history.table(run.history.schema.metric(name).table)["agent"])
+                # before all have begun, a mean would be that of some, and stay so where it was told
+                whole = over or name not in METRICS or len(agents) == run.config.num_agents
                 (steps, values), (times, _) = run.history.series(name), run.history.series(name, over="time")
-                new = slice(told.get(name, 0), min(len(steps), len(times)))
+                new = slice(told.get(name, 0), min(len(steps), len(times)) * whole)
                 if new.stop > new.start:
                     tracker.scalars(name, steps[new], times[new], values[new])
                     told[name] = new.stop

@@ -225,8 +225,7 @@ def _fits(info: RunInfo, name: str, wanted: Any) -> bool:
 
 def _related(found: list[RunInfo]) -> list[RunInfo]:
     """The same runs; the first run of a comparison knows the second too."""
-    compared = [each for each in found if "compared with" in each.relations]
-    second = {each.relations["compared with"]: {"compared with": each.name} for each in compared}
+    second = {each.relations.get("compared with"): {"compared with": each.name} for each in found}
     return [dataclasses.replace(each, relations={**each.relations, **second.get(each.name, {})}) for each in found]
 
 
