@@ -105,7 +105,7 @@ def test_the_stop_button_of_the_panel_ends_the_sweep(tmp_path, shown):
         with pytest.raises(wb.RunError, match=r"2 of 3 cells did not finish: .*cancelled"):
             made.wait()
     view.panel._tell()
-    assert view.panel.widget.state["able"] == [] and "2 failed" in shown.outputs[0]["text/html"]
+    assert view.panel.widget.state["able"] == [] and "2 waiting" in shown.outputs[0]["text/html"]
 
 
 def test_a_sweep_that_is_over_is_shown_whole_at_once(tmp_path, shown):

@@ -352,6 +352,7 @@ def test_cells_that_have_not_begun_are_cancelled_by_a_stop(tmp_path):
     free.set()
     pool.shutdown()
     assert set(made.failures) == {cell.name for cell in made.cells} and not list(tmp_path.glob("seed*"))
+    assert made.table.caption.endswith(": 2 waiting")  # for the same sweep once more
 
 
 def test_an_engine_that_is_not_installed_says_what_to_install(monkeypatch):

@@ -150,8 +150,9 @@ class Sweep(Awaitable["Sweep"]):
         for cell in self.cells:
             found = self.info(cell)
             status = found.status if found else "waiting"
-            here = not isinstance(failures.get(cell.name), RecordError)  # or the run of somebody else is in its place
-            if cell.name in failures and (here or status not in ("finished", "running", "starting")):
+            error = failures.get(cell.name)  # a RecordError, too, where the run of somebody else is in its place
+            theirs = isinstance(error, RecordError) and status in ("finished", "running", "starting")
+            if cell.name in failures and not theirs and not (cell.stopped and isinstance(error, RunError)):
                 status = "failed"
             if found and (changed := changed_since(cell, found)):
                 status = f"changed: {', '.join(changed)}"
