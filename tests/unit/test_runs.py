@@ -397,3 +397,6 @@ def test_a_run_is_found_by_a_name_that_reads_as_a_number(tmp_path, capsys):
     assert [each.name for each in wb.runs(tmp_path, name=123)] == ["123"]
     assert [each.name for each in wb.runs(tmp_path, name=["other", 123])] == ["123", "other"]
     assert main(["runs", str(tmp_path), "--where", "name=123"]) == 0 and "other" not in capsys.readouterr().out
+    wb.load(tmp_path / "123").tags = ["1e-4", "true"]
+    for word in ("1e-4", "true", '["x", "true"]'):
+        assert main(["runs", str(tmp_path), "--where", f"tag={word}"]) == 0 and "123" in capsys.readouterr().out

@@ -111,9 +111,7 @@ def _finish(run: api.Run | api.LoadedRun) -> int:
 
 def _code(runs: Sequence[Run]) -> int:
     """0 if all finished and is saved, 1 if one did not finish, 3 if the disk refused something of one."""
-    if any(run.status != "finished" for run in runs):
-        return 1
-    return 3 if any(run.unsaved for run in runs) else 0
+    return 1 if any(run.status != "finished" for run in runs) else 3 if any(run.unsaved for run in runs) else 0
 
 
 @command
@@ -165,6 +163,12 @@ def _value(name: str, text: str) -> Any:
         return text
 
 
+def _wanted(name: str, text: str) -> Any:
+    """A value, or the word as it stands: a tag may be 1e-4."""
+    value = _value(name, text)
+    return value if isinstance(value, list) else [value, text]
+
+
 @command
 def runs(
     folder: tyro.conf.Positional[Maybe[Path]] = None, where: Several = (), sort: str = "created", columns: Several = (),
@@ -177,7 +181,7 @@ def runs(
         sort: Column to sort by; with - before it the largest first, as in --sort=-greedy_reward.
         columns: Columns to show, such as ``name learning.learning_rate greedy_reward``. Default: what says something.
     """
-    tell(api.runs(folder, sort=sort, columns=sum(columns, ()), **_named(sum(where, ()))))
+    tell(api.runs(folder, sort=sort, columns=sum(columns, ()), **_named(sum(where, ()), _wanted)))
 
 
 @command
@@ -236,18 +240,14 @@ def compare(arguments: list[str]) -> int:
     pair = api.compare(options.config, **lags, out=out / "runs", start=False)
     with suppress(ChildFailed):  # it is raised again below, once what there is has been written
         follow(pair, pair.runs)
-    _write(pair, summary, figure)
-    pair.wait()
-    return _code(pair.runs)
-
-
-def _write(pair: api.Comparison, summary: Path, figure: Path) -> None:
-    from workbench.view.figures import comparison_figure  # here, so that only what draws waits for matplotlib
-
     tell(f"{pair.table}\n")  # first: a full disk must not cost it
     pair.save(summary)
+    from workbench.view.figures import comparison_figure  # here, so that only what draws waits for matplotlib
+
     comparison_figure(pair).save(figure)
     tell(f"summary: {summary}\nfigure: {figure}")
+    pair.wait()
+    return _code(pair.runs)
 
 
 @dataclass(frozen=True)
