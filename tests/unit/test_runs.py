@@ -105,6 +105,8 @@ def test_one_odd_run_does_not_hide_the_others(tmp_path, change):
     found = {each.name: each for each in wb.runs(tmp_path)}
     assert (found["good"].status, found["good"].checkpoint) == ("finished", 120)
     assert found["odd"].status == "unreadable" and "odd" in repr(wb.runs(tmp_path))
+    (good / "run.json").write_text("{")  # and none is left whose settings are known
+    assert wb.runs(tmp_path, columns=["name", "learning.learning_rate"]).table.rows == (("good", "-"), ("odd", "-"))
 
 
 def test_another_process_with_the_number_of_the_parent_is_not_taken_for_it(tmp_path):

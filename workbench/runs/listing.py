@@ -174,7 +174,7 @@ def runs(
     names, settings = {*_FIELDS, *NUMBERS, "related", "run"}, {name for each in found for name in each.settings}
     said = {part: name for name in settings for part in (name.split(".")[-1], name)}
     for name in (sort.removeprefix("-"), *columns, *wanted):
-        if found and name not in names | settings | {"tag", "sweep"}:
+        if settings and name not in names | settings | {"tag", "sweep"}:
             raise ConfigError(f"runs have no column and no setting {name!r}; {did_you_mean(name, sorted(names), said)}")
     kept = [each for each in found if all(_fits(each, name, value) for name, value in wanted.items())]
     kept.sort(key=lambda each: (each.created, each.name))
