@@ -1,6 +1,7 @@
 """Every fault changes what it says it changes and nothing else, in parts over shared memory, without a process."""
 
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,24 @@ def test_what_cannot_be_switched_on_is_refused(text, message):
     with pytest.raises(FaultError) as caught:
         make(text)
     assert message in str(caught.value) and isinstance(caught.value, ConfigError)
+
+
+@pytest.mark.parametrize("given", [b"x", [1], {}, 1j, len, "often", 10**400])
+@pytest.mark.parametrize("name", ["sync_rarely", "reward_scale_off", "sync_never"])
+def test_a_strength_that_is_no_number_is_refused_with_the_rule(name, given):
+    message = f"{name} has the strength {given!r}; it must be a number, as in {name}=10"
+    with pytest.raises(FaultError, match=re.escape(message)):
+        make(name, given)
+
+
+def test_a_strength_may_be_the_text_of_a_number():
+    assert make("sync_rarely", "7").text == make("sync_rarely=7").text == make("sync_rarely", np.int64(7)).text
+
+
+@pytest.mark.parametrize("given", [3, None, {"sync_rarely": 3}])
+def test_faults_that_are_no_list_are_refused(given):
+    with pytest.raises(FaultError, match="there is no fault"):
+        prepare(given, CONFIG, "sequential", 1)
 
 
 @pytest.mark.parametrize("name", STRENGTHS)

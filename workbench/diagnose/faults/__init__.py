@@ -20,7 +20,7 @@ __all__ = ["FAULTS", "Fault", "FaultError", "make", "prepare"]
 FAULTS: dict[str, type[Fault]] = {name: Fault.named[name] for name in fault_names()}
 
 
-def make(name: str, strength: float | None = None) -> Fault:
+def make(name: str, strength: float | str | None = None) -> Fault:
     """A fault by name: ``make("sync_rarely", 10)``, or in one text as on a command line: ``make("sync_rarely=10")``.
 
     Raises:
@@ -29,12 +29,7 @@ def make(name: str, strength: float | None = None) -> Fault:
     name, equals, text = str(name).partition("=")
     if name not in FAULTS:
         raise FaultError(said("faults.unknown", name=name, nearest=did_you_mean(name, FAULTS)))
-    if equals:
-        try:
-            strength = float(text)
-        except ValueError:
-            raise FaultError(said("faults.no number", name=name, text=text)) from None
-    return FAULTS[name](strength)
+    return FAULTS[name](text if equals else strength)
 
 
 def prepare(faults: Sequence[str | Fault], config: Config, mode: str, lag: int | None) -> tuple[Fault, ...]:
@@ -43,7 +38,7 @@ def prepare(faults: Sequence[str | Fault], config: Config, mode: str, lag: int |
     Raises:
         FaultError: one is unknown, is given twice, makes no sense in such a run, or two would replace the same part.
     """
-    given = [faults] if isinstance(faults, (str, Fault)) else faults
+    given = faults if isinstance(faults, Sequence) and not isinstance(faults, str) else [faults]
     made = tuple(fault if isinstance(fault, Fault) else make(fault) for fault in given)
     for index, fault in enumerate(made):
         if why := fault.why_not(config, mode, lag):

@@ -25,7 +25,7 @@ class Fault(Hook):
     """One failure of the catalogue, switched on in an otherwise sound run.
 
     Args:
-        strength: how strong, in the fault's :attr:`unit`; None for its default.
+        strength: how strong, in the fault's :attr:`unit`, as a number or as the text of one; None for its default.
 
     Raises:
         FaultError: the fault has no strength, or not this one.
@@ -64,10 +64,13 @@ class Fault(Hook):
         for attribute, value in beside(__file__).get(cls.name, {}).items():
             setattr(cls, attribute, value)
 
-    def __init__(self, strength: float | None = None) -> None:
+    def __init__(self, strength: float | str | None = None) -> None:
+        try:
+            value = self.default if strength is None else float(strength)
+        except (TypeError, ValueError, OverflowError):
+            raise FaultError(said("faults.no number", name=self.name, given=strength)) from None
         if strength is not None and not self.unit:
-            raise FaultError(said("faults.no strength", name=self.name, strength=strength))
-        value = self.default if strength is None else strength
+            raise FaultError(said("faults.no strength", name=self.name, strength=value))
         if not self.least <= value <= self.most or (self.whole and value != int(value)):
             kind = "a whole number" if self.whole else "a number"
             raise FaultError(said("faults.strength", fault=self, value=value, kind=kind))
