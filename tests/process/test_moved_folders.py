@@ -53,12 +53,14 @@ def test_a_run_without_its_folder_writes_nowhere_and_says_so(tmp_path):
 
     wait_until(deleted)
     second = second_of_the_name(tmp_path)
+    os.kill(run.processes[1].pid, signal.SIGKILL)  # there is no place for the log of its next process
     with warnings.catch_warnings(record=True) as given:
         warnings.simplefilter("always")
         assert run.wait(DEADLINE_S).status == "finished"
     assert any("mine, was deleted or moved" in str(warning.message) for warning in given)
     assert second.wait(DEADLINE_S).status == "finished" and is_whole(tmp_path / "mine", seed=9)
     assert {"array", "description", "result"} <= set(run.unsaved) and "records lost" in repr(run)
+    assert [line.endswith("restarted") for line in run.incidents] == [True]
     with pytest.raises(RecordError, match="was deleted or moved"):
         run.note = "whose?"
     saved = wb.load(run.save(tmp_path / "elsewhere"))

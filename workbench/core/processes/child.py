@@ -114,8 +114,7 @@ def _words(error: BaseException) -> str:
     last = next(line for line in "".join(traceback.format_exception_only(error)).splitlines() if line[:1] != " ")
     if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it where it is not needed
         last = said("child.device memory")
-    if not text.endswith(f"{last}\n"):
-        text += f"{last}\n"
+    text = text.removesuffix(f"{last}\n") + f"{last}\n"
     with contextlib.suppress(OSError, ValueError):  # a full disk, or no such character
         print(text, flush=True)
     data = text.encode(errors="backslashreplace")
@@ -133,7 +132,8 @@ def run(job: Job) -> None:
 
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before CUDA starts: makes its matrix products repeatable
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK  # never a file elsewhere, or a pipe
-    log = os.open(f"{job.name.replace(' ', '-')}.log", flags, 0o600, dir_fd=job.logs.fileno())
+    there = os.fstat(job.logs.fileno()).st_nlink  # a folder that was deleted while the run is under way takes no log
+    log = os.open(f"{job.name.replace(' ', '-')}.log" if there else os.devnull, flags, 0o600, dir_fd=job.logs.fileno())
     for stream in (1, 2):  # a notebook would show what a child prints in whichever cell ran last
         os.dup2(log, stream)
     torch.set_num_threads(job.plan.config.processes.threads)
