@@ -46,6 +46,11 @@ def copy(sound, tmp_path):
     return shutil.copytree(sound, tmp_path / "runs" / "sound")
 
 
+def contents(path):
+    """Every file in a folder, by its name."""
+    return {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
 @pytest.mark.parametrize("how", ["deleted", "moved", "another"])
 def test_a_folder_that_vanishes_under_a_loaded_run_is_missed_by_all_that_look(how, tmp_path):
     path = finished_run(tmp_path / "runs", name="mine")
@@ -86,10 +91,28 @@ def test_a_link_in_place_of_a_folder_is_not_written_through(name, copy, tmp_path
     elsewhere = tmp_path / "elsewhere"
     (copy / name).rename(elsewhere)
     (copy / name).symlink_to(elsewhere)
-    before = {file.name: file.read_bytes() for file in elsewhere.iterdir()}
+    before = contents(copy), contents(elsewhere)
     with pytest.raises(RecordError, match=f"{name} is a link, or no folder"):
         wb.resume(copy, start=False, epochs=8)
-    assert {file.name: file.read_bytes() for file in elsewhere.iterdir()} == before
+    assert (contents(copy), contents(elsewhere)) == before
+
+
+def test_a_file_in_place_of_the_folder_of_the_logs_is_refused_before_anything_changes(copy):
+    shutil.rmtree(copy / "logs")
+    (copy / "logs").write_text("mine")
+    before = contents(copy)
+    with pytest.raises(RecordError, match=r"logs is a link, or no folder; nothing is written there\. Take it away"):
+        wb.resume(copy, start=False, epochs=8)
+    assert contents(copy) == before
+
+
+@pytest.mark.parametrize(("name", "remedy"), [("run.json", "put it back from a copy"), ("result.json", "wb.resume")])
+def test_a_folder_in_place_of_a_file_is_refused_with_the_remedy(name, remedy, copy):
+    (copy / name).unlink()
+    (copy / name).mkdir()
+    with pytest.raises(RecordError, match=rf"cannot read .*/{name}: it is no plain file; {remedy}"):
+        _ = wb.load(copy).result
+    assert f"it is no plain file; {remedy}" in wb.runs(copy.parent)[0].label
 
 
 def test_a_link_in_place_of_a_part_is_not_followed(copy, tmp_path):

@@ -365,7 +365,7 @@ def _read_head(path: Path) -> dict[str, Any]:
     except OSError as error:  # a name that no file system takes
         raise RecordError(f"cannot read {path}: {error.strerror}") from None
     RecordError.unless(there, f"{path} is no run folder: it has no run.json")
-    head = read_json(path / "run.json")
+    head = read_json(path / "run.json", said("folder.head"))
     if (found := head.get("format")) != FORMAT:
         if type(found) is not int:
             raise RecordError(f"{path / 'run.json'} is damaged: its format is {found!r}")
@@ -375,7 +375,7 @@ def _read_head(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
-    """The object that a file of JSON holds, which may come from anyone; ``remedy`` is what helps if it is damaged.
+    """The object that a file of JSON holds, which may come from anyone; ``remedy`` is what helps if there is none.
 
     Raises:
         RecordError: there is no such file, or it is damaged.
@@ -386,7 +386,7 @@ def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is damaged: {error}{remedy}") from None
     except OSError as error:
-        raise RecordError(f"cannot read {path}: {error.strerror}") from error
+        raise RecordError(f"cannot read {path}: {error.strerror}{remedy}") from error
     about = f"{path} is damaged: it holds a {type(data).__name__}, not an object{remedy}"
     RecordError.unless(isinstance(data, dict), about)
     return dict(data)

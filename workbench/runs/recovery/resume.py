@@ -116,6 +116,8 @@ def _gone_back(
     if missing := earlier.folder.schema.tables.keys() - measured.keys():
         warn(said("resume.hooks", missing=" and ".join(sorted(missing))))
     _check_fits(plan, checkpoint)
+    for name in ("checkpoints", "logs"):
+        earlier.folder.subfolder(name)
     for path in (earlier.folder.place / name for name in ENDS):
         RecordError.unless(not path.is_dir(), said("resume.in the way", path=path))
     if _complete(earlier) and wanted.epochs == checkpoint.epoch:
