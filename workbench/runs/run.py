@@ -128,7 +128,7 @@ class Run(RunView, Listener, Awaitable[Result]):
                     if self.lag is not None and progress.epochs_learned(agent) < gone:
                         progress.freeze(agent)  # its learner had died, and the run continued without it
                         progress.report_learned(agent, self.config.epochs)
-                        warn(said("resume.left behind", agent=agent))
+                        self._warnings[f"agent {agent}"] = said("resume.left behind", agent=agent)
         except BaseException:
             folder.write_description(description | {"status": "failed"})
             folder.release()
