@@ -359,6 +359,25 @@ def script(code, *arguments, **environment):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("method", WAYS)
+def test_the_package_is_found_where_the_caller_has_left_the_folder_that_it_was_found_from(method, tmp_path):
+    """As with %cd in a notebook of a clone that is not installed; -S hides one that is."""
+    code = f"""
+import os, sys
+sys.path += {[path for path in sys.path if path.endswith("-packages")]}
+import workbench as wb
+os.chdir(sys.argv[1])
+config = wb.preset("tiny").replace(device="cpu", **{{"processes.start_method": "{method}"}})
+print(wb.__file__, wb.launch(config, "sequential", 1, out="runs").wait({DEADLINE_S}).status)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code, str(tmp_path)], env=environment, cwd=ROOT, text=True, capture_output=True,
+        timeout=DEADLINE_S,
+    )  # fmt: skip
+    assert done.stdout.split() == [wb.__file__, "finished"], done.stderr
+
+
 @pytest.mark.parametrize("when", ["at once", "later"])
 def test_a_parent_that_is_killed_takes_its_children_and_their_server_along(when, tmp_path, family):
     code = "import sys; from tests.process import tasks; tasks.die_with_run(*sys.argv[1:])"

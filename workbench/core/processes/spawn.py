@@ -24,7 +24,7 @@ from workbench.core.processes.child import Line, Received
 from workbench.core.processes.shared_memory import Descriptor, nameless_file
 
 TOO_MANY_FILES = "too many open files: raise the limit (ulimit -n), or close what holds them, such as runs you hold"
-SEARCH_PATH = "import sys; sys.path[:] = sys.argv[1:]; "
+SEARCH_PATH = f"import sys; sys.path[:] = [*sys.argv[1:], {__file__.rpartition('workbench')[0]!r}]; "
 # The GNU C library would give memory back after every update, and the next one would wait for 250 pages.
 KEEP_FREED = {"MALLOC_TRIM_THRESHOLD_": str(2**26), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
 HOW_UNKNOWN = 256  # exit code of a child that was ended from outside, and nobody who lives has seen how
@@ -152,7 +152,7 @@ def interpreter(
     for everyone in its group.
 
     Args:
-        call: what it executes.
+        call: what it executes; it finds this package also where the caller has left the folder that it was found from.
         descriptors: what it inherits.
         deaf_to: the signals.
         variables: added to its environment.
