@@ -1,9 +1,12 @@
 """Fifty runs in a row in one process, whose garbage nobody collects: nothing of a run stays behind."""
 
+import gc
 import json
 import os
 import subprocess
 import sys
+
+import workbench as wb
 
 FIFTY = """
 import gc, json, os, sys, threading
@@ -40,3 +43,18 @@ def test_fifty_runs_leave_descriptors_threads_and_memory_as_they_were(tmp_path, 
     assert after[:2] == [files, threads]
     assert after[2] - memory < 10  # MiB; one run that stays in a cycle takes about as much
     assert family.wait_gone() == {}
+
+
+def test_what_was_never_started_is_gone_with_its_last_holder(tmp_path):
+    tiny = wb.preset("tiny").replace(epochs=1000)
+    wb.compare(tiny, out=tmp_path).stop()  # what is made once, such as the server, is there from now on
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(os.listdir("/proc/self/fd"))
+        wb.launch(tiny, out=tmp_path, start=False).stop()
+        wb.compare(tiny, out=tmp_path, start=False).stop()
+        wb.compare(tiny, out=tmp_path).stop()  # its second run
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        gc.enable()

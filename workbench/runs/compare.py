@@ -40,7 +40,7 @@ class Comparison(Awaitable[dict[str, Any]]):
     def __init__(self, first: Run, second: Run) -> None:
         self.sequential, self.multiprocess = self.runs = first, second
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run_both, name="comparison", daemon=True)
+        self._thread = threading.Thread(None, _run_both, "comparison", (self.runs, self._stopped), daemon=True)
 
     @property
     def ended(self) -> bool:
@@ -160,13 +160,15 @@ class Comparison(Awaitable[dict[str, Any]]):
     def __repr__(self) -> str:
         return f"<Comparison of {self.runs[0]!r} and {self.runs[1]!r}>"
 
-    def _run_both(self) -> None:
-        for run in self.runs:
-            if self._stopped.is_set():
-                return
-            # errors are kept in run.error; a run that was stopped before its turn stays so; warnings may be made errors
-            with suppress(ChildFailed, RunError, UserWarning):
-                run.start().wait()
+
+def _run_both(runs: Iterable[Run], stopped: threading.Event) -> None:
+    """One after the other; knows no comparison, so one that is never started holds no memory once it is dropped."""
+    for run in runs:
+        if stopped.is_set():
+            return
+        # errors are kept in run.error; a run that was stopped before its turn stays so; warnings may be made errors
+        with suppress(ChildFailed, RunError, UserWarning):
+            run.start().wait()
 
 
 def runs_of(runs: Comparison | RunView | Iterable[RunView], what: str) -> tuple[RunView, ...]:

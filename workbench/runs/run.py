@@ -115,8 +115,11 @@ class Run(RunView, Listener, Awaitable[Result]):
             plan = dataclasses.replace(plan, config=plan.config.replace(device=description["device"]))
             children = functools.partial(new_process, plan.config.processes.start_method)
             self._supervisor = Supervisor(plan, folder.subfolder("logs"), children)
-            self._checkpoints = Checkpoints(self._supervisor, self._keep_records, self._write_checkpoint)
-            self._restarts = RestartPolicy(self._supervisor, self._note_incident)
+            me = weakref.proxy(self)  # neither may hold the run, which holds both: all memory goes with its last holder
+            self._checkpoints = Checkpoints(
+                self._supervisor, lambda: me._keep_records(), lambda *what: me._write_checkpoint(*what)
+            )
+            self._restarts = RestartPolicy(self._supervisor, lambda incident: me._note_incident(incident))
             self._supervisor.listeners += [self._restarts, self._checkpoints, self]
             if start is not None:
                 self._checkpoints.put_back(start.arrays, start.epoch)

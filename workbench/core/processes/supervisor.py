@@ -86,7 +86,6 @@ class Supervisor:
         jobs = [Job(name, role, index, agents, *shared) for index, (name, role, agents) in enumerate(roles)]
         self.children = [Child(job, new_process(job.name, child.run, job)) for job in jobs]
         self._wake = Wakeup.create()
-        self._watcher = threading.Thread(target=self._watch, name="watch run", daemon=True)
         self._launch_time, self._stop_time = np.nan, np.inf
         self._ready, self._ready_time = 0, np.nan
         self._killed, self._ended = False, threading.Event()
@@ -98,14 +97,15 @@ class Supervisor:
 
     def start(self) -> None:
         """Start every child and the thread that watches them. If that fails, or is interrupted, the run has ended."""
+        watcher = threading.Thread(target=self._watch, name="watch run", daemon=True)
         try:
             self._launch_time = self._ready_time = time.monotonic()
             for each in self.children:
                 each.started = time.monotonic()
                 each.process.start()
-            self._watcher.start()
+            watcher.start()
         except BaseException as error:
-            if self._watcher.ident is None:
+            if watcher.ident is None:
                 self._fail(ChildFailed(f"the children could not be started: {in_words(error)}"))
                 self._kill()
                 self._end()
@@ -125,7 +125,8 @@ class Supervisor:
             wakeup.notify()
 
     def abandon(self) -> None:
-        """Count a run that was never started as ended."""
+        """Count the run as ended, as one that was never started is by itself."""
+        self.listeners.clear()  # they know this supervisor: without them, all memory goes with the run's last holder
         self._ended.set()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -164,8 +165,7 @@ class Supervisor:
                 finish()
             except BaseException as error:  # a caller that waits must be let go
                 self._fail(ChildFailed(f"the run's end could not be recorded: {in_words(error)}"))
-        self.listeners.clear()  # they know this supervisor: without them, all memory goes with the run's last holder
-        self._ended.set()
+        self.abandon()
 
     def _look(self) -> None:
         """One round: records, barrier, deaths, listeners, time limits."""

@@ -68,7 +68,6 @@ class Checkpoints(Listener):
             self._writer.join()
         if (contents := self.as_left()) is not None and self._keep_records():
             self._write(self._progress.epochs_collected, contents)
-        del self._keep_records, self._write  # methods of the run that holds this: it must not be held in turn
 
     def complete(self) -> tuple[int, Contents] | None:
         """The checkpoint that every process has left its part of, until it is written; None if there is none.

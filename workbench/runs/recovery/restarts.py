@@ -55,10 +55,6 @@ class RestartPolicy(Listener):
         why_not = self._restarts[death.process].why_not(failure, (death.epochs, death.updates))
         return Verdict("run ended", why_not) if why_not else Verdict("restarted")
 
-    def end(self) -> None:
-        """Let go of the run, which holds this."""
-        del self._note, self._supervisor
-
     def look(self) -> None:
         """Kill every child that has been silent for too long."""
         ready = self._progress.ready()
