@@ -6,6 +6,7 @@ import threading
 import time
 import types
 import xml.etree.ElementTree
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from PIL import Image
 import workbench as wb
 from tests.unit import inprocess
 from workbench.cli.main import main
+from workbench.core.agents.base import AgentConfig, Chosen
+from workbench.core.agents.flat_parameters import ParameterLayout
 from workbench.core.envs.treasurehunt import AGENT, GEM, Treasurehunt, TreasurehuntConfig
 from workbench.core.seeding import stream
 from workbench.runs.folder import RunFolder
@@ -333,6 +336,42 @@ def test_a_world_that_draws_itself_is_seen_beside_the_values(tmp_path, agent):
     made = film(run)
     assert len(made) == 7 and len({frame.convert("RGB").tobytes() for frame in made.frames}) == 7
     assert made.gif() == film(run).gif()
+
+
+class Preferences:
+    """A policy that is none of the package's: it has no network, and prefers some actions wherever it is."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, config, index, *others, **named):
+        self.vector_size = 2 * config.agent.layout(config.spec.agents[index]).size
+
+    def load(self, vector):
+        self.preferred = vector[:4].copy()
+
+    def act(self, stack, epsilon):
+        q = np.tile(self.preferred, (len(stack), 1))
+        return Chosen(q.argmax(1), q.argmax(1), np.ones(len(stack), np.float32), q)
+
+
+@dataclass(frozen=True)
+class PreferencesConfig(AgentConfig):
+    """What it acts by is four numbers."""
+
+    policy_class = Preferences
+
+    def layout(self, spec):
+        return ParameterLayout.of(torch.nn.Linear(1, spec.num_actions, bias=False))
+
+
+def test_a_policy_without_a_network_is_seen_with_the_values_that_it_gives():
+    config = QUICK.replace(agent=PreferencesConfig)
+    weights = some_weights(config)
+    weights[1, :4] = 0.5, 2.0, -1.0, 0.0
+    game = Game(config, weights)
+    game.move()
+    assert game.sight.q.tolist() == [0.5, 2.0, -1.0, 0.0] and game.sight.choice == 1
+    assert "0.50" in describe(game, "mine") and drawing(game, "mine")
 
 
 def test_environments_that_are_trained_in_are_not_made_to_draw():

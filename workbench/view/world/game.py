@@ -94,7 +94,7 @@ class Game:
             self.unseen, self._world = _line(error), self.config.world.make(stream(seed, "viewing"))
         self.mapped = all(hasattr(self._world, each) for each in MAP)
         self.code_names = config.spec.agents[0].code_names
-        device, rng = torch.device("cpu"), stream(seed, "viewing", 1)  # the policies draw nothing: they are only asked
+        device, rng = torch.device("cpu"), stream(seed, "viewing", 1)  # what a policy draws moves nothing in the world
         policy = config.agent.policy_class
         self._policies: list[Any] = [
             policy(self.config, index, device, rng, rng, noise=False) for index in range(self.num_agents)
@@ -165,14 +165,13 @@ class Game:
     @functools.cached_property
     def sight(self) -> Sight:
         """What the agent whose turn it is sees, and the value it gives to each move; forgotten when it has moved."""
-        agent = self.agent
-        stack = torch.from_numpy(self._replays[agent].newest_stack(self.turn))
-        network = self._policies[agent].network
-        with torch.no_grad():
-            if isinstance(network, QuantileNetwork):
-                quantiles = network.quantiles(network.embed(network.encode(stack)), self._taus)[0].numpy()
-            else:  # the value alone: all of its quantiles are one
-                quantiles = network.q(stack).numpy()
+        agent, policy = self.agent, self._policies[self.agent]
+        stack = self._replays[agent].newest_stack(self.turn)
+        quantiles = policy.act(stack, 0.0).q  # the value alone: all of its quantiles are one
+        if isinstance(network := getattr(policy, "network", None), QuantileNetwork):
+            with torch.no_grad():
+                embedded = network.embed(network.encode(torch.from_numpy(stack)))
+                quantiles = network.quantiles(embedded, self._taus)[0].numpy()
         row, column = self.positions[agent].tolist() if self.mapped else (-1, -1)
         frame = self._world.window(agent)[0] if self.mapped else np.zeros((0, 0), np.uint8)
         return Sight(agent, self.turn, quantiles, row, column, frame)
