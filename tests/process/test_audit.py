@@ -105,21 +105,24 @@ def test_nothing_is_found_in_a_sound_run_with_unusual_settings(name, tmp_path):
 
 
 class SampleLate(Hook):
-    """Lets the actor commit an epoch between the call of the first draws and their look at the replay."""
+    """Lets the actor commit some epochs between the call of the first draws and their look at the replay."""
+
+    def __init__(self, epochs):
+        self.epochs = epochs
 
     def on_trainer(self, trainer, parts):
         for replay in trainer.replays.values():
             override(replay, "sample", functools.partial(self.late, replay, parts.config))
 
-    @staticmethod
-    def late(replay, config, sample, sampler, out, end=None):
-        before = replay.count
-        wait_until(lambda: replay.count > before or before == config.epochs * config.steps_per_epoch)
+    def late(self, replay, config, sample, sampler, out, end=None):
+        due = min(replay.count // config.steps_per_epoch + self.epochs, config.epochs) * config.steps_per_epoch
+        wait_until(lambda: replay.count >= due)
         return sample(sampler, out, end)
 
 
-def test_rows_that_are_committed_while_a_batch_is_drawn_are_no_mistake(tmp_path):
-    found = diagnosis(tmp_path, [SampleLate()], "multiprocess", None, **{"pacing.max_behind": 100.0})
+@pytest.mark.parametrize(("epochs", "changes"), [(1, {}), (2, {"replay.capacity": 220, "epochs": 60})])
+def test_rows_that_are_committed_or_overwritten_while_a_batch_is_drawn_are_no_mistake(epochs, changes, tmp_path):
+    found = diagnosis(tmp_path, [SampleLate(epochs)], "multiprocess", None, **changes, **{"pacing.max_behind": 100.0})
     assert [(check.name, check.sentence) for check in found.failed] == []
 
 

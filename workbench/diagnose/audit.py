@@ -318,7 +318,7 @@ class _Learning(_Side):
         count, replay.oldest_version = replay.count, self.trainer.replays[index].oldest_version
         end = count if end is None else end  # said here: the actor may commit rows before sample looks itself
         state: dict[str, Any] = {"sampling": rng_words(sampler.rng)} if hasattr(sampler, "rng") else {}
-        state |= {"end": end, "low": end - replay.fill(end)}
+        state |= {"end": end, "low": max(end - replay.fill(end), replay.oldest_intact)}
         phase.bounds.append((end, count, replay.oldest_intact))
         batch: Batch = sample(sampler, out, end)
         phase.numbers.append(batch.number.copy())

@@ -325,10 +325,10 @@ def rows_drawn(judge: Judge, case: Case) -> None:
     wrong_if(case.has("memory_valid") and not case["memory_valid"][:, 0].all(), "nobody's row")
     low, end = int(case["low"]), int(case["end"])
     other, whole = np.zeros(len(numbers), np.bool_), case["intact"] <= max(0, end - replay.window)
-    if type(replay.sampler) is UniformConfig and (whole or not replay.max_age):
+    # where the writer was given rows of the window meanwhile, nobody knows from which row on the others were drawn
+    if type(replay.sampler) is UniformConfig and case["intact"] <= low and (whole or not replay.max_age):
         due = reference.generator(case["sampling"]).integers(low, end, len(numbers))
-        # drawn again: those that are overwritten meanwhile, or nobody's
-        other = (numbers != due) & (due >= int(case["intact"])) & ~np.isin(due, case["rejected"])
+        other = (numbers != due) & ~np.isin(due, case["rejected"])  # those were nobody's, and drawn again
     if type(replay.sampler) is PrioritisedConfig and whole and not len(case["rejected"]):
         wrong_if(case.config.spec.whole_epochs and case["least"] == 0, "never drawn")
         points = reference.generator(case["sampling"]).random(len(numbers))
