@@ -8,7 +8,7 @@ import pytest
 import workbench as wb
 from tests.process.test_survival import wait_until
 from tests.process.unlisted import CART_POLE, FIRST_CHANNELS, LARGE_PICTURES, MISTAKES, PICTURES
-from tests.unit.own_agent import RecentErrors
+from tests.unit.own_agent import RecentErrors, WarmConfig
 from tests.unit.own_policy import DiceConfig
 from workbench.core.train.hooks import Hook
 from workbench.diagnose.audit import pack, unpack
@@ -131,6 +131,12 @@ def test_a_sampler_of_ones_own_needs_nothing_for_the_audit(tmp_path):
     found = diagnosis(tmp_path, **{"replay.sampler": RecentErrors})
     verdicts = {check.name: check.verdict for check in found.chain}
     assert set(verdicts.values()) == {"pass", "does not apply"} and verdicts["chain.target"] == "pass", found.text
+
+
+def test_an_agent_that_makes_its_steps_smaller_itself_is_not_said_to_step_too_short(tmp_path):
+    found = diagnosis(tmp_path, agent=WarmConfig)
+    assert [(check.name, check.sentence) for check in found.failed] == []
+    assert (found["chain.adam"].verdict, found["chain.clip"].verdict) == ("does not apply", "pass"), found.text
 
 
 def test_a_resumed_and_changed_run_is_judged_by_what_it_was_made_with(tmp_path):

@@ -55,6 +55,21 @@ class LinearConfig(ValueConfig):
         return LinearNetwork(spec, self.num_frames)
 
 
+class WarmAgent(LinearAgent):
+    """Warms its step size up itself."""
+
+    def update(self, learning_rate):
+        """Small steps first."""
+        return super().update(learning_rate * min(1.0, (self.updates + 1) / 100))
+
+
+@dataclass(frozen=True)
+class WarmConfig(LinearConfig):
+    """Q-learning that warms up."""
+
+    agent_class: ClassVar[type[ValueAgent]] = WarmAgent
+
+
 class TorchNetwork(LinearNetwork):
     """The same behind layers of torch's own, and a parameter beside them."""
 

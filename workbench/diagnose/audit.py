@@ -383,7 +383,9 @@ class _Learning(_Side):
         """Make an update, and keep what it is judged by."""
         places, before = self.places[index], agent.get_state()
         metrics = update(rate)
-        phase.kept |= {"vector": before["vector"], "rate": rate, "metrics": to_numpy(metrics), "rng": before["rng"]}
+        # an update of the class's own may take steps of other sizes than it is given
+        rated = {"rate": rate} if type(agent).update is ValueAgent.update else {}
+        phase.kept |= rated | {"metrics": to_numpy(metrics), "vector": before["vector"], "rng": before["rng"]}
         gradient = to_numpy(agent.parameters.gradient)[places]
         phase.kept |= {"gradient": gradient, "places": places, "device": agent.device.type}
         if type(agent).descend is ValueAgent.descend:  # else its gradients may come about in another way
