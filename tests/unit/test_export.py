@@ -189,6 +189,20 @@ def test_a_tracker_is_told_the_mean_of_all_agents_also_of_what_one_has_recorded_
     assert tracker.curves["losses/loss"][2] == values.tolist()
 
 
+def test_a_tracker_is_told_the_final_evaluation_in_place_of_another_one_of_its_epoch(monkeypatch):
+    run, tracker, rewards = RecordedRun(), Notebook(), [5.0, 7.0]
+
+    def evaluate(_):
+        if rewards:
+            run.record("evaluations", agent=[0, 1], epoch=[11, 11], reward=[rewards.pop(0)] * 2)
+        else:
+            run.state = "finished"
+
+    monkeypatch.setattr("workbench.export.trackers.time.sleep", evaluate)
+    wb.export.log_to(run, tracker).join(60)
+    assert tracker.curves["charts/greedy_reward"][::2] == ([11], [14.0])
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_tracker_that_fails_is_closed_too(run):
     class Offline(Notebook):
