@@ -373,6 +373,13 @@ def test_numbers_beyond_what_a_table_can_hold_are_read_without_a_warning(watch):
     assert run.diagnose().text
 
 
+@pytest.mark.parametrize(("capacity", "rows"), [(None, [8, 16, 24]), (10, [8, 10])])
+def test_a_buffer_never_has_more_rows_to_sample_from_than_it_holds(tmp_path, capacity, rows):
+    with wb.Watch("mine", agents=1, gamma=0.9, capacity=capacity, out=tmp_path) as watch:
+        train(watch)
+    assert list(dict.fromkeys(wb.load(watch.path).history["replay/fill"].tolist())) == rows
+
+
 def test_records_of_no_time_are_refused(watch):
     train(watch, epochs=1)
     (file,) = (watch.path / "watch").iterdir()

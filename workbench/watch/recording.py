@@ -96,9 +96,9 @@ def _kinds(dtype: np.dtype[np.void]) -> list[Any]:
 class WatchedHistory(History):
     """The history of a watched run, which is made of what its processes have recorded."""
 
-    def __init__(self, recording: Recording, agents: int, reported: Sequence[str]) -> None:
+    def __init__(self, recording: Recording, agents: int, capacity: int | None, reported: Sequence[str]) -> None:
         """Nothing is taken up yet; ``reported`` are the names of numbers that the trainer reports of its epochs."""
-        self.recording, self._agents, self.reported = recording, agents, tuple(reported)
+        self.recording, self._agents, self._capacity, self.reported = recording, agents, capacity, tuple(reported)
         fields = [(name, "<f4") for name in self.reported]
         more = {"reported": RecordTable(np.dtype([*POINT.descr, *fields]), axis="epoch")} if fields else {}
         super().__init__(Schema.of({**TABLES, **more}, [
@@ -125,6 +125,7 @@ class WatchedHistory(History):
         for agent in range(self._agents):
             mine = made["agent"] == agent
             made["replay_fill"][mine] = np.searchsorted(stored["time"][stored["agent"] == agent], made["time"][mine])
+        made["replay_fill"] = np.minimum(made["replay_fill"], self._capacity or len(stored))
         return made
 
     def _events(self) -> Records:
@@ -207,7 +208,7 @@ def follow(run: LoadedRun) -> None:
     recording.read()
     reported = sorted({name for name in recording.said("name") if NAME.fullmatch(name)} - {*OWN, *(POINT.names or ())})
     if not isinstance(known, WatchedHistory) or known.reported != tuple(reported):
-        known = WatchedHistory(recording, run.config.num_agents, reported)
+        known = WatchedHistory(recording, run.config.num_agents, declared["capacity"], reported)
     known.take_up(math.inf if run.ended else time.time() - SETTLED_S)
     run.history = known
     if declared["epochs"] is None:  # as many as there are
