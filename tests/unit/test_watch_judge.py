@@ -184,6 +184,24 @@ def test_next_states_that_were_stored_wrong_are_seen(tmp_path, following, verdic
     assert found.verdict == verdict, found.sentence
 
 
+@pytest.mark.parametrize(("times", "verdict"), [(1, "pass"), (2, "fail")])
+def test_rows_that_are_stored_twice_are_told_from_those_of_an_agent_that_stands_where_it_wants_to_be(
+    tmp_path, times, verdict
+):
+    with wb.Watch("still", out=tmp_path) as made:
+        walked = np.array([20 * epoch + min(step, 8) for epoch in range(20) for step in range(20)], float).reshape(
+            -1, 1
+        )
+        rows, ends = np.repeat(walked, times, axis=0), np.repeat(np.arange(400) % 20 == 19, times)
+        for row, end in zip(rows, ends, strict=True):
+            made.store(0, row, 0, 0.0, bool(end))
+        for k in range(20):
+            picked = np.random.default_rng(k).integers(0, len(rows) - 1, 32)
+            made.sample(0, rows[picked], np.zeros(32), np.zeros(32), rows[picked + 1], ends[picked])
+    found = wb.doctor(made.path)["rows"]
+    assert (found.verdict, "every row is stored more than once" in found.sentence) == (verdict, times == 2)
+
+
 @pytest.mark.parametrize("told", [False, True])
 def test_rows_without_any_end_are_no_proof_that_ends_are_marked(tmp_path, told):
     with wb.Watch("ends", out=tmp_path) as made:

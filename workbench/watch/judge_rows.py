@@ -90,8 +90,8 @@ class Rows:
         # sampled states that were never stored; where many are, the trainer changes states before it learns from them
         self.strange = ~self.known & ~(self.parts.all(1) if self.stacks else self.parts[:, -1])
         self.transformed = bool(self.strange.mean() > TRANSFORMED[self.stacks])
-        self.acted = _pair(self.windows[0], self.stored["action"])
-        self.place = _only_place(_pair(self.state, self.sampled["action"]), self.acted)  # the only row it can be, or -1
+        acted = _pair(self.windows[0], self.stored["action"])
+        self.place = _only_place(_pair(self.state, self.sampled["action"]), acted)  # the only row it can be, or -1
         # rows that follow each stored row in its episode
         self.left = np.searchsorted(self.episode, self.episode, "right") - 1 - np.arange(len(self.episode))
 
@@ -157,8 +157,8 @@ def _rows(case: Case, rows: Rows) -> Finding:
     case.also(_many(changed, known) and changed.sum() < 0.95 * known.sum(), "changed", *rows.when, changed, known)
     content = _pair(rows.newest, stored["action"])
     again = np.append(False, (content[1:] == content[:-1]) & (stored["reward"][1:] == stored["reward"][:-1]))
-    due = _chance_alike(rows.acted[: max(len(stored) // 10, 1)])  # the same row in what is stored early
-    repeats = again.mean() > 0.3 + due and len(np.unique(content)) > 0.1 * len(content)
+    twin = again | np.append(again[1:], False)  # an agent that stands still repeats itself, but not while it moves
+    repeats = twin.mean() > 0.9 and len(np.unique(content)) > 0.1 * len(content)
     case.also(repeats, "duplicates", stored["time"], broken=again)
     return case.say("stored", share=1 - rows.strange.mean(), rows=len(sampled))
 
