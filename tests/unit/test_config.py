@@ -458,6 +458,7 @@ def test_the_ring_must_hold_the_window_and_what_the_lag_lets_the_actor_write(tur
         short = config.replace(**{"replay.capacity": needed - 1})
         message = refusal(lambda: check_launch(short, "multiprocess", lag))
         assert message.startswith(f"replay.capacity is {needed - 1}; it must be at least {needed} ")
+        assert "and 1 epoch of " in message if lag in (1, None) else f" and {lag} epochs of " in message
 
 
 def keeps_its_window(epochs, steps, window, ahead):

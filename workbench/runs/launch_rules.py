@@ -3,7 +3,7 @@
 from workbench.core import registry
 from workbench.core.config import MODES, Config
 from workbench.core.settings import require, whole
-from workbench.runs.sentences import said
+from workbench.runs.sentences import counted, said
 
 
 def check_config(config: Config) -> None:
@@ -39,6 +39,6 @@ def check_launch(config: Config, mode: str, lag: int | None) -> int | None:
     require(max_age == 0 or max_age > (lag or 0), "replay.max_age", max_age, too_old)
     ahead, capacity, window = 1 if lag is None else lag, config.replay.capacity, config.replay.window
     needed = (-(-window // steps) + ahead) * steps
-    too_small = said("launch_rules.capacity", needed=needed, window=window, ahead=ahead, steps=steps, lag=lag)
+    too_small = said("launch_rules.capacity", needed=needed, config=config, ahead=counted(ahead, "epoch"), lag=lag)
     require(capacity >= needed, "replay.capacity", capacity, too_small)
     return lag
