@@ -154,11 +154,12 @@ def test_rows_stored_before_there_was_room_for_a_file_accuse_nobody(tmp_path, mo
     assert found["rows"].verdict == "cannot tell" and "at first there was no room" in found["recording"].sentence
 
 
-def test_a_network_with_several_optimisers_is_watched(watch):
+@pytest.mark.parametrize("given", [list, lambda optimizers: dict(zip("ab", optimizers, strict=True))])
+def test_a_network_with_several_optimisers_is_watched(watch, given):
     networks = [torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)]
     optimizers = [torch.optim.SGD(network.parameters(), 0.1) for network in networks]
     for _ in range(3):
-        with watch.update(0, online=networks, optimizer=optimizers):
+        with watch.update(0, online=networks, optimizer=given(optimizers)):
             for network, optimizer in zip(networks, optimizers, strict=True):
                 network(torch.ones(2, 4)).sum().backward()
                 optimizer.step()

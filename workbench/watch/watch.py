@@ -498,7 +498,7 @@ class Watch(AbstractContextManager["Watch"]):
             agent: whose networks.
             online: the network that learns.
             target: the target network.
-            optimizer: of the online network; a list, if it has several.
+            optimizer: of the online network; a list or a dictionary, if it has several.
             count: updates within the block; the steps of the optimiser, if these are more.
         """
         return Update(self, self._agent(agent), online, target, optimizer, count)
@@ -676,9 +676,9 @@ class Update(_Seer):
     def __init__(self, watch: Watch, agent: int, online: Any, target: Any, optimizer: Any, count: int) -> None:
         super().__init__(watch, agent, online)
         self._target, self._count, alone = target, count, [] if optimizer is None else [optimizer]
-        self._optimizers = list(optimizer) if isinstance(optimizer, list | tuple) else alone
-        self._logged: dict[str, Any] = {}
-        self._steps = 0
+        several = list(optimizer.values()) if isinstance(optimizer, dict) else optimizer
+        self._optimizers = list(several) if isinstance(several, list | tuple) else alone
+        self._logged, self._steps = dict[str, Any](), 0
 
     def log(self, *, loss: Any = None, q: Any = None, target: Any = None, bootstrap: Any = None) -> None:
         """What was computed in the update, as tensors, arrays or numbers, which are read when the block ends.
