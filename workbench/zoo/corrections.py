@@ -6,8 +6,9 @@ Both are one formula, Retrace (Munos et al. 2016, arXiv:1606.02647, equation 4),
     c_t     = lambda min(1, pi(a_t | x_t) / mu(a_t | x_t)),    V(x) = sum_a pi(a | x) Q(x, a)
 
 with Q of the target network, mu as stored, and pi epsilon-greedy in the learner's network. "retrace" takes epsilon from
-``exploration.epsilon_end`` and lambda from ``learning.trace``; with epsilon 0 and lambda 1 the return stops before the
-first action that is not greedy and bootstraps there, which is "cut" (Watkins 1989).
+``exploration.epsilon_end``, as the run was launched with and whatever it is changed to under way, and lambda from
+``learning.trace``; with epsilon 0 and lambda 1 the return stops before the first action that is not greedy and
+bootstraps there, which is "cut" (Watkins 1989).
 
 For quantiles Retrace is not sound as it stands: its target mixes distributions with weights pi - c, which are negative
 wherever c exceeds pi, as it does for every mu below 1 with lambda 1, and a signed mixture has no quantiles to regress

@@ -27,7 +27,8 @@ class PrioritisedConfig(SamplerConfig):
 
     Attributes:
         alpha: How much the errors count: 0 draws uniformly, 1 in proportion to them.
-        beta: Exponent of the importance weights at the first update; it grows linearly to 1 at the run's last one.
+        beta: Exponent of the importance weights at the first update; it grows linearly to 1 at the last one that the
+            run was launched or resumed with, whatever pacing.updates_per_epoch is changed to under way.
         floor: Added to |TD error|, so that no row is never drawn again, in units of scaled reward.
         draws: Each row of a batch from its own equal share of the priorities, or all independently.
     """
