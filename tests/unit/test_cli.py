@@ -157,8 +157,15 @@ def test_a_tilde_is_the_home_folder_also_where_a_shell_leaves_it(monkeypatch):
     assert seen == ["--out=/home/of/runs", "/home/of", "/home/of/a", "a~/b", "--x=~y"]
 
 
-def test_a_reader_that_has_seen_enough_is_no_failure():
-    command = [sys.executable, "-c", "import sys; from workbench.cli import main; sys.exit(main(['runs', '/']))"]
+def test_a_home_that_nobody_has_is_a_folder_of_that_name(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(["runs", "~nobody-of-this-name/runs"]) == 2
+    assert f"there is no folder {tmp_path}/~nobody-of-this-name/runs; name one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["runs", "/"], ["run", "--help"]])
+def test_a_reader_that_has_seen_enough_is_no_failure(words):
+    command = [sys.executable, "-c", f"import sys; from workbench.cli import main; sys.exit(main({words}))"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stderr
         process.stdout.close()

@@ -12,7 +12,6 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from workbench.cli import notebooks, reports, training
 from workbench.core.config import ConfigError
@@ -79,9 +78,10 @@ def exit_code(action: Action, arguments: list[str]) -> int:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     warnings.showwarning = lambda message, *_, **__: tell(f"workbench: warning: {message}", sys.stderr)
     try:
-        code = action([_HOME.sub(lambda found: f"{found[1]}{Path.home()}", each) for each in arguments])
-        sys.stdout.flush()
-        return code
+        try:
+            return action([_HOME.sub(lambda found: found[1] + os.path.expanduser("~"), each) for each in arguments])
+        finally:  # also after --help, which exits
+            sys.stdout.flush()
     except BrokenPipeError as error:
         return DONE if _reader_has_left() else _say(error, FAILED)
     except KeyboardInterrupt:

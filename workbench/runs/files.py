@@ -24,8 +24,8 @@ def remedy(error: OSError) -> str:
 
 
 def at(path: Path | str) -> Path:
-    """A path as it was given, with ``~`` as the home folder."""
-    return Path(path).expanduser()
+    """A path as it was given, with ``~`` as the home folder, where there is one."""
+    return Path(os.path.expanduser(path))
 
 
 @contextmanager
