@@ -327,7 +327,7 @@ def test_a_damaged_result_is_a_clear_error_and_the_history_stays_readable(run_fo
 @pytest.mark.parametrize("name", ["empty", "absent"])
 def test_a_folder_without_a_description_is_no_run_folder(tmp_path, name):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RecordError, match=r"is no run folder: it has no run\.json; wb\.runs\(\) .* lists"):
+    with pytest.raises(RecordError, match=rf"it has no run\.json; .* lists the runs of {runs_folder()}, where"):
         RunFolder.open(tmp_path / name)
 
 

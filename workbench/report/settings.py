@@ -55,5 +55,6 @@ def lost_sentence(selection: Selection) -> str:
 
 
 def _commit(machine: dict[str, Any]) -> str:
-    known = f"of commit {machine.get('commit') or '':.12}" + " with changes" * bool(machine.get("dirty"))
-    return known if machine.get("commit") else "of no known commit"
+    if not machine.get("commit"):
+        return "of no known commit"
+    return f"of commit {machine['commit'][:12]}" + (" with changes" if machine.get("dirty") else "")

@@ -364,7 +364,7 @@ def _read_head(path: Path) -> dict[str, Any]:
         there = (path / "run.json").exists()
     except OSError as error:  # a name that no file system takes
         raise RecordError(f"cannot read {path}: {error.strerror}") from None
-    RecordError.unless(there, said("folder.none", path=path))
+    RecordError.unless(there, said("folder.none", path=path, runs=runs_folder()))
     head = read_json(path / "run.json", said("folder.head"))
     if (found := head.get("format")) != FORMAT:
         if type(found) is not int:

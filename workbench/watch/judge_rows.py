@@ -34,11 +34,6 @@ def _pair(one: Array, other: Array) -> Array:
         return np.asarray(one * _MIX + (other ^ (other >> np.int64(29))) * np.int64(31))
 
 
-def _chance_alike(values: Array) -> float:
-    """How often two that are drawn from some values are the same."""
-    return float(((np.unique(values, return_counts=True)[1] / len(values)) ** 2).sum())
-
-
 def _only_place(wanted: Array, values: Array) -> Array:
     """Where each wanted number stands among n values; -1 where it does not, or more than once, (m,)."""
     unique, first, count = np.unique(values, return_index=True, return_counts=True)
@@ -188,7 +183,8 @@ def _windows(case: Case, rows: Rows) -> Finding:
         crossing = np.isin(rows.moves, _crossing(rows, n_step)) & wrong
         name = "crossing" if crossing.sum() > 0.5 * wrong.sum() else "next states"
         case.found.append(case.say(name, *rows.when, wrong, counted, n_step=n_step))
-    return case.say("whole", rows=len(sampled), missed=min(1.0, _chance_alike(rows.newest)))
+    shares = np.unique(rows.newest, return_counts=True)[1] / len(rows.newest)
+    return case.say("whole", rows=len(sampled), missed=min(1.0, float((shares**2).sum())))  # two that are the same
 
 
 def _interleaved(rows: Rows, broken: Array) -> bool:
