@@ -387,7 +387,7 @@ def test_numbers_agree_with_their_nouns(value, told):
     tables = made.sound_tables()
     made.measured(tables, "data/broken")["value"] = value
     sentence = verdicts(made.evidence(tables))["integrity"].sentence
-    assert f"Agent 1, epoch 4: {told} not pass for whole (1 of " in sentence
+    assert f"Agent 1, epoch 4: {told} not match stamp and number (1 of " in sentence
 
 
 @pytest.mark.parametrize("noun", ["epoch", "batch", "sync"])

@@ -102,5 +102,5 @@ def test_timing_changes_nothing_and_the_ratios_are_in_the_history():
 
 
 def test_an_agent_that_offers_no_correction_refuses_it_with_the_reason():
-    with pytest.raises(wb.ConfigError, match=r"is .retrace.; Retrace gives .* no quantiles .* such as .dqn"):
+    with pytest.raises(wb.ConfigError, match=r"is .retrace.; IQN offers none: .* no quantiles; .* such as .dqn"):
         wb.preset("tiny").replace(**{"learning.correction": "retrace"})

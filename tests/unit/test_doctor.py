@@ -86,7 +86,7 @@ def test_the_answer_comes_first_and_what_fails_before_what_passes():
     assert [line.split()[0] for line in lines if "must: " in line][:2] == ["learner", "finite"]
     assert "an update (1 of 12 updates). Look at the agent's update()" in " ".join(" ".join(lines).split())
     unlearned = examine(made.evidence(references={}))
-    assert unlearned.answer == "No check fails. Nothing can be told of: learning."
+    assert unlearned.answer == "No check fails. Cannot tell: learning."
     assert next(line for line in unlearned.text.splitlines() if "must: " in line).startswith("learning ")
 
 

@@ -401,7 +401,7 @@ def test_a_run_that_is_running_is_not_packed(tmp_path):
 
 def test_a_run_is_not_packed_into_its_own_folder_which_would_then_be_deleted_with_the_archive(tmp_path):
     path = finished_run(tmp_path, name="kept")
-    with pytest.raises(ExportError, match="would lie in the run folder that it is to hold"):
+    with pytest.raises(ExportError, match="would lie in the run folder that goes into it"):
         workbench.archive(path, confirm="kept", out=path)
     assert workbench.load(path).status == "finished" and not list(path.glob("*.tar.gz*"))
 
@@ -517,7 +517,7 @@ def test_an_archive_that_is_not_there_is_named(tmp_path):
 def test_an_archive_that_unfolds_without_end_is_refused(run, tmp_path, monkeypatch):
     packed = archive(run, tmp_path / "run.tar.gz")
     monkeypatch.setattr(sys.modules[archive.__module__], "MAX_BYTES", 1000)
-    with pytest.raises(ExportError, match=r"run\.tar\.gz' unfolds to more than 1,000 bytes"):
+    with pytest.raises(ExportError, match=r"run\.tar\.gz' unpacks to more than 1,000 bytes"):
         unpack(packed, tmp_path / "there")
     assert list((tmp_path / "there").iterdir()) == []
 

@@ -87,7 +87,7 @@ def test_a_metric_outside_a_tuple_is_refused_with_what_to_write(tmp_path):
 @pytest.mark.parametrize(
     ("tables", "metrics", "message"),
     [
-        ({}, [LINE], "metric 'weights/norm' is of table 'weights', which there is none of"),
+        ({}, [LINE], "metric 'weights/norm' is of table 'weights', which does not exist"),
         ({"weights": RecordTable(POINT)}, [LINE], "has no axis; give it one"),
         ({"weights": RecordTable(np.dtype([("time", "<f8")]), axis="epoch")}, [LINE], "begin with POINT"),
         ({"my weights": RecordTable(POINT)}, [], "is named 'my weights'; it must be small letters"),

@@ -179,7 +179,7 @@ def _runs(found: RunList) -> str:
     if not found:
         return quiet(repr(found))
     shown = '<input type="search" placeholder="filter" aria-label="Show the runs that contain these words">'
-    about = quiet(f"{counted(len(found), 'run')}; press a head to sort by it")
+    about = quiet(f"{counted(len(found), 'run')}; click a column heading to sort by it")
     table = found.table.html.replace("<th ", '<th tabindex="0" ')
     sorts = " ".join(f'{event}="{escaped(_SORT)}"' for event in ("onclick", "onkeydown"))
     return f'<div {sorts} oninput="{escaped(_FILTER)}">{shown} {about}{table}</div>'
@@ -190,7 +190,7 @@ def _diagnosis(diagnosis: Diagnosis) -> str:
     """Answer, conclusion, checks, stages, methods and hypothesis; what failed comes first."""
     first, last = (f'<p style="line-height: 1.35">{escaped(words)}</p>' * bool(words)
                    for words in (diagnosis.conclusion, diagnosis.hypothesis.sentence))  # fmt: skip
-    parts = {"Stages, each computed once more": diagnosis.chain, "Methods of sync verification": diagnosis.methods}
+    parts = {"Stages, each computed again": diagnosis.chain, "Methods of sync verification": diagnosis.methods}
     more = (f"<details{' open' * any(each.verdict == 'fail' for each in found)}><summary>{title}</summary>"
             f"{_checks(found)}</details>" for title, found in parts.items() if found)  # fmt: skip
     answer = f"<div><b>{escaped(diagnosis.run)}</b>. {escaped(diagnosis.answer)}</div>"
@@ -204,7 +204,7 @@ def _checks(results: Iterable[CheckResult]) -> str:
          escaped(f"[{' '.join(each.ids)}] {each.told}" if each.ids else each.told)]
         for each in sorted(results, key=lambda each: order.index(each.verdict))
     ]  # fmt: skip
-    return html_table(("check", "verdict", "found", "must hold", "that is to say"), rows)
+    return html_table(("check", "verdict", "found", "must hold", "in words"), rows)
 
 
 # --- what the pages are made of --------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ class IQNConfig(ValueConfig):
     policy_class: ClassVar[type[EpsilonGreedy]] = IQNPolicy
     stackable: ClassVar[bool] = True
     loss: ClassVar[str] = "quantile Huber loss"
-    uncorrected: ClassVar[str] = "Retrace gives returns weights below 0, of which there are no quantiles to learn"
+    uncorrected: ClassVar[str] = "IQN offers none: a return with the negative weights of Retrace has no quantiles"
 
     num_frames: Annotated[int, between(1, 65536, "frames")] = 5
     width: Annotated[int, _WIDE] = 250

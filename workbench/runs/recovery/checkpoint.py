@@ -162,7 +162,7 @@ def _name(epoch: int) -> str:
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     with plain_file(path) as file, cast(Any, np.lib.npyio.NpzFile(file, allow_pickle=False)) as archive:
         if sum(each.file_size for each in archive.zip.infolist()) > os.fstat(file.fileno()).st_size:
-            raise ValueError("it unfolds to more than it is; no run packs its checkpoints")
+            raise ValueError("it unpacks to more than its own size; no run compresses its checkpoints")
         return dict(archive)
 
 
