@@ -311,8 +311,8 @@ def sweep(
 ) -> Sweep:  # fmt: skip
     """Run a configuration with every combination of some fields, and return at once.
 
-    A run folder is named by its configuration: the same sweep once more continues what was cut off, tries again what
-    failed, and leaves alone what has finished.
+    A run folder is named by its configuration: starting the same sweep again continues what was cut off, tries again
+    what failed, and leaves alone what has finished.
 
     Args:
         config: every setting that is not swept.
@@ -404,8 +404,8 @@ def resume(
             be looked for from here, and that process is over. Makes no difference to a run of this machine.
         world, agent, sampler: the class of your own that the run was made with, as for :func:`load`; one that is in
             ``config`` need not be given.
-        hooks: what came in from outside, faults and metrics of your own, once more: the folder does not hold them, and
-            what is not given is not there from the checkpoint on.
+        hooks: faults and metrics of your own that the run was launched with: the folder does not hold them, and those
+            that are not given are missing from the checkpoint on.
         changes: settings to change, by dotted name: ``resume(path, epochs=480)``. Safe to change are the number of
             epochs, the device, and everything about evaluation, checkpoints, processes, and free-running pacing. Those
             that :meth:`Run.change` takes change from the checkpoint on.
@@ -436,7 +436,7 @@ def delete(run: Path | str, *, confirm: str) -> None:
 
     Args:
         run: the folder, or its name in ``data/runs``.
-        confirm: the name once more.
+        confirm: the name again.
 
     Example:
         ``wb.delete("NAME", confirm="NAME")``

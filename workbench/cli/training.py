@@ -46,7 +46,7 @@ class TrainingOptions:
             module:Class; its arguments are the options --world.*.
         agent: Agent, likewise.
         sampler: Sampler of the replay, likewise.
-        lag: Epochs by which acting may run ahead of learning: 0 is lock-step, "free" is held by the pacing alone.
+        lag: Epochs by which acting may run ahead of learning: 0 is lock-step, "free" is bounded by the pacing alone.
     """
 
     config: AllSettings
@@ -71,7 +71,7 @@ class RunOptions(TrainingOptions):
         out: Folder that the run folder is made in. Default: data/runs.
         name: Name of the run folder. Default: time, mode, lag and seed.
         weights: What to start from: the folder or the name of a run, a checkpoint (.npz) or an array (.npy).
-        fault: A failure to switch on, one of workbench.diagnose.faults.FAULTS; can be given several times.
+        fault: A failure to switch on, by its name in workbench/diagnose/catalogue.md; can be given several times.
         probes: Whether to measure what ``workbench doctor`` decides by.
         timeline: Whether to record what each process does when, for ``workbench timeline``.
         note: What to know of the run.
@@ -179,14 +179,14 @@ def runs(
         folder: Folder that run folders lie in. Default: data/runs.
         where: Which runs, such as ``status=finished lag=1 tag=ablation``; settings by dotted name too.
         sort: Column to sort by; with - before it the largest first, as in --sort=-greedy_reward.
-        columns: Columns to show, such as ``name learning.learning_rate greedy_reward``. Default: what says something.
+        columns: Columns to show, such as ``name learning.learning_rate greedy_reward``. Default: those with a value.
     """
     tell(api.runs(folder, sort=sort, columns=sum(columns, ()), **_named(sum(where, ()), _wanted)))
 
 
 @command
 def delete(run: RunPath, confirm: Maybe[str] = None, archive: bool = False) -> None:
-    """Delete a run that has ended; its name is asked for once more.
+    """Delete a run that has ended; its name is asked for again.
 
     Args:
         run: Folder of the run, or its name in data/runs.
@@ -210,11 +210,10 @@ class CompareOptions(TrainingOptions):
     --lag is that of the multiprocess run.
 
     Attributes:
-        baseline_lag: Lag of the sequential run, in epochs. Default: the same lag; 0, the classic one, beside a free
-            run.
+        baseline_lag: Lag of the sequential run, in epochs. Default: the same lag; beside a free-running run 0.
         out: Folder for summary.json, side_by_side.png and the run folders. Default: a new one in data/comparisons.
             With --seeds for the run folders alone; default data/runs.
-        seeds: Pairs of runs, of the seed and those that follow it; ends with a table of means and intervals alone, and
+        seeds: Pairs of runs: one of each seed, from --seed on; ends with a table of means and intervals alone, and
             the same command continues one that was cut off.
     """
 

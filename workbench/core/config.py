@@ -35,7 +35,7 @@ class ReplayConfig(Settings, group="replay"):
 
     Attributes:
         capacity: Rows that the ring of an agent holds, rounded up to whole epochs. Old rows are overwritten.
-        window: Sampling draws from this many rows, the newest ones before the agreed position.
+        window: Sampling draws from this many of the newest rows; at a finite lag, those up to the epoch learned from.
         learning_starts: No update is made before this many rows are there, in rows per agent.
         max_age: Rows whose policy is more than this many versions behind the newest are not drawn; 0 draws rows of any
             age. An epoch that leaves fewer rows than a batch is followed by no updates, now or later.
@@ -69,8 +69,8 @@ class LearningConfig(Settings, group="learning"):
         target_interval: Updates between two target updates.
         gamma: Discount per turn.
         n_step: Turns that a row's return spans; it stops at an episode's end.
-        correction: What becomes of an n-step return where the learner's policy would act otherwise by now: nothing, it
-            stops before the first action that is not greedy ("cut"), or it is weighted by Retrace.
+        correction: What becomes of an n-step return where the learner's policy would now act otherwise: it stays, it
+            stops before the first action that is not greedy ("cut"), or it is weighted by Retrace ("retrace").
         trace: Retrace's lambda: 0 is one step, 1 as many as it allows.
         double: Choose the bootstrap action with the online network, value it with the target network.
         grad_clip: Largest norm of the gradient over all parameters of an agent; longer gradients are shortened to it.

@@ -150,12 +150,13 @@ class RunList(UserList[RunInfo]):
 def runs(
     folder: Path | str | None = None, *, sort: str = "created", columns: Sequence[str] = (), **wanted: Any
 ) -> RunList:
-    """Every run in a folder, oldest first, those included whose parent died ("cut off").
+    """Every run in a folder, oldest first, also those whose parent died ("cut off").
 
     Args:
         folder: where run folders lie; default ``data/runs``.
         sort: the column to sort by, smallest first; with ``-`` before it largest first.
-        columns: columns of the table, any of those below; default all that say something.
+        columns: columns of the table: attributes of :class:`RunInfo`, numbers of the result such as "greedy_reward", or
+            settings by dotted name; default those with a value.
         wanted: which runs: ``status="finished"``, ``lag=1``, ``tag="ablation"``, ``mode=``, ``seed=``, ``sweep=``, or a
             setting by dotted name, each with a value or a list of values.
 

@@ -31,7 +31,7 @@ _CAN_ENTER = np.isin(np.arange(NUM_ENTITIES + 1), (EMPTY, GEM))
 
 @dataclass(frozen=True)
 class TreasurehuntConfig(WorldConfig):
-    """Treasurehunt: a walled gridworld in which agents collect gems. Defaults are those of the seeds.
+    """Treasurehunt: a walled gridworld in which agents collect gems.
 
     Attributes:
         height: Rows of the map, in cells, the border of wall included.
