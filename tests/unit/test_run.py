@@ -77,7 +77,7 @@ class InProcess:
         if not self._ended.is_set() and self.starts:
             self.end(whole=False)
 
-    def abandon(self):
+    def let_go(self):
         self._ended.set()
 
     def wait(self, timeout=None):

@@ -111,12 +111,12 @@ def _follow(run: RunView, tracker: Tracker) -> None:
             over = run.ended  # before the last look, so that nothing is missed
             for name in run.history:
                 agents = np.unique(run.history.table(run.history.schema.metric(name).table)["agent"])
+                (steps, values), (times, _) = run.history.series(name), run.history.series(name, over="time")
                 # what was told stays: before all have begun a mean would be that of some, and the newest point may be
                 # replaced, as an evaluation by the final one of the same epoch
-                whole = over or name not in METRICS or len(agents) == run.config.num_agents
-                (steps, values), (times, _) = run.history.series(name), run.history.series(name, over="time")
-                new = slice(told.get(name, 0), (min(len(steps), len(times)) - (not over)) * whole)
-                if new.stop > new.start:
+                of_all = over or name not in METRICS or len(agents) == run.config.num_agents
+                new = slice(told.get(name, 0), min(len(steps), len(times)) - (0 if over else 1))
+                if of_all and new.stop > new.start:
                     tracker.scalars(name, steps[new], times[new], values[new])
                     told[name] = new.stop
             time.sleep(0 if over else LOOK_S)

@@ -360,7 +360,7 @@ class Run(RunView, Listener, Awaitable[Result]):
                 self._finish_folder("stopped")
                 self._status = "stopped"
                 self.folder.release()
-                self._supervisor.abandon()
+                self._supervisor.let_go()
                 return
         self._supervisor.stop(now)
         self._supervisor.wait()

@@ -675,10 +675,10 @@ class Update(_Seer):
 
     def __init__(self, watch: Watch, agent: int, online: Any, target: Any, optimizer: Any, count: int) -> None:
         super().__init__(watch, agent, online)
-        self._target, self._count, alone = target, count, [] if optimizer is None else [optimizer]
-        several = list(optimizer.values()) if isinstance(optimizer, dict) else optimizer
-        self._optimizers = list(several) if isinstance(several, list | tuple) else alone
-        self._logged, self._steps = dict[str, Any](), 0
+        self._target, self._count, self._steps = target, count, 0
+        given = optimizer if isinstance(optimizer, list | tuple | dict) else [] if optimizer is None else [optimizer]
+        self._optimizers = list(given.values() if isinstance(given, dict) else given)
+        self._logged: dict[str, Any] = {}
 
     def log(self, *, loss: Any = None, q: Any = None, target: Any = None, bootstrap: Any = None) -> None:
         """What was computed in the update, as tensors, arrays or numbers, which are read when the block ends.

@@ -124,8 +124,8 @@ class Supervisor:
         for wakeup in [*self._wakeups, self._wake]:
             wakeup.notify()
 
-    def abandon(self) -> None:
-        """Count the run as ended, as one that was never started is by itself."""
+    def let_go(self) -> None:
+        """Count the run as ended; one that was never started has no thread that does so."""
         self.listeners.clear()  # they know this supervisor: without them, all memory goes with the run's last holder
         self._ended.set()
 
@@ -165,7 +165,7 @@ class Supervisor:
                 finish()
             except BaseException as error:  # a caller that waits must be let go
                 self._fail(ChildFailed(f"the run's end could not be recorded: {in_words(error)}"))
-        self.abandon()
+        self.let_go()
 
     def _look(self) -> None:
         """One round: records, barrier, deaths, listeners, time limits."""

@@ -163,15 +163,15 @@ class Game:
         return int((self.cells == self.code_names.index("gem")).sum()) if "gem" in self.code_names else 0
 
     @functools.cached_property
+    @torch.no_grad()
     def sight(self) -> Sight:
         """What the agent whose turn it is sees, and the value it gives to each move; forgotten when it has moved."""
         agent, policy = self.agent, self._policies[self.agent]
         stack = self._replays[agent].newest_stack(self.turn)
-        quantiles = policy.act(stack, 0.0).q  # the value alone: all of its quantiles are one
         if isinstance(network := getattr(policy, "network", None), QuantileNetwork):
-            with torch.no_grad():
-                embedded = network.embed(network.encode(torch.from_numpy(stack)))
-                quantiles = network.quantiles(embedded, self._taus)[0].numpy()
+            quantiles = network.quantiles(network.embed(network.encode(torch.from_numpy(stack))), self._taus)[0].numpy()
+        else:  # the value alone: all of its quantiles are one
+            quantiles = policy.act(stack, 0.0).q
         row, column = self.positions[agent].tolist() if self.mapped else (-1, -1)
         frame = self._world.window(agent)[0] if self.mapped else np.zeros((0, 0), np.uint8)
         return Sight(agent, self.turn, quantiles, row, column, frame)
