@@ -312,6 +312,11 @@ def test_runs_without_a_name_get_different_ones_that_say_what_they_are(launch):
     assert sum("multiprocess-free-seed0" in name for name in names) == 1
 
 
+def test_runs_that_a_cluster_begins_in_the_same_second_have_different_names():
+    names = [run_module.new_name(wb.preset("tiny"), "multiprocess", 1) for _ in range(500)]
+    assert len(set(names)) == len(names)
+
+
 @pytest.mark.parametrize("name", ["../out", "a/b", "/tmp/x", ".hidden", "", "a b", "x" * 101])
 def test_a_name_that_could_leave_the_folder_is_refused(launch, tmp_path, name):
     if name:

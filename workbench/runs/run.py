@@ -588,7 +588,7 @@ def new_name(config: Config, mode: str, lag: int | None) -> str:
     """A name that nobody else has: when, what, and an ending that no other of the same second gets."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     dial = "free" if lag is None else f"lag{lag}"
-    return f"{stamp}-{mode}-{dial}-seed{config.seed}-{os.urandom(2).hex()}"
+    return f"{stamp}-{mode}-{dial}-seed{config.seed}-{os.urandom(4).hex()}"
 
 
 def planned(config: Config, mode: str, lag: int | None, hooks: tuple[Hook, ...]) -> tuple[Plan, dict[str, Any]]:
