@@ -1,26 +1,36 @@
 """What is asked of a world, an agent and a sampler of the user's own, before their mistakes become results.
 
 Those that the workbench brings along are tested instead. What is made of arguments is looked at before there is a run
-folder; turns of a world, and the first of all else that the core is given, by a hook of every run.
+folder; turns of a world, and the first of all else that the core is given, by a hook of every run. Another hook notes
+whether they draw from generators that all code of a process shares, which no seed decides.
 """
 
+import functools
+import random
 from collections.abc import Callable, Collection, Mapping
 from itertools import count, zip_longest
 from typing import Any
 
 import numpy as np
-from torch import Tensor, random
+import torch
+from torch import Tensor
 from torch.nn.modules.dropout import _DropoutNd
 
 from workbench.core import registry
 from workbench.core.agents.value_agent import EpsilonGreedy, ValueAgent, ValueConfig, arguments_of
 from workbench.core.config import Config
 from workbench.core.envs.base import Turn
+from workbench.core.processes.blocks import Plan, Shared
 from workbench.core.processes.worker import Parts
 from workbench.core.settings import Choice, require
+from workbench.core.shared.layout import Field, Layout
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
 from workbench.runs.sentences import said
+
+# The modules with a generator that all code of a process shares, and what seeds it there.
+SEEDS: dict[Any, str] = {np.random: "seed", random: "seed", torch: "manual_seed"}
+BLOCK = "global generators"
 
 
 def own(choice: Choice) -> bool:
@@ -36,7 +46,7 @@ def unseeded(config: Config) -> str:
     """
     agent, name = config.agent, registry.name_of(type(config.agent))
     for spec in set(config.spec.agents if own(agent) and isinstance(agent, ValueConfig) else ()):
-        with random.fork_rng(()):
+        with torch.random.fork_rng(()):
             made = arguments_of(config).network(spec)
         require(hasattr(made, "set_noise"), f"the network of {name}", made, said("own_classes.network"))
         kept = sorted(set(made.state_dict()) - {name for name, _ in made.named_parameters()})
@@ -137,3 +147,43 @@ class OwnClasses(Hook):
                 look(sampler, "draw", lambda x, low, high, n: must_be("rows", x, np.integer, (n,), (low, high - 1)))
             if own(parts.config.replay.sampler) and parts.config.replay.sampler.weighted:
                 look(sampler, "weights", lambda x, rows: must_be("weights", x, np.floating, rows.shape, (0, np.inf)))
+
+
+def states() -> dict[Any, Any]:
+    """Of the generators of :data:`SEEDS`."""
+    return {np.random: str(np.random.get_state()), random: random.getstate(), torch: torch.get_rng_state().tolist()}
+
+
+class GlobalDraws(Hook):
+    """Notes which global generators the children of a run have drawn from, where it has classes of the user's own.
+
+    One that is seeded in a child is left out: a simulator that takes no generator can be given a seed in each reset.
+    """
+
+    def layouts(self, plan: Plan) -> dict[str, Layout]:
+        """For each global generator, whether a child has drawn from it."""
+        return {BLOCK: Layout(BLOCK, (Field("drawn", (len(SEEDS),), "<i8", 0),))}
+
+    def on_parts(self, parts: Parts) -> None:
+        """Look at their states before there are other parts, and once more when the work is done."""
+        config, report_end, before = parts.config, parts.progress.report_end, states()
+        drawn = parts.blocks[BLOCK].open()["drawn"]
+
+        def seeded(module: Any, seed: Any, *given: Any, **named: Any) -> Any:
+            before.pop(module, None)
+            return seed(*given, **named)
+
+        def looked_at(process: int) -> None:
+            drawn[:] |= [before.get(module, state) != state for module, state in states().items()]
+            report_end(process)
+
+        if any(map(own, (config.world, config.agent, config.replay.sampler))):
+            parts.progress.report_end = looked_at  # type: ignore[method-assign]
+            for module, seed in SEEDS.items():
+                setattr(module, seed, functools.partial(seeded, module, getattr(module, seed)))
+
+
+def drawn_globally(shared: Shared) -> str:
+    """As :func:`unseeded`, of what the children of a run have drawn from the generators of whole processes."""
+    drawn = [it.__name__ for it, moved in zip(SEEDS, shared.blocks[BLOCK].open()["drawn"], strict=True) if moved]
+    return said("own_classes.global", drawn=" and ".join(drawn)) if drawn else ""
