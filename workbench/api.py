@@ -35,12 +35,11 @@ from workbench.runs import compare as comparing
 from workbench.runs import loaded as loading
 from workbench.runs import run as running
 from workbench.runs.files import at
-from workbench.runs.folder import RecordError, RunFolder, data_folder, named_path
+from workbench.runs.folder import RecordError, RunFolder, check_note, data_folder, named_path, write_note
 from workbench.runs.initial_weights import WeightSource
 from workbench.runs.launch_rules import check_config, check_launch
 from workbench.runs.listing import RunList, info_of, runs
 from workbench.runs.loaded import RunError, RunView
-from workbench.runs.notes import check_note, write_note
 from workbench.runs.presets import preset, presets
 from workbench.runs.recovery import resume as resuming
 from workbench.runs.result import Result

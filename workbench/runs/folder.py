@@ -3,6 +3,7 @@
     run.json        format, tables, metrics, and the run's description
     TABLE.records   raw fixed-size records of one table, appended while the run is under way
     result.json     the outcome, once there is one
+    note.json       a note and tags, apart from the rest so that they can be set while the run is under way anywhere
 
 Nothing in it is ever unpickled. Files are opened only while they are written, so nothing has to be closed and a killed
 parent loses at most the records in its hands. Folders and files are private to the user.
@@ -15,7 +16,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
@@ -23,7 +24,9 @@ from typing import Any, BinaryIO, Self, cast
 import numpy as np
 import numpy.typing as npt
 
+from workbench.core.config import ConfigError
 from workbench.core.records import Records
+from workbench.core.settings import require
 from workbench.runs import machine
 from workbench.runs.files import at, private, read_text, remedy, write_whole
 from workbench.runs.metrics import Schema
@@ -34,6 +37,8 @@ from workbench.runs.uninterrupted import users_line
 FORMAT = 3
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_NOTE = "note.json"
+_TAG = re.compile(r"[\w.-]{1,40}")
 
 
 class Refusal(Exception):
@@ -390,3 +395,31 @@ def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
     about = f"{path} is damaged: it holds a {type(data).__name__}, not an object{remedy}"
     RecordError.unless(isinstance(data, dict), about)
     return dict(data)
+
+
+def read_note(folder: Path) -> tuple[str, tuple[str, ...]]:
+    """The note and the tags of a run; empty where nobody set any, or the file is damaged."""
+    try:
+        kept = json.loads(read_text(folder / _NOTE))
+        return str(kept["note"]), tuple(map(str, kept["tags"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return "", ()
+
+
+def write_note(folder: Path, note: str, tags: Sequence[str]) -> None:
+    """Replace the note and the tags of a run.
+
+    Raises:
+        ConfigError: the note is no text, or a tag is no word of at most 40 letters, digits, ``_``, ``-`` and ``.``.
+        RecordError: the disk refuses; what was there before is kept.
+    """
+    check_note(note, tags)
+    write(folder / _NOTE, json.dumps({"note": note, "tags": list(dict.fromkeys(tags))}) + "\n")
+
+
+def check_note(note: str, tags: Sequence[str]) -> None:
+    """Refuse what is no note, or no tag; see :func:`write_note`."""
+    require(isinstance(note, str), "note", note, "it must be text")
+    several = isinstance(tags, Collection) and not isinstance(tags, str)  # what can be looked at twice
+    if not several or not all(isinstance(tag, str) and _TAG.fullmatch(tag) for tag in tags):
+        raise ConfigError(f"tags are {tags!r}; give a list of words of letters, digits, '_', '-' and '.'")

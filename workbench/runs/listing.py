@@ -15,9 +15,9 @@ from typing import Any
 from workbench.core.config import Config, ConfigError
 from workbench.core.sentences import did_you_mean
 from workbench.core.settings import flat
-from workbench.runs import loaded, notes
+from workbench.runs import loaded
 from workbench.runs.files import at, read_text
-from workbench.runs.folder import OldFormat, RecordError, RunFolder, reference_path, runs_folder
+from workbench.runs.folder import OldFormat, RecordError, RunFolder, read_note, reference_path, runs_folder
 from workbench.runs.history import History
 from workbench.runs.loaded import LoadedRun, RunView, extensions, status_of
 from workbench.runs.recovery.checkpoint import kept_epochs
@@ -252,7 +252,7 @@ def info_of(path: Path) -> RunInfo:
         numbers = {name: None if result.get(name) is None else float(result[name]) for name in NUMBERS}
         return RunInfo(
             path, status_of(said, epochs > 0), label, int(config["seed"]), created, newest, str(said["mode"]),
-            said["lag"], epochs, numbers if result else {}, flat(config), relations, *notes.read_note(path),
+            said["lag"], epochs, numbers if result else {}, flat(config), relations, *read_note(path),
         )  # fmt: skip
     except (RecordError, KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
         status = "old format" if isinstance(error, OldFormat) else "unreadable"

@@ -15,11 +15,10 @@ from workbench.core.registry import NotGiven, find
 from workbench.runs import machine
 from workbench.runs.awaiting import Awaitable
 from workbench.runs.files import plain_file
-from workbench.runs.folder import RecordError, Refusal, RunFolder, warn
+from workbench.runs.folder import RecordError, Refusal, RunFolder, read_note, warn, write_note
 from workbench.runs.history import History
 from workbench.runs.launch_rules import check_launch
 from workbench.runs.live_settings import CHANGEABLE, SettingsTimeline
-from workbench.runs.notes import read_note, write_note
 from workbench.runs.recovery.checkpoint import Checkpoint, CheckpointError, checkpoint_of, kept_epochs
 from workbench.runs.result import Result
 from workbench.runs.sentences import counted, rule, said

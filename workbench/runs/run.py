@@ -33,7 +33,7 @@ from workbench.runs.array_digest import array_digest
 from workbench.runs.awaiting import Awaitable, wait_for
 from workbench.runs.evaluation import Evaluation
 from workbench.runs.finite import COMPUTED, first_not_finite
-from workbench.runs.folder import FolderGone, RecordError, RunFolder, warn
+from workbench.runs.folder import FolderGone, RecordError, RunFolder, read_note, warn, write_note
 from workbench.runs.fork_server import new_process
 from workbench.runs.history import History
 from workbench.runs.initial_weights import InitialWeights, WeightSource, initial_weights
@@ -41,7 +41,6 @@ from workbench.runs.limits import check_limits
 from workbench.runs.live_settings import BLOCK, CHANGEABLE, Changes, LiveSettings
 from workbench.runs.loaded import RunError, RunView, history_of, padded, progress_numbers
 from workbench.runs.metrics import Schema
-from workbench.runs.notes import read_note, write_note
 from workbench.runs.own_classes import GlobalDraws, OwnClasses, drawn_globally, unseeded
 from workbench.runs.recovery.checkpoint import Checkpoint, write_checkpoint
 from workbench.runs.recovery.deduplication import Repeats
