@@ -102,12 +102,10 @@ class ForkServer:
     def __init__(self, inherited: Any) -> None:
         self.inherited = inherited
         self.line, theirs = Line.pair()
+        me = Descriptor(os.pidfd_open(os.getpid()))
         with theirs:
-            given = theirs.fileno(), os.pidfd_open(os.getpid())
-            try:
-                self.popen = interpreter(SERVE + str(given), [*given], DEAF_TO, **ONE_THREAD)
-            finally:
-                os.close(given[1])
+            given = theirs.fileno(), me.fileno()
+            self.popen = interpreter(SERVE + str(given), [*given], DEAF_TO, **ONE_THREAD)
 
 
 _lock = threading.Lock()
