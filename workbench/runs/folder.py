@@ -143,8 +143,7 @@ class RunFolder:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.mkdir(mode=0o700)
         except OSError as error:
-            taken = os.path.lexists(path)
-            reason = said("folder.taken") if taken else said("folder.place", error=error)
+            reason = said("folder.taken") if os.path.lexists(path) else said("folder.place", error=error)
             raise RecordError(f"cannot make the run folder {path}: {reason}") from error
         folder = cls(path, schema)
         try:
@@ -342,8 +341,7 @@ def _path_of(descriptor: int) -> Path:
 
 
 def _append_whole(file: BinaryIO, records: Records) -> None:
-    size = file.seek(0, os.SEEK_END)
-    size -= size % records.itemsize  # a record cut off by an earlier crash
+    size = file.seek(0, os.SEEK_END) // records.itemsize * records.itemsize  # without one cut off by an earlier crash
     file.truncate(size)
     data = memoryview(records.tobytes())
     try:
