@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from workbench.core.config import Config, ConfigError
+from workbench.core.shared.layout import Arrays
 from workbench.runs.array_digest import array_digest
 from workbench.runs.files import opened_folder, plain_file, remedy, whole_file
 from workbench.runs.folder import RecordError
@@ -47,7 +47,7 @@ class Checkpoint:
     path: Path
     epoch: int
     description: dict[str, Any]
-    arrays: dict[str, NDArray[Any]]
+    arrays: Arrays
 
     def config(self, **given: type | str | None) -> Config:
         """The configuration that it was made with; ``given`` are classes of the user's own.
@@ -61,9 +61,7 @@ class Checkpoint:
             raise CheckpointError(said("checkpoint.config", path=self.path, error=error)) from None
 
 
-def write_checkpoint(
-    folder: Path, epoch: int, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any], keep: int
-) -> Path:
+def write_checkpoint(folder: Path, epoch: int, arrays: Arrays, description: Mapping[str, Any], keep: int) -> Path:
     """Write the checkpoint of an epoch, whole or not at all, and delete all but the newest ``keep``.
 
     Raises:
@@ -95,7 +93,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: it is missing, damaged, cut off, or of another version.
     """
     try:
-        arrays = _read_arrays(path)
+        with plain_file(path) as file, cast(Any, np.lib.npyio.NpzFile(file, allow_pickle=False)) as archive:
+            if sum(each.file_size for each in archive.zip.infolist()) > os.fstat(file.fileno()).st_size:
+                raise ValueError("it unpacks to more than its own size; no run compresses its checkpoints")
+            arrays = dict(archive)
         head = json.loads(arrays.pop(_DESCRIPTION).tobytes())
         found, epoch = head["format"], int(head["epoch"])
         if found == FORMAT and head["sha256"] != _digest(arrays):
@@ -159,13 +160,6 @@ def _name(epoch: int) -> str:
     return f"epoch-{epoch:08d}.npz"
 
 
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    with plain_file(path) as file, cast(Any, np.lib.npyio.NpzFile(file, allow_pickle=False)) as archive:
-        if sum(each.file_size for each in archive.zip.infolist()) > os.fstat(file.fileno()).st_size:
-            raise ValueError("it unpacks to more than its own size; no run compresses its checkpoints")
-        return dict(archive)
-
-
-def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+def _digest(arrays: Arrays) -> str:
     names = [np.frombuffer(name.encode(), np.uint8) for name in sorted(arrays)]
     return array_digest(*names, *(arrays[name] for name in sorted(arrays)))
