@@ -61,12 +61,10 @@ class SettingsTimeline(FixedSettings):
         # of each configuration: when it begins, in epochs, in epochs that were followed by updates, in updates
         self._starts, self._learned, self._updates, self.configs = [0], [0], [0], [config]
         for epoch, settings in self.changes:
-            learned, last = max(0, epoch - self.first_learning), self.configs[-1]
-            more = (learned - self._learned[-1]) * last.pacing.updates_per_epoch
+            self._updates.append(self.updates_due(epoch))  # by the configurations before it
+            self._learned.append(max(0, epoch - self.first_learning))
             self._starts.append(epoch)
-            self._learned.append(learned)
-            self._updates.append(self._updates[-1] + more)
-            self.configs.append(last.replace(**settings))
+            self.configs.append(self.configs[-1].replace(**settings))
 
     def at(self, epoch: int) -> Config:
         """The configuration that an epoch is collected with, and that its updates are made with."""
