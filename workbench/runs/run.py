@@ -98,7 +98,7 @@ class Run(RunView, Listener, Awaitable[Result]):
             OSError: the system refuses it; the folder says that the run failed.
         """
         super().__init__(folder, plan.config, History(folder.schema), description)
-        self._warnings = {"unseeded": str(description.get("unseeded", ""))}
+        self._warnings: dict[str, str] = {}
         self._refused: set[str] = set()
         self._unwritten: dict[str, deque[Records]] = {table: deque() for table in folder.schema.tables}
         self._repeats = Repeats()
@@ -261,15 +261,13 @@ class Run(RunView, Listener, Awaitable[Result]):
     @property
     def warnings(self) -> list[str]:
         """What was lost, or could not be written to the run folder or done beside the run: the first of each kind."""
-        return [*filter(None, self._warnings.values()), *self.losses]
+        return [*filter(None, [self.description.get("unseeded"), *self._warnings.values()]), *self.losses]
 
     @property
     def unsaved(self) -> list[str]:
         """What is not in the run folder, as the disk refused it; all of it is in memory still. See :meth:`save`."""
-        waiting = (
-            f"{counted(sum(map(len, parts)), 'record')} of {table}" for table, parts in self._unwritten.items() if parts
-        )
-        return [*waiting, *sorted(self._refused)]
+        waiting = {table: sum(map(len, parts)) for table, parts in self._unwritten.items() if parts}
+        return [*(f"{counted(many, 'record')} of {table}" for table, many in waiting.items()), *sorted(self._refused)]
 
     def save(self, out: Path | str) -> Path:
         """Write the whole run, which has ended, to a new folder in ``out``, for instance on a disk that has room.
@@ -288,8 +286,7 @@ class Run(RunView, Listener, Awaitable[Result]):
         for table, waiting in self._unwritten.items():
             self.history.read(table, folder)  # the old folder may go
             waiting.clear()
-        if (contents := self._checkpoints.as_left()) is not None:
-            self._write_checkpoint(self._supervisor.progress.epochs_collected, contents)
+        self._checkpoints.end()
         self._finish_folder(self.status)
         return folder.path
 
@@ -423,8 +420,8 @@ class Run(RunView, Listener, Awaitable[Result]):
     def end(self) -> None:
         """Sum up, and finish the folder."""
         progress = self._supervisor.progress
-        self._describe({})  # finds a folder gone
-        self._warnings["unseeded"] = self._warnings["unseeded"] or drawn_globally(self._supervisor.shared)
+        # finds a folder gone, too
+        self._describe({"unseeded": self.description.get("unseeded") or drawn_globally(self._supervisor.shared)})
         trained = progress.epochs_collected == self.config.epochs and np.isfinite(progress.end_time)
         complete = trained and not self.error and greedy_reward(self.history) is not None
         status = "failed" if self.error else "finished" if complete else "stopped"
@@ -492,7 +489,7 @@ class Run(RunView, Listener, Awaitable[Result]):
             "status": status, "ended": self.description["ended"] or time.time(), "references": self.references,
             "error": str(self.error) if self.error else None, "lost_records": self.history.lost,
             "records": self.history.counts, "repeated_records": self._repeats.dropped,
-            "unseeded": self._warnings["unseeded"], "skipped_checkpoints": self._checkpoints.counters.skipped.get(),
+            "skipped_checkpoints": self._checkpoints.counters.skipped.get(),
         })  # fmt: skip
 
     def _write(self, write: Callable[..., object], *what: Any) -> None:
