@@ -43,13 +43,11 @@ def check_limits(plan: Plan) -> None:
         OSError: there are fewer open files left than it needs, or this process would not see its children end.
     """
     needed, available = memory_needed(plan), memory_available()
-    if sum(needed.values()) > available:
+    if (total := sum(needed.values())) > available:
         largest = sorted(needed, key=needed.__getitem__, reverse=True)[:2]
-        about = {
-            "needed": _mib(sum(needed.values())), "available": _mib(available),
-            "parts": ", ".join(f"{_mib(needed[part])} for {part}" for part in largest),
-            "remedies": "; or ".join(REMEDIES.get(part) or said("limits.hook", part=part) for part in largest),
-        }  # fmt: skip
+        parts = ", ".join(f"{_mib(needed[part])} for {part}" for part in largest)
+        remedies = "; or ".join(REMEDIES.get(part) or said("limits.hook", part=part) for part in largest)
+        about = {"needed": _mib(total), "available": _mib(available), "parts": parts, "remedies": remedies}
         raise MemoryError(said("limits.memory", **about))
     method = plan.config.processes.start_method
     if method == "fork_server" and not fork_server.available():
@@ -58,7 +56,7 @@ def check_limits(plan: Plan) -> None:
         raise OSError(errno.ECHILD, said("limits.deaf"))
     mapped = psutil.Process().memory_info().vms + 96 * 2**20  # with room for the stacks and heaps of threads
     for name, limit, taken in (("file", resource.RLIMIT_FSIZE, 0), ("addresses", resource.RLIMIT_AS, mapped)):
-        whole, most = sum(needed.values()) + taken, resource.getrlimit(limit)[0]
+        whole, most = total + taken, resource.getrlimit(limit)[0]
         if 0 <= most < whole:
             raise OSError(errno.EFBIG, said(f"past a limit.{name}", needed=_mib(whole), most=_mib(most)))
     if (wanted := files_needed(plan)) > (left := files_left()):

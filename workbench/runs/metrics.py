@@ -74,16 +74,12 @@ class Schema:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON. The capacity of a table, which says nothing of its records, is left out."""
-        return {
-            "tables": {
-                name: {
-                    "fields": [[field, table.dtype[field].str] for field in table.dtype.names or ()],
-                    "axis": table.axis, "words": {column: list(words) for column, words in table.words.items()},
-                }
-                for name, table in self.tables.items()
-            },
-            "metrics": [asdict(each) for each in self.metrics.values()],
-        }  # fmt: skip
+        tables = {}
+        for name, table in self.tables.items():
+            fields = [[field, table.dtype[field].str] for field in table.dtype.names or ()]
+            words = {column: list(each) for column, each in table.words.items()}
+            tables[name] = {"fields": fields, "axis": table.axis, "words": words}
+        return {"tables": tables, "metrics": [asdict(each) for each in self.metrics.values()]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
