@@ -5,10 +5,9 @@ the parent appends to it. A run of days makes more records than memory should ho
 where there is one: as a map, which copies nothing and is gone when the array that was given out is.
 """
 
-import functools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,7 +37,7 @@ class History:
     def __init__(self, schema: Schema | None = None) -> None:
         """Nothing is recorded yet in the tables of a schema, by default the core's."""
         self.schema = schema or Schema()
-        self._tables = {name: _Table(table.dtype) for name, table in self.schema.tables.items()}
+        self._tables = {name: _Table(name, table.dtype) for name, table in self.schema.tables.items()}
         self.lost = dict.fromkeys(self._tables, 0)
         """Records that were overwritten before the parent read them, or are gone from the run folder, per table."""
 
@@ -71,7 +70,7 @@ class History:
             KeyError: there is no such table.
             TypeError: the records have another dtype.
         """
-        self._table(table).append(records, functools.partial(folder.path_of, table) if folder else None)
+        self._table(table).append(records, folder)
         self.lost[table] += lost
 
     def forget(self) -> None:
@@ -86,7 +85,7 @@ class History:
             KeyError: there is no such table.
             RecordError: the file cannot be read.
         """
-        self._table(table).read(functools.partial(folder.path_of, table))
+        self._table(table).read(folder)
 
     def table(self, name: str) -> Records:
         """All records of a table so far, (n,), read-only.
@@ -207,11 +206,10 @@ def points_of_all_agents(records: Records, axis: str, agents: int | None = None)
 class _Table:
     """Records in a file that grows, and after them those that no file holds yet. What was given out stays as it is."""
 
-    def __init__(self, dtype: np.dtype[np.void]) -> None:
-        self._dtype, self._lock = dtype, threading.Lock()
-        self.count = 0
-        self._file: Callable[[], Path] | None = None
-        self._on_file = 0
+    def __init__(self, name: str, dtype: np.dtype[np.void]) -> None:
+        self._name, self._dtype, self._lock = name, dtype, threading.Lock()
+        self.count = self._on_file = 0
+        self._folder: RunFolder | None = None  # of the file, if there is one
         self._waiting: list[Records] = []
         self._read = _read_only(np.empty(0, dtype))  # what was read of the file last
 
@@ -220,17 +218,17 @@ class _Table:
         """All records so far, (n,)."""
         with self._lock:
             # a small table is not read again before there is more, unless its file is shorter; a map holds a file open
-            file, read = self._file, self._read
-            if file is not None and (len(read) != self._on_file or _size(file()) < read.nbytes):
-                read = _mapped(file(), self._dtype, self._on_file)
+            folder, read = self._folder, self._read
+            if folder and (len(read) != self._on_file or _size(folder.path_of(self._name)) < read.nbytes):
+                read = _mapped(folder.path_of(self._name), self._dtype, self._on_file)
                 self._read = read if read.nbytes <= MAPPED else self._read[:0].copy()
             if self._waiting:
                 self._waiting = [_read_only(np.concatenate(self._waiting))]
-            parts = [read] * (file is not None) + self._waiting
+            parts = [read, *self._waiting] if folder else [*self._waiting]
         return parts[0] if len(parts) == 1 else _read_only(np.concatenate([np.empty(0, self._dtype), *parts]))
 
-    def append(self, records: Records, file: Callable[[], Path] | None) -> None:
-        """Add records, (n,). If there is a file, it holds them and all before them; else they are kept in memory.
+    def append(self, records: Records, folder: RunFolder | None) -> None:
+        """Add records, (n,). If there is a folder, it holds them and all before them; else they are kept in memory.
 
         Raises:
             TypeError: they are records of another table.
@@ -239,21 +237,21 @@ class _Table:
             raise TypeError(f"the records are {records.dtype}; this table holds {self._dtype}")
         with self._lock:
             self.count += len(records)
-            if file is None:
+            if folder is None:
                 self._waiting.append(records.copy())
             else:
-                self._file, self._on_file, self._waiting = file, self.count, []
+                self._folder, self._on_file, self._waiting = folder, self.count, []
 
     def forget(self) -> int:
         with self._lock:
-            gone, self._file, self._on_file, self._read = self._on_file, None, 0, self._read[:0].copy()
+            gone, self._folder, self._on_file, self._read = self._on_file, None, 0, self._read[:0].copy()
             self.count -= gone
         return gone
 
-    def read(self, file: Callable[[], Path]) -> None:
+    def read(self, folder: RunFolder) -> None:
         with self._lock:
-            self.count = _size(file()) // self._dtype.itemsize
-            self._file, self._on_file, self._waiting, self._read = file, self.count, [], self._read[:0].copy()
+            self.count = _size(folder.path_of(self._name)) // self._dtype.itemsize
+            self._folder, self._on_file, self._waiting, self._read = folder, self.count, [], self._read[:0].copy()
 
 
 def _size(file: Path) -> int:
