@@ -25,10 +25,7 @@ def labels(runs: Sequence[RunView]) -> list[str]:
             parts = [new if not name or named.count(name) > 1 else old
                      for old, new, name in zip(parts, longer, named, strict=True)]  # fmt: skip
     names = [", ".join(filter(None, part)) or run.label for part, run in zip(parts, runs, strict=True)]
-    return [
-        f"{name} ({names[:place].count(name) + 1})" if names.count(name) > 1 else name
-        for place, name in enumerate(names)
-    ]
+    return [f"{name} ({names[:i].count(name) + 1})" if names.count(name) > 1 else name for i, name in enumerate(names)]
 
 
 def _facts(run: RunView) -> dict[str, str]:

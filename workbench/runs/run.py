@@ -83,16 +83,14 @@ class ProcessView:
 class Run(RunView, Listener, Awaitable[Result]):
     """A run of this process. Made by :func:`launch`; also a context manager that stops it at the end."""
 
-    def __init__(
-        self, plan: Plan, folder: RunFolder, description: dict[str, Any], start: Checkpoint | None = None
-    ) -> None:
+    def __init__(self, plan: Plan, folder: RunFolder, description: dict[str, Any], start: Checkpoint | None) -> None:
         """Take the memory for a run that :func:`launch` has checked. :meth:`start` starts it.
 
         Args:
             plan: what is run.
             folder: where it is recorded.
             description: what the folder says of it.
-            start: the checkpoint to continue from; the folder then holds what was recorded up to it.
+            start: the checkpoint to continue from, if there is one; the folder then holds what was recorded up to it.
 
         Raises:
             OSError: the system refuses it; the folder says that the run failed.
@@ -232,13 +230,12 @@ class Run(RunView, Listener, Awaitable[Result]):
     @property
     def processes(self) -> list[ProcessView]:
         """The run's children, as they are now."""
-        return [
-            ProcessView(
-                each.job.name, each.job.role, each.job.agents, each.process.pid, each.process.is_alive(),
-                silence_s if each.process.is_alive() else 0.0, each.job.restarts,
-            )
-            for each, silence_s in zip(self._supervisor.children, self._restarts.silence.seconds, strict=True)
-        ]  # fmt: skip
+        found = []
+        for each, silence_s in zip(self._supervisor.children, self._restarts.silence.seconds, strict=True):
+            job, pid, alive = each.job, each.process.pid, each.process.is_alive()
+            silent_s = silence_s if alive else 0.0
+            found.append(ProcessView(job.name, job.role, job.agents, pid, alive, silent_s, job.restarts))
+        return found
 
     @property
     def status(self) -> str:
@@ -554,7 +551,7 @@ def launch(
     schema = Schema.of(record_tables(config, brought), metrics_of(config, brought))
     folder = RunFolder.create(name or new_name(config, mode, lag), description, out, schema)
     folder.hold()
-    return begin(kind(plan, folder, description), start)
+    return begin(kind(plan, folder, description, None), start)
 
 
 def begin(run: R, start: bool) -> R:
