@@ -5,17 +5,16 @@ Files are written in a thread of their own, so that a slow disk delays neither t
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from workbench.core.processes.supervisor import Supervisor
+from workbench.core.shared.layout import Arrays
 from workbench.core.train.hooks import Listener
 from workbench.runs.recovery.keepers import places_of
 
 # What a checkpoint holds: arrays by ``owner/name``; owners are "actor", "agent 0" and so on, ``at`` their epochs.
-Contents = dict[str, NDArray[Any]]
+Contents = Arrays
 
 
 class Checkpoints(Listener):
