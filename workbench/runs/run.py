@@ -503,13 +503,11 @@ class Run(RunView, Listener, Awaitable[Result]):
 R = TypeVar("R", bound=Run)
 
 
-@uninterrupted(undo=lambda run: run.stop())
 def launch(
-    kind: type[R], config: Config, mode: str, lag: int | None, *, name: str | None = None,
-    out: Path | str | None = None, weights: WeightSource | None = None,
-    hooks: Sequence[Hook] = (), faults: Sequence[str] = (), notes: Mapping[str, Any] | None = None, start: bool = True,
+    kind: type[R], config: Config, mode: str, lag: int | None, *, name: str | None, out: Path | str | None,
+    weights: WeightSource | None, hooks: Sequence[Hook], faults: Sequence[str], notes: Mapping[str, Any], start: bool,
 ) -> R:  # fmt: skip
-    """Start a run and return at once.
+    """Start a run and return at once: :func:`workbench.launch`, which sees to it that no interrupt cuts this in two.
 
     Args:
         kind: class of the run: :class:`Run`, or one derived from it.
@@ -517,9 +515,9 @@ def launch(
         mode: "multiprocess" (an actor and learner processes) or "sequential" (the baseline, in one child process).
         lag: staleness in epochs: epoch e is collected with the weights that came out of the updates of epoch
             e - 1 - lag. None runs free, multiprocess only.
-        name: name of the run folder; default made from mode, lag, seed and time.
-        out: folder that the run folder is made in; default ``data/runs``.
-        weights: what to start from; see :func:`workbench.runs.initial_weights.initial_weights`.
+        name: name of the run folder; None for one that is made from mode, lag, seed and time.
+        out: folder that the run folder is made in; None for ``data/runs``.
+        weights: what to start from, or None; see :func:`workbench.runs.initial_weights.initial_weights`.
         hooks: what comes in from outside; see :class:`workbench.core.train.hooks.Hook`.
         faults: names of the faults among them; they are in the run's label and in its digests.
         notes: what else the run folder is to say of the run, so that a resumed run gets the same hooks.
@@ -544,7 +542,7 @@ def launch(
     plan, place = planned(config, mode, lag, brought)
     description = {
         "status": "created", "mode": plan.mode, "lag": plan.lag, "unseeded": unsure,
-        "warm_start": weights is not None, "faults": list(faults), **(notes or {}),
+        "warm_start": weights is not None, "faults": list(faults), **notes,
         "created": time.time(), "incidents": [], "changes": [], "resumed": [], **place,
         "clock_offset_ns": time.time_ns() - time.monotonic_ns(),
     }  # fmt: skip
