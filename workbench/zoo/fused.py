@@ -17,13 +17,13 @@ which others are due with it, and a process that takes a dead one's place repeat
 import copy
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from workbench.core.agents.adam import Adam, step_together
@@ -35,20 +35,9 @@ from workbench.core.settings import require
 from workbench.core.shared.replay import Batch, Replay
 from workbench.core.train.learners import Learned, Learner, Update
 from workbench.zoo.sentences import said
+from workbench.zoo.together import Networks
 
 FRAMES = 40  # of Python's stack, for each agent whose update is under way, with room for wrappers
-
-
-class _Networks(nn.Module):
-    """Both networks of one agent, and its loss as a function of their parameters."""
-
-    def __init__(self, agent: ValueAgent) -> None:
-        super().__init__()
-        self.online, self.target = agent.online, agent.target
-        self._agent = agent
-
-    def forward(self, staged: Mapping[str, Tensor], rows: slice) -> tuple[Tensor, Tensor, Tensor]:
-        return self._agent.row_losses(staged, rows)
 
 
 @dataclass
@@ -114,7 +103,7 @@ class FusedLearner(Learner):
         self._staging = Staging({**fields, "grad_clip": ((count, 1), np.dtype(np.float32))}, device)
         for row, agent in enumerate(agents):
             self._place(agent, row)
-        self._networks = _Networks(first)
+        self._networks = Networks(lambda *given: first.row_losses(*given), online=first.online, target=first.target)
         views = torch.vmap(layout.views)  # of all agents' parameters: (N, size) to (N, *shape) by name
         halves = {"online": views(self.vector[:, :size]), "target": views(self.vector[:, size:])}
         self._parameters = {f"{half}.{name}": each.detach() for half, of in halves.items() for name, each in of.items()}

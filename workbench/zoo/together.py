@@ -28,16 +28,16 @@ def together(config: Config) -> bool:
     return config.spec.at_once and alike and resolve_device(config.processes.acting_device).type != "cpu"
 
 
-class _Values(nn.Module):
-    """The values of one agent's actions as a function of its network's parameters."""
+class Networks(nn.ModuleDict):
+    """Networks of one agent, by name, and what it computes with them: for ``functional_call`` with other parameters."""
 
-    def __init__(self, policy: EpsilonGreedy) -> None:
-        super().__init__()
-        self.network, self._policy = policy.network, policy
+    def __init__(self, compute: Callable[..., Any], **networks: nn.Module) -> None:
+        super().__init__(networks)
+        self._compute = compute
 
-    def forward(self, staged: Mapping[str, Tensor]) -> Tensor:
-        self.network.set_noise(staged["noise"])
-        return self._policy.q(staged)
+    def forward(self, *given: Any) -> Any:
+        """What it computes."""
+        return self._compute(*given)
 
 
 class TogetherPolicies:
@@ -50,7 +50,7 @@ class TogetherPolicies:
     def __init__(self, policies: Sequence[EpsilonGreedy]) -> None:
         first, self._policies = policies[0], policies
         fields = {name: ((len(policies), *one.shape), one.dtype) for name, one in first.inputs.host.items()}
-        self._inputs, self._of_one = Staging(fields, first.device), _Values(first)
+        self._inputs, self._of_one = Staging(fields, first.device), Networks(self._q_of_first, network=first.network)
         for row, policy in enumerate(policies):
             policy.inputs.host = {name: array[row] for name, array in self._inputs.host.items()}
             policy.values = partial(self._values, row)  # type: ignore[method-assign]
@@ -85,3 +85,8 @@ class TogetherPolicies:
         """The values of an agent's actions, whose network has these weights."""
         views = self._policies[0].layout.views(weights)
         return functional_call(self._of_one, {f"network.{name}": each for name, each in views.items()}, (staged,))
+
+    def _q_of_first(self, staged: Mapping[str, Tensor]) -> Tensor:
+        first = self._policies[0]
+        first.network.set_noise(staged["noise"])
+        return first.q(staged)
