@@ -11,7 +11,6 @@ import time
 import timeit
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from enum import IntEnum
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,14 +33,9 @@ WARM_UPS = 3  # updates before the capture: libraries make their plans and works
 SIDES, TRIES = {"cuda": 4096}, 5  # of the products that are timed: rows and columns that fill a card; and how often
 
 
-class Told(IntEnum):
-    """What is told of the device; the words of a run's warnings."""
-
-    SLOW_BFLOAT16 = 1
-    NOT_CAPTURED = 2
-
-
-WARNINGS = ("", *(beside(__file__)[told.name.lower()] for told in Told))
+# What is told of the device, by name, and all words that a run's warnings may have, recorded by their places.
+TOLD: dict[str, str] = beside(__file__)
+WARNINGS = ("", *TOLD.values())
 _WARNED = np.dtype([("time", "<f8"), ("agent", "<i4"), ("warning", "<i4")])
 
 
@@ -132,19 +126,19 @@ class OnDevice(Hook):
         learning = trainer.config.learning
         agents = [agent for agent in trainer.agents.values() if isinstance(agent, ValueAgent)]
 
-        def tell(what: Told, why: object, agent: int = -1) -> None:
-            print(f"{WARNINGS[what]}: {why}", flush=True)
-            parts.channel["device"].write(time=time.time(), agent=agent, warning=int(what))
+        def tell(what: str, why: object) -> None:
+            print(f"{TOLD[what]}: {why}", flush=True)
+            parts.channel["device"].write(time=time.time(), agent=-1, warning=WARNINGS.index(TOLD[what]))
 
         if learning.precision == "bfloat16" and agents:
             for agent in agents:
                 in_bfloat16(agent)
             if (ratio := cost_of_bfloat16(agents[0].device)) > 1:
-                tell(Told.SLOW_BFLOAT16, f"{ratio:.1f} times as long")
+                tell("slow_bfloat16", f"{ratio:.1f} times as long")
         if learning.capture == "auto" and agents and agents[0].device.type == "cuda":
             owners: Sequence[Any] = [trainer.learner] if isinstance(trainer.learner, FusedLearner) else agents
             for owner in owners:
-                owner.descend = Replayed(owner.descend, functools.partial(tell, Told.NOT_CAPTURED))
+                owner.descend = Replayed(owner.descend, functools.partial(tell, "not_captured"))
 
 
 def in_bfloat16(agent: ValueAgent) -> None:
