@@ -65,12 +65,12 @@ class Bundle:
 
 def greedy_reward(material: Material) -> ReportFigure:
     """Reward of greedy epochs against agent steps and against wall time."""
-    return _reward("greedy_reward", "charts/greedy_reward", "Greedy reward", material)
+    return _reward("greedy_reward", "Greedy reward", material)
 
 
 def reward(material: Material) -> ReportFigure:
     """Reward while exploring against agent steps and against wall time."""
-    return _reward("reward", "charts/reward", "Reward while exploring", material)
+    return _reward("reward", "Reward while exploring", material)
 
 
 def loss_and_q(material: Material) -> ReportFigure:
@@ -79,9 +79,9 @@ def loss_and_q(material: Material) -> ReportFigure:
     return draw("loss_and_q", said("curves.loss"), [known["loss"], known["q"]], material)
 
 
-def _reward(name: str, metric: str, title: str, material: Material) -> ReportFigure:
+def _reward(name: str, title: str, material: Material) -> ReportFigure:
     unit = "normalised reward" if material.normalised else "reward per epoch"
-    curves = (Curve(metric, noisy=metric == "charts/reward"),)
+    curves = (Curve(f"charts/{name}", noisy=name == "reward"),)
     titles = {over: f"{title} over {X_NAMES[over]}" for over in ("agent_steps", "time")}
     shown = [Chart(text, unit, curves, references=True, over=over) for over, text in titles.items()]
     scale = said("curves.normalised") if material.normalised else "summed over the agents"

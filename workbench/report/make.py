@@ -141,11 +141,9 @@ def make(
     """
     _check(columns, figures, smoothing)
     selection = select([runs] if isinstance(runs, Runs) else list(runs), pool)
-    if matrix is None and reference_path("matrix.json").exists():
-        matrix = reference_path("matrix.json")
     enough = all(have_interval(group.strata) for group in selection.groups)
     drawn = bands is None or bands, enough if bands is None else bands
-    material = Material(selection, columns, *drawn, smoothing, _read(matrix), last, until)
+    material = Material(selection, columns, *drawn, smoothing, _matrix(matrix), last, until)
     made, left_out = dict[str, ReportFigure](), dict[str, str]()
     for name in figures or FIGURES:
         try:
@@ -203,10 +201,11 @@ def _check(columns: str, figures: Sequence[str], smoothing: float) -> None:
     demand(0 <= smoothing < 1, said("make.smoothing", smoothing=smoothing))
 
 
-def _read(path: Path | str | None) -> Mapping[str, Any] | None:
-    if path is None:
+def _matrix(path: Path | str | None) -> Mapping[str, Any] | None:
+    """What a matrix's file holds; if none is named, that of the one that is kept for reference, where there is one."""
+    if path is None and not reference_path("matrix.json").exists():
         return None
     try:
-        return read_json(at(path))
+        return read_json(reference_path("matrix.json") if path is None else at(path))
     except RecordError as error:
         raise ReportError(f"{error}; give a file that `python -m tests.campaigns.matrix` wrote") from None

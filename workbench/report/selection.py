@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.config import MODES, Config, ConfigError
+from workbench.core.config import Config, ConfigError
 from workbench.core.sentences import did_you_mean
 from workbench.core.settings import flat
 from workbench.report.sentences import said
@@ -170,26 +170,21 @@ def _age(run: LoadedRun) -> tuple[float, str]:
     return float(run.description.get("created", 0.0)), run.name
 
 
-def _kind(run: LoadedRun) -> tuple[int, float, tuple[str, ...]]:
+def _kind(run: LoadedRun) -> tuple[bool, float, tuple[str, ...]]:
     """Mode, lag and faults, in the order in which groups are drawn: sequential first, free-running last."""
-    place = list(MODES).index(run.mode) if run.mode in MODES else len(MODES)
-    return place, 1e9 if run.lag is None else run.lag, run.faults
+    return run.mode == "multiprocess", 1e9 if run.lag is None else run.lag, run.faults
 
 
 def _groups(runs: Mapping[LoadedRun, Mapping[str, Any]], pool: Sequence[str]) -> tuple[Group, ...]:
     tasks = {run: json.dumps([found.get(name) for name in pool]) for run, found in runs.items()}
     own = {run: {name: found[name] for name in found if name not in {"seed", *pool}} for run, found in runs.items()}
     key = {run: (_kind(run), json.dumps(own[run], sort_keys=True)) for run in runs}
-    alike = [list(each) for _, each in itertools.groupby(sorted(runs, key=key.__getitem__), key.__getitem__)]
     names = dict.fromkeys(name for each in own.values() for name in each)
     differing = [name for name in names if len({shown(each.get(name)) for each in own.values()}) > 1]
-    return tuple(_group(each, own[each[0]], differing, tasks) for each in alike)
-
-
-def _group(
-    runs: list[LoadedRun], settings: dict[str, Any], differing: list[str], tasks: Mapping[LoadedRun, str]
-) -> Group:
-    runs = sorted(runs, key=lambda run: (tasks[run], run.config.seed, run.name))
-    strata = np.unique([tasks[run] for run in runs], return_inverse=True)[1]
-    own = [f"{name} = {shown(settings[name])}" for name in differing if settings.get(name, "") != ""]
-    return Group(", ".join([runs[0].label, *own]), tuple(runs), settings, strata)
+    ordered, groups = sorted(runs, key=lambda run: (key[run], tasks[run], run.config.seed, run.name)), list[Group]()
+    for _, alike in itertools.groupby(ordered, key.__getitem__):
+        members = tuple(alike)
+        settings, strata = own[members[0]], np.unique([tasks[run] for run in members], return_inverse=True)[1]
+        told = [f"{name} = {shown(settings[name])}" for name in differing if settings.get(name, "") != ""]
+        groups.append(Group(", ".join([members[0].label, *told]), members, settings, strata))
+    return tuple(groups)

@@ -5,20 +5,19 @@ at lag 0, the learners and the actor at any other lag.
 """
 
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from workbench.report.intervals import ENOUGH_RUNS, Estimate, estimate, interval
-from workbench.report.material import Material, ReportFigure, bar_look, new_picture, row_height
+from workbench.report.material import Material, ReportFigure, bar_look, panels, row_height
 from workbench.report.selection import Group, demand
 from workbench.report.sentences import said
 from workbench.runs.loaded import LoadedRun
 from workbench.runs.sentences import beside
 from workbench.runs.table import Table, number
-from workbench.view.style import GREY, INK, PRINT, few_ticks, style_axes
+from workbench.view.style import GREY, INK, PRINT, few_ticks
 
 HEAD = ("runs", "baseline", "speed-up", "ideal", "share of ideal", "median wall time, s", "baseline's, s", "pairs")
 # How each part of the figure is drawn, as ``speedup.toml`` says.
@@ -31,6 +30,7 @@ class Bar:
 
     Attributes:
         single: Each pair of runs.
+        wall_s: Medians of the wall times, its own and the baseline's.
         style: Place of the group in the report, which has the same style in every figure.
     """
 
@@ -39,8 +39,7 @@ class Bar:
     found: Estimate
     single: tuple[float, ...]
     ideal: float
-    wall_s: float
-    baseline_s: float
+    wall_s: tuple[float, float]
     style: int
 
 
@@ -54,10 +53,8 @@ def speedup(material: Material) -> ReportFigure:
     demand(len(bars) > 0, said("speedup.none", found="; ".join(group.label for group in material.groups)))
     narrow = material.columns == "single"
     names = _names(bars, material, "\n" if narrow else " ")
-    height = 0.72 + row_height(names, 0.40 if narrow else 0.31) * len(bars)
-    picture = new_picture(material.columns, height)
-    axes = picture.subplots()
-    style_axes(axes, "", "", "", PRINT)
+    height = 0.37 + row_height(names, 0.40 if narrow else 0.31) * len(bars)
+    picture, (axes,) = panels(material, height, [("", "", "")])
     _draw(axes, bars, names)
     ends = [end for bar in bars for end in (bar.ideal, bar.found.value, bar.found.high, *bar.single)]
     axes.set_xlim(0, 1.12 * np.nanmax(ends))
@@ -75,11 +72,10 @@ def bars_of_runs(material: Material) -> list[Bar]:
     for place, group in enumerate(material.groups):
         baseline = _baseline(group, material.groups)
         if baseline is not None and (walls := _pairs(group, baseline)):
-            own, its = np.array(walls).T
-            ratios = its / own
+            ratios = [its / own for own, its in walls]
             ideal, found = min(ideal_of(run) for run in group.runs), estimate(ratios, bands=material.bands)
-            walls_s = float(median(own)), float(median(its))
-            bars.append(Bar(group.label, baseline.label, found, tuple(ratios), ideal, *walls_s, place))
+            medians = tuple(np.median(walls, axis=0).tolist())
+            bars.append(Bar(group.label, baseline.label, found, tuple(ratios), ideal, medians, place))
     return bars
 
 
@@ -144,5 +140,5 @@ def _short(label: str) -> str:
 
 
 def _row(bar: Bar) -> tuple[str, ...]:
-    share, walls = f"{100 * bar.found.value / bar.ideal:.0f} %", map(number, (bar.wall_s, bar.baseline_s))
+    share, walls = f"{100 * bar.found.value / bar.ideal:.0f} %", map(number, bar.wall_s)
     return bar.label, bar.baseline, interval(bar.found), number(bar.ideal), share, *walls, str(len(bar.single))
