@@ -27,7 +27,6 @@ from torch import Tensor
 from torch.func import functional_call
 
 from workbench.core.agents.adam import Adam, step_together
-from workbench.core.agents.flat_parameters import bind
 from workbench.core.agents.staging import Staging
 from workbench.core.agents.value_agent import ValueAgent, ValueConfig
 from workbench.core.config import Config
@@ -65,7 +64,6 @@ class FusedLearner(Learner):
 
     def __init__(self, config: Config, indices: Sequence[int], replays: Sequence[Replay], device: torch.device) -> None:
         """Make the agents of those indices, for each of which there is a replay, and stack them."""
-        self.check(config)
         super().__init__(config, indices, replays, device)
         self.config, self.batched = config, device.type != "cpu"
         self._asked: dict[int, _Request] = {}
@@ -112,13 +110,9 @@ class FusedLearner(Learner):
 
     def _place(self, agent: ValueAgent, row: int) -> None:
         """Make an agent's parts views of its row."""
-        parameters, size = agent.parameters, agent.parameters.layout.size
-        self.vector[row] = parameters.vector
-        parameters.vector, parameters.gradient = self.vector[row], self.gradient[row]
-        parameters.online, parameters.target = parameters.vector[:size], parameters.vector[size:]
-        bind(agent.online, parameters.online, parameters.gradient)
-        bind(agent.target, parameters.target)
-        agent.optimizer = Adam(parameters.online, agent.optimizer.eps)
+        self.vector[row] = agent.parameters.vector
+        agent.parameters.lie_in(self.vector[row], self.gradient[row])
+        agent.optimizer = Adam(agent.parameters.online, agent.optimizer.eps)
         agent.optimizer.exp_avg, agent.optimizer.exp_avg_sq = self.exp_avg[row], self.exp_avg_sq[row]
         own = copy.copy(self._staging)
         own.host = {name: own.host[name][row] for name in agent.staging.host}

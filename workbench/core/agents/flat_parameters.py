@@ -83,20 +83,20 @@ class ParameterVector:
 
     Attributes:
         layout: of either half.
-        vector: (2 * size,) float32; online network first, target network second.
-        online: its first half.
-        target: its second half.
+        vector: (2 * size,) float32; :attr:`online` is its first half, :attr:`target` its second.
         gradient: (size,) float32; ``backward`` adds to it.
     """
 
     def __init__(self, online: nn.Module, target: nn.Module, device: torch.device) -> None:
-        self.layout = ParameterLayout.of(online)
-        size = self.layout.size
-        self.vector = torch.zeros(2 * size, dtype=torch.float32, device=device)
-        self.gradient = torch.zeros(size, dtype=torch.float32, device=device)
-        self.online, self.target = self.vector[:size], self.vector[size:]
-        bind(online, self.online, self.gradient)
-        bind(target, self.target)
+        self.layout, self._networks = ParameterLayout.of(online), (online, target)
+        self.lie_in(*(torch.zeros(count * self.layout.size, dtype=torch.float32, device=device) for count in (2, 1)))
+
+    def lie_in(self, vector: Tensor, gradient: Tensor) -> None:
+        """Have both networks lie in that vector from now on, with the values that it holds."""
+        self.vector, self.gradient = vector, gradient
+        self.online, self.target = vector.chunk(2)
+        bind(self._networks[0], self.online, gradient)
+        bind(self._networks[1], self.target)
 
     def load(self, weights: NDArray[np.float32]) -> None:
         """Copy a snapshot into the vector, and so into both networks: (2 * size,) float32.
