@@ -80,11 +80,10 @@ class DQNAgent(ValueAgent):
             r_t, discount_t = staged["r_t"][rows], staged["discount_t"][rows]
             return r_t + discount_t * _taken(q_t, selecting.argmax(1))
         retrace = learning.correction == "retrace"
+        epsilon, trace = (self.config.exploration.epsilon_end, learning.trace) if retrace else (0.0, 1.0)
         window = Window(*(staged[name][rows] for name in Window._fields))
-        targets, self.ratios = corrected_targets(
-            window, selecting.reshape(*states.shape[:2], -1), q_t.reshape(*states.shape[:2], -1),
-            self.config.exploration.epsilon_end if retrace else 0.0, learning.trace if retrace else 1.0,
-        )  # fmt: skip
+        selecting, q_t = (values.reshape(*states.shape[:2], -1) for values in (selecting, q_t))
+        targets, self.ratios = corrected_targets(window, selecting, q_t, epsilon, trace)
         return targets
 
 

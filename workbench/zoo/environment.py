@@ -231,8 +231,6 @@ class Episodes(World):
     See :mod:`workbench.core.envs.base` for the turns in which a copy begins again.
     """
 
-    config_class: ClassVar[type[WorldConfig]] = EnvironmentConfig
-
     def __init__(self, config: EnvironmentConfig, rng: np.random.Generator) -> None:
         from workbench.zoo.spaces import observation
 

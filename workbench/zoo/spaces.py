@@ -12,9 +12,6 @@ from workbench.core.config import ConfigError
 from workbench.core.envs.base import AgentSpec
 from workbench.zoo.sentences import said
 
-# From what an environment returns to what is stored.
-Encode = Callable[[Any], Any]
-_FLATTENED = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 _MOST_ACTIONS = 2**15  # the replay stores them in 16 bits
 _MOST_NUMBERS = 2**24  # of an observation
 
@@ -38,8 +35,8 @@ def agent_spec(title: str, seen: spaces.Space[Any], done: spaces.Space[Any], key
     return AgentSpec(space.shape or (1,), np.dtype(space.dtype).name, int(done.n))
 
 
-def observation(title: str, space: spaces.Space[Any], keys: Sequence[str]) -> tuple[spaces.Box, Encode]:
-    """The space of what is stored, and how an observation gets into it; see :func:`agent_spec`."""
+def observation(title: str, space: spaces.Space[Any], keys: Sequence[str]) -> tuple[spaces.Box, Callable[[Any], Any]]:
+    """The space of what is stored, and what makes that of an observation; see :func:`agent_spec`."""
     if keys:
         if not isinstance(space, spaces.Dict) or not space.spaces.keys() >= set(keys):
             raise ConfigError(f"world.observation_keys is {tuple(keys)!r}; {title} sees {space}: it has no such keys")
@@ -48,7 +45,7 @@ def observation(title: str, space: spaces.Space[Any], keys: Sequence[str]) -> tu
             return inner, lambda seen: encode(seen[keys[0]])
         space = spaces.Dict({key: space[key] for key in keys})
     for name, leaf, _ in _leaves(space):
-        if not isinstance(leaf, (spaces.Box, *_FLATTENED)):
+        if not isinstance(leaf, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
             remedy = "leave it out with world.observation_keys" if name else "register it with a wrapper that does"
             place = f"{name}: " if name else ""
             raise ConfigError(said("spaces.kind", title=title, place=place, leaf=leaf, remedy=remedy))

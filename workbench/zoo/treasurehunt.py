@@ -6,9 +6,8 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
-from workbench.core.config import ConfigError
 from workbench.core.envs.treasurehunt import NUM_ACTIONS, NUM_ENTITIES
-from workbench.core.settings import changed
+from workbench.core.settings import changed, require
 from workbench.zoo.sparse import SparseConfig
 
 _SIGNS = np.array([*"  #:*@"])
@@ -28,8 +27,8 @@ class TreasurehuntEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo comes wi
     }  # fmt: skip
 
     def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
-        if render_mode not in (None, "rgb_array", "ansi"):
-            raise ConfigError(f"render_mode is {render_mode!r}; it must be 'rgb_array', 'ansi' or None")
+        known = render_mode in (None, "rgb_array", "ansi")
+        require(known, "render_mode", render_mode, "it must be 'rgb_array', 'ansi' or None")
         default = SparseConfig(max_gems=0)
         self.render_mode, self.config = render_mode, changed(default, arguments, default)
         self.possible_agents = [f"agent_{index}" for index in range(self.config.num_agents)]
