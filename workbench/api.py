@@ -27,7 +27,6 @@ from workbench.core.sentences import did_you_mean
 from workbench.core.train.hooks import Hook
 from workbench.diagnose import doctor as examining
 from workbench.diagnose.audit import Audit
-from workbench.diagnose.doctor import Diagnosis
 from workbench.diagnose.faults import Fault, prepare
 from workbench.diagnose.probes import Probes
 from workbench.export import tables, trackers, write
@@ -47,7 +46,6 @@ from workbench.runs.sentences import beside
 from workbench.runs.uninterrupted import uninterrupted
 from workbench.sweep import sweep as sweeping
 from workbench.sweep.cells import Values, as_one, cells_of, run_cell
-from workbench.sweep.sweep import SeedComparison
 from workbench.view.system import CardLoad, SystemLoad
 from workbench.view.timeline.recorder import Stopwatch
 from workbench.watch.folder import KIND
@@ -90,7 +88,7 @@ for _group, _names in _OFFERED["registered"].items():
 # What a sweep hands on to :func:`launch`.
 _SWEPT_OPTIONS = ("weights", "faults", "probes", "hooks", "timeline", "note", "tags")
 # Classes that have a page of their own in a notebook.
-_SHOWN = (comparing.Comparison, Config, Diagnosis, Result, RunList, RunView)
+_SHOWN = (comparing.Comparison, Config, examining.Diagnosis, Result, RunList, RunView)
 
 
 def __getattr__(name: str) -> Any:
@@ -237,14 +235,14 @@ def compare(
 def compare(
     config: Config, lag: int | None = 1, *, baseline_lag: int | None = None, out: Path | str | None = None,
     start: bool = True, seeds: Iterable[int],
-) -> SeedComparison: ...  # fmt: skip
+) -> sweeping.SeedComparison: ...  # fmt: skip
 
 
 @uninterrupted(undo=lambda pair: pair.stop())
 def compare(
     config: Config, lag: int | None = 1, *, baseline_lag: int | None = None, out: Path | str | None = None,
     start: bool = True, seeds: Iterable[int] | None = None, beside: Config | None = None, mode: str = "multiprocess",
-) -> Comparison | SeedComparison:  # fmt: skip
+) -> Comparison | sweeping.SeedComparison:  # fmt: skip
     """Run both modes, one after the other, and return at once; or two configurations in one mode.
 
     Args:
@@ -273,7 +271,7 @@ def compare(
         one = cells_of(config, {"mode": ["sequential"], "seed": values}, "sequential", its_lag, out)
         two = cells_of(config, {"mode": ["multiprocess"], "seed": values}, "multiprocess", lag, out)
         cells = [cell for pair in zip(one, two, strict=True) for cell in pair]
-        many = SeedComparison(as_one(cells, "compare-seeds"), _run_cell, at_once=1)
+        many = sweeping.SeedComparison(as_one(cells, "compare-seeds"), _run_cell, at_once=1)
         return many.start() if start else many
     modes = ("sequential", "multiprocess") if beside is None else (mode, mode)
     with ExitStack() as undo:  # which stops the first run if the second cannot be launched
@@ -368,7 +366,7 @@ def load(
     return LoadedRun(named_path(path), world=world, agent=agent, sampler=sampler)
 
 
-def doctor(run: RunView | Path | str, **given: str | type | None) -> Diagnosis:
+def doctor(run: RunView | Path | str, **given: str | type | None) -> examining.Diagnosis:
     """What the records of a run say, of this workbench's own or of a watched trainer.
 
     Args:

@@ -21,11 +21,13 @@ from workbench.runs.table import plain
 if TYPE_CHECKING:
     import pandas as pd
 
+# A run, or several.
+Runs = RunView | Sequence[RunView]
 # Columns that say which run a row is of, and their types; ``lag`` is missing where a run is free-running.
 RUN_COLUMNS = {"run": "str", "mode": "str", "lag": "Int64", "faults": "str", "seed": "int64"}
 
 
-def to_pandas(runs: RunView | Sequence[RunView]) -> "dict[str, pd.DataFrame]":
+def to_pandas(runs: Runs) -> "dict[str, pd.DataFrame]":
     """Every table of one or more runs, as far as they are. A run has no rows in a table that it lacks.
 
     Args:
@@ -47,7 +49,7 @@ def to_pandas(runs: RunView | Sequence[RunView]) -> "dict[str, pd.DataFrame]":
     return {table: pandas.concat(each, ignore_index=True) for table, each in frames.items()}
 
 
-def to_csv(runs: RunView | Sequence[RunView], out: Path | str) -> list[Path]:
+def to_csv(runs: Runs, out: Path | str) -> list[Path]:
     """One CSV file per table, in a folder.
 
     Numbers are written so that reading them into the type of their field gives the same bits.
@@ -68,10 +70,10 @@ def to_csv(runs: RunView | Sequence[RunView], out: Path | str) -> list[Path]:
         words = {name: column.map(_cell) for name, column in frame.items() if column.dtype == "str"}
         frame.assign(**words).to_csv(file, index=False, lineterminator="\n")
 
-    return _write_all(runs, out, ".csv", write)
+    return _save(runs, out, ".csv", write)
 
 
-def to_parquet(runs: RunView | Sequence[RunView], out: Path | str) -> list[Path]:
+def to_parquet(runs: Runs, out: Path | str) -> list[Path]:
     """One Parquet file per table, in a folder, with the runs' descriptions in each file's metadata.
 
     ``pandas.read_parquet("epochs.parquet")`` gives the frame of :func:`to_pandas` back;
@@ -95,7 +97,7 @@ def to_parquet(runs: RunView | Sequence[RunView], out: Path | str) -> list[Path]
         table = arrow.Table.from_pandas(frame, preserve_index=False)
         parquet.write_table(table.replace_schema_metadata({**table.schema.metadata, b"workbench": about}), file)
 
-    return _write_all(runs, out, ".parquet", write)
+    return _save(runs, out, ".parquet", write)
 
 
 def _cell(text: str) -> str:
@@ -120,9 +122,7 @@ def _frame(pandas: Any, name: str, run: RunView, table: str) -> "pd.DataFrame":
     return frame.astype(RUN_COLUMNS | dict.fromkeys(words, "str"))
 
 
-def _write_all(
-    runs: RunView | Sequence[RunView], out: Path | str, suffix: str, write: "Callable[[pd.DataFrame, BinaryIO], None]"
-) -> list[Path]:
+def _save(runs: Runs, out: Path | str, suffix: str, write: "Callable[[pd.DataFrame, BinaryIO], None]") -> list[Path]:
     frames = {at(out) / f"{table}{suffix}": frame for table, frame in to_pandas(runs).items()}
     at(out).mkdir(parents=True, exist_ok=True)
     for path, frame in frames.items():
