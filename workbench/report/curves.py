@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,8 @@ from workbench.view.style import PRINT, few_ticks, reference_lines, run_style
 
 # Points of a drawn curve.
 POINTS = 200
-# Where on the x axis the table gives numbers.
-SHARES = (0.25, 0.5, 0.75, 1.0)
+# Where on the x axis the table gives numbers, beside its end.
+SHARES = (0.25, 0.5, 0.75)
 # Height of a panel in inches.
 HEIGHT = 2.05
 # A curve of so few points has a mark on each; any other has five, at other places than those of the next group.
@@ -39,28 +38,6 @@ Array = NDArray[np.float64]
 X_LABELS = {"agent_steps": "agent steps, all agents", "time": "wall time, s", "update": "updates of each agent"}
 X_NAMES = {"agent_steps": "agent steps", "time": "wall time", "update": "updates"}
 HEAD = ("group", "curve", "over", "at", "value", "runs")
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """The curves of a group on one x axis.
-
-    Attributes:
-        over: "agent_steps", "time" or "update".
-        x: (points,).
-        middle: (points,) interquartile mean over the runs, or mean of a few.
-        low: (points,) lower end of the interval; nan without.
-    """
-
-    over: str
-    x: Array
-    middle: Array
-    low: Array
-    high: Array
-
-    def at(self, place: int) -> Estimate:
-        """The estimate at a point."""
-        return Estimate(float(self.middle[place]), float(self.low[place]), float(self.high[place]))
 
 
 def greedy_reward(material: Material) -> ReportFigure:
@@ -107,11 +84,11 @@ def draw(name: str, opening: str, shown: Sequence[Chart], material: Material) ->
     for axes, chart in zip(all_axes, shown, strict=True):
         for index, group in enumerate(groups):
             for curve in chart.curves:
-                bundle, note = bundle_of(group, curve, chart.over, material)
+                x, found, note = estimates_of(group, curve, chart.over, material)
                 notes |= note
-                _draw(axes, index, bundle, group.label, curve.weight)
-                rows += _rows(group, curve, bundle)
-                ends.append(_end(group, curve, bundle))
+                _draw(axes, index, x, found, group.label, curve.weight)
+                rows += _rows(group, curve, chart.over, x, found)
+                ends.append(said("curves.end", row=rows[-1]))
         axes.set_xlim(left=0)
         axes.margins(y=0.08)
         if chart.over == "time":
@@ -128,10 +105,12 @@ def draw(name: str, opening: str, shown: Sequence[Chart], material: Material) ->
     return ReportFigure(picture, " ".join(caption), Table(HEAD, tuple(rows)))
 
 
-def bundle_of(group: Group, curve: Curve, over: str, material: Material) -> tuple[Bundle, set[str]]:
-    """The curves of a group's runs on one x axis, with their middle and its interval; and what the caption must say.
+def estimates_of(group: Group, curve: Curve, over: str, material: Material) -> tuple[Array, Array, set[str]]:
+    """What a group's runs say of a curve on one x axis, see :func:`aligned`.
 
-    Curves with the same x keep it; others are interpolated, see :func:`aligned`.
+    Returns:
+        (points,) x; (3, points) the middle and both ends of its interval, see :func:`middle_and_ends`; and what the
+        caption must say.
     """
     found = [_series(run, curve, over, material) for run in group.runs]
     pairs, axis = zip(group.runs, found, strict=True), group.runs[0].history.schema.axis(curve.metric)
@@ -141,7 +120,7 @@ def bundle_of(group: Group, curve: Curve, over: str, material: Material) -> tupl
     x, y = aligned([(x, y) for x, y, _ in found], hold=over == "time")
     if not all(np.array_equal(own, x) for own, _, _ in found):
         notes.add(said("curves.held") if over == "time" else said("curves.cut"))
-    return Bundle(over, x, *middle_and_ends(y, group.strata, material.curve_bands)), notes
+    return x, np.stack(middle_and_ends(y, group.strata, material.curve_bands)), notes
 
 
 def wall_time(run: LoadedRun, times: Array) -> Array:
@@ -206,36 +185,25 @@ def aligned(curves: Sequence[tuple[Array, Array]], hold: bool) -> tuple[Array, A
     return grid, np.stack([np.interp(grid, x, y) for x, y in curves])
 
 
-def _draw(axes: Axes, index: int, bundle: Bundle, label: str, weight: float) -> None:
-    style, count = run_style(index), len(bundle.x)
+def _draw(axes: Axes, index: int, x: Array, found: Array, label: str, weight: float) -> None:
+    style, count, (middle, low, high) = run_style(index), len(x), found
     marks = range(count) if count <= FEW else range(count * (2 + index % 5) // 25, count, count // 5)
     look = line_look(index) | MARKS | {"marker": style.marker, "markevery": list(marks)}
     look["linewidth"] *= weight
-    axes.plot(bundle.x, bundle.middle, label=label, zorder=3 + index, **look)
-    if np.isfinite(bundle.low).any():
-        axes.fill_between(bundle.x, bundle.low, bundle.high, color=style.colour, alpha=0.16, linewidth=0, zorder=2)
-        for edge in (bundle.low, bundle.high):  # seen where bands overlap, and in grey
-            axes.plot(bundle.x, edge, color=style.colour, linewidth=0.3, alpha=0.6, zorder=2)
+    axes.plot(x, middle, label=label, zorder=3 + index, **look)
+    if np.isfinite(low).any():
+        axes.fill_between(x, low, high, color=style.colour, alpha=0.16, linewidth=0, zorder=2)
+        for edge in (low, high):  # seen where bands overlap, and in grey
+            axes.plot(x, edge, color=style.colour, linewidth=0.3, alpha=0.6, zorder=2)
 
 
-def _rows(group: Group, curve: Curve, bundle: Bundle) -> list[tuple[str, ...]]:
-    """The points nearest to some shares of the axis, each once."""
-    places = dict.fromkeys(int(np.abs(bundle.x - share * bundle.x[-1]).argmin()) for share in SHARES)
-    about, runs = (group.label, _name(curve), X_NAMES[bundle.over]), str(len(group.runs))
-    return [(*about, _at(bundle, place), interval(bundle.at(place)), runs) for place in places]
-
-
-def _end(group: Group, curve: Curve, bundle: Bundle) -> str:
-    return f"{group.label}, {_name(curve)} {interval(bundle.at(-1))} at {_at(bundle, -1)} {X_NAMES[bundle.over]}"
-
-
-def _name(curve: Curve) -> str:
-    return curve.metric.partition("/")[2].replace("_", " ")
-
-
-def _at(bundle: Bundle, place: int) -> str:
-    x = float(bundle.x[place])
-    return f"{number(x)} s" if bundle.over == "time" else f"{x:,.0f}"
+def _rows(group: Group, curve: Curve, over: str, x: Array, found: Array) -> list[tuple[str, ...]]:
+    """The points nearest to some shares of the axis, and the last one, each once."""
+    places = dict.fromkeys([*(int(np.abs(x - share * x[-1]).argmin()) for share in SHARES), len(x) - 1])
+    about = group.label, curve.metric.partition("/")[2].replace("_", " "), X_NAMES[over]
+    where = [f"{number(each)} s" if over == "time" else f"{each:,.0f}" for each in x[[*places]].tolist()]
+    values = [interval(Estimate(*each)) for each in found.T[[*places]].tolist()]
+    return [(*about, at, value, str(len(group.runs))) for at, value in zip(where, values, strict=True)]
 
 
 def _require(name: str, curves: Sequence[Curve], material: Material) -> None:
