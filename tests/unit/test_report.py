@@ -587,9 +587,14 @@ def test_a_damaged_folder_is_left_out_by_name(tmp_path):
     (tmp_path / "cut" / "result.json").write_text("{")
     (tmp_path / "old" / "run.json").write_text('{"format": 1}')
     (tmp_path / "odd" / "result.json").write_text('{"reward": 3}')
+    for name, field in (("bare", "machine"), ("cloud", "cores")):
+        file = finished_run(tmp_path, mode="multiprocess", seed=9, name=name) / "run.json"
+        head = json.loads(file.read_text())
+        del (head["description"] if field == "machine" else head["description"]["machine"])[field]
+        file.write_text(json.dumps(head))
     made = make(tmp_path)
     assert len(made.selection.runs) == 3 and "reward" in made
-    assert [re.split("[ :]", why)[0] for why in made.selection.left_out] == ["cut", "odd", "old"]
+    assert [re.split("[ :]", why)[0] for why in made.selection.left_out] == ["bare", "cloud", "cut", "odd", "old"]
     assert all("cannot be read" in why for why in made.selection.left_out)
 
 

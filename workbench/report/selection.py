@@ -21,7 +21,7 @@ from workbench.core.settings import flat
 from workbench.report.sentences import said
 from workbench.runs.folder import RecordError, named_path, runs_folder
 from workbench.runs.loaded import Given, LoadedRun, RunView, classes_of, extensions, readers
-from workbench.runs.result import listed_in, value_at
+from workbench.runs.result import listed_in
 
 # Name of each row of the table of results, and where a result has the number.
 QUANTITIES = {name: path for name, (path,) in listed_in(Path(__file__).with_name("results.md")).items()}
@@ -119,16 +119,12 @@ def select(paths: Sequence[Runs], pool: Sequence[str] = ()) -> Selection:
 def _read(path: Path, given: Given) -> tuple[LoadedRun, dict[str, Any]]:
     """A finished run of which all is there that a report needs, and its settings."""
     run = LoadedRun(path, **given)
-    try:
-        demand(run.mode not in readers, said("selection.watched", run=run))
-        demand(run.status == "finished" and run.folder.read_result() is not None, said("selection.unfinished", run=run))
-        result = run.result
-        [float(value_at(result, path) or 0.0) for path in QUANTITIES.values()]
-        [dict(place["machine"]).get("versions", {}).items() for place in run.places]
-        _age(run)
-        return run, settings_of(run)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RecordError(f"{path} is damaged: {error!r}") from None
+    demand(run.mode not in readers, said("selection.watched", run=run))
+    demand(run.status == "finished" and run.folder.read_result() is not None, said("selection.unfinished", run=run))
+    _ = run.result  # which refuses one that is damaged
+    machine = run.description.get("machine", {})
+    RecordError.unless("cores" in machine, f"{path / 'run.json'} is damaged: it names no machine with its cores")
+    return run, settings_of(run)
 
 
 def settings_of(run: LoadedRun) -> dict[str, Any]:

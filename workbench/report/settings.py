@@ -1,5 +1,6 @@
 """The settings, code and machines behind a report, in words: every caption ends with them."""
 
+import itertools
 from typing import Any
 
 from workbench.report.selection import DEFAULTS, Selection, shown
@@ -34,14 +35,12 @@ def task_sentence(selection: Selection) -> str:
 def origin_sentence(selection: Selection) -> str:
     """Machines, devices, versions and commits of the runs, each once; of a resumed run those of before too."""
     machines, versions, commits = set(), set(), set()
-    for run in selection.runs:
-        for about in run.places:
-            machine = about["machine"]
-            device = about.get("device_name") or about.get("device")
-            on = "" if str(about.get("device", "cpu")) == "cpu" else f", updates on {device}"
-            machines.add(f"{machine.get('cpu')}, {machine.get('cores')} cores{on}")
-            versions.add(", ".join(f"{name} {text}" for name, text in machine.get("versions", {}).items() if text))
-            commits.add(_commit(machine))
+    for about in itertools.chain.from_iterable(run.places for run in selection.runs):
+        machine, device = about["machine"], about.get("device", "cpu")
+        on = "" if device == "cpu" else f", updates on {about.get('device_name') or device}"
+        machines.add(f"{machine.get('cpu')}, {machine.get('cores')} cores{on}")
+        versions.add(", ".join(f"{name} {text}" for name, text in machine.get("versions", {}).items() if text))
+        commits.add(_commit(machine))
     made, built, code = (" and ".join(sorted(texts)) for texts in (machines, versions, commits))
     return f"Made on {made}; with {built}; code {code}."
 
