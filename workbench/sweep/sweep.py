@@ -86,11 +86,11 @@ class Sweep(Awaitable["Sweep"]):
         stopped_here.discard(self.cells[0].stop_file)
         with suppress(FileNotFoundError, NotADirectoryError):  # which the runs will say
             self.cells[0].stop_file.unlink()
-        own = None if self._executor else ThreadPoolExecutor(self._at_once or at_once_here(self.cells), "sweep")
+        executor = self._executor or ThreadPoolExecutor(self._at_once or at_once_here(self.cells), "sweep")
         for cell in self.cells:  # one by one: what was handed over before an error can be stopped
-            self._futures.append((own or self._executor).submit(self._run_cell, cell))  # type: ignore[union-attr]
-        if own:
-            own.shutdown(wait=False)  # once they are done
+            self._futures.append(executor.submit(self._run_cell, cell))
+        if executor is not self._executor:
+            executor.shutdown(wait=False)  # once they are done
         return self
 
     @property
@@ -157,11 +157,10 @@ class Sweep(Awaitable["Sweep"]):
             if found and (changed := changed_since(cell, found)):
                 status = f"changed: {', '.join(changed)}"
             result = found.result if found and status == "finished" else {}
-            kind = {"mode": cell.mode, "lag": cell.lag} | dict(cell.values)
-            rows.append({
-                **kind, "status": status, "epochs": found.epochs if found else 0,
-                **{name: result.get(name) for name in NUMBERS}, "run": cell.name, **kind,  # epochs may be swept
-            })  # fmt: skip
+            kind = {"mode": cell.mode, "lag": cell.lag, **cell.values}
+            numbers = {name: result.get(name) for name in NUMBERS}
+            its = {"status": status, "epochs": found.epochs if found else 0, **numbers, "run": cell.name}
+            rows.append(kind | its | kind)  # epochs may be swept
         return rows
 
     def info(self, cell: Cell) -> RunInfo | None:
