@@ -125,8 +125,7 @@ class Evidence:
     def _join_looks(self) -> dict[tuple[int, int], Looks]:
         """The looks at each agent's model in each of its roles."""
         found: dict[tuple[int, int], Looks] = {}
-        for width in self.recording.widths("looks"):
-            records = self.recording.table("looks", width)
+        for records in self.recording.by_width("looks"):
             for role, agent in np.unique(records[["role", "agent"]]).tolist():
                 mine = records[(records["role"] == role) & (records["agent"] == agent)]
                 about = self.recording.said("layout", mine["file"][0])[mine["layout"][0]]

@@ -57,35 +57,25 @@ class Recording:
             raise RecordError(f"{reader.path} is damaged: no watch has written its records of {name!r}")
         return records
 
-    def table(self, name: str, width: int | None = None, agent: int | None = None) -> Records:
-        """The records of a table in the order of time, with a field more: the ``file`` that they are from, its number.
+    def table(self, name: str, agent: int | None = None) -> Records:
+        """The records of a table in the order of time, of one agent or of all, where all have the same form.
 
-        Args:
-            name: of the table.
-            width: numbers in its last field; None where all have the same.
-            agent: whose; None for those of all.
+        They have a field more: the ``file`` that they are from, its number.
         """
-        parts = [part for part in self._found.get(name, ()) if width is None or _width(part) == width]
-        if not parts:
-            return np.empty(0, [*dtype_of(tables.TABLES[name][0]).descr, ("file", "<i4")])
-        joined = np.concatenate(parts)
-        if width is None or len(self._found[name]) == len(parts):
-            self._found[name] = [joined]
-        records = joined[np.argsort(joined["time"], kind="stable")]
+        [records] = self.by_width(name) or [np.empty(0, [*dtype_of(tables.TABLES[name][0]).descr, ("file", "<i4")])]
         return records if agent is None else records[records["agent"] == agent]
 
-    def widths(self, name: str) -> list[int]:
-        """How many numbers the last field of a table's records holds: each that occurs."""
-        return sorted({_width(part) for part in self._found.get(name, ())})
+    def by_width(self, name: str) -> list[Records]:
+        """The same, apart for each count of numbers that the last field of a record holds, from the least."""
+        parts = self._found.get(name, [])
+        forms = sorted({part.dtype for part in parts}, key=lambda form: form.itemsize)
+        self._found[name] = [np.concatenate([part for part in parts if part.dtype == form]) for form in forms]
+        return [each[np.argsort(each["time"], kind="stable")] for each in self._found[name]]
 
     def said(self, kind: str, file: int | None = None) -> list[Any]:
         """Texts of one kind, from one file or from all. A record's number is a place in the list of its own file."""
         chosen = [reader for number, reader in enumerate(self.files.values()) if file in (None, number)]
         return [line[kind] for reader in chosen for line in reader.lines if kind in line]
-
-
-def _width(records: Records) -> int:
-    return int(np.prod(records.dtype[-2].shape, dtype=int))
 
 
 def _kinds(dtype: np.dtype[np.void]) -> list[Any]:
