@@ -70,14 +70,12 @@ class WatchedBuffer:
         )  # fmt: skip
 
     def _sampled(self, batch: Any) -> None:
-        names, columns = _fields(batch)
-        if isinstance(batch, list) and len(batch) not in map(len, _ORDERS["batch"]):  # of rows
-            names, first = _fields(batch[0])
-            order = _order("row", names, first)
+        what, (names, given) = "batch", _fields(batch)
+        columns = given
+        if isinstance(batch, list) and len(batch) not in map(len, _ORDERS["batch"]):
+            what, (names, given) = "row", _fields(batch[0])
             columns = list(zip(*(_fields(row)[1] for row in batch), strict=True))
-        else:
-            order = _order("batch", names, columns)
-        parts = _parts(order, columns)
+        parts = _parts(_order(what, names, given), columns)
         states, following = parts["obs"], parts["next_obs"]
         if "done" not in parts and "discounts" not in parts:
             parts["done"] = [each is None for each in following]
