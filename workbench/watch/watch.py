@@ -277,7 +277,7 @@ class Watch(AbstractContextManager["Watch"]):
         self.agents, self.frames, self.max_mb = declared["agents"], declared["frames"], declared["max_mb"]
 
     def __reduce__(self) -> Any:
-        return _sent, (self._sign,)
+        return _found, (self._sign,)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.close(None if error is None else _told(error))
@@ -416,9 +416,8 @@ class Watch(AbstractContextManager["Watch"]):
             number_of(reward, 0), ended, int(cut), next_obs is not None, fed_size, *fed, *following, *frames, whole,
             width=3 * self.frames + 1,
         )  # fmt: skip
-        kept[1], kept[2] = kept[1] + 1, kept[2] + 1
-        if ended or cut > 0:
-            kept[0], kept[1] = kept[0] + 1, 0
+        over = ended or cut > 0
+        kept[:] = kept[0] + over, 0 if over else kept[1] + 1, kept[2] + 1
 
     def _store_all(self, here: _Process, agent: int, obs: Any, next_obs: Any, *numbers: Any) -> None:
         """A row of each environment; the numbers are action, reward, done, truncated and index, one of each a row."""
@@ -433,10 +432,8 @@ class Watch(AbstractContextManager["Watch"]):
         _fill(rows, zip(("action", "reward", "done", "truncated", "index"), numbers, (-1, 0, 0, -1, -1), strict=True))
         rows["frames"] = np.concatenate([fed, following, frames, hash_frames(obs, 1, slice(None))[0]], 1)
         here.file.write(table, rows.tobytes())
-        for each, over in zip(kept, (rows["done"] != 0) | (rows["truncated"] > 0), strict=True):
-            each[1], each[2] = each[1] + 1, each[2] + 1
-            if over:
-                each[0], each[1] = each[0] + 1, 0
+        for each, over in zip(kept, ((rows["done"] != 0) | (rows["truncated"] > 0)).tolist(), strict=True):
+            each[:] = each[0] + over, 0 if over else each[1] + 1, each[2] + 1
 
     def epoch(self, epoch: int, agent: int | None = None, **numbers: Any) -> None:
         """An epoch is over; with whatever numbers the trainer reports: ``watch.epoch(3, reward=12.5, loss=0.1)``."""
@@ -782,7 +779,7 @@ def _settings_of_children() -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=8)
-def _found(sign: str, pid: int) -> Watch | NoWatch:
+def _found(sign: str) -> Watch | NoWatch:
     """The watch that another process has made.
 
     Its sign is when the run was created, and its folder, which may be gone or another run's by now.
@@ -793,10 +790,6 @@ def _found(sign: str, pid: int) -> Watch | NoWatch:
         if watch._sign == sign:
             return watch
     return NoWatch()
-
-
-def _sent(sign: str) -> Watch | NoWatch:
-    return _found(sign, os.getpid())
 
 
 @functools.lru_cache(maxsize=8)
@@ -817,4 +810,4 @@ def watching() -> Watch | NoWatch:
     if Watch._made is not None:
         return Watch._made
     sign = _settings_of_children().get(VARIABLE) or os.environ.get(VARIABLE)
-    return _greeted(_sent(sign), os.getpid()) if sign else NoWatch()
+    return _greeted(_found(sign), os.getpid()) if sign else NoWatch()
