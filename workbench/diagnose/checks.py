@@ -15,7 +15,7 @@ import numpy as np
 from workbench.diagnose import rules
 from workbench.diagnose.catalogue import CHECKS, RULES, ids_of_check
 from workbench.diagnose.measurements import probes_of
-from workbench.diagnose.rules import Comparison, Evidence, Rule
+from workbench.diagnose.rules import Comparison, Evidence, Exempt, Found, Rule
 from workbench.diagnose.sentences import said
 
 Verdict = Literal["pass", "fail", "cannot tell", "does not apply"]
@@ -60,12 +60,10 @@ class CheckResult:
 # --- the rules ------------------------------------------------------------------------------------------------------
 
 
-def _rule(measure: str = "agreed", missing: str = "", exempt: str = "", **about: Any) -> Rule:
-    """A rule as the page gives it: its functions by their names, and what the measure takes beside them."""
+def _rule(measure: str = "agreed", **about: Any) -> Rule:
+    """A rule as the page gives it: the name of its function, and what that takes besides."""
     takes = {name: about.pop(name) for name in about.keys() - Rule.__dataclass_fields__.keys()}
-    found, why = functools.partial(getattr(rules, measure), **takes), getattr(rules, missing) if missing else None
-    not_here = getattr(rules, exempt) if exempt else functools.partial(rules.not_computed, takes.get("stages", ()))
-    return Rule(found, missing=why, exempt=not_here, **about)
+    return Rule(functools.partial(getattr(rules, measure), **takes), **about)
 
 
 # The rules of each check by their names, as ``rules.toml`` gives them. The first broken one gives the figure.
@@ -87,7 +85,8 @@ def run_checks(evidence: Evidence) -> "tuple[CheckResult, ...]":
 def judge(evidence: Evidence, name: str, ids: tuple[str, ...], needed: Sequence[Rule]) -> "CheckResult":
     """One verdict of some rules."""
     found = [(rule, _without_consequences(evidence, rule.measure(evidence))) for rule in needed]
-    broken = [(rule, each) for rule, each in found if each is not None and each.broken.any()]
+    held = [(rule, each) for rule, each in found if isinstance(each, Comparison)]
+    broken = [(rule, each) for rule, each in held if each.broken.any()]
     if broken:
         since = min(int(each.epoch[each.broken].min()) for _, each in broken)
         rule, first = broken[0]
@@ -95,23 +94,23 @@ def judge(evidence: Evidence, name: str, ids: tuple[str, ...], needed: Sequence[
         sentence = _text(rule, first) + (f"; also: {also}" if also else "")
         about = tuple(dict.fromkeys(rule.about for rule, _ in broken))
         return CheckResult(name, ids, "fail", _figure(rule, first), rule.threshold, close(sentence), since, about)
-    held = [(rule, each) for rule, each in found if each is not None]
-    missing = [rule for rule, each in found if each is None and rule.needed]
-    why = "; ".join(reason for rule in missing if (reason := rule.exempt(evidence)))
-    missing = [rule for rule in missing if not rule.exempt(evidence)]
+    untold = [(rule, each) for rule, each in found if rule.needed and not isinstance(each, Comparison)]
+    why = "; ".join(each for _, each in untold if isinstance(each, Exempt))
+    missing = [(rule, each) for rule, each in untold if not isinstance(each, Exempt)]
     if why and not missing and not held:
         return CheckResult(name, ids, "does not apply", "-", needed[0].threshold, close(why))
     if missing:
-        return CheckResult(name, ids, "cannot tell", "-", missing[0].threshold, _what_to_record(evidence, missing[0]))
+        rule, reason = missing[0]
+        return CheckResult(name, ids, "cannot tell", "-", rule.threshold, reason or _what_to_record(evidence, rule))
     shown = [(rule, each) for rule, each in held if rule.needed] or held
     sentence = "; ".join(_text(rule, each) for rule, each in shown[:2]) + f"; does not apply: {why}" * bool(why)
     return CheckResult(name, ids, "pass", _figure(*shown[0]), shown[0][0].threshold, close(sentence))
 
 
-def _without_consequences(evidence: Evidence, found: Comparison | None) -> Comparison | None:
+def _without_consequences(evidence: Evidence, found: Found) -> Found:
     """Leave out what is not a number because the training's own numbers no longer were: that is a check of its own."""
     first = evidence.not_finite
-    if found is None or first is None:
+    if first is None or not isinstance(found, Comparison):
         return found
     return replace(found, broken=found.broken & (np.isfinite(found.value) | (found.epoch < first.epoch)))
 
@@ -155,8 +154,6 @@ def close(sentence: str) -> str:
 
 
 def _what_to_record(evidence: Evidence, rule: Rule) -> str:
-    if rule.missing is not None:
-        return rule.missing(evidence)
     if len(probes_of(evidence.history)) or len(evidence.history.epochs) < 2 * evidence.config.num_agents:
         when = "has been recorded (yet)" if evidence.live else "was recorded before the run ended"
         lost = "".join(f"; {n:,} records of {table} were lost" for table, n in evidence.history.lost.items() if n)

@@ -1,7 +1,7 @@
 """Rules: what was found against what is due, record by record. Pure functions of a run's records.
 
-A rule yields a :class:`Comparison` or None where the records it needs are not there. :mod:`workbench.diagnose.checks`
-makes verdicts of them.
+A rule yields a :class:`Comparison`, or None where the records it needs are not there; or in place of that why nothing
+can be told, or why it does not apply (:class:`Exempt`). :mod:`workbench.diagnose.checks` makes verdicts of them.
 """
 
 import functools
@@ -135,6 +135,14 @@ class Comparison:
         return int(np.argmax(off))
 
 
+class Exempt(str):
+    """Why a rule does not apply to a run."""
+
+
+# What a rule finds; see the top of this file.
+Found = Comparison | str | None
+
+
 @dataclass(frozen=True)
 class Rule:
     """One thing that must hold.
@@ -148,11 +156,9 @@ class Rule:
         needed: Whether a check cannot pass without it.
         largest: Whether the largest value stands for all where none is broken, not the one that is furthest off.
         about: What it says something of: the weights that the actor acts with, the target network, epsilon.
-        missing: Why nothing can be told where the measure has nothing; None if it is only that records are not there.
-        exempt: Why it does not apply to such a run, where the measure has nothing; "" if it does.
     """
 
-    measure: Callable[[Evidence], Comparison | None]
+    measure: Callable[[Evidence], Found]
     threshold: str
     things: str = "records"
     bad: str = "{detail}"
@@ -160,8 +166,6 @@ class Rule:
     needed: bool = True
     largest: bool = False
     about: Literal["weights", "target", "epsilon"] = "weights"
-    missing: Callable[[Evidence], str] | None = None
-    exempt: Callable[[Evidence], str] = lambda _: ""
 
 
 def compared(records: Records, value: Any, due: Any, holds: Any, detail: str = "") -> Comparison | None:
@@ -198,9 +202,7 @@ def measured(evidence: Evidence, record: str, tolerance: float = 0.0) -> Compari
     return compared(found, found["value"], found["due"], np.abs(found["value"] - found["due"]) <= tolerance)
 
 
-def agreed(
-    evidence: Evidence, stages: Sequence[str], findings: Sequence[str] = (), but: Sequence[str] = ()
-) -> Comparison | None:
+def agreed(evidence: Evidence, stages: Sequence[str], findings: Sequence[str] = (), but: Sequence[str] = ()) -> Found:
     """Whether the audit's records agree with the reference in some stages of the chain.
 
     Args:
@@ -210,15 +212,12 @@ def agreed(
         but: those that do not.
     """
     found = evidence.opinion.of(stages)
+    if evidence.opinion.records and not found:
+        return Exempt(f"{', '.join(stages)} cannot be computed for this run")
     wrong = np.array([each.finding in findings if findings else each.finding not in ("", *but) for each in found])
     records = np.array([(each.agent, each.epoch) for each in found], ABOUT)
     detail = next((each.sentence for each, counts in zip(found, wrong, strict=True) if counts), ", ".join(stages))
     return compared(records, wrong, 0, ~wrong, detail) if found else None
-
-
-def not_computed(stages: Sequence[str], evidence: Evidence) -> str:
-    """Why some stages, if any are asked for, say nothing of a run of which the audit kept records."""
-    return f"{', '.join(stages)} cannot be computed for this run" if stages and evidence.opinion.records else ""
 
 
 def not_refused(evidence: Evidence, refused: str) -> Comparison | None:
@@ -252,11 +251,6 @@ def finite_numbers(evidence: Evidence) -> Comparison | None:
         if case.has(name) and case[name].dtype.kind == "f" and not np.isfinite(case[name]).all()
     )  # fmt: skip
     return unowned(~whole, 0, whole, epoch, f"{evidence.not_finite or ''}{next(given, '')}")
-
-
-def bounded_age(evidence: Evidence) -> str:
-    """Why there is no least number of updates."""
-    return "with replay.max_age updates are skipped for want of young rows" if evidence.config.replay.max_age else ""
 
 
 def _led(evidence: Evidence) -> Records:
@@ -362,11 +356,11 @@ def updates_not_ahead(evidence: Evidence) -> Comparison | None:
     return compared(updates, updates["update"], limit, updates["update"] <= limit)
 
 
-def updates_not_behind(evidence: Evidence) -> Comparison | None:
+def updates_not_behind(evidence: Evidence) -> Found:
     """No fewer updates when an epoch ends than were needed to start it."""
     epochs, settings = _led(evidence), evidence.settings
     if evidence.config.replay.max_age:
-        return None  # updates may have been skipped for want of young rows
+        return Exempt("with replay.max_age updates are skipped for want of young rows")
 
     def due(epoch: int) -> int:
         if evidence.lag is not None:
@@ -420,22 +414,27 @@ def no_silence(evidence: Evidence) -> Comparison | None:
     return unowned(silence, limit, silence <= limit, evidence.history.epochs_done, detail)
 
 
-def greedy_above_chance(evidence: Evidence) -> Comparison | None:
+def greedy_above_chance(evidence: Evidence) -> Found:
     """A finished run earns more, acting greedily, than chance (where walls are known: that avoids them), beyond luck.
 
     It fails only where luck does not explain that it earns no tenth of what the scripted policy earns beyond chance, as
     far as that is known; between the two nothing is said. With too small a budget only success can be told: not to have
     learned yet is no failure.
     """
-    found, best = _greedy_and_chance(evidence), evidence.references.get("scripted")
-    if found is None or nothing_to_learn(evidence):
-        return None
+    if why := nothing_to_learn(evidence):
+        return Exempt(why)
+    found, best, settings = _greedy_and_chance(evidence), evidence.references.get("scripted"), evidence.settings
+    if found is None:
+        return said("learning.unfinished")
     reward, chance, error = found
     limit = chance + STANDARD_ERRORS * error
     if failed := reward <= limit:
         worth = LEAST_SHARE * (best["mean"] - chance) if best else 2 * STANDARD_ERRORS * error
-        if _way(evidence.settings) < ENOUGH_WAY or reward + STANDARD_ERRORS * error > chance + worth:
-            return None
+        if (way := _way(settings)) < ENOUGH_WAY or reward + STANDARD_ERRORS * error > chance + worth:
+            return said(
+                "learning.open", reward=reward, chance=chance, error=error, errors=STANDARD_ERRORS, enough=ENOUGH_WAY,
+                updates=settings.total_updates, way=way, full=FULL_BATCH, who=_who(evidence),
+            )  # fmt: skip
     share = said("learning.share", share=(reward - chance) / (best["mean"] - chance)) if best else ""
     told = said("learning.limit", who=_who(evidence), limit=limit, errors=STANDARD_ERRORS)
     return unowned(reward, limit, not failed, evidence.config.epochs, told + share)
@@ -483,17 +482,6 @@ def nothing_to_learn(evidence: Evidence) -> str:
     error = math.hypot(*(each["sd"] / math.sqrt(each["epochs"]) for each in (chance, best)))
     possible = best["mean"] > chance["mean"] + STANDARD_ERRORS * error
     return "" if possible else said("learning.nothing", best=best["mean"], chance=chance["mean"], who=_who(evidence))
-
-
-def why_learning_is_open(evidence: Evidence) -> str:
-    """Why :func:`greedy_above_chance` has nothing to say."""
-    if (found := _greedy_and_chance(evidence)) is None:
-        return said("learning.unfinished")
-    (reward, chance, error), settings = found, evidence.settings
-    return said(
-        "learning.open", reward=reward, chance=chance, error=error, errors=STANDARD_ERRORS, enough=ENOUGH_WAY,
-        updates=settings.total_updates, way=_way(settings), full=FULL_BATCH, who=_who(evidence),
-    )  # fmt: skip
 
 
 def _chance(evidence: Evidence) -> Mapping[str, float] | None:
