@@ -51,16 +51,13 @@ def never_changes(looks: Looks) -> bool:
     return bool(looks.trained()) and int(changes(looks).sum()) == len(np.unique(looks.file))
 
 
-def _copies(case: Case, kind: int, looks: Looks | None = None) -> Array:
-    """The times of an agent's syncs or publications, (n,); with looks at them, of those that brought other weights.
+def _that_changed(times: Array, looks: Looks) -> Array:
+    """The times of those copies that brought other weights than the one before, as looks at some of them tell, (n,).
 
     A copy that was not looked at counts as the next one that was; after the last look, it counts if any ever did.
     """
-    times: Array = case.events(kind)["time"]
-    if looks is not None:
-        new = changes(looks)
-        times = times[np.append(new, new[1:].any())[np.searchsorted(looks.time, times)]]
-    return times
+    new = changes(looks)
+    return np.asarray(times[np.append(new, new[1:].any())[np.searchsorted(looks.time, times)]])
 
 
 def shares_memory(case: Case) -> tuple[str, Looks]:
@@ -125,8 +122,8 @@ def _sync(case: Case) -> Finding:
     stuck = target.time > np.append(published.time[changes(published)][3:4], np.inf)[0]
     # not every source was looked at, but what it arrives in
     case.stop(stuck.any() and never_changes(target), "no effect", target.time, None, stuck)
-    syncs, taken = _copies(case, tables.SYNC), _copies(case, tables.SYNC, target)
-    fresh = _copies(case, tables.PUBLISH, published)
+    syncs, sent = (case.events(kind)["time"] for kind in (tables.SYNC, tables.PUBLISH))
+    taken, fresh = _that_changed(syncs, target), _that_changed(sent, published)
     times = syncs if not published or _rarely(case, fresh) else taken
     rarely = _rarely(case, times) if not published or len(fresh) > 2 else None
     return rarely or case.say("synced", syncs=len(syncs), changed=len(taken))
@@ -247,7 +244,7 @@ def _publish(case: Case) -> Finding:
     mine, its = common(source, copy)
     alike = (source.sums[:, mine] == copy.sums[:, its]).any(1)  # whether anything arrived, at each of them
     case.stop(void.any() and not alike[np.argmax(void)], "no effect", source.time, None, void)
-    sent = _copies(case, tables.PUBLISH)
+    sent = case.events(tables.PUBLISH)["time"]
     return _rarely(case, sent) or case.say("published", publications=len(sent))
 
 

@@ -184,10 +184,8 @@ class WatchedHistory(History):
 
 def epochs_at(reported: Records, times: Array) -> NDArray[np.int64]:
     """The epoch in which something happened: the one whose report comes next."""
-    if not len(reported):
-        return np.zeros(len(times), np.int64)
     epochs = reported["epoch"].astype(np.int64)
-    return np.append(epochs, epochs.max() + 1)[np.searchsorted(reported["time"], times)]
+    return np.append(epochs, epochs.max(initial=-1) + 1)[np.searchsorted(reported["time"], times)]
 
 
 def follow(run: LoadedRun) -> None:
