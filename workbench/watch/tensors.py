@@ -90,11 +90,10 @@ class View:
         names, self.tensors, kinds = zip(*found, strict=True)
         shapes = tuple(tuple(tensor.shape) for tensor in self.tensors)
         self.layout = Layout(names, shapes, "".join(kinds), str(self.tensors[0].device), _sensitive(model))
-        floats = [k for k, (_, tensor, kind) in enumerate(found) if kind != "b" and tensor.is_floating_point()]
-        large = sorted(floats, key=lambda k: -self.tensors[k].numel())[:4]
+        floats = [tensor for _, tensor, kind in found if kind != "b" and tensor.is_floating_point()]
+        large = sorted(floats, key=torch.numel, reverse=True)[:4]
         each = PICKS // max(len(large), 1)
-        places = [torch.linspace(0, self.tensors[k].numel() - 1, each, dtype=torch.float64).long() for k in large]
-        self._picks = list(zip(large, places, strict=True))
+        self._picks = [(x, torch.linspace(0, x.numel() - 1, each, dtype=torch.float64).long()) for x in large]
         self._pointers: list[int] = []
         self._words: list[torch.Tensor | None] = []
         self.uses, self.place = 0, (0, 0)  # where it lay at its last look: address and identity
@@ -122,7 +121,7 @@ class View:
 
     def picks(self) -> list[float]:
         """:data:`PICKS` numbers out of the largest tensors."""
-        picked = [self.tensors[k].detach().reshape(-1)[places].tolist() for k, places in self._picks]
+        picked = [tensor.detach().reshape(-1)[places].tolist() for tensor, places in self._picks]
         return (sum(picked, list[float]()) + NO_PICKS)[:PICKS]
 
     def gradient_norm(self) -> float:
