@@ -222,19 +222,14 @@ def agreed(evidence: Evidence, stages: Sequence[str], findings: Sequence[str] = 
 
 def not_refused(evidence: Evidence, refused: str) -> Comparison | None:
     """No process was stopped by an error of that kind: epochs went through, or the error tells."""
-    epochs, line = evidence.history.epochs, _error_line(evidence.error, refused)
-    if line is None:
-        return compared(epochs, 0, 0, True)
-    return unowned(1, 0, False, evidence.history.epochs_done, line)
-
-
-def _error_line(error: str | None, pattern: str) -> str | None:
-    """The error's message from the line of the traceback that names the exception, if it is of that kind."""
-    if not error or not re.search(pattern, error):
-        return None
+    history, error = evidence.history, evidence.error or ""
+    if not re.search(refused, error):
+        return compared(history.epochs, 0, 0, True)
     lines = error.strip().splitlines()
+    # the error's message, from the line of the traceback that names the exception
     named = [at for at, line in enumerate(lines) if re.match(r"[\w.]+(Error|Mismatch|Exception)\b", line)]
-    return " ".join(line.strip() for line in lines[named[-1] if named else -1 :])
+    message = " ".join(line.strip() for line in lines[named[-1] if named else -1 :])
+    return unowned(1, 0, False, history.epochs_done, message)
 
 
 # --- rules of their own ----------------------------------------------------------------------------------------------

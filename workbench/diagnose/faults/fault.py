@@ -14,8 +14,6 @@ from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.sentences import beside, said
 
-LEARNERS_REPLAY, ACTORS_REPLAY = "the learner's replay", "the actor's replay"
-
 
 class FaultError(ConfigError):
     """A fault that does not exist, has an impossible strength, or makes no sense in the run that was asked for."""
@@ -110,12 +108,12 @@ class ReplayFault(Fault):
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Open the learner's replays once more, if they are among those replaced."""
-        for agent in trainer.replays if LEARNERS_REPLAY in self.replaces else ():
+        for agent in trainer.replays if "the learner's replay" in self.replaces else ():
             trainer.replays[agent] = self._reopened(parts, agent)
 
     def on_collector(self, collector: Collector, parts: Parts) -> None:
         """Open the actor's replays once more, if they are among those replaced."""
-        for agent in range(len(collector.replays)) if ACTORS_REPLAY in self.replaces else ():
+        for agent in range(len(collector.replays)) if "the actor's replay" in self.replaces else ():
             collector.replays[agent] = self._reopened(parts, agent)
 
     def _reopened(self, parts: Parts, agent: int) -> Any:
