@@ -116,9 +116,8 @@ def _order(what: str, names: Sequence[str], given: Sequence[Any], known: Iterabl
             reward, rows = given[order.index("reward")], 1 if what == "row" else len(given[0])
             if "infos" in order or (reward is not None and _size(reward) == rows):
                 return order
-    raise ValueError(
-        beside(__file__)["refused"][what].format(count=len(given), names=", ".join(names) or "without names")
-    )
+    refused = beside(__file__)["refused"][what]
+    raise ValueError(refused.format(count=len(given), names=", ".join(names) or "without names"))
 
 
 def _parts(order: Sequence[str], given: Sequence[Any]) -> dict[str, Any]:

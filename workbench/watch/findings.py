@@ -144,10 +144,9 @@ def keys(records: Records) -> Array:
 
 def together(*looks: Looks) -> list[Looks]:
     """The looks of those events that all have one of, event by event, in the order of time of the first."""
-    shared = looks[0].key[np.isin(looks[0].key, functools.reduce(np.intersect1d, [each.key for each in looks]))]
-    orders = [np.argsort(each.key) for each in looks]
-    places = [order[np.searchsorted(each.key, shared, sorter=order)] for each, order in zip(looks, orders, strict=True)]
-    return [each.some(chosen) for each, chosen in zip(looks, places, strict=True)]
+    places = [{key: place for place, key in enumerate(each.key.tolist())} for each in looks]
+    shared = [key for key in looks[0].key.tolist() if all(key in known for known in places)]
+    return [each.some(np.array([known[key] for key in shared], int)) for each, known in zip(looks, places, strict=True)]
 
 
 @dataclass(frozen=True)

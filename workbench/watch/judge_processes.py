@@ -15,8 +15,6 @@ from workbench.watch.storage import IN_ORDER, RAISED
 SILENT_S, MISSING, MISSING_DEAD = 30.0, 0.3, 0.1
 # Updates per row of a batch's worth from which on a learner outruns the data: each row is then used that often.
 USES = 20_480
-# The tables of what a trainer's processes do.
-WORK = ("updates", "stored", "acts")
 
 
 @check_all
@@ -59,7 +57,7 @@ def _processes(case: Case) -> Finding:
     evidence, told = case.evidence, list[str]()
     readers, parent = list(evidence.recording.files.values()), evidence.run.description["machine"]
     orphaned = not machine.process_runs(int(parent["pid"]), parent.get("process"))
-    work = [evidence.recording.table(table) for table in WORK]
+    work = [evidence.recording.table(name) for name in ("updates", "stored", "acts")]
     newest = max((head["heartbeat"] for head in evidence.heads.values()), default=0.0)
     for number, reader in enumerate(readers):
         head, about = evidence.heads.get(reader.path.name), reader.about

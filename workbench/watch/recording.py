@@ -128,9 +128,8 @@ class WatchedHistory(History):
         made["epsilon"] = found["target_epsilon"]
         for agent in range(self._agents):
             mine = made["agent"] == agent
-            published = np.cumsum(made["kind"][mine] == EventKind.PUBLISH)
-            made["version"][mine] = published
-            made["version_before"][mine] = np.maximum(published - 1, 0)
+            made["version"][mine] = np.cumsum(made["kind"][mine] == EventKind.PUBLISH)
+        made["version_before"] = np.maximum(made["version"] - 1, 0)
         return made
 
     def _epochs(self) -> dict[str, Records]:
@@ -149,9 +148,8 @@ class WatchedHistory(History):
                 known |= values | ({"reward": values["reward"] / len(agents)} if "reward" in values else {})
                 updates, row = facts[agent](float(first["time"]), int(first["epoch"]), known)
                 rows.append(row)
-                if self.reported:
-                    extra = tuple(known.get(name, math.nan) for name in self.reported)
-                    reported.append((first["time"], agent, first["epoch"], updates, *extra))
+                told = (known.get(name, math.nan) for name in self.reported)
+                reported.append((first["time"], agent, first["epoch"], updates, *told))
         made = {"epochs": np.array(rows, EPOCHS)}
         if self.reported:
             made["reported"] = np.array(reported, self.schema.tables["reported"].dtype)

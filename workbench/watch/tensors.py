@@ -104,18 +104,14 @@ class View:
         """Which memory it lies in; 0 if it was given other memory since its last look."""
         return self.place[1] if self.place[0] == self.tensors[0].data_ptr() else 0
 
-    def _refresh(self) -> None:
-        """Notice tensors that were given other memory."""
+    def sums(self) -> list[int]:
+        """Fingerprints of all tensors: the wrapping 64-bit sum of the bits of each, the same on every device."""
         pointers = [tensor.data_ptr() for tensor in self.tensors]
-        if pointers != self._pointers:
+        if pointers != self._pointers:  # some were given other memory
             self._pointers = pointers
             found = [(tensor, _words(tensor)) for tensor in self.tensors]
             self._words = [words if words.data_ptr() == tensor.data_ptr() else None for tensor, words in found]
             self.place = pointers[0], storage_identity(pointers[0])
-
-    def sums(self) -> list[int]:
-        """Fingerprints of all tensors: the wrapping 64-bit sum of the bits of each, the same on every device."""
-        self._refresh()
         return [int((_words(tensor) if words is None else words).sum())
                 for tensor, words in zip(self.tensors, self._words, strict=True)]  # fmt: skip
 
