@@ -230,9 +230,6 @@ class Watch(AbstractContextManager["Watch"]):
         ``watch = wb.Watch("my_trainer", agents=5, gamma=0.99, n_step=3, tau=0.001, frames=5)``
     """
 
-    agents: int
-    frames: int
-    max_mb: float
     _made: ClassVar[Watch | None] = None  # by this process, and not closed
 
     def __init__(
@@ -274,7 +271,9 @@ class Watch(AbstractContextManager["Watch"]):
         said = folder.read_description()
         declared = said["watched"]
         self.folder, self.path, self._sign = folder, folder.path, f"{said['created']} {folder.path}"
-        self.agents, self.frames, self.max_mb = declared["agents"], declared["frames"], declared["max_mb"]
+        self.agents: int = declared["agents"]
+        self.frames: int = declared["frames"]
+        self.max_mb: float = declared["max_mb"]
 
     def __reduce__(self) -> Any:
         return _found, (self._sign,)
@@ -393,31 +392,26 @@ class Watch(AbstractContextManager["Watch"]):
             index: where in the buffer the row goes, if it is known.
             env: which environment; None where all arguments have a leading axis of environments.
         """
-        agent, given = self._agent(agent), (obs, next_obs, action, reward, done, truncated, index)
+        agent = self._agent(agent)
         with self._call() as here:
             if env is None:
-                self._store_all(here, agent, *given)
-            else:
-                self._store(here, agent, env, *given)
-
-    def _store(self, here: _Process, agent: int, env: int, obs: Any, next_obs: Any, action: Any, *numbers: Any) -> None:
-        """A row of one environment; the numbers are reward, done, truncated and index."""
-        reward, done, truncated, index = numbers
-        none = [0] * self.frames
-        frames, chunks, size, whole = hash_row(obs, self.frames)
-        following = none if next_obs is None else hash_row(next_obs, self.frames)[0]
-        fed, fed_size = here.fed.pop((agent, env), (none, 0))
-        if here.unstored.pop((agent, env), 0) > 1:  # it is not known which of the actions this row is of
-            fed, fed_size = none, 0
-        ended, cut = number_of(done, 0) != 0, number_of(truncated, -1)
-        kept, did = here.episodes[agent, env], -1.0 if action is None else float(tensors.actions_of(action, 1)[0])
-        here.write(
-            "stored", time.time(), agent, env, *kept, int(number_of(index, -1)), size, chunks, did,
-            number_of(reward, 0), ended, int(cut), next_obs is not None, fed_size, *fed, *following, *frames, whole,
-            width=3 * self.frames + 1,
-        )  # fmt: skip
-        over = ended or cut > 0
-        kept[:] = kept[0] + over, 0 if over else kept[1] + 1, kept[2] + 1
+                self._store_all(here, agent, obs, next_obs, action, reward, done, truncated, index)
+                return
+            none = [0] * self.frames
+            frames, chunks, size, whole = hash_row(obs, self.frames)
+            following = none if next_obs is None else hash_row(next_obs, self.frames)[0]
+            fed, fed_size = here.fed.pop((agent, env), (none, 0))
+            if here.unstored.pop((agent, env), 0) > 1:  # it is not known which of the actions this row is of
+                fed, fed_size = none, 0
+            ended, cut = number_of(done, 0) != 0, number_of(truncated, -1)
+            kept, did = here.episodes[agent, env], -1.0 if action is None else float(tensors.actions_of(action, 1)[0])
+            here.write(
+                "stored", time.time(), agent, env, *kept, int(number_of(index, -1)), size, chunks, did,
+                number_of(reward, 0), ended, int(cut), next_obs is not None, fed_size, *fed, *following, *frames, whole,
+                width=3 * self.frames + 1,
+            )  # fmt: skip
+            over = ended or cut > 0
+            kept[:] = kept[0] + over, 0 if over else kept[1] + 1, kept[2] + 1
 
     def _store_all(self, here: _Process, agent: int, obs: Any, next_obs: Any, *numbers: Any) -> None:
         """A row of each environment; the numbers are action, reward, done, truncated and index, one of each a row."""
@@ -429,7 +423,8 @@ class Watch(AbstractContextManager["Watch"]):
         rows["time"], rows["agent"], rows["env"] = time.time(), agent, np.arange(many)
         rows["episode"], rows["step"], rows["row"] = np.transpose(kept)
         rows["size"], rows["chunks"], rows["has_next"], rows["fed_size"] = size, chunks, next_obs is not None, fed_size
-        _fill(rows, zip(("action", "reward", "done", "truncated", "index"), numbers, (-1, 0, 0, -1, -1), strict=True))
+        names, defaults = ("action", "reward", "done", "truncated", "index"), (-1, 0, 0, -1, -1)
+        _fill(rows, zip(names, numbers, defaults, strict=True), many)
         rows["frames"] = np.concatenate([fed, following, frames, hash_frames(obs, 1, slice(None))[0]], 1)
         here.file.write(table, rows.tobytes())
         for each, over in zip(kept, ((rows["done"] != 0) | (rows["truncated"] > 0)).tolist(), strict=True):
@@ -476,13 +471,12 @@ class Watch(AbstractContextManager["Watch"]):
             table = here.table("sampled", 2 * self.frames)
             records = np.zeros(len(picked), table.dtype)
             records["time"], records["agent"], records["batch"] = time.time(), agent, here.sampled[agent]
-            records["update"], records["rows"] = here.updates[agent], many
+            records["update"], records["rows"], records["row"] = here.updates[agent], many, picked
             records["size"], records["next_size"], records["chunks"] = size, next_size, chunks
             _fill(records, (
                 ("action", actions, -1), ("reward", rewards, 0), ("done", dones, 0), ("valid", valid, 1),
                 ("discount", discounts, math.nan), ("index", indices, -1), ("weight", weights, 1),
             ), many, picked)  # fmt: skip
-            records["row"] = picked
             records["frames"] = np.concatenate([frames, after], 1)
             here.file.write(table, records.tobytes())
 
@@ -527,13 +521,11 @@ class Watch(AbstractContextManager["Watch"]):
                 self._end("finished")
 
 
-def _fill(
-    records: Any, columns: Iterable[tuple[str, Any, float]], many: int | None = None, picked: Any = slice(None)
-) -> None:
+def _fill(records: Any, columns: Iterable[tuple[str, Any, float]], many: int, picked: Any = slice(None)) -> None:
     """Fill columns of records, by name, value and default, with the picked ones of many rows; by default with all."""
     for name, value, default in columns:
         of = tensors.actions_of if name == "action" else numbers_of
-        records[name] = default if value is None else of(value, many or len(records))[picked]
+        records[name] = default if value is None else of(value, many)[picked]
 
 
 class _Block:
@@ -651,7 +643,6 @@ class Act(_Seer):
         self._env, self._weights_due, self._looks, self.action = env, weights_due, True, None
 
     def _after(self, here: _Process, begin: float, end: float) -> None:
-        size = 0
         if self._first is not None:
             fed, _, size = hash_frames(self._first, self._watch.frames, slice(None) if self._env is None else None)
             for k, frames in enumerate(fed.tolist()):
