@@ -42,12 +42,12 @@ def diagnose(run: RunView) -> WatchedDiagnosis:
         *((each.verdict == "cannot tell", "cannot tell", each.sentence) for each in (sync, torn, publish)),
     ]
     verdict, why = next((verdict, why) for so, verdict, why in told if so)
-    failed = [f"({each.name}) {each.sentence}" for each in named.values() if each.verdict == "fail"]
+    reasons = tuple(f"({each.name}) {each.sentence}" for each in named.values() if each.verdict == "fail")[:3]
     sentence = f"The actor acts with what the learner published: {verdict.upper()}. {why}"
-    others = [each for each in failed[:3] if not each.endswith(why)]  # the verdict's own reason is told once
-    most = "Other" if len(others) < len(failed[:3]) else "Most"
+    others = [each for each in reasons if not each.endswith(why)]  # the verdict's own reason is told once
+    most = "Other" if len(others) < len(reasons) else "Most"
     sentence += f" {most} likely reasons for not learning: {' '.join(others)}" if others else ""
     holds = {"true": False, "true by sharing": False, "false": True}.get(verdict)
     title = f"Run {run.name}: {run.label}, {run.status}"
-    judged, reasons = Hypothesis(holds, sentence), tuple(failed[:3])
+    judged = Hypothesis(holds, sentence)
     return WatchedDiagnosis(title, tuple(named.values()), (), judged, verdict=verdict, reasons=reasons)

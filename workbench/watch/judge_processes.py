@@ -93,10 +93,10 @@ def _processes(case: Case) -> Finding:
 
 def _work_after(work: Sequence[Records], number: int, last: float) -> float:
     """Which share of the work of the other processes came after a process' last call; the least over kinds of work."""
-    known = np.concatenate([each["time"] for each in work])
-    slack = min(1.0, 0.05 * float(np.ptp(known))) if len(known) else 1.0  # calls do not come at the same instant
     if not any((each["file"] == number).any() for each in work):
         return 0.0
+    # calls do not come at the same instant
+    slack = min(1.0, 0.05 * float(np.ptp(np.concatenate([each["time"] for each in work]))))
     # a learner is measured by the actors' work as well as by other learners', an actor likewise
     theirs = [each["time"][each["file"] != number] for each in work]
     return min((float((times > last + slack).mean()) for times in theirs if len(times) >= 20), default=0.0)

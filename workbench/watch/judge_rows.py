@@ -30,8 +30,7 @@ _MIX = np.int64(0x9E3779B97F4A7C1)
 def _pair(one: Array, other: Array) -> Array:
     """One number for two, (n,) int64."""
     other = other.view(np.int64)
-    with np.errstate(over="ignore"):
-        return np.asarray(one * _MIX + (other ^ (other >> np.int64(29))) * np.int64(31))
+    return np.asarray(one * _MIX + (other ^ (other >> np.int64(29))) * np.int64(31))
 
 
 def _only_place(wanted: Array, values: Array) -> Array:

@@ -53,7 +53,8 @@ def _target(case: Case) -> Finding:
     case.stop(still and never, "never", after.time[-1], updates=made)
     case.stop(not moves, "unmoved" if still else "few", updates=made)
     case.stop(online.shapes != after.shapes, "unlike")
-    counts = _counts(case, after.key)
+    known = dict(zip(keys(done).tolist(), done["count"].tolist(), strict=True))
+    counts = np.array([known.get(key, 1) for key in after.key.tolist()])  # updates in each event
     within = _share(before.picks, after.picks, goal, inside, counts)
     meanwhile = _share(after.picks[:-1], before.picks[1:], goal[:-1], between, counts[1:])
     before_step = following & inside[1:] & _alike(after.picks[1:], goal[:-1])  # a copy at the beginning of an update
@@ -77,13 +78,6 @@ def _alike(one: Array, other: Array) -> Array:
     """Whether two looks have picked the same numbers, as far as there are any, (n,)."""
     picked = np.isfinite(one)
     return np.asarray(picked.any(1) & ((one == other) | ~picked).all(1))
-
-
-def _counts(case: Case, wanted: Array) -> Array:
-    """How many updates are in each of some events."""
-    updates = case.table("updates")
-    counts = dict(zip(keys(updates).tolist(), updates["count"].tolist(), strict=True))
-    return np.array([counts.get(key, 1) for key in wanted.tolist()])
 
 
 def _share(before: Array, after: Array, goal: Array, moved: Array, counts: Array) -> Array:
