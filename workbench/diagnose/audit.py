@@ -12,7 +12,7 @@ import io
 import math
 import os
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, cast
@@ -32,7 +32,7 @@ from workbench.core.shared.replay import Batch
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.clean import Half, Side
-from workbench.diagnose.faults.fault import override
+from workbench.diagnose.faults.fault import Wrapped, override
 from workbench.runs.files import private
 from workbench.runs.initial_weights import BLOCK as WARM_START
 from workbench.zoo.environment import Episodes, one
@@ -53,8 +53,6 @@ SAMPLE = 64
 ENDING = ".evidence"
 # What numbers a step gives, and is given.
 _TOLD = ("reward", "terminated", "truncated", "reward")  # an action may be any number, too
-
-Wrapped = Callable[..., Any]
 
 
 class Audit(Hook):

@@ -10,7 +10,6 @@ rounds and in every :data:`EVERY` th after them.
 
 import math
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from workbench.core.shared.weight_store import Snapshot, checksum
 from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.clean import Half, Side, distance
-from workbench.diagnose.faults.fault import override
+from workbench.diagnose.faults.fault import Wrapped, override
 from workbench.diagnose.measurements import PROBE_TABLES, measurement_number
 
 # Rounds (epochs, versions, phases of learning) from the start in which everything is measured.
@@ -33,7 +32,7 @@ EVERY = 4
 # Numbers of each parameter that weights are compared on.
 SAMPLE = 512
 
-Wrapped = Callable[..., Any]
+
 # Sampled weights of an online and a target network.
 Samples = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -49,7 +48,19 @@ class Probes(Hook):
 
     def on_trainer(self, trainer: Trainer, parts: Parts) -> None:
         """Measure on the learning side."""
-        _Learning(trainer, parts)
+        side = _Side(parts)
+
+        def learn(original: Wrapped, index: int, epoch: int, num_updates: int, end: int | None) -> None:
+            """Learn; then look at rows of the window, and at the network's mode."""
+            original(index, epoch, num_updates, end)
+            if num_updates:
+                agent, version = trainer.agents[index], side.stores[index].newest
+                about = {"agent": index, "epoch": epoch, "version": version, "update": agent.updates}
+                side.record("data/broken", side.replays[index].scan(), 0, **about)
+                if measured_in_full(epoch) and isinstance(agent, ValueAgent):  # of others nothing is known
+                    side.record("learn/training", agent.online.training, 1, **about)
+
+        override(trainer, "learn", learn)
 
 
 def measured_in_full(round_: int) -> bool:
@@ -111,21 +122,3 @@ class _Acting(_Side):
 
     def _sampled(self, agent: int, half: Half) -> NDArray[np.float64]:
         return half.take(self.places[agent]).astype(np.float64)
-
-
-class _Learning(_Side):
-    """The probes of a group of agents' learner."""
-
-    def __init__(self, trainer: Trainer, parts: Parts) -> None:
-        super().__init__(parts)
-        self.trainer = trainer
-        override(trainer, "learn", self._learn)
-
-    def _learn(self, learn: Wrapped, index: int, epoch: int, num_updates: int, end: int | None) -> None:
-        learn(index, epoch, num_updates, end)
-        if num_updates:
-            agent, version = self.trainer.agents[index], self.stores[index].newest
-            about = {"agent": index, "epoch": epoch, "version": version, "update": agent.updates}
-            self.record("data/broken", self.replays[index].scan(), 0, **about)
-            if measured_in_full(epoch) and isinstance(agent, ValueAgent):  # of others nothing is known
-                self.record("learn/training", agent.online.training, 1, **about)

@@ -14,6 +14,9 @@ from workbench.core.train.hooks import Hook
 from workbench.core.train.loop import Collector, Trainer
 from workbench.diagnose.sentences import beside, said
 
+# A method that a hook has put something in place of, and what it has put there.
+Wrapped = Callable[..., Any]
+
 
 class FaultError(ConfigError):
     """A fault that does not exist, has an impossible strength, or makes no sense in the run that was asked for."""
@@ -136,6 +139,6 @@ class AgentFault(Fault):
                 self.change(agent)
 
 
-def override(owner: object, method: str, function: Callable[..., Any]) -> None:
+def override(owner: object, method: str, function: Wrapped) -> None:
     """Turn every call ``owner.method(...)`` into ``function(original method, ...)``."""
     setattr(owner, method, functools.partial(function, getattr(owner, method)))
