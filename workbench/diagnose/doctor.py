@@ -238,8 +238,6 @@ def _distances(evidence: Evidence) -> str:
 
 def _lags(evidence: Evidence) -> str:
     epochs = evidence.history.epochs
-    if not len(epochs):
-        return ""
     told = [f"{unit} {histogram(epochs[f'sync_lag_{unit}'])}" for unit in ("versions", "updates", "ms")]
     return said("methods.lags", told="; ".join(told))
 

@@ -371,7 +371,7 @@ def updates_not_behind(evidence: Evidence) -> Found:
 def _by_epoch(records: Records, read: Callable[[int], float]) -> NDArray[Any]:
     """Something that depends on the epoch, for each record."""
     epochs, place = np.unique(records["epoch"], return_inverse=True)
-    return np.array([read(epoch) for epoch in epochs.tolist()])[place] if len(epochs) else np.empty(0)
+    return np.array([read(epoch) for epoch in epochs.tolist()])[place]
 
 
 def no_process_lost(evidence: Evidence) -> Comparison | None:

@@ -15,9 +15,6 @@ from workbench.diagnose.cases import CannotTell, Case, Judge, Stage, Wrong
 from workbench.runs.live_settings import SettingsTimeline
 from workbench.runs.sentences import beside
 
-# What changes no number of a run, but one that starts from its weights.
-HARMLESS = ("target not published",)
-
 
 def _stage(kind: str, judge: str = "", stream: str = "", words: str = "") -> tuple[str, Stage]:
     """A stage as the page gives it."""
@@ -49,8 +46,8 @@ class Judged:
 
     @property
     def harmless(self) -> bool:
-        """Whether no number of the algorithm depends on what is wrong."""
-        return self.finding in HARMLESS
+        """Whether what is wrong changes no number of the run, but perhaps of one that starts from its weights."""
+        return self.finding == "target not published"
 
     def __str__(self) -> str:
         return f"{self.stage} ({self.process}, agent {self.agent}, epoch {self.epoch}): {self.sentence}"

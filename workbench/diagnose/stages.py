@@ -634,9 +634,8 @@ def published(judge: Judge, case: Case) -> None:
     """What lies in the weight store is what the learner holds."""
     equal(case["newest"], case["due_version"], "newest")
     equal(case["updates"], case["made"], "header")
-    if not _same(case["online"], case["stored"]):
-        earlier = case["previous"].size and _same(case["previous"], case["stored"])
-        raise Wrong("version before" if earlier else "other weights published", version=int(case["newest"]))
+    finding = "version before" if _same(case["previous"], case["stored"]) else "other weights published"
+    wrong_if(not _same(case["online"], case["stored"]), finding, version=int(case["newest"]))
     wrong_if(not _same(case["target"], case["stored_target"]), "target not published")
     wrong_if(int(case["online_sum"]) != int(case["stored_sum"]), "some weights")
 
