@@ -178,6 +178,22 @@ def test_an_evaluation_of_the_same_epoch_replaces_the_one_before(agents: Literal
         np.testing.assert_array_equal(marks[:, [0, 3]], [[3, 1], [8, reward]])
 
 
+def test_the_end_of_a_run_is_told_where_it_brought_no_more_rows() -> None:
+    run = RecordedRun(config=QUICK.replace(epochs=8)).collect(8)
+    feed = Feed(run, Choices(("loss", "epsilon"), over="time"))
+    feed.update()
+    shown: dict[int, np.ndarray] = {}
+    told(feed, shown)
+    before, run.state = {line: rows.copy() for line, rows in shown.items()}, "finished"
+    feed.update()
+    heads, _ = feed.news()
+    assert {feed.lines[int(head[0])].chart for head in heads} == {0, 1}, "axis and note of both charts are others now"
+    assert feed.note(0) == "nothing was recorded"
+    told(feed, shown, everything=True)
+    assert all(np.array_equal(rows, before[line], equal_nan=True) for line, rows in shown.items())
+    assert feed.news() == ([], b"")
+
+
 def test_over_time_the_axis_has_room_for_the_evaluation_after_the_last_epoch() -> None:
     run, epochs = RecordedRun(), np.arange(20)
     for agent in range(QUICK.num_agents):

@@ -146,6 +146,7 @@ class Line:
         table: Where it is recorded.
         most: Rows at most.
         span: Length of the run in rows, which smoothing takes a share of.
+        ended: Whether the run has ended, which changes its chart's axis and note.
     """
 
     chart: int
@@ -157,6 +158,7 @@ class Line:
     axis: Axis
     most: int
     span: float = 0.0
+    ended: bool = False
 
     def __post_init__(self) -> None:
         self.clear()
@@ -166,7 +168,7 @@ class Line:
         self.buckets = Buckets(self.most)
         self.times = Buckets(self.most)  # when the points were recorded, for a rate
         self._sent = 0  # rows that were sent
-        self._told = (-1, 1, 0.0)  # points, size of the buckets and span at that time
+        self._told = (-1, 1, 0.0, False)  # points, size of the buckets, span and end at that time
 
     def take(self, run: RunView, points: Records, start: float) -> None:
         """Add points, (n, agents) records; ``start`` is the time that wall time is counted from."""
@@ -193,7 +195,7 @@ class Line:
         Returns:
             None if there is nothing new.
         """
-        told = self.buckets.count, self.buckets.size, self.span
+        told = self.buckets.count, self.buckets.size, self.span, self.ended
         if told == self._told and not everything:
             return None
         rows, wide = self.rows, told[1] > 1 and not self.curve.rate
@@ -264,7 +266,7 @@ class Feed:
                     if len(points):
                         line.take(run, points, start)
             for line in lines:
-                line.span = self._length(line) / line.buckets.size
+                line.span, line.ended = self._length(line) / line.buckets.size, run.ended
 
     def news(self, everything: bool = False) -> tuple[list[list[float]], bytes]:
         """What is new since the last call: for each line that has news its number, rows to keep, rows, columns, span.
@@ -289,7 +291,7 @@ class Feed:
         if not any(each.count for each in curves):
             return "nothing was recorded" if all(run.ended for run in self.runs) else "no data yet"
         bad = sum(each.bad for each in curves)
-        return f"{bad:,} values are not finite" if bad else ""
+        return f"{bad:,} value{'s are' if bad > 1 else ' is'} not finite" if bad else ""
 
     def changes(self, chart: int) -> list[tuple[float, str, int]]:
         """Where to draw what was changed while runs were running, what to write there, and the place of the run."""

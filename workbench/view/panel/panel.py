@@ -245,7 +245,7 @@ class Panel:
             actions = {name: getattr(self, name) for name in BUTTONS}
             self._busy = True
             self._tell()
-            self._in_background("button", self._try, actions[heard["press"]])
+            threading.Thread(None, self._try, "panel button", (actions[heard["press"]],), daemon=True).start()
         elif "choose" in heard:
             self._try(lambda: self.choose(**heard["choose"]))
         elif "change" in heard:
@@ -255,9 +255,6 @@ class Panel:
             self._tell()
             if heard["open"] == DOCTOR:
                 self._call_the_doctor()
-
-    def _in_background(self, name: str, action: Callable[..., None], *arguments: Any) -> None:
-        threading.Thread(target=action, args=arguments, name=f"panel {name}", daemon=True).start()
 
     def _try(self, action: Callable[[], None]) -> None:
         """Do something, and say in the panel what went wrong, if anything did."""
@@ -331,7 +328,7 @@ class Panel:
             if over:
                 self._draw_picture()
             else:  # this thread would rest for as long as drawing has cost
-                self._in_background("picture", self._draw_picture)
+                threading.Thread(None, self._draw_picture, "panel picture", daemon=True).start()
         if over:
             self._call_the_doctor()
         return over
