@@ -313,6 +313,17 @@ def test_an_evaluation_at_the_edge_is_drawn_whole(browser: Browser, tmp_path: Pa
     assert any(0 < level < 255 for level in beyond), "its right half is there"
 
 
+def test_a_value_between_two_that_are_not_finite_is_drawn(browser: Browser, tmp_path: Path) -> None:
+    run, number = RecordedRun(config=QUICK.replace(**{"world.num_agents": 1})), np.arange(40)
+    run.learn(40, loss=np.where(np.isin(number, (3, 20, 21, 39)), 1.0 + number, np.nan))
+    page = stub.show(browser, tmp_path, [run], Choices(("loss",), smoothing=0), 650, PAPERS["light"])
+    write_down(page)
+    page.evaluate("panel.querySelector('figure').chart.refresh()")
+    wait_until(lambda: page.evaluate("written.length"), "the chart was drawn again")
+    assert sum(each["text"] == "●" for each in page.evaluate("written")) == 2, "20 and 21 are a line"
+    page.close()
+
+
 def test_keys_move_the_cursor_and_zoom(shown: Page) -> None:
     loss = shown.locator(".wb-chart").nth(0)
     (whole,) = wait_for_frames(shown, 1)

@@ -234,6 +234,18 @@ def test_a_run_of_one_epoch_leaves_a_visible_point() -> None:
     assert epsilon.get_marker() == "o"
 
 
+def test_a_value_between_two_that_are_not_finite_is_a_visible_point() -> None:
+    loss = np.where(np.isin(np.arange(12), (2, 5, 6, 11)), 1.0, np.nan)
+    run = RecordedRun(config=QUICK.replace(**{"world.num_agents": 1})).learn(12, loss=loss)
+    figure = side_by_side(run, smoothing=0, charts=["loss"])
+    (line,) = curves(drawn(figure, "Loss"))
+    assert line.get_marker() == "o" and list(line.get_markevery()) == [2, 11]
+    assert to_png(figure) != to_png(side_by_side(RecordedRun(), charts=["loss"]))
+    assert "1 value is not finite" in [
+        text.get_text() for text in drawn(side_by_side(RecordedRun().learn(2, loss=[1, np.inf])), "Loss").texts
+    ]
+
+
 @pytest.mark.parametrize("epochs", [1, 4, 30, 600, 1000])
 def test_a_live_run_fills_half_of_the_axis_and_an_ended_one_all_of_it(epochs: int) -> None:
     run = RecordedRun(config=QUICK.replace(epochs=1000)).collect(epochs)

@@ -22,8 +22,6 @@ def moving_average(x: ArrayLike, y: ArrayLike, window: int, limit: int = MAX_POI
         limit: at least 1.
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    if len(y) == 0:
-        return x, y
     centre = np.linspace(0, len(y) - 1, min(len(y), limit)).round().astype(np.intp)
     start = np.maximum(centre - window // 2, 0)
     end = np.minimum(centre + window // 2 + 1, len(y))

@@ -173,7 +173,9 @@ def _draw_line(axes: Axes, line: Line, choices: Choices) -> None:
 
 
 def _plot(axes: Axes, colour: str, points: Points, look: dict[str, Any]) -> None:
-    dot = {"marker": "o"} if len(points[0]) < 3 and "marker" not in look else {}  # one point is no line
+    known = np.pad(np.isfinite(points[1]), 1)
+    # a point alone is no line
+    dot = {"marker": "o", "markevery": np.flatnonzero(known[1:-1] & ~known[:-2] & ~known[2:])}
     if np.isfinite(points).all(axis=0).any():  # matplotlib finds no place for a mark where there is no point
         axes.plot(*points, color=colour, **({"markersize": 4} | dot | look))
 

@@ -174,12 +174,14 @@ class Chart {
     for (const [line, smooth] of [...faint.map((line) => [line, false]), ...curves.map((line) => [line, true])]) {
       const averaged = smooth && this.averaged(line), wide = !averaged && line.columns > 2, run = runs[line.run];
       const values = (i) => (wide ? [line.low(i), line.high(i)] : [averaged ? this.value(line, i) : line.mean(i)]);
-      const points = line.near(this.range).flatMap((i) => values(i).map((value) => [X(line.x(i)), Y(value)]));
+      const near = line.near(this.range), known = (i) => Number.isFinite(this.value(line, i));
+      const points = near.flatMap((i) => values(i).map((value) => [X(line.x(i)), Y(value)]));
       const colour = this.panel.colour(line.run), width = this.panel.each ? 1.2 : run.width * line.weight;
       if (line.kind === "due") path(points, colours.ink, 1.2, [1, 2.2]);
       else if (!smooth) path(points, colour, line.weight, [], 0.6 / (1 + runs.length));
       else path(points, colour, width, run.dashes, this.panel.each ? 0.7 : 1);
-      if (points.length < 3 && line.kind === "curve") for (const [x, y] of points) write("●", x, y, colour, "center");
+      const alone = near.filter((i) => smooth && line.kind === "curve" && known(i) && !known(i - 1) && !known(i + 1));
+      for (const i of alone) write("●", X(line.x(i)), Y(this.value(line, i)), colour, "center");
     }
     ctx.restore();
     for (const line of this.shown.filter((each) => each.kind === "marks")) { // whole at the edges, too
