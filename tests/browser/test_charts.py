@@ -324,6 +324,50 @@ def test_a_value_between_two_that_are_not_finite_is_drawn(browser: Browser, tmp_
     page.close()
 
 
+def test_a_new_page_invents_no_rows_for_those_that_it_has_still_to_be_sent(shown: Page) -> None:
+    counts = shown.evaluate("""() => {
+        hear("change:drawing");
+        const { lines, charts } = panel.querySelector("figure").chart.panel, rows = new Float32Array([2001, 0.1]);
+        const news = { version: values.drawing.version, lines: [[0, 2000, 1, 2, 100]],
+            charts: charts.map(() => ({ end: 3000, note: "", changes: [] })) };
+        hear("msg:custom", news, [new DataView(rows.buffer)]);
+        return lines.map(line => line.count);
+    }""")
+    assert set(counts) == {0}
+
+
+def test_what_was_typed_stays_when_other_charts_are_chosen(shown: Page) -> None:
+    shown.locator("summary", has_text="Change").click()
+    rate = shown.locator("label", has_text="learning_rate").locator("input")
+    rate.fill("5e-4")
+    shown.evaluate("hear('change:drawing')")
+    assert rate.input_value() == "5e-4"
+    press(shown, "Apply")
+    assert {"change": {"learning.learning_rate": "5e-4"}} in shown.evaluate("said")
+
+
+def test_a_keyboard_stays_where_it_was_when_other_charts_are_chosen(shown: Page) -> None:
+    shown.locator("summary", has_text="Curves").click()
+    shown.locator("label", has_text="TD error").locator("input").focus()
+    shown.keyboard.press("Space")
+    shown.evaluate("hear('change:drawing')")
+    assert shown.evaluate("document.activeElement.value") == "td_error"
+    shown.keyboard.press("Tab")
+    assert shown.evaluate("document.activeElement.value") == "learning_rate"
+
+
+def test_what_a_reader_has_opened_in_a_page_stays_open_when_the_page_is_written_again(shown: Page) -> None:
+    opened = []
+    for words in ("a figure", "another figure"):
+        page = f"<p>{words}</p><details><summary>Stages</summary>all of them</details>"
+        shown.evaluate("page => { values.pages = { ...values.pages, Doctor: page }; hear('change:pages'); }", page)
+        if not opened:
+            shown.locator("summary", has_text="Doctor").click()
+            shown.locator("summary", has_text="Stages").click()
+        opened.append(shown.locator("details details").evaluate("each => each.open"))
+    assert opened == [True, True]
+
+
 def test_keys_move_the_cursor_and_zoom(shown: Page) -> None:
     loss = shown.locator(".wb-chart").nth(0)
     (whole,) = wait_for_frames(shown, 1)

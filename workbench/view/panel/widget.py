@@ -37,6 +37,7 @@ class Charts(anywidget.AnyWidget):
     """
 
     _esm = _text("vendor/uPlot.iife.min.js", "panel.js")
+    # The last rule hides the picture that a panel leaves right after it, for where it cannot live.
     _css = _text("vendor/uPlot.min.css", "panel.css")
     drawing = traitlets.Dict().tag(sync=True)
     smoothing = traitlets.Float().tag(sync=True)

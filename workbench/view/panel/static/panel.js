@@ -38,6 +38,7 @@ class Line {
     Object.assign(this, spec, { rows: new Float32Array(0), columns: 2, count: 0, span: 0 });
   }
   splice(keep, count, columns, span, fresh) {
+    if (keep > this.count) return; // this page is new: all rows were asked for, and come next
     const rows = new Float32Array((keep + count) * columns);
     rows.set(this.rows.subarray(0, keep * columns));
     rows.set(fresh, keep * columns);
@@ -366,7 +367,7 @@ class Panel {
   swatch(run) {
     const { width, dashes } = this.runs[run], dash = dashes.map((part) => part * width).join(" ");
     const line = `<path d="M0 5H26" stroke="${this.colour(run)}" stroke-width="${width}" stroke-dasharray="${dash}"/>`;
-    return element("div", { innerHTML: `<svg width="26" height="10" aria-hidden="true">${line}</svg>` }).firstChild;
+    return element("div", { innerHTML: `<svg width="26" height="10" style="flex: none" aria-hidden="true">${line}</svg>` }).firstChild;
   }
   restyle(whole = false) {
     this.settings();
@@ -390,8 +391,7 @@ class Panel {
     Object.assign(this, { layout, runs: layout.runs, view: null, cursor: null, pages: null });
     this.lines = layout.lines.map((spec) => new Line(spec));
     this.charts = layout.charts.map((spec, number) => new Chart(this, number, spec));
-    this.node.setAttribute("role", "group");
-    this.node.setAttribute("aria-label", `Panel of ${this.runs.map((run) => run.name).join("; ")}`);
+    Object.assign(this.node, { role: "group", ariaLabel: `Panel of ${this.runs.map((run) => run.name).join("; ")}` });
     const count = this.charts.length;
     this.grid.style.setProperty("--wb-columns", count <= 3 ? count : count === 4 ? 2 : count <= 9 ? 3 : 4);
     this.keys.replaceChildren(); // other runs may have come
@@ -470,8 +470,10 @@ class Panel {
       words.textContent = facts;
     });
     if (this.pages === null || Object.keys(pages).join() !== Object.keys(this.pages).join()) this.open(pages);
-    for (const [title, page] of Object.entries(pages)) {
-      if (this.pages[title].said !== page) this.pages[title].body.innerHTML = this.pages[title].said = page;
+    for (const [title, page] of Object.entries(pages).filter(([title, page]) => this.pages[title].said !== page)) {
+      const { body } = this.pages[title], before = body.querySelectorAll("details");
+      body.innerHTML = this.pages[title].said = page;
+      body.querySelectorAll("details").forEach((each, place) => { each.open ||= before[place]?.open; });
     }
     this.offer(state);
   }
@@ -481,6 +483,7 @@ class Panel {
   }
   // The blocks that open: choices, changes, and pages that the kernel writes.
   open(pages) {
+    const focused = [...this.blocks.querySelectorAll(".wb-choices *")].indexOf(document.activeElement);
     const opened = new Set([...this.blocks.querySelectorAll("details[open]")].map((each) => each.dataset.title));
     const block = (title, ...parts) => element("details", { "data-title": title, open: opened.has(title),
       ontoggle: (event) => this.model.send({ open: title, shown: event.target.open }) },
@@ -493,6 +496,7 @@ class Panel {
       this.pages[title] = { body };
       this.blocks.append(block(title, ...parts));
     }
+    this.blocks.querySelectorAll(".wb-choices *")[focused]?.focus({ preventScroll: true }); // for the next key
   }
   choices() {
     const { choices, offered } = this.layout, choose = (what) => this.model.send({ choose: what });
@@ -524,7 +528,7 @@ class Panel {
         this.form.append(element("label", {}, element("span", {}, name), this.fields[name]));
       }
       if (this.edited[name] === value) delete this.edited[name];
-      if (!(name in this.edited)) this.fields[name].value = value;
+      this.fields[name].value = this.edited[name] ?? value;
     }
   }
   speak() {
