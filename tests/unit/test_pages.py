@@ -63,6 +63,7 @@ def test_deaths_are_told_the_newest_of_them_in_full(tmp_path):
     assert pages.incident_lines([run], ["mine"], most=5).count("mine: learner") == 5
     shown = pages.incident_lines([run], ["mine"])
     assert "learner &lt;4&gt; was ended" in shown and "2 deaths before these" in shown and "&lt;1&gt;" not in shown
+    assert "mine: 1 death before these" in pages.incident_lines([run], ["mine"], most=4)
     assert pages.incident_lines([loaded(tmp_path / "other")], ["mine"]) == ""
 
 
