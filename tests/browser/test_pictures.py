@@ -70,7 +70,25 @@ def test_the_world_view_looks_as_committed_and_the_panel_follows_the_theme(page:
     page.mouse.move(0, 0)
     world.evaluate(TO_WHOLE_PIXELS)
     pictures.check(world.screenshot(style=STYLE, animations="disabled"), "world_view.png", tmp_path)
+    narrow(page)
     follow_the_theme(page)
+
+
+def narrow(page: Page) -> None:
+    """On a narrow page the letters of the world view can still be read, and all of it is reached."""
+    usual = page.viewport_size
+    page.set_viewport_size({"width": 900, "height": 1000})
+    shown = cell(page, WORLD).locator(".jp-OutputArea-output")
+    wait_until(lambda: shown.evaluate("each => each.clientWidth") < 600, "the notebook is narrow")
+    drawn = shown.locator(".wb-world svg")
+    letters = "each => Math.min(...[...each.querySelectorAll('text')].map(text => text.getBoundingClientRect().height))"
+    assert drawn.evaluate(letters) >= 11, "as those of the page"
+    last = drawn.locator("text", has_text="Value of each move")
+    last.scroll_into_view_if_needed()
+    place = last.bounding_box()
+    assert place is not None and place["x"] + place["width"] < 900
+    last.evaluate("each => each.closest('.jp-Notebook').querySelectorAll('*').forEach(one => { one.scrollLeft = 0; })")
+    page.set_viewport_size(usual or {"width": 1280, "height": 1000})
 
 
 @pytest.mark.browser

@@ -26,9 +26,9 @@ from workbench.view.sentences import said
 from workbench.view.style import INK
 from workbench.view.world.game import Game, Sight, describe, title_of
 
-# In pixels: the whole, the side of a map, where what is drawn begins: below a title, in three columns; and letters,
-# which are still read where a narrow page shows all of it at three quarters.
-WIDTH, HEIGHT, SIDE, TOP, COLUMNS = 880, 385, 250, 70, (16, 310, 600)
+# In pixels: the whole, how wide a narrow page shows it at least, as its letters would be too small to read, the height,
+# the side of a map, where what is drawn begins: below a title, in three columns; and letters.
+WIDTH, LEAST, HEIGHT, SIDE, TOP, COLUMNS = 880, 660, 385, 250, 70, (16, 310, 600)
 TITLE, TEXT, BOX = 16, 15, (480, SIDE)
 FLOOR, SPREAD, PAGE = "#f4f1ea", "#E69F00", "currentColor"  # the last is the ink of the page
 CHOSEN = "#0072B2"  # the agent whose eyes it is seen through
@@ -99,7 +99,7 @@ def drawing(game: Game, name: str) -> Drawing:
 def svg(game: Game, name: str) -> str:
     """A game as an SVG element that says the same in words."""
     drawn = "".join(map(_element, drawing(game, name)))  # first: whether there is a picture shows then
-    look = f"width: 100%; max-width: {WIDTH}px; color: var(--jp-ui-font-color1, inherit); font-family: {FONT}"
+    look = f"width: clamp({LEAST}px, 100%, {WIDTH}px); color: var(--jp-ui-font-color1, inherit); font-family: {FONT}"
     about = f'viewBox="0 0 {WIDTH} {HEIGHT}" fill="{PAGE}" role="img" aria-label="{escaped(describe(game, name))}"'
     return f'<svg {about} style="{look}">{drawn}</svg>'
 
