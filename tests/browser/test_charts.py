@@ -224,7 +224,8 @@ def write_down(page: Page) -> None:
         window.written = [];
         const write = CanvasRenderingContext2D.prototype.fillText;
         CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
-            written.push({ text, x, y, align: this.textAlign, size: parseFloat(this.font) });
+            const { width } = this.measureText(text);
+            written.push({ text, x, y, width, align: this.textAlign, size: parseFloat(this.font) });
             write.call(this, text, x, y);
         };
     }""")
@@ -311,6 +312,23 @@ def test_an_evaluation_at_the_edge_is_drawn_whole(browser: Browser, tmp_path: Pa
     }""")
     page.close()
     assert any(0 < level < 255 for level in beyond), "its right half is there"
+
+
+def test_labels_of_the_y_axis_are_whole_and_apart(browser: Browser, tmp_path: Path) -> None:
+    run, number = RecordedRun(config=QUICK.replace(**{"world.num_agents": 1})), np.arange(60)
+    run.learn(60, loss=10.0 ** (number / 5 - 6))
+    other = RecordedRun("multiprocess", config=run.config.replace(agent="dqn")).learn(60)
+    page = stub.show(browser, tmp_path, [run, other], Choices(("loss",), log=True, smoothing=0), 650, PAPERS["light"])
+    write_down(page)
+    page.evaluate("const { chart } = panel.querySelector('figure'); chart.u.destroy(); chart.u = null; chart.refresh()")
+    wait_until(lambda: page.evaluate("written.length"), "the chart was drawn again")
+    written = page.evaluate("written")
+    page.close()
+    (unit,) = (each for each in written if each["text"] == "quantile Huber loss or Huber loss")
+    assert unit["width"] < 160, "the chart is 200 high, and its middle lies above that of its letters"
+    decades = sorted(each["y"] for each in written if each["text"] in ("1,000,000", "10,000", "100", "1", "0.01"))
+    assert len(decades) == 5 and not {"100,000", "1,000", "0.1"} & {each["text"] for each in written}
+    assert np.diff(decades).min() > 12, "as high as a letter"
 
 
 def test_a_value_between_two_that_are_not_finite_is_drawn(browser: Browser, tmp_path: Path) -> None:

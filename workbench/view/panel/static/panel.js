@@ -102,23 +102,23 @@ class Chart {
       this.bare(line) ? [this.value(line, i)] : [line.low(i), line.high(i)]));
     this.extremes = extremes([...values, ...this.spec.references.map(([mean]) => mean)]);
   }
-  scale() {
-    return this.log ? uPlot.rangeLog(...this.extremes, 10, false) : uPlot.rangeNum(...this.extremes, 0.08, true);
-  }
   build() {
     const { colours } = this.panel, tick = { stroke: colours.grey, size: 4, width: 1 };
     const axis = { stroke: colours.grey, font: FONT, labelFont: FONT, ticks: tick, labelGap: 0, labelSize: 18,
       grid: { stroke: colours.faint, width: 1 }, values: (_, splits) => splits.map(format) };
     const wide = (u, values) => 14 + Math.max(24, ...(values ?? []).map((text) => 7 * text.length));
+    const sparse = (known) => (value) => (known.indexOf(value) % Math.ceil(known.length / 10) ? "" : format(value)); // of many decades
     const whole = [1, 2, 5].flatMap((n) => [...Array(10).keys()].map((e) => n * 10 ** e)).sort((a, b) => a - b);
     this.u?.destroy();
     this.u = new uPlot({
       width: this.plot.clientWidth || 300, height: HEIGHT, legend: { show: false }, padding: [8, 26, 0, 0],
       series: [{}, { paths: () => null, points: { show: false } }],
       scales: { x: { time: false, range: () => this.range },
-        y: { distr: this.log ? 3 : 1, range: () => this.scale() } },
+        y: { distr: this.log ? 3 : 1, range: () =>
+          (this.log ? uPlot.rangeLog(...this.extremes, 10, false) : uPlot.rangeNum(...this.extremes, 0.08, true)) } },
       axes: [{ ...axis, label: this.spec.label, size: 28, incrs: whole, space: 60 },
-        { ...axis, label: this.spec.unit, size: wide, space: 34 }],
+        { ...axis, label: this.spec.unit, labelFont: FONT.replace("12", Math.min(12, Math.floor(320 / this.spec.unit.length))),
+          values: (_, splits) => splits.map(sparse(splits.filter((value) => value !== null))), size: wide, space: 34 }],
       cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false },
         bind: { dblclick: () => () => this.panel.zoom(null) } },
       hooks: { draw: [(u) => this.draw(u)], setCursor: [(u) => this.moved(u)], setSelect: [(u) => this.select(u)] },
