@@ -26,10 +26,10 @@ LONG = (
 )  # fmt: skip
 
 
-def trained(seed: int, mode: str = "sequential", name: str = GENERATED, agents: int = 2, epochs: int = 150) -> Any:
-    """A run with made-up, noisy records that are the same every time."""
+def trained(seed: int, mode: str = "sequential", name: str = "", agents: int = 2, epochs: int = 150) -> Any:
+    """A run with made-up, noisy records that are the same every time, and by default a name that nobody chose."""
     config = QUICK.replace(epochs=epochs, **{"world.num_agents": agents, "world.height": 15, "world.width": 15})
-    run, rng, each = RecordedRun(mode, 1, config, name), np.random.default_rng(seed), 20
+    run, rng, each = RecordedRun(mode, 1, config, name or f"{GENERATED}{seed}"), np.random.default_rng(seed), 20
     update, epoch = np.arange(1, epochs * each + 1), np.arange(epochs)
     for agent in range(agents):
         noise, done = rng.random(len(update)), update / len(update)
@@ -216,6 +216,46 @@ def test_other_runs_have_their_names_in_the_legend_and_what_is_hidden_stays_so(s
         assert keys.all_inner_texts() == names
         assert [key.get_attribute("aria-pressed") for key in keys.all()] == seen
         keys.nth(1).click()
+
+
+def test_a_run_stays_hidden_when_others_come_that_give_it_a_longer_name(shown: Page) -> None:
+    """As where cells of a sweep begin that differ in one more setting."""
+    runs, keys, widget = two(), shown.locator(".wb-key"), Charts()
+    keys.nth(0).click()
+    third = trained(2)
+    third.config = third.config.replace(seed=7)
+    widget.show(Feed([*runs, third], Choices()))
+    shown.evaluate("drawing => { values.drawing = drawing; hear('change:drawing'); }", widget.drawing)
+    assert keys.first.inner_text() not in ("", "sequential"), "it is told apart from the third"
+    assert [key.get_attribute("aria-pressed") for key in keys.all()[:2]] == ["false", "true"]
+
+
+def test_a_zoom_stays_when_other_charts_are_chosen_and_waits_while_the_axis_is_another(shown: Page) -> None:
+    widget, ranges = Charts(), []
+    shown.evaluate("panel.querySelector('figure').chart.panel.zoom('update', [500, 1500])")
+    for choices in (
+        Choices(("loss", "epsilon")), Choices(("loss", "epsilon"), over="time"), Choices(("epsilon", "reward")),
+        Choices(("loss", "epsilon", "td_error"), agents="each"),
+    ):  # fmt: skip
+        feed = Feed(two(), choices)
+        feed.update()
+        widget.show(feed)
+        lines, rows = feed.news(everything=True)
+        sent = {"drawing": widget.drawing, "head": widget._head(feed, lines), "rows": list(rows)}
+        shown.evaluate(
+            """({ drawing, head, rows }) => {
+            values.drawing = drawing; hear("change:drawing");
+            hear("msg:custom", { ...head, version: drawing.version }, [new DataView(new Uint8Array(rows).buffer)]);
+        }""",
+            sent,
+        )
+        script = "[...panel.querySelectorAll('figure')].map(({ chart }) => chart.range)"
+        ranges.append([[round(x) for x in each] for each in shown.evaluate(script)])
+        whole = [[0, round(feed.end(number))] for number in range(len(feed.charts))]
+        ranges[-1] = "whole" if ranges[-1] == whole else ranges[-1]
+    near, time, epochs, again = ranges
+    assert near == [[500, 1500], [24, 74]], "update 500 is in epoch 24"
+    assert time == epochs == "whole" and again == [*near, near[0]]
 
 
 def write_down(page: Page) -> None:

@@ -35,7 +35,15 @@ def test_cells_join_the_panel_as_they_begin_and_the_table_says_where_each_is(tmp
         shown.locator("td", has_text="running").first.wait_for()
         keys = shown.locator(".wb-panel .wb-key")
         seen: list[int] = []
-        wait_until(lambda: seen.append(keys.count()) or keys.count() == 4, "all cells are in the panel")
+        facts: set[str] = set()
+
+        def all_began() -> bool:
+            seen.append(keys.count())
+            facts.update(shown.locator(".wb-facts").all_text_contents())
+            return keys.count() == 4
+
+        wait_until(all_began, "all cells are in the panel")
+        assert any("running" in each for each in facts) and not any("elsewhere" in each for each in facts)
         assert {1, 2, 3} & set(seen), "the panel was there before all cells had begun"
         cell(page, 2).locator(".jp-OutputArea-output", has_text="all have ended").wait_for()
         wait_until(lambda: shown.locator("td", has_text=re.compile("^finished$")).count() == 4, "the table says so")

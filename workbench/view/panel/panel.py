@@ -424,7 +424,7 @@ class Panel:
         if run.ended and not progress["epochs"]:
             began = progress["elapsed_s"] or len(run.history.events)
             return [f"{run.status} before {'the end of its first epoch' if began else 'it began'}"]
-        followed = ["started elsewhere, read only"] * (run in self._followed and not run.ended)
+        followed = ["started elsewhere, read only"] * (run in self._followed and not run.ended and self.sweep is None)
         facts = [_state(run), *followed, *run.losses, f"epoch {epochs:,} of {run.config.epochs:,}"]
         if not run.ended and progress["rows"] < starts:
             return [*facts, f"waiting for data: {progress['rows']:,.0f} of {starts:,} rows"]

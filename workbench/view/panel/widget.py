@@ -9,6 +9,7 @@ from typing import Any
 import anywidget
 import traitlets
 
+from workbench.runs.loaded import RunView
 from workbench.runs.naming import labels
 from workbench.runs.sentences import beside
 from workbench.view.figures import REFERENCES, references
@@ -97,15 +98,14 @@ def _drawing(feed: Feed) -> dict[str, Any]:
         {"chart": line.chart, "run": line.run, "agent": line.agent, "kind": line.kind} | vars(line.curve)
         for line in feed.lines
     ]
-    known = {name: chart.name for name, chart in charts_of(feed.runs).items()}
     return {
-        "runs": [_run(index, name) for index, name in enumerate(labels(feed.runs))], "charts": charts, "lines": lines,
+        "runs": [*map(_run, range(len(feed.runs)), labels(feed.runs), feed.runs)], "charts": charts, "lines": lines,
         "choices": {"charts": choices.charts, "over": choices.over, "agents": choices.agents},
-        "offered": {"charts": known, "over": list(AXIS_LABELS.items()), "agents": agents, "standard": STANDARD,
-                    "buttons": BUTTONS},
+        "offered": {"charts": {name: chart.name for name, chart in charts_of(feed.runs).items()},
+                    "over": list(AXIS_LABELS.items()), "agents": agents, "standard": STANDARD, "buttons": BUTTONS},
     }  # fmt: skip
 
 
-def _run(index: int, name: str) -> dict[str, Any]:
-    style = run_style(index)
-    return vars(style) | {"name": name, "dashes": [] if style.dashes == "solid" else style.dashes[1]}
+def _run(index: int, name: str, run: RunView) -> dict[str, Any]:
+    look, folder = run_style(index), hash(run.folder.path)  # a path is nobody else's business in a notebook
+    return vars(look) | {"name": name, "folder": folder, "dashes": [] if look.dashes == "solid" else look.dashes[1]}

@@ -316,7 +316,7 @@ class Panel {
   }
   get smoothing() { return this.model.get("smoothing"); }
   get log() { return this.model.get("log"); }
-  get seen() { return [...this.runs.keys()].filter((run) => !this.hidden.has(this.runs[run].name)); }
+  get seen() { return [...this.runs.keys()].filter((run) => !this.hidden.has(this.runs[run].folder)); }
   get each() { return this.layout.choices.agents === "each"; }
 
   button(text, title, act, properties = {}, ...more) {
@@ -388,7 +388,7 @@ class Panel {
   rebuild() {
     const layout = this.model.get("drawing"), { version, kept } = this.model.get("last") ?? {};
     this.charts.forEach((chart) => chart.u?.destroy());
-    Object.assign(this, { layout, runs: layout.runs, view: null, cursor: null, pages: null });
+    Object.assign(this, { layout, runs: layout.runs, cursor: null, pages: null });
     this.lines = layout.lines.map((spec) => new Line(spec));
     this.charts = layout.charts.map((spec, number) => new Chart(this, number, spec));
     Object.assign(this.node, { role: "group", ariaLabel: `Panel of ${this.runs.map((run) => run.name).join("; ")}` });
@@ -427,7 +427,7 @@ class Panel {
   convert(x, from, to) {
     if (from === to) return x;
     const known = this.lines.find((line) => line.kind === "updates" && line.count && this.seen.includes(line.run));
-    if (!known) return null;
+    if (!known || !["epoch", "update"].includes(from)) return null; // another axis was chosen since
     const [source, target] = to === "update" ? ["x", "mean"] : ["mean", "x"];
     const i = Math.min(known.before(x, source), Math.max(known.count - 2, 0)), j = Math.min(i + 1, known.count - 1);
     const share = (x - known[source](i)) / (known[source](j) - known[source](i) || 1);
@@ -447,7 +447,7 @@ class Panel {
   }
   zoomed(axis) {
     const range = this.view?.range.map((x) => this.convert(x, this.view.axis, axis));
-    return range && range[0] !== null && range[1] > range[0] ? range : null;
+    return range && range[1] > range[0] ? range : null;
   }
 
   // --- words
@@ -458,8 +458,8 @@ class Panel {
     for (const part of ["message", "incidents", "failures"]) this[part].innerHTML = state[part];
     if (this.keys.children.length !== this.runs.length || this.keys.dataset.dark !== String(this.dark)) {
       this.keys.dataset.dark = this.dark;
-      this.keys.replaceChildren(...this.runs.map(({ name }, run) => element("div", { className: "wb-row" },
-        this.button("", "Show or hide this run in all charts", () => this.toggle(name), { className: "wb-key" },
+      this.keys.replaceChildren(...this.runs.map(({ name, folder }, run) => element("div", { className: "wb-row" },
+        this.button("", "Show or hide this run in all charts", () => this.toggle(folder), { className: "wb-key" },
           this.swatch(run), element("b", { "data-run": run }, name)),
         element("progress", { max: 1, value: 0, "aria-label": name }), element("span", { className: "wb-facts" }))));
     }
@@ -477,8 +477,8 @@ class Panel {
     }
     this.offer(state);
   }
-  toggle(name) {
-    if (!this.hidden.delete(name)) this.hidden.add(name); // its place may change
+  toggle(folder) {
+    if (!this.hidden.delete(folder)) this.hidden.add(folder); // its place and its name may change
     this.restyle();
   }
   // The blocks that open: choices, changes, and pages that the kernel writes.
