@@ -354,6 +354,21 @@ def test_an_evaluation_at_the_edge_is_drawn_whole(browser: Browser, tmp_path: Pa
     assert any(0 < level < 255 for level in beyond), "its right half is there"
 
 
+def test_where_a_value_is_not_finite_readout_words_and_saved_picture_say_so(browser: Browser, tmp_path: Path) -> None:
+    run = RecordedRun(config=QUICK.replace(**{"world.num_agents": 1}))
+    run.learn(40, loss=np.where(np.arange(40) < 20, 1.0, np.nan))
+    page = stub.show(browser, tmp_path, [run], Choices(("loss",), smoothing=0), 650, PAPERS["light"])
+    over = page.locator(".u-over")
+    over.hover(position={"x": 0.8 * over.evaluate("node => node.clientWidth"), "y": 60})
+    assert page.locator(".wb-readout div").last.inner_text().split() == ["NaN", "sequential,", "lag", "1"]
+    assert page.locator("figure").get_attribute("aria-label") == "Loss. sequential, lag 1: NaN"
+    write_down(page)
+    with page.expect_download():
+        press(page.locator(".wb-panel"), "PNG")
+    assert "Loss 20 values are not finite" in {each["text"] for each in page.evaluate("written")}
+    page.close()
+
+
 def test_labels_of_the_y_axis_are_whole_and_apart(browser: Browser, tmp_path: Path) -> None:
     run, number = RecordedRun(config=QUICK.replace(**{"world.num_agents": 1})), np.arange(60)
     run.learn(60, loss=10.0 ** (number / 5 - 6))

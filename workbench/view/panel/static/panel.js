@@ -10,7 +10,7 @@ const HEIGHT = 200, FONT = "12px system-ui, sans-serif", LINE = 14, VALUES = 10;
 const SLACK = 0.02, MOST_MARKS = 80; // share of a chart in which the cursor finds the end of a line; stretches of marks of all runs
 
 const format = (value) => {
-  if (value == null || Number.isNaN(value)) return "";
+  if (value == null) return ""; // of a tick that gets no label
   const size = Math.abs(value);
   if (size >= 1e7 || (size && size < 1e-3)) return value.toExponential(size >= 1e7 ? 2 : 1);
   return value.toLocaleString("en", size < 1000 ? { maximumSignificantDigits: 4 } : { maximumFractionDigits: 0 });
@@ -563,10 +563,10 @@ class Panel {
       ctx.stroke(new Path2D(`M4 ${y}H30`));
       ctx.fillText(name, 38, y, all.width - 38);
     });
-    for (const { u, spec } of this.charts) {
+    for (const { u, spec, remark } of this.charts) {
       const own = u.ctx.canvas.getBoundingClientRect();
       const [x, y] = [own.left - all.left, own.top - all.top + top].map((each) => Math.round(each * ratio) / ratio);
-      ctx.fillText(spec.title, x, y - 12, own.width);
+      ctx.fillText(`${spec.title} ${remark.textContent}`, x, y - 12, own.width);
       ctx.drawImage(u.ctx.canvas, x, y, own.width, own.height);
     }
     picture.toBlob((blob) => this.save("panel.png", blob));
