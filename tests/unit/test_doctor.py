@@ -7,6 +7,7 @@ import workbench as wb
 from tests.unit import evidence as made
 from workbench.diagnose.doctor import diagnose, examine
 from workbench.diagnose.measurements import measurements_of
+from workbench.runs.history import History
 
 
 def wrong(measurement, value):
@@ -149,6 +150,19 @@ def test_a_world_that_gives_numbers_that_are_not_finite_is_to_blame_and_no_stage
         run.wait()
     (found,) = run.diagnose().failed
     assert found.name == "finite" and told in found.sentence
+
+
+@pytest.mark.parametrize("status", ["running", "finished"])
+def test_records_that_come_while_the_doctor_looks_do_not_end_it(status):
+    class Growing(History):
+        def table(self, name):
+            records = super().table(name)
+            self.append(name, records[-1:])
+            return records
+
+    evidence = made.evidence(status=status)
+    evidence.history.__class__ = Growing
+    assert len(examine(evidence).checks) == len(examine(made.evidence()).checks)
 
 
 def test_a_run_is_diagnosed_while_it_is_running_after_the_end_and_from_its_folder(tmp_path):

@@ -104,7 +104,8 @@ class Evidence:
 
     def events(self, kind: EventKind) -> Records:
         """The events of one kind."""
-        return np.asarray(self.history.events[self.history.events["kind"] == kind])
+        events = self.history.events  # once: more may come at any time
+        return np.asarray(events[events["kind"] == kind])
 
 
 @dataclass(frozen=True)
@@ -394,12 +395,12 @@ def no_silence(evidence: Evidence) -> Comparison | None:
     What a sync or a publication ends is no pause of the run's own: either comes at once after work, which has a record,
     or after a :meth:`pause` or a resume.
     """
-    history, config = evidence.history, evidence.config
+    history, config, updates = evidence.history, evidence.config, evidence.history.updates
     times = np.sort(np.concatenate([history.table(name)["time"] for name in TABLES]))
     if len(times) < 2:
         return None
     done = np.zeros(config.num_agents, np.int64)
-    np.maximum.at(done, history.updates["agent"], history.updates["update"])
+    np.maximum.at(done, updates["agent"], updates["update"])
     slowest, total = int(done.argmin()), evidence.settings.total_updates
     finished = done[slowest] >= total and evidence.history.epochs_done >= config.epochs
     silence = 0.0 if finished else max(0.0, float(evidence.now - max(times[-1], evidence.paused_until)))

@@ -100,5 +100,6 @@ def sync_lag(history: History) -> dict[str, dict[str, float | None]]:
 
 def greedy_reward(history: History) -> float | None:
     """Reward per greedy epoch after the last update, summed over agents; None before."""
-    final = history.evaluations[history.evaluations["final"] == 1]
+    evaluations = history.evaluations  # once: more may come at any time
+    final = evaluations[evaluations["final"] == 1]
     return float(final["reward"].sum()) if len(final) else None
