@@ -69,8 +69,8 @@ def incident_lines(runs: Sequence[RunView], names: Sequence[str], most: int = 3)
     """The newest deaths of processes, a few of each run; nothing while there are none."""
     lines = []
     for run, name in zip(runs, names, strict=True):
-        incidents, before = run.incidents, len(run.incidents) - most
-        if before > 0:
+        incidents = run.incidents  # once: more may come at any time
+        if (before := len(incidents) - most) > 0:
             lines.append(quiet(f"{name}: {counted(before, 'death')} before these, listed in run.incidents"))
         lines += [marked(f"{name}: {incident}") for incident in incidents[-most:]]
     return "".join(f'<div style="line-height: 1.6">{line}</div>' for line in lines)

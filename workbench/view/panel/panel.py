@@ -242,10 +242,10 @@ class Panel:
             with self._drawing:
                 self.widget.tell(self._feed, everything=True)
         elif "press" in heard:  # it may take seconds, and the kernel must stay free meanwhile
-            actions = {name: getattr(self, name) for name in BUTTONS}
+            action = {name: getattr(self, name) for name in BUTTONS}[heard["press"]]
             self._busy = True
             self._tell()
-            threading.Thread(None, self._try, "panel button", (actions[heard["press"]],), daemon=True).start()
+            threading.Thread(target=self._try, args=[action], name="panel button", daemon=True).start()
         elif "choose" in heard:
             self._try(lambda: self.choose(**heard["choose"]))
         elif "change" in heard:
@@ -328,7 +328,7 @@ class Panel:
             if over:
                 self._draw_picture()
             else:  # this thread would rest for as long as drawing has cost
-                threading.Thread(None, self._draw_picture, "panel picture", daemon=True).start()
+                threading.Thread(target=self._draw_picture, name="panel picture", daemon=True).start()
         if over:
             self._call_the_doctor()
         return over
